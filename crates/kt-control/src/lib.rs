@@ -1,0 +1,1 @@
+//! What an actor can do in the control plane, step by step, in one transaction, audited.

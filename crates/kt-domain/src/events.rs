@@ -1,0 +1,181 @@
+//! What the gateway records of every request, and the form in which it is proven.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// What an event reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    /// A request was refused because no key, or not the right one, came with it.
+    AuthFailed,
+    /// A request was judged, whatever came of it: answered, blocked, failed upstream, malformed.
+    Decision,
+    /// Events were lost because the store could not take them; `count` says how many.
+    EventsLost,
+    /// A request was refused because of its source address.
+    IpDenied,
+    /// A request was refused because too many were under way.
+    RateLimited,
+    /// A request was refused because its body is larger than allowed.
+    RequestTooLarge,
+}
+
+/// What the gateway decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It went through.
+    Allow,
+    /// It was refused.
+    Block,
+    /// It went through with parts removed.
+    Redact,
+    /// It was handed to a person.
+    Escalate,
+}
+
+/// Which rule of the IP allowlist refused a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MatchedRule {
+    /// A `deny` range holds the address.
+    Deny,
+    /// No `allow` range holds the address.
+    NotAllowed,
+    /// The address could not be told.
+    UnresolvedSource,
+}
+
+/// One policy of the chain and what it said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyEvaluation {
+    /// The policy's kind, as in `policies.chain`.
+    pub kind: Arc<str>,
+    /// What it decided.
+    pub verdict: Verdict,
+}
+
+/// One event, flat.
+///
+/// The fields stand in the order of their names: written as JSON without spaces this is the canonical form of
+/// RFC 8785 (all values are strings, integers, booleans or arrays of such), over which the chain's hashes are taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Version of the configuration that decided: the first 12 hexadecimal digits of its SHA-256.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub config_version: Option<Arc<str>>,
+    /// How many requests or events this one stands for, when it stands for several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub count: Option<u64>,
+    /// The `deny` range that matched, as configured.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deny_range: Option<Arc<str>>,
+    /// Milliseconds from the first byte of the request to the last of the response.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub duration_ms: Option<u64>,
+    /// What it reports.
+    pub event_type: EventType,
+    /// The gateway that recorded it.
+    pub gateway_id: Arc<str>,
+    /// `evt_` and 32 hexadecimal digits; sorts by time.
+    pub id: String,
+    /// Tokens of the prompt, as the provider counted them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub input_tokens: Option<u64>,
+    /// The key that was used.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key_id: Option<Arc<str>>,
+    /// The rule that refused an address.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub matched_rule: Option<MatchedRule>,
+    /// The request's method.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub method: Option<String>,
+    /// The model that the request named.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub model: Option<String>,
+    /// Tokens of the answer, as the provider counted them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub output_tokens: Option<u64>,
+    /// The address of the other end of the TCP connection.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub peer_ip: Option<IpAddr>,
+    /// The chain's policies that were asked, in order.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub policies_evaluated: Option<Vec<PolicyEvaluation>>,
+    /// The vendor that was asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub provider: Option<Arc<str>>,
+    /// The `code` of the answer's error body, or `ok`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason_code: Option<Arc<str>>,
+    /// The request's identifier, as in `X-KT-Request-Id`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_id: Option<String>,
+    /// The request's path, without its query.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub request_path: Option<String>,
+    /// When the first of the `count` requests came, RFC 3339 in UTC.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub since: Option<String>,
+    /// The address that the rules saw.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_ip: Option<IpAddr>,
+    /// The status of the answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<u16>,
+    /// Whether the answer was a stream.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stream: Option<bool>,
+    /// The target that was asked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target_id: Option<Arc<str>>,
+    /// When it happened: RFC 3339 in UTC, with `Z`, to the millisecond.
+    pub timestamp: String,
+    /// Milliseconds from sending the request upstream to the head of its answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub upstream_ms: Option<u64>,
+    /// What was decided.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub verdict: Option<Verdict>,
+}
+
+impl Event {
+    /// An event of `event_type` with nothing but its place and time.
+    #[must_use]
+    pub fn new(event_type: EventType, id: String, timestamp: String, gateway_id: Arc<str>) -> Self {
+        Self {
+            config_version: None,
+            count: None,
+            deny_range: None,
+            duration_ms: None,
+            event_type,
+            gateway_id,
+            id,
+            input_tokens: None,
+            key_id: None,
+            matched_rule: None,
+            method: None,
+            model: None,
+            output_tokens: None,
+            peer_ip: None,
+            policies_evaluated: None,
+            provider: None,
+            reason_code: None,
+            request_id: None,
+            request_path: None,
+            since: None,
+            source_ip: None,
+            status: None,
+            stream: None,
+            target_id: None,
+            timestamp,
+            upstream_ms: None,
+            verdict: None,
+        }
+    }
+}

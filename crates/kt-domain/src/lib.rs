@@ -1,0 +1,11 @@
+//! Words and rules that every part of Keeptrusts shares.
+//!
+//! Nothing here reads or writes: no sockets, files, environment or SQL. The wall clock is read in [`clock`] alone and
+//! randomness is drawn in [`random`] alone, so that every rule can be tested with both held still.
+
+pub mod clock;
+pub mod events;
+pub mod id;
+pub mod network;
+pub mod policy_config;
+pub mod random;

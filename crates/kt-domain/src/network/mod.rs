@@ -1,0 +1,5 @@
+//! Addresses: which one a client has, and whether the rules let it in.
+
+pub mod cidr;
+pub mod client_addr;
+pub mod gateway_rules;

@@ -1,0 +1,40 @@
+//! Where events go, as a port: the binary wires it to a store on this machine.
+
+use kt_domain::events::Event;
+use tokio::sync::oneshot;
+
+/// Takes events for keeping. Never makes a request wait for a database.
+pub trait EventSink: Send + Sync + 'static {
+    /// Takes `event`; it is on disk within 100 ms. Refused when the store is broken or has fallen too far behind.
+    fn record(&self, event: Event) -> Result<(), Unrecordable>;
+
+    /// Takes `event` and answers on `done` once it is on disk, or cannot be.
+    fn record_durably(&self, event: Event, done: oneshot::Sender<Result<(), Unrecordable>>);
+
+    /// Whether the store takes events at present.
+    fn is_writable(&self) -> bool;
+
+    /// The newest events that fit, as the JSON body of `GET /v1/events` asks for them; `query` is the raw query string.
+    fn query(&self, query: &str) -> Result<String, QueryError>;
+}
+
+/// The store cannot take events at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("events cannot be recorded at present")]
+pub struct Unrecordable;
+
+/// Why a query for events was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The query names a filter or value that does not exist.
+    #[error("{message}")]
+    Invalid {
+        /// The parameter at fault.
+        param: String,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// The store cannot be read.
+    #[error("the event store cannot be read")]
+    Unreadable,
+}

@@ -1,0 +1,3 @@
+//! The data plane: proxies AI traffic under policy.
+
+pub mod events;

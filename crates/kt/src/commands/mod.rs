@@ -1,0 +1,46 @@
+//! The commands, one file each.
+
+mod completions;
+mod events;
+mod gateway;
+mod init;
+mod policy;
+mod up;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+
+/// What `kt` can be told to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine, with nothing else to install
+    Up(up::Up),
+    /// Run the data plane, or ask what it would decide
+    #[command(subcommand)]
+    Gateway(gateway::Gateway),
+    /// Write a configuration to start from
+    Init(init::Init),
+    /// Check gateway configurations
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    /// Follow, export and verify recorded events
+    #[command(subcommand)]
+    Events(events::Events),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Up(up) => up.run(),
+            Self::Gateway(gateway) => gateway.run(),
+            Self::Init(init) => init.run(),
+            Self::Policy(policy) => policy.run(),
+            Self::Events(events) => events.run(),
+            Self::Completions(completions) => completions.run(),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What commands print. A reader that goes away (`kt … | head`) is no failure.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+/// Writes one line to standard output.
+pub(crate) fn line(text: impl Display) {
+    // Nobody is left to tell when the reader has gone.
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Writes one line to standard error.
+pub(crate) fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
