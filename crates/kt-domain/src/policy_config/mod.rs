@@ -3,6 +3,8 @@
 //! The structures below are the one description of the file: the JSON Schema, the reference page and the checks for
 //! unknown keys, types and ranges follow from them and their comments.
 
+pub mod vendors;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
