@@ -2,4 +2,6 @@
 
 pub mod cidr;
 pub mod client_addr;
+pub mod forwarded;
 pub mod gateway_rules;
+mod node;
