@@ -1,3 +1,36 @@
 //! The data plane: proxies AI traffic under policy.
+//!
+//! A request goes through the stages of [`stages`] in the order written in `exchange.rs`, then to a provider, and leaves
+//! a record whatever comes of it. This crate knows nothing of the control plane: keys, events and configuration reach it
+//! through the ports [`EventSink`] and [`ConfigSource`].
 
-pub mod events;
+mod admin;
+mod events;
+mod exchange;
+mod gateway;
+mod handover;
+mod health;
+mod http1;
+mod http2;
+mod incoming;
+mod limits;
+mod listener;
+mod metrics;
+mod policies;
+mod providers;
+mod proxy_protocol;
+mod record;
+mod refusals;
+mod reply;
+mod shared;
+mod snapshot;
+mod stages;
+mod tls;
+mod upstream;
+mod usage;
+
+pub use events::{EventSink, QueryError, Unrecordable};
+pub use gateway::{ConfigSource, Gateway, LoadedConfig, Options, StartError};
+pub use handover::Inherited;
+pub use snapshot::CompileError;
+pub use tls::TlsFiles;

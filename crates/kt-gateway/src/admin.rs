@@ -1,0 +1,192 @@
+//! The operator's listener: health, metrics, the configuration in force, reload, and the newest events.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::events::QueryError;
+use crate::gateway::Control;
+use crate::health;
+use crate::http1::connection::ClientTimeouts;
+use crate::http1::head::{Head, HeadFault};
+use crate::incoming::{Incoming, Peer, Service};
+use crate::reply::{Refusal, Reply, X_KT_REQUEST_ID};
+
+/// Answers on the operator's listener.
+pub(crate) struct AdminService {
+    pub(crate) control: Arc<Control>,
+    pub(crate) address: SocketAddr,
+    /// The SHA-256 of the token that is asked for, if one is.
+    pub(crate) token: Option<[u8; 32]>,
+}
+
+impl Service for AdminService {
+    async fn call(&self, head: Head, _: &mut dyn Incoming, _: &Peer) -> Reply {
+        let request_id = self.control.new_request_id();
+        let mut reply = match self.check(&head).and_then(|()| self.answer(&head)) {
+            Ok(reply) => reply,
+            Err(refusal) => refusal.into_reply(&request_id),
+        };
+        reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            reply.headers.insert(X_KT_REQUEST_ID, id);
+        }
+        reply
+    }
+
+    async fn refuse_malformed(&self, fault: HeadFault, _: &Peer) -> Reply {
+        Refusal::from(fault).into_reply(&self.control.new_request_id())
+    }
+
+    fn client_timeouts(&self) -> ClientTimeouts {
+        self.control.shared.snapshot.load().client_timeouts
+    }
+
+    fn is_draining(&self) -> bool {
+        false
+    }
+}
+
+impl AdminService {
+    fn check(&self, head: &Head) -> Result<(), Refusal> {
+        self.check_host(head)?;
+        // No page of any origin has business here.
+        if head.headers.contains_key(header::ORIGIN) || is_cross_site(&head.headers) {
+            return Err(Refusal::permission(
+                403,
+                "browser_refused",
+                "Web pages may not call the admin listener.",
+            ));
+        }
+        if matches!(head.path.as_str(), "/healthz" | "/readyz" | "/metrics") {
+            return Ok(());
+        }
+        self.check_token(&head.headers)
+    }
+
+    /// On loopback the name must be a loopback one, so that no web page can get here by a name that it made point here
+    /// (DNS rebinding).
+    fn check_host(&self, head: &Head) -> Result<(), Refusal> {
+        if !self.address.ip().is_loopback() {
+            return Ok(());
+        }
+        let host = head.authority.as_ref().map(|authority| authority.host().trim_matches(['[', ']']));
+        let is_loopback = |host: &str| {
+            host.eq_ignore_ascii_case("localhost")
+                || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        };
+        if host.is_none_or(is_loopback) {
+            return Ok(());
+        }
+        Err(Refusal::invalid(
+            421,
+            "misdirected_request",
+            "Address the admin listener as localhost or by its address.",
+        ))
+    }
+
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let Some(expected) = &self.token else { return Ok(()) };
+        let presented =
+            headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        // Digests are compared, so the time it takes tells nothing about the token.
+        match presented.map(|token| <[u8; 32]>::from(Sha256::digest(token)) == *expected) {
+            Some(true) => Ok(()),
+            Some(false) => {
+                Err(Refusal::authentication(401, "invalid_key", "This is not the admin listener's token."))
+            }
+            None => Err(Refusal::authentication(
+                401,
+                "missing_key",
+                "Send the admin listener's token as `Authorization: Bearer TOKEN`.",
+            )),
+        }
+    }
+
+    fn answer(&self, head: &Head) -> Result<Reply, Refusal> {
+        let shared = &self.control.shared;
+        if let Some(reply) = health::answer(shared, &head.method, &head.path) {
+            return Ok(reply);
+        }
+        match (head.path.as_str(), &head.method) {
+            ("/metrics", &Method::GET) => {
+                let connections = shared.connections.load(Ordering::Relaxed);
+                let in_flight = shared.in_flight.load(Ordering::Relaxed);
+                let text = shared.metrics.render(connections, in_flight);
+                Ok(Reply::full(
+                    StatusCode::OK,
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                    text,
+                ))
+            }
+            ("/keeptrusts/config", &Method::GET) => {
+                Ok(Reply::json(StatusCode::OK, shown_configuration(&self.control).to_string()))
+            }
+            ("/keeptrusts/config/reload", &Method::POST) => self.reload(),
+            ("/v1/events", &Method::GET) => self.events(head.query.as_deref().unwrap_or_default()),
+            ("/metrics" | "/keeptrusts/config" | "/v1/events", _) => Err(Refusal::method_not_allowed("GET")),
+            ("/keeptrusts/config/reload", _) => Err(Refusal::method_not_allowed("POST")),
+            _ => Err(Refusal::not_found(
+                404,
+                "unknown_path",
+                "Here are /healthz, /readyz, /metrics, /v1/events, /keeptrusts/config and /keeptrusts/config/reload.",
+            )),
+        }
+    }
+
+    fn reload(&self) -> Result<Reply, Refusal> {
+        match self.control.reload() {
+            Ok(version) => Ok(Reply::json(StatusCode::OK, json!({ "config_version": version }).to_string())),
+            Err(report) => {
+                let message = format!("The configuration was not changed.\n{report}");
+                Err(Refusal::invalid(422, "invalid_configuration", Cow::Owned(message)))
+            }
+        }
+    }
+
+    fn events(&self, query: &str) -> Result<Reply, Refusal> {
+        match self.control.shared.events.query(query) {
+            Ok(body) => Ok(Reply::json(StatusCode::OK, body)),
+            Err(error @ QueryError::Invalid { .. }) => {
+                Err(Refusal::invalid(422, "validation_error", error.to_string()))
+            }
+            Err(error @ QueryError::Unreadable) => {
+                Err(Refusal::unavailable(503, "events_unavailable", error.to_string()))
+            }
+        }
+    }
+}
+
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "none" && site != "same-origin")
+}
+
+/// The configuration in force, with what could help a thief covered.
+fn shown_configuration(control: &Control) -> Value {
+    const COVER: &str = "***";
+    let snapshot = control.shared.snapshot.load();
+    let mut config = json!(snapshot.config);
+    for key in config.pointer_mut("/auth/keys").and_then(Value::as_array_mut).into_iter().flatten() {
+        if key.get("sha256").is_some() {
+            key["sha256"] = COVER.into();
+        }
+    }
+    for target in config.pointer_mut("/providers/targets").and_then(Value::as_array_mut).into_iter().flatten()
+    {
+        for value in target
+            .get_mut("headers")
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(|map| map.values_mut())
+        {
+            *value = COVER.into();
+        }
+    }
+    json!({ "gateway_id": control.shared.gateway_id, "config_version": snapshot.version, "config": config })
+}

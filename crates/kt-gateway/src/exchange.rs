@@ -1,0 +1,379 @@
+//! One request, from its head to its answer: the stages in their order, the provider, the record.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use kt_domain::id::RequestId;
+use kt_domain::policy_config::vendors::Wire;
+
+use crate::health;
+use crate::http1::connection::ClientTimeouts;
+use crate::http1::head::{Head, HeadFault};
+use crate::incoming::{Incoming, Peer, Service, unless_gone};
+use crate::providers::echo::{Echo, Question};
+use crate::providers::request::Forward;
+use crate::providers::response::{Answer, AnswerBody};
+use crate::providers::select;
+use crate::record::{Record, millis};
+use crate::reply::{Fill, Refusal, Reply, ReplyBody, ReplyStream, X_KT_POLICY_ACTION, X_KT_REQUEST_ID};
+use crate::shared::{Place, Worker, describe};
+use crate::snapshot::{Snapshot, Target};
+use crate::stages::content::Summary;
+use crate::stages::route::{Content, Route};
+use crate::stages::{address, authenticate, content, path, policy_chain, route, size_limits};
+use crate::upstream::UpstreamFault;
+use crate::usage::Usage;
+
+/// The gateway's answers, given by one worker.
+pub(crate) struct GatewayService(pub(crate) Arc<Worker>);
+
+impl Service for GatewayService {
+    async fn call(&self, head: Head, body: &mut dyn Incoming, peer: &Peer) -> Reply {
+        Exchange::begin(&self.0, head, body, *peer).run().await
+    }
+
+    async fn refuse_malformed(&self, fault: HeadFault, peer: &Peer) -> Reply {
+        let snapshot = self.0.shared.snapshot.load_full();
+        let (request_id, mut record) = self.0.begin_record(&snapshot);
+        record.event().peer_ip = Some(kt_domain::network::cidr::canonical(peer.address.ip()));
+        let refusal = Refusal::from(fault);
+        record.finish_refused(&refusal).await;
+        let mut reply = refusal.into_reply(&request_id.to_string());
+        dress(&mut reply, &snapshot, &HeaderMap::new(), request_id);
+        reply
+    }
+
+    fn client_timeouts(&self) -> ClientTimeouts {
+        self.0.shared.snapshot.load().client_timeouts
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.shared.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// One request under way.
+pub(crate) struct Exchange<'a> {
+    worker: &'a Arc<Worker>,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) head: Head,
+    body: &'a mut dyn Incoming,
+    pub(crate) peer: Peer,
+    /// The client's address, as the rules see it.
+    source: Option<IpAddr>,
+    request_id: RequestId,
+    pub(crate) record: Record,
+    place: Option<Place>,
+}
+
+/// What the stages let through.
+enum Passed {
+    /// An answer of the gateway's own, which is not worth an event.
+    Local(Reply),
+    /// A request to a provider.
+    Forward { target: Arc<Target>, summary: Summary, body: Bytes },
+}
+
+/// A provider's answer, as far as it is there.
+enum Answered {
+    Whole(Reply, Usage),
+    Stream(Reply, Source),
+}
+
+impl<'a> Exchange<'a> {
+    fn begin(worker: &'a Arc<Worker>, head: Head, body: &'a mut dyn Incoming, peer: Peer) -> Self {
+        let snapshot = worker.shared.snapshot.load_full();
+        let (request_id, mut record) = worker.begin_record(&snapshot);
+        describe(record.event(), &head.method, &head.path);
+        Self { worker, snapshot, head, body, peer, source: None, request_id, record, place: None }
+    }
+
+    /// Settles the address that everything after this point goes by.
+    pub(crate) fn settle_source(&mut self, source: Option<IpAddr>) {
+        self.source = source;
+        self.record.event().source_ip = source;
+    }
+
+    async fn run(mut self) -> Reply {
+        match self.check().await {
+            Ok(Passed::Local(mut reply)) => {
+                self.record.discard();
+                dress(&mut reply, &self.snapshot, &self.head.headers, self.request_id);
+                reply
+            }
+            Ok(Passed::Forward { target, summary, body }) => {
+                let answered = self.forward(target, summary, body).await;
+                self.finish(answered).await
+            }
+            Err(refusal) => self.finish(Err(refusal)).await,
+        }
+    }
+
+    /// The stages, in the order that SPEC section 4 gives them.
+    async fn check(&mut self) -> Result<Passed, Refusal> {
+        address::check(self)?;
+        let path = path::normalise(&self.head.path)?.into_owned();
+        if let Some(cors) = &self.snapshot.cors
+            && self.head.method == Method::OPTIONS
+        {
+            return cors.answer_options(&path, &self.head.headers).map(Passed::Local);
+        }
+        self.check_host()?;
+        if let Some(reply) = health::answer(&self.worker.shared, &self.head.method, &path) {
+            return Ok(Passed::Local(reply));
+        }
+        self.check_ready()?;
+        let limit = self.snapshot.limits.max_request_body_bytes;
+        size_limits::check_declared(self.body, limit)?;
+        self.authenticate()?;
+        self.place = Some(self.worker.shared.take_place()?);
+        let route = route::find(&path, &self.head.method)?;
+        self.head.path = path;
+        let body = size_limits::take(self.body, limit).await?;
+        let body = size_limits::decode(&self.head.headers, body, limit)?;
+        let summary = self.read_content(route, &body)?;
+        policy_chain::judge_request(self)?;
+        let target = Arc::clone(select::target(&self.snapshot, route.api, summary.model.as_deref())?);
+        Ok(Passed::Forward { target, summary, body })
+    }
+
+    fn check_host(&self) -> Result<(), Refusal> {
+        let hosts = &self.snapshot.hosts;
+        let is_ours = |named: &http::uri::Authority| {
+            hosts.iter().any(|host| host == named || (host.port().is_none() && host.host() == named.host()))
+        };
+        if hosts.is_empty() || self.head.authority.as_ref().is_some_and(is_ours) {
+            return Ok(());
+        }
+        Err(Refusal::invalid(
+            421,
+            "misdirected_request",
+            "The gateway is not known by the name in the Host field.",
+        ))
+    }
+
+    /// Whether the gateway is to forward anything at all.
+    fn check_ready(&self) -> Result<(), Refusal> {
+        if !self.snapshot.config.pack.enabled {
+            return Err(Refusal::unavailable(
+                503,
+                "pack_disabled",
+                "This gateway's configuration is switched off.",
+            ));
+        }
+        if self.snapshot.refuse_unrecorded && !self.worker.shared.events.is_writable() {
+            let message = "Requests cannot be recorded at present, so none is forwarded. Try again later.";
+            return Err(Refusal::unavailable(503, "events_unavailable", message));
+        }
+        Ok(())
+    }
+
+    fn authenticate(&mut self) -> Result<(), Refusal> {
+        let Some(key) = authenticate::check(&self.snapshot.auth, &self.head.headers, self.source)? else {
+            return Ok(());
+        };
+        self.record.event().key_id = Some(Arc::clone(&key.id));
+        authenticate::take_use(&key, self.worker.shared.clock.now_micros())
+    }
+
+    fn read_content(&mut self, route: &Route, body: &Bytes) -> Result<Summary, Refusal> {
+        let summary = match route.content {
+            Content::Json(required) if self.head.method == Method::POST => {
+                content::check_type(&self.head.headers)?;
+                content::read(body, required)?
+            }
+            _ => Summary::default(),
+        };
+        let event = self.record.event();
+        event.model.clone_from(&summary.model);
+        event.stream = Some(summary.stream);
+        Ok(summary)
+    }
+
+    async fn forward(
+        &mut self,
+        target: Arc<Target>,
+        summary: Summary,
+        body: Bytes,
+    ) -> Result<Answered, Refusal> {
+        let event = self.record.event();
+        event.provider = Some(Arc::clone(&target.vendor));
+        event.target_id = Some(Arc::clone(&target.id));
+        if target.wire == Wire::Echo {
+            return self.echo(&summary, &body);
+        }
+        let asked = Instant::now();
+        let answer = self.ask(&target, &body).await;
+        self.record.event().upstream_ms = Some(millis(asked.elapsed()));
+        let answer = answer.and_then(|answer| answer.map_err(|fault| self.upstream_refusal(fault)))?;
+        let mut reply = Reply::new(answer.status, ReplyBody::Empty);
+        reply.headers = answer.headers;
+        if answer.is_stream {
+            return Ok(Answered::Stream(reply, Source::Provider(Box::new(answer.body))));
+        }
+        let whole = answer.body.take_whole(self.snapshot.limits.max_response_body_bytes);
+        let (body, usage) = unless_gone(self.body, whole)
+            .await
+            .map_err(|_| Refusal::client_closed())?
+            .map_err(|fault| self.upstream_refusal(fault))?;
+        reply.body = ReplyBody::Full(body.freeze());
+        Ok(Answered::Whole(reply, usage))
+    }
+
+    async fn ask(&mut self, target: &Target, body: &Bytes) -> Result<Result<Answer, UpstreamFault>, Refusal> {
+        let Some(origin) = &target.origin else { return Ok(Err(UpstreamFault::Unreachable)) };
+        let mut buffer = [0; 36];
+        let forward = Forward {
+            method: &self.head.method,
+            path: &self.head.path,
+            query: self.head.query.as_deref(),
+            headers: &self.head.headers,
+            body,
+            request_id: self.request_id.encode(&mut buffer),
+        };
+        let head = forward.head(target);
+        let timeouts = &self.snapshot.timeouts;
+        let asked = unless_gone(self.body, self.worker.pool.ask(origin, &head, body, timeouts)).await;
+        let asked = asked.map_err(|_| Refusal::client_closed())?;
+        Ok(asked.and_then(|(connection, head)| {
+            let idle = timeouts.upstream_idle.0;
+            Answer::new(Arc::clone(self.worker), Arc::clone(origin), connection, head, idle)
+        }))
+    }
+
+    fn upstream_refusal(&self, fault: UpstreamFault) -> Refusal {
+        self.worker.shared.metrics.count_upstream_fault(fault.code());
+        fault.into()
+    }
+
+    fn echo(&self, summary: &Summary, body: &Bytes) -> Result<Answered, Refusal> {
+        let question = Question {
+            path: &self.head.path,
+            body,
+            model: summary.model.as_deref(),
+            stream: summary.stream,
+            request_id: &self.request_id.to_string(),
+            created: self.worker.shared.clock.now().as_second(),
+        };
+        Ok(match question.answer()? {
+            Echo::Whole(body, usage) => Answered::Whole(Reply::json(StatusCode::OK, body), usage),
+            Echo::Stream(events, usage) => {
+                let mut reply = Reply::empty(StatusCode::OK);
+                reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                Answered::Stream(reply, Source::Echo(events.into(), usage))
+            }
+        })
+    }
+
+    /// Records what came of the request and gives the client its answer.
+    async fn finish(mut self, outcome: Result<Answered, Refusal>) -> Reply {
+        let verdict = self.record.event().verdict;
+        let mut reply = match outcome {
+            Err(refusal) => {
+                self.record.finish_refused(&refusal).await;
+                refusal.into_reply(&self.request_id.to_string())
+            }
+            Ok(Answered::Whole(reply, usage)) => {
+                count_tokens(&mut self.record, usage);
+                self.record.finish(reply.status, "ok");
+                reply
+            }
+            Ok(Answered::Stream(mut reply, source)) => {
+                let stream =
+                    Stream { source, status: reply.status, record: Some(self.record), _place: self.place };
+                reply.body = ReplyBody::Stream(Box::new(stream));
+                reply
+            }
+        };
+        if verdict.is_some() {
+            reply.headers.insert(X_KT_POLICY_ACTION, HeaderValue::from_static("allow"));
+        }
+        dress(&mut reply, &self.snapshot, &self.head.headers, self.request_id);
+        reply
+    }
+}
+
+/// Puts on every answer what every answer carries.
+fn dress(reply: &mut Reply, snapshot: &Snapshot, request: &HeaderMap, request_id: RequestId) {
+    if let Ok(value) = HeaderValue::from_str(request_id.encode(&mut [0; 36])) {
+        reply.headers.insert(X_KT_REQUEST_ID, value);
+    }
+    if let Some(cors) = &snapshot.cors {
+        cors.decorate(request, &mut reply.headers);
+    }
+}
+
+fn count_tokens(record: &mut Record, usage: Usage) {
+    let event = record.event();
+    event.input_tokens = usage.input;
+    event.output_tokens = usage.output;
+}
+
+/// Where a stream's events come from.
+enum Source {
+    Provider(Box<AnswerBody>),
+    Echo(VecDeque<Vec<u8>>, Usage),
+}
+
+impl Source {
+    fn usage(&self) -> Usage {
+        match self {
+            Self::Provider(body) => body.usage(),
+            Self::Echo(_, usage) => *usage,
+        }
+    }
+}
+
+/// A stream on its way to the client, with the record of its request.
+struct Stream {
+    source: Source,
+    status: StatusCode,
+    record: Option<Record>,
+    _place: Option<Place>,
+}
+
+impl Stream {
+    fn finish(&mut self, code: &str) {
+        if let Some(mut record) = self.record.take() {
+            count_tokens(&mut record, self.source.usage());
+            record.finish(self.status, code);
+        }
+    }
+}
+
+impl ReplyStream for Stream {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
+        let filled = match &mut self.source {
+            Source::Provider(body) => body.poll_fill(cx, out),
+            Source::Echo(events, _) => {
+                out.extend(events.pop_front().unwrap_or_default());
+                Poll::Ready(if events.is_empty() { Fill::End } else { Fill::More })
+            }
+        };
+        if filled == Poll::Ready(Fill::Broken)
+            && let Source::Provider(body) = &self.source
+            && let Some(fault) = body.fault()
+        {
+            self.finish(fault.code());
+        }
+        filled
+    }
+
+    fn delivered(&mut self) {
+        self.finish("ok");
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.finish("client_closed");
+    }
+}

@@ -1,0 +1,423 @@
+//! The running gateway: started, reloaded, drained.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kt_domain::clock::Clock;
+use kt_domain::id::RequestId;
+use kt_domain::policy_config::PolicyConfig;
+use kt_domain::random::Random;
+use sha2::{Digest, Sha256};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::admin::AdminService;
+use crate::events::EventSink;
+use crate::exchange::GatewayService;
+use crate::handover::{self, Inherited};
+use crate::listener::{self, Intake};
+use crate::proxy_protocol::Proxies;
+use crate::shared::{Shared, Worker};
+use crate::snapshot::{Limiters, Snapshot};
+use crate::tls::TlsFiles;
+
+/// How often unused connections to providers are looked through.
+const SWEEP: Duration = Duration::from_secs(10);
+/// How long clients are given to take their last answers once no request is under way.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Where the configuration comes from.
+pub trait ConfigSource: Send + Sync + 'static {
+    /// Reads and checks it anew. The error is the whole report, for people.
+    fn load(&self) -> Result<LoadedConfig, String>;
+
+    /// An environment variable.
+    fn environment(&self, name: &str) -> Option<String>;
+}
+
+/// A configuration that is valid.
+#[derive(Clone, Debug)]
+pub struct LoadedConfig {
+    /// The configuration.
+    pub config: PolicyConfig,
+    /// The first 12 hexadecimal digits of the SHA-256 of its sources.
+    pub version: String,
+}
+
+/// How a gateway is started.
+pub struct Options {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where the operator connects; `None` for nowhere.
+    pub admin_listen: Option<SocketAddr>,
+    /// The token that the operator's listener asks for, if it asks.
+    pub admin_token: Option<String>,
+    /// Certificate and key, if clients are to speak TLS.
+    pub tls: Option<TlsFiles>,
+    /// How many threads serve; each has its own connections.
+    pub workers: usize,
+    /// How many requests may be under way at once; `None` for any number.
+    pub max_concurrency: Option<usize>,
+    /// The gateway's name in its events.
+    pub gateway_id: String,
+    /// Where events go.
+    pub events: Arc<dyn EventSink>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where the configuration comes from.
+    pub config: Arc<dyn ConfigSource>,
+    /// Sockets taken over from a running gateway, instead of new ones.
+    pub inherited: Option<Inherited>,
+    /// Where the sockets are offered to the next process, if they are.
+    pub handover: Option<PathBuf>,
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration is not valid; the report names every finding.
+    #[error("{0}")]
+    Configuration(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The operator's listener would be open to strangers.
+    #[error(
+        "the admin listener {0} is not on loopback: set KEEPTRUSTS_ADMIN_TOKEN, or listen on a loopback address, or \
+         switch it off with `--admin-listen off`"
+    )]
+    UnguardedAdmin(SocketAddr),
+    /// The machine did not give what is needed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// What can be done to a running gateway.
+pub(crate) struct Control {
+    pub(crate) shared: Arc<Shared>,
+    source: Arc<dyn ConfigSource>,
+    tls: Option<(TlsFiles, watch::Sender<TlsAcceptor>)>,
+    random: Mutex<Random>,
+}
+
+/// A running gateway. It serves until the process ends; [`Gateway::drain`] lets it end well.
+pub struct Gateway {
+    control: Arc<Control>,
+    address: SocketAddr,
+    admin_address: Option<SocketAddr>,
+    stop: watch::Sender<bool>,
+    handed_over: watch::Receiver<bool>,
+    open: Arc<AtomicUsize>,
+}
+
+impl Gateway {
+    /// Starts to serve. Gives the gateway and the warnings that its configuration deserves.
+    pub fn start(options: Options) -> Result<(Self, Vec<String>), StartError> {
+        let limiters = Limiters::default();
+        let loaded = options.config.load().map_err(StartError::Configuration)?;
+        let (snapshot, mut warnings) =
+            compile(loaded, &limiters, &*options.config).map_err(StartError::Configuration)?;
+        warn_of_open_door(options.listen, &snapshot.config, &mut warnings);
+        let tls = match options.tls {
+            Some(files) => Some((watch::channel(files.acceptor()?).0, files)),
+            None => None,
+        };
+        let shared = Arc::new(Shared::new(
+            options.gateway_id.into(),
+            snapshot,
+            limiters,
+            options.events,
+            options.clock,
+            options.max_concurrency.unwrap_or(usize::MAX),
+        ));
+        let mut sockets = Sockets::open(options.listen, options.admin_listen, options.inherited)?;
+        let (stop, stopped) = watch::channel(false);
+        let acceptors = tls.as_ref().map(|(sender, _)| sender.subscribe());
+        let control = Arc::new(Control {
+            shared: Arc::clone(&shared),
+            source: options.config,
+            tls: tls.map(|(sender, files)| (files, sender)),
+            random: Mutex::new(Random::from_os()),
+        });
+        let open = Arc::new(AtomicUsize::new(0));
+        let workers = WorkerSetup { shared: &shared, acceptors, open: &open, stopped: &stopped };
+        for index in 0..options.workers.max(1) {
+            workers.spawn(index, sockets.main.try_clone()?)?;
+        }
+        let admin_address = match &sockets.admin {
+            Some(admin) => Some(spawn_admin(&control, admin.try_clone()?, options.admin_token, stopped)?),
+            None => None,
+        };
+        let (handed, handed_over) = watch::channel(false);
+        if let Some(old) = sockets.old.take() {
+            old.confirm()?;
+        }
+        let address = sockets.main.local_addr()?;
+        if let Some(path) = &options.handover {
+            let listeners = std::iter::once(sockets.main).chain(sockets.admin).collect();
+            handover::offer(path, listeners, move || {
+                // Nobody may be waiting for it any more.
+                let _ = handed.send(true);
+            })?;
+        }
+        Ok((Self { control, address, admin_address, stop, handed_over, open }, warnings))
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the operator connects.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// The version of the configuration in force.
+    #[must_use]
+    pub fn config_version(&self) -> String {
+        self.control.shared.snapshot.load().version.to_string()
+    }
+
+    /// How long and how firmly events are to be kept: days, and whether nothing may shorten that.
+    #[must_use]
+    pub fn retention(&self) -> (u32, bool) {
+        let snapshot = self.control.shared.snapshot.load();
+        let settings = snapshot.config.policy.audit_logger.clone().unwrap_or_default();
+        (settings.retention_days, settings.immutable)
+    }
+
+    /// Reads the configuration anew and puts it in force; gives its version. A configuration that is not valid is
+    /// reported, and the one in force stays.
+    pub fn reload(&self) -> Result<String, String> {
+        self.control.reload()
+    }
+
+    /// Is ready once another process has taken over the sockets.
+    pub async fn handed_over(&self) {
+        let mut handed_over = self.handed_over.clone();
+        if handed_over.wait_for(|handed| *handed).await.is_err() {
+            // No socket is offered, so nobody will take them.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Stops accepting, lets live requests finish within `timeouts.drain`, and records what was only counted.
+    /// Gives how many requests were cut off.
+    pub async fn drain(self) -> usize {
+        let shared = &self.control.shared;
+        shared.draining.store(true, Ordering::Relaxed);
+        // The workers may be gone already.
+        let _ = self.stop.send(true);
+        let deadline = Instant::now() + shared.snapshot.load().timeouts.drain.0;
+        let mut quiet_since: Option<Instant> = None;
+        while Instant::now() < deadline && self.open.load(Ordering::Acquire) > 0 {
+            let is_busy = shared.in_flight.load(Ordering::Acquire) > 0;
+            let quiet = if is_busy { None } else { Some(quiet_since.unwrap_or_else(Instant::now)) };
+            quiet_since = quiet;
+            if quiet.is_some_and(|since| since.elapsed() >= LAST_ANSWERS) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.control.summarise_refusals();
+        shared.in_flight.load(Ordering::Acquire)
+    }
+}
+
+impl Control {
+    pub(crate) fn reload(&self) -> Result<String, String> {
+        let outcome = self.try_reload();
+        self.shared.metrics.count_reload(outcome.is_ok());
+        match &outcome {
+            Ok(version) => tracing::info!(%version, "the configuration was changed"),
+            Err(report) => {
+                tracing::error!("the configuration was not changed; the last good one stays\n{report}")
+            }
+        }
+        outcome
+    }
+
+    fn try_reload(&self) -> Result<String, String> {
+        let loaded = self.source.load()?;
+        let version = loaded.version.clone();
+        let (snapshot, warnings) = compile(loaded, &self.shared.limiters, &*self.source)?;
+        if let Some((files, acceptors)) = &self.tls {
+            acceptors.send_replace(files.acceptor().map_err(|error| error.to_string())?);
+        }
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        self.shared.snapshot.store(Arc::new(snapshot));
+        Ok(version)
+    }
+
+    pub(crate) fn new_request_id(&self) -> String {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        RequestId::new(self.shared.clock.now_micros(), &mut random).to_string()
+    }
+
+    fn summarise_refusals(&self) {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.summarise_refusals(&mut random);
+    }
+}
+
+fn compile(
+    loaded: LoadedConfig,
+    limiters: &Limiters,
+    source: &dyn ConfigSource,
+) -> Result<(Snapshot, Vec<String>), String> {
+    Snapshot::compile(loaded.version.into(), loaded.config, limiters, &|name| source.environment(name))
+        .map_err(|error| error.to_string())
+}
+
+fn warn_of_open_door(listen: SocketAddr, config: &PolicyConfig, warnings: &mut Vec<String>) {
+    let is_open = matches!(config.auth.mode, None | Some(kt_domain::policy_config::AuthMode::None));
+    if !listen.ip().is_loopback() && is_open && !config.ip_allowlist.enabled {
+        warnings.push(format!(
+            "anybody who reaches {listen} can use this gateway: set `auth` or `ip_allowlist` in its configuration"
+        ));
+    }
+}
+
+/// The listening sockets, new or taken over.
+struct Sockets {
+    main: TcpListener,
+    admin: Option<TcpListener>,
+    old: Option<Inherited>,
+}
+
+impl Sockets {
+    fn open(
+        main: SocketAddr,
+        admin: Option<SocketAddr>,
+        inherited: Option<Inherited>,
+    ) -> Result<Self, StartError> {
+        let bind = |address| listener::bind(address).map_err(|source| StartError::Listen { address, source });
+        let Some(mut old) = inherited else {
+            return Ok(Self { main: bind(main)?, admin: admin.map(bind).transpose()?, old: None });
+        };
+        let mut taken = std::mem::take(&mut old.listeners).into_iter();
+        let main =
+            taken.next().ok_or_else(|| io::Error::other("the running gateway handed over no socket"))?;
+        let admin = match admin {
+            Some(address) => Some(taken.next().map_or_else(|| bind(address), Ok)?),
+            None => None,
+        };
+        Ok(Self { main, admin, old: Some(old) })
+    }
+}
+
+struct WorkerSetup<'a> {
+    shared: &'a Arc<Shared>,
+    acceptors: Option<watch::Receiver<TlsAcceptor>>,
+    open: &'a Arc<AtomicUsize>,
+    stopped: &'a watch::Receiver<bool>,
+}
+
+impl WorkerSetup<'_> {
+    /// Starts one worker: a thread, its event loop, its connections to providers.
+    fn spawn(&self, index: usize, socket: TcpListener) -> io::Result<()> {
+        let worker = Arc::new(Worker::new(Arc::clone(self.shared)));
+        let shared = Arc::clone(self.shared);
+        let intake = Arc::new(Intake {
+            service: Arc::new(GatewayService(Arc::clone(&worker))),
+            tls: self.acceptors.clone(),
+            open: Arc::clone(self.open),
+            max_open: Arc::new(move || shared.snapshot.load().config.listener.max_connections as usize),
+            proxies: Arc::new(ConfiguredProxies(Arc::clone(self.shared))),
+        });
+        let stopped = self.stopped.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let serve = async move {
+            tokio::spawn(sweep(worker));
+            if let Err(error) = intake.run(socket, stopped).await {
+                tracing::error!(%error, "the gateway's socket cannot be used");
+            }
+            // Connections that were accepted go on until the process ends.
+            std::future::pending::<()>().await;
+        };
+        thread::Builder::new().name(format!("worker-{index}")).spawn(move || runtime.block_on(serve))?;
+        Ok(())
+    }
+}
+
+async fn sweep(worker: Arc<Worker>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        worker.pool.sweep();
+    }
+}
+
+fn spawn_admin(
+    control: &Arc<Control>,
+    socket: TcpListener,
+    token: Option<String>,
+    stopped: watch::Receiver<bool>,
+) -> Result<SocketAddr, StartError> {
+    let address = socket.local_addr()?;
+    if !address.ip().is_loopback() && token.is_none() {
+        return Err(StartError::UnguardedAdmin(address));
+    }
+    let token = token.map(|token| Sha256::digest(token).into());
+    let intake = Arc::new(Intake {
+        service: Arc::new(AdminService { control: Arc::clone(control), address, token }),
+        tls: None,
+        open: Arc::new(AtomicUsize::new(0)),
+        max_open: Arc::new(|| 256),
+        proxies: Arc::new(NoProxies),
+    });
+    let control = Arc::clone(control);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = async move {
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                control.summarise_refusals();
+            }
+        });
+        if let Err(error) = intake.run(socket, stopped).await {
+            tracing::error!(%error, "the admin socket cannot be used");
+        }
+        std::future::pending::<()>().await;
+    };
+    thread::Builder::new().name("admin".into()).spawn(move || runtime.block_on(serve))?;
+    Ok(address)
+}
+
+struct ConfiguredProxies(Arc<Shared>);
+
+impl Proxies for ConfiguredProxies {
+    fn is_expected(&self) -> bool {
+        self.0.snapshot.load().config.listener.proxy_protocol
+    }
+
+    fn is_trusted(&self, peer: SocketAddr) -> bool {
+        self.0.snapshot.load().ip.trusts_proxy(peer.ip())
+    }
+}
+
+struct NoProxies;
+
+impl Proxies for NoProxies {
+    fn is_expected(&self) -> bool {
+        false
+    }
+
+    fn is_trusted(&self, _: SocketAddr) -> bool {
+        false
+    }
+}

@@ -1,0 +1,36 @@
+//! Whether the process lives and whether it can do its work, on both listeners.
+
+use std::sync::atomic::Ordering;
+
+use http::{Method, StatusCode};
+
+use crate::reply::{Refusal, Reply};
+use crate::shared::Shared;
+
+/// The answer to a health check; `None` when the request is none.
+pub(crate) fn answer(shared: &Shared, method: &Method, path: &str) -> Option<Reply> {
+    let check: fn(&Shared) -> Reply = match path {
+        "/healthz" => live,
+        "/readyz" => ready,
+        _ => return None,
+    };
+    Some(match *method {
+        Method::GET | Method::HEAD => check(shared),
+        _ => Refusal::method_not_allowed("GET, HEAD").into_reply(""),
+    })
+}
+
+fn live(_: &Shared) -> Reply {
+    Reply::json(StatusCode::OK, r#"{"status":"ok"}"#)
+}
+
+fn ready(shared: &Shared) -> Reply {
+    let reason = if shared.draining.load(Ordering::Relaxed) {
+        "draining"
+    } else if !shared.events.is_writable() {
+        "events cannot be recorded"
+    } else {
+        return Reply::json(StatusCode::OK, r#"{"status":"ready"}"#);
+    };
+    Reply::json(StatusCode::SERVICE_UNAVAILABLE, format!(r#"{{"status":"not ready","reason":"{reason}"}}"#))
+}

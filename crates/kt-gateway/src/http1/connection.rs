@@ -1,0 +1,347 @@
+//! Serving one client connection: requests in, answers out, one at a time.
+
+use std::future::poll_fn;
+use std::io::{self, Write};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, Method, StatusCode};
+
+use super::body::{Decoder, Framing, Step};
+use super::head::{self, HeadFault, Wire};
+use super::transport::{Timer, Transport};
+use crate::incoming::{BodyFault, Incoming, Peer, Service};
+use crate::reply::{Fill, Reply, ReplyBody, ReplyStream, UnreadBody};
+
+/// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113 section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+/// How long a client is given to read its last answer and close.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What becomes of a connection that this module is through with.
+pub(crate) enum Next {
+    /// It is closed.
+    Closed,
+    /// The client speaks HTTP/2; nothing was taken off the wire.
+    Http2(Transport),
+}
+
+/// How long a client may take, each time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientTimeouts {
+    pub(crate) request_header: Duration,
+    pub(crate) request_body_idle: Duration,
+    pub(crate) keep_alive: Duration,
+    pub(crate) response_idle: Duration,
+}
+
+/// Serves `transport` until it is closed, by either side, or turns out to speak HTTP/2.
+pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, service: &S) -> Next {
+    let mut timer = Timer::new();
+    let mut out = Vec::new();
+    let mut first = true;
+    loop {
+        let timeouts = service.client_timeouts();
+        let received = match read_head(&mut transport, &mut timer, &timeouts, first).await {
+            Received::Closed => return Next::Closed,
+            Received::Http2 => return Next::Http2(transport),
+            Received::Faulty(fault) => Err(fault),
+            Received::Head(bytes) => head::parse(&bytes),
+        };
+        first = false;
+        let (head, wire) = match received {
+            Ok(parsed) => parsed,
+            Err(fault) => {
+                let reply = service.refuse_malformed(fault, &peer).await;
+                let sender = Sender {
+                    transport: &mut transport,
+                    timer: &mut timer,
+                    timeouts: &timeouts,
+                    out: &mut out,
+                };
+                let sent = sender.send(reply, Manner::LAST).await;
+                return finish(transport, sent.is_ok(), UnreadBody::Discard).await;
+            }
+        };
+        let is_head_request = head.method == Method::HEAD;
+        let mut body = Http1Body::new(&mut transport, &mut timer, wire, timeouts);
+        let reply = service.call(head, &mut body, &peer).await;
+        let body_is_taken = body.skip_what_came();
+        let ends_with_connection = !wire.speaks_1_1 && matches!(reply.body, ReplyBody::Stream(_));
+        let keep_alive = wire.keep_alive && body_is_taken && !ends_with_connection && !service.is_draining();
+        let unread = reply.unread;
+        let manner = Manner { keep_alive, chunked: wire.speaks_1_1, is_head_request };
+        let sender =
+            Sender { transport: &mut transport, timer: &mut timer, timeouts: &timeouts, out: &mut out };
+        let sent = sender.send(reply, manner).await;
+        if sent.is_err() || !keep_alive {
+            let unread = if body_is_taken { UnreadBody::Discard } else { unread };
+            return finish(transport, sent.is_ok(), unread).await;
+        }
+    }
+}
+
+async fn finish(transport: Transport, orderly: bool, unread: UnreadBody) -> Next {
+    if orderly {
+        transport.linger(unread == UnreadBody::Discard, LINGER).await;
+    }
+    Next::Closed
+}
+
+enum Received {
+    Head(Bytes),
+    Faulty(HeadFault),
+    Http2,
+    Closed,
+}
+
+/// Waits for a whole head. An idle connection is closed in silence; one that began a request is told why.
+async fn read_head(
+    transport: &mut Transport,
+    timer: &mut Timer,
+    timeouts: &ClientTimeouts,
+    first: bool,
+) -> Received {
+    const TIMED_OUT: HeadFault = HeadFault {
+        status: StatusCode::REQUEST_TIMEOUT,
+        code: "request_timeout",
+        message: "The request's header fields did not arrive in time.",
+    };
+    let mut seen = 0;
+    let mut started = false;
+    timer.arm(if first { timeouts.request_header } else { timeouts.keep_alive });
+    loop {
+        if transport.buffer.starts_with(b"\r\n") {
+            // RFC 9112 section 2.2 asks to overlook an empty line before a request.
+            transport.buffer.advance(2);
+        }
+        if !transport.buffer.is_empty() {
+            if first
+                && HTTP2_PREFACE
+                    .starts_with(&transport.buffer[..transport.buffer.len().min(HTTP2_PREFACE.len())])
+            {
+                if transport.buffer.len() >= HTTP2_PREFACE.len() {
+                    return Received::Http2;
+                }
+            } else {
+                match head::measure(&transport.buffer, seen) {
+                    Ok(Some(length)) => return Received::Head(transport.buffer.split_to(length).freeze()),
+                    Ok(None) => seen = transport.buffer.len(),
+                    Err(fault) => return Received::Faulty(fault),
+                }
+            }
+            if !started {
+                started = true;
+                timer.arm(timeouts.request_header);
+            }
+        }
+        let filled = poll_fn(|cx| match transport.poll_fill(cx, 0) {
+            Poll::Ready(filled) => Poll::Ready(Some(filled)),
+            Poll::Pending => timer.poll(cx).map(|()| None),
+        })
+        .await;
+        match filled {
+            None if started => return Received::Faulty(TIMED_OUT),
+            None | Some(Ok(0) | Err(_)) => return Received::Closed,
+            Some(Ok(_)) => {}
+        }
+    }
+}
+
+/// The body of the request that is being served, and the connection it comes over.
+struct Http1Body<'a> {
+    transport: &'a mut Transport,
+    timer: &'a mut Timer,
+    decoder: Decoder,
+    framing: Framing,
+    timeouts: ClientTimeouts,
+    /// `100 Continue`, as far as it is still to be sent.
+    invitation: &'static [u8],
+    waiting: bool,
+}
+
+impl<'a> Http1Body<'a> {
+    fn new(transport: &'a mut Transport, timer: &'a mut Timer, wire: Wire, timeouts: ClientTimeouts) -> Self {
+        let invitation: &[u8] = if wire.expects_continue { b"HTTP/1.1 100 Continue\r\n\r\n" } else { b"" };
+        let decoder = Decoder::new(wire.framing);
+        Self { transport, timer, decoder, framing: wire.framing, timeouts, invitation, waiting: false }
+    }
+
+    /// Drops what has arrived of a body that nobody asked for; whether that was all of it.
+    fn skip_what_came(&mut self) -> bool {
+        loop {
+            match self.decoder.step(&mut self.transport.buffer) {
+                Ok(Step::Data(length)) => self.transport.buffer.advance(length),
+                Ok(Step::End) => return true,
+                Ok(Step::Starved) | Err(_) => return self.decoder.is_done(),
+            }
+        }
+    }
+
+    fn poll_invite(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.invitation.is_empty() {
+            let written = ready!(self.transport.poll_write(cx, self.invitation))?;
+            self.invitation = &self.invitation[written..];
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// How much room to read into: all that is known to come, within reason.
+    fn room(&self) -> usize {
+        const MOST: u64 = 256 * 1024;
+        usize::try_from(self.decoder.remaining().unwrap_or(0).min(MOST)).unwrap_or(0)
+    }
+}
+
+impl Incoming for Http1Body<'_> {
+    fn declared_length(&self) -> Option<u64> {
+        match self.framing {
+            Framing::Length(length) => Some(length),
+            Framing::Chunked | Framing::UntilClose => None,
+        }
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
+        loop {
+            match self.decoder.step(&mut self.transport.buffer) {
+                Ok(Step::Data(length)) => {
+                    self.waiting = false;
+                    return Poll::Ready(Some(Ok(self.transport.buffer.split_to(length).freeze())));
+                }
+                Ok(Step::End) => return Poll::Ready(None),
+                Err(_) => return Poll::Ready(Some(Err(BodyFault::Malformed))),
+                Ok(Step::Starved) => {}
+            }
+            if ready!(self.poll_invite(cx)).is_err() {
+                return Poll::Ready(Some(Err(BodyFault::Gone)));
+            }
+            let room = self.room();
+            match self.transport.poll_fill(cx, room) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Some(Err(BodyFault::Gone))),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => {
+                    if !self.waiting {
+                        self.waiting = true;
+                        self.timer.arm(self.timeouts.request_body_idle);
+                    }
+                    ready!(self.timer.poll(cx));
+                    return Poll::Ready(Some(Err(BodyFault::TimedOut)));
+                }
+            }
+        }
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.transport.poll_gone(cx)
+    }
+}
+
+/// In which manner an answer is sent.
+#[derive(Clone, Copy)]
+struct Manner {
+    keep_alive: bool,
+    chunked: bool,
+    is_head_request: bool,
+}
+
+impl Manner {
+    const LAST: Self = Self { keep_alive: false, chunked: true, is_head_request: false };
+}
+
+/// Sends one answer.
+struct Sender<'a> {
+    transport: &'a mut Transport,
+    timer: &'a mut Timer,
+    timeouts: &'a ClientTimeouts,
+    out: &'a mut Vec<u8>,
+}
+
+impl Sender<'_> {
+    async fn send(self, reply: Reply, manner: Manner) -> io::Result<()> {
+        self.out.clear();
+        write_head(self.out, &reply, manner);
+        match reply.body {
+            ReplyBody::Full(body) if !manner.is_head_request => self.write(&[&body]).await,
+            ReplyBody::Empty | ReplyBody::Full(_) => self.write(&[]).await,
+            ReplyBody::Stream(stream) => self.send_stream(stream, manner.chunked).await,
+        }
+    }
+
+    async fn write(self, body: &[&[u8]]) -> io::Result<()> {
+        let body = body.first().copied().unwrap_or_default();
+        self.transport.write_all(&[self.out, body], self.timer, self.timeouts.response_idle).await
+    }
+
+    /// Sends what the stream gives as soon as it gives it. A client that goes away ends the stream.
+    async fn send_stream(self, mut stream: Box<dyn ReplyStream>, chunked: bool) -> io::Result<()> {
+        let idle = self.timeouts.response_idle;
+        let mut piece = Vec::new();
+        loop {
+            piece.clear();
+            let head_is_waiting = !self.out.is_empty();
+            let filled = poll_fn(|cx| {
+                if self.transport.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Fill::Broken);
+                }
+                match stream.poll_fill(cx, &mut piece) {
+                    // The head does not wait for the first piece.
+                    Poll::Pending if head_is_waiting => Poll::Ready(Fill::More),
+                    filled => filled,
+                }
+            })
+            .await;
+            let ending: &[u8] = match (filled, chunked, piece.is_empty()) {
+                (Fill::Broken, ..) => return Err(io::ErrorKind::ConnectionAborted.into()),
+                (Fill::End, true, true) => b"0\r\n\r\n",
+                (Fill::End, true, false) => b"\r\n0\r\n\r\n",
+                (Fill::More, true, false) => b"\r\n",
+                (Fill::More, true, true) | (_, false, _) => b"",
+            };
+            if chunked && !piece.is_empty() {
+                // Writing to a vector cannot fail.
+                let _ = write!(self.out, "{:x}\r\n", piece.len());
+            }
+            self.transport.write_all(&[self.out, &piece, ending], self.timer, idle).await?;
+            self.out.clear();
+            if filled == Fill::End {
+                stream.delivered();
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn write_head(out: &mut Vec<u8>, reply: &Reply, manner: Manner) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(reply.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reply.status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    out.extend_from_slice(b"\r\n");
+    write_fields(out, &reply.headers);
+    match &reply.body {
+        ReplyBody::Stream(_) if manner.chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        ReplyBody::Stream(_) => {}
+        // RFC 9110 section 8.6: none in an answer without content.
+        ReplyBody::Empty if reply.status == StatusCode::NO_CONTENT => {}
+        ReplyBody::Empty => out.extend_from_slice(b"content-length: 0\r\n"),
+        ReplyBody::Full(body) => {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "content-length: {}\r\n", body.len());
+        }
+    }
+    if !manner.keep_alive {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes fields in the form of RFC 9112 section 5.
+pub(super) fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap) {
+    for (name, value) in headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}

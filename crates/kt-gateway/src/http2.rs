@@ -1,0 +1,321 @@
+//! Serving a client that speaks HTTP/2 (RFC 9113), by `hyper`, with limits on what one connection may do.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::http1::connection::ClientTimeouts;
+use crate::http1::head::{Head, HeadFault, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
+use crate::http1::transport::{Io, Timer, Transport};
+use crate::incoming::{BodyFault, Incoming, Peer, Service};
+use crate::reply::{Fill, Reply, ReplyBody, ReplyStream};
+
+/// How many requests a connection may have under way at once.
+const MAX_STREAMS: u32 = 100;
+/// How many streams that were reset at once a connection is forgiven (CVE-2023-44487, CVE-2025-8671).
+const MAX_RESETS: usize = 20;
+/// How often an idle connection is looked at.
+const IDLE_CHECK: Duration = Duration::from_secs(5);
+
+/// Serves `transport` until it is closed, by either side.
+pub(crate) async fn serve<S: Service>(transport: Transport, peer: Peer, service: Arc<S>) {
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let answers = {
+        let (service, under_way) = (Arc::clone(&service), Arc::clone(&under_way));
+        service_fn(move |request| {
+            let (service, guard) = (Arc::clone(&service), UnderWay::begin(&under_way));
+            async move {
+                let response = answer(&*service, request, &peer, guard).await;
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .max_send_buf_size(64 * 1024);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Rewound::new(transport)), answers));
+    let mut idle = Duration::ZERO;
+    loop {
+        tokio::select! {
+            // A connection that ends in an error was ended by the client, or for its fault.
+            _ = connection.as_mut() => return,
+            () = tokio::time::sleep(IDLE_CHECK) => {
+                let is_idle = under_way.load(Ordering::Acquire) == 0;
+                idle = if is_idle { idle + IDLE_CHECK } else { Duration::ZERO };
+                if service.is_draining() || idle >= service.client_timeouts().keep_alive {
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+async fn answer<S: Service>(
+    service: &S,
+    request: Request<hyper::body::Incoming>,
+    peer: &Peer,
+    under_way: UnderWay,
+) -> Response<ReplyContent> {
+    let (parts, content) = request.into_parts();
+    let reply = match head_of(parts) {
+        Ok(head) => {
+            let timeouts = service.client_timeouts();
+            service.call(head, &mut Http2Body::new(content, timeouts), peer).await
+        }
+        Err(fault) => service.refuse_malformed(fault, peer).await,
+    };
+    respond(reply, under_way)
+}
+
+/// The same head that HTTP/1 gives, under the same rules.
+fn head_of(parts: http::request::Parts) -> Result<Head, HeadFault> {
+    let malformed =
+        |message| HeadFault { status: StatusCode::BAD_REQUEST, code: "malformed_request", message };
+    let mut headers = parts.headers;
+    let host = match headers.get(header::HOST) {
+        Some(host) => Some(
+            host.to_str()
+                .ok()
+                .and_then(|host| host.parse().ok())
+                .ok_or(malformed("The Host field is no authority (`host` or `host:port`)."))?,
+        ),
+        None => None,
+    };
+    let authority = parts.uri.authority().cloned();
+    if host.is_some() && authority.is_some() && host != authority {
+        return Err(malformed("`:authority` and the Host field name different hosts."));
+    }
+    let authority = authority.or(host).ok_or(malformed("`:authority` is missing."))?;
+    if authority.as_str().contains('@') {
+        return Err(malformed("`:authority` must not hold user information."));
+    }
+    if headers.len() > MAX_FIELDS {
+        return Err(HeadFault {
+            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            code: "headers_too_large",
+            message: "At most 100 header fields are taken.",
+        });
+    }
+    if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET_BYTES) {
+        return Err(HeadFault {
+            status: StatusCode::URI_TOO_LONG,
+            code: "uri_too_long",
+            message: "The request target is longer than 16 KiB.",
+        });
+    }
+    drop_underscored(&mut headers);
+    Ok(Head {
+        method: parts.method,
+        path: parts.uri.path().to_owned(),
+        query: parts.uri.query().map(str::to_owned),
+        authority: Some(authority),
+        headers,
+    })
+}
+
+fn drop_underscored(headers: &mut HeaderMap) {
+    let underscored: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in underscored {
+        headers.remove(name);
+    }
+}
+
+/// The body of a request. `hyper` drops the whole answer's work when the client goes away.
+struct Http2Body {
+    content: hyper::body::Incoming,
+    timer: Timer,
+    idle: Duration,
+    waiting: bool,
+}
+
+impl Http2Body {
+    fn new(content: hyper::body::Incoming, timeouts: ClientTimeouts) -> Self {
+        Self { content, timer: Timer::new(), idle: timeouts.request_body_idle, waiting: false }
+    }
+}
+
+impl Incoming for Http2Body {
+    fn declared_length(&self) -> Option<u64> {
+        self.content.size_hint().exact()
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>> {
+        loop {
+            match Pin::new(&mut self.content).poll_frame(cx) {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(BodyFault::Gone))),
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.waiting = false;
+                    // Trailers are dropped.
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                Poll::Pending => {
+                    if !self.waiting {
+                        self.waiting = true;
+                        self.timer.arm(self.idle);
+                    }
+                    ready!(self.timer.poll(cx));
+                    return Poll::Ready(Some(Err(BodyFault::TimedOut)));
+                }
+            }
+        }
+    }
+
+    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+fn respond(reply: Reply, under_way: UnderWay) -> Response<ReplyContent> {
+    let content = match reply.body {
+        ReplyBody::Empty => Content::Full(None),
+        ReplyBody::Full(bytes) => Content::Full(Some(bytes)),
+        ReplyBody::Stream(stream) => Content::Stream { stream, is_over: false },
+    };
+    let mut response = Response::new(ReplyContent { content, _under_way: under_way });
+    *response.status_mut() = reply.status;
+    *response.headers_mut() = reply.headers;
+    response
+}
+
+/// An answer's content, in the form that `hyper` takes.
+struct ReplyContent {
+    content: Content,
+    _under_way: UnderWay,
+}
+
+enum Content {
+    Full(Option<Bytes>),
+    Stream { stream: Box<dyn ReplyStream>, is_over: bool },
+}
+
+impl Body for ReplyContent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.content {
+            Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Stream { is_over: true, .. } => Poll::Ready(None),
+            Content::Stream { stream, is_over } => {
+                let mut piece = Vec::new();
+                match ready!(stream.poll_fill(cx, &mut piece)) {
+                    Fill::Broken => return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into()))),
+                    Fill::End => {
+                        *is_over = true;
+                        stream.delivered();
+                    }
+                    Fill::More => {}
+                }
+                Poll::Ready(Some(Ok(Frame::data(piece.into()))))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Content::Stream { .. } => SizeHint::default(),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.content, Content::Full(None) | Content::Stream { is_over: true, .. })
+    }
+}
+
+/// Counts a request while it is under way.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl UnderWay {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A connection whose first bytes were read already.
+struct Rewound {
+    first: BytesMut,
+    io: Io,
+}
+
+impl Rewound {
+    fn new(transport: Transport) -> Self {
+        let (io, first) = transport.into_parts();
+        Self { first, io }
+    }
+}
+
+impl AsyncRead for Rewound {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let length = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first[..length]);
+        self.first.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Rewound {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

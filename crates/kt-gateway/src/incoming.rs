@@ -1,0 +1,74 @@
+//! What the protocols (HTTP/1, HTTP/2) hand to whoever answers requests, and what they ask of it.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::http1::connection::ClientTimeouts;
+use crate::http1::head::{Head, HeadFault};
+use crate::reply::Reply;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The address of the TCP connection, or the one that a trusted PROXY protocol header gave.
+    pub(crate) address: SocketAddr,
+}
+
+/// The body of a request under way, and the client that sends it.
+pub(crate) trait Incoming: Send {
+    /// How many bytes the client said it would send, if it said so.
+    fn declared_length(&self) -> Option<u64>;
+
+    /// The next piece of the body, `None` after the last. The first call invites a client that waits to be invited.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyFault>>>;
+
+    /// Is ready once the client has gone away. To be asked only after the whole body was taken.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// Why a body did not arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyFault {
+    /// Its framing is broken.
+    Malformed,
+    /// The client stopped sending for too long.
+    TimedOut,
+    /// The client went away.
+    Gone,
+}
+
+/// The client went away before its answer was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientGone;
+
+/// Waits for `work`, or for the client to go away, which drops `work`.
+pub(crate) async fn unless_gone<T>(
+    incoming: &mut dyn Incoming,
+    work: impl Future<Output = T>,
+) -> Result<T, ClientGone> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Ok(done)),
+        Poll::Pending => incoming.poll_gone(cx).map(|()| Err(ClientGone)),
+    })
+    .await
+}
+
+/// Answers requests.
+pub(crate) trait Service: Send + Sync + 'static {
+    /// Answers one request.
+    fn call(&self, head: Head, body: &mut dyn Incoming, peer: &Peer) -> impl Future<Output = Reply> + Send;
+
+    /// Answers what is no request.
+    fn refuse_malformed(&self, fault: HeadFault, peer: &Peer) -> impl Future<Output = Reply> + Send;
+
+    /// How long a client may take at present.
+    fn client_timeouts(&self) -> ClientTimeouts;
+
+    /// Whether connections are to end after their present request.
+    fn is_draining(&self) -> bool;
+}

@@ -1,0 +1,154 @@
+//! Taking connections: one accepting loop on each worker's thread, all on one socket.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::http1::connection::{self, Next};
+use crate::http1::transport::{Io, Transport};
+use crate::http2;
+use crate::incoming::{Peer, Service};
+use crate::proxy_protocol::{self, Proxies};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// The answer to a connection beyond the limit.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 124\r\n\
+Retry-After: 1\r\nConnection: close\r\n\r\n\
+{\"error\":{\"type\":\"unavailable\",\"code\":\"too_many_connections\",\"message\":\"Too many connections. Try again.\",\"request_id\":\"\"}}";
+
+/// Binds a socket that can be bound again right after a restart.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// How connections of one listener are taken.
+pub(crate) struct Intake<S> {
+    pub(crate) service: Arc<S>,
+    /// TLS as it is set at present, if the listener speaks it.
+    pub(crate) tls: Option<watch::Receiver<TlsAcceptor>>,
+    /// How many connections there are, over all workers.
+    pub(crate) open: Arc<AtomicUsize>,
+    pub(crate) max_open: Arc<dyn Fn() -> usize + Send + Sync>,
+    /// Whether and from whom a PROXY protocol header is expected.
+    pub(crate) proxies: Arc<dyn Proxies>,
+}
+
+impl<S: Service> Intake<S> {
+    /// Accepts connections until `stop` turns true; those that were accepted go on.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        listener: StdListener,
+        mut stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, address)) => self.admit(tcp, address),
+                Err(error) => {
+                    // Out of file descriptors, most likely: others have to be closed first.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, tcp: TcpStream, address: SocketAddr) {
+        let place = OpenConnection::new(&self.open);
+        if place.count > (self.max_open)() {
+            // Best effort: the client may not be there any more.
+            let _ = tcp.try_write(FULL);
+            return;
+        }
+        let intake = Arc::clone(self);
+        tokio::spawn(async move {
+            let _place = place;
+            intake.serve(tcp, address).await;
+        });
+    }
+
+    async fn serve(&self, mut tcp: TcpStream, address: SocketAddr) {
+        // Small writes must not wait for each other; a kernel that cannot do that still works.
+        let _ = tcp.set_nodelay(true);
+        let limit = self.service.client_timeouts().request_header;
+        let mut peer = Peer { address };
+        if self.proxies.is_expected() {
+            let read = proxy_protocol::read(&mut tcp, address, &*self.proxies);
+            match tokio::time::timeout(limit, read).await {
+                Ok(Ok(client)) => peer.address = client,
+                Ok(Err(reason)) => {
+                    return tracing::debug!(%address, reason, "no usable PROXY protocol header");
+                }
+                Err(_) => return,
+            }
+        }
+        let io = match &self.tls {
+            None => Io::Plain(tcp),
+            Some(tls) => {
+                let acceptor = tls.borrow().clone();
+                match tokio::time::timeout(limit, acceptor.accept(tcp)).await {
+                    Ok(Ok(tls)) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                        let transport = Transport::new(Io::Tls(Box::new(tls.into())));
+                        return http2::serve(transport, peer, Arc::clone(&self.service)).await;
+                    }
+                    Ok(Ok(tls)) => Io::Tls(Box::new(tls.into())),
+                    Ok(Err(_)) | Err(_) => return,
+                }
+            }
+        };
+        if let Next::Http2(transport) = connection::serve(Transport::new(io), peer, &*self.service).await {
+            http2::serve(transport, peer, Arc::clone(&self.service)).await;
+        }
+    }
+}
+
+/// Counts a connection while it is open.
+struct OpenConnection {
+    open: Arc<AtomicUsize>,
+    /// How many there were with this one.
+    count: usize,
+}
+
+impl OpenConnection {
+    fn new(open: &Arc<AtomicUsize>) -> Self {
+        let count = open.fetch_add(1, Ordering::AcqRel) + 1;
+        Self { open: Arc::clone(open), count }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_a_connection_too_many_is_whole() {
+        let text = std::str::from_utf8(FULL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
+}

@@ -1,0 +1,246 @@
+//! `echo`: a provider without a provider. It answers with what it was told, in the shapes of the real APIs, so that the
+//! whole system can be tried without any key. Tokens are words here.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::reply::Refusal;
+use crate::usage::Usage;
+
+/// The model that echo lists as its own; it takes any name.
+const MODEL: &str = "echo";
+
+/// What echo answers.
+pub(crate) enum Echo {
+    /// A JSON document.
+    Whole(Bytes, Usage),
+    /// An event stream, event by event.
+    Stream(Vec<Vec<u8>>, Usage),
+}
+
+/// What is asked of echo.
+pub(crate) struct Question<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) body: &'a [u8],
+    pub(crate) model: Option<&'a str>,
+    pub(crate) stream: bool,
+    /// Makes the answer's identifier.
+    pub(crate) request_id: &'a str,
+    /// Seconds since the Unix epoch.
+    pub(crate) created: i64,
+}
+
+/// The parts of a request that echo repeats.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    messages: Vec<Message>,
+    prompt: Value,
+    input: Value,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    role: String,
+    #[serde(default)]
+    content: Value,
+}
+
+impl Question<'_> {
+    pub(crate) fn answer(&self) -> Result<Echo, Refusal> {
+        let said: Said = match self.body {
+            [] => Said::default(),
+            body => serde_json::from_slice(body).map_err(|_| {
+                Refusal::invalid(
+                    422,
+                    "validation_error",
+                    "`messages` must be an array of objects with a `role`.",
+                )
+                .with_param("messages")
+            })?,
+        };
+        let usage = |text: &str| Usage { input: Some(said.words()), output: Some(words(text)) };
+        let answer = match self.path {
+            "/v1/chat/completions" => return Ok(self.chat(&said.last_words(), usage(&said.last_words()))),
+            "/v1/messages" => return Ok(self.message(&said.last_words(), usage(&said.last_words()))),
+            "/v1/completions" => self.completion(&text_of(&said.prompt), usage(&text_of(&said.prompt))),
+            "/v1/responses" => self.response(&text_of(&said.input), usage(&text_of(&said.input))),
+            "/v1/embeddings" => self.embeddings(&said.input),
+            "/v1/models" => json!({ "object": "list", "data": [model_card(MODEL)] }),
+            "/v1/messages/count_tokens" => json!({ "input_tokens": said.words() }),
+            path => match path.strip_prefix("/v1/models/") {
+                Some(name) => model_card(name),
+                None => return Err(not_echoed()),
+            },
+        };
+        if self.stream {
+            return Err(not_echoed());
+        }
+        let mut counted = Usage::default();
+        let answer = answer.to_string();
+        counted.read(answer.as_bytes());
+        Ok(Echo::Whole(answer.into(), counted))
+    }
+
+    fn model(&self) -> &str {
+        self.model.unwrap_or(MODEL)
+    }
+
+    fn chat(&self, text: &str, usage: Usage) -> Echo {
+        let id = format!("chatcmpl-{}", self.request_id);
+        let counts = openai_usage(usage);
+        if !self.stream {
+            let message = json!({ "role": "assistant", "content": text, "refusal": null });
+            let choice = json!({ "index": 0, "message": message, "logprobs": null, "finish_reason": "stop" });
+            let answer = json!({ "id": id, "object": "chat.completion", "created": self.created, "model": self.model(),
+                "choices": [choice], "usage": counts });
+            return Echo::Whole(answer.to_string().into(), usage);
+        }
+        let chunk = |delta: Value, finish: Value, counts: Value| {
+            let choice = json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish });
+            event(
+                None,
+                &json!({ "id": id, "object": "chat.completion.chunk", "created": self.created,
+                "model": self.model(), "choices": [choice], "usage": counts }),
+            )
+        };
+        let mut events = vec![chunk(json!({ "role": "assistant", "content": "" }), Value::Null, Value::Null)];
+        events.extend(pieces(text).map(|piece| chunk(json!({ "content": piece }), Value::Null, Value::Null)));
+        events.push(chunk(json!({}), json!("stop"), counts));
+        events.push(b"data: [DONE]\n\n".to_vec());
+        Echo::Stream(events, usage)
+    }
+
+    fn message(&self, text: &str, usage: Usage) -> Echo {
+        let id = format!("msg_{}", self.request_id.replace('-', ""));
+        let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
+        let envelope = |content: Value, stop: Value, output: u64| {
+            json!({ "id": id, "type": "message", "role": "assistant", "model": self.model(), "content": content,
+                "stop_reason": stop, "stop_sequence": null,
+                "usage": { "input_tokens": input, "output_tokens": output } })
+        };
+        if !self.stream {
+            let answer = envelope(json!([{ "type": "text", "text": text }]), json!("end_turn"), output);
+            return Echo::Whole(answer.to_string().into(), usage);
+        }
+        let named = |name: &str, mut fields: Value| {
+            fields["type"] = json!(name);
+            event(Some(name), &fields)
+        };
+        let start = envelope(json!([]), Value::Null, 0);
+        let mut events = vec![
+            named("message_start", json!({ "message": start })),
+            named(
+                "content_block_start",
+                json!({ "index": 0, "content_block": { "type": "text", "text": "" } }),
+            ),
+        ];
+        events.extend(pieces(text).map(|piece| {
+            named(
+                "content_block_delta",
+                json!({ "index": 0, "delta": { "type": "text_delta", "text": piece } }),
+            )
+        }));
+        events.push(named("content_block_stop", json!({ "index": 0 })));
+        let delta = json!({ "stop_reason": "end_turn", "stop_sequence": null });
+        events.push(named("message_delta", json!({ "delta": delta, "usage": { "output_tokens": output } })));
+        events.push(named("message_stop", json!({})));
+        Echo::Stream(events, usage)
+    }
+
+    fn completion(&self, text: &str, usage: Usage) -> Value {
+        let choice = json!({ "index": 0, "text": text, "logprobs": null, "finish_reason": "stop" });
+        json!({ "id": format!("cmpl-{}", self.request_id), "object": "text_completion", "created": self.created,
+            "model": self.model(), "choices": [choice], "usage": openai_usage(usage) })
+    }
+
+    fn response(&self, text: &str, usage: Usage) -> Value {
+        let id = self.request_id.replace('-', "");
+        let content = json!([{ "type": "output_text", "text": text, "annotations": [] }]);
+        let message = json!({ "type": "message", "id": format!("msg_{id}"), "status": "completed",
+            "role": "assistant", "content": content });
+        json!({ "id": format!("resp_{id}"), "object": "response", "created_at": self.created, "status": "completed",
+            "model": self.model(), "output": [message], "usage": {
+                "input_tokens": usage.input, "output_tokens": usage.output,
+                "total_tokens": usage.input.unwrap_or(0) + usage.output.unwrap_or(0) } })
+    }
+
+    /// A vector of letter counts: the same text gives the same vector, and no more is promised.
+    fn embeddings(&self, input: &Value) -> Value {
+        let texts: Vec<String> = match input {
+            Value::Array(items) => items.iter().map(text_of).collect(),
+            item => vec![text_of(item)],
+        };
+        let embed = |(index, text): (usize, &String)| {
+            let mut counts = [0_u32; 26];
+            for letter in text.bytes().filter(u8::is_ascii_alphabetic) {
+                counts[usize::from(letter.to_ascii_lowercase() - b'a')] += 1;
+            }
+            let total = f64::from(counts.iter().sum::<u32>().max(1));
+            let vector: Vec<f64> = counts.iter().map(|count| f64::from(*count) / total).collect();
+            json!({ "object": "embedding", "index": index, "embedding": vector })
+        };
+        let total: u64 = texts.iter().map(|text| words(text)).sum();
+        json!({ "object": "list", "model": self.model(),
+            "data": texts.iter().enumerate().map(embed).collect::<Vec<_>>(),
+            "usage": { "prompt_tokens": total, "total_tokens": total } })
+    }
+}
+
+impl Said {
+    /// What the user said last.
+    fn last_words(&self) -> String {
+        let last = self.messages.iter().rev().find(|message| message.role == "user").or(self.messages.last());
+        last.map(|message| text_of(&message.content)).unwrap_or_default()
+    }
+
+    fn words(&self) -> u64 {
+        let messages: u64 = self.messages.iter().map(|message| words(&text_of(&message.content))).sum();
+        messages + words(&text_of(&self.prompt)) + words(&text_of(&self.input))
+    }
+}
+
+fn not_echoed() -> Refusal {
+    Refusal::not_found(
+        404,
+        "surface_not_served",
+        "The echo provider answers chat, messages, completions, responses, embeddings and models; only the first two \
+         as streams.",
+    )
+}
+
+fn model_card(name: &str) -> Value {
+    json!({ "id": name, "object": "model", "created": 0, "owned_by": "keeptrusts" })
+}
+
+fn openai_usage(usage: Usage) -> Value {
+    let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
+    json!({ "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output })
+}
+
+/// The text in a value that is a string, or an array of strings, content parts or messages.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            items.iter().map(text_of).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+        }
+        Value::Object(part) => part.get("text").or(part.get("content")).map(text_of).unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+fn words(text: &str) -> u64 {
+    text.split_whitespace().count() as u64
+}
+
+/// The text word by word, each with the space before it.
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive(char::is_whitespace).filter(|piece| !piece.is_empty())
+}
+
+fn event(name: Option<&str>, data: &Value) -> Vec<u8> {
+    let name = name.map(|name| format!("event: {name}\n")).unwrap_or_default();
+    format!("{name}data: {data}\n\n").into_bytes()
+}

@@ -1,0 +1,88 @@
+//! Building the request that a provider sees. It is built anew; nothing of the client's passes but what is listed.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, header};
+use kt_domain::policy_config::vendors::Wire;
+
+use crate::http1::head::connection_options;
+use crate::snapshot::Target;
+
+/// The version of the Messages API that is asked for when the client names none.
+const ANTHROPIC_VERSION: &[u8] = b"anthropic-version: 2023-06-01\r\n";
+
+/// A client's headers that a provider may see, by their whole name.
+const PASSED: [HeaderName; 6] = [
+    header::CONTENT_TYPE,
+    header::ACCEPT,
+    header::USER_AGENT,
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+/// The same, by how their name begins.
+const PASSED_PREFIXES: [&str; 3] = ["anthropic-", "openai-beta", "x-stainless-"];
+
+/// What a client asks of a provider.
+pub(crate) struct Forward<'a> {
+    pub(crate) method: &'a Method,
+    /// The normalised path, `/v1` in front.
+    pub(crate) path: &'a str,
+    pub(crate) query: Option<&'a str>,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a Bytes,
+    pub(crate) request_id: &'a str,
+}
+
+impl Forward<'_> {
+    /// The head of the request to `target`, its final empty line included.
+    pub(crate) fn head(&self, target: &Target) -> Vec<u8> {
+        let mut head = Vec::with_capacity(768);
+        let below_version = self.path.strip_prefix("/v1").unwrap_or(self.path);
+        for part in [self.method.as_str(), " ", &target.base_path, below_version] {
+            head.extend_from_slice(part.as_bytes());
+        }
+        if let Some(query) = self.query {
+            head.push(b'?');
+            head.extend_from_slice(query.as_bytes());
+        }
+        head.extend_from_slice(b" HTTP/1.1\r\n");
+        head.extend_from_slice(&target.fixed_lines);
+        self.write_passed(&mut head, target);
+        if target.wire == Wire::Anthropic && !self.headers.contains_key("anthropic-version") {
+            head.extend_from_slice(ANTHROPIC_VERSION);
+        }
+        // The answer is to be read on its way, so it must not come compressed.
+        head.extend_from_slice(b"accept-encoding: identity\r\nvia: 1.1 keeptrusts\r\nx-kt-request-id: ");
+        head.extend_from_slice(self.request_id.as_bytes());
+        head.extend_from_slice(b"\r\n");
+        if !self.body.is_empty() || self.method == Method::POST {
+            // Writing to a vector cannot fail.
+            let _ = write!(head, "content-length: {}\r\n", self.body.len());
+        }
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    fn write_passed(&self, head: &mut Vec<u8>, target: &Target) {
+        for (name, value) in self.headers {
+            let is_passed = PASSED.contains(name)
+                || PASSED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+            if !is_passed || target.fixed_names.contains(name) || self.is_hop_by_hop(name) {
+                continue;
+            }
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                head.extend_from_slice(part);
+            }
+        }
+    }
+
+    /// Whether the client marked a header as meant for this hop only (RFC 9110 section 7.6.1). That the content is
+    /// JSON is no matter of one hop.
+    fn is_hop_by_hop(&self, name: &HeaderName) -> bool {
+        name != header::CONTENT_TYPE
+            && self.headers.contains_key(header::CONNECTION)
+            && connection_options(self.headers).any(|option| option.eq_ignore_ascii_case(name.as_str()))
+    }
+}

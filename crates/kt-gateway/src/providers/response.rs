@@ -1,0 +1,181 @@
+//! Taking a provider's answer: streams as they come, everything else whole, and nothing that is the gateway's to say.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use crate::http1::body::Decoder;
+use crate::http1::client::{AnswerFault, AnswerHead, ClientConnection};
+use crate::http1::head::connection_options;
+use crate::reply::Fill;
+use crate::shared::Worker;
+use crate::upstream::{Origin, UpstreamFault};
+use crate::usage::{StreamUsage, Usage};
+
+/// A provider's headers that a client never sees: those of the connection, and those that are the gateway's to set.
+const DROPPED: [HeaderName; 13] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::CONTENT_LENGTH,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::SET_COOKIE,
+    header::ALT_SVC,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+const DROPPED_PREFIXES: [&str; 2] = ["access-control-", "x-kt-"];
+
+/// A provider's answer, its head read and its body still to be taken.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// What a client may see of the provider's headers.
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: AnswerBody,
+    pub(crate) is_stream: bool,
+}
+
+/// The body of a provider's answer, on its connection.
+pub(crate) struct AnswerBody {
+    worker: Arc<Worker>,
+    origin: Arc<Origin>,
+    /// Given back to the pool once the body was taken whole.
+    connection: Option<ClientConnection>,
+    decoder: Decoder,
+    length: Option<u64>,
+    reusable: bool,
+    idle: Duration,
+    usage: StreamUsage,
+    fault: Option<UpstreamFault>,
+}
+
+impl Answer {
+    pub(crate) fn new(
+        worker: Arc<Worker>,
+        origin: Arc<Origin>,
+        mut connection: ClientConnection,
+        head: AnswerHead,
+        idle: Duration,
+    ) -> Result<Self, UpstreamFault> {
+        match head.status.as_u16() {
+            300..=399 => return Err(UpstreamFault::Redirected),
+            401 | 403 | 407 => return Err(UpstreamFault::KeyRefused),
+            500.. => return Err(UpstreamFault::Failed),
+            _ => {}
+        }
+        connection.await_body(idle);
+        let is_stream = head.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+            let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+        });
+        let body = AnswerBody {
+            worker,
+            origin,
+            connection: Some(connection),
+            decoder: head.decoder,
+            length: head.length,
+            reusable: head.reusable,
+            idle,
+            usage: StreamUsage::default(),
+            fault: None,
+        };
+        Ok(Self { status: head.status, headers: visible(head.headers), body, is_stream })
+    }
+}
+
+fn visible(mut headers: HeaderMap) -> HeaderMap {
+    let hop_by_hop: Vec<HeaderName> =
+        connection_options(&headers).filter_map(|option| option.parse().ok()).collect();
+    for name in DROPPED.iter().chain(&hop_by_hop) {
+        if name != header::CONTENT_TYPE {
+            headers.remove(name);
+        }
+    }
+    let prefixed: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| DROPPED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix)))
+        .cloned()
+        .collect();
+    for name in prefixed {
+        headers.remove(name);
+    }
+    headers
+}
+
+impl AnswerBody {
+    /// Takes the whole body, `limit` bytes at most.
+    pub(crate) async fn take_whole(mut self, limit: u64) -> Result<(BytesMut, Usage), UpstreamFault> {
+        if self.length.is_some_and(|length| length > limit) {
+            return Err(UpstreamFault::TooLarge);
+        }
+        let expected = self.length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut body = BytesMut::with_capacity(expected.min(64 * 1024));
+        loop {
+            let whole = poll_fn(|cx| self.poll_body(cx, &mut body)).await.map_err(UpstreamFault::Answer)?;
+            if body.len() as u64 > limit {
+                return Err(UpstreamFault::TooLarge);
+            }
+            if whole {
+                self.give_back();
+                let mut usage = Usage::default();
+                usage.read(&body);
+                return Ok((body, usage));
+            }
+        }
+    }
+
+    /// Appends what has come of a stream to `out`, without waiting for more once something has.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
+        let before = out.len();
+        let whole = ready!(self.poll_body(cx, out));
+        self.usage.feed(&out[before..]);
+        Poll::Ready(match whole {
+            Ok(false) => Fill::More,
+            Ok(true) => {
+                self.give_back();
+                Fill::End
+            }
+            Err(fault) => {
+                self.fault = Some(UpstreamFault::Answer(fault));
+                Fill::Broken
+            }
+        })
+    }
+
+    fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut impl crate::http1::client::Extend,
+    ) -> Poll<Result<bool, AnswerFault>> {
+        match &mut self.connection {
+            Some(connection) => connection.poll_body(&mut self.decoder, self.idle, cx, out),
+            None => Poll::Ready(Ok(true)),
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && self.reusable
+        {
+            self.worker.pool.put_back(&self.origin, connection);
+        }
+    }
+
+    /// Why the stream broke off, if it did.
+    pub(crate) fn fault(&self) -> Option<UpstreamFault> {
+        self.fault
+    }
+
+    /// The tokens that were counted so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage.usage()
+    }
+}

@@ -1,0 +1,90 @@
+//! The record of one request: an event that is filled while the request goes on and kept when it is over, whatever way
+//! it ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use kt_domain::events::{Event, EventType, Verdict};
+use tokio::sync::oneshot;
+
+use crate::reply::Refusal;
+use crate::shared::Shared;
+
+/// The status that stands in the event of a request whose client went away.
+const CLIENT_CLOSED: u16 = 499;
+
+/// The event of one request. Dropped before it was finished, it says that the client went away.
+pub(crate) struct Record {
+    shared: Arc<Shared>,
+    started: Instant,
+    /// Whether the event is kept also when the request was allowed and went well.
+    keeps_successes: bool,
+    /// Until it is handed over.
+    event: Option<Box<Event>>,
+}
+
+impl Record {
+    pub(crate) fn new(shared: Arc<Shared>, started: Instant, keeps_successes: bool, event: Event) -> Self {
+        Self { shared, started, keeps_successes, event: Some(Box::new(event)) }
+    }
+
+    /// The event, to be filled.
+    pub(crate) fn event(&mut self) -> &mut Event {
+        #[expect(clippy::expect_used, reason = "it is taken only by methods that consume the record")]
+        self.event.as_mut().expect("a record that is not finished has its event")
+    }
+
+    /// Keeps the event of a request that went through; it is on disk within 100 ms.
+    pub(crate) fn finish(mut self, status: StatusCode, code: &str) {
+        if let Some(event) = self.close(status.as_u16(), code)
+            && (self.keeps_successes || code != "ok" || !status.is_success())
+        {
+            self.shared.keep(*event);
+        }
+    }
+
+    /// Keeps the event of a refused request. What guards the edge is on disk afterwards, one by one up to a rate for
+    /// each source and counted beyond it; the rest is on disk within 100 ms.
+    pub(crate) async fn finish_refused(mut self, refusal: &Refusal) {
+        let Some(mut event) = self.close(refusal.status().as_u16(), refusal.code) else { return };
+        event.event_type = refusal.event_type();
+        if event.event_type == EventType::Decision {
+            event.verdict.get_or_insert(Verdict::Block);
+            return self.shared.keep(*event);
+        }
+        let Some(event) = self.shared.admit_refusal(event) else { return };
+        let (done, kept) = oneshot::channel();
+        self.shared.events.record_durably(*event, done);
+        if !matches!(kept.await, Ok(Ok(()))) {
+            self.shared.report_unrecorded();
+        }
+    }
+
+    /// Forgets the event: nothing happened that is worth keeping.
+    pub(crate) fn discard(mut self) {
+        self.event = None;
+    }
+
+    fn close(&mut self, status: u16, code: &str) -> Option<Box<Event>> {
+        let mut event = self.event.take()?;
+        event.status = Some(status);
+        event.reason_code = Some(self.shared.reason(code));
+        event.duration_ms = Some(millis(self.started.elapsed()));
+        self.shared.metrics.count(&event, self.started.elapsed());
+        Some(event)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if let Some(event) = self.close(CLIENT_CLOSED, "client_closed") {
+            self.shared.keep(*event);
+        }
+    }
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

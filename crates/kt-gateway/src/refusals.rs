@@ -1,0 +1,141 @@
+//! Keeping a flood of refusals from filling the disk, without losing count of one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use kt_domain::events::{Event, EventType};
+
+/// How many sources are told apart; all others share one allowance, so that many addresses are no way around it.
+const MAX_SOURCES: usize = 16_384;
+/// How many refusals a source may have in one burst, in seconds' worth of the rate.
+const BURST_SECONDS: u32 = 10;
+
+/// Which refusals share an allowance.
+type Source = (EventType, Option<IpAddr>);
+
+/// Admits the refusals of each source one by one up to a rate, and counts the rest.
+#[derive(Debug, Default)]
+pub(crate) struct RefusalMeter {
+    sources: Mutex<HashMap<Source, Allowance>>,
+}
+
+#[derive(Debug)]
+struct Allowance {
+    left: u32,
+    /// An event like those that were not admitted since the last tick; its `count` says how many they are.
+    summary: Option<Box<Event>>,
+}
+
+impl RefusalMeter {
+    /// Gives the event back if it is to be recorded by itself; else it is counted and `None` is given.
+    pub(crate) fn admit(&self, event: Box<Event>, per_second: u32) -> Option<Box<Event>> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let address = event.source_ip.or(event.peer_ip);
+        let known = sources.contains_key(&(event.event_type, address));
+        let address = if known || sources.len() < MAX_SOURCES { address } else { None };
+        let allowance = sources
+            .entry((event.event_type, address))
+            .or_insert_with(|| Allowance { left: burst(per_second), summary: None });
+        if allowance.left > 0 {
+            allowance.left -= 1;
+            return Some(event);
+        }
+        match &mut allowance.summary {
+            Some(summary) => summary.count = summary.count.map(|count| count + 1),
+            None => allowance.summary = Some(Box::new(summarise(*event, address))),
+        }
+        None
+    }
+
+    /// To be called once a second: renews each allowance by `per_second` and gives the summaries of what was counted.
+    pub(crate) fn tick(&self, per_second: u32) -> Vec<Event> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let burst = burst(per_second);
+        let mut summaries = Vec::new();
+        sources.retain(|_, allowance| {
+            summaries.extend(allowance.summary.take().map(|summary| *summary));
+            let renewed = allowance.left.saturating_add(per_second);
+            allowance.left = renewed.min(burst);
+            renewed < burst
+        });
+        summaries
+    }
+}
+
+fn burst(per_second: u32) -> u32 {
+    per_second.saturating_mul(BURST_SECONDS)
+}
+
+/// The first event that was not admitted, turned into the one that stands for all.
+fn summarise(first: Event, address: Option<IpAddr>) -> Event {
+    Event {
+        count: Some(1),
+        since: Some(first.timestamp.clone()),
+        source_ip: address,
+        request_id: None,
+        request_path: None,
+        method: None,
+        duration_ms: None,
+        key_id: None,
+        model: None,
+        ..first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(address: [u8; 4]) -> Box<Event> {
+        let mut event =
+            Event::new(EventType::IpDenied, "evt_1".into(), "2026-03-15T14:22:31.000Z".into(), "gw_1".into());
+        event.source_ip = Some(address.into());
+        Box::new(event)
+    }
+
+    #[test]
+    fn every_refusal_is_either_recorded_or_counted() {
+        let meter = RefusalMeter::default();
+        let mut recorded = 0;
+        let mut counted = 0;
+        for round in 0..20 {
+            let admitted = (0..500).filter(|_| meter.admit(refusal([10, 0, 0, 1]), 10).is_some()).count();
+            assert_eq!(admitted, if round == 0 { 100 } else { 10 }, "round {round}");
+            recorded += admitted as u64;
+            counted += meter.tick(10).iter().filter_map(|summary| summary.count).sum::<u64>();
+        }
+        assert_eq!(recorded + counted, 20 * 500);
+    }
+
+    #[test]
+    fn a_flood_from_one_source_does_not_hide_another() {
+        let meter = RefusalMeter::default();
+        for _ in 0..1000 {
+            meter.admit(refusal([10, 0, 0, 1]), 10);
+        }
+        assert!(meter.admit(refusal([10, 0, 0, 2]), 10).is_some());
+        let summaries = meter.tick(10);
+        assert_eq!(summaries.len(), 1);
+        assert_eq!((summaries[0].count, summaries[0].source_ip), (Some(900), Some([10, 0, 0, 1].into())));
+    }
+
+    #[test]
+    fn any_number_of_sources_takes_bounded_memory_and_is_still_counted() {
+        let meter = RefusalMeter::default();
+        let total = u32::try_from(MAX_SOURCES).unwrap() + 5_000;
+        let admitted =
+            (0..total).filter(|n| meter.admit(refusal(n.to_be_bytes()), 10).is_some()).count() as u64;
+        assert!(meter.sources.lock().unwrap().len() <= MAX_SOURCES + 1);
+        let counted: u64 = meter.tick(10).iter().filter_map(|summary| summary.count).sum();
+        assert_eq!(admitted + counted, u64::from(total));
+    }
+
+    #[test]
+    fn a_source_that_is_quiet_again_is_forgotten() {
+        let meter = RefusalMeter::default();
+        meter.admit(refusal([10, 0, 0, 1]), 10);
+        meter.tick(10);
+        assert!(meter.sources.lock().unwrap().is_empty());
+    }
+}

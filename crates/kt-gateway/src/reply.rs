@@ -1,0 +1,244 @@
+//! Answers, and refusals in the one shape that all of Keeptrusts uses.
+
+use std::borrow::Cow;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use kt_domain::events::EventType;
+use serde::Serialize;
+
+use crate::http1::head::HeadFault;
+
+/// The header that names a request in every answer and every event.
+pub(crate) const X_KT_REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
+/// The header that says what the policy chain did.
+pub(crate) const X_KT_POLICY_ACTION: HeaderName = HeaderName::from_static("x-kt-policy-action");
+
+/// An answer to one request.
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: ReplyBody,
+    /// What happens to a request body that is still on its way.
+    pub(crate) unread: UnreadBody,
+}
+
+/// The content of an answer.
+pub(crate) enum ReplyBody {
+    Empty,
+    Full(Bytes),
+    Stream(Box<dyn ReplyStream>),
+}
+
+/// What happens to a request body that was not asked for. The connection is closed either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnreadBody {
+    /// It is read and dropped for a moment, so that the client gets to read its answer.
+    Discard,
+    /// Not one byte of it is read.
+    Leave,
+}
+
+/// An answer that comes piece by piece.
+pub(crate) trait ReplyStream: Send {
+    /// Appends what has come to `out`, without waiting for more once something has.
+    fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill>;
+
+    /// Told once the client's connection has taken the whole answer.
+    fn delivered(&mut self);
+}
+
+/// How a stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    /// There is more to come.
+    More,
+    /// It is whole.
+    End,
+    /// It broke off; the client must not take it for whole.
+    Broken,
+}
+
+impl Reply {
+    /// An answer without content.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self::new(status, ReplyBody::Empty)
+    }
+
+    /// An answer with content of the given type.
+    pub(crate) fn full(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let mut reply = Self::new(status, ReplyBody::Full(body.into()));
+        reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        reply
+    }
+
+    /// An answer with JSON content.
+    pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        Self::full(status, "application/json", body)
+    }
+
+    /// An answer with headers and body as given.
+    pub(crate) fn new(status: StatusCode, body: ReplyBody) -> Self {
+        Self { status, headers: HeaderMap::with_capacity(16), body, unread: UnreadBody::Discard }
+    }
+}
+
+/// Why a request is not served.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    kind: &'static str,
+    /// The `code` of the error body; also the event's `reason_code`.
+    pub(crate) code: &'static str,
+    message: Cow<'static, str>,
+    param: Option<&'static str>,
+    policy: Option<&'static str>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    unread: UnreadBody,
+}
+
+macro_rules! kinds {
+    ($($name:ident => $kind:literal,)+) => {
+        $(
+            #[doc = concat!("A refusal of type `", $kind, "`.")]
+            pub(crate) fn $name(status: u16, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+                Self::of_kind($kind, status, code, message.into())
+            }
+        )+
+    };
+}
+
+impl Refusal {
+    kinds! {
+        authentication => "authentication_error",
+        permission => "permission_denied",
+        not_found => "not_found",
+        too_large => "request_too_large",
+        invalid => "validation_error",
+        rate_limit => "rate_limit",
+        upstream => "upstream_error",
+        unavailable => "unavailable",
+    }
+
+    fn of_kind(kind: &'static str, status: u16, code: &'static str, message: Cow<'static, str>) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self {
+            status,
+            kind,
+            code,
+            message,
+            param: None,
+            policy: None,
+            headers: Vec::new(),
+            unread: UnreadBody::Discard,
+        }
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The field at fault.
+    #[cfg(test)]
+    pub(crate) fn param(&self) -> Option<&'static str> {
+        self.param
+    }
+
+    /// Names the field at fault.
+    pub(crate) fn with_param(mut self, param: &'static str) -> Self {
+        self.param = Some(param);
+        self
+    }
+
+    /// Adds a header to the answer.
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Leaves a body that is on its way unread.
+    pub(crate) fn leaving_body_unread(mut self) -> Self {
+        self.unread = UnreadBody::Leave;
+        self
+    }
+
+    /// A policy did not let the request pass.
+    pub(crate) fn policy_block(policy: &'static str) -> Self {
+        let message = format!("The policy `{policy}` does not allow this request.");
+        Self {
+            policy: Some(policy),
+            ..Self::of_kind("policy_violation", 409, "policy_block", message.into())
+        }
+    }
+
+    /// The client went away; nobody reads this answer, but the event does.
+    pub(crate) fn client_closed() -> Self {
+        Self::invalid(499, "client_closed", "The client closed the connection before its answer was there.")
+    }
+
+    /// A method that a path does not have; names those it has (RFC 9110 section 15.5.6).
+    pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
+        Self::invalid(405, "method_not_allowed", format!("This path takes {allowed} only."))
+            .with_header(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// What the event of such a refusal reports.
+    pub(crate) fn event_type(&self) -> EventType {
+        match (self.kind, self.code) {
+            (_, "ip_denied") => EventType::IpDenied,
+            ("authentication_error" | "permission_denied", _) => EventType::AuthFailed,
+            ("request_too_large", _) => EventType::RequestTooLarge,
+            ("rate_limit", _) => EventType::RateLimited,
+            _ => EventType::Decision,
+        }
+    }
+
+    /// The answer, in the shape that Keeptrusts uses everywhere.
+    pub(crate) fn into_reply(self, request_id: &str) -> Reply {
+        let error = ErrorBody {
+            kind: self.kind,
+            code: self.code,
+            message: &self.message,
+            param: self.param,
+            policy: self.policy,
+            request_id,
+        };
+        let body = serde_json::to_vec(&Envelope { error }).unwrap_or_default();
+        let mut reply = Reply::json(self.status, body);
+        reply.headers.extend(self.headers);
+        reply.unread = self.unread;
+        reply
+    }
+}
+
+impl From<HeadFault> for Refusal {
+    fn from(fault: HeadFault) -> Self {
+        Self::invalid(fault.status.as_u16(), fault.code, fault.message)
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: ErrorBody<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    code: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    param: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'static str>,
+    request_id: &'a str,
+}
+
+/// The methods of a list, as `Allow` names them.
+pub(crate) fn is_listed(allowed: &str, method: &Method) -> bool {
+    allowed.split(", ").any(|name| name == method.as_str())
+}

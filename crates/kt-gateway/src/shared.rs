@@ -1,0 +1,171 @@
+//! What all workers of one gateway share, and what each has for itself.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use http::Method;
+use jiff::Timestamp;
+use kt_domain::clock::Clock;
+use kt_domain::events::{Event, EventType};
+use kt_domain::id::{RequestId, event_id};
+use kt_domain::random::Random;
+
+use crate::events::EventSink;
+use crate::metrics::Metrics;
+use crate::record::Record;
+use crate::refusals::RefusalMeter;
+use crate::reply::Refusal;
+use crate::snapshot::{Limiters, Snapshot};
+use crate::upstream::Pool;
+
+/// The longest path that an event carries, in bytes.
+const MAX_RECORDED_PATH: usize = 1024;
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) gateway_id: Arc<str>,
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) limiters: Limiters,
+    pub(crate) events: Arc<dyn EventSink>,
+    pub(crate) refusals: RefusalMeter,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) draining: AtomicBool,
+    /// How many requests may be under way at once.
+    pub(crate) max_concurrency: usize,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) connections: AtomicUsize,
+    /// Events that could not be recorded since that was last reported.
+    unrecorded: AtomicUsize,
+    ok: Arc<str>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        gateway_id: Arc<str>,
+        snapshot: Snapshot,
+        limiters: Limiters,
+        events: Arc<dyn EventSink>,
+        clock: Arc<dyn Clock>,
+        max_concurrency: usize,
+    ) -> Self {
+        Self {
+            gateway_id,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            limiters,
+            events,
+            refusals: RefusalMeter::default(),
+            clock,
+            metrics: Metrics::new(),
+            draining: AtomicBool::new(false),
+            max_concurrency,
+            in_flight: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            unrecorded: AtomicUsize::new(0),
+            ok: "ok".into(),
+        }
+    }
+
+    /// Hands an event over for keeping; it is on disk within 100 ms.
+    pub(crate) fn keep(&self, event: Event) {
+        if self.events.record(event).is_err() {
+            self.report_unrecorded();
+        }
+    }
+
+    /// Counts an event that could not be recorded, and says so now and then.
+    pub(crate) fn report_unrecorded(&self) {
+        self.metrics.unrecorded.inc();
+        if self.unrecorded.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000) {
+            tracing::error!(
+                "events cannot be recorded; see `events.on_failure` for what happens to requests meanwhile"
+            );
+        }
+    }
+
+    pub(crate) fn admit_refusal(&self, event: Box<Event>) -> Option<Box<Event>> {
+        let per_second = self.snapshot.load().config.events.refusals_per_second;
+        self.refusals.admit(event, per_second)
+    }
+
+    /// Records what was counted instead of recorded. To be called once a second.
+    pub(crate) fn summarise_refusals(&self, random: &mut Random) {
+        let per_second = self.snapshot.load().config.events.refusals_per_second;
+        for mut summary in self.refusals.tick(per_second) {
+            let now = self.clock.now();
+            summary.id = event_id(now.as_microsecond(), random);
+            summary.timestamp = rfc3339(now);
+            self.keep(summary);
+        }
+    }
+
+    /// An event's `reason_code`.
+    pub(crate) fn reason(&self, code: &str) -> Arc<str> {
+        if code == "ok" { Arc::clone(&self.ok) } else { code.into() }
+    }
+
+    /// Takes one of the places for requests; it is given back when the guard is dropped.
+    pub(crate) fn take_place(self: &Arc<Self>) -> Result<Place, Refusal> {
+        let place = Place(Arc::clone(self));
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) < self.max_concurrency {
+            return Ok(place);
+        }
+        drop(place);
+        let message = "The gateway is serving as many requests as it may. Try again in a second.";
+        Err(Refusal::rate_limit(429, "concurrency_limit", message)
+            .with_header(http::header::RETRY_AFTER, http::HeaderValue::from(1)))
+    }
+}
+
+/// A place among the requests that may be under way at once.
+pub(crate) struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What one thread has for itself, so that it need not wait for others.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Pool,
+    random: Mutex<Random>,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, pool: Pool::default(), random: Mutex::new(Random::from_os()) }
+    }
+
+    /// Starts the record of a request that begins now.
+    pub(crate) fn begin_record(&self, snapshot: &Snapshot) -> (RequestId, Record) {
+        let now = self.shared.clock.now();
+        let (request_id, event_id) = {
+            let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+            let micros = now.as_microsecond();
+            (RequestId::new(micros, &mut random), event_id(micros, &mut random))
+        };
+        let gateway_id = Arc::clone(&self.shared.gateway_id);
+        let mut event = Event::new(EventType::Decision, event_id, rfc3339(now), gateway_id);
+        event.request_id = Some(request_id.to_string());
+        event.config_version = Some(Arc::clone(&snapshot.version));
+        let record =
+            Record::new(Arc::clone(&self.shared), Instant::now(), snapshot.records_all_access, event);
+        (request_id, record)
+    }
+}
+
+/// Puts what a request says of itself into its event.
+pub(crate) fn describe(event: &mut Event, method: &Method, path: &str) {
+    event.method = Some(method.as_str().to_owned());
+    let end = path.floor_char_boundary(MAX_RECORDED_PATH.min(path.len()));
+    event.request_path = Some(path[..end].to_owned());
+}
+
+/// RFC 3339, in UTC, to the millisecond.
+pub(crate) fn rfc3339(moment: Timestamp) -> String {
+    format!("{moment:.3}")
+}

@@ -1,0 +1,317 @@
+//! A configuration made ready for use: everything that can be worked out before a request comes is worked out here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, Uri, header};
+use kt_domain::events::PolicyEvaluation;
+use kt_domain::network::cidr::{Cidr, CidrSet};
+use kt_domain::network::gateway_rules::IpRules;
+use kt_domain::policy_config::vendors::{self, KeyStyle, ProviderName, Wire};
+use kt_domain::policy_config::{self, AuthMode, OnFailure, PolicyConfig, SizeLimits, StaticKey, Timeouts};
+use sha2::{Digest, Sha256};
+
+use crate::http1::connection::ClientTimeouts;
+use crate::limits::KeyLimiter;
+use crate::policies::{self, Policy};
+use crate::stages::cors::CorsRules;
+use crate::upstream::Origin;
+
+/// Looks up an environment variable.
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// One configuration in force. Never changes; a reload makes another.
+pub(crate) struct Snapshot {
+    /// The first 12 hexadecimal digits of the SHA-256 of its sources.
+    pub(crate) version: Arc<str>,
+    /// What it was made from.
+    pub(crate) config: PolicyConfig,
+    pub(crate) ip: IpRules,
+    /// The header that the source address is read from, if it is.
+    pub(crate) ip_header: Option<HeaderName>,
+    pub(crate) cors: Option<CorsRules>,
+    pub(crate) limits: SizeLimits,
+    pub(crate) auth: AuthRules,
+    pub(crate) hosts: Vec<Authority>,
+    pub(crate) targets: Vec<Arc<Target>>,
+    /// Where among targets of equal standing the next request goes.
+    pub(crate) turn: AtomicUsize,
+    pub(crate) chain: Vec<Box<dyn Policy>>,
+    /// What the chain looks like in an event when every policy of it let a request pass.
+    pub(crate) all_passed: Vec<PolicyEvaluation>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) client_timeouts: ClientTimeouts,
+    /// Whether a request that cannot be recorded is refused.
+    pub(crate) refuse_unrecorded: bool,
+    /// Whether requests that were allowed are recorded too.
+    pub(crate) records_all_access: bool,
+}
+
+/// Who may come in.
+pub(crate) enum AuthRules {
+    /// Everybody.
+    Open,
+    /// Holders of these keys, by the SHA-256 of the key.
+    Keys(HashMap<[u8; 32], Arc<Key>>),
+}
+
+/// One key.
+pub(crate) struct Key {
+    pub(crate) id: Arc<str>,
+    /// Empty means from anywhere.
+    pub(crate) allowed_ranges: CidrSet,
+    pub(crate) limiter: Option<Arc<KeyLimiter>>,
+}
+
+/// One place to forward to.
+pub(crate) struct Target {
+    pub(crate) id: Arc<str>,
+    pub(crate) vendor: Arc<str>,
+    pub(crate) model: Option<String>,
+    pub(crate) wire: Wire,
+    pub(crate) weight: u32,
+    pub(crate) priority: u32,
+    /// Whether its key could be found.
+    pub(crate) available: bool,
+    /// Where it is; `None` for `echo`.
+    pub(crate) origin: Option<Arc<Origin>>,
+    /// The path of its base URL, without a slash at the end.
+    pub(crate) base_path: String,
+    /// The lines that go into every request to it: `Host`, its key, its own headers. Each ends in CRLF.
+    pub(crate) fixed_lines: Vec<u8>,
+    /// The names of its own headers; a client's header of such a name is dropped.
+    pub(crate) fixed_names: Vec<HeaderName>,
+}
+
+/// A configuration could not be made ready. The linter finds all of these earlier, but for the environment's part.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct CompileError {
+    /// The key at fault, such as `ip_allowlist.allow[3]`.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl CompileError {
+    fn new(path: impl Into<String>, message: &(impl ToString + ?Sized)) -> Self {
+        Self { path: path.into(), message: message.to_string() }
+    }
+}
+
+impl Snapshot {
+    /// Makes `config` ready. A target whose environment variable is not set is kept, marked unavailable, and named in
+    /// the warnings.
+    pub(crate) fn compile(
+        version: Arc<str>,
+        config: PolicyConfig,
+        limiters: &Limiters,
+        environment: Environment<'_>,
+    ) -> Result<(Self, Vec<String>), CompileError> {
+        let mut warnings = Vec::new();
+        let ip = IpRules::compile(&config.ip_allowlist).map_err(|errors| {
+            let first = errors.into_iter().next();
+            first.map_or_else(
+                || CompileError::new("ip_allowlist", "not valid"),
+                |error| CompileError::new(error.path, &error.message),
+            )
+        })?;
+        let ip_header = ip.header_name().map(str::parse).transpose();
+        let ip_header = ip_header.map_err(|error| CompileError::new("ip_allowlist.ip_header", &error))?;
+        let chain = policies::build(&config)?;
+        let snapshot = Self {
+            ip,
+            ip_header,
+            cors: CorsRules::compile(&config.cors)?,
+            limits: config.size_limits.clone(),
+            auth: AuthRules::compile(&config.auth, limiters, environment, &mut warnings)?,
+            hosts: hosts(&config)?,
+            targets: targets(&config, environment, &mut warnings)?,
+            turn: AtomicUsize::new(0),
+            all_passed: policies::all_passed(&chain),
+            records_all_access: policies::records_all_access(&config),
+            chain,
+            client_timeouts: ClientTimeouts {
+                request_header: config.timeouts.request_header.0,
+                request_body_idle: config.timeouts.request_body_idle.0,
+                keep_alive: config.timeouts.keep_alive.0,
+                response_idle: config.timeouts.response_idle.0,
+            },
+            timeouts: config.timeouts.clone(),
+            refuse_unrecorded: config.events.on_failure == OnFailure::Refuse,
+            version,
+            config,
+        };
+        Ok((snapshot, warnings))
+    }
+}
+
+fn hosts(config: &PolicyConfig) -> Result<Vec<Authority>, CompileError> {
+    let read = |(index, host): (usize, &String)| {
+        host.parse().map_err(|error| CompileError::new(format!("listener.hosts[{index}]"), &error))
+    };
+    config.listener.hosts.iter().enumerate().map(read).collect()
+}
+
+/// The limiters of all keys, by the key's id; they outlive a reload, so that a reload forgives nobody.
+pub(crate) type Limiters = std::sync::Mutex<HashMap<String, Arc<KeyLimiter>>>;
+
+impl AuthRules {
+    fn compile(
+        auth: &policy_config::Auth,
+        limiters: &Limiters,
+        environment: Environment<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, CompileError> {
+        match auth.mode {
+            None | Some(AuthMode::None) => return Ok(Self::Open),
+            Some(AuthMode::Static) => {}
+            Some(AuthMode::AccessKeys) => {
+                return Err(CompileError::new("auth.mode", "access keys need a control plane to ask"));
+            }
+        }
+        let mut keys = HashMap::new();
+        for (index, key) in auth.keys.iter().enumerate() {
+            let path = format!("auth.keys[{index}]");
+            let Some(digest) =
+                digest_of(key, environment).map_err(|message| CompileError::new(&path, message))?
+            else {
+                warnings.push(format!(
+                    "{path}: its environment variable is not set, so key `{}` opens nothing",
+                    key.id
+                ));
+                continue;
+            };
+            let ranges: Result<Vec<Cidr>, _> = key.allowed_ranges.iter().map(|range| range.parse()).collect();
+            let compiled = Key {
+                id: key.id.as_str().into(),
+                allowed_ranges: ranges
+                    .map_err(|error| CompileError::new(path, &error))?
+                    .into_iter()
+                    .collect(),
+                limiter: key.requests_per_minute.map(|per_minute| limiter(limiters, &key.id, per_minute)),
+            };
+            keys.insert(digest, Arc::new(compiled));
+        }
+        Ok(Self::Keys(keys))
+    }
+}
+
+fn limiter(limiters: &Limiters, id: &str, per_minute: u32) -> Arc<KeyLimiter> {
+    let mut limiters = limiters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    match limiters.get(id) {
+        Some(limiter) if limiter.per_minute() == per_minute => Arc::clone(limiter),
+        _ => {
+            let limiter = Arc::new(KeyLimiter::new(per_minute));
+            limiters.insert(id.to_owned(), Arc::clone(&limiter));
+            limiter
+        }
+    }
+}
+
+/// The SHA-256 of a key; `None` when its environment variable is not set.
+fn digest_of(key: &StaticKey, environment: Environment<'_>) -> Result<Option<[u8; 32]>, &'static str> {
+    match (&key.sha256, &key.secret_key_ref) {
+        (Some(hex), None) => from_hex(hex).map(Some).ok_or("`sha256` is not 64 hexadecimal digits"),
+        (None, Some(secret)) => {
+            let secret = environment(&secret.env).filter(|secret| !secret.is_empty());
+            Ok(secret.map(|secret| Sha256::digest(secret).into()))
+        }
+        _ => Err("needs exactly one of `sha256` and `secret_key_ref`"),
+    }
+}
+
+fn from_hex(hex: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (byte, at) in bytes.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(&hex[at..at + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn targets(
+    config: &PolicyConfig,
+    environment: Environment<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Arc<Target>>, CompileError> {
+    let compile = |(index, target)| {
+        Target::compile(target, environment, warnings)
+            .map(Arc::new)
+            .map_err(|message| CompileError::new(format!("providers.targets[{index}]"), &message))
+    };
+    config.providers.targets.iter().enumerate().map(compile).collect()
+}
+
+impl Target {
+    fn compile(
+        target: &policy_config::Target,
+        environment: Environment<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, String> {
+        let name = ProviderName::parse(&target.provider)
+            .ok_or("`provider` is no `vendor` or `vendor:surface:model`")?;
+        let vendor = vendors::find(name.vendor);
+        let wire = vendor.map_or(Wire::OpenAi, |vendor| vendor.wire);
+        let key_style = vendor.map_or(KeyStyle::Bearer, |vendor| vendor.key);
+        let secret = target.secret_key_ref.as_ref().map(|secret| {
+            let found = environment(&secret.env).filter(|found| !found.is_empty());
+            if found.is_none() {
+                warnings.push(format!(
+                    "target `{}` is unavailable: the environment variable {} is not set",
+                    target.id, secret.env
+                ));
+            }
+            found
+        });
+        let mut compiled = Self {
+            id: target.id.as_str().into(),
+            vendor: name.vendor.into(),
+            model: target.model.clone().or_else(|| name.model.map(str::to_owned)),
+            wire,
+            weight: target.weight.max(1),
+            priority: target.priority,
+            available: !matches!(secret, Some(None)),
+            origin: None,
+            base_path: String::new(),
+            fixed_lines: Vec::new(),
+            fixed_names: Vec::new(),
+        };
+        if wire == Wire::Echo {
+            return Ok(compiled);
+        }
+        let base_url = target.base_url.as_deref().or(vendor.and_then(|vendor| vendor.base_url));
+        let base_url = base_url.ok_or("needs a `base_url`, since the vendor has no address of its own")?;
+        let base: Uri = base_url.parse().map_err(|_| "`base_url` is no URL")?;
+        let origin = Origin::of(&base).ok_or("`base_url` is no http or https URL")?;
+        compiled.add_line(&header::HOST, origin.host_field().as_bytes());
+        for (name, value) in &target.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
+            let value = HeaderValue::from_str(value).map_err(|error| error.to_string())?;
+            compiled.add_line(&name, value.as_bytes());
+        }
+        if let Some(Some(secret)) = secret {
+            let (name, value) = match key_style {
+                KeyStyle::Bearer => (header::AUTHORIZATION, format!("Bearer {secret}")),
+                KeyStyle::XApiKey => (HeaderName::from_static("x-api-key"), secret),
+                KeyStyle::ApiKey => (HeaderName::from_static("api-key"), secret),
+            };
+            let value = HeaderValue::from_str(&value).map_err(|_| "its key holds a control character")?;
+            compiled.add_line(&name, value.as_bytes());
+        }
+        base.path().trim_end_matches('/').clone_into(&mut compiled.base_path);
+        compiled.origin = Some(Arc::new(origin));
+        Ok(compiled)
+    }
+
+    fn add_line(&mut self, name: &HeaderName, value: &[u8]) {
+        for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+            self.fixed_lines.extend_from_slice(part);
+        }
+        self.fixed_names.push(name.clone());
+    }
+}

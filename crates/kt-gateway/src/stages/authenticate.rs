@@ -1,0 +1,87 @@
+//! Who sends a request.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use sha2::{Digest, Sha256};
+
+use crate::reply::Refusal;
+use crate::snapshot::{AuthRules, Key};
+
+const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
+const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
+
+/// The key that the request was made with, if keys are asked for. There is no way from a wrong key to no key.
+pub(crate) fn check(
+    rules: &AuthRules,
+    headers: &HeaderMap,
+    source: Option<IpAddr>,
+) -> Result<Option<Arc<Key>>, Refusal> {
+    let AuthRules::Keys(keys) = rules else { return Ok(None) };
+    let presented = presented_key(headers)?;
+    let digest: [u8; 32] = Sha256::digest(presented).into();
+    let Some(key) = keys.get(&digest) else {
+        return Err(unauthenticated(
+            "invalid_key",
+            "This key is not known here. Check it, or ask for a new one.",
+        ));
+    };
+    let ranges = &key.allowed_ranges;
+    if !ranges.is_empty() && !source.is_some_and(|source| ranges.contains(source)) {
+        return Err(Refusal::permission(403, "key_ip_denied", "This key may not be used from your address."));
+    }
+    Ok(Some(Arc::clone(key)))
+}
+
+/// Takes one use of the key.
+pub(crate) fn take_use(key: &Key, now_micros: i64) -> Result<(), Refusal> {
+    let Some(limiter) = &key.limiter else { return Ok(()) };
+    limiter.take(now_micros).map_err(|seconds| {
+        let refusal = Refusal::rate_limit(
+            429,
+            "rate_limited",
+            format!(
+                "This key may make {} requests a minute. Try again in {seconds} s.",
+                limiter.per_minute()
+            ),
+        );
+        refusal
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+            .with_header(X_RATELIMIT_LIMIT, HeaderValue::from(limiter.per_minute()))
+            .with_header(X_RATELIMIT_REMAINING, HeaderValue::from(0))
+    })
+}
+
+/// The one key in `Authorization: Bearer`, `x-api-key` or `api-key`, wherever the client's SDK puts it.
+fn presented_key(headers: &HeaderMap) -> Result<&[u8], Refusal> {
+    let mut presented: Option<&[u8]> = None;
+    let bearer = headers.get_all(header::AUTHORIZATION).iter().map(|value| bearer_token(value.as_bytes()));
+    let plain = ["x-api-key", "api-key"]
+        .into_iter()
+        .flat_map(|name| headers.get_all(name))
+        .map(|value| Some(value.as_bytes()));
+    for token in bearer.chain(plain) {
+        let token = token.filter(|token| !token.is_empty()).ok_or_else(missing_key)?;
+        if presented.is_some_and(|earlier| earlier != token) {
+            return Err(unauthenticated("invalid_key", "Two different keys were sent. Send one."));
+        }
+        presented = Some(token);
+    }
+    presented.ok_or_else(missing_key)
+}
+
+/// The token after the scheme `Bearer` (RFC 6750 section 2.1; the scheme's case does not matter).
+fn bearer_token(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+fn missing_key() -> Refusal {
+    unauthenticated("missing_key", "Send your key as `Authorization: Bearer KEY`.")
+}
+
+fn unauthenticated(code: &'static str, message: &'static str) -> Refusal {
+    Refusal::authentication(401, code, message)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+}

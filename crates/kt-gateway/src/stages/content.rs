@@ -1,0 +1,205 @@
+//! Reading the little that the gateway must know of a JSON body, and refusing what providers could read differently.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, header};
+use memchr::memchr2;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::reply::Refusal;
+use crate::stages::route::Field;
+
+/// How deep arrays and objects may be nested.
+const MAX_DEPTH: usize = 128;
+
+/// What the gateway knows of a request's body.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// The model that is asked for.
+    pub(crate) model: Option<String>,
+    /// Whether a stream is asked for.
+    pub(crate) stream: bool,
+}
+
+/// Refuses a body that a page could send without its browser asking first (Fetch standard, "CORS-safelisted
+/// request-header"): content that is not declared JSON must come with a key.
+pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let declared =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    let is_json = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
+    if is_json || headers.contains_key(header::AUTHORIZATION) || headers.contains_key("x-api-key") {
+        return Ok(());
+    }
+    Err(Refusal::invalid(415, "unsupported_media_type", "Send JSON, with `Content-Type: application/json`."))
+}
+
+/// Reads a JSON object, checks that it has the `required` fields, and gives what is known of it.
+pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> {
+    let text = std::str::from_utf8(body).map_err(|_| invalid_json("it is not UTF-8"))?;
+    if is_too_deep(body) {
+        let message = format!("The JSON body is nested deeper than {MAX_DEPTH} levels.");
+        return Err(Refusal::invalid(400, "json_too_deep", message));
+    }
+    let top: Top<'_> = serde_json::from_str(text).map_err(|error| invalid_json(&error.to_string()))?;
+    for field in required {
+        top.check(*field)?;
+    }
+    let stream = match top.stream.map(RawValue::get) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(wrong("stream", "must be true or false")),
+    };
+    Ok(Summary { model: top.model.and_then(text_of), stream })
+}
+
+/// The fields that the gateway looks at, unread. A field named twice is refused: two readers could take two values.
+#[derive(Deserialize)]
+struct Top<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
+}
+
+impl Top<'_> {
+    fn check(&self, field: Field) -> Result<(), Refusal> {
+        match field {
+            Field::Model => match self.model.map(text_of) {
+                None => Err(wrong("model", "is missing: name the model to use")),
+                Some(None) => Err(wrong("model", "must be a string")),
+                Some(Some(name)) if name.is_empty() => Err(wrong("model", "must not be empty")),
+                Some(Some(_)) => Ok(()),
+            },
+            Field::Messages => match self.messages {
+                None => Err(wrong("messages", "is missing: send the conversation as an array")),
+                Some(messages) if !messages.get().starts_with('[') => {
+                    Err(wrong("messages", "must be an array"))
+                }
+                Some(_) => Ok(()),
+            },
+            Field::Input if self.input.is_none() => Err(wrong("input", "is missing")),
+            Field::Prompt if self.prompt.is_none() => Err(wrong("prompt", "is missing")),
+            Field::Input | Field::Prompt => Ok(()),
+        }
+    }
+}
+
+fn text_of(value: &RawValue) -> Option<String> {
+    serde_json::from_str::<Cow<'_, str>>(value.get()).ok().map(Cow::into_owned)
+}
+
+/// Whether brackets are nested deeper than allowed. What is no JSON is for the parser to refuse.
+fn is_too_deep(body: &[u8]) -> bool {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(byte) = body.get(at) {
+        at += 1;
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return true;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => at = string_end(body, at),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Where the string that began before `at` is over.
+fn string_end(body: &[u8], mut at: usize) -> usize {
+    while let Some(found) = memchr2(b'"', b'\\', body.get(at..).unwrap_or_default()) {
+        if body[at + found] == b'"' {
+            return at + found + 1;
+        }
+        at += found + 2;
+    }
+    body.len()
+}
+
+fn invalid_json(why: &str) -> Refusal {
+    Refusal::invalid(400, "invalid_json", format!("The body is no valid JSON object: {why}."))
+}
+
+fn wrong(param: &'static str, what: &str) -> Refusal {
+    Refusal::invalid(422, "validation_error", format!("`{param}` {what}.")).with_param(param)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAT: &[Field] = &[Field::Model, Field::Messages];
+
+    fn code_of(body: &[u8]) -> Result<Summary, (u16, &'static str)> {
+        read(body, CHAT).map_err(|refusal| (refusal.status().as_u16(), refusal.code))
+    }
+
+    #[test]
+    fn what_matters_is_read_whatever_stands_beside_it() {
+        let body = br#"{"messages":[{"role":"user","content":"a \" ] } {"}],"x":{"model":"no"},"stream":true,"model":"gp\u0074"}"#;
+        assert_eq!(code_of(body), Ok(Summary { model: Some("gpt".into()), stream: true }));
+        assert_eq!(
+            code_of(br#"{"model":"m","messages":[],"stream":null}"#).map(|read| read.stream),
+            Ok(false)
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_object_or_could_be_read_in_two_ways_is_refused() {
+        let bodies: [&[u8]; 9] = [
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"{\"model\":\"m\",\"messages\":[]} x",
+            b"{\"model\":\"m\",\"model\":\"n\",\"messages\":[]}",
+            b"{\"model\":\"m\",\"mode\\u006c\":\"n\",\"messages\":[]}",
+            b"{\"model\":\"\xff\",\"messages\":[]}",
+            b"{'model':'m'}",
+        ];
+        for body in bodies {
+            assert_eq!(code_of(body), Err((400, "invalid_json")), "{}", String::from_utf8_lossy(body));
+        }
+    }
+
+    #[test]
+    fn a_missing_or_mistyped_field_is_named() {
+        for (body, param) in [
+            (r#"{"messages":[]}"#, "model"),
+            (r#"{"model":null,"messages":[]}"#, "model"),
+            (r#"{"model":4,"messages":[]}"#, "model"),
+            (r#"{"model":"","messages":[]}"#, "model"),
+            (r#"{"model":"m"}"#, "messages"),
+            (r#"{"model":"m","messages":"hello"}"#, "messages"),
+            (r#"{"model":"m","messages":[],"stream":"yes"}"#, "stream"),
+        ] {
+            let refusal = read(body.as_bytes(), CHAT).expect_err(body);
+            assert_eq!((refusal.status().as_u16(), refusal.param()), (422, Some(param)), "{body}");
+        }
+    }
+
+    #[test]
+    fn nesting_is_allowed_to_128_levels_and_no_deeper() {
+        let nested = |depth: usize| {
+            let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
+            format!(r#"{{"model":"m","messages":[],"x":{open}{close}}}"#)
+        };
+        assert!(code_of(nested(128).as_bytes()).is_ok());
+        assert_eq!(code_of(nested(129).as_bytes()), Err((400, "json_too_deep")));
+        assert_eq!(code_of(nested(1_000_000).as_bytes()), Err((400, "json_too_deep")));
+        let brackets_in_text = format!(r#"{{"model":"m","messages":["{}"]}}"#, "[\\\"".repeat(1000));
+        assert!(code_of(brackets_in_text.as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,175 @@
+//! Cross-Origin Resource Sharing (Fetch standard, section 3.3): preflights answered here, headers put on every answer.
+
+use std::collections::HashMap;
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HeaderMap, HeaderName, HeaderValue,
+    ORIGIN, VARY,
+};
+use http::{Method, StatusCode};
+use kt_domain::policy_config::Cors;
+
+use crate::reply::{Refusal, Reply};
+use crate::snapshot::CompileError;
+use crate::stages::route;
+
+/// How many bytes of header names a preflight may ask for.
+const MAX_REQUESTED_BYTES: usize = 8 * 1024;
+
+/// The `cors` section, made ready.
+pub(crate) struct CorsRules {
+    /// The listed origins, by their bytes; empty when every origin is allowed.
+    origins: HashMap<Vec<u8>, HeaderValue>,
+    any_origin: bool,
+    methods: HeaderValue,
+    /// `None` when the names that were asked for are answered.
+    headers: Option<HeaderValue>,
+    expose: Option<HeaderValue>,
+    credentials: bool,
+    max_age: HeaderValue,
+}
+
+impl CorsRules {
+    /// Makes the section ready; `None` when it is not enabled.
+    pub(crate) fn compile(cors: &Cors) -> Result<Option<Self>, CompileError> {
+        if !cors.enabled {
+            return Ok(None);
+        }
+        let any_origin = cors.allow_origins.iter().any(|origin| origin == "*");
+        if any_origin && cors.allow_credentials {
+            return Err(CompileError {
+                path: "cors.allow_credentials".into(),
+                message: "must be false when `allow_origins` contains \"*\"".into(),
+            });
+        }
+        let listed = cors.allow_origins.iter().filter(|origin| *origin != "*");
+        let origins: Result<_, CompileError> = listed
+            .map(|origin| Ok((origin.clone().into_bytes(), value("cors.allow_origins", origin)?)))
+            .collect();
+        let any_header = cors.allow_headers.iter().any(|name| name == "*");
+        Ok(Some(Self {
+            origins: origins?,
+            any_origin,
+            methods: list("cors.allow_methods", &cors.allow_methods)?,
+            headers: if any_header { None } else { Some(list("cors.allow_headers", &cors.allow_headers)?) },
+            expose: match &cors.expose_headers[..] {
+                [] => None,
+                names => Some(list("cors.expose_headers", names)?),
+            },
+            credentials: cors.allow_credentials,
+            max_age: cors.max_age_seconds.into(),
+        }))
+    }
+
+    /// Answers an `OPTIONS` request. One that is no preflight is told the path's methods.
+    pub(crate) fn answer_options(&self, path: &str, request: &HeaderMap) -> Result<Reply, Refusal> {
+        let mut reply = Reply::empty(StatusCode::NO_CONTENT);
+        let is_preflight =
+            request.contains_key(ORIGIN) && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        if !is_preflight {
+            reply.headers.insert(ALLOW, HeaderValue::from_static(route::methods_of(path)));
+            return Ok(reply);
+        }
+        let requested = requested_headers(request)?;
+        let Some(origin) = self.matched_origin(request) else { return Ok(reply) };
+        reply.headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        reply.headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
+        if let Some(names) = self.headers.clone().or(requested) {
+            reply.headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
+        }
+        reply.headers.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
+        Ok(reply)
+    }
+
+    /// Puts the headers of an actual answer into `reply`, and `Vary: Origin` beside what it may already vary by.
+    pub(crate) fn decorate(&self, request: &HeaderMap, reply: &mut HeaderMap) {
+        let origin = match reply.get(ACCESS_CONTROL_ALLOW_ORIGIN) {
+            Some(origin) => Some(origin.clone()),
+            None => self.matched_origin(request),
+        };
+        if let Some(origin) = origin {
+            reply.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            if self.credentials {
+                reply.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+            }
+            if let Some(expose) = &self.expose {
+                reply.insert(ACCESS_CONTROL_EXPOSE_HEADERS, expose.clone());
+            }
+        }
+        self.vary(request, reply);
+    }
+
+    /// The value of `Access-Control-Allow-Origin`: the configured text of the origin that matched, never the request's.
+    fn matched_origin(&self, request: &HeaderMap) -> Option<HeaderValue> {
+        if self.any_origin {
+            return Some(HeaderValue::from_static("*"));
+        }
+        let mut sent = request.get_all(ORIGIN).iter();
+        match (sent.next(), sent.next()) {
+            (Some(origin), None) => self.origins.get(origin.as_bytes()).cloned(),
+            _ => None,
+        }
+    }
+
+    fn vary(&self, request: &HeaderMap, reply: &mut HeaderMap) {
+        const NAMES: HeaderValue = HeaderValue::from_static("Origin");
+        const NAMES_ASKED: HeaderValue = HeaderValue::from_static("Origin, Access-Control-Request-Headers");
+        let reflects = self.headers.is_none() && request.contains_key(ACCESS_CONTROL_REQUEST_HEADERS);
+        let own = if reflects { NAMES_ASKED } else { NAMES };
+        if !reply.contains_key(VARY) {
+            reply.insert(VARY, own);
+            return;
+        }
+        let upstream = reply.get_all(VARY).iter().filter_map(|line| line.to_str().ok());
+        let is_other = |name: &&str| !name.is_empty() && !name.eq_ignore_ascii_case("origin");
+        let others = upstream.flat_map(|line| line.split(',')).map(str::trim).filter(is_other);
+        let merged = std::iter::once("Origin").chain(others).collect::<Vec<_>>().join(", ");
+        reply.insert(VARY, HeaderValue::from_str(&merged).unwrap_or(own));
+    }
+}
+
+/// The header names that a preflight asks for, each checked to be a token, so that nothing else can be reflected.
+fn requested_headers(request: &HeaderMap) -> Result<Option<HeaderValue>, Refusal> {
+    let mut names = Vec::new();
+    let mut length = 0;
+    for line in request.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
+        length += line.len();
+        for name in line
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !name.is_empty())
+        {
+            names.push(HeaderName::from_bytes(name).map_err(|_| malformed_preflight())?);
+        }
+    }
+    let method = request.get(ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
+    if length > MAX_REQUESTED_BYTES || method.is_some_and(|method| Method::from_bytes(method).is_err()) {
+        return Err(malformed_preflight());
+    }
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let names = names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
+    Ok(HeaderValue::from_str(&names).ok())
+}
+
+fn malformed_preflight() -> Refusal {
+    Refusal::invalid(
+        400,
+        "invalid_preflight",
+        "Access-Control-Request-Method and Access-Control-Request-Headers must hold header tokens, 8 KiB at most.",
+    )
+}
+
+/// A list's header value, in the configured order.
+fn list(path: &str, items: &[String]) -> Result<HeaderValue, CompileError> {
+    value(path, &items.join(", "))
+}
+
+fn value(path: &str, text: &str) -> Result<HeaderValue, CompileError> {
+    HeaderValue::from_str(text)
+        .map_err(|error| CompileError { path: path.into(), message: error.to_string() })
+}

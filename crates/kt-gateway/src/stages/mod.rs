@@ -1,0 +1,11 @@
+//! What happens to a request, in order: `address` → `cors` → `size_limits` → `authenticate` → `route` → `content` →
+//! `policy_chain`, then upstream. Each stage is one file and lets the request pass or refuses it.
+
+pub(crate) mod address;
+pub(crate) mod authenticate;
+pub(crate) mod content;
+pub(crate) mod cors;
+pub(crate) mod path;
+pub(crate) mod policy_chain;
+pub(crate) mod route;
+pub(crate) mod size_limits;

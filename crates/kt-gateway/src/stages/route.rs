@@ -1,0 +1,155 @@
+//! Which paths there are, which methods they take, and what a request to them must hold.
+
+use http::Method;
+
+use crate::reply::{Refusal, is_listed};
+
+/// One path, or all that begin like it.
+#[derive(Debug)]
+pub(crate) struct Route {
+    path: &'static str,
+    /// Whether longer paths below this one belong to it too.
+    with_children: bool,
+    /// Its methods, as `Allow` names them.
+    methods: &'static str,
+    pub(crate) api: Api,
+    pub(crate) content: Content,
+}
+
+/// Whose API a path belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    OpenAi,
+    Anthropic,
+}
+
+/// What a `POST` to a path holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content {
+    /// A JSON object with these fields.
+    Json(&'static [Field]),
+    /// Something that is passed on as it is: an upload, or nothing.
+    Opaque,
+}
+
+/// A field that a JSON body must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// `model`, a string.
+    Model,
+    /// `messages`, an array.
+    Messages,
+    /// `input`, of any kind.
+    Input,
+    /// `prompt`, of any kind.
+    Prompt,
+}
+
+use Content::{Json, Opaque};
+use Field::{Input, Messages, Model, Prompt};
+
+/// Every path that is forwarded.
+const ROUTES: [Route; 17] = [
+    openai("/v1/chat/completions", "POST", Json(&[Model, Messages])),
+    openai("/v1/completions", "POST", Json(&[Model, Prompt])),
+    openai("/v1/responses", "POST", Json(&[Model])),
+    openai("/v1/embeddings", "POST", Json(&[Model, Input])),
+    openai("/v1/moderations", "POST", Json(&[Input])),
+    openai("/v1/images/generations", "POST", Json(&[Prompt])),
+    openai("/v1/images/edits", "POST", Opaque),
+    openai("/v1/images/variations", "POST", Opaque),
+    openai("/v1/audio/speech", "POST", Json(&[Model, Input])),
+    openai("/v1/audio/transcriptions", "POST", Opaque),
+    openai("/v1/audio/translations", "POST", Opaque),
+    openai("/v1/models", "GET", Opaque),
+    children_of("/v1/models", "GET"),
+    children_of("/v1/responses", "GET, POST, DELETE"),
+    openai("/v1/files", "GET, POST", Opaque),
+    children_of("/v1/files", "GET, POST, DELETE"),
+    Route {
+        api: Api::Anthropic,
+        with_children: true,
+        ..openai("/v1/messages", "POST", Json(&[Model, Messages]))
+    },
+];
+
+const fn openai(path: &'static str, methods: &'static str, content: Content) -> Route {
+    Route { path, with_children: false, methods, api: Api::OpenAi, content }
+}
+
+const fn children_of(path: &'static str, methods: &'static str) -> Route {
+    Route { with_children: true, ..openai(path, methods, Opaque) }
+}
+
+impl Route {
+    fn holds(&self, path: &str) -> bool {
+        match path.strip_prefix(self.path) {
+            Some("") => true,
+            Some(below) => self.with_children && below.starts_with('/') && below.len() > 1,
+            None => false,
+        }
+    }
+}
+
+/// The route of a normalised path and a method.
+pub(crate) fn find(path: &str, method: &Method) -> Result<&'static Route, Refusal> {
+    let Some(route) = of_path(path) else {
+        return Err(Refusal::not_found(
+            404,
+            "unknown_path",
+            "No such path here. See the list of surfaces in the guide.",
+        ));
+    };
+    if is_listed(route.methods, method) { Ok(route) } else { Err(Refusal::method_not_allowed(route.methods)) }
+}
+
+/// The methods of a normalised path, as `Allow` names them.
+pub(crate) fn methods_of(path: &str) -> &'static str {
+    match of_path(path).map(|route| route.methods) {
+        Some("POST") => "OPTIONS, POST",
+        Some("GET") | None => "GET, OPTIONS",
+        Some("GET, POST") => "GET, OPTIONS, POST",
+        Some(_) => "DELETE, GET, OPTIONS, POST",
+    }
+}
+
+fn of_path(path: &str) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| route.holds(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_belongs_to_a_route_exactly_or_below_it() {
+        let found = |path: &str, method: Method| {
+            find(path, &method).map(|route| route.api).map_err(|error| error.code)
+        };
+        assert_eq!(found("/v1/chat/completions", Method::POST), Ok(Api::OpenAi));
+        assert_eq!(found("/v1/messages", Method::POST), Ok(Api::Anthropic));
+        assert_eq!(found("/v1/messages/count_tokens", Method::POST), Ok(Api::Anthropic));
+        assert_eq!(found("/v1/models/gpt-4o", Method::GET), Ok(Api::OpenAi));
+        assert_eq!(found("/v1/files/f/content", Method::GET), Ok(Api::OpenAi));
+        assert_eq!(found("/v1/chat/completions", Method::GET), Err("method_not_allowed"));
+        for path in [
+            "/v1/chat/completions/",
+            "/v1/chat/completions/x",
+            "/V1/models",
+            "/v1/modelsx",
+            "/v1/models/",
+            "/",
+        ] {
+            assert_eq!(found(path, Method::GET), Err("unknown_path"), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_routes_methods_can_be_named_with_options_beside() {
+        for route in &ROUTES {
+            let named = methods_of(route.path);
+            let of_path = of_path(route.path).map(|route| route.methods).unwrap_or_default();
+            assert!(of_path.split(", ").all(|method| named.contains(method)), "{route:?}");
+        }
+    }
+}

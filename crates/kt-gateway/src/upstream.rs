@@ -1,0 +1,323 @@
+//! Connections to providers: made when needed, kept while they are good, never shared between targets of two origins.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Uri;
+use kt_domain::policy_config::Timeouts;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::http1::client::{AnswerFault, AnswerHead, ClientConnection};
+use crate::http1::transport::{Io, Transport};
+use crate::reply::Refusal;
+
+/// How long an unused connection is kept. Providers close theirs after a minute or more; ours must go first.
+const KEEP_IDLE: Duration = Duration::from_secs(50);
+/// How many unused connections each worker keeps to one origin.
+const MAX_IDLE: usize = 256;
+
+/// Where a provider is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    tls: bool,
+    host: String,
+    port: u16,
+}
+
+impl Origin {
+    /// The origin of an `http` or `https` URL.
+    pub(crate) fn of(url: &Uri) -> Option<Self> {
+        let tls = match url.scheme_str()? {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        Some(Self { tls, host: url.host()?.to_ascii_lowercase(), port })
+    }
+
+    /// The value of `Host` in a request to it.
+    pub(crate) fn host_field(&self) -> String {
+        match (self.tls, self.port) {
+            (true, 443) | (false, 80) => self.host.clone(),
+            _ => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// The host without the brackets of an IPv6 address.
+    fn bare_host(&self) -> &str {
+        self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host)
+    }
+}
+
+/// Why a provider gave no usable answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpstreamFault {
+    /// Its name cannot be resolved, or it takes no connections.
+    Unreachable,
+    /// Its address is one that nothing may be forwarded to.
+    ForbiddenAddress,
+    /// It did not take a connection in time.
+    ConnectTimedOut,
+    /// Its certificate is not trusted, or it speaks no TLS that we speak.
+    Tls,
+    /// The request could not be sent.
+    Unsendable,
+    /// Its answer is not what it should be.
+    Answer(AnswerFault),
+    /// Its answer is larger than may be held in memory.
+    TooLarge,
+    /// It refused our key.
+    KeyRefused,
+    /// It answered with a redirection, which is not followed.
+    Redirected,
+    /// It failed by its own account (5xx).
+    Failed,
+}
+
+impl UpstreamFault {
+    /// The `code` of the answer and of the event.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable | Self::ForbiddenAddress => "upstream_unreachable",
+            Self::ConnectTimedOut | Self::Answer(AnswerFault::TimedOut) => "upstream_timeout",
+            Self::Tls => "upstream_tls",
+            Self::Unsendable | Self::Answer(AnswerFault::ClosedBeforeAnswer) => "upstream_reset",
+            Self::Answer(AnswerFault::Truncated) => "upstream_incomplete",
+            Self::Answer(AnswerFault::Malformed) | Self::Redirected => "upstream_invalid",
+            Self::TooLarge => "response_too_large",
+            Self::KeyRefused => "upstream_key_refused",
+            Self::Failed => "upstream_failed",
+        }
+    }
+}
+
+impl From<UpstreamFault> for Refusal {
+    fn from(fault: UpstreamFault) -> Self {
+        let (status, message) = match fault {
+            UpstreamFault::Unreachable | UpstreamFault::ForbiddenAddress => (
+                502,
+                "The provider cannot be reached. Try again; if it persists, tell the gateway's administrator.",
+            ),
+            UpstreamFault::ConnectTimedOut | UpstreamFault::Answer(AnswerFault::TimedOut) => {
+                (504, "The provider did not answer in time. Try again later.")
+            }
+            UpstreamFault::Tls => (
+                502,
+                "No trusted connection to the provider could be made. Tell the gateway's administrator.",
+            ),
+            UpstreamFault::Unsendable | UpstreamFault::Answer(AnswerFault::ClosedBeforeAnswer) => {
+                (502, "The provider closed the connection without an answer. Try again.")
+            }
+            UpstreamFault::Answer(AnswerFault::Truncated) => {
+                (502, "The provider's answer broke off before its end. Try again.")
+            }
+            UpstreamFault::Answer(AnswerFault::Malformed) | UpstreamFault::Redirected => {
+                (502, "The provider's answer cannot be read. Tell the gateway's administrator.")
+            }
+            UpstreamFault::TooLarge => (
+                502,
+                "The provider's answer is larger than the gateway may hold. Ask for less, or for a stream.",
+            ),
+            UpstreamFault::KeyRefused => {
+                (502, "The provider refused the gateway's key. Tell the gateway's administrator.")
+            }
+            UpstreamFault::Failed => (502, "The provider failed to answer this request. Try again later."),
+        };
+        Refusal::upstream(status, fault.code(), message)
+    }
+}
+
+/// The unused connections of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: Mutex<HashMap<Arc<Origin>, Vec<Idle>>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: ClientConnection,
+    since: Instant,
+}
+
+impl Pool {
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// A kept connection that the provider had closed meanwhile is replaced, once: nothing of an answer had come.
+    pub(crate) async fn ask(
+        &self,
+        origin: &Arc<Origin>,
+        head: &[u8],
+        body: &Bytes,
+        timeouts: &Timeouts,
+    ) -> Result<(ClientConnection, AnswerHead), UpstreamFault> {
+        if let Some(mut kept) = self.take(origin) {
+            match ask_over(&mut kept, head, body, timeouts).await {
+                Ok(answer) => return Ok((kept, answer)),
+                Err(UpstreamFault::Unsendable | UpstreamFault::Answer(AnswerFault::ClosedBeforeAnswer)) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        let mut fresh = connect(origin, timeouts.connect.0).await?;
+        let answer = ask_over(&mut fresh, head, body, timeouts).await?;
+        Ok((fresh, answer))
+    }
+
+    fn take(&self, origin: &Arc<Origin>) -> Option<ClientConnection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle.get_mut(origin)?;
+        while let Some(mut last) = kept.pop() {
+            if last.since.elapsed() < KEEP_IDLE && last.connection.is_quiet() {
+                return Some(last.connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose answer was taken completely.
+    pub(crate) fn put_back(&self, origin: &Arc<Origin>, connection: ClientConnection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = match idle.get_mut(origin) {
+            Some(kept) => kept,
+            None => idle.entry(Arc::clone(origin)).or_default(),
+        };
+        if kept.len() < MAX_IDLE {
+            kept.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    /// Closes connections that were unused for too long. To be called every few seconds.
+    pub(crate) fn sweep(&self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|_, kept| {
+            kept.retain(|kept| kept.since.elapsed() < KEEP_IDLE);
+            !kept.is_empty()
+        });
+    }
+}
+
+async fn ask_over(
+    connection: &mut ClientConnection,
+    head: &[u8],
+    body: &Bytes,
+    timeouts: &Timeouts,
+) -> Result<AnswerHead, UpstreamFault> {
+    let sent = connection.send(head, body, timeouts.upstream_idle.0).await;
+    // A provider may answer, and close, before it has taken the whole request.
+    match (connection.read_head(timeouts.first_byte.0).await, sent) {
+        (Ok(answer), Ok(())) => Ok(answer),
+        (Ok(answer), Err(_)) => Ok(AnswerHead { reusable: false, ..answer }),
+        (Err(_), Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
+            Err(UpstreamFault::Answer(AnswerFault::TimedOut))
+        }
+        (Err(_), Err(_)) => Err(UpstreamFault::Unsendable),
+        (Err(fault), Ok(())) => Err(UpstreamFault::Answer(fault)),
+    }
+}
+
+async fn connect(origin: &Origin, limit: Duration) -> Result<ClientConnection, UpstreamFault> {
+    tokio::time::timeout(limit, open(origin)).await.unwrap_or(Err(UpstreamFault::ConnectTimedOut))
+}
+
+async fn open(origin: &Origin) -> Result<ClientConnection, UpstreamFault> {
+    let tcp = dial(origin).await?;
+    // Small writes must not wait for each other; a kernel that cannot do that still works.
+    let _ = tcp.set_nodelay(true);
+    if !origin.tls {
+        return Ok(ClientConnection::new(Transport::new(Io::Plain(tcp))));
+    }
+    let name = ServerName::try_from(origin.bare_host().to_owned()).map_err(|_| UpstreamFault::Tls)?;
+    let connector = TlsConnector::from(Arc::clone(client_tls()));
+    let tls = connector.connect(name, tcp).await.map_err(|error| {
+        tracing::warn!(%error, host = origin.host, "no TLS connection to the provider");
+        UpstreamFault::Tls
+    })?;
+    Ok(ClientConnection::new(Transport::new(Io::Tls(Box::new(tls.into())))))
+}
+
+/// Resolves the origin's name, then connects to the addresses that were checked and to no others.
+async fn dial(origin: &Origin) -> Result<TcpStream, UpstreamFault> {
+    let addresses: Vec<SocketAddr> = match origin.bare_host().parse::<IpAddr>() {
+        Ok(address) => vec![SocketAddr::new(address, origin.port)],
+        Err(_) => tokio::net::lookup_host((origin.bare_host(), origin.port))
+            .await
+            .map_err(|_| UpstreamFault::Unreachable)?
+            .collect(),
+    };
+    let mut fault = UpstreamFault::Unreachable;
+    for address in addresses {
+        if is_forbidden(address.ip()) {
+            fault = UpstreamFault::ForbiddenAddress;
+            continue;
+        }
+        if let Ok(tcp) = TcpStream::connect(address).await {
+            return Ok(tcp);
+        }
+    }
+    Err(fault)
+}
+
+/// Link-local addresses, where clouds keep the metadata and credentials of a machine, and what is no unicast address.
+fn is_forbidden(address: IpAddr) -> bool {
+    match kt_domain::network::cidr::canonical(address) {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
+    }
+}
+
+/// The TLS settings for providers, with the system's roots. Made when the first provider needs them.
+fn client_tls() -> &'static Arc<ClientConfig> {
+    static TLS: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    TLS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        for error in found.errors {
+            tracing::warn!(%error, "some of the system's root certificates cannot be read");
+        }
+        roots.add_parsable_certificates(found.certs);
+        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    })
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.host_field())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let of = |url: &str| Origin::of(&url.parse().unwrap()).map(|origin| origin.to_string());
+        assert_eq!(of("https://api.example.com/v1").as_deref(), Some("https://api.example.com"));
+        assert_eq!(of("http://Localhost:11434/v1").as_deref(), Some("http://localhost:11434"));
+        assert_eq!(of("http://[::1]:80").as_deref(), Some("http://[::1]"));
+        assert_eq!(of("ftp://example.com"), None);
+        assert_eq!(of("/v1"), None);
+    }
+
+    #[test]
+    fn metadata_addresses_are_forbidden_and_private_ones_are_not() {
+        for forbidden in
+            ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1"]
+        {
+            assert!(is_forbidden(forbidden.parse().unwrap()), "{forbidden}");
+        }
+        for fine in ["127.0.0.1", "10.0.0.1", "::1", "fd00::1", "93.184.216.34"] {
+            assert!(!is_forbidden(fine.parse().unwrap()), "{fine}");
+        }
+    }
+}
