@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::cidr::{Cidr, CidrMap, CidrSet, canonical};
+use super::cidr::{Cidr, CidrMap, CidrSet};
 use super::client_addr::ClientAddress;
 use crate::events::MatchedRule;
 use crate::policy_config::IpAllowlist;
@@ -29,8 +29,9 @@ pub struct IpRules {
 pub enum Decision {
     /// It may go on.
     Allowed {
-        /// Where it comes from. While the allowlist is not enabled and the source cannot be told, this is the peer.
-        source: IpAddr,
+        /// Where it comes from. `None` while the allowlist is not enabled and the source cannot be told: whatever asks
+        /// for an address later must then refuse, never take the peer's.
+        source: Option<IpAddr>,
     },
     /// It is refused.
     Denied {
@@ -100,7 +101,7 @@ impl IpRules {
     pub fn decide<'a>(&self, peer: IpAddr, lines: impl Iterator<Item = &'a [u8]>) -> Decision {
         let resolved = self.client.resolve(peer, lines);
         if !self.enabled {
-            return Decision::Allowed { source: resolved.unwrap_or(canonical(peer)) };
+            return Decision::Allowed { source: resolved.ok() };
         }
         let Ok(source) = resolved else {
             return Decision::Denied { source: None, rule: MatchedRule::UnresolvedSource, range: None };
@@ -109,7 +110,7 @@ impl IpRules {
         if let Some((_, text)) = self.deny.longest_match(source) {
             denied(MatchedRule::Deny, Some(Arc::clone(text)))
         } else if self.allow.contains(source) {
-            Decision::Allowed { source }
+            Decision::Allowed { source: Some(source) }
         } else {
             denied(MatchedRule::NotAllowed, None)
         }

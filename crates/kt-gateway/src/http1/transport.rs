@@ -12,8 +12,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsStream;
 
+/// How much room a buffer is made with, in bytes.
+const READ_ROOM: usize = 16 * 1024;
 /// How much room a read is given at least, in bytes.
-const READ_ROOM: usize = 8 * 1024;
+const MIN_READ_ROOM: usize = 4 * 1024;
 /// How many bytes may wait unread while an answer is under way; a client that pipelines more has to wait.
 const MAX_PIPELINED: usize = 64 * 1024;
 
@@ -37,15 +39,18 @@ impl Transport {
         Self { io, buffer: BytesMut::new() }
     }
 
-    /// Reads once, into room for `room` bytes or more; gives how many came, 0 at the end of the connection.
+    /// Reads once; makes room for `room` bytes when there is little left; gives how many came, 0 at the end of the connection.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         if let Io::Plain(tcp) = &self.io
             && self.buffer.is_empty()
         {
-            // An idle connection holds no buffer.
-            ready!(tcp.poll_read_ready(cx))?;
+            if tcp.poll_read_ready(cx)?.is_pending() {
+                // An idle connection holds no buffer.
+                self.buffer = BytesMut::new();
+                return Poll::Pending;
+            }
         }
-        if self.buffer.capacity() - self.buffer.len() < room.min(READ_ROOM) {
+        if self.buffer.capacity() - self.buffer.len() < MIN_READ_ROOM {
             self.buffer.reserve(room.max(READ_ROOM));
         }
         pin!(self.io.read_buf(&mut self.buffer)).poll(cx)

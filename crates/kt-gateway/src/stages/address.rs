@@ -23,13 +23,10 @@ pub(crate) fn check(exchange: &mut Exchange<'_>) -> Result<(), Refusal> {
     };
     match decision {
         Decision::Allowed { source } => {
-            exchange.settle_source(Some(source));
+            exchange.settle_source(source);
             Ok(())
         }
-        Decision::Denied { source, rule, range } => {
-            let range = range.map(|range| range.to_string().into());
-            Err(deny(exchange, peer, source, rule, range))
-        }
+        Decision::Denied { source, rule, range } => Err(deny(exchange, peer, source, rule, range)),
     }
 }
 

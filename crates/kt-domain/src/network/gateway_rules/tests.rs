@@ -30,7 +30,7 @@ impl From<Decision> for Expected {
     fn from(decision: Decision) -> Self {
         match decision {
             Decision::Allowed { source } => {
-                Self { allowed: true, source_ip: Some(source), matched_rule: None, deny_range: None }
+                Self { allowed: true, source_ip: source, matched_rule: None, deny_range: None }
             }
             Decision::Denied { source, rule, range } => Self {
                 allowed: false,
