@@ -1,9 +1,21 @@
 //! What the gateway records of every request, and the form in which it is proven.
 
+mod canonical;
+mod chain;
+mod hash;
+mod statements;
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use canonical::{NotCanonical, canonical};
+pub use chain::{Entry, Head, Kind, NotARecord, Record};
+pub use hash::{Hash, InvalidHex, KeyId, PublicKey};
+pub use statements::{Checkpoint, Excerpt, Removal, RemovalReason, SegmentStart};
 
 /// What an event reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,7 +73,8 @@ pub struct PolicyEvaluation {
 /// One event, flat.
 ///
 /// The fields stand in the order of their names: written as JSON without spaces this is the canonical form of
-/// RFC 8785 (all values are strings, integers, booleans or arrays of such), over which the chain's hashes are taken.
+/// RFC 8785 (all values are strings, integers, booleans or arrays of such; integers are written out in full, also
+/// beyond 2^53), over which the chain's hashes are taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
