@@ -1,1 +1,3 @@
 //! Saves and loads what Keeptrusts keeps.
+
+pub mod event_log;

@@ -1,0 +1,304 @@
+//! The end of a log that grows: appends groups of entries, each with one flush, and takes over where another process
+//! or an earlier life of this one left off.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kt_domain::clock::Clock;
+use kt_domain::events::{Checkpoint, Entry, Event, Head, SegmentStart};
+
+use super::disk::{Disk, LogFile, sync_directory};
+use super::error::{AtPath, LogError};
+use super::identity::Identity;
+use super::lock::{Held, Lock};
+use super::segments::{self, Segment};
+use super::tail::Tail;
+use super::{Options, Retention, anchor, rfc_3339};
+
+/// Lines are handed to the disk in pieces of about this size.
+const PIECE: usize = 256 << 10;
+
+/// A log that is appended to.
+pub(super) struct Log {
+    place: Place,
+    lock: Lock,
+    anchor_file: Option<PathBuf>,
+    segment_bytes: u64,
+    checkpoint_entries: u64,
+    active: Active,
+    /// Whether `active` was so when the lock was last held; otherwise it is read anew.
+    is_known: bool,
+    /// Set while lines that failed to be flushed could not be cut off again: nobody may append behind them.
+    stuck: Option<Held>,
+    buffer: Vec<u8>,
+}
+
+/// Where the log is and whose it is.
+struct Place {
+    directory: PathBuf,
+    identity: Identity,
+    clock: Arc<dyn Clock>,
+    disk: Box<dyn Disk>,
+    retention: Retention,
+}
+
+/// The segment that is appended to.
+struct Active {
+    file: Box<dyn LogFile>,
+    segment: Segment,
+    tail: Tail,
+}
+
+impl Log {
+    /// Opens the log in `directory`, or begins one. Refuses a log whose end is not as it was written, and one that does
+    /// not hold what the anchor was signed for.
+    pub(super) fn open(disk: Box<dyn Disk>, directory: &Path, options: &Options) -> Result<Self, LogError> {
+        segments::make_directory(directory)?;
+        let lock = Lock::open(directory)?;
+        let held = lock.hold()?;
+        let place = Place {
+            directory: directory.to_owned(),
+            identity: Identity::open(directory, options.gateway_id.as_deref())?,
+            clock: Arc::clone(&options.clock),
+            disk,
+            retention: options.retention,
+        };
+        if let Some(anchor_file) = &options.anchor_file {
+            anchor::check(anchor_file, directory, &place.identity.public_key)?;
+        }
+        let active = place.find_end()?;
+        drop(held);
+        Ok(Self {
+            place,
+            lock,
+            anchor_file: options.anchor_file.clone(),
+            segment_bytes: options.segment_bytes,
+            checkpoint_entries: options.checkpoint_entries,
+            active,
+            is_known: true,
+            stuck: None,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The gateway whose log it is.
+    pub(super) fn gateway_id(&self) -> &Arc<str> {
+        &self.place.identity.gateway_id
+    }
+
+    /// Changes how long events are kept from now on.
+    pub(super) fn set_retention(&mut self, retention: Retention) {
+        self.place.retention = retention;
+    }
+
+    /// Whether there are entries that no checkpoint covers.
+    pub(super) fn is_uncovered(&self) -> bool {
+        self.active.tail.head.seq > self.active.tail.covered
+    }
+
+    /// Appends `events`, and a checkpoint when one is due; all is on disk afterwards. On an error none of it is.
+    pub(super) fn append(&mut self, events: &[Event]) -> Result<(), LogError> {
+        self.locked(|log| {
+            if log.is_full() {
+                log.begin_next_segment()?;
+            }
+            let uncovered = log.active.tail.head.seq - log.active.tail.covered + events.len() as u64;
+            log.write(events.iter().map(Entry::Event), uncovered >= log.checkpoint_entries)
+        })
+    }
+
+    /// Appends a checkpoint, when there are entries that none covers.
+    pub(super) fn append_checkpoint(&mut self) -> Result<(), LogError> {
+        self.locked(|log| if log.is_uncovered() { log.write([], true) } else { Ok(()) })
+    }
+
+    /// Calls `work` with the lock held and the log's end known. When it fails, what it wrote last is cut off again.
+    fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, LogError>) -> Result<T, LogError> {
+        let held = match self.stuck.take() {
+            Some(held) => self.cut_off_failed(held)?,
+            None => self.lock.hold()?,
+        };
+        self.catch_up()?;
+        let result = work(self);
+        if result.is_err() {
+            // After a failed flush the system's copy of the file in memory may differ from the disk: it is read anew.
+            self.is_known = false;
+            // What failed here is tried again before the next entry; `result` already carries the reason.
+            let _ = self.cut_off_failed(held);
+        }
+        result
+    }
+
+    /// Cuts the segment to what is known to be on disk. Keeps the lock when that fails.
+    fn cut_off_failed(&mut self, held: Held) -> Result<Held, LogError> {
+        let Active { file, segment, tail } = &mut self.active;
+        match file.cut(tail.length).at(&segment.path) {
+            Ok(()) => Ok(held),
+            Err(error) => {
+                self.stuck = Some(held);
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds the log's end again when somebody else may have appended.
+    fn catch_up(&mut self) -> Result<(), LogError> {
+        let length = self.active.file.length().at(&self.active.segment.path)?;
+        if !self.is_known || length != self.active.tail.length {
+            self.active = self.place.find_end()?;
+            self.is_known = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the next events belong into a new segment: this one is large, of another day, or kept for another time.
+    fn is_full(&self) -> bool {
+        let Tail { start, length, .. } = &self.active.tail;
+        let today = rfc_3339(self.place.clock.now());
+        let retention = Retention { days: start.retention_days, immutable: start.immutable };
+        *length >= self.segment_bytes
+            || start.timestamp.get(..10) != today.get(..10)
+            || retention != self.place.retention
+    }
+
+    /// Ends the segment with a checkpoint, even behind another one: by the new line, a process that appends to the
+    /// same log notices that the segment has ended.
+    fn begin_next_segment(&mut self) -> Result<(), LogError> {
+        self.write([], true)?;
+        self.active = self.place.begin_segment(self.active.tail.head)?;
+        Ok(())
+    }
+
+    /// Appends `entries`, and behind them a checkpoint if wanted, and flushes.
+    fn write<'a>(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry<'a>>,
+        with_checkpoint: bool,
+    ) -> Result<(), LogError> {
+        let Active { file, segment, tail } = &mut self.active;
+        let mut lines = Lines { file, buffer: &mut self.buffer, head: tail.head, written: 0 };
+        lines.buffer.clear();
+        for entry in entries {
+            lines.add(&entry).at(&segment.path)?;
+        }
+        let checkpoint =
+            with_checkpoint.then(|| self.place.identity.checkpoint(lines.head, self.place.clock.now()));
+        if let Some(checkpoint) = &checkpoint {
+            lines.add(&Entry::Checkpoint(checkpoint)).at(&segment.path)?;
+        }
+        lines.flush().at(&segment.path)?;
+        tail.length += lines.written;
+        tail.head = lines.head;
+        if let Some(checkpoint) = checkpoint {
+            tail.covered = tail.head.seq;
+            self.announce(&checkpoint);
+        }
+        Ok(())
+    }
+
+    /// Tells the outside of `checkpoint`, so that a log that is cut or set back later is recognised.
+    fn announce(&self, checkpoint: &Checkpoint) {
+        tracing::info!(seq = checkpoint.seq, hash = %checkpoint.hash, "event log checkpoint");
+        let Some(path) = &self.anchor_file else { return };
+        if let Err(error) = anchor::write(path, checkpoint) {
+            tracing::warn!(%error, "the anchor file was not written; it still holds an older checkpoint");
+        }
+    }
+}
+
+/// Lines on their way to the disk.
+struct Lines<'a> {
+    file: &'a mut Box<dyn LogFile>,
+    buffer: &'a mut Vec<u8>,
+    head: Head,
+    written: u64,
+}
+
+impl Lines<'_> {
+    fn add(&mut self, entry: &Entry<'_>) -> std::io::Result<()> {
+        self.head.append(entry, self.buffer)?;
+        if self.buffer.len() >= PIECE { self.hand_over() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.hand_over()?;
+        self.file.sync()
+    }
+
+    fn hand_over(&mut self) -> std::io::Result<()> {
+        self.file.append(self.buffer)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl Place {
+    /// The end of the log; begins the log when there is none.
+    fn find_end(&self) -> Result<Active, LogError> {
+        loop {
+            let Some(segment) = segments::list(&self.directory)?.pop() else {
+                return self.begin_segment(self.identity.genesis());
+            };
+            match Tail::read(&segment, &self.identity)? {
+                Some(tail) => return self.take_over(segment, tail),
+                None => remove_unborn(&segment)?,
+            }
+        }
+    }
+
+    /// Opens `segment` for appending behind `tail`; an unfinished line there was never acknowledged and is cut off.
+    fn take_over(&self, segment: Segment, tail: Tail) -> Result<Active, LogError> {
+        let mut file = self.disk.open(&segment.path).at(&segment.path)?;
+        let length = file.length().at(&segment.path)?;
+        if length != tail.length {
+            let bytes = length.saturating_sub(tail.length);
+            tracing::warn!(path = %segment.path.display(), bytes, "cut an unfinished line off the event log");
+            file.cut(tail.length).at(&segment.path)?;
+        }
+        file.sync().at(&segment.path)?;
+        Ok(Active { file, segment, tail })
+    }
+
+    /// Begins the segment that follows `head`.
+    fn begin_segment(&self, head: Head) -> Result<Active, LogError> {
+        let segment = Segment::new(&self.directory, head.seq + 1);
+        let begun = self.write_segment_start(&segment, head);
+        if begun.is_err() {
+            // Without its first line the file says nothing; it is also removed when it is found later.
+            let _ = fs::remove_file(&segment.path);
+        }
+        begun
+    }
+
+    fn write_segment_start(&self, segment: &Segment, before: Head) -> Result<Active, LogError> {
+        let start = self.segment_start(before, self.clock.now());
+        let mut file = self.disk.create(&segment.path).at(&segment.path)?;
+        let mut head = before;
+        let mut line = Vec::new();
+        head.append(&Entry::Segment(&start), &mut line).map_err(std::io::Error::from).at(&segment.path)?;
+        file.append(&line).and_then(|()| file.sync()).at(&segment.path)?;
+        sync_directory(&self.directory).at(&self.directory)?;
+        let tail = Tail { head, covered: before.seq, length: line.len() as u64, start };
+        Ok(Active { file, segment: segment.clone(), tail })
+    }
+
+    fn segment_start(&self, before: Head, now: Timestamp) -> SegmentStart {
+        SegmentStart {
+            gateway_id: Arc::clone(&self.identity.gateway_id),
+            immutable: self.retention.immutable,
+            previous_hash: before.hash,
+            public_key: self.identity.public_key,
+            retention_days: self.retention.days,
+            timestamp: rfc_3339(now),
+        }
+    }
+}
+
+/// Removes a segment whose first line was never finished: the process ended while it was made.
+fn remove_unborn(segment: &Segment) -> Result<(), LogError> {
+    tracing::warn!(path = %segment.path.display(), "removed a segment of the event log that was never begun");
+    fs::remove_file(&segment.path).at(&segment.path)
+}

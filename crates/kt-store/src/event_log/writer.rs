@@ -1,0 +1,226 @@
+//! Group commit: events gather in a queue, a thread of its own writes all that have gathered with one flush.
+
+mod committer;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use kt_domain::events::Event;
+
+use super::disk::{Disk, RealDisk};
+use super::error::{AtPath, LogError};
+use super::log::Log;
+use super::{Options, Retention};
+use committer::Committer;
+
+/// How long an event may wait for company before it is written; durable within 100 ms leaves the rest to the disk.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// Called once an event is on disk, or cannot be.
+type Done = Box<dyn FnOnce(Result<(), RecordError>) + Send>;
+
+/// Why an event is not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The disk does not take events at present; it is tried again.
+    #[error("the event log cannot be written at present")]
+    Unwritable,
+    /// More events wait for the disk than may.
+    #[error("the event log has fallen too far behind")]
+    Full,
+    /// The writer was shut down.
+    #[error("the event log is closed")]
+    Closed,
+}
+
+/// Appends events to a log. Dropping it writes what waits, signs a checkpoint, and closes the log.
+pub struct EventWriter {
+    shared: Arc<Shared>,
+    gateway_id: Arc<str>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EventWriter {
+    /// Opens the log in `directory`, or begins one.
+    pub fn open(directory: &Path, options: &Options) -> Result<Self, LogError> {
+        Self::open_on(Box::new(RealDisk), directory, options)
+    }
+
+    fn open_on(disk: Box<dyn Disk>, directory: &Path, options: &Options) -> Result<Self, LogError> {
+        let log = Log::open(disk, directory, options)?;
+        let gateway_id = Arc::clone(log.gateway_id());
+        let shared = Arc::new(Shared::new(options.queue_capacity));
+        let committer = Committer::new(Arc::clone(&shared), log, options);
+        let thread = thread::Builder::new()
+            .name("event-log".to_owned())
+            .stack_size(256 << 10)
+            .spawn(move || committer.run())
+            .at(directory)?;
+        Ok(Self { shared, gateway_id, thread: Some(thread) })
+    }
+
+    /// The gateway whose log it is.
+    #[must_use]
+    pub fn gateway_id(&self) -> &Arc<str> {
+        &self.gateway_id
+    }
+
+    /// Takes `event`; it is on disk within 100 ms, or counted in an `events_lost` event that is.
+    pub fn record(&self, event: Event) -> Result<(), RecordError> {
+        let mut queue = self.shared.queue();
+        self.shared.admit(&mut queue)?;
+        queue.events.push(event);
+        self.shared.wake_if(std::mem::take(&mut queue.writer_sleeps), queue);
+        Ok(())
+    }
+
+    /// Takes `event`, has it written at once, and calls `done` from the writer's thread when it is on disk. After an
+    /// error the event may still be written later; never twice.
+    pub fn record_then(&self, event: Event, done: impl FnOnce(Result<(), RecordError>) + Send + 'static) {
+        let mut queue = self.shared.queue();
+        if let Err(error) = self.shared.admit(&mut queue) {
+            drop(queue);
+            return done(Err(error));
+        }
+        queue.events.push(event);
+        queue.waiting.push(Box::new(done));
+        let slept = std::mem::take(&mut queue.writer_sleeps);
+        let lingered = std::mem::take(&mut queue.writer_lingers);
+        self.shared.wake_if(slept || lingered, queue);
+    }
+
+    /// Whether the disk takes events at present.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.shared.is_writable.load(Ordering::Relaxed)
+    }
+
+    /// Changes how long the events that come from now on are kept.
+    pub fn set_retention(&self, retention: Retention) {
+        self.shared.queue().retention = Some(retention);
+    }
+}
+
+impl Drop for EventWriter {
+    fn drop(&mut self) {
+        let mut queue = self.shared.queue();
+        queue.is_closing = true;
+        self.shared.wake_if(true, queue);
+        if let Some(thread) = self.thread.take() {
+            // A panic there was already reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the writer's thread and its callers share.
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    is_writable: AtomicBool,
+    capacity: usize,
+}
+
+/// What waits for the disk.
+#[derive(Default)]
+struct Queue {
+    events: Vec<Event>,
+    waiting: Vec<Done>,
+    /// How many events were refused since the last `events_lost`.
+    refused: u64,
+    retention: Option<Retention>,
+    is_closing: bool,
+    /// The thread waits until something comes.
+    writer_sleeps: bool,
+    /// The thread waits for company for what came, or until somebody waits for it.
+    writer_lingers: bool,
+}
+
+impl Queue {
+    fn is_idle(&self) -> bool {
+        self.events.is_empty() && self.refused == 0 && !self.is_closing
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.is_closing || !self.waiting.is_empty()
+    }
+}
+
+impl Shared {
+    fn new(capacity: usize) -> Self {
+        Self { queue: Mutex::default(), wake: Condvar::new(), is_writable: AtomicBool::new(true), capacity }
+    }
+
+    /// The queue stays consistent between any two of its operations, so a panic elsewhere does not spoil it.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one more event may wait; otherwise it is counted.
+    fn admit(&self, queue: &mut Queue) -> Result<(), RecordError> {
+        let refusal = if queue.is_closing {
+            RecordError::Closed
+        } else if !self.is_writable.load(Ordering::Relaxed) {
+            RecordError::Unwritable
+        } else if queue.events.len() >= self.capacity {
+            RecordError::Full
+        } else {
+            return Ok(());
+        };
+        queue.refused += 1;
+        Err(refusal)
+    }
+
+    /// Wakes the thread after the queue was let go, so that it does not run into the lock.
+    fn wake_if(&self, condition: bool, queue: MutexGuard<'_, Queue>) {
+        drop(queue);
+        if condition {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits until there is something to write, and then until company has come or somebody waits for it; at the
+    /// latest until `deadline`.
+    fn wait_for_events(&self, deadline: Option<Instant>) -> MutexGuard<'_, Queue> {
+        let mut queue = self.queue();
+        while queue.is_idle() {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return queue;
+            }
+            queue.writer_sleeps = true;
+            queue = self.wait(queue, left);
+            queue.writer_sleeps = false;
+        }
+        let company = Instant::now() + LINGER;
+        while !queue.is_urgent() {
+            let left = company.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queue.writer_lingers = true;
+            queue = self.wait(queue, Some(left));
+            queue.writer_lingers = false;
+        }
+        queue
+    }
+
+    /// Waits for `pause`, or until the writer is to close.
+    fn wait_for_closing(&self, pause: Duration) {
+        let queue = self.queue();
+        let waited = self.wake.wait_timeout_while(queue, pause, |queue| !queue.is_closing);
+        drop(waited);
+    }
+
+    fn wait<'a>(&self, queue: MutexGuard<'a, Queue>, left: Option<Duration>) -> MutexGuard<'a, Queue> {
+        match left {
+            Some(left) => self.wake.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What was recorded is there afterwards, once, in order, for its owner alone.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use kt_store::event_log::{EventWriter, LogError, Options, Retention};
+
+use crate::support::{clock, event, events, ids, lines, options, record, segments};
+
+#[test]
+fn events_are_there_in_order_after_each_of_several_lives() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("deep/events");
+    for life in 0..3 {
+        let writer = EventWriter::open(&log, &options()).unwrap();
+        assert_eq!(&**writer.gateway_id(), "gw_test");
+        for n in 0..10 {
+            writer.record(event(&format!("evt_{life}_{n}"))).unwrap();
+        }
+    }
+    let expected: Vec<String> =
+        (0..3).flat_map(|life| (0..10).map(move |n| format!("evt_{life}_{n}"))).collect();
+    assert_eq!(ids(&log), expected);
+    assert!(lines(&log).last().unwrap().starts_with("{\"checkpoint\":"));
+}
+
+#[test]
+fn a_lazy_event_is_on_disk_soon_without_anybody_waiting_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let writer = EventWriter::open(directory.path(), &options()).unwrap();
+    for n in 0..3 {
+        writer.record(event(&format!("evt_{n}"))).unwrap();
+        let start = Instant::now();
+        while ids(directory.path()).len() <= n {
+            assert!(start.elapsed() < Duration::from_secs(5), "the event never came");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn an_acknowledged_event_is_on_disk_when_it_is_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let writer = EventWriter::open(directory.path(), &options()).unwrap();
+    for n in 0..20 {
+        record(&writer, event(&format!("evt_{n}"))).unwrap();
+        assert_eq!(ids(directory.path()).len(), n + 1);
+    }
+}
+
+#[test]
+fn files_are_for_their_owner_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("events");
+    drop(EventWriter::open(&log, &options()).unwrap());
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&log), 0o700);
+    let names: Vec<_> = fs::read_dir(&log).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+    for path in names {
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn an_unfinished_last_line_is_cut_off_and_the_chain_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path();
+    record(&EventWriter::open(log, &options()).unwrap(), event("evt_1")).unwrap();
+    let torn = &lines(log)[1][..40];
+    fs::File::options().append(true).open(&segments(log)[0]).unwrap().write_all(torn.as_bytes()).unwrap();
+    record(&EventWriter::open(log, &options()).unwrap(), event("evt_2")).unwrap();
+    assert_eq!(ids(log), ["evt_1", "evt_2"]);
+}
+
+#[test]
+fn a_segment_that_was_never_begun_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path();
+    drop(EventWriter::open(log, &options()).unwrap());
+    let next = lines(log).len() + 1;
+    fs::write(log.join(format!("{next:020}.jsonl")), "{\"segment\":{").unwrap();
+    record(&EventWriter::open(log, &options()).unwrap(), event("evt_1")).unwrap();
+    assert_eq!(ids(log), ["evt_1"]);
+    assert_eq!(segments(log).len(), 1);
+}
+
+#[test]
+fn a_damaged_end_is_not_buried() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path();
+    {
+        // No checkpoint behind the event, as after a crash.
+        let writer = EventWriter::open(log, &options()).unwrap();
+        record(&writer, event("evt_1")).unwrap();
+        fs::copy(&segments(log)[0], log.join("copy")).unwrap();
+    }
+    let segment = &segments(log)[0];
+    let written = fs::read_to_string(log.join("copy")).unwrap();
+    fs::write(segment, written.replace("evt_1", "evt_2")).unwrap();
+    assert!(matches!(EventWriter::open(log, &options()), Err(LogError::Damaged { .. })));
+    fs::write(segment, written).unwrap();
+    EventWriter::open(log, &options()).unwrap();
+}
+
+#[test]
+fn segments_follow_one_another_by_size_by_day_and_by_retention() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path();
+    let clock = clock();
+    let options = Options { clock: std::sync::Arc::new(clock.clone()), segment_bytes: 4096, ..options() };
+    let writer = EventWriter::open(log, &options).unwrap();
+    for n in 0..100 {
+        record(&writer, event(&format!("evt_{n}"))).unwrap();
+    }
+    let by_size = segments(log).len();
+    assert!(by_size > 3);
+
+    clock.advance(Duration::from_hours(24));
+    record(&writer, event("evt_next_day")).unwrap();
+    assert_eq!(segments(log).len(), by_size + 1);
+
+    writer.set_retention(Retention { days: 30, immutable: false });
+    record(&writer, event("evt_retention")).unwrap();
+    assert_eq!(segments(log).len(), by_size + 2);
+
+    drop(writer);
+    assert_eq!(events(log).len(), 102);
+    for path in segments(log) {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with("{\"segment\":"));
+        assert!(text.lines().last().unwrap().starts_with("{\"checkpoint\":"));
+    }
+}
+
+#[test]
+fn two_writers_share_one_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path();
+    let options = Options { segment_bytes: 8192, checkpoint_entries: 7, ..options() };
+    std::thread::scope(|scope| {
+        for name in ["old", "new"] {
+            let writer = EventWriter::open(log, &options).unwrap();
+            scope.spawn(move || {
+                for n in 0..200 {
+                    record(&writer, event(&format!("{name}_{n}"))).unwrap();
+                }
+            });
+        }
+    });
+    let ids = ids(log);
+    for name in ["old", "new"] {
+        let own: Vec<&String> = ids.iter().filter(|id| id.starts_with(name)).collect();
+        let expected: Vec<String> = (0..200).map(|n| format!("{name}_{n}")).collect();
+        assert_eq!(own, expected.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_log_keeps_its_gateway_and_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path();
+    drop(EventWriter::open(log, &options()).unwrap());
+    let unnamed = Options { gateway_id: None, ..options() };
+    assert_eq!(&**EventWriter::open(log, &unnamed).unwrap().gateway_id(), "gw_test");
+    let other = Options { gateway_id: Some("gw_other".to_owned()), ..options() };
+    assert!(matches!(EventWriter::open(log, &other), Err(LogError::Unusable { .. })));
+    fs::rename(log.join("signing.key"), log.join("elsewhere")).unwrap();
+    assert!(matches!(EventWriter::open(log, &options()), Err(LogError::Unusable { .. })));
+}
