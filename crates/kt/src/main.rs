@@ -1,6 +1,8 @@
 //! `kt`: the gateway, and the tools around it, in one binary.
 
 mod commands;
+#[cfg_attr(not(test), expect(dead_code, reason = "no command runs a gateway yet"))]
+mod event_store;
 mod failure;
 mod output;
 

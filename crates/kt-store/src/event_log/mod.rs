@@ -10,6 +10,7 @@ mod identity;
 mod lines;
 mod lock;
 mod log;
+mod query;
 mod segments;
 mod tail;
 mod writer;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use kt_domain::clock::Clock;
 
 pub use error::LogError;
+pub use query::{EventFilter, EventQuery, Page, QueryProblem, query};
 pub use writer::{EventWriter, RecordError};
 
 /// How a log is kept.

@@ -1,0 +1,86 @@
+//! The gateway's events on this machine's disk: the port of the gateway, wired to the event log.
+
+use std::path::{Path, PathBuf};
+
+use kt_domain::events::Event;
+use kt_gateway::events::{EventSink, QueryError, Unrecordable};
+use kt_store::event_log::{self, EventQuery, EventWriter, LogError, Options};
+use tokio::sync::oneshot;
+
+/// The event log of a gateway that stands alone.
+pub(crate) struct EventStore {
+    writer: EventWriter,
+    directory: PathBuf,
+}
+
+impl EventStore {
+    /// Opens the log in `directory`, or begins one.
+    pub(crate) fn open(directory: &Path, options: &Options) -> Result<Self, LogError> {
+        Ok(Self { writer: EventWriter::open(directory, options)?, directory: directory.to_owned() })
+    }
+
+    /// What appends to the log.
+    pub(crate) fn writer(&self) -> &EventWriter {
+        &self.writer
+    }
+}
+
+impl EventSink for EventStore {
+    fn record(&self, event: Event) -> Result<(), Unrecordable> {
+        self.writer.record(event).map_err(|_| Unrecordable)
+    }
+
+    fn record_durably(&self, event: Event, done: oneshot::Sender<Result<(), Unrecordable>>) {
+        self.writer.record_then(event, move |outcome| {
+            // A request that was given up no longer waits for its event.
+            let _ = done.send(outcome.map_err(|_| Unrecordable));
+        });
+    }
+
+    fn is_writable(&self) -> bool {
+        self.writer.is_writable()
+    }
+
+    fn query(&self, query: &str) -> Result<String, QueryError> {
+        let query: EventQuery = query.parse().map_err(|problem: event_log::QueryProblem| {
+            QueryError::Invalid { param: problem.param, message: problem.message }
+        })?;
+        let page = event_log::query(&self.directory, &query).map_err(|error| {
+            tracing::error!(%error, "the event log cannot be read");
+            QueryError::Unreadable
+        })?;
+        Ok(page.to_json())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kt_domain::clock::SystemClock;
+    use kt_domain::events::EventType;
+
+    use super::*;
+
+    fn event(id: &str) -> Event {
+        Event::new(EventType::IpDenied, id.to_owned(), "2026-03-15T12:00:00.000Z".to_owned(), "gw".into())
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_found_and_a_wrong_query_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = EventStore::open(directory.path(), &Options::new(Arc::new(SystemClock))).unwrap();
+        let (done, outcome) = oneshot::channel();
+        store.record(event("evt_lazy")).unwrap();
+        store.record_durably(event("evt_urgent"), done);
+        assert_eq!(outcome.blocking_recv(), Ok(Ok(())));
+        assert!(store.is_writable());
+
+        let body: serde_json::Value =
+            serde_json::from_str(&store.query("event_type=ip_denied").unwrap()).unwrap();
+        assert_eq!(body["events"][0]["id"], "evt_urgent");
+        assert_eq!(body["events"][1]["id"], "evt_lazy");
+        let wrong = store.query("limit=0").unwrap_err();
+        assert!(matches!(wrong, QueryError::Invalid { param, .. } if param == "limit"));
+    }
+}
