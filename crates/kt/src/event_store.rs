@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kt_domain::events::Event;
-use kt_gateway::events::{EventSink, QueryError, Unrecordable};
+use kt_gateway::{EventSink, QueryError, Unrecordable};
 use kt_store::event_log::{self, EventQuery, EventWriter, LogError, Options};
 use tokio::sync::oneshot;
 
