@@ -1,0 +1,101 @@
+//! `base_url`: where a target is, and where it must never be.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+use super::codes;
+use super::rules::Review;
+use crate::network::cidr::canonical;
+
+/// Names under which clouds serve the credentials of a machine.
+const METADATA_NAMES: [&str; 5] =
+    ["metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"];
+
+/// Addresses outside the link-local ranges at which clouds serve them: Alibaba, Azure, Oracle, AWS over IPv6.
+const METADATA_ADDRESSES: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// Whether nothing may be forwarded to `address`, since it is link-local or a cloud's metadata service: what a machine
+/// of the cloud may do would be open to every caller. A name must be checked again for each address it resolves to.
+#[must_use]
+pub fn is_metadata_address(address: IpAddr) -> bool {
+    let address = canonical(address);
+    let is_link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    is_link_local || METADATA_ADDRESSES.contains(&address)
+}
+
+/// Reviews the `base_url` at `path`. An address with user information may hold a secret and is not repeated.
+pub(super) fn review(path: &str, text: &str, review: &mut Review) {
+    let plain = "write scheme, host and path alone: `https://HOST/v1`";
+    let url = match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => url,
+        _ => {
+            let message = format!("`{path}` is no http or https address");
+            return review.say(&codes::BAD_BASE_URL, path, message, plain.to_owned());
+        }
+    };
+    let extra = if !url.username().is_empty() || url.password().is_some() {
+        Some("a user name or password")
+    } else if url.query().is_some() {
+        Some("a query")
+    } else if url.fragment().is_some() {
+        Some("a fragment")
+    } else {
+        None
+    };
+    if let Some(extra) = extra {
+        let message = format!("`{path}` holds {extra}");
+        review.say(
+            &codes::BAD_BASE_URL,
+            path,
+            message,
+            format!("{plain}; the key goes into `secret_key_ref`"),
+        );
+    }
+    if url.host().is_some_and(|host| is_metadata(&host)) {
+        let message =
+            format!("`{path}` leads to a link-local or metadata address, where machines keep credentials");
+        review.say(&codes::FORBIDDEN_BASE_URL, path, message, "name the provider's own address".to_owned());
+    }
+}
+
+/// The address is taken as a browser reads it: `http://2852039166/` is 169.254.169.254 as well.
+fn is_metadata(host: &Host<&str>) -> bool {
+    match host {
+        Host::Ipv4(address) => is_metadata_address(IpAddr::V4(*address)),
+        Host::Ipv6(address) => is_metadata_address(IpAddr::V6(*address)),
+        Host::Domain(name) => METADATA_NAMES.contains(&name.trim_end_matches('.')),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_addresses_are_known_in_every_dress() {
+        let forbidden = [
+            "169.254.169.254",
+            "169.254.0.1",
+            "::ffff:169.254.169.254",
+            "fe80::1",
+            "febf::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+        ];
+        for address in forbidden {
+            assert!(is_metadata_address(address.parse().unwrap()), "{address}");
+        }
+        for address in ["127.0.0.1", "10.0.0.1", "169.253.0.1", "::1", "fd00::1", "2001:db8::1"] {
+            assert!(!is_metadata_address(address.parse().unwrap()), "{address}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What there is to say about a configuration, and how it is shown.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::Source;
+use super::codes::Code;
+use super::node::{Node, Place};
+
+/// How much of a line or a message is shown.
+const MAX_SHOWN: usize = 240;
+
+/// One thing to say about a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Its code, such as `E002`; [`CODES`](super::CODES) says what each means.
+    pub code: &'static str,
+    /// Whether it stops the configuration from being used.
+    #[serde(skip)]
+    pub severity: Severity,
+    /// The key it is about, such as `cors.allow_origins[0]`; empty when it is about the whole file.
+    pub path: String,
+    /// The source's name.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in characters, from 1.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub suggestion: Option<String>,
+    /// The line's text.
+    pub excerpt: String,
+    /// How many characters of the line it is about.
+    #[serde(skip)]
+    pub width: u32,
+}
+
+/// Whether a finding stops the configuration from being used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It does.
+    Error,
+    /// It does not, and a person should know.
+    Warning,
+}
+
+impl Finding {
+    /// The finding as people read it: what and where, the line with a mark under the place, and what to do.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let Self { code, message, file, line, column, excerpt, .. } = self;
+        let number = line.to_string();
+        let gutter = " ".repeat(number.len());
+        let mut text = format!("{severity}[{code}]: {message}\n{gutter}--> {file}:{line}:{column}\n");
+        let _ = writeln!(text, "{gutter} |\n{number} | {excerpt}\n{gutter} | {}", self.mark());
+        if let Some(suggestion) = &self.suggestion {
+            let _ = writeln!(text, "{gutter} = help: {suggestion}");
+        }
+        text
+    }
+
+    /// Carets under the place. Tabs before it are kept, so that they are as wide as in the line above.
+    fn mark(&self) -> String {
+        let before = usize::try_from(self.column).unwrap_or(usize::MAX).saturating_sub(1);
+        let length = self.excerpt.chars().count();
+        let indent = self.excerpt.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' });
+        let room = length.saturating_sub(before).max(1);
+        let width = usize::try_from(self.width).unwrap_or(usize::MAX).clamp(1, room);
+        indent.chain(std::iter::repeat_n('^', width)).collect()
+    }
+}
+
+/// Collects findings while a configuration is loaded.
+#[derive(Debug)]
+pub(super) struct Report<'s> {
+    sources: &'s [Source],
+    /// Where each line of each source begins, made when first asked for.
+    line_starts: Vec<Option<Vec<usize>>>,
+    findings: Vec<(Place, Finding)>,
+}
+
+impl<'s> Report<'s> {
+    pub(super) fn new(sources: &'s [Source]) -> Self {
+        Self { sources, line_starts: vec![None; sources.len()], findings: Vec::new() }
+    }
+
+    /// Reports something at a place.
+    pub(super) fn at(
+        &mut self,
+        code: &Code,
+        place: Place,
+        path: &str,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        let finding = Finding {
+            code: code.id,
+            severity: code.severity(),
+            path: printable(path),
+            file: self.source(place).map(|source| source.name.clone()).unwrap_or_default(),
+            line: place.line,
+            column: place.column,
+            message: printable(&message.into()),
+            suggestion: suggestion.map(|suggestion| printable(&suggestion)),
+            excerpt: self.line(place),
+            width: place.width,
+        };
+        self.findings.push((place, finding));
+    }
+
+    /// Reports something about the value at `path` of `tree`, as [`Node::locate`] finds it.
+    pub(super) fn on(
+        &mut self,
+        tree: &Node,
+        code: &Code,
+        path: &str,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        let located = tree.locate(path);
+        self.at(code, located.place, &located.path, message, suggestion);
+    }
+
+    /// Everything that was reported, in the order of the sources and their lines.
+    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+        self.findings.sort_by_key(|(place, _)| *place);
+        self.findings.into_iter().map(|(_, finding)| finding).collect()
+    }
+
+    fn source(&self, place: Place) -> Option<&'s Source> {
+        self.sources.get(usize::try_from(place.file).ok()?)
+    }
+
+    fn line(&mut self, place: Place) -> String {
+        let line = self.source(place).and_then(|source| {
+            let file = usize::try_from(place.file).ok()?;
+            let starts = self.line_starts[file].get_or_insert_with(|| line_starts(&source.text));
+            let start = *starts.get(usize::try_from(place.line).ok()?.checked_sub(1)?)?;
+            source.text[start..].lines().next()
+        });
+        printable(line.unwrap_or_default().trim_end())
+    }
+}
+
+fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
+}
+
+/// `text`, shortened, without characters that could steer a terminal.
+fn printable(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .take(MAX_SHOWN)
+        .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if text.len() > shown.len() && text.chars().nth(MAX_SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}

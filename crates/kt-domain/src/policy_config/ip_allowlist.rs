@@ -1,0 +1,126 @@
+//! `ip_allowlist`: which source addresses may call.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::codes;
+use super::listener::Listener;
+use super::rules::Review;
+use crate::network::cidr::{Cidr, CidrMap};
+use crate::network::client_addr::{ForwardingHeader, HeaderNameError};
+
+/// Which source addresses may call the gateway, and where the source address is read from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct IpAllowlist {
+    /// Whether source addresses are checked.
+    pub enabled: bool,
+    /// The ranges (CIDR) that may call. Enabled with an empty list refuses everybody.
+    pub allow: Vec<String>,
+    /// The ranges (CIDR) that may not, even if `allow` holds them.
+    pub deny: Vec<String>,
+    /// Whether the source address is read from `ip_header` instead of the TCP connection.
+    pub trust_proxy_headers: bool,
+    /// The header that the forwarding layer sets: `X-Forwarded-For`, `Forwarded`, `X-Real-IP`, `CF-Connecting-IP`.
+    pub ip_header: String,
+    /// The ranges (CIDR) of the forwarding layer. When given, the right-most address that is in none of them is the
+    /// client's, and a peer outside them is itself the client.
+    pub trusted_proxies: Vec<String>,
+    /// Without `trusted_proxies`: how many entries from the right of the header the client's address stands.
+    #[schemars(range(min = 1, max = 32))]
+    pub trusted_hops: u32,
+}
+
+impl Default for IpAllowlist {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            trust_proxy_headers: false,
+            ip_header: "X-Forwarded-For".into(),
+            trusted_proxies: Vec::new(),
+            trusted_hops: 1,
+        }
+    }
+}
+
+impl IpAllowlist {
+    pub(super) fn review(&self, listener: &Listener, review: &mut Review) {
+        review.ranges("ip_allowlist.allow", &self.allow);
+        review.ranges("ip_allowlist.deny", &self.deny);
+        review.ranges("ip_allowlist.trusted_proxies", &self.trusted_proxies);
+        self.review_header(review);
+        if self.trust_proxy_headers {
+            self.review_proxies_in_allow(review);
+        } else if !listener.proxy_protocol {
+            review_unused_proxy_settings(review);
+        }
+        if self.enabled && self.allow.is_empty() {
+            review.say(
+                &codes::NOBODY_ALLOWED,
+                "ip_allowlist.allow",
+                "`ip_allowlist` is enabled and `allow` is empty: every request is refused",
+                "add the ranges that may call".to_owned(),
+            );
+        }
+        if !review.gives("ip_allowlist", "enabled") && review.keys_of("ip_allowlist").next().is_some() {
+            review.say(
+                &codes::SWITCHED_OFF,
+                "ip_allowlist",
+                "`ip_allowlist` has settings and is off: every address may call",
+                "add `enabled: true`".to_owned(),
+            );
+        }
+    }
+
+    fn review_header(&self, review: &mut Review) {
+        if let Err(error) = self.ip_header.parse::<ForwardingHeader>() {
+            let suggestion = match &error {
+                HeaderNameError::Underscore { suggestion, .. } => Some(format!("write `{suggestion}`")),
+                HeaderNameError::NotAToken { .. } => None,
+            };
+            review.say(&codes::BAD_TOKEN, "ip_allowlist.ip_header", error.to_string(), suggestion);
+        }
+    }
+
+    /// Ranges nest or are disjoint, so a range of `allow` that holds a proxy's first address overlaps the proxy's range.
+    fn review_proxies_in_allow(&self, review: &mut Review) {
+        if self.trusted_proxies.is_empty() {
+            return;
+        }
+        let ranges = self.allow.iter().enumerate();
+        let allowed: CidrMap<usize> =
+            ranges.filter_map(|(index, text)| Some((text.parse::<Cidr>().ok()?, index))).collect();
+        let mut reported = BTreeSet::new();
+        for proxy in &self.trusted_proxies {
+            let Some(address) = proxy.split('/').next().and_then(|address| address.parse().ok()) else {
+                continue;
+            };
+            if let Some((range, &index)) = allowed.longest_match(address)
+                && reported.insert(index)
+            {
+                let message = format!(
+                    "`{range}` lets in the trusted proxy `{proxy}` itself, not only clients behind it"
+                );
+                let suggestion =
+                    "allow the clients' ranges only, unless health checks come from the proxy".to_owned();
+                let path = format!("ip_allowlist.allow[{index}]");
+                review.say(&codes::PROXY_IN_ALLOW, &path, message, suggestion);
+            }
+        }
+    }
+}
+
+fn review_unused_proxy_settings(review: &mut Review) {
+    for key in ["ip_header", "trusted_proxies", "trusted_hops"] {
+        if review.gives("ip_allowlist", key) {
+            let path = format!("ip_allowlist.{key}");
+            let message = format!("`{path}` has no effect: the address is that of the TCP connection");
+            let suggestion = "if a proxy that you control stands in front, add `trust_proxy_headers: true`; else remove it".to_owned();
+            review.say(&codes::UNUSED_PROXY_SETTINGS, &path, message, suggestion);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The tree of a configuration, each node with the place where it stands.
+
+use std::borrow::Cow;
+
+/// Where something stands: lines and columns count from 1, columns in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// Which of the sources.
+    pub(super) file: u32,
+    pub(super) line: u32,
+    pub(super) column: u32,
+    /// How many characters of the line it takes.
+    pub(super) width: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) value: Value,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Scalar {
+        text: String,
+        /// Whether it stands without quotes, so that `true` is no text.
+        plain: bool,
+    },
+    Sequence(Vec<Node>),
+    Mapping(Vec<Entry>),
+    /// It was reported and is set aside.
+    Refused,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_place: Place,
+    pub(super) value: Node,
+}
+
+/// Where a path leads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Located {
+    pub(super) place: Place,
+    /// The path, with the indices that count refused items too.
+    pub(super) path: String,
+}
+
+impl Node {
+    /// The mapping of a file without content.
+    pub(super) fn empty() -> Self {
+        Self { place: Place { file: 0, line: 1, column: 1, width: 1 }, value: Value::Mapping(Vec::new()) }
+    }
+
+    /// The tree in which `above` overrides `self`: mappings key by key, anything else as a whole.
+    pub(super) fn overlaid_with(self, above: Self) -> Self {
+        match (self.value, above.value) {
+            (Value::Mapping(mut entries), Value::Mapping(overriding)) => {
+                for entry in overriding {
+                    overlay(&mut entries, entry);
+                }
+                Self { place: above.place, value: Value::Mapping(entries) }
+            }
+            (_, value) => Self { place: above.place, value },
+        }
+    }
+
+    /// The value of a mapping's key.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    fn entry(&self, key: &str) -> Option<&Entry> {
+        match &self.value {
+            Value::Mapping(entries) => entries.iter().find(|entry| entry.key == key),
+            _ => None,
+        }
+    }
+
+    /// The keys of a mapping.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let entries: &[Entry] = match &self.value {
+            Value::Mapping(entries) => entries,
+            _ => &[],
+        };
+        entries.iter().map(|entry| entry.key.as_str())
+    }
+
+    /// The text of a scalar.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What a mapping or sequence holds, each with its step of a path: a key or an index in brackets.
+    pub(super) fn children(&self) -> Box<dyn Iterator<Item = (Cow<'_, str>, &Self)> + '_> {
+        match &self.value {
+            Value::Mapping(entries) => {
+                Box::new(entries.iter().map(|entry| (Cow::Borrowed(entry.key.as_str()), &entry.value)))
+            }
+            Value::Sequence(_) => {
+                Box::new(self.items().map(|(index, item)| (Cow::Owned(format!("[{index}]")), item)))
+            }
+            Value::Scalar { .. } | Value::Refused => Box::new(std::iter::empty()),
+        }
+    }
+
+    /// The items of a sequence that are not refused, each with its index.
+    pub(super) fn items(&self) -> impl Iterator<Item = (usize, &Self)> {
+        let items: &[Self] = match &self.value {
+            Value::Sequence(items) => items,
+            _ => &[],
+        };
+        items.iter().enumerate().filter(|(_, item)| !matches!(item.value, Value::Refused))
+    }
+
+    /// Follows a path such as `providers.targets[0].id`, whose indices do not count refused items. Where a part of it
+    /// is missing, the place is that of the last part that is there.
+    pub(super) fn locate(&self, path: &str) -> Located {
+        let mut here = self;
+        let mut located = Located { place: self.place, path: String::new() };
+        let mut rest = path;
+        while !rest.is_empty() {
+            let Some((step, after)) = here.step(rest) else {
+                located.path += rest;
+                break;
+            };
+            located.path += &step.written;
+            located.place = step.place;
+            here = step.node;
+            rest = after;
+        }
+        located
+    }
+
+    fn step<'t, 'p>(&'t self, path: &'p str) -> Option<(Step<'t>, &'p str)> {
+        match &self.value {
+            Value::Sequence(_) => {
+                let (index, after) = path.strip_prefix('[')?.split_once(']')?;
+                let (index, node) = self.items().nth(index.parse().ok()?)?;
+                Some((Step { node, place: node.place, written: format!("[{index}]") }, after))
+            }
+            Value::Mapping(entries) => {
+                let (dot, keys) = path.strip_prefix('.').map_or(("", path), |keys| (".", keys));
+                let (entry, after) = entries.iter().find_map(|entry| {
+                    // A key may itself hold a dot, as a header's name may.
+                    let after = keys.strip_prefix(&*entry.key)?;
+                    (after.is_empty() || after.starts_with(['.', '['])).then_some((entry, after))
+                })?;
+                let place = if entry.value.is_leaf() { entry.value.place } else { entry.key_place };
+                Some((Step { node: &entry.value, place, written: format!("{dot}{}", entry.key) }, after))
+            }
+            Value::Scalar { .. } | Value::Refused => None,
+        }
+    }
+
+    fn is_leaf(&self) -> bool {
+        matches!(self.value, Value::Scalar { .. })
+    }
+}
+
+/// One part of a path, followed.
+struct Step<'t> {
+    node: &'t Node,
+    place: Place,
+    written: String,
+}
+
+fn overlay(entries: &mut Vec<Entry>, above: Entry) {
+    match entries.iter_mut().find(|entry| entry.key == above.key) {
+        Some(below) => {
+            let value = std::mem::replace(&mut below.value, Node::empty());
+            below.value = value.overlaid_with(above.value);
+            below.key_place = above.key_place;
+        }
+        None => entries.push(above),
+    }
+}

@@ -1,0 +1,109 @@
+//! `policies` and `policy`: which policies judge a request, and their settings.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::did_you_mean;
+use super::codes;
+use super::finding::Report;
+use super::node::Place;
+use super::rules::Review;
+use super::suggest::{closest, one_of};
+
+/// The policy chain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policies {
+    /// The kinds of policy that judge each request, in this order.
+    pub chain: Vec<String>,
+}
+
+/// The settings of each policy kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicySettings {
+    /// Settings of `audit-logger`.
+    #[serde(rename = "audit-logger", skip_serializing_if = "Option::is_none")]
+    pub audit_logger: Option<AuditLogger>,
+}
+
+/// `audit-logger`: keeps a record of what passed, for a stated time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditLogger {
+    /// Whether no interface may edit or delete an event before its retention ends.
+    pub immutable: bool,
+    /// For how many days events are kept.
+    #[schemars(range(min = 1, max = 36500))]
+    pub retention_days: u32,
+    /// Whether every request is recorded; `false` records only those that were not allowed or failed.
+    pub log_all_access: bool,
+}
+
+impl Default for AuditLogger {
+    fn default() -> Self {
+        Self { immutable: true, retention_days: 365, log_all_access: true }
+    }
+}
+
+/// A kind of policy that this version has.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    name: &'static str,
+    /// Whether a chain entry is of no use without its block in `policy`.
+    needs_block: bool,
+}
+
+/// Every kind that this version has.
+const KINDS: [Kind; 1] = [Kind { name: "audit-logger", needs_block: false }];
+
+/// The names of the kinds of policy, for `policies.chain`.
+pub const POLICY_KINDS: [&str; KINDS.len()] = [KINDS[0].name];
+
+impl Policies {
+    pub(super) fn review(&self, review: &mut Review) {
+        self.review_against(&KINDS, review);
+    }
+
+    fn review_against(&self, kinds: &[Kind], review: &mut Review) {
+        for (index, name) in self.chain.iter().enumerate() {
+            let path = format!("policies.chain[{index}]");
+            match kinds.iter().find(|kind| kind.name == name) {
+                None => review.say(&codes::UNKNOWN_POLICY, &path, unknown(name), Some(known(name))),
+                Some(kind) if kind.needs_block && !review.gives("policy", name) => {
+                    let message = format!("`{name}` needs settings, and there is no `policy.{name}`");
+                    review.say(&codes::MISSING_POLICY_BLOCK, &path, message, format!("add `policy.{name}`"));
+                }
+                Some(_) => {}
+            }
+        }
+        let names = self.chain.iter().map(String::as_str);
+        review.unique(names, |index| format!("policies.chain[{index}]"), "keep one of them");
+        self.review_unused(kinds, review);
+    }
+
+    fn review_unused(&self, kinds: &[Kind], review: &mut Review) {
+        let in_chain = |kind: &&Kind| self.chain.iter().any(|name| name == kind.name);
+        for Kind { name, .. } in kinds.iter().filter(|kind| !in_chain(kind)) {
+            if review.gives("policy", name) {
+                let message = format!("`policy.{name}` has no effect: `{name}` is not in `policies.chain`");
+                let suggestion = format!("add `{name}` to `policies.chain`, or remove its settings");
+                review.say(&codes::UNUSED_POLICY_BLOCK, &format!("policy.{name}"), message, suggestion);
+            }
+        }
+    }
+}
+
+/// Reports settings of a kind that this version does not have.
+pub(super) fn report_unknown(report: &mut Report, place: Place, path: &str, name: &str) {
+    report.at(&codes::UNKNOWN_POLICY, place, path, unknown(name), Some(known(name)));
+}
+
+fn unknown(name: &str) -> String {
+    format!("there is no policy kind `{name}`")
+}
+
+fn known(name: &str) -> String {
+    let names = || KINDS.iter().map(|kind| kind.name);
+    closest(name, names()).map_or_else(|| format!("this version has {}", one_of(names())), did_you_mean)
+}

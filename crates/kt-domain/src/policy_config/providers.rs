@@ -1,0 +1,221 @@
+//! `providers`: where requests are forwarded to.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::base_url;
+use super::codes;
+use super::rules::{Review, is_token};
+use super::suggest::closest;
+use super::vendors::{self, ProviderName, VENDORS, Vendor, Wire};
+
+/// The providers that requests can be forwarded to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Providers {
+    /// The targets. A request goes to a target that names the request's model, else to one that names no model, else
+    /// to any; among those to the lowest `priority`, shared out by `weight`.
+    pub targets: Vec<Target>,
+}
+
+/// One place to forward to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The target's name in events and metrics; unique.
+    #[schemars(length(min = 1, max = 200))]
+    pub id: String,
+    /// `vendor` or `vendor:surface:model`, such as `openai:chat:gpt-4o`, `anthropic` or `echo`.
+    pub provider: String,
+    /// The model this target serves; the same as the third part of `provider`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Where the vendor's API is, with its version segment, as the vendor's SDKs take it: `https://host/v1`.
+    /// Needed for a vendor whose address is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Where the provider's key is read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_key_ref: Option<SecretRef>,
+    /// Headers added to every request to this target.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// This target's share among targets of the same priority.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: u32,
+    /// Targets with a lower number are asked first.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1000))]
+    pub priority: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Where a secret is read from. The secret itself never stands in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretRef {
+    /// The environment variable that holds it.
+    #[schemars(length(min = 1))]
+    pub env: String,
+}
+
+/// Headers that belong to the connection or to the gateway; one that carries a credential is set from
+/// `secret_key_ref`.
+const OWN_HEADERS: [&str; 18] = [
+    "accept-encoding",
+    "api-key",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-api-key",
+    "x-forwarded-for",
+];
+
+impl Providers {
+    pub(super) fn review(&self, review: &mut Review) {
+        if self.targets.is_empty() {
+            review.say(
+                &codes::NO_TARGET,
+                "providers.targets",
+                "there is no target, so that no request can be forwarded",
+                "add one to `providers.targets`; `{id: demo, provider: echo}` needs no key".to_owned(),
+            );
+        }
+        let ids = self.targets.iter().map(|target| target.id.as_str());
+        review.unique(
+            ids,
+            |index| format!("providers.targets[{index}].id"),
+            "give each target a name of its own",
+        );
+        for (index, target) in self.targets.iter().enumerate() {
+            target.review(&format!("providers.targets[{index}]"), review);
+        }
+    }
+}
+
+impl Target {
+    fn review(&self, path: &str, review: &mut Review) {
+        self.review_provider(path, review);
+        if let Some(base_url) = &self.base_url {
+            base_url::review(&format!("{path}.base_url"), base_url, review);
+        }
+        if let Some(secret) = &self.secret_key_ref {
+            secret.review(&format!("{path}.secret_key_ref"), review);
+        }
+        for (name, value) in &self.headers {
+            review_header(&format!("{path}.headers.{name}"), name, value, review);
+        }
+    }
+
+    fn review_provider(&self, path: &str, review: &mut Review) {
+        let path = format!("{path}.provider");
+        if self.provider.is_empty() {
+            // It is missing, which was reported.
+            return;
+        }
+        let Some(name) = ProviderName::parse(&self.provider) else {
+            let message = format!("`{}` is neither `vendor` nor `vendor:surface:model`", self.provider);
+            let suggestion =
+                "write it like `openai:chat:gpt-4o`, or `openai` alone for every model".to_owned();
+            return review.say(&codes::BAD_PROVIDER, &path, message, suggestion);
+        };
+        if let (Some(in_name), Some(model)) = (name.model, &self.model)
+            && in_name != model
+        {
+            let message = format!("`{}` names another model than `model: {model}`", self.provider);
+            review.say(&codes::BAD_PROVIDER, &path, message, "keep one of them".to_owned());
+        }
+        if self.base_url.is_none() {
+            review_address_known(&path, name.vendor, review);
+        }
+    }
+}
+
+/// Reports a vendor whose address is not known, for a target that gives none.
+fn review_address_known(path: &str, vendor: &str, review: &mut Review) {
+    let example = "add `base_url: https://HOST/v1`";
+    let (message, suggestion) = match vendors::find(vendor) {
+        Some(Vendor { base_url: Some(_), .. } | Vendor { wire: Wire::Echo, .. }) => return,
+        Some(Vendor { name, .. }) => (
+            format!("every deployment of `{name}` has its own address, and there is no `base_url`"),
+            example.into(),
+        ),
+        None => {
+            let message = format!("the address of `{vendor}` is not known, and there is no `base_url`");
+            let meant = closest(vendor, VENDORS.iter().map(|vendor| vendor.name));
+            (
+                message,
+                meant.map_or_else(|| example.into(), |name| format!("did you mean `{name}`? Else {example}")),
+            )
+        }
+    };
+    review.say(&codes::BAD_BASE_URL, path, message, suggestion);
+}
+
+fn review_header(path: &str, name: &str, value: &str, review: &mut Review) {
+    // A value may be a secret, so it is not repeated.
+    let lower = name.to_ascii_lowercase();
+    let (message, suggestion) = if !is_token(name) {
+        (format!("`{name}` is no header name"), "write the name alone, without colon or blank")
+    } else if OWN_HEADERS.contains(&lower.as_str()) {
+        (
+            format!("`{name}` is set by the gateway itself"),
+            "remove it; a provider's key is named by `secret_key_ref`",
+        )
+    } else if !is_field_value(value) {
+        (
+            format!("the value of `{name}` has characters that no header may have"),
+            "write one line of visible ASCII",
+        )
+    } else {
+        return;
+    };
+    review.say(&codes::BAD_HEADER, path, message, suggestion.to_owned());
+}
+
+/// Whether this is a header's value (RFC 9110 section 5.5) without bytes above ASCII.
+fn is_field_value(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) && text.trim() == text
+}
+
+impl SecretRef {
+    /// Reviews the reference at `path`.
+    pub(super) fn review(&self, path: &str, review: &mut Review) {
+        if self.env.is_empty() || is_variable_name(&self.env) {
+            return;
+        }
+        // What stands here may be the secret by mistake, so it is not repeated.
+        let inner = self.env.trim_start_matches(['$', '{']).trim_end_matches('}');
+        let suggestion = if self.env.starts_with('$') && is_variable_name(inner) {
+            format!("write `{inner}`, without `$`")
+        } else {
+            "write the name, such as `OPENAI_API_KEY`, and set the secret in the gateway's environment".into()
+        };
+        let message = format!("`{path}.env` is no name of an environment variable");
+        review.say(&codes::BAD_VARIABLE_NAME, &format!("{path}.env"), message, suggestion);
+    }
+}
+
+/// Letters, digits and `_`, not a digit first (POSIX, Base Definitions section 8.1).
+fn is_variable_name(text: &str) -> bool {
+    !text.starts_with(|c: char| c.is_ascii_digit())
+        && !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

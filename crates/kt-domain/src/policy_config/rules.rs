@@ -1,0 +1,125 @@
+//! The rules that a schema cannot say. Each section reviews itself; what several share stands here.
+
+use super::finding::Report;
+use super::node::Node;
+use super::{Code, LoadOptions, PolicyConfig, codes};
+use crate::network::cidr::{Cidr, CidrError};
+
+/// Applies every rule to a configuration that was made from `tree`.
+pub(super) fn check(config: &PolicyConfig, tree: &Node, options: LoadOptions, report: &mut Report) {
+    let mut review = Review { tree, options, report };
+    config.pack.review(&mut review);
+    config.providers.review(&mut review);
+    config.policies.review(&mut review);
+    config.cors.review(&mut review);
+    config.ip_allowlist.review(&config.listener, &mut review);
+    config.size_limits.review(&mut review);
+    config.auth.review(&mut review);
+    config.listener.review(&config.ip_allowlist, &mut review);
+    review.unexpanded(tree, &mut String::new());
+}
+
+/// What a rule can ask, and where it says what it found.
+pub(super) struct Review<'a, 's> {
+    tree: &'a Node,
+    /// What the configuration is loaded for.
+    pub(super) options: LoadOptions,
+    report: &'a mut Report<'s>,
+}
+
+impl Review<'_, '_> {
+    /// Reports something about the value at `path`.
+    pub(super) fn say(
+        &mut self,
+        code: &Code,
+        path: &str,
+        message: impl Into<String>,
+        suggestion: impl Into<Option<String>>,
+    ) {
+        self.report.on(self.tree, code, path, message, suggestion.into());
+    }
+
+    /// The keys that a section gives, whether or not their values are the defaults.
+    pub(super) fn keys_of(&self, section: &str) -> impl Iterator<Item = &str> {
+        self.tree.get(section).into_iter().flat_map(Node::keys)
+    }
+
+    /// Whether a section gives a key.
+    pub(super) fn gives(&self, section: &str, key: &str) -> bool {
+        self.keys_of(section).any(|given| given == key)
+    }
+
+    /// Reports each entry of the list at `path` that is no range.
+    pub(super) fn ranges(&mut self, path: &str, texts: &[String]) {
+        for (index, text) in texts.iter().enumerate() {
+            if let Err(error) = text.parse::<Cidr>() {
+                self.say(
+                    &codes::BAD_CIDR,
+                    &format!("{path}[{index}]"),
+                    error.to_string(),
+                    range_meant(&error),
+                );
+            }
+        }
+    }
+
+    /// Reports each name that an earlier entry of the list at `path` has as well.
+    pub(super) fn unique<'n>(
+        &mut self,
+        names: impl Iterator<Item = &'n str>,
+        path_of: impl Fn(usize) -> String,
+        suggestion: &str,
+    ) {
+        let mut seen = std::collections::HashSet::new();
+        for (index, name) in names.enumerate() {
+            // An empty name was reported before.
+            if !name.is_empty() && !seen.insert(name) {
+                let message = format!("`{name}` stands here a second time");
+                self.say(&codes::REPEATED_ID, &path_of(index), message, suggestion.to_owned());
+            }
+        }
+    }
+
+    /// Warns of texts that look as if somebody expected them to be filled in.
+    fn unexpanded(&mut self, node: &Node, path: &mut String) {
+        let length = path.len();
+        for (step, child) in node.children() {
+            let dot = if length > 0 && !step.starts_with('[') { "." } else { "" };
+            path.push_str(dot);
+            path.push_str(&step);
+            self.unexpanded(child, path);
+            path.truncate(length);
+        }
+        if let Some(text) = node.text().filter(|text| looks_like_variable(text))
+            && !path.ends_with("secret_key_ref.env")
+        {
+            let message = format!("`{text}` is taken literally, not as the value of a variable");
+            let suggestion = "write the value itself; keys of providers go into `secret_key_ref`".to_owned();
+            self.report.at(&codes::NOT_EXPANDED, node.place, path, message, Some(suggestion));
+        }
+    }
+}
+
+fn looks_like_variable(text: &str) -> bool {
+    text.split_once("${").is_some_and(|(_, rest)| rest.contains('}'))
+}
+
+fn range_meant(error: &CidrError) -> Option<String> {
+    match error {
+        CidrError::MissingPrefix { suggestion, .. } => Some(format!("write `{suggestion}`")),
+        CidrError::HostBits { masked, address, .. } => Some(format!("write `{masked}` or `{address}`")),
+        CidrError::MappedPrefix { address, .. } => {
+            Some(format!("write the range as IPv4, such as `{address}`"))
+        }
+        CidrError::NotAnAddress { .. }
+        | CidrError::LeadingZero { .. }
+        | CidrError::ZoneId { .. }
+        | CidrError::BadPrefix { .. } => None,
+    }
+}
+
+/// Whether `text` is a token, as methods and header names are (RFC 9110 section 5.6.2).
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}

@@ -1,0 +1,480 @@
+//! Documents that are refused, each with what is said about it and where.
+
+use std::fmt::Write as _;
+
+use super::{Finding, load_text, short};
+
+/// Texts with the error expected: code, line, column, path, and a part of the suggestion.
+type Case = (&'static str, (&'static str, u32, u32, &'static str), &'static str);
+
+const SYNTAX: &[Case] = &[
+    ("cors:\n\tenabled: true\n", ("E004", 2, 2, ""), "spaces"),
+    ("cors: [1, 2\n", ("E004", 2, 1, ""), ""),
+    ("a: 1\n---\nb: 2\n", ("E004", 2, 1, ""), "a file of its own"),
+    ("cors: &base\n  enabled: true\n", ("E004", 1, 7, ""), "write the value out"),
+    ("cors: {enabled: &x true}\n", ("E004", 1, 17, ""), "write the value out"),
+    ("pack: {name: !!str 5}\n", ("E004", 1, 14, ""), "quotes"),
+    ("? [a]\n: 1\n", ("E004", 1, 3, ""), "quotes"),
+    ("cors:\n  enabled: true\n  enabled: false\n", ("E005", 3, 3, "enabled"), "keep one"),
+    ("cors: {}\npack: {}\ncors: {}\n", ("E005", 3, 1, "cors"), "keep one"),
+];
+
+const SHAPE: &[Case] = &[
+    ("- a\n", ("E006", 1, 1, ""), ""),
+    ("5\n", ("E006", 1, 1, ""), ""),
+    ("cros:\n  enabled: true\n", ("E002", 1, 1, "cros"), "did you mean `cors`?"),
+    ("cors:\n  allow_origin: []\n", ("E002", 2, 3, "cors.allow_origin"), "did you mean `allow_origins`?"),
+    ("cors:\n  allowOrigins: []\n", ("E002", 2, 3, "cors.allowOrigins"), "did you mean `allow_origins`?"),
+    ("allow_origins: []\n", ("E002", 1, 1, "allow_origins"), "a key of `cors`"),
+    ("pack:\n  cors: {}\n", ("E002", 2, 3, "pack.cors"), "top level"),
+    (
+        "listener:\n  zzz: 1\n",
+        ("E002", 2, 3, "listener.zzz"),
+        "`hosts`, `max_connections` or `proxy_protocol`",
+    ),
+    ("rate_limits: {}\n", ("E002", 1, 1, "rate_limits"), "remove it"),
+    ("consumer_groups: []\n", ("E002", 1, 1, "consumer_groups"), "remove it"),
+    ("routes: []\n", ("E002", 1, 1, "routes"), "remove it"),
+    ("retry: {}\n", ("E002", 1, 1, "retry"), "remove it"),
+    ("circuit_breaker: {}\n", ("E002", 1, 1, "circuit_breaker"), "remove it"),
+    ("cors:\n  enabled: yes\n", ("E006", 2, 12, "cors.enabled"), "write `true`"),
+    ("cors:\n  enabled: off\n", ("E006", 2, 12, "cors.enabled"), "write `false`"),
+    ("cors:\n  enabled: \"true\"\n", ("E006", 2, 12, "cors.enabled"), "without quotes"),
+    ("cors:\n  enabled:\n", ("E006", 2, 3, "cors.enabled"), "give it a value"),
+    ("cors:\n", ("E006", 1, 1, "cors"), "remove the key"),
+    ("cors: true\n", ("E006", 1, 7, "cors"), ""),
+    (
+        "cors:\n  enabled: true\n  allow_origins: https://a.example\n",
+        ("E006", 3, 18, "cors.allow_origins"),
+        "[\"https://a.example\"]",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_methods:\n    - {GET: 1}\n",
+        ("E006", 4, 7, "cors.allow_methods[0]"),
+        "",
+    ),
+    ("pack:\n  name: [a]\n", ("E006", 2, 3, "pack.name"), ""),
+    ("pack:\n  name: 7\n", ("E006", 2, 9, "pack.name"), "\"7\""),
+    (
+        "size_limits:\n  max_request_body_bytes: 10MB\n",
+        ("E006", 2, 27, "size_limits.max_request_body_bytes"),
+        "10485760",
+    ),
+    (
+        "size_limits:\n  max_request_body_bytes: \"5\"\n",
+        ("E006", 2, 27, "size_limits.max_request_body_bytes"),
+        "write `5`",
+    ),
+    (
+        "size_limits:\n  max_request_body_bytes: 5_242_880\n",
+        ("E006", 2, 27, "size_limits.max_request_body_bytes"),
+        "5242880",
+    ),
+    (
+        "size_limits:\n  max_request_body_bytes: 0100\n",
+        ("E006", 2, 27, "size_limits.max_request_body_bytes"),
+        "write `100`",
+    ),
+    (
+        "size_limits:\n  max_request_body_bytes: 1.5\n",
+        ("E006", 2, 27, "size_limits.max_request_body_bytes"),
+        "",
+    ),
+    (
+        "size_limits:\n  max_request_body_bytes: 0\n",
+        ("E007", 2, 27, "size_limits.max_request_body_bytes"),
+        "1",
+    ),
+    (
+        "size_limits:\n  max_response_body_bytes: 0\n",
+        ("E007", 2, 28, "size_limits.max_response_body_bytes"),
+        "1",
+    ),
+    (
+        "size_limits:\n  max_response_body_bytes: 99999999999999999999\n",
+        ("E007", 2, 28, "size_limits.max_response_body_bytes"),
+        "",
+    ),
+    ("pack:\n  name: \"\"\n", ("E007", 2, 9, "pack.name"), ""),
+    (
+        "policy:\n  audit-logger:\n    retention_days: 36501\npolicies: {chain: [audit-logger]}\n",
+        ("E007", 3, 21, "policy.audit-logger.retention_days"),
+        "36500",
+    ),
+    ("auth:\n  mode: statik\n", ("E007", 2, 9, "auth.mode"), "did you mean `static`?"),
+    ("events:\n  on_failure: ignore\n", ("E007", 2, 15, "events.on_failure"), ""),
+    ("timeouts:\n  connect: 5\n", ("E007", 2, 12, "timeouts.connect"), "`5s`"),
+    ("timeouts:\n  connect: 0s\n", ("E007", 2, 12, "timeouts.connect"), ""),
+    ("timeouts:\n  drain: 25h\n", ("E007", 2, 10, "timeouts.drain"), ""),
+    (
+        "providers:\n  targets:\n    - provider: echo\n",
+        ("E008", 3, 7, "providers.targets[0].id"),
+        "add `id: …`",
+    ),
+    (
+        "providers:\n  targets:\n    - id: a\n",
+        ("E008", 3, 7, "providers.targets[0].provider"),
+        "add `provider: …`",
+    ),
+];
+
+const PROVIDERS: &[Case] = &[
+    ("pack:\n  version: v1.2\n", ("E015", 2, 12, "pack.version"), "`1.2.0`"),
+    ("pack:\n  version: one\n", ("E015", 2, 12, "pack.version"), ""),
+    (
+        "providers:\n  targets:\n    - id: a\n      provider: openai:gpt-4o\n",
+        ("E016", 4, 17, "providers.targets[0].provider"),
+        "openai:chat:gpt-4o",
+    ),
+    (
+        "providers:\n  targets:\n    - id: a\n      provider: openai:chat:x\n      model: y\n",
+        ("E016", 4, 17, "providers.targets[0].provider"),
+        "keep one",
+    ),
+    (
+        "providers:\n  targets:\n    - id: a\n      provider: opnai\n",
+        ("E017", 4, 17, "providers.targets[0].provider"),
+        "did you mean `openai`?",
+    ),
+    (
+        "providers:\n  targets:\n    - id: a\n      provider: vllm\n",
+        ("E017", 4, 17, "providers.targets[0].provider"),
+        "base_url",
+    ),
+    (
+        "providers:\n  targets:\n    - id: a\n      provider: azure:chat:m\n",
+        ("E017", 4, 17, "providers.targets[0].provider"),
+        "base_url",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: vllm, base_url: \"ftp://h/v1\"}\n",
+        ("E017", 3, 41, "providers.targets[0].base_url"),
+        "https://HOST/v1",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: vllm, base_url: \"https://k:s@h/v1\"}\n",
+        ("E017", 3, 41, "providers.targets[0].base_url"),
+        "secret_key_ref",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: vllm, base_url: \"https://h/v1?key=s\"}\n",
+        ("E017", 3, 41, "providers.targets[0].base_url"),
+        "secret_key_ref",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: vllm, base_url: \"https://h/v1#x\"}\n",
+        ("E017", 3, 41, "providers.targets[0].base_url"),
+        "https://HOST/v1",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: vllm, base_url: \"http://169.254.169.254/latest\"}\n",
+        ("E018", 3, 41, "providers.targets[0].base_url"),
+        "own address",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: vllm, base_url: \"http://2852039166/\"}\n",
+        ("E018", 3, 41, "providers.targets[0].base_url"),
+        "",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: vllm, base_url: \"http://[fe80::1]/v1\"}\n",
+        ("E018", 3, 41, "providers.targets[0].base_url"),
+        "",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: vllm, base_url: \"http://[::ffff:a9fe:a9fe]/v1\"}\n",
+        ("E018", 3, 41, "providers.targets[0].base_url"),
+        "",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: vllm, base_url: \"http://Metadata.Google.Internal./v1\"}\n",
+        ("E018", 3, 41, "providers.targets[0].base_url"),
+        "",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: echo}\n    - {id: a, provider: echo}\n",
+        ("E019", 4, 12, "providers.targets[1].id"),
+        "of its own",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: echo, headers: {Authorization: x}}\n",
+        ("E014", 3, 56, "providers.targets[0].headers.Authorization"),
+        "secret_key_ref",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: echo, headers: {\"X Y\": x}}\n",
+        ("E014", 3, 48, "providers.targets[0].headers.X Y"),
+        "without colon",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: echo, headers: {X.Y: \"a\\r\\nb\"}}\n",
+        ("E014", 3, 46, "providers.targets[0].headers.X.Y"),
+        "one line",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: openai, secret_key_ref: {env: sk-123}}\n",
+        ("E025", 3, 55, "providers.targets[0].secret_key_ref.env"),
+        "OPENAI_API_KEY",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: openai, secret_key_ref: {env: \"${KEY}\"}}\n",
+        ("E025", 3, 55, "providers.targets[0].secret_key_ref.env"),
+        "`KEY`",
+    ),
+    (
+        "policies:\n  chain: [audit-loger]\n",
+        ("E001", 2, 11, "policies.chain[0]"),
+        "did you mean `audit-logger`?",
+    ),
+    (
+        "policies:\n  chain: [prompt-guard]\n",
+        ("E001", 2, 11, "policies.chain[0]"),
+        "this version has `audit-logger`",
+    ),
+    ("policy:\n  audit_logger: {}\n", ("E001", 2, 3, "policy.audit_logger"), "did you mean `audit-logger`?"),
+    ("policies:\n  chain: [audit-logger, audit-logger]\n", ("E019", 2, 25, "policies.chain[1]"), "keep one"),
+];
+
+const EDGE: &[Case] = &[
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"*\"]\n  allow_credentials: true\n",
+        ("E011", 4, 22, "cors.allow_credentials"),
+        "list the exact origins",
+    ),
+    (
+        "cors:\n  enabled: false\n  allow_origins: [\"*\"]\n  allow_credentials: true\n",
+        ("E011", 4, 22, "cors.allow_credentials"),
+        "allow_credentials: false",
+    ),
+    (
+        "cors:\n  enabled: true\n  expose_headers: [\"*\"]\n  allow_credentials: true\n",
+        ("E011", 3, 20, "cors.expose_headers[0]"),
+        "list the headers",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"https://a.example\", \"*\"]\n",
+        ("E012", 3, 40, "cors.allow_origins[1]"),
+        "remove `*`",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"https://a.example/\"]\n",
+        ("E010", 3, 19, "cors.allow_origins[0]"),
+        "`https://a.example`",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"https://a.example/app\"]\n",
+        ("E010", 3, 19, "cors.allow_origins[0]"),
+        "`https://a.example`",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"https://A.example\"]\n",
+        ("E010", 3, 19, "cors.allow_origins[0]"),
+        "`https://a.example`",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"https://a.example:443\"]\n",
+        ("E010", 3, 19, "cors.allow_origins[0]"),
+        "`https://a.example`",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"https://u@a.example\"]\n",
+        ("E010", 3, 19, "cors.allow_origins[0]"),
+        "`https://a.example`",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"https://bücher.example\"]\n",
+        ("E010", 3, 19, "cors.allow_origins[0]"),
+        "`https://xn--bcher-kva.example`",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"https://*.example.com\"]\n",
+        ("E010", 3, 19, "cors.allow_origins[0]"),
+        "each host by itself",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [app.example.com]\n",
+        ("E010", 3, 19, "cors.allow_origins[0]"),
+        "`https://app.example.com`",
+    ),
+    (
+        "cors:\n  enabled: true\n  allow_origins: [\"localhost:3000\"]\n",
+        ("E010", 3, 19, "cors.allow_origins[0]"),
+        "`https://localhost:3000`",
+    ),
+    ("cors:\n  enabled: true\n  allow_origins: [\"\"]\n", ("E010", 3, 19, "cors.allow_origins[0]"), ""),
+    (
+        "cors:\n  enabled: true\n  allow_methods: [\"GET, POST\"]\n",
+        ("E013", 3, 19, "cors.allow_methods[0]"),
+        "one method",
+    ),
+    ("cors:\n  enabled: true\n  allow_methods: [post]\n", ("E013", 3, 19, "cors.allow_methods[0]"), "`POST`"),
+    ("cors:\n  enabled: true\n  allow_methods: [\"*\"]\n", ("E013", 3, 19, "cors.allow_methods[0]"), "GET"),
+    (
+        "cors:\n  enabled: true\n  allow_headers: [\"X-A: b\"]\n",
+        ("E013", 3, 19, "cors.allow_headers[0]"),
+        "one name",
+    ),
+    (
+        "cors:\n  enabled: true\n  expose_headers: [\"X-A,X-B\"]\n",
+        ("E013", 3, 20, "cors.expose_headers[0]"),
+        "one name",
+    ),
+    (
+        "ip_allowlist:\n  enabled: true\n  allow: [10.0.0.1/8]\n",
+        ("E009", 3, 11, "ip_allowlist.allow[0]"),
+        "`10.0.0.0/8` or `10.0.0.1/32`",
+    ),
+    (
+        "ip_allowlist:\n  enabled: true\n  allow: [10.0.0.1]\n",
+        ("E009", 3, 11, "ip_allowlist.allow[0]"),
+        "`10.0.0.1/32`",
+    ),
+    (
+        "ip_allowlist:\n  enabled: true\n  allow: [10.0.0.0/33]\n",
+        ("E009", 3, 11, "ip_allowlist.allow[0]"),
+        "",
+    ),
+    (
+        "ip_allowlist:\n  enabled: true\n  allow: [010.0.0.0/8]\n",
+        ("E009", 3, 11, "ip_allowlist.allow[0]"),
+        "",
+    ),
+    (
+        "ip_allowlist:\n  enabled: true\n  allow: [\"::1/128\"]\n  deny: [\"fe80::%eth0/64\"]\n",
+        ("E009", 4, 10, "ip_allowlist.deny[0]"),
+        "",
+    ),
+    ("ip_allowlist:\n  enabled: true\n  allow: [10/8]\n", ("E009", 3, 11, "ip_allowlist.allow[0]"), ""),
+    (
+        "ip_allowlist:\n  trust_proxy_headers: true\n  trusted_proxies: [lb]\n",
+        ("E009", 3, 21, "ip_allowlist.trusted_proxies[0]"),
+        "",
+    ),
+    (
+        "ip_allowlist:\n  trust_proxy_headers: true\n  ip_header: X_Real_IP\n",
+        ("E013", 3, 14, "ip_allowlist.ip_header"),
+        "`X-Real-IP`",
+    ),
+    (
+        "ip_allowlist:\n  trust_proxy_headers: true\n  ip_header: \"X Y\"\n",
+        ("E013", 3, 14, "ip_allowlist.ip_header"),
+        "",
+    ),
+    (
+        "ip_allowlist:\n  trust_proxy_headers: true\n  trusted_hops: 0\n",
+        ("E007", 3, 17, "ip_allowlist.trusted_hops"),
+        "1",
+    ),
+    ("listener:\n  proxy_protocol: true\n", ("E024", 2, 19, "listener.proxy_protocol"), "trusted_proxies"),
+    (
+        "listener:\n  hosts: [\"https://a.example\"]\n",
+        ("E023", 2, 11, "listener.hosts[0]"),
+        "gateway.example.com",
+    ),
+    ("listener:\n  hosts: [\"a.example:0\"]\n", ("E023", 2, 11, "listener.hosts[0]"), ""),
+    ("listener:\n  hosts: [\"::1\"]\n", ("E023", 2, 11, "listener.hosts[0]"), "[2001:db8::1]"),
+    ("listener:\n  max_connections: 0\n", ("E007", 2, 20, "listener.max_connections"), "1"),
+    ("auth:\n  mode: static\n", ("E020", 2, 9, "auth.mode"), "add a key"),
+    ("auth:\n  mode: access_keys\n", ("E022", 2, 9, "auth.mode"), "mode: static"),
+    (
+        "auth:\n  keys:\n    - {id: a, secret_key_ref: {env: K}}\n",
+        ("E020", 2, 3, "auth.keys"),
+        "mode: static",
+    ),
+    ("auth:\n  mode: static\n  keys:\n    - id: a\n", ("E021", 4, 7, "auth.keys[0]"), "sha256sum"),
+    (
+        "auth:\n  mode: static\n  keys:\n    - {id: a, secret_key_ref: {env: K}, sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855}\n",
+        ("E021", 4, 7, "auth.keys[0]"),
+        "keep one",
+    ),
+    (
+        "auth:\n  mode: static\n  keys:\n    - {id: a, sha256: my-secret-key}\n",
+        ("E007", 4, 23, "auth.keys[0].sha256"),
+        "sha256sum",
+    ),
+    (
+        "auth:\n  mode: static\n  keys:\n    - {id: a, secret_key_ref: {env: K}, allowed_ranges: [10.0.0.0/99]}\n",
+        ("E009", 4, 58, "auth.keys[0].allowed_ranges[0]"),
+        "",
+    ),
+    (
+        "auth:\n  mode: static\n  keys:\n    - {id: a, secret_key_ref: {env: K}}\n    - {id: a, secret_key_ref: {env: L}}\n",
+        ("E019", 5, 12, "auth.keys[1].id"),
+        "of its own",
+    ),
+];
+
+#[test]
+fn each_bad_document_has_its_one_error_in_its_place() {
+    let mut wrong = String::new();
+    for (text, expected, suggestion) in [SYNTAX, SHAPE, PROVIDERS, EDGE].into_iter().flatten() {
+        let loaded = load_text(text);
+        let errors: Vec<_> = loaded.errors().collect();
+        let as_expected = loaded.config.is_none()
+            && matches!(&*errors, [error] if short(error) == *expected
+                && error.suggestion.as_deref().unwrap_or_default().contains(suggestion));
+        if !as_expected {
+            let rendered: String = errors.iter().map(|error| error.render()).collect();
+            write!(wrong, "{text}expected {expected:?} {suggestion}\n{rendered}\n").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn everything_wrong_in_one_file_is_said_at_once_in_order() {
+    let text = "\
+pack: {name: demo, version: 1}
+providers:
+  targets:
+    - provider: openai:gpt-4o
+      weight: many
+cors:
+  enabled: yes
+  allow_origins: [\"https://app.example.com/\", 5, \"*\"]
+  allow_credentials: true
+  alow_methods: [GET]
+ip_allowlist:
+  enabled: true
+  allow: [10.0.0.1/8, [], fd00::/8, 300.0.0.0/8]
+policies:
+  chain: [audit-logger, firewall]
+";
+    let loaded = load_text(text);
+    let found: Vec<_> = loaded.errors().map(short).collect();
+    assert_eq!(
+        found,
+        [
+            ("E006", 1, 29, "pack.version"),
+            ("E015", 1, 29, "pack.version"),
+            ("E008", 4, 7, "providers.targets[0].id"),
+            ("E016", 4, 17, "providers.targets[0].provider"),
+            ("E006", 5, 15, "providers.targets[0].weight"),
+            ("E006", 7, 12, "cors.enabled"),
+            ("E010", 8, 19, "cors.allow_origins[0]"),
+            ("E006", 8, 47, "cors.allow_origins[1]"),
+            ("E010", 8, 47, "cors.allow_origins[1]"),
+            ("E012", 8, 50, "cors.allow_origins[2]"),
+            ("E011", 9, 22, "cors.allow_credentials"),
+            ("E002", 10, 3, "cors.alow_methods"),
+            ("E009", 13, 11, "ip_allowlist.allow[0]"),
+            ("E006", 13, 23, "ip_allowlist.allow[1]"),
+            ("E009", 13, 37, "ip_allowlist.allow[3]"),
+            ("E001", 15, 25, "policies.chain[1]"),
+        ]
+    );
+}
+
+#[test]
+fn a_finding_is_shown_with_its_line_and_a_mark_under_the_place() {
+    let loaded = load_text("# first\ncors:\n  allow_origin: []\n");
+    let shown: String = loaded.errors().map(Finding::render).collect();
+    insta::assert_snapshot!(shown, @r"
+    error[E002]: `cors` has no key `allow_origin`
+     --> 0.yaml:3:3
+      |
+    3 |   allow_origin: []
+      |   ^^^^^^^^^^^^
+      = help: did you mean `allow_origins`?
+    ");
+}

@@ -1,0 +1,88 @@
+//! What is said about valid documents, each with the same document about which nothing is said.
+
+use super::{load_text, short};
+use crate::policy_config::{LoadOptions, Source, load};
+
+/// A document, its warning, and what put in place of what makes the warning go away.
+type Case = (&'static str, (&'static str, u32, u32, &'static str), [&'static str; 2]);
+
+/// Stands in the first line of each document, so that no target is missing.
+const TARGET: &str = "providers: {targets: [{id: a, provider: echo}]}\n";
+
+const CASES: &[Case] = &[
+    (
+        "cors: {enabled: true, allow_headers: [X-A], allow_origins: [\"*\"]}",
+        ("W001", 2, 61, "cors.allow_origins[0]"),
+        ["\"*\"", "\"https://a.example\""],
+    ),
+    (
+        "cors: {enabled: true, allow_headers: [X-A], allow_origins: [\"null\"]}",
+        ("W001", 2, 61, "cors.allow_origins[0]"),
+        ["null", "https://a.example"],
+    ),
+    ("cors: {enabled: true}", ("W002", 2, 1, "cors.allow_headers"), ["true", "true, allow_headers: [\"*\"]"]),
+    (
+        "ip_allowlist: {enabled: true, trust_proxy_headers: true, trusted_proxies: [10.0.0.0/24], allow: [fd00::/8, 10.0.0.0/8]}",
+        ("W003", 2, 108, "ip_allowlist.allow[1]"),
+        ["10.0.0.0/8", "10.1.0.0/16"],
+    ),
+    (
+        "size_limits: {max_request_body_bytes: 104857601}",
+        ("W004", 2, 39, "size_limits.max_request_body_bytes"),
+        ["104857601", "104857600"],
+    ),
+    (
+        "policy: {audit-logger: {}}",
+        ("W005", 2, 10, "policy.audit-logger"),
+        ["policy", "policies: {chain: [audit-logger]}\npolicy"],
+    ),
+    ("pack: {name: \"${NAME}\"}", ("W006", 2, 14, "pack.name"), ["${NAME}", "NAME"]),
+    (
+        "ip_allowlist: {enabled: false, ip_header: X-Real-IP}",
+        ("W007", 2, 43, "ip_allowlist.ip_header"),
+        ["ip_header", "trust_proxy_headers: true, ip_header"],
+    ),
+    (
+        "ip_allowlist: {enabled: false, trusted_proxies: [10.0.0.0/8]}",
+        ("W007", 2, 32, "ip_allowlist.trusted_proxies"),
+        ["ip_allowlist", "listener: {proxy_protocol: true}\nip_allowlist"],
+    ),
+    (
+        "ip_allowlist: {allow: [10.0.0.0/8]}",
+        ("W009", 2, 1, "ip_allowlist"),
+        ["{allow", "{enabled: false, allow"],
+    ),
+    ("cors: {max_age_seconds: 5}", ("W009", 2, 1, "cors"), ["{max", "{enabled: false, max"]),
+    ("ip_allowlist: {enabled: true}", ("W010", 2, 1, "ip_allowlist.allow"), ["true", "false"]),
+];
+
+#[test]
+fn each_warning_comes_and_goes_with_its_reason() {
+    for (text, expected, [given, instead]) in CASES {
+        let text = format!("{TARGET}{text}");
+        let loaded = load_text(&text);
+        assert!(loaded.config.is_some(), "{text}");
+        assert_eq!(loaded.findings.iter().map(short).collect::<Vec<_>>(), [*expected], "{text}");
+        let control = text.replace(given, instead);
+        assert_ne!(control, text);
+        assert_eq!(load_text(&control).findings, [], "{control}");
+    }
+}
+
+#[test]
+fn a_gateway_without_a_target_is_warned_of() {
+    assert_eq!(
+        load_text("").findings.iter().map(short).collect::<Vec<_>>(),
+        [("W008", 1, 1, "providers.targets")]
+    );
+    assert_eq!(load_text(TARGET).findings, []);
+}
+
+#[test]
+fn access_keys_are_for_a_gateway_that_is_connected() {
+    let text = format!("{TARGET}auth: {{mode: access_keys}}\n");
+    let source = [Source { name: "policy-config.yaml".into(), text }];
+    assert_eq!(load(&source, LoadOptions { connected: true }).findings, []);
+    let alone = load(&source, LoadOptions { connected: false });
+    assert_eq!(alone.findings.iter().map(short).collect::<Vec<_>>(), [("E022", 2, 14, "auth.mode")]);
+}
