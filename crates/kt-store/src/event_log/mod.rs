@@ -13,6 +13,7 @@ mod log;
 mod query;
 mod segments;
 mod tail;
+mod verify;
 mod writer;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use kt_domain::clock::Clock;
 
 pub use error::LogError;
 pub use query::{EventFilter, EventQuery, Page, QueryProblem, query};
+pub use verify::{Beginning, Expectations, Expected, Place, Problem, Tampering, Verification, verify};
 pub use writer::{EventWriter, RecordError};
 
 /// How a log is kept.

@@ -1,0 +1,132 @@
+//! The entries of a log or export as they stand in its files, in any spelling of JSON.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kt_domain::events::{Excerpt, NotARecord, Record};
+use serde::{Deserialize, Serialize};
+
+use super::super::error::{AtPath, LogError};
+use super::super::segments::LINE_LIMIT;
+
+/// Where an entry stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The file.
+    pub file: Arc<PathBuf>,
+    /// Its first line, counted from 1.
+    pub line: u64,
+}
+
+/// What stands at a place.
+pub(super) enum Item<'a> {
+    Entry(Record<'a>),
+    Excerpt(Excerpt),
+    /// The last line of the last file, without its end.
+    Unfinished,
+    Unreadable(String),
+}
+
+/// Reads files one after the other.
+pub(super) struct Records<'a> {
+    files: std::vec::IntoIter<PathBuf>,
+    current: Option<Current>,
+    text: Vec<u8>,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+struct Current {
+    path: Arc<PathBuf>,
+    reader: BufReader<File>,
+    lines_read: u64,
+}
+
+/// What an export begins with that does not begin with a segment.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExcerptLine {
+    excerpt: Excerpt,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(files: Vec<PathBuf>, progress: &'a mut dyn FnMut(u64)) -> Self {
+        Self { files: files.into_iter(), current: None, text: Vec::new(), progress }
+    }
+
+    /// The next entry; `None` at the end of the last file.
+    pub(super) fn next(&mut self) -> Result<Option<(Place, Item<'_>)>, LogError> {
+        let Some(place) = self.read_text()? else { return Ok(None) };
+        if Record::from_written(&self.text).is_none() && self.text.last() == Some(&b'\n') {
+            self.read_on_if_unfinished()?;
+        }
+        Ok(Some((place, self.item())))
+    }
+
+    /// Reads the next line that is not blank.
+    fn read_text(&mut self) -> Result<Option<Place>, LogError> {
+        loop {
+            let Some(current) = &mut self.current else {
+                let Some(path) = self.files.next() else { return Ok(None) };
+                let reader = BufReader::with_capacity(256 << 10, File::open(&path).at(&path)?);
+                self.current = Some(Current { path: Arc::new(path), reader, lines_read: 0 });
+                continue;
+            };
+            self.text.clear();
+            let read = current.read_line(&mut self.text)?;
+            (self.progress)(read);
+            if read == 0 {
+                self.current = None;
+            } else if !self.text.trim_ascii().is_empty() {
+                return Ok(Some(Place { file: Arc::clone(&current.path), line: current.lines_read }));
+            }
+        }
+    }
+
+    /// A pretty-printed entry takes several lines: adds lines until it is whole, or is none.
+    fn read_on_if_unfinished(&mut self) -> Result<(), LogError> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        // The lines are only joined here, and parsed as often as their number doubles, so that a hostile file with many
+        // short lines costs no more than a few times its length.
+        let mut parse_at = 1;
+        while (self.text.len() as u64) < LINE_LIMIT {
+            if self.text.len() >= parse_at || self.text.ends_with(b"\n}\n") {
+                match Record::from_json(&self.text) {
+                    Err(NotARecord::NotJson(error)) if error.is_unfinished() => {}
+                    _ => return Ok(()),
+                }
+                parse_at = self.text.len() * 2;
+            }
+            let read = current.read_line(&mut self.text)?;
+            (self.progress)(read);
+            if read == 0 {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn item(&self) -> Item<'_> {
+        if let Some(record) = Record::from_written(&self.text) {
+            return Item::Entry(record);
+        }
+        match Record::from_json(&self.text) {
+            Ok(record) => Item::Entry(record),
+            Err(error) => match serde_json::from_slice::<ExcerptLine>(&self.text) {
+                Ok(line) => Item::Excerpt(line.excerpt),
+                Err(_) if self.text.last() != Some(&b'\n') => Item::Unfinished,
+                Err(_) => Item::Unreadable(error.to_string()),
+            },
+        }
+    }
+}
+
+impl Current {
+    fn read_line(&mut self, text: &mut Vec<u8>) -> Result<u64, LogError> {
+        let left = LINE_LIMIT.saturating_sub(text.len() as u64).max(1);
+        let read = self.reader.by_ref().take(left).read_until(b'\n', text).at(&self.path)?;
+        self.lines_read += u64::from(read > 0);
+        Ok(read as u64)
+    }
+}
