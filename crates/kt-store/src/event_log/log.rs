@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kt_domain::clock::Clock;
-use kt_domain::events::{Checkpoint, Entry, Event, Head, SegmentStart};
+use kt_domain::events::{Checkpoint, Entry, Event, Head, Record, Removal, SegmentStart};
 
-use super::disk::{Disk, LogFile, sync_directory};
+use super::disk::{Disk, LogFile, RealDisk, sync_directory};
 use super::error::{AtPath, LogError};
 use super::identity::Identity;
+use super::lines::LinesBackwards;
 use super::lock::{Held, Lock};
 use super::segments::{self, Segment};
 use super::tail::Tail;
@@ -55,6 +56,20 @@ impl Log {
     /// Opens the log in `directory`, or begins one. Refuses a log whose end is not as it was written, and one that does
     /// not hold what the anchor was signed for.
     pub(super) fn open(disk: Box<dyn Disk>, directory: &Path, options: &Options) -> Result<Self, LogError> {
+        Self::open_with(disk, directory, options, Place::find_end)
+    }
+
+    /// Opens a log whose end is damaged, to go on in a new segment behind it; the damage stays as it is.
+    pub(super) fn open_behind_damage(directory: &Path, options: &Options) -> Result<Self, LogError> {
+        Self::open_with(Box::new(RealDisk), directory, options, Place::begin_behind_damage)
+    }
+
+    fn open_with(
+        disk: Box<dyn Disk>,
+        directory: &Path,
+        options: &Options,
+        find_end: impl Fn(&Place) -> Result<Active, LogError>,
+    ) -> Result<Self, LogError> {
         segments::make_directory(directory)?;
         let lock = Lock::open(directory)?;
         let held = lock.hold()?;
@@ -68,9 +83,9 @@ impl Log {
         if let Some(anchor_file) = &options.anchor_file {
             anchor::check(anchor_file, directory, &place.identity.public_key)?;
         }
-        let active = place.find_end()?;
+        let active = find_end(&place)?;
         drop(held);
-        Ok(Self {
+        let mut log = Self {
             place,
             lock,
             anchor_file: options.anchor_file.clone(),
@@ -80,7 +95,10 @@ impl Log {
             is_known: true,
             stuck: None,
             buffer: Vec::new(),
-        })
+        };
+        // So that a log is never without one, and what an earlier life left uncovered is covered.
+        log.append_checkpoint()?;
+        Ok(log)
     }
 
     /// The gateway whose log it is.
@@ -112,6 +130,16 @@ impl Log {
     /// Appends a checkpoint, when there are entries that none covers.
     pub(super) fn append_checkpoint(&mut self) -> Result<(), LogError> {
         self.locked(|log| if log.is_uncovered() { log.write([], true) } else { Ok(()) })
+    }
+
+    /// Appends `removal`, signed by a checkpoint.
+    pub(super) fn append_removal(&mut self, removal: &Removal) -> Result<(), LogError> {
+        self.locked(|log| log.write([Entry::Removal(removal)], true))
+    }
+
+    /// Ends the segment when the next events would go into a new one, so that its own can be removed in time.
+    pub(super) fn end_stale_segment(&mut self) -> Result<(), LogError> {
+        self.locked(|log| if log.is_full() { log.begin_next_segment() } else { Ok(()) })
     }
 
     /// Calls `work` with the lock held and the log's end known. When it fails, what it wrote last is cut off again.
@@ -247,6 +275,26 @@ impl Place {
                 None => remove_unborn(&segment)?,
             }
         }
+    }
+
+    /// A new segment behind the last entry that can still be read.
+    fn begin_behind_damage(&self) -> Result<Active, LogError> {
+        let Err(LogError::Damaged { path, .. }) = self.find_end() else {
+            return Err(LogError::Unusable {
+                path: self.directory.clone(),
+                problem: "holds a log whose end is not damaged: there is nothing to repair".to_owned(),
+            });
+        };
+        let mut lines = LinesBackwards::open(&path).at(&path)?;
+        while let Some(line) = lines.previous().at(&path)? {
+            if let Some(record) = Record::from_written(line) {
+                return self.begin_segment(record.head());
+            }
+        }
+        Err(LogError::Unusable {
+            path,
+            problem: "has no readable entry. Move it away, keep it, and start again".to_owned(),
+        })
     }
 
     /// Opens `segment` for appending behind `tail`; an unfinished line there was never acknowledged and is cut off.

@@ -6,25 +6,32 @@
 mod anchor;
 mod disk;
 mod error;
+mod export;
 mod identity;
 mod lines;
 mod lock;
 mod log;
 mod query;
+mod retain;
 mod segments;
 mod tail;
 mod verify;
 mod writer;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kt_domain::clock::Clock;
 
+use error::AtPath;
 pub use error::LogError;
+pub use export::{ExportError, Exported, Span, export};
+use log::Log;
 pub use query::{EventFilter, EventQuery, Page, QueryProblem, query};
+pub use retain::{Removed, purge, retain};
 pub use verify::{Beginning, Expectations, Expected, Place, Problem, Tampering, Verification, verify};
 pub use writer::{EventWriter, RecordError};
 
@@ -80,6 +87,35 @@ impl Default for Retention {
     fn default() -> Self {
         Self { days: 365, immutable: true }
     }
+}
+
+impl Retention {
+    /// What the log in `directory` is kept under at present; `None` when there is no log.
+    pub fn of(directory: &Path) -> Result<Option<Self>, LogError> {
+        let Some(segment) = segments::list(directory)?.pop() else { return Ok(None) };
+        let start = segment.start()?;
+        Ok(start.map(|start| Self { days: start.retention_days, immutable: start.immutable }))
+    }
+}
+
+/// Goes on with a log whose end is damaged, in a new segment. What was damaged stays, and `verify` keeps finding it;
+/// the segments from then on can be verified by themselves.
+pub fn repair(directory: &Path, options: &Options) -> Result<(), LogError> {
+    Log::open_behind_damage(directory, options).map(drop)
+}
+
+/// How many bytes the log or export at `path` has.
+pub fn size(path: &Path) -> Result<u64, LogError> {
+    let paths = if path.is_dir() {
+        segments::list(path)?.into_iter().map(|segment| segment.path).collect()
+    } else {
+        vec![path.to_owned()]
+    };
+    let mut bytes = 0;
+    for path in paths {
+        bytes += fs::metadata(&path).at(&path)?.len();
+    }
+    Ok(bytes)
 }
 
 /// RFC 3339 in UTC, to the millisecond.

@@ -84,13 +84,19 @@ fn name(head: Head, found: &Record<'_>, rest: &Rest) -> (Tampering, String) {
         let renumbered = if stands_as == expected { "" } else { ", and those behind were renumbered" };
         return (
             Tampering::Inserted,
-            format!("an entry was inserted behind entry {}: it claims to be entry {number}{renumbered}", head.seq),
+            format!(
+                "an entry was inserted behind entry {}: it claims to be entry {number}{renumbered}",
+                head.seq
+            ),
         );
     }
     if number < expected {
         return (
             Tampering::Inserted,
-            format!("behind entry {} stands an entry that claims to be entry {number}: it was inserted", head.seq),
+            format!(
+                "behind entry {} stands an entry that claims to be entry {number}: it was inserted",
+                head.seq
+            ),
         );
     }
     if number > expected && rest.number_claimed_later {
@@ -111,9 +117,14 @@ fn name(head: Head, found: &Record<'_>, rest: &Rest) -> (Tampering, String) {
             Tampering::Removed,
             format!("{count} entries were removed behind entry {} and the rest renumbered", head.seq),
         ),
-        Some(Shift::None) => {
-            (Tampering::Edited, format!("entry {expected} was edited: its content does not have its hash"))
-        }
+        Some(Shift::None) => (
+            Tampering::Edited,
+            format!(
+                "entry {expected} was edited: its content does not have its hash (or entry {} was, and its hash was \
+                 computed anew)",
+                head.seq
+            ),
+        ),
         None => (
             Tampering::Edited,
             format!(

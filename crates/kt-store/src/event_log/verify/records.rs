@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kt_domain::events::{Excerpt, NotARecord, Record};
+use kt_domain::events::{Excerpt, Record};
 use serde::{Deserialize, Serialize};
 
 use super::super::error::{AtPath, LogError};
@@ -84,19 +84,16 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// A pretty-printed entry takes several lines: adds lines until it is whole, or is none.
+    /// A pretty-printed entry takes several lines: adds lines until its braces are closed.
     fn read_on_if_unfinished(&mut self) -> Result<(), LogError> {
         let Some(current) = &mut self.current else { return Ok(()) };
-        // The lines are only joined here, and parsed as often as their number doubles, so that a hostile file with many
-        // short lines costs no more than a few times its length.
-        let mut parse_at = 1;
-        while (self.text.len() as u64) < LINE_LIMIT {
-            if self.text.len() >= parse_at || self.text.ends_with(b"\n}\n") {
-                match Record::from_json(&self.text) {
-                    Err(NotARecord::NotJson(error)) if error.is_unfinished() => {}
-                    _ => return Ok(()),
-                }
-                parse_at = self.text.len() * 2;
+        let mut nesting = Nesting::default();
+        let mut seen = 0;
+        loop {
+            nesting.pass(&self.text[seen..]);
+            seen = self.text.len();
+            if !nesting.is_open() || seen as u64 >= LINE_LIMIT {
+                return Ok(());
             }
             let read = current.read_line(&mut self.text)?;
             (self.progress)(read);
@@ -104,7 +101,6 @@ impl<'a> Records<'a> {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     fn item(&self) -> Item<'_> {
@@ -128,5 +124,32 @@ impl Current {
         let read = self.reader.by_ref().take(left).read_until(b'\n', text).at(&self.path)?;
         self.lines_read += u64::from(read > 0);
         Ok(read as u64)
+    }
+}
+
+/// How deep in braces a JSON text is.
+#[derive(Default)]
+struct Nesting {
+    depth: u64,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    fn pass(&mut self, text: &[u8]) {
+        for byte in text {
+            let escaped = std::mem::take(&mut self.escaped);
+            match byte {
+                b'"' if !escaped => self.in_string = !self.in_string,
+                b'\\' if self.in_string && !escaped => self.escaped = true,
+                b'{' if !self.in_string => self.depth += 1,
+                b'}' if !self.in_string => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.depth > 0
     }
 }

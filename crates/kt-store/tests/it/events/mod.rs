@@ -1,2 +1,4 @@
+mod keeping;
 mod querying;
+mod verifying;
 mod writing;

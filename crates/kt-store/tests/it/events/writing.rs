@@ -5,7 +5,9 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use kt_store::event_log::{EventWriter, LogError, Options, Retention};
+use kt_store::event_log::{
+    EventWriter, Expectations, LogError, Options, Retention, Tampering, repair, verify,
+};
 
 use crate::support::{clock, event, events, ids, lines, options, record, segments};
 
@@ -101,8 +103,24 @@ fn a_damaged_end_is_not_buried() {
     let written = fs::read_to_string(log.join("copy")).unwrap();
     fs::write(segment, written.replace("evt_1", "evt_2")).unwrap();
     assert!(matches!(EventWriter::open(log, &options()), Err(LogError::Damaged { .. })));
-    fs::write(segment, written).unwrap();
+    assert!(verify_log(log).is_some_and(|found| found == Tampering::Edited));
+
+    // Going on behind the damage hides nothing of it.
+    repair(log, &options()).unwrap();
+    record(&EventWriter::open(log, &options()).unwrap(), event("evt_3")).unwrap();
+    assert_eq!(verify_log(log), Some(Tampering::Edited));
+    assert_eq!(verify_log(&segments(log)[1]), None);
+    assert!(repair(log, &options()).is_err(), "there is nothing left to repair");
+
+    fs::remove_file(&segments(log)[1]).unwrap();
+    fs::write(&segments(log)[0], written).unwrap();
     EventWriter::open(log, &options()).unwrap();
+    assert_eq!(verify_log(log), None);
+}
+
+fn verify_log(path: &std::path::Path) -> Option<Tampering> {
+    let found = verify(&[path.to_owned()], &Expectations::default(), &mut |_| {}).unwrap();
+    found.problem.map(|problem| problem.kind)
 }
 
 #[test]

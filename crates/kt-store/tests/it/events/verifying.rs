@@ -1,0 +1,292 @@
+//! Every way to tamper with a log is found and named; the untouched log verifies.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kt_domain::events::{Hash, Head, PublicKey};
+use kt_store::event_log::{
+    Beginning, EventWriter, Expectations, Expected, Options, Tampering, Verification, verify,
+};
+use serde_json::Value;
+
+use crate::support::{clock, event, lines, options, record, segments};
+
+/// Entries: 1 segment, 2 checkpoint, 3 to 12 events with a checkpoint after every five entries, a checkpoint at the end.
+struct Tampered {
+    directory: tempfile::TempDir,
+    lines: Vec<String>,
+}
+
+impl Tampered {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options {
+            checkpoint_entries: 5,
+            anchor_file: Some(directory.path().join("anchor")),
+            ..options()
+        };
+        let writer = EventWriter::open(&directory.path().join("events"), &options).unwrap();
+        for n in 0..10 {
+            record(&writer, event(&format!("evt_{n}"))).unwrap();
+        }
+        drop(writer);
+        let lines = lines(&directory.path().join("events"));
+        Self { directory, lines }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("export.jsonl")
+    }
+
+    fn verify(&self, expectations: &Expectations) -> Verification {
+        fs::write(self.file(), self.lines.concat()).unwrap();
+        check(&self.file(), expectations)
+    }
+
+    fn anchor(&self) -> Expectations {
+        let anchor = Expected::from_anchor(&self.directory.path().join("anchor")).unwrap();
+        Expectations { public_key: Some(self.key()), entries: vec![anchor] }
+    }
+
+    fn key(&self) -> PublicKey {
+        fs::read_to_string(self.directory.path().join("events/signing.pub")).unwrap().trim().parse().unwrap()
+    }
+
+    /// The line of entry `seq`.
+    fn line(&mut self, seq: usize) -> &mut String {
+        &mut self.lines[seq - 1]
+    }
+
+    /// Gives the lines from entry `from` on the numbers that their places have.
+    fn renumber(&mut self, from: usize) {
+        for (seq, line) in self.lines.iter_mut().enumerate().skip(from - 1) {
+            let end = line.rfind(",\"seq\":").unwrap();
+            line.replace_range(end.., &format!(",\"seq\":{}}}\n", seq + 1));
+        }
+    }
+
+    /// Computes the hashes from entry `from` to entry `to` anew, as somebody who knows the format would.
+    fn rehash(&mut self, from: usize, to: usize) {
+        let hash =
+            |line: &str| serde_json::from_str::<Value>(line).unwrap()["hash"].as_str().unwrap().to_owned();
+        for seq in from..=to {
+            let before = Head { seq: seq as u64 - 1, hash: hash(self.line(seq - 1)).parse().unwrap() };
+            let line = self.line(seq);
+            let record = kt_domain::events::Record::from_written(line.as_bytes()).unwrap();
+            let new = before.would_hash(seq as u64, &record);
+            *line = line.replace(&hash(line), &new.to_string());
+        }
+    }
+}
+
+fn check(path: &Path, expectations: &Expectations) -> Verification {
+    verify(&[path.to_owned()], expectations, &mut |_| {}).unwrap()
+}
+
+#[track_caller]
+fn assert_found(verification: &Verification, kind: Tampering, seq: u64) {
+    assert!(!verification.valid);
+    let problem = verification.problem.as_ref().unwrap();
+    assert_eq!((problem.kind, problem.seq), (kind, seq), "{problem}");
+}
+
+#[test]
+fn an_untouched_log_verifies_in_every_spelling() {
+    let mut log = Tampered::new();
+    let entries = log.lines.len() as u64;
+    for expectations in [Expectations::default(), log.anchor()] {
+        for path in [log.directory.path().join("events"), log.file()] {
+            fs::write(log.file(), log.lines.concat()).unwrap();
+            let found = check(&path, &expectations);
+            assert!(found.valid, "{:?}", found.problem);
+            assert_eq!((found.events, found.first_seq, found.last_seq), (10, 1, entries));
+            assert_eq!(found.unproven(), 0);
+            assert_eq!(found.beginning, Beginning::Whole);
+            assert_eq!(found.gateway_id.as_deref(), Some("gw_test"));
+        }
+    }
+    for line in &mut log.lines {
+        let value: Value = serde_json::from_str(line).unwrap();
+        *line = format!("\n{}\n", serde_json::to_string_pretty(&value).unwrap());
+    }
+    let found = log.verify(&log.anchor());
+    assert!(found.valid, "{:?}", found.problem);
+    assert_eq!(found.events, 10);
+}
+
+#[test]
+fn an_edited_entry_is_named_whichever_it_is() {
+    for seq in 1..=Tampered::new().lines.len() {
+        let mut log = Tampered::new();
+        let edited = log.line(seq).replace("2026-", "2025-");
+        *log.line(seq) = edited;
+        assert_found(&log.verify(&Expectations::default()), Tampering::Edited, seq as u64);
+    }
+}
+
+#[test]
+fn a_removed_entry_is_named_whichever_it_is() {
+    let count = Tampered::new().lines.len();
+    for seq in 2..count {
+        let mut log = Tampered::new();
+        log.lines.remove(seq - 1);
+        assert_found(&log.verify(&Expectations::default()), Tampering::Removed, seq as u64);
+        log.renumber(seq);
+        let found = log.verify(&Expectations::default());
+        // Behind the last but one, nothing is left that could tell the two apart.
+        let kind = if seq + 1 < count { Tampering::Removed } else { Tampering::Edited };
+        assert_found(&found, kind, seq as u64);
+    }
+    let mut log = Tampered::new();
+    log.lines.remove(0);
+    assert!(!log.verify(&Expectations::default()).valid);
+}
+
+#[test]
+fn an_inserted_entry_is_named() {
+    for place in 4..8 {
+        // A copy, a copy with a fitting number, and one with a hash that fits as well.
+        let mut log = Tampered::new();
+        let copy = log.line(3).clone();
+        log.lines.insert(place - 1, copy);
+        assert_found(&log.verify(&Expectations::default()), Tampering::Inserted, place as u64);
+        log.renumber(place);
+        assert_found(&log.verify(&Expectations::default()), Tampering::Inserted, place as u64);
+        log.rehash(place, place);
+        assert!(!log.verify(&Expectations::default()).valid);
+    }
+}
+
+#[test]
+fn swapped_entries_are_named() {
+    for seq in 3..9 {
+        let mut log = Tampered::new();
+        log.lines.swap(seq - 1, seq);
+        assert_found(&log.verify(&Expectations::default()), Tampering::Swapped, seq as u64);
+        log.renumber(seq);
+        assert_found(&log.verify(&Expectations::default()), Tampering::Swapped, seq as u64);
+    }
+}
+
+#[test]
+fn a_chain_that_was_computed_anew_lacks_the_signature() {
+    let mut log = Tampered::new();
+    let count = log.lines.len();
+    let edited = log.line(4).replace("evt_1", "evt_x");
+    *log.line(4) = edited;
+    log.rehash(4, count);
+    // The first entry behind the checkpoint in entry 2.
+    assert_found(&log.verify(&Expectations::default()), Tampering::Edited, 3);
+
+    let mut unsigned = Tampered::new();
+    unsigned.lines.retain(|line| !line.starts_with("{\"checkpoint\""));
+    let count = unsigned.lines.len();
+    unsigned.renumber(1);
+    unsigned.rehash(2, count);
+    assert_found(&unsigned.verify(&Expectations::default()), Tampering::Forged, 1);
+}
+
+#[test]
+fn a_log_under_another_key_is_a_forgery() {
+    let log = Tampered::new();
+    let forged = Tampered::new();
+    let expectations = Expectations { public_key: Some(log.key()), entries: Vec::new() };
+    assert_found(&forged.verify(&expectations), Tampering::Forged, 1);
+    assert!(log.verify(&expectations).valid);
+}
+
+#[test]
+fn a_cut_tail_is_found_with_an_anchor() {
+    for keep in 2..Tampered::new().lines.len() - 1 {
+        let mut log = Tampered::new();
+        log.lines.truncate(keep);
+        assert!(log.verify(&Expectations::default()).valid, "nothing in the file itself can tell");
+        let found = log.verify(&log.anchor());
+        assert_found(&found, Tampering::Cut, keep as u64 + 1);
+    }
+    let mut torn = Tampered::new();
+    torn.lines.last_mut().unwrap().truncate(30);
+    assert_found(&torn.verify(&Expectations::default()), Tampering::Cut, torn.lines.len() as u64);
+}
+
+#[test]
+fn a_restored_old_log_is_found_also_after_it_was_written_on() {
+    let log = Tampered::new();
+    let events = log.directory.path().join("events");
+    let segment = segments(&events).remove(0);
+    fs::write(&segment, log.lines[..6].concat()).unwrap();
+    assert_found(&check(&events, &log.anchor()), Tampering::Cut, 7);
+
+    let anchored = Options { anchor_file: Some(log.directory.path().join("anchor")), ..options() };
+    let refused = EventWriter::open(&events, &anchored).err().unwrap().to_string();
+    assert!(refused.contains("set back or cut"), "{refused}");
+
+    let writer = EventWriter::open(&events, &options()).unwrap();
+    for n in 0..20 {
+        record(&writer, event(&format!("evt_new_{n}"))).unwrap();
+    }
+    drop(writer);
+    assert!(check(&events, &Expectations::default()).valid, "nothing in the log itself can tell");
+    let anchor = log.anchor();
+    assert_found(&check(&events, &anchor), Tampering::SetBack, anchor.entries[0].seq);
+    assert!(EventWriter::open(&events, &anchored).is_err());
+}
+
+#[test]
+fn an_untouched_log_opens_with_its_anchor() {
+    let log = Tampered::new();
+    let anchored = Options { anchor_file: Some(log.directory.path().join("anchor")), ..options() };
+    EventWriter::open(&log.directory.path().join("events"), &anchored).unwrap();
+}
+
+#[test]
+fn an_expected_hash_does_as_well_as_an_anchor() {
+    let log = Tampered::new();
+    let record = kt_domain::events::Record::from_written(log.lines[6].as_bytes()).unwrap().head();
+    let expect =
+        |seq, hash| Expectations { public_key: None, entries: vec![Expected { seq, hash, anchor: None }] };
+    assert!(log.verify(&expect(record.seq, record.hash)).valid);
+    let other = Hash::genesis("", &PublicKey([0; 32]));
+    assert_found(&log.verify(&expect(7, other)), Tampering::SetBack, 7);
+    assert_found(&log.verify(&expect(7000, other)), Tampering::Cut, log.lines.len() as u64 + 1);
+}
+
+#[test]
+fn segments_that_are_missing_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = clock();
+    let options = Options { clock: std::sync::Arc::new(clock.clone()), ..options() };
+    let writer = EventWriter::open(directory.path(), &options).unwrap();
+    for n in 0..4 {
+        record(&writer, event(&format!("evt_{n}"))).unwrap();
+        clock.advance(Duration::from_hours(24));
+    }
+    drop(writer);
+    let paths = segments(directory.path());
+    assert_eq!(paths.len(), 4);
+    assert!(check(directory.path(), &Expectations::default()).valid);
+    let first_of = |n: usize| paths[n].file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+
+    let aside = directory.path().join("aside");
+    for (missing, seq) in [(0, 1), (1, first_of(1)), (2, first_of(2))] {
+        fs::rename(&paths[missing], &aside).unwrap();
+        assert_found(&check(directory.path(), &Expectations::default()), Tampering::Removed, seq);
+        fs::rename(&aside, &paths[missing]).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_log_is_said_to_be_none() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(verify(&[directory.path().to_owned()], &Expectations::default(), &mut |_| {}).is_err());
+    let file = directory.path().join("x.jsonl");
+    for (text, kind) in
+        [("", Tampering::Removed), ("hello\n", Tampering::Unreadable), ("{}\n", Tampering::Unreadable)]
+    {
+        fs::write(&file, text).unwrap();
+        assert_found(&check(&file, &Expectations::default()), kind, 1);
+    }
+    fs::write(&file, "{\"a\":\n".repeat(200_000)).unwrap();
+    assert!(!check(&file, &Expectations::default()).valid);
+}
