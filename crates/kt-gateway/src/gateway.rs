@@ -244,7 +244,7 @@ impl Control {
         match &outcome {
             Ok(version) => tracing::info!(%version, "the configuration was changed"),
             Err(report) => {
-                tracing::error!("the configuration was not changed; the last good one stays\n{report}")
+                tracing::error!("the configuration was not changed; the last good one stays\n{report}");
             }
         }
         outcome

@@ -7,6 +7,7 @@
 mod admin;
 mod events;
 mod exchange;
+mod explain;
 mod gateway;
 mod handover;
 mod health;
@@ -30,6 +31,7 @@ mod upstream;
 mod usage;
 
 pub use events::{EventSink, QueryError, Unrecordable};
+pub use explain::{Question, Step, explain};
 pub use gateway::{ConfigSource, Gateway, LoadedConfig, Options, StartError};
 pub use handover::Inherited;
 pub use snapshot::CompileError;

@@ -1,5 +1,6 @@
 //! How a command fails: a sentence for the person, a status for the shell.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use crate::output;
@@ -38,6 +39,12 @@ impl Failure {
             output::complain(format_args!("error: {}", self.message));
         }
         ExitCode::from(self.status)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

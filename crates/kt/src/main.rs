@@ -1,10 +1,12 @@
 //! `kt`: the gateway, and the tools around it, in one binary.
 
 mod commands;
-#[cfg_attr(not(test), expect(dead_code, reason = "no command runs a gateway yet"))]
+mod config;
+mod environment;
 mod event_store;
 mod failure;
 mod output;
+mod serve;
 
 use std::process::ExitCode;
 

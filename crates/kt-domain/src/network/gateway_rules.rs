@@ -103,9 +103,15 @@ impl IpRules {
         if !self.enabled {
             return Decision::Allowed { source: resolved.ok() };
         }
-        let Ok(source) = resolved else {
-            return Decision::Denied { source: None, rule: MatchedRule::UnresolvedSource, range: None };
-        };
+        match resolved {
+            Ok(source) => self.decide_source(source),
+            Err(_) => Decision::Denied { source: None, rule: MatchedRule::UnresolvedSource, range: None },
+        }
+    }
+
+    /// Whether a request from `source`, a client's address however it was told, would be let in by an enabled allowlist.
+    #[must_use]
+    pub fn decide_source(&self, source: IpAddr) -> Decision {
         let denied = |rule, range| Decision::Denied { source: Some(source), rule, range };
         if let Some((_, text)) = self.deny.longest_match(source) {
             denied(MatchedRule::Deny, Some(Arc::clone(text)))

@@ -43,12 +43,11 @@ impl Transport {
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<io::Result<usize>> {
         if let Io::Plain(tcp) = &self.io
             && self.buffer.is_empty()
+            && tcp.poll_read_ready(cx)?.is_pending()
         {
-            if tcp.poll_read_ready(cx)?.is_pending() {
-                // An idle connection holds no buffer.
-                self.buffer = BytesMut::new();
-                return Poll::Pending;
-            }
+            // An idle connection holds no buffer.
+            self.buffer = BytesMut::new();
+            return Poll::Pending;
         }
         if self.buffer.capacity() - self.buffer.len() < MIN_READ_ROOM {
             self.buffer.reserve(room.max(READ_ROOM));

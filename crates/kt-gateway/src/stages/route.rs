@@ -103,9 +103,14 @@ pub(crate) fn find(path: &str, method: &Method) -> Result<&'static Route, Refusa
     if is_listed(route.methods, method) { Ok(route) } else { Err(Refusal::method_not_allowed(route.methods)) }
 }
 
-/// The methods of a normalised path, as `Allow` names them.
+/// The methods that a normalised path takes; `None` when there is no such path.
+pub(crate) fn methods_of_known(path: &str) -> Option<&'static str> {
+    of_path(path).map(|route| route.methods)
+}
+
+/// The methods of a normalised path with `OPTIONS` among them, as `Allow` names them.
 pub(crate) fn methods_of(path: &str) -> &'static str {
-    match of_path(path).map(|route| route.methods) {
+    match methods_of_known(path) {
         Some("POST") => "OPTIONS, POST",
         Some("GET") | None => "GET, OPTIONS",
         Some("GET, POST") => "GET, OPTIONS, POST",

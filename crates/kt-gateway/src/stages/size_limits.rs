@@ -11,10 +11,12 @@ use crate::reply::Refusal;
 
 /// Refuses a body that says of itself that it is too large, before any of it is read.
 pub(crate) fn check_declared(incoming: &dyn Incoming, limit: u64) -> Result<(), Refusal> {
-    match incoming.declared_length() {
-        Some(length) if length > limit => Err(too_large(limit)),
-        _ => Ok(()),
-    }
+    check_length(incoming.declared_length().unwrap_or(0), limit)
+}
+
+/// Exactly the limit passes, one byte more does not.
+pub(crate) fn check_length(length: u64, limit: u64) -> Result<(), Refusal> {
+    if length > limit { Err(too_large(limit)) } else { Ok(()) }
 }
 
 /// Takes the whole body; one that turns out larger than `limit` is refused as it crosses it.

@@ -3,8 +3,6 @@
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
 
-use crate::failure::Failure;
-
 /// Which shell.
 #[derive(Args)]
 pub(crate) struct Completions {
@@ -13,10 +11,9 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    pub(crate) fn run(self) {
         let mut script = Vec::new();
         generate(self.shell, &mut crate::Cli::command(), "kt", &mut script);
         crate::output::line(String::from_utf8_lossy(&script).trim_end());
-        Ok(())
     }
 }

@@ -1,18 +1,185 @@
-//! `kt gateway …`
+//! `kt gateway …`: run the data plane, or ask what it would decide.
 
-use clap::Subcommand;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
+use clap::{Args, Subcommand};
+use kt_gateway::{Question, Step, TlsFiles, explain};
+use serde_json::json;
+
+use crate::config::Files;
 use crate::failure::Failure;
+use crate::output;
+use crate::serve::{Serving, Settings};
 
-/// `kt gateway …`
+/// The data plane.
 #[derive(Subcommand)]
 pub(crate) enum Gateway {
-    /// Run
-    Run,
+    /// Guard, forward and record LLM traffic
+    Run(Run),
+    /// Say offline what the edge would decide about a request, and by which rule
+    Explain(Explain),
 }
 
 impl Gateway {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::failed("not built yet"))
+        match self {
+            Self::Run(run) => run.run(),
+            Self::Explain(explain) => explain.run(),
+        }
     }
+}
+
+/// How the gateway is run.
+#[derive(Args)]
+pub(crate) struct Run {
+    /// Configuration file; repeat it to lay later files over earlier ones, key by key
+    #[arg(long = "policy-config", value_name = "PATH", env = "KEEPTRUSTS_POLICY_CONFIG", required = true)]
+    policy_config: Vec<PathBuf>,
+    /// Where clients connect; port 0 picks a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "KEEPTRUSTS_GATEWAY_LISTEN",
+        default_value = "127.0.0.1:41002"
+    )]
+    listen: SocketAddr,
+    /// Where the operator connects (health, metrics, events, reload); `off` for nowhere
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "KEEPTRUSTS_GATEWAY_ADMIN_LISTEN",
+        default_value = "127.0.0.1:41003"
+    )]
+    admin_listen: AdminListen,
+    /// Where events and keys are kept
+    #[arg(long, value_name = "DIR", env = "KEEPTRUSTS_DATA_DIR", default_value = "./keeptrusts-data")]
+    data_dir: PathBuf,
+    /// Certificate chain in PEM; clients then speak TLS
+    #[arg(long, value_name = "FILE", env = "KEEPTRUSTS_TLS_CERT_PATH", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM
+    #[arg(long, value_name = "FILE", env = "KEEPTRUSTS_TLS_KEY_PATH", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// How many requests may be under way at once; more are answered 429
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_concurrency: Option<u32>,
+    /// Take over the sockets of the gateway that runs with the same data directory, which then drains and ends
+    #[arg(long)]
+    take_over: bool,
+}
+
+/// An address, or `off`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdminListen(pub(crate) Option<SocketAddr>);
+
+impl std::str::FromStr for AdminListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self(None)),
+            address => address
+                .parse()
+                .map(|address| Self(Some(address)))
+                .map_err(|_| format!("`{address}` is neither an address such as 127.0.0.1:41003 nor `off`")),
+        }
+    }
+}
+
+impl Run {
+    fn run(self) -> Result<(), Failure> {
+        let tls = self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let serving = Settings {
+            configuration: self.policy_config,
+            listen: self.listen,
+            admin_listen: self.admin_listen.0,
+            data_dir: self.data_dir,
+            tls,
+            max_concurrency: self.max_concurrency.map(|limit| limit as usize),
+            take_over: self.take_over,
+        }
+        .start()?;
+        output::line(ready_line(&serving, scheme));
+        block_on(serving)
+    }
+}
+
+/// `ready` and the addresses that answer.
+pub(crate) fn ready_line(serving: &Serving, scheme: &str) -> String {
+    let gateway = serving.gateway.address();
+    match serving.gateway.admin_address() {
+        Some(admin) => format!("ready gateway={scheme}://{gateway} admin=http://{admin}"),
+        None => format!("ready gateway={scheme}://{gateway}"),
+    }
+}
+
+/// Serves until the process is told to end.
+pub(crate) fn block_on(serving: Serving) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serving.until_ended())
+}
+
+/// A request that is asked about.
+#[derive(Args)]
+pub(crate) struct Explain {
+    /// Configuration file; repeat it to lay later files over earlier ones, key by key
+    #[arg(long = "policy-config", value_name = "PATH", required = true)]
+    policy_config: Vec<PathBuf>,
+    /// The client's address, as the rules would see it
+    #[arg(long, value_name = "ADDRESS")]
+    ip: IpAddr,
+    /// The origin of the page that sends the request
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    /// The size of the request's body, in bytes
+    #[arg(long, value_name = "BYTES")]
+    size: Option<u64>,
+    /// The request's path
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Explain {
+    fn run(self) -> Result<(), Failure> {
+        let loaded = Files::new(self.policy_config).check()?;
+        for finding in loaded.errors() {
+            output::complain(finding.render());
+        }
+        let config = loaded.config.ok_or_else(|| Failure::invalid("the configuration is not valid"))?;
+        let question = Question { ip: self.ip, origin: self.origin, size: self.size, path: self.path };
+        let steps = explain(config, &question).map_err(|error| Failure::invalid(error.to_string()))?;
+        output::line(if self.json { to_json(&steps) } else { to_text(&steps) });
+        Ok(())
+    }
+}
+
+fn passes(steps: &[Step]) -> bool {
+    steps.iter().all(|step| step.passes)
+}
+
+fn to_text(steps: &[Step]) -> String {
+    let mut lines: Vec<String> = steps
+        .iter()
+        .map(|step| {
+            format!("{:<7} {:<13} {}", if step.passes { "pass" } else { "REFUSE" }, step.stage, step.reason)
+        })
+        .collect();
+    lines.push(if passes(steps) {
+        "The request would be forwarded.".into()
+    } else {
+        "The request would be refused.".into()
+    });
+    lines.join("\n")
+}
+
+fn to_json(steps: &[Step]) -> String {
+    let listed: Vec<_> = steps
+        .iter()
+        .map(|step| json!({ "stage": step.stage, "passes": step.passes, "reason": step.reason }))
+        .collect();
+    json!({ "forwarded": passes(steps), "steps": listed }).to_string()
 }

@@ -40,7 +40,10 @@ impl Command {
             Self::Init(init) => init.run(),
             Self::Policy(policy) => policy.run(),
             Self::Events(events) => events.run(),
-            Self::Completions(completions) => completions.run(),
+            Self::Completions(completions) => {
+                completions.run();
+                Ok(())
+            }
         }
     }
 }

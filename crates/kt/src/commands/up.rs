@@ -1,15 +1,76 @@
-//! `kt up`
+//! `kt up`: everything on this machine, with nothing else to install.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::commands::gateway::{AdminListen, block_on, ready_line};
 use crate::failure::Failure;
+use crate::output;
+use crate::serve::{Serving, Settings};
 
-/// `kt up`
+/// How everything is run.
 #[derive(Args)]
-pub(crate) struct Up {}
+pub(crate) struct Up {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", env = "KEEPTRUSTS_DATA_DIR", default_value = "./keeptrusts-data")]
+    data_dir: PathBuf,
+    /// Gateway configuration; without one, the built-in echo provider answers
+    #[arg(long = "policy-config", value_name = "PATH", env = "KEEPTRUSTS_POLICY_CONFIG")]
+    policy_config: Option<PathBuf>,
+    /// Where applications connect; port 0 picks a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "KEEPTRUSTS_GATEWAY_LISTEN",
+        default_value = "127.0.0.1:41002"
+    )]
+    gateway_listen: SocketAddr,
+    /// Where the operator connects (health, metrics, events, reload); `off` for nowhere
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "KEEPTRUSTS_GATEWAY_ADMIN_LISTEN",
+        default_value = "127.0.0.1:41003"
+    )]
+    gateway_admin_listen: AdminListen,
+}
 
 impl Up {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::failed("not built yet"))
+        let is_echo = self.policy_config.is_none();
+        let serving = Settings {
+            configuration: self.policy_config.into_iter().collect(),
+            listen: self.gateway_listen,
+            admin_listen: self.gateway_admin_listen.0,
+            data_dir: self.data_dir,
+            tls: None,
+            max_concurrency: None,
+            take_over: false,
+        }
+        .start()?;
+        output::line(ready_line(&serving, "http"));
+        if is_echo {
+            output::line(try_it(&serving));
+        }
+        block_on(serving)
     }
+}
+
+/// What a newcomer can do next.
+fn try_it(serving: &Serving) -> String {
+    let gateway = serving.gateway.address();
+    let mut text = format!(
+        "\nEvery request is answered by the built-in echo provider. Try it:\n\n  \
+         curl http://{gateway}/v1/chat/completions -H 'Content-Type: application/json' \\\n    \
+         -d '{{\"model\":\"echo\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n"
+    );
+    if let Some(admin) = serving.gateway.admin_address() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "\nand see its event:\n\n  curl 'http://{admin}/v1/events?limit=1'\n");
+    }
+    text.push_str("\n`kt init` writes a configuration with your own providers. Ctrl-C ends this.");
+    text
 }

@@ -1,0 +1,136 @@
+//! Saying offline what the edge would decide about a request, and by which rule.
+
+use std::net::IpAddr;
+
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderMap, HeaderValue, ORIGIN};
+use kt_domain::events::MatchedRule;
+use kt_domain::network::cidr::canonical;
+use kt_domain::network::gateway_rules::Decision;
+use kt_domain::policy_config::PolicyConfig;
+
+use crate::reply::Refusal;
+use crate::snapshot::{AuthRules, CompileError, Limiters, Snapshot};
+use crate::stages::{path, route, size_limits};
+
+/// A request that somebody asks about.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The client's address, as the rules would see it.
+    pub ip: IpAddr,
+    /// The `Origin` that its browser would send.
+    pub origin: Option<String>,
+    /// The size of its body, in bytes.
+    pub size: Option<u64>,
+    /// Its path.
+    pub path: Option<String>,
+}
+
+/// What one stage would decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The part of the configuration that decides.
+    pub stage: &'static str,
+    /// Whether the request goes on to the next stage.
+    pub passes: bool,
+    /// By which rule, in words.
+    pub reason: String,
+}
+
+/// What each stage would decide, in the order in which they are asked; the first that refuses is the last.
+pub fn explain(config: PolicyConfig, question: &Question) -> Result<Vec<Step>, CompileError> {
+    let (snapshot, _) = Snapshot::compile("".into(), config, &Limiters::default(), &|_| None)?;
+    let stages = [
+        Some(address(&snapshot, question.ip)),
+        question.origin.as_deref().and_then(|origin| cors(&snapshot, origin)),
+        question.size.map(|size| size_limit(&snapshot, size)),
+        Some(authentication(&snapshot)),
+        question.path.as_deref().map(path_step),
+    ];
+    let mut steps = Vec::new();
+    for step in stages.into_iter().flatten() {
+        let passes = step.passes;
+        steps.push(step);
+        if !passes {
+            break;
+        }
+    }
+    Ok(steps)
+}
+
+fn address(snapshot: &Snapshot, ip: IpAddr) -> Step {
+    let step = |passes, reason| Step { stage: "ip_allowlist", passes, reason };
+    if !snapshot.config.ip_allowlist.enabled {
+        return step(true, "addresses are not checked (`ip_allowlist.enabled` is false)".into());
+    }
+    match snapshot.ip.decide_source(canonical(ip)) {
+        Decision::Allowed { .. } => step(true, format!("{ip} is in `ip_allowlist.allow`")),
+        Decision::Denied { rule: MatchedRule::Deny, range, .. } => {
+            step(false, format!("{ip} is in the `deny` range {}: 403 ip_denied", range.unwrap_or_default()))
+        }
+        Decision::Denied { .. } if snapshot.config.ip_allowlist.allow.is_empty() => {
+            step(false, "`ip_allowlist.allow` is empty, so everybody is refused: 403 ip_denied".into())
+        }
+        Decision::Denied { .. } => step(false, format!("{ip} is in no `allow` range: 403 ip_denied")),
+    }
+}
+
+/// CORS refuses nothing; it tells browsers what their pages may read.
+fn cors(snapshot: &Snapshot, origin: &str) -> Option<Step> {
+    let step = |reason| Some(Step { stage: "cors", passes: true, reason });
+    let Some(rules) = &snapshot.cors else {
+        return step("no `Access-Control-*` header is sent (`cors.enabled` is false), so browsers keep the answer from the page".into());
+    };
+    let mut request = HeaderMap::new();
+    let Ok(value) = HeaderValue::from_str(origin) else {
+        return step("this is no origin".into());
+    };
+    request.insert(ORIGIN, value);
+    let mut answer = HeaderMap::new();
+    rules.decorate(&request, &mut answer);
+    step(match answer.get(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        Some(allowed) => format!(
+            "the page may read the answer (Access-Control-Allow-Origin: {})",
+            allowed.to_str().unwrap_or("?")
+        ),
+        None => format!("{origin} is not in `cors.allow_origins`, so browsers keep the answer from the page"),
+    })
+}
+
+fn size_limit(snapshot: &Snapshot, size: u64) -> Step {
+    let limit = snapshot.limits.max_request_body_bytes;
+    let (passes, reason) = match size_limits::check_length(size, limit) {
+        Ok(()) => (true, format!("{size} bytes are within `max_request_body_bytes` ({limit})")),
+        Err(refusal) => (
+            false,
+            format!("{size} bytes are above `max_request_body_bytes` ({limit}): {}", name_of(&refusal)),
+        ),
+    };
+    Step { stage: "size_limits", passes, reason }
+}
+
+fn authentication(snapshot: &Snapshot) -> Step {
+    let reason = match &snapshot.auth {
+        AuthRules::Open => "no key is asked for".to_owned(),
+        AuthRules::Keys(_) => {
+            let count = snapshot.config.auth.keys.len();
+            format!("one of {count} keys must be sent as `Authorization: Bearer KEY`, else 401")
+        }
+    };
+    Step { stage: "auth", passes: true, reason }
+}
+
+fn path_step(asked: &str) -> Step {
+    let found = path::normalise(asked).map(|path| route::methods_of_known(&path));
+    let (passes, reason) = match found {
+        Err(refusal) => {
+            (false, format!("{asked} is written in a way that hides another path: {}", name_of(&refusal)))
+        }
+        Ok(None) => (false, format!("there is no {asked}: 404 unknown_path")),
+        Ok(Some(methods)) => (true, format!("{asked} takes {methods}")),
+    };
+    Step { stage: "route", passes, reason }
+}
+
+fn name_of(refusal: &Refusal) -> String {
+    format!("{} {}", refusal.status().as_u16(), refusal.code)
+}

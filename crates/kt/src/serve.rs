@@ -1,0 +1,171 @@
+//! Running a gateway from its start to its last request, for `kt gateway run` and `kt up`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_domain::clock::SystemClock;
+use kt_gateway::{Gateway, Inherited, Options, StartError, TlsFiles};
+use kt_store::event_log::{self, Retention};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Files;
+use crate::environment;
+use crate::event_store::EventStore;
+use crate::failure::Failure;
+use crate::output;
+
+/// How often the configuration files are looked at for a change.
+const WATCH: Duration = Duration::from_secs(1);
+/// How often old events are looked for.
+const RETAIN: Duration = Duration::from_hours(24);
+
+/// What a gateway is run with.
+pub(crate) struct Settings {
+    pub(crate) configuration: Vec<PathBuf>,
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin_listen: Option<SocketAddr>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) max_concurrency: Option<usize>,
+    pub(crate) take_over: bool,
+}
+
+/// A gateway that serves, with the store of its events.
+pub(crate) struct Serving {
+    pub(crate) gateway: Gateway,
+    files: Arc<Files>,
+    events: Arc<EventStore>,
+}
+
+impl Settings {
+    /// Checks everything, then starts to serve. Warnings go to standard error.
+    pub(crate) fn start(self) -> Result<Serving, Failure> {
+        start_logging();
+        let files = Arc::new(Files::new(self.configuration));
+        let loaded = files.check()?;
+        for finding in &loaded.findings {
+            output::complain(finding.render());
+        }
+        let Some(config) = loaded.config else {
+            return Err(Failure::invalid("the configuration is not valid, so nothing was started"));
+        };
+        let socket = handover_socket(&self.data_dir);
+        let inherited = if self.take_over { Some(take_over(&socket)?) } else { None };
+        let events = Arc::new(open_events(&self.data_dir, config.events.anchor_file.map(PathBuf::from))?);
+        let options = Options {
+            listen: self.listen,
+            admin_listen: self.admin_listen,
+            admin_token: environment::variable("KEEPTRUSTS_ADMIN_TOKEN").filter(|token| !token.is_empty()),
+            tls: self.tls,
+            workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            max_concurrency: self.max_concurrency,
+            gateway_id: events.writer().gateway_id().to_string(),
+            events: Arc::clone(&events) as _,
+            clock: Arc::new(SystemClock),
+            config: Arc::clone(&files) as _,
+            inherited,
+            handover: Some(socket),
+        };
+        let (gateway, warnings) = Gateway::start(options)?;
+        for warning in warnings {
+            output::complain(format_args!("warning: {warning}"));
+        }
+        Ok(Serving { gateway, files, events })
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Configuration(_) | StartError::UnguardedAdmin(_) => Self::invalid(error.to_string()),
+            StartError::Listen { .. } | StartError::Io(_) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl Serving {
+    /// Serves until a signal asks it to end or another process takes over, then drains.
+    pub(crate) async fn until_ended(self) -> Result<(), Failure> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let mut contents = self.files.contents();
+        let mut watch = tokio::time::interval(WATCH);
+        let mut retain = tokio::time::interval(RETAIN);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = self.gateway.handed_over() => {
+                    tracing::info!("another process has taken over the sockets");
+                    break;
+                }
+                _ = hang_up.recv() => {
+                    contents = self.files.contents();
+                    self.reload();
+                }
+                _ = watch.tick() => {
+                    let now = self.files.contents();
+                    if now != contents {
+                        contents = now;
+                        self.reload();
+                    }
+                }
+                _ = retain.tick() => self.retain(),
+            }
+        }
+        tracing::info!("draining: live requests finish, new connections are not accepted");
+        let cut_off = self.gateway.drain().await;
+        if cut_off > 0 {
+            tracing::warn!(cut_off, "requests were cut off, since they took longer than `timeouts.drain`");
+        }
+        Ok(())
+    }
+
+    /// The outcome is reported in the log by the gateway itself.
+    fn reload(&self) {
+        if self.gateway.reload().is_ok() {
+            self.apply_retention();
+        }
+    }
+
+    fn apply_retention(&self) -> Retention {
+        let (days, immutable) = self.gateway.retention();
+        let retention = Retention { days, immutable };
+        self.events.writer().set_retention(retention);
+        retention
+    }
+
+    fn retain(&self) {
+        self.apply_retention();
+    }
+}
+
+fn handover_socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("handover.sock")
+}
+
+fn take_over(socket: &Path) -> Result<Inherited, Failure> {
+    Inherited::take(socket).map_err(|error| {
+        Failure::failed(format!(
+            "no running gateway hands over its sockets at {}: {error}. Start without --take-over, or give the running \
+             gateway's --data-dir",
+            socket.display()
+        ))
+    })
+}
+
+fn open_events(data_dir: &Path, anchor_file: Option<PathBuf>) -> Result<EventStore, Failure> {
+    let options = event_log::Options { anchor_file, ..event_log::Options::new(Arc::new(SystemClock)) };
+    EventStore::open(&data_dir.join("events"), &options).map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// Log lines go to standard error; `KEEPTRUSTS_LOG` chooses which (as `RUST_LOG` does elsewhere).
+fn start_logging() {
+    let filter = environment::variable("KEEPTRUSTS_LOG").unwrap_or_else(|| "info".to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
+    // A second gateway in one process, as in a test, keeps the first one's logging.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
