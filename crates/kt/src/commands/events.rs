@@ -1,18 +1,93 @@
-//! `kt events …`
+//! `kt events …`: look at what a gateway recorded, copy it, prove it, shorten it.
 
-use clap::Subcommand;
+mod export;
+mod follow;
+mod prune;
+mod source;
+mod text;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use kt_domain::clock::SystemClock;
+use kt_store::event_log::{LogError, Options, Retention};
 
 use crate::failure::Failure;
 
-/// `kt events …`
+/// Follow, export and verify recorded events.
 #[derive(Subcommand)]
 pub(crate) enum Events {
-    /// Verify
-    Verify,
+    /// Show the newest events, and those that come
+    Tail(follow::Tail),
+    /// Copy events to a file that can be verified elsewhere
+    Export(export::Export),
+    /// Prove that nothing was changed, removed, inserted or reordered
+    Verify(verify::Verify),
+    /// Remove events whose retention has ended
+    Prune(prune::Prune),
+    /// Go on recording behind a damaged end of the log; the damage stays visible
+    Repair(prune::Repair),
 }
 
 impl Events {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::failed("not built yet"))
+        match self {
+            Self::Tail(tail) => tail.run(),
+            Self::Export(export) => export.run(),
+            Self::Verify(verify) => verify.run(),
+            Self::Prune(prune) => prune.run(),
+            Self::Repair(repair) => repair.run(),
+        }
     }
+}
+
+/// Where a gateway keeps its events.
+#[derive(Args)]
+struct DataDir {
+    /// The gateway's data directory
+    #[arg(long, value_name = "DIR", env = "KEEPTRUSTS_DATA_DIR", default_value = "./keeptrusts-data")]
+    data_dir: PathBuf,
+}
+
+impl DataDir {
+    /// The directory of the event log, which must exist.
+    fn events(&self) -> Result<PathBuf, Failure> {
+        let events = self.data_dir.join("events");
+        if events.is_dir() {
+            return Ok(events);
+        }
+        Err(Failure::failed(format!(
+            "there are no events in {}. Name the data directory of a gateway with --data-dir",
+            self.data_dir.display()
+        )))
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+/// Options for changing the log in `directory` without changing how long it is kept.
+fn options_of(directory: &Path) -> Result<Options, Failure> {
+    let retention = Retention::of(directory)?.unwrap_or_default();
+    Ok(Options { retention, ..Options::new(Arc::new(SystemClock)) })
+}
+
+/// A time as it is typed.
+fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "expected a time such as 2026-03-15T14:22:31Z".to_owned())
+}
+
+/// Shows how far a long file was read, on standard error when that is a terminal.
+fn progress_bar(bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::new(bytes);
+    let style = ProgressStyle::with_template("{bar:40} {percent:>3}% of {total_bytes}, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
 }
