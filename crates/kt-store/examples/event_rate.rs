@@ -30,12 +30,15 @@ fn main() -> Result<(), Box<dyn Error>> {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
-    let recorded = processor_time("/proc/thread-self/stat")? - own;
+    let recorded = processor_time("/proc/thread-self/stat")?.saturating_sub(own);
     let (sender, receiver) = mpsc::channel();
-    writer.record_then(event(events), move |outcome| drop(sender.send(outcome)));
+    writer.record_then(event(events), move |outcome| {
+        // The receiver waits below.
+        let _ = sender.send(outcome);
+    });
     receiver.recv()??;
     let passed = start.elapsed();
-    let used = processor_time("/proc/self/stat")? - all;
+    let used = processor_time("/proc/self/stat")?.saturating_sub(all);
 
     let per_event = |time: Duration| time / events;
     writeln!(

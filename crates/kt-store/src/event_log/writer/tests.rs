@@ -1,1 +1,217 @@
+//! What a writer does while its disk fails, hangs, and comes back.
 
+use std::io;
+use std::path::Path;
+use std::sync::mpsc;
+
+use kt_domain::clock::SystemClock;
+use kt_domain::events::{EventType, Verdict};
+
+use super::super::disk::LogFile;
+use super::super::query::{EventQuery, query};
+use super::super::verify::{Expectations, verify};
+use super::*;
+
+/// What the disk does wrong.
+#[derive(Clone, Copy, Debug, Default)]
+struct Faults {
+    /// Half of what is appended arrives, then the disk is full.
+    append: bool,
+    /// What was appended does not reach the disk.
+    sync: bool,
+    /// Nothing can be cut off.
+    cut: bool,
+}
+
+/// The real disk, with faults that can be switched on. Holding the lock makes it hang.
+#[derive(Clone, Default)]
+struct FaultyDisk(Arc<Mutex<Faults>>);
+
+struct FaultyFile {
+    file: Box<dyn LogFile>,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl FaultyDisk {
+    fn set(&self, faults: Faults) {
+        *self.0.lock().unwrap() = faults;
+    }
+
+    fn wrap(&self, file: Box<dyn LogFile>) -> Box<dyn LogFile> {
+        Box::new(FaultyFile { file, faults: Arc::clone(&self.0) })
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        Ok(self.wrap(RealDisk.open(path)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+        Ok(self.wrap(RealDisk.create(path)?))
+    }
+}
+
+impl LogFile for FaultyFile {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.faults.lock().unwrap().append {
+            self.file.append(&bytes[..bytes.len() / 2])?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.append(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.faults.lock().unwrap().sync {
+            return Err(io::Error::other("input/output error"));
+        }
+        self.file.sync()
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        if self.faults.lock().unwrap().cut {
+            return Err(io::Error::other("input/output error"));
+        }
+        self.file.cut(length)
+    }
+}
+
+fn event(id: &str) -> Event {
+    let timestamp = "2026-03-15T12:00:00.000Z".to_owned();
+    let mut event = Event::new(EventType::Decision, id.to_owned(), timestamp, "gw_test".into());
+    event.verdict = Some(Verdict::Allow);
+    event
+}
+
+fn record(writer: &EventWriter, id: &str) -> Result<(), RecordError> {
+    let (sender, receiver) = mpsc::channel();
+    writer.record_then(event(id), move |outcome| sender.send(outcome).unwrap());
+    receiver.recv().unwrap()
+}
+
+fn events(directory: &Path) -> Vec<Event> {
+    let all = EventQuery { limit: 1000, ..EventQuery::default() };
+    let page = query(directory, &all).unwrap();
+    page.events.iter().rev().map(|text| serde_json::from_str(text).unwrap()).collect()
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it never came to be so");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn options() -> Options {
+    Options { gateway_id: Some("gw_test".to_owned()), ..Options::new(Arc::new(SystemClock)) }
+}
+
+#[test]
+fn events_are_refused_while_the_disk_fails_and_counted_when_it_is_well() {
+    let cases = [
+        Faults { append: true, ..Faults::default() },
+        Faults { sync: true, ..Faults::default() },
+        Faults { append: true, cut: true, ..Faults::default() },
+        Faults { sync: true, cut: true, ..Faults::default() },
+    ];
+    for faults in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk::default();
+        let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
+        record(&writer, "evt_before").unwrap();
+
+        disk.set(faults);
+        assert_eq!(record(&writer, "evt_kept"), Err(RecordError::Unwritable), "{faults:?}");
+        assert!(!writer.is_writable());
+        for _ in 0..3 {
+            assert_eq!(record(&writer, "evt_refused"), Err(RecordError::Unwritable));
+            assert_eq!(writer.record(event("evt_refused")), Err(RecordError::Unwritable));
+        }
+
+        disk.set(Faults::default());
+        wait_until(|| writer.is_writable());
+        record(&writer, "evt_after").unwrap();
+        drop(writer);
+        let found = events(directory.path());
+        let (lost, kept): (Vec<_>, Vec<_>) =
+            found.iter().partition(|event| event.event_type == EventType::EventsLost);
+        assert_eq!(
+            kept.iter().map(|event| &*event.id).collect::<Vec<_>>(),
+            ["evt_before", "evt_kept", "evt_after"]
+        );
+        assert_eq!(lost.iter().map(|event| event.count).collect::<Vec<_>>(), [Some(6)], "{faults:?}");
+        let proof = verify(&[directory.path().to_owned()], &Expectations::default(), &mut |_| {}).unwrap();
+        assert!(proof.valid, "{faults:?}: {:?}", proof.problem);
+    }
+}
+
+#[test]
+fn a_queue_holds_no_more_than_it_may_and_counts_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let options = Options { queue_capacity: 100, ..options() };
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options).unwrap();
+
+    let hangs = disk.0.lock().unwrap();
+    writer.record_then(event("evt_taken"), |_| {});
+    wait_until(|| writer.shared.queue().events.is_empty());
+    let outcomes: Vec<_> = (0..150).map(|n| writer.record(event(&format!("evt_{n}")))).collect();
+    drop(hangs);
+
+    assert!(outcomes[..100].iter().all(Result::is_ok));
+    assert!(outcomes[100..].iter().all(|outcome| *outcome == Err(RecordError::Full)));
+    drop(writer);
+    let found = events(directory.path());
+    assert_eq!(found.len(), 1 + 100 + 1);
+    assert_eq!(found.last().unwrap().count, Some(50));
+}
+
+#[test]
+fn a_flood_leaves_no_room_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
+    let hangs = disk.0.lock().unwrap();
+    writer.record_then(event("evt_taken"), |_| {});
+    wait_until(|| writer.shared.queue().events.is_empty());
+    for n in 0..50_000 {
+        writer.record(event(&format!("evt_{n}"))).unwrap();
+    }
+    drop(hangs);
+    // Two turns, for the two queues that take turns.
+    for _ in 0..3 {
+        record(&writer, "evt_after").unwrap();
+    }
+    assert!(writer.shared.queue().events.capacity() <= 4096);
+}
+
+#[test]
+fn many_that_wait_share_a_flush() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let hangs = disk.0.lock().unwrap();
+    for n in 0..100 {
+        let sender = sender.clone();
+        writer.record_then(event(&format!("evt_{n}")), move |outcome| sender.send(outcome).unwrap());
+    }
+    assert!(receiver.try_recv().is_err(), "nobody is told before the flush");
+    drop(hangs);
+    for _ in 0..100 {
+        assert_eq!(receiver.recv().unwrap(), Ok(()));
+    }
+}
+
+#[test]
+fn a_closed_writer_takes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let writer = EventWriter::open(directory.path(), &options()).unwrap();
+    writer.shared.queue().is_closing = true;
+    assert_eq!(record(&writer, "evt_late"), Err(RecordError::Closed));
+}

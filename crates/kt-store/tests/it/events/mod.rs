@@ -1,4 +1,5 @@
 mod keeping;
 mod querying;
+mod surviving;
 mod verifying;
 mod writing;
