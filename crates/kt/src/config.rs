@@ -1,8 +1,10 @@
 //! Reading gateway configurations from files, and noticing when they change.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use kt_domain::policy_config::{self, LoadOptions, Loaded, Source};
+use kt_domain::policy_config::{self, LoadOptions, Loaded, MAX_BYTES, Source};
 use kt_gateway::{ConfigSource, LoadedConfig};
 
 use crate::failure::Failure;
@@ -26,13 +28,20 @@ pub(crate) fn read_sources(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
 }
 
 fn read(path: &Path) -> Result<Source, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = read_text(path).map_err(|error| {
         Failure::invalid(format!(
             "cannot read {}: {error}. `kt init` writes a file to start from",
             path.display()
         ))
     })?;
     Ok(Source { name: path.display().to_string(), text })
+}
+
+/// Reads no more than shows that a file is too large, so that a device given by mistake is not read for ever.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Configuration files, later ones laid over earlier ones.

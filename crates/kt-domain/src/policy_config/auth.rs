@@ -75,19 +75,19 @@ impl Auth {
                 &codes::BAD_AUTH,
                 "auth.mode",
                 "`auth.mode` is `static` and `auth.keys` is empty: nobody could call",
-                "add a key to `auth.keys`".to_owned(),
+                "add a key to `auth.keys`",
             ),
             AuthMode::AccessKeys if !connected => review.say(
                 &codes::ACCESS_KEYS_ALONE,
                 "auth.mode",
                 "`auth.mode` is `access_keys`, and a gateway that stands alone knows none",
-                "connect the gateway (`--api-url`, `--gateway-token`) or use `mode: static`".to_owned(),
+                "connect the gateway (`--api-url`, `--gateway-token`) or use `mode: static`",
             ),
             AuthMode::None | AuthMode::AccessKeys if !self.keys.is_empty() => review.say(
                 &codes::BAD_AUTH,
                 "auth.keys",
                 "`auth.keys` has no effect unless `auth.mode` is `static`",
-                "write `mode: static`, or remove the keys".to_owned(),
+                "write `mode: static`, or remove the keys",
             ),
             _ => {}
         }
@@ -101,7 +101,7 @@ impl StaticKey {
                 &codes::BAD_KEY_SOURCE,
                 path,
                 format!("`{path}` has both `sha256` and `secret_key_ref`"),
-                "keep one of them".to_owned(),
+                "keep one of them",
             ),
             (None, None) => review.say(
                 &codes::BAD_KEY_SOURCE,
@@ -119,7 +119,7 @@ impl StaticKey {
                 _ => "write what `printf %s KEY | sha256sum` prints",
             };
             let message = format!("`{path}.sha256` must be 64 hexadecimal digits in lower case");
-            review.say(&codes::OUT_OF_RANGE, &format!("{path}.sha256"), message, suggestion.to_owned());
+            review.say(&codes::OUT_OF_RANGE, &format!("{path}.sha256"), message, suggestion);
         }
         if let Some(secret) = &self.secret_key_ref {
             secret.review(&format!("{path}.secret_key_ref"), review);

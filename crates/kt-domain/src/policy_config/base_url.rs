@@ -39,7 +39,7 @@ pub(super) fn review(path: &str, text: &str, review: &mut Review) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
         _ => {
             let message = format!("`{path}` is no http or https address");
-            return review.say(&codes::BAD_BASE_URL, path, message, plain.to_owned());
+            return review.say(&codes::BAD_BASE_URL, path, message, plain);
         }
     };
     let extra = if !url.username().is_empty() || url.password().is_some() {
@@ -63,7 +63,7 @@ pub(super) fn review(path: &str, text: &str, review: &mut Review) {
     if url.host().is_some_and(|host| is_metadata(&host)) {
         let message =
             format!("`{path}` leads to a link-local or metadata address, where machines keep credentials");
-        review.say(&codes::FORBIDDEN_BASE_URL, path, message, "name the provider's own address".to_owned());
+        review.say(&codes::FORBIDDEN_BASE_URL, path, message, "name the provider's own address");
     }
 }
 

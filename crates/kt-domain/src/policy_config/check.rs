@@ -1,16 +1,16 @@
 //! Compares a tree with its shape, and sets aside what does not fit, so that the rules still see the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
 
 use super::codes;
 use super::finding::Report;
-use super::node::{Entry, Node, Place, Value};
+use super::node::{Entry, Item, Node, Place, Value};
 use super::policies;
 use super::scalar::{self, Scalar};
 use super::shape::{self, Format, Key, Shape};
 use super::span::Span;
-use super::suggest::{closest, one_of};
+use super::suggest::{closest, conversion, did_you_mean, elsewhere, one_of};
 
 /// Sections that a later version will have. They are refused like any unknown key, and their finding says so.
 const LATER_SECTIONS: [&str; 5] = ["rate_limits", "consumer_groups", "routes", "retry", "circuit_breaker"];
@@ -47,7 +47,7 @@ impl Checker<'_, '_> {
             (Value::Scalar { text, plain }, _) => self.scalar(text, plain, place, shape),
             (value, _) => {
                 let found = if matches!(value, Value::Mapping(_)) { "a mapping" } else { "a list" };
-                self.wrong_type(place, shape, found, None);
+                self.wrong_type(place, shape, found, format!("write {}", expected(shape)));
                 false
             }
         };
@@ -99,19 +99,23 @@ impl Checker<'_, '_> {
         self.path.truncate(length);
     }
 
-    fn list(&mut self, items: &mut [Node], shape: &Shape) {
+    fn list(&mut self, items: &mut Vec<Item>, shape: &Shape) {
         let length = self.path.len();
-        for (index, item) in items.iter_mut().enumerate() {
+        for Item { index, value } in items.iter_mut() {
             // Writing to a string cannot fail.
             let _ = write!(self.path, "[{index}]");
-            let place = item.place;
-            self.node(item, place, shape);
+            let place = value.place;
+            self.node(value, place, shape);
             self.path.truncate(length);
         }
+        items.retain(|item| !matches!(item.value.value, Value::Refused));
     }
 
     /// Whether the scalar can stay. A number where a text is due is made one.
     fn scalar(&mut self, text: &str, plain: &mut bool, place: Place, shape: &Shape) -> bool {
+        if looks_like_variable(text) {
+            self.not_expanded(place, text);
+        }
         match (shape, scalar::meaning(text, *plain)) {
             (Shape::Section(_) | Shape::Map(_) | Shape::List(_), Scalar::Null) => {
                 let suggestion = if matches!(shape, Shape::List(_)) {
@@ -130,17 +134,14 @@ impl Checker<'_, '_> {
             }
             (Shape::Text { min, max, format: None }, Scalar::Text) => self.length(place, text, *min, *max),
             (Shape::Text { .. }, _) => {
-                self.wrong_type(
-                    place,
-                    shape,
-                    &found(text, true),
-                    Some(format!("write \"{text}\" in quotes")),
-                );
+                self.wrong_type(place, shape, &found(text, true), format!("write \"{text}\" in quotes"));
                 *plain = false;
                 true
             }
             _ => {
-                self.wrong_type(place, shape, &found(text, *plain), conversion(text, shape));
+                let suggestion =
+                    conversion(text, shape).unwrap_or_else(|| format!("write {}", expected(shape)));
+                self.wrong_type(place, shape, &found(text, *plain), suggestion);
                 false
             }
         }
@@ -148,7 +149,7 @@ impl Checker<'_, '_> {
 
     fn no_value(&mut self, place: Place, advice: &str) -> bool {
         let message = format!("{} has no value", self.subject());
-        let suggestion = Some(format!("{advice}, or remove the key to get its default"));
+        let suggestion = format!("{advice}, or remove the key to get its default");
         self.report.at(&codes::WRONG_TYPE, place, &self.path, message, suggestion);
         false
     }
@@ -156,9 +157,9 @@ impl Checker<'_, '_> {
     fn range(&mut self, place: Place, number: i128, min: i128, max: i128) -> bool {
         let fits = (min..=max).contains(&number);
         if !fits {
-            let nearest = number.clamp(min, max);
-            let message = format!("{} is {number}; it must be from {min} to {max}", self.subject());
-            let suggestion = Some(format!("the nearest that is possible is {nearest}"));
+            let message = format!("{} is {number}, which is out of its range", self.subject());
+            let range = between(&min, &max, max >= u32::MAX.into());
+            let suggestion = format!("write a number {range}, or remove the key to get its default");
             self.report.at(&codes::OUT_OF_RANGE, place, &self.path, message, suggestion);
         }
         fits
@@ -169,7 +170,8 @@ impl Checker<'_, '_> {
         if !fits {
             let all = || choices.iter().map(String::as_str);
             let message = format!("{} must be {}, not `{text}`", self.subject(), one_of(all()));
-            let suggestion = closest(text, all()).map(did_you_mean);
+            let suggestion =
+                closest(text, all()).map_or_else(|| format!("write {}", one_of(all())), did_you_mean);
             self.report.at(&codes::OUT_OF_RANGE, place, &self.path, message, suggestion);
         }
         fits
@@ -179,8 +181,11 @@ impl Checker<'_, '_> {
         let read = text.parse::<Span>();
         if let Err(problem) = &read {
             let with_unit = format!("{text}s");
-            let suggestion =
-                with_unit.parse::<Span>().is_ok().then(|| format!("write `{with_unit}` for seconds"));
+            let suggestion = if with_unit.parse::<Span>().is_ok() {
+                format!("write `{with_unit}` for seconds")
+            } else {
+                "write it like `500ms`, `30s`, `2m` or `1h`, at most `24h`".into()
+            };
             let message = format!("{}: {problem}", self.subject());
             self.report.at(&codes::OUT_OF_RANGE, place, &self.path, message, suggestion);
         }
@@ -192,15 +197,16 @@ impl Checker<'_, '_> {
         if text.len() > max || text.len() < min {
             let length = text.chars().count();
             if !(min..=max).contains(&length) {
-                let message =
-                    format!("{} has {length} characters; it must have {}", self.subject(), between(min, max));
-                self.report.at(&codes::OUT_OF_RANGE, place, &self.path, message, None);
+                let message = format!("{} has {length} characters", self.subject());
+                let range = between(&min, &max, max == usize::MAX);
+                let suggestion = format!("write a text with a length {range}");
+                self.report.at(&codes::OUT_OF_RANGE, place, &self.path, message, suggestion);
             }
         }
         true
     }
 
-    fn wrong_type(&mut self, place: Place, shape: &Shape, found: &str, suggestion: Option<String>) {
+    fn wrong_type(&mut self, place: Place, shape: &Shape, found: &str, suggestion: String) {
         let message = format!("{} must be {}, not {found}", self.subject(), expected(shape));
         self.report.at(&codes::WRONG_TYPE, place, &self.path, message, suggestion);
     }
@@ -208,7 +214,7 @@ impl Checker<'_, '_> {
     fn missing(&mut self, place: Place, name: &str) {
         let message = format!("{} has no `{name}`", self.subject());
         let path = self.path_of(name);
-        self.report.at(&codes::MISSING_KEY, place, &path, message, Some(format!("add `{name}: …`")));
+        self.report.at(&codes::MISSING_KEY, place, &path, message, format!("add `{name}: …`"));
     }
 
     fn unknown(&mut self, entry: &Entry, keys: &BTreeMap<String, Key>) {
@@ -229,7 +235,16 @@ impl Checker<'_, '_> {
                 .unwrap_or_else(|| format!("its keys are {}", one_of(names())));
             (message, suggestion)
         };
-        self.report.at(&codes::UNKNOWN_KEY, entry.key_place, &path, message, Some(suggestion));
+        self.report.at(&codes::UNKNOWN_KEY, entry.key_place, &path, message, suggestion);
+    }
+
+    /// Warns of a text that somebody expects to be filled in. The name of a variable has a rule of its own.
+    fn not_expanded(&mut self, place: Place, text: &str) {
+        if !self.path.ends_with("secret_key_ref.env") {
+            let message = format!("`{text}` is taken literally, not as the value of a variable");
+            let suggestion = "write the value itself; keys of providers go into `secret_key_ref`";
+            self.report.at(&codes::NOT_EXPANDED, place, &self.path, message, suggestion);
+        }
     }
 
     fn subject(&self) -> String {
@@ -241,13 +256,13 @@ impl Checker<'_, '_> {
     }
 }
 
-pub(super) fn did_you_mean(word: &str) -> String {
-    format!("did you mean `{word}`?")
-}
-
 fn empty_text(key: &str, place: Place) -> Entry {
     let value = Node { place, value: Value::Scalar { text: String::new(), plain: false } };
     Entry { key: key.into(), key_place: place, value }
+}
+
+fn looks_like_variable(text: &str) -> bool {
+    text.split_once("${").is_some_and(|(_, rest)| rest.contains('}'))
 }
 
 fn expected(shape: &Shape) -> &'static str {
@@ -270,63 +285,6 @@ fn found(text: &str, plain: bool) -> String {
     }
 }
 
-/// What somebody who wrote `text` for `shape` should write.
-fn conversion(text: &str, shape: &Shape) -> Option<String> {
-    match shape {
-        Shape::Boolean => match text.to_ascii_lowercase().as_str() {
-            "yes" | "y" | "on" | "true" | "1" => Some("write `true`, without quotes".into()),
-            "no" | "n" | "off" | "false" | "0" => Some("write `false`, without quotes".into()),
-            _ => None,
-        },
-        Shape::Integer { .. } => whole_number(text).map(|number| format!("write `{number}`")),
-        Shape::List(_) => Some(format!("write a list: `[\"{text}\"]`")),
-        _ => None,
-    }
-}
-
-/// The number that `10_485_760`, `007`, `"5"` or `10 MB` means. Units are taken by 1024, as the guide's tables are.
-fn whole_number(text: &str) -> Option<u64> {
-    let text = text.replace(['_', ','], "").to_ascii_lowercase();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let factor = match text[digits..].trim() {
-        "" => 1,
-        "k" | "kb" | "kib" => 1 << 10,
-        "m" | "mb" | "mib" => 1 << 20,
-        "g" | "gb" | "gib" => 1 << 30,
-        _ => return None,
-    };
-    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
-}
-
-fn between(min: usize, max: usize) -> String {
-    if max == usize::MAX { format!("at least {min}") } else { format!("from {min} to {max}") }
-}
-
-/// Says where a key belongs that is known in another place.
-fn elsewhere(name: &str) -> Option<String> {
-    let mut sections = BTreeSet::new();
-    sections_with(name, shape::root(), "", &mut sections);
-    let root = sections.remove("");
-    if root {
-        Some(format!("`{name}` belongs at the top level of the file: check the indentation"))
-    } else {
-        (!sections.is_empty())
-            .then(|| format!("`{name}` is a key of {}", one_of(sections.iter().map(String::as_str))))
-    }
-}
-
-fn sections_with(name: &str, shape: &Shape, path: &str, found: &mut BTreeSet<String>) {
-    match shape {
-        Shape::Section(keys) => {
-            if keys.contains_key(name) {
-                found.insert(path.into());
-            }
-            for (key, Key { shape, .. }) in keys {
-                let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                sections_with(name, shape, &inner, found);
-            }
-        }
-        Shape::List(item) => sections_with(name, item, &format!("{path}[]"), found),
-        _ => {}
-    }
+fn between(min: &dyn Display, max: &dyn Display, unbounded: bool) -> String {
+    if unbounded { format!("of at least {min}") } else { format!("from {min} to {max}") }
 }

@@ -57,16 +57,11 @@ impl Cors {
                 &codes::SDK_HEADERS,
                 "cors.allow_headers",
                 "a browser cannot send what the SDKs of OpenAI and Anthropic add: `X-Stainless-*`, `anthropic-version`, `x-api-key`",
-                "list the headers that your application sends, or `\"*\"` for those it asks for".to_owned(),
+                "list the headers that your application sends, or `\"*\"` for those it asks for",
             );
         }
         if !review.gives("cors", "enabled") && review.keys_of("cors").next().is_some() {
-            review.say(
-                &codes::SWITCHED_OFF,
-                "cors",
-                "`cors` has settings and is off",
-                "add `enabled: true`".to_owned(),
-            );
+            review.say(&codes::SWITCHED_OFF, "cors", "`cors` has settings and is off", "add `enabled: true`");
         }
     }
 
@@ -83,7 +78,7 @@ impl Cors {
                     &codes::OPEN_TO_ANY_ORIGIN,
                     &path,
                     "`null` is the origin of every sandboxed frame and local file, of whatever website",
-                    "list the exact origins of your applications".to_owned(),
+                    "list the exact origins of your applications",
                 ),
                 _ => review_origin(&path, origin, review),
             }
@@ -100,7 +95,7 @@ impl Cors {
                 &codes::CREDENTIALS_WITH_WILDCARD,
                 "cors.allow_credentials",
                 "`cors.allow_credentials` must be false when `cors.allow_origins` holds `*`",
-                "list the exact origins, or write `allow_credentials: false`".to_owned(),
+                "list the exact origins, or write `allow_credentials: false`",
             );
         }
         if let Some(index) = self.expose_headers.iter().position(|name| name == "*") {
@@ -108,7 +103,7 @@ impl Cors {
                 &codes::CREDENTIALS_WITH_WILDCARD,
                 &format!("cors.expose_headers[{index}]"),
                 "browsers take `*` in `cors.expose_headers` literally when credentials are allowed",
-                "list the headers that your application reads".to_owned(),
+                "list the headers that your application reads",
             );
         }
     }
@@ -186,7 +181,7 @@ fn serialised(address: &str) -> Option<String> {
 fn review_names(key: &str, names: &[String], review: &mut Review) {
     for (index, name) in names.iter().enumerate().filter(|(_, name)| !is_token(name)) {
         let message = format!("`{name}` is no header name");
-        let suggestion = "write one name per entry, without a colon or a value".to_owned();
+        let suggestion = "write one name per entry, without a colon or a value";
         review.say(&codes::BAD_TOKEN, &format!("cors.{key}[{index}]"), message, suggestion);
     }
 }

@@ -17,9 +17,14 @@ pub(super) fn from_tree(tree: &Node, report: &mut Report) -> Option<PolicyConfig
     if matches!(tree.value, Value::Refused) {
         return None;
     }
-    PolicyConfig::deserialize(tree)
-        .map_err(|error| report.at(&codes::WRONG_TYPE, tree.place, "", error.to_string(), None))
-        .ok()
+    match PolicyConfig::deserialize(tree) {
+        Ok(config) => Some(config),
+        Err(error) => {
+            let suggestion = "compare the file with the reference page";
+            report.at(&codes::WRONG_TYPE, tree.place, "", error.to_string(), suggestion);
+            None
+        }
+    }
 }
 
 impl<'de> Deserializer<'de> for &'de Node {
@@ -30,7 +35,9 @@ impl<'de> Deserializer<'de> for &'de Node {
             Value::Mapping(entries) => visitor.visit_map(MapDeserializer::new(
                 entries.iter().map(|entry| (entry.key.as_str(), &entry.value)),
             )),
-            Value::Sequence(_) => visitor.visit_seq(SeqDeserializer::new(self.items().map(|(_, item)| item))),
+            Value::Sequence(items) => {
+                visitor.visit_seq(SeqDeserializer::new(items.iter().map(|item| &item.value)))
+            }
             Value::Scalar { text, plain } => match scalar::meaning(text, *plain) {
                 Scalar::Boolean(boolean) => visitor.visit_bool(boolean),
                 Scalar::Integer(number) => match u64::try_from(number) {

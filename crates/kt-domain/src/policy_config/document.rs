@@ -4,16 +4,17 @@
 //! and aliases (which can grow without bound), tags and repeated keys are refused. YAML's own scanner keeps no
 //! recursion, and the depth here is bounded.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use super::codes;
 use super::finding::Report;
-use super::node::{Entry, Node, Place, Value};
+use super::node::{Entry, Item, Node, Place, Value};
 
-/// The largest file that is read. A list of 100,000 ranges takes about 3 MB.
-pub(super) const MAX_BYTES: usize = 32 * 1024 * 1024;
+/// The largest file that is read, in bytes. A list of 100,000 ranges takes about 3 MB.
+pub const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// How deep collections may nest. The deepest key of a configuration lies 5 deep.
 const MAX_DEPTH: usize = 32;
@@ -25,11 +26,17 @@ pub(super) fn parse(file: usize, text: &str, report: &mut Report) -> Option<Node
     let start = Place { file, line: 1, column: 1, width: 1 };
     if text.len() > MAX_BYTES {
         let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", text.len());
-        report.at(&codes::NOT_YAML, start, "", message, None);
+        report.at(
+            &codes::NOT_YAML,
+            start,
+            "",
+            message,
+            "split it into several files; later ones override earlier ones",
+        );
         return None;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder { file, parser: Parser::new_from_str(text), report };
+    let mut builder = Builder { file, parser: Parser::new_from_str(text), path: String::new(), report };
     match builder.stream() {
         Ok(tree) => Some(tree.unwrap_or(Node { place: start, value: Value::Mapping(Vec::new()) })),
         Err(problem) => {
@@ -42,6 +49,7 @@ pub(super) fn parse(file: usize, text: &str, report: &mut Report) -> Option<Node
 struct Builder<'t, 'r, 's> {
     file: u32,
     parser: Parser<'t, StrInput<'t>>,
+    path: String,
     report: &'r mut Report<'s>,
 }
 
@@ -49,7 +57,7 @@ struct Builder<'t, 'r, 's> {
 struct Problem {
     place: Place,
     message: String,
-    suggestion: Option<String>,
+    suggestion: &'static str,
 }
 
 impl<'t> Builder<'t, '_, '_> {
@@ -109,60 +117,85 @@ impl<'t> Builder<'t, '_, '_> {
                 self.refuse_extras(span, anchor, tag.as_deref());
                 Value::Mapping(self.mapping(depth)?)
             }
-            _ => {
+            Event::Alias(_) => {
                 let problem = self.problem(span, "an alias (`*name`) is not taken", "write the value out");
                 self.refuse(problem);
                 Value::Refused
             }
+            _ => return Err(self.problem(span, "a value is missing here", "check what is not closed above")),
         };
         Ok(Node { place, value })
     }
 
-    fn sequence(&mut self, depth: usize) -> Result<Vec<Node>, Problem> {
+    fn sequence(&mut self, depth: usize) -> Result<Vec<Item>, Problem> {
         let mut items = Vec::new();
+        let length = self.path.len();
         loop {
-            match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(items),
-                (event, span) => items.push(self.node(event, span, depth + 1)?),
+            let (event, span) = self.next()?;
+            if event == Event::SequenceEnd {
+                return Ok(items);
             }
+            let index = items.len();
+            // Writing to a string cannot fail.
+            let _ = write!(self.path, "[{index}]");
+            items.push(Item { index, value: self.node(event, span, depth + 1)? });
+            self.path.truncate(length);
         }
     }
 
     fn mapping(&mut self, depth: usize) -> Result<Vec<Entry>, Problem> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut seen = HashSet::new();
+        let mut lines = HashMap::new();
+        let length = self.path.len();
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
                 return Ok(entries);
             }
-            let key = self.node(event, span, depth + 1)?;
+            let key = self.key(event, span, depth)?;
             let (event, span) = self.next()?;
             let value = self.node(event, span, depth + 1)?;
-            match key.value {
-                Value::Scalar { text, .. } if seen.insert(text.clone()) => {
-                    entries.push(Entry { key: text, key_place: key.place, value });
+            if let Some((key, key_place)) = key {
+                match lines.insert(key.clone(), key_place.line) {
+                    None => entries.push(Entry { key, key_place, value }),
+                    Some(line) => self.repeated(&key, key_place, line),
                 }
-                Value::Scalar { text, .. } => self.repeated(&text, key.place, &entries),
-                Value::Sequence(_) | Value::Mapping(_) => self.refuse(Problem {
-                    place: key.place,
-                    message: "a key must be a text".into(),
-                    suggestion: Some("put quotes around a key or value that begins with `[` or `{`".into()),
-                }),
-                Value::Refused => {}
             }
+            self.path.truncate(length);
         }
     }
 
-    fn repeated(&mut self, key: &str, place: Place, entries: &[Entry]) {
-        let first = entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.key_place.line);
-        self.report.at(
-            &codes::REPEATED_KEY,
-            place,
-            key,
-            format!("`{key}` is given twice; it stands in line {first} already"),
-            Some("keep one of them".into()),
-        );
+    /// Reads a mapping's key and adds it to the path. `None` when it is not taken.
+    fn key(
+        &mut self,
+        event: Event<'t>,
+        span: Span,
+        depth: usize,
+    ) -> Result<Option<(String, Place)>, Problem> {
+        let key = self.node(event, span, depth + 1)?;
+        match key.value {
+            Value::Scalar { text, .. } => {
+                if !self.path.is_empty() {
+                    self.path.push('.');
+                }
+                self.path += &text;
+                Ok(Some((text, key.place)))
+            }
+            Value::Sequence(_) | Value::Mapping(_) => {
+                self.refuse(Problem {
+                    place: key.place,
+                    message: "a key must be a text".into(),
+                    suggestion: "put quotes around a key or value that begins with `[` or `{`",
+                });
+                Ok(None)
+            }
+            Value::Refused => Ok(None),
+        }
+    }
+
+    fn repeated(&mut self, key: &str, place: Place, line: u32) {
+        let message = format!("`{key}` is given twice; it stands in line {line} already");
+        self.report.at(&codes::REPEATED_KEY, place, &self.path, message, "keep one of them");
     }
 
     fn refuse_extras(&mut self, span: Span, anchor: usize, tag: Option<&Tag>) {
@@ -179,7 +212,7 @@ impl<'t> Builder<'t, '_, '_> {
     }
 
     fn refuse(&mut self, problem: Problem) {
-        self.report.at(&codes::NOT_YAML, problem.place, "", problem.message, problem.suggestion);
+        self.report.at(&codes::NOT_YAML, problem.place, &self.path, problem.message, problem.suggestion);
     }
 
     fn unreadable(&self, error: &ScanError) -> Problem {
@@ -188,12 +221,16 @@ impl<'t> Builder<'t, '_, '_> {
         Problem {
             place,
             message: format!("this is not YAML: {}", error.info()),
-            suggestion: tab.then(|| "indent with spaces".into()),
+            suggestion: if tab {
+                "indent with spaces"
+            } else {
+                "check indentation, quotes and brackets here and in the lines before"
+            },
         }
     }
 
-    fn problem(&self, span: Span, message: &str, suggestion: &str) -> Problem {
-        Problem { place: self.place(span), message: message.into(), suggestion: Some(suggestion.into()) }
+    fn problem(&self, span: Span, message: &str, suggestion: &'static str) -> Problem {
+        Problem { place: self.place(span), message: message.into(), suggestion }
     }
 
     fn place(&self, span: Span) -> Place {

@@ -30,7 +30,7 @@ pub struct Finding {
     /// What is wrong.
     pub message: String,
     /// What to do about it.
-    pub suggestion: Option<String>,
+    pub suggestion: String,
     /// The line's text.
     pub excerpt: String,
     /// How many characters of the line it is about.
@@ -60,9 +60,7 @@ impl Finding {
         let gutter = " ".repeat(number.len());
         let mut text = format!("{severity}[{code}]: {message}\n{gutter}--> {file}:{line}:{column}\n");
         let _ = writeln!(text, "{gutter} |\n{number} | {excerpt}\n{gutter} | {}", self.mark());
-        if let Some(suggestion) = &self.suggestion {
-            let _ = writeln!(text, "{gutter} = help: {suggestion}");
-        }
+        let _ = writeln!(text, "{gutter} = help: {}", self.suggestion);
         text
     }
 
@@ -98,7 +96,7 @@ impl<'s> Report<'s> {
         place: Place,
         path: &str,
         message: impl Into<String>,
-        suggestion: Option<String>,
+        suggestion: impl Into<String>,
     ) {
         let finding = Finding {
             code: code.id,
@@ -108,7 +106,7 @@ impl<'s> Report<'s> {
             line: place.line,
             column: place.column,
             message: printable(&message.into()),
-            suggestion: suggestion.map(|suggestion| printable(&suggestion)),
+            suggestion: printable(&suggestion.into()),
             excerpt: self.line(place),
             width: place.width,
         };
@@ -122,7 +120,7 @@ impl<'s> Report<'s> {
         code: &Code,
         path: &str,
         message: impl Into<String>,
-        suggestion: Option<String>,
+        suggestion: impl Into<String>,
     ) {
         let located = tree.locate(path);
         self.at(code, located.place, &located.path, message, suggestion);

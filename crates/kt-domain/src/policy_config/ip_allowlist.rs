@@ -63,7 +63,7 @@ impl IpAllowlist {
                 &codes::NOBODY_ALLOWED,
                 "ip_allowlist.allow",
                 "`ip_allowlist` is enabled and `allow` is empty: every request is refused",
-                "add the ranges that may call".to_owned(),
+                "add the ranges that may call",
             );
         }
         if !review.gives("ip_allowlist", "enabled") && review.keys_of("ip_allowlist").next().is_some() {
@@ -71,7 +71,7 @@ impl IpAllowlist {
                 &codes::SWITCHED_OFF,
                 "ip_allowlist",
                 "`ip_allowlist` has settings and is off: every address may call",
-                "add `enabled: true`".to_owned(),
+                "add `enabled: true`",
             );
         }
     }
@@ -79,8 +79,8 @@ impl IpAllowlist {
     fn review_header(&self, review: &mut Review) {
         if let Err(error) = self.ip_header.parse::<ForwardingHeader>() {
             let suggestion = match &error {
-                HeaderNameError::Underscore { suggestion, .. } => Some(format!("write `{suggestion}`")),
-                HeaderNameError::NotAToken { .. } => None,
+                HeaderNameError::Underscore { suggestion, .. } => format!("write `{suggestion}`"),
+                HeaderNameError::NotAToken { .. } => "write the name alone, such as `X-Forwarded-For`".into(),
             };
             review.say(&codes::BAD_TOKEN, "ip_allowlist.ip_header", error.to_string(), suggestion);
         }
@@ -105,8 +105,7 @@ impl IpAllowlist {
                 let message = format!(
                     "`{range}` lets in the trusted proxy `{proxy}` itself, not only clients behind it"
                 );
-                let suggestion =
-                    "allow the clients' ranges only, unless health checks come from the proxy".to_owned();
+                let suggestion = "allow the clients' ranges only, unless health checks come from the proxy";
                 let path = format!("ip_allowlist.allow[{index}]");
                 review.say(&codes::PROXY_IN_ALLOW, &path, message, suggestion);
             }
@@ -119,7 +118,7 @@ fn review_unused_proxy_settings(review: &mut Review) {
         if review.gives("ip_allowlist", key) {
             let path = format!("ip_allowlist.{key}");
             let message = format!("`{path}` has no effect: the address is that of the TCP connection");
-            let suggestion = "if a proxy that you control stands in front, add `trust_proxy_headers: true`; else remove it".to_owned();
+            let suggestion = "if a proxy that you control stands in front, add `trust_proxy_headers: true`; else remove it";
             review.say(&codes::UNUSED_PROXY_SETTINGS, &path, message, suggestion);
         }
     }

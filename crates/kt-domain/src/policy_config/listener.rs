@@ -34,7 +34,7 @@ impl Listener {
                 &codes::PROXY_PROTOCOL_FROM_ANYBODY,
                 "listener.proxy_protocol",
                 "`listener.proxy_protocol` is on and no proxy is trusted, so that no connection would be taken",
-                "list the proxies' ranges in `ip_allowlist.trusted_proxies`".to_owned(),
+                "list the proxies' ranges in `ip_allowlist.trusted_proxies`",
             );
         }
         for (index, host) in self.hosts.iter().enumerate().filter(|(_, host)| !is_authority(host)) {

@@ -44,6 +44,7 @@ pub use auth::{Auth, AuthMode, StaticKey};
 pub use base_url::is_metadata_address;
 pub use codes::{CODES, Code};
 pub use cors::Cors;
+pub use document::MAX_BYTES;
 pub use events::{Events, OnFailure};
 pub use finding::{Finding, Severity};
 pub use ip_allowlist::IpAllowlist;
@@ -86,6 +87,9 @@ pub struct PolicyConfig {
     /// How events are recorded.
     pub events: Events,
 }
+
+/// A configuration to start from: one target that needs no key, and every control with its default and a comment.
+pub const STARTER: &str = include_str!("starter.yaml");
 
 /// The text of one configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]

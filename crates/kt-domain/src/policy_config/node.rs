@@ -1,6 +1,6 @@
 //! The tree of a configuration, each node with the place where it stands.
 
-use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// Where something stands: lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,10 +26,17 @@ pub(super) enum Value {
         /// Whether it stands without quotes, so that `true` is no text.
         plain: bool,
     },
-    Sequence(Vec<Node>),
+    Sequence(Vec<Item>),
     Mapping(Vec<Entry>),
     /// It was reported and is set aside.
     Refused,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// Its place in the list as written, which it keeps when an item before it is set aside.
+    pub(super) index: usize,
+    pub(super) value: Node,
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +50,7 @@ pub(super) struct Entry {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Located {
     pub(super) place: Place,
-    /// The path, with the indices that count refused items too.
+    /// The path as written, so that its indices count items that were set aside.
     pub(super) path: String,
 }
 
@@ -56,11 +63,8 @@ impl Node {
     /// The tree in which `above` overrides `self`: mappings key by key, anything else as a whole.
     pub(super) fn overlaid_with(self, above: Self) -> Self {
         match (self.value, above.value) {
-            (Value::Mapping(mut entries), Value::Mapping(overriding)) => {
-                for entry in overriding {
-                    overlay(&mut entries, entry);
-                }
-                Self { place: above.place, value: Value::Mapping(entries) }
+            (Value::Mapping(below), Value::Mapping(overriding)) => {
+                Self { place: above.place, value: Value::Mapping(overlay(below, overriding)) }
             }
             (_, value) => Self { place: above.place, value },
         }
@@ -87,38 +91,8 @@ impl Node {
         entries.iter().map(|entry| entry.key.as_str())
     }
 
-    /// The text of a scalar.
-    pub(super) fn text(&self) -> Option<&str> {
-        match &self.value {
-            Value::Scalar { text, .. } => Some(text),
-            _ => None,
-        }
-    }
-
-    /// What a mapping or sequence holds, each with its step of a path: a key or an index in brackets.
-    pub(super) fn children(&self) -> Box<dyn Iterator<Item = (Cow<'_, str>, &Self)> + '_> {
-        match &self.value {
-            Value::Mapping(entries) => {
-                Box::new(entries.iter().map(|entry| (Cow::Borrowed(entry.key.as_str()), &entry.value)))
-            }
-            Value::Sequence(_) => {
-                Box::new(self.items().map(|(index, item)| (Cow::Owned(format!("[{index}]")), item)))
-            }
-            Value::Scalar { .. } | Value::Refused => Box::new(std::iter::empty()),
-        }
-    }
-
-    /// The items of a sequence that are not refused, each with its index.
-    pub(super) fn items(&self) -> impl Iterator<Item = (usize, &Self)> {
-        let items: &[Self] = match &self.value {
-            Value::Sequence(items) => items,
-            _ => &[],
-        };
-        items.iter().enumerate().filter(|(_, item)| !matches!(item.value, Value::Refused))
-    }
-
-    /// Follows a path such as `providers.targets[0].id`, whose indices do not count refused items. Where a part of it
-    /// is missing, the place is that of the last part that is there.
+    /// Follows a path such as `providers.targets[0].id`, whose indices do not count items that were set aside. Where a
+    /// part of it is missing, the place is that of the last part that is there.
     pub(super) fn locate(&self, path: &str) -> Located {
         let mut here = self;
         let mut located = Located { place: self.place, path: String::new() };
@@ -138,9 +112,9 @@ impl Node {
 
     fn step<'t, 'p>(&'t self, path: &'p str) -> Option<(Step<'t>, &'p str)> {
         match &self.value {
-            Value::Sequence(_) => {
+            Value::Sequence(items) => {
                 let (index, after) = path.strip_prefix('[')?.split_once(']')?;
-                let (index, node) = self.items().nth(index.parse().ok()?)?;
+                let Item { index, value: node } = items.get(index.parse::<usize>().ok()?)?;
                 Some((Step { node, place: node.place, written: format!("[{index}]") }, after))
             }
             Value::Mapping(entries) => {
@@ -169,13 +143,17 @@ struct Step<'t> {
     written: String,
 }
 
-fn overlay(entries: &mut Vec<Entry>, above: Entry) {
-    match entries.iter_mut().find(|entry| entry.key == above.key) {
-        Some(below) => {
-            let value = std::mem::replace(&mut below.value, Node::empty());
-            below.value = value.overlaid_with(above.value);
-            below.key_place = above.key_place;
+/// The entries of two mappings: keys of both keep the place of `below` in the order, and what `above` gives them.
+fn overlay(mut below: Vec<Entry>, above: Vec<Entry>) -> Vec<Entry> {
+    let positions: HashMap<String, usize> =
+        below.iter().enumerate().map(|(position, entry)| (entry.key.clone(), position)).collect();
+    for entry in above {
+        if let Some(&position) = positions.get(&entry.key) {
+            let value = std::mem::replace(&mut below[position].value, Node::empty());
+            below[position] = Entry { value: value.overlaid_with(entry.value), ..entry };
+        } else {
+            below.push(entry);
         }
-        None => entries.push(above),
     }
+    below
 }

@@ -30,7 +30,8 @@ impl Pack {
         if let Err(error) = semver::Version::parse(&self.version) {
             let message =
                 format!("`pack.version` is `{}`, which is no semantic version: {error}", self.version);
-            let suggestion = version_meant(&self.version).map(|version| format!("write `{version}`"));
+            let suggestion = version_meant(&self.version)
+                .map_or_else(|| "write it like `1.0.0`".into(), |version| format!("write `{version}`"));
             review.say(&codes::BAD_PACK_VERSION, "pack.version", message, suggestion);
         }
     }

@@ -3,12 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::check::did_you_mean;
 use super::codes;
 use super::finding::Report;
 use super::node::Place;
 use super::rules::Review;
-use super::suggest::{closest, one_of};
+use super::suggest::{closest, did_you_mean, one_of};
 
 /// The policy chain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,7 +68,7 @@ impl Policies {
         for (index, name) in self.chain.iter().enumerate() {
             let path = format!("policies.chain[{index}]");
             match kinds.iter().find(|kind| kind.name == name) {
-                None => review.say(&codes::UNKNOWN_POLICY, &path, unknown(name), Some(known(name))),
+                None => review.say(&codes::UNKNOWN_POLICY, &path, unknown(name), known(name)),
                 Some(kind) if kind.needs_block && !review.gives("policy", name) => {
                     let message = format!("`{name}` needs settings, and there is no `policy.{name}`");
                     review.say(&codes::MISSING_POLICY_BLOCK, &path, message, format!("add `policy.{name}`"));
@@ -96,7 +95,7 @@ impl Policies {
 
 /// Reports settings of a kind that this version does not have.
 pub(super) fn report_unknown(report: &mut Report, place: Place, path: &str, name: &str) {
-    report.at(&codes::UNKNOWN_POLICY, place, path, unknown(name), Some(known(name)));
+    report.at(&codes::UNKNOWN_POLICY, place, path, unknown(name), known(name));
 }
 
 fn unknown(name: &str) -> String {
@@ -106,4 +105,31 @@ fn unknown(name: &str) -> String {
 fn known(name: &str) -> String {
     let names = || KINDS.iter().map(|kind| kind.name);
     closest(name, names()).map_or_else(|| format!("this version has {}", one_of(names())), did_you_mean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document;
+    use super::*;
+    use crate::policy_config::{LoadOptions, Source};
+
+    #[test]
+    fn a_kind_that_needs_settings_is_refused_without_them() {
+        let kinds = [Kind { name: "guard", needs_block: true }, Kind { name: "log", needs_block: false }];
+        let found = |text: &str| {
+            let sources = [Source { name: "policy-config.yaml".into(), text: text.into() }];
+            let mut report = Report::new(&sources);
+            let tree = document::parse(0, text, &mut report).unwrap();
+            let policies = Policies { chain: vec!["log".into(), "guard".into()] };
+            let mut review = Review { tree: &tree, options: LoadOptions::default(), report: &mut report };
+            policies.review_against(&kinds, &mut review);
+            report
+                .into_findings()
+                .iter()
+                .map(|finding| (finding.code, finding.path.clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("policies: {chain: [log, guard]}"), [("E003", "policies.chain[1]".into())]);
+        assert_eq!(found("policies: {chain: [log, guard]}\npolicy: {guard: {}}"), []);
+    }
 }

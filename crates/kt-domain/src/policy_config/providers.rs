@@ -95,7 +95,7 @@ impl Providers {
                 &codes::NO_TARGET,
                 "providers.targets",
                 "there is no target, so that no request can be forwarded",
-                "add one to `providers.targets`; `{id: demo, provider: echo}` needs no key".to_owned(),
+                "add one to `providers.targets`; `{id: demo, provider: echo}` needs no key",
             );
         }
         let ids = self.targets.iter().map(|target| target.id.as_str());
@@ -132,15 +132,14 @@ impl Target {
         }
         let Some(name) = ProviderName::parse(&self.provider) else {
             let message = format!("`{}` is neither `vendor` nor `vendor:surface:model`", self.provider);
-            let suggestion =
-                "write it like `openai:chat:gpt-4o`, or `openai` alone for every model".to_owned();
+            let suggestion = "write it like `openai:chat:gpt-4o`, or `openai` alone for every model";
             return review.say(&codes::BAD_PROVIDER, &path, message, suggestion);
         };
         if let (Some(in_name), Some(model)) = (name.model, &self.model)
             && in_name != model
         {
             let message = format!("`{}` names another model than `model: {model}`", self.provider);
-            review.say(&codes::BAD_PROVIDER, &path, message, "keep one of them".to_owned());
+            review.say(&codes::BAD_PROVIDER, &path, message, "keep one of them");
         }
         if self.base_url.is_none() {
             review_address_known(&path, name.vendor, review);
@@ -187,7 +186,7 @@ fn review_header(path: &str, name: &str, value: &str, review: &mut Review) {
     } else {
         return;
     };
-    review.say(&codes::BAD_HEADER, path, message, suggestion.to_owned());
+    review.say(&codes::BAD_HEADER, path, message, suggestion);
 }
 
 /// Whether this is a header's value (RFC 9110 section 5.5) without bytes above ASCII.

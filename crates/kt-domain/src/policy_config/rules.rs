@@ -16,15 +16,14 @@ pub(super) fn check(config: &PolicyConfig, tree: &Node, options: LoadOptions, re
     config.size_limits.review(&mut review);
     config.auth.review(&mut review);
     config.listener.review(&config.ip_allowlist, &mut review);
-    review.unexpanded(tree, &mut String::new());
 }
 
 /// What a rule can ask, and where it says what it found.
 pub(super) struct Review<'a, 's> {
-    tree: &'a Node,
+    pub(super) tree: &'a Node,
     /// What the configuration is loaded for.
     pub(super) options: LoadOptions,
-    report: &'a mut Report<'s>,
+    pub(super) report: &'a mut Report<'s>,
 }
 
 impl Review<'_, '_> {
@@ -34,9 +33,9 @@ impl Review<'_, '_> {
         code: &Code,
         path: &str,
         message: impl Into<String>,
-        suggestion: impl Into<Option<String>>,
+        suggestion: impl Into<String>,
     ) {
-        self.report.on(self.tree, code, path, message, suggestion.into());
+        self.report.on(self.tree, code, path, message, suggestion);
     }
 
     /// The keys that a section gives, whether or not their values are the defaults.
@@ -75,46 +74,23 @@ impl Review<'_, '_> {
             // An empty name was reported before.
             if !name.is_empty() && !seen.insert(name) {
                 let message = format!("`{name}` stands here a second time");
-                self.say(&codes::REPEATED_ID, &path_of(index), message, suggestion.to_owned());
+                self.say(&codes::REPEATED_ID, &path_of(index), message, suggestion);
             }
         }
     }
-
-    /// Warns of texts that look as if somebody expected them to be filled in.
-    fn unexpanded(&mut self, node: &Node, path: &mut String) {
-        let length = path.len();
-        for (step, child) in node.children() {
-            let dot = if length > 0 && !step.starts_with('[') { "." } else { "" };
-            path.push_str(dot);
-            path.push_str(&step);
-            self.unexpanded(child, path);
-            path.truncate(length);
-        }
-        if let Some(text) = node.text().filter(|text| looks_like_variable(text))
-            && !path.ends_with("secret_key_ref.env")
-        {
-            let message = format!("`{text}` is taken literally, not as the value of a variable");
-            let suggestion = "write the value itself; keys of providers go into `secret_key_ref`".to_owned();
-            self.report.at(&codes::NOT_EXPANDED, node.place, path, message, Some(suggestion));
-        }
-    }
 }
 
-fn looks_like_variable(text: &str) -> bool {
-    text.split_once("${").is_some_and(|(_, rest)| rest.contains('}'))
-}
-
-fn range_meant(error: &CidrError) -> Option<String> {
+fn range_meant(error: &CidrError) -> String {
     match error {
-        CidrError::MissingPrefix { suggestion, .. } => Some(format!("write `{suggestion}`")),
-        CidrError::HostBits { masked, address, .. } => Some(format!("write `{masked}` or `{address}`")),
+        CidrError::MissingPrefix { suggestion, .. } => format!("write `{suggestion}`"),
+        CidrError::HostBits { masked, address, .. } => format!("write `{masked}` or `{address}`"),
         CidrError::MappedPrefix { address, .. } => {
-            Some(format!("write the range as IPv4, such as `{address}`"))
+            format!("write the range as IPv4, such as `{address}`")
         }
         CidrError::NotAnAddress { .. }
         | CidrError::LeadingZero { .. }
         | CidrError::ZoneId { .. }
-        | CidrError::BadPrefix { .. } => None,
+        | CidrError::BadPrefix { .. } => "write it like `10.0.0.0/8` or `2001:db8::/32`".into(),
     }
 }
 

@@ -52,7 +52,42 @@ pub fn json_schema() -> Value {
         .into_generator()
         .into_root_schema_for::<PolicyConfig>();
     schema.insert("title".into(), "Keeptrusts gateway configuration".into());
-    schema.to_value()
+    let mut schema = schema.to_value();
+    refuse_null(&mut schema);
+    schema
+}
+
+/// Takes the `null` out of every optional value: a key without a value is an error, not its absence.
+fn refuse_null(schema: &mut Value) {
+    let is_null = |value: &Value| value == "null" || value["type"] == "null";
+    for keyword in ["type", "anyOf"] {
+        let Some(choices) = schema.get_mut(keyword).and_then(Value::as_array_mut) else { continue };
+        choices.retain(|choice| !is_null(choice));
+        if let [_] = **choices
+            && let Some(only) = choices.pop()
+        {
+            take_instead(schema, keyword, only);
+        }
+    }
+    match schema {
+        Value::Object(members) => members.values_mut().for_each(refuse_null),
+        Value::Array(items) => items.iter_mut().for_each(refuse_null),
+        _ => {}
+    }
+}
+
+/// Puts `only` in the place of a list of choices: a name in place of several, the members of a schema beside the others.
+fn take_instead(schema: &mut Value, keyword: &str, only: Value) {
+    let Some(members) = schema.as_object_mut() else { return };
+    match only {
+        Value::Object(inner) => {
+            members.remove(keyword);
+            members.extend(inner);
+        }
+        name => {
+            members.insert(keyword.into(), name);
+        }
+    }
 }
 
 /// The shape of a whole configuration.
@@ -76,7 +111,7 @@ impl Reader<'_> {
         if let Some(choices) = choices(schema) {
             return Shape::Choice(choices);
         }
-        match type_name(schema) {
+        match schema["type"].as_str().unwrap_or_default() {
             "boolean" => Shape::Boolean,
             "integer" => Shape::Integer {
                 min: bound(schema, "minimum").unwrap_or(0),
@@ -106,16 +141,10 @@ impl Reader<'_> {
             .collect()
     }
 
-    /// Follows a reference, and takes what an optional value may be besides `null`.
     fn resolved<'s>(&'s self, schema: &'s Value) -> &'s Value {
-        let not_null = |schema: &&Value| schema["type"] != "null";
-        if let Some(reference) = schema["$ref"].as_str() {
-            let name = reference.rsplit('/').next().unwrap_or_default();
-            self.resolved(&self.definitions[name])
-        } else if let Some(some) = schema["anyOf"].as_array().and_then(|any| any.iter().find(not_null)) {
-            self.resolved(some)
-        } else {
-            schema
+        match schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
+            Some(name) => &self.definitions[name],
+            None => schema,
         }
     }
 }
@@ -129,15 +158,6 @@ fn choices(schema: &Value) -> Option<Vec<String>> {
     } else {
         texts(&mut schema["oneOf"].as_array()?.iter().map(|choice| &choice["const"]))
     }
-}
-
-/// The type; of an optional value, the one that is not `null`.
-fn type_name(schema: &Value) -> &str {
-    match &schema["type"] {
-        Value::Array(types) => types.iter().filter_map(Value::as_str).find(|name| *name != "null"),
-        name => name.as_str(),
-    }
-    .unwrap_or_default()
 }
 
 fn bound(schema: &Value, key: &str) -> Option<i128> {
@@ -168,8 +188,14 @@ mod tests {
                 match keyword.as_str() {
                     "properties" | "$defs" => value.as_object().unwrap().values().for_each(known),
                     "items" | "additionalProperties" => known(value),
-                    "oneOf" | "anyOf" => value.as_array().unwrap().iter().for_each(known),
-                    "type" => assert_ne!(value, "number", "{schema}"),
+                    "oneOf" => value.as_array().unwrap().iter().for_each(known),
+                    "type" => {
+                        let name = value.as_str().unwrap();
+                        assert!(
+                            matches!(name, "boolean" | "integer" | "string" | "array" | "object"),
+                            "{schema}"
+                        );
+                    }
                     "$schema" | "title" | "description" | "default" | "required" | "$ref" | "const"
                     | "enum" | "minimum" | "maximum" | "minLength" | "maxLength" => {}
                     "format" => {

@@ -34,7 +34,7 @@ impl SizeLimits {
                 "requests of up to {} bytes are taken, which is above 100 MB",
                 self.max_request_body_bytes
             );
-            let suggestion = "most LLM requests fit into 5 MB: write `5242880`".to_owned();
+            let suggestion = "most LLM requests fit into 5 MB: write `5242880`";
             review.say(&codes::LARGE_REQUESTS, "size_limits.max_request_body_bytes", message, suggestion);
         }
     }

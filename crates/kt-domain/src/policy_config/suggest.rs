@@ -1,5 +1,9 @@
 //! What somebody may have meant.
 
+use std::collections::BTreeSet;
+
+use super::shape::{self, Key, Shape};
+
 /// The candidate that is most like `word`, if one is like it at all: the same apart from case, `-` and `_`, or at most
 /// one letter in three away.
 pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -24,6 +28,67 @@ pub(super) fn one_of<'a>(choices: impl IntoIterator<Item = &'a str>) -> String {
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
         None => String::new(),
+    }
+}
+
+pub(super) fn did_you_mean(word: &str) -> String {
+    format!("did you mean `{word}`?")
+}
+
+/// What somebody who wrote `text` for `shape` should write.
+pub(super) fn conversion(text: &str, shape: &Shape) -> Option<String> {
+    match shape {
+        Shape::Boolean => match text.to_ascii_lowercase().as_str() {
+            "yes" | "y" | "on" | "true" | "1" => Some("write `true`, without quotes".into()),
+            "no" | "n" | "off" | "false" | "0" => Some("write `false`, without quotes".into()),
+            _ => None,
+        },
+        Shape::Integer { .. } => whole_number(text).map(|number| format!("write `{number}`")),
+        Shape::List(_) => Some(format!("write a list: `[\"{text}\"]`")),
+        _ => None,
+    }
+}
+
+/// The number that `10_485_760`, `007`, `"5"` or `10 MB` means. Units are taken by 1024, as the guide's tables are.
+fn whole_number(text: &str) -> Option<u64> {
+    let text = text.replace(['_', ','], "").to_ascii_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let factor = match text[digits..].trim() {
+        "" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    text[..digits].parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// Says where a key belongs that is known in another place.
+pub(super) fn elsewhere(name: &str) -> Option<String> {
+    let mut sections = BTreeSet::new();
+    sections_with(name, shape::root(), "", &mut sections);
+    let root = sections.remove("");
+    if root {
+        Some(format!("`{name}` belongs at the top level of the file: check the indentation"))
+    } else {
+        (!sections.is_empty())
+            .then(|| format!("`{name}` is a key of {}", one_of(sections.iter().map(String::as_str))))
+    }
+}
+
+fn sections_with(name: &str, shape: &Shape, path: &str, found: &mut BTreeSet<String>) {
+    match shape {
+        Shape::Section(keys) => {
+            if keys.contains_key(name) {
+                found.insert(path.into());
+            }
+            for (key, Key { shape, .. }) in keys {
+                let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                sections_with(name, shape, &inner, found);
+            }
+        }
+        Shape::List(item) => sections_with(name, item, &format!("{path}[]"), found),
+        _ => {}
     }
 }
 

@@ -1,18 +1,30 @@
-//! `kt policy …`
+//! `kt policy …`: checks gateway configurations.
+
+mod lint;
 
 use clap::Subcommand;
+use kt_domain::policy_config::json_schema;
 
 use crate::failure::Failure;
+use crate::output;
 
-/// `kt policy …`
+/// What to do with configurations.
 #[derive(Subcommand)]
 pub(crate) enum Policy {
-    /// Lint
-    Lint,
+    /// Say everything that is wrong with a configuration, and where
+    Lint(lint::Lint),
+    /// Print the JSON Schema of configurations, for editors
+    Schema,
 }
 
 impl Policy {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Err(Failure::failed("not built yet"))
+        match self {
+            Self::Lint(lint) => lint.run(),
+            Self::Schema => {
+                output::line(format_args!("{:#}", json_schema()));
+                Ok(())
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_documents;
 mod layers;
+mod reference;
 mod robustness;
 mod samples;
 mod warnings;

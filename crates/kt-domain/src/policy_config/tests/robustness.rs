@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{load_files, load_text};
 use crate::network::gateway_rules::IpRules;
-use crate::policy_config::CODES;
+use crate::policy_config::{CODES, MAX_BYTES};
 
 /// Pieces that lead deep into the loader when put together.
 const PIECES: [&str; 44] = [
@@ -73,6 +73,7 @@ proptest! {
         prop_assert_eq!(loaded.config.is_none(), loaded.errors().count() > 0);
         for finding in &loaded.findings {
             prop_assert!(CODES.iter().any(|code| code.id == finding.code));
+            prop_assert!(!finding.message.is_empty() && !finding.suggestion.is_empty());
             prop_assert!(finding.render().contains(&finding.message));
         }
     }
@@ -93,10 +94,9 @@ fn ranges_by_the_hundred_thousand_load_and_compile() {
 
 #[test]
 fn one_more_byte_than_is_read_is_too_much() {
-    let limit = crate::policy_config::document::MAX_BYTES;
     let padded = |bytes: usize| "#".repeat(bytes);
-    assert!(load_text(&padded(limit)).config.is_some());
-    let findings = load_text(&padded(limit + 1)).findings;
+    assert!(load_text(&padded(MAX_BYTES)).config.is_some());
+    let findings = load_text(&padded(MAX_BYTES + 1)).findings;
     assert_eq!(findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), ["E004"]);
 }
 

@@ -2,7 +2,7 @@
 
 use super::load_text;
 use crate::policy_config::{
-    AuditLogger, Cors, IpAllowlist, Loaded, Pack, PolicyConfig, SecretRef, SizeLimits,
+    AuditLogger, Cors, IpAllowlist, Loaded, Pack, PolicyConfig, STARTER, SecretRef, SizeLimits,
 };
 
 fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {
@@ -126,9 +126,22 @@ fn the_complete_sample_loads_without_a_word() {
 
 #[test]
 fn an_empty_file_has_the_defaults() {
-    for text in ["", "# nothing yet\n", "\u{feff}", "---\n"] {
-        let (config, codes) = sample(text.trim_end_matches("---\n"));
+    for text in ["", "# nothing yet\n", "\u{feff}"] {
+        let (config, codes) = sample(text);
         assert_eq!(config, PolicyConfig::default(), "{text:?}");
         assert_eq!(codes, ["W008"]);
     }
+}
+
+#[test]
+fn the_configuration_to_start_from_loads_without_a_word_and_shows_the_defaults() {
+    let (config, codes) = sample(STARTER);
+    assert_eq!(codes, [""; 0]);
+    assert_eq!(config.cors, Cors::default());
+    assert_eq!(config.size_limits, SizeLimits::default());
+    assert_eq!(config.policy.audit_logger, Some(AuditLogger::default()));
+    assert_eq!(
+        config.ip_allowlist,
+        IpAllowlist { allow: config.ip_allowlist.allow.clone(), ..IpAllowlist::default() }
+    );
 }

@@ -1,0 +1,25 @@
+//! The `kt` binary, run as people run it.
+
+mod policy;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs `kt` in a directory and waits for its end.
+fn kt(directory: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kt"))
+        .current_dir(directory)
+        .args(arguments)
+        .output()
+        .expect("`kt` starts")
+}
+
+/// What a command printed.
+fn printed(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("`kt` prints UTF-8")
+}
+
+/// What a command complained about.
+fn complaint(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("`kt` prints UTF-8")
+}

@@ -1,0 +1,89 @@
+//! `kt init` and `kt policy`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{complaint, kt, printed};
+
+#[test]
+fn what_init_writes_is_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(kt(directory.path(), &["init"]).status.code(), Some(0));
+    let lint = kt(directory.path(), &["policy", "lint", "--file", "policy-config.yaml"]);
+    assert_eq!(lint.status.code(), Some(0), "{}", printed(&lint));
+    assert!(
+        printed(&lint).starts_with("policy-config.yaml is valid, with 0 warnings\n"),
+        "{}",
+        printed(&lint)
+    );
+}
+
+#[test]
+fn init_replaces_a_file_only_when_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("mine.yaml");
+    fs::write(&file, "# mine\n").unwrap();
+    let refused = kt(directory.path(), &["init", "--output", "mine.yaml"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(complaint(&refused).contains("--force"), "{}", complaint(&refused));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "# mine\n");
+    assert_eq!(kt(directory.path(), &["init", "--output", "mine.yaml", "--force"]).status.code(), Some(0));
+    assert_ne!(fs::read_to_string(&file).unwrap(), "# mine\n");
+}
+
+#[test]
+fn a_file_that_is_not_valid_ends_with_2_and_every_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.yaml"), "cors:\n  enabled: yes\n  origins: []\n").unwrap();
+    let lint = kt(directory.path(), &["policy", "lint", "--file", "a.yaml"]);
+    assert_eq!(lint.status.code(), Some(2));
+    let text = printed(&lint);
+    assert!(text.contains("error[E006]") && text.contains("--> a.yaml:2:12"), "{text}");
+    assert!(text.contains("error[E002]") && text.contains("--> a.yaml:3:3"), "{text}");
+}
+
+#[test]
+fn a_later_file_overrides_an_earlier_one() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.yaml"), "cors: {enabled: true, allow_origins: [\"*\"]}\n").unwrap();
+    fs::write(directory.path().join("b.yaml"), "cors: {allow_credentials: true}\n").unwrap();
+    assert_eq!(kt(directory.path(), &["policy", "lint", "--file", "a.yaml"]).status.code(), Some(0));
+    let both = kt(directory.path(), &["policy", "lint", "--json", "--file", "a.yaml", "--file", "b.yaml"]);
+    assert_eq!(both.status.code(), Some(2));
+    let report: Value = serde_json::from_slice(&both.stdout).unwrap();
+    assert_eq!(report["valid"], false);
+    assert_eq!(report["file"], "a.yaml, b.yaml");
+    assert_eq!(report["errors"][0]["code"], "E011");
+    assert_eq!(report["errors"][0]["file"], "b.yaml");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("latin.yaml"), b"pack: {name: caf\xe9}\n").unwrap();
+    for file in ["missing.yaml", "latin.yaml", "."] {
+        let lint = kt(directory.path(), &["policy", "lint", "--file", file]);
+        assert_eq!(lint.status.code(), Some(2), "{file}");
+        assert!(complaint(&lint).contains(file), "{}", complaint(&lint));
+    }
+}
+
+#[test]
+fn access_keys_pass_for_a_connected_gateway() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.yaml"), "auth: {mode: access_keys}\n").unwrap();
+    let lint = |more: &[&str]| {
+        let arguments = [&["policy", "lint", "--file", "a.yaml"], more].concat();
+        kt(directory.path(), &arguments).status.code()
+    };
+    assert_eq!(lint(&[]), Some(2));
+    assert_eq!(lint(&["--connected"]), Some(0));
+}
+
+#[test]
+fn the_schema_is_printed_as_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let schema: Value = serde_json::from_slice(&kt(directory.path(), &["policy", "schema"]).stdout).unwrap();
+    assert!(schema["properties"]["ip_allowlist"].is_object());
+}
