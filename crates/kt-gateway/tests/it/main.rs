@@ -1,0 +1,5 @@
+//! The gateway's edge, over real connections: a gateway in this process, a provider of the tests' own behind it, and
+//! clients that send exactly the bytes that a test says.
+
+mod addresses;
+mod harness;
