@@ -4,19 +4,25 @@ use std::path::{Path, PathBuf};
 
 use kt_domain::events::Event;
 use kt_gateway::{EventSink, QueryError, Unrecordable};
-use kt_store::event_log::{self, EventQuery, EventWriter, LogError, Options};
+use kt_store::event_log::{self, EventQuery, EventWriter, LogError, Options, Removed, Retention};
 use tokio::sync::oneshot;
 
 /// The event log of a gateway that stands alone.
 pub(crate) struct EventStore {
     writer: EventWriter,
     directory: PathBuf,
+    options: Options,
 }
 
 impl EventStore {
     /// Opens the log in `directory`, or begins one.
-    pub(crate) fn open(directory: &Path, options: &Options) -> Result<Self, LogError> {
-        Ok(Self { writer: EventWriter::open(directory, options)?, directory: directory.to_owned() })
+    pub(crate) fn open(directory: &Path, options: Options) -> Result<Self, LogError> {
+        Ok(Self { writer: EventWriter::open(directory, &options)?, directory: directory.to_owned(), options })
+    }
+
+    /// Removes what need not be kept any longer.
+    pub(crate) fn retain(&self, retention: Retention) -> Result<Removed, LogError> {
+        event_log::retain(&self.directory, &Options { retention, ..self.options.clone() })
     }
 
     /// What appends to the log.
@@ -45,6 +51,8 @@ impl EventSink for EventStore {
         let query: EventQuery = query.parse().map_err(|problem: event_log::QueryProblem| {
             QueryError::Invalid { param: problem.param, message: problem.message }
         })?;
+        // What was recorded before the question belongs to its answer; while the disk refuses, what is there is shown.
+        let _ = self.writer.sync();
         let page = event_log::query(&self.directory, &query).map_err(|error| {
             tracing::error!(%error, "the event log cannot be read");
             QueryError::Unreadable
@@ -69,7 +77,7 @@ mod tests {
     #[test]
     fn what_is_acknowledged_is_found_and_a_wrong_query_is_named() {
         let directory = tempfile::tempdir().unwrap();
-        let store = EventStore::open(directory.path(), &Options::new(Arc::new(SystemClock))).unwrap();
+        let store = EventStore::open(directory.path(), Options::new(Arc::new(SystemClock))).unwrap();
         let (done, outcome) = oneshot::channel();
         store.record(event("evt_lazy")).unwrap();
         store.record_durably(event("evt_urgent"), done);

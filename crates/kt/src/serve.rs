@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_domain::clock::SystemClock;
+use kt_domain::policy_config::PolicyConfig;
 use kt_gateway::{Gateway, Inherited, Options, StartError, TlsFiles};
 use kt_store::event_log::{self, Retention};
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,7 +54,7 @@ impl Settings {
         };
         let socket = handover_socket(&self.data_dir);
         let inherited = if self.take_over { Some(take_over(&socket)?) } else { None };
-        let events = Arc::new(open_events(&self.data_dir, config.events.anchor_file.map(PathBuf::from))?);
+        let events = Arc::new(open_events(&self.data_dir, config)?);
         let options = Options {
             listen: self.listen,
             admin_listen: self.admin_listen,
@@ -118,6 +119,7 @@ impl Serving {
         }
         tracing::info!("draining: live requests finish, new connections are not accepted");
         let cut_off = self.gateway.drain().await;
+        self.events.writer().close();
         if cut_off > 0 {
             tracing::warn!(cut_off, "requests were cut off, since they took longer than `timeouts.drain`");
         }
@@ -127,19 +129,27 @@ impl Serving {
     /// The outcome is reported in the log by the gateway itself.
     fn reload(&self) {
         if self.gateway.reload().is_ok() {
-            self.apply_retention();
+            self.events.writer().set_retention(self.retention());
         }
     }
 
-    fn apply_retention(&self) -> Retention {
+    fn retention(&self) -> Retention {
         let (days, immutable) = self.gateway.retention();
-        let retention = Retention { days, immutable };
-        self.events.writer().set_retention(retention);
-        retention
+        Retention { days, immutable }
     }
 
+    /// Removes the events whose time is over, on a thread of its own: files may be large.
     fn retain(&self) {
-        self.apply_retention();
+        let retention = self.retention();
+        self.events.writer().set_retention(retention);
+        let events = Arc::clone(&self.events);
+        tokio::task::spawn_blocking(move || match events.retain(retention) {
+            Ok(removed) if removed.entries > 0 => {
+                tracing::info!(entries = removed.entries, "old events were removed");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "old events cannot be removed"),
+        });
     }
 }
 
@@ -157,9 +167,14 @@ fn take_over(socket: &Path) -> Result<Inherited, Failure> {
     })
 }
 
-fn open_events(data_dir: &Path, anchor_file: Option<PathBuf>) -> Result<EventStore, Failure> {
-    let options = event_log::Options { anchor_file, ..event_log::Options::new(Arc::new(SystemClock)) };
-    EventStore::open(&data_dir.join("events"), &options).map_err(|error| Failure::failed(error.to_string()))
+fn open_events(data_dir: &Path, config: PolicyConfig) -> Result<EventStore, Failure> {
+    let settings = config.policy.audit_logger.unwrap_or_default();
+    let options = event_log::Options {
+        anchor_file: config.events.anchor_file.map(PathBuf::from),
+        retention: Retention { days: settings.retention_days, immutable: settings.immutable },
+        ..event_log::Options::new(Arc::new(SystemClock))
+    };
+    EventStore::open(&data_dir.join("events"), options).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// Log lines go to standard error; `KEEPTRUSTS_LOG` chooses which (as `RUST_LOG` does elsewhere).

@@ -6,7 +6,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -38,11 +38,11 @@ pub enum RecordError {
     Closed,
 }
 
-/// Appends events to a log. Dropping it writes what waits, signs a checkpoint, and closes the log.
+/// Appends events to a log. Dropping it closes it.
 pub struct EventWriter {
     shared: Arc<Shared>,
     gateway_id: Arc<str>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl EventWriter {
@@ -61,7 +61,7 @@ impl EventWriter {
             .stack_size(256 << 10)
             .spawn(move || committer.run())
             .at(directory)?;
-        Ok(Self { shared, gateway_id, thread: Some(thread) })
+        Ok(Self { shared, gateway_id, thread: Mutex::new(Some(thread)) })
     }
 
     /// The gateway whose log it is.
@@ -100,6 +100,35 @@ impl EventWriter {
         self.shared.is_writable.load(Ordering::Relaxed)
     }
 
+    /// Waits until every event that was taken so far is on disk.
+    pub fn sync(&self) -> Result<(), RecordError> {
+        let (done, outcome) = mpsc::sync_channel(1);
+        let mut queue = self.shared.queue();
+        if queue.is_closing {
+            return Err(RecordError::Closed);
+        }
+        queue.waiting.push(Box::new(move |result| {
+            // Whoever waits does so until it is told.
+            let _ = done.send(result);
+        }));
+        let slept = std::mem::take(&mut queue.writer_sleeps);
+        let lingered = std::mem::take(&mut queue.writer_lingers);
+        self.shared.wake_if(slept || lingered, queue);
+        outcome.recv().unwrap_or(Err(RecordError::Closed))
+    }
+
+    /// Writes what waits, signs a checkpoint, and closes the log; nothing is taken afterwards.
+    pub fn close(&self) {
+        let mut queue = self.shared.queue();
+        queue.is_closing = true;
+        self.shared.wake_if(true, queue);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic there was already reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+
     /// Changes how long the events that come from now on are kept.
     pub fn set_retention(&self, retention: Retention) {
         self.shared.queue().retention = Some(retention);
@@ -108,13 +137,7 @@ impl EventWriter {
 
 impl Drop for EventWriter {
     fn drop(&mut self) {
-        let mut queue = self.shared.queue();
-        queue.is_closing = true;
-        self.shared.wake_if(true, queue);
-        if let Some(thread) = self.thread.take() {
-            // A panic there was already reported by the thread itself.
-            let _ = thread.join();
-        }
+        self.close();
     }
 }
 
@@ -143,7 +166,7 @@ struct Queue {
 
 impl Queue {
     fn is_idle(&self) -> bool {
-        self.events.is_empty() && self.refused == 0 && !self.is_closing
+        self.events.is_empty() && self.waiting.is_empty() && self.refused == 0 && !self.is_closing
     }
 
     fn is_urgent(&self) -> bool {
