@@ -1,5 +1,7 @@
 //! The `kt` binary, run as people run it.
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect, wherever that happens")]
 
+mod events;
 mod policy;
 
 use std::path::Path;

@@ -1,0 +1,159 @@
+//! `kt events …` on a log that a gateway left behind.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+
+use kt_domain::clock::SystemClock;
+use kt_domain::events::{Event, EventType};
+use kt_store::event_log::{EventWriter, Options};
+use serde_json::Value;
+
+struct Gateway {
+    data_dir: tempfile::TempDir,
+}
+
+impl Gateway {
+    /// Three refusals and a decision, whose path comes from somebody with bad intentions.
+    fn with_events() -> Self {
+        let data_dir = tempfile::tempdir().unwrap();
+        let anchor_file = Some(data_dir.path().join("anchor"));
+        let options = Options {
+            gateway_id: Some("gw_test".to_owned()),
+            anchor_file,
+            ..Options::new(Arc::new(SystemClock))
+        };
+        let writer = EventWriter::open(&data_dir.path().join("events"), &options).unwrap();
+        for (n, event_type) in [(1, EventType::IpDenied), (2, EventType::IpDenied), (3, EventType::Decision)]
+        {
+            let timestamp = format!("2026-03-15T14:22:3{n}.000Z");
+            let mut event = Event::new(event_type, format!("evt_{n}"), timestamp, "gw_test".into());
+            event.request_path = Some(format!("/{n}\u{1b}[2J\r\n2026-03-15T14:22:39.000Z  decision"));
+            writer.record(event).unwrap();
+        }
+        drop(writer);
+        Self { data_dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.data_dir.path().join(name)
+    }
+
+    fn segment(&self) -> PathBuf {
+        self.path("events/00000000000000000001.jsonl")
+    }
+
+    fn kt(&self, arguments: &[&str]) -> Output {
+        let arguments: Vec<String> = arguments
+            .iter()
+            .map(|argument| argument.replace("{data}", self.data_dir.path().to_str().unwrap()))
+            .collect();
+        let arguments: Vec<&str> =
+            ["events"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
+        super::kt(self.data_dir.path(), &arguments)
+    }
+}
+
+#[track_caller]
+fn said(output: &Output, status: i32) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{errors}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn edit(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.contains(from));
+    fs::write(path, text.replace(from, to)).unwrap();
+}
+
+#[test]
+fn tail_shows_a_line_for_each_event_and_nothing_that_a_stranger_could_forge() {
+    let gateway = Gateway::with_events();
+    let text = said(&gateway.kt(&["tail", "--data-dir", "{data}"]), 0);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    for (n, line) in lines.iter().enumerate() {
+        assert!(line.starts_with(&format!("2026-03-15T14:22:3{}.000Z  ", n + 1)), "{line}");
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+    let one = said(&gateway.kt(&["tail", "--data-dir", "{data}", "--event-type", "ip_denied", "-n", "1"]), 0);
+    assert!(one.contains("ip_denied") && one.contains("/2\\u001b[2J\\u000d\\u000a"), "{one}");
+
+    let json = said(&gateway.kt(&["tail", "--data-dir", "{data}", "--json", "-n", "1"]), 0);
+    let event: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(event["request_path"], "/3\u{1b}[2J\r\n2026-03-15T14:22:39.000Z  decision");
+}
+
+#[test]
+fn an_export_verifies_until_it_is_touched() {
+    let gateway = Gateway::with_events();
+    let export = gateway.path("export.jsonl");
+    let verify = [
+        "verify",
+        "{data}/export.jsonl",
+        "--public-key",
+        "{data}/events/signing.pub",
+        "--anchor",
+        "{data}/anchor",
+    ];
+    said(&gateway.kt(&["export", "--data-dir", "{data}", "--output", "{data}/export.jsonl"]), 0);
+    let found = said(&gateway.kt(&verify), 0);
+    assert!(found.starts_with("verified: 3 events of gateway gw_test"), "{found}");
+    assert_eq!(
+        fs::read_to_string(&export).unwrap(),
+        said(&gateway.kt(&["export", "--data-dir", "{data}"]), 0)
+    );
+
+    edit(&export, "evt_2", "evt_9");
+    let found = said(&gateway.kt(&verify), 1);
+    assert!(found.starts_with("NOT VERIFIED: entry 4 was edited"), "{found}");
+    assert!(found.contains("export.jsonl, line 4"), "{found}");
+    let json: Value =
+        serde_json::from_str(&said(&gateway.kt(&["verify", "--json", "{data}/export.jsonl"]), 1)).unwrap();
+    assert_eq!((&json["valid"], &json["problem"]["kind"]), (&false.into(), &"edited".into()));
+}
+
+#[test]
+fn a_log_that_was_set_back_is_recognised_by_its_anchor() {
+    let gateway = Gateway::with_events();
+    assert!(said(&gateway.kt(&["verify", "{data}", "--anchor", "{data}/anchor"]), 0).contains("as expected"));
+    let lines = fs::read_to_string(gateway.segment()).unwrap();
+    fs::write(gateway.segment(), lines.split_inclusive('\n').take(2).collect::<String>()).unwrap();
+    said(&gateway.kt(&["verify", "{data}"]), 0);
+    let found = said(&gateway.kt(&["verify", "{data}", "--anchor", "{data}/anchor"]), 1);
+    assert!(found.contains("end was cut off"), "{found}");
+}
+
+#[test]
+fn immutable_events_are_not_pruned() {
+    let gateway = Gateway::with_events();
+    assert_eq!(said(&gateway.kt(&["prune", "--data-dir", "{data}"]), 0), "nothing was removed\n");
+    assert!(said(&gateway.kt(&["verify", "{data}"]), 0).starts_with("verified: 3 events"));
+}
+
+#[test]
+fn wrong_use_is_status_2_and_what_is_not_there_status_1() {
+    let gateway = Gateway::with_events();
+    for arguments in [
+        &["verify"][..],
+        &["verify", "{data}", "--expect", "1:2"],
+        &["verify", "{data}", "--public-key", "{data}/events/gateway_id"],
+        &["tail", "--data-dir", "{data}", "--event-type", "nonsense"],
+        &["tail", "--data-dir", "{data}", "-n", "1001"],
+        &["tail", "--admin-url", "ftp://x"],
+        &["export", "--data-dir", "{data}", "--since", "yesterday"],
+    ] {
+        said(&gateway.kt(arguments), 2);
+    }
+    for arguments in [
+        &["verify", "{data}/nothing.jsonl"][..],
+        &["tail", "--data-dir", "{data}/nothing"],
+        &["export", "--data-dir", "{data}", "--output", "{data}/anchor"],
+        &["repair", "--data-dir", "{data}"],
+    ] {
+        said(&gateway.kt(arguments), 1);
+    }
+    said(&gateway.kt(&["tail", "--admin-url", "http://127.0.0.1:1"]), 4);
+}
