@@ -156,10 +156,16 @@ fn printable(text: &str) -> String {
     let mut shown: String = text
         .chars()
         .take(MAX_SHOWN)
-        .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c })
+        .map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c })
         .collect();
     if text.len() > shown.len() && text.chars().nth(MAX_SHOWN).is_some() {
         shown.push('…');
     }
     shown
+}
+
+/// Whether a character moves what others show: a control character, or one that turns the direction of the text, by
+/// which a line can look like another (CVE-2021-42574).
+fn steers(c: char) -> bool {
+    c.is_control() && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
