@@ -111,8 +111,8 @@ impl AdminService {
 
     fn answer(&self, head: &Head) -> Result<Reply, Refusal> {
         let shared = &self.control.shared;
-        if let Some(reply) = health::answer(shared, &head.method, &head.path) {
-            return Ok(reply);
+        if let Some(health) = health::answer(shared, &head.method, &head.path) {
+            return health;
         }
         match (head.path.as_str(), &head.method) {
             ("/metrics", &Method::GET) => {

@@ -126,8 +126,8 @@ impl<'a> Exchange<'a> {
             return cors.answer_options(&path, &self.head.headers).map(Passed::Local);
         }
         self.check_host()?;
-        if let Some(reply) = health::answer(&self.worker.shared, &self.head.method, &path) {
-            return Ok(Passed::Local(reply));
+        if let Some(health) = health::answer(&self.worker.shared, &self.head.method, &path) {
+            return health.map(Passed::Local);
         }
         self.check_ready()?;
         let limit = self.snapshot.limits.max_request_body_bytes;

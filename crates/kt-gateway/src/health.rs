@@ -8,15 +8,15 @@ use crate::reply::{Refusal, Reply};
 use crate::shared::Shared;
 
 /// The answer to a health check; `None` when the request is none.
-pub(crate) fn answer(shared: &Shared, method: &Method, path: &str) -> Option<Reply> {
+pub(crate) fn answer(shared: &Shared, method: &Method, path: &str) -> Option<Result<Reply, Refusal>> {
     let check: fn(&Shared) -> Reply = match path {
         "/healthz" => live,
         "/readyz" => ready,
         _ => return None,
     };
     Some(match *method {
-        Method::GET | Method::HEAD => check(shared),
-        _ => Refusal::method_not_allowed("GET, HEAD").into_reply(""),
+        Method::GET | Method::HEAD => Ok(check(shared)),
+        _ => Err(Refusal::method_not_allowed("GET, HEAD")),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kt_domain::policy_config::{self, LoadOptions, Loaded, MAX_BYTES, Source};
@@ -44,6 +45,10 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// The state of some files at one moment; a file that cannot be seen has none.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct FilesState(Vec<Option<[i64; 4]>>);
+
 /// Configuration files, later ones laid over earlier ones.
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
@@ -55,9 +60,14 @@ impl Files {
         Self { paths }
     }
 
-    /// What the files hold at present, for noticing a change. Unreadable files hold nothing.
-    pub(crate) fn contents(&self) -> Vec<Option<Vec<u8>>> {
-        self.paths.iter().map(|path| std::fs::read(path).ok()).collect()
+    /// What tells the files' present state from a changed one, without reading them: where each is on its disk, how
+    /// large it is, when it was changed. A file that is replaced, also behind a symbolic link, is another file.
+    pub(crate) fn state(&self) -> FilesState {
+        let state_of = |path: &PathBuf| {
+            let file = path.metadata().ok()?;
+            Some([file.ino().cast_signed(), file.size().cast_signed(), file.ctime(), file.ctime_nsec()])
+        };
+        FilesState(self.paths.iter().map(state_of).collect())
     }
 
     /// Reads and checks the files.

@@ -92,7 +92,7 @@ impl Serving {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
-        let mut contents = self.files.contents();
+        let mut state = self.files.state();
         let mut watch = tokio::time::interval(WATCH);
         let mut retain = tokio::time::interval(RETAIN);
         loop {
@@ -104,13 +104,13 @@ impl Serving {
                     break;
                 }
                 _ = hang_up.recv() => {
-                    contents = self.files.contents();
+                    state = self.files.state();
                     self.reload();
                 }
                 _ = watch.tick() => {
-                    let now = self.files.contents();
-                    if now != contents {
-                        contents = now;
+                    let now = self.files.state();
+                    if now != state {
+                        state = now;
                         self.reload();
                     }
                 }

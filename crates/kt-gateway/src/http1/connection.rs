@@ -320,28 +320,59 @@ fn write_head(out: &mut Vec<u8>, reply: &Reply, manner: Manner) {
     out.extend_from_slice(b"\r\n");
     write_fields(out, &reply.headers);
     match &reply.body {
-        ReplyBody::Stream(_) if manner.chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        ReplyBody::Stream(_) if manner.chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         ReplyBody::Stream(_) => {}
         // RFC 9110 section 8.6: none in an answer without content.
         ReplyBody::Empty if reply.status == StatusCode::NO_CONTENT => {}
-        ReplyBody::Empty => out.extend_from_slice(b"content-length: 0\r\n"),
+        ReplyBody::Empty => out.extend_from_slice(b"Content-Length: 0\r\n"),
         ReplyBody::Full(body) => {
             // Writing to a vector cannot fail.
-            let _ = write!(out, "content-length: {}\r\n", body.len());
+            let _ = write!(out, "Content-Length: {}\r\n", body.len());
         }
     }
     if !manner.keep_alive {
-        out.extend_from_slice(b"connection: close\r\n");
+        out.extend_from_slice(b"Connection: close\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }
 
-/// Writes fields in the form of RFC 9112 section 5.
-pub(super) fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap) {
+/// Writes fields in the form of RFC 9112 section 5, their names as people write them.
+fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap) {
     for (name, value) in headers {
-        out.extend_from_slice(name.as_str().as_bytes());
+        write_name(out, name.as_str());
         out.extend_from_slice(b": ");
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// `x-request-id` as `X-Request-Id`; our own prefix as `X-KT-`.
+fn write_name(out: &mut Vec<u8>, name: &str) {
+    let start = out.len();
+    let mut begins_word = true;
+    out.extend(name.bytes().map(|byte| {
+        let written = if begins_word { byte.to_ascii_uppercase() } else { byte };
+        begins_word = byte == b'-';
+        written
+    }));
+    if name.starts_with("x-kt-") {
+        out[start + 3] = b'T';
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_people_write_them() {
+        let written = |name: &str| {
+            let mut out = Vec::new();
+            write_name(&mut out, name);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(written("access-control-allow-origin"), "Access-Control-Allow-Origin");
+        assert_eq!(written("x-kt-request-id"), "X-KT-Request-Id");
+        assert_eq!(written("vary"), "Vary");
     }
 }

@@ -12,10 +12,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsStream;
 
-/// How much room a buffer is made with, in bytes.
+/// How much room an empty buffer is made with, in bytes: most heads, and most small messages, fit.
+const FIRST_ROOM: usize = 4 * 1024;
+/// How much room is made for what did not fit, in bytes.
 const READ_ROOM: usize = 16 * 1024;
 /// How much room a read is given at least, in bytes.
-const MIN_READ_ROOM: usize = 4 * 1024;
+const MIN_READ_ROOM: usize = 1024;
 /// How many bytes may wait unread while an answer is under way; a client that pipelines more has to wait.
 const MAX_PIPELINED: usize = 64 * 1024;
 
@@ -32,11 +34,13 @@ pub(crate) struct Transport {
     io: Io,
     /// Bytes that were read and not used.
     pub(crate) buffer: BytesMut,
+    /// Whether the last read filled all the room it had, so that more is likely to be there.
+    is_flowing: bool,
 }
 
 impl Transport {
     pub(crate) fn new(io: Io) -> Self {
-        Self { io, buffer: BytesMut::new() }
+        Self { io, buffer: BytesMut::new(), is_flowing: false }
     }
 
     /// Reads once; makes room for `room` bytes when there is little left; gives how many came, 0 at the end of the connection.
@@ -50,9 +54,13 @@ impl Transport {
             return Poll::Pending;
         }
         if self.buffer.capacity() - self.buffer.len() < MIN_READ_ROOM {
-            self.buffer.reserve(room.max(READ_ROOM));
+            let usual = if self.is_flowing { READ_ROOM } else { FIRST_ROOM };
+            self.buffer.reserve(room.max(usual));
         }
-        pin!(self.io.read_buf(&mut self.buffer)).poll(cx)
+        let spare = self.buffer.capacity() - self.buffer.len();
+        let read = ready!(pin!(self.io.read_buf(&mut self.buffer)).poll(cx))?;
+        self.is_flowing = read == spare;
+        Poll::Ready(Ok(read))
     }
 
     /// Is ready once the other end has closed the connection. Bytes that come instead are kept.
