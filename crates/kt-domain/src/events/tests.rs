@@ -61,7 +61,7 @@ fn rfc_8785(value: &Value) -> String {
                     '\r' => out.push_str("\\r"),
                     '"' => out.push_str("\\\""),
                     '\\' => out.push_str("\\\\"),
-                    c if u32::from(c) < 0x20 => out += &format!("\\u{:04x}", u32::from(c)),
+                    c if u32::from(c) < 0x20 => out.extend(format!("\\u{:04x}", u32::from(c)).chars()),
                     c => out.push(c),
                 }
             }
