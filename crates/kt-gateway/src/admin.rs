@@ -153,8 +153,8 @@ impl AdminService {
     fn events(&self, query: &str) -> Result<Reply, Refusal> {
         match self.control.shared.events.query(query) {
             Ok(body) => Ok(Reply::json(StatusCode::OK, body)),
-            Err(error @ QueryError::Invalid { .. }) => {
-                Err(Refusal::invalid(422, "validation_error", error.to_string()))
+            Err(QueryError::Invalid { param, message }) => {
+                Err(Refusal::invalid(422, "validation_error", message).with_param(param))
             }
             Err(error @ QueryError::Unreadable) => {
                 Err(Refusal::unavailable(503, "events_unavailable", error.to_string()))

@@ -93,7 +93,7 @@ pub(crate) struct Refusal {
     /// The `code` of the error body; also the event's `reason_code`.
     pub(crate) code: &'static str,
     message: Cow<'static, str>,
-    param: Option<&'static str>,
+    param: Option<Box<str>>,
     policy: Option<&'static str>,
     headers: Vec<(HeaderName, HeaderValue)>,
     unread: UnreadBody,
@@ -143,13 +143,13 @@ impl Refusal {
 
     /// The field at fault.
     #[cfg(test)]
-    pub(crate) fn param(&self) -> Option<&'static str> {
-        self.param
+    pub(crate) fn param(&self) -> Option<&str> {
+        self.param.as_deref()
     }
 
     /// Names the field at fault.
-    pub(crate) fn with_param(mut self, param: &'static str) -> Self {
-        self.param = Some(param);
+    pub(crate) fn with_param(mut self, param: impl Into<Box<str>>) -> Self {
+        self.param = Some(param.into());
         self
     }
 
@@ -202,7 +202,7 @@ impl Refusal {
             kind: self.kind,
             code: self.code,
             message: &self.message,
-            param: self.param,
+            param: self.param.as_deref(),
             policy: self.policy,
             request_id,
         };
@@ -232,7 +232,7 @@ struct ErrorBody<'a> {
     code: &'static str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    param: Option<&'static str>,
+    param: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<&'static str>,
     request_id: &'a str,
