@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::admin::AdminService;
 use crate::events::EventSink;
 use crate::exchange::GatewayService;
-use crate::handover::{self, Inherited};
+use crate::handover::{Inherited, Offer};
 use crate::listener::{self, Intake};
 use crate::proxy_protocol::Proxies;
 use crate::shared::{Shared, Worker};
@@ -28,6 +28,8 @@ use crate::tls::TlsFiles;
 
 /// How often unused connections to providers are looked through.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How often what was counted instead of recorded is recorded.
+const SUMMARISE: Duration = Duration::from_secs(1);
 /// How long clients are given to take their last answers once no request is under way.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -108,6 +110,8 @@ pub(crate) struct Control {
     source: Arc<dyn ConfigSource>,
     tls: Option<(TlsFiles, watch::Sender<TlsAcceptor>)>,
     random: Mutex<Random>,
+    /// Held while the configuration is read and put in force, so that an older one never replaces a newer one.
+    reloading: Mutex<()>,
 }
 
 /// A running gateway. It serves until the process ends; [`Gateway::drain`] lets it end well.
@@ -117,7 +121,7 @@ pub struct Gateway {
     admin_address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     handed_over: watch::Receiver<bool>,
-    open: Arc<AtomicUsize>,
+    offer: Option<Offer>,
 }
 
 impl Gateway {
@@ -148,9 +152,9 @@ impl Gateway {
             source: options.config,
             tls: tls.map(|(sender, files)| (files, sender)),
             random: Mutex::new(Random::from_os()),
+            reloading: Mutex::default(),
         });
-        let open = Arc::new(AtomicUsize::new(0));
-        let workers = WorkerSetup { shared: &shared, acceptors, open: &open, stopped: &stopped };
+        let workers = WorkerSetup { control: &control, acceptors, stopped: &stopped };
         for index in 0..options.workers.max(1) {
             workers.spawn(index, sockets.main.try_clone()?)?;
         }
@@ -163,14 +167,15 @@ impl Gateway {
             old.confirm()?;
         }
         let address = sockets.main.local_addr()?;
-        if let Some(path) = &options.handover {
+        let offer = options.handover.map(|path| {
             let listeners = std::iter::once(sockets.main).chain(sockets.admin).collect();
-            handover::offer(path, listeners, move || {
+            Offer::make(&path, listeners, move || {
                 // Nobody may be waiting for it any more.
                 let _ = handed.send(true);
-            })?;
-        }
-        Ok((Self { control, address, admin_address, stop, handed_over, open }, warnings))
+            })
+        });
+        let offer = offer.transpose()?;
+        Ok((Self { control, address, admin_address, stop, handed_over, offer }, warnings))
     }
 
     /// Where clients connect.
@@ -219,11 +224,14 @@ impl Gateway {
     pub async fn drain(self) -> usize {
         let shared = &self.control.shared;
         shared.draining.store(true, Ordering::Relaxed);
+        if let Some(offer) = &self.offer {
+            offer.withdraw();
+        }
         // The workers may be gone already.
         let _ = self.stop.send(true);
         let deadline = Instant::now() + shared.snapshot.load().timeouts.drain.0;
         let mut quiet_since: Option<Instant> = None;
-        while Instant::now() < deadline && self.open.load(Ordering::Acquire) > 0 {
+        while Instant::now() < deadline && shared.connections.load(Ordering::Acquire) > 0 {
             let is_busy = shared.in_flight.load(Ordering::Acquire) > 0;
             let quiet = if is_busy { None } else { Some(quiet_since.unwrap_or_else(Instant::now)) };
             quiet_since = quiet;
@@ -251,6 +259,7 @@ impl Control {
     }
 
     fn try_reload(&self) -> Result<String, String> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.source.load()?;
         let version = loaded.version.clone();
         let (snapshot, warnings) = compile(loaded, &self.shared.limiters, &*self.source)?;
@@ -322,28 +331,31 @@ impl Sockets {
 }
 
 struct WorkerSetup<'a> {
-    shared: &'a Arc<Shared>,
+    control: &'a Arc<Control>,
     acceptors: Option<watch::Receiver<TlsAcceptor>>,
-    open: &'a Arc<AtomicUsize>,
     stopped: &'a watch::Receiver<bool>,
 }
 
 impl WorkerSetup<'_> {
-    /// Starts one worker: a thread, its event loop, its connections to providers.
+    /// Starts one worker: a thread, its event loop, its connections to providers. The first one also does what is to
+    /// be done once for all.
     fn spawn(&self, index: usize, socket: TcpListener) -> io::Result<()> {
-        let worker = Arc::new(Worker::new(Arc::clone(self.shared)));
-        let shared = Arc::clone(self.shared);
+        let shared = Arc::clone(&self.control.shared);
+        let worker = Arc::new(Worker::new(Arc::clone(&shared)));
+        let proxies = Arc::new(ConfiguredProxies(Arc::clone(&shared)));
         let intake = Arc::new(Intake {
             service: Arc::new(GatewayService(Arc::clone(&worker))),
             tls: self.acceptors.clone(),
-            open: Arc::clone(self.open),
+            open: Arc::clone(&shared.connections),
             max_open: Arc::new(move || shared.snapshot.load().config.listener.max_connections as usize),
-            proxies: Arc::new(ConfiguredProxies(Arc::clone(self.shared))),
+            proxies,
         });
+        let summarised = (index == 0).then(|| Arc::clone(self.control));
         let stopped = self.stopped.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serve = async move {
             tokio::spawn(sweep(worker));
+            summarised.map(|control| tokio::spawn(summarise(control)));
             if let Err(error) = intake.run(socket, stopped).await {
                 tracing::error!(%error, "the gateway's socket cannot be used");
             }
@@ -359,6 +371,13 @@ async fn sweep(worker: Arc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         worker.pool.sweep();
+    }
+}
+
+async fn summarise(control: Arc<Control>) {
+    loop {
+        tokio::time::sleep(SUMMARISE).await;
+        control.summarise_refusals();
     }
 }
 
@@ -380,15 +399,8 @@ fn spawn_admin(
         max_open: Arc::new(|| 256),
         proxies: Arc::new(NoProxies),
     });
-    let control = Arc::clone(control);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = async move {
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                control.summarise_refusals();
-            }
-        });
         if let Err(error) = intake.run(socket, stopped).await {
             tracing::error!(%error, "the admin socket cannot be used");
         }

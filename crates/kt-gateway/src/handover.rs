@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -59,39 +60,69 @@ impl Inherited {
     }
 }
 
-/// Offers `listeners` at `path` until a new process has taken them, then calls `taken`. Only the same user can ask.
-pub(crate) fn offer(
-    path: &Path,
-    listeners: Vec<TcpListener>,
-    taken: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let door = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    thread::Builder::new().name("handover".into()).stack_size(64 * 1024).spawn(move || {
-        for new in door.incoming() {
-            match new.and_then(|new| hand_to(new, &listeners)) {
-                Ok(()) => return taken(),
-                Err(error) => tracing::warn!(%error, "the sockets could not be handed over"),
-            }
-        }
-    })?;
-    Ok(())
+/// The sockets that the next process may ask for.
+pub(crate) struct Offer {
+    listeners: Arc<Mutex<Vec<TcpListener>>>,
 }
 
-fn hand_to(mut new: UnixStream, listeners: &[TcpListener]) -> io::Result<()> {
+impl Offer {
+    /// Offers `listeners` at `path` until a new process has taken them, then calls `taken`. Only the same user can ask.
+    pub(crate) fn make(
+        path: &Path,
+        listeners: Vec<TcpListener>,
+        taken: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Self> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let door = UnixListener::bind(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        let listeners = Arc::new(Mutex::new(listeners));
+        let offered = Arc::clone(&listeners);
+        thread::Builder::new().name("handover".into()).stack_size(64 * 1024).spawn(move || {
+            for new in door.incoming() {
+                match new.and_then(|new| hand_to(new, &offered)) {
+                    Ok(()) => {
+                        close(&offered);
+                        return taken();
+                    }
+                    Err(error) => tracing::warn!(%error, "the sockets could not be handed over"),
+                }
+            }
+        })?;
+        Ok(Self { listeners })
+    }
+
+    /// Offers them no longer and closes them: while one process holds a listening socket, clients are let into a queue
+    /// that nobody serves.
+    pub(crate) fn withdraw(&self) {
+        close(&self.listeners);
+    }
+}
+
+fn close(listeners: &Mutex<Vec<TcpListener>>) {
+    listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
+fn hand_to(mut new: UnixStream, listeners: &Mutex<Vec<TcpListener>>) -> io::Result<()> {
+    send_to(&new, &listeners.lock().unwrap_or_else(PoisonError::into_inner))?;
+    new.set_read_timeout(Some(PATIENCE))?;
+    let mut answer = [0_u8];
+    new.read_exact(&mut answer)?;
+    if answer == [READY] { Ok(()) } else { Err(io::Error::other("the new process gave up")) }
+}
+
+fn send_to(new: &UnixStream, listeners: &[TcpListener]) -> io::Result<()> {
+    if listeners.is_empty() {
+        return Err(io::Error::other("the gateway is ending already"));
+    }
     let sockets: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !ancillary.push(SendAncillaryMessage::ScmRights(&sockets)) {
         return Err(io::Error::other("too many sockets"));
     }
-    sendmsg(&new, &[IoSlice::new(&[GREETING])], &mut ancillary, SendFlags::empty())?;
-    new.set_read_timeout(Some(PATIENCE))?;
-    let mut answer = [0_u8];
-    new.read_exact(&mut answer)?;
-    if answer == [READY] { Ok(()) } else { Err(io::Error::other("the new process gave up")) }
+    sendmsg(new, &[IoSlice::new(&[GREETING])], &mut ancillary, SendFlags::empty())?;
+    Ok(())
 }

@@ -46,7 +46,7 @@ pub(crate) struct Intake<S> {
 }
 
 impl<S: Service> Intake<S> {
-    /// Accepts connections until `stop` turns true; those that were accepted go on.
+    /// Accepts connections until `stop` turns true and none waits any more; those that were accepted go on.
     pub(crate) async fn run(
         self: Arc<Self>,
         listener: StdListener,
@@ -56,9 +56,10 @@ impl<S: Service> Intake<S> {
         let listener = TcpListener::from_std(listener)?;
         loop {
             let accepted = tokio::select! {
+                // A client whose connection waits already would be reset when the socket is closed.
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => return Ok(()),
             };
             match accepted {
                 Ok((tcp, address)) => self.admit(tcp, address),

@@ -36,7 +36,8 @@ pub(crate) struct Shared {
     /// How many requests may be under way at once.
     pub(crate) max_concurrency: usize,
     pub(crate) in_flight: AtomicUsize,
-    pub(crate) connections: AtomicUsize,
+    /// How many connections clients have open.
+    pub(crate) connections: Arc<AtomicUsize>,
     /// Events that could not be recorded since that was last reported.
     unrecorded: AtomicUsize,
     ok: Arc<str>,
@@ -62,7 +63,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             max_concurrency,
             in_flight: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
+            connections: Arc::default(),
             unrecorded: AtomicUsize::new(0),
             ok: "ok".into(),
         }
