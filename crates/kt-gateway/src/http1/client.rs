@@ -62,10 +62,12 @@ impl ClientConnection {
         self.transport.write_all(&[head, body], &mut self.timer, idle).await
     }
 
-    /// Waits at most `limit` for the head of the final answer; interim answers (1xx) are passed over.
+    /// Waits at most `limit` for the head of the final answer; interim answers (1xx) are passed over, as long as all
+    /// of them together are no longer than one head may be.
     pub(crate) async fn read_head(&mut self, limit: Duration) -> Result<AnswerHead, AnswerFault> {
         self.timer.arm(limit);
-        loop {
+        let mut interim = 0;
+        while interim <= MAX_HEAD_BYTES {
             let bytes = self.read_block().await?;
             let head = parse(&bytes)?;
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -74,7 +76,9 @@ impl ClientConnection {
             if !head.status.is_informational() {
                 return Ok(head);
             }
+            interim += bytes.len();
         }
+        Err(AnswerFault::Malformed)
     }
 
     async fn read_block(&mut self) -> Result<Bytes, AnswerFault> {
