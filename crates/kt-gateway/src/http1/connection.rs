@@ -292,11 +292,10 @@ impl Sender<'_> {
             })
             .await;
             let ending: &[u8] = match (filled, chunked, piece.is_empty()) {
-                (Fill::Broken, ..) => return Err(io::ErrorKind::ConnectionAborted.into()),
                 (Fill::End, true, true) => b"0\r\n\r\n",
                 (Fill::End, true, false) => b"\r\n0\r\n\r\n",
-                (Fill::More, true, false) => b"\r\n",
-                (Fill::More, true, true) | (_, false, _) => b"",
+                (Fill::More | Fill::Broken, true, false) => b"\r\n",
+                (Fill::More | Fill::Broken, true, true) | (_, false, _) => b"",
             };
             if chunked && !piece.is_empty() {
                 // Writing to a vector cannot fail.
@@ -304,9 +303,14 @@ impl Sender<'_> {
             }
             self.transport.write_all(&[self.out, &piece, ending], self.timer, idle).await?;
             self.out.clear();
-            if filled == Fill::End {
-                stream.delivered();
-                return Ok(());
+            match filled {
+                Fill::More => {}
+                Fill::End => {
+                    stream.delivered();
+                    return Ok(());
+                }
+                // What came before the fault is the client's, its head at the least.
+                Fill::Broken => return Err(io::ErrorKind::ConnectionAborted.into()),
             }
         }
     }
