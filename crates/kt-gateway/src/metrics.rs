@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kt_domain::events::{Event, EventType, Verdict};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
@@ -26,17 +26,7 @@ pub(crate) struct Metrics {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
-    outcome: OutcomeKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-enum OutcomeKind {
-    Allowed,
-    Blocked,
-    IpDenied,
-    AuthFailed,
-    TooLarge,
-    RateLimited,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,12 +66,12 @@ impl Metrics {
     /// Counts a request that is over.
     pub(crate) fn count(&self, event: &Event, took: Duration) {
         let outcome = match (event.event_type, event.verdict) {
-            (EventType::IpDenied, _) => OutcomeKind::IpDenied,
-            (EventType::AuthFailed, _) => OutcomeKind::AuthFailed,
-            (EventType::RequestTooLarge, _) => OutcomeKind::TooLarge,
-            (EventType::RateLimited, _) => OutcomeKind::RateLimited,
-            (_, Some(Verdict::Allow | Verdict::Redact)) => OutcomeKind::Allowed,
-            _ => OutcomeKind::Blocked,
+            (EventType::IpDenied, _) => "ip_denied",
+            (EventType::AuthFailed, _) => "auth_failed",
+            (EventType::RequestTooLarge, _) => "too_large",
+            (EventType::RateLimited, _) => "rate_limited",
+            (_, Some(Verdict::Allow | Verdict::Redact)) => "allowed",
+            _ => "blocked",
         };
         self.requests.get_or_create(&Outcome { outcome }).inc();
         self.duration.observe(took.as_secs_f64());

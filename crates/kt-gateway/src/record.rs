@@ -47,8 +47,8 @@ impl Record {
     /// Keeps the event of a refused request. What guards the edge is on disk afterwards, one by one up to a rate for
     /// each source and counted beyond it; the rest is on disk within 100 ms.
     pub(crate) async fn finish_refused(mut self, refusal: &Refusal) {
+        self.event().event_type = refusal.event_type();
         let Some(mut event) = self.close(refusal.status().as_u16(), refusal.code) else { return };
-        event.event_type = refusal.event_type();
         if event.event_type == EventType::Decision {
             event.verdict.get_or_insert(Verdict::Block);
             return self.shared.keep(*event);
