@@ -20,7 +20,7 @@ use crate::proxy_protocol::{self, Proxies};
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
 /// The answer to a connection beyond the limit.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 124\r\n\
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 123\r\n\
 Retry-After: 1\r\nConnection: close\r\n\r\n\
 {\"error\":{\"type\":\"unavailable\",\"code\":\"too_many_connections\",\"message\":\"Too many connections. Try again.\",\"request_id\":\"\"}}";
 
