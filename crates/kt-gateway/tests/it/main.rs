@@ -2,4 +2,11 @@
 //! clients that send exactly the bytes that a test says.
 
 mod addresses;
+mod admin;
+mod drain;
+mod faults;
 mod harness;
+mod on_failure;
+mod proxy_protocol;
+mod reload;
+mod tls;

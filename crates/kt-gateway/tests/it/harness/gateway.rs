@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kt_domain::clock::SystemClock;
 use kt_domain::events::Event;
 use kt_domain::policy_config::{self, LoadOptions, Source};
-use kt_gateway::{ConfigSource, Gateway, LoadedConfig, Options};
+use kt_gateway::{ConfigSource, Gateway, LoadedConfig, Options, StartError};
 
 use super::events::RecordedEvents;
 use super::{Answer, Client, Request, Upstream, wait_for};
@@ -31,6 +31,14 @@ impl TestGateway {
 
     /// The same, with its options changed before it starts.
     pub(crate) fn with_options(yaml: &str, change: impl FnOnce(&mut Options)) -> Self {
+        Self::try_with_options(yaml, change).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The same, unless it does not start.
+    pub(crate) fn try_with_options(
+        yaml: &str,
+        change: impl FnOnce(&mut Options),
+    ) -> Result<Self, StartError> {
         let upstream = Upstream::start();
         let events = Arc::new(RecordedEvents::default());
         let config = Arc::new(TestConfig::new(upstream.address(), yaml));
@@ -49,13 +57,18 @@ impl TestGateway {
             handover: None,
         };
         change(&mut options);
-        let (gateway, _) = Gateway::start(options).unwrap_or_else(|error| panic!("{error}"));
-        Self { gateway, upstream, events, config }
+        let (gateway, _) = Gateway::start(options)?;
+        Ok(Self { gateway, upstream, events, config })
+    }
+
+    /// Changes the configuration's source; nothing reads it anew by itself.
+    pub(crate) fn write_config(&self, yaml: &str) {
+        self.config.set(yaml);
     }
 
     /// Puts another configuration in force, or says why not.
     pub(crate) fn reload(&self, yaml: &str) -> Result<String, String> {
-        self.config.set(yaml);
+        self.write_config(yaml);
         self.gateway.reload()
     }
 
@@ -76,6 +89,12 @@ impl TestGateway {
             address.set_ip(local);
         }
         Client::connect(address, source).unwrap_or_else(|error| panic!("from {source}: {error}"))
+    }
+
+    /// Connects to the operator's listener.
+    pub(crate) fn connect_admin(&self) -> Client {
+        let address = self.gateway.admin_address().expect("the gateway has an admin listener");
+        Client::connect(address, Ipv4Addr::LOCALHOST.into()).expect("it takes connections")
     }
 
     /// Sends a request over a connection of its own.
@@ -107,10 +126,24 @@ impl TestGateway {
         self.events.set_broken(broken);
     }
 
+    /// Lets the gateway end well.
+    pub(crate) fn drain(self) -> Drained {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let cut_off = runtime.expect("a runtime can be made").block_on(self.gateway.drain());
+        Drained { cut_off, events: self.events.all() }
+    }
+
     /// Sets an environment variable as the gateway sees it; it is read at the next reload.
     pub(crate) fn set_environment(&self, name: &str, value: Option<&str>) {
         self.config.set_environment(name, value);
     }
+}
+
+/// What a gateway leaves behind.
+pub(crate) struct Drained {
+    /// How many requests were cut off.
+    pub(crate) cut_off: usize,
+    pub(crate) events: Vec<Event>,
 }
 
 /// A configuration in memory, read as if from files.

@@ -1,0 +1,120 @@
+//! Ending well: what is under way is finished, nothing new is begun, and a limit holds.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::harness::{Request, TestGateway, Then, wait_for};
+
+const STREAM_HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// Lets the provider stream one chunk for everything that is sent to the channel, and end with it.
+fn stream_on_demand(gateway: &TestGateway) -> mpsc::Sender<&'static [u8]> {
+    let (sender, chunks) = mpsc::channel::<&'static [u8]>();
+    let chunks = Arc::new(Mutex::new(chunks));
+    gateway.upstream.behave(move |_, client| {
+        client.write_all(STREAM_HEAD)?;
+        let chunks = chunks.lock().expect("one stream at a time");
+        for chunk in chunks.iter() {
+            client.write_all(chunk)?;
+        }
+        client.write_all(b"0\r\n\r\n")?;
+        Ok(Then::KeepOpen)
+    });
+    sender
+}
+
+fn takes_connections(address: std::net::SocketAddr) -> bool {
+    TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+#[test]
+fn a_live_stream_is_finished_and_nothing_new_is_begun() {
+    let test = TestGateway::with("timeouts: {drain: 10s}");
+    let address = test.gateway.address();
+    let stream = stream_on_demand(&test);
+    let mut client = test.connect();
+    client.send(Request::chat().bytes()).expect("the request is taken");
+    let head = client.head_answer();
+    stream.send(b"3\r\none\r\n").expect("the provider waits for it");
+    assert_eq!(client.chunk().as_deref(), Some(&b"one"[..]));
+
+    let draining = thread::spawn(move || test.drain());
+    wait_for("the socket to be closed", || (!takes_connections(address)).then_some(()));
+    stream.send(b"3\r\ntwo\r\n").expect("the provider waits for it");
+    assert_eq!(client.chunk().as_deref(), Some(&b"two"[..]));
+    drop(stream);
+    assert_eq!(client.chunk(), None);
+    let drained = draining.join().expect("the gateway drains");
+    assert_eq!(drained.cut_off, 0);
+    let event =
+        drained.events.into_iter().find(|event| event.request_id.as_deref() == Some(head.request_id()));
+    assert_eq!(event.expect("it is recorded").reason_code.as_deref(), Some("ok"));
+}
+
+#[test]
+fn the_sockets_offered_to_a_next_process_are_closed_too() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let path = directory.path().join("handover.sock");
+    let test =
+        TestGateway::with_options("timeouts: {drain: 10s}", |options| options.handover = Some(path.clone()));
+    let address = test.gateway.address();
+    assert!(takes_connections(address), "the control");
+    // A request under way keeps the gateway from ending before that was looked at.
+    let stream = stream_on_demand(&test);
+    let mut client = test.connect();
+    client.send(Request::chat().bytes()).expect("the request is taken");
+    client.head_answer();
+    let draining = thread::spawn(move || test.drain());
+    wait_for("the socket to be closed", || (!takes_connections(address)).then_some(()));
+    assert!(kt_gateway::Inherited::take(&path).is_err(), "a gateway that ends has nothing to hand over");
+    drop(stream);
+    assert_eq!(draining.join().expect("the gateway drains").cut_off, 0);
+}
+
+#[test]
+fn answers_during_the_drain_close_their_connection() {
+    let test = TestGateway::with("timeouts: {drain: 10s}");
+    let address = test.gateway.address();
+    let stream = stream_on_demand(&test);
+    let mut busy = test.connect();
+    busy.send(Request::chat().bytes()).expect("the request is taken");
+    busy.head_answer();
+    let mut kept = test.connect();
+    assert_eq!(kept.ask(&Request::new("GET", "/healthz")).header("connection"), None, "the control");
+
+    let draining = thread::spawn(move || test.drain());
+    wait_for("the socket to be closed", || (!takes_connections(address)).then_some(()));
+    let ready = kept.ask(&Request::new("GET", "/readyz"));
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.json()["reason"], "draining");
+    assert_eq!(ready.header("connection"), Some("close"));
+    assert_eq!(kept.rest(), b"");
+    drop(stream);
+    draining.join().expect("the gateway drains");
+}
+
+#[test]
+fn what_takes_longer_than_the_limit_is_cut_off_and_counted() {
+    let test = TestGateway::with("timeouts: {drain: 200ms}");
+    test.upstream.behave(|_, client| {
+        client.write_all(STREAM_HEAD)?;
+        client.read(&mut [0]).map(|_| Then::Close)
+    });
+    let mut client = test.connect();
+    client.send(Request::chat().bytes()).expect("the request is taken");
+    client.head_answer();
+    assert_eq!(test.drain().cut_off, 1);
+}
+
+#[test]
+fn an_idle_gateway_ends_soon() {
+    let test = TestGateway::with("timeouts: {drain: 24h}");
+    let mut kept = test.connect();
+    assert_eq!(kept.ask(&Request::new("GET", "/healthz")).status, 200);
+    assert_eq!(test.drain().cut_off, 0);
+}

@@ -1,0 +1,498 @@
+//! What a provider can do wrong: each fault gives its stated answer and event, in time, in bounded memory, and never
+//! spoils the connection for the next request.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Received, Request, TestGateway, Then, wait_for};
+
+/// Limits that a test can wait for.
+const IMPATIENT: &str = "
+timeouts: {connect: 500ms, first_byte: 300ms, upstream_idle: 300ms}
+size_limits: {max_response_body_bytes: 10000}
+";
+/// No fault may keep a client longer than this.
+const NO_HANG: Duration = Duration::from_secs(3);
+
+const GOOD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+
+type Behaviour = fn(&Received, &mut TcpStream) -> io::Result<Then>;
+
+/// A fault, and the answer that the client gets instead.
+struct Fault {
+    name: &'static str,
+    behaviour: Behaviour,
+    status: u16,
+    code: &'static str,
+}
+
+/// A provider that sends these bytes, then closes or keeps the connection.
+macro_rules! sends {
+    ($bytes:expr, $then:ident) => {
+        |_, client| {
+            client.write_all($bytes)?;
+            Ok(Then::$then)
+        }
+    };
+}
+
+/// A provider that sends these bytes, then nothing.
+macro_rules! stalls_after {
+    ($bytes:expr) => {
+        |_, client| {
+            client.write_all($bytes)?;
+            client.read(&mut [0]).map(|_| Then::Close)
+        }
+    };
+}
+
+/// A provider that sends the first bytes once and the second ones without end.
+macro_rules! endless {
+    ($first:expr, $again:expr) => {
+        |_, client| {
+            client.write_all($first)?;
+            loop {
+                client.write_all($again)?;
+            }
+        }
+    };
+}
+
+const FAULTS: &[Fault] = &[
+    Fault {
+        name: "closes without an answer",
+        behaviour: sends!(b"", Close),
+        status: 502,
+        code: "upstream_reset",
+    },
+    Fault {
+        name: "closes within the head",
+        behaviour: sends!(b"HTTP/1.1 200 OK\r\nContent-Le", Close),
+        status: 502,
+        code: "upstream_incomplete",
+    },
+    Fault {
+        name: "closes within the body",
+        behaviour: sends!(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"id\":", Close),
+        status: 502,
+        code: "upstream_incomplete",
+    },
+    Fault {
+        name: "closes within a chunk",
+        behaviour: sends!(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{\"id\"", Close),
+        status: 502,
+        code: "upstream_incomplete",
+    },
+    Fault { name: "never answers", behaviour: stalls_after!(b""), status: 504, code: "upstream_timeout" },
+    Fault {
+        name: "stops within the head",
+        behaviour: stalls_after!(b"HTTP/1.1 200 OK\r\nContent-"),
+        status: 504,
+        code: "upstream_timeout",
+    },
+    Fault {
+        name: "stops within the body",
+        behaviour: stalls_after!(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"),
+        status: 504,
+        code: "upstream_timeout",
+    },
+    Fault {
+        name: "fails (500)",
+        behaviour: sends!(b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\n{}", KeepOpen),
+        status: 502,
+        code: "upstream_failed",
+    },
+    Fault {
+        name: "is overloaded (503)",
+        behaviour: sends!(b"HTTP/1.1 503 Oh\r\nContent-Length: 2\r\n\r\n{}", KeepOpen),
+        status: 502,
+        code: "upstream_failed",
+    },
+    Fault {
+        name: "refuses our key (401)",
+        behaviour: sends!(b"HTTP/1.1 401 No\r\nContent-Length: 2\r\n\r\n{}", KeepOpen),
+        status: 502,
+        code: "upstream_key_refused",
+    },
+    Fault {
+        name: "refuses our key (403)",
+        behaviour: sends!(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\n{}", KeepOpen),
+        status: 502,
+        code: "upstream_key_refused",
+    },
+    Fault {
+        name: "redirects",
+        behaviour: sends!(
+            b"HTTP/1.1 307 There\r\nLocation: /v1/elsewhere\r\nContent-Length: 0\r\n\r\n",
+            KeepOpen
+        ),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "speaks something else",
+        behaviour: sends!(b"\0\xff\xfeSSH-2.0-sorry\r\n\r\n", KeepOpen),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "ends lines with a bare line feed",
+        behaviour: sends!(b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}", KeepOpen),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "says two lengths",
+        behaviour: sends!(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", KeepOpen),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "says a length that is none",
+        behaviour: sends!(b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\n{}", KeepOpen),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "says a length and chunks",
+        behaviour: sends!(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            KeepOpen
+        ),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "says a chunk size that is none",
+        behaviour: sends!(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+            KeepOpen
+        ),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "says a chunk size that overflows",
+        behaviour: sends!(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000002\r\n{}\r\n0\r\n\r\n",
+            KeepOpen
+        ),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "sends more in a chunk than it said",
+        behaviour: sends!(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}{}\r\n0\r\n\r\n",
+            KeepOpen
+        ),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "switches protocols unasked (101)",
+        behaviour: sends!(b"HTTP/1.1 101 Now\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", KeepOpen),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "sends headers without end",
+        behaviour: endless!(b"HTTP/1.1 200 OK\r\n", b"X-More: and more and more and more\r\n"),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "sends interim answers without end",
+        behaviour: endless!(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"),
+        status: 502,
+        code: "upstream_invalid",
+    },
+    Fault {
+        name: "sends JSON without end",
+        behaviour: endless!(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"8\r\n[[[[[[[[\r\n"
+        ),
+        status: 502,
+        code: "response_too_large",
+    },
+    Fault {
+        name: "sends JSON without end or framing",
+        behaviour: endless!(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", b"[[[[[[[["),
+        status: 502,
+        code: "response_too_large",
+    },
+    Fault {
+        name: "announces more than may be held",
+        behaviour: stalls_after!(b"HTTP/1.1 200 OK\r\nContent-Length: 10001\r\n\r\n["),
+        status: 502,
+        code: "response_too_large",
+    },
+];
+
+#[test]
+fn every_fault_has_its_answer_and_spoils_nothing() {
+    for Fault { name, behaviour, status, code } in FAULTS {
+        let gateway = TestGateway::with(IMPATIENT);
+        gateway.upstream.behave(behaviour);
+        let mut client = gateway.connect();
+        let start = Instant::now();
+        let answer = client.ask(&Request::chat());
+        assert!(start.elapsed() < NO_HANG, "{name}: {:?}", start.elapsed());
+        assert_eq!(answer.outcome(), (*status, (*code).to_owned()), "{name}");
+        let event = gateway.event_of(answer.request_id());
+        assert_eq!((event.status, event.reason_code.as_deref()), (Some(*status), Some(*code)), "{name}");
+        assert_eq!(event.target_id.as_deref(), Some("primary"), "{name}");
+        assert_eq!(
+            gateway.upstream.requests().len(),
+            1,
+            "{name}: nothing is tried twice, no redirect followed"
+        );
+
+        gateway.upstream.answer_with(GOOD, Then::KeepOpen);
+        assert_eq!(client.ask(&Request::chat()).status, 200, "{name}: the same client is served afterwards");
+        assert_eq!(gateway.upstream.connections(), 2, "{name}: over a new connection");
+    }
+}
+
+#[test]
+fn a_good_connection_is_used_again() {
+    let gateway = TestGateway::with(IMPATIENT);
+    gateway.upstream.answer_with(GOOD, Then::KeepOpen);
+    for _ in 0..3 {
+        assert_eq!(gateway.ask(&Request::chat()).body, b"{}");
+    }
+    assert_eq!(gateway.upstream.connections(), 1);
+}
+
+#[test]
+fn interim_answers_are_passed_over() {
+    let gateway = TestGateway::with(IMPATIENT);
+    let hints = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+    gateway.upstream.answer_with([&hints[..], GOOD].concat(), Then::KeepOpen);
+    let answer = gateway.ask(&Request::chat());
+    assert_eq!((answer.status, &answer.body[..]), (200, &b"{}"[..]));
+    assert_eq!(answer.header("link"), None);
+}
+
+#[test]
+fn bytes_behind_an_answer_are_never_taken_for_the_next() {
+    let gateway = TestGateway::with(IMPATIENT);
+    let forged = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
+    gateway.upstream.answer_with([GOOD, forged].concat(), Then::KeepOpen);
+    for connections in 1..=3 {
+        assert_eq!(gateway.ask(&Request::chat()).body, b"{}");
+        assert_eq!(gateway.upstream.connections(), connections);
+    }
+}
+
+#[test]
+fn an_answer_of_exactly_the_limit_passes() {
+    let gateway = TestGateway::with(IMPATIENT);
+    let body = "x".repeat(10_000);
+    for head in [format!("Content-Length: {}\r\n", body.len()), "Connection: close\r\n".to_owned()] {
+        gateway.upstream.answer_with(format!("HTTP/1.1 200 OK\r\n{head}\r\n{body}"), Then::Close);
+        assert_eq!(gateway.ask(&Request::chat()).body.len(), 10_000, "{head}");
+    }
+}
+
+#[test]
+fn a_kept_connection_that_was_closed_is_replaced_once_and_a_new_one_never() {
+    let gateway = TestGateway::with(IMPATIENT);
+    let asked = Arc::new(AtomicUsize::new(0));
+    gateway.upstream.behave(move |_, client| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 | 2 => client.write_all(GOOD).map(|()| Then::KeepOpen),
+        _ => Ok(Then::Close),
+    });
+    assert_eq!(gateway.ask(&Request::chat()).status, 200);
+    let second = gateway.ask(&Request::chat());
+    assert_eq!(second.status, 200);
+    let third = gateway.ask(&Request::chat());
+    assert_eq!(third.outcome(), (502, "upstream_reset".to_owned()));
+
+    let ids: Vec<_> =
+        gateway.upstream.requests().iter().map(|request| request.header("x-kt-request-id")).collect();
+    assert_eq!(ids.len(), 5, "the second and the third request were sent twice each");
+    assert_eq!(ids[1].as_deref(), Some(second.request_id()));
+    assert_eq!(ids[1], ids[2]);
+    assert_eq!(ids[3].as_deref(), Some(third.request_id()));
+    assert_eq!(gateway.upstream.connections(), 3);
+    let events = gateway.events();
+    assert_eq!(events.iter().filter(|event| event.request_id == ids[1]).count(), 1);
+}
+
+#[test]
+fn a_connection_that_was_closed_while_it_waited_is_not_tried() {
+    let gateway = TestGateway::with(IMPATIENT);
+    gateway.upstream.answer_with(GOOD, Then::Close);
+    for requests in 1..=3 {
+        assert_eq!(gateway.ask(&Request::chat()).status, 200);
+        assert_eq!(gateway.upstream.requests().len(), requests);
+        wait_for("the provider to close", || (gateway.upstream.open_connections() == 0).then_some(()));
+    }
+}
+
+/// A provider that reads nothing by itself: `behaviour` has the connection as it is accepted.
+fn raw_provider(behaviour: impl Fn(TcpStream) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("a listener has an address");
+    thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(behaviour));
+    address
+}
+
+/// A gateway in front of the provider at `address`.
+fn gateway_before(address: SocketAddr) -> TestGateway {
+    TestGateway::with(&format!(
+        "{IMPATIENT}providers: {{targets: [{{id: primary, provider: openai, base_url: 'http://{address}/v1'}}]}}"
+    ))
+}
+
+/// A chat request that no socket buffers take whole.
+fn long_chat() -> Request {
+    let body =
+        format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(9_000_000));
+    Request::chat().json(body)
+}
+
+#[test]
+fn a_provider_that_takes_no_connection_is_unreachable() {
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let gateway = gateway_before(nobody.expect("a port is free"));
+    let answer = gateway.ask(&Request::chat());
+    assert_eq!(answer.outcome(), (502, "upstream_unreachable".to_owned()));
+    assert!(!String::from_utf8_lossy(&answer.body).contains("127.0.0.1"), "no address is shown");
+    let event = gateway.event_of(answer.request_id());
+    assert_eq!(event.reason_code.as_deref(), Some("upstream_unreachable"));
+}
+
+#[test]
+fn a_provider_that_never_reads_is_given_up() {
+    let gateway = gateway_before(raw_provider(std::mem::forget));
+    let start = Instant::now();
+    let answer = gateway.ask(&long_chat());
+    assert_eq!(answer.outcome(), (504, "upstream_timeout".to_owned()));
+    assert!(start.elapsed() < NO_HANG, "{:?}", start.elapsed());
+}
+
+#[test]
+fn an_answer_that_comes_before_the_request_was_sent_is_passed_on() {
+    const EARLY: &[u8] = b"HTTP/1.1 413 Too Large\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"early\":1}";
+    let stays = gateway_before(raw_provider(|mut client| {
+        // The gateway may have gone.
+        let _ = client.read(&mut [0; 1024]).and_then(|_| client.write_all(EARLY));
+        std::mem::forget(client);
+    }));
+    let closes = gateway_before(raw_provider(|mut client| {
+        let _ = client.read(&mut [0; 1024]).and_then(|_| client.write_all(EARLY));
+    }));
+    for (name, gateway) in [("stays", stays), ("closes", closes)] {
+        let start = Instant::now();
+        let answer = gateway.ask(&long_chat());
+        assert_eq!((answer.status, &answer.body[..]), (413, &b"{\"early\":1}"[..]), "{name}");
+        assert!(start.elapsed() < NO_HANG, "{name}: {:?}", start.elapsed());
+    }
+}
+
+const STREAM_HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+const EVENT: &[u8] = b"e\r\ndata: {\"a\":1}\n\r\n";
+
+#[test]
+fn a_stream_that_breaks_off_is_never_taken_for_whole() {
+    let faults: [(&str, Behaviour, &str); 3] = [
+        ("closes", sends!(&[STREAM_HEAD, EVENT].concat(), Close), "upstream_incomplete"),
+        ("stalls", stalls_after!(&[STREAM_HEAD, EVENT].concat()), "upstream_timeout"),
+        ("bad chunk", sends!(&[STREAM_HEAD, EVENT, b"zz\r\n"].concat(), KeepOpen), "upstream_invalid"),
+    ];
+    for (name, behaviour, code) in faults {
+        let gateway = TestGateway::with(IMPATIENT);
+        gateway.upstream.behave(behaviour);
+        let mut client = gateway.connect();
+        client.send(Request::chat().bytes()).expect("the request is taken");
+        let head = client.head_answer();
+        assert_eq!(head.status, 200, "{name}");
+        assert_eq!(client.chunk().as_deref(), Some(&b"data: {\"a\":1}\n"[..]), "{name}");
+        assert_eq!(client.rest(), b"", "{name}: there is no last chunk");
+        let event = gateway.event_of(head.request_id());
+        assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some(code)), "{name}");
+    }
+}
+
+#[test]
+fn a_whole_stream_is_told_from_a_broken_one() {
+    let gateway = TestGateway::with(IMPATIENT);
+    gateway.upstream.answer_with([STREAM_HEAD, EVENT, b"0\r\n\r\n"].concat(), Then::KeepOpen);
+    let answer = gateway.ask(&Request::chat());
+    assert_eq!(answer.body, b"data: {\"a\":1}\n");
+    assert_eq!(gateway.event_of(answer.request_id()).reason_code.as_deref(), Some("ok"));
+}
+
+/// How much memory this process holds, in MiB.
+fn resident_mib() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel tells");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") / 1024
+}
+
+#[test]
+fn a_line_without_end_passes_in_bounded_memory() {
+    const PASSED: usize = 48 << 20;
+    let gateway = TestGateway::with(IMPATIENT);
+    gateway.upstream.behave(|_, client| {
+        client.write_all(STREAM_HEAD)?;
+        let chunk = [&b"4000\r\n"[..], &[b'x'; 0x4000], b"\r\n"].concat();
+        loop {
+            client.write_all(&chunk)?;
+        }
+    });
+    let mut client = gateway.connect();
+    client.send(Request::chat().bytes()).expect("the request is taken");
+    let head = client.head_answer();
+    let before = resident_mib();
+    let mut passed = 0;
+    while passed < PASSED {
+        passed += client.chunk().expect("the stream has no end").len();
+    }
+    let grown = resident_mib().saturating_sub(before);
+    assert!(grown < 16, "{grown} MiB more for a line of {PASSED} bytes");
+    drop(client);
+    assert_eq!(gateway.event_of(head.request_id()).reason_code.as_deref(), Some("client_closed"));
+    wait_for("the provider to be left", || (gateway.upstream.open_connections() == 0).then_some(()));
+}
+
+#[test]
+fn a_slow_client_slows_the_provider_down() {
+    let gateway = TestGateway::with(IMPATIENT);
+    let written = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&written);
+    gateway.upstream.behave(move |_, client| {
+        client.write_all(STREAM_HEAD)?;
+        let chunk = [&b"4000\r\n"[..], &[b'x'; 0x4000], b"\r\n"].concat();
+        loop {
+            client.write_all(&chunk)?;
+            counted.fetch_add(chunk.len(), Ordering::SeqCst);
+        }
+    });
+    let before = resident_mib();
+    let mut client = gateway.connect();
+    client.send(Request::chat().bytes()).expect("the request is taken");
+    client.head_answer();
+    let mut last = (0, Instant::now());
+    wait_for("the provider to be held up", || {
+        let now = written.load(Ordering::SeqCst);
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        (now > 0 && last.1.elapsed() > Duration::from_millis(300)).then_some(())
+    });
+    let grown = resident_mib().saturating_sub(before);
+    assert!(grown < 8, "{grown} MiB are held for a client that does not read");
+    let held_up_at = written.load(Ordering::SeqCst);
+    while written.load(Ordering::SeqCst) == held_up_at {
+        client.chunk().expect("the stream has no end");
+    }
+}
