@@ -42,7 +42,13 @@ export async function configuration(modelUrl, sections = {}) {
       targets: [
         { id: 'smollm', provider: `openai:chat:${MODEL}`, base_url: `${modelUrl}/v1`, secret_key_ref },
         { id: 'claude', provider: `anthropic:messages:${CLAUDE}`, base_url: `${modelUrl}/v1`, secret_key_ref },
-        { id: 'unplugged', provider: `openai:chat:${UNPLUGGED}`, base_url: await deafAddress(), secret_key_ref },
+        {
+          id: 'unplugged',
+          provider: `openai:chat:${UNPLUGGED}`,
+          base_url: await deafAddress(),
+          secret_key_ref,
+          priority: 1, // only for what names its model
+        },
       ],
     },
     policies: { chain: ['audit-logger'] },

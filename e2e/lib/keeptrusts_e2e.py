@@ -119,7 +119,8 @@ def configuration(model: Model) -> dict:
             "targets": [
                 target("smollm", f"openai:chat:{MODEL}", f"{model.url}/v1"),
                 target("claude", f"anthropic:messages:{CLAUDE}", f"{model.url}/v1"),
-                target("unplugged", f"openai:chat:{UNPLUGGED}", f"http://127.0.0.1:{deaf_port()}/v1"),
+                # Its priority leaves it what names its model.
+                target("unplugged", f"openai:chat:{UNPLUGGED}", f"http://127.0.0.1:{deaf_port()}/v1") | {"priority": 1},
             ]
         },
         "policies": {"chain": ["audit-logger"]},

@@ -142,29 +142,34 @@ def assert_explains_itself(error: openai.APIStatusError, gateway: Gateway, code:
     return event
 
 
+TOO_LARGE = {"messages": [{"role": "user", "content": "x" * MAX_REQUEST_BYTES}]}
+
+
 @pytest.mark.parametrize(
     ("key", "change", "error_class", "type", "code", "event_type"),
     [
         (WRONG_KEY, {}, openai.AuthenticationError, "authentication_error", "invalid_key", "auth_failed"),
         (ELSEWHERE_KEY, {}, openai.PermissionDeniedError, "permission_denied", "key_ip_denied", "auth_failed"),
-        (APP_KEY, {"model": UNPLUGGED}, openai.InternalServerError, "upstream_error", None, "decision"),
         (APP_KEY, {"model": 7}, openai.UnprocessableEntityError, "validation_error", None, "decision"),
-        (
-            APP_KEY,
-            {"messages": [{"role": "user", "content": "x" * MAX_REQUEST_BYTES}]},
-            openai.APIStatusError,
-            "request_too_large",
-            None,
-            "request_too_large",
-        ),
+        (APP_KEY, TOO_LARGE, openai.APIStatusError, "request_too_large", None, "request_too_large"),
     ],
+    ids=["wrong key", "key for another network", "field of the wrong type", "body too large"],
 )
 def test_refusals_are_the_sdks_own_errors(gateway, key, change, error_class, type, code, event_type):
     with pytest.raises(error_class) as raised:
         client_of(gateway, key).chat.completions.create(**({"model": MODEL} | QUESTION | change))
     assert raised.value.type == type
     event = assert_explains_itself(raised.value, gateway, code)
-    assert (event["event_type"], event.get("verdict", "block")) == (event_type, "block")
+    assert event["event_type"] == event_type
+    assert event["reason_code"] == raised.value.code
+
+
+def test_a_provider_that_is_down_is_not_the_policies_doing(client, gateway):
+    with pytest.raises(openai.InternalServerError) as raised:
+        client.chat.completions.create(model=UNPLUGGED, **QUESTION)
+    assert (raised.value.status_code, raised.value.type) == (502, "upstream_error")
+    event = assert_explains_itself(raised.value, gateway, None)
+    assert (event["verdict"], event["reason_code"]) == ("allow", raised.value.code)
 
 
 def test_a_named_field_is_named(gateway):
