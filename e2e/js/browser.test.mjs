@@ -58,6 +58,8 @@ suite('a web application on another site', { timeout: 180_000 }, () => {
     gateways.defaults = await gateway({ cors: { enabled: true, allow_origins: [application.origin] } });
     gateways.denied = await gateway({ cors: listed, ip_allowlist: { enabled: true, allow: ['10.0.0.0/8'] } });
 
+    gateways.keyless = await gateway({ cors: listed, auth: { mode: 'none' } });
+
     browser = await startBrowser();
     page = await browser.open(application.origin);
   });
@@ -179,6 +181,28 @@ suite('a web application on another site', { timeout: 180_000 }, () => {
       assert.deepEqual(await from(gateways.wildcard), { origin: 'null', blocked: false, status: 200 });
     });
   }
+
+  test('a stranger\'s page cannot spend a gateway that asks for no key', TEST, async () => {
+    const reached = async () => (await model.stats()).requests['POST /v1/chat/completions'] ?? 0;
+    const before = await reached();
+    const url = `${gateways.keyless.url}/v1/chat/completions`;
+    const body = JSON.stringify({ model: MODEL, messages: [{ role: 'user', content: 'Hello' }], max_tokens: 1 });
+    const other = await browser.open(stranger.origin);
+    // Requests that browsers send without asking first: no preflight stands in their way.
+    const types = [
+      'text/plain',
+      'text/plain; charset=application/json',
+      'application/x-www-form-urlencoded',
+      'multipart/form-data',
+    ];
+    const simple = [{ untyped: true }, ...types.map((type) => ({ headers: { 'Content-Type': type } }))];
+    for (const options of simple) assert.ok((await plain(url, { method: 'POST', body, ...options }, other)).blocked);
+    assert.equal(await reached(), before);
+
+    const json = { 'Content-Type': 'application/json' };
+    assert.equal((await plain(url, { method: 'POST', body, headers: json })).status, 200);
+    assert.equal(await reached(), before + 1);
+  });
 
   test('no preflight reached the provider', TEST, async () => {
     const routes = Object.keys((await model.stats()).requests);

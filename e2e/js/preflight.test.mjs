@@ -5,7 +5,7 @@ import { execFile } from 'node:child_process';
 import { after, before, suite, test } from 'node:test';
 import { promisify } from 'node:util';
 
-import { KEYS, MODEL, configuration, startGateway } from '../lib/gateway.mjs';
+import { KEYS, MODEL, configuration, refusedStart, startGateway } from '../lib/gateway.mjs';
 import { startModel } from '../lib/model.mjs';
 
 const APP = 'https://app.example.com';
@@ -137,6 +137,24 @@ suite('preflights', { timeout: 60_000 }, () => {
     });
     assert.equal(answer.status, 200);
     for (const name of [...headers.keys(), ...answer.headers.keys()]) assert.ok(!name.startsWith('access-control-'), name);
+  });
+
+  test('access to a private network is not granted', async () => {
+    const { status, headers } = await preflight(APP, { 'Access-Control-Request-Private-Network': 'true' });
+    assert.deepEqual([status, headers.get('access-control-allow-private-network')], [204, null]);
+  });
+
+  test('any origin together with credentials is refused, at the start and on reload', async () => {
+    const unsafe = await configuration(model.url, { cors: { ...CORS, allow_origins: [APP, '*'] } });
+    const { status, stderr } = await refusedStart(unsafe);
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, /allow_credentials/);
+
+    const answer = await gateway.reload(unsafe);
+    assert.ok(answer.status >= 400 && answer.status < 500, String(answer.status));
+    assert.match(await answer.text(), /allow_credentials/);
+    assert.equal((await preflight('https://evil.example')).headers.get('access-control-allow-origin'), null);
+    assert.equal((await preflight(APP)).headers.get('access-control-allow-origin'), APP);
   });
 
   test('no OPTIONS reached the provider, and other requests did', async () => {

@@ -1,5 +1,6 @@
 // `kt gateway run` in front of the model, with the keys and refusals that the tests need.
 
+import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -68,12 +69,8 @@ export async function configuration(modelUrl, sections = {}) {
 
 /** Starts a gateway with `config` and a data directory of its own, which goes when the gateway stops. */
 export async function startGateway(config) {
-  const directory = await mkdtemp(join(tmpdir(), 'keeptrusts-e2e-'));
-  const file = join(directory, 'policy-config.yaml');
-  await writeFile(file, JSON.stringify(config, null, 2)); // JSON is YAML
-  const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'];
-  const args = ['gateway', 'run', '--policy-config', file, ...listen, '--data-dir', join(directory, 'data')];
-  const server = await ServerProcess.start(ktBinary(), args, {
+  const place = await Place.make(config);
+  const server = await ServerProcess.start(ktBinary(), place.arguments, {
     ready: /^ready gateway=(?<url>\S+) admin=(?<admin>\S+)$/,
     env: ENVIRONMENT,
   });
@@ -81,11 +78,56 @@ export async function startGateway(config) {
   return {
     url,
     admin,
+    /** Puts `changed` in the place of the configuration and asks for it to be read; gives the admin listener's answer. */
+    reload: async (changed) => {
+      await place.write(changed);
+      return fetch(`${admin}/keeptrusts/config/reload`, { method: 'POST' });
+    },
     stop: async () => {
       await server.stop();
-      await rm(directory, { recursive: true });
+      await place.remove();
     },
   };
+}
+
+/** The exit status and standard error of a gateway that should refuse to start with `config`. */
+export async function refusedStart(config) {
+  const place = await Place.make(config);
+  const options = { env: { ...process.env, ...ENVIRONMENT }, timeout: 10_000 };
+  const outcome = new Promise((resolve) => {
+    execFile(ktBinary(), place.arguments, options, (error, _, stderr) => resolve({ status: error?.code ?? 0, stderr }));
+  });
+  return outcome.finally(() => place.remove());
+}
+
+/** A folder with a gateway's configuration and data. */
+class Place {
+  #directory;
+
+  static async make(config) {
+    const place = new Place();
+    place.#directory = await mkdtemp(join(tmpdir(), 'keeptrusts-e2e-'));
+    await place.write(config);
+    return place;
+  }
+
+  get arguments() {
+    const listen = ['--listen', '127.0.0.1:0', '--admin-listen', '127.0.0.1:0'];
+    const data = join(this.#directory, 'data');
+    return ['gateway', 'run', '--policy-config', this.#file, ...listen, '--data-dir', data];
+  }
+
+  write(config) {
+    return writeFile(this.#file, JSON.stringify(config, null, 2)); // JSON is YAML
+  }
+
+  remove() {
+    return rm(this.#directory, { recursive: true });
+  }
+
+  get #file() {
+    return join(this.#directory, 'policy-config.yaml');
+  }
 }
 
 /** An address at which nobody listens. */

@@ -24,7 +24,10 @@ async function stream({ model, read = [], ...access }) {
   return { pieces, headers: visibleHeaders(response, read) };
 }
 
-/** What the SDK throws instead of an answer: `status` and `error` (the JSON body's) are missing when the browser hid them. */
+/**
+ * What the SDK throws instead of an answer: its `status` and its JSON body's `error`, which are missing when the browser
+ * hid the answer.
+ */
 async function failure({ model, content, read = [], ...access }) {
   const question = content ? { ...QUESTION, messages: [{ role: 'user', content }] } : QUESTION;
   try {
@@ -37,8 +40,12 @@ async function failure({ model, content, read = [], ...access }) {
   throw new Error('the request was answered');
 }
 
-/** A plain `fetch`: status and JSON body, or `blocked: true` when the browser keeps the answer from the page. */
-async function plain(url, options) {
+/**
+ * A plain `fetch`: status and JSON body, or `blocked: true` when the browser keeps the answer from the page.
+ * With `untyped` the browser adds no Content-Type of its own.
+ */
+async function plain(url, { untyped, ...options } = {}) {
+  if (untyped) options.body = new TextEncoder().encode(options.body);
   let response;
   try {
     response = await fetch(url, options);
@@ -53,8 +60,8 @@ async function plain(url, options) {
 function plainFromNullOrigin({ kind, url, options }) {
   const source = `<script>
     fetch(${JSON.stringify(url)}, ${JSON.stringify(options ?? {})})
-      .then((response) => ({ origin: self.origin, blocked: false, status: response.status }), () => ({ origin: self.origin, blocked: true }))
-      .then((outcome) => parent.postMessage(outcome, '*'));
+      .then(({ status }) => ({ blocked: false, status }), () => ({ blocked: true }))
+      .then((outcome) => parent.postMessage({ origin: self.origin, ...outcome }, '*'));
   </script>`;
   const frame = document.createElement('iframe');
   if (kind === 'sandbox') {

@@ -180,7 +180,8 @@ def test_a_named_field_is_named(gateway):
 
 def test_a_broken_body_is_a_bad_request(client, gateway):
     with pytest.raises(openai.BadRequestError) as raised:
-        client.post("/chat/completions", cast_to=object, content=b'{"model":', options={"headers": {"Content-Type": "application/json"}})
+        headers = {"Content-Type": "application/json"}
+        client.post("/chat/completions", cast_to=object, content=b'{"model":', options={"headers": headers})
     assert_explains_itself(raised.value, gateway, "invalid_json")
 
 
