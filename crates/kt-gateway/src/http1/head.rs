@@ -116,8 +116,13 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<(Head, Wire), HeadFault> {
     if target_authority.is_some() && target_authority != host {
         return Err(HeadFault::malformed("The request target and the Host field name different hosts."));
     }
+    let framing = framing_of(&headers, minor)?;
+    if framing == Framing::Chunked && memchr::memchr(b'\t', bytes).is_some() {
+        // Some readers take a tab around `chunked` for a part of the value, and so see another framing.
+        return Err(HeadFault::malformed("A request with chunks must not have tabs in its header fields."));
+    }
     let wire = Wire {
-        framing: framing_of(&headers, minor)?,
+        framing,
         expects_continue: expectation(&headers, minor)?,
         keep_alive: keeps_alive(&headers, minor),
         speaks_1_1: minor == 1,

@@ -3,8 +3,11 @@
 
 mod addresses;
 mod admin;
+mod bodies;
+mod deadlines;
 mod drain;
 mod faults;
+mod framing;
 mod harness;
 mod on_failure;
 mod proxy_protocol;

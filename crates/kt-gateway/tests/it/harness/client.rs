@@ -76,6 +76,12 @@ impl Client {
         }
     }
 
+    /// Waits for `100 Continue`, and nothing else.
+    pub(crate) fn expect_invitation(&mut self) {
+        let head = String::from_utf8(self.until(b"\r\n\r\n")).expect("an answer's head is text");
+        assert_eq!(head, "HTTP/1.1 100 Continue");
+    }
+
     /// Waits for the next chunk of a chunked body; `None` at its end.
     pub(crate) fn chunk(&mut self) -> Option<Vec<u8>> {
         let line = String::from_utf8(self.until(b"\r\n")).expect("a chunk's size is text");
@@ -102,7 +108,7 @@ impl Client {
     /// Whether nothing more comes and the gateway leaves the connection open, as far as `moment` tells.
     pub(crate) fn is_left_open(&mut self, moment: Duration) -> bool {
         self.stream.set_read_timeout(Some(moment)).expect("a time limit can be set");
-        let read = self.stream.read(&mut [0]);
+        let read = self.stream.peek(&mut [0]);
         self.stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }

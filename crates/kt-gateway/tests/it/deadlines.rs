@@ -1,0 +1,85 @@
+//! How long a client may take.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Request, TestGateway};
+
+const TIMEOUTS: &str = "timeouts: {request_header: 150ms, request_body_idle: 150ms, keep_alive: 150ms}";
+/// Sooner than this no deadline of [`TIMEOUTS`] may strike, and later than [`LATE`] none may still be waited for.
+const EARLY: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_secs(2);
+
+fn timed<T>(work: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let done = work();
+    let took = started.elapsed();
+    assert!((EARLY..LATE).contains(&took), "took {took:?}");
+    done
+}
+
+#[test]
+fn header_fields_that_do_not_come_are_waited_for_no_longer_than_configured() {
+    let gateway = TestGateway::with(TIMEOUTS);
+    let head = Request::chat().head();
+    for sent in [&head[..1], &head[..20], &head[..head.len() - 1]] {
+        let mut client = gateway.connect();
+        client.send(sent).expect("the gateway takes it");
+        let answer = timed(|| client.answer());
+        assert_eq!(answer.outcome(), (408, "request_timeout".to_owned()));
+        assert_eq!(client.rest(), b"");
+        assert_eq!(gateway.event_of(answer.request_id()).status, Some(408));
+    }
+}
+
+#[test]
+fn header_fields_that_come_drop_by_drop_are_not_waited_for_longer() {
+    let gateway = TestGateway::with(TIMEOUTS);
+    let mut client = gateway.connect();
+    client.send("GET /v1/models HTTP/1.1\r\n").expect("the gateway takes it");
+    let answer = timed(|| {
+        while client.is_left_open(Duration::from_millis(10)) {
+            client.send("X: y\r\n").expect("the gateway takes it");
+        }
+        client.answer()
+    });
+    assert_eq!(answer.outcome(), (408, "request_timeout".to_owned()));
+}
+
+#[test]
+fn a_body_that_stops_coming_is_waited_for_no_longer_than_configured() {
+    let gateway = TestGateway::with(TIMEOUTS);
+    let with_length = Request::chat();
+    let chunked = Request::chat().chunked(b"{}", 1);
+    for request in [with_length, chunked] {
+        let mut client = gateway.connect();
+        client.send([&request.head()[..], b"1"].concat()).expect("the gateway takes it");
+        let answer = timed(|| client.answer());
+        assert_eq!(answer.outcome(), (408, "request_timeout".to_owned()));
+        assert_eq!(client.rest(), b"");
+    }
+    assert_eq!(gateway.upstream.bytes(), 0);
+}
+
+#[test]
+fn a_body_that_goes_on_coming_is_waited_for() {
+    let gateway = TestGateway::with("timeouts: {request_body_idle: 400ms}");
+    let mut client = gateway.connect();
+    let started = Instant::now();
+    for piece in Request::chat().bytes().chunks(20) {
+        assert!(client.is_left_open(Duration::from_millis(60)), "the gateway waits");
+        client.send(piece).expect("the gateway takes it");
+    }
+    assert_eq!(client.answer().status, 200);
+    assert!(started.elapsed() > Duration::from_millis(400), "it took longer than one piece may");
+}
+
+#[test]
+fn a_connection_without_a_request_is_closed_in_silence() {
+    let gateway = TestGateway::with(TIMEOUTS);
+    let mut unused = gateway.connect();
+    assert_eq!(timed(|| unused.rest()), b"");
+    let mut used = gateway.connect();
+    assert_eq!(used.ask(&Request::chat()).status, 200);
+    assert_eq!(timed(|| used.rest()), b"");
+    assert_eq!(gateway.events().len(), 1, "only the request left an event");
+}
