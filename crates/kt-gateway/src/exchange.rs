@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::Authority;
 use http::{Method, StatusCode};
 use kt_domain::id::RequestId;
 use kt_domain::policy_config::vendors::Wire;
@@ -146,8 +147,10 @@ impl<'a> Exchange<'a> {
 
     fn check_host(&self) -> Result<(), Refusal> {
         let hosts = &self.snapshot.hosts;
-        let is_ours = |named: &http::uri::Authority| {
-            hosts.iter().any(|host| host == named || (host.port().is_none() && host.host() == named.host()))
+        let is_ours = |named: &Authority| {
+            let is_any_port =
+                |host: &Authority| host.port().is_none() && host.host().eq_ignore_ascii_case(named.host());
+            hosts.iter().any(|host| host == named || is_any_port(host))
         };
         if hosts.is_empty() || self.head.authority.as_ref().is_some_and(is_ours) {
             return Ok(());

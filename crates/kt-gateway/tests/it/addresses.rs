@@ -6,7 +6,7 @@ use kt_domain::events::{EventType, MatchedRule};
 use kt_domain::policy_config::IpAllowlist;
 use serde::Deserialize;
 
-use crate::harness::{Request, TestGateway};
+use crate::harness::{Request, TestGateway, wait_for};
 
 /// A case of `kt-domain/testdata/address-cases.json`.
 #[derive(Deserialize)]
@@ -99,4 +99,108 @@ fn is_local_v4(peer: IpAddr) -> bool {
 
 fn cases_of_peer(peer: &str) -> Vec<Case> {
     cases().into_iter().filter(|case| case.peer.to_string() == peer).collect()
+}
+
+const TRUSTING: &str = "ip_allowlist: {enabled: true, allow: [203.0.113.0/24], trust_proxy_headers: true}";
+
+fn from(address: &str) -> Request {
+    Request::chat().header("X-Forwarded-For", address)
+}
+
+#[test]
+fn a_header_cannot_be_struck_out_or_passed_off_as_another() {
+    let gateway = TestGateway::with(TRUSTING);
+    let (inside, outside) = ("203.0.113.9", "198.51.100.7");
+    let cases = [
+        (from(inside), None),
+        (from(inside).header("Connection", "X-Forwarded-For"), None),
+        (from(outside), Some(MatchedRule::NotAllowed)),
+        (from(outside).header("Connection", "close, x-forwarded-for"), Some(MatchedRule::NotAllowed)),
+        (from(outside).header("X_Forwarded_For", inside), Some(MatchedRule::NotAllowed)),
+        (from(outside).header("X-Forwarded_For", inside), Some(MatchedRule::NotAllowed)),
+        (
+            from(outside).header("X-Real-IP", inside).header("Forwarded", "for=203.0.113.9"),
+            Some(MatchedRule::NotAllowed),
+        ),
+        (from(inside).header("x-forwarded-for", outside), Some(MatchedRule::NotAllowed)),
+        (from(outside).header("x-forwarded-for", inside), None),
+        (Request::chat().header("X_Forwarded_For", inside), Some(MatchedRule::UnresolvedSource)),
+        (
+            Request::chat().chunked("{}", 1).header("Trailer", "X-Forwarded-For"),
+            Some(MatchedRule::UnresolvedSource),
+        ),
+        (Request::chat(), Some(MatchedRule::UnresolvedSource)),
+    ];
+    for (request, rule) in cases {
+        let answer = gateway.ask(&request);
+        assert_eq!(answer.status, if rule.is_none() { 200 } else { 403 }, "{request:?}");
+        assert_eq!(gateway.event_of(answer.request_id()).matched_rule, rule, "{request:?}");
+    }
+    gateway.reload("ip_allowlist: {enabled: true, allow: [203.0.113.0/24]}").expect("it is valid");
+    let answer = gateway.ask(&from(inside));
+    let event = gateway.event_of(answer.request_id());
+    assert_eq!(
+        (answer.status, event.source_ip),
+        (403, Some([127, 0, 0, 1].into())),
+        "the header is not asked for"
+    );
+}
+
+#[test]
+fn every_path_and_method_is_behind_the_allowlist() {
+    let cors = "cors: {enabled: true, allow_origins: ['https://app.example.com']}\n";
+    let gateway = TestGateway::with(&format!("{cors}{TRUSTING}"));
+    for request in [
+        Request::new("GET", "/healthz"),
+        Request::new("GET", "/readyz"),
+        Request::new("HEAD", "/healthz"),
+        Request::new("OPTIONS", "*"),
+        Request::new("GET", "/v1/models"),
+        Request::new("GET", "/nowhere"),
+        Request::new("GET", "/v1/../admin"),
+        Request::new("TRACE", "/"),
+        Request::preflight("https://app.example.com"),
+        Request::chat(),
+    ] {
+        let answer = gateway.ask(&request);
+        assert_eq!(answer.status, 403, "{request:?}");
+        assert_eq!(gateway.event_of(answer.request_id()).event_type, EventType::IpDenied, "{request:?}");
+        let allowed = gateway.ask(&request.clone().header("X-Forwarded-For", "203.0.113.9"));
+        assert_ne!(allowed.status, 403, "{request:?}");
+    }
+}
+
+#[test]
+fn each_request_of_a_connection_is_judged_by_itself() {
+    let gateway = TestGateway::with(TRUSTING);
+    let get = |address: &str| Request::new("GET", "/v1/models").header("X-Forwarded-For", address);
+    let mut client = gateway.connect();
+    for (address, status) in
+        [("203.0.113.9", 200), ("198.51.100.7", 403), ("203.0.113.9", 200), ("garbage", 403)]
+    {
+        assert_eq!(client.ask(&get(address)).status, status, "{address}");
+    }
+    // The rules that were in force when a connection was made are not those of its later requests.
+    gateway.reload("ip_allowlist: {enabled: true}").expect("it is valid");
+    assert_eq!(client.ask(&get("203.0.113.9")).status, 403);
+    gateway.reload("").expect("it is valid");
+    assert_eq!(client.ask(&get("203.0.113.9")).status, 200);
+}
+
+#[test]
+fn a_flood_of_refusals_is_counted_and_none_is_lost() {
+    let gateway = TestGateway::with_options(
+        "ip_allowlist: {enabled: true}\nevents: {refusals_per_second: 1}",
+        |options| {
+            options.admin_listen = Some("127.0.0.1:0".parse().unwrap());
+        },
+    );
+    let mut client = gateway.connect();
+    for _ in 0..50 {
+        assert_eq!(client.ask(&Request::new("GET", "/v1/models")).status, 403);
+    }
+    let counted = || gateway.events().iter().map(|event| event.count.unwrap_or(1)).sum::<u64>();
+    wait_for("the summary", || (counted() == 50).then_some(()));
+    assert!(gateway.events().len() < 15, "{} events", gateway.events().len());
+    assert!(gateway.events().iter().all(|event| event.event_type == EventType::IpDenied));
 }

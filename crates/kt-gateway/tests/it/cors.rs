@@ -64,7 +64,9 @@ fn a_preflight_is_answered_to_the_letter() {
 #[test]
 fn only_the_listed_origins_are_answered_and_with_the_configured_text() {
     let gateway = TestGateway::with(CORS);
-    for allowed in [ORIGIN, "https://staging.example.com", "http://localhost:3000", "https://xn--bcher-kva.example"] {
+    for allowed in
+        [ORIGIN, "https://staging.example.com", "http://localhost:3000", "https://xn--bcher-kva.example"]
+    {
         for request in [Request::preflight(allowed), Request::chat().header("Origin", allowed)] {
             assert_eq!(gateway.ask(&request).header("access-control-allow-origin"), Some(allowed));
         }
@@ -120,7 +122,8 @@ fn only_the_listed_origins_are_answered_and_with_the_configured_text() {
 fn a_wildcard_is_answered_with_a_star_and_never_with_credentials() {
     let gateway = TestGateway::with(WILDCARD);
     for origin in [ORIGIN, "null", "https://anything.test"] {
-        let answer = gateway.ask(&Request::preflight(origin).header("Access-Control-Request-Headers", "X-One, x-two"));
+        let answer =
+            gateway.ask(&Request::preflight(origin).header("Access-Control-Request-Headers", "X-One, x-two"));
         assert_eq!(
             cors_of(&answer),
             [
@@ -153,7 +156,11 @@ fn nothing_but_tokens_of_bounded_length_is_reflected() {
         (" , ", None),
     ] {
         let answer = gateway.ask(&asking(names));
-        assert_eq!((answer.status, answer.header("access-control-allow-headers")), (204, reflected), "{names}");
+        assert_eq!(
+            (answer.status, answer.header("access-control-allow-headers")),
+            (204, reflected),
+            "{names}"
+        );
     }
     let long = "x-a,".repeat(2048);
     let longer = "x-a,".repeat(2049);
@@ -176,7 +183,8 @@ fn nothing_but_tokens_of_bounded_length_is_reflected() {
 
 #[test]
 fn every_answer_can_be_read_by_the_page_and_varies_by_origin() {
-    const KEYS: &str = "auth: {mode: static, keys: [{id: k, secret_key_ref: {env: CLIENT_KEY}, requests_per_minute: 1}]}\n";
+    const KEYS: &str =
+        "auth: {mode: static, keys: [{id: k, secret_key_ref: {env: CLIENT_KEY}, requests_per_minute: 1}]}\n";
     let chat = || Request::chat().header("Origin", ORIGIN);
     let with_key = || chat().header("Authorization", "Bearer client-key");
     let cases: [(u16, &str, Vec<Request>); 10] = [
@@ -215,7 +223,8 @@ fn an_answer_of_the_provider_carries_the_gateways_headers_and_no_others() {
     assert_eq!(cors_of(&foreign), [with_vary[3]]);
 
     gateway.upstream.behave(|_, provider| {
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{PROVIDERS}\r\ndata: [DONE]\n\n");
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{PROVIDERS}\r\ndata: [DONE]\n\n");
         provider.write_all(head.as_bytes())?;
         Ok(Then::Close)
     });

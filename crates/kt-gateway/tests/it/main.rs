@@ -4,11 +4,14 @@
 mod addresses;
 mod admin;
 mod bodies;
+mod cors;
 mod deadlines;
 mod drain;
 mod faults;
+mod forwarding;
 mod framing;
 mod harness;
+mod http2;
 mod on_failure;
 mod proxy_protocol;
 mod reload;

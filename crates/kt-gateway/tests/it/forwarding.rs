@@ -1,0 +1,490 @@
+//! What a provider sees of a request, what a client sees of an answer, and who may ask at all.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use kt_domain::clock::ManualClock;
+use kt_domain::events::{EventType, Verdict};
+use sha2::{Digest, Sha256};
+
+use crate::harness::{CHAT, Client, PROVIDER_KEY, Received, Request, TestGateway, Then, wait_for, within};
+
+const KEYS: &str = "auth: {mode: static, keys: [{id: app, secret_key_ref: {env: CLIENT_KEY}}]}";
+
+fn with_key(request: Request) -> Request {
+    request.header("Authorization", "Bearer client-key")
+}
+
+fn target(fields: &str) -> String {
+    format!("providers: {{targets: [{{id: t, secret_key_ref: {{env: PROVIDER_KEY}}, {fields}}}]}}")
+}
+
+/// What a client sends and a provider must not see.
+const PRIVATE: [(&str, &str); 16] = [
+    ("Cookie", "session=1"),
+    ("X-Forwarded-For", "203.0.113.9"),
+    ("X-Forwarded-Host", "inside.test"),
+    ("Forwarded", "for=203.0.113.9"),
+    ("X-Real-IP", "203.0.113.9"),
+    ("CF-Connecting-IP", "203.0.113.9"),
+    ("Origin", "https://app.example.com"),
+    ("Referer", "https://app.example.com/secret"),
+    ("Accept-Encoding", "gzip, br"),
+    ("Proxy-Authorization", "Basic eDp5"),
+    ("Upgrade", "websocket"),
+    ("TE", "trailers"),
+    ("X-Internal", "1"),
+    ("X-KT-Request-Id", "forged"),
+    ("Via", "1.1 other"),
+    ("OpenAI-Organization", "org-of-the-client"),
+];
+
+#[test]
+fn a_provider_sees_what_is_listed_and_nothing_else() {
+    let gateway = TestGateway::with(KEYS);
+    let passed = [
+        ("Accept", "text/event-stream"),
+        ("User-Agent", "sdk/1"),
+        ("Idempotency-Key", "i-1"),
+        ("X-Stainless-Lang", "js"),
+        ("OpenAI-Beta", "assistants=v2"),
+        ("Traceparent", "00-1"),
+    ];
+    let request = PRIVATE
+        .iter()
+        .chain(&passed)
+        .fold(with_key(Request::chat()), |request, (name, value)| request.header(name, value));
+    let answer = gateway.ask(&request);
+    assert_eq!((answer.status, answer.header("x-kt-policy-action")), (200, Some("allow")));
+    let seen = gateway.upstream.only_request();
+    assert_eq!(seen.request_line(), "POST /v1/chat/completions HTTP/1.1");
+    assert_eq!(seen.body, CHAT);
+    let host = gateway.upstream.address().to_string();
+    let key = format!("Bearer {PROVIDER_KEY}");
+    let mut expected: Vec<(String, String)> = [
+        ("host", &host[..]),
+        ("authorization", &key),
+        ("content-type", "application/json"),
+        ("accept-encoding", "identity"),
+        ("via", "1.1 keeptrusts"),
+        ("x-kt-request-id", answer.request_id()),
+        ("content-length", "60"),
+    ]
+    .into_iter()
+    .chain(passed)
+    .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+    .collect();
+    let mut headers = seen.headers();
+    expected.sort();
+    headers.sort();
+    assert_eq!(headers, expected);
+}
+
+#[test]
+fn a_client_strikes_nothing_out_by_naming_it_in_connection() {
+    let gateway = TestGateway::with(KEYS);
+    let options =
+        "close, authorization, host, content-type, content-length, x-kt-request-id, via, user-agent";
+    let request = with_key(Request::chat()).header("User-Agent", "sdk/1").header("Connection", options);
+    assert_eq!(gateway.ask(&request).status, 200, "the key still counts");
+    let seen = gateway.upstream.only_request();
+    for ours in ["host", "authorization", "content-type", "content-length", "x-kt-request-id", "via"] {
+        assert!(seen.header(ours).is_some(), "{ours}");
+    }
+    assert_eq!((seen.header("user-agent"), seen.body.as_slice()), (None, CHAT));
+}
+
+#[test]
+fn a_client_cannot_choose_where_its_request_goes() {
+    let gateway = TestGateway::with("");
+    let elsewhere = TestGateway::with("");
+    let other = elsewhere.upstream.address();
+    let url = format!("http://{other}/v1");
+    let body = format!(
+        r#"{{"model":"m","messages":[],"api_base":"{url}","base_url":"{url}","custom_host":"{url}"}}"#
+    );
+    let request = [
+        "X-Portkey-Custom-Host",
+        "X-Api-Base",
+        "X-Forwarded-Host",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "Destination",
+    ]
+    .iter()
+    .fold(Request::chat().json(body), |request, name| request.header(name, &url));
+    assert_eq!(gateway.ask(&request.without("Host").header("Host", other.to_string())).status, 200);
+    let absolute =
+        Request::new("GET", &format!("{url}/models")).without("Host").header("Host", other.to_string());
+    assert_eq!(gateway.ask(&absolute).status, 200);
+    assert_eq!((gateway.upstream.requests().len(), elsewhere.upstream.connections()), (2, 0));
+}
+
+#[test]
+fn a_path_is_joined_to_the_base_url_and_the_query_passes() {
+    let gateway = TestGateway::with("");
+    for (base, path, expected) in [
+        ("/v1", "/v1/models", "/v1/models"),
+        ("/v1/", "/v1/models", "/v1/models"),
+        ("", "/v1/models", "/models"),
+        ("/openai/v1", "/v1/models/m", "/openai/v1/models/m"),
+        ("/v1", "/v1/models?a=b&c=%2F..%2f//", "/v1/models?a=b&c=%2F..%2f//"),
+        ("/v1", "/v1/models?", "/v1/models?"),
+        ("/v1", "/v1/mod%65ls/%c3%a9%20", "/v1/models/%C3%A9%20"),
+    ] {
+        gateway
+            .reload(&target(&format!("provider: openai, base_url: 'http://UPSTREAM{base}'")))
+            .expect("it is valid");
+        assert_eq!(gateway.ask(&Request::new("GET", path)).status, 200);
+        let seen = gateway.upstream.requests().pop().expect("it was forwarded");
+        assert_eq!(seen.request_line(), format!("GET {expected} HTTP/1.1"));
+        assert_eq!(seen.header("content-length"), None);
+    }
+}
+
+#[test]
+fn anthropics_own_surface_passes_with_its_key_and_version() {
+    let gateway = TestGateway::with(&target("provider: anthropic, base_url: 'http://UPSTREAM/v1'"));
+    let message = || Request::new("POST", "/v1/messages").json(CHAT).header("X-Api-Key", "of-the-client");
+    assert_eq!(gateway.ask(&message()).status, 200);
+    let newer = message().header("Anthropic-Version", "2024-01-01").header("Anthropic-Beta", "b");
+    assert_eq!(gateway.ask(&newer).status, 200);
+    let seen = gateway.upstream.requests();
+    assert_eq!(seen[0].request_line(), "POST /v1/messages HTTP/1.1");
+    let values = |received: &Received, name: &str| -> Vec<String> {
+        received.headers().into_iter().filter(|(own, _)| own == name).map(|(_, value)| value).collect()
+    };
+    for (request, version) in seen.iter().zip(["2023-06-01", "2024-01-01"]) {
+        assert_eq!(values(request, "x-api-key"), [PROVIDER_KEY]);
+        assert_eq!(values(request, "anthropic-version"), [version]);
+        assert_eq!(request.header("authorization"), None);
+    }
+    assert_eq!(seen[1].header("anthropic-beta").as_deref(), Some("b"));
+    let not_spoken = gateway.ask(&Request::chat());
+    assert_eq!(not_spoken.outcome(), (404, "surface_not_served".to_owned()));
+}
+
+#[test]
+fn a_client_sees_the_providers_answer_without_what_is_not_for_it() {
+    let gateway = TestGateway::with("");
+    gateway.upstream.answer_as(
+        "201 Created",
+        "Content-Type: application/json\r\nX-Request-Id: p-1\r\nOpenAI-Processing-Ms: 5\r\nRetry-After: 7\r\n\
+         Connection: keep-alive, X-Hop, content-type\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: x\r\n\
+         Set-Cookie: a=b\r\nSet-Cookie: c=d\r\nAlt-Svc: h3=\":443\"\r\nStrict-Transport-Security: max-age=1\r\n\
+         WWW-Authenticate: Basic\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\nTrailer: X\r\nTE: x\r\n\
+         X-KT-Request-Id: forged\r\nX-KT-Policy-Action: block\r\nX-KT-Anything: forged\r\n",
+        "{\"a\": 1}",
+    );
+    let answer = gateway.ask(&Request::chat());
+    assert_eq!((answer.status, &answer.body[..]), (201, &b"{\"a\": 1}"[..]));
+    let mut names: Vec<&str> = answer.headers.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let expected = [
+        "content-length",
+        "content-type",
+        "openai-processing-ms",
+        "retry-after",
+        "x-kt-policy-action",
+        "x-kt-request-id",
+        "x-request-id",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(answer.header("x-kt-policy-action"), Some("allow"));
+    assert_eq!(gateway.event_of(answer.request_id()).status, Some(201));
+}
+
+/// Answers with a stream whose pieces the test hands out one by one; the stream ends when the test drops the sender.
+fn stream_by_hand(gateway: &TestGateway) -> Sender<&'static str> {
+    let (pieces, given): (Sender<&'static str>, Receiver<&'static str>) = channel();
+    let given = Mutex::new(given);
+    gateway.upstream.behave(move |_, provider| {
+        provider.write_all(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )?;
+        for piece in given.lock().expect("one stream at a time").iter() {
+            write!(provider, "{:x}\r\n{piece}\r\n", piece.len())?;
+        }
+        provider.write_all(b"0\r\n\r\n")?;
+        Ok(Then::KeepOpen)
+    });
+    pieces
+}
+
+#[test]
+fn a_stream_passes_piece_by_piece_at_once() {
+    let gateway = TestGateway::with("size_limits: {max_response_body_bytes: 100}");
+    let pieces = stream_by_hand(&gateway);
+    let mut client = gateway.connect();
+    client.send(Request::chat().json(r#"{"model":"m","messages":[],"stream":true}"#).bytes()).unwrap();
+    let head = client.head_answer();
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream; charset=utf-8")));
+    assert_eq!((head.header("transfer-encoding"), head.header("content-length")), (Some("chunked"), None));
+    for piece in
+        ["data: {\"n\":1}\n\n", "da", "ta: 2\n", "\n", ": a comment that alone is longer than nothing\n\n"]
+    {
+        pieces.send(piece).expect("the provider is waiting");
+        assert_eq!(client.chunk().as_deref(), Some(piece.as_bytes()), "before the next is sent");
+    }
+    let last = "data: {\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":22}}\n\ndata: [DONE]\n\n";
+    pieces.send(last).expect("the provider is waiting");
+    drop(pieces);
+    assert_eq!(client.chunk().as_deref(), Some(last.as_bytes()), "streams are not limited in total");
+    assert_eq!(client.chunk(), None);
+    let event = gateway.event_of(head.request_id());
+    assert_eq!(
+        (event.reason_code.as_deref(), event.stream, event.verdict),
+        (Some("ok"), Some(true), Some(Verdict::Allow))
+    );
+    assert_eq!((event.input_tokens, event.output_tokens), (Some(11), Some(22)));
+}
+
+#[test]
+fn a_client_that_goes_away_ends_its_stream_at_the_provider() {
+    let gateway = TestGateway::with("");
+    let pieces = stream_by_hand(&gateway);
+    let mut client = gateway.connect();
+    client.send(Request::chat().bytes()).unwrap();
+    let head = client.head_answer();
+    pieces.send("data: 1\n\n").unwrap();
+    client.chunk();
+    drop(client);
+    let event = within(Duration::from_secs(1), || gateway.events().pop()).expect("recorded within a second");
+    assert_eq!(event.request_id.as_deref(), Some(head.request_id()));
+    assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some("client_closed")));
+    assert_provider_is_left(&gateway, || drop(pieces.send("data: 2\n\n")));
+}
+
+#[test]
+fn a_client_that_does_not_wait_for_its_answer_ends_the_request_at_the_provider() {
+    let gateway = TestGateway::with("");
+    let (gone, told) = channel();
+    gateway.upstream.behave(move |_, provider: &mut TcpStream| {
+        // Nothing is sent here but the end of the connection.
+        let _ = gone.send(provider.read(&mut [0])?);
+        Ok(Then::Close)
+    });
+    let mut client = gateway.connect();
+    client.send(Request::chat().bytes()).unwrap();
+    wait_for("the provider to be asked", || gateway.upstream.requests().pop());
+    drop(client);
+    assert_eq!(
+        told.recv_timeout(Duration::from_secs(1)),
+        Ok(0),
+        "the provider's connection is closed within a second"
+    );
+    let event = wait_for("the event", || gateway.events().pop());
+    assert_eq!((event.status, event.reason_code.as_deref()), (Some(499), Some("client_closed")));
+}
+
+/// Lets the provider write until it notices, and checks that it does within a second.
+fn assert_provider_is_left(gateway: &TestGateway, mut write: impl FnMut()) {
+    let left = within(Duration::from_secs(1), || {
+        write();
+        (gateway.upstream.open_connections() == 0).then_some(())
+    });
+    assert!(left.is_some(), "the provider is still connected");
+}
+
+#[test]
+fn a_request_leaves_an_event_that_says_what_came_of_it() {
+    let gateway = TestGateway::with(KEYS);
+    let answer = gateway.ask(&with_key(Request::chat()));
+    let event = gateway.event_of(answer.request_id());
+    assert_eq!(event.event_type, EventType::Decision);
+    assert_eq!(
+        (event.method.as_deref(), event.request_path.as_deref(), event.status, event.reason_code.as_deref()),
+        (Some("POST"), Some("/v1/chat/completions"), Some(200), Some("ok"))
+    );
+    assert_eq!((event.provider.as_deref(), event.target_id.as_deref()), (Some("openai"), Some("primary")));
+    assert_eq!((event.key_id.as_deref(), event.model.as_deref()), (Some("app"), Some("m")));
+    assert_eq!((event.input_tokens, event.output_tokens, event.stream), (Some(3), Some(5), Some(false)));
+    assert_eq!((event.verdict, event.source_ip), (Some(Verdict::Allow), Some(Ipv4Addr::LOCALHOST.into())));
+    assert_eq!(event.config_version.as_deref(), Some(&gateway.gateway.config_version()[..]));
+    let text = serde_json::to_string(&event).expect("an event can be written");
+    assert!(!text.contains("hello"), "prompts are not stored: {text}");
+}
+
+#[test]
+fn the_providers_key_is_seen_by_the_provider_alone() {
+    const CANARY: &str = "header-canary-1717171717";
+    let gateway = TestGateway::with_options(
+        &target(&format!(
+            "provider: openai, base_url: 'http://UPSTREAM/v1', headers: {{X-Extra-Key: {CANARY}}}"
+        )),
+        |options| options.admin_listen = Some((Ipv4Addr::LOCALHOST, 0).into()),
+    );
+    let mut seen_by_others = Vec::new();
+    let mut show = |bytes: &[u8]| seen_by_others.extend_from_slice(bytes);
+    for status in
+        ["200 OK", "400 Bad Request", "401 Unauthorized", "429 Too Many Requests", "500 Oops", "302 Found"]
+    {
+        gateway.upstream.behave(move |_, provider| {
+            write!(provider, "HTTP/1.1 {status}\r\nContent-Length: 2\r\nLocation: /\r\n\r\n{{}}")?;
+            Ok(Then::KeepOpen)
+        });
+        let mut client = gateway.connect();
+        client.send(Request::chat().header("Connection", "close").bytes()).unwrap();
+        show(&client.rest());
+    }
+    let admin = gateway.gateway.admin_address().expect("there is an admin listener");
+    for path in ["/metrics", "/keeptrusts/config", "/v1/events", "/readyz", "/nowhere"] {
+        let mut client = Client::connect(admin, Ipv4Addr::LOCALHOST.into()).expect("it listens");
+        let request = Request::new("GET", path)
+            .without("Host")
+            .header("Host", "localhost")
+            .header("Connection", "close");
+        client.send(request.bytes()).unwrap();
+        let answer = client.rest();
+        assert!(answer.starts_with(b"HTTP/1.1 "), "{path}");
+        show(&answer);
+    }
+    show(serde_json::to_string(&gateway.events()).expect("events can be written").as_bytes());
+    let seen_by_others = String::from_utf8_lossy(&seen_by_others);
+    for secret in [PROVIDER_KEY, CANARY] {
+        assert!(
+            gateway.upstream.requests().iter().all(|request| request.head.contains(secret)),
+            "the provider sees it"
+        );
+        assert!(!seen_by_others.contains(secret), "{seen_by_others}");
+    }
+    assert!(
+        seen_by_others.contains("X-Extra-Key") || seen_by_others.contains("x-extra-key"),
+        "the configuration is shown"
+    );
+}
+
+#[test]
+fn a_key_is_needed_and_must_be_the_right_one() {
+    let stored = hex(&Sha256::digest("hashed-key"));
+    let gateway = TestGateway::with(&format!(
+        "auth: {{mode: static, keys: [
+            {{id: app, secret_key_ref: {{env: CLIENT_KEY}}}}, {{id: hashed, sha256: {stored}}},
+            {{id: near, secret_key_ref: {{env: NEAR_KEY}}, allowed_ranges: [127.0.0.2/32]}},
+            {{id: unset, secret_key_ref: {{env: UNSET}}}}]}}"
+    ));
+    gateway.set_environment("NEAR_KEY", Some("near-key"));
+    gateway.gateway.reload().expect("it is valid");
+    let bearer = |key: &str| vec![("Authorization", format!("Bearer {key}"))];
+    let refused: Vec<(&str, Vec<(&str, String)>)> = vec![
+        ("missing_key", vec![]),
+        ("missing_key", bearer("")),
+        ("missing_key", vec![("Authorization", "Basic Y2xpZW50LWtleQ==".into())]),
+        ("missing_key", vec![("Authorization", "client-key".into())]),
+        ("missing_key", vec![("X-Api-Key", String::new())]),
+        ("missing_key", vec![("X_Api_Key", "client-key".into())]),
+        ("missing_key", vec![("Cookie", "authorization=client-key".into())]),
+        ("invalid_key", bearer("wrong")),
+        ("invalid_key", bearer("client-ke")),
+        ("invalid_key", bearer("client-key2")),
+        ("invalid_key", bearer("Client-Key")),
+        ("invalid_key", bearer("' OR '1'='1' --")),
+        ("invalid_key", bearer("client-key' UNION SELECT 1; --")),
+        ("invalid_key", bearer("%")),
+        ("invalid_key", bearer(&stored)),
+        ("invalid_key", bearer(&format!("sha256:{stored}"))),
+        ("invalid_key", bearer(&"x".repeat(10_000))),
+        ("invalid_key", [bearer("client-key"), bearer("hashed-key")].concat()),
+        ("invalid_key", [bearer("client-key"), vec![("X-Api-Key", "other".into())]].concat()),
+        ("key_ip_denied", bearer("near-key")),
+    ];
+    for (code, headers) in refused {
+        let request =
+            headers.iter().fold(Request::chat(), |request, (name, value)| request.header(name, value));
+        let answer = gateway.ask(&request);
+        let status = if code == "key_ip_denied" { 403 } else { 401 };
+        assert_eq!(answer.outcome(), (status, code.to_owned()), "{headers:?}");
+        assert_eq!(answer.header("www-authenticate"), (status == 401).then_some("Bearer"));
+        let event = gateway.event_of(answer.request_id());
+        assert_eq!((event.event_type, event.reason_code.as_deref()), (EventType::AuthFailed, Some(code)));
+    }
+    assert_eq!(gateway.upstream.bytes(), 0);
+    let accepted: [(&str, Vec<(&str, String)>); 6] = [
+        ("app", bearer("client-key")),
+        ("app", vec![("authorization", "bearer client-key".into())]),
+        ("app", vec![("X-Api-Key", "client-key".into())]),
+        ("app", vec![("Api-Key", "client-key".into())]),
+        ("app", [bearer("client-key"), vec![("X-Api-Key", "client-key".into())]].concat()),
+        ("hashed", bearer("hashed-key")),
+    ];
+    for (id, headers) in accepted {
+        let request =
+            headers.iter().fold(Request::chat(), |request, (name, value)| request.header(name, value));
+        let answer = gateway.ask(&request);
+        assert_eq!(answer.status, 200, "{headers:?}");
+        assert_eq!(gateway.event_of(answer.request_id()).key_id.as_deref(), Some(id));
+    }
+    let near = Request::chat().header("Authorization", "Bearer near-key");
+    assert_eq!(gateway.connect_from(Ipv4Addr::new(127, 0, 0, 2)).ask(&near).status, 200);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_key_may_be_used_as_often_as_configured() {
+    let clock = ManualClock::starting_at("2026-03-15T14:22:31Z".parse().expect("a moment"));
+    let keys =
+        "auth: {mode: static, keys: [{id: app, secret_key_ref: {env: CLIENT_KEY}, requests_per_minute: 2}]}";
+    let gateway =
+        TestGateway::with_options(keys, |options| options.clock = std::sync::Arc::new(clock.clone()));
+    let ask = || gateway.ask(&with_key(Request::chat()));
+    assert_eq!([ask().status, ask().status], [200, 200]);
+    let refused = ask();
+    assert_eq!(refused.outcome(), (429, "rate_limited".to_owned()));
+    assert_eq!(refused.header("retry-after"), Some("30"));
+    assert_eq!(refused.header("x-ratelimit-limit-requests"), Some("2"));
+    assert_eq!(refused.header("x-ratelimit-remaining-requests"), Some("0"));
+    assert_eq!(gateway.event_of(refused.request_id()).event_type, EventType::RateLimited);
+    clock.advance(Duration::from_secs(30));
+    assert_eq!([ask().status, ask().status], [200, 429]);
+}
+
+#[test]
+fn what_cannot_be_served_says_why() {
+    let gateway = TestGateway::with("");
+    let message = || Request::new("POST", "/v1/messages").json(CHAT);
+    let cases = [
+        ("pack: {enabled: false}", Request::chat(), 503, "pack_disabled"),
+        ("providers: {targets: []}", Request::chat(), 503, "no_target"),
+        ("", message(), 404, "surface_not_served"),
+        ("", Request::new("GET", "/v1/nothing"), 404, "unknown_path"),
+        ("listener: {hosts: [ours.test]}", Request::chat(), 421, "misdirected_request"),
+    ];
+    for (yaml, request, status, code) in cases {
+        gateway.reload(yaml).unwrap_or_else(|report| panic!("{yaml}: {report}"));
+        let answer = gateway.ask(&request);
+        assert_eq!(answer.outcome(), (status, code.to_owned()), "{yaml}");
+        assert_eq!(gateway.event_of(answer.request_id()).reason_code.as_deref(), Some(code));
+    }
+    gateway.set_environment("PROVIDER_KEY", None);
+    gateway.reload("").expect("an unset variable stops nothing");
+    assert_eq!(gateway.ask(&Request::chat()).outcome(), (503, "target_unavailable".to_owned()));
+    assert_eq!(gateway.upstream.bytes(), 0);
+    gateway.set_environment("PROVIDER_KEY", Some(PROVIDER_KEY));
+    gateway.reload("listener: {hosts: [gateway.test]}").expect("it is valid");
+    assert_eq!(gateway.ask(&Request::chat()).status, 200);
+    let with_port = Request::chat().without("Host").header("Host", "GATEWAY.test:1234");
+    assert_eq!(gateway.ask(&with_port).status, 200);
+}
+
+#[test]
+fn requests_beyond_the_concurrency_limit_are_turned_away_at_once() {
+    let gateway = TestGateway::with_options("", |options| options.max_concurrency = Some(1));
+    let pieces = stream_by_hand(&gateway);
+    let mut first = gateway.connect();
+    first.send(Request::chat().bytes()).unwrap();
+    first.head_answer();
+    let refused = gateway.ask(&Request::chat());
+    assert_eq!(refused.outcome(), (429, "concurrency_limit".to_owned()));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    drop(pieces);
+    assert_eq!(first.chunk(), None);
+    assert_eq!(gateway.upstream.requests().len(), 1);
+    gateway.upstream.answer_as("200 OK", "", "{}");
+    wait_for("the place to be free", || (gateway.ask(&Request::chat()).status == 200).then_some(()));
+}

@@ -1,0 +1,345 @@
+//! The same edge over HTTP/2 (RFC 9113), with prior knowledge, and what one connection may do.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::HeaderMap;
+use kt_domain::events::{EventType, MatchedRule};
+use serde_json::Value;
+
+use crate::harness::{CHAT, Request, TestGateway, Then, wait_for, within};
+
+/// A client's end of one connection.
+struct Client(SendRequest<Bytes>);
+
+/// A whole answer.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn code(&self) -> String {
+        let body: Value = serde_json::from_slice(&self.body).expect("a refusal is JSON");
+        assert_eq!(body["error"]["request_id"].as_str(), Some(self.request_id()));
+        body["error"]["code"].as_str().expect("a refusal has a code").to_owned()
+    }
+
+    fn request_id(&self) -> &str {
+        self.headers["x-kt-request-id"].to_str().expect("an id is text")
+    }
+}
+
+impl Client {
+    async fn connect(gateway: &TestGateway, source: Ipv4Addr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind((source, 0).into()).expect("an address of this machine");
+        let tcp = socket.connect(gateway.gateway.address()).await.expect("the gateway listens");
+        let (send, connection) = h2::client::handshake(tcp).await.expect("the gateway speaks HTTP/2");
+        // It ends with the runtime of its test.
+        tokio::spawn(connection);
+        Self(send)
+    }
+
+    /// Sends a request's head; its body is still to be sent unless `ends`.
+    async fn begin(&self, request: http::Request<()>, ends: bool) -> (ResponseFuture, SendStream<Bytes>) {
+        let mut send = self.0.clone().ready().await.expect("the connection is open");
+        send.send_request(request, ends).expect("the request can be sent")
+    }
+
+    async fn ask(&self, request: http::Request<()>, body: &[u8]) -> Answer {
+        let (response, mut send) = self.begin(request, body.is_empty()).await;
+        if !body.is_empty() {
+            // A gateway that has refused already may take no more.
+            let _ = send.send_data(Bytes::copy_from_slice(body), true);
+        }
+        whole(response).await
+    }
+}
+
+async fn whole(response: ResponseFuture) -> Answer {
+    let (parts, mut content) = response.await.expect("there is an answer").into_parts();
+    let mut body = Vec::new();
+    while let Some(piece) = next(&mut content).await {
+        body.extend_from_slice(&piece);
+    }
+    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+}
+
+async fn next(content: &mut RecvStream) -> Option<Bytes> {
+    let piece = content.data().await?.expect("the answer is whole");
+    content.flow_control().release_capacity(piece.len()).expect("it was taken");
+    Some(piece)
+}
+
+fn request(method: &str, target: &str) -> http::request::Builder {
+    http::Request::builder().method(method).uri(format!("http://gateway.test{target}"))
+}
+
+fn chat() -> http::request::Builder {
+    request("POST", "/v1/chat/completions").header("content-type", "application/json")
+}
+
+fn done(builder: http::request::Builder) -> http::Request<()> {
+    builder.body(()).expect("the request is well-formed")
+}
+
+#[tokio::test]
+async fn a_chat_goes_through_and_is_recorded() {
+    let gateway = TestGateway::with("");
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    for _ in 0..3 {
+        let answer =
+            client.ask(done(chat().header("cookie", "a=b").header("x_forwarded_for", "1.1.1.1")), CHAT).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let seen = gateway.upstream.requests().pop().expect("it was forwarded");
+        assert_eq!((seen.request_line(), seen.body.as_slice()), ("POST /v1/chat/completions HTTP/1.1", CHAT));
+        assert_eq!(seen.header("x-kt-request-id").as_deref(), Some(answer.request_id()));
+        assert_eq!((seen.header("cookie"), seen.header("x_forwarded_for")), (None, None));
+        let event = gateway.event_of(answer.request_id());
+        assert_eq!((event.status, event.input_tokens), (Some(200), Some(3)));
+    }
+    let pages = client.ask(done(request("GET", "/v1/models?a=b")), b"").await;
+    assert_eq!(pages.status, 200);
+    assert_eq!(gateway.upstream.requests()[3].request_line(), "GET /v1/models?a=b HTTP/1.1");
+}
+
+#[tokio::test]
+async fn addresses_are_judged_stream_by_stream_under_the_same_rules() {
+    let gateway = TestGateway::with(
+        "ip_allowlist: {enabled: true, allow: [203.0.113.0/24], deny: [203.0.113.7/32], trust_proxy_headers: true}",
+    );
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    for (lines, rule) in [
+        (&["203.0.113.9"][..], None),
+        (&["198.51.100.7"], Some(MatchedRule::NotAllowed)),
+        (&["203.0.113.7"], Some(MatchedRule::Deny)),
+        (&["203.0.113.9", "198.51.100.7"], Some(MatchedRule::NotAllowed)),
+        (&["garbage"], Some(MatchedRule::UnresolvedSource)),
+        (&[], Some(MatchedRule::UnresolvedSource)),
+    ] {
+        let request = lines.iter().fold(chat(), |request, line| request.header("x-forwarded-for", *line));
+        let answer = client.ask(done(request), CHAT).await;
+        assert_eq!(answer.status, if rule.is_none() { 200 } else { 403 }, "{lines:?}");
+        assert_eq!(gateway.event_of(answer.request_id()).matched_rule, rule, "{lines:?}");
+    }
+    gateway.reload("ip_allowlist: {enabled: true, allow: [127.0.0.2/32]}").expect("it is valid");
+    for (source, status) in [([127, 0, 0, 2], 200), ([127, 0, 0, 3], 403)] {
+        let answer = Client::connect(&gateway, source.into()).await.ask(done(chat()), CHAT).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(gateway.event_of(answer.request_id()).source_ip, Some(IpAddr::from(source)));
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_held_to_the_limit_to_the_byte() {
+    let gateway = TestGateway::with("size_limits: {max_request_body_bytes: 100}");
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let mut body = CHAT.to_vec();
+    body.resize(100, b' ');
+    assert_eq!(client.ask(done(chat()), &body).await.status, 200);
+    body.push(b' ');
+    let counted = client.ask(done(chat()), &body).await;
+    assert_eq!((counted.status, counted.code()), (413, "request_too_large".to_owned()));
+    let (declared, _unsent) = client.begin(done(chat().header("content-length", "101")), false).await;
+    let declared = whole(declared).await;
+    assert_eq!((declared.status, declared.code()), (413, "request_too_large".to_owned()));
+    assert_eq!(gateway.event_of(declared.request_id()).event_type, EventType::RequestTooLarge);
+    assert_eq!(client.ask(done(chat()), &body[..100]).await.status, 200, "the connection goes on");
+    assert_eq!(gateway.upstream.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_head_that_is_ambiguous_or_too_large_is_refused() {
+    let gateway = TestGateway::with("");
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let long = "v".repeat(17_000);
+    let many =
+        (0..101).fold(request("GET", "/v1/models"), |request, n| request.header(format!("x-{n}"), "1"));
+    let cases = [
+        (request("GET", "/v1/models").header("host", "other.test"), 400, "malformed_request"),
+        (request("GET", "/v1/models").header("host", "a b"), 400, "malformed_request"),
+        (request("GET", "/v1/../models"), 400, "invalid_path"),
+        (request("GET", "/v1%2fmodels"), 400, "invalid_path"),
+        (request("GET", &format!("/v1/models?{long}")), 414, "uri_too_long"),
+        (many, 431, "headers_too_large"),
+        (request("PUT", "/v1/models"), 405, "method_not_allowed"),
+    ];
+    for (request, status, code) in cases {
+        let answer = client.ask(done(request), b"").await;
+        assert_eq!((answer.status, answer.code()), (status, code.to_owned()));
+    }
+    let huge =
+        (0..5).fold(request("GET", "/v1/models"), |request, n| request.header(format!("x-{n}"), &long));
+    let (response, _) = client.begin(done(huge), true).await;
+    assert_eq!(response.await.map(|response| response.status().as_u16()).ok(), Some(431));
+    assert_eq!(gateway.upstream.bytes(), 0);
+    let same = request("GET", "/v1/models").header("host", "gateway.test");
+    assert_eq!(client.ask(done(same), b"").await.status, 200, "the control");
+}
+
+/// Answers with a stream of two pieces, the second when the test says so.
+fn two_pieces(gateway: &TestGateway) -> impl Fn() + use<> {
+    let (go, told) = channel::<()>();
+    let told = Mutex::new(told);
+    gateway.upstream.behave(move |_, provider| {
+        provider.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")?;
+        while told.lock().expect("one stream at a time").recv().is_ok() {
+            provider.write_all(b"data: 2\n\n")?;
+        }
+        Ok(Then::Close)
+    });
+    move || {
+        // The provider may have left already.
+        let _ = go.send(());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_passes_piece_by_piece_and_ends_when_its_client_leaves() {
+    let gateway = TestGateway::with("");
+    let go = two_pieces(&gateway);
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let (response, mut send) = client.begin(done(chat()), false).await;
+    send.send_data(Bytes::from_static(CHAT), true).expect("the body can be sent");
+    let mut content = response.await.expect("there is an answer").into_body();
+    assert_eq!(next(&mut content).await.as_deref(), Some(&b"data: 1\n\n"[..]), "before the second is sent");
+    go();
+    assert_eq!(next(&mut content).await.as_deref(), Some(&b"data: 2\n\n"[..]));
+    send.send_reset(h2::Reason::CANCEL);
+    drop(content);
+    let other = request("GET", "/healthz");
+    assert_eq!(client.ask(done(other), b"").await.status, 200, "the connection goes on");
+    let event = within(Duration::from_secs(1), || gateway.events().pop()).expect("recorded within a second");
+    assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some("client_closed")));
+    let left = within(Duration::from_secs(1), || {
+        go();
+        (gateway.upstream.open_connections() == 0).then_some(())
+    });
+    assert!(left.is_some(), "the provider is still connected");
+}
+
+/// One frame (RFC 9113 section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a frame is short");
+    [&length.to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+const END_STREAM_AND_HEADERS: u8 = 5;
+const END_STREAM: u8 = 1;
+
+/// `GET / HTTP/2` of `http://gateway.test`, in indexed fields and one literal (RFC 7541 appendix A).
+const GET_ROOT: &[u8] = b"\x82\x86\x84\x41\x0cgateway.test";
+
+/// Sends the preface and these frames, and gives the frames that come back, as kind and payload, until the gateway ends
+/// the connection or, if it does not, for a moment.
+fn frames_after(gateway: &TestGateway, frames: &[u8]) -> (Vec<(u8, Vec<u8>)>, bool) {
+    let client = gateway.connect();
+    let mut stream = client.stream();
+    let preface = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, b"")[..]].concat();
+    // A gateway that has had enough takes no more.
+    let _ = stream.write_all(&[&preface, frames].concat());
+    stream.set_read_timeout(Some(Duration::from_millis(500))).expect("a time limit can be set");
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    let ended = loop {
+        match stream.read(&mut piece) {
+            Ok(0) => break true,
+            Ok(length) => bytes.extend_from_slice(&piece[..length]),
+            Err(error) => break error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
+    };
+    let mut frames = Vec::new();
+    let mut rest = &bytes[..];
+    while let [a, b, c, kind, _, _, _, _, _, after @ ..] = rest {
+        let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let Some((payload, next)) = after.split_at_checked(length) else { break };
+        frames.push((*kind, payload.to_vec()));
+        rest = next;
+    }
+    (frames, ended)
+}
+
+fn still_serves(gateway: &TestGateway) -> bool {
+    gateway.ask(&Request::chat()).status == 200
+}
+
+#[test]
+fn a_connection_says_what_it_allows() {
+    let gateway = TestGateway::with("");
+    let (frames, ended) = frames_after(&gateway, b"");
+    let settings =
+        &frames.iter().find(|(kind, payload)| *kind == SETTINGS && !payload.is_empty()).expect("settings").1;
+    let value = |id: u16| {
+        let pairs = settings.chunks(6).find(|pair| pair[..2] == id.to_be_bytes());
+        pairs.map(|pair| u32::from_be_bytes([pair[2], pair[3], pair[4], pair[5]]))
+    };
+    assert_eq!((value(3), value(6), ended), (Some(100), Some(64 * 1024), false), "streams and header list");
+}
+
+#[test]
+fn streams_that_are_opened_and_reset_in_a_row_end_their_connection_alone() {
+    let gateway = TestGateway::with("");
+    let attack = |streams: u32| -> Vec<u8> {
+        let ids = (0..streams).map(|n| 2 * n + 1);
+        ids.flat_map(|id| {
+            [
+                frame(HEADERS, END_STREAM_AND_HEADERS, id, GET_ROOT),
+                frame(RST_STREAM, 0, id, &8_u32.to_be_bytes()),
+            ]
+        })
+        .flatten()
+        .collect()
+    };
+    let (frames, ended) = frames_after(&gateway, &attack(1000));
+    let goaway = frames.iter().find(|(kind, _)| *kind == GOAWAY).map(|(_, payload)| payload[4..8].to_vec());
+    assert_eq!(goaway, Some(11_u32.to_be_bytes().to_vec()), "ENHANCE_YOUR_CALM");
+    assert!(ended);
+    assert!(still_serves(&gateway));
+    let (frames, ended) = frames_after(&gateway, &attack(5));
+    assert!(!ended && frames.iter().all(|(kind, _)| *kind != GOAWAY), "a few are forgiven");
+}
+
+#[test]
+fn a_header_list_without_end_ends_its_connection_alone() {
+    let gateway = TestGateway::with("");
+    let literal = [&b"\x00\x01x\x7f\x81\x7e"[..], &[b'v'; 253]].concat();
+    let block = literal.repeat(60);
+    let begun = frame(HEADERS, END_STREAM, 1, GET_ROOT);
+    let flood: Vec<u8> =
+        std::iter::once(begun).chain((0..200).map(|_| frame(CONTINUATION, 0, 1, &block))).flatten().collect();
+    let (frames, ended) = frames_after(&gateway, &flood);
+    assert!(ended, "{frames:?}");
+    assert!(still_serves(&gateway));
+    assert_eq!(gateway.upstream.requests().len(), 1, "only the other request");
+}
+
+#[test]
+fn what_only_begins_like_http2_is_no_request() {
+    let gateway = TestGateway::with("");
+    for bytes in [
+        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        "PRI / HTTP/2.0\r\nHost: a\r\n\r\n",
+    ] {
+        let mut client = gateway.connect();
+        client.send(bytes).unwrap();
+        client.rest();
+    }
+    let answer = gateway
+        .ask(&Request::chat().header("Connection", "Upgrade, HTTP2-Settings").header("Upgrade", "h2c"));
+    assert_eq!(answer.status, 200, "an upgrade is not taken up: the request is answered as it is");
+    wait_for("the only request", || (gateway.upstream.requests().len() == 1).then_some(()));
+}
