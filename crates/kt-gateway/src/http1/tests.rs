@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 
 use super::body::{BadFraming, Decoder, Framing, Step};
 use super::head::{self, Head, Wire};

@@ -255,7 +255,10 @@ fn a_client_that_goes_away_ends_its_stream_at_the_provider() {
     let event = within(Duration::from_secs(1), || gateway.events().pop()).expect("recorded within a second");
     assert_eq!(event.request_id.as_deref(), Some(head.request_id()));
     assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some("client_closed")));
-    assert_provider_is_left(&gateway, || drop(pieces.send("data: 2\n\n")));
+    assert_provider_is_left(&gateway, || {
+        // The provider may have left already.
+        let _ = pieces.send("data: 2\n\n");
+    });
 }
 
 #[test]
@@ -422,7 +425,7 @@ fn a_key_is_needed_and_must_be_the_right_one() {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 #[test]

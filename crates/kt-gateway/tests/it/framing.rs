@@ -1,7 +1,7 @@
 //! One request in gives at most one out: what could be read in two ways, or not at all, ends its connection and is never
 //! forwarded (RFC 9112 section 11.2).
 
-use crate::harness::{CHAT, Request, TestGateway, Then};
+use crate::harness::{CHAT, Outcome, Request, TestGateway, Then};
 
 /// A request with a length, a chunked one, one without a body, one in absolute-form: each is accepted as it stands.
 const POST: &str = "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway.test\r\nContent-Type: application/json\r\n\
@@ -15,14 +15,14 @@ const ABSOLUTE: &str = "GET http://gateway.test/v1/models HTTP/1.1\r\nHost: gate
 /// What follows each refused request on its connection. Nobody may ever answer or forward it.
 const SMUGGLED: &str = "GET /v1/models/smuggled HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
 
-const BAD: (u16, &str) = (400, "malformed_request");
-const VERSION: (u16, &str) = (505, "http_version_not_supported");
-const LONG_TARGET: (u16, &str) = (414, "uri_too_long");
-const LARGE_HEAD: (u16, &str) = (431, "headers_too_large");
+const BAD: Outcome = (400, "malformed_request");
+const VERSION: Outcome = (505, "http_version_not_supported");
+const LONG_TARGET: Outcome = (414, "uri_too_long");
+const LARGE_HEAD: Outcome = (431, "headers_too_large");
 
 /// Each line: an accepted request, a part of it, what stands there instead, and how that is refused.
 #[rustfmt::skip]
-const SPOILT: &[(&str, &str, &str, (u16, &str))] = &[
+const SPOILT: &[(&str, &str, &str, Outcome)] = &[
     // Two framings, or one given twice (section 6.3).
     (POST, "Content-Length: 60", "Content-Length: 60\r\nTransfer-Encoding: chunked", BAD),
     (CHUNKED, "Transfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 60", BAD),
@@ -159,7 +159,7 @@ const SPOILT: &[(&str, &str, &str, (u16, &str))] = &[
 
 /// The same for parts that are too long to be written down: how often the third part is repeated, too.
 #[rustfmt::skip]
-const OVERLONG: &[(&str, &str, &str, usize, (u16, &str))] = &[
+const OVERLONG: &[(&str, &str, &str, usize, Outcome)] = &[
     (GET, "x=y", "x", 17_000, LONG_TARGET),
     (GET, "GET", "G", 17_000, LONG_TARGET),
     (GET, "value", "v", 17_000, LARGE_HEAD),
@@ -208,7 +208,7 @@ fn spoil(request: &str, part: &str, by: &str) -> Vec<u8> {
 }
 
 /// Sends a request that is to be refused, with another behind it; tells how either of them got anywhere.
-fn fault_in_refusal(gateway: &TestGateway, request: &[u8], expected: (u16, &str)) -> Option<String> {
+fn fault_in_refusal(gateway: &TestGateway, request: &[u8], expected: Outcome) -> Option<String> {
     let bytes_before = gateway.upstream.bytes();
     let mut client = gateway.connect();
     // A gateway that has refused already may take no more.

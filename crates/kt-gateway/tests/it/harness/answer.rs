@@ -2,6 +2,9 @@
 
 use serde_json::Value;
 
+/// The status of a refusal and the `code` of its body.
+pub(crate) type Outcome = (u16, &'static str);
+
 /// One final answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {

@@ -1,7 +1,7 @@
 //! A client of HTTP/1.1 that writes what it is told and reads what comes, strictly.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -94,7 +94,7 @@ impl Client {
     /// Reads to the end of the connection, however the gateway ends it.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.buffer);
-        let mut piece = [0; 64 * 1024];
+        let mut piece = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut piece) {
                 Ok(0) => return rest,
@@ -111,11 +111,6 @@ impl Client {
         let read = self.stream.peek(&mut [0]);
         self.stream.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
         matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    /// Says that nothing more will be sent.
-    pub(crate) fn finish(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("the connection is open");
     }
 
     /// The connection, for what only the operating system can say of it.
@@ -142,7 +137,7 @@ impl Client {
     }
 
     fn fill(&mut self) {
-        let mut piece = [0; 64 * 1024];
+        let mut piece = [0; 16 * 1024];
         let length = self.stream.read(&mut piece).unwrap_or_else(|error| {
             panic!("no whole answer: {error}; so far {:?}", String::from_utf8_lossy(&self.buffer))
         });

@@ -10,7 +10,7 @@ mod upstream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use answer::Answer;
+pub(crate) use answer::{Answer, Outcome};
 pub(crate) use client::Client;
 pub(crate) use gateway::{PROVIDER_KEY, TestGateway};
 pub(crate) use request::{CHAT, Request};

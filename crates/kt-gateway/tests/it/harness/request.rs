@@ -57,7 +57,7 @@ impl Request {
     pub(crate) fn body(self, body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref();
         let mut request = self.without("Content-Length").header("Content-Length", body.len().to_string());
-        request.body = body.to_owned();
+        body.clone_into(&mut request.body);
         request
     }
 

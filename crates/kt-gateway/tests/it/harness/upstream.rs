@@ -162,7 +162,7 @@ impl Seen {
                     return Ok(Some(received));
                 }
             }
-            let mut piece = [0; 64 * 1024];
+            let mut piece = [0; 16 * 1024];
             let length = connection.read(&mut piece)?;
             if length == 0 {
                 return Ok(None);
