@@ -97,7 +97,7 @@ fn nearly_a_head() -> impl Strategy<Value = String> {
         "OPTIONS * HTTP/1.1",
     ]);
     (request_line, prop::collection::vec((end, line), 0..5)).prop_map(|(request_line, lines)| {
-        let lines: String = lines.into_iter().map(|(end, line)| format!("{end}{line}")).collect();
+        let lines: String = lines.into_iter().flat_map(|(end, line)| [end, line]).collect();
         format!("{request_line}{lines}\r\n\r\n")
     })
 }
