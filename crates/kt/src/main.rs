@@ -6,6 +6,8 @@ mod environment;
 mod event_store;
 mod failure;
 mod output;
+#[cfg(test)]
+mod reference;
 mod serve;
 
 use std::process::ExitCode;

@@ -1,7 +1,10 @@
-//! The `kt` binary, run as people run it.
+//! The `kt` binary, run as people run it, and the house and the documentation around it.
+
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect, wherever that happens")]
 
+mod documentation;
 mod events;
+mod house;
 mod policy;
 
 use std::path::Path;
