@@ -91,15 +91,20 @@ enum Answered {
 impl<'a> Exchange<'a> {
     fn begin(worker: &'a Arc<Worker>, head: Head, body: &'a mut dyn Incoming, peer: Peer) -> Self {
         let snapshot = worker.shared.snapshot.load_full();
-        let (request_id, mut record) = worker.begin_record(&snapshot);
-        describe(record.event(), &head.method, &head.path);
+        let (request_id, record) = worker.begin_record(&snapshot);
         Self { worker, snapshot, head, body, peer, source: None, request_id, record, place: None }
     }
 
     /// Settles the address that everything after this point goes by.
     pub(crate) fn settle_source(&mut self, source: Option<IpAddr>) {
         self.source = source;
-        self.record.event().source_ip = source;
+    }
+
+    /// Puts into the event what is known of every request.
+    fn describe(&mut self) {
+        let event = self.record.event();
+        event.source_ip = self.source;
+        describe(event, &self.head.method, &self.head.path);
     }
 
     async fn run(mut self) -> Reply {
@@ -130,6 +135,7 @@ impl<'a> Exchange<'a> {
         if let Some(health) = health::answer(&self.worker.shared, &self.head.method, &path) {
             return health.map(Passed::Local);
         }
+        self.describe();
         self.check_ready()?;
         let limit = self.snapshot.limits.max_request_body_bytes;
         size_limits::check_declared(self.body, limit)?;
@@ -278,6 +284,9 @@ impl<'a> Exchange<'a> {
 
     /// Records what came of the request and gives the client its answer.
     async fn finish(mut self, outcome: Result<Answered, Refusal>) -> Reply {
+        if outcome.is_err() {
+            self.describe();
+        }
         let verdict = self.record.event().verdict;
         let mut reply = match outcome {
             Err(refusal) => {

@@ -5,42 +5,61 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use jiff::Timestamp;
 use kt_domain::events::{Event, EventType, Verdict};
+use kt_domain::id::RequestId;
 use tokio::sync::oneshot;
 
 use crate::reply::Refusal;
-use crate::shared::Shared;
+use crate::shared::{Shared, Worker};
+use crate::snapshot::Snapshot;
 
 /// The status that stands in the event of a request whose client went away.
 const CLIENT_CLOSED: u16 = 499;
 
 /// The event of one request. Dropped before it was finished, it says that the client went away.
+///
+/// The event is made when it is first asked for: many an answer is not worth one.
 pub(crate) struct Record {
-    shared: Arc<Shared>,
+    worker: Arc<Worker>,
+    snapshot: Arc<Snapshot>,
+    request_id: RequestId,
+    began: Timestamp,
     started: Instant,
-    /// Whether the event is kept also when the request was allowed and went well.
-    keeps_successes: bool,
-    /// Until it is handed over.
     event: Option<Box<Event>>,
 }
 
 impl Record {
-    pub(crate) fn new(shared: Arc<Shared>, started: Instant, keeps_successes: bool, event: Event) -> Self {
-        Self { shared, started, keeps_successes, event: Some(Box::new(event)) }
+    /// The record of a request that began at `began`.
+    pub(crate) fn new(
+        worker: Arc<Worker>,
+        snapshot: Arc<Snapshot>,
+        request_id: RequestId,
+        began: Timestamp,
+    ) -> Self {
+        Self { worker, snapshot, request_id, began, started: Instant::now(), event: None }
     }
 
     /// The event, to be filled.
     pub(crate) fn event(&mut self) -> &mut Event {
-        #[expect(clippy::expect_used, reason = "it is taken only by methods that consume the record")]
-        self.event.as_mut().expect("a record that is not finished has its event")
+        self.event.get_or_insert_with(|| {
+            let mut event = self.worker.new_event(self.began);
+            event.request_id = Some(self.request_id.to_string());
+            event.config_version = Some(Arc::clone(&self.snapshot.version));
+            Box::new(event)
+        })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.worker.shared
     }
 
     /// Keeps the event of a request that went through; it is on disk within 100 ms.
     pub(crate) fn finish(mut self, status: StatusCode, code: &str) {
         if let Some(event) = self.close(status.as_u16(), code)
-            && (self.keeps_successes || code != "ok" || !status.is_success())
+            && (self.snapshot.records_all_access || code != "ok" || !status.is_success())
         {
-            self.shared.keep(*event);
+            self.shared().keep(*event);
         }
     }
 
@@ -51,13 +70,13 @@ impl Record {
         let Some(mut event) = self.close(refusal.status().as_u16(), refusal.code) else { return };
         if event.event_type == EventType::Decision {
             event.verdict.get_or_insert(Verdict::Block);
-            return self.shared.keep(*event);
+            return self.shared().keep(*event);
         }
-        let Some(event) = self.shared.admit_refusal(event) else { return };
+        let Some(event) = self.shared().admit_refusal(event) else { return };
         let (done, kept) = oneshot::channel();
-        self.shared.events.record_durably(*event, done);
+        self.shared().events.record_durably(*event, done);
         if !matches!(kept.await, Ok(Ok(()))) {
-            self.shared.report_unrecorded();
+            self.shared().report_unrecorded();
         }
     }
 
@@ -69,9 +88,9 @@ impl Record {
     fn close(&mut self, status: u16, code: &str) -> Option<Box<Event>> {
         let mut event = self.event.take()?;
         event.status = Some(status);
-        event.reason_code = Some(self.shared.reason(code));
+        event.reason_code = Some(self.shared().reason(code));
         event.duration_ms = Some(millis(self.started.elapsed()));
-        self.shared.metrics.count(&event, self.started.elapsed());
+        self.shared().metrics.count(&event, self.started.elapsed());
         Some(event)
     }
 }
@@ -79,7 +98,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if let Some(event) = self.close(CLIENT_CLOSED, "client_closed") {
-            self.shared.keep(*event);
+            self.shared().keep(*event);
         }
     }
 }

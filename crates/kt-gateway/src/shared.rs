@@ -1,8 +1,7 @@
 //! What all workers of one gateway share, and what each has for itself.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::Method;
@@ -142,20 +141,20 @@ impl Worker {
     }
 
     /// Starts the record of a request that begins now.
-    pub(crate) fn begin_record(&self, snapshot: &Snapshot) -> (RequestId, Record) {
+    pub(crate) fn begin_record(self: &Arc<Self>, snapshot: &Arc<Snapshot>) -> (RequestId, Record) {
         let now = self.shared.clock.now();
-        let (request_id, event_id) = {
-            let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-            let micros = now.as_microsecond();
-            (RequestId::new(micros, &mut random), event_id(micros, &mut random))
-        };
-        let gateway_id = Arc::clone(&self.shared.gateway_id);
-        let mut event = Event::new(EventType::Decision, event_id, rfc3339(now), gateway_id);
-        event.request_id = Some(request_id.to_string());
-        event.config_version = Some(Arc::clone(&snapshot.version));
-        let record =
-            Record::new(Arc::clone(&self.shared), Instant::now(), snapshot.records_all_access, event);
-        (request_id, record)
+        let request_id = RequestId::new(now.as_microsecond(), &mut self.random());
+        (request_id, Record::new(Arc::clone(self), Arc::clone(snapshot), request_id, now))
+    }
+
+    /// An event that happened at `moment`, with nothing in it yet.
+    pub(crate) fn new_event(&self, moment: Timestamp) -> Event {
+        let id = event_id(moment.as_microsecond(), &mut self.random());
+        Event::new(EventType::Decision, id, rfc3339(moment), Arc::clone(&self.shared.gateway_id))
+    }
+
+    fn random(&self) -> MutexGuard<'_, Random> {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -72,7 +72,7 @@ impl CorsRules {
             reply.headers.insert(ALLOW, HeaderValue::from_static(route::methods_of(path)));
             return Ok(reply);
         }
-        let requested = requested_headers(request)?;
+        let requested = requested_headers(request, self.headers.is_none())?;
         let Some(origin) = self.matched_origin(request) else { return Ok(reply) };
         reply.headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         reply.headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
@@ -131,29 +131,26 @@ impl CorsRules {
 }
 
 /// The header names that a preflight asks for, each checked to be a token, so that nothing else can be reflected.
-fn requested_headers(request: &HeaderMap) -> Result<Option<HeaderValue>, Refusal> {
-    let mut names = Vec::new();
+/// They are gathered only if they are `wanted`.
+fn requested_headers(request: &HeaderMap, wanted: bool) -> Result<Option<HeaderValue>, Refusal> {
+    let mut names = String::new();
     let mut length = 0;
     for line in request.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
         length += line.len();
-        for name in line
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii)
-            .filter(|name| !name.is_empty())
-        {
-            names.push(HeaderName::from_bytes(name).map_err(|_| malformed_preflight())?);
+        let listed = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        for name in listed.filter(|name| !name.is_empty()) {
+            let name = HeaderName::from_bytes(name).map_err(|_| malformed_preflight())?;
+            if wanted {
+                names.push_str(if names.is_empty() { "" } else { ", " });
+                names.push_str(name.as_str());
+            }
         }
     }
     let method = request.get(ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
     if length > MAX_REQUESTED_BYTES || method.is_some_and(|method| Method::from_bytes(method).is_err()) {
         return Err(malformed_preflight());
     }
-    if names.is_empty() {
-        return Ok(None);
-    }
-    let names = names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
-    Ok(HeaderValue::from_str(&names).ok())
+    Ok(HeaderValue::from_str(&names).ok().filter(|names| !names.is_empty()))
 }
 
 fn malformed_preflight() -> Refusal {
