@@ -136,6 +136,7 @@ impl<'a> Exchange<'a> {
             return health.map(Passed::Local);
         }
         self.describe();
+        self.check_loop()?;
         self.check_ready()?;
         let limit = self.snapshot.limits.max_request_body_bytes;
         size_limits::check_declared(self.body, limit)?;
@@ -166,6 +167,18 @@ impl<'a> Exchange<'a> {
             "misdirected_request",
             "The gateway is not known by the name in the Host field.",
         ))
+    }
+
+    /// A request that this gateway has forwarded before has come round in a circle.
+    fn check_loop(&self) -> Result<(), Refusal> {
+        let lines = self.head.headers.get_all(header::VIA).iter().filter_map(|line| line.to_str().ok());
+        let mut hops = lines.flat_map(|line| line.split(',')).filter_map(|hop| hop.split_whitespace().nth(1));
+        if !hops.any(|name| name == &*self.worker.shared.gateway_id) {
+            return Ok(());
+        }
+        let message =
+            "The request has been here before: a provider of this gateway leads back to the gateway.";
+        Err(Refusal::upstream(508, "loop_detected", message))
     }
 
     /// Whether the gateway is to forward anything at all.
@@ -246,6 +259,7 @@ impl<'a> Exchange<'a> {
             headers: &self.head.headers,
             body,
             request_id: self.request_id.encode(&mut buffer),
+            gateway_id: &self.worker.shared.gateway_id,
         };
         let head = forward.head(target);
         let timeouts = &self.snapshot.timeouts;

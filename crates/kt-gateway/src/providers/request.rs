@@ -33,6 +33,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a Bytes,
     pub(crate) request_id: &'a str,
+    /// The name under which this gateway stands in `Via` (RFC 9110 section 7.6.3).
+    pub(crate) gateway_id: &'a str,
 }
 
 impl Forward<'_> {
@@ -54,7 +56,9 @@ impl Forward<'_> {
             head.extend_from_slice(ANTHROPIC_VERSION);
         }
         // The answer is to be read on its way, so it must not come compressed.
-        head.extend_from_slice(b"accept-encoding: identity\r\nvia: 1.1 keeptrusts\r\nx-kt-request-id: ");
+        head.extend_from_slice(b"accept-encoding: identity\r\nvia: 1.1 ");
+        head.extend_from_slice(self.gateway_id.as_bytes());
+        head.extend_from_slice(b"\r\nx-kt-request-id: ");
         head.extend_from_slice(self.request_id.as_bytes());
         head.extend_from_slice(b"\r\n");
         if !self.body.is_empty() || self.method == Method::POST {

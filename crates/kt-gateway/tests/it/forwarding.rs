@@ -69,7 +69,7 @@ fn a_provider_sees_what_is_listed_and_nothing_else() {
         ("authorization", &key),
         ("content-type", "application/json"),
         ("accept-encoding", "identity"),
-        ("via", "1.1 keeptrusts"),
+        ("via", "1.1 gw_test"),
         ("x-kt-request-id", answer.request_id()),
         ("content-length", "60"),
     ]
@@ -490,4 +490,16 @@ fn requests_beyond_the_concurrency_limit_are_turned_away_at_once() {
     assert_eq!(gateway.upstream.requests().len(), 1);
     gateway.upstream.answer_as("200 OK", "", "{}");
     wait_for("the place to be free", || (gateway.ask(&Request::chat()).status == 200).then_some(()));
+}
+
+#[test]
+fn a_request_that_comes_back_is_told_by_its_via() {
+    let gateway = TestGateway::with("");
+    for via in ["1.1 gw_test", "1.0 other, 1.1 gw_test (comment)"] {
+        let answer = gateway.ask(&Request::chat().header("Via", via));
+        assert_eq!((answer.status, answer.code().as_str()), (508, "loop_detected"), "{via}");
+    }
+    assert_eq!(gateway.upstream.requests().len(), 0);
+    let control = gateway.ask(&Request::chat().header("Via", "1.1 gw_test_too, 1.1 other"));
+    assert_eq!((control.status, gateway.upstream.requests().len()), (200, 1));
 }
