@@ -127,6 +127,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts to serve. Gives the gateway and the warnings that its configuration deserves.
     pub fn start(options: Options) -> Result<(Self, Vec<String>), StartError> {
+        check_admin(options.admin_listen, options.admin_token.as_deref())?;
         let limiters = Limiters::default();
         let loaded = options.config.load().map_err(StartError::Configuration)?;
         let (snapshot, mut warnings) =
@@ -284,6 +285,16 @@ impl Control {
     }
 }
 
+/// Whoever can reach the operator's listener could change the gateway and read its events.
+fn check_admin(listen: Option<SocketAddr>, token: Option<&str>) -> Result<(), StartError> {
+    match listen {
+        Some(address) if !address.ip().is_loopback() && token.is_none() => {
+            Err(StartError::UnguardedAdmin(address))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn compile(
     loaded: LoadedConfig,
     limiters: &Limiters,
@@ -386,11 +397,8 @@ fn spawn_admin(
     socket: TcpListener,
     token: Option<String>,
     stopped: watch::Receiver<bool>,
-) -> Result<SocketAddr, StartError> {
+) -> io::Result<SocketAddr> {
     let address = socket.local_addr()?;
-    if !address.ip().is_loopback() && token.is_none() {
-        return Err(StartError::UnguardedAdmin(address));
-    }
     let token = token.map(|token| Sha256::digest(token).into());
     let intake = Arc::new(Intake {
         service: Arc::new(AdminService { control: Arc::clone(control), address, token }),
