@@ -87,11 +87,14 @@ impl From<StartError> for Failure {
 }
 
 impl Serving {
-    /// Serves until a signal asks it to end or another process takes over, then drains.
-    pub(crate) async fn until_ended(self) -> Result<(), Failure> {
+    /// Announces that it serves, which it does until a signal asks it to end or another process takes over; then
+    /// drains.
+    pub(crate) async fn until_ended(self, announcement: &str) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        // Whoever waits for this may send a signal next.
+        output::line(announcement);
         let mut state = self.files.state();
         let mut watch = tokio::time::interval(WATCH);
         let mut retain = tokio::time::interval(RETAIN);

@@ -101,8 +101,8 @@ impl Run {
             take_over: self.take_over,
         }
         .start()?;
-        output::line(ready_line(&serving, scheme));
-        block_on(serving)
+        let announcement = ready_line(&serving, scheme);
+        block_on(serving, &announcement)
     }
 }
 
@@ -116,8 +116,9 @@ pub(crate) fn ready_line(serving: &Serving, scheme: &str) -> String {
 }
 
 /// Serves until the process is told to end.
-pub(crate) fn block_on(serving: Serving) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(serving.until_ended())
+pub(crate) fn block_on(serving: Serving, announcement: &str) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serving.until_ended(announcement))
 }
 
 /// A request that is asked about.

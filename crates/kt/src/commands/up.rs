@@ -8,7 +8,6 @@ use clap::Args;
 
 use crate::commands::gateway::{AdminListen, block_on, ready_line};
 use crate::failure::Failure;
-use crate::output;
 use crate::serve::{Serving, Settings};
 
 /// How everything is run.
@@ -51,11 +50,12 @@ impl Up {
             take_over: false,
         }
         .start()?;
-        output::line(ready_line(&serving, "http"));
+        let mut announcement = ready_line(&serving, "http");
         if is_echo {
-            output::line(try_it(&serving));
+            announcement.push('\n');
+            announcement.push_str(&try_it(&serving));
         }
-        block_on(serving)
+        block_on(serving, &announcement)
     }
 }
 
