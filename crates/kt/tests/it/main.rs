@@ -4,6 +4,7 @@
 
 mod documentation;
 mod events;
+mod gateway;
 mod house;
 mod policy;
 

@@ -1,0 +1,64 @@
+//! `kill -9` while requests are served: what was answered more than 100 ms earlier is in the log, which stays whole.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::process::Place;
+use super::{ECHO, recorded_requests, send_until, verified, wait_for};
+
+const CLIENTS: usize = 4;
+/// By when an answered request is on disk.
+const DURABLE_WITHIN: Duration = Duration::from_millis(100);
+/// Between two requests of a client, so that the guarantee is tested and not how fast an unoptimised build writes.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long each process is let to serve at the least.
+const SERVED_FOR: Duration = Duration::from_millis(200);
+
+fn rounds() -> usize {
+    #[expect(clippy::disallowed_methods, reason = "a test's length is chosen from outside")]
+    let chosen = std::env::var("KEEPTRUSTS_KILL_ROUNDS");
+    chosen.map_or(10, |rounds| rounds.parse().unwrap())
+}
+
+#[test]
+fn nothing_that_was_answered_a_moment_ago_is_lost() {
+    let place = Place::with(ECHO);
+    let mut requests = HashSet::new();
+    for round in 0..rounds() {
+        let process = place.start(&[]);
+        let address = process.gateway;
+        let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let completed = thread::scope(|scope| {
+            let send = || {
+                send_until(&done, address, || {
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    thread::sleep(PAUSE);
+                })
+            };
+            let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(send)).collect();
+            // Each round ends at another moment of the writer's rhythm.
+            let until = Instant::now() + SERVED_FOR + Duration::from_millis(round as u64 * 7 % 40);
+            wait_for("some answers", || {
+                (Instant::now() > until && answered.load(Ordering::Relaxed) > 20).then_some(())
+            });
+            let killed = Instant::now();
+            process.kill();
+            let finished = clients.into_iter().flat_map(|client| client.join().unwrap().0);
+            finished
+                .map(|(request_id, completed)| (request_id, killed.saturating_duration_since(completed)))
+                .collect::<Vec<_>>()
+        });
+        let recorded = recorded_requests(&place.data_dir());
+        let lost = completed.iter().filter(|(request_id, _)| !recorded.contains(request_id));
+        let oldest_lost = lost.map(|(_, age)| *age).max().unwrap_or_default();
+        assert!(oldest_lost <= DURABLE_WITHIN, "round {round}: lost {oldest_lost:?} after its answer");
+        let durable = completed.into_iter().filter(|(_, age)| *age > DURABLE_WITHIN);
+        requests.extend(durable.map(|(request_id, _)| request_id));
+        assert!(requests.is_subset(&recorded), "round {round}: what an earlier round found is still there");
+        verified(&place.data_dir());
+    }
+    place.start(&[]).terminate();
+    assert!(verified(&place.data_dir()).events >= requests.len() as u64);
+}

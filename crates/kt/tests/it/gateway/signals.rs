@@ -1,0 +1,91 @@
+//! Signals: SIGTERM lets live streams finish, SIGHUP and a changed file put a new configuration in force.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::process::Signal;
+
+use super::process::{Place, Process};
+use super::{ECHO, Http, verified, wait_for};
+
+/// A provider that streams what it is sent over a channel, for one request; and a gateway's configuration for it.
+fn streaming_provider() -> (String, mpsc::Sender<&'static str>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, pieces) = mpsc::channel::<&str>();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        // A small request comes in one piece; what it says does not matter here.
+        let _ = client.read(&mut [0; 4096]).unwrap();
+        client
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        for piece in pieces {
+            client.write_all(piece.as_bytes()).unwrap();
+        }
+    });
+    let target = format!("{{id: primary, provider: openai, base_url: 'http://{address}/v1'}}");
+    (format!("pack: {{name: test, version: 1.0.0}}\nproviders: {{targets: [{target}]}}\n"), sender)
+}
+
+fn config_version(process: &Process) -> String {
+    process.ask_admin("/keeptrusts/config").json()["config_version"].to_string()
+}
+
+#[test]
+fn a_live_stream_is_finished_before_the_process_ends() {
+    let (config, pieces) = streaming_provider();
+    let place = Place::with(&config);
+    let mut process = place.start(&[]);
+    let mut client = Http::connect(process.gateway).unwrap();
+    client.begin_chat().unwrap();
+    let head = client.head().unwrap();
+    assert_eq!(head.status, 200);
+    pieces.send("data: one\n\n").unwrap();
+    client.wait_for("data: one\n\n").unwrap();
+
+    process.signal(Signal::TERM);
+    wait_for("the socket to be closed", || Http::connect(process.gateway).is_err().then_some(()));
+    pieces.send("data: two\n\n").unwrap();
+    client.wait_for("data: two\n\n").unwrap();
+    drop(pieces);
+    client.wait_for("0\r\n\r\n").unwrap();
+    assert!(process.ended().success());
+    verified(&place.data_dir());
+    assert!(super::recorded_requests(&place.data_dir()).contains(&head.request_id()));
+}
+
+#[test]
+fn a_hang_up_and_a_changed_file_are_noticed() {
+    let place = Place::with(ECHO);
+    let process = place.start(&[]);
+    let mut version = config_version(&process);
+    for (change, asks) in
+        [("size_limits: {max_request_body_bytes: 1000}", true), ("cors: {enabled: true}", false)]
+    {
+        place.write_config(&format!("{ECHO}{change}\n"));
+        if asks {
+            process.signal(Signal::HUP);
+        }
+        wait_for("the change to be in force", || (config_version(&process) != version).then_some(()));
+        version = config_version(&process);
+    }
+    process.terminate();
+}
+
+#[test]
+fn a_change_that_is_not_valid_is_reported_and_the_last_good_one_stays() {
+    let place = Place::with(ECHO);
+    let process = place.start(&[]);
+    let version = config_version(&process);
+    place.write_config(&format!(
+        "{ECHO}cors: {{enabled: true, allow_origins: ['*'], allow_credentials: true}}\n"
+    ));
+    process.signal(Signal::HUP);
+    process.complains_of("E011");
+    assert_eq!(config_version(&process), version);
+    assert_eq!(Http::connect(process.gateway).unwrap().chat().unwrap().status, 200);
+    process.terminate();
+}

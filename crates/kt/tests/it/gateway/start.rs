@@ -1,0 +1,83 @@
+//! Starting: what is announced, what is warned of, and what keeps a gateway from starting.
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use super::process::{Place, Process};
+use super::{ECHO, Http};
+
+/// The exit status and the complaints of a gateway that does not start.
+fn refused(mut command: Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn both_listeners_answer_once_it_is_ready() {
+    let place = Place::with(ECHO);
+    let process = place.start(&[]);
+    for address in [process.gateway, process.admin] {
+        assert_eq!(Http::connect(address).unwrap().get("/readyz").unwrap().status, 200);
+    }
+    assert_eq!(Http::connect(process.gateway).unwrap().chat().unwrap().status, 200);
+    let wrong = process.ask_admin("/v1/events?limit=0");
+    assert_eq!((wrong.status, wrong.code()), (422, "validation_error".to_owned()));
+    assert_eq!(wrong.json()["error"]["param"], "limit");
+    process.terminate();
+}
+
+#[test]
+fn a_configuration_that_is_not_valid_starts_nothing_and_every_finding_is_named() {
+    let place = Place::with("cors: {enabled: maybe, origins: []}\nip_allowlist: {allow: [10.0.0.1/8]}\n");
+    let (status, errors) = refused(place.command(&[]));
+    assert_eq!(status, Some(2));
+    for code in ["E006", "E002", "E009"] {
+        assert!(errors.contains(code), "{code} is missing: {errors}");
+    }
+    assert!(!place.data_dir().exists(), "nothing was made");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let place = Place::with(ECHO);
+    let (status, errors) = refused(place.command(&["--policy-config", "missing.yaml"]));
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("missing.yaml"), "{errors}");
+}
+
+#[test]
+fn an_operators_listener_for_strangers_needs_a_token() {
+    let place = Place::with(ECHO);
+    let (status, errors) = refused(place.command_on("127.0.0.1:0", "0.0.0.0:0", &[]));
+    assert_eq!(status, Some(2));
+    assert!(errors.contains("KEEPTRUSTS_ADMIN_TOKEN"), "{errors}");
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_failure() {
+    let place = Place::with(ECHO);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (status, errors) = refused(place.command_on(&address, "off", &[]));
+    assert_eq!(status, Some(1), "{errors}");
+    assert!(errors.contains(&address), "{errors}");
+}
+
+#[test]
+fn what_is_only_unwise_is_warned_of() {
+    let place = Place::with(
+        "
+pack: {name: test, version: 1.0.0}
+providers:
+  targets:
+    - {id: keyless, provider: openai, secret_key_ref: {env: KEEPTRUSTS_TEST_UNSET}}
+    - {id: echo, provider: echo}
+",
+    );
+    let process = Process::spawn(&mut place.command_on("0.0.0.0:0", "127.0.0.1:0", &[]));
+    for words in ["KEEPTRUSTS_TEST_UNSET", "`auth`", "`ip_allowlist`"] {
+        process.complains_of(words);
+    }
+    assert_eq!(Http::connect(process.gateway).unwrap().get("/readyz").unwrap().status, 200);
+}
