@@ -8,6 +8,9 @@ mod admin;
 mod events;
 mod exchange;
 mod explain;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod handover;
 mod health;

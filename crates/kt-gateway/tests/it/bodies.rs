@@ -8,7 +8,7 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::read::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
-use crate::harness::{CHAT, Client, Outcome, Request, TestGateway, wait_for, within};
+use crate::harness::{CHAT, Client, Memory, Outcome, Request, TestGateway, wait_for, within};
 
 const LIMIT: usize = 1000;
 const LIMITED: &str = "size_limits: {max_request_body_bytes: 1000}";
@@ -133,24 +133,16 @@ fn a_packed_body_is_held_to_the_limit_by_what_it_unpacks_to() {
 fn a_bomb_is_refused_without_being_unpacked() {
     let gateway = TestGateway::with("size_limits: {max_request_body_bytes: 1048576}");
     let bombs = bombs();
-    let before = peak_memory();
+    let memory = Memory::begin();
     for (coding, bomb) in bombs {
         let answer = gateway.ask(&Request::chat().header("Content-Encoding", coding).body(bomb));
         assert_eq!(answer.outcome(), (413, "request_too_large".to_owned()), "{coding}");
         let event = gateway.event_of(answer.request_id());
         assert_eq!(event.event_type, kt_domain::events::EventType::RequestTooLarge);
     }
-    let grown = peak_memory().saturating_sub(before);
-    assert!(grown < BOMB_BYTES / 2, "memory grew by {grown} bytes");
+    let grown = memory.growth_mib();
+    assert!(grown < 32, "{grown} MiB more for what would be 64");
     assert_eq!(gateway.upstream.bytes(), 0);
-}
-
-/// The most memory that this process ever held, in bytes.
-fn peak_memory() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the line is there");
-    let kilobytes: u64 = line.trim_end_matches("kB").trim().parse().expect("a number");
-    kilobytes * 1024
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Received, Request, TestGateway, Then, wait_for};
+use crate::harness::{Memory, Received, Request, TestGateway, Then, wait_for};
 
 /// Limits that a test can wait for.
 const IMPATIENT: &str = "
@@ -371,6 +371,8 @@ fn a_provider_that_takes_no_connection_is_unreachable() {
 
 #[test]
 fn a_provider_that_never_reads_is_given_up() {
+    // Its large body would be taken for that of another test.
+    let _turn = Memory::begin();
     let gateway = gateway_before(raw_provider(std::mem::forget));
     let start = Instant::now();
     let answer = gateway.ask(&long_chat());
@@ -409,6 +411,8 @@ fn a_stream_that_breaks_off_is_never_taken_for_whole() {
         ("bad chunk", sends!(&[STREAM_HEAD, EVENT, b"zz\r\n"].concat(), KeepOpen), "upstream_invalid"),
     ];
     for (name, behaviour, code) in faults {
+        // Its large body would be taken for that of another test.
+        let _turn = Memory::begin();
         let gateway = TestGateway::with(IMPATIENT);
         gateway.upstream.behave(behaviour);
         let mut client = gateway.connect();
@@ -431,13 +435,6 @@ fn a_whole_stream_is_told_from_a_broken_one() {
     assert_eq!(gateway.event_of(answer.request_id()).reason_code.as_deref(), Some("ok"));
 }
 
-/// How much memory this process holds, in MiB.
-fn resident_mib() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("the kernel tells");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel tells");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") / 1024
-}
-
 #[test]
 fn a_line_without_end_passes_in_bounded_memory() {
     const PASSED: usize = 48 << 20;
@@ -452,12 +449,12 @@ fn a_line_without_end_passes_in_bounded_memory() {
     let mut client = gateway.connect();
     client.send(Request::chat().bytes()).expect("the request is taken");
     let head = client.head_answer();
-    let before = resident_mib();
+    let memory = Memory::begin();
     let mut passed = 0;
     while passed < PASSED {
         passed += client.chunk().expect("the stream has no end").len();
     }
-    let grown = resident_mib().saturating_sub(before);
+    let grown = memory.growth_mib();
     assert!(grown < 16, "{grown} MiB more for a line of {PASSED} bytes");
     drop(client);
     assert_eq!(gateway.event_of(head.request_id()).reason_code.as_deref(), Some("client_closed"));
@@ -477,7 +474,7 @@ fn a_slow_client_slows_the_provider_down() {
             counted.fetch_add(chunk.len(), Ordering::SeqCst);
         }
     });
-    let before = resident_mib();
+    let memory = Memory::begin();
     let mut client = gateway.connect();
     client.send(Request::chat().bytes()).expect("the request is taken");
     client.head_answer();
@@ -489,7 +486,7 @@ fn a_slow_client_slows_the_provider_down() {
         }
         (now > 0 && last.1.elapsed() > Duration::from_millis(300)).then_some(())
     });
-    let grown = resident_mib().saturating_sub(before);
+    let grown = memory.growth_mib();
     assert!(grown < 8, "{grown} MiB are held for a client that does not read");
     let held_up_at = written.load(Ordering::SeqCst);
     while written.load(Ordering::SeqCst) == held_up_at {

@@ -4,6 +4,7 @@ mod answer;
 mod client;
 mod events;
 mod gateway;
+mod memory;
 mod request;
 mod upstream;
 
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub(crate) use answer::{Answer, Outcome};
 pub(crate) use client::Client;
 pub(crate) use gateway::{PROVIDER_KEY, TestGateway};
+pub(crate) use memory::Memory;
 pub(crate) use request::{CHAT, Request};
 pub(crate) use upstream::{Received, Then, Upstream};
 
