@@ -424,6 +424,18 @@ fn a_key_is_needed_and_must_be_the_right_one() {
     assert_eq!(gateway.connect_from(Ipv4Addr::new(127, 0, 0, 2)).ask(&near).status, 200);
 }
 
+#[test]
+fn a_key_that_is_withdrawn_is_refused_from_the_next_request_on() {
+    let gateway = TestGateway::with(KEYS);
+    let mut client = gateway.connect();
+    assert_eq!(client.ask(&with_key(Request::chat())).status, 200);
+    gateway.set_environment("CLIENT_KEY", Some("another-key"));
+    gateway.gateway.reload().expect("it is valid");
+    assert_eq!(client.ask(&with_key(Request::chat())).outcome(), (401, "invalid_key".to_owned()));
+    let renewed = Request::chat().header("Authorization", "Bearer another-key");
+    assert_eq!(client.ask(&renewed).status, 200);
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
