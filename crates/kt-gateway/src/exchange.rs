@@ -313,12 +313,12 @@ impl<'a> Exchange<'a> {
                 reply
             }
             Ok(Answered::Stream(mut reply, source)) => {
-                let stream =
-                    Stream { source, status: reply.status, record: Some(self.record), _place: self.place };
+                let stream = Stream { source, status: reply.status, record: Some(self.record) };
                 reply.body = ReplyBody::Stream(Box::new(stream));
                 reply
             }
         };
+        reply.place = self.place;
         if verdict.is_some() {
             reply.headers.insert(X_KT_POLICY_ACTION, HeaderValue::from_static("allow"));
         }
@@ -363,7 +363,6 @@ struct Stream {
     source: Source,
     status: StatusCode,
     record: Option<Record>,
-    _place: Option<Place>,
 }
 
 impl Stream {

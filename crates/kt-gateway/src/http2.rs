@@ -22,6 +22,7 @@ use crate::http1::head::{Head, HeadFault, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET
 use crate::http1::transport::{Io, Timer, Transport};
 use crate::incoming::{BodyFault, Incoming, Peer, Service};
 use crate::reply::{Fill, Reply, ReplyBody, ReplyStream};
+use crate::shared::Place;
 
 /// How many requests a connection may have under way at once.
 const MAX_STREAMS: u32 = 100;
@@ -195,7 +196,7 @@ fn respond(reply: Reply, under_way: UnderWay) -> Response<ReplyContent> {
         ReplyBody::Full(bytes) => Content::Full(Some(bytes)),
         ReplyBody::Stream(stream) => Content::Stream { stream, is_over: false },
     };
-    let mut response = Response::new(ReplyContent { content, _under_way: under_way });
+    let mut response = Response::new(ReplyContent { content, _under_way: under_way, _place: reply.place });
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
     response
@@ -205,6 +206,7 @@ fn respond(reply: Reply, under_way: UnderWay) -> Response<ReplyContent> {
 struct ReplyContent {
     content: Content,
     _under_way: UnderWay,
+    _place: Option<Place>,
 }
 
 enum Content {

@@ -63,14 +63,16 @@ impl Record {
         }
     }
 
-    /// Keeps the event of a refused request. What guards the edge is on disk afterwards, one by one up to a rate for
-    /// each source and counted beyond it; the rest is on disk within 100 ms.
+    /// Keeps the event of a refused request, one by one up to a rate for each source and counted beyond it. What guards
+    /// the edge is on disk afterwards, the rest within 100 ms. A request that the chain let pass is always kept.
     pub(crate) async fn finish_refused(mut self, refusal: &Refusal) {
         self.event().event_type = refusal.event_type();
         let Some(mut event) = self.close(refusal.status().as_u16(), refusal.code) else { return };
         if event.event_type == EventType::Decision {
+            let was_judged = event.verdict.is_some();
             event.verdict.get_or_insert(Verdict::Block);
-            return self.shared().keep(*event);
+            let event = if was_judged { Some(event) } else { self.shared().admit_refusal(event) };
+            return event.into_iter().for_each(|event| self.shared().keep(*event));
         }
         let Some(event) = self.shared().admit_refusal(event) else { return };
         let (done, kept) = oneshot::channel();

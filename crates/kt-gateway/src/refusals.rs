@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kt_domain::events::{Event, EventType};
 
@@ -11,8 +11,8 @@ const MAX_SOURCES: usize = 16_384;
 /// How many refusals a source may have in one burst, in seconds' worth of the rate.
 const BURST_SECONDS: u32 = 10;
 
-/// Which refusals share an allowance.
-type Source = (EventType, Option<IpAddr>);
+/// Which refusals share an allowance: those of one kind, for one reason, from one address.
+type Source = (EventType, Option<Arc<str>>, Option<IpAddr>);
 
 /// Admits the refusals of each source one by one up to a rate, and counts the rest.
 #[derive(Debug, Default)]
@@ -31,12 +31,13 @@ impl RefusalMeter {
     /// Gives the event back if it is to be recorded by itself; else it is counted and `None` is given.
     pub(crate) fn admit(&self, event: Box<Event>, per_second: u32) -> Option<Box<Event>> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = event.source_ip.or(event.peer_ip);
-        let known = sources.contains_key(&(event.event_type, address));
-        let address = if known || sources.len() < MAX_SOURCES { address } else { None };
-        let allowance = sources
-            .entry((event.event_type, address))
-            .or_insert_with(|| Allowance { left: burst(per_second), summary: None });
+        let mut source = (event.event_type, event.reason_code.clone(), event.source_ip.or(event.peer_ip));
+        if sources.len() >= MAX_SOURCES && !sources.contains_key(&source) {
+            source.2 = None;
+        }
+        let address = source.2;
+        let allowance =
+            sources.entry(source).or_insert_with(|| Allowance { left: burst(per_second), summary: None });
         if allowance.left > 0 {
             allowance.left -= 1;
             return Some(event);

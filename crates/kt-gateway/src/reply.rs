@@ -10,6 +10,7 @@ use kt_domain::events::EventType;
 use serde::Serialize;
 
 use crate::http1::head::HeadFault;
+use crate::shared::Place;
 
 /// The header that names a request in every answer and every event.
 pub(crate) const X_KT_REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
@@ -23,6 +24,8 @@ pub(crate) struct Reply {
     pub(crate) body: ReplyBody,
     /// What happens to a request body that is still on its way.
     pub(crate) unread: UnreadBody,
+    /// The request's place among those under way, until the client has its answer.
+    pub(crate) place: Option<Place>,
 }
 
 /// The content of an answer.
@@ -81,7 +84,7 @@ impl Reply {
 
     /// An answer with headers and body as given.
     pub(crate) fn new(status: StatusCode, body: ReplyBody) -> Self {
-        Self { status, headers: HeaderMap::with_capacity(16), body, unread: UnreadBody::Discard }
+        Self { status, headers: HeaderMap::with_capacity(16), body, unread: UnreadBody::Discard, place: None }
     }
 }
 

@@ -105,6 +105,9 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<(Head, Wire), HeadFault> {
     match request.parse_with_uninit_headers(bytes, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(HeadFault::malformed("The header block ends too early.")),
+        Err(httparse::Error::Version) if has_blank_in_target(bytes) => {
+            return Err(HeadFault::malformed("The request target holds a blank."));
+        }
         Err(error) => return Err(fault_of(error)),
     }
     let minor = request.version.unwrap_or(1);
@@ -128,6 +131,13 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<(Head, Wire), HeadFault> {
         speaks_1_1: minor == 1,
     };
     Ok((Head { method, path, query, authority: host, headers }, wire))
+}
+
+/// Whether the request line has more than the two blanks that belong there: the parser then takes what stands behind the
+/// second for the version.
+fn has_blank_in_target(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    memchr::memchr_iter(b' ', line).nth(2).is_some()
 }
 
 fn fault_of(error: httparse::Error) -> HeadFault {

@@ -125,6 +125,7 @@ const SPOILT: &[(&str, &str, &str, Outcome)] = &[
     (GET, "x=y", "x=\t", BAD),
     (GET, " HTTP/1.1\r\n", "\r\n", BAD),
     (GET, "HTTP/1.1\r\n", "HTTP/1.1 \r\n", BAD),
+    (GET, "?x=y", "?x= y", BAD),
     (GET, "HTTP/1.1", "HTTP/1.2", VERSION),
     (GET, "HTTP/1.1", "HTTP/2.0", VERSION),
     (GET, "HTTP/1.1", "HTTP/0.9", VERSION),

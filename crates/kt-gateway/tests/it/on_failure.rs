@@ -109,3 +109,15 @@ fn what_was_only_counted_is_recorded_at_the_latest_when_the_gateway_ends() {
     flood(&test, 1, 100);
     assert_eq!(accounted(&test.drain().events), 100);
 }
+
+#[test]
+fn a_flood_of_requests_for_nothing_is_counted_too() {
+    let test = TestGateway::with("events: {refusals_per_second: 1}");
+    let mut client = test.connect();
+    for _ in 0..100 {
+        assert_eq!(client.ask(&Request::new("GET", "/v1/nope")).status, 404);
+    }
+    let events = test.drain().events;
+    assert_eq!(accounted(&events), 100);
+    assert!(events.len() < 50, "{} events", events.len());
+}
