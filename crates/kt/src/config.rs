@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kt_domain::policy_config::{self, LoadOptions, Loaded, MAX_BYTES, Source};
 use kt_gateway::{ConfigSource, LoadedConfig};
@@ -52,12 +53,14 @@ pub(crate) struct FilesState(Vec<Option<[i64; 4]>>);
 /// Configuration files, later ones laid over earlier ones.
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
+    /// What was checked and is to be put in force, so that it need not be read twice.
+    checked: Mutex<Option<Loaded>>,
 }
 
 impl Files {
     /// The files at `paths`; with none, the built-in echo configuration.
     pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths }
+        Self { paths, checked: Mutex::default() }
     }
 
     /// What tells the files' present state from a changed one, without reading them: where each is on its disk, how
@@ -80,9 +83,21 @@ impl Files {
     }
 }
 
+impl Files {
+    /// Lets the next load give what was already checked.
+    pub(crate) fn put_in_force(&self, loaded: Loaded) {
+        *self.checked() = Some(loaded);
+    }
+
+    fn checked(&self) -> MutexGuard<'_, Option<Loaded>> {
+        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl ConfigSource for Files {
     fn load(&self) -> Result<LoadedConfig, String> {
-        let loaded = self.check().map_err(|failure| failure.to_string())?;
+        let checked = self.checked().take();
+        let loaded = checked.map_or_else(|| self.check(), Ok).map_err(|failure| failure.to_string())?;
         let report = loaded.errors().map(policy_config::Finding::render).collect::<Vec<_>>().join("\n");
         let version = loaded.version;
         loaded.config.map(|config| LoadedConfig { config, version }).ok_or(report)

@@ -49,12 +49,14 @@ impl Settings {
         for finding in &loaded.findings {
             output::complain(finding.render());
         }
-        let Some(config) = loaded.config else {
+        let Some(config) = &loaded.config else {
             return Err(Failure::invalid("the configuration is not valid, so nothing was started"));
         };
         let socket = handover_socket(&self.data_dir);
         let inherited = if self.take_over { Some(take_over(&socket)?) } else { None };
-        let events = Arc::new(open_events(&self.data_dir, config)?);
+        let event_options = event_options(config);
+        files.put_in_force(loaded);
+        let events = Arc::new(open_events(&self.data_dir, event_options)?);
         let options = Options {
             listen: self.listen,
             admin_listen: self.admin_listen,
@@ -170,13 +172,17 @@ fn take_over(socket: &Path) -> Result<Inherited, Failure> {
     })
 }
 
-fn open_events(data_dir: &Path, config: PolicyConfig) -> Result<EventStore, Failure> {
-    let settings = config.policy.audit_logger.unwrap_or_default();
-    let options = event_log::Options {
-        anchor_file: config.events.anchor_file.map(PathBuf::from),
+/// How the events of a gateway with this configuration are kept.
+fn event_options(config: &PolicyConfig) -> event_log::Options {
+    let settings = config.policy.audit_logger.clone().unwrap_or_default();
+    event_log::Options {
+        anchor_file: config.events.anchor_file.as_ref().map(PathBuf::from),
         retention: Retention { days: settings.retention_days, immutable: settings.immutable },
         ..event_log::Options::new(Arc::new(SystemClock))
-    };
+    }
+}
+
+fn open_events(data_dir: &Path, options: event_log::Options) -> Result<EventStore, Failure> {
     EventStore::open(&data_dir.join("events"), options).map_err(|error| Failure::failed(error.to_string()))
 }
 
