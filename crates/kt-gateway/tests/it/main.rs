@@ -12,6 +12,7 @@ mod forwarding;
 mod framing;
 mod harness;
 mod http2;
+mod keys;
 mod on_failure;
 mod proxy_protocol;
 mod reload;
