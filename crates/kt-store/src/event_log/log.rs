@@ -18,8 +18,8 @@ use super::segments::{self, Segment};
 use super::tail::Tail;
 use super::{Options, Retention, anchor, rfc_3339};
 
-/// Lines are handed to the disk in pieces of about this size.
-const PIECE: usize = 256 << 10;
+/// Lines are handed to the system, where they outlive the process, in pieces of about this size.
+const PIECE: usize = 32 << 10;
 
 /// A log that is appended to.
 pub(super) struct Log {

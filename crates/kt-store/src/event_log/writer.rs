@@ -18,8 +18,13 @@ use super::log::Log;
 use super::{Options, Retention};
 use committer::Committer;
 
-/// How long an event may wait for company before it is written; durable within 100 ms leaves the rest to the disk.
-const LINGER: Duration = Duration::from_millis(20);
+/// How long events gather before they are written together, when nobody waits for them. It is half of the 100 ms within
+/// which an event is to be on disk; the disk has the other half.
+const GATHERING: Duration = Duration::from_millis(50);
+
+/// How many events are written without gathering further: turning more than these into lines would take of the disk's
+/// half when processors are scarce.
+const GROUP: usize = 256;
 
 /// Called once an event is on disk, or cannot be.
 type Done = Box<dyn FnOnce(Result<(), RecordError>) + Send>;
@@ -75,7 +80,9 @@ impl EventWriter {
         let mut queue = self.shared.queue();
         self.shared.admit(&mut queue)?;
         queue.events.push(event);
-        self.shared.wake_if(std::mem::take(&mut queue.writer_sleeps), queue);
+        let is_needed = queue.writer_sleeps || queue.is_urgent();
+        let is_woken = is_needed && queue.stop_waiting();
+        self.shared.wake_if(is_woken, queue);
         Ok(())
     }
 
@@ -89,9 +96,8 @@ impl EventWriter {
         }
         queue.events.push(event);
         queue.waiting.push(Box::new(done));
-        let slept = std::mem::take(&mut queue.writer_sleeps);
-        let lingered = std::mem::take(&mut queue.writer_lingers);
-        self.shared.wake_if(slept || lingered, queue);
+        let is_woken = queue.stop_waiting();
+        self.shared.wake_if(is_woken, queue);
     }
 
     /// Whether the disk takes events at present.
@@ -111,9 +117,8 @@ impl EventWriter {
             // Whoever waits does so until it is told.
             let _ = done.send(result);
         }));
-        let slept = std::mem::take(&mut queue.writer_sleeps);
-        let lingered = std::mem::take(&mut queue.writer_lingers);
-        self.shared.wake_if(slept || lingered, queue);
+        let is_woken = queue.stop_waiting();
+        self.shared.wake_if(is_woken, queue);
         outcome.recv().unwrap_or(Err(RecordError::Closed))
     }
 
@@ -160,8 +165,8 @@ struct Queue {
     is_closing: bool,
     /// The thread waits until something comes.
     writer_sleeps: bool,
-    /// The thread waits for company for what came, or until somebody waits for it.
-    writer_lingers: bool,
+    /// The thread lets events gather until they are urgent.
+    writer_gathers: bool,
 }
 
 impl Queue {
@@ -169,8 +174,16 @@ impl Queue {
         self.events.is_empty() && self.waiting.is_empty() && self.refused == 0 && !self.is_closing
     }
 
+    /// Whether what is there is to be written without waiting for more.
     fn is_urgent(&self) -> bool {
-        self.is_closing || !self.waiting.is_empty()
+        self.is_closing || !self.waiting.is_empty() || self.events.len() >= GROUP
+    }
+
+    /// Notes that the thread is woken; false when it is awake already.
+    fn stop_waiting(&mut self) -> bool {
+        let slept = std::mem::take(&mut self.writer_sleeps);
+        let gathered = std::mem::take(&mut self.writer_gathers);
+        slept || gathered
     }
 }
 
@@ -207,28 +220,46 @@ impl Shared {
         }
     }
 
-    /// Waits until there is something to write, and then until company has come or somebody waits for it; at the
-    /// latest until `deadline`.
-    fn wait_for_events(&self, deadline: Option<Instant>) -> MutexGuard<'_, Queue> {
-        let mut queue = self.queue();
+    /// Waits until what has come since `last_taken` has gathered for long enough or is urgent. When nothing has come,
+    /// waits for the first event, at the latest until `deadline`, and gathers anew.
+    fn wait_for_events(&self, last_taken: Instant, deadline: Option<Instant>) -> MutexGuard<'_, Queue> {
+        let mut queue = self.gather_until(self.queue(), last_taken + GATHERING);
+        if queue.is_idle() {
+            queue = self.sleep_until(queue, deadline);
+            queue = self.gather_until(queue, Instant::now() + GATHERING);
+        }
+        queue
+    }
+
+    /// Waits until `end`, or until what has gathered is urgent. A single event does not wake the thread meanwhile, so
+    /// that it is woken once a group.
+    fn gather_until<'a>(&'a self, mut queue: MutexGuard<'a, Queue>, end: Instant) -> MutexGuard<'a, Queue> {
+        while !queue.is_urgent() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queue.writer_gathers = true;
+            queue = self.wait(queue, Some(left));
+            queue.writer_gathers = false;
+        }
+        queue
+    }
+
+    /// Waits until something comes; at the latest until `deadline`.
+    fn sleep_until<'a>(
+        &'a self,
+        mut queue: MutexGuard<'a, Queue>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, Queue> {
         while queue.is_idle() {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                return queue;
+                break;
             }
             queue.writer_sleeps = true;
             queue = self.wait(queue, left);
             queue.writer_sleeps = false;
-        }
-        let company = Instant::now() + LINGER;
-        while !queue.is_urgent() {
-            let left = company.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            queue.writer_lingers = true;
-            queue = self.wait(queue, Some(left));
-            queue.writer_lingers = false;
         }
         queue
     }

@@ -28,6 +28,8 @@ pub(super) struct Committer {
     checkpoint_interval: Duration,
     /// When the entries that no checkpoint covers are to get one.
     checkpoint_due: Option<Instant>,
+    /// When events were last taken from the queue; what is in it came later.
+    last_taken: Instant,
     /// What is being written.
     events: Vec<Event>,
     waiting: Vec<Done>,
@@ -43,6 +45,7 @@ impl Committer {
             random: Random::from_os(),
             checkpoint_interval: options.checkpoint_interval,
             checkpoint_due: None,
+            last_taken: Instant::now(),
             events: Vec::new(),
             waiting: Vec::new(),
             is_closing: false,
@@ -67,7 +70,8 @@ impl Committer {
 
     /// Waits for events and takes all that have gathered, or none when a checkpoint is due.
     fn take_gathered(&mut self) {
-        let mut queue = self.shared.wait_for_events(self.checkpoint_due);
+        let mut queue = self.shared.wait_for_events(self.last_taken, self.checkpoint_due);
+        self.last_taken = Instant::now();
         std::mem::swap(&mut queue.events, &mut self.events);
         std::mem::swap(&mut queue.waiting, &mut self.waiting);
         self.is_closing = queue.is_closing;

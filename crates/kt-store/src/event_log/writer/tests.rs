@@ -215,3 +215,17 @@ fn a_closed_writer_takes_nothing() {
     writer.shared.queue().is_closing = true;
     assert_eq!(record(&writer, "evt_late"), Err(RecordError::Closed));
 }
+
+#[test]
+fn events_gather_until_somebody_waits_or_there_are_enough() {
+    let mut queue = Queue::default();
+    for n in 1..GROUP {
+        queue.events.push(event(&format!("evt_{n}")));
+        assert!(!queue.is_urgent(), "{n} events");
+    }
+    queue.waiting.push(Box::new(|_| {}));
+    assert!(queue.is_urgent());
+    queue.waiting.clear();
+    queue.events.push(event("evt_last"));
+    assert!(queue.is_urgent());
+}
