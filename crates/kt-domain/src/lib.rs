@@ -7,5 +7,6 @@ pub mod clock;
 pub mod events;
 pub mod id;
 pub mod network;
+pub mod passwords;
 pub mod policy_config;
 pub mod random;

@@ -1,0 +1,11 @@
+//! Hashes of passwords: how they are made and checked, and how many at once.
+//!
+//! Source: OWASP Password Storage Cheat Sheet; ASVS 5.0 sections 2.4, 11.4 and 15.2.
+
+mod cost;
+mod hasher;
+mod queue;
+
+pub use cost::{Cost, TooCheap};
+pub use hasher::{HashError, Hasher, NotAHash, Phc};
+pub use queue::Capacity;
