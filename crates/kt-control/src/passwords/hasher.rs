@@ -79,6 +79,16 @@ impl Hasher {
         Ok(is_right && stored.is_some())
     }
 
+    /// What `examine` gives: for [`check`](kt_domain::passwords::check()) and
+    /// [`strength`](kt_domain::passwords::strength()), which a hostile text keeps busy for longer than a hash, and which
+    /// therefore stand in the same queue.
+    pub async fn examine<T: Send + 'static>(
+        &self,
+        examine: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, HashError> {
+        Ok(self.queue.run(examine).await?)
+    }
+
     /// Whether the hash has another cost than new ones, so that the next successful sign-in should replace it.
     #[must_use]
     pub fn needs_rehash(&self, stored: &Phc) -> bool {

@@ -81,7 +81,8 @@ impl Violation {
 /// passwords; nothing in it of the account's name and address, the organisation or the product; a strength of at least
 /// [`STRONG_ENOUGH`].
 ///
-/// It takes milliseconds of computing: not for a thread that serves others meanwhile.
+/// It takes milliseconds, and a tenth of a second and more for a text made to be slow: not for a thread that serves
+/// others meanwhile, and not in unbounded number.
 #[must_use]
 pub fn check(policy: &PasswordPolicy, password: &Password, context: &Context) -> Vec<Violation> {
     let text = password.expose();

@@ -20,7 +20,8 @@ pub struct Strength {
     pub advice: Vec<String>,
 }
 
-/// The strength of a password for the account it is meant for, also while it is being typed.
+/// The strength of a password for the account it is meant for, also while it is being typed. It takes as long as
+/// [`check`](super::check()).
 #[must_use]
 pub fn strength(password: &Password, context: &Context) -> Strength {
     let start: String = password.expose().chars().take(ESTIMATED_CHARACTERS).collect();

@@ -1,5 +1,7 @@
 use std::num::NonZeroUsize;
 
+use kt_domain::passwords::Context;
+
 use super::*;
 
 fn cheap() -> Hasher {
@@ -108,6 +110,17 @@ async fn only_whole_hashes_by_argon2id_are_read() {
     for text in damaged {
         assert_eq!(Phc::parse(&text).err(), Some(NotAHash), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_password_is_examined_in_the_same_queue() {
+    let hasher = cheap();
+    let examine = |typed: &str| {
+        let typed = password(typed);
+        hasher.examine(move || kt_domain::passwords::strength(&typed, &Context::default()).score)
+    };
+    assert_eq!(examine("password").await.unwrap(), 0);
+    assert_eq!(examine("vexing-otter-plumbs-azure").await.unwrap(), 4);
 }
 
 /// With one slot and no place to wait, a second caller is told so instead of being kept.
