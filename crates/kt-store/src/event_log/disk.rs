@@ -4,41 +4,42 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Opens the files that are appended to.
 pub(super) trait Disk: Send {
     /// Opens the file at `path` for appending.
-    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>>;
 
     /// Makes the file at `path`, which must not exist, readable by its owner alone.
-    fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>>;
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>>;
 }
 
-/// A file that is appended to.
-pub(super) trait LogFile: Send {
+/// A file that is appended to. It can be flushed by one thread while another one appends.
+pub(super) trait LogFile: Send + Sync {
     /// Its length in bytes.
     fn length(&self) -> io::Result<u64>;
 
     /// Appends all of `bytes`; on an error, perhaps some.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn append(&self, bytes: &[u8]) -> io::Result<()>;
 
     /// What was appended before survives a loss of power afterwards.
-    fn sync(&mut self) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
 
     /// Cuts the file to `length` bytes.
-    fn cut(&mut self, length: u64) -> io::Result<()>;
+    fn cut(&self, length: u64) -> io::Result<()>;
 }
 
 /// The disk of the machine.
 pub(super) struct RealDisk;
 
 impl Disk for RealDisk {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
-        Ok(Box::new(OpenOptions::new().append(true).open(path)?))
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(OpenOptions::new().append(true).open(path)?))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
-        Ok(Box::new(OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?))
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
+        Ok(Arc::new(OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?))
     }
 }
 
@@ -47,15 +48,16 @@ impl LogFile for File {
         Ok(self.metadata()?.len())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self;
+        file.write_all(bytes)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
 
-    fn cut(&mut self, length: u64) -> io::Result<()> {
+    fn cut(&self, length: u64) -> io::Result<()> {
         self.set_len(length)
     }
 }

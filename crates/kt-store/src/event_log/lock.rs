@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::error::{AtPath, LogError};
 
-/// How long another process may keep the log; each keeps it for one flush only.
+/// How long another process may keep the log; each keeps it for one flush, or a few when they are slow.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The right to append, shared by all processes that have the log open.

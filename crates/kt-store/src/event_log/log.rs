@@ -1,7 +1,8 @@
-//! The end of a log that grows: appends groups of entries, each with one flush, and takes over where another process
-//! or an earlier life of this one left off.
+//! The end of a log that grows: appends entries, many with one flush, and takes over where another process or an
+//! earlier life of this one left off.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,9 +48,20 @@ struct Place {
 
 /// The segment that is appended to.
 struct Active {
-    file: Box<dyn LogFile>,
+    file: Arc<dyn LogFile>,
     segment: Segment,
+    /// The end of what was written.
     tail: Tail,
+    /// How many bytes of it are known to be on disk.
+    flushed: u64,
+    /// The last checkpoint that is not known to be on disk.
+    checkpoint: Option<Checkpoint>,
+}
+
+/// A flush of all that was written before it began.
+pub(super) struct Flush {
+    length: u64,
+    checkpoint: Option<Checkpoint>,
 }
 
 impl Log {
@@ -116,15 +128,41 @@ impl Log {
         self.active.tail.head.seq > self.active.tail.covered
     }
 
-    /// Appends `events`, and a checkpoint when one is due; all is on disk afterwards. On an error none of it is.
-    pub(super) fn append(&mut self, events: &[Event]) -> Result<(), LogError> {
+    /// Calls `work`, which writes events and has them flushed, while no other process appends. On an error, what was not
+    /// flushed is no longer in the log.
+    pub(super) fn append(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
         self.locked(|log| {
             if log.is_full() {
                 log.begin_next_segment()?;
             }
-            let uncovered = log.active.tail.head.seq - log.active.tail.covered + events.len() as u64;
-            log.write(events.iter().map(Entry::Event), uncovered >= log.checkpoint_entries)
+            work(log)
         })
+    }
+
+    /// Writes `events`, and a checkpoint when one is due: they outlive the process from now on, and a loss of power once
+    /// they are flushed.
+    pub(super) fn write_events(&mut self, events: &[Event]) -> Result<(), LogError> {
+        let uncovered = self.active.tail.head.seq - self.active.tail.covered + events.len() as u64;
+        self.write_lines(events.iter().map(Entry::Event), uncovered >= self.checkpoint_entries)
+    }
+
+    /// Begins a flush of what was written: the file is to be flushed by the caller.
+    pub(super) fn begin_flush(&mut self) -> (Flush, Arc<dyn LogFile>) {
+        let flush = Flush { length: self.active.tail.length, checkpoint: self.active.checkpoint.take() };
+        (flush, Arc::clone(&self.active.file))
+    }
+
+    /// Ends a flush with what came of it.
+    pub(super) fn end_flush(&mut self, flush: Flush, outcome: io::Result<()>) -> Result<(), LogError> {
+        outcome.at(&self.active.segment.path)?;
+        self.active.flushed = flush.length;
+        if let Some(checkpoint) = flush.checkpoint {
+            self.announce(&checkpoint);
+        }
+        Ok(())
     }
 
     /// Appends a checkpoint, when there are entries that none covers.
@@ -142,7 +180,7 @@ impl Log {
         self.locked(|log| if log.is_full() { log.begin_next_segment() } else { Ok(()) })
     }
 
-    /// Calls `work` with the lock held and the log's end known. When it fails, what it wrote last is cut off again.
+    /// Calls `work` with the lock held and the log's end known. When it fails, what was not flushed is cut off again.
     fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, LogError>) -> Result<T, LogError> {
         let held = match self.stuck.take() {
             Some(held) => self.cut_off_failed(held)?,
@@ -161,8 +199,8 @@ impl Log {
 
     /// Cuts the segment to what is known to be on disk. Keeps the lock when that fails.
     fn cut_off_failed(&mut self, held: Held) -> Result<Held, LogError> {
-        let Active { file, segment, tail } = &mut self.active;
-        match file.cut(tail.length).at(&segment.path) {
+        let Active { file, segment, flushed, .. } = &self.active;
+        match file.cut(*flushed).at(&segment.path) {
             Ok(()) => Ok(held),
             Err(error) => {
                 self.stuck = Some(held);
@@ -205,24 +243,32 @@ impl Log {
         entries: impl IntoIterator<Item = Entry<'a>>,
         with_checkpoint: bool,
     ) -> Result<(), LogError> {
-        let Active { file, segment, tail } = &mut self.active;
-        let mut lines = Lines { file, buffer: &mut self.buffer, head: tail.head, written: 0 };
+        self.write_lines(entries, with_checkpoint)?;
+        let (flush, file) = self.begin_flush();
+        self.end_flush(flush, file.sync())
+    }
+
+    /// Appends `entries`, and behind them a checkpoint if wanted.
+    fn write_lines<'a>(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry<'a>>,
+        with_checkpoint: bool,
+    ) -> Result<(), LogError> {
+        let Active { file, segment, tail, checkpoint, .. } = &mut self.active;
+        let mut lines = Lines { file: &**file, buffer: &mut self.buffer, head: tail.head, written: 0 };
         lines.buffer.clear();
         for entry in entries {
             lines.add(&entry).at(&segment.path)?;
         }
-        let checkpoint =
-            with_checkpoint.then(|| self.place.identity.checkpoint(lines.head, self.place.clock.now()));
-        if let Some(checkpoint) = &checkpoint {
-            lines.add(&Entry::Checkpoint(checkpoint)).at(&segment.path)?;
+        if with_checkpoint {
+            let new = self.place.identity.checkpoint(lines.head, self.place.clock.now());
+            lines.add(&Entry::Checkpoint(&new)).at(&segment.path)?;
+            tail.covered = lines.head.seq;
+            *checkpoint = Some(new);
         }
-        lines.flush().at(&segment.path)?;
+        lines.hand_over().at(&segment.path)?;
         tail.length += lines.written;
         tail.head = lines.head;
-        if let Some(checkpoint) = checkpoint {
-            tail.covered = tail.head.seq;
-            self.announce(&checkpoint);
-        }
         Ok(())
     }
 
@@ -236,26 +282,28 @@ impl Log {
     }
 }
 
-/// Lines on their way to the disk.
+impl Active {
+    /// All of which is on disk.
+    fn new(file: Arc<dyn LogFile>, segment: Segment, tail: Tail) -> Self {
+        Self { file, segment, flushed: tail.length, tail, checkpoint: None }
+    }
+}
+
+/// Lines on their way to the system.
 struct Lines<'a> {
-    file: &'a mut Box<dyn LogFile>,
+    file: &'a dyn LogFile,
     buffer: &'a mut Vec<u8>,
     head: Head,
     written: u64,
 }
 
 impl Lines<'_> {
-    fn add(&mut self, entry: &Entry<'_>) -> std::io::Result<()> {
+    fn add(&mut self, entry: &Entry<'_>) -> io::Result<()> {
         self.head.append(entry, self.buffer)?;
         if self.buffer.len() >= PIECE { self.hand_over() } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.hand_over()?;
-        self.file.sync()
-    }
-
-    fn hand_over(&mut self) -> std::io::Result<()> {
+    fn hand_over(&mut self) -> io::Result<()> {
         self.file.append(self.buffer)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
@@ -299,7 +347,7 @@ impl Place {
 
     /// Opens `segment` for appending behind `tail`; an unfinished line there was never acknowledged and is cut off.
     fn take_over(&self, segment: Segment, tail: Tail) -> Result<Active, LogError> {
-        let mut file = self.disk.open(&segment.path).at(&segment.path)?;
+        let file = self.disk.open(&segment.path).at(&segment.path)?;
         let length = file.length().at(&segment.path)?;
         if length != tail.length {
             let bytes = length.saturating_sub(tail.length);
@@ -307,7 +355,7 @@ impl Place {
             file.cut(tail.length).at(&segment.path)?;
         }
         file.sync().at(&segment.path)?;
-        Ok(Active { file, segment, tail })
+        Ok(Active::new(file, segment, tail))
     }
 
     /// Begins the segment that follows `head`.
@@ -323,14 +371,14 @@ impl Place {
 
     fn write_segment_start(&self, segment: &Segment, before: Head) -> Result<Active, LogError> {
         let start = self.segment_start(before, self.clock.now());
-        let mut file = self.disk.create(&segment.path).at(&segment.path)?;
+        let file = self.disk.create(&segment.path).at(&segment.path)?;
         let mut head = before;
         let mut line = Vec::new();
-        head.append(&Entry::Segment(&start), &mut line).map_err(std::io::Error::from).at(&segment.path)?;
+        head.append(&Entry::Segment(&start), &mut line).map_err(io::Error::from).at(&segment.path)?;
         file.append(&line).and_then(|()| file.sync()).at(&segment.path)?;
         sync_directory(&self.directory).at(&self.directory)?;
         let tail = Tail { head, covered: before.seq, length: line.len() as u64, start };
-        Ok(Active { file, segment: segment.clone(), tail })
+        Ok(Active::new(file, segment.clone(), tail))
     }
 
     fn segment_start(&self, before: Head, now: Timestamp) -> SegmentStart {

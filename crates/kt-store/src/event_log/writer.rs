@@ -1,9 +1,12 @@
-//! Group commit: events gather in a queue, a thread of its own writes all that have gathered with one flush.
+//! Group commit: events gather in a queue, one thread writes all that have gathered, and another one flushes them
+//! meanwhile.
 
 mod committer;
+mod flusher;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -17,6 +20,7 @@ use super::error::{AtPath, LogError};
 use super::log::Log;
 use super::{Options, Retention};
 use committer::Committer;
+use flusher::Flusher;
 
 /// How long events gather before they are written together, when nobody waits for them. It is half of the 100 ms within
 /// which an event is to be on disk; the disk has the other half.
@@ -60,7 +64,8 @@ impl EventWriter {
         let log = Log::open(disk, directory, options)?;
         let gateway_id = Arc::clone(log.gateway_id());
         let shared = Arc::new(Shared::new(options.queue_capacity));
-        let committer = Committer::new(Arc::clone(&shared), log, options);
+        let flusher = Flusher::start(Arc::clone(&shared)).at(directory)?;
+        let committer = Committer::new(Arc::clone(&shared), log, flusher, options);
         let thread = thread::Builder::new()
             .name("event-log".to_owned())
             .stack_size(256 << 10)
@@ -159,6 +164,8 @@ struct Shared {
 struct Queue {
     events: Vec<Event>,
     waiting: Vec<Done>,
+    /// What came of the flush, once it has ended.
+    flushed: Option<io::Result<()>>,
     /// How many events were refused since the last `events_lost`.
     refused: u64,
     retention: Option<Retention>,
@@ -262,6 +269,29 @@ impl Shared {
             queue.writer_sleeps = false;
         }
         queue
+    }
+
+    /// Waits until the flush has ended; with a moment at which events are `due`, until then or until there are enough.
+    fn wait_for_flush(&self, due: Option<Instant>) -> MutexGuard<'_, Queue> {
+        let mut queue = self.queue();
+        while queue.flushed.is_none() {
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) || (left.is_some() && queue.events.len() >= GROUP) {
+                break;
+            }
+            queue.writer_gathers = true;
+            queue = self.wait(queue, left);
+            queue.writer_gathers = false;
+        }
+        queue
+    }
+
+    /// Tells the thread that writes what came of a flush.
+    fn end_flush(&self, outcome: io::Result<()>) {
+        let mut queue = self.queue();
+        queue.flushed = Some(outcome);
+        let is_woken = queue.stop_waiting();
+        self.wake_if(is_woken, queue);
     }
 
     /// Waits for `pause`, or until the writer is to close.

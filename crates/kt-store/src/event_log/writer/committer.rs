@@ -1,6 +1,7 @@
-//! The thread that writes: takes what has gathered, appends it with one flush, tells who waits, and keeps trying while
-//! the disk refuses.
+//! The thread that writes: takes what has gathered, appends it, goes on doing so while that is flushed, tells who waits,
+//! and keeps trying while the disk refuses.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,10 +13,14 @@ use kt_domain::random::Random;
 
 use super::super::log::Log;
 use super::super::{LogError, Options, rfc_3339};
-use super::{Done, RecordError, Shared};
+use super::flusher::Flusher;
+use super::{Done, GATHERING, Queue, RecordError, Shared};
 
 /// How long to wait before a disk that refused is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a slow disk may keep the log from another process while every flush ends with more to flush.
+const TURN: Duration = Duration::from_millis(500);
 
 /// How many events the queue keeps room for when it is empty.
 const IDLE_ROOM: usize = 1024;
@@ -23,31 +28,35 @@ const IDLE_ROOM: usize = 1024;
 pub(super) struct Committer {
     shared: Arc<Shared>,
     log: Log,
+    flusher: Flusher,
     clock: Arc<dyn Clock>,
     random: Random,
     checkpoint_interval: Duration,
     /// When the entries that no checkpoint covers are to get one.
     checkpoint_due: Option<Instant>,
-    /// When events were last taken from the queue; what is in it came later.
-    last_taken: Instant,
-    /// What is being written.
-    events: Vec<Event>,
-    waiting: Vec<Done>,
+    taken: Taken,
     is_closing: bool,
 }
 
+/// What was taken from the queue and is not known to be on disk.
+struct Taken {
+    events: Vec<Event>,
+    waiting: Vec<Done>,
+    /// When it was last added to; what is in the queue came later.
+    last: Instant,
+}
+
 impl Committer {
-    pub(super) fn new(shared: Arc<Shared>, log: Log, options: &Options) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, log: Log, flusher: Flusher, options: &Options) -> Self {
         let mut committer = Self {
             shared,
             log,
+            flusher,
             clock: Arc::clone(&options.clock),
             random: Random::from_os(),
             checkpoint_interval: options.checkpoint_interval,
             checkpoint_due: None,
-            last_taken: Instant::now(),
-            events: Vec::new(),
-            waiting: Vec::new(),
+            taken: Taken { events: Vec::new(), waiting: Vec::new(), last: Instant::now() },
             is_closing: false,
         };
         committer.schedule_checkpoint();
@@ -70,10 +79,8 @@ impl Committer {
 
     /// Waits for events and takes all that have gathered, or none when a checkpoint is due.
     fn take_gathered(&mut self) {
-        let mut queue = self.shared.wait_for_events(self.last_taken, self.checkpoint_due);
-        self.last_taken = Instant::now();
-        std::mem::swap(&mut queue.events, &mut self.events);
-        std::mem::swap(&mut queue.waiting, &mut self.waiting);
+        let mut queue = self.shared.wait_for_events(self.taken.last, self.checkpoint_due);
+        self.taken.take_from(&mut queue);
         self.is_closing = queue.is_closing;
         if let Some(retention) = queue.retention.take() {
             self.log.set_retention(retention);
@@ -82,28 +89,47 @@ impl Committer {
         drop(queue);
         if refused > 0 {
             let lost = self.events_lost(refused);
-            self.events.push(lost);
+            self.taken.events.push(lost);
         }
     }
 
     /// Writes what was taken and tells who waits how it went; then a checkpoint, when it is due.
     fn write_gathered(&mut self) -> Result<(), LogError> {
-        let appended = if self.events.is_empty() { Ok(()) } else { self.log.append(&self.events) };
-        let outcome = if appended.is_ok() { Ok(()) } else { Err(RecordError::Unwritable) };
-        if outcome.is_err() {
+        if let Err(error) = self.append_taken() {
             self.shared.is_writable.store(false, Ordering::Relaxed);
+            self.taken.tell_all(Err(RecordError::Unwritable));
+            return Err(error);
         }
-        for done in self.waiting.drain(..) {
-            done(outcome);
-        }
-        appended?;
-        self.events.clear();
-        self.events.shrink_to(IDLE_ROOM);
+        // Who waits for nothing but what was on disk already.
+        self.taken.tell_all(Ok(()));
         if self.checkpoint_due.is_some_and(|due| due <= Instant::now()) {
             self.log.append_checkpoint()?;
         }
         self.schedule_checkpoint();
         Ok(())
+    }
+
+    /// Writes what was taken and has it flushed; meanwhile takes and writes what gathers, so that it outlives the process
+    /// however long the disk takes.
+    fn append_taken(&mut self) -> Result<(), LogError> {
+        let Self { shared, log, flusher, taken, .. } = self;
+        if taken.events.is_empty() {
+            return Ok(());
+        }
+        log.append(|log| {
+            let end_of_turn = Instant::now() + TURN;
+            log.write_events(&taken.events)?;
+            while !taken.events.is_empty() {
+                let (events, waiting) = (taken.events.len(), taken.waiting.len());
+                let (flush, file) = log.begin_flush();
+                flusher.flush(file);
+                let (flushed, written) = write_while_flushing(shared, log, taken, end_of_turn);
+                log.end_flush(flush, flushed)?;
+                taken.settle(events, waiting);
+                written?;
+            }
+            Ok(())
+        })
     }
 
     fn schedule_checkpoint(&mut self) {
@@ -121,7 +147,7 @@ impl Committer {
             match self.write_gathered() {
                 Ok(()) => break,
                 Err(error) if self.is_closing => {
-                    let events = self.events.len();
+                    let events = self.taken.events.len();
                     tracing::error!(%error, events, "events were lost: the event log cannot be written");
                     return;
                 }
@@ -142,6 +168,52 @@ impl Committer {
     }
 }
 
+/// Writes what gathers until the flush has ended; gives what came of the flush, and of the writing.
+fn write_while_flushing(
+    shared: &Shared,
+    log: &mut Log,
+    taken: &mut Taken,
+    end_of_turn: Instant,
+) -> (io::Result<()>, Result<(), LogError>) {
+    let mut written = Ok(());
+    loop {
+        let due = taken.last + GATHERING;
+        let may_write = written.is_ok() && due < end_of_turn;
+        let mut queue = shared.wait_for_flush(may_write.then_some(due));
+        if let Some(flushed) = queue.flushed.take() {
+            return (flushed, written);
+        }
+        let known = taken.events.len();
+        taken.take_from(&mut queue);
+        drop(queue);
+        written = log.write_events(&taken.events[known..]);
+    }
+}
+
+impl Taken {
+    fn take_from(&mut self, queue: &mut Queue) {
+        self.last = Instant::now();
+        self.events.append(&mut queue.events);
+        self.waiting.append(&mut queue.waiting);
+        queue.events.shrink_to(IDLE_ROOM);
+    }
+
+    /// Lets go of the first `events`, which are on disk, and tells the first `waiting` so.
+    fn settle(&mut self, events: usize, waiting: usize) {
+        self.events.drain(..events);
+        self.events.shrink_to(IDLE_ROOM);
+        for done in self.waiting.drain(..waiting) {
+            done(Ok(()));
+        }
+    }
+
+    fn tell_all(&mut self, outcome: Result<(), RecordError>) {
+        for done in self.waiting.drain(..) {
+            done(outcome);
+        }
+    }
+}
+
 impl Drop for Committer {
     /// Leaves nobody waiting, also when the thread ends by a panic.
     fn drop(&mut self) {
@@ -150,8 +222,7 @@ impl Drop for Committer {
         queue.is_closing = true;
         let waiting = std::mem::take(&mut queue.waiting);
         drop(queue);
-        for done in self.waiting.drain(..).chain(waiting) {
-            done(Err(RecordError::Closed));
-        }
+        self.taken.waiting.extend(waiting);
+        self.taken.tell_all(Err(RecordError::Closed));
     }
 }

@@ -23,13 +23,13 @@ struct Faults {
     cut: bool,
 }
 
-/// The real disk, with faults that can be switched on. Holding the lock makes it hang.
+/// The real disk, with faults that can be switched on. Holding the first lock makes it hang, the second its flushes.
 #[derive(Clone, Default)]
-struct FaultyDisk(Arc<Mutex<Faults>>);
+struct FaultyDisk(Arc<Mutex<Faults>>, Arc<Mutex<()>>);
 
 struct FaultyFile {
-    file: Box<dyn LogFile>,
-    faults: Arc<Mutex<Faults>>,
+    file: Arc<dyn LogFile>,
+    disk: FaultyDisk,
 }
 
 impl FaultyDisk {
@@ -37,17 +37,17 @@ impl FaultyDisk {
         *self.0.lock().unwrap() = faults;
     }
 
-    fn wrap(&self, file: Box<dyn LogFile>) -> Box<dyn LogFile> {
-        Box::new(FaultyFile { file, faults: Arc::clone(&self.0) })
+    fn wrap(&self, file: Arc<dyn LogFile>) -> Arc<dyn LogFile> {
+        Arc::new(FaultyFile { file, disk: self.clone() })
     }
 }
 
 impl Disk for FaultyDisk {
-    fn open(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
         Ok(self.wrap(RealDisk.open(path)?))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Box<dyn LogFile>> {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn LogFile>> {
         Ok(self.wrap(RealDisk.create(path)?))
     }
 }
@@ -57,23 +57,24 @@ impl LogFile for FaultyFile {
         self.file.length()
     }
 
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.faults.lock().unwrap().append {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.disk.0.lock().unwrap().append {
             self.file.append(&bytes[..bytes.len() / 2])?;
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.file.append(bytes)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
-        if self.faults.lock().unwrap().sync {
+    fn sync(&self) -> io::Result<()> {
+        let _hangs = self.disk.1.lock().unwrap();
+        if self.disk.0.lock().unwrap().sync {
             return Err(io::Error::other("input/output error"));
         }
         self.file.sync()
     }
 
-    fn cut(&mut self, length: u64) -> io::Result<()> {
-        if self.faults.lock().unwrap().cut {
+    fn cut(&self, length: u64) -> io::Result<()> {
+        if self.disk.0.lock().unwrap().cut {
             return Err(io::Error::other("input/output error"));
         }
         self.file.cut(length)
@@ -206,6 +207,49 @@ fn many_that_wait_share_a_flush() {
     for _ in 0..100 {
         assert_eq!(receiver.recv().unwrap(), Ok(()));
     }
+}
+
+#[test]
+fn events_outlive_the_process_while_the_disk_flushes_what_came_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
+    let (sender, told) = mpsc::channel();
+    let written = |count: usize| wait_until(|| events(directory.path()).len() == count);
+
+    let hangs = disk.1.lock().unwrap();
+    let first = sender.clone();
+    writer.record_then(event("evt_first"), move |outcome| first.send(("first", outcome)).unwrap());
+    written(1);
+    writer.record(event("evt_meanwhile")).unwrap();
+    writer.record_then(event("evt_last"), move |outcome| sender.send(("last", outcome)).unwrap());
+    written(3);
+    assert!(told.try_recv().is_err(), "nobody is told before the flush");
+    drop(hangs);
+    assert_eq!([told.recv().unwrap(), told.recv().unwrap()], [("first", Ok(())), ("last", Ok(()))]);
+}
+
+#[test]
+fn what_was_written_during_a_flush_that_fails_is_written_again_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
+    let names = || events(directory.path()).into_iter().map(|event| event.id).collect::<Vec<_>>();
+
+    let hangs = disk.1.lock().unwrap();
+    for (count, name) in ["evt_1", "evt_2", "evt_3"].into_iter().enumerate() {
+        writer.record(event(name)).unwrap();
+        wait_until(|| names().len() == count + 1);
+    }
+    disk.set(Faults { sync: true, ..Faults::default() });
+    drop(hangs);
+    wait_until(|| !writer.is_writable());
+    disk.set(Faults::default());
+    wait_until(|| writer.is_writable());
+    assert_eq!(names(), ["evt_1", "evt_2", "evt_3"]);
+    drop(writer);
+    let proof = verify(&[directory.path().to_owned()], &Expectations::default(), &mut |_| {}).unwrap();
+    assert!(proof.valid, "{:?}", proof.problem);
 }
 
 #[test]

@@ -11,8 +11,6 @@ use super::{ECHO, recorded_requests, send_until, verified, wait_for};
 const CLIENTS: usize = 4;
 /// By when an answered request is on disk.
 const DURABLE_WITHIN: Duration = Duration::from_millis(100);
-/// Between two requests of a client, so that the guarantee is tested and not how fast an unoptimised build writes.
-const PAUSE: Duration = Duration::from_millis(2);
 /// How long each process is let to serve at the least.
 const SERVED_FOR: Duration = Duration::from_millis(200);
 
@@ -34,7 +32,6 @@ fn nothing_that_was_answered_a_moment_ago_is_lost() {
             let send = || {
                 send_until(&done, address, || {
                     answered.fetch_add(1, Ordering::Relaxed);
-                    thread::sleep(PAUSE);
                 })
             };
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(send)).collect();
