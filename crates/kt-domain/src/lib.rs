@@ -4,9 +4,11 @@
 //! randomness is drawn in [`random`] alone, so that every rule can be tested with both held still.
 
 pub mod clock;
+pub mod email;
 pub mod events;
 pub mod id;
 pub mod network;
 pub mod passwords;
 pub mod policy_config;
+pub mod public_url;
 pub mod random;

@@ -1,0 +1,146 @@
+//! The address under which people reach a deployment. Every link that leaves it is built from this one, never from what
+//! a request claims in `Host`.
+
+use std::str::FromStr;
+
+use thiserror::Error;
+use url::{Host, Url};
+
+/// A configured base address: https, or http on this machine alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(Url);
+
+/// Why a text cannot be a deployment's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PublicUrlError {
+    /// Not an address of the web.
+    #[error("write the whole address, such as `https://keeptrusts.example.org`")]
+    NotWeb,
+    /// Cookies and links would travel in the clear.
+    #[error("use https; http is for a loopback address alone, such as `http://localhost:8080`")]
+    NotHttps,
+    /// User name, password, query or fragment.
+    #[error("write scheme, host, port and path alone, without user name, `?` or `#`")]
+    Extra,
+}
+
+impl PublicUrl {
+    /// Reads a configured address; a slash at its end does not count.
+    pub fn parse(text: &str) -> Result<Self, PublicUrlError> {
+        let mut url = Url::parse(text).map_err(|_| PublicUrlError::NotWeb)?;
+        match url.scheme() {
+            "https" => {}
+            "http" if url.host().as_ref().is_some_and(is_loopback) => {}
+            "http" => return Err(PublicUrlError::NotHttps),
+            _ => return Err(PublicUrlError::NotWeb),
+        }
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if has_user || url.query().is_some() || url.fragment().is_some() {
+            return Err(PublicUrlError::Extra);
+        }
+        let path = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&path);
+        Ok(Self(url))
+    }
+
+    /// The address of the page at `path`, which begins with a slash. Only the program's own text can be a path.
+    #[must_use]
+    pub fn page(&self, path: &'static str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
+        url
+    }
+
+    /// The same, with `?token=…`. The page has to move the token out of the address at once, and to use it up on POST
+    /// only: mail scanners follow links.
+    #[must_use]
+    pub fn page_with_token(&self, path: &'static str, token: &str) -> Url {
+        let mut url = self.page(path);
+        url.query_pairs_mut().append_pair("token", token);
+        url
+    }
+
+    /// The host's name or address, as browsers write it.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// The address itself.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = PublicUrlError;
+
+    fn from_str(text: &str) -> Result<Self, PublicUrlError> {
+        Self::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_stand_below_the_configured_address() {
+        let cases = [
+            ("https://kt.example.org", "https://kt.example.org/login"),
+            ("https://kt.example.org/", "https://kt.example.org/login"),
+            ("https://KT.example.org:443", "https://kt.example.org/login"),
+            ("https://kt.example.org:8443/trusts/", "https://kt.example.org:8443/trusts/login"),
+            ("https://bücher.example", "https://xn--bcher-kva.example/login"),
+            ("http://localhost:8080", "http://localhost:8080/login"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/login"),
+            ("http://[::1]:8080", "http://[::1]:8080/login"),
+        ];
+        for (text, page) in cases {
+            assert_eq!(PublicUrl::parse(text).unwrap().page("/login").as_str(), page);
+        }
+    }
+
+    #[test]
+    fn what_is_no_safe_base_is_refused() {
+        let cases = [
+            ("", PublicUrlError::NotWeb),
+            ("kt.example.org", PublicUrlError::NotWeb),
+            ("https://", PublicUrlError::NotWeb),
+            ("ftp://kt.example.org", PublicUrlError::NotWeb),
+            ("javascript:alert(1)", PublicUrlError::NotWeb),
+            ("http://kt.example.org", PublicUrlError::NotHttps),
+            ("http://localhost.example.org", PublicUrlError::NotHttps),
+            ("http://10.0.0.1", PublicUrlError::NotHttps),
+            ("http://0.0.0.0:8080", PublicUrlError::NotHttps),
+            ("https://ada@kt.example.org", PublicUrlError::Extra),
+            ("https://:secret@kt.example.org", PublicUrlError::Extra),
+            ("https://kt.example.org/?next=/", PublicUrlError::Extra),
+            ("https://kt.example.org/#top", PublicUrlError::Extra),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(PublicUrl::parse(text), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_one_parameter_whatever_it_holds() {
+        let base = PublicUrl::parse("https://kt.example.org").unwrap();
+        let link = base.page_with_token("/reset-password", "Zm9v-_9");
+        assert_eq!(link.as_str(), "https://kt.example.org/reset-password?token=Zm9v-_9");
+        let hostile = "a&b=c#d\r\n /\"<";
+        let link = base.page_with_token("/reset-password", hostile);
+        let pairs: Vec<_> = link.query_pairs().into_owned().collect();
+        assert_eq!(pairs, [("token".to_owned(), hostile.to_owned())]);
+        assert_eq!((link.host_str(), link.fragment()), (Some("kt.example.org"), None));
+    }
+}
