@@ -6,7 +6,8 @@ use kt_domain::policy_config::{LoadOptions, Source, load};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|texts: Vec<String>| {
-    let sources: Vec<_> = texts.into_iter().map(|text| Source { name: "policy-config.yaml".into(), text }).collect();
+    let sources: Vec<_> =
+        texts.into_iter().map(|text| Source { name: "policy-config.yaml".into(), text }).collect();
     let loaded = load(&sources, LoadOptions::default());
     assert_eq!(loaded.config.is_none(), loaded.errors().next().is_some());
     for finding in &loaded.findings {

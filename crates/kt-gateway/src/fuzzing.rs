@@ -1,9 +1,15 @@
 //! The doors through which fuzz targets reach this crate's parsers. No other build has them.
 
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::http1::body::{Decoder, Framing, Step};
-use crate::http1::head;
+use crate::http1::{client, head};
+use crate::proxy_protocol;
+use crate::stages::{content, path, route};
+use crate::usage::{StreamUsage, Usage};
 
 /// Reads a request's head as a connection would, and gives how many bytes of it were taken; `None` when it is refused or
 /// not whole.
@@ -31,4 +37,48 @@ pub fn chunked_body(bytes: &[u8], size: usize) -> (Vec<u8>, Option<bool>) {
         }
     }
     (body, Some(decoder.is_done()))
+}
+
+/// Reads an answer's head as it comes from a provider: its status, its fields and how long its body is said to be;
+/// `None` when it is refused.
+#[must_use]
+pub fn answer_head(bytes: &[u8]) -> Option<(u16, usize, Option<u64>)> {
+    let head = client::parse(&Bytes::copy_from_slice(bytes)).ok()?;
+    Some((head.status.as_u16(), head.headers.len(), head.length))
+}
+
+/// Brings a path into its one form; `None` when it is refused.
+#[must_use]
+pub fn normal_path(path: &str) -> Option<Cow<'_, str>> {
+    path::normalise(path).ok()
+}
+
+/// Reads a chat request's body: the model and whether a stream is asked for; `None` when it is refused.
+#[must_use]
+pub fn chat_request(body: &[u8]) -> Option<(Option<String>, bool)> {
+    let required = [route::Field::Model, route::Field::Messages];
+    content::read(body, &required).ok().map(|summary| (summary.model, summary.stream))
+}
+
+/// The tokens, in and out, that an answer in JSON tells of.
+#[must_use]
+pub fn usage_of_answer(json: &[u8]) -> (Option<u64>, Option<u64>) {
+    let mut usage = Usage::default();
+    usage.read(json);
+    (usage.input, usage.output)
+}
+
+/// The tokens, in and out, that a stream tells of that arrives in pieces of `size` bytes.
+#[must_use]
+pub fn usage_of_stream(stream: &[u8], size: usize) -> (Option<u64>, Option<u64>) {
+    let mut scanner = StreamUsage::default();
+    stream.chunks(size.max(1)).for_each(|piece| scanner.feed(piece));
+    let usage = scanner.usage();
+    (usage.input, usage.output)
+}
+
+/// The client that a PROXY protocol header names; `None` when it is refused.
+#[must_use]
+pub fn proxied_client(header: &[u8], peer: SocketAddr) -> Option<SocketAddr> {
+    proxy_protocol::client(header, peer).ok()
 }

@@ -41,12 +41,10 @@ pub(crate) async fn read(
     take(tcp, &mut header, PROTOCOL_PREFIX.len()).await?;
     if header == PROTOCOL_PREFIX {
         take_binary(tcp, &mut header).await?;
-        let header = v2::Header::try_from(&header[..]).map_err(|_| "malformed")?;
-        return client_v2(&header, peer);
+    } else {
+        take_text(tcp, &mut header).await?;
     }
-    take_text(tcp, &mut header).await?;
-    let header = v1::Header::try_from(&header[..]).map_err(|_| "malformed")?;
-    Ok(client_v1(&header, peer))
+    client(&header, peer)
 }
 
 /// Takes the rest of a header of version 2, which says how long it is.
@@ -84,6 +82,16 @@ async fn take(tcp: &mut TcpStream, header: &mut Vec<u8>, count: usize) -> Result
     let start = header.len();
     header.resize(start + count, 0);
     tcp.read_exact(&mut header[start..]).await.map(drop).map_err(|_| "closed")
+}
+
+/// The client that a complete header names.
+pub(crate) fn client(header: &[u8], peer: SocketAddr) -> Result<SocketAddr, &'static str> {
+    if header.starts_with(PROTOCOL_PREFIX) {
+        let header = v2::Header::try_from(header).map_err(|_| "malformed")?;
+        return client_v2(&header, peer);
+    }
+    let header = v1::Header::try_from(header).map_err(|_| "malformed")?;
+    Ok(client_v1(&header, peer))
 }
 
 fn client_v1(header: &v1::Header<'_>, peer: SocketAddr) -> SocketAddr {

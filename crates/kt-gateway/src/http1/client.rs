@@ -167,7 +167,8 @@ impl Extend for BytesMut {
     }
 }
 
-fn parse(bytes: &Bytes) -> Result<AnswerHead, AnswerFault> {
+/// Reads a complete head.
+pub(crate) fn parse(bytes: &Bytes) -> Result<AnswerHead, AnswerFault> {
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(

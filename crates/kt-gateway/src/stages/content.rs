@@ -54,7 +54,8 @@ pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> 
     Ok(Summary { model: top.model.and_then(text_of), stream })
 }
 
-/// The fields that the gateway looks at, unread. A field named twice is refused: two readers could take two values.
+/// The fields that the gateway looks at, unread. One of them named twice is refused: two readers could take two values.
+/// Others may be, also further within, because nothing is decided by them.
 #[derive(Deserialize)]
 struct Top<'a> {
     #[serde(borrow)]
@@ -172,6 +173,12 @@ mod tests {
         for body in bodies {
             assert_eq!(code_of(body), Err((400, "invalid_json")), "{}", String::from_utf8_lossy(body));
         }
+    }
+
+    #[test]
+    fn what_nothing_is_decided_by_may_be_there_twice() {
+        let body = br#"{"model":"m","messages":[{"role":"user","role":"user"}],"x":1,"x":2}"#;
+        assert_eq!(code_of(body), Ok(Summary { model: Some("m".into()), stream: false }));
     }
 
     #[test]
