@@ -1,7 +1,10 @@
 //! Identifiers that sort by the time they were made.
 
 use std::fmt;
+use std::str::FromStr;
 
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
 use crate::random::Random;
@@ -34,12 +37,96 @@ impl fmt::Display for RequestId {
 /// A new event identifier: `evt_` and the 32 hexadecimal digits of a version 7 UUID; sorts by time.
 #[must_use]
 pub fn event_id(now_micros: i64, random: &mut Random) -> String {
+    prefixed("evt_", now_micros, random)
+}
+
+fn prefixed(prefix: &str, now_micros: i64, random: &mut Random) -> String {
     let mut buffer = [0_u8; 32];
     let digits = uuid_v7(now_micros, random).simple().encode_lower(&mut buffer);
-    let mut id = String::with_capacity(36);
-    id.push_str("evt_");
+    let mut id = String::with_capacity(prefix.len() + digits.len());
+    id.push_str(prefix);
     id.push_str(digits);
     id
+}
+
+fn is_prefixed(prefix: &str, text: &str) -> bool {
+    text.strip_prefix(prefix).is_some_and(|digits| {
+        digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// Not an identifier of the kind that was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected an identifier: `{0}` and 32 lower-case hexadecimal digits")]
+pub struct InvalidId(&'static str);
+
+/// One type for each kind of thing, so that one is never taken for another.
+macro_rules! identifiers {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// A new one, made at `now`.
+            #[must_use]
+            pub fn new(now: Timestamp, random: &mut Random) -> Self {
+                Self(prefixed($prefix, now.as_microsecond(), random))
+            }
+
+            /// Its text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                if is_prefixed($prefix, &text) { Ok(Self(text)) } else { Err(InvalidId($prefix)) }
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    )*};
+}
+
+identifiers! {
+    /// An organisation.
+    OrganizationId = "org_";
+    /// A person, in whatever organisations.
+    UserId = "usr_";
+    /// A signed-in session.
+    SessionId = "ses_";
+    /// An API key, access or gateway.
+    ApiKeyId = "key_";
+    /// An invitation to join an organisation.
+    InvitationId = "inv_";
+    /// A record of the audit log.
+    AuditId = "aud_";
+    /// A message that waits to be sent.
+    MailId = "mail_";
 }
 
 fn uuid_v7(now_micros: i64, random: &mut Random) -> Uuid {
@@ -57,6 +144,22 @@ mod tests {
         assert_eq!(id.0.get_version_num(), 7);
         assert_eq!(id.0.get_timestamp().map(|t| t.to_unix().0), Some(1_773_584_551));
         assert_eq!(id.encode(&mut [0; 36]), id.to_string());
+    }
+
+    #[test]
+    fn an_identifier_reads_back_what_it_wrote_and_no_other_kind() {
+        let id = UserId::new(Timestamp::UNIX_EPOCH, &mut Random::seeded(1));
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        for other in [
+            "",
+            "usr_",
+            "usr_1",
+            &id.as_str().to_uppercase(),
+            &format!("{id}0"),
+            &id.as_str().replace("usr", "org"),
+        ] {
+            assert!(other.parse::<UserId>().is_err(), "{other}");
+        }
     }
 
     #[test]

@@ -3,12 +3,23 @@
 //! Nothing here reads or writes: no sockets, files, environment or SQL. The wall clock is read in [`clock`] alone and
 //! randomness is drawn in [`random`] alone, so that every rule can be tested with both held still.
 
+pub mod actor;
+pub mod audit;
 pub mod clock;
+pub mod ctx;
 pub mod email;
+pub mod error;
 pub mod events;
 pub mod id;
+pub mod lockout;
+pub mod mfa;
 pub mod network;
 pub mod passwords;
 pub mod policy_config;
 pub mod public_url;
 pub mod random;
+pub mod secret;
+pub mod security_settings;
+pub mod sessions;
+pub mod sign_in;
+pub mod span;

@@ -1,3 +1,21 @@
-//! Saves and loads what Keeptrusts keeps.
+//! Saves and loads what Keeptrusts keeps: a gateway's [`event_log`] on its own disk, and the control plane's [`Store`]
+//! in SQLite or PostgreSQL.
+//!
+//! In the store each noun has its module. Reading takes any [`Source`], writing takes an open [`Tx`]: what belongs
+//! together is changed together, and nothing is written outside a transaction.
 
+pub mod audit;
+mod database;
 pub mod event_log;
+pub mod jwt_keys;
+pub mod limits;
+pub mod memberships;
+mod migrate;
+pub mod once;
+pub mod organizations;
+pub mod sessions;
+mod sql;
+pub mod users;
+
+pub use database::{Source, Store, StoreError, Tx};
+pub use migrate::Migrated;

@@ -16,6 +16,18 @@ pub(super) const DOMAIN: &str = "keeptrusts event log v1";
 pub struct Hash(pub(super) [u8; 32]);
 
 impl Hash {
+    /// The digest of these bytes.
+    #[must_use]
+    pub fn from_bytes(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The hash that the first entry of a gateway's chain follows.
     #[must_use]
     pub fn genesis(gateway_id: &str, public_key: &PublicKey) -> Self {

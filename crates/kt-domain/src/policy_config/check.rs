@@ -9,8 +9,8 @@ use super::node::{Entry, Item, Node, Place, Value};
 use super::policies;
 use super::scalar::{self, Scalar};
 use super::shape::{self, Format, Key, Shape};
-use super::span::Span;
 use super::suggest::{closest, conversion, did_you_mean, elsewhere, one_of};
+use crate::span::Span;
 
 /// Sections that a later version will have. They are refused like any unknown key, and their finding says so.
 const LATER_SECTIONS: [&str; 5] = ["rate_limits", "consumer_groups", "routes", "retry", "circuit_breaker"];
@@ -184,7 +184,7 @@ impl Checker<'_, '_> {
             let suggestion = if with_unit.parse::<Span>().is_ok() {
                 format!("write `{with_unit}` for seconds")
             } else {
-                "write it like `500ms`, `30s`, `2m` or `1h`, at most `24h`".into()
+                "write it like `500ms`, `30s`, `2m` or `1h`, at most `720h`".into()
             };
             let message = format!("{}: {problem}", self.subject());
             self.report.at(&codes::OUT_OF_RANGE, place, &self.path, message, suggestion);

@@ -27,7 +27,6 @@ mod rules;
 mod scalar;
 mod shape;
 mod size_limits;
-mod span;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -40,6 +39,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+pub use crate::span::Span;
 pub use auth::{Auth, AuthMode, StaticKey};
 pub use base_url::is_metadata_address;
 pub use codes::{CODES, Code};
@@ -54,7 +54,6 @@ pub use policies::{AuditLogger, POLICY_KINDS, Policies, PolicySettings};
 pub use providers::{Providers, SecretRef, Target};
 pub use shape::json_schema;
 pub use size_limits::SizeLimits;
-pub use span::Span;
 pub use timeouts::Timeouts;
 
 use finding::Report;

@@ -105,7 +105,7 @@ const SHAPE: &[Case] = &[
     ("events:\n  on_failure: ignore\n", ("E007", 2, 15, "events.on_failure"), ""),
     ("timeouts:\n  connect: 5\n", ("E007", 2, 12, "timeouts.connect"), "`5s`"),
     ("timeouts:\n  connect: 0s\n", ("E007", 2, 12, "timeouts.connect"), ""),
-    ("timeouts:\n  drain: 25h\n", ("E007", 2, 10, "timeouts.drain"), ""),
+    ("timeouts:\n  drain: 721h\n", ("E007", 2, 10, "timeouts.drain"), ""),
     (
         "providers:\n  targets:\n    - provider: echo\n",
         ("E008", 3, 7, "providers.targets[0].id"),

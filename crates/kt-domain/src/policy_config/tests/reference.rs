@@ -128,7 +128,9 @@ fn kind_and_range(root: &Value, schema: &Value) -> (String, String) {
     match schema["type"].as_str().unwrap() {
         "boolean" => ("boolean".into(), "`true`, `false`".into()),
         "integer" => ("whole number".into(), bounds("minimum", "maximum", "")),
-        "string" if schema["format"] == "duration-text" => ("length of time".into(), "`1ms` to `24h`".into()),
+        "string" if schema["format"] == "duration-text" => {
+            ("length of time".into(), "`1ms` to `720h`".into())
+        }
         "string" => ("text".into(), bounds("minLength", "maxLength", " characters")),
         "array" => {
             let (item, range) = kind_and_range(root, resolve(root, &schema["items"]));

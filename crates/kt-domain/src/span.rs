@@ -22,9 +22,9 @@ impl FromStr for Span {
         let number: Option<u64> = text[..digits].parse().ok();
         let unit = UNITS.iter().find(|(name, _)| *name == &text[digits..]);
         match number.zip(unit).and_then(|(number, (_, millis))| number.checked_mul(*millis)) {
-            Some(millis @ 1..=86_400_000) => Ok(Self(Duration::from_millis(millis))),
+            Some(millis @ 1..=2_592_000_000) => Ok(Self(Duration::from_millis(millis))),
             _ => Err(format!(
-                "`{text}` is no length of time: write a number and `ms`, `s`, `m` or `h`, such as `30s` (at most 24h)"
+                "`{text}` is no length of time: write a number and `ms`, `s`, `m` or `h`, such as `30s` (at most 720h)"
             )),
         }
     }

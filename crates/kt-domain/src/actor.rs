@@ -1,0 +1,260 @@
+//! Who acts, and what they may do.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::id::{ApiKeyId, OrganizationId, SessionId, UserId};
+
+/// Text forms of an enumeration of words, in one list: `as_str`, `Display`, `FromStr` and serde agree.
+#[macro_export]
+macro_rules! words {
+    ($name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $name {
+            /// Every one, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Its word in the API, in the store and in the audit log.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::actor::UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                Self::ALL.iter().copied().find(|word| word.as_str() == text).ok_or($crate::actor::UnknownWord(&[$($word),+]))
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+/// Not one of the words that were expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownWord(pub &'static [&'static str]);
+
+impl fmt::Display for UnknownWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected one of {}", self.0.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownWord {}
+
+/// What a member is in an organisation. Ordered by rank: who manages people manages those of no higher rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Uses the workspaces.
+    Member,
+    /// Reads settings, events and the audit log, and changes nothing.
+    Auditor,
+    /// Runs the organisation.
+    Admin,
+    /// Also decides who runs it.
+    Owner,
+}
+
+words!(Role { Member = "member", Auditor = "auditor", Admin = "admin", Owner = "owner" });
+
+/// How far an API key reaches. Ordered: each includes the ones before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Reads.
+    ReadOnly,
+    /// Also changes, and inference through a gateway.
+    Write,
+    /// Also settings, people and keys.
+    Admin,
+}
+
+words!(Scope { ReadOnly = "read-only", Write = "write", Admin = "admin" });
+
+/// What the two kinds of API key are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// A program's key: API calls, and application traffic through a gateway.
+    Access,
+    /// A gateway's own credential.
+    Gateway,
+}
+
+words!(KeyKind { Access = "access", Gateway = "gateway" });
+
+/// One thing that an actor may or may not do. Every use case asks for one in its first line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Permission {
+    /// See the organisation's name and one's own place in it.
+    ReadOrganization,
+    /// See the gateways' events.
+    ReadEvents,
+    /// See and export the audit log.
+    ReadAudit,
+    /// See the organisation's settings and posture.
+    ReadSettings,
+    /// Change the organisation's settings.
+    ChangeSettings,
+    /// See who belongs to the organisation.
+    ReadMembers,
+    /// Invite, approve, suspend people and change their roles.
+    ManageMembers,
+    /// See one's own keys; with [`Permission::ManageKeys`] everybody's.
+    ReadKeys,
+    /// Make and revoke keys of one's own, where the organisation lets everybody.
+    UseKeys,
+    /// Make, rotate and revoke keys of everybody.
+    ManageKeys,
+    /// Send AI traffic through a gateway.
+    Infer,
+    /// Deliver events and fetch what a gateway needs.
+    ServeAsGateway,
+}
+
+impl Permission {
+    /// Every one, in order.
+    pub const ALL: &'static [Self] = &[
+        Self::ReadOrganization,
+        Self::ReadEvents,
+        Self::ReadAudit,
+        Self::ReadSettings,
+        Self::ChangeSettings,
+        Self::ReadMembers,
+        Self::ManageMembers,
+        Self::ReadKeys,
+        Self::UseKeys,
+        Self::ManageKeys,
+        Self::Infer,
+        Self::ServeAsGateway,
+    ];
+
+    /// The lowest rank that has it among people; `None` for what no person does.
+    fn allows_role(self, role: Role) -> bool {
+        match self {
+            Self::ReadOrganization | Self::ReadKeys => true,
+            Self::ReadEvents | Self::ReadAudit | Self::ReadSettings | Self::ReadMembers => {
+                role >= Role::Auditor
+            }
+            Self::UseKeys | Self::Infer => role != Role::Auditor,
+            Self::ChangeSettings | Self::ManageMembers | Self::ManageKeys => role >= Role::Admin,
+            Self::ServeAsGateway => false,
+        }
+    }
+
+    /// The narrowest scope of an access key that reaches it; `None` for what no access key does.
+    fn least_scope(self) -> Option<Scope> {
+        match self {
+            Self::ReadOrganization
+            | Self::ReadEvents
+            | Self::ReadAudit
+            | Self::ReadSettings
+            | Self::ReadMembers
+            | Self::ReadKeys => Some(Scope::ReadOnly),
+            Self::Infer => Some(Scope::Write),
+            Self::ChangeSettings | Self::ManageMembers | Self::ManageKeys | Self::UseKeys => {
+                Some(Scope::Admin)
+            }
+            Self::ServeAsGateway => None,
+        }
+    }
+}
+
+/// A signed-in person in one organisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Who.
+    pub user: UserId,
+    /// Where.
+    pub organization: OrganizationId,
+    /// What they are there at this moment.
+    pub role: Role,
+    /// The session they act in.
+    pub session: SessionId,
+    /// Their address, for records.
+    pub email: String,
+    /// When they last proved who they are.
+    pub authenticated_at: Timestamp,
+}
+
+/// A program that acts by an API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The key.
+    pub key: ApiKeyId,
+    /// Its name, for records.
+    pub name: String,
+    /// What kind it is.
+    pub kind: KeyKind,
+    /// The organisation it belongs to.
+    pub organization: OrganizationId,
+    /// Who answers for it.
+    pub owner: UserId,
+    /// What its owner is at this moment: a key never reaches further than its owner.
+    pub owner_role: Role,
+    /// How far it reaches.
+    pub scope: Scope,
+}
+
+/// Who acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// Nobody has said who they are.
+    Anonymous,
+    /// A signed-in person.
+    Person(Person),
+    /// A program with a key.
+    Program(Program),
+    /// The operator at the machine itself (`kt admin`), or the server's own jobs; the name says which.
+    System(&'static str),
+}
+
+impl Actor {
+    /// Whether it may do this in its organisation. Anonymous may nothing; the system acts on no organisation's
+    /// behalf and is let through by the use cases made for it.
+    #[must_use]
+    pub fn may(&self, permission: Permission) -> bool {
+        match self {
+            Self::Anonymous | Self::System(_) => false,
+            Self::Person(person) => permission.allows_role(person.role),
+            Self::Program(program) => match program.kind {
+                KeyKind::Gateway => permission == Permission::ServeAsGateway,
+                KeyKind::Access => {
+                    permission.allows_role(program.owner_role)
+                        && permission.least_scope().is_some_and(|least| program.scope >= least)
+                }
+            },
+        }
+    }
+
+    /// The organisation in which it acts.
+    #[must_use]
+    pub fn organization(&self) -> Option<&OrganizationId> {
+        match self {
+            Self::Anonymous | Self::System(_) => None,
+            Self::Person(person) => Some(&person.organization),
+            Self::Program(program) => Some(&program.organization),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

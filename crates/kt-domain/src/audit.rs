@@ -1,0 +1,220 @@
+//! What is recorded of every change and every sign-in (SPEC section 5; R157–R164).
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::actor::Actor;
+use crate::ctx::Ctx;
+use crate::events::{Hash, NotCanonical, canonical};
+use crate::id::AuditId;
+use crate::random::Random;
+use crate::words;
+
+/// Everything that is recorded. Each action has its sentence in `docs/reference/audit-actions.md`.
+macro_rules! actions {
+    ($($variant:ident = $word:literal: $sentence:literal;)+) => {
+        /// What was done, or tried.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum AuditAction {$(
+            #[doc = $sentence]
+            $variant,
+        )+}
+
+        words!(AuditAction { $($variant = $word),+ });
+
+        impl AuditAction {
+            /// What it means, in a sentence.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence),+ }
+            }
+        }
+    };
+}
+
+actions! {
+    OrganizationCreated = "organization.created": "An organization was set up with its first owner.";
+    SignIn = "auth.sign_in": "Somebody signed in, or tried to.";
+    SignOut = "auth.sign_out": "Somebody signed out.";
+    AccountLocked = "auth.account_locked": "Too many wrong passwords locked an account for a while.";
+    RefreshReplayed = "auth.refresh_replayed": "A refresh token came a second time; its session was ended.";
+    SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was done.
+    Success,
+    /// It was refused.
+    Failure,
+}
+
+words!(Outcome { Success = "success", Failure = "failure" });
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditActor {
+    /// `user`, `api_key` or `system`.
+    #[serde(rename = "type")]
+    pub kind: ActorKind,
+    /// The user's or key's id, or the system's part.
+    pub id: String,
+    /// The user's address, the key's name, or the system's part.
+    pub name: String,
+}
+
+/// What kind of actor it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActorKind {
+    /// A person.
+    User,
+    /// A program.
+    ApiKey,
+    /// The operator at the machine, or the server's own jobs; `anonymous` when nobody has said who they are.
+    System,
+}
+
+words!(ActorKind { User = "user", ApiKey = "api_key", System = "system" });
+
+impl AuditActor {
+    /// How records name this actor.
+    #[must_use]
+    pub fn of(actor: &Actor) -> Self {
+        match actor {
+            Actor::Anonymous => {
+                Self { kind: ActorKind::System, id: "anonymous".into(), name: "anonymous".into() }
+            }
+            Actor::System(part) => Self { kind: ActorKind::System, id: (*part).into(), name: (*part).into() },
+            Actor::Person(person) => {
+                Self { kind: ActorKind::User, id: person.user.to_string(), name: person.email.clone() }
+            }
+            Actor::Program(program) => {
+                Self { kind: ActorKind::ApiKey, id: program.key.to_string(), name: program.name.clone() }
+            }
+        }
+    }
+}
+
+/// Before and after. Typed by the use case that records it: never a request's raw body, never a secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditDetails {
+    /// What was.
+    #[serde(skip_serializing_if = "Value::is_null", default)]
+    pub before: Value,
+    /// What is, or what was tried.
+    #[serde(skip_serializing_if = "Value::is_null", default)]
+    pub after: Value,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// Its identifier; sorts by time.
+    pub id: AuditId,
+    /// When it happened: RFC 3339, UTC.
+    pub timestamp: jiff::Timestamp,
+    /// Who did it.
+    pub actor: AuditActor,
+    /// What was done.
+    pub action: AuditAction,
+    /// What it was done to: an identifier, or the name of a setting.
+    pub resource: String,
+    /// Before and after.
+    pub details: AuditDetails,
+    /// From where.
+    pub ip_address: Option<IpAddr>,
+    /// With what.
+    pub user_agent: Option<String>,
+    /// The request that it was part of.
+    pub request_id: String,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl AuditRecord {
+    /// A record of `action` on `resource`, done in `ctx`.
+    #[must_use]
+    pub fn new(ctx: &Ctx, random: &mut Random, action: AuditAction, resource: impl Into<String>) -> Self {
+        Self {
+            id: AuditId::new(ctx.now, random),
+            timestamp: ctx.now,
+            actor: AuditActor::of(&ctx.actor),
+            action,
+            resource: resource.into(),
+            details: AuditDetails::default(),
+            ip_address: ctx.client.ip,
+            user_agent: ctx.client.user_agent.clone(),
+            request_id: ctx.request_id.clone(),
+            outcome: Outcome::Success,
+        }
+    }
+
+    /// The same, telling what was and what is.
+    #[must_use]
+    pub fn with_change(mut self, before: Value, after: Value) -> Self {
+        self.details = AuditDetails { before, after };
+        self
+    }
+
+    /// The same, of something that was refused.
+    #[must_use]
+    pub fn refused(mut self) -> Self {
+        self.outcome = Outcome::Failure;
+        self
+    }
+}
+
+/// How far an organisation's chain has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainHead {
+    /// The number of its last record; 0 when there is none yet.
+    pub seq: u64,
+    /// The hash of its last record.
+    pub hash: Hash,
+}
+
+/// A record's place in its chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainedRecord {
+    /// The chain's head, now that it ends in this record.
+    pub head: ChainHead,
+    /// The record in the canonical form of RFC 8785 that its hash is taken over.
+    pub body: String,
+}
+
+impl ChainHead {
+    /// The beginning of the chain of this name (an organisation's id). Bound to the name, so that no chain can be
+    /// shown in place of another.
+    #[must_use]
+    pub fn genesis(chain: &str) -> Self {
+        let digest = Sha256::new().chain_update(b"keeptrusts audit log v1\n").chain_update(chain).finalize();
+        Self { seq: 0, hash: Hash::from_bytes(digest.into()) }
+    }
+
+    /// The record as the next one of this chain. Its hash is taken over the hash before, its number in 8 bytes
+    /// big-endian, and its canonical form.
+    pub fn append(&self, record: &AuditRecord) -> Result<ChainedRecord, NotCanonical> {
+        let text = serde_json::to_vec(record)?;
+        let body = canonical(&text)?;
+        let seq = self.seq + 1;
+        Ok(ChainedRecord {
+            head: Self { seq, hash: self.followed_by(seq, &body) },
+            body: String::from_utf8_lossy(&body).into_owned(),
+        })
+    }
+
+    /// The hash of record `seq` with this canonical body, were it to follow.
+    #[must_use]
+    pub fn followed_by(&self, seq: u64, body: &[u8]) -> Hash {
+        let digest = Sha256::new()
+            .chain_update(self.hash.as_bytes())
+            .chain_update(seq.to_be_bytes())
+            .chain_update(body)
+            .finalize();
+        Hash::from_bytes(digest.into())
+    }
+}

@@ -1,0 +1,127 @@
+//! How many wrong passwords an account takes before it stops listening, and to whom.
+//!
+//! A stranger's tries must not shut out the holder: tries are counted per account *and* network, a device that has
+//! signed in before keeps a count of its own, and a slower count spans the whole account (STANDARDS: OWASP ASVS 5.0,
+//! 6.1.1 and 6.3.1; NIST SP 800-63B-4 section 3.2.2).
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::secret::SecretDigest;
+use crate::span::Span;
+
+/// The section `lockout` of an organisation's security settings (SPEC section 7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LockoutSettings {
+    /// How many failures within `window` lock: 3 to 100.
+    pub max_failures: u32,
+    /// The time over which failures are counted.
+    pub window: Span,
+    /// How long the lock holds.
+    pub duration: Span,
+}
+
+impl Default for LockoutSettings {
+    fn default() -> Self {
+        let quarter = Span(Duration::from_secs(15 * 60));
+        Self { max_failures: 10, window: quarter, duration: quarter }
+    }
+}
+
+impl LockoutSettings {
+    /// Refuses values out of bounds, naming the field. NIST SP 800-63B-4 section 3.2.2 allows at most 100.
+    pub fn validate(&self) -> Result<(), Error> {
+        if !(3..=100).contains(&self.max_failures) {
+            return Err(Error::invalid("lockout.max_failures", "Allow 3 to 100 failures."));
+        }
+        let day = Span(Duration::from_secs(24 * 60 * 60));
+        for (param, span) in [("lockout.window", self.window), ("lockout.duration", self.duration)] {
+            if span > day || span < Span(Duration::from_secs(60)) {
+                return Err(Error::invalid(param, "Choose a time between 1m and 24h."));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A count of failures: what it is counted by, and how many it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// What it is counted by; unique over all counts.
+    pub key: String,
+    /// At this many failures it locks.
+    pub limit: u32,
+}
+
+/// How much wider the account's own count is than that of one network: a stranger with many networks needs as many
+/// tries, and the holder behind a known device is not touched by it.
+const ACCOUNT_FACTOR: u32 = 10;
+
+/// Failures that one network may cause within the window, over all accounts (a /24 or /64).
+const NETWORK_LIMIT: u32 = 100;
+
+/// The counts that a try adds to and must be below, before any password is looked at.
+///
+/// `account` is the account's id, or the folded address where there is none; `device` the digest of the secret of a
+/// device that has signed in to this very account before.
+#[must_use]
+pub fn counts(
+    settings: &LockoutSettings,
+    account: &str,
+    device: Option<&SecretDigest>,
+    ip: Option<IpAddr>,
+) -> Vec<Count> {
+    if let Some(device) = device {
+        return vec![Count { key: format!("device/{account}/{device}"), limit: settings.max_failures }];
+    }
+    let mut counts = vec![Count {
+        key: format!("account/{account}"),
+        limit: settings.max_failures.saturating_mul(ACCOUNT_FACTOR),
+    }];
+    if let Some(network) = ip.map(network_of) {
+        counts.push(Count { key: format!("account/{account}/{network}"), limit: settings.max_failures });
+        counts.push(Count { key: format!("network/{network}"), limit: NETWORK_LIMIT });
+    }
+    counts
+}
+
+/// The network that stands for an address: its /24, or its /64.
+#[must_use]
+pub fn network_of(ip: IpAddr) -> IpNet {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => IpNet::V4(Ipv4Net::new_assert(v4, 24).trunc()),
+        IpAddr::V6(v6) => IpNet::V6(Ipv6Net::new_assert(v6, 64).trunc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_device_keeps_a_lane_of_its_own() {
+        let settings = LockoutSettings::default();
+        let ip = Some("203.0.113.9".parse().unwrap());
+        let stranger = counts(&settings, "usr_1", None, ip);
+        let holder = counts(&settings, "usr_1", Some(&SecretDigest::of("device")), ip);
+        assert_eq!(holder.len(), 1);
+        assert!(stranger.iter().all(|count| count.key != holder[0].key));
+    }
+
+    #[test]
+    fn networks_are_counted_whole_and_mapped_addresses_as_what_they_are() {
+        let table = [
+            ("203.0.113.9", "203.0.113.0/24"),
+            ("::ffff:203.0.113.9", "203.0.113.0/24"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ];
+        for (ip, network) in table {
+            assert_eq!(network_of(ip.parse().unwrap()).to_string(), network);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! How long a session lasts.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::span::Span;
+use crate::words;
+
+/// The section `session` of an organisation's security settings (SPEC section 7; R12–R17).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionSettings {
+    /// How long a session lasts: 15m, 30m, 1h or 4h.
+    pub timeout: Span,
+    /// Whether `timeout` counts from the last activity; otherwise it counts from sign-in.
+    pub idle: bool,
+    /// How long a session lasts at most, whatever is done in it (NIST SP 800-63B-4 section 2.2.3: at most 12 hours at AAL2
+    /// or above is the stricter of its two figures).
+    pub absolute: Span,
+}
+
+/// The choices for [`SessionSettings::timeout`].
+pub const TIMEOUTS: [Span; 4] = [
+    Span(Duration::from_secs(15 * 60)),
+    Span(Duration::from_secs(30 * 60)),
+    Span(Duration::from_secs(60 * 60)),
+    Span(Duration::from_secs(4 * 60 * 60)),
+];
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { timeout: TIMEOUTS[1], idle: true, absolute: Span(Duration::from_secs(12 * 60 * 60)) }
+    }
+}
+
+/// Through which door a session was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// `POST /v1/auth/login` and what follows it.
+    Api,
+    /// The console's pages.
+    Console,
+    /// `kt auth login`.
+    Cli,
+}
+
+words!(Door { Api = "api", Console = "console", Cli = "cli" });
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lapse {
+    /// Nobody did anything for the idle time.
+    Idle,
+    /// It has lasted as long as it may.
+    Absolute,
+}
+
+impl SessionSettings {
+    /// Refuses values that are not among the choices, naming the field.
+    pub fn validate(&self) -> Result<(), Error> {
+        if !TIMEOUTS.contains(&self.timeout) {
+            return Err(Error::invalid("session.timeout", "Choose one of 15m, 30m, 1h, 4h."));
+        }
+        if self.absolute < self.timeout || self.absolute > Span(Duration::from_secs(24 * 60 * 60)) {
+            let message = "The longest life of a session must lie between its timeout and 24h.";
+            return Err(Error::invalid("session.absolute", message));
+        }
+        Ok(())
+    }
+
+    /// Whether a session that began at `created` and saw its holder's last act at `active` is over at `now`, and why.
+    /// It still lives at the very moment of its end and is over after it.
+    #[must_use]
+    pub fn lapse(&self, created: Timestamp, active: Timestamp, now: Timestamp) -> Option<Lapse> {
+        let age = |since: Timestamp| now.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
+        if age(created) > self.absolute.0 || (!self.idle && age(created) > self.timeout.0) {
+            return Some(Lapse::Absolute);
+        }
+        (self.idle && age(active) > self.timeout.0).then_some(Lapse::Idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_ends_by_idleness_or_by_age_whichever_comes_first() {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        let idle = SessionSettings::default();
+        let from_sign_in = SessionSettings { idle: false, ..idle.clone() };
+        // settings, minutes of age, minutes since the last act, what holds
+        let table = [
+            (&idle, 30, 30, None),
+            (&idle, 31, 31, Some(Lapse::Idle)),
+            (&idle, 719, 1, None),
+            (&idle, 721, 1, Some(Lapse::Absolute)),
+            (&from_sign_in, 30, 30, None),
+            (&from_sign_in, 31, 0, Some(Lapse::Absolute)),
+        ];
+        let now: Timestamp = "2026-03-15T14:22:31Z".parse().unwrap();
+        for (settings, age, inactive, expected) in table {
+            let lapse = settings.lapse(now - minutes(age), now - minutes(inactive), now);
+            assert_eq!(lapse, expected, "{age} minutes old, {inactive} minutes without an act");
+        }
+    }
+
+    #[test]
+    fn only_the_offered_timeouts_are_taken() {
+        let with = |timeout: &str| SessionSettings {
+            timeout: timeout.parse().unwrap(),
+            ..SessionSettings::default()
+        };
+        for good in ["15m", "30m", "60m", "1h", "4h"] {
+            assert!(with(good).validate().is_ok(), "{good}");
+        }
+        for bad in ["14m", "2h", "24h"] {
+            assert_eq!(with(bad).validate().unwrap_err().param.as_deref(), Some("session.timeout"), "{bad}");
+        }
+    }
+}

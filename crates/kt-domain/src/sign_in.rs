@@ -1,0 +1,200 @@
+//! The one gate: every way in passes it, and no session is made without its consent.
+//!
+//! Whatever door somebody comes through (password, passkey, SSO, invitation, refresh, device), what is known about
+//! them is put into a [`Standing`], what they have proven into [`Proofs`], and [`gate`] says what comes next. It is a
+//! pure function, so that its whole space can be walked in tests.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::actor::Role;
+use crate::mfa::MfaSettings;
+use crate::words;
+
+/// Where a membership stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MembershipState {
+    /// Somebody registered, and an administrator has not said yes or no yet.
+    PendingApproval,
+    /// A member.
+    Active,
+    /// An administrator has suspended them.
+    Suspended,
+}
+
+words!(MembershipState { PendingApproval = "pending_approval", Active = "active", Suspended = "suspended" });
+
+/// A proof that was given on the way in. Words of RFC 8176 where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Proof {
+    /// A password.
+    Password,
+    /// A code of an authenticator app.
+    Totp,
+    /// One of the recovery codes.
+    RecoveryCode,
+    /// A passkey whose user was verified: counts as two factors.
+    Passkey,
+    /// An identity provider's word, where the organisation takes it for two factors.
+    FederatedMfa,
+    /// An identity provider's word.
+    Federated,
+}
+
+words!(Proof {
+    Password = "pwd",
+    Totp = "otp",
+    RecoveryCode = "recovery_code",
+    Passkey = "hwk",
+    FederatedMfa = "fed_mfa",
+    Federated = "fed",
+});
+
+/// What was proven, in order. Never empty where somebody is let in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Proofs(Vec<Proof>);
+
+impl Proofs {
+    /// Nothing but this.
+    #[must_use]
+    pub fn of(proof: Proof) -> Self {
+        Self(vec![proof])
+    }
+
+    /// The same and this.
+    #[must_use]
+    pub fn and(mut self, proof: Proof) -> Self {
+        if !self.0.contains(&proof) {
+            self.0.push(proof);
+        }
+        self
+    }
+
+    /// Whether this is among them.
+    #[must_use]
+    pub fn contains(&self, proof: Proof) -> bool {
+        self.0.contains(&proof)
+    }
+
+    /// Whether they are worth two factors.
+    #[must_use]
+    pub fn is_multi_factor(&self) -> bool {
+        self.0.iter().any(|proof| match proof {
+            Proof::Passkey | Proof::FederatedMfa | Proof::Totp | Proof::RecoveryCode => true,
+            Proof::Password | Proof::Federated => false,
+        }) && self.is_primary()
+    }
+
+    /// Whether there is a first factor among them.
+    fn is_primary(&self) -> bool {
+        use Proof::{Federated, FederatedMfa, Passkey, Password};
+        [Password, Passkey, Federated, FederatedMfa].iter().any(|proof| self.contains(*proof))
+    }
+
+    /// Their words, as the claim `amr` of RFC 8176 lists them.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(|proof| proof.as_str())
+    }
+}
+
+/// Why a password must be replaced before anything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordReason {
+    /// An administrator set it for one sign-in.
+    Temporary,
+    /// It breaks the present policy.
+    Policy,
+    /// It is older than the policy allows.
+    Expired,
+}
+
+words!(PasswordReason { Temporary = "temporary", Policy = "policy", Expired = "expired" });
+
+/// A second factor that somebody has enrolled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    /// An authenticator app.
+    Totp,
+    /// Recovery codes that are left.
+    RecoveryCode,
+    /// A passkey.
+    Passkey,
+}
+
+words!(Factor { Totp = "totp", RecoveryCode = "recovery_code", Passkey = "passkey" });
+
+/// What is known about somebody at the moment they want in.
+#[derive(Clone, Debug)]
+pub struct Standing<'a> {
+    /// Whether they have shown that they read the mail of their address.
+    pub email_verified: bool,
+    /// Where their membership stands.
+    pub membership: MembershipState,
+    /// What they are in the organisation.
+    pub role: Role,
+    /// Why their password must be replaced, if it must.
+    pub password: Option<PasswordReason>,
+    /// The second factors they have.
+    pub factors: &'a [Factor],
+    /// Since when the organisation has asked them for a second factor, if it does.
+    pub mfa_asked_since: Option<Timestamp>,
+    /// What the organisation asks.
+    pub mfa: &'a MfaSettings,
+}
+
+/// What comes next on the way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// A session may be made.
+    Admit,
+    /// One of these factors must be shown.
+    MfaRequired(Vec<Factor>),
+    /// A factor must be enrolled; nothing else may be done.
+    MfaEnrollmentRequired,
+    /// The password must be replaced; nothing else may be done.
+    PasswordChangeRequired(PasswordReason),
+    /// The address must be verified.
+    PendingVerification,
+    /// An administrator must approve.
+    PendingApproval,
+    /// Refused, with the same answer as for a wrong password.
+    Refuse,
+}
+
+/// What comes next for somebody of this standing who has given these proofs.
+///
+/// In this order: nobody without a first factor or suspended; then what others must do (verify, approve); then the
+/// second factor, *before* a password may be replaced, so that a stolen temporary password alone changes nothing; then
+/// the password; then enrolment, once the grace is over.
+#[must_use]
+pub fn gate(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> Gate {
+    if !proofs.is_primary() || standing.membership == MembershipState::Suspended {
+        return Gate::Refuse;
+    }
+    if !standing.email_verified {
+        return Gate::PendingVerification;
+    }
+    if standing.membership == MembershipState::PendingApproval {
+        return Gate::PendingApproval;
+    }
+    if !standing.factors.is_empty() && !proofs.is_multi_factor() && !proofs.contains(Proof::Federated) {
+        return Gate::MfaRequired(standing.factors.to_vec());
+    }
+    if let (true, Some(reason)) = (proofs.contains(Proof::Password), standing.password) {
+        return Gate::PasswordChangeRequired(reason);
+    }
+    if must_enroll_now(standing, proofs, now) {
+        return Gate::MfaEnrollmentRequired;
+    }
+    Gate::Admit
+}
+
+fn must_enroll_now(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> bool {
+    let asked = standing.mfa.asks(standing.role) && !proofs.contains(Proof::Federated);
+    let deadline = standing.mfa_asked_since.map_or(now, |since| standing.mfa.deadline(since));
+    asked && standing.factors.is_empty() && !proofs.is_multi_factor() && now >= deadline
+}
+
+#[cfg(test)]
+mod tests;

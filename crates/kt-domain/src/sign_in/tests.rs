@@ -1,0 +1,134 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::mfa::MfaPolicy;
+
+fn now() -> Timestamp {
+    "2026-03-15T14:22:31Z".parse().unwrap()
+}
+
+fn any_of<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = T> {
+    proptest::sample::select(all)
+}
+
+proptest! {
+    #[test]
+    fn nobody_is_admitted_without_what_the_organisation_demands(
+        email_verified: bool,
+        membership in any_of(MembershipState::ALL),
+        role in any_of(Role::ALL),
+        password in proptest::option::of(any_of(PasswordReason::ALL)),
+        factors in proptest::collection::vec(any_of(Factor::ALL), 0..3),
+        hours_asked in proptest::option::of(0_u64..200),
+        policy in any_of(MfaPolicy::ALL),
+        given in proptest::collection::vec(any_of(Proof::ALL), 0..4),
+    ) {
+        let mfa = MfaSettings { policy, ..MfaSettings::default() };
+        let standing = Standing {
+            email_verified,
+            membership,
+            role,
+            password,
+            factors: &factors,
+            mfa_asked_since: hours_asked.map(|hours| now() - Duration::from_secs(hours * 3600)),
+            mfa: &mfa,
+        };
+        let proofs = given.iter().fold(Proofs::default(), |proofs, proof| proofs.and(*proof));
+        let next = gate(&standing, &proofs, now());
+        if next == Gate::Admit {
+            prop_assert!(email_verified);
+            prop_assert_eq!(membership, MembershipState::Active);
+            prop_assert!(given.iter().any(|p| !matches!(p, Proof::Totp | Proof::RecoveryCode)), "a first factor");
+            prop_assert!(password.is_none() || !given.contains(&Proof::Password));
+            let delegated = given.contains(&Proof::Federated);
+            prop_assert!(factors.is_empty() || proofs.is_multi_factor() || delegated, "an enrolled factor is always asked for");
+            if mfa.asks(role) && !delegated && hours_asked.is_none_or(|hours| hours >= 72) {
+                prop_assert!(proofs.is_multi_factor());
+            }
+        }
+        if membership == MembershipState::Suspended {
+            prop_assert_eq!(next, Gate::Refuse);
+        }
+    }
+}
+
+#[test]
+fn each_step_comes_in_its_order() {
+    let mfa = MfaSettings { policy: MfaPolicy::RequiredForAdmins, ..MfaSettings::default() };
+    let admin = Standing {
+        email_verified: true,
+        membership: MembershipState::Active,
+        role: Role::Admin,
+        password: None,
+        factors: &[],
+        mfa_asked_since: Some(now() - Duration::from_secs(71 * 3600)),
+        mfa: &mfa,
+    };
+    let password = Proofs::of(Proof::Password);
+    let late = Some(now() - Duration::from_secs(72 * 3600));
+    let temporary = Some(PasswordReason::Temporary);
+    let totp: &[Factor] = &[Factor::Totp];
+    let table = [
+        ("within the grace", admin.clone(), password.clone(), Gate::Admit),
+        (
+            "after the grace",
+            Standing { mfa_asked_since: late, ..admin.clone() },
+            password.clone(),
+            Gate::MfaEnrollmentRequired,
+        ),
+        (
+            "a member is not asked",
+            Standing { mfa_asked_since: late, role: Role::Member, ..admin.clone() },
+            password.clone(),
+            Gate::Admit,
+        ),
+        (
+            "with a factor",
+            Standing { factors: totp, ..admin.clone() },
+            password.clone(),
+            Gate::MfaRequired(totp.to_vec()),
+        ),
+        (
+            "factor shown",
+            Standing { factors: totp, ..admin.clone() },
+            password.clone().and(Proof::Totp),
+            Gate::Admit,
+        ),
+        ("a code alone", Standing { factors: totp, ..admin.clone() }, Proofs::of(Proof::Totp), Gate::Refuse),
+        (
+            "temporary password and a factor: the factor first",
+            Standing { factors: totp, password: temporary, ..admin.clone() },
+            password.clone(),
+            Gate::MfaRequired(totp.to_vec()),
+        ),
+        (
+            "temporary password",
+            Standing { password: temporary, ..admin.clone() },
+            password.clone(),
+            Gate::PasswordChangeRequired(PasswordReason::Temporary),
+        ),
+        (
+            "a passkey does not ask for the password",
+            Standing { password: temporary, factors: &[Factor::Passkey], ..admin.clone() },
+            Proofs::of(Proof::Passkey),
+            Gate::Admit,
+        ),
+        (
+            "unverified",
+            Standing { email_verified: false, ..admin.clone() },
+            password.clone(),
+            Gate::PendingVerification,
+        ),
+        (
+            "unapproved",
+            Standing { membership: MembershipState::PendingApproval, ..admin.clone() },
+            password,
+            Gate::PendingApproval,
+        ),
+    ];
+    for (case, standing, proofs, expected) in table {
+        assert_eq!(gate(&standing, &proofs, now()), expected, "{case}");
+    }
+}

@@ -1,0 +1,209 @@
+-- What the control plane keeps. The same text runs on SQLite and on PostgreSQL.
+--
+-- Times are microseconds since 1970-01-01T00:00:00Z. Digests are SHA-256 in lower-case hexadecimal. Identifiers carry
+-- their kind (`usr_…`). Documents are JSON text that is loaded and stored whole, never queried.
+
+-- Doors that close once and never open again, such as the first set-up.
+CREATE TABLE latches (
+    name TEXT PRIMARY KEY,
+    closed_at BIGINT NOT NULL
+);
+
+CREATE TABLE organizations (
+    id TEXT PRIMARY KEY,
+    identifier TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+-- One row for each document of settings; `version` makes a lost update visible.
+CREATE TABLE organization_settings (
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    name TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    value TEXT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    PRIMARY KEY (organization_id, name)
+);
+
+CREATE TABLE users (
+    id TEXT PRIMARY KEY,
+    email TEXT NOT NULL,
+    email_folded TEXT NOT NULL UNIQUE,
+    email_verified_at BIGINT,
+    name TEXT NOT NULL,
+    password_hash TEXT,
+    password_set_at BIGINT,
+    -- Set for a password that an administrator gave out: it is good until then and must be replaced.
+    password_temporary_until BIGINT,
+    -- The password breaks the policy that has been in force since.
+    password_breaks_policy BOOLEAN NOT NULL,
+    -- Everything issued under an older epoch is dead: sessions, refresh tokens, links, steps of a sign-in.
+    epoch BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE password_history (
+    user_id TEXT NOT NULL REFERENCES users (id),
+    set_at BIGINT NOT NULL,
+    password_hash TEXT NOT NULL,
+    PRIMARY KEY (user_id, set_at)
+);
+
+CREATE TABLE memberships (
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    user_id TEXT NOT NULL REFERENCES users (id),
+    role TEXT NOT NULL,
+    state TEXT NOT NULL,
+    -- Since when the organization has asked this member for a second factor.
+    mfa_asked_since BIGINT,
+    created_at BIGINT NOT NULL,
+    last_sign_in_at BIGINT,
+    PRIMARY KEY (organization_id, user_id)
+);
+CREATE INDEX memberships_by_user ON memberships (user_id);
+
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    epoch BIGINT NOT NULL,
+    -- Through which door it was made: `api`, `console` or `cli`.
+    door TEXT NOT NULL,
+    -- The proofs that were given, in order, as JSON.
+    proofs TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    authenticated_at BIGINT NOT NULL,
+    -- The holder's last act, written at most once a minute.
+    active_at BIGINT NOT NULL,
+    ip TEXT,
+    user_agent TEXT,
+    ended_at BIGINT
+);
+CREATE INDEX sessions_by_user ON sessions (user_id, ended_at);
+CREATE INDEX sessions_by_organization ON sessions (organization_id, ended_at, active_at);
+
+CREATE TABLE refresh_tokens (
+    digest TEXT PRIMARY KEY,
+    session_id TEXT NOT NULL REFERENCES sessions (id),
+    created_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX refresh_tokens_by_session ON refresh_tokens (session_id);
+
+-- Links, steps and codes that work once. `consumed_at` is set by the one statement that consumes.
+CREATE TABLE one_time_tokens (
+    digest TEXT PRIMARY KEY,
+    purpose TEXT NOT NULL,
+    -- Whom or what it is about: a user, an invitation, an address.
+    subject TEXT NOT NULL,
+    -- The epoch of the user that it is about, when it is about one.
+    epoch BIGINT,
+    -- What it carries, as JSON.
+    data TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    consumed_at BIGINT
+);
+CREATE INDEX one_time_tokens_by_subject ON one_time_tokens (purpose, subject);
+CREATE INDEX one_time_tokens_by_expiry ON one_time_tokens (expires_at);
+
+-- Things from elsewhere that may be used once (a TOTP step, an assertion's id): the first insert wins.
+CREATE TABLE consumed (
+    scope TEXT NOT NULL,
+    value TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (scope, value)
+);
+CREATE INDEX consumed_by_expiry ON consumed (expires_at);
+
+-- How often something happened in a window of time.
+CREATE TABLE counters (
+    key TEXT PRIMARY KEY,
+    count BIGINT NOT NULL,
+    -- The count starts anew after this.
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX counters_by_expiry ON counters (expires_at);
+
+-- Devices that have signed in to an account, by the digest of a secret that they keep.
+CREATE TABLE known_devices (
+    user_id TEXT NOT NULL REFERENCES users (id),
+    digest TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL,
+    PRIMARY KEY (user_id, digest)
+);
+
+CREATE TABLE invitations (
+    id TEXT PRIMARY KEY,
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    email TEXT NOT NULL,
+    email_folded TEXT NOT NULL,
+    role TEXT NOT NULL,
+    invited_by TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    accepted_at BIGINT,
+    revoked_at BIGINT
+);
+CREATE INDEX invitations_by_organization ON invitations (organization_id, email_folded);
+
+CREATE TABLE api_keys (
+    id TEXT PRIMARY KEY,
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    prefix TEXT NOT NULL,
+    digest TEXT NOT NULL UNIQUE,
+    scope TEXT,
+    owner_id TEXT NOT NULL REFERENCES users (id),
+    -- CIDR ranges as a JSON array; empty means anywhere.
+    ip_ranges TEXT NOT NULL,
+    requests_per_minute BIGINT,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT,
+    last_used_at BIGINT,
+    last_used_ip TEXT,
+    -- It stops at this moment: revoked, or at the end of the overlap after a rotation.
+    ends_at BIGINT,
+    replaced_by TEXT,
+    -- Since when it breaks the organization's restrictions.
+    flagged_at BIGINT
+);
+CREATE INDEX api_keys_by_organization ON api_keys (organization_id, kind, created_at);
+
+-- Signing keys of access tokens; the private part is sealed.
+CREATE TABLE jwt_keys (
+    kid TEXT PRIMARY KEY,
+    public_key TEXT NOT NULL,
+    private_key_sealed TEXT,
+    created_at BIGINT NOT NULL,
+    -- From when it signs: published before it is used.
+    signs_from BIGINT NOT NULL,
+    retires_at BIGINT
+);
+
+-- The end of each organization's audit chain. Updated in the transaction that appends, which orders the writers.
+CREATE TABLE audit_heads (
+    organization_id TEXT PRIMARY KEY,
+    seq BIGINT NOT NULL,
+    hash TEXT NOT NULL
+);
+
+CREATE TABLE audit_records (
+    organization_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    id TEXT NOT NULL UNIQUE,
+    recorded_at BIGINT NOT NULL,
+    action TEXT NOT NULL,
+    actor_id TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    -- The canonical JSON that the hash is taken over.
+    body TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (organization_id, seq)
+);
+CREATE INDEX audit_records_by_time ON audit_records (organization_id, recorded_at);
+CREATE INDEX audit_records_by_action ON audit_records (organization_id, action, recorded_at);

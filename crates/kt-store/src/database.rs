@@ -1,0 +1,212 @@
+//! One store on one of two databases: SQLite in a file, or PostgreSQL. This is the one place that knows the difference.
+
+use std::time::Duration;
+
+use kt_domain::error::Error;
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqlErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Why the store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The address of the database cannot be used.
+    #[error("`{0}` is no address of a database: write sqlite://FILE or postgres://USER@HOST/NAME")]
+    Address(String),
+    /// A newer version of Keeptrusts has written this database.
+    #[error(
+        "the database is at schema {found} and this version knows {known}: use the newer version of kt that made it"
+    )]
+    Newer {
+        /// The version found.
+        found: usize,
+        /// The newest version known.
+        known: usize,
+    },
+    /// A step of the schema is not the one that this version knows.
+    #[error("step {version} ({name}) of the database's schema was not made by a release of Keeptrusts")]
+    ForeignSchema {
+        /// The step's number.
+        version: i64,
+        /// The step's name.
+        name: &'static str,
+    },
+    /// There is such a thing already.
+    #[error("there is such a thing already")]
+    Exists,
+    /// A stored value cannot be read.
+    #[error("the stored {what} cannot be read: {why}")]
+    Corrupt {
+        /// What was read.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The database refused or cannot be reached.
+    #[error("the database failed: {0}")]
+    Database(DbErr),
+}
+
+impl From<DbErr> for StoreError {
+    fn from(error: DbErr) -> Self {
+        match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => Self::Exists,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(_) => Self::unavailable(error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+/// How many readers a SQLite file serves at once, beside its one writer.
+const SQLITE_CONNECTIONS: u32 = 8;
+
+/// How many connections one process opens to PostgreSQL.
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+/// How long to wait for a connection, or for SQLite's write lock held by another process.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The database. Cheap to share behind an `Arc`.
+#[derive(Debug)]
+pub struct Store {
+    connection: DatabaseConnection,
+    /// SQLite has one writer at a time; in one process they queue here, fairly, instead of polling the file's lock.
+    writer: Option<Mutex<()>>,
+}
+
+impl Store {
+    /// Connects. The file of a SQLite database is made, readable by its owner alone, when there is none.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        let mut options = ConnectOptions::new(url);
+        options.sqlx_logging(false).acquire_timeout(PATIENCE).connect_timeout(PATIENCE);
+        let is_sqlite = url.starts_with("sqlite:");
+        if is_sqlite {
+            private_file(url)?;
+            options.max_connections(SQLITE_CONNECTIONS).map_sqlx_sqlite_opts(|options| {
+                options
+                    .create_if_missing(true)
+                    .foreign_keys(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // What is committed survives the loss of power, not only of the process.
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(PATIENCE)
+            });
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            options.max_connections(POSTGRES_CONNECTIONS);
+        } else {
+            return Err(StoreError::Address(url.to_owned()));
+        }
+        let connection = Database::connect(options).await.map_err(StoreError::Database)?;
+        Ok(Self { connection, writer: is_sqlite.then(Mutex::default) })
+    }
+
+    /// Opens a transaction that will write. What is read in it cannot be changed by others before it commits: SQLite
+    /// takes the write lock at once; on PostgreSQL rows are compared and set, or locked by the statement that reads them.
+    pub async fn begin_write(&self) -> Result<Tx<'_>, StoreError> {
+        let turn = match &self.writer {
+            Some(writer) => Some(writer.lock().await),
+            None => None,
+        };
+        let options = TransactionOptions {
+            sqlite_transaction_mode: self.writer.is_some().then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that opens a transaction")]
+        let transaction = self.connection.begin_with_options(options).await?;
+        Ok(Tx { transaction, postgres: self.is_postgres(), _turn: turn })
+    }
+
+    /// Whether it is PostgreSQL.
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.writer.is_none()
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.connection.ping().await?)
+    }
+
+    /// Closes all connections.
+    pub async fn close(self) -> Result<(), StoreError> {
+        Ok(self.connection.close().await?)
+    }
+}
+
+/// Makes the file of a SQLite database with mode 0600 before the driver makes it with another.
+fn private_file(url: &str) -> Result<(), StoreError> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    let path = path.split_once('?').map_or(path, |(path, _)| path);
+    if path.is_empty() || path == ":memory:" {
+        return Err(StoreError::Address(url.to_owned()));
+    }
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|error| StoreError::Address(format!("{url} ({error})")))
+}
+
+/// An open transaction. Dropped without [`Tx::commit`], it changes nothing.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    transaction: DatabaseTransaction,
+    postgres: bool,
+    _turn: Option<MutexGuard<'a, ()>>,
+}
+
+impl Tx<'_> {
+    /// Makes all changes of the transaction durable, or none.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.transaction.commit().await?)
+    }
+
+    /// Whether rows that are read in order to be changed must be locked by the statement that reads them.
+    pub(crate) fn locks_rows(&self) -> bool {
+        self.postgres
+    }
+
+    pub(crate) async fn execute_batch(&self, sql: &str) -> Result<(), StoreError> {
+        self.transaction.execute_unprepared(sql).await?;
+        Ok(())
+    }
+}
+
+/// Anything that can be asked: the store itself, or an open transaction, which sees its own changes.
+pub trait Source: Sync {
+    /// The connection to ask on.
+    type Connection: ConnectionTrait + Sync;
+
+    /// The connection to ask on. Queries stay in this crate.
+    fn connection(&self) -> &Self::Connection;
+}
+
+impl Source for Store {
+    type Connection = DatabaseConnection;
+
+    fn connection(&self) -> &DatabaseConnection {
+        &self.connection
+    }
+}
+
+impl Source for Tx<'_> {
+    type Connection = DatabaseTransaction;
+
+    fn connection(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+}

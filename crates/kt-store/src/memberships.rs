@@ -1,0 +1,115 @@
+//! Who belongs to which organisation, as what.
+
+use jiff::Timestamp;
+use kt_domain::actor::Role;
+use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::sign_in::MembershipState;
+
+use crate::database::{Source, StoreError, Tx};
+use crate::sql::{self, Row, values};
+
+/// Somebody's place in an organisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Where.
+    pub organization: OrganizationId,
+    /// Who.
+    pub user: UserId,
+    /// As what.
+    pub role: Role,
+    /// Where it stands.
+    pub state: MembershipState,
+    /// Since when the organisation has asked them for a second factor.
+    pub mfa_asked_since: Option<Timestamp>,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// When they last signed in here.
+    pub last_sign_in_at: Option<Timestamp>,
+}
+
+/// Adds a membership. [`StoreError::Exists`] when there is one.
+pub async fn insert(tx: &Tx<'_>, membership: &Membership) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO memberships
+            (organization_id, user_id, role, state, mfa_asked_since, created_at, last_sign_in_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    let values = values![
+        membership.organization.as_str(),
+        membership.user.as_str(),
+        membership.role.as_str(),
+        membership.state.as_str(),
+        membership.mfa_asked_since,
+        membership.created_at,
+        membership.last_sign_in_at,
+    ];
+    sql::execute(tx, INSERT, values).await?;
+    Ok(())
+}
+
+/// Somebody's place in this organisation, if they have one.
+pub async fn find(
+    source: &impl Source,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<Option<Membership>, StoreError> {
+    const SELECT: &str = "SELECT * FROM memberships WHERE organization_id = $1 AND user_id = $2";
+    sql::row(source, SELECT, values![organization.as_str(), user.as_str()]).await?.map(read).transpose()
+}
+
+/// All places that somebody has, the oldest first.
+pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Membership>, StoreError> {
+    const SELECT: &str = "SELECT * FROM memberships WHERE user_id = $1 ORDER BY created_at, organization_id";
+    sql::rows(source, SELECT, values![user.as_str()]).await?.into_iter().map(read).collect()
+}
+
+/// Puts `changed` in place of the membership as it was read; `false` when it is no longer so.
+pub async fn change(
+    tx: &Tx<'_>,
+    read: &Membership,
+    role: Role,
+    state: MembershipState,
+) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE memberships SET role = $5, state = $6
+        WHERE organization_id = $1 AND user_id = $2 AND role = $3 AND state = $4";
+    let values = values![
+        read.organization.as_str(),
+        read.user.as_str(),
+        read.role.as_str(),
+        read.state.as_str(),
+        role.as_str(),
+        state.as_str(),
+    ];
+    Ok(sql::execute(tx, UPDATE, values).await? == 1)
+}
+
+/// Notes a sign-in.
+pub async fn note_sign_in(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const UPDATE: &str =
+        "UPDATE memberships SET last_sign_in_at = $3 WHERE organization_id = $1 AND user_id = $2";
+    sql::execute(tx, UPDATE, values![organization.as_str(), user.as_str(), now]).await?;
+    Ok(())
+}
+
+/// How many active owners the organisation has. Hold it still with [`crate::organizations::lock`] first.
+pub async fn count_active_owners(tx: &Tx<'_>, organization: &OrganizationId) -> Result<i64, StoreError> {
+    const COUNT: &str = "SELECT COUNT(*) AS owners FROM memberships
+        WHERE organization_id = $1 AND role = 'owner' AND state = 'active'";
+    let row = sql::row(tx, COUNT, values![organization.as_str()]).await?;
+    row.map_or(Ok(0), |row| row.get("owners"))
+}
+
+fn read(row: Row) -> Result<Membership, StoreError> {
+    Ok(Membership {
+        organization: row.parsed("organization_id")?,
+        user: row.parsed("user_id")?,
+        role: row.parsed("role")?,
+        state: row.parsed("state")?,
+        mfa_asked_since: row.time_opt("mfa_asked_since")?,
+        created_at: row.time("created_at")?,
+        last_sign_in_at: row.time_opt("last_sign_in_at")?,
+    })
+}

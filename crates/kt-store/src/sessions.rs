@@ -1,0 +1,193 @@
+//! Signed-in sessions and the refresh tokens that carry them on.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use kt_domain::id::{OrganizationId, SessionId, UserId};
+use kt_domain::secret::SecretDigest;
+use kt_domain::sessions::Door;
+use kt_domain::sign_in::Proofs;
+
+use crate::database::{Source, StoreError, Tx};
+use crate::memberships::Membership;
+use crate::sql::{self, Row, values};
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its identifier; no secret.
+    pub id: SessionId,
+    /// Whose.
+    pub user: UserId,
+    /// Where.
+    pub organization: OrganizationId,
+    /// The user's epoch when it was made; it is dead once that has moved on.
+    pub epoch: i64,
+    /// Through which door it was made.
+    pub door: Door,
+    /// What was proven.
+    pub proofs: Proofs,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its holder last proved who they are.
+    pub authenticated_at: Timestamp,
+    /// Its holder's last act, to the minute.
+    pub active_at: Timestamp,
+    /// From where it was made.
+    pub ip: Option<IpAddr>,
+    /// With what.
+    pub user_agent: Option<String>,
+    /// When it was ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A session and what its holder is at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveSession {
+    /// The session.
+    pub session: Session,
+    /// The user's epoch now.
+    pub epoch: i64,
+    /// The user's address.
+    pub email: String,
+    /// The user's place in the session's organisation.
+    pub membership: Membership,
+}
+
+/// Adds a session.
+pub async fn insert(tx: &Tx<'_>, session: &Session) -> Result<(), StoreError> {
+    const INSERT: &str =
+        "INSERT INTO sessions (id, user_id, organization_id, epoch, door, proofs, created_at,
+            authenticated_at, active_at, ip, user_agent, ended_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    let values = values![
+        session.id.as_str(),
+        session.user.as_str(),
+        session.organization.as_str(),
+        session.epoch,
+        session.door.as_str(),
+        sql::document(&session.proofs)?,
+        session.created_at,
+        session.authenticated_at,
+        session.active_at,
+        session.ip.map(|ip| ip.to_string()),
+        session.user_agent.clone(),
+        session.ended_at,
+    ];
+    sql::execute(tx, INSERT, values).await?;
+    Ok(())
+}
+
+/// The session and its holder's present standing, whether or not it still lives.
+pub async fn find(source: &impl Source, id: &SessionId) -> Result<Option<LiveSession>, StoreError> {
+    const SELECT: &str = "SELECT s.*, u.epoch AS user_epoch, u.email, m.role, m.state, m.mfa_asked_since,
+            m.created_at AS member_since, m.last_sign_in_at
+        FROM sessions s
+        JOIN users u ON u.id = s.user_id
+        JOIN memberships m ON m.user_id = s.user_id AND m.organization_id = s.organization_id
+        WHERE s.id = $1";
+    sql::row(source, SELECT, values![id.as_str()]).await?.map(read_live).transpose()
+}
+
+/// The sessions of somebody that were not ended, the newest first. Whether they have lapsed is for the caller to say.
+pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Session>, StoreError> {
+    const SELECT: &str = "SELECT s.* FROM sessions s JOIN users u ON u.id = s.user_id
+        WHERE s.user_id = $1 AND s.ended_at IS NULL AND s.epoch = u.epoch ORDER BY s.created_at DESC, s.id";
+    sql::rows(source, SELECT, values![user.as_str()]).await?.iter().map(read).collect()
+}
+
+/// Ends a session of this user. `false` when there is none that lives.
+pub async fn end(tx: &Tx<'_>, user: &UserId, id: &SessionId, now: Timestamp) -> Result<bool, StoreError> {
+    const UPDATE: &str =
+        "UPDATE sessions SET ended_at = $3 WHERE id = $1 AND user_id = $2 AND ended_at IS NULL";
+    Ok(sql::execute(tx, UPDATE, values![id.as_str(), user.as_str(), now]).await? == 1)
+}
+
+/// Notes an act of the session's holder.
+pub async fn note_activity(tx: &Tx<'_>, id: &SessionId, now: Timestamp) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE sessions SET active_at = $2 WHERE id = $1 AND active_at < $2";
+    sql::execute(tx, UPDATE, values![id.as_str(), now]).await?;
+    Ok(())
+}
+
+/// Notes that the session's holder has proven again who they are.
+pub async fn note_authentication(
+    tx: &Tx<'_>,
+    id: &SessionId,
+    proofs: &Proofs,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE sessions SET authenticated_at = $2, active_at = $2, proofs = $3 WHERE id = $1 AND ended_at IS NULL";
+    sql::execute(tx, UPDATE, values![id.as_str(), now, sql::document(proofs)?]).await?;
+    Ok(())
+}
+
+/// Adds a refresh token to a session.
+pub async fn insert_refresh_token(
+    tx: &Tx<'_>,
+    digest: &SecretDigest,
+    session: &SessionId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO refresh_tokens (digest, session_id, created_at) VALUES ($1, $2, $3)";
+    sql::execute(tx, INSERT, values![digest.to_string(), session.as_str(), now]).await?;
+    Ok(())
+}
+
+/// What using a refresh token came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefreshUse {
+    /// There is no such token.
+    Unknown,
+    /// It was good, and no longer is.
+    Used(SessionId),
+    /// It was used before: somebody has a copy.
+    Replayed(SessionId),
+}
+
+/// Uses a refresh token. Of all who try, one gets [`RefreshUse::Used`].
+pub async fn use_refresh_token(
+    tx: &Tx<'_>,
+    digest: &SecretDigest,
+    now: Timestamp,
+) -> Result<RefreshUse, StoreError> {
+    const UPDATE: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE digest = $1 AND used_at IS NULL";
+    const SELECT: &str = "SELECT session_id FROM refresh_tokens WHERE digest = $1";
+    let first = sql::execute(tx, UPDATE, values![digest.to_string(), now]).await? == 1;
+    let Some(row) = sql::row(tx, SELECT, values![digest.to_string()]).await? else {
+        return Ok(RefreshUse::Unknown);
+    };
+    let session = row.parsed("session_id")?;
+    Ok(if first { RefreshUse::Used(session) } else { RefreshUse::Replayed(session) })
+}
+
+fn read(row: &Row) -> Result<Session, StoreError> {
+    Ok(Session {
+        id: row.parsed("id")?,
+        user: row.parsed("user_id")?,
+        organization: row.parsed("organization_id")?,
+        epoch: row.get("epoch")?,
+        door: row.parsed("door")?,
+        proofs: row.document("proofs")?,
+        created_at: row.time("created_at")?,
+        authenticated_at: row.time("authenticated_at")?,
+        active_at: row.time("active_at")?,
+        ip: row.parsed_opt("ip")?,
+        user_agent: row.get("user_agent")?,
+        ended_at: row.time_opt("ended_at")?,
+    })
+}
+
+fn read_live(row: Row) -> Result<LiveSession, StoreError> {
+    let session = read(&row)?;
+    let membership = Membership {
+        organization: session.organization.clone(),
+        user: session.user.clone(),
+        role: row.parsed("role")?,
+        state: row.parsed("state")?,
+        mfa_asked_since: row.time_opt("mfa_asked_since")?,
+        created_at: row.time("member_since")?,
+        last_sign_in_at: row.time_opt("last_sign_in_at")?,
+    };
+    Ok(LiveSession { session, epoch: row.get("user_epoch")?, email: row.get("email")?, membership })
+}

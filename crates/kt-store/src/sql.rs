@@ -1,0 +1,133 @@
+//! Asking in plain SQL that both databases read, and reading rows with errors that name what is wrong.
+//!
+//! Placeholders are `$1`, `$2`, …, which SQLite and PostgreSQL both take. Statements are literals: whatever comes from
+//! outside is bound, never spliced.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::database::{Source, StoreError, Tx};
+
+/// The values of a statement, in order.
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { [$($crate::sql::Bind::bind($value)),*] };
+}
+pub(crate) use values;
+
+/// What can be bound to a placeholder.
+pub(crate) trait Bind {
+    /// The value as the database takes it.
+    fn bind(self) -> Value;
+}
+
+macro_rules! bind_as_is {
+    ($($type:ty),*) => {$(impl Bind for $type { fn bind(self) -> Value { self.into() } })*};
+}
+bind_as_is!(&str, String, i64, bool, Option<String>, Option<i64>);
+
+impl Bind for &String {
+    fn bind(self) -> Value {
+        self.as_str().into()
+    }
+}
+
+impl Bind for Timestamp {
+    fn bind(self) -> Value {
+        self.as_microsecond().into()
+    }
+}
+
+impl Bind for Option<Timestamp> {
+    fn bind(self) -> Value {
+        self.map(Timestamp::as_microsecond).into()
+    }
+}
+
+/// All rows of a query.
+pub(crate) async fn rows(
+    source: &impl Source,
+    sql: &'static str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Vec<Row>, StoreError> {
+    let connection = source.connection();
+    let query = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    Ok(connection.query_all_raw(query).await?.into_iter().map(Row).collect())
+}
+
+/// The first row of a query, if it has one.
+pub(crate) async fn row(
+    source: &impl Source,
+    sql: &'static str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Option<Row>, StoreError> {
+    let connection = source.connection();
+    let query = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    Ok(connection.query_one_raw(query).await?.map(Row))
+}
+
+/// Changes rows; tells how many.
+pub(crate) async fn execute(
+    tx: &Tx<'_>,
+    sql: &'static str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<u64, StoreError> {
+    let connection = tx.connection();
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    Ok(connection.execute_raw(statement).await?.rows_affected())
+}
+
+/// One row of an answer.
+pub(crate) struct Row(pub(crate) QueryResult);
+
+impl Row {
+    /// The column as the database holds it.
+    pub(crate) fn get<T: TryGetable>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.0.try_get("", column).map_err(|why| corrupt(column, why))
+    }
+
+    /// The column's text, read as what it stands for.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.get::<String>(column)?.parse().map_err(|why| corrupt(column, why))
+    }
+
+    /// The same of a column that may be absent.
+    pub(crate) fn parsed_opt<T: FromStr<Err: Display>>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, StoreError> {
+        let text: Option<String> = self.get(column)?;
+        text.map(|text| text.parse().map_err(|why| corrupt(column, why))).transpose()
+    }
+
+    /// The column's time.
+    pub(crate) fn time(&self, column: &'static str) -> Result<Timestamp, StoreError> {
+        Timestamp::from_microsecond(self.get(column)?).map_err(|why| corrupt(column, why))
+    }
+
+    /// The same of a column that may be absent.
+    pub(crate) fn time_opt(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+        let micros: Option<i64> = self.get(column)?;
+        micros
+            .map(|micros| Timestamp::from_microsecond(micros).map_err(|why| corrupt(column, why)))
+            .transpose()
+    }
+
+    /// The column's document.
+    pub(crate) fn document<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
+        serde_json::from_str(&self.get::<String>(column)?).map_err(|why| corrupt(column, why))
+    }
+}
+
+/// A document as it is stored.
+pub(crate) fn document(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|why| corrupt("document", why))
+}
+
+fn corrupt(what: &'static str, why: impl Display) -> StoreError {
+    StoreError::Corrupt { what, why: why.to_string() }
+}

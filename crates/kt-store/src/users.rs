@@ -1,0 +1,188 @@
+//! People, and the passwords they have and had.
+
+use jiff::Timestamp;
+use kt_domain::id::UserId;
+
+use crate::database::{Source, StoreError, Tx};
+use crate::sql::{self, Row, values};
+
+/// A person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Their identifier.
+    pub id: UserId,
+    /// Their address as they typed it.
+    pub email: String,
+    /// Its form for comparison, unique among all people.
+    pub email_folded: String,
+    /// When they showed that they read its mail.
+    pub email_verified_at: Option<Timestamp>,
+    /// What they are called.
+    pub name: String,
+    /// Their password, if they have one.
+    pub password: Option<Password>,
+    /// What was issued under an older epoch is dead.
+    pub epoch: i64,
+    /// When they came.
+    pub created_at: Timestamp,
+}
+
+/// A password as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Password {
+    /// Its hash, a PHC string.
+    pub hash: String,
+    /// When it was set.
+    pub set_at: Timestamp,
+    /// Until when a temporary one is good; it must be replaced at the first sign-in.
+    pub temporary_until: Option<Timestamp>,
+    /// Whether it breaks the present policy.
+    pub breaks_policy: bool,
+}
+
+/// Adds a person. [`StoreError::Exists`] when the address is taken.
+pub async fn insert(tx: &Tx<'_>, user: &User) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO users (id, email, email_folded, email_verified_at, name, password_hash,
+            password_set_at, password_temporary_until, password_breaks_policy, epoch, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    let password = user.password.as_ref();
+    let values = values![
+        user.id.as_str(),
+        &user.email,
+        &user.email_folded,
+        user.email_verified_at,
+        &user.name,
+        password.map(|password| password.hash.clone()),
+        password.map(|password| password.set_at),
+        password.and_then(|password| password.temporary_until),
+        password.is_some_and(|password| password.breaks_policy),
+        user.epoch,
+        user.created_at,
+    ];
+    sql::execute(tx, INSERT, values).await?;
+    Ok(())
+}
+
+/// The person with this id.
+pub async fn find(source: &impl Source, id: &UserId) -> Result<Option<User>, StoreError> {
+    sql::row(source, "SELECT * FROM users WHERE id = $1", values![id.as_str()]).await?.map(read).transpose()
+}
+
+/// The person with this address, given in its folded form.
+pub async fn by_email(source: &impl Source, folded: &str) -> Result<Option<User>, StoreError> {
+    sql::row(source, "SELECT * FROM users WHERE email_folded = $1", values![folded])
+        .await?
+        .map(read)
+        .transpose()
+}
+
+/// Sets the password that is in force from now on, keeps the one before in the history, and ends everything that was
+/// issued before: the epoch goes up. `false`, and nothing changed, when the epoch is no longer the one given.
+pub async fn set_password(
+    tx: &Tx<'_>,
+    user: &UserId,
+    epoch: i64,
+    password: &Password,
+) -> Result<bool, StoreError> {
+    const KEEP: &str = "INSERT INTO password_history (user_id, set_at, password_hash)
+        SELECT id, password_set_at, password_hash FROM users
+        WHERE id = $1 AND password_hash IS NOT NULL AND epoch = $2
+        ON CONFLICT (user_id, set_at) DO NOTHING";
+    const UPDATE: &str =
+        "UPDATE users SET password_hash = $3, password_set_at = $4, password_temporary_until = $5,
+            password_breaks_policy = $6, epoch = epoch + 1
+        WHERE id = $1 AND epoch = $2";
+    sql::execute(tx, KEEP, values![user.as_str(), epoch]).await?;
+    let values = values![
+        user.as_str(),
+        epoch,
+        &password.hash,
+        password.set_at,
+        password.temporary_until,
+        password.breaks_policy,
+    ];
+    Ok(sql::execute(tx, UPDATE, values).await? == 1)
+}
+
+/// Puts a hash made with newer parameters in place of the one given; the password stays the same.
+pub async fn rehash(tx: &Tx<'_>, user: &UserId, old: &str, new: &str) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2";
+    sql::execute(tx, UPDATE, values![user.as_str(), old, new]).await?;
+    Ok(())
+}
+
+/// The hashes of the last `count` passwords before the present one, the newest first.
+pub async fn past_passwords(
+    source: &impl Source,
+    user: &UserId,
+    count: u32,
+) -> Result<Vec<String>, StoreError> {
+    const SELECT: &str =
+        "SELECT password_hash FROM password_history WHERE user_id = $1 ORDER BY set_at DESC LIMIT $2";
+    let rows = sql::rows(source, SELECT, values![user.as_str(), i64::from(count)]).await?;
+    rows.iter().map(|row| row.get("password_hash")).collect()
+}
+
+/// Ends everything that was issued to them: sessions, refresh tokens, links, steps of a sign-in.
+pub async fn end_everything(tx: &Tx<'_>, user: &UserId) -> Result<(), StoreError> {
+    sql::execute(tx, "UPDATE users SET epoch = epoch + 1 WHERE id = $1", values![user.as_str()]).await?;
+    Ok(())
+}
+
+/// Notes that they read the mail of their address, given in its folded form. `false` when it is no longer theirs.
+pub async fn verify_email(
+    tx: &Tx<'_>,
+    user: &UserId,
+    folded: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE users SET email_verified_at = COALESCE(email_verified_at, $3) WHERE id = $1 AND email_folded = $2";
+    Ok(sql::execute(tx, UPDATE, values![user.as_str(), folded, now]).await? == 1)
+}
+
+/// Whether this device has signed in to this account before; notes that it was seen.
+pub async fn recognize_device(
+    tx: &Tx<'_>,
+    user: &UserId,
+    digest: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE known_devices SET seen_at = $3 WHERE user_id = $1 AND digest = $2";
+    Ok(sql::execute(tx, UPDATE, values![user.as_str(), digest, now]).await? == 1)
+}
+
+/// Remembers a device that has signed in to this account.
+pub async fn remember_device(
+    tx: &Tx<'_>,
+    user: &UserId,
+    digest: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const INSERT: &str =
+        "INSERT INTO known_devices (user_id, digest, created_at, seen_at) VALUES ($1, $2, $3, $3)
+        ON CONFLICT (user_id, digest) DO NOTHING";
+    sql::execute(tx, INSERT, values![user.as_str(), digest, now]).await?;
+    Ok(())
+}
+
+fn read(row: Row) -> Result<User, StoreError> {
+    let hash: Option<String> = row.get("password_hash")?;
+    let password = hash.map(|hash| {
+        Ok::<_, StoreError>(Password {
+            hash,
+            set_at: row.time("password_set_at")?,
+            temporary_until: row.time_opt("password_temporary_until")?,
+            breaks_policy: row.get("password_breaks_policy")?,
+        })
+    });
+    Ok(User {
+        id: row.parsed("id")?,
+        email: row.get("email")?,
+        email_folded: row.get("email_folded")?,
+        email_verified_at: row.time_opt("email_verified_at")?,
+        name: row.get("name")?,
+        password: password.transpose()?,
+        epoch: row.get("epoch")?,
+        created_at: row.time("created_at")?,
+    })
+}

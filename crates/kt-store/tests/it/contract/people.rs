@@ -1,0 +1,124 @@
+use kt_domain::actor::Role;
+use kt_domain::id::SessionId;
+use kt_domain::mfa::MfaSettings;
+use kt_domain::random::Random;
+use kt_domain::secret::Token;
+use kt_domain::sessions::Door;
+use kt_domain::sign_in::{MembershipState, Proof, Proofs};
+use kt_store::memberships::Membership;
+use kt_store::organizations::{self, Versioned};
+use kt_store::sessions::{self, RefreshUse, Session};
+use kt_store::users::{self, Password};
+use kt_store::{StoreError, memberships};
+
+use super::{minutes, now, organization, somebody, user};
+use crate::databases::on_both;
+
+fn password(hash: &str, minute: u64) -> Password {
+    Password {
+        hash: hash.into(),
+        set_at: now() + minutes(minute),
+        temporary_until: None,
+        breaks_policy: false,
+    }
+}
+
+on_both! {
+    an_address_belongs_to_one_person_however_it_is_spelt(store) {
+        let first = user(&store, "Jo@example.com").await;
+        let tx = store.begin_write().await.unwrap();
+        assert!(matches!(users::insert(&tx, &somebody("jo@EXAMPLE.com")).await, Err(StoreError::Exists)));
+        drop(tx);
+        assert_eq!(users::by_email(&store, "jo@example.com").await.unwrap(), Some(first.clone()));
+        assert_eq!(users::find(&store, &first.id).await.unwrap(), Some(first));
+    }
+
+    setting_a_password_keeps_the_one_before_and_moves_the_epoch_on(store) {
+        let someone = user(&store, "jo@example.com").await;
+        let tx = store.begin_write().await.unwrap();
+        for n in 0..4_u8 {
+            let password = password(&format!("hash-{n}"), n.into());
+            assert!(users::set_password(&tx, &someone.id, i64::from(n) + 1, &password).await.unwrap());
+        }
+        assert!(!users::set_password(&tx, &someone.id, 1, &password("late", 9)).await.unwrap(), "an older epoch");
+        tx.commit().await.unwrap();
+        let now_is = users::find(&store, &someone.id).await.unwrap().unwrap();
+        assert_eq!((now_is.epoch, now_is.password), (5, Some(password("hash-3", 3))));
+        assert_eq!(users::past_passwords(&store, &someone.id, 2).await.unwrap(), ["hash-2", "hash-1"]);
+    }
+
+    a_change_of_settings_loses_no_other_change(store) {
+        let org = organization(&store, "example").await;
+        let defaults: Versioned<MfaSettings> = organizations::settings(&store, &org, "mfa").await.unwrap();
+        assert_eq!(defaults, Versioned { version: 0, value: MfaSettings::default() });
+        let changed = MfaSettings { grace_period: None, ..MfaSettings::default() };
+        let tx = store.begin_write().await.unwrap();
+        assert!(organizations::replace_settings(&tx, &org, "mfa", 0, &changed, now()).await.unwrap());
+        assert!(!organizations::replace_settings(&tx, &org, "mfa", 0, &changed, now()).await.unwrap(), "lost update");
+        assert!(organizations::replace_settings(&tx, &org, "mfa", 1, &changed, now()).await.unwrap());
+        tx.commit().await.unwrap();
+        let stored: Versioned<MfaSettings> = organizations::settings(&store, &org, "mfa").await.unwrap();
+        assert_eq!(stored, Versioned { version: 2, value: changed });
+    }
+
+    a_latch_closes_once(store) {
+        let tx = store.begin_write().await.unwrap();
+        assert!(organizations::close_latch(&tx, "set_up", now()).await.unwrap());
+        assert!(!organizations::close_latch(&tx, "set_up", now()).await.unwrap());
+        tx.commit().await.unwrap();
+        assert!(organizations::is_latched(&store, "set_up").await.unwrap());
+        assert!(!organizations::is_latched(&store, "another").await.unwrap());
+    }
+
+    a_session_is_read_with_its_holders_present_standing(store) {
+        let org = organization(&store, "example").await;
+        let someone = user(&store, "jo@example.com").await;
+        let membership = Membership {
+            organization: org.clone(),
+            user: someone.id.clone(),
+            role: Role::Admin,
+            state: MembershipState::Active,
+            mfa_asked_since: Some(now()),
+            created_at: now(),
+            last_sign_in_at: None,
+        };
+        let session = Session {
+            id: SessionId::new(now(), &mut Random::from_os()),
+            user: someone.id.clone(),
+            organization: org.clone(),
+            epoch: someone.epoch,
+            door: Door::Api,
+            proofs: Proofs::of(Proof::Password),
+            created_at: now(),
+            authenticated_at: now(),
+            active_at: now(),
+            ip: Some("2001:db8::1".parse().unwrap()),
+            user_agent: Some("curl/8".into()),
+            ended_at: None,
+        };
+        let token = Token::generate(&mut Random::from_os()).digest();
+        let tx = store.begin_write().await.unwrap();
+        memberships::insert(&tx, &membership).await.unwrap();
+        sessions::insert(&tx, &session).await.unwrap();
+        sessions::insert_refresh_token(&tx, &token, &session.id, now()).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let live = sessions::find(&store, &session.id).await.unwrap().unwrap();
+        assert_eq!((live.session, live.epoch, live.membership), (session.clone(), 1, membership.clone()));
+        assert_eq!(sessions::of_user(&store, &someone.id).await.unwrap(), [session.clone()]);
+
+        let tx = store.begin_write().await.unwrap();
+        assert_eq!(memberships::count_active_owners(&tx, &org).await.unwrap(), 0);
+        assert!(memberships::change(&tx, &membership, Role::Owner, MembershipState::Active).await.unwrap());
+        assert!(!memberships::change(&tx, &membership, Role::Member, MembershipState::Active).await.unwrap(), "stale");
+        assert_eq!(memberships::count_active_owners(&tx, &org).await.unwrap(), 1);
+        let used = sessions::use_refresh_token(&tx, &token, now()).await.unwrap();
+        assert_eq!(used, RefreshUse::Used(session.id.clone()));
+        let replayed = sessions::use_refresh_token(&tx, &token, now()).await.unwrap();
+        assert_eq!(replayed, RefreshUse::Replayed(session.id.clone()));
+        users::end_everything(&tx, &someone.id).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sessions::of_user(&store, &someone.id).await.unwrap(), []);
+        assert_eq!(sessions::find(&store, &session.id).await.unwrap().unwrap().epoch, 2);
+    }
+}
