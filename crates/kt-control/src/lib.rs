@@ -1,4 +1,24 @@
-//! What an actor can do in the control plane, step by step, in one transaction, audited.
+//! What an actor can do in the control plane, step by step, in one transaction, audited. No HTTP, no SQL.
+//!
+//! Each use case is a method of [`Control`] that takes the [`Ctx`](kt_domain::ctx::Ctx) first: who acts, from where,
+//! and now. It asks for the permission in its first line, decides by the pure rules of `kt_domain`, and writes its
+//! audit record in the transaction of the change.
 
+mod authenticate;
+mod control;
+mod jwt;
 pub mod mail;
+mod organizations;
 pub mod passwords;
+mod seal;
+mod sessions;
+mod set_up;
+mod sign_in;
+
+pub use authenticate::Bearer;
+pub use control::{Control, Parts};
+pub use jwt::{Jwk, JwkSet};
+pub use seal::{SealKey, SealKeyError};
+pub use sessions::{SessionTokens, SessionView};
+pub use set_up::{SetUp, SetUpDone};
+pub use sign_in::{SignIn, SignInOutcome, SignedIn, Whoami};

@@ -41,6 +41,8 @@ actions! {
     SignOut = "auth.sign_out": "Somebody signed out.";
     AccountLocked = "auth.account_locked": "Too many wrong passwords locked an account for a while.";
     RefreshReplayed = "auth.refresh_replayed": "A refresh token came a second time; its session was ended.";
+    PasswordChanged = "auth.password_changed": "Somebody replaced their password; everything issued before was ended.";
+    SigningKeyRotated = "auth.signing_key_rotated": "The key that signs access tokens was replaced.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
 }
 

@@ -32,7 +32,7 @@ pub struct Ctx {
 }
 
 /// How old a proof of identity may be for changing settings, people and keys (SPEC section 7).
-pub const FRESH_AUTHENTICATION: Duration = Duration::from_secs(10 * 60);
+pub const FRESH_AUTHENTICATION: Duration = Duration::from_mins(10);
 
 impl Ctx {
     /// The organisation in which the actor has this permission: every query of a use case starts from it.

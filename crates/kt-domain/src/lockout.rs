@@ -28,7 +28,7 @@ pub struct LockoutSettings {
 
 impl Default for LockoutSettings {
     fn default() -> Self {
-        let quarter = Span(Duration::from_secs(15 * 60));
+        let quarter = Span(Duration::from_mins(15));
         Self { max_failures: 10, window: quarter, duration: quarter }
     }
 }
@@ -39,9 +39,9 @@ impl LockoutSettings {
         if !(3..=100).contains(&self.max_failures) {
             return Err(Error::invalid("lockout.max_failures", "Allow 3 to 100 failures."));
         }
-        let day = Span(Duration::from_secs(24 * 60 * 60));
+        let day = Span(Duration::from_hours(24));
         for (param, span) in [("lockout.window", self.window), ("lockout.duration", self.duration)] {
-            if span > day || span < Span(Duration::from_secs(60)) {
+            if span > day || span < Span(Duration::from_mins(1)) {
                 return Err(Error::invalid(param, "Choose a time between 1m and 24h."));
             }
         }

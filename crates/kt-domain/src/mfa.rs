@@ -40,7 +40,7 @@ pub struct MfaSettings {
 
 impl Default for MfaSettings {
     fn default() -> Self {
-        Self { policy: MfaPolicy::Optional, grace_period: Some(Span(Duration::from_secs(72 * 60 * 60))) }
+        Self { policy: MfaPolicy::Optional, grace_period: Some(Span(Duration::from_hours(72))) }
     }
 }
 
@@ -48,7 +48,7 @@ impl MfaSettings {
     /// Refuses a grace period out of bounds; [`Span`] itself ends at 720h.
     pub fn validate(&self) -> Result<(), Error> {
         match self.grace_period {
-            Some(grace) if grace < Span(Duration::from_secs(60)) => {
+            Some(grace) if grace < Span(Duration::from_mins(1)) => {
                 Err(Error::invalid("mfa.grace_period", "Give at least 1m, or null for no grace."))
             }
             _ => Ok(()),

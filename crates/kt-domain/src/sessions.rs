@@ -24,15 +24,15 @@ pub struct SessionSettings {
 
 /// The choices for [`SessionSettings::timeout`].
 pub const TIMEOUTS: [Span; 4] = [
-    Span(Duration::from_secs(15 * 60)),
-    Span(Duration::from_secs(30 * 60)),
-    Span(Duration::from_secs(60 * 60)),
-    Span(Duration::from_secs(4 * 60 * 60)),
+    Span(Duration::from_mins(15)),
+    Span(Duration::from_mins(30)),
+    Span(Duration::from_hours(1)),
+    Span(Duration::from_hours(4)),
 ];
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { timeout: TIMEOUTS[1], idle: true, absolute: Span(Duration::from_secs(12 * 60 * 60)) }
+        Self { timeout: TIMEOUTS[1], idle: true, absolute: Span(Duration::from_hours(12)) }
     }
 }
 
@@ -64,7 +64,7 @@ impl SessionSettings {
         if !TIMEOUTS.contains(&self.timeout) {
             return Err(Error::invalid("session.timeout", "Choose one of 15m, 30m, 1h, 4h."));
         }
-        if self.absolute < self.timeout || self.absolute > Span(Duration::from_secs(24 * 60 * 60)) {
+        if self.absolute < self.timeout || self.absolute > Span(Duration::from_hours(24)) {
             let message = "The longest life of a session must lie between its timeout and 24h.";
             return Err(Error::invalid("session.absolute", message));
         }
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_session_ends_by_idleness_or_by_age_whichever_comes_first() {
-        let minutes = |n: u64| Duration::from_secs(n * 60);
+        let minutes = |n: u64| Duration::from_mins(n);
         let idle = SessionSettings::default();
         let from_sign_in = SessionSettings { idle: false, ..idle.clone() };
         // settings, minutes of age, minutes since the last act, what holds

@@ -1,1 +1,28 @@
-//! The HTTP doors of the control plane: the JSON API and the console.
+//! The HTTP doors of the control plane: the JSON API, and the console.
+//!
+//! A handler does three things: it reads the request, makes one call to `kt_control`, and presents what came of it. It
+//! decides nothing and asks no database.
+
+mod api;
+mod client;
+mod layers;
+mod listener;
+mod routes;
+
+use std::sync::Arc;
+
+use kt_control::Control;
+use kt_domain::network::client_addr::ClientAddress;
+
+pub use client::client_address;
+pub use listener::{Listener, serve};
+pub use routes::{api, openapi};
+
+/// What the doors need of the process.
+#[derive(Clone)]
+pub struct Doors {
+    /// The use cases.
+    pub control: Arc<Control>,
+    /// How the address of a client is told.
+    pub addresses: Arc<ClientAddress>,
+}

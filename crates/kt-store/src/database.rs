@@ -180,6 +180,14 @@ impl Tx<'_> {
         self.postgres
     }
 
+    /// Keeps other writers of this table waiting until the transaction ends. SQLite has done so from its beginning.
+    pub(crate) async fn lock_table(&self, table: &'static str) -> Result<(), StoreError> {
+        if self.postgres {
+            self.execute_batch(&format!("LOCK TABLE {table} IN EXCLUSIVE MODE")).await?;
+        }
+        Ok(())
+    }
+
     pub(crate) async fn execute_batch(&self, sql: &str) -> Result<(), StoreError> {
         self.transaction.execute_unprepared(sql).await?;
         Ok(())

@@ -46,6 +46,11 @@ pub async fn verifying(source: &impl Source, now: Timestamp) -> Result<Vec<JwtKe
     sql::rows(source, SELECT, values![now]).await?.iter().map(read).collect()
 }
 
+/// Lets one process at a time decide about the keys, until the transaction ends.
+pub async fn lock(tx: &Tx<'_>) -> Result<(), StoreError> {
+    tx.lock_table("jwt_keys").await
+}
+
 /// Lets all other keys retire at this moment.
 pub async fn retire_others(tx: &Tx<'_>, kid: &str, at: Timestamp) -> Result<u64, StoreError> {
     const UPDATE: &str =

@@ -2,6 +2,7 @@
 //!
 //! Source: OWASP Password Storage Cheat Sheet; ASVS 5.0 sections 2.4, 11.4 and 15.2.
 
+mod choose;
 mod cost;
 mod hasher;
 mod queue;

@@ -126,6 +126,14 @@ enum Syntax {
     Single,
 }
 
+impl ForwardingHeader {
+    /// `X-Forwarded-For`, a list that every proxy adds its peer to.
+    #[must_use]
+    pub fn x_forwarded_for() -> Self {
+        Self { name: "x-forwarded-for".into(), syntax: Syntax::List }
+    }
+}
+
 impl FromStr for ForwardingHeader {
     type Err = HeaderNameError;
 

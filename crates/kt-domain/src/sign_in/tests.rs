@@ -32,7 +32,7 @@ proptest! {
             role,
             password,
             factors: &factors,
-            mfa_asked_since: hours_asked.map(|hours| now() - Duration::from_secs(hours * 3600)),
+            mfa_asked_since: hours_asked.map(|hours| now() - Duration::from_hours(hours)),
             mfa: &mfa,
         };
         let proofs = given.iter().fold(Proofs::default(), |proofs, proof| proofs.and(*proof));
@@ -63,11 +63,11 @@ fn each_step_comes_in_its_order() {
         role: Role::Admin,
         password: None,
         factors: &[],
-        mfa_asked_since: Some(now() - Duration::from_secs(71 * 3600)),
+        mfa_asked_since: Some(now() - Duration::from_hours(71)),
         mfa: &mfa,
     };
     let password = Proofs::of(Proof::Password);
-    let late = Some(now() - Duration::from_secs(72 * 3600));
+    let late = Some(now() - Duration::from_hours(72));
     let temporary = Some(PasswordReason::Temporary);
     let totp: &[Factor] = &[Factor::Totp];
     let table = [

@@ -63,25 +63,3 @@ async fn postgres_schema() -> String {
     connection.close().await.unwrap();
     format!("{server}?options[search_path]={schema}")
 }
-
-/// A test of what must hold on both databases.
-macro_rules! on_both {
-    ($($name:ident($store:ident) $body:block)+) => {$(
-        mod $name {
-            use super::*;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                let (_database, $store) = $crate::databases::TestDatabase::migrated($crate::databases::Kind::Sqlite).await;
-                $body
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                let (_database, $store) = $crate::databases::TestDatabase::migrated($crate::databases::Kind::Postgres).await;
-                $body
-            }
-        }
-    )+};
-}
-pub(crate) use on_both;

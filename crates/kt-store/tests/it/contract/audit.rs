@@ -6,8 +6,7 @@ use kt_domain::ctx::{Client, Ctx};
 use kt_domain::random::Random;
 use kt_store::audit;
 
-use super::{now, organization};
-use crate::databases::on_both;
+use super::{now, on_both, organization};
 
 fn record() -> AuditRecord {
     let ctx =

@@ -22,7 +22,7 @@ fn now() -> Timestamp {
 }
 
 fn minutes(n: u64) -> Duration {
-    Duration::from_secs(n * 60)
+    Duration::from_mins(n)
 }
 
 async fn organization(store: &Store, identifier: &str) -> OrganizationId {
@@ -59,3 +59,27 @@ async fn user(store: &Store, email: &str) -> User {
     tx.commit().await.unwrap();
     user
 }
+
+/// A test of what must hold on both databases.
+macro_rules! on_both {
+    ($($name:ident($store:ident) $body:block)+) => {$(
+        async fn $name($store: kt_store::Store) $body
+
+        mod $name {
+            use crate::databases::{Kind, TestDatabase};
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let (_database, store) = TestDatabase::migrated(Kind::Sqlite).await;
+                super::$name(store).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let (_database, store) = TestDatabase::migrated(Kind::Postgres).await;
+                super::$name(store).await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_both;

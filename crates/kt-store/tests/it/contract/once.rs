@@ -5,8 +5,7 @@ use kt_domain::secret::{SecretDigest, Token};
 use kt_store::once::{self, Consumed, OneTime};
 use kt_store::{Store, limits};
 
-use super::{minutes, now};
-use crate::databases::on_both;
+use super::{minutes, now, on_both};
 
 /// How many try at once to use what can be used once.
 const CROWD: usize = 1000;

@@ -11,8 +11,7 @@ use kt_store::sessions::{self, RefreshUse, Session};
 use kt_store::users::{self, Password};
 use kt_store::{StoreError, memberships};
 
-use super::{minutes, now, organization, somebody, user};
-use crate::databases::on_both;
+use super::{minutes, now, on_both, organization, somebody, user};
 
 fn password(hash: &str, minute: u64) -> Password {
     Password {

@@ -1,0 +1,95 @@
+//! What all use cases stand on.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kt_domain::audit::{AuditAction, AuditRecord};
+use kt_domain::clock::Clock;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::random::Random;
+use kt_domain::secret::Token;
+use kt_store::{Store, Tx};
+
+use crate::authenticate::Recent;
+use crate::jwt::Signer;
+use crate::passwords::Hasher;
+use crate::seal::SealKey;
+
+/// What [`Control`] is made of. Whoever wires the process decides these.
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for identifiers and secrets.
+    pub random: Random,
+    /// Hashes passwords.
+    pub hasher: Hasher,
+    /// Seals secrets at rest.
+    pub seal: SealKey,
+    /// The `iss` of access tokens: the API's public address.
+    pub issuer: String,
+}
+
+/// The control plane's use cases. One per process.
+pub struct Control {
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<dyn Clock>,
+    random: Mutex<Random>,
+    pub(crate) hasher: Hasher,
+    pub(crate) seal: SealKey,
+    pub(crate) signer: Signer,
+    pub(crate) recent: Recent,
+}
+
+impl Control {
+    /// Brings the store to the present schema and makes ready to serve.
+    pub async fn start(parts: Parts) -> Result<Self, Error> {
+        let Parts { store, clock, random, hasher, seal, issuer } = parts;
+        store.migrate(&*clock).await?;
+        let control = Self {
+            store,
+            clock,
+            random: Mutex::new(random),
+            hasher,
+            seal,
+            signer: Signer::new(issuer),
+            recent: Recent::default(),
+        };
+        control.load_signing_keys().await?;
+        Ok(control)
+    }
+
+    /// Whether the store answers.
+    pub async fn ready(&self) -> Result<(), Error> {
+        Ok(self.store.ping().await?)
+    }
+
+    /// The time, as the use cases see it.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Draws from the source of randomness.
+    pub fn draw<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {
+        draw(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A new bearer secret.
+    pub(crate) fn new_token(&self) -> Token {
+        self.draw(Token::generate)
+    }
+
+    /// A record of what is being done in `ctx`.
+    pub(crate) fn record(&self, ctx: &Ctx, action: AuditAction, resource: impl Into<String>) -> AuditRecord {
+        self.draw(|random| AuditRecord::new(ctx, random, action, resource))
+    }
+
+    /// Makes a change durable that takes something away: whoever was let in on the strength of it is asked again.
+    pub(crate) async fn commit_revocation(&self, tx: Tx<'_>) -> Result<(), Error> {
+        tx.commit().await?;
+        self.recent.forget();
+        Ok(())
+    }
+}

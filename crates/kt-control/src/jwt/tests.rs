@@ -1,0 +1,131 @@
+use kt_domain::random::Random;
+use serde_json::{Value, json};
+
+use super::*;
+
+const PRESENT: &str = "2026-03-15T14:22:31Z";
+
+fn now() -> Timestamp {
+    PRESENT.parse().unwrap()
+}
+
+/// A signer with one key, and the key's private part.
+fn signer() -> (Signer, EncodingKey, String) {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let pkcs8 = pair.to_pkcs8v1().unwrap();
+    let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+    let key = EncodingKey::from_ed_der(pkcs8.as_ref());
+    let signer = Signer::new("https://api.example.com".into());
+    signer.replace(Keys {
+        signing: vec![(Timestamp::UNIX_EPOCH, "k1".into(), key.clone())],
+        verifying: HashMap::from([("k1".into(), (DecodingKey::from_ed_components(&x).unwrap(), x.clone()))]),
+    });
+    (signer, key, x)
+}
+
+fn good_claims() -> Value {
+    let mut random = Random::seeded(1);
+    json!({
+        "iss": "https://api.example.com", "aud": AUDIENCE, "sub": UserId::new(now(), &mut random),
+        "org": OrganizationId::new(now(), &mut random), "role": "member", "sid": SessionId::new(now(), &mut random),
+        "amr": ["pwd"], "auth_time": now().as_second(), "iat": now().as_second(), "nbf": now().as_second(),
+        "exp": now().as_second() + 900,
+    })
+}
+
+fn good_header() -> Header {
+    Header { typ: Some(TYPE.into()), kid: Some("k1".into()), ..Header::new(Algorithm::EdDSA) }
+}
+
+#[test]
+fn a_token_is_good_from_its_beginning_until_its_end() {
+    let (signer, key, _) = signer();
+    let token = jsonwebtoken::encode(&good_header(), &good_claims(), &key).unwrap();
+    for (seconds, good) in [(-1, false), (0, true), (899, true), (900, false)] {
+        let at = now() + jiff::SignedDuration::from_secs(seconds);
+        assert_eq!(signer.verify(&token, at).is_some(), good, "{seconds} s");
+    }
+}
+
+#[test]
+fn claims_other_than_those_we_give_are_refused() {
+    let (signer, key, _) = signer();
+    let sign = |claims: &Value| jsonwebtoken::encode(&good_header(), claims, &key).unwrap();
+    assert!(signer.verify(&sign(&good_claims()), now()).is_some(), "the control");
+    let changes = [
+        ("iss", json!("https://evil.example")),
+        ("iss", Value::Null),
+        ("aud", json!("another-api")),
+        ("aud", Value::Null),
+        ("sub", json!("usr_1")),
+        ("exp", Value::Null),
+        ("exp", json!("2026-03-15")),
+        ("exp", json!(now().as_second() + 901)),
+        ("exp", json!(u64::MAX)),
+        ("exp", json!(-1)),
+        ("nbf", json!(now().as_second() + 1)),
+        ("nbf", json!("0")),
+        ("iat", Value::Null),
+        ("sid", json!("")),
+    ];
+    for (claim, value) in changes {
+        let mut claims = good_claims();
+        if value.is_null() {
+            claims.as_object_mut().unwrap().remove(claim);
+        } else {
+            claims[claim] = value.clone();
+        }
+        assert!(signer.verify(&sign(&claims), now()).is_none(), "{claim} {value}");
+    }
+}
+
+#[test]
+fn a_header_cannot_choose_the_key_or_the_algorithm() {
+    let (signer, key, x) = signer();
+    let claims = good_claims();
+    let jwk = serde_json::from_value(json!({ "kty": "OKP", "crv": "Ed25519", "x": x })).unwrap();
+    let headers = [
+        ("no kid", Header { kid: None, ..good_header() }),
+        ("another kid", Header { kid: Some("k2".into()), ..good_header() }),
+        ("another type", Header { typ: Some("JWT".into()), ..good_header() }),
+        ("no type", Header { typ: None, ..good_header() }),
+        ("a key of its own", Header { jwk: Some(jwk), ..good_header() }),
+        ("an address of keys", Header { jku: Some("https://evil.example/keys".into()), ..good_header() }),
+    ];
+    for (case, header) in headers {
+        let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+        assert!(signer.verify(&token, now()).is_none(), "{case}");
+    }
+    // HS256 keyed with what is public: the classic confusion.
+    let secret = EncodingKey::from_secret(x.as_bytes());
+    let header = Header { alg: Algorithm::HS256, ..good_header() };
+    let token = jsonwebtoken::encode(&header, &claims, &secret).unwrap();
+    assert!(signer.verify(&token, now()).is_none(), "HS256");
+}
+
+#[test]
+fn other_spellings_of_a_good_token_are_refused() {
+    let (signer, key, _) = signer();
+    let good = jsonwebtoken::encode(&good_header(), &good_claims(), &key).unwrap();
+    let parts: Vec<&str> = good.split('.').collect();
+    let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"at+jwt","kid":"k1"}"#);
+    let mut flipped = good.clone();
+    flipped.pop();
+    let spellings = [
+        String::new(),
+        format!("{good} "),
+        format!(" {good}"),
+        format!("{good}="),
+        format!("{good}."),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{none}.{}.", parts[1]),
+        format!("{none}.{}.{}", parts[1], parts[2]),
+        format!("{}.{}", parts[0], parts[1]),
+        flipped,
+        "a".repeat(MAX_BYTES + 1),
+    ];
+    for token in spellings {
+        assert!(signer.verify(&token, now()).is_none(), "{token}");
+    }
+    assert!(signer.verify(&good, now()).is_some(), "the control");
+}

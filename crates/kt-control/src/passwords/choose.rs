@@ -1,0 +1,104 @@
+//! Choosing a password: the rules first, then the hash.
+
+use std::time::Duration;
+
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::passwords::{Context, Password, PasswordPolicy, Violation, check};
+use kt_store::{Source, users};
+use serde_json::{Value, json};
+
+use super::{HashError, Phc};
+use crate::control::Control;
+use crate::sign_in::Entrant;
+
+impl From<HashError> for Error {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Overloaded => Self::new(
+                ErrorKind::Unavailable,
+                "overloaded",
+                "Too many people are signing in at this moment. Try again in a few seconds.",
+            )
+            .with_retry_after(Duration::from_secs(2)),
+            HashError::Failed(why) => Self::internal(why),
+        }
+    }
+}
+
+impl Control {
+    /// The password as it is kept, if it may be one. [`ErrorKind::Invalid`] names `param` and lists every rule that it
+    /// breaks in the detail `violations`.
+    pub(crate) async fn new_password(
+        &self,
+        ctx: &Ctx,
+        param: &'static str,
+        typed: &str,
+        policy: &PasswordPolicy,
+        context: &Context<'_>,
+    ) -> Result<users::Password, Error> {
+        let password = Password::new(typed).map_err(|why| Error::invalid(param, why.to_string()))?;
+        let (policy, owned) = (policy.clone(), OwnedContext::of(context));
+        let candidate = password.clone();
+        let violations = self.hasher.examine(move || check(&policy, &candidate, &owned.as_context())).await?;
+        if let Some(first) = violations.first() {
+            let listed: Vec<Value> = violations
+                .iter()
+                .map(|violation| json!({ "code": violation.code(), "message": violation.to_string() }))
+                .collect();
+            return Err(Error::invalid(param, first.to_string()).with_detail("violations", listed));
+        }
+        let hash = self.hasher.hash(&password).await?.to_stored();
+        Ok(users::Password { hash, set_at: ctx.now, temporary_until: None, breaks_policy: false })
+    }
+}
+
+impl Control {
+    /// The same for somebody who has a place already: also none of their last passwords, nor the present one.
+    pub(crate) async fn password_for(
+        &self,
+        ctx: &Ctx,
+        source: &impl Source,
+        param: &'static str,
+        typed: &str,
+        policy: &PasswordPolicy,
+        entrant: &Entrant,
+    ) -> Result<users::Password, Error> {
+        let context = Context {
+            name: &entrant.user.name,
+            address: &entrant.user.email,
+            organization_name: &entrant.organization.name,
+            organization_identifier: &entrant.organization.identifier,
+        };
+        let chosen = self.new_password(ctx, param, typed, policy, &context).await?;
+        let present = entrant.user.password.iter().map(|password| password.hash.clone());
+        let past = users::past_passwords(source, &entrant.user.id, policy.history).await?;
+        let password = Password::new(typed).map_err(|why| Error::invalid(param, why.to_string()))?;
+        for hash in present.chain(past).take(policy.history.max(1) as usize) {
+            let old = Phc::parse(&hash).map_err(Error::internal)?;
+            if self.hasher.verify(&password, Some(&old)).await? {
+                let reused = Violation::Reused { history: policy.history.max(1) };
+                return Err(Error::invalid(param, reused.to_string()).with_detail(
+                    "violations",
+                    json!([{ "code": reused.code(), "message": reused.to_string() }]),
+                ));
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+/// A [`Context`] that may go to another thread.
+struct OwnedContext([String; 4]);
+
+impl OwnedContext {
+    fn of(context: &Context<'_>) -> Self {
+        let Context { name, address, organization_name, organization_identifier } = context;
+        Self([name, address, organization_name, organization_identifier].map(|text| (*text).to_owned()))
+    }
+
+    fn as_context(&self) -> Context<'_> {
+        let [name, address, organization_name, organization_identifier] = &self.0;
+        Context { name, address, organization_name, organization_identifier }
+    }
+}

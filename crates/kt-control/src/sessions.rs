@@ -1,0 +1,202 @@
+//! Sessions: made after the gate's consent, refreshed, listed, ended.
+
+use jiff::Timestamp;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::SessionId;
+use kt_domain::secret::SecretDigest;
+use kt_domain::sessions::Door;
+use kt_store::sessions::{self, LiveSession, RefreshUse, Session};
+use kt_store::{Tx, audit, memberships, organizations, users};
+
+use crate::control::Control;
+use crate::jwt::{self, NewToken};
+use crate::sign_in::{self, Entrant, Flow, Whoami};
+
+/// What a client holds of a session.
+pub struct SessionTokens {
+    /// The session.
+    pub session: SessionId,
+    /// The access token, a JWT.
+    pub access_token: String,
+    /// How many seconds it is good.
+    pub expires_in: u64,
+    /// Gets the next access token; works once.
+    pub refresh_token: String,
+}
+
+/// A session as its holder sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its identifier.
+    pub id: SessionId,
+    /// Whether it is the one that asks.
+    pub is_current: bool,
+    /// Through which door it was made.
+    pub door: Door,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its holder's last act, to the minute.
+    pub active_at: Timestamp,
+    /// From where it was made.
+    pub ip: Option<std::net::IpAddr>,
+    /// With what.
+    pub user_agent: Option<String>,
+}
+
+/// How many sessions one person has at most; the oldest ends for a new one (SES-10).
+const MOST_SESSIONS: usize = 10;
+
+impl Control {
+    /// Adds a session and its tokens.
+    pub(crate) async fn new_session(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        entrant: &Entrant,
+        flow: &Flow,
+    ) -> Result<SessionTokens, Error> {
+        let session = Session {
+            id: self.draw(|random| SessionId::new(ctx.now, random)),
+            user: entrant.user.id.clone(),
+            organization: entrant.organization.id.clone(),
+            epoch: entrant.user.epoch,
+            door: flow.door,
+            proofs: flow.proofs.clone(),
+            created_at: ctx.now,
+            authenticated_at: ctx.now,
+            active_at: ctx.now,
+            ip: ctx.client.ip,
+            user_agent: ctx.client.user_agent.clone(),
+            ended_at: None,
+        };
+        for oldest in sessions::of_user(tx, &entrant.user.id).await?.iter().skip(MOST_SESSIONS - 1) {
+            sessions::end(tx, &entrant.user.id, &oldest.id, ctx.now).await?;
+        }
+        sessions::insert(tx, &session).await?;
+        self.issue_tokens(ctx, tx, &session, entrant.membership.role).await
+    }
+
+    async fn issue_tokens(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        session: &Session,
+        role: kt_domain::actor::Role,
+    ) -> Result<SessionTokens, Error> {
+        let token = NewToken {
+            user: &session.user,
+            organization: &session.organization,
+            role,
+            session: &session.id,
+            amr: session.proofs.words().map(str::to_owned).collect(),
+            authenticated_at: session.authenticated_at,
+        };
+        let access_token = self.signer.sign(token, ctx.now)?;
+        let refresh_token = self.new_token();
+        sessions::insert_refresh_token(tx, &refresh_token.digest(), &session.id, ctx.now).await?;
+        Ok(SessionTokens {
+            session: session.id.clone(),
+            access_token,
+            expires_in: jwt::LIFETIME.as_secs(),
+            refresh_token: refresh_token.expose().to_owned(),
+        })
+    }
+
+    /// New tokens for old. The refresh token works once: one that comes a second time ends its session, because one
+    /// of the two who hold it is not its holder (RFC 9700 section 4.14.2).
+    pub async fn refresh(&self, ctx: &Ctx, refresh_token: &str) -> Result<SessionTokens, Error> {
+        let tx = self.store.begin_write().await?;
+        match sessions::use_refresh_token(&tx, &SecretDigest::of(refresh_token), ctx.now).await? {
+            RefreshUse::Unknown => Err(invalid_refresh_token()),
+            RefreshUse::Replayed(session) => {
+                if let Some(live) = sessions::find(&tx, &session).await? {
+                    self.end_replayed(ctx, tx, &live).await?;
+                }
+                Err(invalid_refresh_token())
+            }
+            RefreshUse::Used(session) => {
+                let live = sessions::find(&tx, &session).await?.ok_or_else(invalid_refresh_token)?;
+                if !self.lives(&live, ctx.now).await? {
+                    return Err(invalid_refresh_token());
+                }
+                sessions::note_activity(&tx, &session, ctx.now).await?;
+                let tokens = self.issue_tokens(ctx, &tx, &live.session, live.membership.role).await?;
+                tx.commit().await?;
+                Ok(tokens)
+            }
+        }
+    }
+
+    async fn end_replayed(&self, ctx: &Ctx, tx: Tx<'_>, live: &LiveSession) -> Result<(), Error> {
+        let session = &live.session;
+        sessions::end(&tx, &session.user, &session.id, ctx.now).await?;
+        let record = self.record(ctx, AuditAction::RefreshReplayed, session.id.as_str()).refused();
+        audit::append(&tx, Some(&session.organization), &record).await?;
+        self.commit_revocation(tx).await
+    }
+
+    /// Ends the session that asks.
+    pub async fn sign_out(&self, ctx: &Ctx) -> Result<(), Error> {
+        let person = ctx.require_person()?;
+        let tx = self.store.begin_write().await?;
+        sessions::end(&tx, &person.user, &person.session, ctx.now).await?;
+        let record = self.record(ctx, AuditAction::SignOut, person.session.as_str());
+        audit::append(&tx, Some(&person.organization), &record).await?;
+        self.commit_revocation(tx).await
+    }
+
+    /// Who asks, and where.
+    pub async fn whoami(&self, ctx: &Ctx) -> Result<Whoami, Error> {
+        let person = ctx.require_person()?;
+        let user = users::find(&self.store, &person.user).await?;
+        let membership = memberships::find(&self.store, &person.organization, &person.user).await?;
+        let organization = organizations::find(&self.store, &person.organization).await?;
+        match (user, membership, organization) {
+            (Some(user), Some(membership), Some(organization)) => {
+                Ok(sign_in::whoami(&Entrant { user, membership, organization }))
+            }
+            _ => Err(Error::not_found("member")),
+        }
+    }
+
+    /// The sessions of the person that asks which live at this moment, the newest first.
+    pub async fn my_sessions(&self, ctx: &Ctx) -> Result<Vec<SessionView>, Error> {
+        let person = ctx.require_person()?;
+        let mut views = Vec::new();
+        for session in sessions::of_user(&self.store, &person.user).await? {
+            let settings = self.security_of(&self.store, &session.organization).await?.value.session;
+            if settings.lapse(session.created_at, session.active_at, ctx.now).is_none() {
+                views.push(SessionView {
+                    is_current: session.id == person.session,
+                    id: session.id,
+                    door: session.door,
+                    created_at: session.created_at,
+                    active_at: session.active_at,
+                    ip: session.ip,
+                    user_agent: session.user_agent,
+                });
+            }
+        }
+        Ok(views)
+    }
+
+    /// Ends one of one's own sessions. [`ErrorKind::NotFound`] for anybody else's, as for none.
+    pub async fn end_my_session(&self, ctx: &Ctx, session: &SessionId) -> Result<(), Error> {
+        let person = ctx.require_person()?;
+        ctx.require_fresh_authentication()?;
+        let tx = self.store.begin_write().await?;
+        if !sessions::end(&tx, &person.user, session, ctx.now).await? {
+            return Err(Error::not_found("session"));
+        }
+        let record = self.record(ctx, AuditAction::SessionRevoked, session.as_str());
+        audit::append(&tx, Some(&person.organization), &record).await?;
+        self.commit_revocation(tx).await
+    }
+}
+
+fn invalid_refresh_token() -> Error {
+    let message = "This refresh token was used, has expired or was revoked. Sign in again.";
+    Error::new(ErrorKind::Unauthenticated, "invalid_refresh_token", message)
+}

@@ -1,0 +1,172 @@
+//! The first owner and organisation: a door that closes once and never opens again.
+
+use std::time::Duration;
+
+use kt_domain::actor::Role;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::email::EmailAddress;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::passwords::Context;
+use kt_domain::secret::{SecretDigest, Token};
+use kt_domain::security_settings::SecuritySettings;
+use kt_domain::sign_in::MembershipState;
+use kt_store::memberships::{self, Membership};
+use kt_store::once::{self, OneTime};
+use kt_store::organizations::{self, Organization};
+use kt_store::users::{self, User};
+use kt_store::{Tx, audit};
+use serde_json::json;
+
+use crate::authenticate::require_operator;
+use crate::control::Control;
+use crate::organizations::{check_identifier, check_name};
+
+/// The latch that is closed by the first set-up.
+const LATCH: &str = "set_up";
+
+/// What a set-up link is good for.
+const PURPOSE: &str = "set_up";
+
+/// How long a set-up link is good (SPEC section 6).
+const LINK_LIFETIME: Duration = Duration::from_hours(24);
+
+/// Who becomes the first owner, of which organisation.
+pub struct SetUp {
+    /// The organisation's identifier.
+    pub organization: String,
+    /// Its name.
+    pub organization_name: String,
+    /// The owner's address.
+    pub email: String,
+    /// The owner's name.
+    pub name: String,
+    /// The owner's password.
+    pub password: String,
+}
+
+/// What was set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetUpDone {
+    /// The organisation.
+    pub organization: OrganizationId,
+    /// Its owner.
+    pub user: UserId,
+}
+
+impl Control {
+    /// Whether nothing has been set up yet.
+    pub async fn is_new(&self) -> Result<bool, Error> {
+        Ok(!organizations::is_latched(&self.store, LATCH).await?)
+    }
+
+    /// A link by which whoever holds it becomes the first owner; `None` when that has happened. Earlier links die.
+    pub async fn new_set_up_link(&self, ctx: &Ctx) -> Result<Option<Token>, Error> {
+        require_operator(ctx)?;
+        if !self.is_new().await? {
+            return Ok(None);
+        }
+        let token = self.new_token();
+        let tx = self.store.begin_write().await?;
+        once::supersede(&tx, PURPOSE, PURPOSE, ctx.now).await?;
+        let link = OneTime {
+            digest: token.digest(),
+            purpose: PURPOSE,
+            subject: PURPOSE,
+            epoch: None,
+            data: &(),
+            created_at: ctx.now,
+            expires_at: ctx.now + LINK_LIFETIME,
+        };
+        once::issue(&tx, &link).await?;
+        tx.commit().await?;
+        Ok(Some(token))
+    }
+
+    /// Makes the first owner and organisation on the strength of a set-up link, which is used up.
+    pub async fn set_up_by_link(&self, ctx: &Ctx, token: &str, set_up: SetUp) -> Result<SetUpDone, Error> {
+        let user = self.first_owner(ctx, &set_up).await?;
+        let tx = self.store.begin_write().await?;
+        let consumed = once::consume::<()>(&tx, PURPOSE, &SecretDigest::of(token), ctx.now).await?;
+        consumed.ok_or_else(link_is_no_good)?;
+        self.make_first(ctx, tx, set_up, user).await
+    }
+
+    /// The same without a link, for the operator: unattended installations.
+    pub async fn set_up(&self, ctx: &Ctx, set_up: SetUp) -> Result<SetUpDone, Error> {
+        require_operator(ctx)?;
+        let user = self.first_owner(ctx, &set_up).await?;
+        let tx = self.store.begin_write().await?;
+        self.make_first(ctx, tx, set_up, user).await
+    }
+
+    async fn first_owner(&self, ctx: &Ctx, set_up: &SetUp) -> Result<User, Error> {
+        check_identifier(&set_up.organization)?;
+        check_name("organization_name", &set_up.organization_name)?;
+        check_name("name", &set_up.name)?;
+        let email =
+            EmailAddress::parse(&set_up.email).map_err(|why| Error::invalid("email", why.to_string()))?;
+        let context = Context {
+            name: &set_up.name,
+            address: email.as_typed(),
+            organization_name: &set_up.organization_name,
+            organization_identifier: &set_up.organization,
+        };
+        let policy = SecuritySettings::default().password;
+        let password = self.new_password(ctx, "password", &set_up.password, &policy, &context).await?;
+        Ok(User {
+            id: self.draw(|random| UserId::new(ctx.now, random)),
+            email: email.as_typed().to_owned(),
+            email_folded: email.folded(),
+            // Whoever sets the system up vouches for the address.
+            email_verified_at: Some(ctx.now),
+            name: set_up.name.clone(),
+            password: Some(password),
+            epoch: 1,
+            created_at: ctx.now,
+        })
+    }
+
+    async fn make_first(&self, ctx: &Ctx, tx: Tx<'_>, set_up: SetUp, user: User) -> Result<SetUpDone, Error> {
+        if !organizations::close_latch(&tx, LATCH, ctx.now).await? {
+            return Err(already_set_up());
+        }
+        let organization = Organization {
+            id: self.draw(|random| OrganizationId::new(ctx.now, random)),
+            identifier: set_up.organization,
+            name: set_up.organization_name,
+            created_at: ctx.now,
+        };
+        organizations::insert(&tx, &organization).await?;
+        users::insert(&tx, &user).await?;
+        let membership = Membership {
+            organization: organization.id.clone(),
+            user: user.id.clone(),
+            role: Role::Owner,
+            state: MembershipState::Active,
+            mfa_asked_since: None,
+            created_at: ctx.now,
+            last_sign_in_at: None,
+        };
+        memberships::insert(&tx, &membership).await?;
+        let after = json!({ "identifier": organization.identifier, "owner": user.email });
+        let record = self
+            .record(ctx, AuditAction::OrganizationCreated, organization.id.as_str())
+            .with_change(serde_json::Value::Null, after);
+        audit::append(&tx, Some(&organization.id), &record).await?;
+        tx.commit().await?;
+        Ok(SetUpDone { organization: organization.id, user: user.id })
+    }
+}
+
+fn link_is_no_good() -> Error {
+    let message = "This set-up link was used, has expired or was replaced. The operator gets a new one by starting the \
+                   server again, as long as nothing has been set up.";
+    Error::new(ErrorKind::Conflict, "invalid_token", message)
+}
+
+fn already_set_up() -> Error {
+    let message = "This deployment is set up already. Sign in, or ask an administrator for an invitation.";
+    Error::new(ErrorKind::Conflict, "already_set_up", message)
+}

@@ -1,0 +1,316 @@
+//! Signing in: proofs are collected step by step, the one gate says what comes next, and only its consent makes a
+//! session.
+
+mod attempts;
+mod flow;
+
+use kt_domain::actor::Role;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::email::EmailAddress;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::passwords::Password;
+use kt_domain::secret::SecretDigest;
+use kt_domain::sessions::Door;
+use kt_domain::sign_in::{Factor, Gate, PasswordReason, Proof, Proofs, Standing, gate};
+use kt_store::memberships::{self, Membership};
+use kt_store::organizations::{self, Organization};
+use kt_store::users::{self, User};
+use kt_store::{Source, Tx, audit};
+use serde_json::json;
+
+use crate::control::Control;
+use crate::passwords::Phc;
+use crate::sessions::SessionTokens;
+pub(crate) use flow::Flow;
+
+/// An e-mail address and a password, given at a door.
+pub struct SignIn {
+    /// The address as typed.
+    pub email: String,
+    /// The password as typed.
+    pub password: String,
+    /// The organisation's identifier, where somebody belongs to several.
+    pub organization: Option<String>,
+    /// The secret of a device that has signed in before.
+    pub device: Option<String>,
+    /// Through which door.
+    pub door: Door,
+}
+
+/// A session was made.
+pub struct SignedIn {
+    /// Its tokens.
+    pub tokens: SessionTokens,
+    /// Who signed in, and where.
+    pub whoami: Whoami,
+    /// The secret by which this device is known from now on, when it was not before.
+    pub new_device: Option<String>,
+}
+
+/// Somebody and their place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whoami {
+    /// Who.
+    pub user: UserId,
+    /// Their address.
+    pub email: String,
+    /// Their name.
+    pub name: String,
+    /// What they are in the organisation.
+    pub role: Role,
+    /// Where.
+    pub organization: OrganizationId,
+    /// The organisation's identifier.
+    pub organization_identifier: String,
+    /// The organisation's name.
+    pub organization_name: String,
+}
+
+/// What a step on the way in came to.
+pub enum SignInOutcome {
+    /// A session.
+    Authenticated(Box<SignedIn>),
+    /// A second factor must be shown with this flow token.
+    MfaRequired {
+        /// Carries the flow on.
+        flow_token: String,
+        /// The factors that will do.
+        methods: Vec<Factor>,
+    },
+    /// A second factor must be enrolled with this flow token.
+    MfaEnrollmentRequired {
+        /// Carries the flow on.
+        flow_token: String,
+    },
+    /// The password must be replaced with this flow token.
+    PasswordChangeRequired {
+        /// Carries the flow on.
+        flow_token: String,
+        /// Why.
+        reason: PasswordReason,
+    },
+    /// The address must be verified.
+    PendingVerification,
+    /// An administrator must approve.
+    PendingApproval,
+}
+
+/// Somebody on the way in, as far as they are known.
+pub(crate) struct Entrant {
+    pub(crate) user: User,
+    pub(crate) membership: Membership,
+    pub(crate) organization: Organization,
+}
+
+impl Control {
+    /// Signs in by password. Unknown address, wrong password, locked and suspended account get one answer at one
+    /// cost: [`ErrorKind::Unauthenticated`] with `invalid_credentials`.
+    pub async fn sign_in(&self, ctx: &Ctx, sign_in: SignIn) -> Result<SignInOutcome, Error> {
+        let email = EmailAddress::parse(&sign_in.email).ok();
+        let entrant = match &email {
+            Some(email) => self.entrant_by_email(&email.folded(), sign_in.organization.as_deref()).await?,
+            None => None,
+        };
+        let typed = email.map_or_else(|| sign_in.email.to_lowercase(), |email| email.folded());
+        let attempt = self.begin_attempt(ctx, entrant.as_ref(), &typed, sign_in.device.as_deref()).await?;
+        let matches = self.password_matches(&sign_in.password, entrant.as_ref()).await?;
+        let Some(entrant) = entrant.filter(|_| matches && attempt.is_heard) else {
+            self.fail_attempt(ctx, &attempt).await?;
+            return Err(invalid_credentials());
+        };
+        self.finish_attempt(ctx, &attempt, &entrant).await?;
+        self.rehash_if_outdated(&entrant.user, &sign_in.password).await?;
+        let flow = Flow::new(&entrant, Proofs::of(Proof::Password), sign_in.door, sign_in.device);
+        self.advance(ctx, entrant, flow).await
+    }
+
+    /// Lets the gate say what comes next, and does it. Every way in ends here.
+    ///
+    /// The standing is read again in the transaction that makes the session: what was taken away meanwhile wins.
+    pub(crate) async fn advance(
+        &self,
+        ctx: &Ctx,
+        entrant: Entrant,
+        flow: Flow,
+    ) -> Result<SignInOutcome, Error> {
+        let tx = self.store.begin_write().await?;
+        let entrant = self.entrant_again(&tx, &entrant).await?.ok_or_else(invalid_credentials)?;
+        let security = self.security_of(&tx, &entrant.organization.id).await?.value;
+        let standing = Standing {
+            email_verified: entrant.user.email_verified_at.is_some(),
+            membership: entrant.membership.state,
+            role: entrant.membership.role,
+            password: password_reason(&entrant.user, &security.password, ctx.now),
+            factors: &[],
+            mfa_asked_since: entrant.membership.mfa_asked_since,
+            mfa: &security.mfa,
+        };
+        let outcome = match gate(&standing, &flow.proofs, ctx.now) {
+            Gate::Refuse => return Err(invalid_credentials()),
+            Gate::PendingVerification => SignInOutcome::PendingVerification,
+            Gate::PendingApproval => SignInOutcome::PendingApproval,
+            Gate::MfaRequired(methods) => {
+                SignInOutcome::MfaRequired { flow_token: self.carry_on(ctx, &tx, &flow).await?, methods }
+            }
+            Gate::MfaEnrollmentRequired => {
+                SignInOutcome::MfaEnrollmentRequired { flow_token: self.carry_on(ctx, &tx, &flow).await? }
+            }
+            Gate::PasswordChangeRequired(reason) => SignInOutcome::PasswordChangeRequired {
+                flow_token: self.carry_on(ctx, &tx, &flow).await?,
+                reason,
+            },
+            Gate::Admit => {
+                SignInOutcome::Authenticated(Box::new(self.admit(ctx, &tx, &entrant, &flow).await?))
+            }
+        };
+        tx.commit().await?;
+        Ok(outcome)
+    }
+
+    /// Makes the session. Called by [`Control::advance`] alone.
+    async fn admit(&self, ctx: &Ctx, tx: &Tx<'_>, entrant: &Entrant, flow: &Flow) -> Result<SignedIn, Error> {
+        let tokens = self.new_session(ctx, tx, entrant, flow).await?;
+        memberships::note_sign_in(tx, &entrant.organization.id, &entrant.user.id, ctx.now).await?;
+        let new_device = self.remember_device(ctx, tx, entrant, flow.device.as_deref()).await?;
+        let after = json!({ "door": flow.door, "proofs": flow.proofs, "session": tokens.session });
+        let record = self
+            .record(&acting(ctx, entrant, &tokens), AuditAction::SignIn, entrant.user.id.as_str())
+            .with_change(serde_json::Value::Null, after);
+        audit::append(tx, Some(&entrant.organization.id), &record).await?;
+        Ok(SignedIn { tokens, whoami: whoami(entrant), new_device })
+    }
+
+    /// Puts a new password in place of one that must be replaced, on the strength of a step of a sign-in. It gives no
+    /// session: its holder signs in with the new one (R196). Everything issued before is ended.
+    pub async fn replace_password(&self, ctx: &Ctx, flow_token: &str, typed: &str) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        let (entrant, _flow) = self.take_step(ctx, &tx, flow_token).await?;
+        let policy = self.security_of(&tx, &entrant.organization.id).await?.value.password;
+        let password = self.password_for(ctx, &tx, "new_password", typed, &policy, &entrant).await?;
+        if !users::set_password(&tx, &entrant.user.id, entrant.user.epoch, &password).await? {
+            return Err(invalid_credentials());
+        }
+        let record = self.record(ctx, AuditAction::PasswordChanged, entrant.user.id.as_str());
+        audit::append(&tx, Some(&entrant.organization.id), &record).await?;
+        self.commit_revocation(tx).await
+    }
+
+    /// A device that is known stays so; another gets a secret to be known by.
+    async fn remember_device(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        entrant: &Entrant,
+        device: Option<&str>,
+    ) -> Result<Option<String>, Error> {
+        if let Some(device) = device {
+            let digest = SecretDigest::of(device).to_string();
+            if users::recognize_device(tx, &entrant.user.id, &digest, ctx.now).await? {
+                return Ok(None);
+            }
+        }
+        let secret = self.new_token();
+        users::remember_device(tx, &entrant.user.id, &secret.digest().to_string(), ctx.now).await?;
+        Ok(Some(secret.expose().to_owned()))
+    }
+
+    /// Somebody by their address, in the organisation named, or in the one where they have been longest.
+    pub(crate) async fn entrant_by_email(
+        &self,
+        folded: &str,
+        organization: Option<&str>,
+    ) -> Result<Option<Entrant>, Error> {
+        let Some(user) = users::by_email(&self.store, folded).await? else { return Ok(None) };
+        let places = memberships::of_user(&self.store, &user.id).await?;
+        for membership in places {
+            let found = organizations::find(&self.store, &membership.organization).await?;
+            if let Some(place) =
+                found.filter(|found| organization.is_none_or(|name| found.identifier == name))
+            {
+                return Ok(Some(Entrant { user, membership, organization: place }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The same person at this moment; `None` when everything that was issued to them has been ended since.
+    async fn entrant_again(&self, source: &impl Source, entrant: &Entrant) -> Result<Option<Entrant>, Error> {
+        let user = users::find(source, &entrant.user.id).await?;
+        let membership = memberships::find(source, &entrant.organization.id, &entrant.user.id).await?;
+        Ok(user.zip(membership).filter(|(user, _)| user.epoch == entrant.user.epoch).map(
+            |(user, membership)| Entrant { user, membership, organization: entrant.organization.clone() },
+        ))
+    }
+
+    /// Whether this is the account's password. Costs the same where there is no account or no password.
+    async fn password_matches(&self, typed: &str, entrant: Option<&Entrant>) -> Result<bool, Error> {
+        let stored = match entrant.and_then(|entrant| entrant.user.password.as_ref()) {
+            Some(password) => Some(Phc::parse(&password.hash).map_err(Error::internal)?),
+            None => None,
+        };
+        let Ok(password) = Password::new(typed) else { return Ok(false) };
+        Ok(self.hasher.verify(&password, stored.as_ref()).await?)
+    }
+
+    async fn rehash_if_outdated(&self, user: &User, typed: &str) -> Result<(), Error> {
+        let Some(kept) = &user.password else { return Ok(()) };
+        let stored = Phc::parse(&kept.hash).map_err(Error::internal)?;
+        if !self.hasher.needs_rehash(&stored) {
+            return Ok(());
+        }
+        let password = Password::new(typed).map_err(Error::internal)?;
+        let new = self.hasher.hash(&password).await?.to_stored();
+        let tx = self.store.begin_write().await?;
+        users::rehash(&tx, &user.id, &kept.hash, &new).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Why a password must be replaced at this moment, if it must.
+fn password_reason(
+    user: &User,
+    policy: &kt_domain::passwords::PasswordPolicy,
+    now: jiff::Timestamp,
+) -> Option<PasswordReason> {
+    let password = user.password.as_ref()?;
+    if password.temporary_until.is_some() {
+        return Some(PasswordReason::Temporary);
+    }
+    if password.breaks_policy {
+        return Some(PasswordReason::Policy);
+    }
+    policy.has_expired(password.set_at, now).then_some(PasswordReason::Expired)
+}
+
+pub(crate) fn whoami(entrant: &Entrant) -> Whoami {
+    Whoami {
+        user: entrant.user.id.clone(),
+        email: entrant.user.email.clone(),
+        name: entrant.user.name.clone(),
+        role: entrant.membership.role,
+        organization: entrant.organization.id.clone(),
+        organization_identifier: entrant.organization.identifier.clone(),
+        organization_name: entrant.organization.name.clone(),
+    }
+}
+
+/// The context of somebody who has just come in: records name them and not "anonymous".
+fn acting(ctx: &Ctx, entrant: &Entrant, tokens: &SessionTokens) -> Ctx {
+    let person = kt_domain::actor::Person {
+        user: entrant.user.id.clone(),
+        organization: entrant.organization.id.clone(),
+        role: entrant.membership.role,
+        session: tokens.session.clone(),
+        email: entrant.user.email.clone(),
+        authenticated_at: ctx.now,
+    };
+    Ctx { actor: kt_domain::actor::Actor::Person(person), ..ctx.clone() }
+}
+
+/// The one answer to whoever is not let in.
+pub(crate) fn invalid_credentials() -> Error {
+    let message = "The address or the password is not right, or the account cannot sign in now.";
+    Error::new(ErrorKind::Unauthenticated, "invalid_credentials", message)
+}

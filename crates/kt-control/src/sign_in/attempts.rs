@@ -1,0 +1,103 @@
+//! Counting tries: before the password is looked at, exactly, whoever tries and through whatever door.
+
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::id::OrganizationId;
+use kt_domain::lockout::{Count, LockoutSettings, counts};
+use kt_domain::secret::SecretDigest;
+use kt_store::{audit, limits, users};
+use serde_json::json;
+
+use super::Entrant;
+use crate::control::Control;
+
+/// A try that was counted.
+pub(super) struct Attempt {
+    /// Whether the password is listened to at all.
+    pub(super) is_heard: bool,
+    counts: Vec<Count>,
+    /// The counts that this very try has brought to their limit.
+    locked: Vec<String>,
+    settings: LockoutSettings,
+    organization: Option<OrganizationId>,
+    /// The account's id, or the address that was typed.
+    subject: String,
+}
+
+impl Control {
+    /// Counts a try against everything that it counts for. Counting comes before the password is looked at, so that
+    /// parallel tries cannot outrun it.
+    pub(super) async fn begin_attempt(
+        &self,
+        ctx: &Ctx,
+        entrant: Option<&Entrant>,
+        typed: &str,
+        device: Option<&str>,
+    ) -> Result<Attempt, Error> {
+        let settings = match entrant {
+            Some(entrant) => self.security_of(&self.store, &entrant.organization.id).await?.value.lockout,
+            None => LockoutSettings::default(),
+        };
+        let subject = entrant.map_or_else(|| typed.to_owned(), |entrant| entrant.user.id.to_string());
+        let tx = self.store.begin_write().await?;
+        let device = match (entrant, device.map(SecretDigest::of)) {
+            (Some(entrant), Some(digest)) => {
+                let known =
+                    users::recognize_device(&tx, &entrant.user.id, &digest.to_string(), ctx.now).await?;
+                known.then_some(digest)
+            }
+            _ => None,
+        };
+        let counts = counts(&settings, &subject, device.as_ref(), ctx.client.ip);
+        let (mut is_heard, mut locked) = (true, Vec::new());
+        for count in &counts {
+            let tries = limits::count(&tx, &count.key, settings.window.0, ctx.now).await?;
+            is_heard &= tries <= i64::from(count.limit);
+            if tries == i64::from(count.limit) {
+                locked.push(count.key.clone());
+            }
+        }
+        tx.commit().await?;
+        let organization = entrant.map(|entrant| entrant.organization.id.clone());
+        Ok(Attempt { is_heard, counts, locked, settings, organization, subject })
+    }
+
+    /// The try was wrong: it stays counted, is recorded, and a limit that it reached holds for the lock's duration.
+    pub(super) async fn fail_attempt(&self, ctx: &Ctx, attempt: &Attempt) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        for key in &attempt.locked {
+            limits::extend(&tx, key, ctx.now + attempt.settings.duration.0).await?;
+        }
+        let organization = attempt.organization.as_ref();
+        let reason = if attempt.is_heard { "wrong_password" } else { "locked" };
+        let failed = self
+            .record(ctx, AuditAction::SignIn, attempt.subject.clone())
+            .with_change(serde_json::Value::Null, json!({ "reason": reason }))
+            .refused();
+        audit::append(&tx, organization, &failed).await?;
+        if !attempt.locked.is_empty() {
+            let until = ctx.now + attempt.settings.duration.0;
+            let locked = self
+                .record(ctx, AuditAction::AccountLocked, attempt.subject.clone())
+                .with_change(serde_json::Value::Null, json!({ "until": until.to_string() }));
+            audit::append(&tx, organization, &locked).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// The try was right: the account's counts start anew. What a whole network has done wrong stays counted.
+    pub(super) async fn finish_attempt(
+        &self,
+        ctx: &Ctx,
+        attempt: &Attempt,
+        _entrant: &Entrant,
+    ) -> Result<(), Error> {
+        let _ = ctx;
+        let tx = self.store.begin_write().await?;
+        for count in attempt.counts.iter().filter(|count| !count.key.starts_with("network/")) {
+            limits::reset(&tx, &count.key).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,93 @@
+//! Where a request comes from, and in whose name.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+
+use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use kt_control::Bearer;
+use kt_domain::actor::Actor;
+use kt_domain::ctx::{Client, Ctx};
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::network::cidr::CidrSet;
+use kt_domain::network::client_addr::{ClientAddress, ForwardingHeader};
+
+use crate::Doors;
+use crate::api::Failure;
+use crate::layers::RequestId;
+
+/// How the API and the console tell a client's address: the TCP peer, unless that is one of `trusted_proxies`; then the
+/// right-most entry of `X-Forwarded-For` that is not itself one of them.
+#[must_use]
+pub fn client_address(trusted_proxies: CidrSet) -> ClientAddress {
+    let header = (!trusted_proxies.is_empty()).then(ForwardingHeader::x_forwarded_for);
+    ClientAddress::new(header, trusted_proxies, NonZeroU32::MIN)
+}
+
+/// The resolved address of the client; put there by the layer that resolves it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClientIp(pub(crate) IpAddr);
+
+/// Resolves the address of the client of a request; an error where a trusted proxy did not tell it.
+pub(crate) fn resolve(addresses: &ClientAddress, parts: &Parts) -> Result<ClientIp, Error> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let peer = peer.ok_or_else(|| Error::internal("a connection without a peer"))?.0.ip();
+    let lines = addresses.header_name().map(|name| parts.headers.get_all(name));
+    let lines = lines.into_iter().flatten().map(axum::http::HeaderValue::as_bytes);
+    addresses.resolve(peer, lines).map(ClientIp).map_err(|why| {
+        let message = "Your address cannot be told. The proxy in front of this server must send it.";
+        Error::new(ErrorKind::Forbidden, "unresolved_source", message).with_private(why)
+    })
+}
+
+/// The context of a request by whoever sends it: a bearer where there is one, and nobody where there is none. A bearer
+/// that is not good is refused; it never counts as nobody.
+pub(crate) struct Caller(pub(crate) Ctx);
+
+impl FromRequestParts<Doors> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
+        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+        let ip = parts.extensions.get::<ClientIp>().map(|ip| ip.0);
+        let now = doors.control.clock().now();
+        let client = Client { ip, user_agent: user_agent(&parts.headers) };
+        let actor = match bearer(&parts.headers)? {
+            None => Actor::Anonymous,
+            Some(bearer) => doors.control.authenticate(Bearer(bearer), ip, now).await?,
+        };
+        Ok(Self(Ctx { actor, client, request_id: request_id.to_string(), now }))
+    }
+}
+
+/// The bearer of the one `Authorization` header; `None` where there is no such header.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|_| values.next().is_none());
+    let bearer = text
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    match bearer {
+        Some((_, token)) if !token.is_empty() => Ok(Some(token)),
+        _ => Err(Error::new(
+            ErrorKind::Unauthenticated,
+            "invalid_authorization",
+            "Send one header `Authorization: Bearer …` with an access token or an API key.",
+        )),
+    }
+}
+
+/// What the client calls itself, cut to 512 characters.
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::USER_AGENT)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).chars().take(512).collect())
+}
+
+impl Caller {
+    /// The same request in nobody's name, for what is done before anybody has said who they are.
+    pub(crate) fn anonymous(self) -> Ctx {
+        Ctx { actor: Actor::Anonymous, ..self.0 }
+    }
+}

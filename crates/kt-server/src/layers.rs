@@ -1,0 +1,70 @@
+//! What every request passes before its handler, in this order.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use kt_domain::id::RequestId as Id;
+
+use crate::Doors;
+use crate::api::{Failure, write_failure};
+use crate::client::resolve;
+
+/// The largest body that the API reads, in bytes: a batch of events is the largest thing it takes.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// The request's identifier.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) Arc<str>);
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
+
+/// Puts the layers around the routes. The last one added is the first that a request passes.
+pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
+    routes
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(doors.clone(), client_address))
+        .layer(from_fn(headers))
+        .layer(from_fn_with_state(doors.clone(), request_id))
+}
+
+/// Names the request, in its answer too.
+async fn request_id(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
+    let now = doors.control.clock().now_micros();
+    let id: Arc<str> = doors.control.draw(|random| Id::new(now, random)).to_string().into();
+    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+    let mut response = write_failure(next.run(request).await, &id);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// Nothing that the API answers may be kept, framed or guessed at (STANDARDS: OWASP REST security).
+async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Tells the client's address, once, for rules, limits and records alike.
+async fn client_address(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match resolve(&doors.addresses, &parts) {
+        Ok(ip) => {
+            parts.extensions.insert(ip);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(error) => Failure(error).into_response(),
+    }
+}

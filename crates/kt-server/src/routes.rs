@@ -1,0 +1,58 @@
+//! Every route there is. A route that is not here is not served, and one that is stands in the OpenAPI document.
+
+use axum::Router;
+use axum::routing::get;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Doors;
+use crate::api::{health, me, sign_in};
+use crate::layers;
+
+/// The API, ready to be served.
+#[must_use]
+pub fn api(doors: Doors) -> Router {
+    let (routes, document) = documented().split_for_parts();
+    let document = serde_json::to_string(&document).unwrap_or_default();
+    let routes = routes
+        .route("/openapi.json", get(|| async move { ([("content-type", "application/json")], document) }));
+    layers::around(routes, &doors).with_state(doors)
+}
+
+/// The OpenAPI 3.1 document of the API.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    documented().into_openapi()
+}
+
+fn documented() -> OpenApiRouter<Doors> {
+    OpenApiRouter::with_openapi(frame())
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::jwks))
+        .routes(routes!(sign_in::login))
+        .routes(routes!(sign_in::refresh))
+        .routes(routes!(sign_in::logout))
+        .routes(routes!(sign_in::replace_password))
+        .routes(routes!(me::whoami))
+        .routes(routes!(me::sessions))
+        .routes(routes!(me::end_session))
+}
+
+/// What the document says beside its routes: every route takes a bearer, unless it says otherwise.
+fn frame() -> OpenApi {
+    let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+    OpenApiBuilder::new()
+        .info(
+            InfoBuilder::new()
+                .title("Keeptrusts")
+                .version(env!("CARGO_PKG_VERSION"))
+                .description(Some("People, keys, settings and evidence of a Keeptrusts deployment.")),
+        )
+        .components(Some(ComponentsBuilder::new().security_scheme("bearer", bearer).build()))
+        .security(Some([SecurityRequirement::new("bearer", [""; 0])]))
+        .build()
+}

@@ -1,0 +1,10 @@
+//! What the API answers, on both databases.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect, wherever that happens")]
+
+#[expect(dead_code, reason = "shared with the tests of the store, which need more of it")]
+#[path = "../../../kt-store/tests/it/databases.rs"]
+mod databases;
+mod harness;
+mod sessions;
+mod set_up;

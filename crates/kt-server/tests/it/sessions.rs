@@ -1,0 +1,141 @@
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::harness::{PASSWORD, on_both};
+
+on_both! {
+    an_owner_signs_in_and_is_told_who_they_are(api) {
+        let session = api.owner().await;
+        assert_eq!(session.json["token_type"], "Bearer");
+        assert_eq!(session.json["expires_in"], 900);
+        let answer = api.get("/v1/whoami").bearer(session.access_token()).send().await;
+        assert_eq!(answer.json["user"]["email"], "owner@acme.example");
+        assert_eq!(answer.json["user"]["role"], "owner");
+        assert_eq!(answer.json["organization"]["identifier"], "acme");
+        assert_eq!(answer.text("/user/id"), session.text("/user/id"));
+    }
+
+    whoever_is_not_let_in_gets_one_answer(api) {
+        let wrong = [
+            ("owner@acme.example", "Tall-cedar-9-rivers"),
+            ("nobody@acme.example", PASSWORD),
+            ("not an address", PASSWORD),
+            ("owner@acme.example", ""),
+        ];
+        let mut bodies = Vec::new();
+        for (email, password) in wrong {
+            let mut answer = api.login(email, password).await;
+            assert_eq!(answer.refusal(), (401, "invalid_credentials"), "{email}");
+            answer.json["error"]["request_id"] = json!(null);
+            bodies.push(answer.json);
+        }
+        assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+        api.owner().await;
+    }
+
+    the_eleventh_try_is_not_heard_even_when_right_until_the_lock_ends(api) {
+        let device = api.owner().await.text("/device_token").to_owned();
+        for _ in 0..10 {
+            assert_eq!(api.login("owner@acme.example", "wrong").await.refusal(), (401, "invalid_credentials"));
+        }
+        assert_eq!(api.login("owner@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"), "locked");
+        let request = json!({ "email": "owner@acme.example", "password": PASSWORD, "device_token": device });
+        let known = api.post("/v1/auth/login", request).send().await;
+        assert_eq!(known.json["status"], "authenticated", "a known device keeps its lane");
+        let request = json!({ "email": "owner@acme.example", "password": PASSWORD });
+        let elsewhere = api.post("/v1/auth/login", request).from("198.51.100.7:1").send().await;
+        assert_eq!(elsewhere.json["status"], "authenticated", "another network is not locked out by this one");
+        api.clock.advance(Duration::from_mins(15));
+        api.owner().await;
+    }
+
+    an_access_token_ends_after_fifteen_minutes_and_is_refreshed(api) {
+        let session = api.owner().await;
+        api.clock.advance(Duration::from_secs(15 * 60 - 1));
+        let get = || api.get("/v1/whoami").bearer(session.access_token()).send();
+        assert_eq!(get().await.status, StatusCode::OK);
+        api.clock.advance(Duration::from_secs(1));
+        assert_eq!(get().await.refusal(), (401, "invalid_token"));
+        let refreshed = api.post("/v1/auth/refresh", json!({ "refresh_token": session.text("/refresh_token") }));
+        let refreshed = refreshed.send().await;
+        assert_eq!(api.get("/v1/whoami").bearer(refreshed.access_token()).send().await.status, StatusCode::OK);
+    }
+
+    a_replayed_refresh_token_ends_its_session_at_once(api) {
+        let session = api.owner().await;
+        let refresh = || api.post("/v1/auth/refresh", json!({ "refresh_token": session.text("/refresh_token") })).send();
+        let refreshed = refresh().await;
+        let get = || api.get("/v1/whoami").bearer(refreshed.access_token()).send();
+        assert_eq!(get().await.status, StatusCode::OK, "the control");
+        assert_eq!(refresh().await.refusal(), (401, "invalid_refresh_token"));
+        assert_eq!(get().await.refusal(), (401, "invalid_token"));
+        let next = api.post("/v1/auth/refresh", json!({ "refresh_token": refreshed.text("/refresh_token") })).send();
+        assert_eq!(next.await.refusal(), (401, "invalid_refresh_token"));
+    }
+
+    signing_out_ends_the_session_at_once_and_no_other(api) {
+        let (one, other) = (api.owner().await, api.owner().await);
+        let out = api.request(Method::POST, "/v1/auth/logout").bearer(one.access_token()).send().await;
+        assert_eq!(out.status, StatusCode::NO_CONTENT);
+        assert_eq!(api.get("/v1/whoami").bearer(one.access_token()).send().await.refusal(), (401, "invalid_token"));
+        assert_eq!(api.get("/v1/whoami").bearer(other.access_token()).send().await.status, StatusCode::OK);
+    }
+
+    a_session_is_seen_and_ended_by_its_holder_with_a_fresh_proof(api) {
+        let (one, other) = (api.owner().await, api.owner().await);
+        let list = api.get("/v1/me/sessions").bearer(one.access_token()).send().await;
+        let sessions = list.json["sessions"].as_array().unwrap();
+        assert_eq!(sessions.len(), 2);
+        let theirs = sessions.iter().find(|session| session["current"] == false).unwrap();
+        let path = format!("/v1/me/sessions/{}", theirs["id"].as_str().unwrap());
+        let end = || api.request(Method::DELETE, &path).bearer(one.access_token()).send();
+        assert_eq!(end().await.status, StatusCode::NO_CONTENT);
+        assert_eq!(end().await.refusal(), (404, "not_found"));
+        assert_eq!(api.get("/v1/whoami").bearer(other.access_token()).send().await.refusal(), (401, "invalid_token"));
+        api.clock.advance(Duration::from_mins(11));
+        assert_eq!(end().await.refusal(), (403, "reauthentication_required"));
+    }
+
+    a_session_ends_by_idleness(api) {
+        let session = api.owner().await;
+        api.clock.advance(Duration::from_mins(31));
+        let refresh = api.post("/v1/auth/refresh", json!({ "refresh_token": session.text("/refresh_token") }));
+        assert_eq!(refresh.send().await.refusal(), (401, "invalid_refresh_token"));
+    }
+
+    a_bearer_that_is_not_good_never_counts_as_nobody(api) {
+        let session = api.owner().await;
+        let good = format!("Bearer {}", session.access_token());
+        let login = json!({ "email": "owner@acme.example", "password": PASSWORD });
+        for bad in ["Bearer", "Bearer x", "Basic b3duZXI6eA==", "", &format!("{good}x"), &good[..good.len() - 1]] {
+            let answer = api.post("/v1/auth/login", login.clone()).header("authorization", bad).send().await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{bad}");
+        }
+        let twice = api.get("/v1/whoami").header("authorization", &good).header("authorization", &good).send().await;
+        assert_eq!(twice.refusal(), (401, "invalid_authorization"));
+        assert_eq!(api.get("/v1/whoami").header("authorization", &good).send().await.status, StatusCode::OK);
+    }
+
+    bad_input_is_named(api) {
+        let login = |body| api.post("/v1/auth/login", body).send();
+        let unknown = login(json!({ "email": "a@b.example", "password": "x", "role": "owner" })).await;
+        assert_eq!(unknown.refusal(), (422, "validation_error"));
+        let missing = login(json!({ "email": "a@b.example" })).await;
+        assert!(missing.text("/error/message").contains("password"), "{}", missing.json);
+        let wrong_type = login(json!({ "email": 7, "password": "x" })).await;
+        assert_eq!(wrong_type.text("/error/param"), "email");
+        let id = wrong_type.headers["x-kt-request-id"].to_str().unwrap();
+        assert_eq!(wrong_type.text("/error/request_id"), id);
+        assert_eq!(api.get("/v1/nowhere").send().await.refusal(), (404, "not_found"));
+        assert_eq!(api.get("/v1/auth/login").send().await.refusal(), (405, "method_not_allowed"));
+    }
+
+    the_published_keys_verify_and_hold_nothing_private(api) {
+        let keys = api.get("/.well-known/jwks.json").send().await;
+        let key = &keys.json["keys"][0];
+        assert_eq!((&key["kty"], &key["crv"], &key["alg"]), (&json!("OKP"), &json!("Ed25519"), &json!("EdDSA")));
+        assert!(key.get("d").is_none());
+    }
+}

@@ -1,0 +1,53 @@
+use kt_control::SetUp;
+use kt_domain::actor::Actor;
+use kt_domain::ctx::Ctx;
+
+use crate::databases::Kind;
+use crate::harness::{PASSWORD, TestApi};
+
+fn acme(password: &str) -> SetUp {
+    SetUp {
+        organization: "acme".into(),
+        organization_name: "Acme".into(),
+        email: "owner@acme.example".into(),
+        name: "Olive Owner".into(),
+        password: password.into(),
+    }
+}
+
+async fn a_link_sets_up_once(kind: Kind) {
+    let api = TestApi::empty(kind).await;
+    let operator = api.operator();
+    let anonymous = Ctx { actor: Actor::Anonymous, ..operator.clone() };
+    let first = api.control.new_set_up_link(&operator).await.unwrap().unwrap();
+    let link = api.control.new_set_up_link(&operator).await.unwrap().unwrap();
+    assert_eq!(
+        api.control.set_up_by_link(&anonymous, first.expose(), acme(PASSWORD)).await.unwrap_err().code,
+        "invalid_token",
+        "replaced by a newer one"
+    );
+    assert_eq!(
+        api.control.set_up_by_link(&anonymous, link.expose(), acme("acme")).await.unwrap_err().code,
+        "validation_error",
+        "keeps the link good"
+    );
+    api.control.set_up_by_link(&anonymous, link.expose(), acme(PASSWORD)).await.unwrap();
+    assert_eq!(
+        api.control.set_up_by_link(&anonymous, link.expose(), acme(PASSWORD)).await.unwrap_err().code,
+        "invalid_token"
+    );
+    assert!(api.control.new_set_up_link(&operator).await.unwrap().is_none());
+    assert_eq!(api.control.set_up(&operator, acme(PASSWORD)).await.unwrap_err().code, "already_set_up");
+    assert_eq!(api.control.set_up(&anonymous, acme(PASSWORD)).await.unwrap_err().code, "operator_required");
+    api.owner().await;
+}
+
+#[tokio::test]
+async fn a_link_sets_up_once_on_sqlite() {
+    a_link_sets_up_once(Kind::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_link_sets_up_once_on_postgres() {
+    a_link_sets_up_once(Kind::Postgres).await;
+}
