@@ -7,6 +7,7 @@ pub mod actor;
 pub mod audit;
 pub mod clock;
 pub mod ctx;
+pub mod deployment_config;
 pub mod email;
 pub mod error;
 pub mod events;

@@ -8,7 +8,7 @@ use super::finding::Report;
 use super::node::{Entry, Item, Node, Place, Value};
 use super::policies;
 use super::scalar::{self, Scalar};
-use super::shape::{self, Format, Key, Shape};
+use super::shape::{Format, Key, Shape};
 use super::suggest::{closest, conversion, did_you_mean, elsewhere, one_of};
 use crate::span::Span;
 
@@ -17,13 +17,14 @@ const LATER_SECTIONS: [&str; 5] = ["rate_limits", "consumer_groups", "routes", "
 
 /// Reports everything in `tree` that has not the shape of a configuration. Afterwards the tree can be deserialised:
 /// what does not fit is left out, and a required text that is missing is empty.
-pub(super) fn check(tree: &mut Node, report: &mut Report) {
+pub(crate) fn check(tree: &mut Node, root: &Shape, report: &mut Report) {
     let place = Place { width: 1, ..tree.place };
-    Checker { report, path: String::new() }.node(tree, place, shape::root());
+    Checker { report, root, path: String::new() }.node(tree, place, root);
 }
 
 struct Checker<'r, 's> {
     report: &'r mut Report<'s>,
+    root: &'r Shape,
     path: String,
 }
 
@@ -230,7 +231,7 @@ impl Checker<'_, '_> {
             (message, "remove it: it would have no effect".into())
         } else {
             let message = format!("{} has no key `{name}`", self.subject());
-            let suggestion = elsewhere(name)
+            let suggestion = elsewhere(name, self.root)
                 .or_else(|| closest(name, names()).map(did_you_mean))
                 .unwrap_or_else(|| format!("its keys are {}", one_of(names())));
             (message, suggestion)

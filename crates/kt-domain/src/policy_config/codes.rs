@@ -21,7 +21,7 @@ impl Code {
 
 macro_rules! codes {
     ($($name:ident = $id:literal: $meaning:literal;)*) => {
-        $(pub(super) static $name: Code = Code { id: $id, meaning: $meaning };)*
+        $(pub(crate) static $name: Code = Code { id: $id, meaning: $meaning };)*
 
         /// Every code, in order.
         pub static CODES: &[&Code] = &[$(&$name),*];

@@ -1,11 +1,10 @@
 //! A tree as input for `serde`.
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, Error as _, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::PolicyConfig;
 use super::codes;
 use super::finding::Report;
 use super::node::{Node, Value};
@@ -13,11 +12,11 @@ use super::scalar::{self, Scalar};
 
 /// Makes the structures from a checked tree. `None` if the tree as a whole is no configuration, which the check has
 /// reported.
-pub(super) fn from_tree(tree: &Node, report: &mut Report) -> Option<PolicyConfig> {
+pub(crate) fn from_tree<T: DeserializeOwned>(tree: &Node, report: &mut Report) -> Option<T> {
     if matches!(tree.value, Value::Refused) {
         return None;
     }
-    match PolicyConfig::deserialize(tree) {
+    match T::deserialize(tree) {
         Ok(config) => Some(config),
         Err(error) => {
             let suggestion = "compare the file with the reference page";

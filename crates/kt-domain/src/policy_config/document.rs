@@ -21,7 +21,7 @@ const MAX_DEPTH: usize = 32;
 
 /// Parses one source. `None` when it cannot be read to its end. What else is not taken is left out of the tree; the
 /// reasons are in `report`.
-pub(super) fn parse(file: usize, text: &str, report: &mut Report) -> Option<Node> {
+pub(crate) fn parse(file: usize, text: &str, report: &mut Report) -> Option<Node> {
     let file = u32::try_from(file).unwrap_or(u32::MAX);
     let start = Place { file, line: 1, column: 1, width: 1 };
     if text.len() > MAX_BYTES {

@@ -77,7 +77,7 @@ impl Finding {
 
 /// Collects findings while a configuration is loaded.
 #[derive(Debug)]
-pub(super) struct Report<'s> {
+pub(crate) struct Report<'s> {
     sources: &'s [Source],
     /// Where each line of each source begins, made when first asked for.
     line_starts: Vec<Option<Vec<usize>>>,
@@ -85,12 +85,12 @@ pub(super) struct Report<'s> {
 }
 
 impl<'s> Report<'s> {
-    pub(super) fn new(sources: &'s [Source]) -> Self {
+    pub(crate) fn new(sources: &'s [Source]) -> Self {
         Self { sources, line_starts: vec![None; sources.len()], findings: Vec::new() }
     }
 
     /// Reports something at a place.
-    pub(super) fn at(
+    pub(crate) fn at(
         &mut self,
         code: &Code,
         place: Place,
@@ -114,7 +114,7 @@ impl<'s> Report<'s> {
     }
 
     /// Reports something about the value at `path` of `tree`, as [`Node::locate`] finds it.
-    pub(super) fn on(
+    pub(crate) fn on(
         &mut self,
         tree: &Node,
         code: &Code,
@@ -127,7 +127,7 @@ impl<'s> Report<'s> {
     }
 
     /// Everything that was reported, in the order of the sources and their lines.
-    pub(super) fn into_findings(mut self) -> Vec<Finding> {
+    pub(crate) fn into_findings(mut self) -> Vec<Finding> {
         self.findings.sort_by_key(|(place, _)| *place);
         self.findings.into_iter().map(|(_, finding)| finding).collect()
     }

@@ -10,22 +10,22 @@
 
 mod auth;
 mod base_url;
-mod check;
-mod codes;
+pub(crate) mod check;
+pub(crate) mod codes;
 mod cors;
-mod de;
+pub(crate) mod de;
 mod document;
 mod events;
-mod finding;
+pub(crate) mod finding;
 mod ip_allowlist;
 mod listener;
-mod node;
+pub(crate) mod node;
 mod pack;
 mod policies;
 mod providers;
 mod rules;
 mod scalar;
-mod shape;
+pub(crate) mod shape;
 mod size_limits;
 mod suggest;
 #[cfg(test)]
@@ -136,8 +136,8 @@ impl Loaded {
 pub fn load(sources: &[Source], options: LoadOptions) -> Loaded {
     let mut report = Report::new(sources);
     let config = parse_layers(sources, &mut report).and_then(|mut tree| {
-        check::check(&mut tree, &mut report);
-        let config = de::from_tree(&tree, &mut report)?;
+        check::check(&mut tree, shape::root(), &mut report);
+        let config: PolicyConfig = de::from_tree(&tree, &mut report)?;
         rules::check(&config, &tree, options, &mut report);
         Some(config)
     });
@@ -147,7 +147,7 @@ pub fn load(sources: &[Source], options: LoadOptions) -> Loaded {
 }
 
 /// Parses every source and lays each over the one before. There is no tree if one of them could not be parsed.
-fn parse_layers(sources: &[Source], report: &mut Report) -> Option<Node> {
+pub(crate) fn parse_layers(sources: &[Source], report: &mut Report) -> Option<Node> {
     let layers: Vec<_> = sources
         .iter()
         .enumerate()

@@ -4,23 +4,23 @@ use std::collections::HashMap;
 
 /// Where something stands: lines and columns count from 1, columns in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Which of the sources.
-    pub(super) file: u32,
-    pub(super) line: u32,
-    pub(super) column: u32,
+    pub(crate) file: u32,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
     /// How many characters of the line it takes.
-    pub(super) width: u32,
+    pub(crate) width: u32,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) value: Value,
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) value: Value,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Scalar {
         text: String,
         /// Whether it stands without quotes, so that `true` is no text.
@@ -33,35 +33,35 @@ pub(super) enum Value {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Item {
+pub(crate) struct Item {
     /// Its place in the list as written, which it keeps when an item before it is set aside.
-    pub(super) index: usize,
-    pub(super) value: Node,
+    pub(crate) index: usize,
+    pub(crate) value: Node,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_place: Place,
-    pub(super) value: Node,
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) key_place: Place,
+    pub(crate) value: Node,
 }
 
 /// Where a path leads.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Located {
-    pub(super) place: Place,
+pub(crate) struct Located {
+    pub(crate) place: Place,
     /// The path as written, so that its indices count items that were set aside.
-    pub(super) path: String,
+    pub(crate) path: String,
 }
 
 impl Node {
     /// The mapping of a file without content.
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { place: Place { file: 0, line: 1, column: 1, width: 1 }, value: Value::Mapping(Vec::new()) }
     }
 
     /// The tree in which `above` overrides `self`: mappings key by key, anything else as a whole.
-    pub(super) fn overlaid_with(self, above: Self) -> Self {
+    pub(crate) fn overlaid_with(self, above: Self) -> Self {
         match (self.value, above.value) {
             (Value::Mapping(below), Value::Mapping(overriding)) => {
                 Self { place: above.place, value: Value::Mapping(overlay(below, overriding)) }
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// The value of a mapping's key.
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         self.entry(key).map(|entry| &entry.value)
     }
 
@@ -83,7 +83,7 @@ impl Node {
     }
 
     /// The keys of a mapping.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         let entries: &[Entry] = match &self.value {
             Value::Mapping(entries) => entries,
             _ => &[],
@@ -93,7 +93,7 @@ impl Node {
 
     /// Follows a path such as `providers.targets[0].id`, whose indices do not count items that were set aside. Where a
     /// part of it is missing, the place is that of the last part that is there.
-    pub(super) fn locate(&self, path: &str) -> Located {
+    pub(crate) fn locate(&self, path: &str) -> Located {
         let mut here = self;
         let mut located = Located { place: self.place, path: String::new() };
         let mut rest = path;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
@@ -10,7 +11,7 @@ use super::PolicyConfig;
 
 /// What may stand in one place.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Shape {
+pub(crate) enum Shape {
     Boolean,
     Integer {
         min: i128,
@@ -32,14 +33,14 @@ pub(super) enum Shape {
 
 /// How a text must be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// A [`Span`](super::Span).
     Duration,
 }
 
 /// A key of a section.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Key {
+pub(crate) struct Key {
     pub(super) shape: Shape,
     pub(super) required: bool,
 }
@@ -47,11 +48,14 @@ pub(super) struct Key {
 /// The JSON Schema (draft 2020-12) of a configuration file, for editors and other tools.
 #[must_use]
 pub fn json_schema() -> Value {
-    let mut schema = SchemaSettings::draft2020_12()
-        .for_deserialize()
-        .into_generator()
-        .into_root_schema_for::<PolicyConfig>();
-    schema.insert("title".into(), "Keeptrusts gateway configuration".into());
+    schema_of::<PolicyConfig>("Keeptrusts gateway configuration")
+}
+
+/// The JSON Schema of a document of this type.
+pub(crate) fn schema_of<T: JsonSchema>(title: &str) -> Value {
+    let mut schema =
+        SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<T>();
+    schema.insert("title".into(), title.into());
     let mut schema = schema.to_value();
     refuse_null(&mut schema);
     schema
@@ -93,10 +97,12 @@ fn take_instead(schema: &mut Value, keyword: &str, only: Value) {
 /// The shape of a whole configuration.
 pub(super) fn root() -> &'static Shape {
     static ROOT: OnceLock<Shape> = OnceLock::new();
-    ROOT.get_or_init(|| {
-        let schema = json_schema();
-        Reader { definitions: &schema["$defs"] }.shape(&schema)
-    })
+    ROOT.get_or_init(|| shape_of(&json_schema()))
+}
+
+/// The shape of what a schema describes.
+pub(crate) fn shape_of(schema: &Value) -> Shape {
+    Reader { definitions: &schema["$defs"] }.shape(schema)
 }
 
 struct Reader<'a> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::shape::{self, Key, Shape};
+use super::shape::{Key, Shape};
 
 /// The candidate that is most like `word`, if one is like it at all: the same apart from case, `-` and `_`, or at most
 /// one letter in three away.
@@ -64,9 +64,9 @@ fn whole_number(text: &str) -> Option<u64> {
 }
 
 /// Says where a key belongs that is known in another place.
-pub(super) fn elsewhere(name: &str) -> Option<String> {
+pub(super) fn elsewhere(name: &str, root: &Shape) -> Option<String> {
     let mut sections = BTreeSet::new();
-    sections_with(name, shape::root(), "", &mut sections);
+    sections_with(name, root, "", &mut sections);
     let root = sections.remove("");
     if root {
         Some(format!("`{name}` belongs at the top level of the file: check the indentation"))

@@ -1,0 +1,307 @@
+//! The deployment's configuration, `keeptrusts.yaml`: where the control plane listens, what it keeps things in, how it
+//! sends mail.
+//!
+//! It is read as strictly as a gateway's configuration, by the same reader: every finding at once, each with its place.
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::network::cidr::Cidr;
+use crate::policy_config::check::check;
+use crate::policy_config::codes::{self, Code};
+use crate::policy_config::de::from_tree;
+use crate::policy_config::finding::Report;
+use crate::policy_config::node::Node;
+use crate::policy_config::shape::{schema_of, shape_of};
+use crate::policy_config::{Finding, Severity, Source, parse_layers};
+use crate::public_url::PublicUrl;
+
+/// One deployment's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeploymentConfig {
+    /// Where everything is kept.
+    pub database: DatabaseSection,
+    /// The API's listener.
+    pub api: ListenSection,
+    /// The console's listener.
+    pub console: ListenSection,
+    /// How connections are taken.
+    pub server: ServerSection,
+    /// How mail is sent.
+    pub mail: MailSection,
+    /// How secrets are kept.
+    pub secrets: SecretsSection,
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseSection {
+    /// `sqlite://FILE` or `postgres://USER@HOST/NAME`; without it, `keeptrusts.db` in the data directory.
+    pub url: Option<String>,
+}
+
+/// A listener and the address that people reach it by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenSection {
+    /// Address and port.
+    pub listen: Option<String>,
+    /// The address that links, cookies and tokens name; never taken from a request.
+    pub public_url: Option<String>,
+}
+
+/// How connections are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerSection {
+    /// The proxies whose `X-Forwarded-For` is believed; none by default.
+    pub trusted_proxies: Vec<String>,
+}
+
+/// How mail is sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MailSection {
+    /// `outbox` writes files into the data directory; `smtp` sends.
+    pub transport: MailTransport,
+    /// The sender, such as `Keeptrusts <keeptrusts@example.com>`.
+    pub from: Option<String>,
+    /// The server, for `smtp`.
+    pub smtp: SmtpSection,
+}
+
+/// Where mail goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MailTransport {
+    /// Into `.eml` files in the data directory.
+    #[default]
+    Outbox,
+    /// To a mail server.
+    Smtp,
+}
+
+/// A mail server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmtpSection {
+    /// Its name.
+    pub host: String,
+    /// Its port; without it, the usual one of `tls`.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u32>,
+    /// The account to sign in with.
+    pub username: Option<String>,
+    /// The environment variable that holds the account's password.
+    pub password_ref: Option<PasswordRef>,
+    /// How the connection is protected.
+    pub tls: SmtpProtection,
+}
+
+impl Default for SmtpSection {
+    fn default() -> Self {
+        Self {
+            host: "localhost".into(),
+            port: None,
+            username: None,
+            password_ref: None,
+            tls: SmtpProtection::Starttls,
+        }
+    }
+}
+
+/// Where a password is found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordRef {
+    /// The environment variable that holds it.
+    pub env: String,
+}
+
+/// How a connection to a mail server is protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SmtpProtection {
+    /// Not at all: for a server on this machine.
+    None,
+    /// It begins in the clear and must turn to TLS before anything is sent.
+    #[default]
+    Starttls,
+    /// TLS from the beginning.
+    Tls,
+}
+
+/// How secrets are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecretsSection {
+    /// The file with the key that seals secrets; without it, `secrets.key` in the data directory, made when absent.
+    pub key_file: Option<String>,
+}
+
+/// What came of loading a deployment's configuration.
+#[derive(Clone, Debug)]
+pub struct LoadedDeployment {
+    /// The configuration; none when a finding is an error.
+    pub config: Option<DeploymentConfig>,
+    /// Everything there is to say.
+    pub findings: Vec<Finding>,
+}
+
+/// The name under which a key is set by an environment variable: its path in capitals, joined by `__`.
+pub const ENVIRONMENT_PREFIX: &str = "KEEPTRUSTS_";
+
+/// Reads the file and what the environment says; the environment overrides the file, key by key.
+#[must_use]
+pub fn load(file: Option<Source>, environment: &[(String, String)]) -> LoadedDeployment {
+    let sources: Vec<Source> = file.into_iter().chain(environment.iter().filter_map(from_variable)).collect();
+    let mut report = Report::new(&sources);
+    let config = parse_layers(&sources, &mut report).and_then(|mut tree| {
+        check(&mut tree, &shape_of(&json_schema()), &mut report);
+        let config: DeploymentConfig = from_tree(&tree, &mut report)?;
+        Review { tree: &tree, report: &mut report }.all(&config);
+        Some(config)
+    });
+    let findings = report.into_findings();
+    let valid = findings.iter().all(|finding| finding.severity == Severity::Warning);
+    LoadedDeployment { config: config.filter(|_| valid), findings }
+}
+
+/// The JSON Schema of `keeptrusts.yaml`.
+#[must_use]
+pub fn json_schema() -> Value {
+    schema_of::<DeploymentConfig>("Keeptrusts deployment configuration")
+}
+
+/// `KEEPTRUSTS_API__LISTEN=…` as the document `api: {listen: …}`. Variables without `__` are not ours to read here.
+fn from_variable((name, value): &(String, String)) -> Option<Source> {
+    let path = name.strip_prefix(ENVIRONMENT_PREFIX).filter(|path| path.contains("__"))?;
+    let mut text = String::new();
+    for (depth, key) in path.split("__").enumerate() {
+        text.push_str(if depth == 0 { "" } else { "\n" });
+        text.push_str(&"  ".repeat(depth));
+        text.push_str(&key.to_ascii_lowercase());
+        text.push(':');
+    }
+    let is_plain = value.starts_with('[') || value.chars().all(|c| c.is_ascii_alphanumeric());
+    let value = if is_plain { value.clone() } else { Value::from(value.as_str()).to_string() };
+    Some(Source { name: format!("environment variable {name}"), text: format!("{text} {value}\n") })
+}
+
+/// The rules that a schema cannot say.
+struct Review<'a, 's> {
+    tree: &'a Node,
+    report: &'a mut Report<'s>,
+}
+
+impl Review<'_, '_> {
+    fn all(&mut self, config: &DeploymentConfig) {
+        for (section, listen) in [("api", &config.api), ("console", &config.console)] {
+            self.address(&format!("{section}.listen"), listen.listen.as_deref());
+            self.public_url(&format!("{section}.public_url"), listen.public_url.as_deref());
+        }
+        if let Some(url) = &config.database.url
+            && !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme))
+        {
+            let message = "`database.url` names neither SQLite nor PostgreSQL";
+            self.say(
+                &codes::OUT_OF_RANGE,
+                "database.url",
+                message,
+                "write `sqlite://FILE` or `postgres://USER@HOST/NAME`",
+            );
+        }
+        for (index, range) in config.server.trusted_proxies.iter().enumerate() {
+            if let Err(why) = range.parse::<Cidr>() {
+                let path = format!("server.trusted_proxies[{index}]");
+                self.say(&codes::BAD_CIDR, &path, &why.to_string(), "write it like `10.0.0.0/8`");
+            }
+        }
+        if config.mail.transport == MailTransport::Smtp && config.mail.from.is_none() {
+            let message = "`mail.transport` is `smtp`, and there is no sender";
+            self.say(&codes::MISSING_KEY, "mail", message, "add `from: Keeptrusts <keeptrusts@example.com>`");
+        }
+    }
+
+    fn address(&mut self, path: &str, text: Option<&str>) {
+        if let Some(text) = text.filter(|text| text.parse::<SocketAddr>().is_err()) {
+            let message = format!("`{text}` is no address and port");
+            self.say(&codes::OUT_OF_RANGE, path, &message, "write it like `127.0.0.1:8080`");
+        }
+    }
+
+    fn public_url(&mut self, path: &str, text: Option<&str>) {
+        if let Some(Err(why)) = text.map(str::parse::<PublicUrl>) {
+            self.say(
+                &codes::OUT_OF_RANGE,
+                path,
+                &why.to_string(),
+                "write it like `https://keeptrusts.example.com`",
+            );
+        }
+    }
+
+    fn say(&mut self, code: &Code, path: &str, message: &str, suggestion: &str) {
+        self.report.on(self.tree, code, path, message, suggestion);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Option<Source> {
+        Some(Source { name: "keeptrusts.yaml".into(), text: text.into() })
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file_key_by_key() {
+        let text = "api:\n  listen: 127.0.0.1:1\n  public_url: https://api.example.com\n";
+        let environment = variables(&[
+            ("KEEPTRUSTS_API__LISTEN", "127.0.0.1:2"),
+            ("KEEPTRUSTS_SERVER__TRUSTED_PROXIES", "[10.0.0.0/8, 192.0.2.0/24]"),
+            ("KEEPTRUSTS_MAIL__SMTP__HOST", "mail.example.com"),
+            ("KEEPTRUSTS_LOG", "debug"),
+            ("PATH", "/bin"),
+        ]);
+        let loaded = load(file(text), &environment);
+        let config = loaded.config.unwrap();
+        assert_eq!(config.api.listen.as_deref(), Some("127.0.0.1:2"));
+        assert_eq!(config.api.public_url.as_deref(), Some("https://api.example.com"));
+        assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8", "192.0.2.0/24"]);
+        assert_eq!(config.mail.smtp.host, "mail.example.com");
+    }
+
+    #[test]
+    fn every_finding_is_told_at_once_with_its_place() {
+        let text = "databse:\n  url: x\nserver:\n  trusted_proxies:\n    - 10.0.0.1/8\nconsole:\n  public_url: \
+                    http://example.com\n";
+        let loaded = load(file(text), &variables(&[("KEEPTRUSTS_API__LISTEN", "localhost")]));
+        let told: Vec<String> = loaded.findings.iter().map(Finding::render).collect();
+        assert!(loaded.config.is_none());
+        assert_eq!(told.len(), 4, "{told:?}");
+        for part in [
+            "keeptrusts.yaml:1:1",
+            "`database`",
+            "keeptrusts.yaml:5:7",
+            "keeptrusts.yaml:7:15",
+            "KEEPTRUSTS_API__LISTEN",
+        ] {
+            assert!(told.iter().any(|text| text.contains(part)), "{part} in {told:#?}");
+        }
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_configuration() {
+        assert_eq!(load(None, &[]).config, Some(DeploymentConfig::default()));
+    }
+}
