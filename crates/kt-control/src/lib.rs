@@ -6,6 +6,7 @@
 
 mod authenticate;
 mod control;
+mod jobs;
 mod jwt;
 pub mod mail;
 mod organizations;

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Doors;
-use crate::api::{health, me, sign_in};
+use crate::api::{health, me, set_up, sign_in};
 use crate::layers;
 
 /// The API, ready to be served.
@@ -33,6 +33,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::jwks))
+        .routes(routes!(set_up::set_up))
         .routes(routes!(sign_in::login))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))

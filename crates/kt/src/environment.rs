@@ -5,3 +5,12 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     std::env::var(name).ok()
 }
+
+/// All variables that are texts, in the order of their names.
+pub(crate) fn all() -> Vec<(String, String)> {
+    let mut all: Vec<_> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    all.sort();
+    all
+}

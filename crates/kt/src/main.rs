@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod control_plane;
 mod environment;
 mod event_store;
 mod failure;

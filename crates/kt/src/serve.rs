@@ -187,7 +187,7 @@ fn open_events(data_dir: &Path, options: event_log::Options) -> Result<EventStor
 }
 
 /// Log lines go to standard error; `KEEPTRUSTS_LOG` chooses which (as `RUST_LOG` does elsewhere).
-fn start_logging() {
+pub(crate) fn start_logging() {
     let filter = environment::variable("KEEPTRUSTS_LOG").unwrap_or_else(|| "info".to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
     // A second gateway in one process, as in a test, keeps the first one's logging.

@@ -2,6 +2,7 @@
 
 pub(crate) mod health;
 pub(crate) mod me;
+pub(crate) mod set_up;
 pub(crate) mod sign_in;
 
 use axum::body::{Body, Bytes};

@@ -5,6 +5,7 @@ mod events;
 mod gateway;
 mod init;
 mod policy;
+mod server;
 mod up;
 
 use clap::Subcommand;
@@ -19,6 +20,9 @@ pub(crate) enum Command {
     /// Run the data plane, or ask what it would decide
     #[command(subcommand)]
     Gateway(gateway::Gateway),
+    /// Run the control plane by itself
+    #[command(subcommand)]
+    Server(server::Server),
     /// Write a configuration to start from
     Init(init::Init),
     /// Check gateway configurations
@@ -37,6 +41,7 @@ impl Command {
         match self {
             Self::Up(up) => up.run(),
             Self::Gateway(gateway) => gateway.run(),
+            Self::Server(server) => server.run(),
             Self::Init(init) => init.run(),
             Self::Policy(policy) => policy.run(),
             Self::Events(events) => events.run(),

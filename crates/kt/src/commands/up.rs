@@ -5,20 +5,24 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use tokio::sync::watch;
 
-use crate::commands::gateway::{AdminListen, block_on, ready_line};
+use crate::commands::gateway::{AdminListen, ready_line};
+use crate::commands::server::Place;
 use crate::failure::Failure;
 use crate::serve::{Serving, Settings};
 
 /// How everything is run.
 #[derive(Args)]
 pub(crate) struct Up {
-    /// Where everything is kept
-    #[arg(long, value_name = "DIR", env = "KEEPTRUSTS_DATA_DIR", default_value = "./keeptrusts-data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Gateway configuration; without one, the built-in echo provider answers
     #[arg(long = "policy-config", value_name = "PATH", env = "KEEPTRUSTS_POLICY_CONFIG")]
     policy_config: Option<PathBuf>,
+    /// Where the API listens; port 0 picks a free one. Default: `api.listen`, or 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_API_LISTEN")]
+    api_listen: Option<SocketAddr>,
     /// Where applications connect; port 0 picks a free one
     #[arg(
         long,
@@ -40,22 +44,39 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let is_echo = self.policy_config.is_none();
+        let plane = self.place.settings(self.api_listen);
+        // Both configurations are checked before anything is started.
+        plane.load()?;
         let serving = Settings {
             configuration: self.policy_config.into_iter().collect(),
             listen: self.gateway_listen,
             admin_listen: self.gateway_admin_listen.0,
-            data_dir: self.data_dir,
+            data_dir: self.place.data_dir,
             tls: None,
             max_concurrency: None,
             take_over: false,
         }
         .start()?;
-        let mut announcement = ready_line(&serving, "http");
-        if is_echo {
-            announcement.push('\n');
-            announcement.push_str(&try_it(&serving));
-        }
-        block_on(serving, &announcement)
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let plane = plane.start().await?;
+            let mut announcement = format!("{} api=http://{}", ready_line(&serving, "http"), plane.address);
+            if is_echo {
+                announcement.push('\n');
+                announcement.push_str(&try_it(&serving));
+            }
+            if let Some(invitation) = &plane.invitation {
+                announcement.push('\n');
+                announcement.push_str(invitation);
+            }
+            let (end, ended) = watch::channel(false);
+            let api = tokio::spawn(plane.serve(ended));
+            let outcome = serving.until_ended(&announcement).await;
+            // Nobody listens only when serving has ended already.
+            let _ = end.send(true);
+            api.await.map_err(|error| Failure::failed(error.to_string()))?;
+            outcome
+        })
     }
 }
 

@@ -1,0 +1,20 @@
+//! Work that nobody asks for: it runs every few seconds in every process of the control plane.
+
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_store::{limits, once};
+
+use crate::authenticate::require_operator;
+use crate::control::Control;
+
+impl Control {
+    /// Takes up keys that another process has rotated, and forgets what has expired. Done twice, it does no harm.
+    pub async fn run_jobs(&self, ctx: &Ctx) -> Result<(), Error> {
+        require_operator(ctx)?;
+        self.load_signing_keys().await?;
+        let tx = self.store.begin_write().await?;
+        once::forget_expired(&tx, ctx.now).await?;
+        limits::forget_expired(&tx, ctx.now).await?;
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,81 @@
+//! `kt server …`: run the control plane by itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::control_plane::Settings;
+use crate::failure::Failure;
+use crate::output;
+use crate::serve::start_logging;
+
+/// The control plane.
+#[derive(Subcommand)]
+pub(crate) enum Server {
+    /// Serve the API: people, sign-in, keys, settings and evidence
+    Run(Run),
+}
+
+impl Server {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Run(run) => run.run(),
+        }
+    }
+}
+
+/// How the control plane is run.
+#[derive(Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    place: Place,
+    /// Where the API listens; port 0 picks a free one. Default: `api.listen`, or 127.0.0.1:8080
+    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_API_LISTEN")]
+    api_listen: Option<SocketAddr>,
+}
+
+/// Where the control plane keeps things, and what it is told.
+#[derive(Args)]
+pub(crate) struct Place {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", env = "KEEPTRUSTS_DATA_DIR", default_value = "./keeptrusts-data")]
+    pub(crate) data_dir: PathBuf,
+    /// Configuration of the deployment; every key is also read from the environment, as in KEEPTRUSTS_API__LISTEN
+    #[arg(long, value_name = "FILE", env = "KEEPTRUSTS_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+impl Place {
+    /// The control plane that is kept here.
+    pub(crate) fn settings(&self, api_listen: Option<SocketAddr>) -> Settings {
+        Settings { data_dir: self.data_dir.clone(), config: self.config.clone(), api_listen }
+    }
+}
+
+impl Run {
+    fn run(self) -> Result<(), Failure> {
+        start_logging();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let plane = self.place.settings(self.api_listen).start().await?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            output::line(format_args!("ready api=http://{}", plane.address));
+            if let Some(invitation) = &plane.invitation {
+                output::line(invitation);
+            }
+            let (end, ended) = watch::channel(false);
+            let serving = tokio::spawn(plane.serve(ended));
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            // Nobody listens only when serving has ended already.
+            let _ = end.send(true);
+            serving.await.map_err(|error| Failure::failed(error.to_string()))
+        })
+    }
+}

@@ -1,0 +1,239 @@
+//! The control plane of this process: its store, its keys, its API, and the jobs that run beside it.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_control::passwords::{Capacity, Cost, Hasher};
+use kt_control::{Control, Parts, SealKey, SetUp};
+use kt_domain::actor::Actor;
+use kt_domain::clock::{Clock, SystemClock};
+use kt_domain::ctx::{Client, Ctx};
+use kt_domain::deployment_config::{self, DeploymentConfig};
+use kt_domain::error::Error;
+use kt_domain::network::cidr::CidrSet;
+use kt_domain::policy_config::{Finding, Source};
+use kt_domain::random::Random;
+use kt_server::{Doors, Listener};
+use kt_store::Store;
+use tokio::sync::watch;
+
+use crate::environment;
+use crate::failure::Failure;
+use crate::output;
+
+/// How often the jobs look for work.
+const JOBS: Duration = Duration::from_secs(10);
+
+/// Where the control plane is told what to be.
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) config: Option<PathBuf>,
+    /// From a flag; it wins over the configuration.
+    pub(crate) api_listen: Option<SocketAddr>,
+}
+
+/// Where the API listens unless it is told otherwise.
+const API_LISTEN: &str = "127.0.0.1:8080";
+
+/// A control plane whose API is bound and not served yet.
+pub(crate) struct ControlPlane {
+    control: Arc<Control>,
+    listener: Listener,
+    pub(crate) address: SocketAddr,
+    doors: Doors,
+    /// How the first owner is made, while there is none.
+    pub(crate) invitation: Option<String>,
+}
+
+impl Settings {
+    /// Reads the configuration; every finding goes to standard error.
+    pub(crate) fn load(&self) -> Result<DeploymentConfig, Failure> {
+        let file = self.config.as_deref().map(read_file).transpose()?;
+        let loaded = deployment_config::load(file, &environment::all());
+        for finding in &loaded.findings {
+            output::complain(Finding::render(finding));
+        }
+        loaded.config.ok_or_else(|| {
+            Failure::invalid("the deployment's configuration is not valid, so nothing was started")
+        })
+    }
+
+    /// Opens the store, makes what a first start needs, and binds the API.
+    pub(crate) async fn start(&self) -> Result<ControlPlane, Failure> {
+        let config = self.load()?;
+        private_directory(&self.data_dir)?;
+        let listen = self.listen_address(&config)?;
+        let listener = Listener::bind(listen)
+            .await
+            .map_err(|error| Failure::failed(format!("the API cannot listen on {listen}: {error}")))?;
+        let address = listener.address()?;
+        let issuer = config.api.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+        let control = Arc::new(Control::start(self.parts(&config, issuer).await?).await?);
+        let invitation = first_owner(&control, address).await?;
+        let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
+        let doors = Doors { control: Arc::clone(&control), addresses };
+        Ok(ControlPlane { control, listener, address, doors, invitation })
+    }
+
+    fn listen_address(&self, config: &DeploymentConfig) -> Result<SocketAddr, Failure> {
+        let configured = config.api.listen.as_deref().unwrap_or(API_LISTEN);
+        let parsed = configured
+            .parse()
+            .map_err(|_| Failure::invalid(format!("`{configured}` is no address and port")));
+        self.api_listen.map_or(parsed, Ok)
+    }
+
+    /// Opens the store that the configuration names.
+    pub(crate) async fn open_store(&self, config: &DeploymentConfig) -> Result<Store, Failure> {
+        let own = || format!("sqlite://{}", self.data_dir.join("keeptrusts.db").display());
+        let url = config.database.url.clone().unwrap_or_else(own);
+        Store::open(&url).await.map_err(|error| Failure::failed(error.to_string()))
+    }
+
+    /// What the use cases of this process are made of.
+    pub(crate) async fn parts(&self, config: &DeploymentConfig, issuer: String) -> Result<Parts, Failure> {
+        let mut random = Random::from_os();
+        let key_file =
+            config.secrets.key_file.as_ref().map_or_else(|| self.data_dir.join("secrets.key"), PathBuf::from);
+        let seal = SealKey::from_text(&sealing_key(&key_file, &mut random)?)
+            .map_err(|error| Failure::failed(format!("{}: {error}", key_file.display())))?;
+        let hasher = Hasher::new(&Cost::default(), Capacity::default())
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        Ok(Parts {
+            store: self.open_store(config).await?,
+            clock: Arc::new(SystemClock),
+            random,
+            hasher,
+            seal,
+            issuer,
+        })
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl ControlPlane {
+    /// Serves until `ended` says so, then lets requests under way finish.
+    pub(crate) async fn serve(self, ended: watch::Receiver<bool>) {
+        let jobs = tokio::spawn(run_jobs(Arc::clone(&self.control), ended.clone()));
+        kt_server::serve(self.listener, kt_server::api(self.doors), is_true(ended)).await;
+        // A job that panicked has said so itself.
+        let _ = jobs.await;
+    }
+}
+
+async fn run_jobs(control: Arc<Control>, ended: watch::Receiver<bool>) {
+    let mut timer = tokio::time::interval(JOBS);
+    let ended = is_true(ended);
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => return,
+            _ = timer.tick() => {
+                let ctx = operator("jobs");
+                if let Err(error) = control.run_jobs(&ctx).await {
+                    tracing::error!(%error, "a job failed; it will be tried again");
+                }
+            }
+        }
+    }
+}
+
+/// Waits until the value is true, or nobody can make it so any more.
+async fn is_true(mut value: watch::Receiver<bool>) {
+    let _ = value.wait_for(|value| *value).await;
+}
+
+/// The context of what is done at the machine itself.
+pub(crate) fn operator(part: &'static str) -> Ctx {
+    Ctx {
+        actor: Actor::System(part),
+        client: Client::default(),
+        request_id: part.to_owned(),
+        now: SystemClock.now(),
+    }
+}
+
+/// Makes the first owner where the environment names one; otherwise says how to, while there is none.
+async fn first_owner(control: &Control, api: SocketAddr) -> Result<Option<String>, Failure> {
+    let ctx = operator("bootstrap");
+    if !control.is_new().await? {
+        return Ok(None);
+    }
+    let named = environment::variable("KEEPTRUSTS_BOOTSTRAP_EMAIL");
+    if let Some((email, password)) = named.zip(environment::variable("KEEPTRUSTS_BOOTSTRAP_PASSWORD")) {
+        let organization =
+            environment::variable("KEEPTRUSTS_BOOTSTRAP_ORG").unwrap_or_else(|| "default".to_owned());
+        let set_up = SetUp {
+            organization_name: organization.clone(),
+            organization,
+            name: email.clone(),
+            email,
+            password,
+        };
+        control.set_up(&ctx, set_up).await?;
+        return Ok(None);
+    }
+    let Some(token) = control.new_set_up_link(&ctx).await? else { return Ok(None) };
+    Ok(Some(format!(
+        "\nThere is no owner yet. Within 24 hours, make the first one:\n\n  \
+         curl http://{api}/v1/setup -H 'Content-Type: application/json' -d '{{\n    \
+         \"token\": \"{}\",\n    \
+         \"organization\": \"default\", \"organization_name\": \"My organization\",\n    \
+         \"email\": \"you@example.com\", \"name\": \"Your name\", \"password\": \"…\" }}'\n",
+        token.expose()
+    )))
+}
+
+fn trusted_proxies(config: &DeploymentConfig) -> CidrSet {
+    // Checked when the configuration was loaded.
+    config.server.trusted_proxies.iter().filter_map(|range| range.parse().ok()).collect()
+}
+
+fn read_file(path: &Path) -> Result<Source, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::invalid(format!("cannot read {}: {error}", path.display())))?;
+    Ok(Source { name: path.display().to_string(), text })
+}
+
+fn private_directory(path: &Path) -> Result<(), Failure> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Failure::failed(format!("cannot make {}: {error}", path.display())))
+}
+
+/// The text of the key that seals secrets; made, for its owner's eyes only, where there is none.
+fn sealing_key(path: &Path, random: &mut Random) -> Result<String, Failure> {
+    let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => {
+            let text = SealKey::new_text(random);
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+            Ok(text)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let mut file = std::fs::File::open(path).map_err(failed)?;
+            if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
+                let command = format!("chmod 600 {}", path.display());
+                return Err(Failure::failed(format!(
+                    "others can read the key that seals secrets: run `{command}`"
+                )));
+            }
+            let mut text = String::new();
+            file.read_to_string(&mut text).map_err(failed)?;
+            Ok(text)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
