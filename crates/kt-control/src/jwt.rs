@@ -242,7 +242,7 @@ impl Control {
     }
 
     fn new_key(&self, now: Timestamp, signs_from: Timestamp) -> Result<JwtKey, Error> {
-        let seed = self.draw(|random| random.bytes::<32>());
+        let seed = self.draw(kt_domain::random::Random::bytes::<32>);
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(Error::internal)?;
         let pkcs8 = pair.to_pkcs8v1().map_err(Error::internal)?;
         let public_key = URL_SAFE_NO_PAD.encode(pair.public_key());

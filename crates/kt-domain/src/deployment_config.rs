@@ -255,8 +255,8 @@ impl Review<'_, '_> {
 mod tests {
     use super::*;
 
-    fn file(text: &str) -> Option<Source> {
-        Some(Source { name: "keeptrusts.yaml".into(), text: text.into() })
+    fn file(text: &str) -> Source {
+        Source { name: "keeptrusts.yaml".into(), text: text.into() }
     }
 
     fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -273,7 +273,7 @@ mod tests {
             ("KEEPTRUSTS_LOG", "debug"),
             ("PATH", "/bin"),
         ]);
-        let loaded = load(file(text), &environment);
+        let loaded = load(Some(file(text)), &environment);
         let config = loaded.config.unwrap();
         assert_eq!(config.api.listen.as_deref(), Some("127.0.0.1:2"));
         assert_eq!(config.api.public_url.as_deref(), Some("https://api.example.com"));
@@ -285,7 +285,7 @@ mod tests {
     fn every_finding_is_told_at_once_with_its_place() {
         let text = "databse:\n  url: x\nserver:\n  trusted_proxies:\n    - 10.0.0.1/8\nconsole:\n  public_url: \
                     http://example.com\n";
-        let loaded = load(file(text), &variables(&[("KEEPTRUSTS_API__LISTEN", "localhost")]));
+        let loaded = load(Some(file(text)), &variables(&[("KEEPTRUSTS_API__LISTEN", "localhost")]));
         let told: Vec<String> = loaded.findings.iter().map(Finding::render).collect();
         assert!(loaded.config.is_none());
         assert_eq!(told.len(), 4, "{told:?}");

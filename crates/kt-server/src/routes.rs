@@ -13,7 +13,6 @@ use crate::api::{health, me, set_up, sign_in};
 use crate::layers;
 
 /// The API, ready to be served.
-#[must_use]
 pub fn api(doors: Doors) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = serde_json::to_string(&document).unwrap_or_default();

@@ -122,7 +122,6 @@ impl Store {
             sqlite_transaction_mode: self.writer.is_some().then_some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that opens a transaction")]
         let transaction = self.connection.begin_with_options(options).await?;
         Ok(Tx { transaction, postgres: self.is_postgres(), _turn: turn })
     }

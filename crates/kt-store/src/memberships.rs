@@ -52,13 +52,17 @@ pub async fn find(
     user: &UserId,
 ) -> Result<Option<Membership>, StoreError> {
     const SELECT: &str = "SELECT * FROM memberships WHERE organization_id = $1 AND user_id = $2";
-    sql::row(source, SELECT, values![organization.as_str(), user.as_str()]).await?.map(read).transpose()
+    sql::row(source, SELECT, values![organization.as_str(), user.as_str()])
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
 }
 
 /// All places that somebody has, the oldest first.
 pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Membership>, StoreError> {
     const SELECT: &str = "SELECT * FROM memberships WHERE user_id = $1 ORDER BY created_at, organization_id";
-    sql::rows(source, SELECT, values![user.as_str()]).await?.into_iter().map(read).collect()
+    sql::rows(source, SELECT, values![user.as_str()]).await?.iter().map(read).collect()
 }
 
 /// Puts `changed` in place of the membership as it was read; `false` when it is no longer so.
@@ -102,7 +106,7 @@ pub async fn count_active_owners(tx: &Tx<'_>, organization: &OrganizationId) -> 
     row.map_or(Ok(0), |row| row.get("owners"))
 }
 
-fn read(row: Row) -> Result<Membership, StoreError> {
+fn read(row: &Row) -> Result<Membership, StoreError> {
     Ok(Membership {
         organization: row.parsed("organization_id")?,
         user: row.parsed("user_id")?,

@@ -52,13 +52,13 @@ impl Store {
         let applied_before = applied(&tx).await?;
         check(&applied_before)?;
         let mut names = Vec::new();
-        for migration in MIGRATIONS.iter().filter(|known| known.version > applied_before.len() as i64) {
+        for migration in &MIGRATIONS[applied_before.len()..] {
             tx.execute_batch(migration.sql).await?;
             record(&tx, migration, clock.now_micros()).await?;
             names.push(migration.name);
         }
         tx.commit().await?;
-        Ok(Migrated { version: MIGRATIONS.len() as i64, applied: names })
+        Ok(Migrated { version: MIGRATIONS.last().map_or(0, |last| last.version), applied: names })
     }
 }
 

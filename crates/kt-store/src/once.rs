@@ -75,7 +75,7 @@ pub async fn consume<T: DeserializeOwned>(
     const UPDATE: &str = "UPDATE one_time_tokens SET consumed_at = $3
         WHERE digest = $1 AND purpose = $2 AND consumed_at IS NULL AND expires_at > $3
         RETURNING subject, epoch, data";
-    sql::row(tx, UPDATE, values![digest.to_string(), purpose, now]).await?.map(read).transpose()
+    sql::row(tx, UPDATE, values![digest.to_string(), purpose, now]).await?.as_ref().map(read).transpose()
 }
 
 /// Looks at one without using it up. What it says may be shown, never relied on.
@@ -87,7 +87,7 @@ pub async fn peek<T: DeserializeOwned>(
 ) -> Result<Option<Consumed<T>>, StoreError> {
     const SELECT: &str = "SELECT subject, epoch, data FROM one_time_tokens
         WHERE digest = $1 AND purpose = $2 AND consumed_at IS NULL AND expires_at > $3";
-    sql::row(source, SELECT, values![digest.to_string(), purpose, now]).await?.map(read).transpose()
+    sql::row(source, SELECT, values![digest.to_string(), purpose, now]).await?.as_ref().map(read).transpose()
 }
 
 /// Claims something from elsewhere that may be used once, such as a time step of a TOTP secret. `true` for the first.
@@ -103,6 +103,6 @@ pub async fn forget_expired(tx: &Tx<'_>, now: Timestamp) -> Result<u64, StoreErr
     Ok(tokens + sql::execute(tx, "DELETE FROM consumed WHERE expires_at <= $1", values![now]).await?)
 }
 
-fn read<T: DeserializeOwned>(row: Row) -> Result<Consumed<T>, StoreError> {
+fn read<T: DeserializeOwned>(row: &Row) -> Result<Consumed<T>, StoreError> {
     Ok(Consumed { subject: row.get("subject")?, epoch: row.get("epoch")?, data: row.document("data")? })
 }

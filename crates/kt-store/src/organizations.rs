@@ -33,7 +33,7 @@ pub async fn insert(tx: &Tx<'_>, organization: &Organization) -> Result<(), Stor
 /// The organisation with this id.
 pub async fn find(source: &impl Source, id: &OrganizationId) -> Result<Option<Organization>, StoreError> {
     const SELECT: &str = "SELECT id, identifier, name, created_at FROM organizations WHERE id = $1";
-    sql::row(source, SELECT, values![id.as_str()]).await?.map(read).transpose()
+    sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read).transpose()
 }
 
 /// The organisation that people call so.
@@ -42,7 +42,7 @@ pub async fn by_identifier(
     identifier: &str,
 ) -> Result<Option<Organization>, StoreError> {
     const SELECT: &str = "SELECT id, identifier, name, created_at FROM organizations WHERE identifier = $1";
-    sql::row(source, SELECT, values![identifier]).await?.map(read).transpose()
+    sql::row(source, SELECT, values![identifier]).await?.as_ref().map(read).transpose()
 }
 
 /// Holds the organisation still until the transaction ends, so that what is counted in it (its owners) stays true.
@@ -53,7 +53,7 @@ pub async fn lock(tx: &Tx<'_>, id: &OrganizationId) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn read(row: Row) -> Result<Organization, StoreError> {
+fn read(row: &Row) -> Result<Organization, StoreError> {
     Ok(Organization {
         id: row.parsed("id")?,
         identifier: row.get("identifier")?,

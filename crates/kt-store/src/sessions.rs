@@ -86,7 +86,7 @@ pub async fn find(source: &impl Source, id: &SessionId) -> Result<Option<LiveSes
         JOIN users u ON u.id = s.user_id
         JOIN memberships m ON m.user_id = s.user_id AND m.organization_id = s.organization_id
         WHERE s.id = $1";
-    sql::row(source, SELECT, values![id.as_str()]).await?.map(read_live).transpose()
+    sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read_live).transpose()
 }
 
 /// The sessions of somebody that were not ended, the newest first. Whether they have lapsed is for the caller to say.
@@ -178,8 +178,8 @@ fn read(row: &Row) -> Result<Session, StoreError> {
     })
 }
 
-fn read_live(row: Row) -> Result<LiveSession, StoreError> {
-    let session = read(&row)?;
+fn read_live(row: &Row) -> Result<LiveSession, StoreError> {
+    let session = read(row)?;
     let membership = Membership {
         organization: session.organization.clone(),
         user: session.user.clone(),

@@ -65,13 +65,18 @@ pub async fn insert(tx: &Tx<'_>, user: &User) -> Result<(), StoreError> {
 
 /// The person with this id.
 pub async fn find(source: &impl Source, id: &UserId) -> Result<Option<User>, StoreError> {
-    sql::row(source, "SELECT * FROM users WHERE id = $1", values![id.as_str()]).await?.map(read).transpose()
+    sql::row(source, "SELECT * FROM users WHERE id = $1", values![id.as_str()])
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
 }
 
 /// The person with this address, given in its folded form.
 pub async fn by_email(source: &impl Source, folded: &str) -> Result<Option<User>, StoreError> {
     sql::row(source, "SELECT * FROM users WHERE email_folded = $1", values![folded])
         .await?
+        .as_ref()
         .map(read)
         .transpose()
 }
@@ -165,7 +170,7 @@ pub async fn remember_device(
     Ok(())
 }
 
-fn read(row: Row) -> Result<User, StoreError> {
+fn read(row: &Row) -> Result<User, StoreError> {
     let hash: Option<String> = row.get("password_hash")?;
     let password = hash.map(|hash| {
         Ok::<_, StoreError>(Password {

@@ -43,7 +43,7 @@ pub(crate) struct Place {
     /// Where everything is kept
     #[arg(long, value_name = "DIR", env = "KEEPTRUSTS_DATA_DIR", default_value = "./keeptrusts-data")]
     pub(crate) data_dir: PathBuf,
-    /// Configuration of the deployment; every key is also read from the environment, as in KEEPTRUSTS_API__LISTEN
+    /// Configuration of the deployment; every key is also read from the environment, as in `KEEPTRUSTS_API__LISTEN`
     #[arg(long, value_name = "FILE", env = "KEEPTRUSTS_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 }

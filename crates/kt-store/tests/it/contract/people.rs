@@ -104,7 +104,7 @@ on_both! {
 
         let live = sessions::find(&store, &session.id).await.unwrap().unwrap();
         assert_eq!((live.session, live.epoch, live.membership), (session.clone(), 1, membership.clone()));
-        assert_eq!(sessions::of_user(&store, &someone.id).await.unwrap(), [session.clone()]);
+        assert_eq!(sessions::of_user(&store, &someone.id).await.unwrap(), std::slice::from_ref(&session));
 
         let tx = store.begin_write().await.unwrap();
         assert_eq!(memberships::count_active_owners(&tx, &org).await.unwrap(), 0);
