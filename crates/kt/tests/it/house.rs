@@ -16,12 +16,13 @@ const MAY_USE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates from outside that mark what a crate of this house is for, and the only ones that may use them.
-const HOMES: [(&[&str], &[&str]); 6] = [
+const HOMES: [(&[&str], &[&str]); 7] = [
     (&["tokio"], &["kt", "kt-control", "kt-gateway", "kt-server", "kt-store"]),
     (&["diesel", "libsqlite3-sys", "rusqlite", "sea-orm", "sqlx", "tokio-postgres"], &["kt-store"]),
     (&["argon2", "lettre", "openidconnect", "webauthn-rs"], &["kt-control"]),
     (&["askama", "axum", "tower-http"], &["kt-server"]),
-    (&["httparse", "hyper", "hyper-util", "ppp", "rustls", "tokio-rustls"], &["kt-gateway"]),
+    (&["hyper", "hyper-util"], &["kt-gateway", "kt-server"]),
+    (&["httparse", "ppp", "rustls", "tokio-rustls"], &["kt-gateway"]),
     (&["clap", "clap_complete", "indicatif"], &["kt"]),
 ];
 
