@@ -10,6 +10,7 @@ use kt_domain::random::Random;
 use kt_domain::secret::Token;
 use kt_store::{Store, Tx};
 
+use crate::audit::AuditKey;
 use crate::authenticate::Recent;
 use crate::jwt::Signer;
 use crate::passwords::Hasher;
@@ -39,14 +40,16 @@ pub struct Control {
     pub(crate) hasher: Hasher,
     pub(crate) seal: SealKey,
     pub(crate) signer: Signer,
+    pub(crate) audit_key: AuditKey,
     pub(crate) recent: Recent,
 }
 
 impl Control {
     /// Brings the store to the present schema and makes ready to serve.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, clock, random, hasher, seal, issuer } = parts;
+        let Parts { store, clock, mut random, hasher, seal, issuer } = parts;
         store.migrate(&*clock).await?;
+        let audit_key = AuditKey::load(&store, &seal, &mut random, clock.now()).await?;
         let control = Self {
             store,
             clock,
@@ -54,6 +57,7 @@ impl Control {
             hasher,
             seal,
             signer: Signer::new(issuer),
+            audit_key,
             recent: Recent::default(),
         };
         control.load_signing_keys().await?;

@@ -4,21 +4,25 @@
 //! and now. It asks for the permission in its first line, decides by the pure rules of `kt_domain`, and writes its
 //! audit record in the transaction of the change.
 
+mod audit;
 mod authenticate;
 mod control;
 mod jobs;
 mod jwt;
 pub mod mail;
 mod organizations;
+mod paging;
 pub mod passwords;
 mod seal;
 mod sessions;
 mod set_up;
 mod sign_in;
 
+pub use audit::{AuditExport, ExportFormat};
 pub use authenticate::Bearer;
 pub use control::{Control, Parts};
 pub use jwt::{Jwk, JwkSet};
+pub use paging::{Page, PageRequest};
 pub use seal::{SealKey, SealKeyError};
 pub use sessions::{SessionTokens, SessionView};
 pub use set_up::{SetUp, SetUpDone};

@@ -1,17 +1,21 @@
-//! What is recorded of every change and every sign-in (SPEC section 5; R157–R164).
+//! What is recorded of every change and every sign-in (SPEC section 5; R157–R164), and the chain it stands in.
+
+mod chain;
+mod filter;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use crate::actor::Actor;
 use crate::ctx::Ctx;
-use crate::events::{Hash, NotCanonical, canonical};
 use crate::id::AuditId;
 use crate::random::Random;
 use crate::words;
+
+pub use chain::{AuditLogStart, ChainedRecord, append, genesis};
+pub use filter::{ActionFilter, AuditFilter, UnknownAction};
 
 /// Everything that is recorded. Each action has its sentence in `docs/reference/audit-actions.md`.
 macro_rules! actions {
@@ -43,6 +47,7 @@ actions! {
     RefreshReplayed = "auth.refresh_replayed": "A refresh token came a second time; its session was ended.";
     PasswordChanged = "auth.password_changed": "Somebody replaced their password; everything issued before was ended.";
     SigningKeyRotated = "auth.signing_key_rotated": "The key that signs access tokens was replaced.";
+    AuditExported = "audit.exported": "Somebody took a copy of the audit log.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
 }
 
@@ -167,56 +172,5 @@ impl AuditRecord {
     pub fn refused(mut self) -> Self {
         self.outcome = Outcome::Failure;
         self
-    }
-}
-
-/// How far an organisation's chain has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChainHead {
-    /// The number of its last record; 0 when there is none yet.
-    pub seq: u64,
-    /// The hash of its last record.
-    pub hash: Hash,
-}
-
-/// A record's place in its chain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainedRecord {
-    /// The chain's head, now that it ends in this record.
-    pub head: ChainHead,
-    /// The record in the canonical form of RFC 8785 that its hash is taken over.
-    pub body: String,
-}
-
-impl ChainHead {
-    /// The beginning of the chain of this name (an organisation's id). Bound to the name, so that no chain can be
-    /// shown in place of another.
-    #[must_use]
-    pub fn genesis(chain: &str) -> Self {
-        let digest = Sha256::new().chain_update(b"keeptrusts audit log v1\n").chain_update(chain).finalize();
-        Self { seq: 0, hash: Hash::from_bytes(digest.into()) }
-    }
-
-    /// The record as the next one of this chain. Its hash is taken over the hash before, its number in 8 bytes
-    /// big-endian, and its canonical form.
-    pub fn append(&self, record: &AuditRecord) -> Result<ChainedRecord, NotCanonical> {
-        let text = serde_json::to_vec(record)?;
-        let body = canonical(&text)?;
-        let seq = self.seq + 1;
-        Ok(ChainedRecord {
-            head: Self { seq, hash: self.followed_by(seq, &body) },
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
-    }
-
-    /// The hash of record `seq` with this canonical body, were it to follow.
-    #[must_use]
-    pub fn followed_by(&self, seq: u64, body: &[u8]) -> Hash {
-        let digest = Sha256::new()
-            .chain_update(self.hash.as_bytes())
-            .chain_update(seq.to_be_bytes())
-            .chain_update(body)
-            .finalize();
-        Hash::from_bytes(digest.into())
     }
 }

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Doors;
-use crate::api::{health, me, set_up, sign_in};
+use crate::api::{audit_log, health, me, set_up, sign_in};
 use crate::layers;
 
 /// The API, ready to be served.
@@ -40,6 +40,9 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(me::whoami))
         .routes(routes!(me::sessions))
         .routes(routes!(me::end_session))
+        .routes(routes!(audit_log::audit_log))
+        .routes(routes!(audit_log::export))
+        .routes(routes!(audit_log::keys))
 }
 
 /// What the document says beside its routes: every route takes a bearer, unless it says otherwise.

@@ -198,6 +198,7 @@ CREATE TABLE audit_records (
     recorded_at BIGINT NOT NULL,
     action TEXT NOT NULL,
     actor_id TEXT NOT NULL,
+    actor_name TEXT NOT NULL,
     resource TEXT NOT NULL,
     outcome TEXT NOT NULL,
     -- The canonical JSON that the hash is taken over.
@@ -207,3 +208,31 @@ CREATE TABLE audit_records (
 );
 CREATE INDEX audit_records_by_time ON audit_records (organization_id, recorded_at);
 CREATE INDEX audit_records_by_action ON audit_records (organization_id, action, recorded_at);
+
+-- Signed statements about all before them. Entries of the same chains, with numbers of their own in them.
+CREATE TABLE audit_checkpoints (
+    organization_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    signed_at BIGINT NOT NULL,
+    -- The canonical JSON that the hash is taken over.
+    body TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (organization_id, seq)
+);
+
+-- The one key that signs checkpoints; the private part is sealed.
+CREATE TABLE audit_signing_key (
+    id BIGINT PRIMARY KEY CHECK (id = 1),
+    public_key TEXT NOT NULL,
+    private_key_sealed TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+-- How far each sink outside has each chain.
+CREATE TABLE audit_deliveries (
+    sink TEXT NOT NULL,
+    organization_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    delivered_at BIGINT NOT NULL,
+    PRIMARY KEY (sink, organization_id)
+);

@@ -5,6 +5,7 @@
 //! together is changed together, and nothing is written outside a transaction.
 
 pub mod audit;
+mod checkpoint_key;
 mod database;
 pub mod event_log;
 pub mod jwt_keys;
@@ -17,5 +18,6 @@ pub mod sessions;
 mod sql;
 pub mod users;
 
+pub use checkpoint_key::{CheckpointKey, KeyRejected};
 pub use database::{Source, Store, StoreError, Tx};
 pub use migrate::Migrated;

@@ -52,6 +52,13 @@ impl Head {
         Ok(())
     }
 
+    /// The head of this chain once an entry of this kind has followed, whose content is the canonical text `content`.
+    #[must_use]
+    pub fn followed_by(&self, kind: Kind, content: &[u8]) -> Self {
+        let open_body = [kind.prefix(), content].concat();
+        Self { seq: self.seq + 1, hash: self.hash.followed_by(self.seq + 1, &open_body) }
+    }
+
     /// Whether `record` is the entry that comes next.
     #[must_use]
     pub fn is_followed_by(&self, record: &Record<'_>) -> bool {
@@ -71,6 +78,8 @@ const SEQ_KEY: &[u8] = b"\",\"seq\":";
 /// What kind of entry a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// See [`AuditRecord`](crate::audit::AuditRecord).
+    Audit,
     /// See [`Checkpoint`].
     Checkpoint,
     /// See [`Event`].
@@ -184,10 +193,22 @@ impl<'a> Record<'a> {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Event, Self::Checkpoint, Self::Segment, Self::Removal];
+    const ALL: [Self; 5] = [Self::Event, Self::Audit, Self::Checkpoint, Self::Segment, Self::Removal];
+
+    /// The line of the entry of this kind that has this canonical content: as [`Head::append`] writes it.
+    #[must_use]
+    pub fn line(self, content: &[u8], head: Head) -> Vec<u8> {
+        let mut line = [self.prefix(), content, HASH_KEY].concat();
+        push_hex(&mut line, &head.hash.0);
+        line.extend_from_slice(SEQ_KEY);
+        line.extend_from_slice(head.seq.to_string().as_bytes());
+        line.extend_from_slice(b"}\n");
+        line
+    }
 
     fn prefix(self) -> &'static [u8] {
         match self {
+            Self::Audit => b"{\"audit\":",
             Self::Checkpoint => b"{\"checkpoint\":",
             Self::Event => b"{\"event\":",
             Self::Removal => b"{\"removal\":",

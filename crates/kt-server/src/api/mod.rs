@@ -1,12 +1,14 @@
 //! The JSON API. One file for each area; how requests are read and failures are told is here.
 
+pub(crate) mod audit_log;
 pub(crate) mod health;
 pub(crate) mod me;
 pub(crate) mod set_up;
 pub(crate) mod sign_in;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kt_domain::error::{Error, ErrorKind};
@@ -176,4 +178,18 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         )
     })?;
     Ok(value)
+}
+
+/// The parameters of a query string, read strictly: unknown and repeated ones are refused by the types themselves.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(why) => Err(Error::invalid("query", why.body_text()).into()),
+        }
+    }
 }

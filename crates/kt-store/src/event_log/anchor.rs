@@ -9,9 +9,9 @@ use kt_domain::events::{Checkpoint, PublicKey, Record};
 
 use super::disk::replace_file;
 use super::error::{AtPath, LogError};
-use super::identity::is_signed_with;
 use super::lines::LinesBackwards;
 use super::segments;
+use crate::checkpoint_key::is_signed_with;
 
 /// Makes `path` hold `checkpoint`.
 pub(super) fn write(path: &Path, checkpoint: &Checkpoint) -> Result<(), LogError> {

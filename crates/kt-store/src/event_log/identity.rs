@@ -5,32 +5,28 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use jiff::Timestamp;
-use kt_domain::events::{Checkpoint, Hash, Head, KeyId, PublicKey};
+use kt_domain::events::{Checkpoint, Hash, Head, PublicKey};
 use kt_domain::random::Random;
 
 use super::disk::replace_file;
 use super::error::{AtPath, LogError};
-use super::rfc_3339;
 use super::segments;
+use crate::checkpoint_key::CheckpointKey;
 
 /// The gateway's name and key.
 pub(super) struct Identity {
     pub(super) gateway_id: Arc<str>,
     pub(super) public_key: PublicKey,
-    key: Ed25519KeyPair,
-    key_id: KeyId,
+    key: CheckpointKey,
 }
 
 impl Identity {
     /// The identity of the log in `directory`; made when there is no log yet.
     pub(super) fn open(directory: &Path, gateway_id: Option<&str>) -> Result<Self, LogError> {
         let key = signing_key(directory)?;
-        let public_key = public_key_of(&key);
         let gateway_id = gateway_name(directory, gateway_id)?;
-        Ok(Self { gateway_id, public_key, key_id: public_key.id(), key })
+        Ok(Self { gateway_id, public_key: key.public(), key })
     }
 
     /// The hash before the first entry of the log.
@@ -40,31 +36,14 @@ impl Identity {
 
     /// A signed statement that the chain has reached `head`.
     pub(super) fn checkpoint(&self, head: Head, now: Timestamp) -> Checkpoint {
-        let checkpoint = Checkpoint {
-            gateway_id: Arc::clone(&self.gateway_id),
-            hash: head.hash,
-            key_id: self.key_id.clone(),
-            seq: head.seq,
-            signature: String::new(),
-            timestamp: rfc_3339(now),
-        };
-        let signature = self.key.sign(&checkpoint.message());
-        let mut bytes = [0; 64];
-        bytes.copy_from_slice(signature.as_ref());
-        checkpoint.signed(&bytes)
+        self.key.checkpoint(Arc::clone(&self.gateway_id), head, now)
     }
 }
 
-/// Whether `checkpoint` was signed with the private half of `key`.
-pub(super) fn is_signed_with(checkpoint: &Checkpoint, key: &PublicKey) -> bool {
-    let Some(signature) = checkpoint.signature() else { return false };
-    UnparsedPublicKey::new(&ED25519, key.0).verify(&checkpoint.message(), &signature).is_ok()
-}
-
-fn signing_key(directory: &Path) -> Result<Ed25519KeyPair, LogError> {
+fn signing_key(directory: &Path) -> Result<CheckpointKey, LogError> {
     let path = directory.join("signing.key");
     match fs::read(&path) {
-        Ok(bytes) => Ed25519KeyPair::from_pkcs8(&bytes).map_err(|_| LogError::Unusable {
+        Ok(bytes) => CheckpointKey::from_pkcs8(&bytes).map_err(|_| LogError::Unusable {
             path,
             problem: "is no Ed25519 key (PKCS#8, DER). Restore it from a copy".to_owned(),
         }),
@@ -73,25 +52,19 @@ fn signing_key(directory: &Path) -> Result<Ed25519KeyPair, LogError> {
     }
 }
 
-fn new_signing_key(directory: &Path, path: PathBuf) -> Result<Ed25519KeyPair, LogError> {
+fn new_signing_key(directory: &Path, path: PathBuf) -> Result<CheckpointKey, LogError> {
     if !segments::list(directory)?.is_empty() {
         let problem = "is missing, though the log has entries that it signed. Restore it from a copy";
         return Err(LogError::Unusable { path, problem: problem.to_owned() });
     }
-    let unusable = |problem: &str| LogError::Unusable { path: path.clone(), problem: problem.to_owned() };
-    let document = Ed25519KeyPair::generate_pkcs8v1(&SystemRandom::new())
-        .map_err(|_| unusable("cannot be made: the system has no randomness to give"))?;
-    let key = Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|_| unusable("cannot be made"))?;
-    replace_file(&path, document.as_ref()).at(&path)?;
+    let (key, document) = CheckpointKey::generate().map_err(|_| LogError::Unusable {
+        path: path.clone(),
+        problem: "cannot be made: the system has no randomness to give".to_owned(),
+    })?;
+    replace_file(&path, &document).at(&path)?;
     let public = directory.join("signing.pub");
-    replace_file(&public, format!("{}\n", public_key_of(&key)).as_bytes()).at(&public)?;
+    replace_file(&public, format!("{}\n", key.public()).as_bytes()).at(&public)?;
     Ok(key)
-}
-
-fn public_key_of(key: &Ed25519KeyPair) -> PublicKey {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(key.public_key().as_ref());
-    PublicKey(bytes)
 }
 
 fn gateway_name(directory: &Path, wanted: Option<&str>) -> Result<Arc<str>, LogError> {

@@ -32,7 +32,9 @@ pub use export::{ExportError, Exported, Span, export};
 use log::Log;
 pub use query::{EventFilter, EventQuery, Page, QueryProblem, query};
 pub use retain::{Removed, purge, retain};
-pub use verify::{Beginning, Expectations, Expected, Place, Problem, Tampering, Verification, verify};
+pub use verify::{
+    Beginning, Expectations, Expected, LogKind, Place, Problem, Tampering, Verification, verify,
+};
 pub use writer::{EventWriter, RecordError};
 
 /// How a log is kept.
@@ -119,6 +121,6 @@ pub fn size(path: &Path) -> Result<u64, LogError> {
 }
 
 /// RFC 3339 in UTC, to the millisecond.
-fn rfc_3339(timestamp: Timestamp) -> String {
+pub(crate) fn rfc_3339(timestamp: Timestamp) -> String {
     format!("{timestamp:.3}")
 }

@@ -6,9 +6,10 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use kt_domain::events::{Head, Kind, Record, SegmentStart};
 
 use super::error::{AtPath, LogError};
-use super::identity::{Identity, is_signed_with};
+use super::identity::Identity;
 use super::lines::LinesBackwards;
 use super::segments::{LINE_LIMIT, Segment};
+use crate::checkpoint_key::is_signed_with;
 
 /// How far a segment has come.
 pub(super) struct Tail {

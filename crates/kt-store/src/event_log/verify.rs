@@ -14,7 +14,7 @@ use super::error::LogError;
 use super::{anchor, segments};
 pub use records::Place;
 use records::Records;
-pub use report::{Beginning, Problem, Tampering, Verification};
+pub use report::{Beginning, LogKind, Problem, Tampering, Verification};
 use walk::{Break, Walk};
 
 /// What a log is held against, from outside it.

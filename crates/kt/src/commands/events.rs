@@ -5,14 +5,12 @@ mod follow;
 mod prune;
 mod source;
 mod text;
-mod verify;
+pub(crate) mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
 use kt_domain::clock::SystemClock;
 use kt_store::event_log::{LogError, Options, Retention};
 
@@ -77,17 +75,4 @@ impl From<LogError> for Failure {
 fn options_of(directory: &Path) -> Result<Options, Failure> {
     let retention = Retention::of(directory)?.unwrap_or_default();
     Ok(Options { retention, ..Options::new(Arc::new(SystemClock)) })
-}
-
-/// A time as it is typed.
-fn time(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| "expected a time such as 2026-03-15T14:22:31Z".to_owned())
-}
-
-/// Shows how far a long file was read, on standard error when that is a terminal.
-fn progress_bar(bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::new(bytes);
-    let style = ProgressStyle::with_template("{bar:40} {percent:>3}% of {total_bytes}, {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
 }

@@ -1,10 +1,12 @@
 //! The commands, one file each.
 
+mod audit;
 mod completions;
 mod events;
 mod gateway;
 mod init;
 mod policy;
+mod reading;
 mod server;
 mod up;
 
@@ -31,6 +33,9 @@ pub(crate) enum Command {
     /// Follow, export and verify recorded events
     #[command(subcommand)]
     Events(events::Events),
+    /// Prove copies of the audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -45,6 +50,7 @@ impl Command {
             Self::Init(init) => init.run(),
             Self::Policy(policy) => policy.run(),
             Self::Events(events) => events.run(),
+            Self::Audit(audit) => audit.run(),
             Self::Completions(completions) => {
                 completions.run();
                 Ok(())

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kt_domain::audit::AuditLogStart;
 use kt_domain::events::{Excerpt, Record};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ pub struct Place {
 pub(super) enum Item<'a> {
     Entry(Record<'a>),
     Excerpt(Excerpt),
+    /// The beginning of an export of an audit log.
+    AuditLog(AuditLogStart),
     /// The last line of the last file, without its end.
     Unfinished,
     Unreadable(String),
@@ -45,9 +48,10 @@ struct Current {
 
 /// What an export begins with that does not begin with a segment.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExcerptLine {
-    excerpt: Excerpt,
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+enum FirstLine {
+    AuditLog(AuditLogStart),
+    Excerpt(Excerpt),
 }
 
 impl<'a> Records<'a> {
@@ -109,8 +113,9 @@ impl<'a> Records<'a> {
         }
         match Record::from_json(&self.text) {
             Ok(record) => Item::Entry(record),
-            Err(error) => match serde_json::from_slice::<ExcerptLine>(&self.text) {
-                Ok(line) => Item::Excerpt(line.excerpt),
+            Err(error) => match serde_json::from_slice(&self.text) {
+                Ok(FirstLine::Excerpt(excerpt)) => Item::Excerpt(excerpt),
+                Ok(FirstLine::AuditLog(start)) => Item::AuditLog(start),
                 Err(_) if self.text.last() != Some(&b'\n') => Item::Unfinished,
                 Err(_) => Item::Unreadable(error.to_string()),
             },

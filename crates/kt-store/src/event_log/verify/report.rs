@@ -13,7 +13,9 @@ use super::Place;
 pub struct Verification {
     /// Whether everything holds.
     pub valid: bool,
-    /// The gateway whose log it says it is.
+    /// What kind of log it is.
+    pub log: LogKind,
+    /// The gateway whose log it says it is; of an audit log, the organisation.
     pub gateway_id: Option<Arc<str>>,
     /// The key that its checkpoints were verified with.
     pub public_key: Option<PublicKey>,
@@ -23,7 +25,7 @@ pub struct Verification {
     pub last_seq: u64,
     /// The hash of that entry.
     pub last_hash: Option<Hash>,
-    /// How many events stand up to there.
+    /// How many events or audit records stand up to there.
     pub events: u64,
     /// How many checkpoints were verified.
     pub checkpoints: u64,
@@ -44,6 +46,16 @@ impl Verification {
         self.last_seq
             - self.proven_by.as_ref().map_or(self.first_seq.saturating_sub(1), |proof| proof.seq + 1)
     }
+}
+
+/// What kind of log was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogKind {
+    /// The audit log of an organisation.
+    Audit,
+    /// The event log of a gateway.
+    Events,
 }
 
 /// Where a log begins.

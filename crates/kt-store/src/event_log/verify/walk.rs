@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use kt_domain::audit;
 use kt_domain::events::{Checkpoint, Excerpt, Hash, Head, Kind, PublicKey, Record};
 
-use super::super::identity::is_signed_with;
 use super::records::Item;
-use super::{Beginning, Expectations, Expected, Place, Problem, Tampering, Verification};
+use super::{Beginning, Expectations, Expected, LogKind, Place, Problem, Tampering, Verification};
+use crate::checkpoint_key::is_signed_with;
 
 /// Why the walk cannot go on.
 pub(super) enum Break {
@@ -30,6 +31,7 @@ impl<'a> Walk<'a> {
     pub(super) fn new(expectations: &'a Expectations, is_live: bool) -> Self {
         let found = Verification {
             valid: true,
+            log: LogKind::Events,
             gateway_id: None,
             public_key: None,
             first_seq: 0,
@@ -49,6 +51,16 @@ impl<'a> Walk<'a> {
         match item {
             Item::Entry(record) => self.entry(place, record),
             Item::Excerpt(excerpt) => self.excerpt(place, &excerpt),
+            Item::AuditLog(start) => {
+                self.found.log = LogKind::Audit;
+                let excerpt = Excerpt {
+                    first_seq: start.first_seq,
+                    gateway_id: start.chain,
+                    previous_hash: start.previous_hash,
+                    public_key: start.public_key,
+                };
+                self.excerpt(place, &excerpt)
+            }
             Item::Unfinished if self.is_live => {
                 self.found.unfinished_line = true;
                 Ok(())
@@ -79,7 +91,9 @@ impl<'a> Walk<'a> {
                 format!("an excerpt from entry {} on does not follow entry {}", excerpt.first_seq, known.seq),
             )),
             None => {
-                self.found.beginning = Beginning::Excerpt;
+                if head.seq > 0 {
+                    self.found.beginning = Beginning::Excerpt;
+                }
                 self.begin(place, head, &excerpt.gateway_id, excerpt.public_key)
             }
         }
@@ -100,11 +114,15 @@ impl<'a> Walk<'a> {
         self.head = Some(head);
         self.before = Some(head);
         if let Some(wanted) = self.expectations.public_key.filter(|wanted| *wanted != key) {
-            let message = format!("the log names the signing key {key}, but {wanted} is the gateway's");
+            let message = format!("the log names the signing key {key}, but {wanted} was expected");
             return Err(self.problem(Tampering::Forged, place, message));
         }
-        if head.seq == 0 && head.hash != Hash::genesis(gateway_id, &key) {
-            let message = "the log does not begin as the log of this gateway and key does".to_owned();
+        let genesis = match self.found.log {
+            LogKind::Audit => audit::genesis(gateway_id).hash,
+            LogKind::Events => Hash::genesis(gateway_id, &key),
+        };
+        if head.seq == 0 && head.hash != genesis {
+            let message = format!("the log does not begin as that of {gateway_id} does");
             return Err(self.problem(Tampering::Edited, place, message));
         }
         Ok(())
@@ -123,7 +141,7 @@ impl<'a> Walk<'a> {
         self.head = Some(record.head());
         self.found.last_seq = record.seq;
         self.found.last_hash = Some(record.hash);
-        self.found.events += u64::from(record.kind == Kind::Event);
+        self.found.events += u64::from(matches!(record.kind, Kind::Event | Kind::Audit));
         Ok(())
     }
 
@@ -149,7 +167,7 @@ impl<'a> Walk<'a> {
     /// What an entry says about the log must be so.
     fn statement(&mut self, place: &Place, record: &Record<'_>) -> Result<(), Break> {
         match record.kind {
-            Kind::Event => Ok(()),
+            Kind::Event | Kind::Audit => Ok(()),
             Kind::Checkpoint => self.checkpoint(place, record),
             Kind::Removal => {
                 let removal = record.removal();

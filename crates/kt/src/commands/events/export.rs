@@ -9,7 +9,8 @@ use clap::Args;
 use jiff::Timestamp;
 use kt_store::event_log::{Span, export, size};
 
-use super::{DataDir, progress_bar, time};
+use super::DataDir;
+use crate::commands::reading::{progress_bar, time};
 use crate::failure::Failure;
 use crate::output;
 

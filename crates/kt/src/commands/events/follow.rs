@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::source::{AdminAddress, Source};
 use super::{DataDir, text};
+use crate::commands::reading::printable;
 use crate::failure::Failure;
 use crate::output;
 
@@ -101,7 +102,7 @@ impl Tail {
             match serde_json::from_str::<Event>(event.get()) {
                 Ok(event) if !self.json => output::line(text::line(&event)),
                 // A newer gateway may record what this program does not know. In JSON, the escapes mean the same.
-                _ => output::line(text::printable(event.get())),
+                _ => output::line(printable(event.get())),
             }
         }
     }

@@ -4,7 +4,8 @@ use clap::Args;
 use jiff::Timestamp;
 use kt_store::event_log::{purge, repair, retain};
 
-use super::{DataDir, options_of, time};
+use super::{DataDir, options_of};
+use crate::commands::reading::time;
 use crate::failure::Failure;
 use crate::output;
 

@@ -9,6 +9,7 @@ use kt_store::event_log::{EventQuery, query};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::commands::reading::printable;
 use crate::failure::Failure;
 
 /// How long an admin listener may take to connect, and for each part of its answer.
@@ -106,7 +107,7 @@ impl AdminAddress {
             "{} answered {}: {}",
             self.authority,
             String::from_utf8_lossy(status),
-            super::text::printable(String::from_utf8_lossy(body).trim())
+            printable(String::from_utf8_lossy(body).trim())
         )))
     }
 }

@@ -6,30 +6,7 @@ use std::net::IpAddr;
 use kt_domain::events::Event;
 use serde::Serialize;
 
-/// `text` with everything written as `\u….` that could move the cursor, colour or reorder what a terminal shows: what
-/// is in an event comes from strangers.
-pub(super) fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            // Writing to a string cannot fail.
-            let _ = write!(safe, "\\u{:04x}", u32::from(c));
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
-/// The same for a text of several lines.
-pub(super) fn printable_lines(text: &str) -> String {
-    text.lines().map(printable).collect::<Vec<_>>().join("\n")
-}
-
-/// Line and paragraph separators, marks that set the direction of writing (Unicode TR 9), joiners and fillers.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
+use crate::commands::reading::printable;
 
 /// One line: when, what, the verdict and status, from where, for what, and what else is worth knowing.
 pub(super) fn line(event: &Event) -> String {
@@ -82,6 +59,7 @@ mod tests {
     use kt_domain::events::{EventType, MatchedRule, Verdict};
 
     use super::*;
+    use crate::commands::reading::is_invisible;
 
     fn event() -> Event {
         let timestamp = "2026-03-15T14:22:31.000Z".to_owned();

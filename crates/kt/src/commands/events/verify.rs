@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kt_domain::events::{Hash, PublicKey};
-use kt_store::event_log::{Beginning, Expectations, Expected, Verification, size, verify};
+use kt_store::event_log::{Beginning, Expectations, Expected, LogKind, Verification, size, verify};
 
-use super::{progress_bar, text};
+use crate::commands::reading::{printable_lines, progress_bar};
 use crate::failure::Failure;
 use crate::output;
 
@@ -33,7 +33,8 @@ pub(crate) struct Verify {
     json: bool,
 }
 
-fn expected(text: &str) -> Result<Expected, String> {
+/// An entry as it is typed.
+pub(crate) fn expected(text: &str) -> Result<Expected, String> {
     let wrong = || "expected a number and a hash of 64 hexadecimal digits, such as 120:9f86…".to_owned();
     let (seq, hash) = text.split_once(':').ok_or_else(wrong)?;
     let hash: Hash = hash.parse().map_err(|_| wrong())?;
@@ -44,20 +45,7 @@ impl Verify {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let paths: Vec<PathBuf> = self.paths.iter().map(|path| log_in(path)).collect();
         let expectations = self.expectations()?;
-        let mut bytes = 0;
-        for path in &paths {
-            bytes += size(path)?;
-        }
-        let bar = progress_bar(bytes);
-        let found = verify(&paths, &expectations, &mut |read| bar.inc(read))?;
-        bar.finish_and_clear();
-        let text = if self.json {
-            serde_json::to_string_pretty(&found).unwrap_or_default()
-        } else {
-            text::printable_lines(&report(&found, &expectations))
-        };
-        output::line(text);
-        if found.valid { Ok(()) } else { Err(Failure::silent(1)) }
+        prove(&paths, &expectations, self.json)
     }
 
     fn expectations(&self) -> Result<Expectations, Failure> {
@@ -68,6 +56,24 @@ impl Verify {
         let public_key = self.public_key.as_deref().map(read_key).transpose()?;
         Ok(Expectations { public_key, entries })
     }
+}
+
+/// Verifies, with a bar on long files, and prints what was found. Fails when something does not hold.
+pub(crate) fn prove(paths: &[PathBuf], expectations: &Expectations, json: bool) -> Result<(), Failure> {
+    let mut bytes = 0;
+    for path in paths {
+        bytes += size(path)?;
+    }
+    let bar = progress_bar(bytes);
+    let found = verify(paths, expectations, &mut |read| bar.inc(read))?;
+    bar.finish_and_clear();
+    let text = if json {
+        serde_json::to_string_pretty(&found).unwrap_or_default()
+    } else {
+        printable_lines(&report(&found, expectations))
+    };
+    output::line(text);
+    if found.valid { Ok(()) } else { Err(Failure::silent(1)) }
 }
 
 /// The log of a gateway whose data directory was named.
@@ -105,7 +111,7 @@ fn report(found: &Verification, expectations: &Expectations) -> String {
     if let Some(key) = &found.public_key {
         let whose = match expectations.public_key {
             Some(_) => "as given with --public-key",
-            None => "as the log itself says; give --public-key to be sure that it is the gateway's",
+            None => "as the log itself says; give --public-key to be sure that it is the right one",
         };
         lines.push(format!("  key      {} ({whose})", key.id()));
     }
@@ -119,10 +125,14 @@ fn holds(found: &Verification) -> String {
     if found.last_hash.is_none() {
         return "no entries".to_owned();
     }
-    let gateway = found.gateway_id.as_deref().unwrap_or("?");
+    let (noun, whose) = match found.log {
+        LogKind::Audit => ("audit record", "organization"),
+        LogKind::Events => ("event", "gateway"),
+    };
     format!(
-        "{} of gateway {gateway}, entries {} to {}, each following from the one before",
-        count(found.events, "event"),
+        "{} of {whose} {}, entries {} to {}, each following from the one before",
+        count(found.events, noun),
+        found.gateway_id.as_deref().unwrap_or("?"),
         found.first_seq,
         found.last_seq
     )
@@ -157,7 +167,11 @@ fn end(found: &Verification, expectations: &Expectations) -> String {
     let furthest = expectations.entries.iter().map(|expected| expected.seq).max();
     match furthest {
         None => {
-            "not compared with anything outside; give --anchor or --expect to recognise a cut end".to_owned()
+            let option = match found.log {
+                LogKind::Audit => "--head",
+                LogKind::Events => "--anchor or --expect",
+            };
+            format!("not compared with anything outside; give {option} to recognise a cut end")
         }
         Some(seq) if seq < found.first_seq => {
             format!("not compared: the expected entry {seq} stands before this part of the log")

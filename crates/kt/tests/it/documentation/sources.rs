@@ -34,6 +34,7 @@ fn tests_of(text: &str) -> Vec<String> {
     let mut tests = Vec::new();
     let mut module = None;
     let mut is_test = false;
+    let mut is_on_both = false;
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("mod ").and_then(|rest| rest.strip_suffix(" {")) {
             module = Some(name);
@@ -41,6 +42,19 @@ fn tests_of(text: &str) -> Vec<String> {
             module = None;
         }
         let code = line.trim_start();
+        // The macro that runs a test on both databases.
+        if line == "on_both! {" {
+            is_on_both = true;
+        } else if line == "}" {
+            is_on_both = false;
+        } else if let Some((name, rest)) = code.split_once('(')
+            && is_on_both
+            && line.starts_with("    ")
+            && !line.starts_with("     ")
+            && rest.ends_with(") {")
+        {
+            tests.push(name.to_owned());
+        }
         if code.starts_with("#[test]") || code.starts_with("#[tokio::test") {
             is_test = true;
         } else if let Some(name) = code.strip_prefix("async ").unwrap_or(code).strip_prefix("fn ")

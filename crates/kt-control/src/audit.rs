@@ -1,0 +1,41 @@
+//! The audit log: looked through, signed, and copied out.
+
+mod export;
+#[cfg(test)]
+mod reference;
+mod signing;
+
+use kt_domain::actor::Permission;
+use kt_domain::audit::AuditFilter;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_store::audit;
+
+pub use export::{AuditExport, ExportFormat};
+pub(crate) use signing::AuditKey;
+
+use crate::control::Control;
+use crate::paging::{Page, PageRequest, PageSize};
+
+/// How long the pages of the audit log are.
+const PAGES: PageSize = PageSize { usual: 50, most: 200 };
+
+impl Control {
+    /// The records of the actor's organisation that the filter lets through, the newest first, each as the JSON text
+    /// that its hash is taken over.
+    pub async fn audit_log(
+        &self,
+        ctx: &Ctx,
+        filter: &AuditFilter,
+        request: &PageRequest,
+    ) -> Result<Page<String>, Error> {
+        let organization = ctx.require(Permission::ReadAudit)?;
+        let list = format!("audit-log/{organization}");
+        let limit = PAGES.of(request)?;
+        let before = self.position(&list, request)?;
+        let found = audit::page(&self.store, organization, filter, before, limit + 1).await?;
+        let page = self.page(&list, limit, found, |entry| entry.seq)?;
+        let items = page.items.into_iter().map(|entry| entry.body).collect();
+        Ok(Page { items, next_cursor: page.next_cursor })
+    }
+}

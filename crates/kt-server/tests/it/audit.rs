@@ -1,0 +1,217 @@
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use kt_domain::clock::Clock;
+use kt_store::event_log::{Expectations, LogKind, Verification, verify};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, PASSWORD, TestApi, on_both};
+
+const ROUTES: [&str; 3] = ["/v1/audit-log", "/v1/audit-log/export", "/v1/audit-log/keys"];
+
+async fn ask(api: &TestApi, session: &Answer, path: &str) -> Answer {
+    api.get(path).bearer(session.access_token()).send().await
+}
+
+/// The actions on a page.
+fn actions(page: &Answer) -> Vec<&str> {
+    let records = page.json["records"].as_array().unwrap_or_else(|| panic!("{}", page.json));
+    records.iter().map(|record| record["action"].as_str().unwrap()).collect()
+}
+
+fn proven(export: &str) -> Verification {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), export).unwrap();
+    verify(&[file.path().to_owned()], &Expectations::default(), &mut |_| ()).unwrap()
+}
+
+on_both! {
+    records_come_newest_first_in_the_shape_that_is_promised(api) {
+        let session = api.owner().await;
+        let page = ask(&api, &session, "/v1/audit-log").await;
+        assert_eq!(actions(&page), ["auth.sign_in", "organization.created"]);
+        assert_eq!(page.json["next_cursor"], Value::Null);
+        let record = page.json["records"][0].as_object().unwrap();
+        let mut fields: Vec<&str> = record.keys().map(String::as_str).collect();
+        fields.sort_unstable();
+        assert_eq!(fields, [
+            "action", "actor", "details", "id", "ip_address", "outcome", "request_id", "resource", "timestamp",
+            "user_agent",
+        ]);
+        assert_eq!(record["actor"]["name"], "owner@acme.example");
+        assert_eq!(record["actor"]["type"], "user");
+        assert_eq!(record["ip_address"], "203.0.113.9");
+        assert_eq!(record["outcome"], "success");
+    }
+
+    a_filter_lets_through_what_it_names_and_nothing_else(api) {
+        let session = api.owner().await;
+        api.login("owner@acme.example", "wrong").await;
+        api.clock.advance(Duration::from_mins(1));
+        let out = api.owner().await;
+        api.request(Method::POST, "/v1/auth/logout").bearer(out.access_token()).send().await;
+        let id = session.text("/user/id");
+        for (filter, expected) in [
+            ("action=auth.sign_out", vec!["auth.sign_out"]),
+            ("action=auth.", vec!["auth.sign_out", "auth.sign_in", "auth.sign_in", "auth.sign_in"]),
+            ("outcome=failure", vec!["auth.sign_in"]),
+            ("actor=test", vec!["organization.created"]),
+            ("action=auth.sign_in&outcome=success", vec!["auth.sign_in", "auth.sign_in"]),
+            (&format!("actor={id}&action=auth.sign_out"), vec!["auth.sign_out"]),
+            ("actor=owner@acme.example&action=auth.sign_out", vec!["auth.sign_out"]),
+            ("actor=nobody", vec![]),
+            ("resource=nothing", vec![]),
+            ("since=2026-03-15T14:23:31Z", vec!["auth.sign_out", "auth.sign_in"]),
+            ("until=2026-03-15T14:23:31Z&action=auth.", vec!["auth.sign_in", "auth.sign_in"]),
+        ] {
+            let page = ask(&api, &session, &format!("/v1/audit-log?{filter}")).await;
+            assert_eq!(actions(&page), expected, "{filter}");
+        }
+    }
+
+    pages_hold_every_record_once_and_cursors_cannot_be_made_up(api) {
+        let session = api.owner().await;
+        for _ in 0..6 {
+            api.owner().await;
+        }
+        let whole = ask(&api, &session, "/v1/audit-log").await.json["records"].clone();
+        let mut read = Vec::new();
+        let mut path = "/v1/audit-log?limit=3".to_owned();
+        loop {
+            let page = ask(&api, &session, &path).await;
+            read.extend(page.json["records"].as_array().unwrap().clone());
+            let Some(cursor) = page.json["next_cursor"].as_str() else { break };
+            path = format!("/v1/audit-log?limit=3&cursor={cursor}");
+            let changed = ask(&api, &session, &path[..path.len() - 1]).await;
+            assert_eq!(changed.refusal(), (422, "validation_error"));
+            assert_eq!(changed.text("/error/param"), "cursor");
+        }
+        assert_eq!(Value::Array(read), whole);
+        assert_eq!(whole.as_array().unwrap().len(), 8);
+    }
+
+    bad_parameters_are_named(api) {
+        let session = api.owner().await;
+        for (query, param) in [
+            ("limit=0", "limit"), ("limit=201", "limit"), ("action=nothing", "action"), ("outcome=maybe", "outcome"),
+            ("since=yesterday", "since"), ("until=1", "until"), ("cursor=MTA", "cursor"), ("colour=red", "query"),
+            ("limit=1&limit=2", "query"),
+        ] {
+            let answer = ask(&api, &session, &format!("/v1/audit-log?{query}")).await;
+            assert_eq!(answer.refusal(), (422, "validation_error"), "{query}");
+            assert_eq!(answer.text("/error/param"), param, "{query}");
+        }
+        let format = ask(&api, &session, "/v1/audit-log/export?format=xml").await;
+        assert_eq!(format.text("/error/param"), "format");
+    }
+
+    nobody_changes_or_deletes_a_record(api) {
+        let session = api.owner().await;
+        for path in ROUTES {
+            assert_eq!(api.get(path).send().await.refusal(), (401, "missing_credentials"), "{path}");
+            assert_eq!(ask(&api, &session, path).await.status, StatusCode::OK, "{path}");
+            for method in [Method::DELETE, Method::PUT, Method::PATCH, Method::POST] {
+                let answer = api.request(method, path).bearer(session.access_token()).send().await;
+                assert_eq!(answer.refusal(), (405, "method_not_allowed"), "{path}");
+            }
+        }
+    }
+
+    an_export_is_proven_offline_and_records_itself(api) {
+        let session = api.owner().await;
+        let export = ask(&api, &session, "/v1/audit-log/export").await;
+        assert_eq!(export.headers["content-type"], "application/jsonl");
+        let found = proven(&export.body);
+        assert!(found.valid, "{:?}", found.problem);
+        assert_eq!((found.log, found.events, found.checkpoints), (LogKind::Audit, 3, 1));
+        assert_eq!(found.unproven(), 0, "it ends in a checkpoint");
+        assert_eq!(found.gateway_id.as_deref(), Some(session.text("/organization/id")));
+        let keys = ask(&api, &session, "/v1/audit-log/keys").await;
+        assert_eq!(found.public_key.unwrap().to_string(), keys.text("/keys/0/public_key"));
+        assert_eq!(actions(&ask(&api, &session, "/v1/audit-log?action=audit.").await), ["audit.exported"]);
+
+        let changed = export.body.replace("\"outcome\":\"success\"", "\"outcome\":\"failure\"");
+        let problem = proven(&changed).problem.unwrap();
+        assert_eq!(problem.seq, 1, "{problem}");
+    }
+
+    a_part_of_the_log_is_proven_as_the_whole_is(api) {
+        let session = api.owner().await;
+        assert_eq!(api.control.checkpoint_audit(api.clock.now()).await.unwrap(), 1);
+        assert_eq!(api.control.checkpoint_audit(api.clock.now()).await.unwrap(), 0, "nothing has come since");
+        api.clock.advance(Duration::from_mins(1));
+        api.owner().await;
+        api.control.checkpoint_audit(api.clock.now()).await.unwrap();
+        api.clock.advance(Duration::from_mins(1));
+        let later = ask(&api, &session, "/v1/audit-log/export?since=2026-03-15T14:23:00Z").await;
+        let found = proven(&later.body);
+        assert!(found.valid, "{:?}", found.problem);
+        assert_eq!((found.first_seq, found.events), (4, 2));
+        let early = ask(&api, &session, "/v1/audit-log/export?until=2026-03-15T14:23:00Z").await;
+        let found = proven(&early.body);
+        assert!(found.valid, "{:?}", found.problem);
+        assert_eq!((found.first_seq, found.last_seq), (1, 5));
+    }
+
+    an_export_asks_for_a_fresh_proof_of_identity(api) {
+        let session = api.owner().await;
+        api.clock.advance(Duration::from_mins(11));
+        let refused = ask(&api, &session, "/v1/audit-log/export").await;
+        assert_eq!(refused.refusal(), (403, "reauthentication_required"));
+        let fresh = api.owner().await;
+        assert_eq!(ask(&api, &fresh, "/v1/audit-log/export").await.status, StatusCode::OK);
+        assert_eq!(ask(&api, &session, "/v1/audit-log").await.status, StatusCode::OK, "looking does not");
+    }
+
+    other_forms_hold_exactly_the_records_of_the_time(api) {
+        let session = api.owner().await;
+        api.clock.advance(Duration::from_mins(1));
+        let path = "/v1/audit-log/export?until=2026-03-15T14:23:00Z&format=";
+        let csv = ask(&api, &session, &format!("{path}csv")).await;
+        assert_eq!(csv.headers["content-type"], "text/csv; charset=utf-8");
+        let lines: Vec<&str> = csv.body.lines().collect();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[0].starts_with("\"id\",\"timestamp\","));
+        assert!(lines[2].contains("\"auth.sign_in\""));
+        let ocsf = ask(&api, &session, &format!("{path}ocsf")).await;
+        let classes: Vec<u64> = ocsf
+            .body
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["class_uid"].as_u64().unwrap())
+            .collect();
+        assert_eq!(classes, [3004, 3002]);
+    }
+
+    no_secret_that_passes_a_door_stands_in_a_record(api) {
+        const CANARY: &str = "canary-7f3a9c-Tall-cedar";
+        let session = api.owner().await;
+        let mut secrets = vec![CANARY.to_owned(), PASSWORD.to_owned()];
+        let mut keep = |answer: &Answer| {
+            for field in ["access_token", "refresh_token", "device_token", "flow_token"] {
+                secrets.extend(answer.json[field].as_str().map(str::to_owned));
+            }
+        };
+        keep(&session);
+        for body in [
+            json!({ "email": "owner@acme.example", "password": CANARY }),
+            json!({ "email": "owner@acme.example", "password": PASSWORD, "device_token": CANARY }),
+        ] {
+            keep(&api.post("/v1/auth/login", body).send().await);
+        }
+        for (path, body) in [
+            ("/v1/auth/refresh", json!({ "refresh_token": session.text("/refresh_token") })),
+            ("/v1/auth/refresh", json!({ "refresh_token": session.text("/refresh_token") })),
+            ("/v1/auth/refresh", json!({ "refresh_token": CANARY })),
+            ("/v1/auth/password/replace", json!({ "flow_token": CANARY, "new_password": CANARY })),
+        ] {
+            keep(&api.post(path, body).send().await);
+        }
+        let last = api.owner().await;
+        keep(&last);
+        let export = ask(&api, &last, "/v1/audit-log/export").await;
+        assert!(proven(&export.body).events > 4, "{}", export.body);
+        for secret in secrets {
+            assert!(!export.body.contains(&secret), "{secret}");
+        }
+    }
+}

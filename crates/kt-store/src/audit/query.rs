@@ -1,0 +1,54 @@
+//! Looking for records.
+
+use jiff::Timestamp;
+use kt_domain::audit::{ActionFilter, AuditFilter};
+use kt_domain::events::{Head, Kind};
+use kt_domain::id::OrganizationId;
+
+use super::{ChainEntry, chain_of, read_head};
+use crate::database::{Source, StoreError};
+use crate::sql::{self, values};
+
+/// At most `limit` records of the organisation that stand before entry `before`, the newest first.
+pub async fn page(
+    source: &impl Source,
+    organization: &OrganizationId,
+    filter: &AuditFilter,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<ChainEntry>, StoreError> {
+    // The casts tell PostgreSQL the type of what is only compared with nothing. `substr` compares bytes on both
+    // databases, where `LIKE` and ranges follow a collation.
+    const SELECT: &str = "SELECT seq, body, hash FROM audit_records
+        WHERE organization_id = $1 AND seq < $2 AND recorded_at >= $3 AND recorded_at < $4
+            AND (CAST($5 AS TEXT) IS NULL OR action = $5)
+            AND (CAST($6 AS TEXT) IS NULL OR substr(action, 1, length($6)) = $6)
+            AND (CAST($7 AS TEXT) IS NULL OR actor_id = $7 OR actor_name = $7)
+            AND (CAST($8 AS TEXT) IS NULL OR resource = $8)
+            AND (CAST($9 AS TEXT) IS NULL OR outcome = $9)
+        ORDER BY seq DESC LIMIT $10";
+    let (exactly, below) = match filter.action.clone() {
+        None => (None, None),
+        Some(ActionFilter::Exactly(action)) => (Some(action.as_str().to_owned()), None),
+        Some(ActionFilter::Below(prefix)) => (None, Some(prefix)),
+    };
+    let values = values![
+        chain_of(Some(organization)),
+        before.map_or(i64::MAX, u64::cast_signed),
+        filter.since.unwrap_or(Timestamp::MIN),
+        filter.until.unwrap_or(Timestamp::MAX),
+        exactly,
+        below,
+        filter.actor.clone(),
+        filter.resource.clone(),
+        filter.outcome.map(|outcome| outcome.as_str().to_owned()),
+        i64::from(limit),
+    ];
+    let rows = sql::rows(source, SELECT, values).await?;
+    rows.iter()
+        .map(|row| {
+            let Head { seq, hash } = read_head(row)?;
+            Ok(ChainEntry { seq, kind: Kind::Audit, body: row.get("body")?, hash })
+        })
+        .collect()
+}
