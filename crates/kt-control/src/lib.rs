@@ -11,6 +11,7 @@ mod jobs;
 mod jwt;
 pub mod mail;
 mod organizations;
+pub mod outbound;
 mod paging;
 pub mod passwords;
 mod seal;

@@ -5,3 +5,4 @@ pub mod client_addr;
 pub mod forwarded;
 pub mod gateway_rules;
 mod node;
+pub mod reach;

@@ -16,13 +16,14 @@ const MAY_USE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates from outside that mark what a crate of this house is for, and the only ones that may use them.
-const HOMES: [(&[&str], &[&str]); 7] = [
+const HOMES: [(&[&str], &[&str]); 8] = [
     (&["tokio"], &["kt", "kt-control", "kt-gateway", "kt-server", "kt-store"]),
     (&["diesel", "libsqlite3-sys", "rusqlite", "sea-orm", "sqlx", "tokio-postgres"], &["kt-store"]),
     (&["argon2", "lettre", "openidconnect", "webauthn-rs"], &["kt-control"]),
     (&["askama", "axum", "tower-http"], &["kt-server"]),
-    (&["hyper", "hyper-util"], &["kt-gateway", "kt-server"]),
-    (&["httparse", "ppp", "rustls", "tokio-rustls"], &["kt-gateway"]),
+    (&["httparse", "ppp"], &["kt-gateway"]),
+    (&["hyper", "hyper-util"], &["kt-control", "kt-gateway", "kt-server"]),
+    (&["rustls", "tokio-rustls"], &["kt-control", "kt-gateway"]),
     (&["clap", "clap_complete", "indicatif"], &["kt"]),
 ];
 
