@@ -23,6 +23,11 @@ impl Failure {
         Self { status: 2, message: message.into() }
     }
 
+    /// Nobody is signed in, or it is not for this one to do (exit status 3).
+    pub(crate) fn not_allowed(message: impl Into<String>) -> Self {
+        Self { status: 3, message: message.into() }
+    }
+
     /// The server cannot be reached (exit status 4).
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
         Self { status: 4, message: message.into() }

@@ -1,5 +1,6 @@
 //! `kt`: the gateway, and the tools around it, in one binary.
 
+mod api;
 mod commands;
 mod config;
 mod control_plane;

@@ -12,7 +12,8 @@ const BEGINNING: &str = "<!-- Made from the code; `KEEPTRUSTS_WRITE_REFERENCE=1 
 What `kt` and each of its commands says about itself with `--help`. An option that names an environment variable is
 also read from there; the option wins.
 
-Exit status: 0 done; 1 failed; 2 wrong usage or invalid configuration; 4 the server cannot be reached.
+Exit status: 0 done; 1 failed; 2 wrong usage or invalid configuration; 3 not signed in or not allowed;
+4 the server cannot be reached.
 ";
 
 #[test]

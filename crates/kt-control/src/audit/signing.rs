@@ -64,8 +64,7 @@ impl Control {
         Ok(self.audit_key.public())
     }
 
-    /// Signs every chain that has grown since its last checkpoint; tells how many. A job calls this every five
-    /// minutes.
+    /// Signs every chain that has grown since its last checkpoint; tells how many.
     pub async fn checkpoint_audit(&self, now: Timestamp) -> Result<usize, Error> {
         let chains = audit::unsigned(&self.store).await?;
         for chain in &chains {

@@ -6,7 +6,7 @@ mod events;
 mod gateway;
 mod init;
 mod policy;
-mod reading;
+pub(crate) mod reading;
 mod server;
 mod up;
 
@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Follow, export and verify recorded events
     #[command(subcommand)]
     Events(events::Events),
-    /// Prove copies of the audit log
+    /// Look at the audit log, copy it, prove copies of it
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Print a completion script for a shell

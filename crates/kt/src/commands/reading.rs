@@ -1,10 +1,17 @@
-//! What commands that read long records share: times as they are typed, how far the work has come, and text of strangers
-//! made harmless.
+//! What commands that read long records share: times as they are typed, where copies go, how far the work has come, and
+//! text of strangers made harmless.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
+use comfy_table::Table;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
+
+use crate::failure::Failure;
 
 /// A time as it is typed.
 pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
@@ -17,6 +24,40 @@ pub(crate) fn progress_bar(bytes: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {percent:>3}% of {total_bytes}, {eta} left");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
+}
+
+/// The same for what comes over a network, whose size nobody knows before.
+pub(crate) fn bytes_so_far() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {bytes} ({bytes_per_sec})");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar
+}
+
+/// A new file for its owner's eyes only; without a path, standard output.
+pub(crate) fn new_file(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
+    let Some(path) = path else { return Ok(Box::new(io::stdout().lock())) };
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = opened.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Failure::failed(format!("{} exists already; name another file", path.display()))
+        }
+        _ => Failure::failed(format!("cannot write {}: {error}", path.display())),
+    })?;
+    Ok(Box::new(file))
+}
+
+/// A printable line, cut to the width of the terminal where there is one.
+pub(crate) fn fitting(line: &str) -> String {
+    let width = io::stdout().is_terminal().then(|| Table::new().width()).flatten();
+    cut(line, width.map_or(usize::MAX, usize::from))
+}
+
+fn cut(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    line.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// `text` with everything written as `\u….` that could move the cursor, colour or reorder what a terminal shows: what
@@ -42,4 +83,18 @@ pub(crate) fn printable_lines(text: &str) -> String {
 /// Line and paragraph separators, marks that set the direction of writing (Unicode TR 9), joiners and fillers.
 pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_cut_where_the_terminal_ends() {
+        for (line, width, expected) in
+            [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("äöüß", 4, "äöüß"), ("äöüß", 3, "äö…"), ("", 0, "")]
+        {
+            assert_eq!(cut(line, width), expected);
+        }
+    }
 }

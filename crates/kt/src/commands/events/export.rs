@@ -1,8 +1,6 @@
 //! `kt events export`: a copy that can be verified elsewhere.
 
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::BufWriter;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,7 +8,7 @@ use jiff::Timestamp;
 use kt_store::event_log::{Span, export, size};
 
 use super::DataDir;
-use crate::commands::reading::{progress_bar, time};
+use crate::commands::reading::{new_file, progress_bar, time};
 use crate::failure::Failure;
 use crate::output;
 
@@ -35,7 +33,7 @@ impl Export {
         let events = self.data_dir.events()?;
         let bar = progress_bar(size(&events)?);
         let span = Span { since: self.since, until: self.until };
-        let mut output = BufWriter::new(self.output()?);
+        let mut output = BufWriter::new(new_file(self.output.as_deref())?);
         let exported = export(&events, span, &mut output, &mut |bytes| bar.inc(bytes))
             .map_err(|error| Failure::failed(error.to_string()))?;
         bar.finish_and_clear();
@@ -58,17 +56,5 @@ impl Export {
             ));
         }
         Ok(())
-    }
-
-    fn output(&self) -> Result<Box<dyn Write>, Failure> {
-        let Some(path) = &self.output else { return Ok(Box::new(io::stdout().lock())) };
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let file = opened.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                Failure::failed(format!("{} exists already; name another file", path.display()))
-            }
-            _ => Failure::failed(format!("cannot write {}: {error}", path.display())),
-        })?;
-        Ok(Box::new(file))
     }
 }
