@@ -73,10 +73,8 @@ impl Control {
         let limit = limit as usize;
         let has_more = items.len() > limit;
         items.truncate(limit);
-        let next_cursor = match items.last().filter(|_| has_more) {
-            Some(last) => Some(self.cursor(list, &position(last))?),
-            None => None,
-        };
+        let end = items.last().filter(|_| has_more).map(position);
+        let next_cursor = end.map(|end| self.cursor(list, &end)).transpose()?;
         Ok(Page { items, next_cursor })
     }
 

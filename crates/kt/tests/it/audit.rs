@@ -96,8 +96,8 @@ fn said(output: &Output, status: i32) -> String {
 fn the_log_is_shown_copied_and_proven() {
     let plane = Plane::start();
     assert_eq!(plane.sign_in("wrong"), None);
-    let token = plane.sign_in(PASSWORD).unwrap();
-    let token = Some(token.as_str());
+    let access_token = plane.sign_in(PASSWORD).unwrap();
+    let token = Some(access_token.as_str());
 
     let shown = said(&plane.kt(token, &["tail"]), 0);
     let lines: Vec<&str> = shown.lines().collect();
@@ -116,7 +116,7 @@ fn the_log_is_shown_copied_and_proven() {
     let table = said(&plane.kt(token, &["export", "--format", "csv"]), 0);
     assert!(table.starts_with("\"id\",\"timestamp\","), "{table}");
 
-    let credentials = format!("Authorization: Bearer {}\r\n", token.unwrap());
+    let credentials = format!("Authorization: Bearer {access_token}\r\n");
     let keys = plane.ask("GET /v1/audit-log/keys", &credentials, "");
     let key = keys["keys"][0]["public_key"].as_str().unwrap();
     let proof = said(&plane.kt(None, &["verify", "copy.jsonl", "--public-key", key]), 0);

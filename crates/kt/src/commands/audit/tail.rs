@@ -66,13 +66,15 @@ impl Tail {
         let first = page(&api, &filter, limit, None)?.records;
         let mut newest = first.first().and_then(|record| id(record));
         print(first, json);
-        while follow {
+        if !follow {
+            return Ok(());
+        }
+        loop {
             sleep(POLL);
             let new = since(&api, &filter, newest.as_deref())?;
             newest = new.first().and_then(|record| id(record)).or(newest);
             print(new, json);
         }
-        Ok(())
     }
 
     fn filter(&self) -> Vec<(&'static str, String)> {
