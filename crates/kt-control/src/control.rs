@@ -9,6 +9,7 @@ use kt_domain::error::Error;
 use kt_domain::random::Random;
 use kt_domain::secret::Token;
 use kt_store::{Store, Tx};
+use tokio::sync::Notify;
 
 use crate::audit::AuditKey;
 use crate::authenticate::Recent;
@@ -42,6 +43,8 @@ pub struct Control {
     pub(crate) signer: Signer,
     pub(crate) audit_key: AuditKey,
     pub(crate) recent: Recent,
+    /// Wakes the delivery of mail.
+    pub(crate) mail_waits: Notify,
 }
 
 impl Control {
@@ -59,6 +62,7 @@ impl Control {
             signer: Signer::new(issuer),
             audit_key,
             recent: Recent::default(),
+            mail_waits: Notify::new(),
         };
         control.load_signing_keys().await?;
         Ok(control)

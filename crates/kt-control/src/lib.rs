@@ -6,14 +6,20 @@
 
 mod audit;
 mod authenticate;
+mod confirm;
 mod control;
+mod email_change;
 mod jobs;
 mod jwt;
+mod links;
 pub mod mail;
 mod organizations;
 pub mod outbound;
 mod paging;
 pub mod passwords;
+mod post;
+mod profile;
+mod recovery;
 mod seal;
 mod sessions;
 mod set_up;
@@ -21,9 +27,12 @@ mod sign_in;
 
 pub use audit::{AuditExport, ExportFormat};
 pub use authenticate::Bearer;
+pub use confirm::Confirmed;
 pub use control::{Control, Parts};
 pub use jwt::{Jwk, JwkSet};
 pub use paging::{Page, PageRequest};
+pub use post::Post;
+pub use profile::{Profile, ProfileChange};
 pub use seal::{SealKey, SealKeyError};
 pub use sessions::{SessionTokens, SessionView};
 pub use set_up::{SetUp, SetUpDone};

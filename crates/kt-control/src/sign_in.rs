@@ -3,6 +3,7 @@
 
 mod attempts;
 mod flow;
+mod proof;
 
 use kt_domain::actor::Role;
 use kt_domain::audit::AuditAction;
@@ -21,6 +22,7 @@ use kt_store::{Source, Tx, audit};
 use serde_json::json;
 
 use crate::control::Control;
+use crate::mail::PasswordChange;
 use crate::passwords::Phc;
 use crate::sessions::SessionTokens;
 pub(crate) use flow::Flow;
@@ -115,7 +117,7 @@ impl Control {
         };
         let typed = email.map_or_else(|| sign_in.email.to_lowercase(), |email| email.folded());
         let attempt = self.begin_attempt(ctx, entrant.as_ref(), &typed, sign_in.device.as_deref()).await?;
-        let matches = self.password_matches(&sign_in.password, entrant.as_ref()).await?;
+        let matches = self.password_matches(&sign_in.password, entrant.as_ref(), ctx.now).await?;
         let Some(entrant) = entrant.filter(|_| matches && attempt.is_heard) else {
             self.fail_attempt(ctx, &attempt).await?;
             return Err(invalid_credentials());
@@ -194,6 +196,7 @@ impl Control {
         }
         let record = self.record(ctx, AuditAction::PasswordChanged, entrant.user.id.as_str());
         audit::append(&tx, Some(&entrant.organization.id), &record).await?;
+        self.tell_of_password(ctx, &tx, &entrant, PasswordChange::Replaced).await?;
         self.commit_revocation(tx).await
     }
 
@@ -223,6 +226,15 @@ impl Control {
         organization: Option<&str>,
     ) -> Result<Option<Entrant>, Error> {
         let Some(user) = users::by_email(&self.store, folded).await? else { return Ok(None) };
+        self.entrant_in(user, organization).await
+    }
+
+    /// Somebody in the organisation where they have been longest.
+    pub(crate) async fn entrant_of(&self, user: User) -> Result<Option<Entrant>, Error> {
+        self.entrant_in(user, None).await
+    }
+
+    async fn entrant_in(&self, user: User, organization: Option<&str>) -> Result<Option<Entrant>, Error> {
         let places = memberships::of_user(&self.store, &user.id).await?;
         for membership in places {
             let found = organizations::find(&self.store, &membership.organization).await?;
@@ -244,9 +256,16 @@ impl Control {
         ))
     }
 
-    /// Whether this is the account's password. Costs the same where there is no account or no password.
-    async fn password_matches(&self, typed: &str, entrant: Option<&Entrant>) -> Result<bool, Error> {
-        let stored = match entrant.and_then(|entrant| entrant.user.password.as_ref()) {
+    /// Whether this is the account's password. Costs the same where there is no account, no password, or a temporary
+    /// one whose time is over.
+    async fn password_matches(
+        &self,
+        typed: &str,
+        entrant: Option<&Entrant>,
+        now: jiff::Timestamp,
+    ) -> Result<bool, Error> {
+        let kept = entrant.and_then(|entrant| entrant.user.password.as_ref());
+        let stored = match kept.filter(|kept| kept.temporary_until.is_none_or(|until| now < until)) {
             Some(password) => Some(Phc::parse(&password.hash).map_err(Error::internal)?),
             None => None,
         };

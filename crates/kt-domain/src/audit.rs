@@ -46,6 +46,14 @@ actions! {
     AccountLocked = "auth.account_locked": "Too many wrong passwords locked an account for a while.";
     RefreshReplayed = "auth.refresh_replayed": "A refresh token came a second time; its session was ended.";
     PasswordChanged = "auth.password_changed": "Somebody replaced their password; everything issued before was ended.";
+    PasswordResetRequested = "auth.password_reset_requested": "Somebody asked for a link to choose a new password.";
+    PasswordReset = "auth.password_reset": "A password was chosen through a link sent to its holder; everything issued before was ended.";
+    Reauthenticated = "auth.reauthenticated": "Somebody proved again who they are.";
+    ProfileChanged = "profile.changed": "Somebody changed their name.";
+    EmailChangeRequested = "profile.email_change_requested": "Somebody asked for another e-mail address for their account.";
+    EmailChanged = "profile.email_changed": "An account got another e-mail address, which was confirmed.";
+    EmailChangeUndone = "profile.email_change_undone": "An account got its former e-mail address back; everything issued before was ended.";
+    MailFailed = "mail.failed": "A message could not be sent and was given up.";
     SigningKeyRotated = "auth.signing_key_rotated": "The key that signs access tokens was replaced.";
     AuditExported = "audit.exported": "Somebody took a copy of the audit log.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";

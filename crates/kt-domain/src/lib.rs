@@ -13,6 +13,7 @@ pub mod error;
 pub mod events;
 pub mod id;
 pub mod lockout;
+pub mod mail;
 pub mod mfa;
 pub mod network;
 pub mod passwords;

@@ -80,14 +80,21 @@ pub fn counts(
         return vec![Count { key: format!("device/{account}/{device}"), limit: settings.max_failures }];
     }
     let mut counts = vec![Count {
-        key: format!("account/{account}"),
+        key: account_key(account),
         limit: settings.max_failures.saturating_mul(ACCOUNT_FACTOR),
     }];
     if let Some(network) = ip.map(network_of) {
-        counts.push(Count { key: format!("account/{account}/{network}"), limit: settings.max_failures });
+        counts
+            .push(Count { key: format!("{}/{network}", account_key(account)), limit: settings.max_failures });
         counts.push(Count { key: format!("network/{network}"), limit: NETWORK_LIMIT });
     }
     counts
+}
+
+/// What the failures of one account are counted by, over all networks; the counts of its networks stand below it.
+#[must_use]
+pub fn account_key(account: &str) -> String {
+    format!("account/{account}")
 }
 
 /// The network that stands for an address: its /24, or its /64.

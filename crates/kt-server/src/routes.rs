@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Doors;
-use crate::api::{audit_log, health, me, set_up, sign_in};
+use crate::api::{audit_log, health, me, passwords, profile, set_up, sign_in};
 use crate::layers;
 
 /// The API, ready to be served.
@@ -37,7 +37,14 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(sign_in::replace_password))
+        .routes(routes!(passwords::forgot))
+        .routes(routes!(passwords::reset))
+        .routes(routes!(profile::confirm_email))
+        .routes(routes!(profile::undo_email_change))
         .routes(routes!(me::whoami))
+        .routes(routes!(profile::show, profile::change))
+        .routes(routes!(passwords::change))
+        .routes(routes!(passwords::reauthenticate))
         .routes(routes!(me::sessions))
         .routes(routes!(me::end_session))
         .routes(routes!(audit_log::audit_log))

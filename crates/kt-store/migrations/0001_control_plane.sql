@@ -236,3 +236,21 @@ CREATE TABLE audit_deliveries (
     delivered_at BIGINT NOT NULL,
     PRIMARY KEY (sink, organization_id)
 );
+
+-- Mail that waits to be sent, sealed: it may hold a one-time link. Sent mail is deleted; what cannot be sent stays,
+-- without its words.
+CREATE TABLE mail_queue (
+    id TEXT PRIMARY KEY,
+    organization_id TEXT,
+    kind TEXT NOT NULL,
+    -- Nobody, where the address has no account: the row is there so that such a request costs the same.
+    recipient TEXT,
+    sealed TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    attempts BIGINT NOT NULL,
+    -- Not before this: the next try, or the end of the lease of whoever tries now.
+    due_at BIGINT NOT NULL,
+    failed_at BIGINT,
+    reason TEXT
+);
+CREATE INDEX mail_queue_by_due ON mail_queue (failed_at, due_at);

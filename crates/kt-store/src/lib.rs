@@ -10,6 +10,7 @@ mod database;
 pub mod event_log;
 pub mod jwt_keys;
 pub mod limits;
+pub mod mail_queue;
 pub mod memberships;
 mod migrate;
 pub mod once;

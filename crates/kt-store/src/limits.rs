@@ -38,6 +38,14 @@ pub async fn reset(tx: &Tx<'_>, key: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Starts anew the count of `key` and of everything below it: `key/…`.
+pub async fn reset_below(tx: &Tx<'_>, key: &str) -> Result<(), StoreError> {
+    // Not by a range: databases with a language's collation sort `/` elsewhere.
+    const DELETE: &str = "DELETE FROM counters WHERE key = $1 OR substr(key, 1, length($1) + 1) = $1 || '/'";
+    sql::execute(tx, DELETE, values![key]).await?;
+    Ok(())
+}
+
 /// Forgets counts that have ended.
 pub async fn forget_expired(tx: &Tx<'_>, now: Timestamp) -> Result<u64, StoreError> {
     sql::execute(tx, "DELETE FROM counters WHERE expires_at <= $1", values![now]).await

@@ -65,6 +65,19 @@ pub async fn supersede(tx: &Tx<'_>, purpose: &str, subject: &str, now: Timestamp
     sql::execute(tx, UPDATE, values![purpose, subject, now]).await
 }
 
+/// The same for those that were handed out at `since` or later alone.
+pub async fn supersede_since(
+    tx: &Tx<'_>,
+    purpose: &str,
+    subject: &str,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    const UPDATE: &str = "UPDATE one_time_tokens SET consumed_at = $4
+        WHERE purpose = $1 AND subject = $2 AND created_at >= $3 AND consumed_at IS NULL";
+    sql::execute(tx, UPDATE, values![purpose, subject, since, now]).await
+}
+
 /// Uses one up. `None` when there is none of this purpose that is still good.
 pub async fn consume<T: DeserializeOwned>(
     tx: &Tx<'_>,
@@ -88,6 +101,19 @@ pub async fn peek<T: DeserializeOwned>(
     const SELECT: &str = "SELECT subject, epoch, data FROM one_time_tokens
         WHERE digest = $1 AND purpose = $2 AND consumed_at IS NULL AND expires_at > $3";
     sql::row(source, SELECT, values![digest.to_string(), purpose, now]).await?.as_ref().map(read).transpose()
+}
+
+/// What the newest one of this purpose and subject carries, if one is still good.
+pub async fn newest<T: DeserializeOwned>(
+    source: &impl Source,
+    purpose: &str,
+    subject: &str,
+    now: Timestamp,
+) -> Result<Option<Consumed<T>>, StoreError> {
+    const SELECT: &str = "SELECT subject, epoch, data FROM one_time_tokens
+        WHERE purpose = $1 AND subject = $2 AND consumed_at IS NULL AND expires_at > $3
+        ORDER BY created_at DESC LIMIT 1";
+    sql::row(source, SELECT, values![purpose, subject, now]).await?.map(read).transpose()
 }
 
 /// Claims something from elsewhere that may be used once, such as a time step of a TOTP secret. `true` for the first.

@@ -1,6 +1,7 @@
 //! People, and the passwords they have and had.
 
 use jiff::Timestamp;
+use kt_domain::email::EmailAddress;
 use kt_domain::id::UserId;
 
 use crate::database::{Source, StoreError, Tx};
@@ -143,6 +144,27 @@ pub async fn verify_email(
 ) -> Result<bool, StoreError> {
     const UPDATE: &str = "UPDATE users SET email_verified_at = COALESCE(email_verified_at, $3) WHERE id = $1 AND email_folded = $2";
     Ok(sql::execute(tx, UPDATE, values![user.as_str(), folded, now]).await? == 1)
+}
+
+/// Gives them another address in place of the one given in its folded form, and counts it as verified. `false` when that
+/// is no longer theirs; [`StoreError::Exists`] when the new one is somebody's.
+pub async fn change_email(
+    tx: &Tx<'_>,
+    user: &UserId,
+    old_folded: &str,
+    new: &EmailAddress,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE users SET email = $3, email_folded = $4, email_verified_at = $5
+        WHERE id = $1 AND email_folded = $2";
+    let values = values![user.as_str(), old_folded, new.as_typed(), new.folded(), now];
+    Ok(sql::execute(tx, UPDATE, values).await? == 1)
+}
+
+/// Gives them another name.
+pub async fn rename(tx: &Tx<'_>, user: &UserId, name: &str) -> Result<(), StoreError> {
+    sql::execute(tx, "UPDATE users SET name = $2 WHERE id = $1", values![user.as_str(), name]).await?;
+    Ok(())
 }
 
 /// Whether this device has signed in to this account before; notes that it was seen.

@@ -192,6 +192,21 @@ impl Message {
         Ok(message)
     }
 
+    /// The name of its kind, as in its serialised form.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let shown = serde_json::to_value(self).unwrap_or_default();
+        shown["kind"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Whether a stranger can cause it by a request that asks for no proof.
+    pub(crate) fn is_on_request(&self) -> bool {
+        matches!(
+            self,
+            Self::VerifyAddress { .. } | Self::AlreadyRegistered { .. } | Self::PasswordReset { .. }
+        )
+    }
+
     /// The secret of the one-time link, in messages that have one.
     fn token_mut(&mut self) -> Option<&mut LinkToken> {
         match self {

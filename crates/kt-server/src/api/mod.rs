@@ -3,6 +3,8 @@
 pub(crate) mod audit_log;
 pub(crate) mod health;
 pub(crate) mod me;
+pub(crate) mod passwords;
+pub(crate) mod profile;
 pub(crate) mod set_up;
 pub(crate) mod sign_in;
 

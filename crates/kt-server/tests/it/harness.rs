@@ -7,14 +7,23 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use kt_control::mail::{Captured, Letter, Renderer};
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{Control, Parts, SealKey, SetUp};
+use kt_control::{Control, Parts, Post, SealKey, SetUp};
 use kt_domain::actor::Actor;
 use kt_domain::clock::{Clock, ManualClock};
 use kt_domain::ctx::{Client, Ctx};
+use kt_domain::email::EmailAddress;
+use kt_domain::id::UserId;
 use kt_domain::network::cidr::CidrSet;
+use kt_domain::passwords::Password;
+use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
+use kt_domain::sign_in::MembershipState;
 use kt_server::Doors;
+use kt_store::memberships::{self, Membership};
+use kt_store::users::{self, User};
+use kt_store::{Store, audit, organizations};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -30,6 +39,10 @@ const PEER: &str = "203.0.113.9:40000";
 pub(crate) struct TestApi {
     pub(crate) control: Arc<Control>,
     pub(crate) clock: ManualClock,
+    /// Takes the mail that is sent.
+    pub(crate) mailbox: Captured,
+    post: Post,
+    pub(crate) store: Store,
     router: Router,
     /// Keeps the database until the test ends.
     _database: TestDatabase,
@@ -44,7 +57,7 @@ impl TestApi {
         let parts = Parts {
             store: database.store().await,
             clock: Arc::new(clock.clone()),
-            hasher: Hasher::new(&Cost::for_tests(), Capacity::default()).unwrap(),
+            hasher: Hasher::new(&Cost::for_tests(), crowd()).unwrap(),
             seal: SealKey::from_text(&SealKey::new_text(&mut random)).unwrap(),
             random,
             issuer: "http://localhost:8080".into(),
@@ -52,7 +65,14 @@ impl TestApi {
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
         let router = kt_server::api(Doors { control: Arc::clone(&control), addresses });
-        Self { control, clock, router, _database: database }
+        let mailbox = Captured::default();
+        let post = Post {
+            mailer: Arc::new(mailbox.clone()),
+            renderer: Renderer::new(PublicUrl::parse("http://localhost:3000").unwrap()),
+            sender: "Keeptrusts <no-reply@keeptrusts.example>".parse().unwrap(),
+        };
+        let store = database.store().await;
+        Self { control, clock, mailbox, post, store, router, _database: database }
     }
 
     /// An API with the organisation `acme`, whose owner is `owner@acme.example` with [`PASSWORD`].
@@ -99,6 +119,71 @@ impl TestApi {
         TestRequest { body: Some(body), ..self.request(Method::POST, path) }
     }
 
+    /// `PATCH` with a JSON body.
+    pub(crate) fn patch(&self, path: &str, body: Value) -> TestRequest<'_> {
+        TestRequest { body: Some(body), ..self.request(Method::PATCH, path) }
+    }
+
+    /// Delivers all mail that is due.
+    pub(crate) async fn deliver(&self) {
+        while self.control.deliver_mail(&self.post).await.unwrap() > 0 {}
+    }
+
+    /// Delivers mail; the letters to this address so far, the oldest first.
+    pub(crate) async fn letters_to(&self, address: &str) -> Vec<Letter> {
+        self.deliver().await;
+        self.mailbox.letters_to(&EmailAddress::parse(address).unwrap())
+    }
+
+    /// The token in the latest letter to this address.
+    pub(crate) async fn token_for(&self, address: &str) -> String {
+        token_in(self.letters_to(address).await.last().unwrap())
+    }
+
+    /// Whether the audit log of `acme` has a record of this action.
+    pub(crate) async fn recorded(&self, action: &str) -> bool {
+        let organization = organizations::by_identifier(&self.store, "acme").await.unwrap().unwrap();
+        let chain = audit::chain(&self.store, Some(&organization.id)).await.unwrap();
+        chain.iter().any(|entry| entry.body.contains(&format!("\"action\":\"{action}\"")))
+    }
+
+    /// Adds an active member of `acme` with [`PASSWORD`].
+    pub(crate) async fn add_member(&self, email: &str, role: &str) -> UserId {
+        let organization = organizations::by_identifier(&self.store, "acme").await.unwrap().unwrap();
+        let now = self.clock.now();
+        let hasher = Hasher::new(&Cost::for_tests(), Capacity::default()).unwrap();
+        let hash = hasher.hash(&Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
+        let user = User {
+            id: UserId::new(now, &mut Random::from_os()),
+            email: email.into(),
+            email_folded: email.to_lowercase(),
+            email_verified_at: Some(now),
+            name: "Some Member".into(),
+            password: Some(users::Password {
+                hash,
+                set_at: now,
+                temporary_until: None,
+                breaks_policy: false,
+            }),
+            epoch: 1,
+            created_at: now,
+        };
+        let membership = Membership {
+            organization: organization.id,
+            user: user.id.clone(),
+            role: role.parse().unwrap(),
+            state: MembershipState::Active,
+            mfa_asked_since: None,
+            created_at: now,
+            last_sign_in_at: None,
+        };
+        let tx = self.store.begin_write().await.unwrap();
+        users::insert(&tx, &user).await.unwrap();
+        memberships::insert(&tx, &membership).await.unwrap();
+        tx.commit().await.unwrap();
+        user.id
+    }
+
     /// What signing in answers.
     pub(crate) async fn login(&self, email: &str, password: &str) -> Answer {
         self.post("/v1/auth/login", json!({ "email": email, "password": password })).send().await
@@ -110,6 +195,18 @@ impl TestApi {
         assert_eq!(answer.json["status"], "authenticated", "{:?}", answer.json);
         answer
     }
+}
+
+/// Place for a thousand at once.
+fn crowd() -> Capacity {
+    Capacity { waiting: 2000, ..Capacity::default() }
+}
+
+/// The token in the link of a letter.
+pub(crate) fn token_in(letter: &Letter) -> String {
+    let (_, rest) =
+        letter.content.text.split_once("?token=").unwrap_or_else(|| panic!("{}", letter.content.text));
+    rest.split_whitespace().next().unwrap_or_default().to_owned()
 }
 
 /// A request under construction.

@@ -7,5 +7,8 @@ mod audit;
 #[path = "../../../kt-store/tests/it/databases.rs"]
 mod databases;
 mod harness;
+mod mail;
+mod profile;
+mod recovery;
 mod sessions;
 mod set_up;

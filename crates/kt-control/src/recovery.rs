@@ -1,0 +1,99 @@
+//! A forgotten password: a link by mail, and a new password on the strength of it.
+//!
+//! It never signs in and never touches a second factor (ASVS 5.0, 6.4.3): whoever resets a password signs in with it, and
+//! passes the same gate as anybody.
+
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::id::UserId;
+use kt_domain::lockout;
+use kt_store::{audit, limits, memberships, users};
+use serde::{Deserialize, Serialize};
+
+use crate::control::Control;
+use crate::links::{NewLink, RESET_PASSWORD, holder, link_is_over};
+use crate::mail::{Message, PasswordChange};
+use crate::post::{circumstances, kept_email, parse_email};
+use crate::sign_in::Entrant;
+
+/// What a reset link carries.
+#[derive(Serialize, Deserialize)]
+struct Reset {
+    /// The address that it was sent to, folded: it proves this one alone.
+    email: String,
+}
+
+impl Control {
+    /// Sends a link to choose a new password to this address, if it belongs to somebody. The account stays as it is.
+    ///
+    /// The answer and the work are the same for every address: one without an account gets an identifier that leads
+    /// nowhere, a link that nobody is sent, and a record.
+    pub async fn forgot_password(&self, ctx: &Ctx, email: &str) -> Result<(), Error> {
+        let email = parse_email("email", email)?;
+        let tx = self.store.begin_write().await?;
+        if !self.may_request_mail(ctx, &tx, &email).await? {
+            return Ok(tx.commit().await?);
+        }
+        let known = users::by_email(&tx, &email.folded()).await?;
+        let nowhere = self.draw(|random| UserId::new(ctx.now, random));
+        let id = known.as_ref().map_or(&nowhere, |user| &user.id);
+        let places = memberships::of_user(&tx, id).await?;
+        let organization = places.first().map(|place| &place.organization);
+        let link = NewLink {
+            link: &RESET_PASSWORD,
+            subject: id.as_str(),
+            epoch: Some(known.as_ref().map_or(0, |user| user.epoch)),
+            data: &Reset { email: email.folded() },
+        };
+        let (token, expires_at) = self.issue_link(ctx, &tx, link).await?;
+        let recipient = match &known {
+            Some(user) => kept_email(&user.email)?,
+            None => email.clone(),
+        };
+        let message = Message::PasswordReset { token, expires_at, requested: circumstances(ctx) };
+        self.enqueue(ctx, &tx, organization, known.is_some().then_some(&recipient), &message).await?;
+        let about = known.as_ref().map_or_else(|| email.folded(), |user| user.id.to_string());
+        let record = self.record(ctx, AuditAction::PasswordResetRequested, about);
+        let record = if known.is_some() { record } else { record.refused() };
+        audit::append(&tx, organization, &record).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Sets the password of whoever the link was sent to, and uses the link up. All that was issued to them before is
+    /// ended, a lock by wrong passwords is lifted, and they are told by mail. The link stays good when the password
+    /// breaks a rule.
+    pub async fn reset_password(&self, ctx: &Ctx, token: &str, typed: &str) -> Result<(), Error> {
+        let link = RESET_PASSWORD.peek::<Reset>(ctx, &self.store, token).await?.ok_or_else(link_is_over)?;
+        let user = holder(&self.store, &link).await?;
+        let entrant = self.entrant_of(user).await?.ok_or_else(link_is_over)?;
+        let policy = self.security_of(&self.store, &entrant.organization.id).await?.value.password;
+        let password = self.password_for(ctx, &self.store, "new_password", typed, &policy, &entrant).await?;
+
+        let tx = self.store.begin_write().await?;
+        let link = RESET_PASSWORD.consume::<Reset>(ctx, &tx, token).await?.ok_or_else(link_is_over)?;
+        let user = &entrant.user;
+        let is_theirs = users::verify_email(&tx, &user.id, &link.data.email, ctx.now).await?;
+        if !is_theirs || !users::set_password(&tx, &user.id, user.epoch, &password).await? {
+            return Err(link_is_over());
+        }
+        limits::reset_below(&tx, &lockout::account_key(user.id.as_str())).await?;
+        let record = self.record(ctx, AuditAction::PasswordReset, user.id.as_str());
+        audit::append(&tx, Some(&entrant.organization.id), &record).await?;
+        self.tell_of_password(ctx, &tx, &entrant, PasswordChange::Reset).await?;
+        self.commit_revocation(tx).await
+    }
+
+    /// Tells the holder by mail that their password is another one.
+    pub(crate) async fn tell_of_password(
+        &self,
+        ctx: &Ctx,
+        tx: &kt_store::Tx<'_>,
+        entrant: &Entrant,
+        change: PasswordChange,
+    ) -> Result<(), Error> {
+        let message = Message::PasswordChanged { change, happened: circumstances(ctx), keys: Vec::new() };
+        let to = kept_email(&entrant.user.email)?;
+        self.enqueue(ctx, tx, Some(&entrant.organization.id), Some(&to), &message).await
+    }
+}

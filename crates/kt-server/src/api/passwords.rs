@@ -1,0 +1,105 @@
+//! Passwords outside a sign-in: forgotten, reset, changed, and given again as a proof of identity.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::sign_in::StatusAnswer;
+use super::{ErrorBody, Failure, Input};
+use crate::Doors;
+use crate::client::Caller;
+
+/// An address.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AddressRequest {
+    pub(crate) email: String,
+}
+
+/// Ask for a link to choose a new password. The answer is the same for every address.
+#[utoipa::path(post, path = "/v1/auth/password/forgot", tag = "passwords", security(()), request_body = AddressRequest, responses(
+    (status = 202, description = "`accepted`: if the address has an account, a link is on its way.", body = StatusAnswer),
+    (status = 422, description = "It is no address.", body = ErrorBody),
+    (status = 429, description = "Too many messages were asked for from this network.", body = ErrorBody),
+))]
+pub(crate) async fn forgot(
+    State(doors): State<Doors>,
+    caller: Caller,
+    Input(request): Input<AddressRequest>,
+) -> Result<(StatusCode, Json<StatusAnswer>), Failure> {
+    doors.control.forgot_password(&caller.anonymous(), &request.email).await?;
+    Ok((StatusCode::ACCEPTED, Json(StatusAnswer { status: "accepted" })))
+}
+
+/// The token of a link, and a new password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResetRequest {
+    token: String,
+    new_password: String,
+}
+
+/// Choose a new password on the strength of a link; then sign in with it. All sessions end.
+#[utoipa::path(post, path = "/v1/auth/password/reset", tag = "passwords", security(()), request_body = ResetRequest, responses(
+    (status = 200, description = "`password_changed`.", body = StatusAnswer),
+    (status = 422, description = "The link is over (`invalid_token`), or the password breaks rules; `violations` lists them.", body = ErrorBody),
+    (status = 503, description = "Too many passwords are being checked at once.", body = ErrorBody),
+))]
+pub(crate) async fn reset(
+    State(doors): State<Doors>,
+    caller: Caller,
+    Input(request): Input<ResetRequest>,
+) -> Result<Json<StatusAnswer>, Failure> {
+    doors.control.reset_password(&caller.anonymous(), &request.token, &request.new_password).await?;
+    Ok(Json(StatusAnswer { status: "password_changed" }))
+}
+
+/// The present password and a new one.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeRequest {
+    /// Left out by an account that has no password yet.
+    current_password: Option<String>,
+    new_password: String,
+}
+
+/// Change one's password, or add a first one; then sign in with it. All sessions end, this one too.
+#[utoipa::path(post, path = "/v1/me/password", tag = "self", request_body = ChangeRequest, responses(
+    (status = 200, description = "`password_changed`.", body = StatusAnswer),
+    (status = 401, description = "Nobody is signed in, or the present password is wrong.", body = ErrorBody),
+    (status = 403, description = "A first password asks for a fresh proof of identity.", body = ErrorBody),
+    (status = 422, description = "The password breaks rules; `violations` lists them.", body = ErrorBody),
+))]
+pub(crate) async fn change(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Input(request): Input<ChangeRequest>,
+) -> Result<Json<StatusAnswer>, Failure> {
+    let current = request.current_password.as_deref();
+    doors.control.change_password(&ctx, current, &request.new_password).await?;
+    Ok(Json(StatusAnswer { status: "password_changed" }))
+}
+
+/// The password again.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReauthenticateRequest {
+    password: String,
+}
+
+/// Prove again who one is: for ten minutes the session that asks may change settings, people and keys.
+#[utoipa::path(post, path = "/v1/me/reauthenticate", tag = "self", request_body = ReauthenticateRequest, responses(
+    (status = 200, description = "`reauthenticated`.", body = StatusAnswer),
+    (status = 401, description = "Nobody is signed in, or the password is wrong.", body = ErrorBody),
+    (status = 422, description = "A field breaks a rule.", body = ErrorBody),
+))]
+pub(crate) async fn reauthenticate(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Input(request): Input<ReauthenticateRequest>,
+) -> Result<Json<StatusAnswer>, Failure> {
+    doors.control.reauthenticate(&ctx, &request.password).await?;
+    Ok(Json(StatusAnswer { status: "reauthenticated" }))
+}

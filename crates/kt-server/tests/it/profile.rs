@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use crate::harness::{Answer, PASSWORD, TestApi, on_both, token_in};
+
+const OWNER: &str = "owner@acme.example";
+const NEW: &str = "Quiet-willow-4-lakes";
+
+async fn ask_for_address(api: &TestApi, session: &Answer, email: &str) -> Answer {
+    api.patch("/v1/me", json!({ "email": email })).bearer(session.access_token()).send().await
+}
+
+async fn link(api: &TestApi, path: &str, token: &str) -> Answer {
+    api.post(path, json!({ "token": token })).send().await
+}
+
+on_both! {
+    a_profile_is_seen_and_renamed_by_its_holder(api) {
+        let session = api.owner().await;
+        let me = api.get("/v1/me").bearer(session.access_token()).send().await;
+        assert_eq!(me.json["user"]["email"], OWNER);
+        assert_eq!(me.json["has_password"], true);
+        assert_eq!(me.json["pending_email"], json!(null));
+        let renamed = api.patch("/v1/me", json!({ "name": "Olivia Owner" })).bearer(session.access_token());
+        assert_eq!(renamed.send().await.json["user"]["name"], "Olivia Owner");
+        assert!(api.recorded("profile.changed").await);
+        for bad in [json!({ "name": "" }), json!({ "name": "a\r\nb" }), json!({ "role": "owner" }), json!({ "email_verified": true })] {
+            let answer = api.patch("/v1/me", bad.clone()).bearer(session.access_token()).send().await;
+            assert_eq!(answer.refusal(), (422, "validation_error"), "{bad}");
+        }
+        assert_eq!(api.get("/v1/me").send().await.refusal(), (401, "missing_credentials"));
+    }
+
+    a_password_is_changed_with_the_present_one_and_every_session_ends(api) {
+        let (one, other) = (api.owner().await, api.owner().await);
+        let change = async |body| api.post("/v1/me/password", body).bearer(one.access_token()).send().await;
+        let without = change(json!({ "new_password": NEW })).await;
+        assert_eq!((without.status.as_u16(), without.text("/error/param")), (422, "current_password"));
+        let wrong = change(json!({ "current_password": "wrong", "new_password": NEW })).await;
+        assert_eq!(wrong.refusal(), (401, "invalid_credentials"));
+        let again = change(json!({ "current_password": PASSWORD, "new_password": PASSWORD })).await;
+        assert_eq!(again.text("/error/violations/0/code"), "password_reused");
+        let done = change(json!({ "current_password": PASSWORD, "new_password": NEW })).await;
+        assert_eq!(done.json, json!({ "status": "password_changed" }));
+        for session in [&one, &other] {
+            let whoami = api.get("/v1/whoami").bearer(session.access_token()).send().await;
+            assert_eq!(whoami.refusal(), (401, "invalid_token"));
+        }
+        assert_eq!(api.login(OWNER, NEW).await.json["status"], "authenticated");
+        assert_eq!(api.letters_to(OWNER).await.last().unwrap().content.subject, "Your password was changed");
+    }
+
+    an_open_session_guesses_no_faster_than_a_stranger(api) {
+        let session = api.owner().await;
+        let prove = async |password| {
+            let body = json!({ "password": password });
+            api.post("/v1/me/reauthenticate", body).bearer(session.access_token()).send().await
+        };
+        for _ in 0..10 {
+            assert_eq!(prove("wrong").await.refusal(), (401, "invalid_credentials"));
+        }
+        assert_eq!(prove(PASSWORD).await.refusal(), (401, "invalid_credentials"), "locked");
+        assert_eq!(api.login(OWNER, PASSWORD).await.refusal(), (401, "invalid_credentials"), "here too");
+        api.clock.advance(Duration::from_mins(15));
+        let session = api.owner().await;
+        let body = json!({ "password": PASSWORD });
+        let proven = api.post("/v1/me/reauthenticate", body).bearer(session.access_token()).send().await;
+        assert_eq!(proven.json, json!({ "status": "reauthenticated" }));
+    }
+
+    a_fresh_proof_lets_what_asks_for_one_through_at_once(api) {
+        let session = api.owner().await;
+        api.clock.advance(Duration::from_mins(11));
+        let stale = ask_for_address(&api, &session, "olive@acme.example").await;
+        assert_eq!(stale.refusal(), (403, "reauthentication_required"));
+        let body = json!({ "password": PASSWORD });
+        let proven = api.post("/v1/me/reauthenticate", body).bearer(session.access_token()).send().await;
+        assert_eq!(proven.status, StatusCode::OK, "{}", proven.json);
+        assert_eq!(ask_for_address(&api, &session, "olive@acme.example").await.status, StatusCode::OK);
+    }
+
+    an_address_changes_when_it_is_confirmed_and_can_be_undone_from_the_old_one(api) {
+        let session = api.owner().await;
+        let asked = ask_for_address(&api, &session, "Olive@new.example").await;
+        assert_eq!(asked.json["pending_email"], "Olive@new.example");
+        assert_eq!(asked.json["user"]["email"], OWNER, "not before it is confirmed");
+        let token = api.token_for("olive@new.example").await;
+        assert_eq!(link(&api, "/v1/auth/email/verify", &token).await.json, json!({ "status": "email_changed" }));
+        assert_eq!(link(&api, "/v1/auth/email/verify", &token).await.refusal(), (422, "invalid_token"));
+        assert_eq!(api.login("olive@new.example", PASSWORD).await.json["status"], "authenticated");
+        assert_eq!(api.login(OWNER, PASSWORD).await.refusal(), (401, "invalid_credentials"));
+
+        let told = api.letters_to(OWNER).await;
+        assert_eq!(told.last().unwrap().content.subject, "The e-mail address of your account was changed");
+        let undo = token_in(told.last().unwrap());
+        let session = api.login("olive@new.example", PASSWORD).await;
+        api.clock.advance(Duration::from_hours(71));
+        assert_eq!(link(&api, "/v1/auth/email/undo", &undo).await.json, json!({ "status": "email_restored" }));
+        assert_eq!(link(&api, "/v1/auth/email/undo", &undo).await.refusal(), (422, "invalid_token"));
+        let refresh = json!({ "refresh_token": session.text("/refresh_token") });
+        assert_eq!(api.post("/v1/auth/refresh", refresh).send().await.refusal(), (401, "invalid_refresh_token"));
+        api.owner().await;
+        for action in ["profile.email_change_requested", "profile.email_changed", "profile.email_change_undone"] {
+            assert!(api.recorded(action).await, "{action}");
+        }
+    }
+
+    an_address_can_be_undone_whatever_a_thief_does_meanwhile(api) {
+        let thief = api.owner().await;
+        ask_for_address(&api, &thief, "thief@evil.example").await;
+        link(&api, "/v1/auth/email/verify", &api.token_for("thief@evil.example").await).await;
+        let undo = api.token_for(OWNER).await;
+        let change = json!({ "current_password": PASSWORD, "new_password": NEW });
+        api.post("/v1/me/password", change).bearer(thief.access_token()).send().await;
+        let thief = api.login("thief@evil.example", NEW).await;
+        ask_for_address(&api, &thief, "second@evil.example").await;
+        link(&api, "/v1/auth/email/verify", &api.token_for("second@evil.example").await).await;
+        assert_eq!(link(&api, "/v1/auth/email/undo", &undo).await.status, StatusCode::OK);
+        assert_eq!(api.login(OWNER, NEW).await.json["status"], "authenticated", "the address is back");
+        let back = api.token_for("thief@evil.example").await;
+        let again = link(&api, "/v1/auth/email/undo", &back).await;
+        assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY, "the thief has no way back: {}", again.json);
+    }
+
+    an_address_of_somebody_else_gets_the_same_answer_and_no_letter(api) {
+        let session = api.owner().await;
+        api.add_member("mia@acme.example", "member").await;
+        let mut taken = ask_for_address(&api, &session, "mia@acme.example").await;
+        let mut free = ask_for_address(&api, &session, "free@acme.example").await;
+        for answer in [&mut taken, &mut free] {
+            assert_eq!(answer.status, StatusCode::OK);
+            answer.json["pending_email"] = json!(null);
+        }
+        assert_eq!(taken.json, free.json);
+        assert!(api.letters_to("mia@acme.example").await.is_empty());
+        assert_eq!(ask_for_address(&api, &session, "OWNER@ACME.example").await.text("/error/param"), "email");
+    }
+}

@@ -1,0 +1,123 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, PASSWORD, TestApi, on_both, token_in};
+
+const OWNER: &str = "owner@acme.example";
+const NEW: &str = "Quiet-willow-4-lakes";
+
+async fn forgot(api: &TestApi, email: &str) -> Answer {
+    api.post("/v1/auth/password/forgot", json!({ "email": email })).send().await
+}
+
+async fn reset(api: &TestApi, token: &str, password: &str) -> Answer {
+    api.post("/v1/auth/password/reset", json!({ "token": token, "new_password": password })).send().await
+}
+
+on_both! {
+    a_link_resets_the_password_once_and_ends_everything_before(api) {
+        let session = api.owner().await;
+        assert_eq!(forgot(&api, "OWNER@acme.example").await.status, StatusCode::ACCEPTED);
+        api.owner().await;
+        let token = api.token_for(OWNER).await;
+        let weak = reset(&api, &token, "acme").await;
+        assert_eq!(weak.refusal(), (422, "validation_error"));
+        assert!(weak.json["error"]["violations"].is_array(), "{}", weak.json);
+        assert_eq!(reset(&api, &token, PASSWORD).await.text("/error/violations/0/code"), "password_reused");
+
+        let done = reset(&api, &token, NEW).await;
+        assert_eq!(done.json, json!({ "status": "password_changed" }), "and no session");
+        assert_eq!(reset(&api, &token, "Third-meadow-7-hills").await.refusal(), (422, "invalid_token"));
+        let whoami = api.get("/v1/whoami").bearer(session.access_token()).send().await;
+        assert_eq!(whoami.refusal(), (401, "invalid_token"));
+        let refresh = json!({ "refresh_token": session.text("/refresh_token") });
+        assert_eq!(api.post("/v1/auth/refresh", refresh).send().await.refusal(), (401, "invalid_refresh_token"));
+        assert_eq!(api.login(OWNER, PASSWORD).await.refusal(), (401, "invalid_credentials"));
+        assert_eq!(api.login(OWNER, NEW).await.json["status"], "authenticated");
+        let letters = api.letters_to(OWNER).await;
+        assert_eq!(letters.last().unwrap().content.subject, "Your password was changed");
+        for action in ["auth.password_reset_requested", "auth.password_reset"] {
+            assert!(api.recorded(action).await, "{action}");
+        }
+    }
+
+    a_link_ends_by_age_by_a_newer_one_and_by_a_changed_password(api) {
+        forgot(&api, OWNER).await;
+        forgot(&api, OWNER).await;
+        let tokens: Vec<String> = api.letters_to(OWNER).await.iter().map(token_in).collect();
+        assert_eq!(reset(&api, &tokens[0], NEW).await.refusal(), (422, "invalid_token"), "replaced");
+        api.clock.advance(Duration::from_mins(60));
+        assert_eq!(reset(&api, &tokens[1], NEW).await.refusal(), (422, "invalid_token"), "too old");
+
+        forgot(&api, OWNER).await;
+        let token = api.token_for(OWNER).await;
+        let change = json!({ "current_password": PASSWORD, "new_password": NEW });
+        let session = api.owner().await;
+        let changed = api.post("/v1/me/password", change).bearer(session.access_token()).send().await;
+        assert_eq!(changed.status, StatusCode::OK, "{}", changed.json);
+        assert_eq!(reset(&api, &token, "Third-meadow-7-hills").await.refusal(), (422, "invalid_token"));
+        assert_eq!(reset(&api, &token[..42], NEW).await.refusal(), (422, "invalid_token"), "truncated");
+        assert_eq!(reset(&api, "", NEW).await.refusal(), (422, "invalid_token"));
+    }
+
+    a_token_of_one_kind_opens_nothing_else(api) {
+        forgot(&api, OWNER).await;
+        let token = api.token_for(OWNER).await;
+        for path in ["/v1/auth/email/verify", "/v1/auth/email/undo"] {
+            let answer = api.post(path, json!({ "token": token })).send().await;
+            assert_eq!(answer.refusal(), (422, "invalid_token"), "{path}");
+        }
+        assert_eq!(reset(&api, &token, NEW).await.status, StatusCode::OK, "and is not used up by the try");
+    }
+
+    of_a_thousand_who_use_a_reset_link_one_succeeds(api) {
+        forgot(&api, OWNER).await;
+        let (token, api) = (api.token_for(OWNER).await, Arc::new(api));
+        let tasks: Vec<_> = (0..1000).map(|_| {
+            let (api, token) = (Arc::clone(&api), token.clone());
+            tokio::spawn(async move { reset(&api, &token, NEW).await })
+        }).collect();
+        let mut successes = 0;
+        for task in tasks {
+            let answer = task.await.unwrap();
+            successes += usize::from(answer.status == StatusCode::OK);
+            assert!(answer.status == StatusCode::OK || answer.refusal() == (422, "invalid_token"), "{}", answer.json);
+        }
+        assert_eq!(successes, 1);
+    }
+
+    known_and_unknown_addresses_get_one_answer_and_only_the_known_one_a_letter(api) {
+        let mut answers = Vec::new();
+        for email in [OWNER, "nobody@acme.example"] {
+            let answer = forgot(&api, email).await;
+            answers.push((answer.status, answer.json, answer.headers.len()));
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert_eq!(answers[0].1, json!({ "status": "accepted" }));
+        assert_eq!(api.letters_to(OWNER).await.len(), 1);
+        assert_eq!(api.letters_to("nobody@acme.example").await.len(), 0);
+        assert_eq!(forgot(&api, "no address").await.refusal(), (422, "validation_error"));
+    }
+
+    a_reset_lifts_the_lock_of_an_account(api) {
+        for _ in 0..11 {
+            api.login(OWNER, "wrong").await;
+        }
+        assert_eq!(api.login(OWNER, PASSWORD).await.refusal(), (401, "invalid_credentials"), "locked");
+        forgot(&api, OWNER).await;
+        assert_eq!(reset(&api, &api.token_for(OWNER).await, NEW).await.status, StatusCode::OK);
+        assert_eq!(api.login(OWNER, NEW).await.json["status"], "authenticated");
+    }
+
+    the_link_leads_to_the_configured_address_whatever_the_request_says(api) {
+        let body: Value = json!({ "email": OWNER });
+        let request = api.post("/v1/auth/password/forgot", body).header("host", "evil.test");
+        request.header("x-forwarded-host", "evil.test").send().await;
+        let letters = api.letters_to(OWNER).await;
+        assert!(letters[0].content.text.contains("http://localhost:3000/reset-password?token="));
+        assert!(!letters[0].content.html.contains("evil.test"));
+    }
+}
