@@ -79,7 +79,7 @@ pub async fn lease(
     const UPDATE: &str = "UPDATE mail_queue SET due_at = $3, attempts = attempts + 1
         WHERE id = $1 AND failed_at IS NULL AND due_at <= $2
         RETURNING id, organization_id, kind, recipient, sealed, created_at, attempts";
-    sql::row(tx, UPDATE, values![id.as_str(), now, until]).await?.map(read).transpose()
+    sql::row(tx, UPDATE, values![id.as_str(), now, until]).await?.as_ref().map(read).transpose()
 }
 
 /// The message was sent: it is forgotten.
@@ -126,7 +126,7 @@ pub async fn failed(source: &impl Source, limit: u32) -> Result<Vec<FailedMail>,
     rows.iter().map(read).collect()
 }
 
-fn read(row: Row) -> Result<QueuedMail, StoreError> {
+fn read(row: &Row) -> Result<QueuedMail, StoreError> {
     Ok(QueuedMail {
         id: row.parsed("id")?,
         organization: row.parsed_opt("organization_id")?,

@@ -113,7 +113,7 @@ pub async fn newest<T: DeserializeOwned>(
     const SELECT: &str = "SELECT subject, epoch, data FROM one_time_tokens
         WHERE purpose = $1 AND subject = $2 AND consumed_at IS NULL AND expires_at > $3
         ORDER BY created_at DESC LIMIT 1";
-    sql::row(source, SELECT, values![purpose, subject, now]).await?.map(read).transpose()
+    sql::row(source, SELECT, values![purpose, subject, now]).await?.as_ref().map(read).transpose()
 }
 
 /// Claims something from elsewhere that may be used once, such as a time step of a TOTP secret. `true` for the first.

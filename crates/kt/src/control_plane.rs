@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{Control, Parts, SealKey, SetUp};
+use kt_control::{Control, Parts, Post, SealKey, SetUp};
 use kt_domain::actor::Actor;
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::ctx::{Client, Ctx};
@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use crate::environment;
 use crate::failure::Failure;
 use crate::output;
+use crate::post;
 
 /// How often the jobs look for work.
 const JOBS: Duration = Duration::from_secs(10);
@@ -43,6 +44,7 @@ const API_LISTEN: &str = "127.0.0.1:8080";
 /// A control plane whose API is bound and not served yet.
 pub(crate) struct ControlPlane {
     control: Arc<Control>,
+    post: Post,
     listener: Listener,
     pub(crate) address: SocketAddr,
     doors: Doors,
@@ -67,6 +69,7 @@ impl Settings {
     pub(crate) async fn start(&self) -> Result<ControlPlane, Failure> {
         let config = self.load()?;
         private_directory(&self.data_dir)?;
+        let post = post::post(&config, &self.data_dir)?;
         let listen = self.listen_address(&config)?;
         let listener = Listener::bind(listen)
             .await
@@ -77,7 +80,7 @@ impl Settings {
         let invitation = first_owner(&control, address).await?;
         let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
         let doors = Doors { control: Arc::clone(&control), addresses };
-        Ok(ControlPlane { control, listener, address, doors, invitation })
+        Ok(ControlPlane { control, post, listener, address, doors, invitation })
     }
 
     fn listen_address(&self, config: &DeploymentConfig) -> Result<SocketAddr, Failure> {
@@ -125,9 +128,10 @@ impl ControlPlane {
     /// Serves until `ended` says so, then lets requests under way finish.
     pub(crate) async fn serve(self, ended: watch::Receiver<bool>) {
         let jobs = tokio::spawn(run_jobs(Arc::clone(&self.control), ended.clone()));
+        let mail = tokio::spawn(deliver_mail(Arc::clone(&self.control), self.post, ended.clone()));
         kt_server::serve(self.listener, kt_server::api(self.doors), is_true(ended)).await;
         // A job that panicked has said so itself.
-        let _ = jobs.await;
+        let _ = tokio::join!(jobs, mail);
     }
 }
 
@@ -145,6 +149,14 @@ async fn run_jobs(control: Arc<Control>, ended: watch::Receiver<bool>) {
                 }
             }
         }
+    }
+}
+
+/// Delivers mail until `ended` says so. A message that is under way then is tried again by the next process.
+async fn deliver_mail(control: Arc<Control>, post: Post, ended: watch::Receiver<bool>) {
+    tokio::select! {
+        () = is_true(ended) => {}
+        () = control.keep_delivering_mail(&post) => {}
     }
 }
 

@@ -8,6 +8,7 @@ mod environment;
 mod event_store;
 mod failure;
 mod output;
+mod post;
 #[cfg(test)]
 mod reference;
 mod serve;

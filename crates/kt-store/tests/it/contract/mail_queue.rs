@@ -35,7 +35,7 @@ async fn lease(store: &Store, mail: &QueuedMail, after: u64) -> Option<QueuedMai
 on_both! {
     of_a_hundred_servers_one_takes_a_message(store) {
         let mail = queued(&store).await;
-        assert_eq!(mail_queue::due(&store, now(), 5).await.unwrap(), [mail.id.clone()]);
+        assert_eq!(mail_queue::due(&store, now(), 5).await.unwrap(), std::slice::from_ref(&mail.id));
         let (store, mail) = (Arc::new(store), Arc::new(mail));
         let takers: Vec<_> = (0..100).map(|_| {
             let (store, mail) = (Arc::clone(&store), Arc::clone(&mail));
