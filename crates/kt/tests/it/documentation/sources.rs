@@ -81,9 +81,9 @@ pub(super) fn has_end_to_end_test(title: &str) -> bool {
     holds("mjs", &quoted) || holds("py", &[format!("def {title}(")])
 }
 
-/// The `code` of every error body that the gateway may send.
+/// The `code` of every error body that the gateway or the control plane may send.
 pub(super) fn error_codes() -> BTreeSet<String> {
-    let mut codes = BTreeSet::new();
+    let mut codes = control_plane_codes();
     for file in files(&root().join("crates/kt-gateway/src"), "rs") {
         let text = std::fs::read_to_string(&file).unwrap();
         let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
@@ -96,6 +96,22 @@ pub(super) fn error_codes() -> BTreeSet<String> {
         }
         for raw in code.split("\\\"code\\\":\\\"").skip(1) {
             codes.insert(raw.split('\\').next().unwrap().to_owned());
+        }
+    }
+    codes
+}
+
+/// In the control plane a code stands behind the meaning of its error: `Error::new(ErrorKind::Conflict, "exists", …)`.
+fn control_plane_codes() -> BTreeSet<String> {
+    let crates = ["kt-domain", "kt-control", "kt-server"];
+    let sources = crates.map(|name| files(&root().join("crates").join(name).join("src"), "rs"));
+    let mut codes = BTreeSet::new();
+    for file in sources.concat() {
+        let code = std::fs::read_to_string(&file).unwrap();
+        let code: String = code.chars().filter(|c| !c.is_whitespace()).collect();
+        for behind in code.split("::new(ErrorKind::").skip(1) {
+            let literal = behind.split_once(",\"").map(|(_, rest)| rest.split('"').next().unwrap());
+            codes.extend(literal.filter(|literal| is_name(literal)).map(str::to_owned));
         }
     }
     codes
