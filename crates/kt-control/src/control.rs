@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kt_domain::audit::{AuditAction, AuditRecord};
 use kt_domain::clock::Clock;
 use kt_domain::ctx::Ctx;
+use kt_domain::deployment_settings::DeploymentSettings;
 use kt_domain::error::Error;
 use kt_domain::random::Random;
 use kt_domain::secret::Token;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub seal: SealKey,
     /// The `iss` of access tokens: the API's public address.
     pub issuer: String,
+    /// What the deployment sets for all its organisations.
+    pub deployment: DeploymentSettings,
 }
 
 /// The control plane's use cases. One per process.
@@ -45,12 +48,16 @@ pub struct Control {
     pub(crate) recent: Recent,
     /// Wakes the delivery of mail.
     pub(crate) mail_waits: Notify,
+    pub(crate) deployment: DeploymentSettings,
 }
 
 impl Control {
     /// Brings the store to the present schema and makes ready to serve.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, clock, mut random, hasher, seal, issuer } = parts;
+        let Parts { store, clock, mut random, hasher, seal, issuer, deployment } = parts;
+        if let Some(broken) = deployment.broken_rules().into_iter().next() {
+            return Err(broken);
+        }
         store.migrate(&*clock).await?;
         let audit_key = AuditKey::load(&store, &seal, &mut random, clock.now()).await?;
         let control = Self {
@@ -63,6 +70,7 @@ impl Control {
             audit_key,
             recent: Recent::default(),
             mail_waits: Notify::new(),
+            deployment,
         };
         control.load_signing_keys().await?;
         Ok(control)

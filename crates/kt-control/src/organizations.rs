@@ -1,25 +1,83 @@
-//! An organisation and what it demands.
+//! An organisation: its name, and what it demands.
 
+use kt_domain::actor::Permission;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::OrganizationId;
+use kt_domain::secret::SecretDigest;
+use kt_domain::security_choices::SecurityChoices;
 use kt_domain::security_settings::SecuritySettings;
-use kt_store::Source;
-use kt_store::organizations::{self, Versioned};
+use kt_store::organizations::{self, Organization, Versioned};
+use kt_store::{Source, audit};
+use serde_json::json;
 
 use crate::control::Control;
+use crate::version::Expected;
 
-/// The name of the document that holds the security settings.
+/// The name of the document that holds what an organisation has chosen of its security settings.
 pub(crate) const SECURITY: &str = "security";
 
+/// An organisation, as those in it see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrganizationView {
+    /// The organisation.
+    pub organization: Organization,
+    /// Changes with every change.
+    pub version: String,
+}
+
 impl Control {
-    /// What this organisation demands at this moment.
+    /// The organisation of whoever asks.
+    pub async fn organization(&self, ctx: &Ctx) -> Result<OrganizationView, Error> {
+        let id = ctx.require(Permission::ReadOrganization)?;
+        view(organizations::find(&self.store, id).await?)
+    }
+
+    /// Gives the organisation another name. Its identifier stays: people and programs have it written down.
+    pub async fn rename_organization(
+        &self,
+        ctx: &Ctx,
+        expected: &Expected,
+        name: &str,
+    ) -> Result<OrganizationView, Error> {
+        let id = ctx.require(Permission::ChangeSettings)?;
+        ctx.require_fresh_authentication()?;
+        check_name("name", name)?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, id).await?;
+        let before = view(organizations::find(&tx, id).await?)?;
+        expected.check(&before.version)?;
+        if before.organization.name == name {
+            return Ok(before);
+        }
+        organizations::rename(&tx, id, name).await?;
+        let record = self
+            .record(ctx, AuditAction::OrganizationRenamed, id.as_str())
+            .with_change(json!({ "name": before.organization.name }), json!({ "name": name }));
+        audit::append(&tx, Some(id), &record).await?;
+        tx.commit().await?;
+        view(Some(Organization { name: name.to_owned(), ..before.organization }))
+    }
+
+    /// What this organisation demands at this moment: what it has chosen, nowhere looser than the deployment.
     pub(crate) async fn security_of(
         &self,
         source: &impl Source,
         organization: &OrganizationId,
     ) -> Result<Versioned<SecuritySettings>, Error> {
-        Ok(organizations::settings(source, organization, SECURITY).await?)
+        let kept: Versioned<SecurityChoices> =
+            organizations::settings(source, organization, SECURITY).await?;
+        let value = kept.value.in_force(&self.deployment).map_err(Error::internal)?;
+        Ok(Versioned { version: kept.version, value })
     }
+}
+
+/// Its name is all that can change, so that its version is a digest of the name.
+fn view(organization: Option<Organization>) -> Result<OrganizationView, Error> {
+    let organization = organization.ok_or_else(|| Error::not_found("organization"))?;
+    let version = SecretDigest::of(&organization.name).to_string();
+    Ok(OrganizationView { organization, version })
 }
 
 /// What an organisation may be called in addresses and at sign-in: 2 to 63 characters, `a-z`, `0-9` and inner `-`.

@@ -10,7 +10,6 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::passwords::Context;
 use kt_domain::secret::{SecretDigest, Token};
-use kt_domain::security_settings::SecuritySettings;
 use kt_domain::sign_in::MembershipState;
 use kt_store::memberships::{self, Membership};
 use kt_store::once::{self, OneTime};
@@ -113,7 +112,7 @@ impl Control {
             organization_name: &set_up.organization_name,
             organization_identifier: &set_up.organization,
         };
-        let policy = SecuritySettings::default().password;
+        let policy = self.deployment.to_settings().password;
         let password = self.new_password(ctx, "password", &set_up.password, &policy, &context).await?;
         Ok(User {
             id: self.draw(|random| UserId::new(ctx.now, random)),

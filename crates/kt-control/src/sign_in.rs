@@ -11,7 +11,7 @@ use kt_domain::ctx::Ctx;
 use kt_domain::email::EmailAddress;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
-use kt_domain::passwords::Password;
+use kt_domain::passwords::{Password, unmet_demands};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Factor, Gate, PasswordReason, Proof, Proofs, Standing, gate};
@@ -123,6 +123,7 @@ impl Control {
             return Err(invalid_credentials());
         };
         self.finish_attempt(ctx, &attempt, &entrant).await?;
+        self.look_at_password_again(&entrant, &sign_in.password).await?;
         self.rehash_if_outdated(&entrant.user, &sign_in.password).await?;
         let flow = Flow::new(&entrant, Proofs::of(Proof::Password), sign_in.door, sign_in.device);
         self.advance(ctx, entrant, flow).await
@@ -271,6 +272,21 @@ impl Control {
         };
         let Ok(password) = Password::new(typed) else { return Ok(false) };
         Ok(self.hasher.verify(&password, stored.as_ref()).await?)
+    }
+
+    /// A password that was chosen under a laxer policy must be replaced, and it can be told only now that it was typed
+    /// (R77).
+    async fn look_at_password_again(&self, entrant: &Entrant, typed: &str) -> Result<(), Error> {
+        let Some(kept) = &entrant.user.password else { return Ok(()) };
+        let policy = self.security_of(&self.store, &entrant.organization.id).await?.value.password;
+        let password = Password::new(typed).map_err(Error::internal)?;
+        let breaks_policy = !unmet_demands(&policy, &password).is_empty();
+        if breaks_policy == kept.breaks_policy {
+            return Ok(());
+        }
+        let tx = self.store.begin_write().await?;
+        users::note_breach(&tx, &entrant.user.id, &kept.hash, breaks_policy).await?;
+        Ok(tx.commit().await?)
     }
 
     async fn rehash_if_outdated(&self, user: &User, typed: &str) -> Result<(), Error> {

@@ -56,6 +56,19 @@ actions! {
     MailFailed = "mail.failed": "A message could not be sent and was given up.";
     SigningKeyRotated = "auth.signing_key_rotated": "The key that signs access tokens was replaced.";
     AuditExported = "audit.exported": "Somebody took a copy of the audit log.";
+    OrganizationRenamed = "organization.renamed": "The organization got another name.";
+    SessionSettingsUpdated = "security.session.updated": "How long sessions last was changed.";
+    PasswordPolicyUpdated = "security.password_policy.updated": "What a password must be was changed.";
+    LockoutUpdated = "security.lockout.updated": "When wrong passwords lock an account was changed.";
+    MfaPolicyUpdated = "security.mfa_policy.updated": "Whom a second factor is asked of, or how soon, was changed.";
+    CsrfUpdated = "security.csrf.updated": "How often the console's form tokens change was changed.";
+    RegistrationUpdated = "security.registration.updated": "Who may ask to join was changed.";
+    IpRestrictionsUpdated = "security.ip_restrictions.updated": "The lists of addresses that may or may not come in were changed.";
+    IpDenied = "security.ip_denied": "A request was refused for the address that it came from; of many from one network, one a minute is recorded.";
+    MemberRoleChanged = "member.role_changed": "A member got another role.";
+    MemberSuspended = "member.suspended": "A member was suspended: nothing of theirs is let in any more.";
+    MemberReactivated = "member.reactivated": "A suspended member was let in again.";
+    MemberRemoved = "member.removed": "Somebody was removed from the organization.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
 }
 

@@ -1,5 +1,5 @@
 //! The deployment's configuration, `keeptrusts.yaml`: where the control plane listens, what it keeps things in, how it
-//! sends mail.
+//! sends mail, what it demands of its organisations.
 //!
 //! It is read as strictly as a gateway's configuration, by the same reader: every finding at once, each with its place.
 
@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::deployment_settings::DeploymentSettings;
 use crate::network::cidr::Cidr;
 use crate::policy_config::check::check;
 use crate::policy_config::codes::{self, Code};
@@ -35,6 +36,8 @@ pub struct DeploymentConfig {
     pub mail: MailSection,
     /// How secrets are kept.
     pub secrets: SecretsSection,
+    /// What is demanded of people and sessions, and who may change it.
+    pub security: DeploymentSettings,
 }
 
 /// Where everything is kept.
@@ -222,6 +225,10 @@ impl Review<'_, '_> {
                 self.say(&codes::BAD_CIDR, &path, &why.to_string(), "write it like `10.0.0.0/8`");
             }
         }
+        for why in config.security.broken_rules() {
+            let path = format!("security.{}", why.param.as_deref().unwrap_or_default());
+            self.say(&codes::OUT_OF_RANGE, &path, &format!("`{path}` is out of bounds"), &why.message);
+        }
         if config.mail.transport == MailTransport::Smtp && config.mail.from.is_none() {
             let message = "`mail.transport` is `smtp`, and there is no sender";
             self.say(&codes::MISSING_KEY, "mail", message, "add `from: Keeptrusts <keeptrusts@example.com>`");
@@ -254,6 +261,7 @@ impl Review<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deployment_settings::ManagedBy;
 
     fn file(text: &str) -> Source {
         Source { name: "keeptrusts.yaml".into(), text: text.into() }
@@ -298,6 +306,25 @@ mod tests {
         ] {
             assert!(told.iter().any(|text| text.contains(part)), "{part} in {told:#?}");
         }
+    }
+
+    #[test]
+    fn what_is_demanded_of_people_has_its_bounds() {
+        let text = "security:\n  managed_by: console\n  session:\n    timeout: 2h\n  password:\n    preset: nist-800-63b\n    \
+                    min_length: 7\n  lockout:\n    max_failures: 2\n  mfa:\n    grace_period: 0h\n";
+        let loaded = load(Some(file(text)), &[]);
+        let told: Vec<String> = loaded.findings.iter().map(Finding::render).collect();
+        assert_eq!(told.len(), 3, "{told:#?}");
+        for part in ["keeptrusts.yaml:4:", "keeptrusts.yaml:7:", "keeptrusts.yaml:9:"] {
+            assert!(told.iter().any(|text| text.contains(part)), "{part} in {told:#?}");
+        }
+        let grace = load(Some(file("security:\n  mfa:\n    grace_period: soon\n")), &[]);
+        assert!(grace.findings[0].render().contains("no length of time"), "{:#?}", grace.findings);
+        let good = text.replace("2h", "1h").replace(": 7", ": 20").replace(": 2\n", ": 5\n");
+        let security = load(Some(file(&good)), &[]).config.unwrap().security;
+        assert_eq!(security.managed_by, ManagedBy::Console);
+        assert_eq!((security.to_settings().password.min_length, security.lockout.max_failures), (20, 5));
+        assert_eq!(security.mfa.grace_period, None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -15,7 +16,7 @@ use crate::secret::SecretDigest;
 use crate::span::Span;
 
 /// The section `lockout` of an organisation's security settings (SPEC section 7).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LockoutSettings {
     /// How many failures within `window` lock: 3 to 100.
@@ -46,6 +47,27 @@ impl LockoutSettings {
             }
         }
         Ok(())
+    }
+
+    /// The fields in which these let somebody guess more than `floor` does.
+    #[must_use]
+    pub fn looser_than(&self, floor: &Self) -> Vec<&'static str> {
+        let is_looser = [
+            ("max_failures", self.max_failures > floor.max_failures),
+            ("window", self.window < floor.window),
+            ("duration", self.duration < floor.duration),
+        ];
+        is_looser.into_iter().filter(|(_, is_looser)| *is_looser).map(|(field, _)| field).collect()
+    }
+
+    /// The stricter of the two in every field.
+    #[must_use]
+    pub fn tightened_to(&self, floor: &Self) -> Self {
+        Self {
+            max_failures: self.max_failures.min(floor.max_failures),
+            window: self.window.max(floor.window),
+            duration: self.duration.max(floor.duration),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::email::EmailAddress;
 use crate::error::Error;
 use crate::lockout::LockoutSettings;
 use crate::mfa::MfaSettings;
@@ -47,6 +48,20 @@ impl Default for RegistrationSettings {
     }
 }
 
+impl RegistrationSettings {
+    /// Refuses what is no domain of an address, naming the entry.
+    pub fn validate(&self) -> Result<(), Error> {
+        let is_domain = |domain: &str| EmailAddress::parse(&format!("a@{domain}")).is_ok();
+        match self.email_domains.iter().position(|domain| !is_domain(domain)) {
+            None => Ok(()),
+            Some(index) => {
+                let message = "Write the part of an address after `@`, such as `example.com`.";
+                Err(Error::invalid(format!("registration.email_domains[{index}]"), message))
+            }
+        }
+    }
+}
+
 /// All sections.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -73,6 +88,7 @@ impl SecuritySettings {
             return Err(Error::invalid(format!("password.{}", field.field), field.to_string()));
         }
         self.lockout.validate()?;
-        self.mfa.validate()
+        self.mfa.validate()?;
+        self.registration.validate()
     }
 }

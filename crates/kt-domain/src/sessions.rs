@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -10,7 +11,7 @@ use crate::span::Span;
 use crate::words;
 
 /// The section `session` of an organisation's security settings (SPEC section 7; R12–R17).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionSettings {
     /// How long a session lasts: 15m, 30m, 1h or 4h.
@@ -69,6 +70,27 @@ impl SessionSettings {
             return Err(Error::invalid("session.absolute", message));
         }
         Ok(())
+    }
+
+    /// The fields in which these let a session last longer than `floor` does. Counting from sign-in is the stricter way.
+    #[must_use]
+    pub fn looser_than(&self, floor: &Self) -> Vec<&'static str> {
+        let is_looser = [
+            ("timeout", self.timeout > floor.timeout),
+            ("idle", self.idle && !floor.idle),
+            ("absolute", self.absolute > floor.absolute),
+        ];
+        is_looser.into_iter().filter(|(_, is_looser)| *is_looser).map(|(field, _)| field).collect()
+    }
+
+    /// The stricter of the two in every field.
+    #[must_use]
+    pub fn tightened_to(&self, floor: &Self) -> Self {
+        Self {
+            timeout: self.timeout.min(floor.timeout),
+            idle: self.idle && floor.idle,
+            absolute: self.absolute.min(floor.absolute),
+        }
     }
 
     /// Whether a session that began at `created` and saw its holder's last act at `active` is over at `now`, and why.

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Doors;
-use crate::api::{audit_log, health, me, passwords, profile, set_up, sign_in};
+use crate::api::{audit_log, health, me, organization, passwords, profile, security, set_up, sign_in};
 use crate::layers;
 
 /// The API, ready to be served.
@@ -50,6 +50,8 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(audit_log::audit_log))
         .routes(routes!(audit_log::export))
         .routes(routes!(audit_log::keys))
+        .routes(routes!(organization::read, organization::change))
+        .routes(routes!(security::read, security::change))
 }
 
 /// What the document says beside its routes: every route takes a bearer, unless it says otherwise.

@@ -85,6 +85,21 @@ pub async fn change(
     Ok(sql::execute(tx, UPDATE, values).await? == 1)
 }
 
+/// Asks all members of a role for a second factor from `since` on, unless they have been asked before; with `None` they
+/// are asked no more.
+pub async fn ask_for_second_factor(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    role: Role,
+    since: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE memberships
+        SET mfa_asked_since = CASE WHEN $3 IS NULL THEN NULL ELSE COALESCE(mfa_asked_since, $3) END
+        WHERE organization_id = $1 AND role = $2";
+    sql::execute(tx, UPDATE, values![organization.as_str(), role.as_str(), since]).await?;
+    Ok(())
+}
+
 /// Notes a sign-in.
 pub async fn note_sign_in(
     tx: &Tx<'_>,

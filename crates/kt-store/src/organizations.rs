@@ -45,6 +45,12 @@ pub async fn by_identifier(
     sql::row(source, SELECT, values![identifier]).await?.as_ref().map(read).transpose()
 }
 
+/// Gives the organisation another name.
+pub async fn rename(tx: &Tx<'_>, id: &OrganizationId, name: &str) -> Result<(), StoreError> {
+    sql::execute(tx, "UPDATE organizations SET name = $2 WHERE id = $1", values![id.as_str(), name]).await?;
+    Ok(())
+}
+
 /// Holds the organisation still until the transaction ends, so that what is counted in it (its owners) stays true.
 pub async fn lock(tx: &Tx<'_>, id: &OrganizationId) -> Result<(), StoreError> {
     if tx.locks_rows() {

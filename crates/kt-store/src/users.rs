@@ -117,6 +117,13 @@ pub async fn rehash(tx: &Tx<'_>, user: &UserId, old: &str, new: &str) -> Result<
     Ok(())
 }
 
+/// Notes whether the password with this hash breaks the present policy.
+pub async fn note_breach(tx: &Tx<'_>, user: &UserId, hash: &str, breaks: bool) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE users SET password_breaks_policy = $3 WHERE id = $1 AND password_hash = $2";
+    sql::execute(tx, UPDATE, values![user.as_str(), hash, breaks]).await?;
+    Ok(())
+}
+
 /// The hashes of the last `count` passwords before the present one, the newest first.
 pub async fn past_passwords(
     source: &impl Source,

@@ -114,6 +114,7 @@ impl Settings {
             hasher,
             seal,
             issuer,
+            deployment: config.security.clone(),
         })
     }
 }

@@ -37,7 +37,7 @@ impl Control {
     ) -> Result<Attempt, Error> {
         let settings = match entrant {
             Some(entrant) => self.security_of(&self.store, &entrant.organization.id).await?.value.lockout,
-            None => LockoutSettings::default(),
+            None => self.deployment.lockout.clone(),
         };
         let subject = entrant.map_or_else(|| typed.to_owned(), |entrant| entrant.user.id.to_string());
         let tx = self.store.begin_write().await?;

@@ -2,6 +2,7 @@
 
 pub mod cidr;
 pub mod client_addr;
+pub mod console_rules;
 pub mod forwarded;
 pub mod gateway_rules;
 mod node;

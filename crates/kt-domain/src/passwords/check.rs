@@ -85,22 +85,32 @@ impl Violation {
 /// others meanwhile, and not in unbounded number.
 #[must_use]
 pub fn check(policy: &PasswordPolicy, password: &Password, context: &Context) -> Vec<Violation> {
-    let text = password.expose();
-    let actual = text.chars().count();
-    let least = policy.min_length.max(MIN_CHARACTERS);
-    let words = context.words_in(text);
+    let words = context.words_in(password.expose());
     let strength = strength(password, context);
     let rules = [
-        (actual < least as usize, Violation::TooShort { least, actual }),
-        (policy.require_uppercase && !text.contains(char::is_uppercase), Violation::NeedsUppercase),
-        (policy.require_number && !text.contains(char::is_numeric), Violation::NeedsNumber),
-        (policy.require_special && text.chars().all(char::is_alphanumeric), Violation::NeedsSpecial),
         (password.has_unassigned_characters(), Violation::UnassignedCharacter),
         (blocklist::holds(password), Violation::Common),
         (!words.is_empty(), Violation::Personal { words }),
         (strength.score < STRONG_ENOUGH, Violation::Weak { advice: strength.advice }),
     ];
-    rules.into_iter().filter(|(is_broken, _)| *is_broken).map(|(_, violation)| violation).collect()
+    let broken = rules.into_iter().filter(|(is_broken, _)| *is_broken).map(|(_, violation)| violation);
+    unmet_demands(policy, password).into_iter().chain(broken).collect()
+}
+
+/// The demands of the policy itself that this password does not meet: its length and its kinds of characters. Quickly
+/// told, so that a password can be looked at again whenever it is typed.
+#[must_use]
+pub fn unmet_demands(policy: &PasswordPolicy, password: &Password) -> Vec<Violation> {
+    let text = password.expose();
+    let actual = text.chars().count();
+    let least = policy.min_length.max(MIN_CHARACTERS);
+    let demands = [
+        (actual < least as usize, Violation::TooShort { least, actual }),
+        (policy.require_uppercase && !text.contains(char::is_uppercase), Violation::NeedsUppercase),
+        (policy.require_number && !text.contains(char::is_numeric), Violation::NeedsNumber),
+        (policy.require_special && text.chars().all(char::is_alphanumeric), Violation::NeedsSpecial),
+    ];
+    demands.into_iter().filter(|(is_unmet, _)| *is_unmet).map(|(_, violation)| violation).collect()
 }
 
 fn quoted(words: &[String]) -> String {

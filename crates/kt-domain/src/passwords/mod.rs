@@ -10,7 +10,7 @@ mod password;
 mod policy;
 mod strength;
 
-pub use check::{Violation, check};
+pub use check::{Violation, check, unmet_demands};
 pub use context::Context;
 pub use password::{MAX_BYTES, MAX_CHARACTERS, MIN_CHARACTERS, Password, TooLong};
 pub use policy::{OutOfBounds, PasswordPolicy, Preset};

@@ -125,6 +125,27 @@ impl PasswordPolicy {
         is_looser.into_iter().filter(|(_, is_looser)| *is_looser).map(|(field, _)| field).collect()
     }
 
+    /// The stricter of the two in every field.
+    #[must_use]
+    pub fn tightened_to(&self, floor: &Self) -> Self {
+        let shorter_lived = if self.lifetime_in_days() <= floor.lifetime_in_days() { self } else { floor };
+        Self {
+            min_length: self.min_length.max(floor.min_length),
+            require_uppercase: self.require_uppercase || floor.require_uppercase,
+            require_number: self.require_number || floor.require_number,
+            require_special: self.require_special || floor.require_special,
+            history: self.history.max(floor.history),
+            max_age_days: shorter_lived.max_age_days,
+        }
+    }
+
+    /// The preset whose values these are, if they are one's.
+    #[must_use]
+    pub fn preset(&self, second_factor_enforced: bool) -> Option<Preset> {
+        let presets = [Preset::Recommended, Preset::Nist80063b];
+        presets.into_iter().find(|preset| preset.policy(second_factor_enforced) == *self)
+    }
+
     /// Whether a password that was chosen at `chosen` has to be changed at `now`.
     #[must_use]
     pub fn has_expired(&self, chosen: Timestamp, now: Timestamp) -> bool {
@@ -181,6 +202,7 @@ mod tests {
         let written = r#"{"min_length":12,"require_uppercase":true,"require_number":true,"require_special":true,"history":5,"max_age_days":90}"#;
         assert_eq!(serde_json::to_string(&policy).unwrap(), written);
 
+        assert_eq!(changed(|policy| policy.history = 6).preset(false), None);
         let unknown = serde_json::from_str::<PasswordPolicy>(r#"{"minlength":12}"#).unwrap_err().to_string();
         assert!(unknown.contains("minlength") && unknown.contains("min_length"), "{unknown}");
     }
@@ -189,6 +211,9 @@ mod tests {
     fn presets_have_their_names() {
         for (name, preset) in [("recommended", Preset::Recommended), ("nist-800-63b", Preset::Nist80063b)] {
             assert_eq!(serde_json::to_value(preset).unwrap(), name);
+            for second_factor in [false, true] {
+                assert_eq!(preset.policy(second_factor).preset(second_factor), Some(preset));
+            }
         }
     }
 

@@ -3,10 +3,13 @@
 pub(crate) mod audit_log;
 pub(crate) mod health;
 pub(crate) mod me;
+pub(crate) mod organization;
 pub(crate) mod passwords;
 pub(crate) mod profile;
+pub(crate) mod security;
 pub(crate) mod set_up;
 pub(crate) mod sign_in;
+mod versions;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -10,11 +11,12 @@ use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use kt_control::mail::{Captured, Letter, Renderer};
 use kt_control::passwords::{Capacity, Cost, Hasher};
 use kt_control::{Control, Parts, Post, SealKey, SetUp};
-use kt_domain::actor::Actor;
+use kt_domain::actor::{Actor, Role};
 use kt_domain::clock::{Clock, ManualClock};
 use kt_domain::ctx::{Client, Ctx};
+use kt_domain::deployment_settings::DeploymentSettings;
 use kt_domain::email::EmailAddress;
-use kt_domain::id::UserId;
+use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::network::cidr::CidrSet;
 use kt_domain::passwords::Password;
 use kt_domain::public_url::PublicUrl;
@@ -22,8 +24,9 @@ use kt_domain::random::Random;
 use kt_domain::sign_in::MembershipState;
 use kt_server::Doors;
 use kt_store::memberships::{self, Membership};
+use kt_store::organizations::{self, Organization};
 use kt_store::users::{self, User};
-use kt_store::{Store, audit, organizations};
+use kt_store::{Store, audit};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -42,6 +45,7 @@ pub(crate) struct TestApi {
     /// Takes the mail that is sent.
     pub(crate) mailbox: Captured,
     post: Post,
+    /// The same database, as another process has it.
     pub(crate) store: Store,
     router: Router,
     /// Keeps the database until the test ends.
@@ -51,6 +55,11 @@ pub(crate) struct TestApi {
 impl TestApi {
     /// An API on an empty database.
     pub(crate) async fn empty(kind: Kind) -> Self {
+        Self::deployed(kind, DeploymentSettings::default()).await
+    }
+
+    /// The same, in a deployment with these settings.
+    pub(crate) async fn deployed(kind: Kind, deployment: DeploymentSettings) -> Self {
         let database = TestDatabase::empty(kind).await;
         let clock = clock();
         let mut random = Random::from_os();
@@ -61,6 +70,7 @@ impl TestApi {
             seal: SealKey::from_text(&SealKey::new_text(&mut random)).unwrap(),
             random,
             issuer: "http://localhost:8080".into(),
+            deployment,
         };
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
@@ -77,7 +87,12 @@ impl TestApi {
 
     /// An API with the organisation `acme`, whose owner is `owner@acme.example` with [`PASSWORD`].
     pub(crate) async fn with_owner(kind: Kind) -> Self {
-        let api = Self::empty(kind).await;
+        Self::empty(kind).await.set_up().await
+    }
+
+    /// The same API, with that organisation and owner.
+    pub(crate) async fn set_up(self) -> Self {
+        let api = self;
         let set_up = SetUp {
             organization: "acme".into(),
             organization_name: "Acme".into(),
@@ -107,6 +122,81 @@ impl TestApi {
             body: None,
             peer: PEER,
         }
+    }
+
+    /// Adds an active member of `acme` with [`PASSWORD`].
+    pub(crate) async fn add_member(&self, email: &str, role: &str) -> UserId {
+        let acme = organizations::by_identifier(&self.store, "acme").await.unwrap().unwrap();
+        self.add_member_of(&acme.id, email, role.parse().unwrap()).await
+    }
+
+    /// Adds an active member of this organisation with [`PASSWORD`].
+    pub(crate) async fn add_member_of(
+        &self,
+        organization: &OrganizationId,
+        email: &str,
+        role: Role,
+    ) -> UserId {
+        let now = self.clock.now();
+        let hasher = Hasher::new(&Cost::for_tests(), Capacity::default()).unwrap();
+        let hash = hasher.hash(&Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
+        let user = User {
+            id: UserId::new(now, &mut Random::from_os()),
+            email: email.into(),
+            email_folded: email.to_lowercase(),
+            email_verified_at: Some(now),
+            name: "Some Member".into(),
+            password: Some(users::Password {
+                hash,
+                set_at: now,
+                temporary_until: None,
+                breaks_policy: false,
+            }),
+            epoch: 1,
+            created_at: now,
+        };
+        let membership = Membership {
+            organization: organization.clone(),
+            user: user.id.clone(),
+            role,
+            state: MembershipState::Active,
+            mfa_asked_since: None,
+            created_at: now,
+            last_sign_in_at: None,
+        };
+        let tx = self.store.begin_write().await.unwrap();
+        users::insert(&tx, &user).await.unwrap();
+        memberships::insert(&tx, &membership).await.unwrap();
+        tx.commit().await.unwrap();
+        user.id
+    }
+
+    /// Another organisation.
+    pub(crate) async fn organization(&self, identifier: &str) -> OrganizationId {
+        let now = self.clock.now();
+        let organization = Organization {
+            id: OrganizationId::new(now, &mut Random::from_os()),
+            identifier: identifier.into(),
+            name: identifier.into(),
+            created_at: now,
+        };
+        let tx = self.store.begin_write().await.unwrap();
+        organizations::insert(&tx, &organization).await.unwrap();
+        tx.commit().await.unwrap();
+        organization.id
+    }
+
+    /// The access token of somebody who signs in with [`PASSWORD`].
+    pub(crate) async fn token_of(&self, email: &str) -> String {
+        self.login(email, PASSWORD).await.access_token().to_owned()
+    }
+
+    /// What stands in the audit log of `acme` under this action, the oldest first.
+    pub(crate) async fn records(&self, action: &str) -> Vec<Value> {
+        let acme = organizations::by_identifier(&self.store, "acme").await.unwrap().unwrap();
+        let chain = audit::chain(&self.store, Some(&acme.id)).await.unwrap();
+        let records = chain.iter().map(|entry| serde_json::from_str::<Value>(&entry.body).unwrap());
+        records.filter(|record| record["action"] == action).collect()
     }
 
     /// `GET`.
@@ -147,43 +237,6 @@ impl TestApi {
         chain.iter().any(|entry| entry.body.contains(&format!("\"action\":\"{action}\"")))
     }
 
-    /// Adds an active member of `acme` with [`PASSWORD`].
-    pub(crate) async fn add_member(&self, email: &str, role: &str) -> UserId {
-        let organization = organizations::by_identifier(&self.store, "acme").await.unwrap().unwrap();
-        let now = self.clock.now();
-        let hasher = Hasher::new(&Cost::for_tests(), Capacity::default()).unwrap();
-        let hash = hasher.hash(&Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
-        let user = User {
-            id: UserId::new(now, &mut Random::from_os()),
-            email: email.into(),
-            email_folded: email.to_lowercase(),
-            email_verified_at: Some(now),
-            name: "Some Member".into(),
-            password: Some(users::Password {
-                hash,
-                set_at: now,
-                temporary_until: None,
-                breaks_policy: false,
-            }),
-            epoch: 1,
-            created_at: now,
-        };
-        let membership = Membership {
-            organization: organization.id,
-            user: user.id.clone(),
-            role: role.parse().unwrap(),
-            state: MembershipState::Active,
-            mfa_asked_since: None,
-            created_at: now,
-            last_sign_in_at: None,
-        };
-        let tx = self.store.begin_write().await.unwrap();
-        users::insert(&tx, &user).await.unwrap();
-        memberships::insert(&tx, &membership).await.unwrap();
-        tx.commit().await.unwrap();
-        user.id
-    }
-
     /// What signing in answers.
     pub(crate) async fn login(&self, email: &str, password: &str) -> Answer {
         self.post("/v1/auth/login", json!({ "email": email, "password": password })).send().await
@@ -207,6 +260,21 @@ pub(crate) fn token_in(letter: &Letter) -> String {
     let (_, rest) =
         letter.content.text.split_once("?token=").unwrap_or_else(|| panic!("{}", letter.content.text));
     rest.split_whitespace().next().unwrap_or_default().to_owned()
+}
+
+/// What all of these come to, run side by side.
+pub(crate) async fn side_by_side<F: Future>(all: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = all.into_iter().map(|one| (Box::pin(one), None)).collect();
+    std::future::poll_fn(|context| {
+        for (one, outcome) in running.iter_mut().filter(|(_, outcome)| outcome.is_none()) {
+            if let Poll::Ready(output) = one.as_mut().poll(context) {
+                *outcome = Some(output);
+            }
+        }
+        if running.iter().all(|(_, outcome)| outcome.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, outcome)| outcome).collect()
 }
 
 /// A request under construction.
@@ -283,25 +351,27 @@ impl Answer {
     }
 }
 
-/// A test of what must hold on both databases. The API has an owner.
+/// A test of what must hold on both databases. The API has an owner, or is what the function behind `from` makes.
 macro_rules! on_both {
-    ($($name:ident($api:ident) $body:block)+) => {$(
+    (from $start:path; $($name:ident($api:ident) $body:block)+) => {$(
         async fn $name($api: $crate::harness::TestApi) $body
 
         mod $name {
             use crate::databases::Kind;
-            use crate::harness::TestApi;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
-                super::$name(TestApi::with_owner(Kind::Sqlite).await).await;
+                super::$name($start(Kind::Sqlite).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
-                super::$name(TestApi::with_owner(Kind::Postgres).await).await;
+                super::$name($start(Kind::Postgres).await).await;
             }
         }
     )+};
+    ($($name:ident($api:ident) $body:block)+) => {
+        $crate::harness::on_both! { from $crate::harness::TestApi::with_owner; $($name($api) $body)+ }
+    };
 }
 pub(crate) use on_both;

@@ -1,0 +1,111 @@
+//! The security settings of an organisation: shown with who sets them, changed section by section.
+
+use kt_domain::actor::{Permission, Role};
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::deployment_settings::ManagedBy;
+use kt_domain::error::Error;
+use kt_domain::id::OrganizationId;
+use kt_domain::mfa::MfaSettings;
+use kt_domain::passwords::Preset;
+use kt_domain::security_choices::{Section, SecurityChoices};
+use kt_domain::security_settings::SecuritySettings;
+use kt_store::organizations::{self, Versioned};
+use kt_store::{Tx, audit, memberships};
+use serde_json::{Map, Value};
+
+use crate::control::Control;
+use crate::organizations::SECURITY;
+use crate::version::Expected;
+
+/// The settings in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityView {
+    /// The settings.
+    pub settings: SecuritySettings,
+    /// Who sets session lifetime, password policy and lockout.
+    pub managed_by: ManagedBy,
+    /// The preset whose values the password policy holds, if it holds one's.
+    pub preset: Option<Preset>,
+    /// Where the password policy departs from the standards, in sentences.
+    pub deviations: Vec<String>,
+    /// Changes with every change.
+    pub version: String,
+}
+
+impl Control {
+    /// What the organisation demands at this moment.
+    pub async fn security(&self, ctx: &Ctx) -> Result<SecurityView, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let Versioned { version, value } = self.security_of(&self.store, organization).await?;
+        Ok(self.view_of(value, version))
+    }
+
+    /// Changes the fields that `patch` names; the others stay. In force from the next request on, each changed section
+    /// with a record of its own. Refused, and nothing changed, with [`kt_domain::error::ErrorKind::Invalid`] where a
+    /// field is unknown, breaks a rule or is looser than the deployment allows, and with `deployment_managed` where the
+    /// deployment sets the section.
+    pub async fn change_security(
+        &self,
+        ctx: &Ctx,
+        expected: &Expected,
+        patch: &Map<String, Value>,
+    ) -> Result<SecurityView, Error> {
+        let organization = ctx.require(Permission::ChangeSettings)?;
+        ctx.require_fresh_authentication()?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
+        let kept: Versioned<SecurityChoices> = organizations::settings(&tx, organization, SECURITY).await?;
+        expected.check(&kept.version.to_string())?;
+        let change = kept.value.patched(&self.deployment, patch)?;
+        if change.sections.is_empty() {
+            return Ok(self.view_of(change.settings, kept.version));
+        }
+        organizations::replace_settings(&tx, organization, SECURITY, kept.version, &change.choices, ctx.now)
+            .await?;
+        self.ask_for_second_factors(ctx, &tx, organization, &change.settings.mfa).await?;
+        for (section, before, after) in change.sections {
+            let record = self.record(ctx, recorded_as(section), format!("security.{section}"));
+            audit::append(&tx, Some(organization), &record.with_change(before, after)).await?;
+        }
+        self.commit_revocation(tx).await?;
+        Ok(self.view_of(change.settings, kept.version + 1))
+    }
+
+    /// The grace of whoever is newly asked begins now; it ends for whoever no longer is.
+    async fn ask_for_second_factors(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        mfa: &MfaSettings,
+    ) -> Result<(), Error> {
+        for role in Role::ALL {
+            let asked = mfa.asks(*role).then_some(ctx.now);
+            memberships::ask_for_second_factor(tx, organization, *role, asked).await?;
+        }
+        Ok(())
+    }
+
+    fn view_of(&self, settings: SecuritySettings, version: i64) -> SecurityView {
+        let second_factor_enforced = settings.mfa.is_enforced_for_all();
+        SecurityView {
+            managed_by: self.deployment.managed_by,
+            preset: settings.password.preset(second_factor_enforced),
+            deviations: settings.password.deviations(second_factor_enforced),
+            settings,
+            version: version.to_string(),
+        }
+    }
+}
+
+fn recorded_as(section: Section) -> AuditAction {
+    match section {
+        Section::Session => AuditAction::SessionSettingsUpdated,
+        Section::Password => AuditAction::PasswordPolicyUpdated,
+        Section::Lockout => AuditAction::LockoutUpdated,
+        Section::Mfa => AuditAction::MfaPolicyUpdated,
+        Section::Csrf => AuditAction::CsrfUpdated,
+        Section::Registration => AuditAction::RegistrationUpdated,
+    }
+}
