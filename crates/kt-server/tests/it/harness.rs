@@ -48,8 +48,7 @@ pub(crate) struct TestApi {
     /// The same database, as another process has it.
     pub(crate) store: Store,
     router: Router,
-    /// Keeps the database until the test ends.
-    _database: TestDatabase,
+    pub(crate) database: TestDatabase,
 }
 
 impl TestApi {
@@ -82,7 +81,7 @@ impl TestApi {
             sender: "Keeptrusts <no-reply@keeptrusts.example>".parse().unwrap(),
         };
         let store = database.store().await;
-        Self { control, clock, mailbox, post, store, router, _database: database }
+        Self { control, clock, mailbox, post, store, router, database }
     }
 
     /// An API with the organisation `acme`, whose owner is `owner@acme.example` with [`PASSWORD`].
@@ -294,6 +293,11 @@ impl<'a> TestRequest<'a> {
     /// With this header.
     pub(crate) fn header(self, name: &str, value: &str) -> Self {
         Self { builder: self.builder.header(name, value), ..self }
+    }
+
+    /// With this JSON body, if any.
+    pub(crate) fn body(self, body: Option<Value>) -> Self {
+        Self { body, ..self }
     }
 
     /// From this address and port.

@@ -1,0 +1,204 @@
+//! No secret that goes in comes out: not in a record of the audit log, not in a copy of it, not in the program's log.
+//!
+//! Every route of the OpenAPI document is asked, those too that come later.
+
+use std::io;
+use std::sync::{Mutex, Once, PoisonError};
+use std::time::Duration;
+
+use axum::http::Method;
+use kt_store::audit;
+use serde_json::{Map, Value, json};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::harness::{PASSWORD, TestApi, on_both};
+
+/// Whether a field of this name holds what nobody else may read.
+fn is_secret(name: &str) -> bool {
+    ["password", "token", "secret", "code", "key"].iter().any(|word| name.ends_with(word))
+}
+
+/// A route that is there to be asked.
+struct Operation {
+    method: Method,
+    path: String,
+    body: Option<Value>,
+}
+
+/// Every route, with a body as its schema asks for, whose secrets are all `canary`.
+fn operations(canary: &str) -> Vec<Operation> {
+    let document = serde_json::to_value(kt_server::openapi()).unwrap();
+    let mut found = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            found.push(Operation {
+                method: method.to_uppercase().parse().unwrap(),
+                path: path.replace('{', "").replace('}', ""),
+                body: (!schema.is_null()).then(|| example(&document, schema, "", canary)),
+            });
+        }
+    }
+    found
+}
+
+/// A value as `schema` asks for.
+fn example(document: &Value, schema: &Value, name: &str, canary: &str) -> Value {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
+        return example(document, schema, name, canary);
+    }
+    if let Some(first) = schema["enum"].get(0) {
+        return first.clone();
+    }
+    for choice in ["oneOf", "anyOf", "allOf"] {
+        let choices = schema[choice].as_array().into_iter().flatten();
+        if let Some(chosen) = choices.into_iter().find(|schema| schema["type"] != "null") {
+            return example(document, chosen, name, canary);
+        }
+    }
+    let kinds = [&schema["type"], &schema["type"][0], &schema["type"][1]];
+    let is = |kind: &str| kinds.iter().any(|found| *found == kind);
+    if is("object") {
+        let fields = schema["properties"].as_object().into_iter().flatten();
+        let values = fields.map(|(name, schema)| (name.clone(), example(document, schema, name, canary)));
+        Value::Object(values.collect::<Map<_, _>>())
+    } else if is("array") {
+        json!([example(document, &schema["items"], name, canary)])
+    } else if is("string") {
+        Value::from(if is_secret(name) { canary } else { "owner@acme.example" })
+    } else if is("boolean") {
+        json!(true)
+    } else {
+        json!(1)
+    }
+}
+
+/// The secrets that an answer hands out.
+fn handed_out(answer: &Value, found: &mut Vec<String>) {
+    match answer {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str() {
+                    Some(text) if is_secret(name) && text.len() >= 20 => found.push(text.to_owned()),
+                    _ => handed_out(value, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| handed_out(item, found)),
+        _ => {}
+    }
+}
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+/// Everything that the program logs, however unimportant.
+struct Log;
+
+impl Log {
+    fn begin() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_max_level(LevelFilter::TRACE)
+                .with_writer(|| Self)
+                .init();
+        });
+    }
+
+    fn text() -> String {
+        String::from_utf8_lossy(&LOG.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whatever is recorded and logged, in every form.
+async fn everything_written(api: &TestApi) -> Vec<(&'static str, String)> {
+    tracing::trace!("even this is heard");
+    assert!(Log::text().contains("even this is heard"));
+    let session = api.owner().await;
+    let mut written = vec![("the program's log", Log::text())];
+    for path in [
+        "/v1/audit-log?limit=200",
+        "/v1/audit-log/export?format=jsonl",
+        "/v1/audit-log/export?format=csv",
+        "/v1/audit-log/export?format=ocsf",
+    ] {
+        let answer = api.get(path).bearer(session.access_token()).send().await;
+        assert!(
+            answer.body.contains("auth.sign_in") || answer.body.contains("auth_sign_in"),
+            "{}",
+            answer.body
+        );
+        written.push((path, answer.body));
+    }
+    let chain = audit::chain(&api.store, None).await.unwrap();
+    written.push(("the deployment's chain", chain.into_iter().map(|entry| entry.body).collect()));
+    written
+}
+
+on_both! {
+    no_secret_that_passes_a_door_is_written_anywhere(api) {
+        const CANARY: &str = "canary-7f3a9c-Tall-cedar";
+        Log::begin();
+        let mut secrets = vec![CANARY.to_owned(), PASSWORD.to_owned()];
+        let mut asked = 0;
+        for Operation { method, path, body } in operations(CANARY) {
+            // Whatever counts failures has forgotten them.
+            api.clock.advance(Duration::from_hours(2));
+            let session = api.owner().await;
+            handed_out(&session.json, &mut secrets);
+            for bearer in [session.access_token(), CANARY] {
+                let request = api.request(method.clone(), &path).bearer(bearer).header("cookie", CANARY);
+                let answer = request.body(body.clone()).send().await;
+                if method == Method::POST && answer.status.is_success() {
+                    handed_out(&answer.json, &mut secrets);
+                }
+            }
+            asked += usize::from(body.is_some_and(|body| body.to_string().contains(CANARY)));
+        }
+        assert!(asked >= 3, "sign-in, refresh and replacing a password take secrets");
+        assert!(secrets.len() > 10, "{secrets:?}");
+        for (place, text) in everything_written(&api).await {
+            for secret in &secrets {
+                assert!(!text.contains(secret), "{secret} stands in {place}");
+            }
+        }
+    }
+
+    a_secret_at_sign_in_is_written_nowhere(api) {
+        const CANARY: &str = "canary-51c0de-Tall-cedar";
+        Log::begin();
+        let session = api.owner().await;
+        let mut secrets = vec![CANARY.to_owned()];
+        handed_out(&session.json, &mut secrets);
+        let login = |more: Value| {
+            let mut body = json!({ "email": "owner@acme.example", "password": PASSWORD });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            api.post("/v1/auth/login", body).send()
+        };
+        for more in [json!({ "password": CANARY }), json!({ "device_token": CANARY })] {
+            handed_out(&login(more).await.json, &mut secrets);
+        }
+        let refresh = json!({ "refresh_token": session.text("/refresh_token") });
+        for _ in ["used", "and replayed"] {
+            handed_out(&api.post("/v1/auth/refresh", refresh.clone()).send().await.json, &mut secrets);
+        }
+        for (place, text) in everything_written(&api).await {
+            for secret in &secrets {
+                assert!(!text.contains(secret), "{secret} stands in {place}");
+            }
+        }
+    }
+}
