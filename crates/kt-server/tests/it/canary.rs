@@ -34,7 +34,7 @@ fn operations(canary: &str) -> Vec<Operation> {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
             found.push(Operation {
                 method: method.to_uppercase().parse().unwrap(),
-                path: path.replace('{', "").replace('}', ""),
+                path: path.replace(['{', '}'], ""),
                 body: (!schema.is_null()).then(|| example(&document, schema, "", canary)),
             });
         }
