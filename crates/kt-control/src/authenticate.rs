@@ -15,6 +15,7 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, SessionId, UserId};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
+use kt_store::Source;
 use kt_store::sessions::{self, LiveSession};
 
 use crate::control::Control;
@@ -62,7 +63,7 @@ impl Control {
     ) -> Result<Person, Error> {
         let live = sessions::find(&self.store, session).await?.ok_or_else(invalid_token)?;
         let belongs = &live.session.user == user && &live.session.organization == organization;
-        if !belongs || !self.lives(&live, now).await? {
+        if !belongs || !self.lives(&self.store, &live, now).await? {
             return Err(invalid_token());
         }
         Ok(Person {
@@ -76,9 +77,14 @@ impl Control {
     }
 
     /// Whether a session still stands: not ended, not outlived, issued under the present epoch, to an active member.
-    pub(crate) async fn lives(&self, live: &LiveSession, now: Timestamp) -> Result<bool, Error> {
+    pub(crate) async fn lives(
+        &self,
+        source: &impl Source,
+        live: &LiveSession,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
         let session = &live.session;
-        let settings = self.security_of(&self.store, &session.organization).await?.value;
+        let settings = self.security_of(source, &session.organization).await?.value;
         Ok(session.ended_at.is_none()
             && session.epoch == live.epoch
             && live.membership.state == MembershipState::Active

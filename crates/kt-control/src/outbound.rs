@@ -130,8 +130,10 @@ impl Outbound {
         let mut request = Request::builder()
             .method(method)
             .uri(&url[url::Position::BeforePath..url::Position::AfterQuery])
-            .header(header::HOST, &url[url::Position::BeforeHost..url::Position::AfterPort])
-            .header(header::USER_AGENT, USER_AGENT);
+            .header(header::HOST, &url[url::Position::BeforeHost..url::Position::AfterPort]);
+        if headers.iter().all(|(field, _)| *field != "user-agent") {
+            request = request.header(header::USER_AGENT, USER_AGENT);
+        }
         for (field, value) in headers {
             request = request.header(*field, value);
         }

@@ -65,7 +65,7 @@ impl Control {
             door: flow.door,
             proofs: flow.proofs.clone(),
             created_at: ctx.now,
-            authenticated_at: ctx.now,
+            authenticated_at: flow.authenticated_at.unwrap_or(ctx.now),
             active_at: ctx.now,
             ip: ctx.client.ip,
             user_agent: ctx.client.user_agent.clone(),
@@ -118,7 +118,7 @@ impl Control {
             }
             RefreshUse::Used(session) => {
                 let live = sessions::find(&tx, &session).await?.ok_or_else(invalid_refresh_token)?;
-                if !self.lives(&live, ctx.now).await? {
+                if !self.lives(&tx, &live, ctx.now).await? {
                     return Err(invalid_refresh_token());
                 }
                 sessions::note_activity(&tx, &session, ctx.now).await?;

@@ -129,9 +129,7 @@ impl Control {
         self.advance(ctx, entrant, flow).await
     }
 
-    /// Lets the gate say what comes next, and does it. Every way in ends here.
-    ///
-    /// The standing is read again in the transaction that makes the session: what was taken away meanwhile wins.
+    /// Lets the gate say what comes next, and does it.
     pub(crate) async fn advance(
         &self,
         ctx: &Ctx,
@@ -139,8 +137,23 @@ impl Control {
         flow: Flow,
     ) -> Result<SignInOutcome, Error> {
         let tx = self.store.begin_write().await?;
-        let entrant = self.entrant_again(&tx, &entrant).await?.ok_or_else(invalid_credentials)?;
-        let security = self.security_of(&tx, &entrant.organization.id).await?.value;
+        let outcome = self.advance_in(ctx, &tx, &entrant, &flow).await?;
+        tx.commit().await?;
+        Ok(outcome)
+    }
+
+    /// The same as part of a transaction. Every way in ends here.
+    ///
+    /// The standing is read again in the transaction that makes the session: what was taken away meanwhile wins.
+    pub(crate) async fn advance_in(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        entrant: &Entrant,
+        flow: &Flow,
+    ) -> Result<SignInOutcome, Error> {
+        let entrant = self.entrant_again(tx, entrant).await?.ok_or_else(invalid_credentials)?;
+        let security = self.security_of(tx, &entrant.organization.id).await?.value;
         let standing = Standing {
             email_verified: entrant.user.email_verified_at.is_some(),
             membership: entrant.membership.state,
@@ -150,29 +163,25 @@ impl Control {
             mfa_asked_since: entrant.membership.mfa_asked_since,
             mfa: &security.mfa,
         };
-        let outcome = match gate(&standing, &flow.proofs, ctx.now) {
+        Ok(match gate(&standing, &flow.proofs, ctx.now) {
             Gate::Refuse => return Err(invalid_credentials()),
             Gate::PendingVerification => SignInOutcome::PendingVerification,
             Gate::PendingApproval => SignInOutcome::PendingApproval,
             Gate::MfaRequired(methods) => {
-                SignInOutcome::MfaRequired { flow_token: self.carry_on(ctx, &tx, &flow).await?, methods }
+                SignInOutcome::MfaRequired { flow_token: self.carry_on(ctx, tx, flow).await?, methods }
             }
             Gate::MfaEnrollmentRequired => {
-                SignInOutcome::MfaEnrollmentRequired { flow_token: self.carry_on(ctx, &tx, &flow).await? }
+                SignInOutcome::MfaEnrollmentRequired { flow_token: self.carry_on(ctx, tx, flow).await? }
             }
             Gate::PasswordChangeRequired(reason) => SignInOutcome::PasswordChangeRequired {
-                flow_token: self.carry_on(ctx, &tx, &flow).await?,
+                flow_token: self.carry_on(ctx, tx, flow).await?,
                 reason,
             },
-            Gate::Admit => {
-                SignInOutcome::Authenticated(Box::new(self.admit(ctx, &tx, &entrant, &flow).await?))
-            }
-        };
-        tx.commit().await?;
-        Ok(outcome)
+            Gate::Admit => SignInOutcome::Authenticated(Box::new(self.admit(ctx, tx, &entrant, flow).await?)),
+        })
     }
 
-    /// Makes the session. Called by [`Control::advance`] alone.
+    /// Makes the session. Called by [`Control::advance_in`] alone.
     async fn admit(&self, ctx: &Ctx, tx: &Tx<'_>, entrant: &Entrant, flow: &Flow) -> Result<SignedIn, Error> {
         let tokens = self.new_session(ctx, tx, entrant, flow).await?;
         memberships::note_sign_in(tx, &entrant.organization.id, &entrant.user.id, ctx.now).await?;

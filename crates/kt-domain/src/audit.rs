@@ -54,6 +54,8 @@ actions! {
     EmailChanged = "profile.email_changed": "An account got another e-mail address, which was confirmed.";
     EmailChangeUndone = "profile.email_change_undone": "An account got its former e-mail address back; everything issued before was ended.";
     MailFailed = "mail.failed": "A message could not be sent and was given up.";
+    DeviceApproved = "auth.device_approved": "Somebody let a device sign in on the strength of their own session.";
+    DeviceDenied = "auth.device_denied": "Somebody refused to let a device sign in.";
     SigningKeyRotated = "auth.signing_key_rotated": "The key that signs access tokens was replaced.";
     AuditExported = "audit.exported": "Somebody took a copy of the audit log.";
     OrganizationRenamed = "organization.renamed": "The organization got another name.";

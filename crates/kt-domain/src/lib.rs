@@ -9,6 +9,7 @@ pub mod clock;
 pub mod ctx;
 pub mod deployment_config;
 pub mod deployment_settings;
+pub mod device;
 pub mod email;
 pub mod error;
 pub mod events;

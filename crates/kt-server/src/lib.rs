@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use kt_control::Control;
 use kt_domain::network::client_addr::ClientAddress;
+use kt_domain::public_url::PublicUrl;
 
 pub use client::client_address;
 pub use listener::{Listener, serve};
@@ -25,4 +26,6 @@ pub struct Doors {
     pub control: Arc<Control>,
     /// How the address of a client is told.
     pub addresses: Arc<ClientAddress>,
+    /// Where people find the console.
+    pub console: PublicUrl,
 }

@@ -9,7 +9,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Doors;
-use crate::api::{audit_log, health, me, organization, passwords, profile, security, set_up, sign_in};
+use crate::api::{
+    audit_log, device, health, me, organization, passwords, profile, security, set_up, sign_in,
+};
 use crate::layers;
 
 /// The API, ready to be served.
@@ -41,6 +43,8 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(passwords::reset))
         .routes(routes!(profile::confirm_email))
         .routes(routes!(profile::undo_email_change))
+        .routes(routes!(device::authorize))
+        .routes(routes!(device::token))
         .routes(routes!(me::whoami))
         .routes(routes!(profile::show, profile::change))
         .routes(routes!(passwords::change))
@@ -52,6 +56,9 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(audit_log::keys))
         .routes(routes!(organization::read, organization::change))
         .routes(routes!(security::read, security::change))
+        .routes(routes!(device::show))
+        .routes(routes!(device::approve))
+        .routes(routes!(device::deny))
 }
 
 /// What the document says beside its routes: every route takes a bearer, unless it says otherwise.

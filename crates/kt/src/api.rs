@@ -1,4 +1,6 @@
-//! The API of a control plane, as commands ask it.
+//! The API of a control plane, as commands ask it: in whose name, and what to do when there is no good answer.
+
+use std::cell::RefCell;
 
 use clap::Args;
 use kt_control::outbound::{Answer, Outbound, OutboundError};
@@ -6,61 +8,181 @@ use kt_domain::network::reach::Reach;
 use kt_domain::public_url::PublicUrl;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::commands::reading::printable;
+use crate::credentials::{Credentials, CredentialsFile};
 use crate::environment;
 use crate::failure::Failure;
+
+/// Where a control plane is unless something else is said.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// The most that is read of an answer that is taken whole.
 const WHOLE: usize = 16 << 20;
 
-/// Where the control plane is. The token is read from the environment variable `KEEPTRUSTS_API_TOKEN` alone: everybody on
+/// Where the control plane is. A token is read from the environment variable `KEEPTRUSTS_API_TOKEN` alone: everybody on
 /// the machine sees the options of a command.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct ApiAddress {
-    /// The address of the control plane's API; https, or a loopback address. The token to send is read from
-    /// `KEEPTRUSTS_API_TOKEN`
-    #[arg(long, value_name = "URL", env = "KEEPTRUSTS_API_URL", default_value = "http://127.0.0.1:8080", value_parser = PublicUrl::parse)]
-    api_url: PublicUrl,
+    /// The address of the control plane's API; https, or a loopback address. Default: where you are signed in, or
+    /// <http://127.0.0.1:8080>. `KEEPTRUSTS_API_TOKEN` takes the place of a sign-in
+    #[arg(long, value_name = "URL", env = "KEEPTRUSTS_API_URL", value_parser = PublicUrl::parse)]
+    api_url: Option<PublicUrl>,
 }
 
 impl ApiAddress {
-    /// Makes ready to ask.
+    /// Makes ready to ask in the name of `KEEPTRUSTS_API_TOKEN`, or else of whoever is signed in on this machine.
     pub(crate) fn open(self) -> Result<Api, Failure> {
-        let Some(token) = environment::variable("KEEPTRUSTS_API_TOKEN") else {
-            return Err(Failure::not_allowed(
-                "nobody is signed in: set KEEPTRUSTS_API_TOKEN to an API key or an access token",
-            ));
-        };
-        let outbound =
-            Outbound::new(Reach::Private, None).map_err(|error| Failure::failed(error.to_string()))?;
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Api { address: self.api_url, token, outbound, runtime })
+        if let Some(token) = environment::variable("KEEPTRUSTS_API_TOKEN").filter(|token| !token.is_empty()) {
+            return Api::new(self.address()?, Identity::Token(token));
+        }
+        self.session()?.ok_or_else(|| {
+            Failure::not_allowed(
+                "nobody is signed in: run `kt auth login`, or set KEEPTRUSTS_API_TOKEN to an API key",
+            )
+        })
+    }
+
+    /// Makes ready to ask in the name of whoever is signed in on this machine; `None` when nobody is.
+    pub(crate) fn session(self) -> Result<Option<Api>, Failure> {
+        let file = CredentialsFile::of_this_user()?;
+        let Some(credentials) = file.load()? else { return Ok(None) };
+        let issuer = PublicUrl::parse(&credentials.api_url).map_err(|error| {
+            Failure::failed(format!("{file} names no API ({error}). Remove it, then run `kt auth login`"))
+        })?;
+        // Tokens go to where they come from and nowhere else, whatever is asked.
+        if let Some(asked) = self.api_url.filter(|asked| *asked != issuer) {
+            let (issuer, asked) = (issuer.url(), asked.url());
+            return Err(Failure::not_allowed(format!(
+                "you are signed in at {issuer} and not at {asked}: run `kt auth login --api-url {asked}`"
+            )));
+        }
+        Api::new(issuer, Identity::Session(file, Box::new(credentials))).map(Some)
+    }
+
+    /// Makes ready to ask in nobody's name.
+    pub(crate) fn anonymous(self) -> Result<Api, Failure> {
+        Api::new(self.address()?, Identity::Nobody)
+    }
+
+    fn address(self) -> Result<PublicUrl, Failure> {
+        let default = || PublicUrl::parse(DEFAULT_URL);
+        self.api_url.map_or_else(default, Ok).map_err(|error| Failure::invalid(error.to_string()))
     }
 }
 
 /// A control plane that can be asked.
 pub(crate) struct Api {
     address: PublicUrl,
-    token: String,
+    identity: RefCell<Identity>,
     outbound: Outbound,
     runtime: Runtime,
 }
 
+/// In whose name it is asked.
+#[derive(Clone)]
+enum Identity {
+    Nobody,
+    /// An access token or API key.
+    Token(String),
+    /// A sign-in that is kept on this machine and can be carried on.
+    Session(CredentialsFile, Box<Credentials>),
+}
+
+/// What it is asked.
+#[derive(Clone)]
+pub(crate) struct Call<'a> {
+    method: Method,
+    path: &'static str,
+    /// What follows the path, one segment each.
+    segments: Vec<&'a str>,
+    query: Vec<(&'a str, String)>,
+    body: Option<Value>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Get,
+    Post,
+}
+
+impl<'a> Call<'a> {
+    /// `GET path`.
+    pub(crate) fn get(path: &'static str) -> Self {
+        Self { method: Method::Get, path, segments: Vec::new(), query: Vec::new(), body: None }
+    }
+
+    /// `POST path`.
+    pub(crate) fn post(path: &'static str) -> Self {
+        Self { method: Method::Post, ..Self::get(path) }
+    }
+
+    /// With another segment in its path, whatever text that is.
+    pub(crate) fn segment(mut self, segment: &'a str) -> Self {
+        self.segments.push(segment);
+        self
+    }
+
+    /// With these questions.
+    pub(crate) fn query(self, query: &[(&'a str, String)]) -> Self {
+        Self { query: query.to_vec(), ..self }
+    }
+
+    /// With this body.
+    pub(crate) fn body(self, body: Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+}
+
+/// Why there is no good answer.
+pub(crate) enum ApiError {
+    /// It has refused, with this code.
+    Refused {
+        /// The code of the case.
+        code: String,
+        /// What it means to a person and to a shell.
+        failure: Failure,
+    },
+    /// The session of this machine is over.
+    Over(Failure),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        match error {
+            ApiError::Refused { failure, .. } | ApiError::Over(failure) | ApiError::Failed(failure) => {
+                failure
+            }
+        }
+    }
+}
+
 impl Api {
+    fn new(address: PublicUrl, identity: Identity) -> Result<Self, Failure> {
+        let outbound =
+            Outbound::new(Reach::Private, None).map_err(|error| Failure::failed(error.to_string()))?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { address, identity: RefCell::new(identity), outbound, runtime })
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &str {
+        self.address.url().as_str().trim_end_matches('/')
+    }
+
     /// What is at `path`, read as it comes.
     pub(crate) fn get(&self, path: &'static str, query: &[(&str, String)]) -> Result<Download<'_>, Failure> {
-        let mut url = self.address.page(path);
-        url.query_pairs_mut().extend_pairs(query);
-        let headers = [("authorization", format!("Bearer {}", self.token))];
-        let answer = self.runtime.block_on(self.outbound.get(&url, &headers))?;
-        if answer.status.is_success() {
-            return Ok(Download { api: self, answer });
-        }
-        let status = answer.status.as_u16();
-        let body = self.runtime.block_on(answer.read(WHOLE))?;
-        Err(refusal(status, &body))
+        Ok(self.answer(&Call::get(path).query(query))?)
     }
 
     /// What is at `path`, as JSON.
@@ -69,11 +191,122 @@ impl Api {
         path: &'static str,
         query: &[(&str, String)],
     ) -> Result<T, Failure> {
-        let Download { answer, .. } = self.get(path, query)?;
-        let body = self.runtime.block_on(answer.read(WHOLE))?;
-        serde_json::from_slice(&body)
-            .map_err(|error| Failure::failed(format!("the answer is not what was expected: {error}")))
+        Ok(self.ask(&Call::get(path).query(query))?)
     }
+
+    /// The answer to a call, as JSON.
+    pub(crate) fn ask<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, ApiError> {
+        let body = self.answer(call)?.whole()?;
+        serde_json::from_slice(&body)
+            .map_err(|error| Failure::failed(format!("the answer is not what was expected: {error}")).into())
+    }
+
+    /// Makes a call whose good answer says nothing more.
+    pub(crate) fn tell(&self, call: &Call<'_>) -> Result<(), ApiError> {
+        self.answer(call).map(drop)
+    }
+
+    /// The good answer to a call. An access token that is over is replaced, once.
+    fn answer(&self, call: &Call<'_>) -> Result<Download<'_>, ApiError> {
+        let mut answer = self.send(call)?;
+        if answer.status() == 401 && self.renew()? {
+            answer = self.send(call)?;
+        }
+        answer.good()
+    }
+
+    fn send(&self, call: &Call<'_>) -> Result<Download<'_>, Failure> {
+        let mut url = self.address.page(call.path);
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(&call.segments);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        let mut headers = vec![("user-agent", user_agent())];
+        headers.extend(
+            self.identity.borrow().bearer().map(|token| ("authorization", format!("Bearer {token}"))),
+        );
+        let body = call.body.as_ref().map(Value::to_string);
+        if body.is_some() {
+            headers.push(("content-type", "application/json".to_owned()));
+        }
+        let answer = self.runtime.block_on(async {
+            match call.method {
+                Method::Get => self.outbound.get(&url, &headers).await,
+                Method::Post => self.outbound.post(&url, &headers, body.unwrap_or_default().into()).await,
+            }
+        });
+        Ok(Download { answer: answer.map_err(|error| self.unreachable(&error))?, api: self })
+    }
+
+    /// Gets a new access token for the session; `false` where there is no session. Commands that run at the same time
+    /// take turns: the first one fetches the token, the others find it.
+    fn renew(&self) -> Result<bool, ApiError> {
+        let Identity::Session(file, mut credentials) = self.identity.borrow().clone() else {
+            return Ok(false);
+        };
+        let _turn = file.lock()?;
+        let renewed = match file.load()? {
+            Some(kept) if kept.access_token != credentials.access_token => kept,
+            _ => {
+                let fresh = self.refreshed(&credentials.refresh_token)?;
+                credentials.access_token = fresh.access_token;
+                credentials.refresh_token = fresh.refresh_token;
+                file.save(&credentials)?;
+                *credentials
+            }
+        };
+        self.identity.replace(Identity::Session(file, Box::new(renewed)));
+        Ok(true)
+    }
+
+    fn refreshed(&self, refresh_token: &str) -> Result<Refreshed, ApiError> {
+        let call = Call::post("/v1/auth/refresh").body(json!({ "refresh_token": refresh_token }));
+        let before = self.identity.replace(Identity::Nobody);
+        let refreshed = self.ask(&call);
+        self.identity.replace(before);
+        refreshed.map_err(|error| match error {
+            ApiError::Refused { code, .. } if code == "invalid_refresh_token" => {
+                let message = format!("your session at {} is over: run `kt auth login`", self.address());
+                ApiError::Over(Failure::not_allowed(message))
+            }
+            other => other,
+        })
+    }
+
+    fn unreachable(&self, error: &OutboundError) -> Failure {
+        Failure::unreachable(format!(
+            "cannot reach the control plane at {}: {}. Is it running (`kt up`, `kt server run`)? --api-url or \
+             KEEPTRUSTS_API_URL name another address",
+            self.address(),
+            printable(&error.to_string())
+        ))
+    }
+}
+
+/// New tokens for old.
+#[derive(Deserialize)]
+struct Refreshed {
+    access_token: String,
+    refresh_token: String,
+}
+
+impl Identity {
+    fn bearer(&self) -> Option<&str> {
+        match self {
+            Self::Nobody => None,
+            Self::Token(token) => Some(token),
+            Self::Session(_, credentials) => Some(&credentials.access_token),
+        }
+    }
+}
+
+/// What people see of this machine in the list of their sessions.
+fn user_agent() -> String {
+    let machine = rustix::system::uname();
+    let name: String = machine.nodename().to_string_lossy().chars().filter(char::is_ascii_graphic).collect();
+    format!("kt/{} ({name})", env!("CARGO_PKG_VERSION"))
 }
 
 /// An answer that is still coming.
@@ -85,18 +318,31 @@ pub(crate) struct Download<'a> {
 impl Download<'_> {
     /// The next part; `None` when all has come.
     pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        Ok(self.api.runtime.block_on(self.answer.next())?.map(Vec::from))
+        let part = self.api.runtime.block_on(self.answer.next());
+        Ok(part.map_err(|error| self.api.unreachable(&error))?.map(Vec::from))
     }
-}
 
-impl From<OutboundError> for Failure {
-    fn from(error: OutboundError) -> Self {
-        Self::unreachable(printable(&error.to_string()))
+    fn status(&self) -> u16 {
+        self.answer.status.as_u16()
+    }
+
+    fn whole(self) -> Result<Vec<u8>, Failure> {
+        let api = self.api;
+        api.runtime.block_on(self.answer.read(WHOLE)).map_err(|error| api.unreachable(&error))
+    }
+
+    /// The same, unless it is a refusal.
+    fn good(self) -> Result<Self, ApiError> {
+        if self.answer.status.is_success() {
+            return Ok(self);
+        }
+        let status = self.status();
+        Err(refusal(status, &self.whole()?))
     }
 }
 
 /// What a refusal of the API says, for a person.
-fn refusal(status: u16, body: &[u8]) -> Failure {
+fn refusal(status: u16, body: &[u8]) -> ApiError {
     #[derive(Deserialize)]
     struct Body {
         error: Content,
@@ -106,15 +352,16 @@ fn refusal(status: u16, body: &[u8]) -> Failure {
         code: String,
         message: String,
     }
-    let message = match serde_json::from_slice::<Body>(body) {
-        Ok(Body { error }) => printable(&format!("{} ({})", error.message, error.code)),
-        Err(_) => format!("what answers is no control plane: it said {status}"),
+    let Ok(Body { error: Content { code, message } }) = serde_json::from_slice(body) else {
+        return Failure::failed(format!("what answers is no control plane: it said {status}")).into();
     };
-    match status {
+    let message = printable(&format!("{message} ({code})"));
+    let failure = match status {
         401 | 403 => Failure::not_allowed(message),
         400 | 422 => Failure::invalid(message),
         _ => Failure::failed(message),
-    }
+    };
+    ApiError::Refused { code, failure }
 }
 
 #[cfg(test)]
@@ -123,8 +370,9 @@ mod tests {
 
     #[test]
     fn a_refusal_tells_what_to_do_and_how_it_ended() {
+        let said = |status, body: &[u8]| Failure::from(refusal(status, body)).to_string();
         let body = br#"{"error":{"code":"insufficient_role","message":"Ask \u001b[2J an administrator."}}"#;
-        assert_eq!(refusal(403, body).to_string(), "Ask \\u001b[2J an administrator. (insufficient_role)");
-        assert_eq!(refusal(502, b"<html>").to_string(), "what answers is no control plane: it said 502");
+        assert_eq!(said(403, body), "Ask \\u001b[2J an administrator. (insufficient_role)");
+        assert_eq!(said(502, b"<html>"), "what answers is no control plane: it said 502");
     }
 }

@@ -17,6 +17,7 @@ use kt_domain::deployment_config::{self, DeploymentConfig};
 use kt_domain::error::Error;
 use kt_domain::network::cidr::CidrSet;
 use kt_domain::policy_config::{Finding, Source};
+use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_server::{Doors, Listener};
 use kt_store::Store;
@@ -40,6 +41,9 @@ pub(crate) struct Settings {
 
 /// Where the API listens unless it is told otherwise.
 const API_LISTEN: &str = "127.0.0.1:8080";
+
+/// Where the console is unless the configuration says it.
+const CONSOLE_URL: &str = "http://localhost:3000";
 
 /// A control plane whose API is bound and not served yet.
 pub(crate) struct ControlPlane {
@@ -79,7 +83,8 @@ impl Settings {
         let control = Arc::new(Control::start(self.parts(&config, issuer).await?).await?);
         let invitation = first_owner(&control, address).await?;
         let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
-        let doors = Doors { control: Arc::clone(&control), addresses };
+        let console = console_url(&config)?;
+        let doors = Doors { control: Arc::clone(&control), addresses, console };
         Ok(ControlPlane { control, post, listener, address, doors, invitation })
     }
 
@@ -205,6 +210,12 @@ async fn first_owner(control: &Control, api: SocketAddr) -> Result<Option<String
          \"email\": \"you@example.com\", \"name\": \"Your name\", \"password\": \"…\" }}'\n",
         token.expose()
     )))
+}
+
+/// Where people find the console: links and codes lead there.
+pub(crate) fn console_url(config: &DeploymentConfig) -> Result<PublicUrl, Failure> {
+    let url = config.console.public_url.as_deref().unwrap_or(CONSOLE_URL);
+    PublicUrl::parse(url).map_err(|error| Failure::invalid(format!("console.public_url: {error}")))
 }
 
 fn trusted_proxies(config: &DeploymentConfig) -> CidrSet {

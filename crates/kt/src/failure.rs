@@ -38,6 +38,11 @@ impl Failure {
         Self { status, message: String::new() }
     }
 
+    /// The same, and what else is so.
+    pub(crate) fn and(self, more: &str) -> Self {
+        Self { message: format!("{}; {more}", self.message), ..self }
+    }
+
     /// Writes the sentence to standard error and gives the exit status.
     pub(crate) fn report(self) -> ExitCode {
         if !self.message.is_empty() {

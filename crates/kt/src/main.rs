@@ -4,6 +4,7 @@ mod api;
 mod commands;
 mod config;
 mod control_plane;
+mod credentials;
 mod environment;
 mod event_store;
 mod failure;
@@ -12,6 +13,7 @@ mod post;
 #[cfg(test)]
 mod reference;
 mod serve;
+mod terminal;
 
 use std::process::ExitCode;
 

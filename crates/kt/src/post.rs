@@ -7,13 +7,10 @@ use std::time::Duration;
 use kt_control::Post;
 use kt_control::mail::{Mailer, Outbox, Renderer, Sender, Smtp, SmtpCredentials, SmtpSettings, SmtpTls};
 use kt_domain::deployment_config::{DeploymentConfig, MailTransport, SmtpProtection, SmtpSection};
-use kt_domain::public_url::PublicUrl;
 
+use crate::control_plane::console_url;
 use crate::environment;
 use crate::failure::Failure;
-
-/// Where links in mail lead unless `console.public_url` says otherwise: the console's own default address.
-const CONSOLE: &str = "http://localhost:3000";
 
 /// The sender of mail that stays in the outbox; nobody can answer to it (RFC 2606 section 2).
 const SENDER: &str = "Keeptrusts <no-reply@keeptrusts.invalid>";
@@ -23,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What mail leaves by.
 pub(crate) fn post(config: &DeploymentConfig, data_dir: &Path) -> Result<Post, Failure> {
-    let home: PublicUrl = config.console.public_url.as_deref().unwrap_or(CONSOLE).parse().map_err(invalid)?;
+    let home = console_url(config)?;
     let sender: Sender = config.mail.from.as_deref().unwrap_or(SENDER).parse().map_err(invalid)?;
     let mailer: Arc<dyn Mailer> = match config.mail.transport {
         MailTransport::Outbox => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
@@ -9,6 +10,7 @@ use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::Proofs;
 use kt_store::once::{self, OneTime};
+use kt_store::sessions::Session;
 use kt_store::{Tx, memberships, organizations, users};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,8 @@ pub(crate) struct Flow {
     pub(crate) proofs: Proofs,
     pub(crate) door: Door,
     pub(crate) device: Option<String>,
+    /// When the proofs were given, where that was in an earlier session; otherwise they are given now.
+    pub(crate) authenticated_at: Option<Timestamp>,
 }
 
 impl Flow {
@@ -40,6 +44,20 @@ impl Flow {
             proofs,
             door,
             device,
+            authenticated_at: None,
+        }
+    }
+
+    /// Carries what was proven in a session to another door. The proofs do not become any fresher by that.
+    pub(crate) fn carried_by(session: &Session, door: Door) -> Self {
+        Self {
+            user: session.user.clone(),
+            organization: session.organization.clone(),
+            epoch: session.epoch,
+            proofs: session.proofs.clone(),
+            door,
+            device: None,
+            authenticated_at: Some(session.authenticated_at),
         }
     }
 }
@@ -71,15 +89,21 @@ impl Control {
     ) -> Result<(Entrant, Flow), Error> {
         let consumed = once::consume::<Flow>(tx, PURPOSE, &SecretDigest::of(token), ctx.now).await?;
         let flow = consumed.ok_or_else(step_is_over)?.data;
+        let entrant = self.entrant_of_flow(tx, &flow).await?.ok_or_else(step_is_over)?;
+        Ok((entrant, flow))
+    }
+
+    /// Whose flow it is; `None` when everything issued to that person has been ended since.
+    pub(crate) async fn entrant_of_flow(&self, tx: &Tx<'_>, flow: &Flow) -> Result<Option<Entrant>, Error> {
         let user = users::find(tx, &flow.user).await?.filter(|user| user.epoch == flow.epoch);
         let membership = memberships::find(tx, &flow.organization, &flow.user).await?;
         let organization = organizations::find(tx, &flow.organization).await?;
-        match (user, membership, organization) {
+        Ok(match (user, membership, organization) {
             (Some(user), Some(membership), Some(organization)) => {
-                Ok((Entrant { user, membership, organization }, flow))
+                Some(Entrant { user, membership, organization })
             }
-            _ => Err(step_is_over()),
-        }
+            _ => None,
+        })
     }
 }
 

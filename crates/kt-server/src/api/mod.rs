@@ -1,6 +1,7 @@
 //! The JSON API. One file for each area; how requests are read and failures are told is here.
 
 pub(crate) mod audit_log;
+pub(crate) mod device;
 pub(crate) mod health;
 pub(crate) mod me;
 pub(crate) mod organization;

@@ -73,7 +73,8 @@ impl TestApi {
         };
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
-        let router = kt_server::api(Doors { control: Arc::clone(&control), addresses });
+        let console = PublicUrl::parse("http://localhost:3000").unwrap();
+        let router = kt_server::api(Doors { control: Arc::clone(&control), addresses, console });
         let mailbox = Captured::default();
         let post = Post {
             mailer: Arc::new(mailbox.clone()),

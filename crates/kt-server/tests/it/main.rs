@@ -7,6 +7,7 @@ mod canary;
 #[expect(dead_code, reason = "shared with the tests of the store, which need more of it")]
 #[path = "../../../kt-store/tests/it/databases.rs"]
 mod databases;
+mod device;
 mod harness;
 mod mail;
 mod organization;

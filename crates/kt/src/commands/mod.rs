@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod audit;
+mod auth;
 mod completions;
 mod events;
 mod gateway;
@@ -25,6 +26,9 @@ pub(crate) enum Command {
     /// Run the control plane by itself
     #[command(subcommand)]
     Server(server::Server),
+    /// Sign in on this machine, see who is, and sign out
+    #[command(subcommand)]
+    Auth(auth::Auth),
     /// Write a configuration to start from
     Init(init::Init),
     /// Check gateway configurations
@@ -47,6 +51,7 @@ impl Command {
             Self::Up(up) => up.run(),
             Self::Gateway(gateway) => gateway.run(),
             Self::Server(server) => server.run(),
+            Self::Auth(auth) => auth.run(),
             Self::Init(init) => init.run(),
             Self::Policy(policy) => policy.run(),
             Self::Events(events) => events.run(),

@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect, wherever that happens")]
 
 mod audit;
+mod auth;
 mod documentation;
 mod events;
 mod gateway;
 mod house;
+mod plane;
 mod policy;
 
 use std::path::Path;

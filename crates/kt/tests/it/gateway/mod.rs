@@ -30,7 +30,7 @@ policies: {chain: [audit-logger]}
 ";
 
 /// Waits until `condition` gives something; panics with `what` when it does not in time.
-fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = condition() {

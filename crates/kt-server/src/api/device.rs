@@ -1,0 +1,147 @@
+//! `/v1/auth/device` and `/v1/me/device-requests`: signing in what has no browser (RFC 8628), in the API's own JSON.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use kt_domain::device::{INTERVAL, LIFETIME};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::sign_in::LoginAnswer;
+use super::{ErrorBody, Failure, Input};
+use crate::Doors;
+use crate::client::Caller;
+
+/// What a device is given that asks to sign in.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeviceAnswer {
+    /// The device keeps it to itself.
+    device_code: String,
+    /// The device shows it.
+    user_code: String,
+    /// Where the person types it.
+    verification_uri: String,
+    /// The same with the code in it.
+    verification_uri_complete: String,
+    /// Seconds.
+    expires_in: u64,
+    /// How many seconds lie between two questions at least.
+    interval: u64,
+}
+
+/// Ask to sign in a device: show the code, then ask `/v1/auth/device/token` until somebody has approved it.
+#[utoipa::path(post, path = "/v1/auth/device/authorize", tag = "sign-in", security(()), responses(
+    (status = 200, description = "The codes.", body = DeviceAnswer),
+    (status = 429, description = "Too many devices from one network.", body = ErrorBody),
+))]
+pub(crate) async fn authorize(
+    State(doors): State<Doors>,
+    caller: Caller,
+) -> Result<Json<DeviceAnswer>, Failure> {
+    let codes = doors.control.ask_for_device(&caller.anonymous()).await?;
+    let user_code = codes.user_code.to_string();
+    let page = doors.console.page("/device");
+    let mut with_code = page.clone();
+    with_code.query_pairs_mut().append_pair("user_code", &user_code);
+    Ok(Json(DeviceAnswer {
+        device_code: codes.device_code.expose().to_owned(),
+        user_code,
+        verification_uri: page.to_string(),
+        verification_uri_complete: with_code.to_string(),
+        expires_in: LIFETIME.as_secs(),
+        interval: INTERVAL.as_secs(),
+    }))
+}
+
+/// What a device asks with.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviceTokenRequest {
+    device_code: String,
+}
+
+/// Fetch the session that somebody has approved. Works once.
+#[utoipa::path(post, path = "/v1/auth/device/token", tag = "sign-in", security(()), request_body = DeviceTokenRequest, responses(
+    (status = 200, description = "What comes next; with `authenticated`, a session.", body = LoginAnswer),
+    (status = 401, description = "`expired_token`.", body = ErrorBody),
+    (status = 403, description = "`access_denied`.", body = ErrorBody),
+    (status = 409, description = "`authorization_pending`.", body = ErrorBody),
+    (status = 422, description = "A field breaks a rule.", body = ErrorBody),
+    (status = 429, description = "`slow_down`.", body = ErrorBody),
+))]
+pub(crate) async fn token(
+    State(doors): State<Doors>,
+    caller: Caller,
+    Input(request): Input<DeviceTokenRequest>,
+) -> Result<Json<LoginAnswer>, Failure> {
+    let outcome = doors.control.sign_in_device(&caller.anonymous(), &request.device_code).await?;
+    Ok(Json(outcome.into()))
+}
+
+/// A device that waits for a decision.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WaitingDeviceAnswer {
+    /// From where it asks.
+    ip_address: Option<String>,
+    /// What it calls itself; nobody has checked that.
+    user_agent: Option<String>,
+    asked_at: String,
+}
+
+/// Look at the device that shows this code, before deciding about it.
+#[utoipa::path(get, path = "/v1/me/device-requests/{user_code}", tag = "self", params(("user_code" = String, Path,)), responses(
+    (status = 200, description = "The device.", body = WaitingDeviceAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "A key asks, and this is for people.", body = ErrorBody),
+    (status = 404, description = "No device shows this code now.", body = ErrorBody),
+    (status = 422, description = "It is no code.", body = ErrorBody),
+    (status = 429, description = "Too many codes were tried.", body = ErrorBody),
+))]
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(user_code): Path<String>,
+) -> Result<Json<WaitingDeviceAnswer>, Failure> {
+    let device = doors.control.waiting_device(&ctx, &user_code).await?;
+    Ok(Json(WaitingDeviceAnswer {
+        ip_address: device.ip.map(|ip| ip.to_string()),
+        user_agent: device.user_agent,
+        asked_at: device.asked_at.to_string(),
+    }))
+}
+
+/// Let the device that shows this code sign in as you.
+#[utoipa::path(post, path = "/v1/me/device-requests/{user_code}/approve", tag = "self", params(("user_code" = String, Path,)), responses(
+    (status = 204, description = "It may fetch its session."),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "A key asks, and this is for people.", body = ErrorBody),
+    (status = 404, description = "No device shows this code now.", body = ErrorBody),
+    (status = 422, description = "It is no code.", body = ErrorBody),
+    (status = 429, description = "Too many codes were tried.", body = ErrorBody),
+))]
+pub(crate) async fn approve(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(user_code): Path<String>,
+) -> Result<StatusCode, Failure> {
+    doors.control.approve_device(&ctx, &user_code).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Refuse the device that shows this code.
+#[utoipa::path(post, path = "/v1/me/device-requests/{user_code}/deny", tag = "self", params(("user_code" = String, Path,)), responses(
+    (status = 204, description = "It is told so."),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "A key asks, and this is for people.", body = ErrorBody),
+    (status = 404, description = "No device shows this code now.", body = ErrorBody),
+    (status = 422, description = "It is no code.", body = ErrorBody),
+    (status = 429, description = "Too many codes were tried.", body = ErrorBody),
+))]
+pub(crate) async fn deny(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(user_code): Path<String>,
+) -> Result<StatusCode, Failure> {
+    doors.control.deny_device(&ctx, &user_code).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,154 @@
+//! Signing in a device by a code that somebody approves.
+
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, TestApi, on_both};
+
+/// A device that waits.
+struct Device {
+    device_code: String,
+    user_code: String,
+}
+
+async fn ask(api: &TestApi) -> Device {
+    let request = api.request(Method::POST, "/v1/auth/device/authorize").from("198.51.100.7:1");
+    let answer = request.header("user-agent", "kt/0 (build-host)").send().await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.json);
+    Device { device_code: answer.text("/device_code").into(), user_code: answer.text("/user_code").into() }
+}
+
+/// What the device is told, after it has waited as long as it must.
+async fn fetch(api: &TestApi, device: &Device) -> Answer {
+    api.clock.advance(Duration::from_secs(5));
+    poll(api, device).await
+}
+
+async fn poll(api: &TestApi, device: &Device) -> Answer {
+    api.post("/v1/auth/device/token", json!({ "device_code": device.device_code })).send().await
+}
+
+async fn decide(api: &TestApi, bearer: &str, code: &str, decision: &str) -> Answer {
+    let path = format!("/v1/me/device-requests/{code}/{decision}");
+    api.request(Method::POST, &path).bearer(bearer).send().await
+}
+
+on_both! {
+    a_device_signs_in_once_somebody_has_approved_its_code(api) {
+        let answer = api.request(Method::POST, "/v1/auth/device/authorize").send().await;
+        let code = answer.text("/user_code");
+        assert_eq!((&answer.json["expires_in"], &answer.json["interval"]), (&json!(600), &json!(5)));
+        assert_eq!(answer.json["verification_uri"], "http://localhost:3000/device");
+        assert_eq!(answer.json["verification_uri_complete"], format!("http://localhost:3000/device?user_code={code}"));
+
+        let device = ask(&api).await;
+        assert_eq!(fetch(&api, &device).await.refusal(), (409, "authorization_pending"));
+        let owner = api.owner().await;
+        let typed = device.user_code.to_lowercase().replace('-', "");
+        let path = format!("/v1/me/device-requests/{typed}");
+        let shown = api.get(&path).bearer(owner.access_token()).send().await;
+        assert_eq!(shown.json["ip_address"], "198.51.100.7");
+        assert_eq!(shown.json["user_agent"], "kt/0 (build-host)");
+        assert_eq!(decide(&api, owner.access_token(), &typed, "approve").await.status, StatusCode::NO_CONTENT);
+
+        let session = fetch(&api, &device).await;
+        assert_eq!(session.json["status"], "authenticated", "{}", session.json);
+        assert_eq!(session.text("/user/email"), "owner@acme.example");
+        let sessions = api.get("/v1/me/sessions").bearer(session.access_token()).send().await;
+        let doors: Vec<&Value> = sessions.json["sessions"].as_array().unwrap().iter().map(|one| &one["door"]).collect();
+        assert_eq!(doors, ["cli", "api"]);
+    }
+
+    of_a_thousand_who_fetch_one_session_one_gets_it(api) {
+        let device = ask(&api).await;
+        let owner = api.owner().await;
+        decide(&api, owner.access_token(), &device.user_code, "approve").await;
+        let api = std::sync::Arc::new(api);
+        let device = std::sync::Arc::new(device);
+        let tasks: Vec<_> = (0..1000).map(|_| {
+            let (api, device) = (api.clone(), device.clone());
+            tokio::spawn(async move { poll(&api, &device).await })
+        }).collect();
+        let mut sessions = 0;
+        for task in tasks {
+            let answer = task.await.unwrap();
+            match answer.status {
+                StatusCode::OK => sessions += 1,
+                _ => assert!([(429, "slow_down"), (401, "expired_token")].contains(&answer.refusal()), "{}", answer.json),
+            }
+        }
+        assert_eq!(sessions, 1);
+        assert_eq!(fetch(&api, &device).await.refusal(), (401, "expired_token"), "and nobody gets another");
+    }
+
+    a_code_is_decided_once_and_a_refusal_reaches_the_device(api) {
+        let device = ask(&api).await;
+        let owner = api.owner().await;
+        let bearer = owner.access_token();
+        assert_eq!(decide(&api, bearer, &device.user_code, "deny").await.status, StatusCode::NO_CONTENT);
+        assert_eq!(decide(&api, bearer, &device.user_code, "approve").await.refusal(), (404, "not_found"));
+        assert_eq!(fetch(&api, &device).await.refusal(), (403, "access_denied"));
+        assert_eq!(fetch(&api, &device).await.refusal(), (401, "expired_token"));
+    }
+
+    who_asks_too_often_is_told_to_slow_down(api) {
+        let device = ask(&api).await;
+        assert_eq!(poll(&api, &device).await.refusal(), (409, "authorization_pending"));
+        let answer = poll(&api, &device).await;
+        assert_eq!(answer.refusal(), (429, "slow_down"));
+        assert_eq!(answer.headers["retry-after"], "5");
+        assert_eq!(fetch(&api, &device).await.refusal(), (409, "authorization_pending"));
+    }
+
+    codes_end_after_ten_minutes(api) {
+        let device = ask(&api).await;
+        api.clock.advance(Duration::from_secs(10 * 60));
+        assert_eq!(poll(&api, &device).await.refusal(), (401, "expired_token"));
+        let owner = api.owner().await;
+        assert_eq!(decide(&api, owner.access_token(), &device.user_code, "approve").await.refusal(), (404, "not_found"));
+    }
+
+    an_approval_is_no_fresher_than_the_session_that_gave_it_and_dies_with_it(api) {
+        let owner = api.owner().await;
+        api.clock.advance(Duration::from_mins(11));
+        let device = ask(&api).await;
+        decide(&api, owner.access_token(), &device.user_code, "approve").await;
+        let session = fetch(&api, &device).await;
+        let mine = api.get("/v1/me/sessions").bearer(session.access_token()).send().await;
+        let other = mine.json["sessions"][1]["id"].as_str().unwrap().to_owned();
+        let path = format!("/v1/me/sessions/{other}");
+        let stale = api.request(Method::DELETE, &path).bearer(session.access_token()).send().await;
+        assert_eq!(stale.refusal(), (403, "reauthentication_required"), "the proof is eleven minutes old");
+
+        let owner = api.owner().await;
+        let device = ask(&api).await;
+        decide(&api, owner.access_token(), &device.user_code, "approve").await;
+        api.request(Method::POST, "/v1/auth/logout").bearer(owner.access_token()).send().await;
+        assert_eq!(fetch(&api, &device).await.refusal(), (403, "access_denied"));
+    }
+
+    only_a_signed_in_person_decides_and_guessing_codes_is_bounded(api) {
+        let device = ask(&api).await;
+        let path = format!("/v1/me/device-requests/{}/approve", device.user_code);
+        assert_eq!(api.request(Method::POST, &path).send().await.refusal(), (401, "missing_credentials"));
+        let owner = api.owner().await;
+        let bearer = owner.access_token();
+        assert_eq!(decide(&api, bearer, "AEIOU", "approve").await.refusal(), (422, "validation_error"));
+        for _ in 0..20 {
+            assert_eq!(decide(&api, bearer, "BBBB-BBBB", "approve").await.refusal(), (404, "not_found"));
+        }
+        assert_eq!(decide(&api, bearer, &device.user_code, "approve").await.refusal(), (429, "too_many_attempts"));
+        assert_eq!(fetch(&api, &device).await.refusal(), (409, "authorization_pending"), "nothing was decided");
+    }
+
+    one_network_brings_only_so_many_devices(api) {
+        for _ in 0..30 {
+            ask(&api).await;
+        }
+        let asking = |peer| api.request(Method::POST, "/v1/auth/device/authorize").from(peer).send();
+        assert_eq!(asking("198.51.100.99:1").await.refusal(), (429, "too_many_attempts"), "the same /24");
+        assert_eq!(asking("203.0.113.9:1").await.status, StatusCode::OK, "another one");
+    }
+}

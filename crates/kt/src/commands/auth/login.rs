@@ -1,0 +1,230 @@
+//! `kt auth login`: step by step as the API asks, until there is a session.
+
+use std::io;
+use std::thread::sleep;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Somebody;
+use crate::api::{Api, ApiAddress, ApiError, Call};
+use crate::commands::reading::printable;
+use crate::credentials::{Credentials, CredentialsFile};
+use crate::failure::Failure;
+use crate::output;
+use crate::terminal::{Terminal, read_line};
+
+/// Sign in; the session is kept in a file that you alone can read
+///
+/// Without --email, shows a code to approve where you are signed in already.
+#[derive(Args)]
+pub(crate) struct Login {
+    #[command(flatten)]
+    api: ApiAddress,
+    /// Sign in with this address and a password
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// The organization's identifier, where you belong to several
+    #[arg(long, value_name = "NAME", requires = "email")]
+    organization: Option<String>,
+    /// Read the password from the first line of standard input
+    #[arg(long, requires = "email")]
+    password_stdin: bool,
+    /// Print who has signed in as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the API says to a step of a sign-in.
+#[derive(Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+enum Step {
+    Authenticated(Box<Authenticated>),
+    MfaRequired { flow_token: String, methods: Vec<String> },
+    MfaEnrollmentRequired,
+    PasswordChangeRequired { flow_token: String, reason: String },
+    PendingVerification,
+    PendingApproval,
+}
+
+#[derive(Deserialize)]
+struct Authenticated {
+    access_token: String,
+    refresh_token: String,
+    device_token: Option<String>,
+    #[serde(flatten)]
+    somebody: Somebody,
+}
+
+/// How a step goes on.
+enum Next {
+    Done(Box<Authenticated>),
+    /// The password has been replaced: sign in with this one.
+    Again(String),
+}
+
+impl Login {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let file = CredentialsFile::of_this_user()?;
+        let api = self.api.clone().anonymous()?;
+        let known = file
+            .load()?
+            .filter(|known| self.email.as_ref() == Some(&known.email) && known.api_url == api.address());
+        let device = known.and_then(|known| known.device_token);
+        let signed_in = match &self.email {
+            Some(email) => self.by_password(&api, email, device.as_deref())?,
+            None => by_device(&api)?,
+        };
+        let credentials = Credentials {
+            api_url: api.address().to_owned(),
+            access_token: signed_in.access_token,
+            refresh_token: signed_in.refresh_token,
+            device_token: signed_in.device_token.or(device),
+            email: signed_in.somebody.user.email.clone(),
+        };
+        file.save(&credentials)?;
+        signed_in.somebody.print(&api, self.json);
+        if !self.json {
+            output::line(format_args!("kept in       {file}"));
+        }
+        Ok(())
+    }
+
+    /// Signs in by password. A password that must be replaced is, and then signs in.
+    fn by_password(&self, api: &Api, email: &str, device: Option<&str>) -> Result<Authenticated, Failure> {
+        let mut password = self.password(email)?;
+        loop {
+            let login = json!({
+                "email": email,
+                "password": password,
+                "organization": self.organization,
+                "device_token": device,
+            });
+            let step = api.ask(&Call::post("/v1/auth/login").body(login))?;
+            match follow(api, step)? {
+                Next::Done(signed_in) => return Ok(*signed_in),
+                Next::Again(replaced) => password = replaced,
+            }
+        }
+    }
+
+    fn password(&self, email: &str) -> Result<String, Failure> {
+        if self.password_stdin {
+            return Ok(read_line(io::stdin().lock())?);
+        }
+        let terminal = terminal("Give the password on standard input with --password-stdin")?;
+        terminal.ask_secret(&format!("Password of {email}: "))
+    }
+}
+
+/// What a device is given that asks to sign in.
+#[derive(Deserialize)]
+struct Codes {
+    device_code: String,
+    user_code: String,
+    verification_uri_complete: String,
+    interval: u64,
+}
+
+/// Signs in by a code that somebody approves elsewhere (RFC 8628).
+fn by_device(api: &Api) -> Result<Authenticated, Failure> {
+    let device: Codes = api.ask(&Call::post("/v1/auth/device/authorize"))?;
+    output::complain(printable(&format!(
+        "To sign in, approve the code {} within ten minutes:",
+        device.user_code
+    )));
+    output::complain(printable(&format!(
+        "  in a browser:                {}",
+        device.verification_uri_complete
+    )));
+    output::complain(printable(&format!(
+        "  where you are signed in:     kt auth approve {}",
+        device.user_code
+    )));
+    let ask = json!({ "device_code": device.device_code });
+    let mut interval = Duration::from_secs(device.interval.clamp(1, 60));
+    loop {
+        sleep(interval);
+        match api.ask(&Call::post("/v1/auth/device/token").body(ask.clone())) {
+            Ok(step) => match follow(api, step)? {
+                Next::Done(signed_in) => return Ok(*signed_in),
+                Next::Again(_) => return Err(Failure::failed("the password was changed: sign in again")),
+            },
+            Err(ApiError::Refused { code, .. }) if code == "authorization_pending" => {}
+            // RFC 8628 section 3.5: for this and all later questions.
+            Err(ApiError::Refused { code, .. }) if code == "slow_down" => interval += Duration::from_secs(5),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Does what the API asks for until there is a session, or something is left that must be done elsewhere.
+fn follow(api: &Api, mut step: Step) -> Result<Next, Failure> {
+    loop {
+        step = match step {
+            Step::Authenticated(signed_in) => return Ok(Next::Done(signed_in)),
+            Step::MfaRequired { flow_token, methods } => second_factor(api, &flow_token, &methods)?,
+            Step::PasswordChangeRequired { flow_token, reason } => {
+                return replace_password(api, &flow_token, &reason).map(Next::Again);
+            }
+            Step::PendingVerification => {
+                return Err(Failure::not_allowed(
+                    "your address is not verified yet: open the link in the e-mail that you were sent, then sign in again",
+                ));
+            }
+            Step::PendingApproval => {
+                return Err(Failure::not_allowed(
+                    "an administrator of your organization has not approved your account yet: ask one, then sign in again",
+                ));
+            }
+            Step::MfaEnrollmentRequired => {
+                return Err(Failure::not_allowed(
+                    "your organization asks for a second factor, and you have none: add one in the console, then sign \
+                     in here again",
+                ));
+            }
+        };
+    }
+}
+
+/// Asks for a code of a second factor, and gives what the API says to it.
+fn second_factor(api: &Api, flow_token: &str, methods: &[String]) -> Result<Step, Failure> {
+    let has = |wanted: &str| methods.iter().any(|method| method == wanted);
+    let (method, prompt) = if has("totp") {
+        ("totp", "Code of your authenticator app: ")
+    } else if has("recovery_code") {
+        ("recovery_code", "One of your recovery codes: ")
+    } else {
+        return Err(Failure::not_allowed(
+            "your second factor works in a browser only: run `kt auth login` without --email and approve the code there",
+        ));
+    };
+    let code = terminal("A second factor is asked for: use an API key in KEEPTRUSTS_API_TOKEN instead")?
+        .ask(prompt)?;
+    let verify = json!({ "flow_token": flow_token, "method": method, "code": code.trim() });
+    Ok(api.ask(&Call::post("/v1/auth/mfa/verify").body(verify))?)
+}
+
+/// Puts a new password in place of one that must be replaced, and gives it.
+fn replace_password(api: &Api, flow_token: &str, reason: &str) -> Result<String, Failure> {
+    let why = match reason {
+        "temporary" => "this password was given to you for one sign-in",
+        "expired" => "this password is older than your organization allows",
+        _ => "this password does not meet what your organization asks of passwords",
+    };
+    let terminal = terminal(&format!("{why}: sign in on a terminal and choose another"))?;
+    let password = terminal.ask_secret(&format!("{why}.\nNew password: "))?;
+    if terminal.ask_secret("The same again: ")? != password {
+        return Err(Failure::failed("the two passwords differ, so nothing was changed. Sign in again"));
+    }
+    let replace = json!({ "flow_token": flow_token, "new_password": password });
+    api.tell(&Call::post("/v1/auth/password/replace").body(replace))?;
+    Ok(password)
+}
+
+/// The terminal; where there is none, `instead` says what to do.
+fn terminal(instead: &str) -> Result<Terminal, Failure> {
+    Terminal::open().ok_or_else(|| Failure::invalid(format!("there is no terminal to ask on. {instead}")))
+}

@@ -1,0 +1,134 @@
+//! `kt auth …` against a control plane that runs.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+
+use crate::plane::{EMAIL, Home, PASSWORD, Plane};
+use crate::{complaint, printed};
+
+/// Signs in on the machine of `home`.
+fn sign_in(plane: &Plane, home: &Home, password: &str, more: &[&str]) -> Output {
+    let url = plane.url();
+    let mut arguments = vec!["auth", "login", "--email", EMAIL, "--password-stdin", "--api-url", &url];
+    arguments.extend(more);
+    let mut command = home.command(&arguments);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[track_caller]
+fn said(output: &Output, status: i32) -> String {
+    assert_eq!(output.status.code(), Some(status), "{}{}", printed(output), complaint(output));
+    printed(output)
+}
+
+#[test]
+fn whoever_signs_in_is_known_until_they_sign_out() {
+    let plane = Plane::start();
+    let home = Home::new();
+    let refused = sign_in(&plane, &home, "wrong", &[]);
+    said(&refused, 3);
+    assert!(complaint(&refused).contains("invalid_credentials"), "{}", complaint(&refused));
+    said(&home.kt(&["auth", "whoami"]), 3);
+
+    let signed_in = said(&sign_in(&plane, &home, PASSWORD, &[]), 0);
+    assert!(signed_in.contains(&format!("signed in as  {EMAIL}")), "{signed_in}");
+    let file = home.path("config/keeptrusts/credentials.json");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(!kept.contains(PASSWORD), "tokens are kept and no password");
+
+    // No address is named: it is the one where they signed in.
+    let whoami: Value = serde_json::from_str(&said(&home.kt(&["auth", "status", "--json"]), 0)).unwrap();
+    assert_eq!((&whoami["user"]["email"], &whoami["user"]["role"]), (&EMAIL.into(), &"owner".into()));
+    assert_eq!(whoami["api_url"], plane.url());
+    assert!(said(&home.kt(&["audit", "tail"]), 0).contains("auth.sign_in"));
+
+    assert_eq!(said(&home.kt(&["auth", "logout"]), 0), "signed out\n");
+    said(&home.kt(&["auth", "whoami"]), 3);
+    assert_eq!(said(&home.kt(&["auth", "logout"]), 0), "nobody was signed in\n");
+    let access_token =
+        serde_json::from_str::<Value>(&kept).unwrap()["access_token"].as_str().unwrap().to_owned();
+    said(&plane.kt(Some(&access_token), &["auth", "whoami"]), 3);
+}
+
+#[test]
+fn an_access_token_that_is_over_is_renewed_once_by_however_many_commands() {
+    let plane = Plane::start();
+    let home = Home::new();
+    said(&sign_in(&plane, &home, PASSWORD, &[]), 0);
+    let file = home.path("config/keeptrusts/credentials.json");
+    let mut kept: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    // As the server answers to a token that is over, it answers to one that it does not know.
+    kept["access_token"] = "over".into();
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let running: Vec<_> = (0..4)
+        .map(|_| {
+            home.command(&["auth", "whoami"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for child in running {
+        said(&child.wait_with_output().unwrap(), 0);
+    }
+    let renewed: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert_ne!(renewed["refresh_token"], kept["refresh_token"]);
+
+    kept["access_token"] = "over".into();
+    std::fs::write(&file, kept.to_string()).unwrap();
+    let over = home.kt(&["auth", "whoami"]);
+    said(&over, 3);
+    assert!(complaint(&over).contains("your session at"), "a used refresh token: {}", complaint(&over));
+    assert_eq!(said(&home.kt(&["auth", "logout"]), 0), "signed out\n");
+}
+
+#[test]
+fn a_machine_without_a_browser_signs_in_by_a_code_that_is_approved_on_another() {
+    let plane = Plane::start();
+    let (mine, server) = (Home::new(), Home::new());
+    said(&sign_in(&plane, &mine, PASSWORD, &["--json"]), 0);
+    for (decision, status) in [("deny", 3), ("approve", 0)] {
+        let url = plane.url();
+        let mut command = server.command(&["auth", "login", "--api-url", &url]);
+        let mut waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let code = code_shown(&mut waiting);
+        let arguments: &[&str] = match decision {
+            "approve" => &["auth", "approve", "--yes", &code],
+            _ => &["auth", "deny", &code],
+        };
+        let decided = said(&mine.kt(arguments), 0);
+        assert!(decision == "deny" || decided.contains("kt/"), "who asks is shown: {decided}");
+        said(&waiting.wait_with_output().unwrap(), status);
+    }
+    assert!(said(&server.kt(&["auth", "whoami"]), 0).contains(EMAIL));
+}
+
+/// Reads on until the code is shown.
+fn code_shown(waiting: &mut std::process::Child) -> String {
+    use std::io::{BufRead, BufReader};
+    let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
+    let (_, rest) = line.split_once("approve the code ").unwrap_or_else(|| panic!("{line}"));
+    // The rest is read on, so that the process can write it.
+    std::thread::spawn(move || lines.for_each(drop));
+    rest.split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn tokens_go_to_the_server_that_gave_them_and_to_no_other() {
+    let plane = Plane::start();
+    let home = Home::new();
+    said(&sign_in(&plane, &home, PASSWORD, &[]), 0);
+    let elsewhere = home.kt(&["auth", "whoami", "--api-url", "http://127.0.0.1:1"]);
+    said(&elsewhere, 3);
+    assert!(complaint(&elsewhere).contains("not at http://127.0.0.1:1"), "{}", complaint(&elsewhere));
+    said(&home.kt(&["auth", "whoami", "--api-url", "http://192.0.2.1"]), 2);
+    plane.terminate();
+    let unreachable = home.kt(&["auth", "whoami"]);
+    said(&unreachable, 4);
+    assert!(complaint(&unreachable).contains("Is it running"), "{}", complaint(&unreachable));
+}

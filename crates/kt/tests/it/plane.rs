@@ -1,0 +1,127 @@
+//! A control plane in a process of its own, and `kt` run beside it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::gateway::wait_for;
+
+/// Its first owner.
+pub(crate) const EMAIL: &str = "owner@acme.example";
+pub(crate) const PASSWORD: &str = "seven-Bright-kettles-4";
+
+/// A place for a control plane, and for what people who use it keep.
+pub(crate) struct Home(tempfile::TempDir);
+
+/// A control plane that runs; killed when it is dropped.
+pub(crate) struct Plane {
+    pub(crate) home: Home,
+    child: Child,
+    /// Its address, as `127.0.0.1:PORT`.
+    pub(crate) api: String,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// `kt` here, with nothing of the environment of whoever runs the test.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kt"));
+        for name in ["KEEPTRUSTS_API_TOKEN", "KEEPTRUSTS_API_URL", "KEEPTRUSTS_DATA_DIR", "KEEPTRUSTS_CONFIG"]
+        {
+            command.env_remove(name);
+        }
+        command.current_dir(self.0.path()).env("XDG_CONFIG_HOME", self.path("config")).args(arguments);
+        command
+    }
+
+    /// Runs `kt` here to its end.
+    pub(crate) fn kt(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Starts a control plane whose first owner is made from the environment.
+    pub(crate) fn start(self) -> Plane {
+        let mut command =
+            self.command(&["server", "run", "--data-dir", "data", "--api-listen", "127.0.0.1:0"]);
+        command.env("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL).env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD);
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let api =
+            ready.trim().strip_prefix("ready api=http://").unwrap_or_else(|| panic!("{ready}")).to_owned();
+        Plane { home: self, child, api }
+    }
+}
+
+impl Plane {
+    pub(crate) fn start() -> Self {
+        Home::new().start()
+    }
+
+    /// Its address, as it is typed.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
+    /// Runs `kt` to its end, in the name of this token or of whoever is signed in.
+    pub(crate) fn kt(&self, token: Option<&str>, arguments: &[&str]) -> Output {
+        let mut command = self.home.command(arguments);
+        command.env("KEEPTRUSTS_API_URL", self.url()).stdin(Stdio::null());
+        if let Some(token) = token {
+            command.env("KEEPTRUSTS_API_TOKEN", token);
+        }
+        command.output().unwrap()
+    }
+
+    /// The access token of somebody who signs in as the owner.
+    pub(crate) fn sign_in(&self, password: &str) -> Option<String> {
+        let body = json!({ "email": EMAIL, "password": password }).to_string();
+        let answer = self.ask("POST /v1/auth/login", "", &body);
+        answer["access_token"].as_str().map(str::to_owned)
+    }
+
+    /// HTTP/1.0: the answer ends with the connection.
+    pub(crate) fn ask(&self, what: &str, credentials: &str, body: &str) -> Value {
+        let mut stream = TcpStream::connect(&self.api).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{what} HTTP/1.0\r\nHost: {}\r\n{credentials}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n\
+             {body}",
+            self.api
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
+    /// Asks it to end, and waits until it has; its place stays.
+    pub(crate) fn terminate(mut self) -> (Home, ExitStatus) {
+        kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
+        let status = wait_for("the control plane to end", || self.child.try_wait().unwrap());
+        (std::mem::replace(&mut self.home, Home::new()), status)
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
