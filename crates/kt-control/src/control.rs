@@ -12,6 +12,7 @@ use kt_domain::secret::Token;
 use kt_store::{Store, Tx};
 use tokio::sync::Notify;
 
+use crate::addresses::Addresses;
 use crate::audit::AuditKey;
 use crate::authenticate::Recent;
 use crate::jwt::Signer;
@@ -46,6 +47,7 @@ pub struct Control {
     pub(crate) signer: Signer,
     pub(crate) audit_key: AuditKey,
     pub(crate) recent: Recent,
+    pub(crate) addresses: Addresses,
     /// Wakes the delivery of mail.
     pub(crate) mail_waits: Notify,
     pub(crate) deployment: DeploymentSettings,
@@ -69,6 +71,7 @@ impl Control {
             signer: Signer::new(issuer),
             audit_key,
             recent: Recent::default(),
+            addresses: Addresses::default(),
             mail_waits: Notify::new(),
             deployment,
         };
@@ -106,6 +109,7 @@ impl Control {
     pub(crate) async fn commit_revocation(&self, tx: Tx<'_>) -> Result<(), Error> {
         tx.commit().await?;
         self.recent.forget();
+        self.addresses.forget();
         Ok(())
     }
 }

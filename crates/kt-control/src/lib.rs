@@ -4,16 +4,19 @@
 //! and now. It asks for the permission in its first line, decides by the pure rules of `kt_domain`, and writes its
 //! audit record in the transaction of the change.
 
+mod addresses;
 mod audit;
 mod authenticate;
 mod confirm;
 mod control;
 mod device;
 mod email_change;
+mod ip_restrictions;
 mod jobs;
 mod jwt;
 mod links;
 pub mod mail;
+mod members;
 mod organizations;
 pub mod outbound;
 mod paging;
@@ -33,7 +36,9 @@ pub use authenticate::Bearer;
 pub use confirm::Confirmed;
 pub use control::{Control, Parts};
 pub use device::{DeviceCodes, WaitingDevice};
+pub use ip_restrictions::{IpRestrictionsView, LockOutPreview, ShutOut};
 pub use jwt::{Jwk, JwkSet};
+pub use kt_store::memberships::Member;
 pub use organizations::OrganizationView;
 pub use paging::{Page, PageRequest};
 pub use post::Post;

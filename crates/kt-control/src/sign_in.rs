@@ -136,6 +136,7 @@ impl Control {
         entrant: Entrant,
         flow: Flow,
     ) -> Result<SignInOutcome, Error> {
+        self.require_address_of(ctx, &entrant.organization.id, flow.door.into()).await?;
         let tx = self.store.begin_write().await?;
         let outcome = self.advance_in(ctx, &tx, &entrant, &flow).await?;
         tx.commit().await?;

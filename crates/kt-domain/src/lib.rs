@@ -16,6 +16,7 @@ pub mod events;
 pub mod id;
 pub mod lockout;
 pub mod mail;
+pub mod members;
 pub mod mfa;
 pub mod network;
 pub mod passwords;

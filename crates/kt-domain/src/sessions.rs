@@ -93,6 +93,18 @@ impl SessionSettings {
         }
     }
 
+    /// Since when a session must have been made, and its holder have been active, to live at `now`: the same as
+    /// [`SessionSettings::lapse`], for asking about many at once.
+    #[must_use]
+    pub fn living_since(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        let before = |span: Span| now.saturating_sub(span.0).unwrap_or(Timestamp::MIN);
+        if self.idle {
+            (before(self.absolute), before(self.timeout))
+        } else {
+            (before(self.absolute.min(self.timeout)), Timestamp::MIN)
+        }
+    }
+
     /// Whether a session that began at `created` and saw its holder's last act at `active` is over at `now`, and why.
     /// It still lives at the very moment of its end and is over after it.
     #[must_use]
@@ -125,8 +137,11 @@ mod tests {
         ];
         let now: Timestamp = "2026-03-15T14:22:31Z".parse().unwrap();
         for (settings, age, inactive, expected) in table {
-            let lapse = settings.lapse(now - minutes(age), now - minutes(inactive), now);
+            let (created, active) = (now - minutes(age), now - minutes(inactive));
+            let lapse = settings.lapse(created, active, now);
             assert_eq!(lapse, expected, "{age} minutes old, {inactive} minutes without an act");
+            let (made, acted) = settings.living_since(now);
+            assert_eq!(created >= made && active >= acted, expected.is_none(), "{age} {inactive}");
         }
     }
 

@@ -12,6 +12,7 @@ use kt_domain::ctx::{Client, Ctx};
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::network::cidr::CidrSet;
 use kt_domain::network::client_addr::{ClientAddress, ForwardingHeader};
+use kt_domain::network::console_rules::Surface;
 
 use crate::Doors;
 use crate::api::Failure;
@@ -49,16 +50,21 @@ impl FromRequestParts<Doors> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
-        let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-        let ip = parts.extensions.get::<ClientIp>().map(|ip| ip.0);
-        let now = doors.control.clock().now();
-        let client = Client { ip, user_agent: user_agent(&parts.headers) };
-        let actor = match bearer(&parts.headers)? {
-            None => Actor::Anonymous,
-            Some(bearer) => doors.control.authenticate(Bearer(bearer), ip, now).await?,
-        };
-        Ok(Self(Ctx { actor, client, request_id: request_id.to_string(), now }))
+        let mut ctx = anonymous(doors, parts);
+        if let Some(bearer) = bearer(&parts.headers)? {
+            ctx.actor = doors.control.authenticate(Bearer(bearer), ctx.client.ip, ctx.now).await?;
+            doors.control.require_address(&ctx, Surface::Api).await?;
+        }
+        Ok(Self(ctx))
     }
+}
+
+/// The context of a request before anybody has said who they are.
+pub(crate) fn anonymous(doors: &Doors, parts: &Parts) -> Ctx {
+    let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default();
+    let ip = parts.extensions.get::<ClientIp>().map(|ip| ip.0);
+    let client = Client { ip, user_agent: user_agent(&parts.headers) };
+    Ctx { actor: Actor::Anonymous, client, request_id, now: doors.control.clock().now() }
 }
 
 /// The bearer of the one `Authorization` header; `None` where there is no such header.

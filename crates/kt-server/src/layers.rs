@@ -8,10 +8,11 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use kt_domain::id::RequestId as Id;
+use kt_domain::network::console_rules::Surface;
 
 use crate::Doors;
 use crate::api::{Failure, write_failure};
-use crate::client::resolve;
+use crate::client::{anonymous, resolve};
 
 /// The largest body that the API reads, in bytes: a batch of events is the largest thing it takes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -26,6 +27,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
 pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(doors.clone(), ip_restrictions))
         .layer(from_fn_with_state(doors.clone(), client_address))
         .layer(from_fn(headers))
         .layer(from_fn_with_state(doors.clone(), request_id))
@@ -65,6 +67,23 @@ async fn client_address(State(doors): State<Doors>, request: Request, next: Next
             parts.extensions.insert(ip);
             next.run(Request::from_parts(parts, body)).await
         }
+        Err(error) => Failure(error).into_response(),
+    }
+}
+
+/// What machines ask that stand where no person does. They tell nothing.
+const ASKED_BY_MACHINES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Refuses an address that no organization lets in, before anything is read or looked up (R51). Whoever is known is held
+/// to the rules of their own organization where they are told apart, in [`Caller`](crate::client::Caller).
+async fn ip_restrictions(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+    if ASKED_BY_MACHINES.contains(&request.uri().path()) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let ctx = anonymous(&doors, &parts);
+    match doors.control.require_address(&ctx, Surface::Api).await {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(error) => Failure(error).into_response(),
     }
 }

@@ -10,7 +10,8 @@ use utoipa_axum::routes;
 
 use crate::Doors;
 use crate::api::{
-    audit_log, device, health, me, organization, passwords, profile, security, set_up, sign_in,
+    audit_log, device, health, ip_restrictions, me, members, organization, passwords, profile, security,
+    set_up, sign_in,
 };
 use crate::layers;
 
@@ -59,6 +60,12 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(device::show))
         .routes(routes!(device::approve))
         .routes(routes!(device::deny))
+        .routes(routes!(ip_restrictions::read, ip_restrictions::replace))
+        .routes(routes!(ip_restrictions::preview))
+        .routes(routes!(members::list))
+        .routes(routes!(members::read, members::change_role, members::remove))
+        .routes(routes!(members::suspend))
+        .routes(routes!(members::reactivate))
 }
 
 /// What the document says beside its routes: every route takes a bearer, unless it says otherwise.

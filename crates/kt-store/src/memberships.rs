@@ -27,6 +27,17 @@ pub struct Membership {
     pub last_sign_in_at: Option<Timestamp>,
 }
 
+/// Somebody with a place in an organisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Their place.
+    pub membership: Membership,
+    /// Their address.
+    pub email: String,
+    /// What they are called.
+    pub name: String,
+}
+
 /// Adds a membership. [`StoreError::Exists`] when there is one.
 pub async fn insert(tx: &Tx<'_>, membership: &Membership) -> Result<(), StoreError> {
     const INSERT: &str = "INSERT INTO memberships
@@ -63,6 +74,53 @@ pub async fn find(
 pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Membership>, StoreError> {
     const SELECT: &str = "SELECT * FROM memberships WHERE user_id = $1 ORDER BY created_at, organization_id";
     sql::rows(source, SELECT, values![user.as_str()]).await?.iter().map(read).collect()
+}
+
+/// Somebody in this organisation whose membership was approved.
+pub async fn member(
+    source: &impl Source,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<Option<Member>, StoreError> {
+    const SELECT: &str = "SELECT m.*, u.email, u.name FROM memberships m JOIN users u ON u.id = m.user_id
+        WHERE m.organization_id = $1 AND m.user_id = $2 AND m.state <> 'pending_approval'";
+    let row = sql::row(source, SELECT, values![organization.as_str(), user.as_str()]).await?;
+    row.as_ref().map(read_member).transpose()
+}
+
+/// The first `limit` people of this organisation behind `after`, in the order of their identifiers, which is the order
+/// in which their accounts were made. Those who wait for approval are not among them.
+pub async fn members(
+    source: &impl Source,
+    organization: &OrganizationId,
+    after: Option<&UserId>,
+    limit: u32,
+) -> Result<Vec<Member>, StoreError> {
+    const SELECT: &str = "SELECT m.*, u.email, u.name FROM memberships m JOIN users u ON u.id = m.user_id
+        WHERE m.organization_id = $1 AND m.state <> 'pending_approval' AND m.user_id > $2
+        ORDER BY m.user_id LIMIT $3";
+    let after = after.map_or("", UserId::as_str);
+    let rows = sql::rows(source, SELECT, values![organization.as_str(), after, i64::from(limit)]).await?;
+    rows.iter().map(read_member).collect()
+}
+
+/// Ends a membership. `false` when there is none.
+pub async fn remove(tx: &Tx<'_>, organization: &OrganizationId, user: &UserId) -> Result<bool, StoreError> {
+    const DELETE: &str = "DELETE FROM memberships WHERE organization_id = $1 AND user_id = $2";
+    Ok(sql::execute(tx, DELETE, values![organization.as_str(), user.as_str()]).await? == 1)
+}
+
+/// Notes since when this member is asked for a second factor.
+pub async fn note_asked(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    user: &UserId,
+    since: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    const UPDATE: &str =
+        "UPDATE memberships SET mfa_asked_since = $3 WHERE organization_id = $1 AND user_id = $2";
+    sql::execute(tx, UPDATE, values![organization.as_str(), user.as_str(), since]).await?;
+    Ok(())
 }
 
 /// Puts `changed` in place of the membership as it was read; `false` when it is no longer so.
@@ -131,4 +189,8 @@ fn read(row: &Row) -> Result<Membership, StoreError> {
         created_at: row.time("created_at")?,
         last_sign_in_at: row.time_opt("last_sign_in_at")?,
     })
+}
+
+fn read_member(row: &Row) -> Result<Member, StoreError> {
+    Ok(Member { membership: read(row)?, email: row.get("email")?, name: row.get("name")? })
 }

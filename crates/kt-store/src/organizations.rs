@@ -91,6 +91,14 @@ pub async fn settings<T: DeserializeOwned + Default>(
     }
 }
 
+/// The present version of this document in each organisation; 0 where none was stored.
+pub async fn versions(source: &impl Source, name: &str) -> Result<Vec<(OrganizationId, i64)>, StoreError> {
+    const SELECT: &str = "SELECT o.id, COALESCE(s.version, 0) AS version FROM organizations o
+        LEFT JOIN organization_settings s ON s.organization_id = o.id AND s.name = $1";
+    let rows = sql::rows(source, SELECT, values![name]).await?;
+    rows.iter().map(|row| Ok((row.parsed("id")?, row.get("version")?))).collect()
+}
+
 /// Stores the document in place of version `replaced`. `false`, and nothing changed, when that is not the present one.
 pub async fn replace_settings<T: Serialize>(
     tx: &Tx<'_>,

@@ -96,6 +96,36 @@ pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Session>
     sql::rows(source, SELECT, values![user.as_str()]).await?.iter().map(read).collect()
 }
 
+/// The sessions in this organisation that were made and active since these moments and not ended, with their holders'
+/// addresses, the newest first and at most `limit`.
+pub async fn of_organization(
+    source: &impl Source,
+    organization: &OrganizationId,
+    (made, active): (Timestamp, Timestamp),
+    limit: u32,
+) -> Result<Vec<(Session, String)>, StoreError> {
+    const SELECT: &str = "SELECT s.*, u.email FROM sessions s
+        JOIN users u ON u.id = s.user_id AND u.epoch = s.epoch
+        WHERE s.organization_id = $1 AND s.ended_at IS NULL AND s.created_at >= $2 AND s.active_at >= $3
+        ORDER BY s.created_at DESC, s.id LIMIT $4";
+    let values = values![organization.as_str(), made, active, i64::from(limit)];
+    let rows = sql::rows(source, SELECT, values).await?;
+    rows.iter().map(|row| Ok((read(row)?, row.get("email")?))).collect()
+}
+
+/// Ends all sessions of somebody in this organisation.
+pub async fn end_all(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE sessions SET ended_at = $3
+        WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL";
+    sql::execute(tx, UPDATE, values![organization.as_str(), user.as_str(), now]).await?;
+    Ok(())
+}
+
 /// Ends a session of this user. `false` when there is none that lives.
 pub async fn end(tx: &Tx<'_>, user: &UserId, id: &SessionId, now: Timestamp) -> Result<bool, StoreError> {
     const UPDATE: &str =

@@ -3,7 +3,9 @@
 pub(crate) mod audit_log;
 pub(crate) mod device;
 pub(crate) mod health;
+pub(crate) mod ip_restrictions;
 pub(crate) mod me;
+pub(crate) mod members;
 pub(crate) mod organization;
 pub(crate) mod passwords;
 pub(crate) mod profile;

@@ -214,6 +214,11 @@ impl TestApi {
         TestRequest { body: Some(body), ..self.request(Method::PATCH, path) }
     }
 
+    /// `PUT` with a JSON body.
+    pub(crate) fn put(&self, path: &str, body: Value) -> TestRequest<'_> {
+        TestRequest { body: Some(body), ..self.request(Method::PUT, path) }
+    }
+
     /// Delivers all mail that is due.
     pub(crate) async fn deliver(&self) {
         while self.control.deliver_mail(&self.post).await.unwrap() > 0 {}

@@ -1,0 +1,181 @@
+//! The check of where a request comes from, before anything else is looked at (R51).
+//!
+//! Rules are compiled once for each version of an organisation's lists. Another process's change is seen within a
+//! second, one of this process at once. A check that cannot be made lets nobody in.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kt_domain::actor::Actor;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::OrganizationId;
+use kt_domain::lockout::network_of;
+use kt_domain::network::console_rules::{ConsoleRules, Denial, IpRestrictions, Surface};
+use kt_store::{audit, organizations};
+use serde_json::{Value, json};
+
+use crate::control::Control;
+use crate::ip_restrictions::IP_RESTRICTIONS;
+
+/// How long what was found about all organisations may be relied on.
+const RELIED_ON: Duration = Duration::from_secs(1);
+
+/// Of refusals of one network, one is recorded in this time; the chain must not grow as fast as a stranger can send.
+const RECORDED_EVERY: Duration = Duration::from_mins(1);
+
+/// At most so many networks are told apart; in a flood from more, the others are refused without a record.
+const MOST_NETWORKS: usize = 10_000;
+
+/// What is known about the rules of all organisations.
+#[derive(Default)]
+pub(crate) struct Addresses {
+    known: Mutex<Known>,
+    recorded: Mutex<HashMap<(Option<OrganizationId>, String), Timestamp>>,
+}
+
+#[derive(Clone, Default)]
+struct Known {
+    looked_at: Option<Timestamp>,
+    /// Goes up with every change of this process: what was asked for before it is not remembered after it.
+    generation: u64,
+    rules: Rules,
+}
+
+/// The rules of each organisation, and the version of the lists that they were compiled from.
+type Rules = Arc<HashMap<OrganizationId, (i64, Arc<ConsoleRules>)>>;
+
+impl Addresses {
+    /// From now on the store is asked anew.
+    pub(crate) fn forget(&self) {
+        let mut known = lock(&self.known);
+        known.looked_at = None;
+        known.generation += 1;
+    }
+
+    /// Whether a refusal is to be recorded, which it then counts as.
+    fn takes_record(
+        &self,
+        organization: Option<&OrganizationId>,
+        ip: Option<IpAddr>,
+        now: Timestamp,
+    ) -> bool {
+        let Some(network) = ip.map(network_of) else { return true };
+        let mut recorded = lock(&self.recorded);
+        if recorded.len() >= MOST_NETWORKS {
+            recorded.retain(|_, last| now.duration_since(*last).unsigned_abs() < RECORDED_EVERY);
+        }
+        let key = (organization.cloned(), network.to_string());
+        let is_due = recorded.get(&key).map_or(recorded.len() < MOST_NETWORKS, |last| {
+            now.duration_since(*last).unsigned_abs() >= RECORDED_EVERY
+        });
+        if is_due {
+            recorded.insert(key, now);
+        }
+        is_due
+    }
+}
+
+impl Control {
+    /// Refuses a request whose address may not reach `surface`: of whoever is known, by the rules of their
+    /// organisation; of anybody else, where no organisation would let them in.
+    pub async fn require_address(&self, ctx: &Ctx, surface: Surface) -> Result<(), Error> {
+        if matches!(ctx.actor, Actor::System(_)) {
+            return Ok(());
+        }
+        if let Some(organization) = ctx.actor.organization() {
+            return self.require_address_of(ctx, organization, surface).await;
+        }
+        let rules = self.address_rules(ctx.now).await?;
+        let mut refusal = None;
+        for (organization, (_, rules)) in &*rules {
+            match rules.decide(surface, ctx.client.ip) {
+                Ok(()) => return Ok(()),
+                Err(denial) => refusal = Some((organization, denial)),
+            }
+        }
+        let Some((organization, denial)) = refusal else { return Ok(()) };
+        let is_only_one = rules.len() == 1;
+        self.refuse_address(ctx, is_only_one.then_some(organization), &denial).await
+    }
+
+    /// The same by the rules of one organisation, whoever asks.
+    pub(crate) async fn require_address_of(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        surface: Surface,
+    ) -> Result<(), Error> {
+        let rules = self.address_rules(ctx.now).await?;
+        let decision = match rules.get(organization) {
+            Some((_, rules)) => rules.decide(surface, ctx.client.ip),
+            // Made since they were looked at, so nothing has been restricted yet.
+            None => Ok(()),
+        };
+        match decision {
+            Ok(()) => Ok(()),
+            Err(denial) => self.refuse_address(ctx, Some(organization), &denial).await,
+        }
+    }
+
+    async fn address_rules(&self, now: Timestamp) -> Result<Rules, Error> {
+        let known = lock(&self.addresses.known).clone();
+        let is_fresh = |at: Timestamp| now.duration_since(at).unsigned_abs() < RELIED_ON;
+        if known.looked_at.is_some_and(is_fresh) {
+            return Ok(known.rules);
+        }
+        let mut rules = HashMap::new();
+        for (organization, version) in organizations::versions(&self.store, IP_RESTRICTIONS).await? {
+            let compiled = match known.rules.get(&organization) {
+                Some((compiled_for, compiled)) if *compiled_for == version => Arc::clone(compiled),
+                _ => {
+                    let kept = organizations::settings::<IpRestrictions>(
+                        &self.store,
+                        &organization,
+                        IP_RESTRICTIONS,
+                    );
+                    Arc::new(ConsoleRules::from(&kept.await?.value))
+                }
+            };
+            rules.insert(organization, (version, compiled));
+        }
+        let rules = Arc::new(rules);
+        let mut remembered = lock(&self.addresses.known);
+        if remembered.generation == known.generation {
+            remembered.looked_at = Some(now);
+            remembered.rules = Arc::clone(&rules);
+        }
+        Ok(rules)
+    }
+
+    async fn refuse_address(
+        &self,
+        ctx: &Ctx,
+        organization: Option<&OrganizationId>,
+        denial: &Denial,
+    ) -> Result<(), Error> {
+        if self.addresses.takes_record(organization, ctx.client.ip, ctx.now) {
+            let range = match denial {
+                Denial::Denied(range) => Value::from(range.to_string()),
+                Denial::NotAllowed | Denial::Unresolved => Value::Null,
+            };
+            let tried = json!({ "matched_rule": denial.rule(), "deny_range": range });
+            let resource = ctx.client.ip.map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+            let record =
+                self.record(ctx, AuditAction::IpDenied, resource).with_change(Value::Null, tried).refused();
+            let tx = self.store.begin_write().await?;
+            audit::append(&tx, organization, &record).await?;
+            tx.commit().await?;
+        }
+        let message = "Your address may not reach this. Use an allowed network, or ask an administrator to allow yours.";
+        Err(Error::new(ErrorKind::Forbidden, "ip_denied", message).with_private(denial.rule()))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,198 @@
+//! `/v1/members`: who belongs to the organization, and as what.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use kt_control::{Member, PageRequest};
+use kt_domain::actor::Role;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::id::UserId;
+use kt_domain::members::MemberChange;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{ErrorBody, Failure, Input, Params};
+use crate::Doors;
+use crate::client::Caller;
+
+/// Which part of the list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MembersParams {
+    /// At most how many, 1 to 200; 50 without it.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A member.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MemberAnswer {
+    id: String,
+    email: String,
+    name: String,
+    /// `owner`, `admin`, `auditor` or `member`.
+    role: &'static str,
+    /// `active` or `suspended`.
+    status: &'static str,
+    created_at: String,
+    last_sign_in_at: Option<String>,
+    /// Since when they have been asked for a second factor.
+    mfa_asked_since: Option<String>,
+}
+
+impl From<Member> for MemberAnswer {
+    fn from(Member { membership, email, name }: Member) -> Self {
+        Self {
+            id: membership.user.to_string(),
+            email,
+            name,
+            role: membership.role.as_str(),
+            status: membership.state.as_str(),
+            created_at: membership.created_at.to_string(),
+            last_sign_in_at: membership.last_sign_in_at.map(|at| at.to_string()),
+            mfa_asked_since: membership.mfa_asked_since.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// Members.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MembersAnswer {
+    members: Vec<MemberAnswer>,
+    next_cursor: Option<String>,
+}
+
+/// Another role.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MemberPatch {
+    /// `owner`, `admin`, `auditor` or `member`.
+    #[schema(value_type = String)]
+    role: Role,
+}
+
+/// Who belongs to the organization.
+#[utoipa::path(get, path = "/v1/members", tag = "people", params(MembersParams), responses(
+    (status = 200, description = "In the order in which their accounts were made.", body = MembersAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it.", body = ErrorBody),
+    (status = 422, description = "A parameter breaks a rule.", body = ErrorBody),
+))]
+pub(crate) async fn list(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Params(params): Params<MembersParams>,
+) -> Result<Json<MembersAnswer>, Failure> {
+    let request = PageRequest { limit: params.limit, cursor: params.cursor };
+    let page = doors.control.members(&ctx, &request).await?;
+    let members = page.items.into_iter().map(MemberAnswer::from).collect();
+    Ok(Json(MembersAnswer { members, next_cursor: page.next_cursor }))
+}
+
+/// One member.
+#[utoipa::path(get, path = "/v1/members/{id}", tag = "people", params(("id" = String, Path)), responses(
+    (status = 200, description = "They.", body = MemberAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it.", body = ErrorBody),
+    (status = 404, description = "There is no such member.", body = ErrorBody),
+))]
+pub(crate) async fn read(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<MemberAnswer>, Failure> {
+    Ok(Json(doors.control.member(&ctx, &user(&id)?).await?.into()))
+}
+
+/// Give a member another role; felt at their next request.
+#[utoipa::path(patch, path = "/v1/members/{id}", tag = "people", params(("id" = String, Path)),
+    request_body = MemberPatch, responses(
+    (status = 200, description = "They, with that role.", body = MemberAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Your role or rank does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such member.", body = ErrorBody),
+    (status = 409, description = "They are the last active owner.", body = ErrorBody),
+    (status = 422, description = "There is no such role.", body = ErrorBody),
+))]
+pub(crate) async fn change_role(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+    Input(patch): Input<MemberPatch>,
+) -> Result<Json<MemberAnswer>, Failure> {
+    change(&doors, &ctx, &id, MemberChange::Role(patch.role)).await
+}
+
+/// Suspend a member: nothing of theirs is let in any more, from the next request on.
+#[utoipa::path(post, path = "/v1/members/{id}/suspend", tag = "people", params(("id" = String, Path)), responses(
+    (status = 200, description = "They, suspended.", body = MemberAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Your role or rank does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such member.", body = ErrorBody),
+    (status = 409, description = "It is yourself, or the last active owner.", body = ErrorBody),
+))]
+pub(crate) async fn suspend(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<MemberAnswer>, Failure> {
+    change(&doors, &ctx, &id, MemberChange::Suspend).await
+}
+
+/// Let a suspended member in again; they sign in anew.
+#[utoipa::path(post, path = "/v1/members/{id}/reactivate", tag = "people", params(("id" = String, Path)), responses(
+    (status = 200, description = "They, active.", body = MemberAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Your role or rank does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such member.", body = ErrorBody),
+))]
+pub(crate) async fn reactivate(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<MemberAnswer>, Failure> {
+    change(&doors, &ctx, &id, MemberChange::Reactivate).await
+}
+
+/// End somebody's membership; their account stays theirs.
+#[utoipa::path(delete, path = "/v1/members/{id}", tag = "people", params(("id" = String, Path)), responses(
+    (status = 204, description = "They are no member any more."),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Your role or rank does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such member.", body = ErrorBody),
+    (status = 409, description = "It is yourself, or the last active owner.", body = ErrorBody),
+))]
+pub(crate) async fn remove(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Failure> {
+    doors.control.change_member(&ctx, &user(&id)?, MemberChange::Remove).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn change(
+    doors: &Doors,
+    ctx: &Ctx,
+    id: &str,
+    change: MemberChange,
+) -> Result<Json<MemberAnswer>, Failure> {
+    let member = doors.control.change_member(ctx, &user(id)?, change).await?;
+    Ok(Json(member.ok_or_else(no_member)?.into()))
+}
+
+/// What is no identifier is answered as one that nobody has.
+fn user(id: &str) -> Result<UserId, Error> {
+    id.parse().map_err(|_| no_member())
+}
+
+fn no_member() -> Error {
+    Error::not_found("member")
+}

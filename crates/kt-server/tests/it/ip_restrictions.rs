@@ -1,0 +1,179 @@
+use std::time::Duration;
+
+use kt_domain::actor::Role;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
+
+const PATH: &str = "/v1/organization/ip-restrictions";
+/// Where tests come from unless they say otherwise.
+const OFFICE: &str = "203.0.113.0/24";
+const OUTSIDE: &str = "198.51.100.7:40000";
+
+fn range(cidr: &str) -> Value {
+    json!({ "cidr": cidr, "label": "" })
+}
+
+fn allow_office(applies_to: &str) -> Value {
+    json!({ "enforce_allowlist": true, "applies_to": applies_to, "allow": [range(OFFICE)] })
+}
+
+async fn replace(api: &TestApi, token: &str, restrictions: Value) -> Answer {
+    api.put(PATH, restrictions).bearer(token).send().await
+}
+
+on_both! {
+    what_was_saved_is_shown_with_ones_own_address(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        let first = api.get(PATH).bearer(&owner).send().await;
+        assert_eq!(first.json, json!({
+            "enforce_allowlist": false, "applies_to": "console_and_api", "allow": [], "deny": [],
+            "your_ip": "203.0.113.9", "your_ip_allowed": true,
+        }));
+        let lists = json!({
+            "enforce_allowlist": true,
+            "applies_to": "console",
+            "allow": [{ "cidr": "203.0.113.0/24", "label": "Office London" }, { "cidr": "2001:db8::/32" }],
+            "deny": [{ "cidr": "203.0.113.66/32", "label": "Printer" }],
+        });
+        let saved = replace(&api, &owner, lists).await;
+        assert_eq!(saved.headers["etag"], "\"1\"");
+        let shown = api.get(PATH).bearer(&owner).send().await;
+        assert_eq!(shown.json, saved.json);
+        assert_eq!(shown.json["allow"][0], json!({ "cidr": "203.0.113.0/24", "label": "Office London" }));
+        assert_eq!(shown.json["allow"][1], range("2001:db8::/32"));
+        let records = api.records("security.ip_restrictions.updated").await;
+        assert_eq!(records[0]["details"]["after"]["deny"], json!([{ "cidr": "203.0.113.66/32", "label": "Printer" }]));
+        assert_eq!(records[0]["details"]["before"]["applies_to"], "console_and_api");
+    }
+
+    an_address_outside_is_refused_before_anything_is_looked_at(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        assert_eq!(replace(&api, &owner, allow_office("console_and_api")).await.status, 200);
+        let login = |email: &str, password: &str| {
+            api.post("/v1/auth/login", json!({ "email": email, "password": password })).from(OUTSIDE).send()
+        };
+        for (email, password) in [("owner@acme.example", PASSWORD), ("owner@acme.example", "wrong"), ("nobody@acme.example", "x")] {
+            assert_eq!(login(email, password).await.refusal(), (403, "ip_denied"), "{email}");
+        }
+        let with_token = |path: &str| api.get(path).bearer(&owner).from(OUTSIDE).send();
+        for path in ["/v1/whoami", PATH, "/openapi.json", "/.well-known/jwks.json", "/v1/nowhere"] {
+            assert_eq!(with_token(path).await.refusal(), (403, "ip_denied"), "{path}");
+            assert_ne!(api.get(path).bearer(&owner).send().await.status, 403, "{path} from the office");
+        }
+        assert_eq!(api.get("/v1/whoami").bearer("rubbish").from(OUTSIDE).send().await.refusal(), (403, "ip_denied"));
+        assert_eq!(api.get("/healthz").from(OUTSIDE).send().await.status, 200);
+        assert_eq!(api.records("auth.sign_in").await.len(), 1, "the tries from outside were never looked at");
+    }
+
+    of_refusals_from_one_network_one_a_minute_is_recorded(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        let lists = json!({ "deny": [range("198.51.100.0/25")] });
+        assert_eq!(replace(&api, &owner, lists).await.status, 200);
+        let refused = |peer: &'static str| api.get("/v1/whoami").from(peer).send();
+        let answers = side_by_side((0..20).map(|_| refused(OUTSIDE))).await;
+        assert!(answers.iter().all(|answer| answer.refusal() == (403, "ip_denied")));
+        assert_eq!(refused("198.51.100.200:1").await.refusal(), (401, "missing_credentials"), "just beside the range");
+        let records = api.records("security.ip_denied").await;
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0]["details"]["after"], json!({ "matched_rule": "deny", "deny_range": "198.51.100.0/25" }));
+        assert_eq!((&records[0]["resource"], &records[0]["outcome"]), (&json!("198.51.100.7"), &json!("failure")));
+        api.clock.advance(Duration::from_mins(1));
+        refused(OUTSIDE).await;
+        assert_eq!(api.records("security.ip_denied").await.len(), 2);
+    }
+
+    restrictions_of_the_console_alone_leave_the_api_open(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        replace(&api, &owner, allow_office("console")).await;
+        let lifted = api.put(PATH, json!({})).bearer(&owner).from(OUTSIDE).send().await;
+        assert_eq!(lifted.json["enforce_allowlist"], false, "the way back in after a self-lock-out");
+    }
+
+    a_state_that_would_shut_out_its_author_is_refused_unless_confirmed(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        let shutting_out = [
+            json!({ "enforce_allowlist": true, "allow": [range("192.0.2.0/24")] }),
+            json!({ "deny": [range(OFFICE)] }),
+            json!({ "enforce_allowlist": true, "allow": [range(OFFICE)], "deny": [range("203.0.113.9/32")] }),
+            json!({ "enforce_allowlist": true, "applies_to": "console", "allow": [range("192.0.2.0/24")] }),
+        ];
+        for restrictions in shutting_out {
+            let refused = replace(&api, &owner, restrictions.clone()).await;
+            assert_eq!(refused.refusal(), (409, "would_lock_out"), "{restrictions}");
+            assert_eq!(refused.text("/error/your_ip"), "203.0.113.9");
+        }
+        for harmless in [json!({ "enforce_allowlist": true }), json!({ "allow": [range("192.0.2.0/24")] })] {
+            assert_eq!(replace(&api, &owner, harmless.clone()).await.status, 200, "{harmless}");
+        }
+        let confirmed = json!({ "deny": [range(OFFICE)], "confirm_lockout": true });
+        assert_eq!(replace(&api, &owner, confirmed).await.status, 200);
+        assert_eq!(api.get("/v1/whoami").bearer(&owner).send().await.refusal(), (403, "ip_denied"), "at the next request");
+        api.control.lift_ip_restrictions(&api.operator(), "acme").await.unwrap();
+        assert_eq!(api.get("/v1/whoami").bearer(&owner).send().await.status, 200, "the operator's way back in");
+        let last = api.records("security.ip_restrictions.updated").await.pop().unwrap();
+        assert_eq!((&last["actor"]["type"], &last["details"]["before"]["deny"][0]["cidr"]), (&json!("system"), &json!(OFFICE)));
+    }
+
+    a_preview_names_whom_restrictions_would_shut_out_and_changes_nothing(api) {
+        api.add_member("away@acme.example", "member").await;
+        let login = json!({ "email": "away@acme.example", "password": PASSWORD });
+        api.post("/v1/auth/login", login).from(OUTSIDE).send().await;
+        let owner = api.token_of("owner@acme.example").await;
+        let preview = |body: Value| api.post("/v1/organization/ip-restrictions/preview", body).bearer(&owner).send();
+        let office = preview(allow_office("console_and_api")).await;
+        assert_eq!((&office.json["would_lock_out"], &office.json["your_ip"]), (&json!(false), &json!("203.0.113.9")));
+        let shut_out = office.json["shut_out"].as_array().unwrap();
+        assert_eq!(shut_out.len(), 1);
+        assert_eq!((&shut_out[0]["email"], &shut_out[0]["matched_rule"]), (&json!("away@acme.example"), &json!("not_allowed")));
+        let deny = preview(json!({ "deny": [range(OFFICE)] })).await;
+        assert_eq!(deny.json["would_lock_out"], true);
+        assert_eq!(deny.json["shut_out"][0]["deny_range"], OFFICE);
+        assert_eq!(preview(json!({ "allow": [range(OFFICE)] })).await.json["shut_out"], json!([]));
+        assert_eq!(api.get(PATH).bearer(&owner).send().await.headers["etag"], "\"0\"");
+    }
+
+    bad_ranges_are_named_and_nobody_else_may_change_them(api) {
+        api.add_member("auditor@acme.example", "auditor").await;
+        let owner = api.token_of("owner@acme.example").await;
+        let table = [
+            (json!({ "allow": [range("203.0.113.0/24"), range("203.0.113.9/24")] }), "allow[1].cidr"),
+            (json!({ "deny": [range("010.0.0.0/8")] }), "deny[0].cidr"),
+            (json!({ "deny": [{ "cidr": "10.0.0.0/8", "label": "x".repeat(101) }] }), "deny[0].label"),
+            (json!({ "allow": [{ "label": "Office" }] }), "allow[0]"),
+            (json!({ "applies_to": "api" }), "applies_to"),
+            (json!({ "enforce": true }), "enforce"),
+        ];
+        for (body, param) in table {
+            let refused = replace(&api, &owner, body.clone()).await;
+            assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), param), "{body}");
+        }
+        let auditor = api.token_of("auditor@acme.example").await;
+        assert_eq!(replace(&api, &auditor, json!({})).await.refusal(), (403, "insufficient_role"));
+        api.clock.advance(Duration::from_mins(11));
+        assert_eq!(replace(&api, &owner, json!({})).await.refusal(), (403, "reauthentication_required"));
+    }
+
+    of_two_organizations_each_has_its_own_door(api) {
+        let other = api.organization("other").await;
+        api.add_member_of(&other, "owner@other.example", Role::Owner).await;
+        let owner = api.token_of("owner@acme.example").await;
+        replace(&api, &owner, allow_office("console_and_api")).await;
+        let login = |email: &str, password: &str| {
+            api.post("/v1/auth/login", json!({ "email": email, "password": password })).from(OUTSIDE).send()
+        };
+        assert_eq!(login("owner@other.example", PASSWORD).await.json["status"], "authenticated");
+        assert_eq!(login("owner@acme.example", PASSWORD).await.refusal(), (403, "ip_denied"));
+        assert_eq!(login("owner@acme.example", "wrong").await.refusal(), (401, "invalid_credentials"), "tells nothing");
+        assert_eq!(api.get("/v1/whoami").bearer(&owner).from(OUTSIDE).send().await.refusal(), (403, "ip_denied"));
+        assert_eq!(api.get("/v1/whoami").bearer(&owner).send().await.status, 200, "the control");
+    }
+
+    a_change_for_another_version_is_refused(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        let put = |tag: &str| api.put(PATH, allow_office("console")).bearer(&owner).header("if-match", tag).send();
+        assert_eq!(put("\"1\"").await.refusal(), (412, "version_mismatch"));
+        assert_eq!(put("\"0\"").await.status, 200);
+        assert_eq!(put("\"0\"").await.refusal(), (412, "version_mismatch"));
+    }
+}

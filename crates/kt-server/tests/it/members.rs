@@ -1,0 +1,170 @@
+use std::time::Duration;
+
+use axum::http::Method;
+use kt_domain::actor::Role;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
+
+async fn set_role(api: &TestApi, token: &str, id: &str, role: &str) -> Answer {
+    api.patch(&format!("/v1/members/{id}"), json!({ "role": role })).bearer(token).send().await
+}
+
+async fn act(api: &TestApi, token: &str, method: Method, id: &str, verb: &str) -> Answer {
+    api.request(method, &format!("/v1/members/{id}{verb}")).bearer(token).send().await
+}
+
+async fn id_of(api: &TestApi, token: &str) -> String {
+    api.get("/v1/whoami").bearer(token).send().await.text("/user/id").to_owned()
+}
+
+on_both! {
+    members_are_listed_in_pages_and_seen_one_by_one(api) {
+        for n in 0..5 {
+            api.clock.advance(Duration::from_secs(1));
+            api.add_member(&format!("m{n}@acme.example"), "member").await;
+        }
+        let owner = api.token_of("owner@acme.example").await;
+        let (mut seen, mut next) = (Vec::new(), String::new());
+        loop {
+            let page = api.get(&format!("/v1/members?limit=2{next}")).bearer(&owner).send().await;
+            let members = page.json["members"].as_array().unwrap();
+            assert!(members.len() <= 2);
+            seen.extend(members.iter().map(|member| member["email"].as_str().unwrap().to_owned()));
+            match page.json["next_cursor"].as_str() {
+                Some(cursor) => next = format!("&cursor={cursor}"),
+                None => break,
+            }
+        }
+        let expected: Vec<String> = std::iter::once("owner@acme.example".to_owned())
+            .chain((0..5).map(|n| format!("m{n}@acme.example")))
+            .collect();
+        assert_eq!(seen, expected);
+        let id = id_of(&api, &owner).await;
+        let one = api.get(&format!("/v1/members/{id}")).bearer(&owner).send().await;
+        assert_eq!((one.text("/role"), one.text("/status")), ("owner", "active"));
+        assert!(one.json["last_sign_in_at"].is_string());
+        for nobody in ["usr_nobody", "x"] {
+            assert_eq!(api.get(&format!("/v1/members/{nobody}")).bearer(&owner).send().await.refusal(), (404, "not_found"));
+        }
+        assert_eq!(api.get("/v1/members?limit=201").bearer(&owner).send().await.refusal(), (422, "validation_error"));
+        assert_eq!(api.get("/v1/members?cursor=made-up").bearer(&owner).send().await.refusal(), (422, "validation_error"));
+    }
+
+    another_role_is_felt_at_the_next_request(api) {
+        let jo = api.add_member("jo@acme.example", "admin").await.to_string();
+        let (owner, theirs) = (api.token_of("owner@acme.example").await, api.token_of("jo@acme.example").await);
+        let settings = || api.get("/v1/organization/security").bearer(&theirs).send();
+        assert_eq!(settings().await.status, 200);
+        assert_eq!(set_role(&api, &owner, &jo, "member").await.text("/role"), "member");
+        assert_eq!(settings().await.refusal(), (403, "insufficient_role"));
+        assert_eq!(api.get("/v1/whoami").bearer(&theirs).send().await.text("/user/role"), "member");
+        assert_eq!(set_role(&api, &owner, &jo, "member").await.status, 200, "no change");
+        let records = api.records("member.role_changed").await;
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0]["resource"], jo.as_str());
+        assert_eq!(records[0]["details"], json!({ "before": { "role": "admin" }, "after": { "role": "member" } }));
+        assert_eq!(set_role(&api, &owner, &jo, "king").await.refusal(), (422, "validation_error"));
+    }
+
+    a_suspended_member_is_out_at_the_next_request_and_signs_in_anew_when_let_in_again(api) {
+        let jo = api.add_member("jo@acme.example", "member").await.to_string();
+        let owner = api.token_of("owner@acme.example").await;
+        let session = api.login("jo@acme.example", PASSWORD).await;
+        let theirs = session.access_token();
+        assert_eq!(api.get("/v1/whoami").bearer(theirs).send().await.status, 200);
+        assert_eq!(act(&api, &owner, Method::POST, &jo, "/suspend").await.text("/status"), "suspended");
+        assert_eq!(api.get("/v1/whoami").bearer(theirs).send().await.refusal(), (401, "invalid_token"));
+        let refresh = json!({ "refresh_token": session.text("/refresh_token") });
+        assert_eq!(api.post("/v1/auth/refresh", refresh).send().await.refusal(), (401, "invalid_refresh_token"));
+        assert_eq!(api.login("jo@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"));
+        assert_eq!(act(&api, &owner, Method::POST, &jo, "/suspend").await.status, 200, "twice is once");
+        assert_eq!(act(&api, &owner, Method::POST, &jo, "/reactivate").await.text("/status"), "active");
+        assert_eq!(api.get("/v1/whoami").bearer(theirs).send().await.refusal(), (401, "invalid_token"), "the old session stays over");
+        assert_eq!(api.login("jo@acme.example", PASSWORD).await.json["status"], "authenticated");
+        assert_eq!((api.records("member.suspended").await.len(), api.records("member.reactivated").await.len()), (1, 1));
+    }
+
+    whoever_is_removed_is_out_at_the_next_request_and_not_seen_again(api) {
+        let jo = api.add_member("jo@acme.example", "member").await.to_string();
+        let (owner, theirs) = (api.token_of("owner@acme.example").await, api.token_of("jo@acme.example").await);
+        assert_eq!(act(&api, &owner, Method::DELETE, &jo, "").await.status, 204);
+        assert_eq!(api.get("/v1/whoami").bearer(&theirs).send().await.refusal(), (401, "invalid_token"));
+        assert_eq!(api.login("jo@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"));
+        for verb in ["/suspend", "/reactivate"] {
+            assert_eq!(act(&api, &owner, Method::POST, &jo, verb).await.refusal(), (404, "not_found"));
+        }
+        assert_eq!(act(&api, &owner, Method::DELETE, &jo, "").await.refusal(), (404, "not_found"));
+        assert_eq!(api.records("member.removed").await[0]["details"]["before"], json!({ "role": "member", "state": "active" }));
+    }
+
+    nobody_reaches_above_their_own_rank(api) {
+        api.add_member("admin@acme.example", "admin").await;
+        let jo = api.add_member("jo@acme.example", "member").await.to_string();
+        let (owner, admin) = (api.token_of("owner@acme.example").await, api.token_of("admin@acme.example").await);
+        let (owner_id, admin_id) = (id_of(&api, &owner).await, id_of(&api, &admin).await);
+        assert_eq!(set_role(&api, &admin, &owner_id, "member").await.refusal(), (403, "rank_too_low"));
+        assert_eq!(set_role(&api, &admin, &admin_id, "owner").await.refusal(), (403, "rank_too_low"));
+        assert_eq!(set_role(&api, &admin, &jo, "owner").await.refusal(), (403, "rank_too_low"));
+        assert_eq!(act(&api, &admin, Method::POST, &owner_id, "/suspend").await.refusal(), (403, "rank_too_low"));
+        assert_eq!(act(&api, &admin, Method::DELETE, &owner_id, "").await.refusal(), (403, "rank_too_low"));
+        assert_eq!(act(&api, &admin, Method::DELETE, &admin_id, "").await.refusal(), (409, "own_membership"));
+        assert_eq!(set_role(&api, &admin, &jo, "admin").await.text("/role"), "admin", "the control");
+        api.clock.advance(Duration::from_mins(11));
+        assert_eq!(set_role(&api, &admin, &jo, "member").await.refusal(), (403, "reauthentication_required"));
+    }
+
+    the_last_owner_stays(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        let id = id_of(&api, &owner).await;
+        assert_eq!(set_role(&api, &owner, &id, "admin").await.refusal(), (409, "last_owner"));
+        let second = api.add_member("second@acme.example", "owner").await.to_string();
+        assert_eq!(act(&api, &owner, Method::POST, &second, "/suspend").await.status, 200);
+        assert_eq!(set_role(&api, &owner, &id, "admin").await.refusal(), (409, "last_owner"), "a suspended owner runs nothing");
+        act(&api, &owner, Method::POST, &second, "/reactivate").await;
+        assert_eq!(set_role(&api, &owner, &id, "admin").await.text("/role"), "admin");
+    }
+
+    owners_that_remove_each_other_at_once_leave_one(api) {
+        let mut owners = vec![(api.token_of("owner@acme.example").await, String::new())];
+        owners[0].1 = id_of(&api, &owners[0].0).await;
+        for n in 0..5 {
+            let email = format!("owner{n}@acme.example");
+            let id = api.add_member(&email, "owner").await.to_string();
+            owners.push((api.token_of(&email).await, id));
+        }
+        let tries = (0..owners.len()).map(|n| {
+            let (token, victim) = (&owners[n].0, &owners[(n + 1) % owners.len()].1);
+            set_role(&api, token, victim, "member")
+        });
+        side_by_side(tries).await;
+        side_by_side(owners.iter().map(|(token, id)| set_role(&api, token, id, "member"))).await;
+        let mut left = 0;
+        for (_, id) in &owners {
+            let acme = kt_store::organizations::by_identifier(&api.store, "acme").await.unwrap().unwrap();
+            let member = kt_store::memberships::member(&api.store, &acme.id, &id.parse().unwrap()).await.unwrap().unwrap();
+            left += usize::from(member.membership.role == Role::Owner);
+        }
+        assert_eq!(left, 1);
+    }
+
+    nobody_reaches_into_another_organization(api) {
+        let other = api.organization("other").await;
+        let theirs = api.add_member_of(&other, "owner@other.example", Role::Owner).await.to_string();
+        let owner = api.token_of("owner@acme.example").await;
+        assert_eq!(set_role(&api, &owner, &theirs, "member").await.refusal(), (404, "not_found"));
+        assert_eq!(act(&api, &owner, Method::DELETE, &theirs, "").await.refusal(), (404, "not_found"));
+        assert_eq!(api.get(&format!("/v1/members/{theirs}")).bearer(&owner).send().await.refusal(), (404, "not_found"));
+        let list = api.get("/v1/members").bearer(&owner).send().await;
+        assert_eq!(list.json["members"].as_array().map(Vec::len), Some(1));
+    }
+
+    a_new_role_is_asked_for_a_second_factor_as_the_policy_says(api) {
+        let jo = api.add_member("jo@acme.example", "member").await.to_string();
+        let owner = api.token_of("owner@acme.example").await;
+        let policy = json!({ "mfa": { "policy": "required_for_admins" } });
+        api.patch("/v1/organization/security", policy).bearer(&owner).send().await;
+        assert_eq!(set_role(&api, &owner, &jo, "admin").await.text("/mfa_asked_since"), "2026-03-15T14:22:31Z");
+        assert_eq!(set_role(&api, &owner, &jo, "member").await.json["mfa_asked_since"], Value::Null);
+    }
+}
