@@ -4,6 +4,7 @@ mod export;
 #[cfg(test)]
 mod reference;
 mod signing;
+mod sinks;
 
 use kt_domain::actor::Permission;
 use kt_domain::audit::AuditFilter;
@@ -13,6 +14,7 @@ use kt_store::audit;
 
 pub use export::{AuditExport, ExportFormat};
 pub(crate) use signing::AuditKey;
+pub use sinks::{AuditSink, Syslog, SyslogAddress, SyslogAddressError, Webhook, WebhookError};
 
 use crate::control::Control;
 use crate::paging::{Page, PageRequest, PageSize};

@@ -31,7 +31,9 @@ mod set_up;
 mod sign_in;
 mod version;
 
-pub use audit::{AuditExport, ExportFormat};
+pub use audit::{
+    AuditExport, AuditSink, ExportFormat, Syslog, SyslogAddress, SyslogAddressError, Webhook, WebhookError,
+};
 pub use authenticate::Bearer;
 pub use confirm::Confirmed;
 pub use control::{Control, Parts};

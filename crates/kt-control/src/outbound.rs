@@ -103,6 +103,12 @@ impl Outbound {
         Ok(Self { reach, tls: TlsConnector::from(Arc::new(config)) })
     }
 
+    /// How far its connections may go.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+
     /// Asks for what is at `url`.
     pub async fn get(&self, url: &Url, headers: &[(&'static str, String)]) -> Result<Answer, OutboundError> {
         self.send(Method::GET, url, headers, Bytes::new()).await

@@ -38,6 +38,8 @@ pub struct DeploymentConfig {
     pub secrets: SecretsSection,
     /// What is demanded of people and sessions, and who may change it.
     pub security: DeploymentSettings,
+    /// Where the audit log goes besides the database.
+    pub audit: AuditSection,
 }
 
 /// Where everything is kept.
@@ -145,6 +147,46 @@ pub enum SmtpProtection {
 pub struct SecretsSection {
     /// The file with the key that seals secrets; without it, `secrets.key` in the data directory, made when absent.
     pub key_file: Option<String>,
+}
+
+/// Where the audit log goes besides the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSection {
+    /// A program that takes it over HTTP.
+    pub webhook: Option<WebhookSection>,
+    /// A collector of logs.
+    pub syslog: Option<SyslogSection>,
+}
+
+/// A program that takes the audit log over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSection {
+    /// Its address, https; http only with `allow_private`.
+    pub url: String,
+    /// The environment variable that holds the secret that requests are signed with.
+    pub secret_ref: PasswordRef,
+    /// Whether it may be on this machine or a private network.
+    #[serde(default)]
+    pub allow_private: bool,
+    /// A PEM file with authorities to trust besides those of the system.
+    #[serde(default)]
+    pub ca_file: Option<String>,
+}
+
+/// A collector of logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyslogSection {
+    /// Its address, such as `tls://logs.example.com:6514`; `tls`, `tcp` or `udp`.
+    pub address: String,
+    /// Whether it may be on this machine or a private network.
+    #[serde(default)]
+    pub allow_private: bool,
+    /// A PEM file with authorities to trust besides those of the system.
+    #[serde(default)]
+    pub ca_file: Option<String>,
 }
 
 /// What came of loading a deployment's configuration.
@@ -278,6 +320,7 @@ mod tests {
             ("KEEPTRUSTS_API__LISTEN", "127.0.0.1:2"),
             ("KEEPTRUSTS_SERVER__TRUSTED_PROXIES", "[10.0.0.0/8, 192.0.2.0/24]"),
             ("KEEPTRUSTS_MAIL__SMTP__HOST", "mail.example.com"),
+            ("KEEPTRUSTS_AUDIT__SYSLOG__ADDRESS", "tls://logs.example.com"),
             ("KEEPTRUSTS_LOG", "debug"),
             ("PATH", "/bin"),
         ]);
@@ -287,6 +330,8 @@ mod tests {
         assert_eq!(config.api.public_url.as_deref(), Some("https://api.example.com"));
         assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8", "192.0.2.0/24"]);
         assert_eq!(config.mail.smtp.host, "mail.example.com");
+        assert_eq!(config.audit.syslog.unwrap().address, "tls://logs.example.com");
+        assert_eq!(config.audit.webhook, None);
     }
 
     #[test]

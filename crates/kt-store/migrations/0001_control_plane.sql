@@ -228,12 +228,17 @@ CREATE TABLE audit_signing_key (
     created_at BIGINT NOT NULL
 );
 
--- How far each sink outside has each chain.
+-- How far each sink outside has each chain. Leased by whoever sends: until `due_at` nobody else does.
 CREATE TABLE audit_deliveries (
     sink TEXT NOT NULL,
     organization_id TEXT NOT NULL,
+    -- The last entry that the sink has taken; 0 for none.
     seq BIGINT NOT NULL,
-    delivered_at BIGINT NOT NULL,
+    -- How often the entries behind it were tried.
+    attempts BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    -- Why the last try failed.
+    reason TEXT,
     PRIMARY KEY (sink, organization_id)
 );
 

@@ -1,7 +1,7 @@
 //! The audit log: one hash chain for each organisation, written in the transaction of the change that it records.
 
 mod checkpoints;
-mod deliveries;
+pub mod deliveries;
 mod query;
 
 use kt_domain::audit::{self, AuditRecord, ChainedRecord};
@@ -15,7 +15,6 @@ pub use checkpoints::{
     SigningKey, append_checkpoint, checkpoint_after, checkpoint_before, insert_signing_key, signing_key,
     unsigned,
 };
-pub use deliveries::{Delivery, deliveries, note_delivery};
 pub use query::page;
 
 /// The name of the deployment's own chain: for what happens before an organisation is known or above all of them.

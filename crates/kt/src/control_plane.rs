@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{Control, Parts, Post, SealKey, SetUp};
+use kt_control::{AuditSink, Control, Parts, Post, SealKey, SetUp};
 use kt_domain::actor::Actor;
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::ctx::{Client, Ctx};
@@ -23,6 +23,7 @@ use kt_server::{Doors, Listener};
 use kt_store::Store;
 use tokio::sync::watch;
 
+use crate::audit_sinks::audit_sinks;
 use crate::environment;
 use crate::failure::Failure;
 use crate::output;
@@ -49,6 +50,7 @@ const CONSOLE_URL: &str = "http://localhost:3000";
 pub(crate) struct ControlPlane {
     control: Arc<Control>,
     post: Post,
+    audit_sinks: Vec<AuditSink>,
     listener: Listener,
     pub(crate) address: SocketAddr,
     doors: Doors,
@@ -74,6 +76,7 @@ impl Settings {
         let config = self.load()?;
         private_directory(&self.data_dir)?;
         let post = post::post(&config, &self.data_dir)?;
+        let audit_sinks = audit_sinks(&config)?;
         let listen = self.listen_address(&config)?;
         let listener = Listener::bind(listen)
             .await
@@ -85,7 +88,7 @@ impl Settings {
         let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
         let console = console_url(&config)?;
         let doors = Doors { control: Arc::clone(&control), addresses, console };
-        Ok(ControlPlane { control, post, listener, address, doors, invitation })
+        Ok(ControlPlane { control, post, audit_sinks, listener, address, doors, invitation })
     }
 
     fn listen_address(&self, config: &DeploymentConfig) -> Result<SocketAddr, Failure> {
@@ -135,6 +138,9 @@ impl ControlPlane {
     pub(crate) async fn serve(self, ended: watch::Receiver<bool>) {
         let jobs = tokio::spawn(run_jobs(Arc::clone(&self.control), ended.clone()));
         let mail = tokio::spawn(deliver_mail(Arc::clone(&self.control), self.post, ended.clone()));
+        for sink in self.audit_sinks {
+            tokio::spawn(send_audit(Arc::clone(&self.control), sink, ended.clone()));
+        }
         kt_server::serve(self.listener, kt_server::api(self.doors), is_true(ended)).await;
         // A job that panicked has said so itself.
         let _ = tokio::join!(jobs, mail);
@@ -163,6 +169,14 @@ async fn deliver_mail(control: Arc<Control>, post: Post, ended: watch::Receiver<
     tokio::select! {
         () = is_true(ended) => {}
         () = control.keep_delivering_mail(&post) => {}
+    }
+}
+
+/// Sends the audit log to a sink until `ended` says so. What is under way then is sent again by the next process.
+async fn send_audit(control: Arc<Control>, sink: AuditSink, ended: watch::Receiver<bool>) {
+    tokio::select! {
+        () = is_true(ended) => {}
+        () = control.keep_sending_audit(&sink) => {}
     }
 }
 

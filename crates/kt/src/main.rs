@@ -1,6 +1,7 @@
 //! `kt`: the gateway, and the tools around it, in one binary.
 
 mod api;
+mod audit_sinks;
 mod commands;
 mod config;
 mod control_plane;

@@ -18,3 +18,4 @@ mod recovery;
 mod security;
 mod sessions;
 mod set_up;
+mod sinks;

@@ -1,45 +1,78 @@
-//! How far each sink outside has each chain.
+//! How far each sink outside has each chain. A position is leased by whoever sends, so that two servers never do at once.
 
 use jiff::Timestamp;
 
 use crate::database::{Source, StoreError, Tx};
 use crate::sql::{self, values};
 
-/// How far a sink has a chain.
+/// A position that was leased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
+    /// The sink.
+    pub sink: String,
     /// The chain.
     pub chain: String,
     /// The last entry that the sink has taken; 0 for none.
     pub seq: u64,
+    /// How often the entries behind it were tried, the try under way included.
+    pub attempts: u32,
 }
 
-/// The chains that this sink does not have to their end.
-pub async fn deliveries(source: &impl Source, sink: &str) -> Result<Vec<Delivery>, StoreError> {
-    const SELECT: &str = "SELECT audit_heads.organization_id, COALESCE(audit_deliveries.seq, 0) AS seq
+/// The chains of which this sink lacks entries that are due to be sent, the longest waiting first.
+pub async fn due(source: &impl Source, sink: &str, now: Timestamp) -> Result<Vec<String>, StoreError> {
+    const SELECT: &str = "SELECT audit_heads.organization_id
         FROM audit_heads LEFT JOIN audit_deliveries
             ON audit_deliveries.organization_id = audit_heads.organization_id AND audit_deliveries.sink = $1
-        WHERE audit_heads.seq > COALESCE(audit_deliveries.seq, 0)
-        ORDER BY audit_heads.organization_id";
-    let rows = sql::rows(source, SELECT, values![sink]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Delivery { chain: row.get("organization_id")?, seq: row.get::<i64>("seq")?.cast_unsigned() })
-        })
-        .collect()
+        WHERE audit_heads.seq > COALESCE(audit_deliveries.seq, 0) AND COALESCE(audit_deliveries.due_at, $2) <= $2
+        ORDER BY COALESCE(audit_deliveries.due_at, $2), audit_heads.organization_id";
+    let rows = sql::rows(source, SELECT, values![sink, now]).await?;
+    rows.iter().map(|row| row.get("organization_id")).collect()
 }
 
-/// Notes that the sink has taken the chain up to this entry.
-pub async fn note_delivery(
+/// Takes a due position until `until`, when it is due again. Of all who try, one gets it.
+pub async fn lease(
     tx: &Tx<'_>,
     sink: &str,
-    delivery: &Delivery,
+    chain: &str,
     now: Timestamp,
+    until: Timestamp,
+) -> Result<Option<Delivery>, StoreError> {
+    const UPSERT: &str = "INSERT INTO audit_deliveries (sink, organization_id, seq, attempts, due_at)
+        VALUES ($1, $2, 0, 1, $4)
+        ON CONFLICT (sink, organization_id) DO UPDATE
+            SET due_at = $4, attempts = audit_deliveries.attempts + 1 WHERE audit_deliveries.due_at <= $3
+        RETURNING seq, attempts";
+    let Some(row) = sql::row(tx, UPSERT, values![sink, chain, now, until]).await? else { return Ok(None) };
+    Ok(Some(Delivery {
+        sink: sink.to_owned(),
+        chain: chain.to_owned(),
+        seq: row.get::<i64>("seq")?.cast_unsigned(),
+        attempts: u32::try_from(row.get::<i64>("attempts")?).unwrap_or(u32::MAX),
+    }))
+}
+
+/// The sink has taken everything up to entry `seq`. Nothing happens when somebody else has taken the lease since: they
+/// send the same again.
+pub async fn advance(tx: &Tx<'_>, delivery: &Delivery, seq: u64, now: Timestamp) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE audit_deliveries SET seq = $5, attempts = 0, due_at = $6, reason = NULL
+        WHERE sink = $1 AND organization_id = $2 AND seq = $3 AND attempts = $4";
+    let Delivery { sink, chain, seq: before, attempts } = delivery;
+    let values = values![sink, chain, before.cast_signed(), i64::from(*attempts), seq.cast_signed(), now];
+    sql::execute(tx, UPDATE, values).await?;
+    Ok(())
+}
+
+/// The sink did not take it; it is due again at `due_at`.
+pub async fn put_off(
+    tx: &Tx<'_>,
+    delivery: &Delivery,
+    due_at: Timestamp,
+    reason: &str,
 ) -> Result<(), StoreError> {
-    const UPSERT: &str = "INSERT INTO audit_deliveries (sink, organization_id, seq, delivered_at)
-        VALUES ($1, $2, $3, $4)
-        ON CONFLICT (sink, organization_id)
-        DO UPDATE SET seq = $3, delivered_at = $4 WHERE audit_deliveries.seq < $3";
-    sql::execute(tx, UPSERT, values![sink, &delivery.chain, delivery.seq.cast_signed(), now]).await?;
+    const UPDATE: &str = "UPDATE audit_deliveries SET due_at = $5, reason = $6
+        WHERE sink = $1 AND organization_id = $2 AND seq = $3 AND attempts = $4";
+    let Delivery { sink, chain, seq, attempts } = delivery;
+    let values = values![sink, chain, seq.cast_signed(), i64::from(*attempts), due_at, reason];
+    sql::execute(tx, UPDATE, values).await?;
     Ok(())
 }
