@@ -117,9 +117,12 @@ impl Syslog {
 
     async fn stream(&self, messages: &[String]) -> Result<(), OutboundError> {
         let to = &self.address.to;
-        let framed: String = messages.iter().map(|message| format!("{} {message}", message.len())).collect();
+        let mut framed = Vec::new();
+        for message in messages {
+            framed.extend_from_slice(format!("{} {message}", message.len()).as_bytes());
+        }
         let mut connection = self.outbound.connect(to).await?;
-        within(to, connection.write_all(framed.as_bytes())).await?.map_err(|error| to.broken(error))?;
+        within(to, connection.write_all(&framed)).await?.map_err(|error| to.broken(error))?;
         within(to, connection.shutdown()).await?.map_err(|error| to.broken(error))?;
         let mut rest = Vec::new();
         match within(to, connection.read_to_end(&mut rest)).await? {

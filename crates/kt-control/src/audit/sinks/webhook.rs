@@ -22,7 +22,7 @@ const SECRET_PREFIX: &str = "whsec_";
 /// A receiver of entries over HTTP.
 pub struct Webhook {
     url: Url,
-    key: hmac::Key,
+    key: Box<hmac::Key>,
     outbound: Outbound,
 }
 
@@ -104,10 +104,10 @@ impl Webhook {
     }
 }
 
-fn key(secret: &SecretString) -> Option<hmac::Key> {
+fn key(secret: &SecretString) -> Option<Box<hmac::Key>> {
     let text = secret.expose_secret().trim().strip_prefix(SECRET_PREFIX)?;
     let bytes = STANDARD.decode(text).ok()?;
-    (24..=64).contains(&bytes.len()).then(|| hmac::Key::new(hmac::HMAC_SHA256, &bytes))
+    (24..=64).contains(&bytes.len()).then(|| Box::new(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
 }
 
 fn signature(key: &hmac::Key, id: &str, sent_at: i64, body: &[u8]) -> String {
