@@ -13,6 +13,7 @@ use kt_domain::actor::{Actor, Person};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, SessionId, UserId};
+use kt_domain::keys;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 use kt_store::Source;
@@ -20,6 +21,7 @@ use kt_store::sessions::{self, LiveSession};
 
 use crate::control::Control;
 use crate::jwt::invalid_token;
+use crate::keys::KeyHolder;
 
 /// What a client sends as `Authorization: Bearer …`.
 #[derive(Clone, Copy)]
@@ -32,25 +34,45 @@ const RELIED_ON: Duration = Duration::from_secs(1);
 const MOST: usize = 100_000;
 
 impl Control {
-    /// Who sends a request with this bearer from this address. Refused with one answer, whatever is wrong with it.
+    /// Who sends a request with this bearer from this address. A bearer that is not good is refused with one answer,
+    /// whatever is wrong with it; a key that is good and may not be used so is told why.
     pub async fn authenticate(
         &self,
         bearer: Bearer<'_>,
         ip: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Actor, Error> {
-        let _ = ip;
         let digest = SecretDigest::of(bearer.0);
-        if let Some(actor) = self.recent.get(&digest, now) {
-            return Ok(actor);
+        let holder = match self.recent.get(&digest, now) {
+            Some(holder) => holder,
+            None => self.find_holder(bearer, digest, now).await?,
+        };
+        match &*holder {
+            Holder::Person(person) => Ok(Actor::Person(person.clone())),
+            Holder::Key(key) => self.admit_key(key, ip, now).await,
         }
+    }
+
+    /// Asks the store whose bearer it is, and remembers the answer.
+    async fn find_holder(
+        &self,
+        bearer: Bearer<'_>,
+        digest: SecretDigest,
+        now: Timestamp,
+    ) -> Result<Arc<Holder>, Error> {
         let generation = self.recent.generation();
-        let claims = self.signer.verify(bearer.0, now).ok_or_else(invalid_token)?;
-        let person = self.person_of(&claims.sid, &claims.sub, &claims.org, now).await?;
-        let actor = Actor::Person(person);
-        let token_ends = Timestamp::from_second(claims.exp).unwrap_or(now);
-        self.recent.remember(generation, digest, &actor, now, token_ends);
-        Ok(actor)
+        let (holder, ends) = match keys::recognise(bearer.0) {
+            Some(_) => (Holder::Key(Box::new(self.key_holder(&digest).await?)), Timestamp::MAX),
+            None if bearer.0.starts_with(keys::MARKER) => return Err(Error::invalid_key()),
+            None => {
+                let claims = self.signer.verify(bearer.0, now).ok_or_else(invalid_token)?;
+                let person = self.person_of(&claims.sid, &claims.sub, &claims.org, now).await?;
+                (Holder::Person(person), Timestamp::from_second(claims.exp).unwrap_or(now))
+            }
+        };
+        let holder = Arc::new(holder);
+        self.recent.remember(generation, digest, &holder, now, ends);
+        Ok(holder)
     }
 
     /// The holder of a session that lives at `now`.
@@ -114,16 +136,23 @@ struct Remembered {
     bearers: HashMap<SecretDigest, Found>,
 }
 
+/// Whose bearer it is.
+enum Holder {
+    Person(Person),
+    /// A key is judged and counted at each use.
+    Key(Box<KeyHolder>),
+}
+
 struct Found {
-    actor: Arc<Actor>,
+    holder: Arc<Holder>,
     good_until: Timestamp,
 }
 
 impl Recent {
-    fn get(&self, digest: &SecretDigest, now: Timestamp) -> Option<Actor> {
+    fn get(&self, digest: &SecretDigest, now: Timestamp) -> Option<Arc<Holder>> {
         let remembered = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let found = remembered.bearers.get(digest)?;
-        (now < found.good_until).then(|| (*found.actor).clone())
+        (now < found.good_until).then(|| Arc::clone(&found.holder))
     }
 
     /// Read before the store is asked: what is found after it has moved on is not remembered.
@@ -135,7 +164,7 @@ impl Recent {
         &self,
         generation: u64,
         digest: SecretDigest,
-        actor: &Actor,
+        holder: &Arc<Holder>,
         now: Timestamp,
         ends: Timestamp,
     ) {
@@ -147,7 +176,7 @@ impl Recent {
             remembered.bearers.clear();
         }
         let good_until = (now + RELIED_ON).min(ends);
-        remembered.bearers.insert(digest, Found { actor: Arc::new(actor.clone()), good_until });
+        remembered.bearers.insert(digest, Found { holder: Arc::clone(holder), good_until });
     }
 
     /// From now on every bearer is asked about anew.

@@ -16,6 +16,7 @@ use crate::addresses::Addresses;
 use crate::audit::AuditKey;
 use crate::authenticate::Recent;
 use crate::jwt::Signer;
+use crate::keys::KeyUses;
 use crate::passwords::Hasher;
 use crate::seal::SealKey;
 
@@ -51,6 +52,7 @@ pub struct Control {
     /// Wakes the delivery of mail.
     pub(crate) mail_waits: Notify,
     pub(crate) deployment: DeploymentSettings,
+    pub(crate) key_uses: KeyUses,
 }
 
 impl Control {
@@ -74,6 +76,7 @@ impl Control {
             addresses: Addresses::default(),
             mail_waits: Notify::new(),
             deployment,
+            key_uses: KeyUses::default(),
         };
         control.load_signing_keys().await?;
         Ok(control)

@@ -8,11 +8,12 @@ use crate::authenticate::require_operator;
 use crate::control::Control;
 
 impl Control {
-    /// Takes up keys that another process has rotated, and forgets what has expired, and signs the audit log.
-    /// Done twice, it does no harm.
+    /// Takes up signing keys that another process has rotated, writes when API keys were last used, signs the audit
+    /// log, and forgets what has expired. Done twice, it does no harm.
     pub async fn run_jobs(&self, ctx: &Ctx) -> Result<(), Error> {
         require_operator(ctx)?;
         self.load_signing_keys().await?;
+        self.write_key_uses().await?;
         let tx = self.store.begin_write().await?;
         once::forget_expired(&tx, ctx.now).await?;
         limits::forget_expired(&tx, ctx.now).await?;

@@ -64,6 +64,8 @@ impl Control {
         organizations::replace_settings(&tx, organization, SECURITY, kept.version, &change.choices, ctx.now)
             .await?;
         self.ask_for_second_factors(ctx, &tx, organization, &change.settings.mfa).await?;
+        let before = kept.value.in_force(&self.deployment).map_err(Error::internal)?.api_keys;
+        self.flag_keys(&tx, organization, &before, &change.settings.api_keys, ctx.now).await?;
         for (section, before, after) in change.sections {
             let record = self.record(ctx, recorded_as(section), format!("security.{section}"));
             audit::append(&tx, Some(organization), &record.with_change(before, after)).await?;
@@ -106,6 +108,7 @@ fn recorded_as(section: Section) -> AuditAction {
         Section::Lockout => AuditAction::LockoutUpdated,
         Section::Mfa => AuditAction::MfaPolicyUpdated,
         Section::Csrf => AuditAction::CsrfUpdated,
+        Section::ApiKeys => AuditAction::KeyRestrictionsUpdated,
         Section::Registration => AuditAction::RegistrationUpdated,
     }
 }

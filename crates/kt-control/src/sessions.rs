@@ -1,6 +1,7 @@
 //! Sessions: made after the gate's consent, refreshed, listed, ended.
 
 use jiff::Timestamp;
+use kt_domain::actor::{Actor, Permission};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
@@ -12,7 +13,7 @@ use kt_store::{Tx, audit, memberships, organizations, users};
 
 use crate::control::Control;
 use crate::jwt::{self, NewToken};
-use crate::sign_in::{self, Entrant, Flow, Whoami};
+use crate::sign_in::{self, Entrant, Flow, Whoami, WhoamiKey};
 
 /// What a client holds of a session.
 pub struct SessionTokens {
@@ -147,15 +148,24 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// Who asks, and where.
+    /// Who asks, and where; for a program, in whose name and by which key.
     pub async fn whoami(&self, ctx: &Ctx) -> Result<Whoami, Error> {
-        let person = ctx.require_person()?;
-        let user = users::find(&self.store, &person.user).await?;
-        let membership = memberships::find(&self.store, &person.organization, &person.user).await?;
-        let organization = organizations::find(&self.store, &person.organization).await?;
-        match (user, membership, organization) {
+        let organization = ctx.require(Permission::ReadOrganization)?;
+        let user = ctx.actor.user().ok_or_else(|| Error::not_found("member"))?;
+        let key = match &ctx.actor {
+            Actor::Program(program) => Some(WhoamiKey {
+                id: program.key.clone(),
+                name: program.name.clone(),
+                kind: program.kind,
+                scope: program.scope,
+            }),
+            _ => None,
+        };
+        let membership = memberships::find(&self.store, organization, user).await?;
+        let organization = organizations::find(&self.store, organization).await?;
+        match (users::find(&self.store, user).await?, membership, organization) {
             (Some(user), Some(membership), Some(organization)) => {
-                Ok(sign_in::whoami(&Entrant { user, membership, organization }))
+                Ok(Whoami { key, ..sign_in::whoami(&Entrant { user, membership, organization }) })
             }
             _ => Err(Error::not_found("member")),
         }

@@ -5,12 +5,12 @@ mod attempts;
 mod flow;
 mod proof;
 
-use kt_domain::actor::Role;
+use kt_domain::actor::{KeyKind, Role, Scope};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::email::EmailAddress;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::passwords::{Password, unmet_demands};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
@@ -68,6 +68,21 @@ pub struct Whoami {
     pub organization_identifier: String,
     /// The organisation's name.
     pub organization_name: String,
+    /// The key by which a program asks in their name.
+    pub key: Option<WhoamiKey>,
+}
+
+/// The key by which a program asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WhoamiKey {
+    /// The key.
+    pub id: ApiKeyId,
+    /// What people call it.
+    pub name: String,
+    /// What it is for.
+    pub kind: KeyKind,
+    /// How far it reaches.
+    pub scope: Scope,
 }
 
 /// What a step on the way in came to.
@@ -338,6 +353,7 @@ pub(crate) fn whoami(entrant: &Entrant) -> Whoami {
         organization: entrant.organization.id.clone(),
         organization_identifier: entrant.organization.identifier.clone(),
         organization_name: entrant.organization.name.clone(),
+        key: None,
     }
 }
 

@@ -228,7 +228,8 @@ pub enum Actor {
 }
 
 impl Actor {
-    /// Whether it may do this in its organisation. Anonymous may nothing; the system acts on no organisation's
+    /// Whether it may do this in its organisation. A key reaches no further than its scope and its owner, at this
+    /// moment: a gateway's key works as long as its owner may give out such keys. Anonymous may nothing; the system acts on no organisation's
     /// behalf and is let through by the use cases made for it.
     #[must_use]
     pub fn may(&self, permission: Permission) -> bool {
@@ -236,12 +237,26 @@ impl Actor {
             Self::Anonymous | Self::System(_) => false,
             Self::Person(person) => permission.allows_role(person.role),
             Self::Program(program) => match program.kind {
-                KeyKind::Gateway => permission == Permission::ServeAsGateway,
+                KeyKind::Gateway => {
+                    permission == Permission::ServeAsGateway
+                        && program.scope >= Scope::Write
+                        && Permission::ManageKeys.allows_role(program.owner_role)
+                }
                 KeyKind::Access => {
                     permission.allows_role(program.owner_role)
                         && permission.least_scope().is_some_and(|least| program.scope >= least)
                 }
             },
+        }
+    }
+
+    /// The person who answers for what it does: themselves, or a key's owner.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Anonymous | Self::System(_) => None,
+            Self::Person(person) => Some(&person.user),
+            Self::Program(program) => Some(&program.owner),
         }
     }
 

@@ -64,6 +64,7 @@ actions! {
     LockoutUpdated = "security.lockout.updated": "When wrong passwords lock an account was changed.";
     MfaPolicyUpdated = "security.mfa_policy.updated": "Whom a second factor is asked of, or how soon, was changed.";
     CsrfUpdated = "security.csrf.updated": "How often the console's form tokens change was changed.";
+    KeyRestrictionsUpdated = "security.api_keys.updated": "What API keys must be was changed.";
     RegistrationUpdated = "security.registration.updated": "Who may ask to join was changed.";
     IpRestrictionsUpdated = "security.ip_restrictions.updated": "The lists of addresses that may or may not come in were changed.";
     IpDenied = "security.ip_denied": "A request was refused for the address that it came from; of many from one network, one a minute is recorded.";
@@ -71,6 +72,10 @@ actions! {
     MemberSuspended = "member.suspended": "A member was suspended: nothing of theirs is let in any more.";
     MemberReactivated = "member.reactivated": "A suspended member was let in again.";
     MemberRemoved = "member.removed": "Somebody was removed from the organization.";
+    KeyCreated = "key.created": "An API key was made.";
+    KeyChanged = "key.updated": "An API key's name, scope, ranges, rate or expiry were changed.";
+    KeyRotated = "key.rotated": "An API key was replaced by a new one, at once or after an overlap.";
+    KeyRevoked = "key.revoked": "An API key was revoked.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
 }
 

@@ -14,6 +14,7 @@ pub mod email;
 pub mod error;
 pub mod events;
 pub mod id;
+pub mod keys;
 pub mod lockout;
 pub mod mail;
 pub mod members;

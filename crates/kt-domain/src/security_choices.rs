@@ -25,6 +25,8 @@ pub enum Section {
     Mfa,
     /// How the console's forms are guarded.
     Csrf,
+    /// What API keys must be.
+    ApiKeys,
     /// Who may ask to join.
     Registration,
 }
@@ -35,6 +37,7 @@ words!(Section {
     Lockout = "lockout",
     Mfa = "mfa",
     Csrf = "csrf",
+    ApiKeys = "api_keys",
     Registration = "registration",
 });
 
@@ -44,7 +47,7 @@ impl Section {
     pub fn managed_by(self, deployment: &DeploymentSettings) -> ManagedBy {
         match self {
             Self::Session | Self::Password | Self::Lockout => deployment.managed_by,
-            Self::Mfa | Self::Csrf | Self::Registration => ManagedBy::Console,
+            Self::Mfa | Self::Csrf | Self::ApiKeys | Self::Registration => ManagedBy::Console,
         }
     }
 }
@@ -269,6 +272,8 @@ mod tests {
             (json!({ "mfa": { "policy": "sometimes" } }), "mfa.policy"),
             (json!({ "mfa": { "grace_period": "721h" } }), "mfa.grace_period"),
             (json!({ "csrf": { "rotation": "off" } }), "csrf.rotation"),
+            (json!({ "api_keys": { "max_age_days": 0 } }), "api_keys.max_age_days"),
+            (json!({ "api_keys": { "allowed_ranges": ["10.0.0.1/8"] } }), "api_keys.allowed_ranges"),
             (json!({ "registration": { "email_domains": ["a b"] } }), "registration.email_domains[0]"),
         ];
         for (sent, param) in table {

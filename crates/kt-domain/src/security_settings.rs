@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::email::EmailAddress;
 use crate::error::Error;
+use crate::keys::KeyRestrictions;
 use crate::lockout::LockoutSettings;
 use crate::mfa::MfaSettings;
 use crate::passwords::PasswordPolicy;
@@ -76,6 +77,8 @@ pub struct SecuritySettings {
     pub mfa: MfaSettings,
     /// How the console's forms are guarded.
     pub csrf: CsrfSettings,
+    /// What keys must be.
+    pub api_keys: KeyRestrictions,
     /// Who may ask to join.
     pub registration: RegistrationSettings,
 }
@@ -89,6 +92,7 @@ impl SecuritySettings {
         }
         self.lockout.validate()?;
         self.mfa.validate()?;
+        self.api_keys.validate()?;
         self.registration.validate()
     }
 }

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::Doors;
 use crate::api::{
     audit_log, device, health, ip_restrictions, me, members, organization, passwords, profile, security,
-    set_up, sign_in,
+    set_up, sign_in, tokens,
 };
 use crate::layers;
 
@@ -66,6 +66,9 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(members::read, members::change_role, members::remove))
         .routes(routes!(members::suspend))
         .routes(routes!(members::reactivate))
+        .routes(routes!(tokens::tokens, tokens::create))
+        .routes(routes!(tokens::change, tokens::revoke))
+        .routes(routes!(tokens::rotate))
 }
 
 /// What the document says beside its routes: every route takes a bearer, unless it says otherwise.

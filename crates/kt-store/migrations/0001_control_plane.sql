@@ -171,7 +171,7 @@ CREATE TABLE api_keys (
     -- Since when it breaks the organization's restrictions.
     flagged_at BIGINT
 );
-CREATE INDEX api_keys_by_organization ON api_keys (organization_id, kind, created_at);
+CREATE INDEX api_keys_by_organization ON api_keys (organization_id, id);
 
 -- Signing keys of access tokens; the private part is sealed.
 CREATE TABLE jwt_keys (

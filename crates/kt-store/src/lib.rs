@@ -9,6 +9,7 @@ mod checkpoint_key;
 mod database;
 pub mod event_log;
 pub mod jwt_keys;
+pub mod keys;
 pub mod limits;
 pub mod mail_queue;
 pub mod memberships;

@@ -32,6 +32,13 @@ pub async fn current(source: &impl Source, key: &str, now: Timestamp) -> Result<
     row.map_or(Ok(0), |row| row.get("count"))
 }
 
+/// How long it is until the count of `key` starts anew.
+pub async fn until_anew(source: &impl Source, key: &str, now: Timestamp) -> Result<Duration, StoreError> {
+    const SELECT: &str = "SELECT expires_at FROM counters WHERE key = $1 AND expires_at > $2";
+    let row = sql::row(source, SELECT, values![key, now]).await?;
+    row.map_or(Ok(Duration::ZERO), |row| Ok(row.time("expires_at")?.duration_since(now).unsigned_abs()))
+}
+
 /// Starts a count anew.
 pub async fn reset(tx: &Tx<'_>, key: &str) -> Result<(), StoreError> {
     sql::execute(tx, "DELETE FROM counters WHERE key = $1", values![key]).await?;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use kt_domain::actor::KeyKind;
 use kt_domain::email::EmailAddress;
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
@@ -145,16 +146,6 @@ pub enum Factor {
     AuthenticatorApp,
     /// A passkey, by the name that its holder gave it.
     Passkey(Label),
-}
-
-/// What a key is for.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyKind {
-    /// Calls to the API.
-    Access,
-    /// A gateway's connection.
-    Gateway,
 }
 
 /// A queued message could not be read.

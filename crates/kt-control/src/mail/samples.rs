@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
+use kt_domain::actor::KeyKind;
 use kt_domain::email::EmailAddress;
 
-use super::{Circumstances, Factor, KeyKind, Label, LinkToken, Message, PasswordChange};
+use super::{Circumstances, Factor, Label, LinkToken, Message, PasswordChange};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;

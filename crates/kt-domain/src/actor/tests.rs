@@ -80,6 +80,9 @@ fn a_gateway_key_serves_its_gateway_and_nothing_else_does() {
     }
     for role in Role::ALL.iter().copied() {
         assert!(!person(role).may(Permission::ServeAsGateway));
+        let key = |scope| program(KeyKind::Gateway, scope, role).may(Permission::ServeAsGateway);
+        assert_eq!(key(Scope::Write), role >= Role::Admin, "an owner who may not give out such keys: {role}");
+        assert!(!key(Scope::ReadOnly), "delivering events is more than reading");
     }
 }
 

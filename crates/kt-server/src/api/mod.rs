@@ -12,10 +12,11 @@ pub(crate) mod profile;
 pub(crate) mod security;
 pub(crate) mod set_up;
 pub(crate) mod sign_in;
+pub(crate) mod tokens;
 mod versions;
 
-use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -154,6 +155,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
             Error::new(ErrorKind::Invalid, "unreadable_body", message)
         })?;
         Ok(Self(parse(&bytes)?))
+    }
+}
+
+/// A body that may be left out; what is there is read as strictly.
+impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Input<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Failure> {
+        if request.body().is_end_stream() {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
 }
 

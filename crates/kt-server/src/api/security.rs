@@ -3,6 +3,7 @@
 use axum::extract::State;
 use kt_control::SecurityView;
 use kt_domain::deployment_settings::ManagedBy;
+use kt_domain::keys::KeyRestrictions;
 use kt_domain::passwords::Preset;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -23,6 +24,7 @@ pub(crate) struct SecurityAnswer {
     lockout: LockoutSection,
     mfa: MfaSection,
     csrf: CsrfSection,
+    api_keys: ApiKeysSection,
     registration: RegistrationSection,
 }
 
@@ -99,6 +101,36 @@ struct CsrfSection {
     management: Management,
 }
 
+/// What API keys must be, access and gateway alike.
+#[derive(Serialize, ToSchema)]
+struct ApiKeysSection {
+    #[serde(flatten)]
+    #[schema(value_type = KeyRestrictionsSection)]
+    restrictions: KeyRestrictions,
+    #[serde(flatten)]
+    management: Management,
+}
+
+/// The fields of the section `api_keys`.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes `KeyRestrictions`, which is written as it is")]
+struct KeyRestrictionsSection {
+    /// How many days after it was made a key must be rotated; null for never.
+    max_age_days: Option<u32>,
+    /// CIDR ranges from which keys work; none means anywhere.
+    allowed_ranges: Vec<String>,
+    /// Whether every key must have ranges of its own.
+    require_ip_binding: bool,
+    /// How often a key works in a minute at most; null for no limit.
+    max_requests_per_minute: Option<u32>,
+    /// Whether every key must have been given a scope.
+    require_scope: bool,
+    /// Who may make access keys: `admins` or `everyone`.
+    creation: String,
+    /// Whether keys that are too old or lack a scope are refused at once, and not a week after they were flagged.
+    enforce_immediately: bool,
+}
+
 /// Who may ask to join.
 #[derive(Serialize, ToSchema)]
 struct RegistrationSection {
@@ -151,6 +183,7 @@ impl From<SecurityView> for Tagged<SecurityAnswer> {
                 management: by_console(),
             },
             csrf: CsrfSection { rotation: settings.csrf.rotation.as_str(), management: by_console() },
+            api_keys: ApiKeysSection { restrictions: settings.api_keys, management: by_console() },
             registration: RegistrationSection {
                 self_registration: settings.registration.self_registration,
                 signup_approval: settings.registration.signup_approval,

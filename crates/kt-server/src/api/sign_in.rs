@@ -92,6 +92,19 @@ impl From<SessionTokens> for TokenAnswer {
 pub(crate) struct WhoamiAnswer {
     user: UserAnswer,
     organization: OrganizationAnswer,
+    /// The key by which a program asks in the user's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<WhoamiKeyAnswer>,
+}
+
+/// The key by which a program asks.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WhoamiKeyAnswer {
+    id: String,
+    name: String,
+    /// `access` or `gateway`.
+    r#type: String,
+    scope: String,
 }
 
 impl From<Whoami> for WhoamiAnswer {
@@ -107,7 +120,13 @@ impl From<Whoami> for WhoamiAnswer {
             identifier: whoami.organization_identifier,
             name: whoami.organization_name,
         };
-        Self { user, organization }
+        let key = whoami.key.map(|key| WhoamiKeyAnswer {
+            id: key.id.to_string(),
+            name: key.name,
+            r#type: key.kind.to_string(),
+            scope: key.scope.to_string(),
+        });
+        Self { user, organization, key }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -252,6 +253,36 @@ impl TestApi {
         let answer = self.login("owner@acme.example", PASSWORD).await;
         assert_eq!(answer.json["status"], "authenticated", "{:?}", answer.json);
         answer
+    }
+}
+
+/// Members who are met at random, and what the organisation demands of its keys.
+impl TestApi {
+    /// The answer to the sign-in of a new member of `acme`.
+    pub(crate) async fn somebody(&self, role: &str) -> Answer {
+        let email = format!("{role}-{:016x}@acme.example", Random::from_os().next_u64());
+        self.add_member(&email, role).await;
+        let answer = self.login(&email, PASSWORD).await;
+        assert_eq!(answer.json["status"], "authenticated", "{:?}", answer.json);
+        answer
+    }
+
+    /// Gives the member who has signed in so another role or state, as another process would: a second later all know.
+    pub(crate) async fn becomes(&self, session: &Answer, role: Role, state: MembershipState) {
+        let user = session.text("/user/id").parse().unwrap();
+        let organization = session.text("/organization/id").parse().unwrap();
+        let membership = memberships::find(&self.store, &organization, &user).await.unwrap().unwrap();
+        let tx = self.store.begin_write().await.unwrap();
+        assert!(memberships::change(&tx, &membership, role, state).await.unwrap());
+        tx.commit().await.unwrap();
+        self.clock.advance(Duration::from_secs(1));
+    }
+
+    /// Changes what `acme` demands of its keys.
+    pub(crate) async fn demand(&self, api_keys: Value) {
+        let change = self.patch("/v1/organization/security", json!({ "api_keys": api_keys }));
+        let changed = change.bearer(self.owner().await.access_token()).send().await;
+        assert_eq!(changed.status, StatusCode::OK, "{}", changed.json);
     }
 }
 

@@ -19,3 +19,4 @@ mod security;
 mod sessions;
 mod set_up;
 mod sinks;
+mod tokens;

@@ -45,6 +45,10 @@ on_both! {
         assert_eq!(settings.json["lockout"]["max_failures"], 10);
         assert_eq!(settings.json["mfa"], json!({ "policy": "optional", "grace_period": "72h", "managed_by": "console" }));
         assert_eq!(settings.json["csrf"], json!({ "rotation": "per_session", "managed_by": "console" }));
+        assert_eq!(settings.json["api_keys"], json!({
+            "max_age_days": null, "allowed_ranges": [], "require_ip_binding": false, "max_requests_per_minute": null,
+            "require_scope": true, "creation": "admins", "enforce_immediately": false, "managed_by": "console",
+        }));
         assert_eq!(settings.json["registration"], json!({
             "self_registration": false, "signup_approval": true, "email_domains": [], "managed_by": "console",
         }));

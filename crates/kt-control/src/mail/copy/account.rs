@@ -1,12 +1,13 @@
 //! Changes to what opens an account: password, second factors, e-mail address, keys.
 
 use jiff::Timestamp;
+use kt_domain::actor::KeyKind;
 use kt_domain::email::EmailAddress;
 use kt_domain::public_url::PublicUrl;
 
 use super::IF_NOT_YOU;
 use crate::mail::content::{Content, readable};
-use crate::mail::{Circumstances, Factor, KeyKind, Label, LinkToken, PasswordChange};
+use crate::mail::{Circumstances, Factor, Label, LinkToken, PasswordChange};
 
 pub(super) fn password_reset(
     token: &LinkToken,

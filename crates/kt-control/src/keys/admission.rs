@@ -1,0 +1,79 @@
+//! Whether a key that comes with a request may be used for it: at this moment, from this address, this often.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kt_domain::actor::{Actor, Program, Scope};
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::keys::{KeyRestrictions, Verdict, effective_rate, judge};
+use kt_domain::secret::SecretDigest;
+use kt_domain::sign_in::MembershipState;
+use kt_store::keys::{self, LiveKey};
+use kt_store::limits;
+
+use crate::control::Control;
+
+/// A key, its owner's present standing, and what its organisation demands of it.
+pub(crate) struct KeyHolder {
+    live: LiveKey,
+    restrictions: KeyRestrictions,
+}
+
+/// The window in which uses are counted.
+const MINUTE: Duration = Duration::from_mins(1);
+
+impl Control {
+    /// The key whose text has this digest, with an owner who may act at this moment.
+    pub(crate) async fn key_holder(&self, digest: &SecretDigest) -> Result<KeyHolder, Error> {
+        let live = keys::by_digest(&self.store, digest).await?.ok_or_else(Error::invalid_key)?;
+        if live.owner_state != MembershipState::Active {
+            return Err(Error::invalid_key());
+        }
+        let restrictions = self.security_of(&self.store, &live.key.organization).await?.value.api_keys;
+        Ok(KeyHolder { live, restrictions })
+    }
+
+    /// Whom a request with this key comes from, once it is judged and counted.
+    pub(crate) async fn admit_key(
+        &self,
+        holder: &KeyHolder,
+        ip: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Actor, Error> {
+        let LiveKey { key, owner_role, .. } = &holder.live;
+        if let Verdict::Refused(refusal) = judge(&key.terms, &holder.restrictions, ip, now) {
+            return Err(Error::from(refusal).with_private(&key.id));
+        }
+        self.count_key_use(holder, now).await?;
+        self.key_uses.note(key, ip, now);
+        Ok(Actor::Program(Program {
+            key: key.id.clone(),
+            name: key.name.clone(),
+            kind: key.kind,
+            organization: key.organization.clone(),
+            owner: key.owner.clone(),
+            owner_role: *owner_role,
+            scope: key.terms.scope.unwrap_or(Scope::ReadOnly),
+        }))
+    }
+
+    /// Counts one more use in the minute that began with the first, over all processes.
+    async fn count_key_use(&self, holder: &KeyHolder, now: Timestamp) -> Result<(), Error> {
+        let key = &holder.live.key;
+        let Some(rate) = effective_rate(&key.terms, &holder.restrictions) else { return Ok(()) };
+        let counter = format!("key/{}", key.id);
+        let tx = self.store.begin_write().await?;
+        let uses = limits::count(&tx, &counter, MINUTE, now).await?;
+        tx.commit().await?;
+        if uses <= i64::from(rate) {
+            return Ok(());
+        }
+        let wait = limits::until_anew(&self.store, &counter, now).await?;
+        let message =
+            format!("This API key may be used {rate} times a minute. Wait as long as `Retry-After` says.");
+        Err(Error::new(ErrorKind::TooManyRequests, "rate_limited", message)
+            .with_retry_after(wait)
+            .with_private(&key.id))
+    }
+}

@@ -1,0 +1,13 @@
+//! API keys: their text, what an organisation demands of them, and whether one may be used.
+
+mod judge;
+mod restrictions;
+mod standing;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use judge::{Breach, KeyTerms, Refusal, Verdict, breaches, effective_rate, judge};
+pub use restrictions::{KeyCreation, KeyRestrictions, check_ranges, check_rate};
+pub use standing::{KeyStanding, KeyStatus, flagged_at, standing};
+pub use text::{KeyText, MARKER, PREFIX_SHOWN, recognise};

@@ -1,0 +1,73 @@
+//! What people are told about a key, whatever address it is used from.
+
+use jiff::Timestamp;
+
+use super::judge::{Breach, KeyTerms, breaches, refused_from};
+use super::restrictions::KeyRestrictions;
+use crate::words;
+
+/// Where a key stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyStatus {
+    /// It works, from where and as often as it may.
+    Active,
+    /// It breaks what the organisation demands, and is refused from a certain moment on (R145).
+    RotationRequired,
+    /// Its own time is over.
+    Expired,
+    /// It was revoked, or replaced by a rotation whose overlap is over.
+    Revoked,
+}
+
+words!(KeyStatus {
+    Active = "active",
+    RotationRequired = "rotation_required",
+    Expired = "expired",
+    Revoked = "revoked",
+});
+
+/// Where a key stands, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyStanding {
+    /// The word for it.
+    pub status: KeyStatus,
+    /// The demands that it does not meet.
+    pub violations: Vec<Breach>,
+    /// From when on it is refused for them; in the past when it is refused already.
+    pub refused_from: Option<Timestamp>,
+}
+
+/// Where a key stands at `now`.
+#[must_use]
+pub fn standing(terms: &KeyTerms, restrictions: &KeyRestrictions, now: Timestamp) -> KeyStanding {
+    let is_over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
+    let nothing_more = |status| KeyStanding { status, violations: Vec::new(), refused_from: None };
+    if is_over(terms.ends_at) {
+        return nothing_more(KeyStatus::Revoked);
+    }
+    if is_over(terms.expires_at) {
+        return nothing_more(KeyStatus::Expired);
+    }
+    let violations = breaches(terms, restrictions, now);
+    let refused_from = violations.iter().map(|breach| refused_from(*breach, terms, restrictions)).min();
+    let status = refused_from.map_or(KeyStatus::Active, |_| KeyStatus::RotationRequired);
+    KeyStanding { status, violations, refused_from }
+}
+
+/// Since when the key has been known to break demands that came after it, now that `after` are demanded in place of
+/// `before`: a key that did not break them until now is flagged now, one that no longer does is not.
+#[must_use]
+pub fn flagged_at(
+    terms: &KeyTerms,
+    before: &KeyRestrictions,
+    after: &KeyRestrictions,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if breaches(terms, after, now).is_empty() {
+        None
+    } else if breaches(terms, before, now).is_empty() {
+        Some(now)
+    } else {
+        terms.flagged_at
+    }
+}

@@ -1,0 +1,422 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use kt_domain::actor::Role;
+use kt_domain::sign_in::MembershipState;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, TestApi, on_both};
+
+const DAY: Duration = Duration::from_hours(24);
+const INSIDE: &str = "203.0.113.9:1";
+const OUTSIDE: &str = "198.51.100.7:1";
+
+async fn make(api: &TestApi, session: &Answer, body: Value) -> Answer {
+    api.post("/v1/tokens", body).bearer(session.access_token()).send().await
+}
+
+/// A key of this kind and scope, made by the holder of this session.
+async fn key(api: &TestApi, session: &Answer, kind: &str, scope: &str) -> Answer {
+    let made = make(api, session, json!({ "type": kind, "name": "deploy", "scope": scope })).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.json);
+    made
+}
+
+/// What using the key at an address comes to: `ok`, or the code of the refusal. A gateway's key that is let in is told
+/// that this is no place for it.
+async fn used(api: &TestApi, key: &Answer, peer: &str) -> String {
+    let answer = api.get("/v1/whoami").bearer(key.text("/key")).from(peer).send().await;
+    match answer.status {
+        StatusCode::OK => "ok".into(),
+        _ if key.json["type"] == "gateway" && answer.refusal() == (403, "insufficient_scope") => "ok".into(),
+        _ => answer.refusal().1.to_owned(),
+    }
+}
+
+async fn listed(api: &TestApi, bearer: &str) -> Vec<Value> {
+    let list = api.get("/v1/tokens").bearer(bearer).send().await;
+    list.json["tokens"].as_array().unwrap_or_else(|| panic!("{}", list.json)).clone()
+}
+
+fn path(key: &Answer) -> String {
+    format!("/v1/tokens/{}", key.text("/id"))
+}
+
+async fn rotate(api: &TestApi, session: &Answer, key: &Answer, body: Value) -> Answer {
+    api.post(&format!("{}/rotate", path(key)), body).bearer(session.access_token()).send().await
+}
+
+async fn patch(api: &TestApi, bearer: &str, key: &Answer, body: Value) -> Answer {
+    api.patch(&path(key), body).bearer(bearer).send().await
+}
+
+async fn revoke(api: &TestApi, bearer: &str, key: &Answer) -> Answer {
+    api.request(Method::DELETE, &path(key)).bearer(bearer).send().await
+}
+
+on_both! {
+    a_key_is_shown_once_and_acts_in_its_owners_name(api) {
+        let owner = api.owner().await;
+        let made = key(&api, &owner, "access", "read-only").await;
+        assert!(made.text("/key").starts_with("kt_ak_"));
+        assert_eq!(made.text("/prefix"), &made.text("/key")[..10]);
+        assert_eq!(made.json["status"], "active");
+        let whoami = api.get("/v1/whoami").bearer(made.text("/key")).send().await;
+        assert_eq!(whoami.json["user"]["email"], "owner@acme.example");
+        assert_eq!(whoami.json["key"]["scope"], "read-only");
+        let list = api.get("/v1/tokens").bearer(made.text("/key")).send().await;
+        assert_eq!(list.json["tokens"][0]["id"], made.json["id"]);
+        assert!(!list.json.to_string().contains(&made.text("/key")[10..]), "{}", list.json);
+    }
+
+    making_a_key_is_recorded_and_told_by_mail_without_the_key(api) {
+        let owner = api.owner().await;
+        let made = key(&api, &owner, "gateway", "write").await;
+        let new = rotate(&api, &owner, &made, json!({})).await;
+        revoke(&api, owner.access_token(), &new).await;
+        for action in ["key.created", "key.rotated", "key.revoked"] {
+            let records = api.records(action).await;
+            assert_eq!(records.len(), 1, "{action}");
+            for key in [&made, &new] {
+                assert!(!records[0].to_string().contains(&key.text("/key")[10..]), "{action}");
+            }
+        }
+        assert_eq!(api.records("key.created").await[0]["details"]["after"]["scope"], "write");
+        let letters = api.letters_to("owner@acme.example").await;
+        let told: Vec<_> = letters.iter().filter(|letter| letter.content.text.contains("deploy")).collect();
+        assert_eq!(told.len(), 2, "one for each key that was made");
+        assert!(told.iter().all(|letter| !letter.content.text.contains("kt_gk_")));
+    }
+
+    a_text_that_is_no_key_is_refused_as_a_revoked_one_is(api) {
+        let owner = api.owner().await;
+        let good = key(&api, &owner, "access", "admin").await;
+        let unknown = key(&api, &owner, "access", "admin").await;
+        revoke(&api, owner.access_token(), &unknown).await;
+        let text = good.text("/key");
+        let mut answers = Vec::new();
+        for bad in [unknown.text("/key"), &text[..54], &format!("{text}0"), &text.to_lowercase(), "kt_ak_", "kt_"] {
+            let mut answer = api.get("/v1/whoami").bearer(bad).send().await;
+            assert_eq!(answer.refusal(), (401, "invalid_key"), "{bad}");
+            answer.json["error"]["request_id"] = json!(null);
+            answers.push(answer.json);
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        assert_eq!(used(&api, &good, INSIDE).await, "ok");
+    }
+
+    who_may_make_keys_is_the_organizations_choice(api) {
+        let (member, auditor, admin) =
+            (api.somebody("member").await, api.somebody("auditor").await, api.somebody("admin").await);
+        let new = |kind: &str| json!({ "type": kind, "name": "mine", "scope": "write" });
+        for kind in ["access", "gateway"] {
+            assert_eq!(make(&api, &member, new(kind)).await.refusal(), (403, "insufficient_role"), "{kind}");
+            assert_eq!(make(&api, &auditor, new(kind)).await.refusal(), (403, "insufficient_role"), "{kind}");
+            assert_eq!(make(&api, &admin, new(kind)).await.status, StatusCode::CREATED, "{kind}");
+        }
+        api.demand(json!({ "creation": "everyone" })).await;
+        assert_eq!(make(&api, &member, new("access")).await.status, StatusCode::CREATED);
+        assert_eq!(make(&api, &member, new("gateway")).await.refusal(), (403, "insufficient_role"));
+        assert_eq!(make(&api, &auditor, new("access")).await.refusal(), (403, "insufficient_role"));
+        assert_eq!(listed(&api, member.access_token()).await.len(), 1, "one's own");
+        assert_eq!(listed(&api, admin.access_token()).await.len(), 3, "everybody's");
+        let anonymous = api.post("/v1/tokens", new("access")).send().await;
+        assert_eq!(anonymous.refusal(), (401, "missing_credentials"));
+    }
+
+    making_a_key_asks_for_a_fresh_proof(api) {
+        let owner = api.owner().await;
+        let made = key(&api, &owner, "access", "write").await;
+        api.clock.advance(Duration::from_mins(11));
+        let new = json!({ "name": "late", "scope": "write" });
+        assert_eq!(make(&api, &owner, new).await.refusal(), (403, "reauthentication_required"));
+        assert_eq!(rotate(&api, &owner, &made, json!({})).await.refusal(), (403, "reauthentication_required"));
+        let change = patch(&api, owner.access_token(), &made, json!({ "name": "late" })).await;
+        assert_eq!(change.refusal(), (403, "reauthentication_required"));
+        assert_eq!(revoke(&api, owner.access_token(), &made).await.status, StatusCode::NO_CONTENT, "taking away does not");
+    }
+
+    a_key_mints_no_key_and_widens_none(api) {
+        let owner = api.owner().await;
+        let admin_key = key(&api, &owner, "access", "admin").await;
+        let narrow = key(&api, &owner, "access", "read-only").await;
+        let bearer = admin_key.text("/key");
+        let new = json!({ "name": "minted", "scope": "admin" });
+        let minted = api.post("/v1/tokens", new.clone()).bearer(bearer).send().await;
+        assert_eq!(minted.refusal(), (403, "person_required"));
+        let rotated = api.post(&format!("{}/rotate", path(&narrow)), json!({})).bearer(bearer).send().await;
+        assert_eq!(rotated.refusal(), (403, "person_required"));
+        let widened = patch(&api, bearer, &narrow, json!({ "scope": "admin" })).await;
+        assert_eq!(widened.refusal(), (403, "person_required"));
+        assert_eq!(make(&api, &owner, new).await.status, StatusCode::CREATED, "the control");
+        let widened = patch(&api, owner.access_token(), &narrow, json!({ "scope": "admin" })).await;
+        assert_eq!(widened.json["scope"], "admin", "the control");
+    }
+
+    a_scope_is_the_limit_of_a_key(api) {
+        let owner = api.owner().await;
+        let other = key(&api, &owner, "access", "write").await;
+        for (scope, refusal) in [("read-only", "insufficient_scope"), ("write", "insufficient_scope")] {
+            let narrow = key(&api, &owner, "access", scope).await;
+            assert_eq!(revoke(&api, narrow.text("/key"), &other).await.refusal(), (403, refusal), "{scope}");
+            assert_eq!(used(&api, &narrow, INSIDE).await, "ok", "{scope} reads");
+        }
+        let gateway = key(&api, &owner, "gateway", "admin").await;
+        assert_eq!(revoke(&api, gateway.text("/key"), &other).await.refusal(), (403, "insufficient_scope"));
+        let list = api.get("/v1/tokens").bearer(gateway.text("/key")).send().await;
+        assert_eq!(list.refusal(), (403, "insufficient_scope"), "a gateway's key is no key to the API");
+        let admin = key(&api, &owner, "access", "admin").await;
+        assert_eq!(revoke(&api, admin.text("/key"), &other).await.status, StatusCode::NO_CONTENT);
+    }
+
+    a_new_key_meets_the_organizations_demands(api) {
+        let owner = api.owner().await;
+        api.demand(json!({ "require_ip_binding": true, "max_requests_per_minute": 60 })).await;
+        let good = json!({ "name": "deploy", "scope": "write", "ip_ranges": ["203.0.113.0/24"] });
+        let with = |field: &str, value: Value| {
+            let mut body = good.clone();
+            body[field] = value;
+            body
+        };
+        let table = [
+            (with("scope", json!(null)), "scope"),
+            (with("scope", json!("root")), "scope"),
+            (with("ip_ranges", json!([])), "ip_ranges"),
+            (with("ip_ranges", json!(["203.0.113.1/24"])), "ip_ranges[0]"),
+            (with("requests_per_minute", json!(61)), "requests_per_minute"),
+            (with("expires_at", json!("2020-01-01T00:00:00Z")), "expires_at"),
+            (with("name", json!("")), "name"),
+            (with("type", json!("session")), "type"),
+            (with("owner", json!("usr_1")), "owner"),
+        ];
+        for (body, param) in table {
+            let answer = make(&api, &owner, body.clone()).await;
+            assert_eq!(answer.refusal(), (422, "validation_error"), "{body}");
+            assert_eq!(answer.text("/error/param"), param, "{body}");
+        }
+        assert_eq!(make(&api, &owner, good).await.status, StatusCode::CREATED);
+        let twice = api.post("/v1/tokens?type=gateway", json!({ "type": "access", "name": "a", "scope": "write" }));
+        assert_eq!(twice.bearer(owner.access_token()).send().await.text("/error/param"), "type");
+    }
+
+    address_and_rate_are_demanded_of_every_key_at_once(api) {
+        let owner = api.owner().await;
+        for kind in ["access", "gateway"] {
+            let made = key(&api, &owner, kind, "write").await;
+            assert_eq!(used(&api, &made, OUTSIDE).await, "ok", "the control, {kind}");
+            api.demand(json!({ "allowed_ranges": ["203.0.113.0/24"] })).await;
+            assert_eq!(used(&api, &made, OUTSIDE).await, "key_ip_denied", "{kind}");
+            assert_eq!(used(&api, &made, INSIDE).await, "ok", "{kind}");
+            api.demand(json!({ "allowed_ranges": [], "require_ip_binding": true })).await;
+            assert_eq!(used(&api, &made, INSIDE).await, "key_ip_denied", "it has no ranges of its own, {kind}");
+            api.demand(json!({ "require_ip_binding": false, "max_requests_per_minute": 2 })).await;
+            for expected in ["ok", "ok", "rate_limited"] {
+                assert_eq!(used(&api, &made, INSIDE).await, expected, "{kind}");
+            }
+            let refused = api.get("/v1/whoami").bearer(made.text("/key")).send().await;
+            assert_eq!((refused.status.as_u16(), &refused.headers["retry-after"]), (429, &"60".parse().unwrap()));
+            api.clock.advance(Duration::from_mins(1));
+            assert_eq!(used(&api, &made, INSIDE).await, "ok", "a minute later, {kind}");
+            api.demand(json!({ "max_requests_per_minute": null })).await;
+        }
+    }
+
+    an_over_age_key_is_flagged_for_a_week_and_then_refused_or_at_once(api) {
+        let owner = api.owner().await;
+        api.demand(json!({ "max_age_days": 30 })).await;
+        let keys = [key(&api, &owner, "access", "write").await, key(&api, &owner, "gateway", "write").await];
+        let reader = api.somebody("admin").await;
+        let statuses = async |api: &TestApi| {
+            let session = api.login(reader.text("/user/email"), crate::harness::PASSWORD).await;
+            let tokens = listed(api, session.access_token()).await;
+            tokens.iter().map(|token| token["status"].clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(statuses(&api).await, ["active", "active"]);
+        api.clock.advance(DAY * 30);
+        assert_eq!(statuses(&api).await, ["rotation_required", "rotation_required"]);
+        for key in &keys {
+            assert_eq!(used(&api, key, INSIDE).await, "ok");
+        }
+        api.demand(json!({ "enforce_immediately": true })).await;
+        for key in &keys {
+            assert_eq!(used(&api, key, INSIDE).await, "key_expired");
+        }
+        api.demand(json!({ "enforce_immediately": false })).await;
+        api.clock.advance(DAY * 7);
+        for key in &keys {
+            assert_eq!(used(&api, key, INSIDE).await, "key_expired");
+        }
+    }
+
+    a_key_that_is_too_old_for_new_demands_has_a_week_from_then_on(api) {
+        let owner = api.owner().await;
+        let made = key(&api, &owner, "access", "write").await;
+        api.clock.advance(DAY * 60);
+        api.demand(json!({ "max_age_days": 30 })).await;
+        let session = api.owner().await;
+        let listed = listed(&api, session.access_token()).await;
+        assert_eq!(listed[0]["status"], "rotation_required");
+        assert_eq!(listed[0]["violations"], json!(["over_age"]));
+        assert_eq!(listed[0]["refused_from"], "2026-05-21T14:22:31Z");
+        api.clock.advance(Duration::from_secs(7 * 24 * 3600 - 1));
+        assert_eq!(used(&api, &made, INSIDE).await, "ok");
+        api.clock.advance(Duration::from_secs(1));
+        assert_eq!(used(&api, &made, INSIDE).await, "key_expired");
+        let rotated = rotate(&api, &api.owner().await, &made, json!({})).await;
+        assert_eq!(used(&api, &rotated, INSIDE).await, "ok");
+    }
+
+    a_key_without_a_scope_reads_until_one_is_demanded(api) {
+        let owner = api.owner().await;
+        api.demand(json!({ "require_scope": false })).await;
+        let made = make(&api, &owner, json!({ "name": "old" })).await;
+        assert_eq!(used(&api, &made, INSIDE).await, "ok");
+        assert_eq!(revoke(&api, made.text("/key"), &made).await.refusal(), (403, "insufficient_scope"));
+        api.demand(json!({ "require_scope": true, "enforce_immediately": true })).await;
+        assert_eq!(used(&api, &made, INSIDE).await, "insufficient_scope");
+        let given = patch(&api, owner.access_token(), &made, json!({ "scope": "read-only" })).await;
+        assert_eq!(given.status, StatusCode::OK, "{}", given.json);
+        assert_eq!(used(&api, &made, INSIDE).await, "ok");
+    }
+
+    a_keys_own_ranges_rate_and_expiry_hold(api) {
+        let owner = api.owner().await;
+        let expires_at = "2026-03-15T15:00:00Z";
+        let made = make(&api, &owner, json!({
+            "name": "bound", "scope": "write", "ip_ranges": ["203.0.113.0/24"], "requests_per_minute": 2,
+            "expires_at": expires_at,
+        })).await;
+        assert_eq!(used(&api, &made, OUTSIDE).await, "key_ip_denied");
+        for expected in ["ok", "ok", "rate_limited"] {
+            assert_eq!(used(&api, &made, INSIDE).await, expected, "what was refused before was not counted");
+        }
+        let cleared = json!({ "requests_per_minute": null, "ip_ranges": [] });
+        let changed = patch(&api, owner.access_token(), &made, cleared).await;
+        assert_eq!(changed.json["requests_per_minute"], json!(null));
+        assert_eq!(changed.json["expires_at"], expires_at, "what is not named stays");
+        assert_eq!(used(&api, &made, OUTSIDE).await, "ok");
+        api.clock.advance(Duration::from_hours(1));
+        assert_eq!(used(&api, &made, INSIDE).await, "key_expired");
+    }
+
+    a_key_reaches_no_further_than_its_owner_at_this_moment(api) {
+        let owner = api.owner().await;
+        let admin = api.somebody("admin").await;
+        let (theirs, other) = (key(&api, &admin, "access", "admin").await, key(&api, &owner, "access", "write").await);
+        assert_eq!(listed(&api, theirs.text("/key")).await.len(), 2, "an admin's key sees everybody's");
+        api.becomes(&admin, Role::Member, MembershipState::Active).await;
+        assert_eq!(listed(&api, theirs.text("/key")).await.len(), 1, "a member's key sees one's own");
+        assert_eq!(revoke(&api, theirs.text("/key"), &other).await.refusal(), (404, "not_found"));
+        api.becomes(&admin, Role::Admin, MembershipState::Suspended).await;
+        assert_eq!(used(&api, &theirs, INSIDE).await, "invalid_key");
+        api.becomes(&admin, Role::Admin, MembershipState::Active).await;
+        assert_eq!(revoke(&api, theirs.text("/key"), &other).await.status, StatusCode::NO_CONTENT);
+    }
+
+    a_rotated_key_works_for_as_long_as_was_chosen(api) {
+        let owner = api.owner().await;
+        let old = key(&api, &owner, "access", "write").await;
+        let new = rotate(&api, &owner, &old, json!({ "overlap_seconds": 60 })).await;
+        assert_eq!(new.status, StatusCode::CREATED, "{}", new.json);
+        assert_eq!((&new.json["scope"], &new.json["name"]), (&json!("write"), &json!("deploy")));
+        api.clock.advance(Duration::from_secs(59));
+        assert_eq!((used(&api, &old, INSIDE).await, used(&api, &new, INSIDE).await), ("ok".into(), "ok".into()));
+        assert_eq!(rotate(&api, &owner, &old, json!({})).await.refusal(), (409, "key_rotated"));
+        api.clock.advance(Duration::from_secs(1));
+        assert_eq!((used(&api, &old, INSIDE).await, used(&api, &new, INSIDE).await), ("invalid_key".into(), "ok".into()));
+        let bare = api.request(Method::POST, &format!("{}/rotate", path(&new)));
+        let newest = bare.bearer(owner.access_token()).send().await;
+        assert_eq!(used(&api, &new, INSIDE).await, "invalid_key", "without an overlap at once");
+        assert_eq!(used(&api, &newest, INSIDE).await, "ok");
+        let too_long = rotate(&api, &owner, &newest, json!({ "overlap_seconds": 604_801 })).await;
+        assert_eq!(too_long.text("/error/param"), "overlap_seconds");
+        let stood = listed(&api, owner.access_token()).await;
+        let stood: Vec<_> = stood.iter().map(|token| token["status"].as_str().unwrap()).collect();
+        assert_eq!(stood, ["active", "revoked", "revoked"]);
+    }
+
+    who_rotates_a_key_answers_for_the_new_one(api) {
+        let owner = api.owner().await;
+        let admin = api.somebody("admin").await;
+        let old = key(&api, &owner, "access", "admin").await;
+        let new = rotate(&api, &admin, &old, json!({})).await;
+        assert_eq!(new.json["owner"], admin.json["user"]["id"], "an admin gets no key that acts as an owner");
+        assert_eq!(old.json["owner"], owner.json["user"]["id"]);
+    }
+
+    of_a_thousand_who_rotate_one_key_one_succeeds(api) {
+        let owner = Arc::new(api.owner().await);
+        let old = Arc::new(key(&api, &owner, "access", "write").await);
+        let api = Arc::new(api);
+        let tasks: Vec<_> = (0..1000).map(|_| {
+            let (api, owner, old) = (Arc::clone(&api), Arc::clone(&owner), Arc::clone(&old));
+            tokio::spawn(async move { rotate(&api, &owner, &old, json!({})).await.status })
+        }).collect();
+        let mut successes = 0;
+        for task in tasks {
+            successes += usize::from(task.await.unwrap() == StatusCode::CREATED);
+        }
+        assert_eq!(successes, 1);
+        let working = listed(&api, owner.access_token()).await;
+        assert_eq!(working.iter().filter(|token| token["status"] == "active").count(), 1);
+    }
+
+    a_revoked_key_is_refused_on_the_next_request(api) {
+        let owner = api.owner().await;
+        let (one, other) = (key(&api, &owner, "access", "write").await, key(&api, &owner, "access", "write").await);
+        assert_eq!(used(&api, &one, INSIDE).await, "ok");
+        assert_eq!(revoke(&api, owner.access_token(), &one).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(used(&api, &one, INSIDE).await, "invalid_key");
+        assert_eq!(used(&api, &other, INSIDE).await, "ok");
+        assert_eq!(revoke(&api, owner.access_token(), &one).await.status, StatusCode::NO_CONTENT, "it stays so");
+        assert_eq!(patch(&api, owner.access_token(), &one, json!({ "name": "back" })).await.refusal(), (409, "key_revoked"));
+        assert_eq!(rotate(&api, &owner, &one, json!({})).await.refusal(), (409, "key_revoked"));
+        let absent = api.request(Method::DELETE, "/v1/tokens/key_1").bearer(owner.access_token()).send().await;
+        assert_eq!(absent.refusal(), (404, "not_found"));
+    }
+
+    when_and_from_where_a_key_was_used_is_written_once_a_minute(api) {
+        let owner = api.owner().await;
+        let made = key(&api, &owner, "access", "write").await;
+        let last_used = async |api: &TestApi| {
+            api.control.run_jobs(&api.operator()).await.unwrap();
+            let token = listed(api, owner.access_token()).await[0].clone();
+            (token["last_used_at"].clone(), token["last_used_ip"].clone())
+        };
+        assert_eq!(last_used(&api).await, (json!(null), json!(null)));
+        used(&api, &made, INSIDE).await;
+        let first = (json!("2026-03-15T14:22:31Z"), json!("203.0.113.9"));
+        assert_eq!(last_used(&api).await, first);
+        api.clock.advance(Duration::from_secs(59));
+        used(&api, &made, OUTSIDE).await;
+        assert_eq!(last_used(&api).await, first);
+        api.clock.advance(Duration::from_secs(1));
+        used(&api, &made, OUTSIDE).await;
+        assert_eq!(last_used(&api).await, (json!("2026-03-15T14:23:31Z"), json!("198.51.100.7")));
+    }
+
+    keys_are_listed_page_by_page(api) {
+        let owner = api.owner().await;
+        for _ in 0..3 {
+            key(&api, &owner, "access", "write").await;
+            api.clock.advance(Duration::from_millis(1));
+        }
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        let list = |query: String| api.get(&format!("/v1/tokens?{query}")).bearer(owner.access_token()).send();
+        let first = list("type=access&limit=2".into()).await;
+        assert_eq!(first.json["tokens"].as_array().unwrap().len(), 2);
+        let cursor = first.text("/next_cursor");
+        let rest = list(format!("type=access&limit=2&cursor={cursor}")).await;
+        assert_eq!((rest.json["tokens"].as_array().unwrap().len(), &rest.json["next_cursor"]), (1, &json!(null)));
+        let gateways = list("type=gateway".into()).await;
+        assert_eq!(gateways.json["tokens"][0]["id"], gateway.json["id"]);
+        let altered: String = cursor.chars().rev().collect();
+        for (query, param) in [
+            ("type=session", "type"), ("limit=0", "limit"), ("limit=201", "limit"), ("cursor=1", "cursor"),
+            (&*format!("cursor={altered}"), "cursor"), ("kind=access", "query"),
+        ] {
+            assert_eq!(list(query.into()).await.text("/error/param"), param, "{query}");
+        }
+    }
+}

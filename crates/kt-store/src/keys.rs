@@ -1,0 +1,208 @@
+//! API keys. What is stored of one is its digest, its first characters and its terms.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use kt_domain::actor::{KeyKind, Role};
+use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
+use kt_domain::keys::KeyTerms;
+use kt_domain::secret::SecretDigest;
+use kt_domain::sign_in::MembershipState;
+
+use crate::database::{Source, StoreError, Tx};
+use crate::sql::{self, Row, values};
+
+/// A key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its identifier; no secret.
+    pub id: ApiKeyId,
+    /// Where it is good.
+    pub organization: OrganizationId,
+    /// What it is for.
+    pub kind: KeyKind,
+    /// What people call it.
+    pub name: String,
+    /// Its first characters.
+    pub prefix: String,
+    /// Who answers for it.
+    pub owner: UserId,
+    /// What it was given.
+    pub terms: KeyTerms,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// From where it was last used.
+    pub last_used_ip: Option<IpAddr>,
+    /// The key that came in its place.
+    pub replaced_by: Option<ApiKeyId>,
+}
+
+/// A key and what its owner is at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveKey {
+    /// The key.
+    pub key: ApiKey,
+    /// What its owner is.
+    pub owner_role: Role,
+    /// Where its owner's membership stands.
+    pub owner_state: MembershipState,
+}
+
+/// Adds a key. The digest is stored in place of its text.
+pub async fn insert(tx: &Tx<'_>, key: &ApiKey, digest: &SecretDigest) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO api_keys (id, organization_id, kind, name, prefix, digest, owner_id,
+            scope, ip_ranges, requests_per_minute, created_at, expires_at, ends_at, flagged_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    let terms = &key.terms;
+    let values = values![
+        key.id.as_str(),
+        key.organization.as_str(),
+        key.kind.as_str(),
+        &key.name,
+        &key.prefix,
+        digest.to_string(),
+        key.owner.as_str(),
+        terms.scope.map(|scope| scope.as_str().to_owned()),
+        sql::document(&terms.ranges)?,
+        terms.requests_per_minute.map(i64::from),
+        terms.created_at,
+        terms.expires_at,
+        terms.ends_at,
+        terms.flagged_at,
+    ];
+    sql::execute(tx, INSERT, values).await?;
+    Ok(())
+}
+
+/// The key whose text has this digest and its owner's present standing, whether or not it may still be used.
+pub async fn by_digest(source: &impl Source, digest: &SecretDigest) -> Result<Option<LiveKey>, StoreError> {
+    const SELECT: &str = "SELECT k.*, m.role AS owner_role, m.state AS owner_state
+        FROM api_keys k
+        JOIN memberships m ON m.user_id = k.owner_id AND m.organization_id = k.organization_id
+        WHERE k.digest = $1";
+    sql::row(source, SELECT, values![digest.to_string()]).await?.as_ref().map(read_live).transpose()
+}
+
+/// Which keys of an organisation are listed.
+#[derive(Clone, Debug, Default)]
+pub struct KeyFilter {
+    /// Of this kind only.
+    pub kind: Option<KeyKind>,
+    /// Of this person only.
+    pub owner: Option<UserId>,
+}
+
+/// Up to `limit` keys of an organisation, the newest first, those behind `after`.
+pub async fn page(
+    source: &impl Source,
+    organization: &OrganizationId,
+    filter: &KeyFilter,
+    after: Option<&ApiKeyId>,
+    limit: u32,
+) -> Result<Vec<ApiKey>, StoreError> {
+    const SELECT: &str = "SELECT * FROM api_keys
+        WHERE organization_id = $1 AND (kind = $2 OR $2 IS NULL) AND (owner_id = $3 OR $3 IS NULL)
+            AND (id < $4 OR $4 IS NULL)
+        ORDER BY id DESC LIMIT $5";
+    let values = values![
+        organization.as_str(),
+        filter.kind.map(|kind| kind.as_str().to_owned()),
+        filter.owner.as_ref().map(|owner| owner.as_str().to_owned()),
+        after.map(|id| id.as_str().to_owned()),
+        i64::from(limit),
+    ];
+    sql::rows(source, SELECT, values).await?.iter().map(read).collect()
+}
+
+/// The key, held still until the transaction ends: of all who would change it, one goes first.
+pub async fn lock(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    id: &ApiKeyId,
+) -> Result<Option<ApiKey>, StoreError> {
+    const SELECT: &str = "SELECT * FROM api_keys WHERE organization_id = $1 AND id = $2";
+    const SELECT_LOCKED: &str = "SELECT * FROM api_keys WHERE organization_id = $1 AND id = $2 FOR UPDATE";
+    let select = if tx.locks_rows() { SELECT_LOCKED } else { SELECT };
+    sql::row(tx, select, values![organization.as_str(), id.as_str()]).await?.as_ref().map(read).transpose()
+}
+
+/// The keys of an organisation that have not ended by `now`, held still until the transaction ends.
+pub async fn lock_all(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    now: Timestamp,
+) -> Result<Vec<ApiKey>, StoreError> {
+    const SELECT: &str =
+        "SELECT * FROM api_keys WHERE organization_id = $1 AND (ends_at IS NULL OR ends_at > $2) ORDER BY id";
+    const SELECT_LOCKED: &str = "SELECT * FROM api_keys
+        WHERE organization_id = $1 AND (ends_at IS NULL OR ends_at > $2) ORDER BY id FOR UPDATE";
+    let select = if tx.locks_rows() { SELECT_LOCKED } else { SELECT };
+    sql::rows(tx, select, values![organization.as_str(), now]).await?.iter().map(read).collect()
+}
+
+/// Stores what may change of a key: its name, its terms, what came in its place. Take it with [`lock`] first.
+pub async fn change(tx: &Tx<'_>, key: &ApiKey) -> Result<(), StoreError> {
+    const UPDATE: &str =
+        "UPDATE api_keys SET name = $2, scope = $3, ip_ranges = $4, requests_per_minute = $5,
+            expires_at = $6, ends_at = $7, flagged_at = $8, replaced_by = $9
+        WHERE id = $1";
+    let terms = &key.terms;
+    let values = values![
+        key.id.as_str(),
+        &key.name,
+        terms.scope.map(|scope| scope.as_str().to_owned()),
+        sql::document(&terms.ranges)?,
+        terms.requests_per_minute.map(i64::from),
+        terms.expires_at,
+        terms.ends_at,
+        terms.flagged_at,
+        key.replaced_by.as_ref().map(|id| id.as_str().to_owned()),
+    ];
+    sql::execute(tx, UPDATE, values).await?;
+    Ok(())
+}
+
+/// Notes when and from where a key was used, unless a later use was noted.
+pub async fn note_use(
+    tx: &Tx<'_>,
+    id: &ApiKeyId,
+    at: Timestamp,
+    ip: Option<IpAddr>,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE api_keys SET last_used_at = $2, last_used_ip = $3
+        WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
+    sql::execute(tx, UPDATE, values![id.as_str(), at, ip.map(|ip| ip.to_string())]).await?;
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<ApiKey, StoreError> {
+    let requests_per_minute: Option<i64> = row.get("requests_per_minute")?;
+    Ok(ApiKey {
+        id: row.parsed("id")?,
+        organization: row.parsed("organization_id")?,
+        kind: row.parsed("kind")?,
+        name: row.get("name")?,
+        prefix: row.get("prefix")?,
+        owner: row.parsed("owner_id")?,
+        terms: KeyTerms {
+            scope: row.parsed_opt("scope")?,
+            ranges: row.document("ip_ranges")?,
+            requests_per_minute: requests_per_minute.and_then(|rate| u32::try_from(rate).ok()),
+            created_at: row.time("created_at")?,
+            expires_at: row.time_opt("expires_at")?,
+            ends_at: row.time_opt("ends_at")?,
+            flagged_at: row.time_opt("flagged_at")?,
+        },
+        last_used_at: row.time_opt("last_used_at")?,
+        last_used_ip: row.parsed_opt("last_used_ip")?,
+        replaced_by: row.parsed_opt("replaced_by")?,
+    })
+}
+
+fn read_live(row: &Row) -> Result<LiveKey, StoreError> {
+    Ok(LiveKey {
+        key: read(row)?,
+        owner_role: row.parsed("owner_role")?,
+        owner_state: row.parsed("owner_state")?,
+    })
+}
