@@ -13,6 +13,7 @@ mod ip_restrictions;
 mod mail;
 mod members;
 mod organization;
+mod posture;
 mod profile;
 mod recovery;
 mod security;
