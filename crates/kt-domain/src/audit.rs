@@ -44,6 +44,7 @@ actions! {
     SignIn = "auth.sign_in": "Somebody signed in, or tried to.";
     SignOut = "auth.sign_out": "Somebody signed out.";
     AccountLocked = "auth.account_locked": "Too many wrong passwords locked an account for a while.";
+    AccountUnlocked = "auth.account_unlocked": "The operator let an account be signed in to again that wrong passwords had locked.";
     RefreshReplayed = "auth.refresh_replayed": "A refresh token came a second time; its session was ended.";
     PasswordChanged = "auth.password_changed": "Somebody replaced their password; everything issued before was ended.";
     PasswordResetRequested = "auth.password_reset_requested": "Somebody asked for a link to choose a new password.";
@@ -57,6 +58,9 @@ actions! {
     DeviceApproved = "auth.device_approved": "Somebody let a device sign in on the strength of their own session.";
     DeviceDenied = "auth.device_denied": "Somebody refused to let a device sign in.";
     SigningKeyRotated = "auth.signing_key_rotated": "The key that signs access tokens was replaced.";
+    BackedUp = "deployment.backed_up": "The operator copied the database.";
+    Restored = "deployment.restored": "The operator put a copy of the database in its place: what came after the copy is gone.";
+    Migrated = "deployment.migrated": "The operator brought the database to the present schema.";
     AuditExported = "audit.exported": "Somebody took a copy of the audit log.";
     OrganizationRenamed = "organization.renamed": "The organization got another name.";
     SessionSettingsUpdated = "security.session.updated": "How long sessions last was changed.";

@@ -1,5 +1,9 @@
 //! One store on one of two databases: SQLite in a file, or PostgreSQL. This is the one place that knows the difference.
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kt_domain::error::Error;
@@ -34,6 +38,9 @@ pub enum StoreError {
         /// The step's name.
         name: &'static str,
     },
+    /// The file of the database is being replaced.
+    #[error("{} is being replaced by `kt admin restore`: try again when that is done", .0.display())]
+    BeingReplaced(PathBuf),
     /// There is such a thing already.
     #[error("there is such a thing already")]
     Exists,
@@ -83,6 +90,8 @@ pub struct Store {
     connection: DatabaseConnection,
     /// SQLite has one writer at a time; in one process they queue here, fairly, instead of polling the file's lock.
     writer: Option<Mutex<()>>,
+    /// Keeps the file of SQLite from being replaced meanwhile.
+    _in_use: Option<File>,
 }
 
 impl Store {
@@ -91,8 +100,9 @@ impl Store {
         let mut options = ConnectOptions::new(url);
         options.sqlx_logging(false).acquire_timeout(PATIENCE).connect_timeout(PATIENCE);
         let is_sqlite = url.starts_with("sqlite:");
+        let mut in_use = None;
         if is_sqlite {
-            private_file(url)?;
+            in_use = Some(hold(url)?);
             options.max_connections(SQLITE_CONNECTIONS).map_sqlx_sqlite_opts(|options| {
                 options
                     .create_if_missing(true)
@@ -108,7 +118,12 @@ impl Store {
             return Err(StoreError::Address(url.to_owned()));
         }
         let connection = Database::connect(options).await.map_err(StoreError::Database)?;
-        Ok(Self { connection, writer: is_sqlite.then(Mutex::default) })
+        Ok(Self { connection, writer: is_sqlite.then(Mutex::default), _in_use: in_use })
+    }
+
+    /// A store on a SQLite database that nobody else uses.
+    pub(crate) fn of(connection: DatabaseConnection) -> Self {
+        Self { connection, writer: Some(Mutex::default()), _in_use: None }
     }
 
     /// Opens a transaction that will write. What is read in it cannot be changed by others before it commits: SQLite
@@ -142,22 +157,34 @@ impl Store {
     }
 }
 
-/// Makes the file of a SQLite database with mode 0600 before the driver makes it with another.
-fn private_file(url: &str) -> Result<(), StoreError> {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+/// The file of a SQLite database; `None` for what is no SQLite database in a file.
+#[must_use]
+pub fn sqlite_path(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
     let path = path.split_once('?').map_or(path, |(path, _)| path);
-    if path.is_empty() || path == ":memory:" {
-        return Err(StoreError::Address(url.to_owned()));
-    }
-    std::fs::OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-        .map_err(|error| StoreError::Address(format!("{url} ({error})")))
+    (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+}
+
+/// Makes the file of a SQLite database with mode 0600 before the driver makes it with another, and holds it in use until
+/// what is returned is dropped.
+fn hold(url: &str) -> Result<File, StoreError> {
+    let path = sqlite_path(url).ok_or_else(|| StoreError::Address(url.to_owned()))?;
+    let opened = private_file(&path).and_then(|_| open_lock(&path));
+    let lock = opened.map_err(|error| StoreError::Address(format!("{url} ({error})")))?;
+    lock.try_lock_shared().map_err(|_| StoreError::BeingReplaced(path))?;
+    Ok(lock)
+}
+
+/// The file by which those who use a SQLite database know of each other. Whoever uses it shares the lock on this one;
+/// whoever replaces it holds the lock alone. The system lets go of it when a process ends, however it does.
+pub(crate) fn open_lock(database: &Path) -> io::Result<File> {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    private_file(Path::new(&name))
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
 /// An open transaction. Dropped without [`Tx::commit`], it changes nothing.

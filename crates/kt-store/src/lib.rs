@@ -5,6 +5,7 @@
 //! together is changed together, and nothing is written outside a transaction.
 
 pub mod audit;
+mod backup;
 mod checkpoint_key;
 mod database;
 pub mod event_log;
@@ -16,11 +17,11 @@ pub mod memberships;
 mod migrate;
 pub mod once;
 pub mod organizations;
-pub mod posture;
 pub mod sessions;
 mod sql;
 pub mod users;
 
+pub use backup::{BackupError, growing, restore};
 pub use checkpoint_key::{CheckpointKey, KeyRejected};
-pub use database::{Source, Store, StoreError, Tx};
+pub use database::{Source, Store, StoreError, Tx, sqlite_path};
 pub use migrate::Migrated;

@@ -45,12 +45,11 @@ pub async fn reset(tx: &Tx<'_>, key: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Starts anew the count of `key` and of everything below it: `key/…`.
-pub async fn reset_below(tx: &Tx<'_>, key: &str) -> Result<(), StoreError> {
+/// Starts anew the count of `key` and of everything below it: `key/…`. Tells how many there were.
+pub async fn reset_below(tx: &Tx<'_>, key: &str) -> Result<u64, StoreError> {
     // Not by a range: databases with a language's collation sort `/` elsewhere.
     const DELETE: &str = "DELETE FROM counters WHERE key = $1 OR substr(key, 1, length($1) + 1) = $1 || '/'";
-    sql::execute(tx, DELETE, values![key]).await?;
-    Ok(())
+    sql::execute(tx, DELETE, values![key]).await
 }
 
 /// Forgets counts that have ended.

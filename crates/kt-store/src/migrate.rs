@@ -3,7 +3,7 @@
 use kt_domain::clock::Clock;
 use kt_domain::secret::SecretDigest;
 
-use crate::database::{Store, StoreError, Tx};
+use crate::database::{Source, Store, StoreError, Tx};
 use crate::sql::{self, values};
 
 /// A step, in the order of its number. A released step is never changed.
@@ -18,6 +18,9 @@ const MIGRATIONS: &[Migration] = &[Migration {
     name: "control_plane",
     sql: include_str!("../migrations/0001_control_plane.sql"),
 }];
+
+/// How many steps there are.
+pub(crate) const STEPS: usize = MIGRATIONS.len();
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version BIGINT PRIMARY KEY,
@@ -62,9 +65,26 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The names of the steps that [`Store::migrate`] would apply. Nothing is changed. Fails where that would.
+    pub async fn pending_migrations(&self) -> Result<Vec<&'static str>, StoreError> {
+        let is_empty = if self.is_postgres() {
+            let found =
+                sql::row(self, "SELECT to_regclass('schema_migrations') IS NULL AS absent", values![]);
+            found.await?.map_or(Ok(true), |row| row.get("absent"))?
+        } else {
+            const FIND: &str = "SELECT name FROM sqlite_schema WHERE name = 'schema_migrations'";
+            sql::row(self, FIND, values![]).await?.is_none()
+        };
+        let applied = if is_empty { Vec::new() } else { applied(self).await? };
+        check(&applied)?;
+        Ok(MIGRATIONS[applied.len()..].iter().map(|migration| migration.name).collect())
+    }
+}
+
 /// The digests of the steps that were applied, in order.
-async fn applied(tx: &Tx<'_>) -> Result<Vec<String>, StoreError> {
-    let rows = sql::rows(tx, "SELECT digest FROM schema_migrations ORDER BY version", values![]).await?;
+async fn applied(source: &impl Source) -> Result<Vec<String>, StoreError> {
+    let rows = sql::rows(source, "SELECT digest FROM schema_migrations ORDER BY version", values![]).await?;
     rows.iter().map(|row| row.get("digest")).collect()
 }
 

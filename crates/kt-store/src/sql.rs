@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::database::{Source, StoreError, Tx};
+use crate::database::{Source, Store, StoreError, Tx};
 
 /// The values of a statement, in order.
 macro_rules! values {
@@ -79,6 +79,18 @@ pub(crate) async fn execute(
     let connection = tx.connection();
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     Ok(connection.execute_raw(statement).await?.rows_affected())
+}
+
+/// Does what no transaction can hold.
+pub(crate) async fn execute_outside(
+    store: &Store,
+    sql: &'static str,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<(), StoreError> {
+    let connection = store.connection();
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    connection.execute_raw(statement).await?;
+    Ok(())
 }
 
 /// One row of an answer.

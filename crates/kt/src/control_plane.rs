@@ -20,7 +20,7 @@ use kt_domain::policy_config::{Finding, Source};
 use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_server::{Doors, Listener};
-use kt_store::Store;
+use kt_store::{Store, sqlite_path};
 use tokio::sync::watch;
 
 use crate::audit_sinks::audit_sinks;
@@ -91,7 +91,7 @@ impl Settings {
         Ok(ControlPlane { control, post, audit_sinks, listener, address, doors, invitation })
     }
 
-    fn listen_address(&self, config: &DeploymentConfig) -> Result<SocketAddr, Failure> {
+    pub(crate) fn listen_address(&self, config: &DeploymentConfig) -> Result<SocketAddr, Failure> {
         let configured = config.api.listen.as_deref().unwrap_or(API_LISTEN);
         let parsed = configured
             .parse()
@@ -99,18 +99,76 @@ impl Settings {
         self.api_listen.map_or(parsed, Ok)
     }
 
+    /// Where the database is.
+    pub(crate) fn database_url(&self, config: &DeploymentConfig) -> String {
+        let own = || format!("sqlite://{}", self.data_dir.join("keeptrusts.db").display());
+        config.database.url.clone().unwrap_or_else(own)
+    }
+
+    /// Where the key is that seals secrets.
+    pub(crate) fn key_file(&self, config: &DeploymentConfig) -> PathBuf {
+        config.secrets.key_file.as_ref().map_or_else(|| self.data_dir.join("secrets.key"), PathBuf::from)
+    }
+
+    /// Makes the directory where everything is kept, for its owner alone, if there is none.
+    pub(crate) fn make_data_dir(&self) -> Result<(), Failure> {
+        private_directory(&self.data_dir)
+    }
+
+    /// The use cases, for the operator beside a server. Nothing is made that is not there, and a database of another
+    /// schema is left as it is.
+    pub(crate) async fn open(&self) -> Result<Control, Failure> {
+        let config = self.load()?;
+        let pending = self.existing_store(&config).await?.pending_migrations().await;
+        if !pending.map_err(|error| Failure::failed(error.to_string()))?.is_empty() {
+            let message = "the database has the schema of an older version: run `kt admin migrate`, or start the server";
+            return Err(Failure::failed(message));
+        }
+        self.control(&config).await
+    }
+
+    /// The same, after the database was brought to the present schema; the names of the steps that this took.
+    pub(crate) async fn migrate(&self) -> Result<(Control, Vec<&'static str>), Failure> {
+        let config = self.load()?;
+        let pending = self.existing_store(&config).await?.pending_migrations().await;
+        let pending = pending.map_err(|error| Failure::failed(error.to_string()))?;
+        Ok((self.control(&config).await?, pending))
+    }
+
+    async fn control(&self, config: &DeploymentConfig) -> Result<Control, Failure> {
+        let key_file = self.key_file(config);
+        if !key_file.exists() {
+            return Err(Failure::failed(format!(
+                "the key that seals secrets is not at {}: put it back, the database cannot be used without it",
+                key_file.display()
+            )));
+        }
+        let issuer = config.api.public_url.clone().unwrap_or_else(|| format!("http://{API_LISTEN}"));
+        Ok(Control::start(self.parts(config, issuer).await?).await?)
+    }
+
+    /// The store, unless there is none yet.
+    async fn existing_store(&self, config: &DeploymentConfig) -> Result<Store, Failure> {
+        if let Some(file) = sqlite_path(&self.database_url(config))
+            && !file.exists()
+        {
+            return Err(Failure::failed(format!(
+                "there is no database at {}: name the place with --data-dir or --config",
+                file.display()
+            )));
+        }
+        self.open_store(config).await
+    }
+
     /// Opens the store that the configuration names.
     pub(crate) async fn open_store(&self, config: &DeploymentConfig) -> Result<Store, Failure> {
-        let own = || format!("sqlite://{}", self.data_dir.join("keeptrusts.db").display());
-        let url = config.database.url.clone().unwrap_or_else(own);
-        Store::open(&url).await.map_err(|error| Failure::failed(error.to_string()))
+        Store::open(&self.database_url(config)).await.map_err(|error| Failure::failed(error.to_string()))
     }
 
     /// What the use cases of this process are made of.
     pub(crate) async fn parts(&self, config: &DeploymentConfig, issuer: String) -> Result<Parts, Failure> {
         let mut random = Random::from_os();
-        let key_file =
-            config.secrets.key_file.as_ref().map_or_else(|| self.data_dir.join("secrets.key"), PathBuf::from);
+        let key_file = self.key_file(config);
         let seal = SealKey::from_text(&sealing_key(&key_file, &mut random)?)
             .map_err(|error| Failure::failed(format!("{}: {error}", key_file.display())))?;
         let hasher = Hasher::new(&Cost::default(), Capacity::default())

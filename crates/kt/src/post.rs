@@ -39,6 +39,16 @@ pub(crate) fn post(config: &DeploymentConfig, data_dir: &Path) -> Result<Post, F
     Ok(Post { mailer, renderer: Renderer::new(home), sender })
 }
 
+/// The mail server that mail leaves by; `None` where it stays on this machine.
+pub(crate) fn server(config: &DeploymentConfig) -> Result<Option<(String, u16)>, Failure> {
+    let _sender: Sender = config.mail.from.as_deref().unwrap_or(SENDER).parse().map_err(invalid)?;
+    if config.mail.transport == MailTransport::Outbox {
+        return Ok(None);
+    }
+    let settings = smtp_settings(&config.mail.smtp, console_url(config)?.host())?;
+    Ok(Some((settings.host, settings.port)))
+}
+
 fn smtp_settings(smtp: &SmtpSection, hello_name: &str) -> Result<SmtpSettings, Failure> {
     let tls = match smtp.tls {
         SmtpProtection::None => SmtpTls::None,

@@ -52,3 +52,10 @@ pub async fn page(
         })
         .collect()
 }
+
+/// When the newest record of all chains was made.
+pub async fn newest(source: &impl Source) -> Result<Option<Timestamp>, StoreError> {
+    const SELECT: &str = "SELECT MAX(r.recorded_at) AS newest FROM audit_heads h
+        JOIN audit_records r ON r.organization_id = h.organization_id AND r.seq = h.seq";
+    sql::row(source, SELECT, values![]).await?.map_or(Ok(None), |row| row.time_opt("newest"))
+}

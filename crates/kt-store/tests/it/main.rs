@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect, wherever that happens")]
 
+mod backup;
 mod contract;
 mod databases;
 mod events;

@@ -1,8 +1,10 @@
 //! The commands, one file each.
 
+mod admin;
 mod audit;
 mod auth;
 mod completions;
+mod doctor;
 mod events;
 mod gateway;
 mod init;
@@ -40,6 +42,11 @@ pub(crate) enum Command {
     /// Look at the audit log, copy it, prove copies of it
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Act on the database of this machine, also when nobody can sign in
+    #[command(subcommand)]
+    Admin(admin::Admin),
+    /// Say what is wrong with this installation, and what to do
+    Doctor(doctor::Doctor),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -56,6 +63,8 @@ impl Command {
             Self::Policy(policy) => policy.run(),
             Self::Events(events) => events.run(),
             Self::Audit(audit) => audit.run(),
+            Self::Admin(admin) => admin.run(),
+            Self::Doctor(doctor) => doctor.run(),
             Self::Completions(completions) => {
                 completions.run();
                 Ok(())

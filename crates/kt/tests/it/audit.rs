@@ -1,18 +1,11 @@
 //! `kt audit …` against a control plane that runs.
 
 use std::fs;
-use std::process::Output;
 
 use serde_json::Value;
 
 use crate::plane::{PASSWORD, Plane};
-use crate::{complaint, printed};
-
-#[track_caller]
-fn said(output: &Output, status: i32) -> String {
-    assert_eq!(output.status.code(), Some(status), "{}{}", printed(output), complaint(output));
-    printed(output)
-}
+use crate::{complaint, said};
 
 #[test]
 fn the_log_is_shown_copied_and_proven() {

@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 
 use crate::plane::{EMAIL, Home, PASSWORD, Plane};
-use crate::{complaint, printed};
+use crate::{complaint, said};
 
 /// Signs in on the machine of `home`.
 fn sign_in(plane: &Plane, home: &Home, password: &str, more: &[&str]) -> Output {
@@ -19,12 +19,6 @@ fn sign_in(plane: &Plane, home: &Home, password: &str, more: &[&str]) -> Output 
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
     child.wait_with_output().unwrap()
-}
-
-#[track_caller]
-fn said(output: &Output, status: i32) -> String {
-    assert_eq!(output.status.code(), Some(status), "{}{}", printed(output), complaint(output));
-    printed(output)
 }
 
 #[test]

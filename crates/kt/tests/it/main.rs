@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect, wherever that happens")]
 
+mod admin;
 mod audit;
 mod auth;
 mod documentation;
@@ -10,6 +11,7 @@ mod gateway;
 mod house;
 mod plane;
 mod policy;
+mod server;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -26,6 +28,13 @@ fn kt(directory: &Path, arguments: &[&str]) -> Output {
 /// What a command printed.
 fn printed(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("`kt` prints UTF-8")
+}
+
+/// What a command printed that has ended with this status.
+#[track_caller]
+fn said(output: &Output, status: i32) -> String {
+    assert_eq!(output.status.code(), Some(status), "{}{}", printed(output), complaint(output));
+    printed(output)
 }
 
 /// What a command complained about.

@@ -51,11 +51,23 @@ impl Home {
         self.command(arguments).stdin(Stdio::null()).output().unwrap()
     }
 
-    /// Starts a control plane whose first owner is made from the environment.
-    pub(crate) fn start(self) -> Plane {
+    /// The command that runs a control plane here.
+    pub(crate) fn server(&self, more: &[&str]) -> Command {
         let mut command =
             self.command(&["server", "run", "--data-dir", "data", "--api-listen", "127.0.0.1:0"]);
-        command.env("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL).env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD);
+        command.args(more);
+        command
+    }
+
+    /// Starts a control plane whose first owner is made from the environment.
+    pub(crate) fn start(self) -> Plane {
+        self.start_with_owner(EMAIL, PASSWORD)
+    }
+
+    /// The same with another owner.
+    pub(crate) fn start_with_owner(self, email: &str, password: &str) -> Plane {
+        let mut command = self.server(&[]);
+        command.env("KEEPTRUSTS_BOOTSTRAP_EMAIL", email).env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", password);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut ready = String::new();

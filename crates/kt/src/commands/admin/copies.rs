@@ -1,0 +1,164 @@
+//! `kt admin backup|restore`: copies of the database.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use kt_domain::audit::AuditAction;
+use kt_store::{BackupError, growing, restore, sqlite_path};
+use serde_json::json;
+
+use super::{Scene, by_the_operator};
+use crate::commands::reading::progress_bar;
+use crate::failure::Failure;
+use crate::output;
+
+/// How often it is looked how far the copy has come.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Copy the database to a file, while servers use it
+///
+/// The copy is checked, and there whole or not at all. It does not hold the key that seals secrets.
+#[derive(Args)]
+pub(crate) struct Backup {
+    #[command(flatten)]
+    scene: Scene,
+    /// The file to write; there must be none
+    file: PathBuf,
+}
+
+impl Backup {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let settings = self.scene.place.settings(None);
+        let config = settings.load()?;
+        let url = settings.database_url(&config);
+        let Some(database) = sqlite_path(&url) else {
+            return Err(for_postgres("pg_dump --format=custom --file", &self.file, &url));
+        };
+        let (control, ctx) = self.scene.open().await?;
+        let bar = progress_bar(size_of(&database));
+        let copied = control.back_up(&ctx, &self.file);
+        watching(copied, &bar, &growing(&self.file))
+            .await
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        bar.finish_and_clear();
+        let (file, size) = (self.file.display(), size_of(&self.file));
+        self.scene.tell(
+            &format!("copied {size} bytes to {file}, and found them whole"),
+            &json!({ "file": self.file, "bytes": size }),
+        );
+        output::complain(format_args!(
+            "keep the key that seals secrets with your other keys, apart from the copy: {}",
+            settings.key_file(&config).display()
+        ));
+        Ok(())
+    }
+}
+
+/// Waits for `work` and shows meanwhile how large the file has become.
+async fn watching<T>(work: impl Future<Output = T>, bar: &ProgressBar, file: &Path) -> T {
+    tokio::pin!(work);
+    let mut timer = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            _ = timer.tick() => bar.set_position(size_of(file)),
+        }
+    }
+}
+
+fn size_of(file: &Path) -> u64 {
+    file.metadata().map_or(0, |there| there.len())
+}
+
+/// Put a copy in the place of the database, while nobody uses it
+///
+/// Whatever was revoked after the copy was taken is alive again in it: revoke it again.
+#[derive(Args)]
+pub(crate) struct Restore {
+    #[command(flatten)]
+    scene: Scene,
+    /// The copy
+    file: PathBuf,
+    /// Replace the database that is there; it is kept beside the new one
+    #[arg(long)]
+    force: bool,
+}
+
+impl Restore {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let settings = self.scene.place.settings(None);
+        let config = settings.load()?;
+        let url = settings.database_url(&config);
+        if sqlite_path(&url).is_none() {
+            return Err(for_postgres("pg_restore --clean --if-exists --dbname", &self.file, &url));
+        }
+        settings.make_data_dir()?;
+        let replaced = restore(&self.file, &url, self.force).await.map_err(|error| match error {
+            BackupError::Occupied(database) => Failure::failed(format!(
+                "there is a database at {}: nothing was changed. --force replaces it and keeps it beside the copy",
+                database.display()
+            )),
+            other => Failure::failed(other.to_string()),
+        })?;
+        let (control, _) = settings.migrate().await?;
+        let facts = json!({ "file": self.file, "replaced": replaced });
+        control.record_operation(&by_the_operator(), AuditAction::Restored, facts.clone()).await?;
+        let mut sentence = format!("{} is the database now; the server can be started", self.file.display());
+        if let Some(replaced) = &replaced {
+            sentence = format!("{sentence}. The one before is kept as {}", replaced.display());
+        }
+        self.scene.tell(&sentence, &facts);
+        Ok(())
+    }
+}
+
+/// PostgreSQL has tools of its own for this; what to type.
+fn for_postgres(tool: &str, file: &Path, url: &str) -> Failure {
+    let file = quoted(&file.display().to_string());
+    let url = quoted(&without_password(url));
+    let command = if tool.starts_with("pg_dump") {
+        format!("{tool} {file} {url}")
+    } else {
+        format!("{tool} {url} {file}")
+    };
+    Failure::invalid(format!(
+        "the database is PostgreSQL, which has its own tools for copies. Run (the password comes from PGPASSWORD or \
+         ~/.pgpass):\n\n  {command}\n"
+    ))
+}
+
+/// As a shell reads it.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The address without the password in it: commands are seen by everybody on the machine.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((user, host)) => {
+            let name = user.split(':').next().unwrap_or_default();
+            format!("{scheme}://{name}@{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_typed_for_postgresql_has_no_password_and_breaks_out_of_no_quotes() {
+        let command =
+            |url| for_postgres("pg_dump --format=custom --file", Path::new("it's.dump"), url).to_string();
+        let plain = command("postgres://kt:s3cret@db.example.com:5432/keeptrusts?sslmode=verify-full");
+        let wanted = r"pg_dump --format=custom --file 'it'\''s.dump' 'postgres://kt@db.example.com:5432/keeptrusts?sslmode=verify-full'";
+        assert!(plain.contains(wanted), "{plain}");
+        assert!(command("postgres:///keeptrusts").contains("'postgres:///keeptrusts'"));
+    }
+}

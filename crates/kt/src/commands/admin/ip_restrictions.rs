@@ -1,0 +1,82 @@
+//! `kt admin ip-restrictions …`: from where an organization is reached, when its own rules keep everybody out.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::Scene;
+use crate::commands::reading::printable;
+use crate::failure::Failure;
+use crate::output;
+
+/// From where an organization is reached.
+#[derive(Subcommand)]
+pub(crate) enum IpRestrictions {
+    /// Show the rules
+    Show(Show),
+    /// Let every address in again; the allow list is kept and not applied
+    Disable(Disable),
+}
+
+/// Show the rules
+#[derive(Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    scene: Scene,
+    /// The organization's identifier
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    organization: String,
+}
+
+/// Let every address in again; the allow list is kept and not applied
+///
+/// The deny list is emptied; the audit log holds what it was. A server that runs follows within a second.
+#[derive(Args)]
+pub(crate) struct Disable {
+    #[command(flatten)]
+    scene: Scene,
+    /// The organization's identifier
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    organization: String,
+}
+
+impl IpRestrictions {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Show(show) => show.run().await,
+            Self::Disable(disable) => disable.run().await,
+        }
+    }
+}
+
+impl Show {
+    async fn run(self) -> Result<(), Failure> {
+        let (control, ctx) = self.scene.open().await?;
+        let rules = control.ip_restrictions_of(&ctx, &self.organization).await?;
+        if self.scene.json {
+            output::line(json!(rules));
+            return Ok(());
+        }
+        let allow = if rules.enforce_allowlist { "allow, applied" } else { "allow, not applied" };
+        for (list, ranges) in [("deny", &rules.deny), (allow, &rules.allow)] {
+            if ranges.is_empty() {
+                output::line(format_args!("{list}: none"));
+                continue;
+            }
+            output::line(format_args!("{list}:"));
+            for range in ranges {
+                output::line(printable(format!("  {}  {}", range.cidr, range.label).trim_end()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Disable {
+    async fn run(self) -> Result<(), Failure> {
+        let (control, ctx) = self.scene.open().await?;
+        control.lift_ip_restrictions(&ctx, &self.organization).await?;
+        let sentence = format!("{} is reached from every address again", self.organization);
+        self.scene.tell(&sentence, &json!({ "organization": self.organization, "enforce_allowlist": false }));
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! `kt admin …` and `kt doctor`, beside a server and without one.
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::plane::{EMAIL, Home, PASSWORD, Plane};
+use crate::{complaint, said};
+
+const HERE: [&str; 2] = ["--data-dir", "data"];
+
+/// Runs `kt admin …` on the data of `home`.
+fn admin(home: &Home, arguments: &[&str]) -> std::process::Output {
+    let all: Vec<&str> = ["admin"].into_iter().chain(arguments.iter().copied()).chain(HERE).collect();
+    home.kt(&all)
+}
+
+#[test]
+fn a_locked_account_is_let_in_while_the_server_runs_and_the_record_names_the_operator() {
+    let plane = Plane::start();
+    for _ in 0..10 {
+        assert_eq!(plane.sign_in("wrong"), None);
+    }
+    assert_eq!(plane.sign_in(PASSWORD), None, "locked");
+    let unlocked = said(&admin(&plane.home, &["user", "unlock", EMAIL]), 0);
+    assert_eq!(unlocked, format!("{EMAIL} may try again\n"));
+    let token = plane.sign_in(PASSWORD).unwrap();
+    let again: Value =
+        serde_json::from_str(&said(&admin(&plane.home, &["user", "unlock", EMAIL, "--json"]), 0)).unwrap();
+    assert_eq!(again["had_failed"], false, "there is nothing left to forget");
+
+    let records =
+        said(&plane.kt(Some(&token), &["audit", "tail", "--action", "auth.account_unlocked", "--json"]), 0);
+    let record: Value = serde_json::from_str(records.lines().next().unwrap()).unwrap();
+    assert_eq!(record["actor"]["type"], "system");
+    assert!(record["actor"]["name"].as_str().unwrap().starts_with("kt admin, by "), "{record}");
+
+    let nobody = admin(&plane.home, &["user", "make-owner", "nobody@acme.example"]);
+    said(&nobody, 1);
+    assert!(said(&admin(&plane.home, &["user", "make-owner", EMAIL]), 0).contains("is an owner of"));
+}
+
+#[test]
+fn whoever_is_kept_out_by_address_is_let_in_again_while_the_server_runs() {
+    let plane = Plane::start();
+    let token = plane.sign_in(PASSWORD).unwrap();
+    let credentials = format!("Authorization: Bearer {token}\r\n");
+    let mut restrictions = plane.ask("GET /v1/organization/ip-restrictions", &credentials, "");
+    assert_eq!(restrictions["enforce_allowlist"], false, "{restrictions}");
+    assert_eq!(
+        said(&admin(&plane.home, &["ip-restrictions", "show"]), 0),
+        "deny: none\nallow, not applied: none\n"
+    );
+    let rules = r#"{"enforce_allowlist":true,"applies_to":"console_and_api","allow":[{"cidr":"192.0.2.0/24","label":"office"}],"deny":[],"confirm_lockout":true}"#;
+    restrictions =
+        plane.ask("PUT /v1/organization/ip-restrictions", &format!("{credentials}If-Match: *\r\n"), rules);
+    assert_eq!(restrictions["enforce_allowlist"], true, "{restrictions}");
+    said(&plane.kt(Some(&token), &["auth", "whoami"]), 3);
+    let shown = said(&admin(&plane.home, &["ip-restrictions", "show"]), 0);
+    assert_eq!(shown, "deny: none\nallow, applied:\n  192.0.2.0/24  office\n");
+
+    said(&admin(&plane.home, &["ip-restrictions", "disable"]), 0);
+    crate::gateway::wait_for("the server to follow", || {
+        plane.kt(Some(&token), &["auth", "whoami"]).status.success().then_some(())
+    });
+}
+
+#[test]
+fn a_signing_key_is_rotated_and_the_schema_is_present() {
+    let (home, _) = Plane::start().terminate();
+    assert!(said(&admin(&home, &["jwt", "rotate"]), 0).contains("signs in ten minutes"));
+    let leaked: Value =
+        serde_json::from_str(&said(&admin(&home, &["jwt", "rotate", "--immediately", "--json"]), 0)).unwrap();
+    assert_eq!(leaked["immediately"], true);
+    assert_eq!(said(&admin(&home, &["migrate"]), 0), "the database has the present schema\n");
+}
+
+#[test]
+fn a_copy_is_taken_beside_the_server_and_put_back_without_it() {
+    let plane = Plane::start();
+    let copied = admin(&plane.home, &["backup", "copy.db"]);
+    assert!(said(&copied, 0).starts_with("copied "), "{}", complaint(&copied));
+    assert!(complaint(&copied).contains("secrets.key"), "the key is not in it: {}", complaint(&copied));
+    assert_eq!(plane.home.path("copy.db").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    said(&admin(&plane.home, &["backup", "copy.db"]), 1);
+
+    let used = admin(&plane.home, &["restore", "copy.db", "--force"]);
+    said(&used, 1);
+    assert!(complaint(&used).contains("stop the server first"), "{}", complaint(&used));
+    let (home, status) = plane.terminate();
+    assert!(status.success());
+    let occupied = admin(&home, &["restore", "copy.db"]);
+    said(&occupied, 1);
+    assert!(complaint(&occupied).contains("--force"), "{}", complaint(&occupied));
+    assert!(said(&admin(&home, &["restore", "copy.db", "--force"]), 0).contains("keeptrusts.db.replaced"));
+
+    let plane = home.start();
+    let token = plane.sign_in(PASSWORD).unwrap();
+    said(&plane.kt(Some(&token), &["auth", "whoami"]), 0);
+}
+
+#[test]
+fn without_a_database_nothing_is_made_and_what_to_do_is_said() {
+    let home = Home::new();
+    for arguments in
+        [&["user", "unlock", EMAIL][..], &["migrate"], &["backup", "copy.db"], &["jwt", "rotate"]]
+    {
+        let refused = admin(&home, arguments);
+        said(&refused, 1);
+        assert!(complaint(&refused).contains("there is no database at"), "{}", complaint(&refused));
+    }
+    assert!(!home.path("data").exists() && !home.path("copy.db").exists());
+    let mut command = home.command(&["admin", "backup", "copy.dump", "--data-dir", "data"]);
+    let postgres =
+        command.env("KEEPTRUSTS_DATABASE__URL", "postgres://kt:s3cret@127.0.0.1/kt").output().unwrap();
+    said(&postgres, 2);
+    assert!(
+        complaint(&postgres)
+            .contains("pg_dump --format=custom --file 'copy.dump' 'postgres://kt@127.0.0.1/kt'")
+    );
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
+    let (home, _) = Plane::start().terminate();
+    let doctor = |more: &[&str]| home.kt(&[&["doctor"], &HERE[..], more].concat());
+    let well: Value = serde_json::from_str(&said(&doctor(&["--json"]), 0)).unwrap();
+    let checks: Vec<&str> =
+        well["checks"].as_array().unwrap().iter().map(|check| check["check"].as_str().unwrap()).collect();
+    let expected = [
+        "configuration",
+        "data directory",
+        "secrets key",
+        "disk space",
+        "database",
+        "schema",
+        "clock",
+        "public address",
+        "mail",
+        "api listener",
+    ];
+    assert_eq!((checks, &well["ok"]), (expected.to_vec(), &Value::Bool(true)), "{well}");
+
+    let key = home.path("data/secrets.key");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
+    let ill = said(&doctor(&[]), 1);
+    let line =
+        ill.lines().position(|line| line.starts_with("FAIL  secrets key")).unwrap_or_else(|| panic!("{ill}"));
+    assert!(ill.lines().nth(line + 1).unwrap().contains("chmod 600"), "{ill}");
+
+    let mut command = home.command(&["doctor", "--data-dir", "data"]);
+    let broken = command.env("KEEPTRUSTS_MAIL__TRANSPORT", "smtp").output().unwrap();
+    assert!(said(&broken, 1).starts_with("FAIL  configuration"), "{}", complaint(&broken));
+}

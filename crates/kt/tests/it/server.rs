@@ -1,0 +1,117 @@
+//! `kt server run` and `kt up` as they begin, serve and end.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::plane::{EMAIL, Home, PASSWORD, Plane};
+use crate::{complaint, said};
+
+#[test]
+fn the_first_owner_is_made_from_the_environment_once_and_for_all() {
+    let (home, status) = Plane::start().terminate();
+    assert!(status.success(), "it ends cleanly when it is told to");
+    let plane = home.start_with_owner("second@acme.example", "another-Bright-kettle-5");
+    assert!(plane.sign_in(PASSWORD).is_some(), "the first one is still the owner");
+    let second = json!({ "email": "second@acme.example", "password": "another-Bright-kettle-5" });
+    let refused = plane.ask("POST /v1/auth/login", "", &second.to_string());
+    assert_eq!(refused["error"]["code"], "invalid_credentials");
+}
+
+#[test]
+fn a_broken_configuration_stops_the_start_with_every_finding() {
+    let home = Home::new();
+    let broken = "api:\n  listen: nowhere\n  colour: blue\ndatabase:\n  url: mysql://db\n";
+    std::fs::write(home.path("keeptrusts.yaml"), broken).unwrap();
+    let refused = home.server(&["--config", "keeptrusts.yaml"]).output().unwrap();
+    said(&refused, 2);
+    let complaint = complaint(&refused);
+    for finding in
+        ["`nowhere` is no address", "no key `colour`", "`database.url` names", "keeptrusts.yaml:3:3"]
+    {
+        assert!(complaint.contains(finding), "{finding} in {complaint}");
+    }
+    assert!(!home.path("data").exists(), "nothing was made");
+}
+
+#[test]
+fn a_key_that_others_can_read_stops_the_start() {
+    let (home, _) = Plane::start().terminate();
+    let key = home.path("data/secrets.key");
+    let mode = |mode| std::fs::set_permissions(&key, PermissionsExt::from_mode(mode)).unwrap();
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    mode(0o640);
+    let refused = home.server(&[]).output().unwrap();
+    said(&refused, 1);
+    assert!(complaint(&refused).contains("chmod 600"), "{}", complaint(&refused));
+    mode(0o600);
+    assert!(home.start().sign_in(PASSWORD).is_some(), "the control");
+}
+
+/// `kt up`, killed when it is dropped.
+struct Everything(Child);
+
+impl Drop for Everything {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// One request, whose answer ends with its connection.
+fn send(address: &str, what: &str, body: &Value) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    write!(
+        stream,
+        "{what} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let json = body.find('{').and_then(|start| Some(&body[start..=body.rfind('}')?]));
+    (status, json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default())
+}
+
+#[test]
+fn kt_up_is_set_up_by_the_token_that_it_prints_and_serves_everything() {
+    let home = Home::new();
+    let mut command = home.command(&["up", "--data-dir", "data", "--api-listen", "127.0.0.1:0"]);
+    command.args(["--gateway-listen", "127.0.0.1:0", "--gateway-admin-listen", "127.0.0.1:0"]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut everything = Everything(child);
+    let mut lines = BufReader::new(everything.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let ready = lines.next().unwrap();
+    let address = |name: &str| {
+        let word =
+            ready.split(' ').find_map(|word| word.strip_prefix(name)).unwrap_or_else(|| panic!("{ready}"));
+        word.trim_start_matches("=http://").to_owned()
+    };
+    let token = lines
+        .find_map(|line| Some(line.split_once("\"token\": \"")?.1.split('"').next()?.to_owned()))
+        .unwrap();
+
+    let set_up = json!({
+        "token": token, "organization": "acme", "organization_name": "Acme", "email": EMAIL, "name": "Olive Owner",
+        "password": PASSWORD,
+    });
+    let (status, made) = send(&address("api"), "POST /v1/setup", &set_up);
+    assert_eq!(status, 201, "{made}");
+    assert_eq!(send(&address("api"), "POST /v1/setup", &set_up).0, 409, "the door is closed");
+    let (_, session) =
+        send(&address("api"), "POST /v1/auth/login", &json!({ "email": EMAIL, "password": PASSWORD }));
+    assert_eq!(session["status"], "authenticated", "{session}");
+
+    let question = json!({ "model": "echo", "messages": [{ "role": "user", "content": "Hello" }] });
+    assert_eq!(send(&address("gateway"), "POST /v1/chat/completions", &question).0, 200);
+    let (_, events) = send(&address("admin"), "GET /v1/events?limit=1", &Value::Null);
+    assert_eq!(events["events"][0]["event_type"], "decision", "{events}");
+}
