@@ -18,6 +18,7 @@ impl Control {
         once::forget_expired(&tx, ctx.now).await?;
         limits::forget_expired(&tx, ctx.now).await?;
         tx.commit().await?;
+        self.keep_postures(ctx).await?;
         self.checkpoint_audit(ctx.now).await?;
         Ok(())
     }

@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use crate::Doors;
 use crate::api::{
-    audit_log, device, health, ip_restrictions, me, members, organization, passwords, profile, security,
-    set_up, sign_in, tokens,
+    audit_log, device, health, ip_restrictions, me, members, organization, passwords, posture, profile,
+    security, set_up, sign_in, tokens,
 };
 use crate::layers;
 
@@ -57,6 +57,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(audit_log::keys))
         .routes(routes!(organization::read, organization::change))
         .routes(routes!(security::read, security::change))
+        .routes(routes!(posture::read))
         .routes(routes!(device::show))
         .routes(routes!(device::approve))
         .routes(routes!(device::deny))

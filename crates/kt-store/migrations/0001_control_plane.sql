@@ -259,3 +259,11 @@ CREATE TABLE mail_queue (
     reason TEXT
 );
 CREATE INDEX mail_queue_by_due ON mail_queue (failed_at, due_at);
+
+-- What an organization's posture was, once a day; `day` is a date such as 2026-03-15, UTC.
+CREATE TABLE posture_snapshots (
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    day TEXT NOT NULL,
+    figures TEXT NOT NULL,
+    PRIMARY KEY (organization_id, day)
+);

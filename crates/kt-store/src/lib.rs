@@ -17,6 +17,7 @@ pub mod memberships;
 mod migrate;
 pub mod once;
 pub mod organizations;
+pub mod posture;
 pub mod sessions;
 mod sql;
 pub mod users;

@@ -8,6 +8,7 @@ pub(crate) mod me;
 pub(crate) mod members;
 pub(crate) mod organization;
 pub(crate) mod passwords;
+pub(crate) mod posture;
 pub(crate) mod profile;
 pub(crate) mod security;
 pub(crate) mod set_up;

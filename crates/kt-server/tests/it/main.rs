@@ -14,6 +14,7 @@ mod mail;
 mod members;
 mod operator;
 mod organization;
+mod posture;
 mod profile;
 mod recovery;
 mod security;
