@@ -124,6 +124,15 @@ impl Outbound {
         self.send(Method::POST, url, headers, body.into()).await
     }
 
+    /// Asks for what is at `url` to be taken away.
+    pub async fn delete(
+        &self,
+        url: &Url,
+        headers: &[(&'static str, String)],
+    ) -> Result<Answer, OutboundError> {
+        self.send(Method::DELETE, url, headers, Bytes::new()).await
+    }
+
     async fn send(
         &self,
         method: Method,

@@ -106,6 +106,7 @@ pub(crate) struct Call<'a> {
 enum Method {
     Get,
     Post,
+    Delete,
 }
 
 impl<'a> Call<'a> {
@@ -117,6 +118,11 @@ impl<'a> Call<'a> {
     /// `POST path`.
     pub(crate) fn post(path: &'static str) -> Self {
         Self { method: Method::Post, ..Self::get(path) }
+    }
+
+    /// `DELETE path`.
+    pub(crate) fn delete(path: &'static str) -> Self {
+        Self { method: Method::Delete, ..Self::get(path) }
     }
 
     /// With another segment in its path, whatever text that is.
@@ -235,6 +241,7 @@ impl Api {
             match call.method {
                 Method::Get => self.outbound.get(&url, &headers).await,
                 Method::Post => self.outbound.post(&url, &headers, body.unwrap_or_default().into()).await,
+                Method::Delete => self.outbound.delete(&url, &headers).await,
             }
         });
         Ok(Download { answer: answer.map_err(|error| self.unreachable(&error))?, api: self })

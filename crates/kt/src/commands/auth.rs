@@ -2,6 +2,7 @@
 
 mod devices;
 mod login;
+mod token;
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub(crate) enum Auth {
     Approve(devices::Approve),
     /// Refuse the machine that shows a code
     Deny(devices::Deny),
+    /// API keys, for programs and for gateways
+    #[command(subcommand)]
+    Token(token::Token),
 }
 
 impl Auth {
@@ -37,6 +41,7 @@ impl Auth {
             Self::Whoami(whoami) => whoami.run(),
             Self::Approve(approve) => approve.run(),
             Self::Deny(deny) => deny.run(),
+            Self::Token(token) => token.run(),
         }
     }
 }

@@ -113,6 +113,34 @@ fn code_shown(waiting: &mut std::process::Child) -> String {
 }
 
 #[test]
+fn keys_are_made_listed_rotated_and_revoked() {
+    let plane = Plane::start();
+    let home = Home::new();
+    said(&sign_in(&plane, &home, PASSWORD, &[]), 0);
+    let made =
+        home.kt(&["auth", "token", "create", "nightly", "--scope", "read-only", "--ip-range", "127.0.0.0/8"]);
+    let key = said(&made, 0).trim().to_owned();
+    assert!(complaint(&made).contains("not shown again"), "{}", complaint(&made));
+    said(&plane.kt(Some(&key), &["audit", "tail"]), 0);
+
+    let listed = said(&home.kt(&["auth", "token", "list"]), 0);
+    assert!(listed.contains("nightly") && listed.contains("active") && !listed.contains(&key), "{listed}");
+    let one: Value = serde_json::from_str(&said(&home.kt(&["auth", "token", "list", "--json"]), 0)).unwrap();
+    let id = one["id"].as_str().unwrap();
+    assert_eq!(said(&home.kt(&["auth", "token", "list", "--type", "gateway", "--json"]), 0), "");
+
+    let rotated: Value =
+        serde_json::from_str(&said(&home.kt(&["auth", "token", "rotate", id, "--json"]), 0)).unwrap();
+    said(&plane.kt(Some(&key), &["audit", "tail"]), 3);
+    let new = rotated["key"].as_str().unwrap();
+    said(&plane.kt(Some(new), &["audit", "tail"]), 0);
+    said(&home.kt(&["auth", "token", "revoke", rotated["id"].as_str().unwrap()]), 0);
+    said(&plane.kt(Some(new), &["audit", "tail"]), 3);
+    said(&home.kt(&["auth", "token", "revoke", "../me/sessions"]), 1);
+    said(&home.kt(&["auth", "token", "create", "x", "--ip-range", "nonsense"]), 2);
+}
+
+#[test]
 fn tokens_go_to_the_server_that_gave_them_and_to_no_other() {
     let plane = Plane::start();
     let home = Home::new();

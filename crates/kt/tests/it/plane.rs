@@ -108,7 +108,7 @@ impl Plane {
     /// HTTP/1.0: the answer ends with the connection.
     pub(crate) fn ask(&self, what: &str, credentials: &str, body: &str) -> Value {
         let mut stream = TcpStream::connect(&self.api).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
         let length = body.len();
         write!(
             stream,
