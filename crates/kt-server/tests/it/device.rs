@@ -104,7 +104,7 @@ on_both! {
 
     codes_end_after_ten_minutes(api) {
         let device = ask(&api).await;
-        api.clock.advance(Duration::from_secs(10 * 60));
+        api.clock.advance(Duration::from_mins(10));
         assert_eq!(poll(&api, &device).await.refusal(), (401, "expired_token"));
         let owner = api.owner().await;
         assert_eq!(decide(&api, owner.access_token(), &device.user_code, "approve").await.refusal(), (404, "not_found"));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect, wherever that happens")]
 
 mod audit;
+mod authorization;
 mod canary;
 #[expect(dead_code, reason = "shared with the tests of the store, which need more of it")]
 #[path = "../../../kt-store/tests/it/databases.rs"]

@@ -237,6 +237,7 @@ on_both! {
         let asked = api.login("owner@acme.example", PASSWORD).await;
         let body = json!({ "flow_token": asked.text("/flow_token"), "new_password": long });
         assert_eq!(api.post("/v1/auth/password/replace", body).send().await.json["status"], "password_changed");
+        assert_eq!(api.records("auth.password_changed").await.len(), 1);
         assert_eq!(api.login("owner@acme.example", long).await.json["status"], "authenticated");
     }
 }

@@ -184,7 +184,7 @@ impl Collector {
         let address = format!("udp://{}", socket.local_addr().unwrap());
         let (messages, came) = watch::channel(Vec::new());
         tokio::spawn(async move {
-            let mut datagram = [0; 65_535];
+            let mut datagram = vec![0; 65_535];
             loop {
                 let length = socket.recv(&mut datagram).await.unwrap();
                 let message = String::from_utf8(datagram[..length].to_vec()).unwrap();

@@ -1,0 +1,345 @@
+//! Who may call what: every route of the OpenAPI document against every kind of caller. A route that has no row here
+//! fails the test (STANDARDS: OWASP ASVS 5.0, 8.2.1; OWASP API security 1 and 5).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::http::Method;
+use kt_domain::actor::Role;
+use kt_domain::audit::AuditAction;
+use kt_domain::id::{ApiKeyId, SessionId, UserId};
+use kt_domain::random::Random;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, PASSWORD, TestApi, on_both};
+
+/// Who calls: nobody, a member, an auditor, an admin, an owner, an owner's access key with the scope read-only, write or
+/// admin, and a gateway's key.
+const CALLERS: &str = "-muaorwdg";
+
+/// Everybody, known or not.
+const OPEN: &str = CALLERS;
+/// Whoever is signed in, for themselves.
+const PEOPLE: &str = "muao";
+/// Whoever belongs to the organisation, and their keys.
+const BELONGING: &str = "muaorwd";
+/// Those who look after it.
+const READERS: &str = "uaorwd";
+/// Those who run it.
+const RUNNERS: &str = "aod";
+/// The people among them.
+const RUNNING_PEOPLE: &str = "ao";
+/// Whoever may have keys of their own; of somebody else's they are told that there are none.
+const KEY_HOLDERS: &str = "mao";
+
+/// Each route, who passes its authorization, and a body that is read.
+const TABLE: &[(&str, &str, &str)] = &[
+    ("GET /healthz", OPEN, ""),
+    ("GET /readyz", OPEN, ""),
+    ("GET /.well-known/jwks.json", OPEN, ""),
+    (
+        "POST /v1/setup",
+        OPEN,
+        r#"{"token":"x","organization":"new","organization_name":"New","email":"n@new.example","name":"N","password":"x"}"#,
+    ),
+    ("POST /v1/auth/login", OPEN, r#"{"email":"nobody@acme.example","password":"x"}"#),
+    ("POST /v1/auth/refresh", OPEN, r#"{"refresh_token":"x"}"#),
+    ("POST /v1/auth/logout", PEOPLE, ""),
+    ("POST /v1/auth/password/replace", OPEN, r#"{"flow_token":"x","new_password":"x"}"#),
+    ("POST /v1/auth/password/forgot", OPEN, r#"{"email":"nobody@acme.example"}"#),
+    ("POST /v1/auth/password/reset", OPEN, r#"{"token":"x","new_password":"x"}"#),
+    ("POST /v1/auth/email/verify", OPEN, r#"{"token":"x"}"#),
+    ("POST /v1/auth/email/undo", OPEN, r#"{"token":"x"}"#),
+    ("POST /v1/auth/device/authorize", OPEN, ""),
+    ("POST /v1/auth/device/token", OPEN, r#"{"device_code":"x"}"#),
+    ("GET /v1/whoami", BELONGING, ""),
+    ("GET /v1/me", PEOPLE, ""),
+    ("PATCH /v1/me", PEOPLE, "{}"),
+    ("POST /v1/me/password", PEOPLE, r#"{"current_password":"x","new_password":"x"}"#),
+    ("POST /v1/me/reauthenticate", PEOPLE, r#"{"password":"x"}"#),
+    ("GET /v1/me/sessions", PEOPLE, ""),
+    ("DELETE /v1/me/sessions/{id}", PEOPLE, ""),
+    ("GET /v1/me/device-requests/{user_code}", PEOPLE, ""),
+    ("POST /v1/me/device-requests/{user_code}/approve", PEOPLE, ""),
+    ("POST /v1/me/device-requests/{user_code}/deny", PEOPLE, ""),
+    ("GET /v1/organization", BELONGING, ""),
+    ("PATCH /v1/organization", RUNNERS, r#"{"name":"Acme"}"#),
+    ("GET /v1/organization/security", READERS, ""),
+    ("PATCH /v1/organization/security", RUNNERS, "{}"),
+    ("GET /v1/organization/security/posture", READERS, ""),
+    ("GET /v1/organization/ip-restrictions", READERS, ""),
+    ("PUT /v1/organization/ip-restrictions", RUNNERS, "{}"),
+    ("POST /v1/organization/ip-restrictions/preview", READERS, "{}"),
+    ("GET /v1/members", READERS, ""),
+    ("GET /v1/members/{id}", READERS, ""),
+    ("PATCH /v1/members/{id}", RUNNERS, r#"{"role":"member"}"#),
+    ("DELETE /v1/members/{id}", RUNNERS, ""),
+    ("POST /v1/members/{id}/suspend", RUNNERS, ""),
+    ("POST /v1/members/{id}/reactivate", RUNNERS, ""),
+    ("GET /v1/tokens", BELONGING, ""),
+    ("POST /v1/tokens", RUNNING_PEOPLE, r#"{"name":"deploy","scope":"read-only"}"#),
+    ("PATCH /v1/tokens/{id}", KEY_HOLDERS, "{}"),
+    ("POST /v1/tokens/{id}/rotate", KEY_HOLDERS, "{}"),
+    ("DELETE /v1/tokens/{id}", "maod", ""),
+    ("GET /v1/audit-log", READERS, ""),
+    ("GET /v1/audit-log/export", READERS, ""),
+    ("GET /v1/audit-log/keys", READERS, ""),
+];
+
+/// The codes by which authorization refuses; every other answer comes from behind it.
+const REFUSALS: [&str; 5] = [
+    "missing_credentials",
+    "insufficient_role",
+    "insufficient_scope",
+    "person_required",
+    "operator_required",
+];
+
+/// `GET /v1/members` for each operation of the document.
+fn documented() -> BTreeSet<String> {
+    let document = serde_json::to_value(kt_server::openapi()).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
+    });
+    operations.collect()
+}
+
+fn assert_lists_every_route<'a>(
+    what: &str,
+    listed: impl Iterator<Item = &'a str>,
+    expected: &BTreeSet<String>,
+) {
+    let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
+    let missing: Vec<_> = expected.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(expected).collect();
+    assert!(missing.is_empty(), "{what}: add a row for {missing:?}");
+    assert!(gone.is_empty(), "{what}: there is no route {gone:?}");
+}
+
+#[test]
+fn every_route_has_its_row() {
+    assert_lists_every_route("TABLE", TABLE.iter().map(|(route, ..)| *route), &documented());
+}
+
+/// A path with an identifier that nobody has in place of each parameter.
+fn concrete(api: &TestApi, path: &str) -> String {
+    let (now, random) = (kt_domain::clock::Clock::now(&api.clock), &mut Random::from_os());
+    let id = if path.contains("/members/") {
+        UserId::new(now, random).to_string()
+    } else if path.contains("/tokens/") {
+        ApiKeyId::new(now, random).to_string()
+    } else {
+        SessionId::new(now, random).to_string()
+    };
+    let query = if path.ends_with("/export") { "?format=jsonl" } else { "" };
+    format!("{}{query}", path.replace("{id}", &id).replace("{user_code}", "BCDF-GHJK"))
+}
+
+async fn ask(api: &TestApi, route: &str, path: &str, body: &str, bearer: Option<&str>) -> Answer {
+    let method: Method = route.split(' ').next().unwrap().parse().unwrap();
+    let mut request = api.request(method, path);
+    if let Some(bearer) = bearer {
+        request = request.bearer(bearer);
+    }
+    let body = (!body.is_empty()).then(|| serde_json::from_str(body).unwrap());
+    request.body(body).send().await
+}
+
+/// A bearer of each caller that has one. People sign in anew, since some routes end the session.
+async fn bearer(api: &TestApi, caller: char, keys: &[(char, String)]) -> Option<String> {
+    let email = match caller {
+        '-' => return None,
+        'm' => "member@acme.example",
+        'u' => "auditor@acme.example",
+        'a' => "admin@acme.example",
+        'o' => "owner@acme.example",
+        key => return keys.iter().find(|(caller, _)| *caller == key).map(|(_, text)| text.clone()),
+    };
+    Some(api.token_of(email).await)
+}
+
+async fn make_key(api: &TestApi, kind: &str, scope: &str) -> Answer {
+    let owner = api.token_of("owner@acme.example").await;
+    api.post("/v1/tokens", json!({ "type": kind, "name": "table", "scope": scope }))
+        .bearer(&owner)
+        .send()
+        .await
+}
+
+/// The path of a route that is about something of the organisation `acme`.
+async fn own_object(api: &TestApi, path: &str) -> String {
+    let id = if path.starts_with("/v1/members/") {
+        let email = format!("{:016x}@acme.example", Random::from_os().next_u64());
+        api.add_member(&email, "member").await.to_string()
+    } else if path.starts_with("/v1/tokens/") {
+        make_key(api, "access", "read-only").await.text("/id").to_owned()
+    } else if path.starts_with("/v1/me/sessions/") {
+        let owner = api.token_of("owner@acme.example").await;
+        api.get("/v1/me/sessions").bearer(&owner).send().await.text("/sessions/0/id").to_owned()
+    } else if path.starts_with("/v1/me/device-requests/") {
+        let codes = api.request(Method::POST, "/v1/auth/device/authorize").send().await;
+        return path.replace("{user_code}", codes.text("/user_code"));
+    } else {
+        panic!("{path}: say here what it is about");
+    };
+    path.replace("{id}", &id)
+}
+
+on_both! {
+    every_route_lets_in_whom_the_table_says_and_nobody_else(api) {
+        for role in ["member", "auditor", "admin"] {
+            api.add_member(&format!("{role}@acme.example"), role).await;
+        }
+        let mut keys = Vec::new();
+        for (caller, kind, scope) in [('r', "access", "read-only"), ('w', "access", "write"), ('d', "access", "admin"), ('g', "gateway", "write")] {
+            keys.push((caller, make_key(&api, kind, scope).await.text("/key").to_owned()));
+        }
+        let mut wrong = Vec::new();
+        for (route, allowed, body) in TABLE {
+            // Whatever counts the tries of a network has forgotten them.
+            api.clock.advance(Duration::from_mins(15));
+            for caller in CALLERS.chars() {
+                let path = concrete(&api, route.split_once(' ').unwrap().1);
+                let answer = ask(&api, route, &path, body, bearer(&api, caller, &keys).await.as_deref()).await;
+                let code = answer.json.pointer("/error/code").and_then(Value::as_str).unwrap_or("none").to_owned();
+                let is_refused = REFUSALS.contains(&code.as_str());
+                if is_refused == allowed.contains(caller) {
+                    wrong.push(format!("{route} as `{caller}`: {} {code}", answer.status));
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    what_belongs_to_another_organization_is_not_there(api) {
+        let other = api.organization("other").await;
+        api.add_member_of(&other, "owner@other.example", Role::Owner).await;
+        let mut asked = 0;
+        // The code of a device belongs to no organisation until somebody approves it.
+        let is_owned = |route: &str| route.contains('{') && !route.contains("/device-requests/");
+        for (route, _, body) in TABLE.iter().filter(|(route, ..)| is_owned(route)) {
+            let path = own_object(&api, route.split_once(' ').unwrap().1).await;
+            let stranger = api.token_of("owner@other.example").await;
+            let theirs = ask(&api, route, &path, body, Some(&stranger)).await;
+            assert_eq!(theirs.refusal(), (404, "not_found"), "{route}");
+            let owner = api.token_of("owner@acme.example").await;
+            let ours = ask(&api, route, &path, body, Some(&owner)).await;
+            assert!(ours.status.is_success(), "{route}, the control: {}", ours.json);
+            asked += 1;
+        }
+        assert!(asked >= 9, "{asked}");
+    }
+}
+
+/// What a change leaves in the audit log of the organisation.
+enum Trace {
+    /// This action, after an owner sent this body.
+    Action(AuditAction, &'static str),
+    /// This action, at the end of a flow of several steps; this test shows it.
+    Flow(AuditAction, &'static str),
+    /// Nothing, since nothing is changed that anybody has set.
+    Nothing(&'static str),
+}
+
+use Trace::{Action, Flow, Nothing};
+
+/// Each route that may change something, and what it leaves in the audit log.
+const TRACES: &[(&str, Trace)] = &[
+    ("POST /v1/setup", Flow(AuditAction::OrganizationCreated, "audit")),
+    ("POST /v1/auth/login", Action(AuditAction::SignIn, r#"{"email":"owner@acme.example","password":"x"}"#)),
+    ("POST /v1/auth/refresh", Nothing("a session goes on; a replay is recorded")),
+    ("POST /v1/auth/logout", Action(AuditAction::SignOut, "")),
+    ("POST /v1/auth/password/replace", Flow(AuditAction::PasswordChanged, "security")),
+    (
+        "POST /v1/auth/password/forgot",
+        Action(AuditAction::PasswordResetRequested, r#"{"email":"owner@acme.example"}"#),
+    ),
+    ("POST /v1/auth/password/reset", Flow(AuditAction::PasswordReset, "recovery")),
+    ("POST /v1/auth/email/verify", Flow(AuditAction::EmailChanged, "profile")),
+    ("POST /v1/auth/email/undo", Flow(AuditAction::EmailChangeUndone, "profile")),
+    ("POST /v1/auth/device/authorize", Nothing("a code that nobody has approved gives nothing")),
+    ("POST /v1/auth/device/token", Flow(AuditAction::SignIn, "authorization")),
+    ("PATCH /v1/me", Action(AuditAction::ProfileChanged, r#"{"name":"New Name"}"#)),
+    (
+        "POST /v1/me/password",
+        Action(
+            AuditAction::PasswordChanged,
+            r#"{"current_password":"Tall-cedar-9-river","new_password":"Quiet-otter-7-harbour"}"#,
+        ),
+    ),
+    (
+        "POST /v1/me/reauthenticate",
+        Action(AuditAction::Reauthenticated, r#"{"password":"Tall-cedar-9-river"}"#),
+    ),
+    ("DELETE /v1/me/sessions/{id}", Action(AuditAction::SessionRevoked, "")),
+    ("POST /v1/me/device-requests/{user_code}/approve", Action(AuditAction::DeviceApproved, "")),
+    ("POST /v1/me/device-requests/{user_code}/deny", Action(AuditAction::DeviceDenied, "")),
+    ("PATCH /v1/organization", Action(AuditAction::OrganizationRenamed, r#"{"name":"Renamed"}"#)),
+    (
+        "PATCH /v1/organization/security",
+        Action(AuditAction::CsrfUpdated, r#"{"csrf":{"rotation":"per_request"}}"#),
+    ),
+    (
+        "PUT /v1/organization/ip-restrictions",
+        Action(AuditAction::IpRestrictionsUpdated, r#"{"deny":[{"cidr":"192.0.2.0/24"}]}"#),
+    ),
+    ("POST /v1/organization/ip-restrictions/preview", Nothing("nothing is changed")),
+    ("PATCH /v1/members/{id}", Action(AuditAction::MemberRoleChanged, r#"{"role":"auditor"}"#)),
+    ("DELETE /v1/members/{id}", Action(AuditAction::MemberRemoved, "")),
+    ("POST /v1/members/{id}/suspend", Action(AuditAction::MemberSuspended, "")),
+    ("POST /v1/members/{id}/reactivate", Flow(AuditAction::MemberReactivated, "members")),
+    ("POST /v1/tokens", Action(AuditAction::KeyCreated, r#"{"name":"deploy","scope":"read-only"}"#)),
+    ("PATCH /v1/tokens/{id}", Action(AuditAction::KeyChanged, r#"{"name":"renamed"}"#)),
+    ("POST /v1/tokens/{id}/rotate", Action(AuditAction::KeyRotated, "{}")),
+    ("DELETE /v1/tokens/{id}", Action(AuditAction::KeyRevoked, "")),
+];
+
+#[test]
+fn every_route_that_changes_something_says_what_it_leaves_in_the_audit_log() {
+    let changing: BTreeSet<String> =
+        documented().into_iter().filter(|route| !route.starts_with("GET ")).collect();
+    assert_lists_every_route("TRACES", TRACES.iter().map(|(route, _)| *route), &changing);
+    for (route, trace) in TRACES {
+        match trace {
+            Action(..) => {}
+            Flow(action, file) => {
+                let path = format!("{}/tests/it/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+                let text = std::fs::read_to_string(&path).unwrap();
+                assert!(text.contains(action.as_str()), "{route}: {path} shows no {action}");
+            }
+            Nothing(why) => assert!(!why.is_empty(), "{route}"),
+        }
+    }
+}
+
+on_both! {
+    every_change_leaves_its_record(api) {
+        for (route, trace) in TRACES {
+            let Action(action, body) = trace else { continue };
+            let path = route.split_once(' ').unwrap().1;
+            let path = if path.contains('{') { own_object(&api, path).await } else { path.to_owned() };
+            let email = format!("{:016x}@acme.example", Random::from_os().next_u64());
+            api.add_member(&email, "owner").await;
+            let actor = if path.starts_with("/v1/me/sessions/") { "owner@acme.example".to_owned() } else { email };
+            let before = api.records(action.as_str()).await.len();
+            let session = api.login(&actor, PASSWORD).await;
+            let answer = ask(&api, route, &path, body, Some(session.access_token())).await;
+            let records = api.records(action.as_str()).await;
+            let signed_in = usize::from(*action == AuditAction::SignIn);
+            assert_eq!(records.len(), before + 1 + signed_in, "{route}: {} {}", answer.status, answer.json);
+        }
+    }
+
+    a_session_that_a_device_fetches_is_recorded(api) {
+        let codes = api.request(Method::POST, "/v1/auth/device/authorize").send().await;
+        let owner = api.token_of("owner@acme.example").await;
+        let approve = format!("/v1/me/device-requests/{}/approve", codes.text("/user_code"));
+        api.request(Method::POST, &approve).bearer(&owner).send().await;
+        let before = api.records("auth.sign_in").await.len();
+        let fetch = json!({ "device_code": codes.text("/device_code") });
+        let session = api.post("/v1/auth/device/token", fetch).send().await;
+        assert_eq!(session.json["status"], "authenticated", "{}", session.json);
+        assert_eq!(api.records("auth.sign_in").await.len(), before + 1);
+    }
+}
