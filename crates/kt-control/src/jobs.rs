@@ -8,8 +8,8 @@ use crate::authenticate::require_operator;
 use crate::control::Control;
 
 impl Control {
-    /// Takes up signing keys that another process has rotated, writes when API keys were last used, signs the audit
-    /// log, and forgets what has expired. Done twice, it does no harm.
+    /// Takes up signing keys that another process has rotated, writes when API keys were last used, removes
+    /// events whose retention has ended, signs the audit log, and forgets what has expired. Done twice, it does no harm.
     pub async fn run_jobs(&self, ctx: &Ctx) -> Result<(), Error> {
         require_operator(ctx)?;
         self.load_signing_keys().await?;
@@ -19,6 +19,7 @@ impl Control {
         limits::forget_expired(&tx, ctx.now).await?;
         tx.commit().await?;
         self.keep_postures(ctx).await?;
+        self.retain_events(ctx).await?;
         self.checkpoint_audit(ctx.now).await?;
         Ok(())
     }

@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use crate::Doors;
 use crate::api::{
-    audit_log, device, health, ip_restrictions, me, members, organization, passwords, posture, profile,
-    security, set_up, sign_in, tokens,
+    audit_log, device, events, health, ip_restrictions, me, members, organization, passwords, posture,
+    profile, security, set_up, sign_in, tokens,
 };
 use crate::layers;
 
@@ -67,6 +67,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(members::read, members::change_role, members::remove))
         .routes(routes!(members::suspend))
         .routes(routes!(members::reactivate))
+        .routes(routes!(events::events, events::deliver))
         .routes(routes!(tokens::tokens, tokens::create))
         .routes(routes!(tokens::change, tokens::revoke))
         .routes(routes!(tokens::rotate))

@@ -267,3 +267,50 @@ CREATE TABLE posture_snapshots (
     figures TEXT NOT NULL,
     PRIMARY KEY (organization_id, day)
 );
+
+-- The event logs that gateways deliver, as far as they have come. Updated in the transaction that appends, which orders
+-- the writers.
+CREATE TABLE event_chains (
+    organization_id TEXT NOT NULL,
+    gateway_id TEXT NOT NULL,
+    public_key TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    hash TEXT NOT NULL,
+    PRIMARY KEY (organization_id, gateway_id)
+);
+
+-- Each index answers one question, the newest first, however many events there are.
+CREATE TABLE events (
+    organization_id TEXT NOT NULL,
+    gateway_id TEXT NOT NULL,
+    -- Its place in the gateway's chain.
+    seq BIGINT NOT NULL,
+    hash TEXT NOT NULL,
+    id TEXT NOT NULL,
+    occurred_at BIGINT NOT NULL,
+    event_type TEXT NOT NULL,
+    source_ip TEXT,
+    request_id TEXT,
+    verdict TEXT,
+    -- The canonical JSON that the hash is taken over.
+    body TEXT NOT NULL,
+    PRIMARY KEY (organization_id, gateway_id, seq)
+);
+CREATE INDEX events_by_time ON events (organization_id, occurred_at, id);
+CREATE INDEX events_by_type ON events (organization_id, event_type, occurred_at, id);
+CREATE INDEX events_by_source ON events (organization_id, source_ip, occurred_at, id);
+CREATE INDEX events_by_request ON events (organization_id, request_id);
+CREATE INDEX events_by_verdict ON events (organization_id, verdict, occurred_at, id);
+CREATE INDEX events_by_gateway ON events (organization_id, gateway_id, occurred_at, id);
+
+-- The other entries of the same chains: where segments begin, how far they were signed, what gateways removed.
+CREATE TABLE event_statements (
+    organization_id TEXT NOT NULL,
+    gateway_id TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    hash TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (organization_id, gateway_id, seq)
+);
+CREATE INDEX event_statements_by_kind ON event_statements (organization_id, gateway_id, kind, seq);

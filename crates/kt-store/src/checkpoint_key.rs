@@ -59,7 +59,8 @@ impl CheckpointKey {
 }
 
 /// Whether `checkpoint` was signed with the private half of `key`.
-pub(crate) fn is_signed_with(checkpoint: &Checkpoint, key: &PublicKey) -> bool {
+#[must_use]
+pub fn is_signed_with(checkpoint: &Checkpoint, key: &PublicKey) -> bool {
     let Some(signature) = checkpoint.signature() else { return false };
     UnparsedPublicKey::new(&ED25519, key.0).verify(&checkpoint.message(), &signature).is_ok()
 }

@@ -9,6 +9,7 @@ mod backup;
 mod checkpoint_key;
 mod database;
 pub mod event_log;
+pub mod events;
 pub mod jwt_keys;
 pub mod keys;
 pub mod limits;
@@ -23,6 +24,6 @@ mod sql;
 pub mod users;
 
 pub use backup::{BackupError, growing, restore};
-pub use checkpoint_key::{CheckpointKey, KeyRejected};
+pub use checkpoint_key::{CheckpointKey, KeyRejected, is_signed_with};
 pub use database::{Source, Store, StoreError, Tx, sqlite_path};
 pub use migrate::Migrated;

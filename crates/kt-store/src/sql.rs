@@ -1,7 +1,7 @@
 //! Asking in plain SQL that both databases read, and reading rows with errors that name what is wrong.
 //!
-//! Placeholders are `$1`, `$2`, …, which SQLite and PostgreSQL both take. Statements are literals: whatever comes from
-//! outside is bound, never spliced.
+//! Placeholders are `$1`, `$2`, …, which SQLite and PostgreSQL both take. Statements are made of literals: whatever comes
+//! from outside is bound, never spliced.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -29,6 +29,12 @@ macro_rules! bind_as_is {
     ($($type:ty),*) => {$(impl Bind for $type { fn bind(self) -> Value { self.into() } })*};
 }
 bind_as_is!(&str, String, i64, bool, Option<String>, Option<i64>);
+
+impl Bind for Value {
+    fn bind(self) -> Value {
+        self
+    }
+}
 
 impl Bind for &String {
     fn bind(self) -> Value {
@@ -91,6 +97,70 @@ pub(crate) async fn execute_outside(
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     connection.execute_raw(statement).await?;
     Ok(())
+}
+
+/// A statement whose shape depends on what is asked for. Its text is put together from literals; whatever comes from
+/// outside is bound.
+pub(crate) struct Composed {
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Composed {
+    /// Begins with this text.
+    pub(crate) fn new(sql: &'static str) -> Self {
+        Self { sql: sql.to_owned(), values: Vec::new() }
+    }
+
+    /// Goes on with this text.
+    pub(crate) fn text(&mut self, sql: &'static str) -> &mut Self {
+        self.sql.push_str(sql);
+        self
+    }
+
+    /// Goes on with a placeholder for this value.
+    pub(crate) fn value(&mut self, value: impl Bind) -> &mut Self {
+        self.values.push(value.bind());
+        self.sql.push('$');
+        self.sql.push_str(&self.values.len().to_string());
+        self
+    }
+
+    /// Goes on with ` AND `, this text, and a placeholder for the value, if there is one.
+    pub(crate) fn and(&mut self, sql: &'static str, value: Option<impl Bind>) -> &mut Self {
+        match value {
+            Some(value) => self.text(" AND ").text(sql).value(value),
+            None => self,
+        }
+    }
+
+    /// Goes on with a row of placeholders, in parentheses.
+    pub(crate) fn row<const N: usize>(&mut self, values: [Value; N]) -> &mut Self {
+        self.text("(");
+        for (place, value) in values.into_iter().enumerate() {
+            if place > 0 {
+                self.text(", ");
+            }
+            self.value(value);
+        }
+        self.text(")")
+    }
+
+    /// All rows of it as a query.
+    pub(crate) async fn rows(self, source: &impl Source) -> Result<Vec<Row>, StoreError> {
+        let connection = source.connection();
+        let backend = connection.get_database_backend();
+        let query = Statement::from_sql_and_values(backend, self.sql, self.values);
+        Ok(connection.query_all_raw(query).await?.into_iter().map(Row).collect())
+    }
+
+    /// Changes rows.
+    pub(crate) async fn execute(self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        let connection = tx.connection();
+        let backend = connection.get_database_backend();
+        connection.execute_raw(Statement::from_sql_and_values(backend, self.sql, self.values)).await?;
+        Ok(())
+    }
 }
 
 /// One row of an answer.

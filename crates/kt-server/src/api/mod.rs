@@ -2,6 +2,7 @@
 
 pub(crate) mod audit_log;
 pub(crate) mod device;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod ip_restrictions;
 pub(crate) mod me;

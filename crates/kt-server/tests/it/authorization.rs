@@ -31,6 +31,8 @@ const RUNNERS: &str = "aod";
 const RUNNING_PEOPLE: &str = "ao";
 /// Whoever may have keys of their own; of somebody else's they are told that there are none.
 const KEY_HOLDERS: &str = "mao";
+/// Gateways.
+const GATEWAYS: &str = "g";
 
 /// Each route, who passes its authorization, and a body that is read.
 const TABLE: &[(&str, &str, &str)] = &[
@@ -84,6 +86,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/audit-log", READERS, ""),
     ("GET /v1/audit-log/export", READERS, ""),
     ("GET /v1/audit-log/keys", READERS, ""),
+    ("GET /v1/events", READERS, ""),
+    ("POST /v1/events", GATEWAYS, r#"{"gateway_id":"gw-1","entries":[]}"#),
 ];
 
 /// The codes by which authorization refuses; every other answer comes from behind it.
@@ -293,6 +297,7 @@ const TRACES: &[(&str, Trace)] = &[
     ("PATCH /v1/tokens/{id}", Action(AuditAction::KeyChanged, r#"{"name":"renamed"}"#)),
     ("POST /v1/tokens/{id}/rotate", Action(AuditAction::KeyRotated, "{}")),
     ("DELETE /v1/tokens/{id}", Action(AuditAction::KeyRevoked, "")),
+    ("POST /v1/events", Nothing("a gateway's own chain says what happened there")),
 ];
 
 #[test]

@@ -9,6 +9,7 @@ mod canary;
 #[path = "../../../kt-store/tests/it/databases.rs"]
 mod databases;
 mod device;
+mod events;
 mod harness;
 mod ip_restrictions;
 mod mail;

@@ -1,0 +1,50 @@
+//! Removing events whose retention has ended, and saying so in the audit log, whose checkpoints sign it.
+
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::id::OrganizationId;
+use kt_store::{audit, events};
+use serde_json::json;
+
+use crate::control::Control;
+
+impl Control {
+    /// Removes every segment at the beginning of a gateway's chain whose retention has ended: the days that the gateway
+    /// has stated, whether or not they are immutable. Nothing removes an event before.
+    pub(crate) async fn retain_events(&self, ctx: &Ctx) -> Result<(), Error> {
+        for (organization, chain) in events::chains(&self.store).await? {
+            while events::ripe_prefix(&self.store, &organization, &chain, ctx.now).await?.is_some() {
+                self.remove_segment(ctx, &organization, &chain.gateway_id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the first segment of a chain, if it is still time: another process may have done so.
+    async fn remove_segment(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        gateway_id: &str,
+    ) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        let Some(chain) = events::lock_chain(&tx, organization, gateway_id).await? else { return Ok(()) };
+        let Some(ripe) = events::ripe_prefix(&tx, organization, &chain, ctx.now).await? else {
+            return Ok(());
+        };
+        let count = events::remove_before(&tx, organization, gateway_id, ripe.first_kept).await?;
+        let removed = json!({
+            "first_removed": ripe.first,
+            "first_kept": ripe.first_kept,
+            "previous_hash": ripe.last_hash,
+            "events": count,
+            "retention_days": ripe.retention_days,
+        });
+        let record = self
+            .record(ctx, AuditAction::EventsRemoved, gateway_id)
+            .with_change(removed, serde_json::Value::Null);
+        audit::append(&tx, Some(organization), &record).await?;
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,132 @@
+//! `/v1/events`: what gateways have recorded, delivered by them and looked through by people and programs.
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+use kt_control::{Delivered, EventFilter, PageRequest};
+use kt_domain::error::Error;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{ErrorBody, Failure, Input, Params};
+use crate::Doors;
+use crate::client::Caller;
+
+/// Which events.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EventsParams {
+    /// `decision`, `ip_denied`, `request_too_large`, `rate_limited`, `auth_failed` or `events_lost`.
+    event_type: Option<String>,
+    /// Not before this (RFC 3339).
+    since: Option<String>,
+    /// Before this (RFC 3339).
+    until: Option<String>,
+    /// The address that the rules saw.
+    source_ip: Option<String>,
+    /// The request, as in `X-KT-Request-Id`.
+    request_id: Option<String>,
+    /// `allow`, `block`, `redact` or `escalate`.
+    verdict: Option<String>,
+    /// The gateway that recorded them.
+    gateway_id: Option<String>,
+    /// At most how many, 1 to 1000; 100 without it.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Events.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EventsAnswer {
+    /// Each as its gateway recorded it, all fields at top level.
+    #[schema(value_type = Vec<Object>)]
+    events: Vec<Box<RawValue>>,
+    next_cursor: Option<String>,
+}
+
+/// Entries of a gateway's event log.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeliveryRequest {
+    /// The gateway.
+    gateway_id: String,
+    /// Each as it stands in the log, in order: events, and the statements among them. At most 10,000.
+    #[schema(value_type = Vec<Object>)]
+    entries: Vec<Box<RawValue>>,
+}
+
+/// What a delivery came to.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeliveryAnswer {
+    /// How many entries were new.
+    accepted: usize,
+    /// The number of the entry that comes next.
+    next_seq: u64,
+}
+
+impl From<Delivered> for DeliveryAnswer {
+    fn from(delivered: Delivered) -> Self {
+        Self { accepted: delivered.accepted, next_seq: delivered.next_seq }
+    }
+}
+
+/// The events of the organization, the newest first.
+#[utoipa::path(get, path = "/v1/events", tag = "evidence", params(EventsParams), responses(
+    (status = 200, description = "A page of events.", body = EventsAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Not for this role or key.", body = ErrorBody),
+    (status = 422, description = "A parameter breaks a rule.", body = ErrorBody),
+))]
+pub(crate) async fn events(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Params(params): Params<EventsParams>,
+) -> Result<Json<EventsAnswer>, Failure> {
+    let filter = EventFilter {
+        event_type: params.event_type.map(|word| named("event_type", word)).transpose()?,
+        since: params.since.map(|time| moment("since", &time)).transpose()?,
+        until: params.until.map(|time| moment("until", &time)).transpose()?,
+        source_ip: params.source_ip.map(|address| named("source_ip", address)).transpose()?,
+        request_id: params.request_id,
+        verdict: params.verdict.map(|word| named("verdict", word)).transpose()?,
+        gateway_id: params.gateway_id,
+    };
+    let request = PageRequest { limit: params.limit, cursor: params.cursor };
+    let page = doors.control.events(&ctx, &filter, &request).await?;
+    let events = page.items.into_iter().map(RawValue::from_string).collect::<Result<_, _>>();
+    Ok(Json(EventsAnswer { events: events.map_err(Error::internal)?, next_cursor: page.next_cursor }))
+}
+
+/// Deliver entries of a gateway's event log, with the gateway's key. Entries that are here already are passed over.
+#[utoipa::path(post, path = "/v1/events", tag = "gateways", request_body = DeliveryRequest, responses(
+    (status = 200, description = "All that were new are kept.", body = DeliveryAnswer),
+    (status = 401, description = "No key, or no good one.", body = ErrorBody),
+    (status = 403, description = "Not a gateway's key.", body = ErrorBody),
+    (status = 409, description = "The entries do not follow those that are here; `next_seq` says what is missing.",
+        body = ErrorBody),
+    (status = 422, description = "An entry cannot be read.", body = ErrorBody),
+))]
+pub(crate) async fn deliver(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Input(request): Input<DeliveryRequest>,
+) -> Result<Json<DeliveryAnswer>, Failure> {
+    let entries: Vec<&str> = request.entries.iter().map(|entry| entry.get()).collect();
+    Ok(Json(doors.control.deliver_events(&ctx, &request.gateway_id, &entries).await?.into()))
+}
+
+/// The value of a parameter, as it is written in events.
+fn named<T: DeserializeOwned>(param: &'static str, text: String) -> Result<T, Error> {
+    serde_json::from_value(Value::String(text)).map_err(|why| Error::invalid(param, why.to_string()))
+}
+
+fn moment(param: &'static str, text: &str) -> Result<Timestamp, Error> {
+    text.parse().map_err(|_| {
+        Error::invalid(param, "Write a time such as 2026-03-15T14:22:31Z (a `+` is written %2B).")
+    })
+}

@@ -1,0 +1,193 @@
+//! Events as gateways have delivered them: each gateway's chain, entry by entry, and the events in it to be looked
+//! through.
+
+mod query;
+mod retention;
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use kt_domain::events::{EventType, Hash, Head, Kind, PublicKey, Verdict};
+use kt_domain::id::OrganizationId;
+use serde::Serialize;
+
+use crate::database::{StoreError, Tx};
+use crate::sql::{self, Composed, Row, values};
+
+pub use query::{FoundEvent, Position, page};
+pub use retention::{RipePrefix, chains, remove_before, ripe_prefix};
+
+/// A gateway's chain, as far as it has been delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayChain {
+    /// The gateway.
+    pub gateway_id: String,
+    /// What its checkpoints are verified with.
+    pub public_key: PublicKey,
+    /// Its last entry here.
+    pub head: Head,
+}
+
+/// An event in a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainedEvent {
+    /// Its place.
+    pub head: Head,
+    /// Its identifier.
+    pub id: String,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// What it reports.
+    pub event_type: EventType,
+    /// The address that caused it.
+    pub source_ip: Option<IpAddr>,
+    /// The request that it is about.
+    pub request_id: Option<String>,
+    /// What was decided.
+    pub verdict: Option<Verdict>,
+    /// Its canonical JSON.
+    pub body: String,
+}
+
+/// Another entry in a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainedStatement {
+    /// Its place.
+    pub head: Head,
+    /// What it is.
+    pub kind: Kind,
+    /// Its canonical JSON.
+    pub body: String,
+}
+
+/// How many rows one statement inserts: PostgreSQL takes 65,535 values at a time, SQLite 32,766.
+const ROWS: usize = 500;
+
+/// The gateway's chain, held still until the transaction ends; `None` before its first delivery.
+pub async fn lock_chain(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    gateway_id: &str,
+) -> Result<Option<GatewayChain>, StoreError> {
+    const SELECT: &str = "SELECT * FROM event_chains WHERE organization_id = $1 AND gateway_id = $2";
+    const SELECT_LOCKED: &str =
+        "SELECT * FROM event_chains WHERE organization_id = $1 AND gateway_id = $2 FOR UPDATE";
+    let select = if tx.locks_rows() { SELECT_LOCKED } else { SELECT };
+    sql::row(tx, select, values![organization.as_str(), gateway_id])
+        .await?
+        .as_ref()
+        .map(read_chain)
+        .transpose()
+}
+
+/// Notes how far the chain has come. Take it with [`lock_chain`] first.
+pub async fn save_chain(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    chain: &GatewayChain,
+) -> Result<(), StoreError> {
+    const UPSERT: &str = "INSERT INTO event_chains (organization_id, gateway_id, public_key, seq, hash)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (organization_id, gateway_id) DO UPDATE SET seq = excluded.seq, hash = excluded.hash";
+    let values = values![
+        organization.as_str(),
+        &chain.gateway_id,
+        chain.public_key.to_string(),
+        chain.head.seq.cast_signed(),
+        chain.head.hash.to_string(),
+    ];
+    sql::execute(tx, UPSERT, values).await?;
+    Ok(())
+}
+
+/// Adds events of a gateway.
+pub async fn insert_events(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    gateway_id: &str,
+    events: &[ChainedEvent],
+) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO events (organization_id, gateway_id, seq, hash, id, occurred_at,
+            event_type, source_ip, request_id, verdict, body)
+        VALUES ";
+    for events in events.chunks(ROWS) {
+        let mut insert = Composed::new(INSERT);
+        for (place, event) in events.iter().enumerate() {
+            if place > 0 {
+                insert.text(", ");
+            }
+            insert.row(values![
+                organization.as_str(),
+                gateway_id,
+                event.head.seq.cast_signed(),
+                event.head.hash.to_string(),
+                &event.id,
+                event.occurred_at,
+                word(&event.event_type)?,
+                event.source_ip.map(|ip| ip.to_string()),
+                event.request_id.clone(),
+                event.verdict.as_ref().map(word).transpose()?,
+                &event.body,
+            ]);
+        }
+        insert.execute(tx).await?;
+    }
+    Ok(())
+}
+
+/// Adds other entries of a gateway.
+pub async fn insert_statements(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    gateway_id: &str,
+    statements: &[ChainedStatement],
+) -> Result<(), StoreError> {
+    const INSERT: &str =
+        "INSERT INTO event_statements (organization_id, gateway_id, seq, hash, kind, body) VALUES ";
+    for statements in statements.chunks(ROWS) {
+        let mut insert = Composed::new(INSERT);
+        for (place, statement) in statements.iter().enumerate() {
+            if place > 0 {
+                insert.text(", ");
+            }
+            insert.row(values![
+                organization.as_str(),
+                gateway_id,
+                statement.head.seq.cast_signed(),
+                statement.head.hash.to_string(),
+                kind_word(statement.kind),
+                &statement.body,
+            ]);
+        }
+        insert.execute(tx).await?;
+    }
+    Ok(())
+}
+
+/// The word of an event's type or verdict, as it stands in the event.
+fn word(value: &impl Serialize) -> Result<String, StoreError> {
+    Ok(sql::document(value)?.trim_matches('"').to_owned())
+}
+
+const fn kind_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Audit => "audit",
+        Kind::Checkpoint => "checkpoint",
+        Kind::Event => "event",
+        Kind::Removal => "removal",
+        Kind::Segment => "segment",
+    }
+}
+
+fn read_chain(row: &Row) -> Result<GatewayChain, StoreError> {
+    Ok(GatewayChain {
+        gateway_id: row.get("gateway_id")?,
+        public_key: row.parsed("public_key")?,
+        head: read_head(row)?,
+    })
+}
+
+fn read_head(row: &Row) -> Result<Head, StoreError> {
+    let hash: Hash = row.parsed("hash")?;
+    Ok(Head { seq: row.get::<i64>("seq")?.cast_unsigned(), hash })
+}

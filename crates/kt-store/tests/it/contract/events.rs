@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use kt_domain::events::{EventType, Hash, Head, PublicKey, Verdict};
+use kt_domain::id::event_id;
+use kt_domain::random::Random;
+use kt_store::Store;
+use kt_store::event_log::EventFilter;
+use kt_store::events::{self, ChainedEvent, GatewayChain, Position};
+
+use super::{minutes, now, on_both, organization};
+
+/// Event `seq` of a gateway: every third was refused, each second one comes from another address, all of a minute from
+/// one moment.
+fn event(seq: u64) -> ChainedEvent {
+    let occurred_at = now() + minutes(seq / 10);
+    let id = event_id(occurred_at.as_microsecond(), &mut Random::seeded(seq));
+    let is_denied = seq.is_multiple_of(3);
+    ChainedEvent {
+        head: Head { seq, hash: Hash::from_bytes([7; 32]) },
+        occurred_at,
+        event_type: if is_denied { EventType::IpDenied } else { EventType::Decision },
+        source_ip: Some(if seq.is_multiple_of(2) { "203.0.113.9" } else { "2001:db8::9" }.parse().unwrap()),
+        request_id: Some(format!("request-{seq}")),
+        verdict: (!is_denied).then_some(Verdict::Allow),
+        body: format!("{{\"id\":\"{id}\"}}"),
+        id,
+    }
+}
+
+const COUNT: u64 = 1201;
+
+/// What a filter should find.
+type Fits = fn(&ChainedEvent) -> bool;
+
+async fn stored(store: &Store, identifier: &str) -> kt_domain::id::OrganizationId {
+    let org = organization(store, identifier).await;
+    let all: Vec<_> = (1..=COUNT).map(event).collect();
+    let tx = store.begin_write().await.unwrap();
+    events::insert_events(&tx, &org, "gw-1", &all).await.unwrap();
+    tx.commit().await.unwrap();
+    org
+}
+
+on_both! {
+    each_filter_finds_what_fits_newest_first_page_by_page(store) {
+        let org = stored(&store, "example").await;
+        stored(&store, "other").await;
+        let any = EventFilter::default;
+        let half = now() + minutes(60);
+        let table: [(EventFilter, Fits); 7] = [
+            (any(), |_| true),
+            (EventFilter { event_type: Some(EventType::IpDenied), ..any() }, |event| event.verdict.is_none()),
+            (EventFilter { verdict: Some(Verdict::Allow), ..any() }, |event| event.verdict.is_some()),
+            (EventFilter { source_ip: Some("2001:db8::9".parse().unwrap()), ..any() }, |event| event.head.seq % 2 == 1),
+            (EventFilter { request_id: Some("request-7".into()), ..any() }, |event| event.head.seq == 7),
+            (EventFilter { since: Some(half), ..any() }, |event| event.head.seq >= 600),
+            (EventFilter { until: Some(half), gateway_id: Some("gw-1".into()), ..any() }, |event| event.head.seq < 600),
+        ];
+        for (filter, fits) in table {
+            let mut expected: Vec<_> = (1..=COUNT).map(event).filter(fits).collect();
+            expected.sort_by(|one, other| (other.occurred_at, &other.id).cmp(&(one.occurred_at, &one.id)));
+            let expected: Vec<_> = expected.into_iter().map(|event| event.body).collect();
+            let mut found = Vec::new();
+            let mut after: Option<Position> = None;
+            loop {
+                let page = events::page(&store, &org, &filter, after.as_ref(), 250).await.unwrap();
+                after = page.last().map(|event| event.position.clone());
+                found.extend(page.into_iter().map(|event| event.body));
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{filter:?}");
+        }
+        let nobody = EventFilter { gateway_id: Some("gw-2".into()), ..any() };
+        assert_eq!(events::page(&store, &org, &nobody, None, 10).await.unwrap(), []);
+    }
+
+    of_many_who_move_one_chain_on_each_sees_the_one_before(store) {
+        let org = organization(&store, "example").await;
+        let chain = |seq| GatewayChain {
+            gateway_id: "gw-1".into(),
+            public_key: PublicKey([9; 32]),
+            head: Head { seq, hash: Hash::from_bytes([7; 32]) },
+        };
+        let tx = store.begin_write().await.unwrap();
+        assert_eq!(events::lock_chain(&tx, &org, "gw-1").await.unwrap(), None);
+        events::save_chain(&tx, &org, &chain(0)).await.unwrap();
+        tx.commit().await.unwrap();
+        let store = Arc::new(store);
+        let tasks: Vec<_> = (0..50).map(|_| {
+            let (store, org) = (Arc::clone(&store), org.clone());
+            tokio::spawn(async move {
+                let tx = store.begin_write().await.unwrap();
+                let mut chain = events::lock_chain(&tx, &org, "gw-1").await.unwrap().unwrap();
+                tokio::task::yield_now().await;
+                chain.head.seq += 1;
+                events::save_chain(&tx, &org, &chain).await.unwrap();
+                tx.commit().await.unwrap();
+            })
+        }).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let tx = store.begin_write().await.unwrap();
+        assert_eq!(events::lock_chain(&tx, &org, "gw-1").await.unwrap(), Some(chain(50)));
+    }
+}
