@@ -39,6 +39,13 @@ pub async fn until_anew(source: &impl Source, key: &str, now: Timestamp) -> Resu
     row.map_or(Ok(Duration::ZERO), |row| Ok(row.time("expires_at")?.duration_since(now).unsigned_abs()))
 }
 
+/// Takes back one that was counted.
+pub async fn take_back(tx: &Tx<'_>, key: &str) -> Result<(), StoreError> {
+    sql::execute(tx, "UPDATE counters SET count = count - 1 WHERE key = $1 AND count > 0", values![key])
+        .await?;
+    Ok(())
+}
+
 /// Starts a count anew.
 pub async fn reset(tx: &Tx<'_>, key: &str) -> Result<(), StoreError> {
     sql::execute(tx, "DELETE FROM counters WHERE key = $1", values![key]).await?;

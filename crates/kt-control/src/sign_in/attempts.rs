@@ -86,7 +86,8 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// The try was right: the account's counts start anew. What a whole network has done wrong stays counted.
+    /// The try was right: the account's counts start anew. What a whole network has done wrong stays counted,
+    /// and only that: an office of many people behind one address may sign in as often as it likes.
     pub(super) async fn finish_attempt(
         &self,
         ctx: &Ctx,
@@ -95,8 +96,12 @@ impl Control {
     ) -> Result<(), Error> {
         let _ = ctx;
         let tx = self.store.begin_write().await?;
-        for count in attempt.counts.iter().filter(|count| !count.key.starts_with("network/")) {
-            limits::reset(&tx, &count.key).await?;
+        for count in &attempt.counts {
+            if count.key.starts_with("network/") {
+                limits::take_back(&tx, &count.key).await?;
+            } else {
+                limits::reset(&tx, &count.key).await?;
+            }
         }
         Ok(tx.commit().await?)
     }

@@ -138,4 +138,15 @@ on_both! {
         assert_eq!((&key["kty"], &key["crv"], &key["alg"]), (&json!("OKP"), &json!("Ed25519"), &json!("EdDSA")));
         assert!(key.get("d").is_none());
     }
+
+    a_network_of_many_who_sign_in_rightly_locks_nobody_out(api) {
+        for n in 0..110 {
+            let answer = api.login("owner@acme.example", PASSWORD).await;
+            assert_eq!(answer.json["status"], "authenticated", "sign-in {n}");
+        }
+        for n in 0..100 {
+            api.login(&format!("nobody{n}@acme.example"), "wrong").await;
+        }
+        assert_eq!(api.login("owner@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"), "the control");
+    }
 }
