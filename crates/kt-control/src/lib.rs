@@ -5,6 +5,7 @@
 //! audit record in the transaction of the change.
 
 mod addresses;
+mod approval;
 mod audit;
 mod authenticate;
 mod confirm;
@@ -12,6 +13,7 @@ mod control;
 mod device;
 mod email_change;
 mod events;
+mod invitations;
 mod ip_restrictions;
 mod jobs;
 mod jwt;
@@ -28,6 +30,7 @@ mod post;
 mod posture;
 mod profile;
 mod recovery;
+mod registration;
 mod seal;
 mod security;
 mod sessions;
@@ -35,6 +38,7 @@ mod set_up;
 mod sign_in;
 mod version;
 
+pub use approval::Approval;
 pub use audit::{
     AuditExport, AuditSink, ExportFormat, Syslog, SyslogAddress, SyslogAddressError, Webhook, WebhookError,
 };
@@ -43,10 +47,12 @@ pub use confirm::Confirmed;
 pub use control::{Control, Parts};
 pub use device::{DeviceCodes, WaitingDevice};
 pub use events::Delivered;
+pub use invitations::InvitationView;
 pub use ip_restrictions::{IpRestrictionsView, LockOutPreview, ShutOut};
 pub use jwt::{Jwk, JwkSet};
 pub use keys::{Change, KeyChange, KeyMade, KeyView, NewKey};
 pub use kt_store::event_log::EventFilter;
+pub use kt_store::invitations::Invitation;
 pub use kt_store::memberships::Member;
 pub use operator::BackupFailure;
 pub use organizations::OrganizationView;
@@ -54,6 +60,7 @@ pub use paging::{Page, PageRequest};
 pub use post::Post;
 pub use posture::{AllowlistStatus, Posture};
 pub use profile::{Profile, ProfileChange};
+pub use registration::{Register, Registered};
 pub use seal::{SealKey, SealKeyError};
 pub use security::SecurityView;
 pub use sessions::{SessionTokens, SessionView};

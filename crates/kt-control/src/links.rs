@@ -24,6 +24,11 @@ pub(crate) struct Link {
     replaces: bool,
 }
 
+/// Shows that its holder reads the mail of the address of a new account.
+pub(crate) const VERIFY_ADDRESS: Link =
+    Link { purpose: "verify_address", lifetime: hours(24), replaces: true };
+/// Lets its holder join an organisation.
+pub(crate) const INVITATION: Link = Link { purpose: "invitation", lifetime: hours(7 * 24), replaces: true };
 /// Lets its holder choose a new password.
 pub(crate) const RESET_PASSWORD: Link =
     Link { purpose: "reset_password", lifetime: hours(1), replaces: true };
@@ -77,6 +82,11 @@ impl Control {
 }
 
 impl Link {
+    /// How long it is good.
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
     /// Looks at a link without using it up.
     pub(crate) async fn peek<T: DeserializeOwned>(
         &self,

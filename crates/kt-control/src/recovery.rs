@@ -8,12 +8,12 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
 use kt_domain::lockout;
-use kt_store::{audit, limits, memberships, users};
+use kt_store::{audit, keys, limits, memberships, users};
 use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
 use crate::links::{NewLink, RESET_PASSWORD, holder, link_is_over};
-use crate::mail::{Message, PasswordChange};
+use crate::mail::{Label, Message, PasswordChange};
 use crate::post::{circumstances, kept_email, parse_email};
 use crate::sign_in::Entrant;
 
@@ -84,7 +84,8 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// Tells the holder by mail that their password is another one.
+    /// Tells the holder by mail that their password is another one, and which of their API keys work on: a key does not
+    /// depend on the password, so whoever lost that has to look at those too.
     pub(crate) async fn tell_of_password(
         &self,
         ctx: &Ctx,
@@ -92,7 +93,9 @@ impl Control {
         entrant: &Entrant,
         change: PasswordChange,
     ) -> Result<(), Error> {
-        let message = Message::PasswordChanged { change, happened: circumstances(ctx), keys: Vec::new() };
+        let keys = keys::names_of(tx, &entrant.user.id, ctx.now).await?;
+        let keys = keys.iter().map(|name| Label::new(name)).collect();
+        let message = Message::PasswordChanged { change, happened: circumstances(ctx), keys };
         let to = kept_email(&entrant.user.email)?;
         self.enqueue(ctx, tx, Some(&entrant.organization.id), Some(&to), &message).await
     }

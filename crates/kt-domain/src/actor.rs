@@ -250,6 +250,16 @@ impl Actor {
         }
     }
 
+    /// What it is in its organisation: a person's role, or that of the owner of a key.
+    #[must_use]
+    pub fn rank(&self) -> Option<Role> {
+        match self {
+            Self::Anonymous | Self::System(_) => None,
+            Self::Person(person) => Some(person.role),
+            Self::Program(program) => Some(program.owner_role),
+        }
+    }
+
     /// The person who answers for what it does: themselves, or a key's owner.
     #[must_use]
     pub fn user(&self) -> Option<&UserId> {

@@ -54,6 +54,16 @@ actions! {
     EmailChangeRequested = "profile.email_change_requested": "Somebody asked for another e-mail address for their account.";
     EmailChanged = "profile.email_changed": "An account got another e-mail address, which was confirmed.";
     EmailChangeUndone = "profile.email_change_undone": "An account got its former e-mail address back; everything issued before was ended.";
+    RegistrationReceived = "registration.received": "Somebody registered without an invitation, or tried to with an address that has an account.";
+    RegistrationVerified = "registration.verified": "Somebody who registered has verified their address.";
+    VerificationRequested = "registration.link_requested": "Somebody asked for the link to verify their address again.";
+    RegistrationApproved = "registration.approved": "An administrator let somebody in who had registered.";
+    RegistrationRejected = "registration.rejected": "An administrator did not let somebody in who had registered.";
+    InvitationMade = "invitation.made": "Somebody was invited to join.";
+    InvitationResent = "invitation.resent": "An invitation was sent again, with another link.";
+    InvitationRevoked = "invitation.revoked": "An invitation was taken back.";
+    InvitationAccepted = "invitation.accepted": "Somebody joined by an invitation.";
+    TemporaryPasswordSet = "member.temporary_password_set": "An administrator set a temporary password; everything issued before was ended.";
     MailFailed = "mail.failed": "A message could not be sent and was given up.";
     DeviceApproved = "auth.device_approved": "Somebody let a device sign in on the strength of their own session.";
     DeviceDenied = "auth.device_denied": "Somebody refused to let a device sign in.";

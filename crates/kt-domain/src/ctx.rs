@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::actor::{Actor, Permission, Person};
+use crate::actor::{Actor, Permission, Person, Role};
 use crate::error::{Error, ErrorKind};
 use crate::id::OrganizationId;
 
@@ -39,6 +39,18 @@ impl Ctx {
     pub fn require(&self, permission: Permission) -> Result<&OrganizationId, Error> {
         let organization = self.actor.organization().ok_or_else(unauthenticated)?;
         if self.actor.may(permission) { Ok(organization) } else { Err(self.forbidden(permission)) }
+    }
+
+    /// The actor ranks at least as high as `role`: nobody makes, invites or manages somebody above themselves.
+    pub fn require_rank(&self, role: Role) -> Result<(), Error> {
+        if self.actor.rank().is_some_and(|rank| rank >= role) {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Forbidden,
+            "rank_too_low",
+            format!("Only somebody who is at least {role} can do this. Ask one of them."),
+        ))
     }
 
     /// The signed-in person; a key or nobody is refused.

@@ -24,6 +24,7 @@ pub mod passwords;
 pub mod policy_config;
 pub mod public_url;
 pub mod random;
+pub mod registration;
 pub mod secret;
 pub mod security_choices;
 pub mod security_settings;

@@ -20,7 +20,7 @@ pub enum MemberChange {
 /// Refuses a change by somebody of lower rank than whom it concerns or than the role it gives (ATTACKS: an administrator
 /// who takes over an owner's account), and what would shut out the very person that does it.
 pub fn allow_change(actor: &Actor, target: &UserId, role: Role, change: MemberChange) -> Result<(), Error> {
-    let rank = rank(actor);
+    let rank = actor.rank();
     if rank.is_none_or(|rank| role > rank) {
         return Err(Error::new(
             ErrorKind::Forbidden,
@@ -34,29 +34,12 @@ pub fn allow_change(actor: &Actor, target: &UserId, role: Role, change: MemberCh
             "rank_too_low",
             format!("You cannot give the role {given}: it is above your own."),
         )),
-        MemberChange::Suspend | MemberChange::Remove if is_self(actor, target) => Err(Error::new(
+        MemberChange::Suspend | MemberChange::Remove if actor.user() == Some(target) => Err(Error::new(
             ErrorKind::Conflict,
             "own_membership",
             "You cannot suspend or remove yourself. Ask another administrator.",
         )),
         _ => Ok(()),
-    }
-}
-
-/// A key acts with the rank of whoever answers for it.
-fn rank(actor: &Actor) -> Option<Role> {
-    match actor {
-        Actor::Person(person) => Some(person.role),
-        Actor::Program(program) => Some(program.owner_role),
-        Actor::Anonymous | Actor::System(_) => None,
-    }
-}
-
-fn is_self(actor: &Actor, target: &UserId) -> bool {
-    match actor {
-        Actor::Person(person) => person.user == *target,
-        Actor::Program(program) => program.owner == *target,
-        Actor::Anonymous | Actor::System(_) => false,
     }
 }
 

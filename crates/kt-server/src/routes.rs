@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use crate::Doors;
 use crate::api::{
-    audit_log, device, events, health, ip_restrictions, me, members, organization, passwords, posture,
-    profile, security, set_up, sign_in, tokens,
+    audit_log, device, events, health, invitations, ip_restrictions, me, members, organization, passwords,
+    posture, profile, registration, security, set_up, sign_in, tokens,
 };
 use crate::layers;
 
@@ -42,16 +42,27 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(sign_in::replace_password))
         .routes(routes!(passwords::forgot))
         .routes(routes!(passwords::reset))
+        .routes(routes!(registration::register))
+        .routes(routes!(registration::resend))
         .routes(routes!(profile::confirm_email))
         .routes(routes!(profile::undo_email_change))
         .routes(routes!(device::authorize))
         .routes(routes!(device::token))
+        .routes(routes!(invitations::show))
         .routes(routes!(me::whoami))
         .routes(routes!(profile::show, profile::change))
         .routes(routes!(passwords::change))
         .routes(routes!(passwords::reauthenticate))
         .routes(routes!(me::sessions))
         .routes(routes!(me::end_session))
+        .routes(routes!(registration::list))
+        .routes(routes!(registration::approve))
+        .routes(routes!(registration::reject))
+        .routes(routes!(registration::temporary_password))
+        .routes(routes!(invitations::list, invitations::create))
+        .routes(routes!(invitations::accept))
+        .routes(routes!(invitations::resend))
+        .routes(routes!(invitations::revoke))
         .routes(routes!(audit_log::audit_log))
         .routes(routes!(audit_log::export))
         .routes(routes!(audit_log::keys))

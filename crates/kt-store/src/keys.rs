@@ -140,6 +140,18 @@ pub async fn lock_all(
     sql::rows(tx, select, values![organization.as_str(), now]).await?.iter().map(read).collect()
 }
 
+/// The names of the keys that somebody answers for and that have not ended by `now`.
+pub async fn names_of(
+    source: &impl Source,
+    owner: &UserId,
+    now: Timestamp,
+) -> Result<Vec<String>, StoreError> {
+    const SELECT: &str = "SELECT name FROM api_keys WHERE owner_id = $1 AND (ends_at IS NULL OR ends_at > $2)
+        AND (expires_at IS NULL OR expires_at > $2) ORDER BY name";
+    let rows = sql::rows(source, SELECT, values![owner.as_str(), now]).await?;
+    rows.iter().map(|row| row.get("name")).collect()
+}
+
 /// Stores what may change of a key: its name, its terms, what came in its place. Take it with [`lock`] first.
 pub async fn change(tx: &Tx<'_>, key: &ApiKey) -> Result<(), StoreError> {
     const UPDATE: &str =

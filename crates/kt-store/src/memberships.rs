@@ -56,6 +56,87 @@ pub async fn insert(tx: &Tx<'_>, membership: &Membership) -> Result<(), StoreErr
     Ok(())
 }
 
+/// Adds a membership of somebody who is known, unless they have one; tells whether it was done. Whoever is not known gets
+/// none.
+pub async fn insert_unless_there(tx: &Tx<'_>, membership: &Membership) -> Result<bool, StoreError> {
+    const INSERT: &str = "INSERT INTO memberships
+            (organization_id, user_id, role, state, mfa_asked_since, created_at, last_sign_in_at)
+        SELECT $1, id, $3, $4, $5, $6, $7 FROM users WHERE id = $2
+        ON CONFLICT (organization_id, user_id) DO NOTHING";
+    let values = values![
+        membership.organization.as_str(),
+        membership.user.as_str(),
+        membership.role.as_str(),
+        membership.state.as_str(),
+        membership.mfa_asked_since,
+        membership.created_at,
+        membership.last_sign_in_at,
+    ];
+    Ok(sql::execute(tx, INSERT, values).await? == 1)
+}
+
+/// Removes the membership as it was read; `false` when it is no longer so.
+pub async fn remove_as_read(tx: &Tx<'_>, read: &Membership) -> Result<bool, StoreError> {
+    const DELETE: &str =
+        "DELETE FROM memberships WHERE organization_id = $1 AND user_id = $2 AND role = $3 AND state = $4";
+    let values =
+        values![read.organization.as_str(), read.user.as_str(), read.role.as_str(), read.state.as_str()];
+    Ok(sql::execute(tx, DELETE, values).await? == 1)
+}
+
+/// Somebody who waits for an administrator's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Who.
+    pub user: UserId,
+    /// Their address, which they have verified.
+    pub email: String,
+    /// Their name.
+    pub name: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Those who wait in this organisation with a verified address, the longest waiting first, at most `limit` of those
+/// behind `after`.
+pub async fn waiting(
+    source: &impl Source,
+    organization: &OrganizationId,
+    after: Option<(Timestamp, UserId)>,
+    limit: u32,
+) -> Result<Vec<Waiting>, StoreError> {
+    const SELECT: &str = "SELECT m.user_id, m.created_at, u.email, u.name
+        FROM memberships m JOIN users u ON u.id = m.user_id
+        WHERE m.organization_id = $1 AND m.state = 'pending_approval' AND u.email_verified_at IS NOT NULL
+            AND (m.created_at > $2 OR (m.created_at = $2 AND m.user_id > $3))
+        ORDER BY m.created_at, m.user_id LIMIT $4";
+    let (since, user) = match &after {
+        Some((since, user)) => (*since, user.as_str()),
+        None => (Timestamp::MIN, ""),
+    };
+    let values = values![organization.as_str(), since, user, i64::from(limit)];
+    let read = |row: &Row| {
+        Ok(Waiting {
+            user: row.parsed("user_id")?,
+            email: row.get("email")?,
+            name: row.get("name")?,
+            since: row.time("created_at")?,
+        })
+    };
+    sql::rows(source, SELECT, values).await?.iter().map(read).collect()
+}
+
+/// The addresses of the organisation's active admins and owners.
+pub async fn administrators(
+    source: &impl Source,
+    organization: &OrganizationId,
+) -> Result<Vec<String>, StoreError> {
+    const SELECT: &str = "SELECT u.email FROM memberships m JOIN users u ON u.id = m.user_id
+        WHERE m.organization_id = $1 AND m.state = 'active' AND m.role IN ('admin', 'owner') ORDER BY u.email";
+    let rows = sql::rows(source, SELECT, values![organization.as_str()]).await?;
+    rows.iter().map(|row| row.get("email")).collect()
+}
+
 /// Somebody's place in this organisation, if they have one.
 pub async fn find(
     source: &impl Source,

@@ -43,9 +43,15 @@ pub struct Password {
 
 /// Adds a person. [`StoreError::Exists`] when the address is taken.
 pub async fn insert(tx: &Tx<'_>, user: &User) -> Result<(), StoreError> {
+    if insert_unless_known(tx, user).await? { Ok(()) } else { Err(StoreError::Exists) }
+}
+
+/// Adds a person unless the address is taken; tells whether it was done.
+pub async fn insert_unless_known(tx: &Tx<'_>, user: &User) -> Result<bool, StoreError> {
     const INSERT: &str = "INSERT INTO users (id, email, email_folded, email_verified_at, name, password_hash,
             password_set_at, password_temporary_until, password_breaks_policy, epoch, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+        ON CONFLICT (email_folded) DO NOTHING";
     let password = user.password.as_ref();
     let values = values![
         user.id.as_str(),
@@ -60,8 +66,7 @@ pub async fn insert(tx: &Tx<'_>, user: &User) -> Result<(), StoreError> {
         user.epoch,
         user.created_at,
     ];
-    sql::execute(tx, INSERT, values).await?;
-    Ok(())
+    Ok(sql::execute(tx, INSERT, values).await? == 1)
 }
 
 /// The person with this id.
@@ -166,6 +171,42 @@ pub async fn change_email(
         WHERE id = $1 AND email_folded = $2";
     let values = values![user.as_str(), old_folded, new.as_typed(), new.folded(), now];
     Ok(sql::execute(tx, UPDATE, values).await? == 1)
+}
+
+/// Puts name and password of a newer registration in place of those of an earlier one whose address was never verified,
+/// and ends everything that was issued for that. `false` when the address is verified.
+pub async fn replace_unverified(
+    tx: &Tx<'_>,
+    user: &UserId,
+    name: &str,
+    password: &Password,
+) -> Result<bool, StoreError> {
+    const UPDATE: &str =
+        "UPDATE users SET name = $2, password_hash = $3, password_set_at = $4, password_temporary_until = $5,
+            password_breaks_policy = $6, epoch = epoch + 1
+        WHERE id = $1 AND email_verified_at IS NULL";
+    let values = values![
+        user.as_str(),
+        name,
+        &password.hash,
+        password.set_at,
+        password.temporary_until,
+        password.breaks_policy,
+    ];
+    Ok(sql::execute(tx, UPDATE, values).await? == 1)
+}
+
+/// Forgets somebody who belongs nowhere and never has: a registration that was rejected.
+pub async fn forget_stranger(tx: &Tx<'_>, user: &UserId) -> Result<(), StoreError> {
+    const HISTORY: &str = "DELETE FROM password_history WHERE user_id = $1
+        AND NOT EXISTS (SELECT 1 FROM memberships WHERE user_id = $1)
+        AND NOT EXISTS (SELECT 1 FROM sessions WHERE user_id = $1)";
+    const USER: &str = "DELETE FROM users WHERE id = $1
+        AND NOT EXISTS (SELECT 1 FROM memberships WHERE user_id = $1)
+        AND NOT EXISTS (SELECT 1 FROM sessions WHERE user_id = $1)";
+    sql::execute(tx, HISTORY, values![user.as_str()]).await?;
+    sql::execute(tx, USER, values![user.as_str()]).await?;
+    Ok(())
 }
 
 /// Gives them another name.

@@ -6,7 +6,9 @@ mod choose;
 mod cost;
 mod hasher;
 mod queue;
+mod temporary;
 
 pub use cost::{Cost, TooCheap};
 pub use hasher::{HashError, Hasher, NotAHash, Phc};
 pub use queue::Capacity;
+pub use temporary::TemporaryPassword;

@@ -11,6 +11,8 @@ use serde_json::json;
 
 use super::Entrant;
 use crate::control::Control;
+use crate::mail::Message;
+use crate::post::{circumstances, kept_email};
 
 /// A try that was counted.
 pub(super) struct Attempt {
@@ -23,6 +25,8 @@ pub(super) struct Attempt {
     organization: Option<OrganizationId>,
     /// The account's id, or the address that was typed.
     subject: String,
+    /// The holder's address, where there is an account.
+    address: Option<String>,
 }
 
 impl Control {
@@ -60,7 +64,8 @@ impl Control {
         }
         tx.commit().await?;
         let organization = entrant.map(|entrant| entrant.organization.id.clone());
-        Ok(Attempt { is_heard, counts, locked, settings, organization, subject })
+        let address = entrant.map(|entrant| entrant.user.email.clone());
+        Ok(Attempt { is_heard, counts, locked, settings, organization, subject, address })
     }
 
     /// The try was wrong: it stays counted, is recorded, and a limit that it reached holds for the lock's duration.
@@ -82,6 +87,12 @@ impl Control {
                 .record(ctx, AuditAction::AccountLocked, attempt.subject.clone())
                 .with_change(serde_json::Value::Null, json!({ "until": until.to_string() }));
             audit::append(&tx, organization, &locked).await?;
+            let is_account = attempt.locked.iter().any(|key| !key.starts_with("network/"));
+            let address = attempt.address.as_deref().filter(|_| is_account);
+            let recipient = address.map(kept_email).transpose()?;
+            let failures = attempt.settings.max_failures;
+            let message = Message::LockedOut { failures, until, last: circumstances(ctx) };
+            self.enqueue(ctx, &tx, organization, recipient.as_ref(), &message).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -85,7 +85,7 @@ pub(crate) struct LinkRequest {
 
 /// Confirm an address with the link that was sent to it.
 #[utoipa::path(post, path = "/v1/auth/email/verify", tag = "registration", security(()), request_body = LinkRequest, responses(
-    (status = 200, description = "`email_changed`: the account has this address now.", body = StatusAnswer),
+    (status = 200, description = "`active`: the account can be used. `pending_approval`: an administrator must approve. `email_changed`: the account has this address now.", body = StatusAnswer),
     (status = 422, description = "The link is over (`invalid_token`).", body = ErrorBody),
 ))]
 pub(crate) async fn confirm_email(
@@ -94,6 +94,8 @@ pub(crate) async fn confirm_email(
     Input(request): Input<LinkRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
     let status = match doors.control.confirm_email(&caller.anonymous(), &request.token).await? {
+        Confirmed::Active => "active",
+        Confirmed::PendingApproval => "pending_approval",
         Confirmed::EmailChanged => "email_changed",
     };
     Ok(Json(StatusAnswer { status }))

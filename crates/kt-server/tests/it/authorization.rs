@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::Method;
 use kt_domain::actor::Role;
 use kt_domain::audit::AuditAction;
-use kt_domain::id::{ApiKeyId, SessionId, UserId};
+use kt_domain::id::{ApiKeyId, InvitationId, SessionId, UserId};
 use kt_domain::random::Random;
 use serde_json::{Value, json};
 
@@ -50,6 +50,13 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST /v1/auth/password/replace", OPEN, r#"{"flow_token":"x","new_password":"x"}"#),
     ("POST /v1/auth/password/forgot", OPEN, r#"{"email":"nobody@acme.example"}"#),
     ("POST /v1/auth/password/reset", OPEN, r#"{"token":"x","new_password":"x"}"#),
+    (
+        "POST /v1/auth/register",
+        OPEN,
+        r#"{"organization":"acme","email":"n@new.example","name":"N","password":"x"}"#,
+    ),
+    ("POST /v1/auth/invitation", OPEN, r#"{"token":"x"}"#),
+    ("POST /v1/auth/email/resend", OPEN, r#"{"email":"nobody@acme.example"}"#),
     ("POST /v1/auth/email/verify", OPEN, r#"{"token":"x"}"#),
     ("POST /v1/auth/email/undo", OPEN, r#"{"token":"x"}"#),
     ("POST /v1/auth/device/authorize", OPEN, ""),
@@ -78,6 +85,15 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("DELETE /v1/members/{id}", RUNNERS, ""),
     ("POST /v1/members/{id}/suspend", RUNNERS, ""),
     ("POST /v1/members/{id}/reactivate", RUNNERS, ""),
+    ("POST /v1/members/{id}/temporary-password", RUNNERS, ""),
+    ("GET /v1/invitations", READERS, ""),
+    ("POST /v1/invitations", RUNNERS, r#"{"email":"guest@acme.example","role":"member"}"#),
+    ("POST /v1/invitations/accept", PEOPLE, r#"{"token":"x"}"#),
+    ("POST /v1/invitations/{id}/resend", RUNNERS, ""),
+    ("DELETE /v1/invitations/{id}", RUNNERS, ""),
+    ("GET /v1/registrations", READERS, ""),
+    ("POST /v1/registrations/{id}/approve", RUNNERS, ""),
+    ("POST /v1/registrations/{id}/reject", RUNNERS, ""),
     ("GET /v1/tokens", BELONGING, ""),
     ("POST /v1/tokens", RUNNING_PEOPLE, r#"{"name":"deploy","scope":"read-only"}"#),
     ("PATCH /v1/tokens/{id}", KEY_HOLDERS, "{}"),
@@ -129,8 +145,10 @@ fn every_route_has_its_row() {
 /// A path with an identifier that nobody has in place of each parameter.
 fn concrete(api: &TestApi, path: &str) -> String {
     let (now, random) = (kt_domain::clock::Clock::now(&api.clock), &mut Random::from_os());
-    let id = if path.contains("/members/") {
+    let id = if path.contains("/members/") || path.contains("/registrations/") {
         UserId::new(now, random).to_string()
+    } else if path.contains("/invitations/") {
+        InvitationId::new(now, random).to_string()
     } else if path.contains("/tokens/") {
         ApiKeyId::new(now, random).to_string()
     } else {
@@ -173,9 +191,15 @@ async fn make_key(api: &TestApi, kind: &str, scope: &str) -> Answer {
 
 /// The path of a route that is about something of the organisation `acme`.
 async fn own_object(api: &TestApi, path: &str) -> String {
+    let email = format!("{:016x}@acme.example", Random::from_os().next_u64());
     let id = if path.starts_with("/v1/members/") {
-        let email = format!("{:016x}@acme.example", Random::from_os().next_u64());
         api.add_member(&email, "member").await.to_string()
+    } else if path.starts_with("/v1/registrations/") {
+        api.add_waiting(&email).await.to_string()
+    } else if path.starts_with("/v1/invitations/") {
+        let owner = api.token_of("owner@acme.example").await;
+        let invitation = json!({ "email": email, "role": "member" });
+        api.post("/v1/invitations", invitation).bearer(&owner).send().await.text("/id").to_owned()
     } else if path.starts_with("/v1/tokens/") {
         make_key(api, "access", "read-only").await.text("/id").to_owned()
     } else if path.starts_with("/v1/me/sessions/") {
@@ -260,6 +284,9 @@ const TRACES: &[(&str, Trace)] = &[
         Action(AuditAction::PasswordResetRequested, r#"{"email":"owner@acme.example"}"#),
     ),
     ("POST /v1/auth/password/reset", Flow(AuditAction::PasswordReset, "recovery")),
+    ("POST /v1/auth/register", Flow(AuditAction::RegistrationReceived, "registration")),
+    ("POST /v1/auth/invitation", Nothing("nothing is changed")),
+    ("POST /v1/auth/email/resend", Flow(AuditAction::VerificationRequested, "registration")),
     ("POST /v1/auth/email/verify", Flow(AuditAction::EmailChanged, "profile")),
     ("POST /v1/auth/email/undo", Flow(AuditAction::EmailChangeUndone, "profile")),
     ("POST /v1/auth/device/authorize", Nothing("a code that nobody has approved gives nothing")),
@@ -293,6 +320,16 @@ const TRACES: &[(&str, Trace)] = &[
     ("DELETE /v1/members/{id}", Action(AuditAction::MemberRemoved, "")),
     ("POST /v1/members/{id}/suspend", Action(AuditAction::MemberSuspended, "")),
     ("POST /v1/members/{id}/reactivate", Flow(AuditAction::MemberReactivated, "members")),
+    ("POST /v1/members/{id}/temporary-password", Action(AuditAction::TemporaryPasswordSet, "")),
+    (
+        "POST /v1/invitations",
+        Action(AuditAction::InvitationMade, r#"{"email":"guest@acme.example","role":"member"}"#),
+    ),
+    ("POST /v1/invitations/accept", Flow(AuditAction::InvitationAccepted, "invitations")),
+    ("POST /v1/invitations/{id}/resend", Action(AuditAction::InvitationResent, "")),
+    ("DELETE /v1/invitations/{id}", Action(AuditAction::InvitationRevoked, "")),
+    ("POST /v1/registrations/{id}/approve", Action(AuditAction::RegistrationApproved, "")),
+    ("POST /v1/registrations/{id}/reject", Action(AuditAction::RegistrationRejected, "")),
     ("POST /v1/tokens", Action(AuditAction::KeyCreated, r#"{"name":"deploy","scope":"read-only"}"#)),
     ("PATCH /v1/tokens/{id}", Action(AuditAction::KeyChanged, r#"{"name":"renamed"}"#)),
     ("POST /v1/tokens/{id}/rotate", Action(AuditAction::KeyRotated, "{}")),

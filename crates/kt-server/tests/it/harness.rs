@@ -127,8 +127,8 @@ impl TestApi {
 
     /// Adds an active member of `acme` with [`PASSWORD`].
     pub(crate) async fn add_member(&self, email: &str, role: &str) -> UserId {
-        let acme = organizations::by_identifier(&self.store, "acme").await.unwrap().unwrap();
-        self.add_member_of(&acme.id, email, role.parse().unwrap()).await
+        let acme = self.organization_called("acme").await;
+        self.add_member_of(&acme, email, role.parse().unwrap()).await
     }
 
     /// Adds an active member of this organisation with [`PASSWORD`].
@@ -238,9 +238,62 @@ impl TestApi {
 
     /// Whether the audit log of `acme` has a record of this action.
     pub(crate) async fn recorded(&self, action: &str) -> bool {
-        let organization = organizations::by_identifier(&self.store, "acme").await.unwrap().unwrap();
-        let chain = audit::chain(&self.store, Some(&organization.id)).await.unwrap();
-        chain.iter().any(|entry| entry.body.contains(&format!("\"action\":\"{action}\"")))
+        !self.records(action).await.is_empty()
+    }
+
+    /// Sets who may register at `acme`, and forgets what else it has chosen.
+    pub(crate) async fn set_registration(&self, settings: Value) {
+        let organization = self.organization_called("acme").await;
+        let kept = organizations::settings::<Value>(&self.store, &organization, "security").await.unwrap();
+        let chosen = json!({ "registration": settings });
+        let tx = self.store.begin_write().await.unwrap();
+        let now = self.clock.now();
+        let replaced =
+            organizations::replace_settings(&tx, &organization, "security", kept.version, &chosen, now);
+        assert!(replaced.await.unwrap());
+        tx.commit().await.unwrap();
+    }
+
+    /// Somebody who has registered at `acme`, verified their address, and waits for an administrator's word.
+    pub(crate) async fn add_waiting(&self, email: &str) -> UserId {
+        let user = self.add_member(email, "member").await;
+        let acme = self.organization_called("acme").await;
+        let tx = self.store.begin_write().await.unwrap();
+        let place = memberships::find(&tx, &acme, &user).await.unwrap().unwrap();
+        let changed = memberships::change(&tx, &place, Role::Member, MembershipState::PendingApproval);
+        assert!(changed.await.unwrap());
+        tx.commit().await.unwrap();
+        user
+    }
+
+    /// Makes somebody an active member of an organisation.
+    pub(crate) async fn add_place(&self, organization: &str, user: &UserId, role: &str) {
+        let membership = Membership {
+            organization: self.organization_called(organization).await,
+            user: user.clone(),
+            role: role.parse().unwrap(),
+            state: MembershipState::Active,
+            mfa_asked_since: None,
+            created_at: self.clock.now(),
+            last_sign_in_at: None,
+        };
+        let tx = self.store.begin_write().await.unwrap();
+        memberships::insert(&tx, &membership).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// The answer to a sign-in of `owner@other.example`, the owner of a second organisation, `other`.
+    pub(crate) async fn owner_of_another(&self) -> Answer {
+        let other = self.organization("other").await;
+        self.add_member_of(&other, "owner@other.example", Role::Owner).await;
+        let answer = self.login("owner@other.example", PASSWORD).await;
+        assert_eq!(answer.json["status"], "authenticated", "{:?}", answer.json);
+        answer
+    }
+
+    /// The organisation of this identifier.
+    async fn organization_called(&self, identifier: &str) -> OrganizationId {
+        organizations::by_identifier(&self.store, identifier).await.unwrap().unwrap().id
     }
 
     /// What signing in answers.

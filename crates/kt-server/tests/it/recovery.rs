@@ -46,6 +46,18 @@ on_both! {
         }
     }
 
+    keys_work_on_and_are_named_to_their_owner(api) {
+        let owner = api.owner().await;
+        let new = json!({ "type": "access", "name": "nightly reports", "scope": "read-only" });
+        let key = api.post("/v1/tokens", new).bearer(owner.access_token()).send().await;
+        forgot(&api, OWNER).await;
+        assert_eq!(reset(&api, &api.token_for(OWNER).await, NEW).await.status, StatusCode::OK);
+        let told = api.letters_to(OWNER).await;
+        assert!(told.last().unwrap().content.text.contains("nightly reports"));
+        let whoami = api.get("/v1/whoami").bearer(key.text("/key")).send().await;
+        assert_eq!(whoami.status, StatusCode::OK, "{}", whoami.json);
+    }
+
     a_link_ends_by_age_by_a_newer_one_and_by_a_changed_password(api) {
         forgot(&api, OWNER).await;
         forgot(&api, OWNER).await;

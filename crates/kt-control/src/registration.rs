@@ -1,0 +1,300 @@
+//! Registering without an invitation, and showing that one reads the mail of one's address.
+//!
+//! Whatever is known about an address, registering with it gives one answer at one cost: the same statements run, and a
+//! message is queued. It is the message that differs.
+
+use jiff::Timestamp;
+use kt_domain::actor::Role;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::email::EmailAddress;
+use kt_domain::error::Error;
+use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::passwords::Context;
+use kt_domain::registration::{may_register, registration_closed};
+use kt_domain::security_settings::SecuritySettings;
+use kt_domain::sign_in::MembershipState;
+use kt_store::memberships::{self, Membership};
+use kt_store::once::Consumed;
+use kt_store::organizations::{self, Organization};
+use kt_store::users::{self, Password, User};
+use kt_store::{Source, Tx, audit};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::control::Control;
+use crate::links::{NewLink, VERIFY_ADDRESS, holder, link_is_over};
+use crate::mail::{Label, Message};
+use crate::organizations::check_name;
+use crate::post::{circumstances, kept_email, parse_email};
+
+/// Somebody who wants to come in.
+pub struct Register {
+    /// The organisation's identifier.
+    pub organization: String,
+    /// Their address.
+    pub email: String,
+    /// Their name.
+    pub name: String,
+    /// The password that they choose.
+    pub password: String,
+    /// The token of an invitation, where they have one.
+    pub invitation: Option<String>,
+}
+
+/// What registering has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registered {
+    /// The address must be verified: a link is on its way.
+    PendingVerification,
+    /// They may sign in.
+    Active,
+}
+
+/// What the link to a new address carries.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Verification {
+    organization: OrganizationId,
+    /// The address that it was sent to, folded: it proves this one alone.
+    email: String,
+}
+
+/// Somebody new and the password they have chosen.
+pub(crate) struct Newcomer {
+    pub(crate) user: User,
+    pub(crate) password: Password,
+}
+
+impl Control {
+    /// Registers somebody: with an invitation as what that says, and without one as far as the organisation lets them.
+    /// An address that has an account gets the same answer, and its holder a message.
+    pub async fn register(&self, ctx: &Ctx, register: Register) -> Result<Registered, Error> {
+        if let Some(token) = &register.invitation {
+            self.register_invited(ctx, token, &register).await?;
+            return Ok(Registered::Active);
+        }
+        let email = parse_email("email", &register.email)?;
+        let organization = organizations::by_identifier(&self.store, &register.organization).await?;
+        let organization = organization.ok_or_else(registration_closed)?;
+        let security = self.security_of(&self.store, &organization.id).await?.value;
+        may_register(&security.registration, &email)?;
+        let newcomer = self.newcomer(ctx, &register, &email, &organization, &security).await?;
+
+        let tx = self.store.begin_write().await?;
+        if self.may_request_mail(ctx, &tx, &email).await? {
+            self.add_registration(ctx, &tx, &organization, &security, &email, newcomer).await?;
+        }
+        tx.commit().await?;
+        Ok(Registered::PendingVerification)
+    }
+
+    /// Somebody who is not kept yet, with a password that breaks no rule.
+    pub(crate) async fn newcomer(
+        &self,
+        ctx: &Ctx,
+        register: &Register,
+        email: &EmailAddress,
+        organization: &Organization,
+        security: &SecuritySettings,
+    ) -> Result<Newcomer, Error> {
+        check_name("name", &register.name)?;
+        let context = Context {
+            name: &register.name,
+            address: email.as_typed(),
+            organization_name: &organization.name,
+            organization_identifier: &organization.identifier,
+        };
+        let password =
+            self.new_password(ctx, "password", &register.password, &security.password, &context).await?;
+        let user = User {
+            id: self.draw(|random| UserId::new(ctx.now, random)),
+            email: email.as_typed().to_owned(),
+            email_folded: email.folded(),
+            email_verified_at: None,
+            name: register.name.clone(),
+            password: Some(password.clone()),
+            epoch: 1,
+            created_at: ctx.now,
+        };
+        Ok(Newcomer { user, password })
+    }
+
+    /// A new account, or the newest registration in place of an earlier one whose address was never verified. An account
+    /// whose address is verified stays as it is, and every statement finds nothing to do.
+    async fn add_registration(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &Organization,
+        security: &SecuritySettings,
+        email: &EmailAddress,
+        Newcomer { user, password }: Newcomer,
+    ) -> Result<(), Error> {
+        users::insert_unless_known(tx, &user).await?;
+        let known = users::by_email(tx, &email.folded()).await?;
+        let known = known.ok_or_else(|| Error::internal("an account that was added is not there"))?;
+        let is_open = users::replace_unverified(tx, &known.id, &user.name, &password).await?;
+        let id = if is_open { &known.id } else { &user.id };
+        let place =
+            new_place(ctx, &organization.id, id, Role::Member, MembershipState::PendingApproval, security);
+        memberships::insert_unless_there(tx, &place).await?;
+        let message = self.verification(ctx, tx, organization, id, known.epoch + 1, email).await?;
+        let (to, message) = if is_open {
+            (email.clone(), message)
+        } else {
+            let organization = Label::new(&organization.name);
+            let requested = circumstances(ctx);
+            (kept_email(&known.email)?, Message::AlreadyRegistered { organization, requested })
+        };
+        self.enqueue(ctx, tx, Some(&organization.id), Some(&to), &message).await?;
+        let record = self
+            .record(ctx, AuditAction::RegistrationReceived, known.id.as_str())
+            .with_change(Value::Null, json!({ "email": email }));
+        let record = if is_open { record } else { record.refused() };
+        Ok(audit::append(tx, Some(&organization.id), &record).await?)
+    }
+
+    /// A new link to verify an address, and the message that carries it.
+    async fn verification(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &Organization,
+        user: &UserId,
+        epoch: i64,
+        email: &EmailAddress,
+    ) -> Result<Message, Error> {
+        let link = NewLink {
+            link: &VERIFY_ADDRESS,
+            subject: user.as_str(),
+            epoch: Some(epoch),
+            data: &Verification { organization: organization.id.clone(), email: email.folded() },
+        };
+        let (token, expires_at) = self.issue_link(ctx, tx, link).await?;
+        let organization = Label::new(&organization.name);
+        Ok(Message::VerifyAddress { organization, token, expires_at, requested: circumstances(ctx) })
+    }
+
+    /// Sends the link to verify an address again, if the address belongs to somebody who has not used it yet. The answer
+    /// and the work are the same for every address.
+    pub async fn resend_verification(&self, ctx: &Ctx, email: &str) -> Result<(), Error> {
+        let email = parse_email("email", email)?;
+        let tx = self.store.begin_write().await?;
+        if !self.may_request_mail(ctx, &tx, &email).await? {
+            return Ok(tx.commit().await?);
+        }
+        let known = users::by_email(&tx, &email.folded()).await?;
+        let known = known.filter(|user| user.email_verified_at.is_none());
+        let nowhere = self.nowhere(ctx);
+        let id = known
+            .as_ref()
+            .map_or_else(|| self.draw(|random| UserId::new(ctx.now, random)), |user| user.id.clone());
+        let places = memberships::of_user(&tx, &id).await?;
+        let place = places.first().map_or(&nowhere.id, |place| &place.organization);
+        let organization = organizations::find(&tx, place).await?;
+        let is_open = known.is_some() && organization.is_some();
+        let organization = organization.unwrap_or(nowhere);
+        let epoch = known.as_ref().map_or(0, |user| user.epoch);
+        let message = self.verification(ctx, &tx, &organization, &id, epoch, &email).await?;
+        let chain = is_open.then_some(&organization.id);
+        self.enqueue(ctx, &tx, chain, is_open.then_some(&email), &message).await?;
+        let about = if is_open { id.to_string() } else { email.folded() };
+        let record = self.record(ctx, AuditAction::VerificationRequested, about);
+        let record = if is_open { record } else { record.refused() };
+        audit::append(&tx, chain, &record).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// An organisation that is not kept: it stands in where an address leads to none.
+    fn nowhere(&self, ctx: &Ctx) -> Organization {
+        Organization {
+            id: self.draw(|random| OrganizationId::new(ctx.now, random)),
+            identifier: String::new(),
+            name: String::new(),
+            created_at: ctx.now,
+        }
+    }
+
+    /// Counts the address as verified. Where the organisation wants to approve, administrators are told; otherwise the
+    /// account is active.
+    pub(crate) async fn confirm_registration(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        link: &Consumed<Verification>,
+    ) -> Result<MembershipState, Error> {
+        let user = holder(tx, link).await?;
+        let Verification { organization, email } = &link.data;
+        if !users::verify_email(tx, &user.id, email, ctx.now).await? {
+            return Err(link_is_over());
+        }
+        let place = memberships::find(tx, organization, &user.id).await?.ok_or_else(link_is_over)?;
+        let security = self.security_of(tx, organization).await?.value;
+        let waits = place.state == MembershipState::PendingApproval;
+        let state = if waits && !security.registration.signup_approval {
+            memberships::change(tx, &place, place.role, MembershipState::Active).await?;
+            MembershipState::Active
+        } else {
+            place.state
+        };
+        if state == MembershipState::PendingApproval {
+            self.tell_administrators(ctx, tx, organization, &user).await?;
+        }
+        let record = self
+            .record(ctx, AuditAction::RegistrationVerified, user.id.as_str())
+            .with_change(Value::Null, json!({ "email": user.email, "state": state }));
+        audit::append(tx, Some(organization), &record).await?;
+        Ok(state)
+    }
+
+    async fn tell_administrators(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        user: &User,
+    ) -> Result<(), Error> {
+        let name = self.label_of(tx, organization).await?;
+        let message = Message::RegistrationPending {
+            organization: name,
+            name: Label::new(&user.name),
+            address: kept_email(&user.email)?,
+            at: ctx.now,
+        };
+        for administrator in memberships::administrators(tx, organization).await? {
+            self.enqueue(ctx, tx, Some(organization), Some(&kept_email(&administrator)?), &message).await?;
+        }
+        Ok(())
+    }
+
+    /// The organisation's name, as mail shows it.
+    pub(crate) async fn label_of(
+        &self,
+        source: &impl Source,
+        organization: &OrganizationId,
+    ) -> Result<Label, Error> {
+        let found = organizations::find(source, organization).await?;
+        Ok(Label::new(&found.ok_or_else(|| Error::not_found("organization"))?.name))
+    }
+}
+
+/// A place for somebody new. Where a second factor is asked of them, the grace begins now.
+pub(crate) fn new_place(
+    ctx: &Ctx,
+    organization: &OrganizationId,
+    user: &UserId,
+    role: Role,
+    state: MembershipState,
+    security: &SecuritySettings,
+) -> Membership {
+    let mfa_asked_since: Option<Timestamp> = security.mfa.asks(role).then_some(ctx.now);
+    Membership {
+        organization: organization.clone(),
+        user: user.clone(),
+        role,
+        state,
+        mfa_asked_since,
+        created_at: ctx.now,
+        last_sign_in_at: None,
+    }
+}
