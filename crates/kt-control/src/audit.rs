@@ -10,7 +10,7 @@ use kt_domain::actor::Permission;
 use kt_domain::audit::AuditFilter;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_store::audit;
+use kt_store::audit::{self, ChainEntry};
 
 pub use export::{AuditExport, ExportFormat};
 pub(crate) use signing::AuditKey;
@@ -39,5 +39,11 @@ impl Control {
         let page = self.page(&list, limit, found, |entry| entry.seq)?;
         let items = page.items.into_iter().map(|entry| entry.body).collect();
         Ok(Page { items, next_cursor: page.next_cursor })
+    }
+
+    /// The record of this id, with its place in the chain.
+    pub async fn audit_record(&self, ctx: &Ctx, id: &str) -> Result<ChainEntry, Error> {
+        let organization = ctx.require(Permission::ReadAudit)?;
+        audit::find(&self.store, organization, id).await?.ok_or_else(|| Error::not_found("audit record"))
     }
 }

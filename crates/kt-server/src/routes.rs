@@ -66,6 +66,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(audit_log::audit_log))
         .routes(routes!(audit_log::export))
         .routes(routes!(audit_log::keys))
+        .routes(routes!(audit_log::audit_record))
         .routes(routes!(organization::read, organization::change))
         .routes(routes!(security::read, security::change))
         .routes(routes!(posture::read))

@@ -15,7 +15,7 @@ pub use checkpoints::{
     SigningKey, append_checkpoint, checkpoint_after, checkpoint_before, insert_signing_key, signing_key,
     unsigned,
 };
-pub use query::{newest, page};
+pub use query::{find, newest, page};
 
 /// The name of the deployment's own chain: for what happens before an organisation is known or above all of them.
 pub const DEPLOYMENT: &str = "deployment";

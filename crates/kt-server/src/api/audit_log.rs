@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use http_body_util::channel::{Channel, Sender};
@@ -119,6 +119,34 @@ pub(crate) async fn audit_log(
     let records = page.items.into_iter().map(RawValue::from_string).collect::<Result<_, _>>();
     let records = records.map_err(Error::internal)?;
     Ok(Json(AuditLogAnswer { records, next_cursor: page.next_cursor }))
+}
+
+/// A record, with its place in the chain.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct AuditEntryAnswer {
+    #[schema(value_type = AuditRecordAnswer)]
+    record: Box<RawValue>,
+    /// The number of the entry, as in a copy.
+    seq: u64,
+    /// The hash of the chain up to this entry: what `kt audit verify --head` takes behind the number.
+    hash: String,
+}
+
+/// One record.
+#[utoipa::path(get, path = "/v1/audit-log/{id}", tag = "evidence", params(("id" = String, Path)), responses(
+    (status = 200, description = "The record.", body = AuditEntryAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Not for this role or key.", body = ErrorBody),
+    (status = 404, description = "There is no such record in this organization.", body = ErrorBody),
+))]
+pub(crate) async fn audit_record(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<AuditEntryAnswer>, Failure> {
+    let entry = doors.control.audit_record(&ctx, &id).await?;
+    let record = RawValue::from_string(entry.body).map_err(Error::internal)?;
+    Ok(Json(AuditEntryAnswer { record, seq: entry.seq, hash: entry.hash.to_string() }))
 }
 
 /// Which copy.

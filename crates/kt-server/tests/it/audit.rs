@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use kt_domain::clock::Clock;
-use kt_store::event_log::{Expectations, LogKind, Verification, verify};
+use kt_store::event_log::{Expectations, Expected, LogKind, Verification, verify};
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
@@ -53,6 +53,46 @@ on_both! {
         assert_eq!(record["actor"]["type"], "user");
         assert_eq!(record["ip_address"], "203.0.113.9");
         assert_eq!(record["outcome"], "success");
+    }
+
+    one_record_is_shown_with_its_place_in_the_chain(api) {
+        let session = api.owner().await;
+        let newest = ask(&api, &session, "/v1/audit-log?limit=1").await.json["records"][0].clone();
+        let id = newest["id"].as_str().unwrap();
+        let shown = ask(&api, &session, &format!("/v1/audit-log/{id}")).await;
+        assert_eq!(shown.json["record"], newest);
+        let export = ask(&api, &session, "/v1/audit-log/export").await;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &export.body).unwrap();
+        let head = Expected { seq: shown.json["seq"].as_u64().unwrap(), hash: shown.text("/hash").parse().unwrap(), anchor: None };
+        let expectations = Expectations { entries: vec![head], ..Expectations::default() };
+        assert!(verify(&[file.path().to_owned()], &expectations, &mut |_| ()).unwrap().valid);
+        let none = ask(&api, &session, "/v1/audit-log/aud_01a1ff1a2aea7dd59e7752c76b149a61").await;
+        assert_eq!(none.refusal(), (404, "not_found"));
+    }
+
+    who_reads_is_told_by_the_role_and_the_organization(api) {
+        for (email, role, status) in [("a@acme.example", "admin", 200), ("u@acme.example", "auditor", 200), ("m@acme.example", "member", 403)] {
+            api.add_member(email, role).await;
+            let token = api.token_of(email).await;
+            for path in ROUTES {
+                let answer = api.get(path).bearer(&token).send().await;
+                assert_eq!(answer.status, status, "{role} at {path}");
+            }
+        }
+        let other = api.organization("other").await;
+        api.add_member_of(&other, "o@other.example", "owner".parse().unwrap()).await;
+        let stranger = api.token_of("o@other.example").await;
+        let session = api.owner().await;
+        let page = ask(&api, &session, "/v1/audit-log").await;
+        let id = page.text("/records/0/id");
+        let refused = api.get(&format!("/v1/audit-log/{id}")).bearer(&stranger).send().await;
+        assert_eq!(refused.refusal(), (404, "not_found"));
+        for path in ["/v1/audit-log?limit=200", "/v1/audit-log/export"] {
+            let seen = api.get(path).bearer(&stranger).send().await;
+            assert_eq!(seen.status, StatusCode::OK);
+            assert!(!seen.body.contains("acme.example"), "{}", seen.body);
+        }
     }
 
     a_filter_lets_through_what_it_names_and_nothing_else(api) {

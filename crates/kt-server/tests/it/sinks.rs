@@ -62,6 +62,16 @@ on_both! {
         assert_ne!(requests[0].header("webhook-id"), requests[1].header("webhook-id"));
     }
 
+    what_arrived_is_proven_like_a_copy(api) {
+        let receiver = Receiver::answering([200]).await;
+        let session = api.owner().await;
+        let copy = api.get("/v1/audit-log/export").bearer(session.access_token()).send().await.body;
+        api.control.send_audit(&webhook(&receiver, Reach::Private)).await.unwrap();
+        let first_line = copy.lines().next().unwrap();
+        let arrived = receiver.requests()[0].entries().join("\n");
+        assert_eq!(format!("{first_line}\n{arrived}\n"), copy);
+    }
+
     what_a_webhook_refuses_is_sent_again_later_under_the_same_name(api) {
         // A redirection is no success, and is not followed.
         let receiver = Receiver::answering([503, 302, 200]).await;

@@ -7,7 +7,7 @@ use kt_domain::id::OrganizationId;
 
 use super::{ChainEntry, chain_of, read_head};
 use crate::database::{Source, StoreError};
-use crate::sql::{self, values};
+use crate::sql::{self, Row, values};
 
 /// At most `limit` records of the organisation that stand before entry `before`, the newest first.
 pub async fn page(
@@ -44,13 +44,23 @@ pub async fn page(
         filter.outcome.map(|outcome| outcome.as_str().to_owned()),
         i64::from(limit),
     ];
-    let rows = sql::rows(source, SELECT, values).await?;
-    rows.iter()
-        .map(|row| {
-            let Head { seq, hash } = read_head(row)?;
-            Ok(ChainEntry { seq, kind: Kind::Audit, body: row.get("body")?, hash })
-        })
-        .collect()
+    sql::rows(source, SELECT, values).await?.iter().map(read_record).collect()
+}
+
+/// The organisation's record of this id.
+pub async fn find(
+    source: &impl Source,
+    organization: &OrganizationId,
+    id: &str,
+) -> Result<Option<ChainEntry>, StoreError> {
+    const SELECT: &str = "SELECT seq, body, hash FROM audit_records WHERE organization_id = $1 AND id = $2";
+    let values = values![chain_of(Some(organization)), id];
+    sql::row(source, SELECT, values).await?.as_ref().map(read_record).transpose()
+}
+
+fn read_record(row: &Row) -> Result<ChainEntry, StoreError> {
+    let Head { seq, hash } = read_head(row)?;
+    Ok(ChainEntry { seq, kind: Kind::Audit, body: row.get("body")?, hash })
 }
 
 /// When the newest record of all chains was made.
