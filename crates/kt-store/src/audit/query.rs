@@ -63,9 +63,11 @@ fn read_record(row: &Row) -> Result<ChainEntry, StoreError> {
     Ok(ChainEntry { seq, kind: Kind::Audit, body: row.get("body")?, hash })
 }
 
-/// When the newest record of all chains was made.
+/// When the newest entry of all chains was made.
 pub async fn newest(source: &impl Source) -> Result<Option<Timestamp>, StoreError> {
-    const SELECT: &str = "SELECT MAX(r.recorded_at) AS newest FROM audit_heads h
-        JOIN audit_records r ON r.organization_id = h.organization_id AND r.seq = h.seq";
+    // A chain that rests ends in a checkpoint.
+    const SELECT: &str = "SELECT MAX(COALESCE(r.recorded_at, c.signed_at)) AS newest FROM audit_heads h
+        LEFT JOIN audit_records r ON r.organization_id = h.organization_id AND r.seq = h.seq
+        LEFT JOIN audit_checkpoints c ON c.organization_id = h.organization_id AND c.seq = h.seq";
     sql::row(source, SELECT, values![]).await?.map_or(Ok(None), |row| row.time_opt("newest"))
 }

@@ -1,12 +1,14 @@
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kt_domain::actor::Actor;
 use kt_domain::audit::{AuditAction, AuditRecord};
 use kt_domain::ctx::{Client, Ctx};
 use kt_domain::random::Random;
-use kt_store::audit;
+use kt_store::CheckpointKey;
+use kt_store::audit::{self, deliveries};
 
-use super::{now, on_both, organization};
+use super::{minutes, now, on_both, organization};
 
 fn record() -> AuditRecord {
     let ctx =
@@ -40,5 +42,62 @@ on_both! {
         audit::append(&tx, Some(&org), &record()).await.unwrap();
         drop(tx);
         assert_eq!(audit::chain(&store, Some(&org)).await.unwrap(), []);
+    }
+
+    the_newest_entry_is_told_also_behind_a_checkpoint(store) {
+        let org = organization(&store, "example").await;
+        assert_eq!(audit::newest(&store).await.unwrap(), None);
+        let tx = store.begin_write().await.unwrap();
+        audit::append(&tx, Some(&org), &record()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(audit::newest(&store).await.unwrap(), Some(now()));
+        let (key, _) = CheckpointKey::generate().unwrap();
+        let later = now() + minutes(1);
+        let tx = store.begin_write().await.unwrap();
+        let sign = |head| key.checkpoint(org.as_str().into(), head, later);
+        let signed = audit::append_checkpoint(&tx, org.as_str(), later, sign).await.unwrap();
+        let again = audit::append_checkpoint(&tx, org.as_str(), later, sign).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!((signed.seq, again), (2, signed), "a chain that ends in a checkpoint needs none");
+        assert_eq!(audit::newest(&store).await.unwrap(), Some(later));
+        let chain = audit::chain(&store, Some(&org)).await.unwrap();
+        assert!(audit::first_broken(Some(&org), &chain).is_none());
+    }
+
+    a_position_is_leased_to_one_and_moved_on_by_whoever_holds_it(store) {
+        let org = organization(&store, "example").await;
+        for _ in 0..3 {
+            let tx = store.begin_write().await.unwrap();
+            audit::append(&tx, Some(&org), &record()).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let chain = org.as_str();
+        let lease = async |at: Timestamp| {
+            let tx = store.begin_write().await.unwrap();
+            let leased = deliveries::lease(&tx, "sink", chain, at, at + minutes(2)).await.unwrap();
+            tx.commit().await.unwrap();
+            leased
+        };
+        assert_eq!(deliveries::due(&store, "sink", now()).await.unwrap(), [chain]);
+        let first = lease(now()).await.unwrap();
+        assert_eq!((first.seq, first.attempts), (0, 1));
+        assert_eq!(lease(now() + minutes(1)).await, None);
+        assert!(deliveries::due(&store, "sink", now() + minutes(1)).await.unwrap().is_empty());
+        let second = lease(now() + minutes(2)).await.unwrap();
+        assert_eq!((second.seq, second.attempts), (0, 2), "the first has not come back");
+
+        let tx = store.begin_write().await.unwrap();
+        deliveries::advance(&tx, &second, 2, now() + minutes(2)).await.unwrap();
+        // The first one comes back after all: what it has sent is known to be taken, and nothing is skipped.
+        deliveries::advance(&tx, &first, 3, now() + minutes(2)).await.unwrap();
+        deliveries::put_off(&tx, &first, now() + minutes(60), "too late").await.unwrap();
+        tx.commit().await.unwrap();
+        let third = lease(now() + minutes(2)).await.unwrap();
+        assert_eq!((third.seq, third.attempts), (2, 1));
+        let tx = store.begin_write().await.unwrap();
+        deliveries::advance(&tx, &third, 3, now() + minutes(2)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(deliveries::due(&store, "sink", now() + minutes(60)).await.unwrap().is_empty(), "all was sent");
+        assert_eq!(deliveries::due(&store, "other", now()).await.unwrap(), [chain], "each sink for itself");
     }
 }
