@@ -104,6 +104,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/audit-log/keys", READERS, ""),
     ("GET /v1/events", READERS, ""),
     ("POST /v1/events", GATEWAYS, r#"{"gateway_id":"gw-1","entries":[]}"#),
+    ("GET /v1/audit-log/{id}", READERS, ""),
 ];
 
 /// The codes by which authorization refuses; every other answer comes from behind it.
