@@ -102,9 +102,9 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/audit-log", READERS, ""),
     ("GET /v1/audit-log/export", READERS, ""),
     ("GET /v1/audit-log/keys", READERS, ""),
+    ("GET /v1/audit-log/{id}", READERS, ""),
     ("GET /v1/events", READERS, ""),
     ("POST /v1/events", GATEWAYS, r#"{"gateway_id":"gw-1","entries":[]}"#),
-    ("GET /v1/audit-log/{id}", READERS, ""),
 ];
 
 /// The codes by which authorization refuses; every other answer comes from behind it.
@@ -206,6 +206,9 @@ async fn own_object(api: &TestApi, path: &str) -> String {
     } else if path.starts_with("/v1/me/sessions/") {
         let owner = api.token_of("owner@acme.example").await;
         api.get("/v1/me/sessions").bearer(&owner).send().await.text("/sessions/0/id").to_owned()
+    } else if path.starts_with("/v1/audit-log/") {
+        let owner = api.token_of("owner@acme.example").await;
+        api.get("/v1/audit-log").bearer(&owner).send().await.text("/records/0/id").to_owned()
     } else if path.starts_with("/v1/me/device-requests/") {
         let codes = api.request(Method::POST, "/v1/auth/device/authorize").send().await;
         return path.replace("{user_code}", codes.text("/user_code"));
