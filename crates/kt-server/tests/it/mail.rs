@@ -50,6 +50,18 @@ on_both! {
         assert_eq!(api.control.undelivered_mail(&api.operator()).await.unwrap().len(), 1);
     }
 
+    the_holder_of_a_locked_account_is_told_once_and_nobody_is_for_an_unknown_one(api) {
+        for email in ["owner@acme.example", "nobody@acme.example"] {
+            for _ in 0..12 {
+                assert_eq!(api.login(email, "wrong").await.refusal(), (401, "invalid_credentials"));
+            }
+        }
+        let told = api.letters_to("owner@acme.example").await;
+        assert_eq!(told.len(), 1);
+        assert!(told[0].content.text.contains("203.0.113.9"), "from where: {}", told[0].content.text);
+        assert!(api.letters_to("nobody@acme.example").await.is_empty());
+    }
+
     an_address_gets_three_letters_an_hour_and_the_last_link_stays_good(api) {
         for _ in 0..5 {
             ask(&api, "owner@acme.example").await;
