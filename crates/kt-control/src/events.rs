@@ -1,35 +1,49 @@
-//! Events: taken from gateways, entry by entry of their chains, and looked through.
+//! Events: taken from gateways, as entries of their chains or by themselves, and looked through.
 
 mod delivery;
+mod facts;
 mod retention;
 
-use std::net::IpAddr;
-
-use jiff::Timestamp;
 use kt_domain::actor::Permission;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_domain::events::{EventType, Kind, Record, Verdict};
+use kt_domain::events::{Kind, Record, canonical};
 use kt_domain::id::OrganizationId;
 use kt_store::event_log::EventFilter;
-use kt_store::events::{self, ChainedEvent, ChainedStatement, GatewayChain};
-use kt_store::{Tx, organizations};
-use serde::Deserialize;
+use kt_store::events::{self, ChainedStatement, GatewayChain};
+use kt_store::{Tx, keys, organizations};
 
 use crate::control::Control;
 use crate::paging::{Page, PageRequest, PageSize};
+use facts::Events;
+
+/// What a gateway delivers, each the JSON text of an entry or event.
+pub enum Delivery<'a> {
+    /// Entries of its chain, as they stand in its log, in order: what is kept of them is proven.
+    Chain {
+        /// The gateway.
+        gateway_id: &'a str,
+        /// The entries.
+        entries: &'a [&'a str],
+    },
+    /// Events by themselves: nothing but the gateway's key vouches for them.
+    Loose(&'a [&'a str]),
+}
 
 /// What a delivery came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivered {
-    /// How many entries were new.
+    /// How many entries or events were new.
     pub accepted: usize,
-    /// The entry that comes next.
-    pub next_seq: u64,
+    /// The entry of the chain that comes next.
+    pub next_seq: Option<u64>,
 }
 
 /// How many entries one delivery holds at most.
 const MOST_ENTRIES: usize = 10_000;
+
+/// How many events by themselves one delivery holds at most.
+const MOST_LOOSE: usize = 1000;
 
 /// The longest name of a gateway.
 const LONGEST_NAME: usize = 128;
@@ -37,36 +51,24 @@ const LONGEST_NAME: usize = 128;
 const PAGE: PageSize = PageSize { usual: 100, most: 1000 };
 
 impl Control {
-    /// Takes entries of a gateway's chain, each the JSON text that stands in its log, in order. All that are new are
-    /// kept, or none; those that are here already are passed over, so that a delivery can be repeated. Refused where an
-    /// entry does not follow from the one before, or a signature is not the gateway's: what is here is what the gateway
-    /// recorded.
-    pub async fn deliver_events(
-        &self,
-        ctx: &Ctx,
-        gateway_id: &str,
-        entries: &[&str],
-    ) -> Result<Delivered, Error> {
+    /// Keeps all that is new of a delivery, or nothing of it. What is here already is passed over, so that a delivery can
+    /// be repeated. Entries of a chain are refused where one does not follow from the one before, or a signature is not
+    /// the gateway's: what is kept of a chain is what the gateway recorded. The last use of each access key is noted.
+    pub async fn deliver_events(&self, ctx: &Ctx, delivery: Delivery<'_>) -> Result<Delivered, Error> {
         let organization = ctx.require(Permission::ServeAsGateway)?;
-        if gateway_id.is_empty() || gateway_id.len() > LONGEST_NAME {
-            return Err(Error::invalid("gateway_id", format!("Use 1 to {LONGEST_NAME} bytes.")));
-        }
-        if entries.len() > MOST_ENTRIES {
-            return Err(Error::invalid(
-                "entries",
-                format!("Deliver at most {MOST_ENTRIES} entries at a time."),
-            ));
-        }
-        let records = delivery::read(entries)?;
         let tx = self.store.begin_write().await?;
-        let known = lock_chain(&tx, organization, gateway_id).await?;
-        let (chain, new) = delivery::follow(known, gateway_id, &records)?;
-        let rows = Rows::of(gateway_id, new)?;
-        events::insert_events(&tx, organization, gateway_id, &rows.events).await?;
-        events::insert_statements(&tx, organization, gateway_id, &rows.statements).await?;
-        events::save_chain(&tx, organization, &chain).await?;
+        let (events, delivered) = match delivery {
+            Delivery::Chain { gateway_id, entries } => {
+                take_chain(&tx, organization, gateway_id, entries).await?
+            }
+            Delivery::Loose(events) => take_loose(&tx, organization, events).await?,
+        };
+        for (id, (at, ip)) in events.key_uses {
+            // A gateway's clock may be ahead.
+            keys::note_use(&tx, organization, &id, at.min(ctx.now), ip).await?;
+        }
         tx.commit().await?;
-        Ok(Delivered { accepted: new.len(), next_seq: chain.head.seq + 1 })
+        Ok(delivered)
     }
 
     /// The events of the actor's organisation that fit, the newest first, each as the JSON text that its gateway
@@ -88,6 +90,69 @@ impl Control {
     }
 }
 
+async fn take_chain(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    gateway_id: &str,
+    entries: &[&str],
+) -> Result<(Events, Delivered), Error> {
+    if gateway_id.is_empty() || gateway_id.len() > LONGEST_NAME {
+        return Err(Error::invalid("gateway_id", format!("Use 1 to {LONGEST_NAME} bytes.")));
+    }
+    if entries.len() > MOST_ENTRIES {
+        return Err(Error::invalid("entries", format!("Deliver at most {MOST_ENTRIES} entries at a time.")));
+    }
+    let records = delivery::read(entries)?;
+    let known = lock_chain(tx, organization, gateway_id).await?;
+    let (chain, new) = delivery::follow(known, gateway_id, &records)?;
+    let (events, statements) = sorted(gateway_id, new)?;
+    events::insert_events(tx, organization, &events.all).await?;
+    events::insert_statements(tx, organization, gateway_id, &statements).await?;
+    events::save_chain(tx, organization, &chain).await?;
+    Ok((events, Delivered { accepted: new.len(), next_seq: Some(chain.head.seq + 1) }))
+}
+
+/// Entries of a gateway's chain as they are stored: its events, and the statements among them.
+fn sorted(gateway_id: &str, records: &[Record<'_>]) -> Result<(Events, Vec<ChainedStatement>), Error> {
+    let (mut events, mut statements) = (Events::default(), Vec::new());
+    for record in records {
+        let (seq, head, kind) = (record.seq, record.head(), record.kind);
+        let body = String::from_utf8_lossy(record.content()).into_owned();
+        if kind != Kind::Event {
+            statements.push(ChainedStatement { head, kind, body });
+            continue;
+        }
+        if !events.add(body, Some(head)).map_err(|why| delivery::unreadable(seq, &why))? {
+            return Err(delivery::unreadable(seq, &"its `id` is that of an event before it"));
+        }
+        if events.all.last().is_some_and(|event| event.gateway_id != gateway_id) {
+            return Err(delivery::unreadable(seq, &"it is an event of another gateway"));
+        }
+    }
+    Ok((events, statements))
+}
+
+async fn take_loose(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    texts: &[&str],
+) -> Result<(Events, Delivered), Error> {
+    if texts.is_empty() || texts.len() > MOST_LOOSE {
+        return Err(Error::invalid("events", format!("Deliver 1 to {MOST_LOOSE} events at a time.")));
+    }
+    let mut events = Events::default();
+    for (place, text) in texts.iter().enumerate() {
+        let refused = |why: String| {
+            Error::invalid(format!("events[{place}]"), format!("This event cannot be read: {why}."))
+        };
+        let body = canonical(text.as_bytes()).map_err(|why| refused(why.to_string()))?;
+        events.add(String::from_utf8_lossy(&body).into_owned(), None).map_err(refused)?;
+    }
+    let accepted = events::insert_events(tx, organization, &events.all).await?;
+    let accepted = usize::try_from(accepted).unwrap_or(usize::MAX);
+    Ok((events, Delivered { accepted, next_seq: None }))
+}
+
 /// The gateway's chain, held still. Before its first delivery the organisation is, so that of two first deliveries one
 /// goes first.
 async fn lock_chain(
@@ -100,52 +165,4 @@ async fn lock_chain(
     }
     organizations::lock(tx, organization).await?;
     Ok(events::lock_chain(tx, organization, gateway_id).await?)
-}
-
-/// Entries as they are stored.
-struct Rows {
-    events: Vec<ChainedEvent>,
-    statements: Vec<ChainedStatement>,
-}
-
-/// What of an event it is found by. Newer gateways may say more.
-#[derive(Deserialize)]
-struct Facts {
-    id: String,
-    event_type: EventType,
-    timestamp: Timestamp,
-    gateway_id: String,
-    source_ip: Option<IpAddr>,
-    request_id: Option<String>,
-    verdict: Option<Verdict>,
-}
-
-impl Rows {
-    fn of(gateway_id: &str, records: &[Record<'_>]) -> Result<Self, Error> {
-        let mut rows = Self { events: Vec::new(), statements: Vec::new() };
-        for record in records {
-            let head = record.head();
-            let body = String::from_utf8_lossy(record.content()).into_owned();
-            if record.kind != Kind::Event {
-                rows.statements.push(ChainedStatement { head, kind: record.kind, body });
-                continue;
-            }
-            let facts =
-                serde_json::from_str::<Facts>(&body).map_err(|why| delivery::unreadable(record.seq, &why))?;
-            if facts.gateway_id != gateway_id {
-                return Err(delivery::unreadable(record.seq, &"it is an event of another gateway"));
-            }
-            rows.events.push(ChainedEvent {
-                head,
-                id: facts.id,
-                occurred_at: facts.timestamp,
-                event_type: facts.event_type,
-                source_ip: facts.source_ip,
-                request_id: facts.request_id,
-                verdict: facts.verdict,
-                body,
-            });
-        }
-        Ok(rows)
-    }
 }

@@ -46,7 +46,7 @@ pub use authenticate::Bearer;
 pub use confirm::Confirmed;
 pub use control::{Control, Parts};
 pub use device::{DeviceCodes, WaitingDevice};
-pub use events::Delivered;
+pub use events::{Delivered, Delivery};
 pub use invitations::InvitationView;
 pub use ip_restrictions::{IpRestrictionsView, LockOutPreview, ShutOut};
 pub use jwt::{Jwk, JwkSet};

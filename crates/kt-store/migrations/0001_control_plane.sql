@@ -282,11 +282,11 @@ CREATE TABLE event_chains (
 -- Each index answers one question, the newest first, however many events there are.
 CREATE TABLE events (
     organization_id TEXT NOT NULL,
-    gateway_id TEXT NOT NULL,
-    -- Its place in the gateway's chain.
-    seq BIGINT NOT NULL,
-    hash TEXT NOT NULL,
     id TEXT NOT NULL,
+    gateway_id TEXT NOT NULL,
+    -- Its place in the gateway's chain, if it was delivered as an entry of one.
+    seq BIGINT,
+    hash TEXT,
     occurred_at BIGINT NOT NULL,
     event_type TEXT NOT NULL,
     source_ip TEXT,
@@ -294,8 +294,10 @@ CREATE TABLE events (
     verdict TEXT,
     -- The canonical JSON that the hash is taken over.
     body TEXT NOT NULL,
-    PRIMARY KEY (organization_id, gateway_id, seq)
+    PRIMARY KEY (organization_id, id)
 );
+CREATE UNIQUE INDEX events_by_place ON events (organization_id, gateway_id, seq);
+CREATE INDEX events_without_place ON events (organization_id, occurred_at) WHERE seq IS NULL;
 CREATE INDEX events_by_time ON events (organization_id, occurred_at, id);
 CREATE INDEX events_by_type ON events (organization_id, event_type, occurred_at, id);
 CREATE INDEX events_by_source ON events (organization_id, source_ip, occurred_at, id);

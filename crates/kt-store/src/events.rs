@@ -15,7 +15,7 @@ use crate::database::{StoreError, Tx};
 use crate::sql::{self, Composed, Row, values};
 
 pub use query::{FoundEvent, Position, page};
-pub use retention::{RipePrefix, chains, remove_before, ripe_prefix};
+pub use retention::{RipePrefix, chains, remove_before, remove_loose, ripe_prefix, with_loose};
 
 /// A gateway's chain, as far as it has been delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +28,13 @@ pub struct GatewayChain {
     pub head: Head,
 }
 
-/// An event in a chain.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainedEvent {
-    /// Its place.
-    pub head: Head,
+pub struct NewEvent {
+    /// The gateway that recorded it.
+    pub gateway_id: String,
+    /// Its place in the gateway's chain, if it was delivered as an entry of one.
+    pub head: Option<Head>,
     /// Its identifier.
     pub id: String,
     /// When it happened.
@@ -100,16 +102,22 @@ pub async fn save_chain(
     Ok(())
 }
 
-/// Adds events of a gateway.
+/// Adds events, and tells how many are new: one whose identifier is here already stays as it is, unless it has no
+/// place in a chain and now gets one.
 pub async fn insert_events(
     tx: &Tx<'_>,
     organization: &OrganizationId,
-    gateway_id: &str,
-    events: &[ChainedEvent],
-) -> Result<(), StoreError> {
-    const INSERT: &str = "INSERT INTO events (organization_id, gateway_id, seq, hash, id, occurred_at,
+    events: &[NewEvent],
+) -> Result<u64, StoreError> {
+    const INSERT: &str = "INSERT INTO events (organization_id, id, gateway_id, seq, hash, occurred_at,
             event_type, source_ip, request_id, verdict, body)
         VALUES ";
+    const ON_CONFLICT: &str = " ON CONFLICT (organization_id, id) DO UPDATE SET
+            gateway_id = excluded.gateway_id, seq = excluded.seq, hash = excluded.hash,
+            occurred_at = excluded.occurred_at, event_type = excluded.event_type, source_ip = excluded.source_ip,
+            request_id = excluded.request_id, verdict = excluded.verdict, body = excluded.body
+        WHERE events.seq IS NULL AND excluded.seq IS NOT NULL";
+    let mut inserted = 0;
     for events in events.chunks(ROWS) {
         let mut insert = Composed::new(INSERT);
         for (place, event) in events.iter().enumerate() {
@@ -118,10 +126,10 @@ pub async fn insert_events(
             }
             insert.row(values![
                 organization.as_str(),
-                gateway_id,
-                event.head.seq.cast_signed(),
-                event.head.hash.to_string(),
                 &event.id,
+                &event.gateway_id,
+                event.head.map(|head| head.seq.cast_signed()),
+                event.head.map(|head| head.hash.to_string()),
                 event.occurred_at,
                 word(&event.event_type)?,
                 event.source_ip.map(|ip| ip.to_string()),
@@ -130,9 +138,10 @@ pub async fn insert_events(
                 &event.body,
             ]);
         }
-        insert.execute(tx).await?;
+        insert.text(ON_CONFLICT);
+        inserted += insert.execute(tx).await?;
     }
-    Ok(())
+    Ok(inserted)
 }
 
 /// Adds other entries of a gateway.

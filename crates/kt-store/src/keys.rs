@@ -174,16 +174,18 @@ pub async fn change(tx: &Tx<'_>, key: &ApiKey) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Notes when and from where a key was used, unless a later use was noted.
+/// Notes when and from where a key of the organisation was used, unless a later use was noted.
 pub async fn note_use(
     tx: &Tx<'_>,
+    organization: &OrganizationId,
     id: &ApiKeyId,
     at: Timestamp,
     ip: Option<IpAddr>,
 ) -> Result<(), StoreError> {
     const UPDATE: &str = "UPDATE api_keys SET last_used_at = $2, last_used_ip = $3
-        WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
-    sql::execute(tx, UPDATE, values![id.as_str(), at, ip.map(|ip| ip.to_string())]).await?;
+        WHERE id = $1 AND organization_id = $4 AND (last_used_at IS NULL OR last_used_at < $2)";
+    let values = values![id.as_str(), at, ip.map(|ip| ip.to_string()), organization.as_str()];
+    sql::execute(tx, UPDATE, values).await?;
     Ok(())
 }
 

@@ -154,12 +154,12 @@ impl Composed {
         Ok(connection.query_all_raw(query).await?.into_iter().map(Row).collect())
     }
 
-    /// Changes rows.
-    pub(crate) async fn execute(self, tx: &Tx<'_>) -> Result<(), StoreError> {
+    /// Changes rows; tells how many.
+    pub(crate) async fn execute(self, tx: &Tx<'_>) -> Result<u64, StoreError> {
         let connection = tx.connection();
         let backend = connection.get_database_backend();
-        connection.execute_raw(Statement::from_sql_and_values(backend, self.sql, self.values)).await?;
-        Ok(())
+        let statement = Statement::from_sql_and_values(backend, self.sql, self.values);
+        Ok(connection.execute_raw(statement).await?.rows_affected())
     }
 }
 

@@ -1,5 +1,8 @@
 //! Removing events whose retention has ended, and saying so in the audit log, whose checkpoints sign it.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
@@ -9,16 +12,43 @@ use serde_json::json;
 
 use crate::control::Control;
 
+/// How many days events by themselves are kept.
+const LOOSE_DAYS: u32 = 365;
+
 impl Control {
     /// Removes every segment at the beginning of a gateway's chain whose retention has ended: the days that the gateway
-    /// has stated, whether or not they are immutable. Nothing removes an event before.
+    /// has stated, whether or not they are immutable. Nothing removes an event before. For events by themselves no days
+    /// are stated; they are kept as long as an `audit-logger` that states none keeps its own.
     pub(crate) async fn retain_events(&self, ctx: &Ctx) -> Result<(), Error> {
         for (organization, chain) in events::chains(&self.store).await? {
             while events::ripe_prefix(&self.store, &organization, &chain, ctx.now).await?.is_some() {
                 self.remove_segment(ctx, &organization, &chain.gateway_id).await?;
             }
         }
+        let before = ctx.now - LOOSE_DAYS * Duration::from_hours(24);
+        for organization in events::with_loose(&self.store, before).await? {
+            self.remove_loose(ctx, &organization, before).await?;
+        }
         Ok(())
+    }
+
+    async fn remove_loose(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        before: Timestamp,
+    ) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        let count = events::remove_loose(&tx, organization, before).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        let removed = json!({ "before": before, "events": count, "retention_days": LOOSE_DAYS });
+        let record = self
+            .record(ctx, AuditAction::EventsRemoved, organization.as_str())
+            .with_change(removed, serde_json::Value::Null);
+        audit::append(&tx, Some(organization), &record).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Removes the first segment of a chain, if it is still time: another process may have done so.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kt_domain::error::Error;
-use kt_domain::id::ApiKeyId;
+use kt_domain::id::{ApiKeyId, OrganizationId};
 use kt_store::keys::{self, ApiKey};
 
 use crate::control::Control;
@@ -20,6 +20,7 @@ const WRITTEN_EVERY: Duration = Duration::from_mins(1);
 pub(crate) struct KeyUses(Mutex<HashMap<ApiKeyId, KeyUse>>);
 
 struct KeyUse {
+    organization: OrganizationId,
     at: Timestamp,
     ip: Option<IpAddr>,
 }
@@ -28,7 +29,8 @@ impl KeyUses {
     pub(crate) fn note(&self, key: &ApiKey, ip: Option<IpAddr>, now: Timestamp) {
         if key.last_used_at.is_none_or(|last| now >= last + WRITTEN_EVERY) {
             let mut uses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            uses.insert(key.id.clone(), KeyUse { at: now, ip });
+            let organization = key.organization.clone();
+            uses.insert(key.id.clone(), KeyUse { organization, at: now, ip });
         }
     }
 
@@ -47,8 +49,8 @@ impl Control {
         // In one order everywhere, so that two processes that write at once do not wait for each other forever.
         uses.sort_by(|(one, _), (other, _)| one.cmp(other));
         let tx = self.store.begin_write().await?;
-        for (id, KeyUse { at, ip }) in &uses {
-            keys::note_use(&tx, id, *at, *ip).await?;
+        for (id, KeyUse { organization, at, ip }) in &uses {
+            keys::note_use(&tx, organization, id, *at, *ip).await?;
         }
         Ok(tx.commit().await?)
     }

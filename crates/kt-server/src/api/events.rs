@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
-use kt_control::{Delivered, EventFilter, PageRequest};
+use kt_control::{Delivered, Delivery, EventFilter, PageRequest};
 use kt_domain::error::Error;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -49,24 +49,28 @@ pub(crate) struct EventsAnswer {
     next_cursor: Option<String>,
 }
 
-/// Entries of a gateway's event log.
+/// Entries of a gateway's event log, or events by themselves: one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeliveryRequest {
-    /// The gateway.
-    gateway_id: String,
-    /// Each as it stands in the log, in order: events, and the statements among them. At most 10,000.
-    #[schema(value_type = Vec<Object>)]
-    entries: Vec<Box<RawValue>>,
+    /// The gateway whose entries these are.
+    gateway_id: Option<String>,
+    /// Each as it stands in the gateway's log, in order: events, and the statements among them. At most 10,000. What is
+    /// kept of them is proven.
+    #[schema(value_type = Option<Vec<Object>>)]
+    entries: Option<Vec<Box<RawValue>>>,
+    /// Events without their chain, 1 to 1000, known by their `id`.
+    #[schema(value_type = Option<Vec<Object>>)]
+    events: Option<Vec<Box<RawValue>>>,
 }
 
 /// What a delivery came to.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DeliveryAnswer {
-    /// How many entries were new.
+    /// How many entries or events were new.
     accepted: usize,
-    /// The number of the entry that comes next.
-    next_seq: u64,
+    /// The number of the chain's entry that comes next.
+    next_seq: Option<u64>,
 }
 
 impl From<Delivered> for DeliveryAnswer {
@@ -102,7 +106,7 @@ pub(crate) async fn events(
     Ok(Json(EventsAnswer { events: events.map_err(Error::internal)?, next_cursor: page.next_cursor }))
 }
 
-/// Deliver entries of a gateway's event log, with the gateway's key. Entries that are here already are passed over.
+/// Deliver events, with the gateway's key. What is here already is passed over.
 #[utoipa::path(post, path = "/v1/events", tag = "gateways", request_body = DeliveryRequest, responses(
     (status = 200, description = "All that were new are kept.", body = DeliveryAnswer),
     (status = 401, description = "No key, or no good one.", body = ErrorBody),
@@ -116,8 +120,26 @@ pub(crate) async fn deliver(
     Caller(ctx): Caller,
     Input(request): Input<DeliveryRequest>,
 ) -> Result<Json<DeliveryAnswer>, Failure> {
-    let entries: Vec<&str> = request.entries.iter().map(|entry| entry.get()).collect();
-    Ok(Json(doors.control.deliver_events(&ctx, &request.gateway_id, &entries).await?.into()))
+    let DeliveryRequest { gateway_id, entries, events } = request;
+    let delivered = match (gateway_id, entries, events) {
+        (Some(gateway_id), Some(entries), None) => {
+            let entries = &texts(&entries);
+            let delivery = Delivery::Chain { gateway_id: &gateway_id, entries };
+            doors.control.deliver_events(&ctx, delivery).await?
+        }
+        (None, None, Some(events)) => {
+            doors.control.deliver_events(&ctx, Delivery::Loose(&texts(&events))).await?
+        }
+        _ => {
+            let message = "Send either `gateway_id` and `entries`, or `events`.";
+            return Err(Error::invalid("entries", message).into());
+        }
+    };
+    Ok(Json(delivered.into()))
+}
+
+fn texts(values: &[Box<RawValue>]) -> Vec<&str> {
+    values.iter().map(|value| value.get()).collect()
 }
 
 /// The value of a parameter, as it is written in events.

@@ -116,6 +116,51 @@ on_both! {
         assert_eq!(found(&api, "").await.len(), 4);
     }
 
+    events_by_themselves_are_known_by_their_id(api) {
+        let key = gateway_key(&api).await;
+        let event = |id: &str| json!({
+            "id": id, "event_type": "ip_denied", "timestamp": "2026-03-15T14:22:31.000Z", "gateway_id": "gw-1",
+            "source_ip": "198.51.100.7", "matched_rule": "deny",
+        });
+        let send = |events: Value| api.post("/v1/events", json!({ "events": events })).bearer(&key).send();
+        let first = send(json!([event("evt_1"), event("evt_2"), event("evt_2")])).await;
+        assert_eq!(first.json, json!({ "accepted": 2, "next_seq": null }));
+        assert_eq!(send(json!([event("evt_2"), event("evt_3")])).await.json["accepted"], 1);
+        let all = found(&api, "event_type=ip_denied").await;
+        assert_eq!(all, [event("evt_3"), event("evt_2"), event("evt_1")]);
+        let mut unknown_type = event("evt_4");
+        unknown_type["event_type"] = json!("session");
+        for (events, param) in [
+            (json!([]), "events"), (json!([event("evt_4"), {}]), "events[1]"), (json!([unknown_type]), "events[0]"),
+            (json!([event("")]), "events[0]"),
+        ] {
+            assert_eq!(send(events.clone()).await.text("/error/param"), param, "{events}");
+        }
+        let both = json!({ "gateway_id": "gw-1", "entries": [], "events": [event("evt_4")] });
+        assert_eq!(api.post("/v1/events", both).bearer(&key).send().await.text("/error/param"), "entries");
+        assert_eq!(found(&api, "").await.len(), 3);
+    }
+
+    the_use_of_a_key_at_a_gateway_is_noted(api) {
+        let key = gateway_key(&api).await;
+        let owner = api.owner().await;
+        let new = json!({ "name": "app", "scope": "write" });
+        let access = api.post("/v1/tokens", new).bearer(owner.access_token()).send().await;
+        let mut log = Log::begin(&api, "gw-1");
+        let mut used = |at: &str, ip: &str| log.event(&api, |event| {
+            event.timestamp = at.into();
+            event.key_id = Some(access.text("/id").into());
+            event.source_ip = Some(ip.parse().unwrap());
+        });
+        used("2026-03-15T14:20:00.000Z", "203.0.113.1");
+        used("2026-03-15T14:22:00.000Z", "203.0.113.3");
+        used("2026-03-15T14:21:00.000Z", "203.0.113.2");
+        assert_eq!(log.deliver(&api, &key).await.status, StatusCode::OK);
+        let tokens = api.get("/v1/tokens?type=access").bearer(owner.access_token()).send().await;
+        assert_eq!(tokens.text("/tokens/0/last_used_at"), "2026-03-15T14:22:00Z");
+        assert_eq!(tokens.text("/tokens/0/last_used_ip"), "203.0.113.3");
+    }
+
     of_many_who_deliver_the_same_at_once_one_is_heard(api) {
         let key = gateway_key(&api).await;
         let log = Log::with_events(&api, "gw-1", 20);

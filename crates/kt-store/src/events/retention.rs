@@ -78,6 +78,23 @@ pub async fn remove_before(
     Ok(events)
 }
 
+/// The organisations that have events from before this moment with no place in a chain.
+pub async fn with_loose(source: &impl Source, before: Timestamp) -> Result<Vec<OrganizationId>, StoreError> {
+    const SELECT: &str = "SELECT DISTINCT organization_id FROM events WHERE seq IS NULL AND occurred_at < $1";
+    let rows = sql::rows(source, SELECT, values![before]).await?;
+    rows.iter().map(|row| row.parsed("organization_id")).collect()
+}
+
+/// Removes the events from before this moment with no place in a chain, and tells how many.
+pub async fn remove_loose(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    before: Timestamp,
+) -> Result<u64, StoreError> {
+    const DELETE: &str = "DELETE FROM events WHERE organization_id = $1 AND seq IS NULL AND occurred_at < $2";
+    sql::execute(tx, DELETE, values![organization.as_str(), before]).await
+}
+
 fn read_segment(row: &Row) -> Result<(u64, SegmentStart), StoreError> {
     Ok((row.get::<i64>("seq")?.cast_unsigned(), row.document("body")?))
 }

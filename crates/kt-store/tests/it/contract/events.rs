@@ -5,18 +5,19 @@ use kt_domain::id::event_id;
 use kt_domain::random::Random;
 use kt_store::Store;
 use kt_store::event_log::EventFilter;
-use kt_store::events::{self, ChainedEvent, GatewayChain, Position};
+use kt_store::events::{self, GatewayChain, NewEvent, Position};
 
 use super::{minutes, now, on_both, organization};
 
 /// Event `seq` of a gateway: every third was refused, each second one comes from another address, all of a minute from
 /// one moment.
-fn event(seq: u64) -> ChainedEvent {
+fn event(seq: u64) -> NewEvent {
     let occurred_at = now() + minutes(seq / 10);
     let id = event_id(occurred_at.as_microsecond(), &mut Random::seeded(seq));
     let is_denied = seq.is_multiple_of(3);
-    ChainedEvent {
-        head: Head { seq, hash: Hash::from_bytes([7; 32]) },
+    NewEvent {
+        gateway_id: "gw-1".into(),
+        head: Some(Head { seq, hash: Hash::from_bytes([7; 32]) }),
         occurred_at,
         event_type: if is_denied { EventType::IpDenied } else { EventType::Decision },
         source_ip: Some(if seq.is_multiple_of(2) { "203.0.113.9" } else { "2001:db8::9" }.parse().unwrap()),
@@ -27,16 +28,21 @@ fn event(seq: u64) -> ChainedEvent {
     }
 }
 
+fn seq(event: &NewEvent) -> u64 {
+    event.head.unwrap().seq
+}
+
 const COUNT: u64 = 1201;
 
 /// What a filter should find.
-type Fits = fn(&ChainedEvent) -> bool;
+type Fits = fn(&NewEvent) -> bool;
 
 async fn stored(store: &Store, identifier: &str) -> kt_domain::id::OrganizationId {
     let org = organization(store, identifier).await;
     let all: Vec<_> = (1..=COUNT).map(event).collect();
     let tx = store.begin_write().await.unwrap();
-    events::insert_events(&tx, &org, "gw-1", &all).await.unwrap();
+    assert_eq!(events::insert_events(&tx, &org, &all).await.unwrap(), COUNT);
+    assert_eq!(events::insert_events(&tx, &org, &all).await.unwrap(), 0, "they are here");
     tx.commit().await.unwrap();
     org
 }
@@ -51,10 +57,10 @@ on_both! {
             (any(), |_| true),
             (EventFilter { event_type: Some(EventType::IpDenied), ..any() }, |event| event.verdict.is_none()),
             (EventFilter { verdict: Some(Verdict::Allow), ..any() }, |event| event.verdict.is_some()),
-            (EventFilter { source_ip: Some("2001:db8::9".parse().unwrap()), ..any() }, |event| event.head.seq % 2 == 1),
-            (EventFilter { request_id: Some("request-7".into()), ..any() }, |event| event.head.seq == 7),
-            (EventFilter { since: Some(half), ..any() }, |event| event.head.seq >= 600),
-            (EventFilter { until: Some(half), gateway_id: Some("gw-1".into()), ..any() }, |event| event.head.seq < 600),
+            (EventFilter { source_ip: Some("2001:db8::9".parse().unwrap()), ..any() }, |event| seq(event) % 2 == 1),
+            (EventFilter { request_id: Some("request-7".into()), ..any() }, |event| seq(event) == 7),
+            (EventFilter { since: Some(half), ..any() }, |event| seq(event) >= 600),
+            (EventFilter { until: Some(half), gateway_id: Some("gw-1".into()), ..any() }, |event| seq(event) < 600),
         ];
         for (filter, fits) in table {
             let mut expected: Vec<_> = (1..=COUNT).map(event).filter(fits).collect();
@@ -74,6 +80,29 @@ on_both! {
         }
         let nobody = EventFilter { gateway_id: Some("gw-2".into()), ..any() };
         assert_eq!(events::page(&store, &org, &nobody, None, 10).await.unwrap(), []);
+    }
+
+    an_event_is_kept_once_and_a_place_in_a_chain_outlives_none(store) {
+        let org = organization(&store, "example").await;
+        let loose = |seq| NewEvent { head: None, body: "{}".into(), ..event(seq) };
+        let count = async |events: &[NewEvent]| {
+            let tx = store.begin_write().await.unwrap();
+            let inserted = events::insert_events(&tx, &org, events).await.unwrap();
+            tx.commit().await.unwrap();
+            inserted
+        };
+        assert_eq!(count(&[loose(1), loose(2)]).await, 2);
+        assert_eq!(count(&[loose(2), loose(3)]).await, 1, "one was here");
+        assert_eq!(count(&[event(1)]).await, 1, "it gets its place");
+        assert_eq!(count(&[loose(1), event(1)]).await, 0, "it has its place");
+        let after = now() + minutes(1);
+        assert_eq!(events::with_loose(&store, now()).await.unwrap(), []);
+        assert_eq!(events::with_loose(&store, after).await.unwrap(), std::slice::from_ref(&org));
+        let tx = store.begin_write().await.unwrap();
+        assert_eq!(events::remove_loose(&tx, &org, after).await.unwrap(), 2);
+        tx.commit().await.unwrap();
+        let left = events::page(&store, &org, &EventFilter::default(), None, 10).await.unwrap();
+        assert_eq!(left.into_iter().map(|event| event.body).collect::<Vec<_>>(), [event(1).body]);
     }
 
     of_many_who_move_one_chain_on_each_sees_the_one_before(store) {

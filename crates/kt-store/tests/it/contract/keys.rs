@@ -159,11 +159,13 @@ on_both! {
 
     the_latest_use_of_a_key_is_kept_in_whatever_order_uses_are_written(store) {
         let org = organization(&store, "example").await;
+        let other = organization(&store, "other").await;
         let owner = member(&store, &org, "jo@example.com").await;
         let (key, digest) = stored(&store, &owner, KeyKind::Access, minutes(0)).await;
         let tx = store.begin_write().await.unwrap();
-        keys::note_use(&tx, &key.id, now() + minutes(2), Some("203.0.113.9".parse().unwrap())).await.unwrap();
-        keys::note_use(&tx, &key.id, now() + minutes(1), None).await.unwrap();
+        keys::note_use(&tx, &org, &key.id, now() + minutes(2), Some("203.0.113.9".parse().unwrap())).await.unwrap();
+        keys::note_use(&tx, &org, &key.id, now() + minutes(1), None).await.unwrap();
+        keys::note_use(&tx, &other, &key.id, now() + minutes(3), None).await.unwrap();
         tx.commit().await.unwrap();
         let found = keys::by_digest(&store, &digest).await.unwrap().unwrap().key;
         assert_eq!(found.last_used_at, Some(now() + minutes(2)));

@@ -1,0 +1,66 @@
+//! What of an event it is found by, and whose key it tells of.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use kt_domain::events::{EventType, Head, Verdict};
+use kt_domain::id::ApiKeyId;
+use kt_store::events::NewEvent;
+use serde::Deserialize;
+
+/// The longest identifier of an event.
+const LONGEST_ID: usize = 64;
+
+/// What is read of an event. Newer gateways may say more.
+#[derive(Deserialize)]
+struct Facts {
+    id: String,
+    event_type: EventType,
+    timestamp: Timestamp,
+    gateway_id: String,
+    source_ip: Option<IpAddr>,
+    request_id: Option<String>,
+    verdict: Option<Verdict>,
+    key_id: Option<String>,
+}
+
+/// Events as they are stored, and what they tell of keys.
+#[derive(Default)]
+pub(super) struct Events {
+    pub(super) all: Vec<NewEvent>,
+    /// The last use of each key that they name: when, and from where.
+    pub(super) key_uses: BTreeMap<ApiKeyId, (Timestamp, Option<IpAddr>)>,
+    ids: HashSet<String>,
+}
+
+impl Events {
+    /// Adds the event with this canonical JSON text. `false`, and nothing added, for one that is there already.
+    pub(super) fn add(&mut self, body: String, head: Option<Head>) -> Result<bool, String> {
+        let facts: Facts = serde_json::from_str(&body).map_err(|why| why.to_string())?;
+        if facts.id.is_empty() || facts.id.len() > LONGEST_ID {
+            return Err(format!("its `id` has not 1 to {LONGEST_ID} bytes"));
+        }
+        if !self.ids.insert(facts.id.clone()) {
+            return Ok(false);
+        }
+        if let Some(key) = facts.key_id.and_then(|id| id.parse().ok()) {
+            let latest = self.key_uses.entry(key).or_insert((facts.timestamp, facts.source_ip));
+            if latest.0 < facts.timestamp {
+                *latest = (facts.timestamp, facts.source_ip);
+            }
+        }
+        self.all.push(NewEvent {
+            gateway_id: facts.gateway_id,
+            head,
+            id: facts.id,
+            occurred_at: facts.timestamp,
+            event_type: facts.event_type,
+            source_ip: facts.source_ip,
+            request_id: facts.request_id,
+            verdict: facts.verdict,
+            body,
+        });
+        Ok(true)
+    }
+}
