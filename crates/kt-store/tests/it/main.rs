@@ -7,3 +7,4 @@ mod contract;
 mod databases;
 mod events;
 mod support;
+mod upgrading;
