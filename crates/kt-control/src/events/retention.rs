@@ -10,6 +10,7 @@ use kt_domain::id::OrganizationId;
 use kt_store::{audit, events};
 use serde_json::json;
 
+use crate::authenticate::require_operator;
 use crate::control::Control;
 
 /// How many days events by themselves are kept.
@@ -18,18 +19,21 @@ const LOOSE_DAYS: u32 = 365;
 impl Control {
     /// Removes every segment at the beginning of a gateway's chain whose retention has ended: the days that the gateway
     /// has stated, whether or not they are immutable. Nothing removes an event before. For events by themselves no days
-    /// are stated; they are kept as long as an `audit-logger` that states none keeps its own.
-    pub(crate) async fn retain_events(&self, ctx: &Ctx) -> Result<(), Error> {
+    /// are stated; they are kept as long as an `audit-logger` that states none keeps its own. Tells how many were removed.
+    /// Only the operator and the server's own jobs do this.
+    pub async fn retain_events(&self, ctx: &Ctx) -> Result<u64, Error> {
+        require_operator(ctx)?;
+        let mut removed = 0;
         for (organization, chain) in events::chains(&self.store).await? {
             while events::ripe_prefix(&self.store, &organization, &chain, ctx.now).await?.is_some() {
-                self.remove_segment(ctx, &organization, &chain.gateway_id).await?;
+                removed += self.remove_segment(ctx, &organization, &chain.gateway_id).await?;
             }
         }
         let before = ctx.now - LOOSE_DAYS * Duration::from_hours(24);
         for organization in events::with_loose(&self.store, before).await? {
-            self.remove_loose(ctx, &organization, before).await?;
+            removed += self.remove_loose(ctx, &organization, before).await?;
         }
-        Ok(())
+        Ok(removed)
     }
 
     async fn remove_loose(
@@ -37,18 +41,19 @@ impl Control {
         ctx: &Ctx,
         organization: &OrganizationId,
         before: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let tx = self.store.begin_write().await?;
         let count = events::remove_loose(&tx, organization, before).await?;
         if count == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let removed = json!({ "before": before, "events": count, "retention_days": LOOSE_DAYS });
         let record = self
             .record(ctx, AuditAction::EventsRemoved, organization.as_str())
             .with_change(removed, serde_json::Value::Null);
         audit::append(&tx, Some(organization), &record).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(count)
     }
 
     /// Removes the first segment of a chain, if it is still time: another process may have done so.
@@ -57,11 +62,11 @@ impl Control {
         ctx: &Ctx,
         organization: &OrganizationId,
         gateway_id: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let tx = self.store.begin_write().await?;
-        let Some(chain) = events::lock_chain(&tx, organization, gateway_id).await? else { return Ok(()) };
+        let Some(chain) = events::lock_chain(&tx, organization, gateway_id).await? else { return Ok(0) };
         let Some(ripe) = events::ripe_prefix(&tx, organization, &chain, ctx.now).await? else {
-            return Ok(());
+            return Ok(0);
         };
         let count = events::remove_before(&tx, organization, gateway_id, ripe.first_kept).await?;
         let removed = json!({
@@ -75,6 +80,7 @@ impl Control {
             .record(ctx, AuditAction::EventsRemoved, gateway_id)
             .with_change(removed, serde_json::Value::Null);
         audit::append(&tx, Some(organization), &record).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(count)
     }
 }

@@ -36,6 +36,9 @@ pub(crate) enum Admin {
     /// The keys that sign access tokens
     #[command(subcommand)]
     Jwt(Jwt),
+    /// How long gateways' events are kept
+    #[command(subcommand)]
+    Retention(Retention),
 }
 
 impl Admin {
@@ -48,6 +51,7 @@ impl Admin {
                 Self::User(user) => user.run().await,
                 Self::IpRestrictions(restrictions) => restrictions.run().await,
                 Self::Jwt(Jwt::Rotate(rotate)) => rotate.run().await,
+                Self::Retention(Retention::Run(run)) => run.run().await,
             }
         })
     }
@@ -147,6 +151,32 @@ impl Rotate {
             )
         };
         self.scene.tell(&sentence, &json!({ "kid": kid, "immediately": self.immediately }));
+        Ok(())
+    }
+}
+
+/// How long gateways' events are kept.
+#[derive(Subcommand)]
+pub(crate) enum Retention {
+    /// Remove the events whose days are over
+    Run(RunRetention),
+}
+
+/// Remove the events whose days are over
+///
+/// Servers do the same every few seconds. Each gateway states for how many days its events are kept; nothing removes one
+/// before.
+#[derive(Args)]
+pub(crate) struct RunRetention {
+    #[command(flatten)]
+    scene: Scene,
+}
+
+impl RunRetention {
+    async fn run(self) -> Result<(), Failure> {
+        let (control, ctx) = self.scene.open().await?;
+        let removed = control.retain_events(&ctx).await?;
+        self.scene.tell(&format!("{removed} events were removed"), &json!({ "removed": removed }));
         Ok(())
     }
 }

@@ -73,6 +73,7 @@ fn a_signing_key_is_rotated_and_the_schema_is_present() {
         serde_json::from_str(&said(&admin(&home, &["jwt", "rotate", "--immediately", "--json"]), 0)).unwrap();
     assert_eq!(leaked["immediately"], true);
     assert_eq!(said(&admin(&home, &["migrate"]), 0), "the database has the present schema\n");
+    assert_eq!(said(&admin(&home, &["retention", "run"]), 0), "0 events were removed\n");
 }
 
 #[test]
