@@ -89,7 +89,7 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    async fn user_called(&self, email: &str) -> Result<User, Error> {
+    pub(crate) async fn user_called(&self, email: &str) -> Result<User, Error> {
         let address = EmailAddress::parse(email).map_err(|why| Error::invalid("email", why.to_string()))?;
         let user = users::by_email(&self.store, &address.folded()).await?;
         user.ok_or_else(|| Error::not_found("account"))

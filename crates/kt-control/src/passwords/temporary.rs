@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kt_domain::actor::Permission;
-use kt_domain::audit::{AuditAction, AuditActor};
+use kt_domain::audit::{AuditAction, AuditActor, AuditRecord};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
@@ -16,6 +16,7 @@ use kt_store::users::{self, User};
 use kt_store::{Tx, audit, memberships};
 use serde_json::{Value, json};
 
+use crate::authenticate::require_operator;
 use crate::control::Control;
 use crate::mail::{Label, Message};
 use crate::post::kept_email;
@@ -66,6 +67,31 @@ impl Control {
         Ok(temporary)
     }
 
+    /// The same by the operator, for somebody whom no administrator can help; each of their organisations records it.
+    pub async fn give_temporary_password(&self, ctx: &Ctx, email: &str) -> Result<TemporaryPassword, Error> {
+        require_operator(ctx)?;
+        let user = self.user_called(email).await?;
+        let drawn = self.new_temporary(ctx).await?;
+        let tx = self.store.begin_write().await?;
+        if !users::set_password(&tx, &user.id, user.epoch, &drawn.kept).await? {
+            return Err(Error::internal("the password changed while another was drawn"));
+        }
+        for place in memberships::of_user(&tx, &user.id).await? {
+            let record = self.temporary_record(ctx, &user, &drawn);
+            audit::append(&tx, Some(&place.organization), &record).await?;
+        }
+        let by = Label::new(&AuditActor::of(&ctx.actor).name);
+        let message = Message::TemporaryPasswordSet { by, at: ctx.now, expires_at: drawn.shown.expires_at };
+        self.enqueue(ctx, &tx, None, Some(&kept_email(&user.email)?), &message).await?;
+        self.commit_revocation(tx).await?;
+        Ok(drawn.shown)
+    }
+
+    fn temporary_record(&self, ctx: &Ctx, user: &User, drawn: &Drawn) -> AuditRecord {
+        self.record(ctx, AuditAction::TemporaryPasswordSet, user.id.as_str())
+            .with_change(Value::Null, json!({ "until": drawn.shown.expires_at.to_string() }))
+    }
+
     /// Draws one, outside any transaction: it has to be hashed.
     pub(crate) async fn new_temporary(&self, ctx: &Ctx) -> Result<Drawn, Error> {
         let text = self.draw(draw);
@@ -96,10 +122,7 @@ impl Control {
         if !users::set_password(tx, &user.id, user.epoch, &drawn.kept).await? {
             return Err(Error::internal("the password changed within the transaction"));
         }
-        let record = self
-            .record(ctx, AuditAction::TemporaryPasswordSet, user.id.as_str())
-            .with_change(Value::Null, json!({ "until": drawn.shown.expires_at.to_string() }));
-        audit::append(tx, Some(organization), &record).await?;
+        audit::append(tx, Some(organization), &self.temporary_record(ctx, user, &drawn)).await?;
         Ok(drawn.shown)
     }
 }

@@ -41,6 +41,18 @@ fn a_locked_account_is_let_in_while_the_server_runs_and_the_record_names_the_ope
 }
 
 #[test]
+fn a_temporary_password_is_good_for_choosing_another_and_nothing_else() {
+    let plane = Plane::start();
+    let token = plane.sign_in(PASSWORD).unwrap();
+    let given = said(&admin(&plane.home, &["user", "set-temporary-password", EMAIL]), 0);
+    said(&plane.kt(Some(&token), &["auth", "whoami"]), 3);
+    assert_eq!(plane.sign_in(PASSWORD), None);
+    let body = serde_json::json!({ "email": EMAIL, "password": given.trim() }).to_string();
+    let step = plane.ask("POST /v1/auth/login", "", &body);
+    assert_eq!((&step["status"], &step["reason"]), (&"password_change_required".into(), &"temporary".into()));
+}
+
+#[test]
 fn whoever_is_kept_out_by_address_is_let_in_again_while_the_server_runs() {
     let plane = Plane::start();
     let token = plane.sign_in(PASSWORD).unwrap();

@@ -5,12 +5,15 @@ use serde_json::json;
 
 use super::Scene;
 use crate::failure::Failure;
+use crate::output;
 
 /// Let somebody back in.
 #[derive(Subcommand)]
 pub(crate) enum User {
     /// Forget the wrong passwords that have locked an account
     Unlock(Unlock),
+    /// Give somebody a password for one sign-in, at which they choose another
+    SetTemporaryPassword(SetTemporaryPassword),
     /// Make a member an owner of their organization
     MakeOwner(MakeOwner),
 }
@@ -19,6 +22,7 @@ impl User {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Unlock(unlock) => unlock.run().await,
+            Self::SetTemporaryPassword(set) => set.run().await,
             Self::MakeOwner(make_owner) => make_owner.run().await,
         }
     }
@@ -43,6 +47,34 @@ impl Unlock {
             format!("{} was not locked: no wrong password is counted", self.email)
         };
         self.scene.tell(&sentence, &json!({ "email": self.email, "had_failed": had_failed }));
+        Ok(())
+    }
+}
+
+/// Give somebody a password for one sign-in, at which they choose another
+///
+/// It is shown once. Everything issued to them before is ended, and they are told by mail, which does not hold it.
+#[derive(Args)]
+pub(crate) struct SetTemporaryPassword {
+    #[command(flatten)]
+    scene: Scene,
+    /// The address of the account
+    email: String,
+}
+
+impl SetTemporaryPassword {
+    async fn run(self) -> Result<(), Failure> {
+        let (control, ctx) = self.scene.open().await?;
+        let given = control.give_temporary_password(&ctx, &self.email).await?;
+        let until = given.expires_at.to_string();
+        let facts = json!({ "email": self.email, "password": given.password, "expires_at": until });
+        self.scene.tell(&given.password, &facts);
+        if !self.scene.json {
+            output::complain(format_args!(
+                "{} can sign in with it until {until}, and then chooses another",
+                self.email
+            ));
+        }
         Ok(())
     }
 }
