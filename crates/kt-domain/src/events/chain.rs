@@ -25,7 +25,7 @@ pub enum Entry<'a> {
 }
 
 /// How far a chain has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The number of its last entry; 0 when there is none yet.
     pub seq: u64,

@@ -1,3 +1,4 @@
+mod following;
 mod keeping;
 mod querying;
 mod surviving;
