@@ -19,6 +19,9 @@ use kt_domain::sign_in::MembershipState;
 use kt_store::Source;
 use kt_store::sessions::{self, LiveSession};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
 use crate::control::Control;
 use crate::jwt::invalid_token;
 use crate::keys::KeyHolder;
@@ -128,7 +131,10 @@ pub(crate) fn require_operator(ctx: &Ctx) -> Result<(), Error> {
 
 /// Bearers that were found good a moment ago.
 #[derive(Default)]
-pub(crate) struct Recent(RwLock<Remembered>);
+pub(crate) struct Recent {
+    remembered: RwLock<Remembered>,
+    forgotten: Notify,
+}
 
 #[derive(Default)]
 struct Remembered {
@@ -150,14 +156,14 @@ struct Found {
 
 impl Recent {
     fn get(&self, digest: &SecretDigest, now: Timestamp) -> Option<Arc<Holder>> {
-        let remembered = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
         let found = remembered.bearers.get(digest)?;
         (now < found.good_until).then(|| Arc::clone(&found.holder))
     }
 
     /// Read before the store is asked: what is found after it has moved on is not remembered.
     fn generation(&self) -> u64 {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).generation
+        self.remembered.read().unwrap_or_else(PoisonError::into_inner).generation
     }
 
     fn remember(
@@ -168,7 +174,7 @@ impl Recent {
         now: Timestamp,
         ends: Timestamp,
     ) {
-        let mut remembered = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
         if remembered.generation != generation {
             return;
         }
@@ -181,8 +187,14 @@ impl Recent {
 
     /// From now on every bearer is asked about anew.
     pub(crate) fn forget(&self) {
-        let mut remembered = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
         remembered.generation += 1;
         remembered.bearers.clear();
+        self.forgotten.notify_waiters();
+    }
+
+    /// Is ready when something is taken away in this process after this call.
+    pub(crate) fn next_change(&self) -> Notified<'_> {
+        self.forgotten.notified()
     }
 }

@@ -55,7 +55,7 @@ impl Control {
     /// be repeated. Entries of a chain are refused where one does not follow from the one before, or a signature is not
     /// the gateway's: what is kept of a chain is what the gateway recorded. The last use of each access key is noted.
     pub async fn deliver_events(&self, ctx: &Ctx, delivery: Delivery<'_>) -> Result<Delivered, Error> {
-        let organization = ctx.require(Permission::ServeAsGateway)?;
+        let organization = &self.gateways_organization(ctx).await?;
         let tx = self.store.begin_write().await?;
         let (events, delivered) = match delivery {
             Delivery::Chain { gateway_id, entries } => {

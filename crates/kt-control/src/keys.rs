@@ -26,7 +26,7 @@ use crate::mail::{Label, Message};
 use crate::organizations::check_name;
 use crate::paging::{Page, PageRequest, PageSize};
 use crate::post::{circumstances, kept_email};
-pub(crate) use admission::KeyHolder;
+pub(crate) use admission::{KeyHolder, program_of};
 pub(crate) use uses::KeyUses;
 
 /// A key to be made.

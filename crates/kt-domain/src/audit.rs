@@ -90,6 +90,7 @@ actions! {
     KeyCreated = "key.created": "An API key was made.";
     KeyChanged = "key.updated": "An API key's name, scope, ranges, rate or expiry were changed.";
     KeyRotated = "key.rotated": "An API key was replaced by a new one, at once or after an overlap.";
+    GatewayEnrolled = "gateway.enrolled": "A gateway reported for the first time with a key of the organization.";
     KeyRevoked = "key.revoked": "An API key was revoked.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
 }

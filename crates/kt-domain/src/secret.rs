@@ -4,12 +4,15 @@
 //! 256 random bits need no slow hash (OWASP ASVS 5.0, 6.5.2 and 11.4.1): a digest of them cannot be searched.
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::events::{InvalidHex, unhex};
 use crate::random::Random;
 
 /// A bearer secret of 256 random bits. It is shown to its holder and never stored.
@@ -36,7 +39,8 @@ impl Token {
 }
 
 /// What is stored of a secret: its SHA-256. Looking one up by its digest takes the same time for every wrong secret.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct SecretDigest([u8; 32]);
 
 impl SecretDigest {
@@ -63,6 +67,28 @@ impl fmt::Display for SecretDigest {
 impl fmt::Debug for SecretDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<SecretDigest> for String {
+    fn from(digest: SecretDigest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl FromStr for SecretDigest {
+    type Err = InvalidHex;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHex> {
+        unhex(text.as_bytes()).map(Self).ok_or(InvalidHex)
+    }
+}
+
+impl TryFrom<String> for SecretDigest {
+    type Error = InvalidHex;
+
+    fn try_from(text: String) -> Result<Self, InvalidHex> {
+        text.parse()
     }
 }
 

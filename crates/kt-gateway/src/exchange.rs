@@ -198,11 +198,12 @@ impl<'a> Exchange<'a> {
     }
 
     fn authenticate(&mut self) -> Result<(), Refusal> {
-        let Some(key) = authenticate::check(&self.snapshot.auth, &self.head.headers, self.source)? else {
-            return Ok(());
-        };
+        let clock = &*self.worker.shared.clock;
+        let found = authenticate::check(&self.snapshot.auth, &self.head.headers, self.source, clock)?;
+        let Some(key) = found else { return Ok(()) };
+        let now = clock.now_micros();
         self.record.event().key_id = Some(Arc::clone(&key.id));
-        authenticate::take_use(&key, self.worker.shared.clock.now_micros())
+        authenticate::take_use(&key, now)
     }
 
     fn read_content(&mut self, route: &Route, body: &Bytes) -> Result<Summary, Refusal> {

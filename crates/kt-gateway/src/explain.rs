@@ -1,6 +1,7 @@
 //! Saying offline what the edge would decide about a request, and by which rule.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderMap, HeaderValue, ORIGIN};
 use kt_domain::events::MatchedRule;
@@ -8,8 +9,9 @@ use kt_domain::network::cidr::canonical;
 use kt_domain::network::gateway_rules::Decision;
 use kt_domain::policy_config::PolicyConfig;
 
+use crate::access_keys::AccessKeys;
 use crate::reply::Refusal;
-use crate::snapshot::{AuthRules, CompileError, Limiters, Snapshot};
+use crate::snapshot::{AuthRules, CompileError, Limiters, Snapshot, Surroundings};
 use crate::stages::{path, route, size_limits};
 
 /// A request that somebody asks about.
@@ -37,8 +39,18 @@ pub struct Step {
 }
 
 /// What each stage would decide, in the order in which they are asked; the first that refuses is the last.
-pub fn explain(config: PolicyConfig, question: &Question) -> Result<Vec<Step>, CompileError> {
-    let (snapshot, _) = Snapshot::compile("".into(), config, &Limiters::default(), &|_| None)?;
+pub fn explain(
+    config: PolicyConfig,
+    question: &Question,
+    connected: bool,
+) -> Result<Vec<Step>, CompileError> {
+    let access_keys = connected.then(Arc::<AccessKeys>::default);
+    let surroundings = Surroundings {
+        limiters: &Limiters::default(),
+        access_keys: access_keys.as_ref(),
+        environment: &|_| None,
+    };
+    let (snapshot, _) = Snapshot::compile("".into(), config, surroundings)?;
     let stages = [
         Some(address(&snapshot, question.ip)),
         question.origin.as_deref().and_then(|origin| cors(&snapshot, origin)),
@@ -111,7 +123,12 @@ fn size_limit(snapshot: &Snapshot, size: u64) -> Step {
 fn authentication(snapshot: &Snapshot) -> Step {
     let reason = match &snapshot.auth {
         AuthRules::Open => "no key is asked for".to_owned(),
-        AuthRules::Keys(_) => {
+        AuthRules::AccessKeys(_) => {
+            "an access key that may be used now and from this address must be sent as `Authorization: Bearer KEY`, \
+             else 401 or 403"
+                .to_owned()
+        }
+        AuthRules::Static(_) => {
             let count = snapshot.config.auth.keys.len();
             format!("one of {count} keys must be sent as `Authorization: Bearer KEY`, else 401")
         }

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::access_keys::AccessKeys;
 use crate::admin::AdminService;
 use crate::events::EventSink;
 use crate::exchange::GatewayService;
@@ -23,7 +24,7 @@ use crate::handover::{Inherited, Offer};
 use crate::listener::{self, Intake};
 use crate::proxy_protocol::Proxies;
 use crate::shared::{Shared, Worker};
-use crate::snapshot::{Limiters, Snapshot};
+use crate::snapshot::{AuthRules, Limiters, Snapshot, Surroundings};
 use crate::tls::TlsFiles;
 
 /// How often unused connections to providers are looked through.
@@ -67,6 +68,8 @@ pub struct Options {
     pub max_concurrency: Option<usize>,
     /// The gateway's name in its events.
     pub gateway_id: String,
+    /// The keys of the control plane that the gateway is connected to; `None` when it stands alone.
+    pub access_keys: Option<Arc<AccessKeys>>,
     /// Where events go.
     pub events: Arc<dyn EventSink>,
     /// What time it is.
@@ -131,8 +134,9 @@ impl Gateway {
         let limiters = Limiters::default();
         let loaded = options.config.load().map_err(StartError::Configuration)?;
         let (snapshot, mut warnings) =
-            compile(loaded, &limiters, &*options.config).map_err(StartError::Configuration)?;
-        warn_of_open_door(options.listen, &snapshot.config, &mut warnings);
+            compile(loaded, &limiters, options.access_keys.as_ref(), &*options.config)
+                .map_err(StartError::Configuration)?;
+        warn_of_open_door(options.listen, &snapshot, &mut warnings);
         let tls = match options.tls {
             Some(files) => Some((watch::channel(files.acceptor()?).0, files)),
             None => None,
@@ -141,6 +145,7 @@ impl Gateway {
             options.gateway_id.into(),
             snapshot,
             limiters,
+            options.access_keys,
             options.events,
             options.clock,
             options.max_concurrency.unwrap_or(usize::MAX),
@@ -194,7 +199,13 @@ impl Gateway {
     /// The version of the configuration in force.
     #[must_use]
     pub fn config_version(&self) -> String {
-        self.control.shared.snapshot.load().version.to_string()
+        self.config_in_force().version()
+    }
+
+    /// Tells, whenever it is asked, which configuration is in force.
+    #[must_use]
+    pub fn config_in_force(&self) -> ConfigInForce {
+        ConfigInForce(Arc::clone(&self.control.shared))
     }
 
     /// How long and how firmly events are to be kept: days, and whether nothing may shorten that.
@@ -246,6 +257,18 @@ impl Gateway {
     }
 }
 
+/// Which configuration a gateway has in force, at each moment.
+#[derive(Clone)]
+pub struct ConfigInForce(Arc<Shared>);
+
+impl ConfigInForce {
+    /// Its version.
+    #[must_use]
+    pub fn version(&self) -> String {
+        self.0.snapshot.load().version.to_string()
+    }
+}
+
 impl Control {
     pub(crate) fn reload(&self) -> Result<String, String> {
         let outcome = self.try_reload();
@@ -263,7 +286,8 @@ impl Control {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.source.load()?;
         let version = loaded.version.clone();
-        let (snapshot, warnings) = compile(loaded, &self.shared.limiters, &*self.source)?;
+        let (snapshot, warnings) =
+            compile(loaded, &self.shared.limiters, self.shared.access_keys.as_ref(), &*self.source)?;
         if let Some((files, acceptors)) = &self.tls {
             acceptors.send_replace(files.acceptor().map_err(|error| error.to_string())?);
         }
@@ -298,14 +322,19 @@ fn check_admin(listen: Option<SocketAddr>, token: Option<&str>) -> Result<(), St
 fn compile(
     loaded: LoadedConfig,
     limiters: &Limiters,
+    access_keys: Option<&Arc<AccessKeys>>,
     source: &dyn ConfigSource,
 ) -> Result<(Snapshot, Vec<String>), String> {
-    Snapshot::compile(loaded.version.into(), loaded.config, limiters, &|name| source.environment(name))
-        .map_err(|error| error.to_string())
+    let surroundings = Surroundings { limiters, access_keys, environment: &|name| source.environment(name) };
+    Snapshot::compile(loaded.version.into(), loaded.config, surroundings).map_err(|error| error.to_string())
 }
 
-fn warn_of_open_door(listen: SocketAddr, config: &PolicyConfig, warnings: &mut Vec<String>) {
-    let is_open = matches!(config.auth.mode, None | Some(kt_domain::policy_config::AuthMode::None));
+fn warn_of_open_door(
+    listen: SocketAddr,
+    Snapshot { auth, config, .. }: &Snapshot,
+    warnings: &mut Vec<String>,
+) {
+    let is_open = matches!(auth, AuthRules::Open);
     if !listen.ip().is_loopback() && is_open && !config.ip_allowlist.enabled {
         warnings.push(format!(
             "anybody who reaches {listen} can use this gateway: set `auth` or `ip_allowlist` in its configuration"

@@ -4,6 +4,7 @@
 //! a record whatever comes of it. This crate knows nothing of the control plane: keys, events and configuration reach it
 //! through the ports [`EventSink`] and [`ConfigSource`].
 
+mod access_keys;
 mod admin;
 mod events;
 mod exchange;
@@ -33,9 +34,10 @@ mod tls;
 mod upstream;
 mod usage;
 
+pub use access_keys::AccessKeys;
 pub use events::{EventSink, QueryError, Unrecordable};
 pub use explain::{Question, Step, explain};
-pub use gateway::{ConfigSource, Gateway, LoadedConfig, Options, StartError};
+pub use gateway::{ConfigInForce, ConfigSource, Gateway, LoadedConfig, Options, StartError};
 pub use handover::Inherited;
 pub use snapshot::CompileError;
 pub use tls::TlsFiles;

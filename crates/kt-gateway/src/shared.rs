@@ -11,6 +11,7 @@ use kt_domain::events::{Event, EventType};
 use kt_domain::id::{RequestId, event_id};
 use kt_domain::random::Random;
 
+use crate::access_keys::AccessKeys;
 use crate::events::EventSink;
 use crate::metrics::Metrics;
 use crate::record::Record;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) gateway_id: Arc<str>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) limiters: Limiters,
+    /// The control plane's keys, when the gateway is connected to one.
+    pub(crate) access_keys: Option<Arc<AccessKeys>>,
     pub(crate) events: Arc<dyn EventSink>,
     pub(crate) refusals: RefusalMeter,
     pub(crate) clock: Arc<dyn Clock>,
@@ -47,6 +50,7 @@ impl Shared {
         gateway_id: Arc<str>,
         snapshot: Snapshot,
         limiters: Limiters,
+        access_keys: Option<Arc<AccessKeys>>,
         events: Arc<dyn EventSink>,
         clock: Arc<dyn Clock>,
         max_concurrency: usize,
@@ -55,6 +59,7 @@ impl Shared {
             gateway_id,
             snapshot: ArcSwap::from_pointee(snapshot),
             limiters,
+            access_keys,
             events,
             refusals: RefusalMeter::default(),
             clock,

@@ -13,6 +13,7 @@ use kt_domain::policy_config::vendors::{self, KeyStyle, ProviderName, Wire};
 use kt_domain::policy_config::{self, AuthMode, OnFailure, PolicyConfig, SizeLimits, StaticKey, Timeouts};
 use sha2::{Digest, Sha256};
 
+use crate::access_keys::AccessKeys;
 use crate::http1::connection::ClientTimeouts;
 use crate::limits::KeyLimiter;
 use crate::policies::{self, Policy};
@@ -21,6 +22,15 @@ use crate::upstream::Origin;
 
 /// Looks up an environment variable.
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What a configuration is made ready with.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) limiters: &'a Limiters,
+    /// The control plane's keys, when the gateway is connected to one.
+    pub(crate) access_keys: Option<&'a Arc<AccessKeys>>,
+    pub(crate) environment: Environment<'a>,
+}
 
 /// One configuration in force. Never changes; a reload makes another.
 pub(crate) struct Snapshot {
@@ -53,16 +63,23 @@ pub(crate) struct Snapshot {
 pub(crate) enum AuthRules {
     /// Everybody.
     Open,
-    /// Holders of these keys, by the SHA-256 of the key.
-    Keys(HashMap<[u8; 32], Arc<Key>>),
+    /// Holders of the keys of the configuration, by the SHA-256 of the key.
+    Static(HashMap<[u8; 32], BoundKey>),
+    /// Holders of the keys that the control plane has made.
+    AccessKeys(Arc<AccessKeys>),
 }
 
 /// One key.
 pub(crate) struct Key {
     pub(crate) id: Arc<str>,
+    pub(crate) limiter: Option<Arc<KeyLimiter>>,
+}
+
+/// A key, and from where it works.
+pub(crate) struct BoundKey {
+    pub(crate) key: Arc<Key>,
     /// Empty means from anywhere.
     pub(crate) allowed_ranges: CidrSet,
-    pub(crate) limiter: Option<Arc<KeyLimiter>>,
 }
 
 /// One place to forward to.
@@ -107,8 +124,7 @@ impl Snapshot {
     pub(crate) fn compile(
         version: Arc<str>,
         config: PolicyConfig,
-        limiters: &Limiters,
-        environment: Environment<'_>,
+        surroundings: Surroundings<'_>,
     ) -> Result<(Self, Vec<String>), CompileError> {
         let mut warnings = Vec::new();
         let ip = IpRules::compile(&config.ip_allowlist).map_err(|errors| {
@@ -126,9 +142,9 @@ impl Snapshot {
             ip_header,
             cors: CorsRules::compile(&config.cors)?,
             limits: config.size_limits.clone(),
-            auth: AuthRules::compile(&config.auth, limiters, environment, &mut warnings)?,
+            auth: AuthRules::compile(&config.auth, surroundings, &mut warnings)?,
             hosts: hosts(&config)?,
-            targets: targets(&config, environment, &mut warnings)?,
+            targets: targets(&config, surroundings.environment, &mut warnings)?,
             turn: AtomicUsize::new(0),
             all_passed: policies::all_passed(&chain),
             records_all_access: policies::records_all_access(&config),
@@ -161,17 +177,24 @@ pub(crate) type Limiters = std::sync::Mutex<HashMap<String, Arc<KeyLimiter>>>;
 impl AuthRules {
     fn compile(
         auth: &policy_config::Auth,
-        limiters: &Limiters,
-        environment: Environment<'_>,
+        surroundings: Surroundings<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Self, CompileError> {
-        match auth.mode {
-            None | Some(AuthMode::None) => return Ok(Self::Open),
-            Some(AuthMode::Static) => {}
-            Some(AuthMode::AccessKeys) => {
-                return Err(CompileError::new("auth.mode", "access keys need a control plane to ask"));
+        match (auth.mode_in_force(surroundings.access_keys.is_some()), surroundings.access_keys) {
+            (AuthMode::None, _) => Ok(Self::Open),
+            (AuthMode::Static, _) => Self::of_configuration(auth, surroundings, warnings),
+            (AuthMode::AccessKeys, Some(keys)) => Ok(Self::AccessKeys(Arc::clone(keys))),
+            (AuthMode::AccessKeys, None) => {
+                Err(CompileError::new("auth.mode", "access keys need a control plane to ask"))
             }
         }
+    }
+
+    fn of_configuration(
+        auth: &policy_config::Auth,
+        Surroundings { limiters, environment, .. }: Surroundings<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Self, CompileError> {
         let mut keys = HashMap::new();
         for (index, key) in auth.keys.iter().enumerate() {
             let path = format!("auth.keys[{index}]");
@@ -185,17 +208,15 @@ impl AuthRules {
                 continue;
             };
             let ranges: Result<Vec<Cidr>, _> = key.allowed_ranges.iter().map(|range| range.parse()).collect();
-            let compiled = Key {
+            let allowed_ranges =
+                ranges.map_err(|error| CompileError::new(path, &error))?.into_iter().collect();
+            let key = Arc::new(Key {
                 id: key.id.as_str().into(),
-                allowed_ranges: ranges
-                    .map_err(|error| CompileError::new(path, &error))?
-                    .into_iter()
-                    .collect(),
                 limiter: key.requests_per_minute.map(|per_minute| limiter(limiters, &key.id, per_minute)),
-            };
-            keys.insert(digest, Arc::new(compiled));
+            });
+            keys.insert(digest, BoundKey { key, allowed_ranges });
         }
-        Ok(Self::Keys(keys))
+        Ok(Self::Static(keys))
     }
 }
 

@@ -10,8 +10,8 @@ use utoipa_axum::routes;
 
 use crate::Doors;
 use crate::api::{
-    audit_log, device, events, health, invitations, ip_restrictions, me, members, organization, passwords,
-    posture, profile, registration, security, set_up, sign_in, tokens,
+    audit_log, device, events, gateways, health, invitations, ip_restrictions, me, members, organization,
+    passwords, posture, profile, registration, security, set_up, sign_in, tokens,
 };
 use crate::layers;
 
@@ -83,6 +83,8 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(tokens::tokens, tokens::create))
         .routes(routes!(tokens::change, tokens::revoke))
         .routes(routes!(tokens::rotate))
+        .routes(routes!(gateways::list))
+        .routes(routes!(gateways::sync))
 }
 
 /// What the document says beside its routes: every route takes a bearer, unless it says otherwise.

@@ -316,3 +316,15 @@ CREATE TABLE event_statements (
     PRIMARY KEY (organization_id, gateway_id, seq)
 );
 CREATE INDEX event_statements_by_kind ON event_statements (organization_id, gateway_id, kind, seq);
+-- The gateways that have reported. A name belongs to the organization whose key it first came with.
+CREATE TABLE gateways (
+    id TEXT PRIMARY KEY,
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    key_id TEXT,
+    software_version TEXT NOT NULL,
+    config_version TEXT NOT NULL,
+    ip TEXT,
+    enrolled_at BIGINT NOT NULL,
+    seen_at BIGINT NOT NULL
+);
+CREATE INDEX gateways_by_organization ON gateways (organization_id, id);

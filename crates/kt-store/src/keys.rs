@@ -83,6 +83,30 @@ pub async fn by_digest(source: &impl Source, digest: &SecretDigest) -> Result<Op
     sql::row(source, SELECT, values![digest.to_string()]).await?.as_ref().map(read_live).transpose()
 }
 
+/// The access keys of an organisation's active members that have not ended by `now`, with their digests.
+pub async fn of_applications(
+    source: &impl Source,
+    organization: &OrganizationId,
+    now: Timestamp,
+) -> Result<Vec<(LiveKey, SecretDigest)>, StoreError> {
+    const SELECT: &str = "SELECT k.*, m.role AS owner_role, m.state AS owner_state
+        FROM api_keys k
+        JOIN memberships m ON m.user_id = k.owner_id AND m.organization_id = k.organization_id
+        WHERE k.organization_id = $1 AND k.kind = 'access' AND m.state = 'active'
+            AND (k.ends_at IS NULL OR k.ends_at > $2)";
+    let rows = sql::rows(source, SELECT, values![organization.as_str(), now]).await?;
+    rows.iter().map(|row| Ok((read_live(row)?, row.parsed("digest")?))).collect()
+}
+
+/// The key of this id and its owner's present standing, whether or not it may still be used.
+pub async fn find(source: &impl Source, id: &ApiKeyId) -> Result<Option<LiveKey>, StoreError> {
+    const SELECT: &str = "SELECT k.*, m.role AS owner_role, m.state AS owner_state
+        FROM api_keys k
+        JOIN memberships m ON m.user_id = k.owner_id AND m.organization_id = k.organization_id
+        WHERE k.id = $1";
+    sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read_live).transpose()
+}
+
 /// Which keys of an organisation are listed.
 #[derive(Clone, Debug, Default)]
 pub struct KeyFilter {

@@ -10,6 +10,7 @@ mod checkpoint_key;
 mod database;
 pub mod event_log;
 pub mod events;
+pub mod gateways;
 pub mod invitations;
 pub mod jwt_keys;
 pub mod keys;

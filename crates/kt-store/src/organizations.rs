@@ -51,6 +51,13 @@ pub async fn rename(tx: &Tx<'_>, id: &OrganizationId, name: &str) -> Result<(), 
     Ok(())
 }
 
+/// The organisation that was made first.
+pub async fn first(source: &impl Source) -> Result<Option<Organization>, StoreError> {
+    const SELECT: &str =
+        "SELECT id, identifier, name, created_at FROM organizations ORDER BY created_at, id LIMIT 1";
+    sql::row(source, SELECT, values![]).await?.as_ref().map(read).transpose()
+}
+
 /// Holds the organisation still until the transaction ends, so that what is counted in it (its owners) stays true.
 pub async fn lock(tx: &Tx<'_>, id: &OrganizationId) -> Result<(), StoreError> {
     if tx.locks_rows() {

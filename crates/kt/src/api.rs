@@ -15,6 +15,7 @@ use crate::commands::reading::printable;
 use crate::credentials::{Credentials, CredentialsFile};
 use crate::environment;
 use crate::failure::Failure;
+use crate::link::RemotePlane;
 
 /// Where a control plane is unless something else is said.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
@@ -67,10 +68,25 @@ impl ApiAddress {
         Api::new(self.address()?, Identity::Nobody)
     }
 
+    /// Whether an address was given.
+    pub(crate) fn is_named(&self) -> bool {
+        self.api_url.is_some()
+    }
+
+    /// The control plane as a gateway with this key asks it.
+    pub(crate) fn plane(self, key: String) -> Result<RemotePlane, Failure> {
+        Ok(RemotePlane::new(self.address()?, key, outbound()?))
+    }
+
     fn address(self) -> Result<PublicUrl, Failure> {
         let default = || PublicUrl::parse(DEFAULT_URL);
         self.api_url.map_or_else(default, Ok).map_err(|error| Failure::invalid(error.to_string()))
     }
+}
+
+/// An operator may name an address of this network.
+fn outbound() -> Result<Outbound, Failure> {
+    Outbound::new(Reach::Private, None).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// A control plane that can be asked.
@@ -175,8 +191,7 @@ impl From<ApiError> for Failure {
 
 impl Api {
     fn new(address: PublicUrl, identity: Identity) -> Result<Self, Failure> {
-        let outbound =
-            Outbound::new(Reach::Private, None).map_err(|error| Failure::failed(error.to_string()))?;
+        let outbound = outbound()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Self { address, identity: RefCell::new(identity), outbound, runtime })
     }

@@ -15,6 +15,8 @@ use crate::failure::Failure;
 const ECHO: &str = "pack:
   name: built-in-echo
   version: 1.0.0
+auth:
+  mode: none
 providers:
   targets:
     - id: echo
@@ -53,14 +55,16 @@ pub(crate) struct FilesState(Vec<Option<[i64; 4]>>);
 /// Configuration files, later ones laid over earlier ones.
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
+    connected: bool,
     /// What was checked and is to be put in force, so that it need not be read twice.
     checked: Mutex<Option<Loaded>>,
 }
 
 impl Files {
-    /// The files at `paths`; with none, the built-in echo configuration.
-    pub(crate) fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, checked: Mutex::default() }
+    /// The files at `paths`; with none, the built-in echo configuration. `connected` says whether they are for a gateway
+    /// with a control plane.
+    pub(crate) fn new(paths: Vec<PathBuf>, connected: bool) -> Self {
+        Self { paths, connected, checked: Mutex::default() }
     }
 
     /// What tells the files' present state from a changed one, without reading them: where each is on its disk, how
@@ -79,7 +83,7 @@ impl Files {
             [] => vec![Source { name: "built-in configuration".into(), text: ECHO.into() }],
             paths => read_sources(paths)?,
         };
-        Ok(policy_config::load(&sources, LoadOptions { connected: false }))
+        Ok(policy_config::load(&sources, LoadOptions { connected: self.connected }))
     }
 }
 

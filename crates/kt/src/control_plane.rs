@@ -192,6 +192,11 @@ impl From<Error> for Failure {
 }
 
 impl ControlPlane {
+    /// Its use cases, for what runs beside it.
+    pub(crate) fn control(&self) -> Arc<Control> {
+        Arc::clone(&self.control)
+    }
+
     /// Serves until `ended` says so, then lets requests under way finish.
     pub(crate) async fn serve(self, ended: watch::Receiver<bool>) {
         let jobs = tokio::spawn(run_jobs(Arc::clone(&self.control), ended.clone()));

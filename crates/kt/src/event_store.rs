@@ -25,6 +25,11 @@ impl EventStore {
         event_log::retain(&self.directory, &Options { retention, ..self.options.clone() })
     }
 
+    /// Where the log is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// What appends to the log.
     pub(crate) fn writer(&self) -> &EventWriter {
         &self.writer

@@ -9,6 +9,7 @@ mod credentials;
 mod environment;
 mod event_store;
 mod failure;
+mod link;
 mod output;
 mod post;
 #[cfg(test)]

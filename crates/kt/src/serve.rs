@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kt_control::GatewayReport;
 use kt_domain::clock::SystemClock;
 use kt_domain::policy_config::PolicyConfig;
-use kt_gateway::{Gateway, Inherited, Options, StartError, TlsFiles};
+use kt_gateway::{ConfigInForce, Gateway, Inherited, Options, StartError, TlsFiles};
 use kt_store::event_log::{self, Retention};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -15,6 +16,7 @@ use crate::config::Files;
 use crate::environment;
 use crate::event_store::EventStore;
 use crate::failure::Failure;
+use crate::link::{Link, Plane};
 use crate::output;
 
 /// How often the configuration files are looked at for a change.
@@ -31,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) max_concurrency: Option<usize>,
     pub(crate) take_over: bool,
+    /// The control plane that it is connected to; `None` when it stands alone.
+    pub(crate) plane: Option<Plane>,
 }
 
 /// A gateway that serves, with the store of its events.
@@ -38,13 +42,20 @@ pub(crate) struct Serving {
     pub(crate) gateway: Gateway,
     files: Arc<Files>,
     events: Arc<EventStore>,
+    link: Option<Link>,
+}
+
+/// Tells the control plane about a gateway.
+pub(crate) struct Reporter {
+    gateway_id: String,
+    config: ConfigInForce,
 }
 
 impl Settings {
     /// Checks everything, then starts to serve. Warnings go to standard error.
     pub(crate) fn start(self) -> Result<Serving, Failure> {
         start_logging();
-        let files = Arc::new(Files::new(self.configuration));
+        let files = Arc::new(Files::new(self.configuration, self.plane.is_some()));
         let loaded = files.check()?;
         for finding in &loaded.findings {
             output::complain(finding.render());
@@ -57,6 +68,7 @@ impl Settings {
         let event_options = event_options(config);
         files.put_in_force(loaded);
         let events = Arc::new(open_events(&self.data_dir, event_options)?);
+        let link = self.plane.map(|plane| Link::new(plane, &self.data_dir)).transpose()?;
         let options = Options {
             listen: self.listen,
             admin_listen: self.admin_listen,
@@ -65,6 +77,7 @@ impl Settings {
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             max_concurrency: self.max_concurrency,
             gateway_id: events.writer().gateway_id().to_string(),
+            access_keys: link.as_ref().map(Link::keys),
             events: Arc::clone(&events) as _,
             clock: Arc::new(SystemClock),
             config: Arc::clone(&files) as _,
@@ -75,7 +88,7 @@ impl Settings {
         for warning in warnings {
             output::complain(format_args!("warning: {warning}"));
         }
-        Ok(Serving { gateway, files, events })
+        Ok(Serving { gateway, files, events, link })
     }
 }
 
@@ -91,10 +104,12 @@ impl From<StartError> for Failure {
 impl Serving {
     /// Announces that it serves, which it does until a signal asks it to end or another process takes over; then
     /// drains.
-    pub(crate) async fn until_ended(self, announcement: &str) -> Result<(), Failure> {
+    pub(crate) async fn until_ended(mut self, announcement: &str) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
+        let linked = self.link.take().map(|link| link.keep_up(self.reporter(), Arc::clone(&self.events)));
+        let linked = linked.transpose()?;
         // Whoever waits for this may send a signal next.
         output::line(announcement);
         let mut state = self.files.state();
@@ -125,10 +140,20 @@ impl Serving {
         tracing::info!("draining: live requests finish, new connections are not accepted");
         let cut_off = self.gateway.drain().await;
         self.events.writer().close();
+        if let Some(linked) = linked {
+            linked.end().await;
+        }
         if cut_off > 0 {
             tracing::warn!(cut_off, "requests were cut off, since they took longer than `timeouts.drain`");
         }
         Ok(())
+    }
+
+    fn reporter(&self) -> Reporter {
+        Reporter {
+            gateway_id: self.events.writer().gateway_id().to_string(),
+            config: self.gateway.config_in_force(),
+        }
     }
 
     /// The outcome is reported in the log by the gateway itself.
@@ -155,6 +180,17 @@ impl Serving {
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "old events cannot be removed"),
         });
+    }
+}
+
+impl Reporter {
+    /// What there is to tell at this moment.
+    pub(crate) fn report(&self) -> GatewayReport {
+        GatewayReport {
+            id: self.gateway_id.clone(),
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            config_version: self.config.version(),
+        }
     }
 }
 

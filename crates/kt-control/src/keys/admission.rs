@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kt_domain::actor::{Actor, Program, Scope};
+use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::keys::{KeyRestrictions, Verdict, effective_rate, judge};
 use kt_domain::secret::SecretDigest;
@@ -41,21 +42,26 @@ impl Control {
         ip: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Actor, Error> {
-        let LiveKey { key, owner_role, .. } = &holder.live;
+        let key = &holder.live.key;
         if let Verdict::Refused(refusal) = judge(&key.terms, &holder.restrictions, ip, now) {
             return Err(Error::from(refusal).with_private(&key.id));
         }
         self.count_key_use(holder, now).await?;
         self.key_uses.note(key, ip, now);
-        Ok(Actor::Program(Program {
-            key: key.id.clone(),
-            name: key.name.clone(),
-            kind: key.kind,
-            organization: key.organization.clone(),
-            owner: key.owner.clone(),
-            owner_role: *owner_role,
-            scope: key.terms.scope.unwrap_or(Scope::ReadOnly),
-        }))
+        Ok(Actor::Program(program_of(&holder.live)))
+    }
+
+    /// Refuses a program whose key may no longer be used, though it could when it began to wait.
+    pub(crate) async fn still_admits(&self, ctx: &Ctx) -> Result<(), Error> {
+        let Actor::Program(program) = &ctx.actor else { return Ok(()) };
+        let live = keys::find(&self.store, &program.key).await?;
+        let live = live.filter(|live| live.owner_state == MembershipState::Active);
+        let live = live.ok_or_else(Error::invalid_key)?;
+        let restrictions = self.security_of(&self.store, &program.organization).await?.value.api_keys;
+        match judge(&live.key.terms, &restrictions, ctx.client.ip, self.clock.now()) {
+            Verdict::Refused(refusal) => Err(Error::from(refusal).with_private(&live.key.id)),
+            _ => Ok(()),
+        }
     }
 
     /// Counts one more use in the minute that began with the first, over all processes.
@@ -75,5 +81,18 @@ impl Control {
         Err(Error::new(ErrorKind::TooManyRequests, "rate_limited", message)
             .with_retry_after(wait)
             .with_private(&key.id))
+    }
+}
+
+/// The program that acts by a key.
+pub(crate) fn program_of(LiveKey { key, owner_role, .. }: &LiveKey) -> Program {
+    Program {
+        key: key.id.clone(),
+        name: key.name.clone(),
+        kind: key.kind,
+        organization: key.organization.clone(),
+        owner: key.owner.clone(),
+        owner_role: *owner_role,
+        scope: key.terms.scope.unwrap_or(Scope::ReadOnly),
     }
 }

@@ -154,7 +154,7 @@ pub(super) fn push_hex(text: &mut Vec<u8>, bytes: &[u8; 32]) {
 }
 
 /// The `N` bytes that `text` stands for, when it is exactly `2 * N` lower-case digits.
-pub(super) fn unhex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+pub(crate) fn unhex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if text.len() != 2 * N {
         return None;
     }

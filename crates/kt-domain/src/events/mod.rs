@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use canonical::{NotCanonical, canonical};
 pub use chain::{Entry, Head, Kind, NotARecord, Record};
+pub(crate) use hash::unhex;
 pub use hash::{Hash, InvalidHex, KeyId, PublicKey};
 pub use statements::{Checkpoint, Excerpt, Removal, RemovalReason, SegmentStart};
 

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::restrictions::KeyRestrictions;
 use crate::actor::Scope;
@@ -12,7 +13,7 @@ use crate::network::cidr::Cidr;
 use crate::words;
 
 /// What a key was given, and what has become of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyTerms {
     /// How far it reaches; a key without a scope reads only.
     pub scope: Option<Scope>,

@@ -2,6 +2,7 @@
 
 mod judge;
 mod restrictions;
+mod snapshot;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -9,5 +10,6 @@ mod text;
 
 pub use judge::{Breach, KeyTerms, Refusal, Verdict, breaches, effective_rate, judge};
 pub use restrictions::{KeyCreation, KeyRestrictions, check_ranges, check_rate};
+pub use snapshot::{KeySnapshot, KnownKey};
 pub use standing::{KeyStanding, KeyStatus, flagged_at, standing};
 pub use text::{KeyText, MARKER, PREFIX_SHOWN, recognise};

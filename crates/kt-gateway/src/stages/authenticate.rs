@@ -1,13 +1,16 @@
 //! Who sends a request.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use kt_domain::clock::Clock;
 use sha2::{Digest, Sha256};
 
 use crate::reply::Refusal;
-use crate::snapshot::{AuthRules, Key};
+use crate::snapshot::{AuthRules, BoundKey, Key};
 
 const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
 const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
@@ -17,21 +20,30 @@ pub(crate) fn check(
     rules: &AuthRules,
     headers: &HeaderMap,
     source: Option<IpAddr>,
+    clock: &dyn Clock,
 ) -> Result<Option<Arc<Key>>, Refusal> {
-    let AuthRules::Keys(keys) = rules else { return Ok(None) };
-    let presented = presented_key(headers)?;
-    let digest: [u8; 32] = Sha256::digest(presented).into();
-    let Some(key) = keys.get(&digest) else {
+    match rules {
+        AuthRules::Open => Ok(None),
+        AuthRules::Static(keys) => admit(keys, &presented_digest(headers)?, source).map(Some),
+        AuthRules::AccessKeys(keys) => keys.admit(&presented_digest(headers)?, source, clock.now()).map(Some),
+    }
+}
+
+fn admit(
+    keys: &HashMap<[u8; 32], BoundKey>,
+    digest: &[u8; 32],
+    source: Option<IpAddr>,
+) -> Result<Arc<Key>, Refusal> {
+    let Some(BoundKey { key, allowed_ranges }) = keys.get(digest) else {
         return Err(unauthenticated(
             "invalid_key",
             "This key is not known here. Check it, or ask for a new one.",
         ));
     };
-    let ranges = &key.allowed_ranges;
-    if !ranges.is_empty() && !source.is_some_and(|source| ranges.contains(source)) {
+    if !allowed_ranges.is_empty() && !source.is_some_and(|source| allowed_ranges.contains(source)) {
         return Err(Refusal::permission(403, "key_ip_denied", "This key may not be used from your address."));
     }
-    Ok(Some(Arc::clone(key)))
+    Ok(Arc::clone(key))
 }
 
 /// Takes one use of the key.
@@ -51,6 +63,10 @@ pub(crate) fn take_use(key: &Key, now_micros: i64) -> Result<(), Refusal> {
             .with_header(X_RATELIMIT_LIMIT, HeaderValue::from(limiter.per_minute()))
             .with_header(X_RATELIMIT_REMAINING, HeaderValue::from(0))
     })
+}
+
+fn presented_digest(headers: &HeaderMap) -> Result<[u8; 32], Refusal> {
+    Ok(Sha256::digest(presented_key(headers)?).into())
 }
 
 /// The one key in `Authorization: Bearer`, `x-api-key` or `api-key`, wherever the client's SDK puts it.
@@ -81,7 +97,8 @@ fn missing_key() -> Refusal {
     unauthenticated("missing_key", "Send your key as `Authorization: Bearer KEY`.")
 }
 
-fn unauthenticated(code: &'static str, message: &'static str) -> Refusal {
+/// A refusal that asks for a key, or for a better one.
+pub(crate) fn unauthenticated(code: &'static str, message: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::authentication(401, code, message)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
 }

@@ -1,6 +1,7 @@
 //! The gateway's edge, over real connections: a gateway in this process, a provider of the tests' own behind it, and
 //! clients that send exactly the bytes that a test says.
 
+mod access_keys;
 mod addresses;
 mod admin;
 mod bodies;

@@ -3,6 +3,7 @@
 pub(crate) mod audit_log;
 pub(crate) mod device;
 pub(crate) mod events;
+pub(crate) mod gateways;
 pub(crate) mod health;
 pub(crate) mod invitations;
 pub(crate) mod ip_restrictions;

@@ -105,6 +105,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/audit-log/{id}", READERS, ""),
     ("GET /v1/events", READERS, ""),
     ("POST /v1/events", GATEWAYS, r#"{"gateway_id":"gw-1","entries":[]}"#),
+    ("GET /v1/gateways", READERS, ""),
+    (
+        "POST /v1/gateways/sync",
+        GATEWAYS,
+        r#"{"gateway_id":"gw-1","software_version":"0.1.0","config_version":"0"}"#,
+    ),
 ];
 
 /// The codes by which authorization refuses; every other answer comes from behind it.
@@ -339,6 +345,7 @@ const TRACES: &[(&str, Trace)] = &[
     ("POST /v1/tokens/{id}/rotate", Action(AuditAction::KeyRotated, "{}")),
     ("DELETE /v1/tokens/{id}", Action(AuditAction::KeyRevoked, "")),
     ("POST /v1/events", Nothing("a gateway's own chain says what happened there")),
+    ("POST /v1/gateways/sync", Flow(AuditAction::GatewayEnrolled, "gateways")),
 ];
 
 #[test]

@@ -1,10 +1,10 @@
-//! The events of a log in the order in which they were recorded, in batches, for delivery elsewhere.
+//! The entries of a log in order, in batches, for delivery elsewhere.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use kt_domain::events::{Head, Kind, Record};
+use kt_domain::events::{Head, Record};
 
 use super::error::{AtPath, LogError};
 use super::segments::{self, Segment};
@@ -19,21 +19,21 @@ pub struct Follower {
     place: Option<Place>,
 }
 
-/// Events that follow one another.
+/// Entries that follow one another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Each the JSON text of an event, as recorded.
-    pub events: Vec<String>,
-    /// The last entry that was read: where to go on from.
+    /// Each an entry's line, as it stands in the log.
+    pub entries: Vec<String>,
+    /// The last of them: where to go on from.
     pub head: Head,
 }
 
 /// How much a batch holds at most.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchSize {
-    /// Events.
-    pub events: usize,
-    /// Bytes of their texts; one event may be longer.
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of their lines; one entry may be longer.
     pub bytes: usize,
 }
 
@@ -57,11 +57,11 @@ impl Follower {
         Ok(Self { directory: directory.to_owned(), place })
     }
 
-    /// The events that come next; `None` when there is nothing new. A batch without events says that other kinds of
-    /// entries were passed.
+    /// The entries that come next; `None` when there is nothing new.
     pub fn next(&mut self, size: BatchSize) -> Result<Option<Batch>, LogError> {
         loop {
-            let Some(place) = self.place.take().map_or_else(|| self.beginning(), |place| Ok(Some(place)))? else {
+            let Some(place) = self.place.take().map_or_else(|| self.beginning(), |place| Ok(Some(place)))?
+            else {
                 return Ok(None);
             };
             let Some(Read { batch, offset }) = read(&place, size)? else {
@@ -127,18 +127,16 @@ fn read(place: &Place, size: BatchSize) -> Result<Option<Read>, LogError> {
     while read_line(&mut lines, &mut line).at(path)? {
         // A damaged line is for `verify` to report; it must not hide the others.
         if let Some(record) = Record::from_written(&line) {
-            let batch = batch.get_or_insert_with(|| Batch { events: Vec::new(), head: record.head() });
-            if record.kind == Kind::Event {
-                if !batch.events.is_empty() && bytes + record.content().len() > size.bytes {
-                    break;
-                }
-                bytes += record.content().len();
-                batch.events.push(String::from_utf8_lossy(record.content()).into_owned());
+            let batch = batch.get_or_insert_with(|| Batch { entries: Vec::new(), head: record.head() });
+            bytes += line.len();
+            if !batch.entries.is_empty() && bytes > size.bytes {
+                break;
             }
+            batch.entries.push(String::from_utf8_lossy(&line[..line.len() - 1]).into_owned());
             batch.head = record.head();
         }
         offset += line.len() as u64;
-        if batch.as_ref().is_some_and(|batch| batch.events.len() >= size.events) {
+        if batch.as_ref().is_some_and(|batch| batch.entries.len() >= size.entries) {
             break;
         }
     }

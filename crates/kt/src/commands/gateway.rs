@@ -2,13 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use kt_gateway::{Question, Step, TlsFiles, explain};
 use serde_json::json;
 
+use crate::api::ApiAddress;
 use crate::config::Files;
 use crate::failure::Failure;
+use crate::link::Plane;
 use crate::output;
 use crate::serve::{Serving, Settings};
 
@@ -67,6 +70,12 @@ pub(crate) struct Run {
     /// Take over the sockets of the gateway that runs with the same data directory, which then drains and ends
     #[arg(long)]
     take_over: bool,
+    #[command(flatten)]
+    api: ApiAddress,
+    /// The gateway's own key (`kt_gk_…`), which connects it to the control plane: it then asks for access keys and
+    /// delivers its events. Rather set the environment variable: other users of the machine see arguments
+    #[arg(long, value_name = "KEY", env = "KEEPTRUSTS_GATEWAY_TOKEN", hide_env_values = true)]
+    gateway_token: Option<String>,
 }
 
 /// An address, or `off`.
@@ -91,6 +100,7 @@ impl Run {
     fn run(self) -> Result<(), Failure> {
         let tls = self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
         let scheme = if tls.is_some() { "https" } else { "http" };
+        let plane = plane(self.api, self.gateway_token)?;
         let serving = Settings {
             configuration: self.policy_config,
             listen: self.listen,
@@ -99,10 +109,23 @@ impl Run {
             tls,
             max_concurrency: self.max_concurrency.map(|limit| limit as usize),
             take_over: self.take_over,
+            plane,
         }
         .start()?;
         let announcement = ready_line(&serving, scheme);
         block_on(serving, &announcement)
+    }
+}
+
+/// The control plane that the gateway is to be connected to. Half of what that takes is a mistake that would leave the
+/// gateway open.
+fn plane(api: ApiAddress, key: Option<String>) -> Result<Option<Plane>, Failure> {
+    match key.filter(|key| !key.is_empty()) {
+        Some(key) => Ok(Some(Plane::Remote(Arc::new(api.plane(key)?)))),
+        None if api.is_named() => Err(Failure::invalid(
+            "the API's address is given and no gateway key: set KEEPTRUSTS_GATEWAY_TOKEN too, or neither",
+        )),
+        None => Ok(None),
     }
 }
 
@@ -139,6 +162,9 @@ pub(crate) struct Explain {
     /// The request's path
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
+    /// Answer for a gateway that is connected to a control plane
+    #[arg(long)]
+    connected: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -146,13 +172,14 @@ pub(crate) struct Explain {
 
 impl Explain {
     fn run(self) -> Result<(), Failure> {
-        let loaded = Files::new(self.policy_config).check()?;
+        let loaded = Files::new(self.policy_config, self.connected).check()?;
         for finding in loaded.errors() {
             output::complain(finding.render());
         }
         let config = loaded.config.ok_or_else(|| Failure::invalid("the configuration is not valid"))?;
         let question = Question { ip: self.ip, origin: self.origin, size: self.size, path: self.path };
-        let steps = explain(config, &question).map_err(|error| Failure::invalid(error.to_string()))?;
+        let steps = explain(config, &question, self.connected)
+            .map_err(|error| Failure::invalid(error.to_string()))?;
         output::line(if self.json { to_json(&steps) } else { to_text(&steps) });
         Ok(())
     }

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use crate::commands::gateway::{AdminListen, ready_line};
 use crate::commands::server::Place;
 use crate::failure::Failure;
-use crate::serve::{Serving, Settings};
+use crate::link::Plane;
+use crate::serve::{Serving, Settings, start_logging};
 
 /// How everything is run.
 #[derive(Args)]
@@ -45,21 +46,21 @@ impl Up {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let is_echo = self.policy_config.is_none();
         let plane = self.place.settings(self.api_listen);
-        // Both configurations are checked before anything is started.
-        plane.load()?;
-        let serving = Settings {
-            configuration: self.policy_config.into_iter().collect(),
-            listen: self.gateway_listen,
-            admin_listen: self.gateway_admin_listen.0,
-            data_dir: self.place.data_dir,
-            tls: None,
-            max_concurrency: None,
-            take_over: false,
-        }
-        .start()?;
+        start_logging();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let plane = plane.start().await?;
+            let serving = Settings {
+                configuration: self.policy_config.into_iter().collect(),
+                listen: self.gateway_listen,
+                admin_listen: self.gateway_admin_listen.0,
+                data_dir: self.place.data_dir,
+                tls: None,
+                max_concurrency: None,
+                take_over: false,
+                plane: Some(Plane::Local(plane.control())),
+            }
+            .start()?;
             let mut announcement = format!("{} api=http://{}", ready_line(&serving, "http"), plane.address);
             if is_echo {
                 announcement.push('\n');

@@ -50,6 +50,7 @@ impl TestGateway {
             workers: 1,
             max_concurrency: None,
             gateway_id: "gw_test".to_owned(),
+            access_keys: None,
             events: Arc::clone(&events) as _,
             clock: Arc::new(SystemClock),
             config: Arc::clone(&config) as _,

@@ -6,25 +6,23 @@ use std::path::Path;
 use kt_store::event_log::{Batch, BatchSize, EventWriter, Follower, Options};
 use serde_json::Value;
 
-use crate::support::{event, options, record, segments};
+use crate::support::{event, lines, options, record, segments};
 
-const ALL: BatchSize = BatchSize { events: 1000, bytes: 1 << 20 };
+const ALL: BatchSize = BatchSize { entries: 1000, bytes: 1 << 20 };
 
-/// The ids of the events in all batches that there are at present.
-fn drain(follower: &mut Follower, size: BatchSize) -> (Vec<Vec<String>>, Option<Batch>) {
-    let (mut batches, mut last) = (Vec::new(), None);
-    while let Some(batch) = follower.next(size).unwrap() {
-        let id = |text: &String| {
-            serde_json::from_str::<Value>(text).unwrap()["id"].as_str().unwrap().to_owned()
-        };
-        batches.push(batch.events.iter().map(id).collect());
-        last = Some(batch);
-    }
-    (batches, last)
+/// All batches that there are at present.
+fn drain(follower: &mut Follower, size: BatchSize) -> Vec<Batch> {
+    std::iter::from_fn(|| follower.next(size).unwrap()).collect()
 }
 
+/// The ids of the events among the entries that there are at present.
 fn followed(follower: &mut Follower) -> Vec<String> {
-    drain(follower, ALL).0.concat()
+    let entries = drain(follower, ALL).into_iter().flat_map(|batch| batch.entries);
+    let id = |line: String| {
+        let entry: Value = serde_json::from_str(&line).unwrap();
+        entry["event"]["id"].as_str().map(str::to_owned)
+    };
+    entries.filter_map(id).collect()
 }
 
 fn write(log: &Path, options: &Options, names: impl IntoIterator<Item = String>) {
@@ -55,15 +53,19 @@ fn every_event_comes_once_and_in_order_through_segments_and_lives() {
 fn batches_hold_no_more_than_was_asked_for() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), &options(), names(0, 10));
+    let all: Vec<_> = lines(directory.path()).iter().map(|line| line.trim_end().to_owned()).collect();
     let sizes = |size| -> Vec<usize> {
         let mut follower = Follower::open(directory.path(), None).unwrap();
-        let sizes = drain(&mut follower, size).0.iter().map(Vec::len).collect::<Vec<_>>();
-        assert_eq!(sizes.iter().sum::<usize>(), 10, "{size:?}");
-        sizes.into_iter().filter(|size| *size > 0).collect()
+        let batches = drain(&mut follower, size);
+        let entries: Vec<_> = batches.iter().flat_map(|batch| batch.entries.clone()).collect();
+        assert_eq!(entries, all, "{size:?}: every line, as it stands in the log");
+        batches.iter().map(|batch| batch.entries.len()).collect()
     };
-    assert_eq!(sizes(BatchSize { events: 4, ..ALL }), [4, 4, 2]);
-    assert_eq!(sizes(BatchSize { bytes: 1, ..ALL }), [1; 10], "one event may be longer than a batch");
-    assert_eq!(sizes(ALL), [10]);
+    let (whole, rest) = (all.len() / 4, all.len() % 4);
+    let fours = [vec![4; whole], vec![rest; usize::from(rest > 0)]].concat();
+    assert_eq!(sizes(BatchSize { entries: 4, ..ALL }), fours);
+    assert_eq!(sizes(BatchSize { bytes: 1, ..ALL }), vec![1; all.len()], "one may be longer than a batch");
+    assert_eq!(sizes(ALL), [all.len()]);
 }
 
 #[test]
@@ -71,7 +73,7 @@ fn another_life_goes_on_behind_the_entry_that_it_remembers() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), &options(), names(0, 5));
     let mut first = Follower::open(directory.path(), None).unwrap();
-    let head = drain(&mut first, ALL).1.unwrap().head;
+    let head = drain(&mut first, ALL).pop().unwrap().head;
     write(directory.path(), &options(), names(5, 8));
     let mut second = Follower::open(directory.path(), Some(head)).unwrap();
     assert_eq!(followed(&mut second), names(5, 8));
@@ -84,7 +86,7 @@ fn a_log_whose_end_was_lost_is_read_again_so_that_nothing_is_left_out() {
     let length = fs::metadata(&segments(directory.path())[0]).unwrap().len();
     write(directory.path(), &options(), names(3, 9));
     let mut before = Follower::open(directory.path(), None).unwrap();
-    let head = drain(&mut before, ALL).1.unwrap().head;
+    let head = drain(&mut before, ALL).pop().unwrap().head;
     // What a machine without power forgets.
     let file = fs::OpenOptions::new().write(true).open(&segments(directory.path())[0]).unwrap();
     file.set_len(length).unwrap();
@@ -100,8 +102,8 @@ fn what_retention_removed_is_passed_over() {
     let small = Options { segment_bytes: 2000, ..options() };
     write(directory.path(), &small, names(0, 40));
     let mut follower = Follower::open(directory.path(), None).unwrap();
-    let first = follower.next(BatchSize { events: 1, ..ALL }).unwrap().unwrap();
-    assert_eq!(first.events.len(), 1);
+    let first = follower.next(BatchSize { entries: 1, ..ALL }).unwrap().unwrap();
+    assert_eq!(first.entries.len(), 1);
     let all = segments(directory.path());
     fs::remove_file(&all[0]).unwrap();
     let left = followed(&mut follower);

@@ -38,7 +38,7 @@ impl Drop for SmallDisk {
 }
 
 fn chat(process: &Process) -> super::http::Answer {
-    Http::connect(process.gateway).unwrap().chat().unwrap()
+    Http::connect(process.gateway()).unwrap().chat().unwrap()
 }
 
 /// How many events the log says were lost.

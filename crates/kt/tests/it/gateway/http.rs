@@ -46,9 +46,27 @@ impl Http {
         self.answer()
     }
 
+    /// Sends a request with this bearer and waits for its answer.
+    pub(super) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        bearer: Option<&str>,
+        body: &str,
+    ) -> io::Result<Answer> {
+        let bearer = bearer.map(|bearer| format!("Authorization: Bearer {bearer}\r\n")).unwrap_or_default();
+        self.send_with(method, path, &bearer, body)?;
+        self.answer()
+    }
+
     fn send(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
+        self.send_with(method, path, "", body)
+    }
+
+    fn send_with(&mut self, method: &str, path: &str, lines: &str, body: &str) -> io::Result<()> {
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n");
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{lines}");
         let request = format!("{head}Content-Type: application/json\r\n\r\n{body}");
         self.stream.write_all(request.as_bytes())
     }

@@ -26,7 +26,7 @@ fn nothing_that_was_answered_a_moment_ago_is_lost() {
     let mut requests = HashSet::new();
     for round in 0..rounds() {
         let process = place.start(&[]);
-        let address = process.gateway;
+        let address = process.gateway();
         let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
         let completed = thread::scope(|scope| {
             let send = || {

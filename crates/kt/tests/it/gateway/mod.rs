@@ -1,5 +1,6 @@
 //! `kt gateway run` as a process: how it starts, reloads, ends, is replaced and killed.
 
+mod connected;
 mod disk_full;
 mod http;
 mod kill;

@@ -13,11 +13,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::http::{Answer, Http};
 use super::wait_for;
 
-/// A running gateway; killed when it is dropped.
+/// A `kt` that serves; killed when it is dropped.
 pub(super) struct Process {
     child: Child,
-    pub(super) gateway: SocketAddr,
-    pub(super) admin: SocketAddr,
+    /// The first line that it printed.
+    ready: String,
     errors: Arc<Mutex<String>>,
 }
 
@@ -79,19 +79,38 @@ impl Process {
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut ready = String::new();
         output.read_line(&mut ready).unwrap();
-        let address = |name: &str| {
-            let word = ready.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-            let (_, address) = word.unwrap_or_default().split_once("://").unwrap_or_default();
-            let address = address.replace("0.0.0.0", "127.0.0.1");
-            address.parse().unwrap_or_else(|_| panic!("{ready}{}", text_of(&errors)))
-        };
-        assert!(ready.starts_with("ready "), "{ready}{}", text_of(&errors));
-        Self { gateway: address("gateway"), admin: address("admin"), child, errors }
+        let process = Self { child, ready, errors };
+        assert!(process.ready.starts_with("ready "), "{}{}", process.ready, process.errors());
+        process
+    }
+
+    /// Where clients connect.
+    pub(super) fn gateway(&self) -> SocketAddr {
+        self.address("gateway")
+    }
+
+    /// Where the operator connects.
+    pub(super) fn admin(&self) -> SocketAddr {
+        self.address("admin")
+    }
+
+    /// Where the control plane's API is.
+    pub(super) fn api(&self) -> SocketAddr {
+        self.address("api")
+    }
+
+    /// The address that it announced under this name.
+    fn address(&self, name: &str) -> SocketAddr {
+        let mut words = self.ready.split_whitespace();
+        let word = words.find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let (_, address) = word.unwrap_or_default().split_once("://").unwrap_or_default();
+        let address = address.replace("0.0.0.0", "127.0.0.1");
+        address.parse().unwrap_or_else(|_| panic!("no {name}: {}{}", self.ready, self.errors()))
     }
 
     /// Asks the operator's listener.
     pub(super) fn ask_admin(&self, path: &str) -> Answer {
-        Http::connect(self.admin).unwrap().get(path).unwrap()
+        Http::connect(self.admin()).unwrap().get(path).unwrap()
     }
 
     /// Everything on standard error so far.

@@ -39,7 +39,7 @@ fn a_live_stream_is_finished_before_the_process_ends() {
     let (config, pieces) = streaming_provider();
     let place = Place::with(&config);
     let mut process = place.start(&[]);
-    let mut client = Http::connect(process.gateway).unwrap();
+    let mut client = Http::connect(process.gateway()).unwrap();
     client.begin_chat().unwrap();
     let head = client.head().unwrap();
     assert_eq!(head.status, 200);
@@ -47,7 +47,7 @@ fn a_live_stream_is_finished_before_the_process_ends() {
     client.wait_for("data: one\n\n").unwrap();
 
     process.signal(Signal::TERM);
-    wait_for("the socket to be closed", || Http::connect(process.gateway).is_err().then_some(()));
+    wait_for("the socket to be closed", || Http::connect(process.gateway()).is_err().then_some(()));
     pieces.send("data: two\n\n").unwrap();
     client.wait_for("data: two\n\n").unwrap();
     drop(pieces);
@@ -86,6 +86,6 @@ fn a_change_that_is_not_valid_is_reported_and_the_last_good_one_stays() {
     process.signal(Signal::HUP);
     process.complains_of("E011");
     assert_eq!(config_version(&process), version);
-    assert_eq!(Http::connect(process.gateway).unwrap().chat().unwrap().status, 200);
+    assert_eq!(Http::connect(process.gateway()).unwrap().chat().unwrap().status, 200);
     process.terminate();
 }

@@ -17,10 +17,10 @@ fn refused(mut command: Command) -> (Option<i32>, String) {
 fn both_listeners_answer_once_it_is_ready() {
     let place = Place::with(ECHO);
     let process = place.start(&[]);
-    for address in [process.gateway, process.admin] {
+    for address in [process.gateway(), process.admin()] {
         assert_eq!(Http::connect(address).unwrap().get("/readyz").unwrap().status, 200);
     }
-    assert_eq!(Http::connect(process.gateway).unwrap().chat().unwrap().status, 200);
+    assert_eq!(Http::connect(process.gateway()).unwrap().chat().unwrap().status, 200);
     let wrong = process.ask_admin("/v1/events?limit=0");
     assert_eq!((wrong.status, wrong.code()), (422, "validation_error".to_owned()));
     assert_eq!(wrong.json()["error"]["param"], "limit");
@@ -79,5 +79,5 @@ providers:
     for words in ["KEEPTRUSTS_TEST_UNSET", "`auth`", "`ip_allowlist`"] {
         process.complains_of(words);
     }
-    assert_eq!(Http::connect(process.gateway).unwrap().get("/readyz").unwrap().status, 200);
+    assert_eq!(Http::connect(process.gateway()).unwrap().get("/readyz").unwrap().status, 200);
 }

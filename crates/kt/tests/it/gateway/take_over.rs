@@ -18,7 +18,7 @@ fn no_request_fails_and_both_processes_write_one_chain() {
         let so_far = answered.load(Ordering::Relaxed);
         wait_for("more answers", || (answered.load(Ordering::Relaxed) >= so_far + count).then_some(()));
     };
-    let address = old.gateway;
+    let address = old.gateway();
     let (new, requests) = thread::scope(|scope| {
         let send = || {
             send_until(&done, address, || {
@@ -28,7 +28,7 @@ fn no_request_fails_and_both_processes_write_one_chain() {
         let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(send)).collect();
         more_answers(100);
         let new = place.start(&["--take-over"]);
-        assert_eq!((new.gateway, new.admin), (old.gateway, old.admin), "the very same sockets");
+        assert_eq!((new.gateway(), new.admin()), (old.gateway(), old.admin()), "the very same sockets");
         assert!(old.ended().success());
         more_answers(100);
         done.store(true, Ordering::Relaxed);
@@ -60,5 +60,5 @@ fn there_must_be_somebody_to_take_over_from() {
     let output = place.command(&["--take-over"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "its socket is left behind, and nobody listens there");
     let second: Process = place.start(&[]);
-    assert_eq!(Http::connect(second.gateway).unwrap().chat().unwrap().status, 200);
+    assert_eq!(Http::connect(second.gateway()).unwrap().chat().unwrap().status, 200);
 }

@@ -58,7 +58,7 @@ fn only_a_provider_with_a_trusted_certificate_of_its_name_is_asked() {
         fs::write(&roots, [trusted.cert.pem(), misnamed.cert.pem()].concat()).unwrap();
         let process =
             Process::spawn(place.command(&[]).env("SSL_CERT_FILE", &roots).env_remove("SSL_CERT_DIR"));
-        let answer = Http::connect(process.gateway).unwrap().chat().unwrap();
+        let answer = Http::connect(process.gateway()).unwrap().chat().unwrap();
         assert_eq!(answer.status, status, "{name}: {answer:?}");
         assert_eq!(answer.code(), code, "{name}");
         let event = &process.ask_admin("/v1/events?limit=1").json()["events"][0];

@@ -1,0 +1,261 @@
+#!/usr/bin/env python3
+"""Measures the control plane of one `kt server run`, on SQLite or PostgreSQL. See README.md.
+
+    bench.py [--database URL] [--seconds N] [--events N] [--sign-ins N] [--out FILE]
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+REPO = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(REPO / "bench" / "gateway"))
+import procs  # noqa: E402
+
+EMAIL, PASSWORD = "owner@example.com", "Tall green walnuts dance 7"
+SERVER_CORE, CLIENT_CORE = os.environ.get("CTBENCH_CORES", "0,1").split(",")
+EVENT_TYPES = ["decision"] * 17 + ["ip_denied", "auth_failed", "rate_limited"]
+BATCH = 1000
+INGEST_CONNECTIONS = 4
+
+
+class Server:
+    """A running control plane with an owner who is signed in."""
+
+    def __init__(self, directory, database):
+        environment = os.environ | {"KEEPTRUSTS_BOOTSTRAP_EMAIL": EMAIL, "KEEPTRUSTS_BOOTSTRAP_PASSWORD": PASSWORD}
+        environment |= {"KEEPTRUSTS_LOG": "warn"} | ({"KEEPTRUSTS_DATABASE__URL": database} if database else {})
+        binary = os.environ.get("CTBENCH_KT") or str(REPO / "target" / "release" / "kt")
+        command = ["taskset", "-c", SERVER_CORE, binary, "server", "run"]
+        command += ["--data-dir", f"{directory}/data", "--api-listen", "127.0.0.1:0"]
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        match = re.match(r"ready api=http://(\S+)", line)
+        assert match, f"the server did not start: {line}"
+        self.address = match[1]
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        self.token = self.ask("POST", "/v1/auth/login", {"email": EMAIL, "password": PASSWORD}, token="")["access_token"]
+
+    def ask(self, method, path, body=None, token=None):
+        connection = http.client.HTTPConnection(self.address, timeout=60)
+        token = self.token if token is None else token
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        response = connection.getresponse()
+        text = response.read()
+        assert response.status < 300, f"{method} {path}: {response.status} {text[:300]}"
+        return json.loads(text) if text else None
+
+    def new_key(self, kind):
+        return self.ask("POST", "/v1/tokens", {"type": kind, "name": f"bench {kind}", "scope": "write"})["key"]
+
+    def cpu(self):
+        return procs.cpu_seconds(procs.tree(self.process.pid))
+
+    def memory_mib(self):
+        return round(procs.memory(procs.tree(self.process.pid))["rss_kib"] / 1024, 1)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(20)
+
+
+def checks(server, bearer, seconds, connections=32):
+    """`GET /v1/whoami` in a closed loop: what checking a bearer costs, with all that HTTP costs beside it."""
+    command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command += ["-H", f"Authorization: Bearer {bearer}", f"http://{server.address}/v1/whoami"]
+    before = server.cpu()
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu = procs.cpu_between(before, server.cpu())
+    assert "Non-2xx" not in text, text
+    requests = int(re.search(r"(\d+) requests in", text)[1])
+    latency = dict(re.findall(r"(50|90|99)%\s+(\S+)", text))
+    return {
+        "requests_per_second": round(requests / seconds),
+        "requests_per_cpu_second": round(requests / cpu),
+        "p50": latency["50"],
+        "p90": latency["90"],
+    }
+
+
+def timed(times, action):
+    """Milliseconds that each of so many calls takes."""
+    taken = []
+    for n in range(times):
+        start = time.perf_counter()
+        action(n)
+        taken.append((time.perf_counter() - start) * 1000)
+    return summary(taken)
+
+
+def summary(milliseconds):
+    ordered = sorted(milliseconds)
+    at = lambda part: round(ordered[min(len(ordered) - 1, int(len(ordered) * part))], 2)
+    return {"n": len(ordered), "p50_ms": at(0.5), "p90_ms": at(0.9), "mean_ms": round(statistics.mean(ordered), 2)}
+
+
+def sign_ins(server, times):
+    """Whole sign-ins one after the other, each ended again. A hash takes most of it."""
+
+    def one(_):
+        tokens = server.ask("POST", "/v1/auth/login", {"email": EMAIL, "password": PASSWORD}, token="")
+        server.ask("POST", "/v1/auth/logout", {}, token=tokens["access_token"])
+
+    return timed(times, one)
+
+
+def audited_changes(server, times):
+    """Changes that leave an audit record, one after the other."""
+    return timed(times, lambda n: server.ask("PATCH", "/v1/organization", {"name": f"Bench {n}"}))
+
+
+class Events:
+    """Events as a gateway would deliver them, from a seed: every run sends the same."""
+
+    def __init__(self, total):
+        self.total = total
+        self.lock = threading.Lock()
+        self.sent = 0
+        self.samples = []
+
+    def batch(self):
+        with self.lock:
+            first = self.sent
+            if first >= self.total:
+                return None
+            self.sent += BATCH
+        rng = random.Random(first)
+        return [self.event(first + n, rng) for n in range(BATCH)]
+
+    def event(self, n, rng):
+        seconds = n * 30 * 86400 // self.total
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1_790_000_000 + seconds))
+        request = f"{rng.getrandbits(128):032x}"
+        event = {
+            "id": f"evt_{n:032x}",
+            "event_type": rng.choice(EVENT_TYPES),
+            "timestamp": f"{stamp}.{n % 1000:03d}Z",
+            "gateway_id": "gw_bench",
+            "request_id": f"{request[:8]}-{request[8:12]}-{request[12:16]}-{request[16:20]}-{request[20:]}",
+            "source_ip": f"10.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}",
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "status": 200,
+            "reason_code": "ok",
+            "config_version": "0123456789ab",
+            "duration_ms": rng.randrange(1, 4000),
+        }
+        if n % max(1, self.total // 50) == 0:
+            self.samples.append(event)
+        return event
+
+
+def ingest(server, key, total):
+    """Delivers `total` events over a few connections; the client's own share of the time is told too."""
+    events = Events(total)
+    taken, errors = [], []
+
+    def deliver():
+        connection = http.client.HTTPConnection(server.address, timeout=120)
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        while batch := events.batch():
+            body = json.dumps({"events": batch})
+            start = time.perf_counter()
+            connection.request("POST", "/v1/events", body, headers)
+            response = connection.getresponse()
+            text = response.read()
+            taken.append((time.perf_counter() - start) * 1000)
+            if response.status >= 300:
+                errors.append(text[:300])
+                return
+
+    before, start = server.cpu(), time.perf_counter()
+    threads = [threading.Thread(target=deliver) for _ in range(INGEST_CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors[0]
+    seconds, cpu = time.perf_counter() - start, procs.cpu_between(before, server.cpu())
+    rates = {"events": total, "events_per_second": round(total / seconds), "server_cpu_share": round(cpu / seconds, 2)}
+    return rates | {"batch": summary(taken)}, events.samples
+
+
+def queries(server, samples):
+    """Each way of asking for events, with values that exist, over the whole store."""
+    day = lambda event: event["timestamp"][:10]
+    asked = {
+        "newest": lambda event: {},
+        "by type": lambda event: {"event_type": event["event_type"]},
+        "by a rare type": lambda event: {"event_type": "ip_denied"},
+        "by time": lambda event: {"since": f"{day(event)}T00:00:00Z", "until": f"{day(event)}T23:59:59Z"},
+        "by type and time": lambda event: {"event_type": "auth_failed", "until": f"{day(event)}T23:59:59Z"},
+        "by address": lambda event: {"source_ip": event["source_ip"]},
+        "by request": lambda event: {"request_id": event["request_id"]},
+    }
+    found = {}
+    for name, query in asked.items():
+        paths = [f"/v1/events?{urlencode(query(event) | {'limit': 100})}" for event in samples]
+        found[name] = timed(len(paths), lambda n: server.ask("GET", paths[n]))
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", help="postgres://…; without it SQLite in the data directory")
+    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--sign-ins", type=int, default=30)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    results = {"database": "PostgreSQL" if options.database else "SQLite"}
+
+    def tell(name, value):
+        results[name] = value
+        print(f"{name}: {json.dumps(value)}", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="ctbench-", dir=os.environ.get("CTBENCH_TMP")) as directory:
+        server = Server(directory, options.database)
+        try:
+            tell("memory at rest, MiB", server.memory_mib())
+            access, gateway = server.new_key("access"), server.new_key("gateway")
+            checks(server, server.token, 1)
+            tell("a session's token", checks(server, server.token, options.seconds))
+            tell("an API key", checks(server, access, options.seconds))
+            tell("a token that nobody has", unauthorized(server, options.seconds))
+            tell("sign-in and sign-out", sign_ins(server, options.sign_ins))
+            tell("a change with its audit record", audited_changes(server, 200))
+            delivered, samples = ingest(server, gateway, options.events)
+            tell("delivery of events", delivered)
+            tell("queries", queries(server, samples))
+            tell("memory afterwards, MiB", server.memory_mib())
+        finally:
+            server.stop()
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def unauthorized(server, seconds):
+    """What a flood of wrong bearers costs: refused, and nothing looked up twice."""
+    command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", "-c32", f"-d{seconds}s"]
+    command += ["-H", "Authorization: Bearer nobody.has.this", f"http://{server.address}/v1/whoami"]
+    before = server.cpu()
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    requests = int(re.search(r"(\d+) requests in", text)[1])
+    return {"requests_per_cpu_second": round(requests / procs.cpu_between(before, server.cpu()))}
+
+
+if __name__ == "__main__":
+    main()

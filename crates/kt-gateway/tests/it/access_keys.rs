@@ -1,0 +1,167 @@
+//! Keys that a control plane has made: known by a snapshot, judged here at every request.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kt_domain::actor::Scope;
+use kt_domain::clock::ManualClock;
+use kt_domain::events::EventType;
+use kt_domain::keys::{KeyRestrictions, KeySnapshot, KeyTerms, KnownKey};
+use kt_domain::secret::SecretDigest;
+use kt_gateway::AccessKeys;
+
+use crate::harness::{Request, TestGateway};
+
+const START: &str = "2026-03-15T14:22:31Z";
+const DAY: Duration = Duration::from_hours(24);
+
+struct Connected {
+    gateway: TestGateway,
+    keys: Arc<AccessKeys>,
+    clock: ManualClock,
+}
+
+fn connected(yaml: &str) -> Connected {
+    let keys = Arc::<AccessKeys>::default();
+    let clock = ManualClock::starting_at(START.parse().expect("a moment"));
+    let gateway = TestGateway::with_options(yaml, |options| {
+        options.access_keys = Some(Arc::clone(&keys));
+        options.clock = Arc::new(clock.clone());
+    });
+    Connected { gateway, keys, clock }
+}
+
+/// The terms of a key that may do what applications do.
+fn terms() -> KeyTerms {
+    KeyTerms {
+        scope: Some(Scope::Write),
+        ranges: Vec::new(),
+        requests_per_minute: None,
+        created_at: START.parse().expect("a moment"),
+        expires_at: None,
+        ends_at: None,
+        flagged_at: None,
+    }
+}
+
+fn known(name: &str, terms: KeyTerms) -> KnownKey {
+    let digits = SecretDigest::of(name).to_string();
+    let id = format!("key_{}", &digits[..32]).parse().expect("an identifier");
+    KnownKey { id, digest: SecretDigest::of(name), terms }
+}
+
+impl Connected {
+    fn knows(&self, restrictions: KeyRestrictions, keys: Vec<KnownKey>) {
+        self.keys.replace(KeySnapshot::new(restrictions, keys));
+    }
+
+    /// Status and code of the answer to a request with this key, and what the event says.
+    fn ask(&self, name: &str) -> (u16, String) {
+        self.ask_from(Ipv4Addr::LOCALHOST, name)
+    }
+
+    fn ask_from(&self, ip: Ipv4Addr, name: &str) -> (u16, String) {
+        let request = Request::chat().header("Authorization", format!("Bearer {name}"));
+        let answer = self.gateway.connect_from(ip).ask(&request);
+        let event = self.gateway.event_of(answer.request_id());
+        if answer.status == 200 {
+            assert_eq!(event.key_id.as_deref(), Some(known(name, terms()).id.as_str()));
+            return (200, String::new());
+        }
+        let (status, code) = answer.outcome();
+        let expected = match status {
+            401 | 403 => EventType::AuthFailed,
+            429 => EventType::RateLimited,
+            _ => EventType::Decision,
+        };
+        assert_eq!((event.event_type, event.reason_code.as_deref()), (expected, Some(code.as_str())));
+        (status, code)
+    }
+}
+
+fn start_plus(time: Duration) -> Timestamp {
+    START.parse::<Timestamp>().expect("a moment") + time
+}
+
+fn ok() -> (u16, String) {
+    (200, String::new())
+}
+
+fn refused(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+#[test]
+fn a_connected_gateway_asks_for_keys_unless_it_is_told_not_to() {
+    let gateway = connected("");
+    assert_eq!(gateway.ask("app"), refused(503, "keys_unavailable"), "nobody's key is known yet");
+    gateway.knows(KeyRestrictions::default(), vec![known("app", terms())]);
+    assert_eq!(gateway.ask("app"), ok());
+    assert_eq!(gateway.ask("other"), refused(401, "invalid_key"));
+    assert_eq!(gateway.gateway.ask(&Request::chat()).outcome(), refused(401, "missing_key"));
+    let open = connected("auth: {mode: none}");
+    assert_eq!(open.gateway.ask(&Request::chat()).status, 200);
+}
+
+#[test]
+fn scope_expiry_age_and_address_are_judged_at_every_request() {
+    let gateway = connected("");
+    let near: Vec<_> = vec!["127.0.0.2/32".parse().expect("a range")];
+    let keys = vec![
+        known("app", terms()),
+        known("admin", KeyTerms { scope: Some(Scope::Admin), ..terms() }),
+        known("reader", KeyTerms { scope: Some(Scope::ReadOnly), ..terms() }),
+        known("short", KeyTerms { expires_at: Some(start_plus(DAY)), ..terms() }),
+        known("overlapping", KeyTerms { ends_at: Some(start_plus(DAY)), ..terms() }),
+        known("near", KeyTerms { ranges: near.clone(), ..terms() }),
+    ];
+    let month = KeyRestrictions { max_age_days: Some(30), ..KeyRestrictions::default() };
+    gateway.knows(month, keys.clone());
+    for name in ["app", "admin", "short", "overlapping"] {
+        assert_eq!(gateway.ask(name), ok(), "{name}");
+    }
+    assert_eq!(gateway.ask("reader"), refused(403, "insufficient_scope"));
+    assert_eq!(gateway.ask("near"), refused(403, "key_ip_denied"));
+    assert_eq!(gateway.ask_from(Ipv4Addr::new(127, 0, 0, 2), "near"), ok());
+
+    gateway.clock.advance(DAY);
+    assert_eq!(gateway.ask("short"), refused(401, "key_expired"));
+    assert_eq!(gateway.ask("overlapping"), refused(401, "invalid_key"));
+    assert_eq!(gateway.ask("app"), ok());
+    gateway.clock.advance(35 * DAY);
+    assert_eq!(gateway.ask("app"), ok(), "over age, and within the week to rotate it");
+    gateway.clock.advance(DAY);
+    assert_eq!(gateway.ask("app"), refused(401, "key_expired"), "37 days old");
+
+    let bound = KeyRestrictions { allowed_ranges: near, ..KeyRestrictions::default() };
+    gateway.knows(bound, keys);
+    assert_eq!(gateway.ask("app"), refused(403, "key_ip_denied"), "the organisation's ranges bind every key");
+    assert_eq!(gateway.ask_from(Ipv4Addr::new(127, 0, 0, 2), "app"), ok());
+}
+
+#[test]
+fn a_revoked_key_is_refused_from_the_next_request_on() {
+    let gateway = connected("");
+    gateway.knows(KeyRestrictions::default(), vec![known("app", terms()), known("other", terms())]);
+    assert_eq!([gateway.ask("app"), gateway.ask("other")], [ok(), ok()]);
+    let before = gateway.keys.version();
+    gateway.knows(KeyRestrictions::default(), vec![known("other", terms())]);
+    assert_ne!(gateway.keys.version(), before);
+    assert_eq!([gateway.ask("app"), gateway.ask("other")], [refused(401, "invalid_key"), ok()]);
+}
+
+#[test]
+fn the_lower_rate_of_key_and_organisation_holds_and_no_new_list_forgives_it() {
+    let gateway = connected("");
+    let at_most =
+        |rate| KeyRestrictions { max_requests_per_minute: Some(rate), ..KeyRestrictions::default() };
+    let key = |rate| vec![known("app", KeyTerms { requests_per_minute: rate, ..terms() })];
+    gateway.knows(at_most(2), key(Some(50)));
+    assert_eq!([gateway.ask("app"), gateway.ask("app")], [ok(), ok()]);
+    gateway.knows(at_most(2), key(None));
+    assert_eq!(gateway.ask("app"), refused(429, "rate_limited"));
+    gateway.clock.advance(Duration::from_secs(30));
+    assert_eq!(gateway.ask("app"), ok());
+}

@@ -1,0 +1,150 @@
+//! What gateways report and fetch: the keys of their own organisation, told as they change.
+
+use std::time::{Duration, Instant};
+
+use axum::http::Method;
+use kt_domain::actor::Role;
+use kt_domain::secret::SecretDigest;
+use kt_domain::sign_in::MembershipState;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, TestApi, on_both};
+
+/// Longer than anything takes here but a wait for a change that does not come.
+const PATIENCE_S: u64 = 20;
+
+async fn key(api: &TestApi, session: &Answer, kind: &str, scope: &str) -> Answer {
+    let body = json!({ "type": kind, "name": "a key", "scope": scope });
+    let made = api.post("/v1/tokens", body).bearer(session.access_token()).send().await;
+    assert_eq!(made.status, 201, "{}", made.json);
+    made
+}
+
+async fn sync(api: &TestApi, bearer: &str, more: Value) -> Answer {
+    let mut body =
+        json!({ "gateway_id": "gw_edge", "software_version": "0.1.0", "config_version": "0123456789ab" });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    api.post("/v1/gateways/sync", body).bearer(bearer).send().await
+}
+
+/// The ids of the keys in an answer.
+fn known(answer: &Answer) -> Vec<&str> {
+    assert_eq!(answer.status, 200, "{}", answer.json);
+    answer.json["keys"]["keys"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect()
+}
+
+fn scope_of<'a>(answer: &'a Answer, id: &str) -> &'a Value {
+    let keys = answer.json["keys"]["keys"].as_array().unwrap();
+    &keys.iter().find(|key| key["id"] == id).unwrap()["terms"]["scope"]
+}
+
+on_both! {
+    a_gateway_is_enrolled_by_its_key_and_listed(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        assert_eq!(sync(&api, gateway.text("/key"), json!({})).await.status, 200);
+        assert_eq!(sync(&api, gateway.text("/key"), json!({ "config_version": "ba9876543210" })).await.status, 200);
+        assert_eq!(api.records("gateway.enrolled").await.len(), 1, "once, however often it reports");
+        let list = || api.get("/v1/gateways").bearer(owner.access_token()).send();
+        let listed = list().await.json["gateways"].clone();
+        assert_eq!(listed.as_array().unwrap().len(), 1);
+        assert_eq!(listed[0]["id"], "gw_edge");
+        assert_eq!(listed[0]["config_version"], "ba9876543210");
+        assert_eq!(listed[0]["key_id"], gateway.json["id"]);
+        assert_eq!(listed[0]["connected"], true);
+        api.clock.advance(Duration::from_mins(2));
+        assert_eq!(list().await.json["gateways"][0]["connected"], false);
+    }
+
+    only_a_gateways_key_fetches_keys_and_only_of_its_own_organisation(api) {
+        let owner = api.owner().await;
+        let access = key(&api, &owner, "access", "admin").await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        for bearer in [access.text("/key"), owner.access_token()] {
+            assert_eq!(sync(&api, bearer, json!({})).await.refusal().0, 403);
+        }
+        let told = sync(&api, gateway.text("/key"), json!({})).await;
+        assert_eq!(known(&told), [access.text("/id")], "a gateway's key opens no gateway");
+        let digest = SecretDigest::of(access.text("/key")).to_string();
+        assert_eq!(told.json["keys"]["keys"][0]["digest"], digest);
+        assert!(!told.json.to_string().contains(access.text("/key")));
+
+        let other = api.organization("other").await;
+        api.add_member_of(&other, "boss@other.example", Role::Owner).await;
+        let boss = api.login("boss@other.example", crate::harness::PASSWORD).await;
+        let theirs = key(&api, &boss, "gateway", "write").await;
+        let taken = sync(&api, theirs.text("/key"), json!({})).await;
+        assert_eq!(taken.refusal(), (409, "gateway_name_taken"));
+        let told = sync(&api, theirs.text("/key"), json!({ "gateway_id": "gw_theirs" })).await;
+        assert_eq!(known(&told), Vec::<&str>::new());
+        let list = api.get("/v1/gateways").bearer(boss.access_token()).send().await;
+        assert_eq!(list.json["gateways"][0]["id"], "gw_theirs");
+        assert_eq!(list.json["gateways"].as_array().unwrap().len(), 1);
+    }
+
+    what_a_gateway_says_of_itself_is_checked(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        let long = "x".repeat(65);
+        for wrong in [
+            json!({ "gateway_id": "" }), json!({ "gateway_id": "a b" }), json!({ "gateway_id": long }),
+            json!({ "config_version": "<script>" }), json!({ "software_version": "" }),
+            json!({ "wait_seconds": 26 }), json!({ "more": 1 }),
+        ] {
+            assert_eq!(sync(&api, gateway.text("/key"), wrong.clone()).await.refusal().0, 422, "{wrong}");
+        }
+        assert_eq!(sync(&api, gateway.text("/key"), json!({})).await.status, 200);
+    }
+
+    a_revocation_ends_the_wait_of_a_gateway_at_once(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        let (first, second) = (key(&api, &owner, "access", "write").await, key(&api, &owner, "access", "write").await);
+        let told = sync(&api, gateway.text("/key"), json!({})).await;
+        assert_eq!(known(&told).len(), 2);
+        let version = told.text("/keys/version").to_owned();
+        let unchanged = sync(&api, gateway.text("/key"), json!({ "keys_version": version })).await;
+        assert_eq!(unchanged.json["keys"], Value::Null);
+
+        let begun = Instant::now();
+        let wait = json!({ "keys_version": version, "wait_seconds": PATIENCE_S });
+        let revoke = async {
+            tokio::task::yield_now().await;
+            let path = format!("/v1/tokens/{}", first.text("/id"));
+            api.request(Method::DELETE, &path).bearer(owner.access_token()).send().await
+        };
+        let (told, revoked) = tokio::join!(sync(&api, gateway.text("/key"), wait), revoke);
+        assert_eq!(revoked.status, 204);
+        assert_eq!(known(&told), [second.text("/id")]);
+        assert!(begun.elapsed() < Duration::from_secs(PATIENCE_S / 2));
+    }
+
+    who_waits_with_a_key_that_is_revoked_is_told_nothing_more(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        let version = sync(&api, gateway.text("/key"), json!({})).await.text("/keys/version").to_owned();
+        let wait = json!({ "keys_version": version, "wait_seconds": PATIENCE_S });
+        let revoke = async {
+            tokio::task::yield_now().await;
+            let path = format!("/v1/tokens/{}", gateway.text("/id"));
+            api.request(Method::DELETE, &path).bearer(owner.access_token()).send().await
+        };
+        let (told, revoked) = tokio::join!(sync(&api, gateway.text("/key"), wait), revoke);
+        assert_eq!(revoked.status, 204);
+        assert_eq!(told.refusal(), (401, "invalid_key"));
+    }
+
+    a_key_reaches_no_further_than_its_owner(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        let admin = api.somebody("admin").await;
+        let theirs = key(&api, &admin, "access", "admin").await;
+        let told = sync(&api, gateway.text("/key"), json!({})).await;
+        assert_eq!(scope_of(&told, theirs.text("/id")), "admin");
+        api.becomes(&admin, Role::Auditor, MembershipState::Active).await;
+        let told = sync(&api, gateway.text("/key"), json!({})).await;
+        assert_eq!(scope_of(&told, theirs.text("/id")), &Value::Null, "an auditor changes nothing");
+        api.becomes(&admin, Role::Admin, MembershipState::Suspended).await;
+        assert_eq!(known(&sync(&api, gateway.text("/key"), json!({})).await), Vec::<&str>::new());
+    }
+}

@@ -1,0 +1,103 @@
+//! The gateways that have reported to the control plane.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use kt_domain::id::{ApiKeyId, OrganizationId};
+
+use crate::database::{Source, StoreError, Tx};
+use crate::sql::{self, Row, values};
+
+/// A gateway as it last reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gateway {
+    /// The name that it gave itself, and that its events carry.
+    pub id: String,
+    /// Whose traffic it guards.
+    pub organization: OrganizationId,
+    /// The key that it last came with; none for the gateway that runs beside the control plane.
+    pub key: Option<ApiKeyId>,
+    /// Which version of Keeptrusts it runs.
+    pub software_version: String,
+    /// The configuration that it has in force.
+    pub config_version: String,
+    /// From where it came.
+    pub ip: Option<IpAddr>,
+    /// When it first came.
+    pub enrolled_at: Timestamp,
+    /// When it last came, to a quarter of a minute.
+    pub seen_at: Timestamp,
+}
+
+/// The gateway of this name, whichever organisation it belongs to.
+pub async fn find(source: &impl Source, id: &str) -> Result<Option<Gateway>, StoreError> {
+    sql::row(source, "SELECT * FROM gateways WHERE id = $1", values![id])
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
+}
+
+/// Adds a gateway; [`StoreError::Exists`] when one of this name came first.
+pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
+    const INSERT: &str =
+        "INSERT INTO gateways (id, organization_id, key_id, software_version, config_version,
+            ip, enrolled_at, seen_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let values = values![
+        &gateway.id,
+        gateway.organization.as_str(),
+        gateway.key.as_ref().map(|key| key.as_str().to_owned()),
+        &gateway.software_version,
+        &gateway.config_version,
+        gateway.ip.map(|ip| ip.to_string()),
+        gateway.enrolled_at,
+        gateway.seen_at,
+    ];
+    sql::execute(tx, INSERT, values).await?;
+    Ok(())
+}
+
+/// Stores what a gateway reports anew.
+pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
+    const UPDATE: &str =
+        "UPDATE gateways SET key_id = $3, software_version = $4, config_version = $5, ip = $6,
+            seen_at = $7
+        WHERE id = $1 AND organization_id = $2";
+    let values = values![
+        &gateway.id,
+        gateway.organization.as_str(),
+        gateway.key.as_ref().map(|key| key.as_str().to_owned()),
+        &gateway.software_version,
+        &gateway.config_version,
+        gateway.ip.map(|ip| ip.to_string()),
+        gateway.seen_at,
+    ];
+    sql::execute(tx, UPDATE, values).await?;
+    Ok(())
+}
+
+/// Up to `limit` gateways of an organisation, by name, those behind `after`.
+pub async fn page(
+    source: &impl Source,
+    organization: &OrganizationId,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Gateway>, StoreError> {
+    const SELECT: &str = "SELECT * FROM gateways WHERE organization_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+    let values = values![organization.as_str(), after.unwrap_or_default(), i64::from(limit)];
+    sql::rows(source, SELECT, values).await?.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<Gateway, StoreError> {
+    Ok(Gateway {
+        id: row.get("id")?,
+        organization: row.parsed("organization_id")?,
+        key: row.parsed_opt("key_id")?,
+        software_version: row.get("software_version")?,
+        config_version: row.get("config_version")?,
+        ip: row.parsed_opt("ip")?,
+        enrolled_at: row.time("enrolled_at")?,
+        seen_at: row.time("seen_at")?,
+    })
+}

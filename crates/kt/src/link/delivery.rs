@@ -1,0 +1,160 @@
+//! The gateway's event log on its way to the control plane: its entries in order, each until it has arrived.
+//!
+//! The log on this machine's disk is the spool. What was delivered is remembered by the last entry's number and hash;
+//! what is delivered twice (after a crash in between) is recognised there by its place in the chain.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_domain::events::Head;
+use kt_store::event_log::{Batch, BatchSize, Follower, LogError, RecordError};
+use tokio::sync::watch;
+
+use super::plane::{Plane, PlaneError};
+use crate::event_store::EventStore;
+use crate::failure::Failure;
+
+/// One delivery.
+const SIZE: BatchSize = BatchSize { entries: 1000, bytes: 1 << 20 };
+
+/// How often the log is looked at for something new.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long to wait after the first failure; twice as long after each further one, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Delivers a log.
+pub(super) struct Delivery {
+    plane: Plane,
+    events: Arc<EventStore>,
+    follower: Follower,
+    position: PositionFile,
+}
+
+/// Where it is remembered how far the log was delivered.
+struct PositionFile(PathBuf);
+
+impl Delivery {
+    /// Goes on where an earlier life of this gateway came to.
+    pub(super) fn open(events: Arc<EventStore>, plane: Plane) -> Result<Self, Failure> {
+        let position = PositionFile(events.directory().join("delivered.json"));
+        let follower = Follower::open(events.directory(), position.load())
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        Ok(Self { plane, events, follower, position })
+    }
+
+    /// Delivers until `ended` says so and everything has arrived.
+    pub(super) async fn run(mut self, mut ended: watch::Receiver<bool>) {
+        loop {
+            let next;
+            (self, next) = self.read().await;
+            match next {
+                Ok(Some(batch)) => self.deliver(batch).await,
+                Ok(None) if *ended.borrow_and_update() => return,
+                Ok(None) => {
+                    // Whether it was told or the time was over, it looks again.
+                    let _ = tokio::time::timeout(LOOK_EVERY, ended.changed()).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the event log cannot be read for delivery");
+                    tokio::time::sleep(LONGEST_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Reads what is on disk for good, on a thread where nothing else waits. What a loss of power could still take back
+    /// is not delivered: the log would go on differently from what the control plane knows.
+    async fn read(mut self) -> (Self, Result<Option<Batch>, LogError>) {
+        let read = tokio::task::spawn_blocking(move || {
+            let next = self.follower.next(SIZE);
+            if let Ok(Some(_)) = next {
+                self.wait_for_the_disk();
+            }
+            (self, next)
+        });
+        match read.await {
+            Ok(read) => read,
+            // Only when the process ends is such a thread not let finish.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Is done once everything that was written so far is on disk. A closed log is.
+    fn wait_for_the_disk(&self) {
+        while let Err(RecordError::Unwritable | RecordError::Full) = self.events.writer().sync() {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Is ready once the control plane has all of `batch`, or has named another place to go on from.
+    async fn deliver(&mut self, batch: Batch) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let reason = match self.plane.deliver(self.events.writer().gateway_id(), &batch.entries).await {
+                Ok(()) => return self.position.store(batch.head),
+                Err(PlaneError::Gap) if self.is_whole() => return self.begin_anew(),
+                Err(PlaneError::Gap) => "entries that it lacks are no longer here".to_owned(),
+                Err(PlaneError::Invalid(reason) | PlaneError::Away(reason) | PlaneError::Refused(reason)) => {
+                    reason
+                }
+            };
+            if pause == FIRST_PAUSE {
+                tracing::warn!(%reason, "events cannot be delivered; they wait on this machine's disk");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Whether it has not begun anew already.
+    fn is_whole(&self) -> bool {
+        self.position.load().is_some()
+    }
+
+    /// The control plane lacks entries, as after it was set back to a backup: it gets them all again.
+    fn begin_anew(&mut self) {
+        tracing::warn!("the control plane lacks events that it had; all that are here are delivered again");
+        self.position.forget();
+        match Follower::open(self.events.directory(), None) {
+            Ok(follower) => self.follower = follower,
+            Err(error) => tracing::error!(%error, "the event log cannot be read for delivery"),
+        }
+    }
+}
+
+impl PositionFile {
+    /// Without one, or with one that cannot be read, everything is delivered anew: what arrived is recognised.
+    fn load(&self) -> Option<Head> {
+        let text = match fs::read(&self.0) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!(%error, "it is not known which events were delivered; all are delivered anew");
+                return None;
+            }
+        };
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn forget(&self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(%error, "how far events were delivered is remembered wrongly");
+        }
+    }
+
+    fn store(&self, head: Head) {
+        let new = self.0.with_extension("new");
+        let stored = serde_json::to_vec(&head)
+            .map_err(std::io::Error::from)
+            .and_then(|text| fs::write(&new, text))
+            .and_then(|()| fs::rename(&new, &self.0));
+        if let Err(error) = stored {
+            tracing::warn!(%error, "how far events were delivered cannot be remembered");
+        }
+    }
+}

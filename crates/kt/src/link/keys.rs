@@ -1,0 +1,105 @@
+//! The keys that a gateway may let in, followed at the control plane and remembered on this machine's disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_domain::keys::KeySnapshot;
+use kt_gateway::AccessKeys;
+
+use super::plane::{Plane, PlaneError};
+use crate::failure::Failure;
+use crate::serve::Reporter;
+
+/// How long a gateway waits before it asks a control plane again that did not answer: with the time that an answer
+/// takes, below the 5 seconds within which a revoked key must stop (SPEC section 13).
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Where the keys are remembered. It holds no secret: digests of random keys.
+pub(super) struct KeyFile(PathBuf);
+
+impl KeyFile {
+    pub(super) fn new(data_dir: &Path) -> Self {
+        Self(data_dir.join("access-keys.json"))
+    }
+
+    /// What was last remembered.
+    pub(super) fn load(&self) -> Result<Option<KeySnapshot>, Failure> {
+        let failed = |error: String| Failure::failed(format!("{}: {error}", self.0.display()));
+        match fs::read(&self.0) {
+            Ok(text) => {
+                let advice = "remove the file; the keys are fetched anew from the control plane";
+                serde_json::from_slice(&text).map(Some).map_err(|error| failed(format!("{error}; {advice}")))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    }
+
+    /// Replaces what is remembered, as a whole or not at all.
+    fn store(&self, snapshot: &KeySnapshot) -> std::io::Result<()> {
+        let new = self.0.with_extension("new");
+        let mut file: File =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec(snapshot)?)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.0)
+    }
+
+    fn forget(&self) -> std::io::Result<()> {
+        match fs::remove_file(&self.0) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Reports the gateway and takes up every change of its keys, until it is dropped.
+pub(super) async fn follow(plane: Plane, reporter: Reporter, keys: Arc<AccessKeys>, file: KeyFile) {
+    let mut is_away = false;
+    loop {
+        match plane.sync(reporter.report(), keys.version()).await {
+            Ok(change) => {
+                if std::mem::take(&mut is_away) {
+                    tracing::info!("the control plane answers again");
+                }
+                if let Some(snapshot) = change {
+                    take_up(snapshot, &keys, &file);
+                }
+            }
+            Err(PlaneError::Refused(reason) | PlaneError::Invalid(reason)) => {
+                tracing::error!(%reason, "the control plane refuses this gateway, so no key is let in any more");
+                keys.forget();
+                remember(file.forget());
+                is_away = true;
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(error @ (PlaneError::Away(_) | PlaneError::Gap)) => {
+                if !std::mem::replace(&mut is_away, true) {
+                    tracing::warn!(reason = ?error, "the control plane does not answer; keys stay as they were");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn take_up(snapshot: KeySnapshot, keys: &AccessKeys, file: &KeyFile) {
+    tracing::info!(
+        keys = snapshot.keys.len(),
+        version = &snapshot.version[..12],
+        "access keys were taken up"
+    );
+    remember(file.store(&snapshot));
+    keys.replace(snapshot);
+}
+
+/// Keys are judged by what is in memory; the file is for the next life.
+fn remember(outcome: std::io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "the access keys cannot be remembered for a restart");
+    }
+}

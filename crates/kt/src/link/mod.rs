@@ -1,0 +1,82 @@
+//! A gateway's link to its control plane: which keys it may let in, and where its events go.
+//!
+//! Both go on while the control plane is away: keys are judged by what was last heard, also after a restart, and events
+//! wait in the log on this machine's disk.
+
+mod delivery;
+mod keys;
+mod plane;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_gateway::AccessKeys;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::event_store::EventStore;
+use crate::failure::Failure;
+use crate::serve::Reporter;
+use delivery::Delivery;
+use keys::KeyFile;
+pub(crate) use plane::{Plane, RemotePlane};
+
+/// How long a gateway that ends waits until its last events have arrived. What has not is delivered in its next life.
+const LAST_DELIVERY: Duration = Duration::from_secs(5);
+
+/// A gateway's link, before the gateway serves.
+pub(crate) struct Link {
+    plane: Plane,
+    keys: Arc<AccessKeys>,
+    key_file: KeyFile,
+}
+
+/// A link that is kept up.
+pub(crate) struct Linked {
+    keys: JoinHandle<()>,
+    delivery: JoinHandle<()>,
+    ending: watch::Sender<bool>,
+}
+
+impl Link {
+    /// A link of the gateway that keeps its things in `data_dir`. The keys that it heard of in an earlier life may be
+    /// used at once.
+    pub(crate) fn new(plane: Plane, data_dir: &Path) -> Result<Self, Failure> {
+        let key_file = KeyFile::new(data_dir);
+        let keys = Arc::<AccessKeys>::default();
+        if let Some(snapshot) = key_file.load()? {
+            keys.replace(snapshot);
+        }
+        Ok(Self { plane, keys, key_file })
+    }
+
+    /// The keys that the gateway is to judge by.
+    pub(crate) fn keys(&self) -> Arc<AccessKeys> {
+        Arc::clone(&self.keys)
+    }
+
+    /// Keeps the link up, for a gateway that `reporter` reports and whose log is `events`.
+    pub(crate) fn keep_up(self, reporter: Reporter, events: Arc<EventStore>) -> Result<Linked, Failure> {
+        let Self { plane, keys, key_file } = self;
+        let (ending, ended) = watch::channel(false);
+        let delivery = Delivery::open(events, plane.clone())?;
+        Ok(Linked {
+            keys: tokio::spawn(keys::follow(plane, reporter, keys, key_file)),
+            delivery: tokio::spawn(delivery.run(ended)),
+            ending,
+        })
+    }
+}
+
+impl Linked {
+    /// Ends the link, once the last events have arrived or the time for that is over.
+    pub(crate) async fn end(self) {
+        self.keys.abort();
+        // Nobody listens only when the delivery has ended already.
+        let _ = self.ending.send(true);
+        if tokio::time::timeout(LAST_DELIVERY, self.delivery).await.is_err() {
+            tracing::warn!("some events have not arrived; they are delivered when this gateway starts again");
+        }
+    }
+}

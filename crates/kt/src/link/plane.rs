@@ -1,0 +1,168 @@
+//! The control plane as a gateway sees it: over the network, or in the same process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_control::outbound::{Outbound, OutboundError};
+use kt_control::{Control, Delivery, GatewayReport};
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::keys::KeySnapshot;
+use kt_domain::public_url::PublicUrl;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::commands::reading::printable;
+use crate::control_plane::operator;
+
+/// How long an answer may wait for a change of keys: less than a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The longest answer that is read: the terms of some hundred thousand keys.
+const ANSWER_LIMIT: usize = 64 << 20;
+
+/// The code with which it says that entries are missing.
+const GAP: &str = "chain_gap";
+
+/// A control plane.
+#[derive(Clone)]
+pub(crate) enum Plane {
+    /// Elsewhere.
+    Remote(Arc<RemotePlane>),
+    /// In this process.
+    Local(Arc<Control>),
+}
+
+/// A control plane that is asked over its API, with a gateway's key.
+pub(crate) struct RemotePlane {
+    api: PublicUrl,
+    key: String,
+    outbound: Outbound,
+}
+
+impl RemotePlane {
+    /// The control plane whose API is at `api`.
+    pub(crate) fn new(api: PublicUrl, key: String, outbound: Outbound) -> Self {
+        Self { api, key, outbound }
+    }
+
+    /// The body of its good answer.
+    async fn post(&self, path: &'static str, body: String) -> Result<Vec<u8>, PlaneError> {
+        let headers = [
+            ("authorization", format!("Bearer {}", self.key)),
+            ("content-type", "application/json".to_owned()),
+            ("user-agent", concat!("kt-gateway/", env!("CARGO_PKG_VERSION")).to_owned()),
+        ];
+        let answer = self.outbound.post(&self.api.page(path), &headers, body.into()).await?;
+        let status = answer.status.as_u16();
+        let body = answer.read(ANSWER_LIMIT).await?;
+        match status {
+            200..300 => Ok(body),
+            _ => Err(refusal(&body, status)),
+        }
+    }
+}
+
+/// What a refusal means.
+fn refusal(body: &[u8], status: u16) -> PlaneError {
+    #[derive(Deserialize)]
+    struct Body {
+        error: Content,
+    }
+    #[derive(Deserialize)]
+    struct Content {
+        code: String,
+        message: String,
+    }
+    let Ok(Body { error }) = serde_json::from_slice(body) else {
+        return PlaneError::Away(format!("status {status}, from what is no Keeptrusts API"));
+    };
+    let reason = printable(&format!("{}: {}", error.code, error.message));
+    match status {
+        401 | 403 => PlaneError::Refused(reason),
+        409 if error.code == GAP => PlaneError::Gap,
+        409 | 413 | 422 => PlaneError::Invalid(reason),
+        _ => PlaneError::Away(reason),
+    }
+}
+
+/// Why the control plane did not do what it was asked for.
+#[derive(Debug)]
+pub(super) enum PlaneError {
+    /// It cannot do it at present: try again.
+    Away(String),
+    /// It does nothing for this gateway any more.
+    Refused(String),
+    /// It lacks entries that come before those that it was given.
+    Gap,
+    /// It does not take what it was given.
+    Invalid(String),
+}
+
+impl Plane {
+    /// Reports the gateway, and waits a while for keys other than those of the version `known`.
+    pub(super) async fn sync(
+        &self,
+        report: GatewayReport,
+        known: Option<String>,
+    ) -> Result<Option<KeySnapshot>, PlaneError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            keys: Option<KeySnapshot>,
+        }
+        match self {
+            Self::Remote(plane) => {
+                let body = json!({
+                    "gateway_id": report.id,
+                    "software_version": report.software_version,
+                    "config_version": report.config_version,
+                    "keys_version": known,
+                    "wait_seconds": PATIENCE.as_secs(),
+                });
+                let answer = plane.post("/v1/gateways/sync", body.to_string()).await?;
+                let answer: Answer = serde_json::from_slice(&answer).map_err(|error| {
+                    PlaneError::Away(format!("its answer is not what was expected: {error}"))
+                })?;
+                Ok(answer.keys)
+            }
+            Self::Local(control) => {
+                let ctx = operator("gateway");
+                control.report_gateway(&ctx, report).await?;
+                Ok(control.next_key_snapshot(&ctx, known.as_deref(), PATIENCE).await?)
+            }
+        }
+    }
+
+    /// Hands entries of the gateway's event log over, each its line there. Those that it has already are no matter.
+    pub(super) async fn deliver(&self, gateway_id: &str, entries: &[String]) -> Result<(), PlaneError> {
+        match self {
+            Self::Remote(plane) => {
+                let gateway_id = Value::from(gateway_id);
+                let body = format!("{{\"gateway_id\":{gateway_id},\"entries\":[{}]}}", entries.join(","));
+                plane.post("/v1/events", body).await.map(drop)
+            }
+            Self::Local(control) => {
+                let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+                let delivery = Delivery::Chain { gateway_id, entries: &entries };
+                control.deliver_events(&operator("gateway"), delivery).await?;
+                Ok(())
+            }
+        }
+    }
+}
+
+impl From<OutboundError> for PlaneError {
+    fn from(error: OutboundError) -> Self {
+        Self::Away(printable(&error.to_string()))
+    }
+}
+
+impl From<Error> for PlaneError {
+    fn from(error: Error) -> Self {
+        match error.kind {
+            ErrorKind::Unauthenticated | ErrorKind::Forbidden => Self::Refused(error.to_string()),
+            ErrorKind::Conflict if error.code == GAP => Self::Gap,
+            ErrorKind::Invalid | ErrorKind::Conflict => Self::Invalid(error.to_string()),
+            _ => Self::Away(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! A gateway connected to a control plane, both as processes: keys, revocation, and events that arrive once, whatever
+//! is away or killed meanwhile.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::http::{Answer, Http};
+use super::process::{Place, Process};
+use super::{ECHO, recorded_requests, wait_for};
+
+const EMAIL: &str = "owner@example.com";
+const PASSWORD: &str = "Tall green walnuts dance 7";
+
+/// Within which time a revoked key stops at every gateway that can reach the control plane (SPEC section 13).
+const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A control plane's directory, and the address at which it is started again and again.
+struct Plane {
+    directory: tempfile::TempDir,
+    address: Option<SocketAddr>,
+}
+
+impl Plane {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), address: None }
+    }
+
+    fn start(&mut self) -> Process {
+        let listen = self.address.map_or("127.0.0.1:0".to_owned(), |address| address.to_string());
+        let process = Process::spawn(
+            Command::new(env!("CARGO_BIN_EXE_kt"))
+                .current_dir(self.directory.path())
+                .env("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL)
+                .env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD)
+                .args(["server", "run", "--data-dir", "data", "--api-listen", &listen]),
+        );
+        self.address = Some(process.api());
+        process
+    }
+}
+
+/// The owner, signed in.
+struct Owner {
+    api: SocketAddr,
+    token: String,
+}
+
+impl Owner {
+    fn sign_in(api: SocketAddr) -> Self {
+        let body = json!({ "email": EMAIL, "password": PASSWORD }).to_string();
+        let answer = Http::connect(api).unwrap().ask("POST", "/v1/auth/login", None, &body).unwrap();
+        Self { api, token: answer.json()["access_token"].as_str().unwrap().to_owned() }
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let answer = Http::connect(self.api).unwrap().ask(method, path, Some(&self.token), &body).unwrap();
+        assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
+        answer
+    }
+
+    /// A new key: its id and its text.
+    fn new_key(&self, kind: &str) -> (String, String) {
+        let body = json!({ "type": kind, "name": format!("a {kind} key"), "scope": "write" });
+        let made = self.ask("POST", "/v1/tokens", &body).json();
+        let text =
+            |field: &str| made[field].as_str().unwrap_or_else(|| panic!("{field} in {made}")).to_owned();
+        (text("id"), text("key"))
+    }
+
+    fn revoke(&self, id: &str) {
+        self.ask("DELETE", &format!("/v1/tokens/{id}"), &Value::Null);
+    }
+
+    /// How often each request of the gateways stands among the events that have arrived.
+    fn arrived(&self) -> HashMap<String, usize> {
+        let events = self.ask("GET", "/v1/events?limit=1000", &Value::Null).json();
+        let mut counts = HashMap::new();
+        for event in events["events"].as_array().unwrap() {
+            if let Some(request_id) = event["request_id"].as_str() {
+                *counts.entry(request_id.to_owned()).or_default() += 1;
+            }
+        }
+        counts
+    }
+}
+
+fn start_gateway(place: &Place, api: SocketAddr, key: &str) -> Process {
+    let api = format!("http://{api}");
+    Process::spawn(place.command(&["--api-url", &api]).env("KEEPTRUSTS_GATEWAY_TOKEN", key))
+}
+
+fn chat(gateway: &Process, key: &str) -> Answer {
+    let body = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
+    Http::connect(gateway.gateway()).unwrap().ask("POST", "/v1/chat/completions", Some(key), body).unwrap()
+}
+
+/// Waits until the gateway lets the key in; gives the request that it did so for.
+fn let_in(gateway: &Process, key: &str) -> String {
+    wait_for("the key to be let in", || {
+        let answer = chat(gateway, key);
+        (answer.status == 200).then(|| answer.request_id())
+    })
+}
+
+#[test]
+fn a_revoked_key_stops_within_seconds_and_the_others_go_on() {
+    let mut plane = Plane::new();
+    let server = plane.start();
+    let owner = Owner::sign_in(server.api());
+    let ((_, gateway_key), (first, first_key), (_, second_key)) =
+        (owner.new_key("gateway"), owner.new_key("access"), owner.new_key("access"));
+    let edge = Place::with(ECHO);
+    let gateway = start_gateway(&edge, server.api(), &gateway_key);
+    let_in(&gateway, &first_key);
+    assert_eq!(chat(&gateway, &second_key).status, 200);
+    assert_eq!(chat(&gateway, "kt_ak_nobody").code(), "invalid_key");
+
+    owner.revoke(&first);
+    let revoked = Instant::now();
+    wait_for("the key to be refused", || (chat(&gateway, &first_key).status == 401).then_some(()));
+    assert!(revoked.elapsed() < REVOKED_WITHIN, "{:?}", revoked.elapsed());
+    assert_eq!(chat(&gateway, &second_key).status, 200);
+
+    let gateways = owner.ask("GET", "/v1/gateways", &Value::Null).json();
+    assert_eq!(gateways["gateways"][0]["connected"], true, "{gateways}");
+    gateway.terminate();
+    server.terminate();
+}
+
+#[test]
+fn it_works_on_and_starts_again_while_the_control_plane_is_away_and_its_events_arrive_once() {
+    let mut plane = Plane::new();
+    let server = plane.start();
+    let owner = Owner::sign_in(server.api());
+    let ((_, gateway_key), (_, key)) = (owner.new_key("gateway"), owner.new_key("access"));
+    let edge = Place::with(ECHO);
+    let gateway = start_gateway(&edge, server.api(), &gateway_key);
+    let mut requests = vec![let_in(&gateway, &key)];
+    wait_for("the first event to arrive", || owner.arrived().contains_key(&requests[0]).then_some(()));
+    server.kill();
+
+    let ask = |gateway: &Process| {
+        let answer = chat(gateway, &key);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.request_id()
+    };
+    requests.extend((0..20).map(|_| ask(&gateway)));
+    wait_for("the events to be on disk", || {
+        let recorded = recorded_requests(&edge.data_dir());
+        requests.iter().all(|request| recorded.contains(request)).then_some(())
+    });
+    gateway.kill();
+    let gateway = start_gateway(&edge, plane.address.unwrap(), &gateway_key);
+    requests.extend((0..20).map(|_| ask(&gateway)));
+
+    let server = plane.start();
+    let owner = Owner::sign_in(server.api());
+    let all_there = || {
+        let arrived = owner.arrived();
+        requests.iter().all(|request| arrived.contains_key(request)).then_some(arrived)
+    };
+    let arrived = wait_for("all events to arrive", all_there);
+    assert!(arrived.values().all(|count| *count == 1), "each once: {arrived:?}");
+    gateway.terminate();
+    server.terminate();
+}
+
+#[test]
+fn a_gateway_whose_own_key_is_revoked_lets_nobody_in() {
+    let mut plane = Plane::new();
+    let server = plane.start();
+    let owner = Owner::sign_in(server.api());
+    let ((gateway_id, gateway_key), (_, key)) = (owner.new_key("gateway"), owner.new_key("access"));
+    let edge = Place::with(ECHO);
+    let gateway = start_gateway(&edge, server.api(), &gateway_key);
+    let_in(&gateway, &key);
+    owner.revoke(&gateway_id);
+    wait_for("the key to be refused", || (chat(&gateway, &key).code() == "keys_unavailable").then_some(()));
+    gateway.kill();
+    let again = start_gateway(&edge, server.api(), &gateway_key);
+    assert_eq!(chat(&again, &key).code(), "keys_unavailable", "nor does it remember them");
+}
+
+#[test]
+fn half_a_connection_does_not_start() {
+    let edge = Place::with(ECHO);
+    let output = edge.command(&["--api-url", "http://127.0.0.1:1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains("KEEPTRUSTS_GATEWAY_TOKEN"), "{complaint}");
+}
+
+#[test]
+fn kt_up_asks_for_the_keys_of_its_own_control_plane() {
+    let edge = Place::with(ECHO);
+    let up = Process::spawn(
+        Command::new(env!("CARGO_BIN_EXE_kt"))
+            .current_dir(edge.path(""))
+            .env("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL)
+            .env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD)
+            .args(["up", "--policy-config", "policy-config.yaml", "--data-dir", "data"])
+            .args(["--api-listen", "127.0.0.1:0"])
+            .args(["--gateway-listen", "127.0.0.1:0", "--gateway-admin-listen", "127.0.0.1:0"]),
+    );
+    let owner = Owner::sign_in(up.api());
+    let (id, key) = owner.new_key("access");
+    let request = let_in(&up, &key);
+    wait_for("the event to arrive", || owner.arrived().contains_key(&request).then_some(()));
+    owner.revoke(&id);
+    wait_for("the key to be refused", || (chat(&up, &key).code() == "invalid_key").then_some(()));
+    up.terminate();
+}

@@ -1,0 +1,56 @@
+"""The control plane's API against its own OpenAPI document: what it answers to thousands of requests, good and bad."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from keeptrusts_e2e import kt_binary, running
+
+EMAIL = "owner@example.com"
+PASSWORD = "Tall green walnuts dance 7"
+
+ENDS_THE_SESSION = "^/v1/auth/logout$"
+
+
+@dataclass(frozen=True)
+class Api:
+    """A `kt server run` with an owner."""
+
+    url: str
+
+    def access_token(self) -> str:
+        body = json.dumps({"email": EMAIL, "password": PASSWORD}).encode()
+        headers = {"Content-Type": "application/json"}
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/v1/auth/login", body, headers)) as response:
+            return json.load(response)["access_token"]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    command = [kt_binary(), "server", "run", "--data-dir", str(tmp_path / "data"), "--api-listen", "127.0.0.1:0"]
+    owner = {"KEEPTRUSTS_BOOTSTRAP_EMAIL": EMAIL, "KEEPTRUSTS_BOOTSTRAP_PASSWORD": PASSWORD}
+    with running(command, r"ready api=(\S+).*", **owner) as (url,):
+        yield Api(url)
+
+
+def conformance(api: Api, examples: int, *options: str) -> subprocess.CompletedProcess:
+    """What schemathesis finds: server errors, undocumented answers, answers outside their schema, bad input accepted."""
+    command = [str(Path(sys.executable).with_name("st")), "run", f"{api.url}/openapi.json", "--no-color"]
+    command += ["--max-examples", str(examples), "--exclude-path-regex", ENDS_THE_SESSION, *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_an_owner_gets_documented_answers_only(api):
+    found = conformance(api, 30, "--header", f"Authorization: Bearer {api.access_token()}")
+    assert found.returncode == 0, found.stdout
+    assert "No issues found" in found.stdout
+
+
+def test_a_stranger_gets_documented_answers_only(api):
+    found = conformance(api, 10)
+    assert found.returncode == 0, found.stdout
