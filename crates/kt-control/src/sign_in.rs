@@ -2,6 +2,7 @@
 //! session.
 
 mod attempts;
+mod devices;
 mod flow;
 mod proof;
 
@@ -12,7 +13,6 @@ use kt_domain::email::EmailAddress;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::passwords::{Password, unmet_demands};
-use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Factor, Gate, PasswordReason, Proof, Proofs, Standing, gate};
 use kt_store::memberships::{self, Membership};
@@ -26,6 +26,7 @@ use crate::mail::PasswordChange;
 use crate::passwords::Phc;
 use crate::sessions::SessionTokens;
 pub(crate) use flow::Flow;
+use flow::step_is_over;
 
 /// An e-mail address and a password, given at a door.
 pub struct SignIn {
@@ -169,17 +170,7 @@ impl Control {
         flow: &Flow,
     ) -> Result<SignInOutcome, Error> {
         let entrant = self.entrant_again(tx, entrant).await?.ok_or_else(invalid_credentials)?;
-        let security = self.security_of(tx, &entrant.organization.id).await?.value;
-        let standing = Standing {
-            email_verified: entrant.user.email_verified_at.is_some(),
-            membership: entrant.membership.state,
-            role: entrant.membership.role,
-            password: password_reason(&entrant.user, &security.password, ctx.now),
-            factors: &[],
-            mfa_asked_since: entrant.membership.mfa_asked_since,
-            mfa: &security.mfa,
-        };
-        Ok(match gate(&standing, &flow.proofs, ctx.now) {
+        Ok(match self.next_step(ctx, tx, &entrant, &flow.proofs).await? {
             Gate::Refuse => return Err(invalid_credentials()),
             Gate::PendingVerification => SignInOutcome::PendingVerification,
             Gate::PendingApproval => SignInOutcome::PendingApproval,
@@ -197,6 +188,27 @@ impl Control {
         })
     }
 
+    /// What the gate says at this moment of somebody who has given these proofs.
+    async fn next_step(
+        &self,
+        ctx: &Ctx,
+        source: &impl Source,
+        entrant: &Entrant,
+        proofs: &Proofs,
+    ) -> Result<Gate, Error> {
+        let security = self.security_of(source, &entrant.organization.id).await?.value;
+        let standing = Standing {
+            email_verified: entrant.user.email_verified_at.is_some(),
+            membership: entrant.membership.state,
+            role: entrant.membership.role,
+            password: password_reason(&entrant.user, &security.password, ctx.now),
+            factors: &[],
+            mfa_asked_since: entrant.membership.mfa_asked_since,
+            mfa: &security.mfa,
+        };
+        Ok(gate(&standing, proofs, ctx.now))
+    }
+
     /// Makes the session. Called by [`Control::advance_in`] alone.
     async fn admit(&self, ctx: &Ctx, tx: &Tx<'_>, entrant: &Entrant, flow: &Flow) -> Result<SignedIn, Error> {
         let tokens = self.new_session(ctx, tx, entrant, flow).await?;
@@ -211,10 +223,14 @@ impl Control {
     }
 
     /// Puts a new password in place of one that must be replaced, on the strength of a step of a sign-in. It gives no
-    /// session: its holder signs in with the new one (R196). Everything issued before is ended.
+    /// session: its holder signs in with the new one (R196). Everything issued before is ended. A step that waits for
+    /// something else, such as a second factor, is refused: it would be passed by.
     pub async fn replace_password(&self, ctx: &Ctx, flow_token: &str, typed: &str) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
-        let (entrant, _flow) = self.take_step(ctx, &tx, flow_token).await?;
+        let (entrant, flow) = self.take_step(ctx, &tx, flow_token).await?;
+        let Gate::PasswordChangeRequired(_) = self.next_step(ctx, &tx, &entrant, &flow.proofs).await? else {
+            return Err(step_is_over());
+        };
         let policy = self.security_of(&tx, &entrant.organization.id).await?.value.password;
         let password = self.password_for(ctx, &tx, "new_password", typed, &policy, &entrant).await?;
         if !users::set_password(&tx, &entrant.user.id, entrant.user.epoch, &password).await? {
@@ -224,25 +240,6 @@ impl Control {
         audit::append(&tx, Some(&entrant.organization.id), &record).await?;
         self.tell_of_password(ctx, &tx, &entrant, PasswordChange::Replaced).await?;
         self.commit_revocation(tx).await
-    }
-
-    /// A device that is known stays so; another gets a secret to be known by.
-    async fn remember_device(
-        &self,
-        ctx: &Ctx,
-        tx: &Tx<'_>,
-        entrant: &Entrant,
-        device: Option<&str>,
-    ) -> Result<Option<String>, Error> {
-        if let Some(device) = device {
-            let digest = SecretDigest::of(device).to_string();
-            if users::recognize_device(tx, &entrant.user.id, &digest, ctx.now).await? {
-                return Ok(None);
-            }
-        }
-        let secret = self.new_token();
-        users::remember_device(tx, &entrant.user.id, &secret.digest().to_string(), ctx.now).await?;
-        Ok(Some(secret.expose().to_owned()))
     }
 
     /// Somebody by their address, in the organisation named, or in the one where they have been longest.

@@ -226,6 +226,12 @@ pub async fn recognize_device(
     Ok(sql::execute(tx, UPDATE, values![user.as_str(), digest, now]).await? == 1)
 }
 
+/// Whether any device has signed in to this account.
+pub async fn has_device(source: &impl Source, user: &UserId) -> Result<bool, StoreError> {
+    const SELECT: &str = "SELECT digest FROM known_devices WHERE user_id = $1 LIMIT 1";
+    Ok(sql::row(source, SELECT, values![user.as_str()]).await?.is_some())
+}
+
 /// Remembers a device that has signed in to this account.
 pub async fn remember_device(
     tx: &Tx<'_>,

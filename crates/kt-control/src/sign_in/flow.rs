@@ -107,7 +107,8 @@ impl Control {
     }
 }
 
-fn step_is_over() -> Error {
+/// The one answer to a step that leads nowhere.
+pub(super) fn step_is_over() -> Error {
     let message = "This step of the sign-in is over. Sign in again.";
     Error::new(ErrorKind::Unauthenticated, "invalid_flow_token", message)
 }

@@ -231,9 +231,16 @@ impl TestApi {
         self.mailbox.letters_to(&EmailAddress::parse(address).unwrap())
     }
 
-    /// The token in the latest letter to this address.
+    /// The token in the latest letter to this address that has one.
     pub(crate) async fn token_for(&self, address: &str) -> String {
-        token_in(self.letters_to(address).await.last().unwrap())
+        let letters = self.letters_to(address).await;
+        token_in(letters.iter().rfind(|letter| letter.content.text.contains("?token=")).unwrap())
+    }
+
+    /// How many letters with this subject were sent to this address.
+    pub(crate) async fn told(&self, address: &str, subject: &str) -> usize {
+        let letters = self.letters_to(address).await;
+        letters.iter().filter(|letter| letter.content.subject == subject).count()
     }
 
     /// Whether the audit log of `acme` has a record of this action.

@@ -51,6 +51,48 @@ on_both! {
         api.owner().await;
     }
 
+    a_sign_in_from_a_device_that_is_not_known_is_told_once(api) {
+        let told = || api.told("owner@acme.example", "New sign-in to your account");
+        let login = async |device: Option<&str>| {
+            let body = json!({ "email": "owner@acme.example", "password": PASSWORD, "device_token": device });
+            api.clock.advance(Duration::from_secs(1));
+            api.post("/v1/auth/login", body).send().await
+        };
+        let first = login(None).await;
+        assert_eq!(told().await, 0, "the very first sign-in is no news");
+        login(Some(first.text("/device_token"))).await;
+        assert_eq!(told().await, 0, "the same device again");
+        let other = login(Some("made-up")).await;
+        assert_eq!(told().await, 1);
+        let letters = api.letters_to("owner@acme.example").await;
+        assert!(letters[0].content.text.contains("203.0.113.9"), "{}", letters[0].content.text);
+        login(Some(other.text("/device_token"))).await;
+        assert_eq!(told().await, 1, "it is known from now on");
+        api.login("owner@acme.example", "wrong").await;
+        assert_eq!(told().await, 1, "nobody has signed in");
+    }
+
+    a_step_that_waits_for_a_second_factor_replaces_no_password(api) {
+        api.add_member("mia@acme.example", "member").await;
+        let mia = || api.login("mia@acme.example", PASSWORD);
+        let policy = json!({ "mfa": { "policy": "required_for_all", "grace_period": "0h" } });
+        let owner = api.owner().await;
+        let changed = api.patch("/v1/organization/security", policy).bearer(owner.access_token()).send().await;
+        assert_eq!(changed.status, StatusCode::OK);
+        let replace = async |step: &str| {
+            let body = json!({ "flow_token": step, "new_password": "Quiet-willow-4-lakes" });
+            api.post("/v1/auth/password/replace", body).send().await
+        };
+        let waiting = mia().await;
+        assert_eq!(waiting.text("/status"), "mfa_enrollment_required");
+        assert_eq!(replace(waiting.text("/flow_token")).await.refusal(), (401, "invalid_flow_token"));
+        assert_eq!(mia().await.text("/status"), "mfa_enrollment_required", "the password is the same");
+        api.clock.advance(Duration::from_hours(91 * 24));
+        let expired = mia().await;
+        assert_eq!(expired.text("/status"), "password_change_required");
+        assert_eq!(replace(expired.text("/flow_token")).await.text("/status"), "password_changed", "the control");
+    }
+
     an_access_token_ends_after_fifteen_minutes_and_is_refreshed(api) {
         let session = api.owner().await;
         api.clock.advance(Duration::from_secs(15 * 60 - 1));
