@@ -28,3 +28,4 @@ mod sessions;
 mod set_up;
 mod sinks;
 mod tokens;
+mod walk;
