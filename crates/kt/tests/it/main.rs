@@ -9,6 +9,7 @@ mod documentation;
 mod events;
 mod gateway;
 mod house;
+mod killed;
 mod plane;
 mod policy;
 mod server;

@@ -105,10 +105,16 @@ impl Plane {
         answer["access_token"].as_str().map(str::to_owned)
     }
 
-    /// HTTP/1.0: the answer ends with the connection.
+    /// What it answers.
     pub(crate) fn ask(&self, what: &str, credentials: &str, body: &str) -> Value {
-        let mut stream = TcpStream::connect(&self.api).unwrap();
-        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        self.try_ask(what, credentials, body).unwrap().1
+    }
+
+    /// The status and body of what it answers; `None` when it dies meanwhile. HTTP/1.0: the answer ends with the
+    /// connection.
+    pub(crate) fn try_ask(&self, what: &str, credentials: &str, body: &str) -> Option<(u16, Value)> {
+        let mut stream = TcpStream::connect(&self.api).ok()?;
+        stream.set_read_timeout(Some(Duration::from_mins(1))).ok()?;
         let length = body.len();
         write!(
             stream,
@@ -116,17 +122,33 @@ impl Plane {
              {body}",
             self.api
         )
-        .unwrap();
+        .ok()?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, serde_json::from_str(body).ok()?))
     }
 
     /// Asks it to end, and waits until it has; its place stays.
-    pub(crate) fn terminate(mut self) -> (Home, ExitStatus) {
-        kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
+    pub(crate) fn terminate(self) -> (Home, ExitStatus) {
+        self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    /// Ends it at once, whatever it is doing.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Waits until it has ended; its place stays.
+    pub(crate) fn ended(mut self) -> (Home, ExitStatus) {
         let status = wait_for("the control plane to end", || self.child.try_wait().unwrap());
         (std::mem::replace(&mut self.home, Home::new()), status)
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), signal).unwrap();
     }
 }
 

@@ -1,0 +1,146 @@
+//! `kill -9` while many use one thing that works once: it works for one of them at most, and what was answered as done is
+//! done.
+
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::gateway::wait_for;
+use crate::plane::{EMAIL, Home, PASSWORD, Plane};
+
+const JO: &str = "jo@acme.example";
+
+/// So many use one thing at once; fewer than the wrong passwords that lock an account.
+const CLIENTS: usize = 6;
+
+/// When the process is killed, unless something was answered before: at another moment of its work in each round.
+const MOMENTS: [Duration; 4] =
+    [Duration::from_mins(1), Duration::from_millis(5), Duration::from_millis(60), Duration::from_millis(150)];
+
+/// The password that a client chooses.
+fn password(client: usize) -> String {
+    format!("Tall-cedar-{client}{client}-river")
+}
+
+/// Which clients were told that it was done.
+type Done = Vec<usize>;
+
+/// Lets all clients ask, kills the process meanwhile, and lets them ask the next one. `request` tells what a client asks.
+fn use_while_killed(
+    plane: Plane,
+    moment: Duration,
+    request: &(dyn Fn(usize) -> (&'static str, Value) + Sync),
+) -> (Plane, Done) {
+    let done = Mutex::new(Done::new());
+    let answered = AtomicBool::new(false);
+    let ask = |plane: &Plane, client: usize| {
+        let (what, body) = request(client);
+        let answer = plane.try_ask(what, "", &body.to_string());
+        if let Some((status, _)) = &answer {
+            if [200, 202].contains(status) {
+                done.lock().unwrap().push(client);
+            }
+            answered.store(true, Ordering::SeqCst);
+        }
+        answer.is_some()
+    };
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (ask, plane) = (&ask, &plane);
+            scope.spawn(move || while ask(plane, client) {});
+        }
+        let until = Instant::now() + moment;
+        wait_for("the moment to kill", || {
+            (answered.load(Ordering::SeqCst) || Instant::now() > until).then_some(())
+        });
+        plane.kill();
+    });
+    let plane = plane.ended().0.start();
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (ask, plane) = (&ask, &plane);
+            scope.spawn(move || assert!(ask(plane, client), "it answers again"));
+        }
+    });
+    (plane, done.into_inner().unwrap())
+}
+
+/// Exactly one of the passwords that the clients chose opens the account, and it is the one that was answered as set.
+fn one_password_holds(plane: &Plane, email: &str, done: &Done) {
+    assert!(done.len() <= 1, "{done:?} were told that it was done");
+    let opens = |client: &usize| {
+        let body = json!({ "email": email, "password": password(*client) }).to_string();
+        plane.ask("POST /v1/auth/login", "", &body)["status"] == "authenticated"
+    };
+    let holding: Vec<usize> = (0..CLIENTS).filter(opens).collect();
+    assert_eq!(holding.len(), 1, "{holding:?}");
+    assert!(done.is_empty() || *done == holding, "{done:?} was told that it was done, {holding:?} holds");
+}
+
+/// The token in the letter to this address, once it has been delivered.
+fn token_in_letter(home: &Home, email: &str) -> String {
+    wait_for("a letter with a link", || {
+        let letters = fs::read_dir(home.path("data/outbox")).ok()?;
+        letters.filter_map(|letter| fs::read_to_string(letter.ok()?.path()).ok()).find_map(|letter| {
+            let letter = letter.contains(email).then(|| letter.replace("=\r\n", "").replace("=3D", "="))?;
+            let (_, rest) = letter.split_once("?token=")?;
+            Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_').next()?.to_owned())
+        })
+    })
+}
+
+#[test]
+fn a_reset_link_sets_one_password() {
+    for moment in MOMENTS {
+        let plane = Plane::start();
+        plane.ask("POST /v1/auth/password/forgot", "", &json!({ "email": EMAIL }).to_string());
+        let token = token_in_letter(&plane.home, EMAIL);
+        let request = |client| {
+            let body = json!({ "token": token, "new_password": password(client) });
+            ("POST /v1/auth/password/reset", body)
+        };
+        let (plane, done) = use_while_killed(plane, moment, &request);
+        one_password_holds(&plane, EMAIL, &done);
+        assert_eq!(plane.sign_in(PASSWORD), None, "the old one is over");
+    }
+}
+
+#[test]
+fn an_invitation_makes_one_account() {
+    for moment in MOMENTS {
+        let plane = Plane::start();
+        let credentials = format!("Authorization: Bearer {}\r\n", plane.sign_in(PASSWORD).unwrap());
+        let whoami = plane.ask("GET /v1/whoami", &credentials, "");
+        let invited = json!({ "email": JO, "role": "member" }).to_string();
+        plane.ask("POST /v1/invitations", &credentials, &invited);
+        let token = token_in_letter(&plane.home, JO);
+        let request = |client| {
+            let body = json!({
+                "organization": whoami["organization"]["identifier"], "email": JO, "name": "Jo Member",
+                "password": password(client), "invitation_token": token,
+            });
+            ("POST /v1/auth/register", body)
+        };
+        let (plane, done) = use_while_killed(plane, moment, &request);
+        one_password_holds(&plane, JO, &done);
+    }
+}
+
+#[test]
+fn a_refresh_token_gives_one_pair_of_tokens() {
+    for moment in MOMENTS {
+        let plane = Plane::start();
+        let body = json!({ "email": EMAIL, "password": PASSWORD }).to_string();
+        let session = plane.ask("POST /v1/auth/login", "", &body);
+        let request = |_| ("POST /v1/auth/refresh", json!({ "refresh_token": session["refresh_token"] }));
+        let (plane, done) = use_while_killed(plane, moment, &request);
+        assert!(done.len() <= 1, "{done:?} were given tokens");
+        let credentials = format!("Authorization: Bearer {}\r\n", session["access_token"].as_str().unwrap());
+        let whoami = plane.ask("GET /v1/whoami", &credentials, "");
+        assert_eq!(whoami["error"]["code"], "invalid_token", "the session ended when the token came again");
+    }
+}
