@@ -36,14 +36,19 @@ pub(crate) struct ApiAddress {
 impl ApiAddress {
     /// Makes ready to ask in the name of `KEEPTRUSTS_API_TOKEN`, or else of whoever is signed in on this machine.
     pub(crate) fn open(self) -> Result<Api, Failure> {
-        if let Some(token) = environment::variable("KEEPTRUSTS_API_TOKEN").filter(|token| !token.is_empty()) {
-            return Api::new(self.address()?, Identity::Token(token));
-        }
-        self.session()?.ok_or_else(|| {
+        self.find()?.ok_or_else(|| {
             Failure::not_allowed(
                 "nobody is signed in: run `kt auth login`, or set KEEPTRUSTS_API_TOKEN to an API key",
             )
         })
+    }
+
+    /// The same; `None` when there is neither.
+    pub(crate) fn find(self) -> Result<Option<Api>, Failure> {
+        match environment::variable("KEEPTRUSTS_API_TOKEN").filter(|token| !token.is_empty()) {
+            Some(token) => Api::new(self.address()?, Identity::Token(token)).map(Some),
+            None => self.session(),
+        }
     }
 
     /// Makes ready to ask in the name of whoever is signed in on this machine; `None` when nobody is.

@@ -1,4 +1,4 @@
-//! `kt events …`: look at what a gateway recorded, copy it, prove it, shorten it.
+//! `kt events …`: look at what gateways recorded, copy it, prove it, shorten it.
 
 mod export;
 mod follow;
@@ -21,7 +21,10 @@ use crate::failure::Failure;
 pub(crate) enum Events {
     /// Show the newest events, and those that come
     Tail(follow::Tail),
-    /// Copy events to a file that can be verified elsewhere
+    /// Copy events to a file
+    ///
+    /// Of a gateway's data directory, the copy is what `kt events verify` proves anywhere. Of an admin listener or a control
+    /// plane, it is the events one a line, the newest first.
     Export(export::Export),
     /// Prove that nothing was changed, removed, inserted or reordered
     Verify(verify::Verify),
@@ -43,26 +46,35 @@ impl Events {
     }
 }
 
+/// Where a gateway keeps its data, unless something else is said.
+const DATA_DIR: &str = "./keeptrusts-data";
+
 /// Where a gateway keeps its events.
 #[derive(Args)]
 struct DataDir {
     /// The gateway's data directory
-    #[arg(long, value_name = "DIR", env = "KEEPTRUSTS_DATA_DIR", default_value = "./keeptrusts-data")]
+    #[arg(long, value_name = "DIR", env = "KEEPTRUSTS_DATA_DIR", default_value = DATA_DIR)]
     data_dir: PathBuf,
 }
 
 impl DataDir {
     /// The directory of the event log, which must exist.
     fn events(&self) -> Result<PathBuf, Failure> {
-        let events = self.data_dir.join("events");
-        if events.is_dir() {
-            return Ok(events);
-        }
-        Err(Failure::failed(format!(
-            "there are no events in {}. Name the data directory of a gateway with --data-dir",
-            self.data_dir.display()
-        )))
+        events_in(&self.data_dir)
     }
+}
+
+/// The event log in a gateway's data directory, which must exist.
+fn events_in(data_dir: &Path) -> Result<PathBuf, Failure> {
+    let events = data_dir.join("events");
+    if events.is_dir() {
+        return Ok(events);
+    }
+    Err(Failure::failed(format!(
+        "there are no events in {}. Name the data directory of a gateway with --data-dir, or sign in to a control plane \
+         with `kt auth login`",
+        data_dir.display()
+    )))
 }
 
 impl From<LogError> for Failure {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use kt_domain::clock::SystemClock;
 use kt_domain::events::{Event, EventType};
 use kt_store::event_log::{EventWriter, Options};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::plane::{PASSWORD, Plane};
 
 struct Gateway {
     data_dir: tempfile::TempDir,
@@ -84,6 +86,43 @@ fn tail_shows_a_line_for_each_event_and_nothing_that_a_stranger_could_forge() {
     let json = said(&gateway.kt(&["tail", "--data-dir", "{data}", "--json", "-n", "1"]), 0);
     let event: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(event["request_path"], "/3\u{1b}[2J\r\n2026-03-15T14:22:39.000Z  decision");
+}
+
+#[test]
+fn whoever_is_signed_in_reads_the_events_that_gateways_delivered() {
+    let plane = Plane::start();
+    let token = plane.sign_in(PASSWORD).unwrap();
+    let post = |what: &str, key: &str, body: Value| {
+        plane.ask(&format!("POST {what}"), &format!("Authorization: Bearer {key}\r\n"), &body.to_string())
+    };
+    let made = post("/v1/tokens", &token, json!({ "type": "gateway", "name": "edge", "scope": "write" }));
+    let event = |n: u8| {
+        json!({
+            "id": format!("evt_{n}"), "event_type": if n == 3 { "decision" } else { "ip_denied" },
+            "timestamp": format!("2026-03-15T14:22:3{n}.000Z"), "gateway_id": "edge",
+        })
+    };
+    let delivered = json!({ "events": [event(1), event(2), event(3)] });
+    assert_eq!(post("/v1/events", made["key"].as_str().unwrap(), delivered)["accepted"], 3);
+
+    let kt = |arguments: &[&str]| said(&plane.kt(Some(&token), arguments), 0);
+    let tail = kt(&["events", "tail"]);
+    let shown: Vec<&str> = tail.lines().map(|line| &line[..19]).collect();
+    assert_eq!(shown, ["2026-03-15T14:22:31", "2026-03-15T14:22:32", "2026-03-15T14:22:33"]);
+    assert!(kt(&["events", "tail", "--event-type", "decision"]).lines().count() == 1);
+    let export = |more: &[&str]| {
+        let text = kt(&[&["events", "export"], more].concat());
+        let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        events.collect::<Vec<Value>>()
+    };
+    assert_eq!(export(&[]), [event(3), event(2), event(1)]);
+    assert_eq!(export(&["--since", "2026-03-15T14:22:32Z", "--until", "2026-03-15T14:22:33Z"]), [event(2)]);
+    said(&plane.kt(Some("kt_wrong"), &["events", "tail"]), 3);
+
+    let gateway = Gateway::with_events();
+    let named = kt(&["events", "tail", "--data-dir", gateway.data_dir.path().to_str().unwrap()]);
+    assert!(named.contains("\\u001b"), "a directory that is named comes first: {named}");
+    said(&plane.home.kt(&["events", "tail"]), 1);
 }
 
 #[test]

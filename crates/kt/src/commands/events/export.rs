@@ -1,26 +1,29 @@
-//! `kt events export`: a copy that can be verified elsewhere.
+//! `kt events export`: a copy. Of a gateway's files it can be proven elsewhere.
 
-use std::io::BufWriter;
-use std::path::PathBuf;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
 use kt_store::event_log::{Span, export, size};
 
-use super::DataDir;
-use crate::commands::reading::{new_file, progress_bar, time};
+use super::source::{Origin, Query, Source};
+use crate::commands::reading::{bytes_so_far, new_file, progress_bar, time};
 use crate::failure::Failure;
 use crate::output;
 
-/// Copy events to a file that can be verified elsewhere
+/// How many events are asked for at a time.
+const PAGE: u16 = 1000;
+
+/// Copy events to a file
 #[derive(Args)]
 pub(crate) struct Export {
     #[command(flatten)]
-    data_dir: DataDir,
-    /// Leave out what is older; widened to the checkpoint before
+    origin: Origin,
+    /// Leave out what is older; of a data directory, widened to the checkpoint before
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Timestamp>,
-    /// Leave out what is newer; widened to the checkpoint behind
+    /// Leave out what is newer; of a data directory, widened to the checkpoint behind
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
     /// The file to write; without it, standard output
@@ -30,11 +33,18 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let events = self.data_dir.events()?;
-        let bar = progress_bar(size(&events)?);
+        match self.origin.clone().open()? {
+            Source::Directory(events) => self.copy(&events),
+            source => self.list(&source),
+        }
+    }
+
+    /// Copies the entries of a log as they stand.
+    fn copy(&self, events: &Path) -> Result<(), Failure> {
+        let bar = progress_bar(size(events)?);
         let span = Span { since: self.since, until: self.until };
         let mut output = BufWriter::new(new_file(self.output.as_deref())?);
-        let exported = export(&events, span, &mut output, &mut |bytes| bar.inc(bytes))
+        let exported = export(events, span, &mut output, &mut |bytes| bar.inc(bytes))
             .map_err(|error| Failure::failed(error.to_string()))?;
         bar.finish_and_clear();
         if exported.first_seq == 0 {
@@ -56,5 +66,39 @@ impl Export {
             ));
         }
         Ok(())
+    }
+
+    /// Writes the events that are asked for as they come, page by page.
+    fn list(&self, source: &Source) -> Result<(), Failure> {
+        let mut output = BufWriter::new(new_file(self.output.as_deref())?);
+        let bar = bytes_so_far();
+        let (mut events, mut cursor) = (0, None);
+        loop {
+            let page = source.page(&self.query(cursor))?;
+            for event in &page.events {
+                writeln!(output, "{event}")?;
+                bar.inc(event.get().len() as u64);
+            }
+            events += page.events.len();
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        output.flush()?;
+        bar.finish_and_clear();
+        output::complain(format_args!(
+            "exported {events} events. To prove them, export them at the gateway that recorded them, from its data \
+             directory"
+        ));
+        Ok(())
+    }
+
+    fn query(&self, cursor: Option<String>) -> Query {
+        let mut query = vec![("limit", PAGE.to_string())];
+        query.extend(self.since.map(|since| ("since", since.to_string())));
+        query.extend(self.until.map(|until| ("until", until.to_string())));
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        query
     }
 }

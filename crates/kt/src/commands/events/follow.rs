@@ -8,8 +8,8 @@ use kt_domain::events::Event;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::source::{AdminAddress, Source};
-use super::{DataDir, text};
+use super::source::{Origin, Query, Source};
+use super::text;
 use crate::commands::reading::printable;
 use crate::failure::Failure;
 use crate::output;
@@ -21,10 +21,7 @@ const POLL: Duration = Duration::from_millis(500);
 #[derive(Args)]
 pub(crate) struct Tail {
     #[command(flatten)]
-    data_dir: DataDir,
-    /// Ask the admin listener of a running gateway instead, such as <http://127.0.0.1:41003>
-    #[arg(long, value_name = "URL")]
-    admin_url: Option<AdminAddress>,
+    origin: Origin,
     /// Go on with the events that come, until interrupted
     #[arg(long, short)]
     follow: bool,
@@ -41,10 +38,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let source = match &self.admin_url {
-            Some(address) => Source::Admin(address.clone()),
-            None => Source::Directory(self.data_dir.events()?),
-        };
+        let source = self.origin.clone().open()?;
         let first = source.page(&self.query(self.limit, None))?.events;
         let newest = first.first().and_then(|event| id(event));
         self.print(first);
@@ -80,20 +74,11 @@ impl Tail {
         }
     }
 
-    fn query(&self, limit: u16, cursor: Option<&str>) -> String {
-        let mut query = format!("limit={limit}");
-        if let Some(event_type) = &self.event_type {
-            let encoded: String = event_type
-                .bytes()
-                .flat_map(|byte| format!("%{byte:02X}").into_bytes())
-                .map(char::from)
-                .collect();
-            query = format!("{query}&event_type={encoded}");
-        }
-        match cursor {
-            Some(cursor) => format!("{query}&cursor={cursor}"),
-            None => query,
-        }
+    fn query(&self, limit: u16, cursor: Option<&str>) -> Query {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(self.event_type.clone().map(|event_type| ("event_type", event_type)));
+        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+        query
     }
 
     /// Prints events that come newest first, oldest first.

@@ -1,14 +1,18 @@
-//! Where events are read from: the files of a gateway on this machine, or the admin listener of one that runs.
+//! Where events are read from: the files of a gateway on this machine, the admin listener of one that runs, or a control
+//! plane to which gateways deliver theirs.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Args;
 use kt_store::event_log::{EventQuery, query};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::{DATA_DIR, events_in};
+use crate::api::{Api, ApiAddress};
 use crate::commands::reading::printable;
 use crate::failure::Failure;
 
@@ -18,10 +22,29 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Longer than any page: 1,000 events.
 const ANSWER_LIMIT: u64 = 64 << 20;
 
+/// Where events are to be read from: the first of these that is named, else the data directory here, else the control
+/// plane where somebody is signed in.
+#[derive(Args, Clone)]
+pub(super) struct Origin {
+    /// Ask the admin listener of a running gateway, such as <http://127.0.0.1:41003>
+    #[arg(long, value_name = "URL")]
+    admin_url: Option<AdminAddress>,
+    /// A gateway's data directory. Default: `./keeptrusts-data`, where it holds events
+    #[arg(long, value_name = "DIR", env = "KEEPTRUSTS_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    api: ApiAddress,
+}
+
 pub(super) enum Source {
+    /// An event log, which exists.
     Directory(PathBuf),
     Admin(AdminAddress),
+    ControlPlane(Box<Api>),
 }
+
+/// What is asked for, by the names that all of them know.
+pub(super) type Query = Vec<(&'static str, String)>;
 
 /// `http://host:port`, as it is typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,26 +73,56 @@ impl std::str::FromStr for AdminAddress {
     }
 }
 
+impl Origin {
+    pub(super) fn open(self) -> Result<Source, Failure> {
+        if let Some(address) = self.admin_url {
+            return Ok(Source::Admin(address));
+        }
+        if let Some(data_dir) = self.data_dir {
+            return events_in(&data_dir).map(Source::Directory);
+        }
+        if self.api.is_named() {
+            return Ok(Source::ControlPlane(Box::new(self.api.open()?)));
+        }
+        let here = events_in(Path::new(DATA_DIR));
+        match here {
+            Ok(events) => Ok(Source::Directory(events)),
+            Err(nothing) => self.api.find()?.map(|api| Source::ControlPlane(Box::new(api))).ok_or(nothing),
+        }
+    }
+}
+
 impl Source {
-    /// The events that the query string `query` asks for.
-    pub(super) fn page(&self, text: &str) -> Result<Page, Failure> {
+    /// The events that are asked for, the newest first.
+    pub(super) fn page(&self, wanted: &Query) -> Result<Page, Failure> {
         match self {
             Self::Directory(directory) => {
                 let wanted: EventQuery =
-                    text.parse().map_err(|problem| Failure::invalid(format!("{problem}")))?;
+                    query_string(wanted).parse().map_err(|problem| Failure::invalid(format!("{problem}")))?;
                 parse(query(directory, &wanted)?.to_json().as_bytes())
             }
             Self::Admin(address) => {
-                let answer = address.get(&format!("/v1/events?{text}")).map_err(|error| {
-                    Failure::unreachable(format!(
-                        "cannot reach the admin listener at {}: {error}",
-                        address.authority
-                    ))
-                })?;
+                let answer =
+                    address.get(&format!("/v1/events?{}", query_string(wanted))).map_err(|error| {
+                        Failure::unreachable(format!(
+                            "cannot reach the admin listener at {}: {error}",
+                            address.authority
+                        ))
+                    })?;
                 address.body(&answer).and_then(parse)
             }
+            Self::ControlPlane(api) => api.json("/v1/events", wanted),
         }
     }
+}
+
+/// With everything written as `%XX`, which is right for any text.
+fn query_string(query: &Query) -> String {
+    let encoded = |value: &str| -> String {
+        value.bytes().flat_map(|byte| format!("%{byte:02X}").into_bytes()).map(char::from).collect()
+    };
+    let pairs: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    pairs.join("&")
 }
 
 fn parse(body: &[u8]) -> Result<Page, Failure> {
