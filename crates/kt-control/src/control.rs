@@ -19,6 +19,7 @@ use crate::jwt::Signer;
 use crate::keys::KeyUses;
 use crate::passwords::Hasher;
 use crate::seal::SealKey;
+use crate::shared_counts::SharedCounts;
 
 /// What [`Control`] is made of. Whoever wires the process decides these.
 pub struct Parts {
@@ -36,6 +37,8 @@ pub struct Parts {
     pub issuer: String,
     /// What the deployment sets for all its organisations.
     pub deployment: DeploymentSettings,
+    /// Where uses of keys are counted; in the database, without it.
+    pub shared_counts: Option<SharedCounts>,
 }
 
 /// The control plane's use cases. One per process.
@@ -53,12 +56,13 @@ pub struct Control {
     pub(crate) mail_waits: Notify,
     pub(crate) deployment: DeploymentSettings,
     pub(crate) key_uses: KeyUses,
+    pub(crate) shared_counts: Option<SharedCounts>,
 }
 
 impl Control {
     /// Brings the store to the present schema and makes ready to serve.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, clock, mut random, hasher, seal, issuer, deployment } = parts;
+        let Parts { store, clock, mut random, hasher, seal, issuer, deployment, shared_counts } = parts;
         if let Some(broken) = deployment.broken_rules().into_iter().next() {
             return Err(broken);
         }
@@ -77,6 +81,7 @@ impl Control {
             mail_waits: Notify::new(),
             deployment,
             key_uses: KeyUses::default(),
+            shared_counts,
         };
         control.load_signing_keys().await?;
         Ok(control)

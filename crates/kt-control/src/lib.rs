@@ -36,6 +36,7 @@ mod seal;
 mod security;
 mod sessions;
 mod set_up;
+mod shared_counts;
 mod sign_in;
 mod version;
 
@@ -67,5 +68,6 @@ pub use seal::{SealKey, SealKeyError};
 pub use security::SecurityView;
 pub use sessions::{SessionTokens, SessionView};
 pub use set_up::{SetUp, SetUpDone};
+pub use shared_counts::{SharedCounts, SharedCountsError};
 pub use sign_in::{SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
 pub use version::Expected;

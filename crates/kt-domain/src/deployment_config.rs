@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::Url;
 
 use crate::deployment_settings::DeploymentSettings;
 use crate::network::cidr::Cidr;
@@ -26,6 +27,8 @@ use crate::public_url::PublicUrl;
 pub struct DeploymentConfig {
     /// Where everything is kept.
     pub database: DatabaseSection,
+    /// Where processes count together.
+    pub redis: RedisSection,
     /// The API's listener.
     pub api: ListenSection,
     /// The console's listener.
@@ -47,6 +50,15 @@ pub struct DeploymentConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseSection {
     /// `sqlite://FILE` or `postgres://USER@HOST/NAME`; without it, `keeptrusts.db` in the data directory.
+    pub url: Option<String>,
+}
+
+/// Where processes count together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedisSection {
+    /// A Redis or Valkey server, `redis://HOST` or, over TLS, `rediss://USER:PASSWORD@HOST`; without it, uses are counted
+    /// in the database.
     pub url: Option<String>,
 }
 
@@ -261,6 +273,17 @@ impl Review<'_, '_> {
                 "write `sqlite://FILE` or `postgres://USER@HOST/NAME`",
             );
         }
+        if let Some(url) = &config.redis.url
+            && !is_redis(url)
+        {
+            let message = "`redis.url` names no Redis server";
+            self.say(
+                &codes::OUT_OF_RANGE,
+                "redis.url",
+                message,
+                "write `redis://HOST` or, over TLS, `rediss://USER:PASSWORD@HOST`",
+            );
+        }
         for (index, range) in config.server.trusted_proxies.iter().enumerate() {
             if let Err(why) = range.parse::<Cidr>() {
                 let path = format!("server.trusted_proxies[{index}]");
@@ -298,6 +321,12 @@ impl Review<'_, '_> {
     fn say(&mut self, code: &Code, path: &str, message: &str, suggestion: &str) {
         self.report.on(self.tree, code, path, message, suggestion);
     }
+}
+
+/// Whether this is the address of a Redis server, its kind of connection and its host named.
+fn is_redis(url: &str) -> bool {
+    let parsed = Url::parse(url);
+    parsed.is_ok_and(|url| ["redis", "rediss"].contains(&url.scheme()) && url.has_host())
 }
 
 #[cfg(test)]
@@ -370,6 +399,27 @@ mod tests {
         assert_eq!(security.managed_by, ManagedBy::Console);
         assert_eq!((security.to_settings().password.min_length, security.lockout.max_failures), (20, 5));
         assert_eq!(security.mfa.grace_period, None);
+    }
+
+    #[test]
+    fn a_redis_server_is_named_by_how_it_is_reached_and_its_host() {
+        for url in ["redis://localhost", "redis://10.0.0.7:6380/2", "rediss://kt:secret@redis.example.com"] {
+            let loaded = load(None, &variables(&[("KEEPTRUSTS_REDIS__URL", url)]));
+            assert_eq!(loaded.config.unwrap().redis.url.as_deref(), Some(url));
+        }
+        for url in [
+            "localhost:6379",
+            "http://localhost",
+            "redis://",
+            "redis:///2",
+            "unix:///run/redis.sock",
+            "secret",
+        ] {
+            let loaded = load(Some(file(&format!("redis:\n  url: {url}\n"))), &[]);
+            assert!(loaded.config.is_none(), "{url}");
+            let told = loaded.findings[0].render();
+            assert!(told.contains("`redis.url` names") && told.contains("keeptrusts.yaml:2:"), "{told}");
+        }
     }
 
     #[test]

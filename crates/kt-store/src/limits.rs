@@ -7,15 +7,36 @@ use jiff::Timestamp;
 use crate::database::{Source, StoreError, Tx};
 use crate::sql::{self, values};
 
+/// How many there are, and when the count starts anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// How many.
+    pub count: i64,
+    /// From when on there are none.
+    pub ends_at: Timestamp,
+}
+
 /// Counts one more and tells how many there are now. A count starts anew once `window` has passed since its first.
 pub async fn count(tx: &Tx<'_>, key: &str, window: Duration, now: Timestamp) -> Result<i64, StoreError> {
+    Ok(count_until(tx, key, window, now).await?.count)
+}
+
+/// The same, and when the count starts anew.
+pub async fn count_until(
+    tx: &Tx<'_>,
+    key: &str,
+    window: Duration,
+    now: Timestamp,
+) -> Result<Counted, StoreError> {
     const UPSERT: &str = "INSERT INTO counters (key, count, expires_at) VALUES ($1, 1, $2)
         ON CONFLICT (key) DO UPDATE SET
             count = CASE WHEN counters.expires_at <= $3 THEN 1 ELSE counters.count + 1 END,
             expires_at = CASE WHEN counters.expires_at <= $3 THEN excluded.expires_at ELSE counters.expires_at END
-        RETURNING count";
+        RETURNING count, expires_at";
     let row = sql::row(tx, UPSERT, values![key, now + window, now]).await?;
-    row.map_or(Ok(0), |row| row.get("count"))
+    row.map_or(Ok(Counted { count: 0, ends_at: now }), |row| {
+        Ok(Counted { count: row.get("count")?, ends_at: row.time("expires_at")? })
+    })
 }
 
 /// Lets the count of `key` hold until `until` at least: a lock lasts from the try that caused it.
@@ -30,13 +51,6 @@ pub async fn current(source: &impl Source, key: &str, now: Timestamp) -> Result<
     const SELECT: &str = "SELECT count FROM counters WHERE key = $1 AND expires_at > $2";
     let row = sql::row(source, SELECT, values![key, now]).await?;
     row.map_or(Ok(0), |row| row.get("count"))
-}
-
-/// How long it is until the count of `key` starts anew.
-pub async fn until_anew(source: &impl Source, key: &str, now: Timestamp) -> Result<Duration, StoreError> {
-    const SELECT: &str = "SELECT expires_at FROM counters WHERE key = $1 AND expires_at > $2";
-    let row = sql::row(source, SELECT, values![key, now]).await?;
-    row.map_or(Ok(Duration::ZERO), |row| Ok(row.time("expires_at")?.duration_since(now).unsigned_abs()))
 }
 
 /// Takes back one that was counted.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{AuditSink, Control, Parts, Post, SealKey, SetUp};
+use kt_control::{AuditSink, Control, Parts, Post, SealKey, SetUp, SharedCounts};
 use kt_domain::actor::Actor;
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::ctx::{Client, Ctx};
@@ -181,6 +181,7 @@ impl Settings {
             seal,
             issuer,
             deployment: config.security.clone(),
+            shared_counts: shared_counts(config)?,
         })
     }
 }
@@ -293,6 +294,12 @@ async fn first_owner(control: &Control, api: SocketAddr) -> Result<Option<String
 pub(crate) fn console_url(config: &DeploymentConfig) -> Result<PublicUrl, Failure> {
     let url = config.console.public_url.as_deref().unwrap_or(CONSOLE_URL);
     PublicUrl::parse(url).map_err(|error| Failure::invalid(format!("console.public_url: {error}")))
+}
+
+/// Where uses are counted together with other processes, if the configuration names a place.
+pub(crate) fn shared_counts(config: &DeploymentConfig) -> Result<Option<SharedCounts>, Failure> {
+    let counts = config.redis.url.as_deref().map(SharedCounts::new).transpose();
+    counts.map_err(|error| Failure::invalid(format!("`redis.url` cannot be used: {error}")))
 }
 
 fn trusted_proxies(config: &DeploymentConfig) -> CidrSet {

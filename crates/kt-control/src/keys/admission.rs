@@ -11,7 +11,6 @@ use kt_domain::keys::{KeyRestrictions, Verdict, effective_rate, judge};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 use kt_store::keys::{self, LiveKey};
-use kt_store::limits;
 
 use crate::control::Control;
 
@@ -68,18 +67,14 @@ impl Control {
     async fn count_key_use(&self, holder: &KeyHolder, now: Timestamp) -> Result<(), Error> {
         let key = &holder.live.key;
         let Some(rate) = effective_rate(&key.terms, &holder.restrictions) else { return Ok(()) };
-        let counter = format!("key/{}", key.id);
-        let tx = self.store.begin_write().await?;
-        let uses = limits::count(&tx, &counter, MINUTE, now).await?;
-        tx.commit().await?;
-        if uses <= i64::from(rate) {
+        let uses = self.count(&format!("key/{}", key.id), MINUTE, now).await?;
+        if uses.count <= i64::from(rate) {
             return Ok(());
         }
-        let wait = limits::until_anew(&self.store, &counter, now).await?;
         let message =
             format!("This API key may be used {rate} times a minute. Wait as long as `Retry-After` says.");
         Err(Error::new(ErrorKind::TooManyRequests, "rate_limited", message)
-            .with_retry_after(wait)
+            .with_retry_after(uses.left)
             .with_private(&key.id))
     }
 }

@@ -11,7 +11,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use kt_control::mail::{Captured, Letter, Renderer};
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{Control, Parts, Post, SealKey, SetUp};
+use kt_control::{Control, Parts, Post, SealKey, SetUp, SharedCounts};
 use kt_domain::actor::{Actor, Role};
 use kt_domain::clock::{Clock, ManualClock};
 use kt_domain::ctx::{Client, Ctx};
@@ -49,7 +49,8 @@ pub(crate) struct TestApi {
     /// The same database, as another process has it.
     pub(crate) store: Store,
     router: Router,
-    pub(crate) database: TestDatabase,
+    pub(crate) database: Arc<TestDatabase>,
+    seal: SealKey,
 }
 
 impl TestApi {
@@ -60,17 +61,33 @@ impl TestApi {
 
     /// The same, in a deployment with these settings.
     pub(crate) async fn deployed(kind: Kind, deployment: DeploymentSettings) -> Self {
-        let database = TestDatabase::empty(kind).await;
-        let clock = clock();
-        let mut random = Random::from_os();
+        let seal = SealKey::from_text(&SealKey::new_text(&mut Random::from_os())).unwrap();
+        Self::process(Arc::new(TestDatabase::empty(kind).await), clock(), seal, deployment, None).await
+    }
+
+    /// The same API, as another process serves it that counts uses in Redis.
+    pub(crate) async fn beside(&self, redis: &str) -> Self {
+        let (database, clock, seal) = (Arc::clone(&self.database), self.clock.clone(), self.seal.clone());
+        let counts = SharedCounts::new(redis).unwrap();
+        Self::process(database, clock, seal, DeploymentSettings::default(), Some(counts)).await
+    }
+
+    async fn process(
+        database: Arc<TestDatabase>,
+        clock: ManualClock,
+        seal: SealKey,
+        deployment: DeploymentSettings,
+        shared_counts: Option<SharedCounts>,
+    ) -> Self {
         let parts = Parts {
             store: database.store().await,
             clock: Arc::new(clock.clone()),
             hasher: Hasher::new(&Cost::for_tests(), crowd()).unwrap(),
-            seal: SealKey::from_text(&SealKey::new_text(&mut random)).unwrap(),
-            random,
+            seal: seal.clone(),
+            random: Random::from_os(),
             issuer: "http://localhost:8080".into(),
             deployment,
+            shared_counts,
         };
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
@@ -83,7 +100,7 @@ impl TestApi {
             sender: "Keeptrusts <no-reply@keeptrusts.example>".parse().unwrap(),
         };
         let store = database.store().await;
-        Self { control, clock, mailbox, post, store, router, database }
+        Self { control, clock, mailbox, post, store, router, database, seal }
     }
 
     /// An API with the organisation `acme`, whose owner is `owner@acme.example` with [`PASSWORD`].

@@ -26,6 +26,7 @@ mod registration;
 mod security;
 mod sessions;
 mod set_up;
+mod shared_counts;
 mod sinks;
 mod tokens;
 mod walk;

@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 6] = [
 const HOMES: [(&[&str], &[&str]); 8] = [
     (&["tokio"], &["kt", "kt-control", "kt-gateway", "kt-server", "kt-store"]),
     (&["diesel", "libsqlite3-sys", "rusqlite", "sea-orm", "sqlx", "tokio-postgres"], &["kt-store"]),
-    (&["argon2", "lettre", "openidconnect", "webauthn-rs"], &["kt-control"]),
+    (&["argon2", "lettre", "openidconnect", "redis", "webauthn-rs"], &["kt-control"]),
     (&["askama", "axum", "tower-http"], &["kt-server"]),
     (&["httparse", "ppp"], &["kt-gateway"]),
     (&["hyper", "hyper-util"], &["kt-control", "kt-gateway", "kt-server"]),
