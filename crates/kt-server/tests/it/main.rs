@@ -21,6 +21,7 @@ mod organization;
 mod posture;
 mod profile;
 mod recovery;
+mod redis;
 mod reference;
 mod registration;
 mod security;

@@ -1,64 +1,14 @@
 //! Uses of keys that two processes count together in Redis, and in the database while Redis is away.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use kt_domain::clock::Clock;
 use kt_store::limits;
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::harness::{Answer, TestApi, on_both, side_by_side};
-
-/// A Redis server of one's own, that can fail and come back. It is killed when this is dropped.
-struct OwnRedis {
-    directory: TempDir,
-    url: String,
-}
-
-impl OwnRedis {
-    fn start() -> Self {
-        let directory = TempDir::new().unwrap();
-        let url = script(&directory, "start", &[]);
-        Self { directory, url }
-    }
-
-    fn kill(&self) {
-        script(&self.directory, "stop", &[]);
-    }
-
-    fn come_back(&self) {
-        let (_, port) = self.url.rsplit_once(':').unwrap();
-        assert_eq!(script(&self.directory, "start", &[port]), self.url);
-    }
-}
-
-impl Drop for OwnRedis {
-    fn drop(&mut self) {
-        if self.directory.path().join("server").exists() {
-            self.kill();
-        }
-    }
-}
-
-/// What `e2e/redis` prints.
-fn script(directory: &TempDir, verb: &str, more: &[&str]) -> String {
-    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../e2e/redis"));
-    command.arg(verb).arg(directory.path().join("server")).args(more).stderr(Stdio::inherit());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "e2e/redis {verb}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
-
-/// The server that `./test` starts.
-fn redis() -> String {
-    #[expect(clippy::disallowed_methods, reason = "tests are told here where their server is")]
-    std::env::var("KEEPTRUSTS_TEST_REDIS").expect(
-        "tests need a Redis server: ./test starts one; or run `e2e/redis start DIR` and put the address that it prints \
-         into KEEPTRUSTS_TEST_REDIS",
-    )
-}
+use crate::redis::{self, OwnRedis};
 
 /// A key that may be used this often in a minute.
 async fn key(api: &TestApi, rate: u32) -> Answer {
@@ -80,7 +30,7 @@ async fn in_the_database(api: &TestApi, key: &Answer) -> i64 {
 
 on_both! {
     two_processes_share_a_limit_exactly(api) {
-        let (one, other) = (api.beside(&redis()).await, api.beside(&redis()).await);
+        let (one, other) = (api.beside(&redis::shared()).await, api.beside(&redis::shared()).await);
         let (made, control) = (key(&api, 20).await, key(&api, 60).await);
         for (key, expected) in [(&made, 20), (&control, 60)] {
             let uses = (0..60).map(|n| used(if n % 2 == 0 { &one } else { &other }, key));

@@ -16,7 +16,7 @@ use tokio::runtime::Builder;
 
 use crate::commands::reading::printable;
 use crate::commands::server::Place;
-use crate::control_plane::{Settings, console_url};
+use crate::control_plane::{Settings, console_url, shared_counts};
 use crate::failure::Failure;
 use crate::output;
 use crate::post;
@@ -130,6 +130,7 @@ async fn examine(settings: &Settings) -> Vec<Finding> {
         Finding::of("disk space", disk_space(&settings.data_dir)),
     ];
     findings.extend(database(&url).await);
+    findings.push(Finding::of("redis", redis(&config).await));
     findings.push(Finding::of("public address", public_address(settings, &config)));
     findings.push(Finding::of("mail", mail(settings, &config)));
     findings.push(Finding::of("api listener", listener(settings, &config)));
@@ -233,6 +234,21 @@ async fn clock(store: &Store) -> Said {
             "set it by NTP: sessions, links and signatures go by it",
         ),
         Ok(_) => ok(format!("it shows {now:.0}")),
+    }
+}
+
+async fn redis(config: &DeploymentConfig) -> Said {
+    let counts = match shared_counts(config) {
+        Err(failure) => return fail(failure.to_string(), "mend `redis.url`"),
+        Ok(None) => return ok("there is none: uses of keys are counted in the database"),
+        Ok(Some(counts)) => counts,
+    };
+    match counts.ping().await {
+        Ok(()) => ok("it answers"),
+        Err(error) => warn(
+            format!("{error}: uses of keys are counted in the database until it answers"),
+            "look whether it runs, and whether `redis.url` names it and its password",
+        ),
     }
 }
 

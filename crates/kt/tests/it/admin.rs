@@ -148,6 +148,7 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
         "database",
         "schema",
         "clock",
+        "redis",
         "public address",
         "mail",
         "api listener",
@@ -160,6 +161,11 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     let line =
         ill.lines().position(|line| line.starts_with("FAIL  secrets key")).unwrap_or_else(|| panic!("{ill}"));
     assert!(ill.lines().nth(line + 1).unwrap().contains("chmod 600"), "{ill}");
+
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    let mut command = home.command(&["doctor", "--data-dir", "data"]);
+    let away = said(&command.env("KEEPTRUSTS_REDIS__URL", "redis://127.0.0.1:1").output().unwrap(), 0);
+    assert!(away.contains("WARN  redis") && away.contains("`redis.url`"), "{away}");
 
     let mut command = home.command(&["doctor", "--data-dir", "data"]);
     let broken = command.env("KEEPTRUSTS_MAIL__TRANSPORT", "smtp").output().unwrap();

@@ -12,6 +12,10 @@ mod house;
 mod killed;
 mod plane;
 mod policy;
+#[expect(dead_code, reason = "shared with the tests of the API, which need more of it")]
+#[path = "../../../kt-server/tests/it/redis.rs"]
+mod redis;
+mod scale_out;
 mod server;
 
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! A control plane in a process of its own, and `kt` run beside it.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -66,10 +67,16 @@ impl Home {
 
     /// The same with another owner.
     pub(crate) fn start_with_owner(self, email: &str, password: &str) -> Plane {
+        self.start_in(&[("KEEPTRUSTS_BOOTSTRAP_EMAIL", email), ("KEEPTRUSTS_BOOTSTRAP_PASSWORD", password)])
+    }
+
+    /// Starts a control plane with these variables; what it complains about goes into the file `complaints`.
+    pub(crate) fn start_in(self, environment: &[(&str, &str)]) -> Plane {
+        let complaints = File::create(self.path("complaints")).unwrap();
         let mut command = self.server(&[]);
-        command.env("KEEPTRUSTS_BOOTSTRAP_EMAIL", email).env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", password);
+        command.envs(environment.iter().copied());
         let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(complaints).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         let api =
