@@ -37,7 +37,7 @@ pub const FRESH_AUTHENTICATION: Duration = Duration::from_mins(10);
 impl Ctx {
     /// The organisation in which the actor has this permission: every query of a use case starts from it.
     pub fn require(&self, permission: Permission) -> Result<&OrganizationId, Error> {
-        let organization = self.actor.organization().ok_or_else(unauthenticated)?;
+        let organization = self.actor.organization().ok_or_else(Error::missing_credentials)?;
         if self.actor.may(permission) { Ok(organization) } else { Err(self.forbidden(permission)) }
     }
 
@@ -57,7 +57,7 @@ impl Ctx {
     pub fn require_person(&self) -> Result<&Person, Error> {
         match &self.actor {
             Actor::Person(person) => Ok(person),
-            Actor::Anonymous => Err(unauthenticated()),
+            Actor::Anonymous => Err(Error::missing_credentials()),
             Actor::Program(_) | Actor::System(_) => Err(Error::new(
                 ErrorKind::Forbidden,
                 "person_required",
@@ -101,10 +101,14 @@ impl Ctx {
     }
 }
 
-fn unauthenticated() -> Error {
-    Error::new(
-        ErrorKind::Unauthenticated,
-        "missing_credentials",
-        "Sign in, or send an API key as a bearer token.",
-    )
+impl Error {
+    /// Nobody has said who they are, where somebody must.
+    #[must_use]
+    pub fn missing_credentials() -> Self {
+        Self::new(
+            ErrorKind::Unauthenticated,
+            "missing_credentials",
+            "Sign in, or send an API key as a bearer token.",
+        )
+    }
 }

@@ -42,8 +42,8 @@ pub(crate) fn resolve(addresses: &ClientAddress, parts: &Parts) -> Result<Client
     })
 }
 
-/// The context of a request by whoever sends it: a bearer where there is one, and nobody where there is none. A bearer
-/// that is not good is refused; it never counts as nobody.
+/// The context of a request in the name of a person or program. One without a bearer is refused before its body or its
+/// parameters are looked at.
 pub(crate) struct Caller(pub(crate) Ctx);
 
 impl FromRequestParts<Doors> for Caller {
@@ -51,11 +51,21 @@ impl FromRequestParts<Doors> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
         let mut ctx = anonymous(doors, parts);
-        if let Some(bearer) = bearer(&parts.headers)? {
-            ctx.actor = doors.control.authenticate(Bearer(bearer), ctx.client.ip, ctx.now).await?;
-            doors.control.require_address(&ctx, Surface::Api).await?;
-        }
+        let bearer = bearer(&parts.headers)?.ok_or_else(Error::missing_credentials)?;
+        ctx.actor = doors.control.authenticate(Bearer(bearer), ctx.client.ip, ctx.now).await?;
+        doors.control.require_address(&ctx, Surface::Api).await?;
         Ok(Self(ctx))
+    }
+}
+
+/// The context of a request to a route that is open to everybody: in nobody's name, whatever credentials come along.
+pub(crate) struct Visitor(pub(crate) Ctx);
+
+impl FromRequestParts<Doors> for Visitor {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
+        Ok(Self(anonymous(doors, parts)))
     }
 }
 
@@ -89,11 +99,4 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 fn user_agent(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::USER_AGENT)?;
     Some(String::from_utf8_lossy(value.as_bytes()).chars().take(512).collect())
-}
-
-impl Caller {
-    /// The same request in nobody's name, for what is done before anybody has said who they are.
-    pub(crate) fn anonymous(self) -> Ctx {
-        Ctx { actor: Actor::Anonymous, ..self.0 }
-    }
 }

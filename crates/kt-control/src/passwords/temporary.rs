@@ -47,11 +47,14 @@ pub(crate) struct Drawn {
 }
 
 impl Control {
-    /// Sets a temporary password for a member of no higher rank. Everything issued to them is ended, and they are told by
-    /// mail, which does not hold it.
+    /// Sets a temporary password for another member of no higher rank. Everything issued to them is ended, and they are
+    /// told by mail, which does not hold it. Only a person can do it: a key that has leaked must not become somebody.
     pub async fn set_temporary_password(&self, ctx: &Ctx, user: &UserId) -> Result<TemporaryPassword, Error> {
         let organization = ctx.require(Permission::ManageMembers)?;
         ctx.require_fresh_authentication()?;
+        if ctx.require_person()?.user == *user {
+            return Err(own_password());
+        }
         let drawn = self.new_temporary(ctx).await?;
         let tx = self.store.begin_write().await?;
         let place = memberships::find(&tx, organization, user).await?;
@@ -143,6 +146,12 @@ fn belongs_elsewhere() -> Error {
     let message = "This account belongs to another organization too, so its password is its holder's alone. They can \
                    use the reset link on the sign-in page.";
     Error::new(ErrorKind::Conflict, "belongs_elsewhere", message)
+}
+
+fn own_password() -> Error {
+    let message =
+        "This is your own account. Change your password with the present one, by `POST /v1/me/password`.";
+    Error::new(ErrorKind::Conflict, "own_password", message)
 }
 
 #[cfg(test)]

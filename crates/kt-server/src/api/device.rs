@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::sign_in::LoginAnswer;
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
-use crate::client::Caller;
+use crate::client::{Caller, Visitor};
 
 /// What a device is given that asks to sign in.
 #[derive(Serialize, ToSchema)]
@@ -36,9 +36,9 @@ pub(crate) struct DeviceAnswer {
 ))]
 pub(crate) async fn authorize(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
 ) -> Result<Json<DeviceAnswer>, Failure> {
-    let codes = doors.control.ask_for_device(&caller.anonymous()).await?;
+    let codes = doors.control.ask_for_device(&ctx).await?;
     let user_code = codes.user_code.to_string();
     let page = doors.console.page("/device");
     let mut with_code = page.clone();
@@ -71,10 +71,10 @@ pub(crate) struct DeviceTokenRequest {
 ))]
 pub(crate) async fn token(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<DeviceTokenRequest>,
 ) -> Result<Json<LoginAnswer>, Failure> {
-    let outcome = doors.control.sign_in_device(&caller.anonymous(), &request.device_code).await?;
+    let outcome = doors.control.sign_in_device(&ctx, &request.device_code).await?;
     Ok(Json(outcome.into()))
 }
 

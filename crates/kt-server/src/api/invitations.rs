@@ -15,7 +15,7 @@ use super::profile::LinkRequest;
 use super::registration::ListParams;
 use super::{ErrorBody, Failure, Input, Params};
 use crate::Doors;
-use crate::client::Caller;
+use crate::client::{Caller, Visitor};
 
 /// Whom to invite, as what.
 #[derive(Deserialize, ToSchema)]
@@ -168,10 +168,10 @@ impl From<InvitationView> for InvitedAnswer {
 ))]
 pub(crate) async fn show(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<LinkRequest>,
 ) -> Result<Json<InvitedAnswer>, Failure> {
-    Ok(Json(doors.control.invitation_of(&caller.anonymous(), &request.token).await?.into()))
+    Ok(Json(doors.control.invitation_of(&ctx, &request.token).await?.into()))
 }
 
 /// Join the organization that has invited one's address. Whoever has no account yet registers instead.

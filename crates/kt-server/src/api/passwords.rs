@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::sign_in::StatusAnswer;
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
-use crate::client::Caller;
+use crate::client::{Caller, Visitor};
 
 /// An address.
 #[derive(Deserialize, ToSchema)]
@@ -26,10 +26,10 @@ pub(crate) struct AddressRequest {
 ))]
 pub(crate) async fn forgot(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<AddressRequest>,
 ) -> Result<(StatusCode, Json<StatusAnswer>), Failure> {
-    doors.control.forgot_password(&caller.anonymous(), &request.email).await?;
+    doors.control.forgot_password(&ctx, &request.email).await?;
     Ok((StatusCode::ACCEPTED, Json(StatusAnswer { status: "accepted" })))
 }
 
@@ -49,10 +49,10 @@ pub(crate) struct ResetRequest {
 ))]
 pub(crate) async fn reset(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<ResetRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
-    doors.control.reset_password(&caller.anonymous(), &request.token, &request.new_password).await?;
+    doors.control.reset_password(&ctx, &request.token, &request.new_password).await?;
     Ok(Json(StatusAnswer { status: "password_changed" }))
 }
 

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::sign_in::{StatusAnswer, WhoamiAnswer};
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
-use crate::client::Caller;
+use crate::client::{Caller, Visitor};
 
 /// A profile.
 #[derive(Serialize, ToSchema)]
@@ -90,10 +90,10 @@ pub(crate) struct LinkRequest {
 ))]
 pub(crate) async fn confirm_email(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<LinkRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
-    let status = match doors.control.confirm_email(&caller.anonymous(), &request.token).await? {
+    let status = match doors.control.confirm_email(&ctx, &request.token).await? {
         Confirmed::Active => "active",
         Confirmed::PendingApproval => "pending_approval",
         Confirmed::EmailChanged => "email_changed",
@@ -108,9 +108,9 @@ pub(crate) async fn confirm_email(
 ))]
 pub(crate) async fn undo_email_change(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<LinkRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
-    doors.control.undo_email_change(&caller.anonymous(), &request.token).await?;
+    doors.control.undo_email_change(&ctx, &request.token).await?;
     Ok(Json(StatusAnswer { status: "email_restored" }))
 }

@@ -15,7 +15,7 @@ use super::passwords::AddressRequest;
 use super::sign_in::StatusAnswer;
 use super::{ErrorBody, Failure, Input, Params};
 use crate::Doors;
-use crate::client::Caller;
+use crate::client::{Caller, Visitor};
 
 /// Somebody who wants to come in.
 #[derive(Deserialize, ToSchema)]
@@ -41,7 +41,7 @@ pub(crate) struct RegisterRequest {
 ))]
 pub(crate) async fn register(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<RegisterRequest>,
 ) -> Result<(StatusCode, Json<StatusAnswer>), Failure> {
     let register = Register {
@@ -51,7 +51,7 @@ pub(crate) async fn register(
         password: request.password,
         invitation: request.invitation_token,
     };
-    let status = match doors.control.register(&caller.anonymous(), register).await? {
+    let status = match doors.control.register(&ctx, register).await? {
         Registered::PendingVerification => "pending_verification",
         Registered::Active => "active",
     };
@@ -66,10 +66,10 @@ pub(crate) async fn register(
 ))]
 pub(crate) async fn resend(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<AddressRequest>,
 ) -> Result<(StatusCode, Json<StatusAnswer>), Failure> {
-    doors.control.resend_verification(&caller.anonymous(), &request.email).await?;
+    doors.control.resend_verification(&ctx, &request.email).await?;
     Ok((StatusCode::ACCEPTED, Json(StatusAnswer { status: "accepted" })))
 }
 
@@ -220,7 +220,7 @@ impl TemporaryPasswordAnswer {
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this role or key, or a fresh proof of identity is asked for.", body = ErrorBody),
     (status = 404, description = "There is no such member.", body = ErrorBody),
-    (status = 409, description = "The account belongs to another organization too.", body = ErrorBody),
+    (status = 409, description = "It is one's own account, or belongs to another organization too.", body = ErrorBody),
 ))]
 pub(crate) async fn temporary_password(
     State(doors): State<Doors>,

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
-use crate::client::Caller;
+use crate::client::Visitor;
 
 /// The first owner and organization.
 #[derive(Deserialize, ToSchema)]
@@ -40,7 +40,7 @@ pub(crate) struct SetUpAnswer {
 ))]
 pub(crate) async fn set_up(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<SetUpRequest>,
 ) -> Result<(StatusCode, Json<SetUpAnswer>), Failure> {
     let set_up = SetUp {
@@ -50,7 +50,7 @@ pub(crate) async fn set_up(
         name: request.name,
         password: request.password,
     };
-    let done = doors.control.set_up_by_link(&caller.anonymous(), &request.token, set_up).await?;
+    let done = doors.control.set_up_by_link(&ctx, &request.token, set_up).await?;
     let answer =
         SetUpAnswer { organization_id: done.organization.to_string(), user_id: done.user.to_string() };
     Ok((StatusCode::CREATED, Json(answer)))

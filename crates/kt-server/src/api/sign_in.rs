@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
-use crate::client::Caller;
+use crate::client::{Caller, Visitor};
 
 /// An address and a password.
 #[derive(Deserialize, ToSchema)]
@@ -160,7 +160,7 @@ impl From<SignInOutcome> for LoginAnswer {
 ))]
 pub(crate) async fn login(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<LoginRequest>,
 ) -> Result<Json<LoginAnswer>, Failure> {
     let sign_in = SignIn {
@@ -170,7 +170,7 @@ pub(crate) async fn login(
         device: request.device_token,
         door: Door::Api,
     };
-    let outcome = doors.control.sign_in(&caller.anonymous(), sign_in).await?;
+    let outcome = doors.control.sign_in(&ctx, sign_in).await?;
     Ok(Json(outcome.into()))
 }
 
@@ -196,10 +196,10 @@ pub(crate) struct StatusAnswer {
 ))]
 pub(crate) async fn replace_password(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<ReplaceRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
-    doors.control.replace_password(&caller.anonymous(), &request.flow_token, &request.new_password).await?;
+    doors.control.replace_password(&ctx, &request.flow_token, &request.new_password).await?;
     Ok(Json(StatusAnswer { status: "password_changed" }))
 }
 
@@ -218,10 +218,10 @@ pub(crate) struct RefreshRequest {
 ))]
 pub(crate) async fn refresh(
     State(doors): State<Doors>,
-    caller: Caller,
+    Visitor(ctx): Visitor,
     Input(request): Input<RefreshRequest>,
 ) -> Result<Json<TokenAnswer>, Failure> {
-    let tokens = doors.control.refresh(&caller.anonymous(), &request.refresh_token).await?;
+    let tokens = doors.control.refresh(&ctx, &request.refresh_token).await?;
     Ok(Json(tokens.into()))
 }
 

@@ -85,7 +85,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("DELETE /v1/members/{id}", RUNNERS, ""),
     ("POST /v1/members/{id}/suspend", RUNNERS, ""),
     ("POST /v1/members/{id}/reactivate", RUNNERS, ""),
-    ("POST /v1/members/{id}/temporary-password", RUNNERS, ""),
+    ("POST /v1/members/{id}/temporary-password", RUNNING_PEOPLE, ""),
     ("GET /v1/invitations", READERS, ""),
     ("POST /v1/invitations", RUNNERS, r#"{"email":"guest@acme.example","role":"member"}"#),
     ("POST /v1/invitations/accept", PEOPLE, r#"{"token":"x"}"#),
@@ -394,5 +394,33 @@ on_both! {
         let session = api.post("/v1/auth/device/token", fetch).send().await;
         assert_eq!(session.json["status"], "authenticated", "{}", session.json);
         assert_eq!(api.records("auth.sign_in").await.len(), before + 1);
+    }
+}
+
+on_both! {
+    nobody_learns_what_a_route_takes_before_they_have_said_who_they_are(api) {
+        for (route, allowed, _) in TABLE.iter().filter(|(_, allowed, _)| *allowed != OPEN) {
+            let path = concrete(&api, route.split_once(' ').unwrap().1);
+            let answer = ask(&api, route, &path, r#"{"no such field":1}"#, None).await;
+            assert_eq!(answer.refusal(), (401, "missing_credentials"), "{route} for {allowed}");
+        }
+    }
+
+    an_open_route_is_open_whatever_credentials_come_along(api) {
+        let signed_in = |bearer: Option<&'static str>| {
+            let body = r#"{"email":"owner@acme.example","password":"Tall-cedar-9-river"}"#;
+            ask(&api, "POST /v1/auth/login", "/v1/auth/login", body, bearer)
+        };
+        for bearer in [None, Some("x"), Some("kt_ak_nobody")] {
+            assert_eq!(signed_in(bearer).await.json["status"], "authenticated", "{bearer:?}");
+        }
+    }
+
+    a_body_is_an_object(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        let listed = ask(&api, "PATCH /v1/me", "/v1/me", r#"["Ada"]"#, Some(&owner)).await;
+        assert_eq!(listed.refusal(), (422, "validation_error"));
+        let named = ask(&api, "PATCH /v1/me", "/v1/me", r#"{"name":"Ada"}"#, Some(&owner)).await;
+        assert_eq!(named.status, 200, "{}", named.json);
     }
 }

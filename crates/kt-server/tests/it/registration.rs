@@ -154,6 +154,18 @@ on_both! {
         assert!(api.recorded("member.temporary_password_set").await);
     }
 
+    nobody_sets_a_temporary_password_for_themselves(api) {
+        let owner = api.owner().await;
+        let set = |id: String| {
+            let path = format!("/v1/members/{id}/temporary-password");
+            api.request(axum::http::Method::POST, &path).bearer(owner.access_token())
+        };
+        let own = set(owner.text("/user/id").to_owned()).send().await;
+        assert_eq!(own.refusal(), (409, "own_password"), "it would make the present one needless");
+        let other = api.add_member("mia@acme.example", "member").await;
+        assert_eq!(set(other.to_string()).send().await.status, StatusCode::OK);
+    }
+
     nobody_sets_the_password_of_somebody_above_them_or_of_two_organizations(api) {
         let roles = ["member", "auditor", "admin", "owner"];
         for (rank, actor) in roles.iter().enumerate() {
