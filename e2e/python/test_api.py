@@ -24,6 +24,7 @@ class Api:
     """A `kt server run` with an owner."""
 
     url: str
+    directory: Path
 
     def access_token(self) -> str:
         body = json.dumps({"email": EMAIL, "password": PASSWORD}).encode()
@@ -37,7 +38,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
     command = [kt_binary(), "server", "run", "--data-dir", str(tmp_path / "data"), "--api-listen", "127.0.0.1:0"]
     owner = {"KEEPTRUSTS_BOOTSTRAP_EMAIL": EMAIL, "KEEPTRUSTS_BOOTSTRAP_PASSWORD": PASSWORD}
     with running(command, r"ready api=(\S+).*", **owner) as (url,):
-        yield Api(url)
+        yield Api(url, tmp_path)
 
 
 def conformance(api: Api, examples: int, *options: str) -> subprocess.CompletedProcess:
@@ -45,7 +46,8 @@ def conformance(api: Api, examples: int, *options: str) -> subprocess.CompletedP
     command = [str(Path(sys.executable).with_name("st")), "run", f"{api.url}/openapi.json", "--no-color"]
     command += ["--max-examples", str(examples), "--exclude-path-regex", ENDS_THE_SESSION]
     command += ["--exclude-checks", FINER_RULES, *options]
-    return subprocess.run(command, capture_output=True, text=True)
+    # It leaves a cache where it runs.
+    return subprocess.run(command, capture_output=True, text=True, cwd=api.directory)
 
 
 def test_an_owner_gets_documented_answers_only(api):
