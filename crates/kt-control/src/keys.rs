@@ -148,6 +148,15 @@ impl Control {
         self.page(LIST, limit, views, |view: &KeyView| view.key.id.clone())
     }
 
+    /// A key that the actor may see.
+    pub async fn key(&self, ctx: &Ctx, id: &ApiKeyId) -> Result<KeyView, Error> {
+        let organization = ctx.require(Permission::ReadKeys)?;
+        let found = keys::of_organization(&self.store, organization, id).await?;
+        let key = found.filter(|key| may_see(ctx, key)).ok_or_else(no_key)?;
+        let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
+        Ok(view(key, &restrictions, ctx.now))
+    }
+
     /// Changes a key, for the next request that it is used for.
     pub async fn change_key(&self, ctx: &Ctx, id: &ApiKeyId, change: KeyChange) -> Result<KeyView, Error> {
         let organization = ctx.require(Permission::UseKeys)?;
@@ -302,9 +311,16 @@ fn require_maker(ctx: &Ctx, kind: KeyKind, restrictions: &KeyRestrictions) -> Re
 
 /// The key, if the actor may see it.
 async fn find(ctx: &Ctx, tx: &Tx<'_>, organization: &OrganizationId, id: &ApiKeyId) -> Result<ApiKey, Error> {
-    let is_seen =
-        |key: &ApiKey| ctx.actor.may(Permission::ManageKeys) || ctx.actor.user() == Some(&key.owner);
-    keys::lock(tx, organization, id).await?.filter(is_seen).ok_or_else(|| Error::not_found("key"))
+    keys::lock(tx, organization, id).await?.filter(|key| may_see(ctx, key)).ok_or_else(no_key)
+}
+
+/// One's own keys, and everybody's for who manages them.
+fn may_see(ctx: &Ctx, key: &ApiKey) -> bool {
+    ctx.actor.may(Permission::ManageKeys) || ctx.actor.user() == Some(&key.owner)
+}
+
+fn no_key() -> Error {
+    Error::not_found("key")
 }
 
 fn require_not_ended(key: &ApiKey, now: Timestamp) -> Result<(), Error> {

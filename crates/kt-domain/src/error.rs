@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Conflict,
     /// It was made for an older version than the present one.
     VersionMismatch,
+    /// It must not be sent in this way, whatever it asks.
+    Malformed,
     /// It is well-formed and breaks a rule; `param` names the field.
     Invalid,
     /// Too many tries; `retry_after` says when the next one may be made.

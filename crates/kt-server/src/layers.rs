@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::RequestId as Id;
+use kt_domain::keys;
 use kt_domain::network::console_rules::Surface;
 
 use crate::Doors;
@@ -27,6 +29,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
 pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(no_key_in_the_address))
         .layer(from_fn_with_state(doors.clone(), ip_restrictions))
         .layer(from_fn_with_state(doors.clone(), client_address))
         .layer(from_fn(headers))
@@ -86,4 +89,21 @@ async fn ip_restrictions(State(doors): State<Doors>, request: Request, next: Nex
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(error) => Failure(error).into_response(),
     }
+}
+
+/// How clients of other systems name a key in a query string.
+const KEY_PARAMETERS: [&str; 4] = ["access_token", "api_key", "apikey", "key"];
+
+/// Refuses a key in the query string, good or not: addresses are written into logs and histories (OWASP ASVS 5.0, 14.2.1).
+async fn no_key_in_the_address(request: Request, next: Next) -> Response {
+    let is_key = |name: &str, value: &str| {
+        KEY_PARAMETERS.iter().any(|key| name.eq_ignore_ascii_case(key)) || keys::recognise(value).is_some()
+    };
+    let query = Query::<Vec<(String, String)>>::try_from_uri(request.uri());
+    if query.is_ok_and(|Query(pairs)| pairs.iter().any(|(name, value)| is_key(name, value))) {
+        let message = "A key in an address ends up in logs. Send it as `Authorization: Bearer …`, and put another in place \
+                       of this one.";
+        return Failure(Error::new(ErrorKind::Malformed, "key_in_address", message)).into_response();
+    }
+    next.run(request).await
 }

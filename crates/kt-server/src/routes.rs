@@ -81,7 +81,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(members::reactivate))
         .routes(routes!(events::events, events::deliver))
         .routes(routes!(tokens::tokens, tokens::create))
-        .routes(routes!(tokens::change, tokens::revoke))
+        .routes(routes!(tokens::read, tokens::change, tokens::revoke))
         .routes(routes!(tokens::rotate))
         .routes(routes!(gateways::list))
         .routes(routes!(gateways::sync))

@@ -138,16 +138,32 @@ pub async fn page(
     sql::rows(source, SELECT, values).await?.iter().map(read).collect()
 }
 
+/// A key of this organisation, whether or not it may still be used.
+pub async fn of_organization(
+    source: &impl Source,
+    organization: &OrganizationId,
+    id: &ApiKeyId,
+) -> Result<Option<ApiKey>, StoreError> {
+    const SELECT: &str = "SELECT * FROM api_keys WHERE organization_id = $1 AND id = $2";
+    sql::row(source, SELECT, values![organization.as_str(), id.as_str()])
+        .await?
+        .as_ref()
+        .map(read)
+        .transpose()
+}
+
 /// The key, held still until the transaction ends: of all who would change it, one goes first.
 pub async fn lock(
     tx: &Tx<'_>,
     organization: &OrganizationId,
     id: &ApiKeyId,
 ) -> Result<Option<ApiKey>, StoreError> {
-    const SELECT: &str = "SELECT * FROM api_keys WHERE organization_id = $1 AND id = $2";
     const SELECT_LOCKED: &str = "SELECT * FROM api_keys WHERE organization_id = $1 AND id = $2 FOR UPDATE";
-    let select = if tx.locks_rows() { SELECT_LOCKED } else { SELECT };
-    sql::row(tx, select, values![organization.as_str(), id.as_str()]).await?.as_ref().map(read).transpose()
+    if !tx.locks_rows() {
+        return of_organization(tx, organization, id).await;
+    }
+    let row = sql::row(tx, SELECT_LOCKED, values![organization.as_str(), id.as_str()]).await?;
+    row.as_ref().map(read).transpose()
 }
 
 /// The keys of an organisation that have not ended by `now`, held still until the transaction ends.

@@ -102,6 +102,7 @@ fn status_of(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
         ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
         ErrorKind::VersionMismatch => (StatusCode::PRECONDITION_FAILED, "conflict"),
+        ErrorKind::Malformed => (StatusCode::BAD_REQUEST, "validation_error"),
         ErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
         ErrorKind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "rate_limit"),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

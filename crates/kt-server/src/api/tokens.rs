@@ -191,6 +191,21 @@ pub(crate) async fn tokens(
     Ok(Json(TokensAnswer { tokens, next_cursor: page.next_cursor }))
 }
 
+/// One key: one's own, or anybody's for admins and owners.
+#[utoipa::path(get, path = "/v1/tokens/{id}", tag = "keys", params(("id" = String, Path)), responses(
+    (status = 200, description = "The key, without its text.", body = TokenAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Not for this key.", body = ErrorBody),
+    (status = 404, description = "There is no such key.", body = ErrorBody),
+))]
+pub(crate) async fn read(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<TokenAnswer>, Failure> {
+    Ok(Json(doors.control.key(&ctx, &key_id(&id)?).await?.into()))
+}
+
 /// Make a key. The answer shows it once.
 #[utoipa::path(post, path = "/v1/tokens", tag = "keys", params(NewTokenParams), request_body = NewTokenRequest, responses(
     (status = 201, description = "It was made.", body = NewTokenAnswer),

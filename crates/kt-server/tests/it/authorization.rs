@@ -96,6 +96,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST /v1/registrations/{id}/reject", RUNNERS, ""),
     ("GET /v1/tokens", BELONGING, ""),
     ("POST /v1/tokens", RUNNING_PEOPLE, r#"{"name":"deploy","scope":"read-only"}"#),
+    ("GET /v1/tokens/{id}", BELONGING, ""),
     ("PATCH /v1/tokens/{id}", KEY_HOLDERS, "{}"),
     ("POST /v1/tokens/{id}/rotate", KEY_HOLDERS, "{}"),
     ("DELETE /v1/tokens/{id}", "maod", ""),

@@ -6,7 +6,7 @@ use kt_domain::actor::Role;
 use kt_domain::sign_in::MembershipState;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, TestApi, on_both};
+use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
 const DAY: Duration = Duration::from_hours(24);
 const INSIDE: &str = "203.0.113.9:1";
@@ -56,6 +56,42 @@ async fn revoke(api: &TestApi, bearer: &str, key: &Answer) -> Answer {
 }
 
 on_both! {
+    one_key_is_seen_by_its_owner_and_by_who_manages_keys(api) {
+        api.add_member("jo@acme.example", "member").await;
+        api.demand(json!({ "creation": "everyone" })).await;
+        let (owner, jo) = (api.owner().await, api.login("jo@acme.example", PASSWORD).await);
+        let (owners, jos) = (key(&api, &owner, "access", "write").await, key(&api, &jo, "access", "write").await);
+        let see = |who: &Answer, which: &Answer| api.get(&path(which)).bearer(who.access_token()).send();
+        for (who, which) in [(&owner, &owners), (&owner, &jos), (&jo, &jos)] {
+            let seen = see(who, which).await;
+            let listed = listed(&api, who.access_token()).await;
+            assert!(listed.contains(&seen.json), "{}", seen.json);
+            assert!(seen.json.get("key").is_none(), "its text is not shown again");
+        }
+        assert_eq!(see(&jo, &owners).await.refusal(), (404, "not_found"));
+        assert_eq!(see(&api.owner_of_another().await, &jos).await.refusal(), (404, "not_found"));
+    }
+
+    a_key_in_the_address_is_refused_whatever_it_asks(api) {
+        let owner = api.owner().await;
+        let made = key(&api, &owner, "access", "read-only").await;
+        let text = made.text("/key");
+        for query in [
+            format!("access_token={text}"), format!("key={text}"), "api_key=x".to_owned(), "API_KEY=x".to_owned(),
+            "limit=2&k%65y=".to_owned(), format!("cursor={text}"),
+        ] {
+            for bearer in ["", text] {
+                let request = api.get(&format!("/v1/tokens?{query}"));
+                let request = if bearer.is_empty() { request } else { request.bearer(bearer) };
+                let answer = request.send().await;
+                assert_eq!(answer.refusal(), (400, "key_in_address"), "{query}");
+                assert!(!answer.body.contains(text));
+            }
+        }
+        let control = api.get("/v1/tokens?limit=2").bearer(text).send().await;
+        assert_eq!(control.status, StatusCode::OK, "{}", control.json);
+    }
+
     a_key_is_shown_once_and_acts_in_its_owners_name(api) {
         let owner = api.owner().await;
         let made = key(&api, &owner, "access", "read-only").await;
