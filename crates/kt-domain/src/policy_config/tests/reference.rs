@@ -5,19 +5,48 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::deployment_config;
 use crate::policy_config::{CODES, json_schema};
 
 const GENERATED: &str = "<!-- Made from the code; `KEEPTRUSTS_WRITE_REFERENCE=1 cargo test -p kt-domain reference` writes it anew. -->";
 
+/// What the page of a gateway's configuration says before its keys.
+const GATEWAY: &str = "# `policy-config.yaml`
+
+Every key of the gateway's configuration. A key that is not listed here is refused. A later `--policy-config` file
+overrides an earlier one key by key; a list replaces the whole list. A length of time is a number and a unit: `500ms`,
+`30s`, `2m`, `1h`.
+
+[`policy-config.schema.json`](policy-config.schema.json) says the same for editors; [`lint-codes.md`](lint-codes.md)
+explains what the linter finds.
+";
+
+/// What the page of a deployment's configuration says before its keys.
+const DEPLOYMENT: &str = "# `keeptrusts.yaml`
+
+Every key of the control plane's configuration, which `kt server run` and `kt up` read with `--config`. A key that is not
+listed here is refused. Each can also be set by an environment variable, which wins: its path in capitals, joined by two
+underscores and after `KEEPTRUSTS_`, as in `KEEPTRUSTS_API__LISTEN`; a list is written `[one, another]`. A length of time is
+a number and a unit: `500ms`, `30s`, `2m`, `1h`.
+
+[`keeptrusts.schema.json`](keeptrusts.schema.json) says the same for editors; [the guide](../guide/control-plane.md)
+says how the parts go together.
+";
+
 #[test]
-fn the_schema_is_the_one_in_the_docs() {
-    let schema = serde_json::to_string_pretty(&json_schema()).unwrap();
-    compare("policy-config.schema.json", &format!("{schema}\n"));
+fn the_schemas_are_the_ones_in_the_docs() {
+    for (name, schema) in [
+        ("policy-config.schema.json", json_schema()),
+        ("keeptrusts.schema.json", deployment_config::json_schema()),
+    ] {
+        compare(name, &format!("{schema:#}\n"));
+    }
 }
 
 #[test]
-fn the_page_of_keys_is_the_one_in_the_docs() {
-    compare("policy-config.md", &page_of_keys(&json_schema()));
+fn the_pages_of_keys_are_the_ones_in_the_docs() {
+    compare("policy-config.md", &page_of_keys(GATEWAY, &json_schema()));
+    compare("keeptrusts.md", &page_of_keys(DEPLOYMENT, &deployment_config::json_schema()));
 }
 
 #[test]
@@ -56,10 +85,8 @@ fn page_of_codes() -> String {
     page
 }
 
-fn page_of_keys(schema: &Value) -> String {
-    let mut page = format!(
-        "{GENERATED}\n\n# `policy-config.yaml`\n\nEvery key of the gateway's configuration. A key that is not listed here is refused. A later `--policy-config` file\noverrides an earlier one key by key; a list replaces the whole list. A length of time is a number and a unit: `500ms`,\n`30s`, `2m`, `1h`.\n\n[`policy-config.schema.json`](policy-config.schema.json) says the same for editors; [`lint-codes.md`](lint-codes.md)\nexplains what the linter finds.\n"
-    );
+fn page_of_keys(beginning: &str, schema: &Value) -> String {
+    let mut page = format!("{GENERATED}\n\n{beginning}");
     for (name, section) in properties(schema) {
         write_section(&mut page, schema, name, section);
     }
