@@ -95,15 +95,13 @@ impl Delivery {
     async fn deliver(&mut self, batch: Batch) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let reason = match self.plane.deliver(self.events.writer().gateway_id(), &batch.entries).await {
+            let entries = &batch.entries;
+            let reason = match self.plane.deliver(self.events.writer().gateway_id(), entries).await {
                 Ok(()) => return self.position.store(batch.head),
                 Err(PlaneError::Gap) if self.is_whole() => return self.begin_anew(),
-                Err(PlaneError::Gap) => "entries that it lacks are no longer here".to_owned(),
-                Err(PlaneError::Invalid(reason) | PlaneError::Away(reason) | PlaneError::Refused(reason)) => {
-                    reason
-                }
+                Err(reason) => reason,
             };
-            if pause == FIRST_PAUSE {
+            if pause == FIRST_PAUSE && !matches!(reason, PlaneError::NotSetUp) {
                 tracing::warn!(%reason, "events cannot be delivered; they wait on this machine's disk");
             }
             tokio::time::sleep(pause).await;

@@ -59,27 +59,30 @@ impl KeyFile {
 
 /// Reports the gateway and takes up every change of its keys, until it is dropped.
 pub(super) async fn follow(plane: Plane, reporter: Reporter, keys: Arc<AccessKeys>, file: KeyFile) {
-    let mut is_away = false;
+    // What was last said of it: each trouble is told once.
+    let mut trouble = "";
     loop {
         match plane.sync(reporter.report(), keys.version()).await {
             Ok(change) => {
-                if std::mem::take(&mut is_away) {
+                if !std::mem::take(&mut trouble).is_empty() {
                     tracing::info!("the control plane answers again");
                 }
                 if let Some(snapshot) = change {
                     take_up(snapshot, &keys, &file);
                 }
             }
-            Err(PlaneError::Refused(reason) | PlaneError::Invalid(reason)) => {
-                tracing::error!(%reason, "the control plane refuses this gateway, so no key is let in any more");
+            Err(PlaneError::NotSetUp) => tokio::time::sleep(PAUSE).await,
+            Err(reason @ (PlaneError::Refused(_) | PlaneError::Invalid(_))) => {
+                if std::mem::replace(&mut trouble, "refused") != "refused" {
+                    tracing::error!(%reason, "the control plane refuses this gateway, so no key is let in any more");
+                }
                 keys.forget();
                 remember(file.forget());
-                is_away = true;
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(error @ (PlaneError::Away(_) | PlaneError::Gap)) => {
-                if !std::mem::replace(&mut is_away, true) {
-                    tracing::warn!(reason = ?error, "the control plane does not answer; keys stay as they were");
+            Err(reason @ (PlaneError::Away(_) | PlaneError::Gap)) => {
+                if std::mem::replace(&mut trouble, "away") != "away" {
+                    tracing::warn!(%reason, "the control plane does not answer; keys stay as they were");
                 }
                 tokio::time::sleep(PAUSE).await;
             }

@@ -86,15 +86,22 @@ fn refusal(body: &[u8], status: u16) -> PlaneError {
 }
 
 /// Why the control plane did not do what it was asked for.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum PlaneError {
+    /// Nobody has set it up yet: there is nothing to be told and nobody to deliver to.
+    #[error("it is not set up yet")]
+    NotSetUp,
     /// It cannot do it at present: try again.
+    #[error("{0}")]
     Away(String),
     /// It does nothing for this gateway any more.
+    #[error("{0}")]
     Refused(String),
     /// It lacks entries that come before those that it was given.
+    #[error("it lacks entries of the event log that come before")]
     Gap,
     /// It does not take what it was given.
+    #[error("{0}")]
     Invalid(String),
 }
 
@@ -160,6 +167,7 @@ impl From<Error> for PlaneError {
     fn from(error: Error) -> Self {
         match error.kind {
             ErrorKind::Unauthenticated | ErrorKind::Forbidden => Self::Refused(error.to_string()),
+            ErrorKind::Unavailable if error.code == "not_set_up" => Self::NotSetUp,
             ErrorKind::Conflict if error.code == GAP => Self::Gap,
             ErrorKind::Invalid | ErrorKind::Conflict => Self::Invalid(error.to_string()),
             _ => Self::Away(error.to_string()),
