@@ -67,7 +67,7 @@ pub use registration::{Register, Registered};
 pub use seal::{SealKey, SealKeyError};
 pub use security::SecurityView;
 pub use sessions::{SessionTokens, SessionView};
-pub use set_up::{SetUp, SetUpDone};
+pub use set_up::{NewOrganization, OrganizationAdded, SetUp, SetUpDone};
 pub use shared_counts::{SharedCounts, SharedCountsError};
 pub use sign_in::{SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
 pub use version::Expected;

@@ -21,6 +21,8 @@ use serde_json::json;
 use crate::authenticate::require_operator;
 use crate::control::Control;
 use crate::organizations::{check_identifier, check_name};
+use crate::passwords::TemporaryPassword;
+use crate::post::parse_email;
 
 /// The latch that is closed by the first set-up.
 const LATCH: &str = "set_up";
@@ -52,6 +54,24 @@ pub struct SetUpDone {
     pub organization: OrganizationId,
     /// Its owner.
     pub user: UserId,
+}
+
+/// A further organisation.
+pub struct NewOrganization {
+    /// Its identifier.
+    pub identifier: String,
+    /// Its name.
+    pub name: String,
+    /// The address of its first owner.
+    pub owner: String,
+}
+
+/// What came of making one.
+pub struct OrganizationAdded {
+    /// The organisation.
+    pub organization: OrganizationId,
+    /// What its owner signs in with for the first time, where the account is new.
+    pub temporary_password: Option<TemporaryPassword>,
 }
 
 impl Control {
@@ -104,8 +124,7 @@ impl Control {
         check_identifier(&set_up.organization)?;
         check_name("organization_name", &set_up.organization_name)?;
         check_name("name", &set_up.name)?;
-        let email =
-            EmailAddress::parse(&set_up.email).map_err(|why| Error::invalid("email", why.to_string()))?;
+        let email = parse_email("email", &set_up.email)?;
         let context = Context {
             name: &set_up.name,
             address: email.as_typed(),
@@ -114,48 +133,93 @@ impl Control {
         };
         let policy = self.deployment.to_settings().password;
         let password = self.new_password(ctx, "password", &set_up.password, &policy, &context).await?;
-        Ok(User {
-            id: self.draw(|random| UserId::new(ctx.now, random)),
-            email: email.as_typed().to_owned(),
-            email_folded: email.folded(),
-            // Whoever sets the system up vouches for the address.
-            email_verified_at: Some(ctx.now),
-            name: set_up.name.clone(),
-            password: Some(password),
-            epoch: 1,
-            created_at: ctx.now,
-        })
+        Ok(self.new_account(ctx, &email, &set_up.name, password))
     }
 
     async fn make_first(&self, ctx: &Ctx, tx: Tx<'_>, set_up: SetUp, user: User) -> Result<SetUpDone, Error> {
         if !organizations::close_latch(&tx, LATCH, ctx.now).await? {
             return Err(already_set_up());
         }
-        let organization = Organization {
-            id: self.draw(|random| OrganizationId::new(ctx.now, random)),
-            identifier: set_up.organization,
-            name: set_up.organization_name,
-            created_at: ctx.now,
-        };
-        organizations::insert(&tx, &organization).await?;
         users::insert(&tx, &user).await?;
+        let organization = self.found(ctx, &tx, set_up.organization, set_up.organization_name, &user).await?;
+        tx.commit().await?;
+        Ok(SetUpDone { organization, user: user.id })
+    }
+
+    /// Makes a further organisation with its first owner, for the operator. Somebody without an account gets one, and a
+    /// temporary password, which is shown once.
+    pub async fn add_organization(
+        &self,
+        ctx: &Ctx,
+        new: NewOrganization,
+    ) -> Result<OrganizationAdded, Error> {
+        require_operator(ctx)?;
+        check_identifier(&new.identifier)?;
+        check_name("name", &new.name)?;
+        let email = parse_email("owner", &new.owner)?;
+        let drawn = self.new_temporary(ctx).await?;
+        let tx = self.store.begin_write().await?;
+        if !organizations::is_latched(&tx, LATCH).await? {
+            return Err(not_set_up());
+        }
+        if organizations::by_identifier(&tx, &new.identifier).await?.is_some() {
+            return Err(identifier_taken());
+        }
+        let known = users::by_email(&tx, &email.folded()).await?;
+        let (owner, temporary_password) = if let Some(user) = known {
+            (user, None)
+        } else {
+            let user = self.new_account(ctx, &email, email.as_typed(), drawn.kept);
+            users::insert(&tx, &user).await?;
+            (user, Some(drawn.shown))
+        };
+        let organization = self.found(ctx, &tx, new.identifier, new.name, &owner).await?;
+        tx.commit().await?;
+        Ok(OrganizationAdded { organization, temporary_password })
+    }
+
+    /// An account whose address whoever makes it vouches for.
+    fn new_account(&self, ctx: &Ctx, email: &EmailAddress, name: &str, password: users::Password) -> User {
+        User {
+            id: self.draw(|random| UserId::new(ctx.now, random)),
+            email: email.as_typed().to_owned(),
+            email_folded: email.folded(),
+            email_verified_at: Some(ctx.now),
+            name: name.to_owned(),
+            password: Some(password),
+            epoch: 1,
+            created_at: ctx.now,
+        }
+    }
+
+    /// Makes an organisation that this person owns.
+    async fn found(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        identifier: String,
+        name: String,
+        owner: &User,
+    ) -> Result<OrganizationId, Error> {
+        let id = self.draw(|random| OrganizationId::new(ctx.now, random));
+        let organization = Organization { id: id.clone(), identifier, name, created_at: ctx.now };
+        organizations::insert(tx, &organization).await?;
         let membership = Membership {
-            organization: organization.id.clone(),
-            user: user.id.clone(),
+            organization: id.clone(),
+            user: owner.id.clone(),
             role: Role::Owner,
             state: MembershipState::Active,
             mfa_asked_since: None,
             created_at: ctx.now,
             last_sign_in_at: None,
         };
-        memberships::insert(&tx, &membership).await?;
-        let after = json!({ "identifier": organization.identifier, "owner": user.email });
+        memberships::insert(tx, &membership).await?;
+        let after = json!({ "identifier": organization.identifier, "owner": owner.email });
         let record = self
-            .record(ctx, AuditAction::OrganizationCreated, organization.id.as_str())
+            .record(ctx, AuditAction::OrganizationCreated, id.as_str())
             .with_change(serde_json::Value::Null, after);
-        audit::append(&tx, Some(&organization.id), &record).await?;
-        tx.commit().await?;
-        Ok(SetUpDone { organization: organization.id, user: user.id })
+        audit::append(tx, Some(&id), &record).await?;
+        Ok(id)
     }
 }
 
@@ -163,6 +227,20 @@ fn link_is_no_good() -> Error {
     let message = "This set-up link was used, has expired or was replaced. The operator gets a new one by starting the \
                    server again, as long as nothing has been set up.";
     Error::new(ErrorKind::Conflict, "invalid_token", message)
+}
+
+fn not_set_up() -> Error {
+    let message = "Nothing has been set up yet: the first organization comes with the first owner, as `kt up` and \
+                   `kt server run` say.";
+    Error::new(ErrorKind::Conflict, "not_set_up", message)
+}
+
+fn identifier_taken() -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "identifier_taken",
+        "An organization has this identifier. Choose another.",
+    )
 }
 
 fn already_set_up() -> Error {

@@ -42,8 +42,8 @@ pub struct TemporaryPassword {
 
 /// One that was drawn and not set yet.
 pub(crate) struct Drawn {
-    shown: TemporaryPassword,
-    kept: users::Password,
+    pub(crate) shown: TemporaryPassword,
+    pub(crate) kept: users::Password,
 }
 
 impl Control {

@@ -3,6 +3,7 @@
 
 mod copies;
 mod ip_restrictions;
+mod organizations;
 mod users;
 
 use clap::{Args, Subcommand};
@@ -30,6 +31,9 @@ pub(crate) enum Admin {
     /// Let somebody back in
     #[command(subcommand)]
     User(users::User),
+    /// More than one organization
+    #[command(subcommand)]
+    Organization(organizations::Organization),
     /// From where an organization is reached
     #[command(subcommand)]
     IpRestrictions(ip_restrictions::IpRestrictions),
@@ -49,6 +53,7 @@ impl Admin {
                 Self::Backup(backup) => Box::pin(backup.run()).await,
                 Self::Restore(restore) => restore.run().await,
                 Self::User(user) => user.run().await,
+                Self::Organization(organization) => organization.run().await,
                 Self::IpRestrictions(restrictions) => restrictions.run().await,
                 Self::Jwt(Jwt::Rotate(rotate)) => rotate.run().await,
                 Self::Retention(Retention::Run(run)) => run.run().await,

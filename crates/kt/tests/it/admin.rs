@@ -41,6 +41,31 @@ fn a_locked_account_is_let_in_while_the_server_runs_and_the_record_names_the_ope
 }
 
 #[test]
+fn a_further_organization_has_its_own_owner_and_none_of_the_first_ones_keys() {
+    let plane = Plane::start();
+    let create = |identifier: &str, owner: &str| {
+        admin(&plane.home, &["organization", "create", identifier, "--owner", owner, "--json"])
+    };
+    let made: Value = serde_json::from_str(&said(&create("beta", "boss@beta.example"), 0)).unwrap();
+    let body = serde_json::json!({ "email": "boss@beta.example", "password": made["password"] }).to_string();
+    let step = plane.ask("POST /v1/auth/login", "", &body);
+    assert_eq!(step["status"], "password_change_required", "{step}");
+
+    let shared: Value = serde_json::from_str(&said(&create("gamma", EMAIL), 0)).unwrap();
+    assert_eq!(shared["password"], Value::Null, "who has an account keeps its password");
+    let body =
+        serde_json::json!({ "email": EMAIL, "password": PASSWORD, "organization": "gamma" }).to_string();
+    let there = plane.ask("POST /v1/auth/login", "", &body);
+    assert_eq!(
+        (&there["organization"]["identifier"], &there["user"]["role"]),
+        (&"gamma".into(), &"owner".into())
+    );
+
+    assert!(complaint(&create("beta", EMAIL)).contains("identifier"), "it is taken");
+    said(&create("No Identifier", EMAIL), 1);
+}
+
+#[test]
 fn a_temporary_password_is_good_for_choosing_another_and_nothing_else() {
     let plane = Plane::start();
     let token = plane.sign_in(PASSWORD).unwrap();
