@@ -301,7 +301,7 @@ CREATE INDEX events_without_place ON events (organization_id, occurred_at) WHERE
 CREATE INDEX events_by_time ON events (organization_id, occurred_at, id);
 CREATE INDEX events_by_type ON events (organization_id, event_type, occurred_at, id);
 CREATE INDEX events_by_source ON events (organization_id, source_ip, occurred_at, id);
-CREATE INDEX events_by_request ON events (organization_id, request_id);
+CREATE INDEX events_by_request ON events (organization_id, request_id, occurred_at, id);
 CREATE INDEX events_by_verdict ON events (organization_id, verdict, occurred_at, id);
 CREATE INDEX events_by_gateway ON events (organization_id, gateway_id, occurred_at, id);
 
