@@ -6,7 +6,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::SessionId;
-use kt_domain::secret::SecretDigest;
+use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::sessions::Door;
 use kt_store::sessions::{self, LiveSession, RefreshUse, Session};
 use kt_store::{Tx, audit, memberships, organizations, users};
@@ -15,10 +15,16 @@ use crate::control::Control;
 use crate::jwt::{self, NewToken};
 use crate::sign_in::{self, Entrant, Flow, Whoami, WhoamiKey};
 
-/// What a client holds of a session.
+/// What a client holds of a session that was made just now.
+pub enum Credentials {
+    /// At the API and the CLI.
+    Tokens(SessionTokens),
+    /// In a browser, which holds no token of the API (R191–R193): the value of its cookie.
+    Cookie(Token),
+}
+
+/// What a program holds of a session.
 pub struct SessionTokens {
-    /// The session.
-    pub session: SessionId,
     /// The access token, a JWT.
     pub access_token: String,
     /// How many seconds it is good.
@@ -50,14 +56,14 @@ pub struct SessionView {
 const MOST_SESSIONS: usize = 10;
 
 impl Control {
-    /// Adds a session and its tokens.
+    /// Adds a session and what its holder gets of it.
     pub(crate) async fn new_session(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
         entrant: &Entrant,
         flow: &Flow,
-    ) -> Result<SessionTokens, Error> {
+    ) -> Result<(SessionId, Credentials), Error> {
         let session = Session {
             id: self.draw(|random| SessionId::new(ctx.now, random)),
             user: entrant.user.id.clone(),
@@ -76,7 +82,25 @@ impl Control {
             sessions::end(tx, &entrant.user.id, &oldest.id, ctx.now).await?;
         }
         sessions::insert(tx, &session).await?;
-        self.issue_tokens(ctx, tx, &session, entrant.membership.role).await
+        let credentials = match session.door {
+            Door::Console => Credentials::Cookie(self.new_cookie(ctx, tx, &session.id).await?),
+            Door::Api | Door::Cli => {
+                Credentials::Tokens(self.issue_tokens(ctx, tx, &session, entrant.membership.role).await?)
+            }
+        };
+        Ok((session.id, credentials))
+    }
+
+    /// A cookie for a session of the console; the one before is no good from now on.
+    pub(crate) async fn new_cookie(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        session: &SessionId,
+    ) -> Result<Token, Error> {
+        let cookie = self.new_token();
+        sessions::set_cookie(tx, session, &cookie.digest(), ctx.now).await?;
+        Ok(cookie)
     }
 
     async fn issue_tokens(
@@ -98,7 +122,6 @@ impl Control {
         let refresh_token = self.new_token();
         sessions::insert_refresh_token(tx, &refresh_token.digest(), &session.id, ctx.now).await?;
         Ok(SessionTokens {
-            session: session.id.clone(),
             access_token,
             expires_in: jwt::LIFETIME.as_secs(),
             refresh_token: refresh_token.expose().to_owned(),

@@ -11,7 +11,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::email::EmailAddress;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
+use kt_domain::id::{ApiKeyId, OrganizationId, SessionId, UserId};
 use kt_domain::passwords::{Password, unmet_demands};
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Factor, Gate, PasswordReason, Proof, Proofs, Standing, gate};
@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::control::Control;
 use crate::mail::PasswordChange;
 use crate::passwords::Phc;
-use crate::sessions::SessionTokens;
+use crate::sessions::Credentials;
 pub(crate) use flow::Flow;
 use flow::step_is_over;
 
@@ -44,8 +44,10 @@ pub struct SignIn {
 
 /// A session was made.
 pub struct SignedIn {
-    /// Its tokens.
-    pub tokens: SessionTokens,
+    /// The session.
+    pub session: SessionId,
+    /// What its holder gets of it.
+    pub credentials: Credentials,
     /// Who signed in, and where.
     pub whoami: Whoami,
     /// The secret by which this device is known from now on, when it was not before.
@@ -211,15 +213,15 @@ impl Control {
 
     /// Makes the session. Called by [`Control::advance_in`] alone.
     async fn admit(&self, ctx: &Ctx, tx: &Tx<'_>, entrant: &Entrant, flow: &Flow) -> Result<SignedIn, Error> {
-        let tokens = self.new_session(ctx, tx, entrant, flow).await?;
+        let (session, credentials) = self.new_session(ctx, tx, entrant, flow).await?;
         memberships::note_sign_in(tx, &entrant.organization.id, &entrant.user.id, ctx.now).await?;
         let new_device = self.remember_device(ctx, tx, entrant, flow.device.as_deref()).await?;
-        let after = json!({ "door": flow.door, "proofs": flow.proofs, "session": tokens.session });
+        let after = json!({ "door": flow.door, "proofs": flow.proofs, "session": session });
         let record = self
-            .record(&acting(ctx, entrant, &tokens), AuditAction::SignIn, entrant.user.id.as_str())
+            .record(&acting(ctx, entrant, &session), AuditAction::SignIn, entrant.user.id.as_str())
             .with_change(serde_json::Value::Null, after);
         audit::append(tx, Some(&entrant.organization.id), &record).await?;
-        Ok(SignedIn { tokens, whoami: whoami(entrant), new_device })
+        Ok(SignedIn { session, credentials, whoami: whoami(entrant), new_device })
     }
 
     /// Puts a new password in place of one that must be replaced, on the strength of a step of a sign-in. It gives no
@@ -355,12 +357,12 @@ pub(crate) fn whoami(entrant: &Entrant) -> Whoami {
 }
 
 /// The context of somebody who has just come in: records name them and not "anonymous".
-fn acting(ctx: &Ctx, entrant: &Entrant, tokens: &SessionTokens) -> Ctx {
+fn acting(ctx: &Ctx, entrant: &Entrant, session: &SessionId) -> Ctx {
     let person = kt_domain::actor::Person {
         user: entrant.user.id.clone(),
         organization: entrant.organization.id.clone(),
         role: entrant.membership.role,
-        session: tokens.session.clone(),
+        session: session.clone(),
         email: entrant.user.email.clone(),
         authenticated_at: ctx.now,
     };

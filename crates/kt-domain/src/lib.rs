@@ -6,6 +6,7 @@
 pub mod actor;
 pub mod audit;
 pub mod clock;
+pub mod csrf;
 pub mod ctx;
 pub mod deployment_config;
 pub mod deployment_settings;
@@ -25,6 +26,7 @@ pub mod policy_config;
 pub mod public_url;
 pub mod random;
 pub mod registration;
+pub mod return_to;
 pub mod secret;
 pub mod security_choices;
 pub mod security_settings;

@@ -105,6 +105,13 @@ impl SessionSettings {
         }
     }
 
+    /// The last moment at which a session that began at `created` and saw its holder's last act at `active` still lives.
+    #[must_use]
+    pub fn ends_at(&self, created: Timestamp, active: Timestamp) -> Timestamp {
+        let after = |since: Timestamp, span: Span| since.saturating_add(span.0).unwrap_or(Timestamp::MAX);
+        after(created, self.absolute).min(after(if self.idle { active } else { created }, self.timeout))
+    }
+
     /// Whether a session that began at `created` and saw its holder's last act at `active` is over at `now`, and why.
     /// It still lives at the very moment of its end and is over after it.
     #[must_use]
@@ -142,6 +149,7 @@ mod tests {
             assert_eq!(lapse, expected, "{age} minutes old, {inactive} minutes without an act");
             let (made, acted) = settings.living_since(now);
             assert_eq!(created >= made && active >= acted, expected.is_none(), "{age} {inactive}");
+            assert_eq!(settings.ends_at(created, active) >= now, expected.is_none(), "{age} {inactive}");
         }
     }
 

@@ -83,6 +83,13 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_user ON sessions (user_id, ended_at);
 CREATE INDEX sessions_by_organization ON sessions (organization_id, ended_at, active_at);
 
+-- What a browser holds of a session of the console. A session has one at a time: another takes its place at each step-up.
+CREATE TABLE console_cookies (
+    digest TEXT PRIMARY KEY,
+    session_id TEXT NOT NULL UNIQUE REFERENCES sessions (id),
+    created_at BIGINT NOT NULL
+);
+
 CREATE TABLE refresh_tokens (
     digest TEXT PRIMARY KEY,
     session_id TEXT NOT NULL REFERENCES sessions (id),

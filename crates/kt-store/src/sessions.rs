@@ -152,6 +152,26 @@ pub async fn note_authentication(
     Ok(())
 }
 
+/// Lets this cookie stand for the session from now on, in place of the one before.
+pub async fn set_cookie(
+    tx: &Tx<'_>,
+    session: &SessionId,
+    digest: &SecretDigest,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const UPSERT: &str = "INSERT INTO console_cookies (digest, session_id, created_at) VALUES ($1, $2, $3)
+        ON CONFLICT (session_id) DO UPDATE SET digest = excluded.digest, created_at = excluded.created_at";
+    sql::execute(tx, UPSERT, values![digest.to_string(), session.as_str(), now]).await?;
+    Ok(())
+}
+
+/// The session that a cookie stands for, whether or not it still lives.
+pub async fn by_cookie(source: &impl Source, digest: &SecretDigest) -> Result<Option<SessionId>, StoreError> {
+    const SELECT: &str = "SELECT session_id FROM console_cookies WHERE digest = $1";
+    let row = sql::row(source, SELECT, values![digest.to_string()]).await?;
+    row.map(|row| row.parsed("session_id")).transpose()
+}
+
 /// Adds a refresh token to a session.
 pub async fn insert_refresh_token(
     tx: &Tx<'_>,

@@ -75,7 +75,7 @@ pub(crate) async fn token(
     Input(request): Input<DeviceTokenRequest>,
 ) -> Result<Json<LoginAnswer>, Failure> {
     let outcome = doors.control.sign_in_device(&ctx, &request.device_code).await?;
-    Ok(Json(outcome.into()))
+    Ok(Json(outcome.try_into()?))
 }
 
 /// A device that waits for a decision.

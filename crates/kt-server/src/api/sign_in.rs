@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use kt_control::{SessionTokens, SignIn, SignInOutcome, Whoami};
+use kt_control::{Credentials, SessionTokens, SignIn, SignInOutcome, Whoami};
+use kt_domain::error::Error;
 use kt_domain::sessions::Door;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -130,14 +131,21 @@ impl From<Whoami> for WhoamiAnswer {
     }
 }
 
-impl From<SignInOutcome> for LoginAnswer {
-    fn from(outcome: SignInOutcome) -> Self {
-        match outcome {
-            SignInOutcome::Authenticated(signed_in) => Self::Authenticated(Box::new(Authenticated {
-                tokens: signed_in.tokens.into(),
-                whoami: signed_in.whoami.into(),
-                device_token: signed_in.new_device,
-            })),
+impl TryFrom<SignInOutcome> for LoginAnswer {
+    type Error = Error;
+
+    fn try_from(outcome: SignInOutcome) -> Result<Self, Error> {
+        Ok(match outcome {
+            SignInOutcome::Authenticated(signed_in) => {
+                let Credentials::Tokens(tokens) = signed_in.credentials else {
+                    return Err(Error::internal("a session of the console was made at the API"));
+                };
+                Self::Authenticated(Box::new(Authenticated {
+                    tokens: tokens.into(),
+                    whoami: signed_in.whoami.into(),
+                    device_token: signed_in.new_device,
+                }))
+            }
             SignInOutcome::MfaRequired { flow_token, methods } => {
                 Self::MfaRequired { flow_token, methods: methods.iter().map(ToString::to_string).collect() }
             }
@@ -147,7 +155,7 @@ impl From<SignInOutcome> for LoginAnswer {
             }
             SignInOutcome::PendingVerification => Self::PendingVerification,
             SignInOutcome::PendingApproval => Self::PendingApproval,
-        }
+        })
     }
 }
 
@@ -171,7 +179,7 @@ pub(crate) async fn login(
         door: Door::Api,
     };
     let outcome = doors.control.sign_in(&ctx, sign_in).await?;
-    Ok(Json(outcome.into()))
+    Ok(Json(outcome.try_into()?))
 }
 
 /// A new password in place of one that must be replaced.

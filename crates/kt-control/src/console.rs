@@ -1,0 +1,143 @@
+//! Sessions of the console: who holds a cookie, what they need to be shown, and when it ends.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kt_domain::actor::{Actor, Person};
+use kt_domain::csrf;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::secret::{SecretDigest, Token};
+use kt_domain::security_settings::CsrfRotation;
+use kt_store::{once, organizations, sessions, users};
+
+use crate::control::Control;
+
+/// The value of a browser's session cookie.
+#[derive(Clone, Copy)]
+pub struct Cookie<'a>(pub &'a str);
+
+/// A session of the console that lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsoleSession {
+    /// Who acts in it.
+    pub person: Person,
+    /// Their name.
+    pub name: String,
+    /// The name of the organisation.
+    pub organization_name: String,
+    /// The organisation's identifier.
+    pub organization_identifier: String,
+    /// Its holder's last act, to the minute.
+    pub active_at: Timestamp,
+    /// Until when it lasts if its holder does nothing more.
+    pub ends_at: Timestamp,
+    /// How often its form tokens change.
+    pub rotation: CsrfRotation,
+}
+
+/// A holder's acts are noted no more often than this (SPEC section 8).
+const NOTED_EVERY: Duration = Duration::from_mins(1);
+
+impl Control {
+    /// Whose cookie it is. [`ErrorKind::Unauthenticated`], with one answer, for a cookie that stands for no session that
+    /// lives. Asked anew for every request: what is taken away is felt at the next one.
+    pub async fn console_session(&self, cookie: Cookie<'_>, now: Timestamp) -> Result<ConsoleSession, Error> {
+        let id =
+            sessions::by_cookie(&self.store, &SecretDigest::of(cookie.0)).await?.ok_or_else(signed_out)?;
+        let live = sessions::find(&self.store, &id).await?.ok_or_else(signed_out)?;
+        if !self.lives(&self.store, &live, now).await? {
+            return Err(signed_out());
+        }
+        let session = live.session;
+        let security = self.security_of(&self.store, &session.organization).await?.value;
+        let user = users::find(&self.store, &session.user).await?.ok_or_else(signed_out)?;
+        let organization = organizations::find(&self.store, &session.organization).await?;
+        let organization = organization.ok_or_else(signed_out)?;
+        Ok(ConsoleSession {
+            name: user.name,
+            organization_name: organization.name,
+            organization_identifier: organization.identifier,
+            active_at: session.active_at,
+            ends_at: security.session.ends_at(session.created_at, session.active_at),
+            rotation: security.csrf.rotation,
+            person: Person {
+                user: session.user,
+                organization: session.organization,
+                role: live.membership.role,
+                session: session.id,
+                email: live.email,
+                authenticated_at: session.authenticated_at,
+            },
+        })
+    }
+
+    /// Notes that the holder of a session has just done something, unless that was noted within the minute. Their
+    /// session lasts on from now where it counts inactivity.
+    pub async fn note_console_activity(&self, ctx: &Ctx, session: &ConsoleSession) -> Result<(), Error> {
+        if ctx.now.duration_since(session.active_at).unsigned_abs() < NOTED_EVERY {
+            return Ok(());
+        }
+        let tx = self.store.begin_write().await?;
+        sessions::note_activity(&tx, &session.person.session, ctx.now).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A new cookie for the session that asks: at each rise of what it may do, what was known of it before is worthless
+    /// (OWASP ASVS 5.0, 7.2.4).
+    pub async fn renew_console_cookie(&self, ctx: &Ctx) -> Result<Token, Error> {
+        let person = ctx.require_person()?;
+        let tx = self.store.begin_write().await?;
+        let cookie = self.new_cookie(ctx, &tx, &person.session).await?;
+        tx.commit().await?;
+        Ok(cookie)
+    }
+
+    /// A form token for the holder of this cookie.
+    pub fn new_csrf_token(&self, cookie: Cookie<'_>) -> String {
+        self.draw(|random| csrf::issue(cookie.0, random))
+    }
+
+    /// Refuses a state-changing request with `csrf_failed` unless it carries a token that was issued for its cookie and,
+    /// where each works once, was not used before.
+    pub async fn require_csrf_token(
+        &self,
+        ctx: &Ctx,
+        cookie: Cookie<'_>,
+        session: Option<&ConsoleSession>,
+        token: Option<&str>,
+    ) -> Result<(), Error> {
+        let nonce = token.and_then(|token| csrf::check(cookie.0, token)).ok_or_else(csrf_failed)?;
+        let Some(session) = session.filter(|session| session.rotation == CsrfRotation::PerRequest) else {
+            return Ok(());
+        };
+        let tx = self.store.begin_write().await?;
+        let scope = format!("csrf/{}", session.person.session);
+        let forgotten_at = ctx.now + LONGEST_SESSION;
+        if !once::claim(&tx, &scope, &nonce.to_text(), forgotten_at).await? {
+            return Err(csrf_failed());
+        }
+        Ok(tx.commit().await?)
+    }
+}
+
+/// No session lasts longer: what was used in it need not be remembered beyond.
+const LONGEST_SESSION: Duration = Duration::from_hours(24);
+
+impl ConsoleSession {
+    /// Who acts.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::Person(self.person.clone())
+    }
+}
+
+fn signed_out() -> Error {
+    let message = "You are not signed in, or your session is over. Sign in.";
+    Error::new(ErrorKind::Unauthenticated, "signed_out", message)
+}
+
+fn csrf_failed() -> Error {
+    let message = "This page is out of date, so nothing was changed. Load it again and repeat what you did.";
+    Error::new(ErrorKind::Forbidden, "csrf_failed", message)
+}
