@@ -10,13 +10,17 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::breaker::State;
 use crate::events::QueryError;
 use crate::gateway::Control;
 use crate::health;
 use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault};
 use crate::incoming::{Incoming, Peer, Service};
+use crate::metrics::Moment;
+use crate::providers::target::Target;
 use crate::reply::{Refusal, Reply, X_KT_REQUEST_ID};
+use crate::shared::rfc3339;
 
 /// Answers on the operator's listener.
 pub(crate) struct AdminService {
@@ -116,9 +120,12 @@ impl AdminService {
         }
         match (head.path.as_str(), &head.method) {
             ("/metrics", &Method::GET) => {
-                let connections = shared.connections.load(Ordering::Relaxed);
-                let in_flight = shared.in_flight.load(Ordering::Relaxed);
-                let text = shared.metrics.render(connections, in_flight);
+                let text = shared.metrics.render(&Moment {
+                    connections: shared.connections.load(Ordering::Relaxed),
+                    in_flight: shared.in_flight.load(Ordering::Relaxed),
+                    targets: &shared.lasting.targets,
+                    now: shared.clock.now_micros(),
+                });
                 Ok(Reply::full(
                     StatusCode::OK,
                     "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -128,14 +135,20 @@ impl AdminService {
             ("/keeptrusts/config", &Method::GET) => {
                 Ok(Reply::json(StatusCode::OK, shown_configuration(&self.control).to_string()))
             }
+            ("/keeptrusts/targets", &Method::GET) => {
+                Ok(Reply::json(StatusCode::OK, shown_targets(&self.control).to_string()))
+            }
             ("/keeptrusts/config/reload", &Method::POST) => self.reload(),
             ("/v1/events", &Method::GET) => self.events(head.query.as_deref().unwrap_or_default()),
-            ("/metrics" | "/keeptrusts/config" | "/v1/events", _) => Err(Refusal::method_not_allowed("GET")),
+            ("/metrics" | "/keeptrusts/config" | "/keeptrusts/targets" | "/v1/events", _) => {
+                Err(Refusal::method_not_allowed("GET"))
+            }
             ("/keeptrusts/config/reload", _) => Err(Refusal::method_not_allowed("POST")),
             _ => Err(Refusal::not_found(
                 404,
                 "unknown_path",
-                "Here are /healthz, /readyz, /metrics, /v1/events, /keeptrusts/config and /keeptrusts/config/reload.",
+                "Here are /healthz, /readyz, /metrics, /v1/events, /keeptrusts/config, /keeptrusts/config/reload and \
+                 /keeptrusts/targets.",
             )),
         }
     }
@@ -189,4 +202,33 @@ fn shown_configuration(control: &Control) -> Value {
         }
     }
     json!({ "gateway_id": control.shared.gateway_id, "config_version": snapshot.version, "config": config })
+}
+
+/// Each target, whether it can be asked, and how it has fared since the gateway was started.
+fn shown_targets(control: &Control) -> Value {
+    let snapshot = control.shared.snapshot.load();
+    let now = control.shared.clock.now_micros();
+    let shown = |target: &Arc<Target>| {
+        let health = &target.health;
+        let (circuit, left) = match health.state(now) {
+            State::Closed => ("closed", None),
+            State::HalfOpen => ("half_open", None),
+            State::Open(left) => ("open", Some(left.div_euclid(1000))),
+        };
+        let last_fault =
+            health.last_fault().map(|fault| json!({ "reason_code": fault.code, "at": rfc3339(fault.at) }));
+        json!({
+            "id": target.id,
+            "provider": target.vendor,
+            "model": target.model,
+            "available": target.available,
+            "circuit": circuit,
+            "open_for_ms": left,
+            "failures_in_a_row": health.failures(),
+            "answers": health.answers.get(),
+            "retries": health.retries.get(),
+            "last_fault": last_fault,
+        })
+    };
+    json!({ "targets": snapshot.targets.iter().map(shown).collect::<Vec<_>>() })
 }

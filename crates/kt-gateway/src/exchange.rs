@@ -5,31 +5,26 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::Authority;
 use http::{Method, StatusCode};
 use kt_domain::id::RequestId;
-use kt_domain::policy_config::vendors::Wire;
 
+use crate::forward::Forwarded;
 use crate::health;
 use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault};
-use crate::incoming::{Incoming, Peer, Service, unless_gone};
-use crate::providers::echo::{Echo, Question};
-use crate::providers::request::Forward;
-use crate::providers::response::{Answer, AnswerBody};
-use crate::providers::select;
-use crate::record::{Record, millis};
+use crate::incoming::{Incoming, Peer, Service};
+use crate::providers::response::AnswerBody;
+use crate::record::Record;
 use crate::reply::{Fill, Refusal, Reply, ReplyBody, ReplyStream, X_KT_POLICY_ACTION, X_KT_REQUEST_ID};
 use crate::shared::{Place, Worker, describe};
-use crate::snapshot::{Snapshot, Target};
+use crate::snapshot::Snapshot;
 use crate::stages::content::Summary;
 use crate::stages::route::{Content, Route};
 use crate::stages::{address, authenticate, content, path, policy_chain, route, size_limits};
-use crate::upstream::UpstreamFault;
 use crate::usage::Usage;
 
 /// The gateway's answers, given by one worker.
@@ -62,14 +57,14 @@ impl Service for GatewayService {
 
 /// One request under way.
 pub(crate) struct Exchange<'a> {
-    worker: &'a Arc<Worker>,
+    pub(crate) worker: &'a Arc<Worker>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) head: Head,
-    body: &'a mut dyn Incoming,
+    pub(crate) body: &'a mut dyn Incoming,
     pub(crate) peer: Peer,
     /// The client's address, as the rules see it.
     source: Option<IpAddr>,
-    request_id: RequestId,
+    pub(crate) request_id: RequestId,
     pub(crate) record: Record,
     place: Option<Place>,
 }
@@ -79,11 +74,11 @@ enum Passed {
     /// An answer of the gateway's own, which is not worth an event.
     Local(Reply),
     /// A request to a provider.
-    Forward { target: Arc<Target>, summary: Summary, body: Bytes },
+    Forward(Forwarded),
 }
 
 /// A provider's answer, as far as it is there.
-enum Answered {
+pub(crate) enum Answered {
     Whole(Reply, Usage),
     Stream(Reply, Source),
 }
@@ -114,8 +109,8 @@ impl<'a> Exchange<'a> {
                 dress(&mut reply, &self.snapshot, &self.head.headers, self.request_id);
                 reply
             }
-            Ok(Passed::Forward { target, summary, body }) => {
-                let answered = self.forward(target, summary, body).await;
+            Ok(Passed::Forward(forwarded)) => {
+                let answered = self.forward(forwarded).await;
                 self.finish(answered).await
             }
             Err(refusal) => self.finish(Err(refusal)).await,
@@ -148,8 +143,7 @@ impl<'a> Exchange<'a> {
         let body = size_limits::decode(&self.head.headers, body, limit)?;
         let summary = self.read_content(route, &body)?;
         policy_chain::judge_request(self)?;
-        let target = Arc::clone(select::target(&self.snapshot, route.api, summary.model.as_deref())?);
-        Ok(Passed::Forward { target, summary, body })
+        Ok(Passed::Forward(Forwarded { api: route.api, summary, body }))
     }
 
     fn check_host(&self) -> Result<(), Refusal> {
@@ -220,83 +214,6 @@ impl<'a> Exchange<'a> {
         Ok(summary)
     }
 
-    async fn forward(
-        &mut self,
-        target: Arc<Target>,
-        summary: Summary,
-        body: Bytes,
-    ) -> Result<Answered, Refusal> {
-        let event = self.record.event();
-        event.provider = Some(Arc::clone(&target.vendor));
-        event.target_id = Some(Arc::clone(&target.id));
-        if target.wire == Wire::Echo {
-            return self.echo(&summary, &body);
-        }
-        let asked = Instant::now();
-        let answer = self.ask(&target, &body).await;
-        self.record.event().upstream_ms = Some(millis(asked.elapsed()));
-        let answer = answer.and_then(|answer| answer.map_err(|fault| self.upstream_refusal(fault)))?;
-        let mut reply = Reply::new(answer.status, ReplyBody::Empty);
-        reply.headers = answer.headers;
-        if answer.is_stream {
-            return Ok(Answered::Stream(reply, Source::Provider(Box::new(answer.body))));
-        }
-        let whole = answer.body.take_whole(self.snapshot.limits.max_response_body_bytes);
-        let (body, usage) = unless_gone(self.body, whole)
-            .await
-            .map_err(|_| Refusal::client_closed())?
-            .map_err(|fault| self.upstream_refusal(fault))?;
-        reply.body = ReplyBody::Full(body.freeze());
-        Ok(Answered::Whole(reply, usage))
-    }
-
-    async fn ask(&mut self, target: &Target, body: &Bytes) -> Result<Result<Answer, UpstreamFault>, Refusal> {
-        let Some(origin) = &target.origin else { return Ok(Err(UpstreamFault::Unreachable)) };
-        let mut buffer = [0; 36];
-        let forward = Forward {
-            method: &self.head.method,
-            path: &self.head.path,
-            query: self.head.query.as_deref(),
-            headers: &self.head.headers,
-            body,
-            request_id: self.request_id.encode(&mut buffer),
-            gateway_id: &self.worker.shared.gateway_id,
-        };
-        let head = forward.head(target);
-        let timeouts = &self.snapshot.timeouts;
-        let asked = unless_gone(self.body, self.worker.pool.ask(origin, &head, body, timeouts)).await;
-        let asked = asked.map_err(|_| Refusal::client_closed())?;
-        Ok(asked.and_then(|(connection, head)| {
-            let idle = timeouts.upstream_idle.0;
-            Answer::new(Arc::clone(self.worker), Arc::clone(origin), connection, head, idle)
-        }))
-    }
-
-    fn upstream_refusal(&self, fault: UpstreamFault) -> Refusal {
-        self.worker.shared.metrics.count_upstream_fault(fault.code());
-        fault.into()
-    }
-
-    fn echo(&self, summary: &Summary, body: &Bytes) -> Result<Answered, Refusal> {
-        let question = Question {
-            path: &self.head.path,
-            body,
-            model: summary.model.as_deref(),
-            stream: summary.stream,
-            request_id: &self.request_id.to_string(),
-            created: self.worker.shared.clock.now().as_second(),
-        };
-        Ok(match question.answer()? {
-            Echo::Whole(body, usage) => Answered::Whole(Reply::json(StatusCode::OK, body), usage),
-            Echo::Stream(events, usage) => {
-                let mut reply = Reply::empty(StatusCode::OK);
-                reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-                reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-                Answered::Stream(reply, Source::Echo(events.into(), usage))
-            }
-        })
-    }
-
     /// Records what came of the request and gives the client its answer.
     async fn finish(mut self, outcome: Result<Answered, Refusal>) -> Reply {
         if outcome.is_err() {
@@ -345,7 +262,7 @@ fn count_tokens(record: &mut Record, usage: Usage) {
 }
 
 /// Where a stream's events come from.
-enum Source {
+pub(crate) enum Source {
     Provider(Box<AnswerBody>),
     Echo(VecDeque<Vec<u8>>, Usage),
 }

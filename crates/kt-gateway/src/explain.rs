@@ -11,7 +11,7 @@ use kt_domain::policy_config::PolicyConfig;
 
 use crate::access_keys::AccessKeys;
 use crate::reply::Refusal;
-use crate::snapshot::{AuthRules, CompileError, Limiters, Snapshot, Surroundings};
+use crate::snapshot::{AuthRules, CompileError, Lasting, Snapshot, Surroundings};
 use crate::stages::{path, route, size_limits};
 
 /// A request that somebody asks about.
@@ -46,7 +46,7 @@ pub fn explain(
 ) -> Result<Vec<Step>, CompileError> {
     let access_keys = connected.then(Arc::<AccessKeys>::default);
     let surroundings = Surroundings {
-        limiters: &Limiters::default(),
+        lasting: &Lasting::default(),
         access_keys: access_keys.as_ref(),
         environment: &|_| None,
     };

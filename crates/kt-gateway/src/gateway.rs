@@ -24,7 +24,7 @@ use crate::handover::{Inherited, Offer};
 use crate::listener::{self, Intake};
 use crate::proxy_protocol::Proxies;
 use crate::shared::{Shared, Worker};
-use crate::snapshot::{AuthRules, Limiters, Snapshot, Surroundings};
+use crate::snapshot::{AuthRules, Lasting, Snapshot, Surroundings};
 use crate::tls::TlsFiles;
 
 /// How often unused connections to providers are looked through.
@@ -131,10 +131,10 @@ impl Gateway {
     /// Starts to serve. Gives the gateway and the warnings that its configuration deserves.
     pub fn start(options: Options) -> Result<(Self, Vec<String>), StartError> {
         check_admin(options.admin_listen, options.admin_token.as_deref())?;
-        let limiters = Limiters::default();
+        let lasting = Lasting::default();
         let loaded = options.config.load().map_err(StartError::Configuration)?;
         let (snapshot, mut warnings) =
-            compile(loaded, &limiters, options.access_keys.as_ref(), &*options.config)
+            compile(loaded, &lasting, options.access_keys.as_ref(), &*options.config)
                 .map_err(StartError::Configuration)?;
         warn_of_open_door(options.listen, &snapshot, &mut warnings);
         let tls = match options.tls {
@@ -144,7 +144,7 @@ impl Gateway {
         let shared = Arc::new(Shared::new(
             options.gateway_id.into(),
             snapshot,
-            limiters,
+            lasting,
             options.access_keys,
             options.events,
             options.clock,
@@ -241,7 +241,7 @@ impl Gateway {
         }
         // The workers may be gone already.
         let _ = self.stop.send(true);
-        let deadline = Instant::now() + shared.snapshot.load().timeouts.drain.0;
+        let deadline = Instant::now() + shared.snapshot.load().config.timeouts.drain.0;
         let mut quiet_since: Option<Instant> = None;
         while Instant::now() < deadline && shared.connections.load(Ordering::Acquire) > 0 {
             let is_busy = shared.in_flight.load(Ordering::Acquire) > 0;
@@ -286,8 +286,8 @@ impl Control {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.source.load()?;
         let version = loaded.version.clone();
-        let (snapshot, warnings) =
-            compile(loaded, &self.shared.limiters, self.shared.access_keys.as_ref(), &*self.source)?;
+        let Shared { lasting, access_keys, .. } = &*self.shared;
+        let (snapshot, warnings) = compile(loaded, lasting, access_keys.as_ref(), &*self.source)?;
         if let Some((files, acceptors)) = &self.tls {
             acceptors.send_replace(files.acceptor().map_err(|error| error.to_string())?);
         }
@@ -321,11 +321,11 @@ fn check_admin(listen: Option<SocketAddr>, token: Option<&str>) -> Result<(), St
 
 fn compile(
     loaded: LoadedConfig,
-    limiters: &Limiters,
+    lasting: &Lasting,
     access_keys: Option<&Arc<AccessKeys>>,
     source: &dyn ConfigSource,
 ) -> Result<(Snapshot, Vec<String>), String> {
-    let surroundings = Surroundings { limiters, access_keys, environment: &|name| source.environment(name) };
+    let surroundings = Surroundings { lasting, access_keys, environment: &|name| source.environment(name) };
     Snapshot::compile(loaded.version.into(), loaded.config, surroundings).map_err(|error| error.to_string())
 }
 

@@ -6,9 +6,11 @@
 
 mod access_keys;
 mod admin;
+mod breaker;
 mod events;
 mod exchange;
 mod explain;
+mod forward;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -10,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::providers::health::HealthOfTargets;
+
 /// Upper bounds of the latency histogram, in seconds.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
@@ -22,6 +24,15 @@ pub(crate) struct Metrics {
     upstream_faults: Family<Fault, Counter>,
     pub(crate) unrecorded: Counter,
     reloads: Family<Reload, Counter>,
+}
+
+/// What is true at one moment and not counted.
+pub(crate) struct Moment<'a> {
+    pub(crate) connections: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) targets: &'a HealthOfTargets,
+    /// In microseconds.
+    pub(crate) now: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,7 +51,7 @@ struct Reload {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(targets: &HealthOfTargets) -> Self {
         let mut registry = Registry::with_prefix("keeptrusts_gateway");
         let requests = Family::default();
         registry.register("requests", "Requests that were answered, by what was decided", requests.clone());
@@ -60,6 +71,7 @@ impl Metrics {
         registry.register("unrecorded_events", "Events that the store did not take", unrecorded.clone());
         let reloads = Family::default();
         registry.register("reloads", "Attempts to change the configuration", reloads.clone());
+        targets.register(&mut registry);
         Self { registry, requests, duration, upstream_faults, unrecorded, reloads }
     }
 
@@ -88,7 +100,8 @@ impl Metrics {
     }
 
     /// All of it in the text format that Prometheus reads, with the given moment's figures beside.
-    pub(crate) fn render(&self, connections: usize, in_flight: usize) -> String {
+    pub(crate) fn render(&self, moment: &Moment<'_>) -> String {
+        let Moment { connections, in_flight, targets, now } = moment;
         let mut text = format!(
             "# HELP keeptrusts_gateway_connections Connections that are open.\n\
              # TYPE keeptrusts_gateway_connections gauge\n\
@@ -97,6 +110,7 @@ impl Metrics {
              # TYPE keeptrusts_gateway_requests_in_flight gauge\n\
              keeptrusts_gateway_requests_in_flight {in_flight}\n"
         );
+        targets.render_states(*now, &mut text);
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text

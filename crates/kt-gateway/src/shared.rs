@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::record::Record;
 use crate::refusals::RefusalMeter;
 use crate::reply::Refusal;
-use crate::snapshot::{Limiters, Snapshot};
+use crate::snapshot::{Lasting, Snapshot};
 use crate::upstream::Pool;
 
 /// The longest path that an event carries, in bytes.
@@ -27,7 +27,7 @@ const MAX_RECORDED_PATH: usize = 1024;
 pub(crate) struct Shared {
     pub(crate) gateway_id: Arc<str>,
     pub(crate) snapshot: ArcSwap<Snapshot>,
-    pub(crate) limiters: Limiters,
+    pub(crate) lasting: Lasting,
     /// The control plane's keys, when the gateway is connected to one.
     pub(crate) access_keys: Option<Arc<AccessKeys>>,
     pub(crate) events: Arc<dyn EventSink>,
@@ -49,7 +49,7 @@ impl Shared {
     pub(crate) fn new(
         gateway_id: Arc<str>,
         snapshot: Snapshot,
-        limiters: Limiters,
+        lasting: Lasting,
         access_keys: Option<Arc<AccessKeys>>,
         events: Arc<dyn EventSink>,
         clock: Arc<dyn Clock>,
@@ -58,12 +58,12 @@ impl Shared {
         Self {
             gateway_id,
             snapshot: ArcSwap::from_pointee(snapshot),
-            limiters,
+            metrics: Metrics::new(&lasting.targets),
+            lasting,
             access_keys,
             events,
             refusals: RefusalMeter::default(),
             clock,
-            metrics: Metrics::new(),
             draining: AtomicBool::new(false),
             max_concurrency,
             in_flight: AtomicUsize::new(0),
@@ -156,6 +156,11 @@ impl Worker {
     pub(crate) fn new_event(&self, moment: Timestamp) -> Event {
         let id = event_id(moment.as_microsecond(), &mut self.random());
         Event::new(EventType::Decision, id, rfc3339(moment), Arc::clone(&self.shared.gateway_id))
+    }
+
+    /// A random number.
+    pub(crate) fn draw(&self) -> u64 {
+        self.random().next_u64()
     }
 
     fn random(&self) -> MutexGuard<'_, Random> {

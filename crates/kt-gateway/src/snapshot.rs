@@ -4,21 +4,22 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use http::HeaderName;
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Uri, header};
 use kt_domain::events::PolicyEvaluation;
 use kt_domain::network::cidr::{Cidr, CidrSet};
 use kt_domain::network::gateway_rules::IpRules;
-use kt_domain::policy_config::vendors::{self, KeyStyle, ProviderName, Wire};
-use kt_domain::policy_config::{self, AuthMode, OnFailure, PolicyConfig, SizeLimits, StaticKey, Timeouts};
+use kt_domain::policy_config::{self, AuthMode, OnFailure, PolicyConfig, SizeLimits, StaticKey};
 use sha2::{Digest, Sha256};
 
 use crate::access_keys::AccessKeys;
 use crate::http1::connection::ClientTimeouts;
 use crate::limits::KeyLimiter;
 use crate::policies::{self, Policy};
+use crate::providers::health::HealthOfTargets;
+use crate::providers::target::{self, Target};
 use crate::stages::cors::CorsRules;
-use crate::upstream::Origin;
+use crate::upstream::Limits;
 
 /// Looks up an environment variable.
 pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -26,10 +27,17 @@ pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// What a configuration is made ready with.
 #[derive(Clone, Copy)]
 pub(crate) struct Surroundings<'a> {
-    pub(crate) limiters: &'a Limiters,
+    pub(crate) lasting: &'a Lasting,
     /// The control plane's keys, when the gateway is connected to one.
     pub(crate) access_keys: Option<&'a Arc<AccessKeys>>,
     pub(crate) environment: Environment<'a>,
+}
+
+/// What is remembered beyond a change of the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Lasting {
+    pub(crate) limiters: Limiters,
+    pub(crate) targets: HealthOfTargets,
 }
 
 /// One configuration in force. Never changes; a reload makes another.
@@ -51,7 +59,7 @@ pub(crate) struct Snapshot {
     pub(crate) chain: Vec<Box<dyn Policy>>,
     /// What the chain looks like in an event when every policy of it let a request pass.
     pub(crate) all_passed: Vec<PolicyEvaluation>,
-    pub(crate) timeouts: Timeouts,
+    pub(crate) upstream_limits: Limits,
     pub(crate) client_timeouts: ClientTimeouts,
     /// Whether a request that cannot be recorded is refused.
     pub(crate) refuse_unrecorded: bool,
@@ -82,26 +90,6 @@ pub(crate) struct BoundKey {
     pub(crate) allowed_ranges: CidrSet,
 }
 
-/// One place to forward to.
-pub(crate) struct Target {
-    pub(crate) id: Arc<str>,
-    pub(crate) vendor: Arc<str>,
-    pub(crate) model: Option<String>,
-    pub(crate) wire: Wire,
-    pub(crate) weight: u32,
-    pub(crate) priority: u32,
-    /// Whether its key could be found.
-    pub(crate) available: bool,
-    /// Where it is; `None` for `echo`.
-    pub(crate) origin: Option<Arc<Origin>>,
-    /// The path of its base URL, without a slash at the end.
-    pub(crate) base_path: String,
-    /// The lines that go into every request to it: `Host`, its key, its own headers. Each ends in CRLF.
-    pub(crate) fixed_lines: Vec<u8>,
-    /// The names of its own headers; a client's header of such a name is dropped.
-    pub(crate) fixed_names: Vec<HeaderName>,
-}
-
 /// A configuration could not be made ready. The linter finds all of these earlier, but for the environment's part.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {message}")]
@@ -113,7 +101,7 @@ pub struct CompileError {
 }
 
 impl CompileError {
-    fn new(path: impl Into<String>, message: &(impl ToString + ?Sized)) -> Self {
+    pub(crate) fn new(path: impl Into<String>, message: &(impl ToString + ?Sized)) -> Self {
         Self { path: path.into(), message: message.to_string() }
     }
 }
@@ -144,7 +132,7 @@ impl Snapshot {
             limits: config.size_limits.clone(),
             auth: AuthRules::compile(&config.auth, surroundings, &mut warnings)?,
             hosts: hosts(&config)?,
-            targets: targets(&config, surroundings.environment, &mut warnings)?,
+            targets: target::compile_all(&config, surroundings, &mut warnings)?,
             turn: AtomicUsize::new(0),
             all_passed: policies::all_passed(&chain),
             records_all_access: policies::records_all_access(&config),
@@ -155,7 +143,7 @@ impl Snapshot {
                 keep_alive: config.timeouts.keep_alive.0,
                 response_idle: config.timeouts.response_idle.0,
             },
-            timeouts: config.timeouts.clone(),
+            upstream_limits: Limits::of(&config.timeouts),
             refuse_unrecorded: config.events.on_failure == OnFailure::Refuse,
             version,
             config,
@@ -192,7 +180,7 @@ impl AuthRules {
 
     fn of_configuration(
         auth: &policy_config::Auth,
-        Surroundings { limiters, environment, .. }: Surroundings<'_>,
+        Surroundings { lasting, environment, .. }: Surroundings<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Self, CompileError> {
         let mut keys = HashMap::new();
@@ -212,7 +200,9 @@ impl AuthRules {
                 ranges.map_err(|error| CompileError::new(path, &error))?.into_iter().collect();
             let key = Arc::new(Key {
                 id: key.id.as_str().into(),
-                limiter: key.requests_per_minute.map(|per_minute| limiter(limiters, &key.id, per_minute)),
+                limiter: key
+                    .requests_per_minute
+                    .map(|per_minute| limiter(&lasting.limiters, &key.id, per_minute)),
             });
             keys.insert(digest, BoundKey { key, allowed_ranges });
         }
@@ -253,86 +243,4 @@ fn from_hex(hex: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(&hex[at..at + 2], 16).ok()?;
     }
     Some(bytes)
-}
-
-fn targets(
-    config: &PolicyConfig,
-    environment: Environment<'_>,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Arc<Target>>, CompileError> {
-    let compile = |(index, target)| {
-        Target::compile(target, environment, warnings)
-            .map(Arc::new)
-            .map_err(|message| CompileError::new(format!("providers.targets[{index}]"), &message))
-    };
-    config.providers.targets.iter().enumerate().map(compile).collect()
-}
-
-impl Target {
-    fn compile(
-        target: &policy_config::Target,
-        environment: Environment<'_>,
-        warnings: &mut Vec<String>,
-    ) -> Result<Self, String> {
-        let name = ProviderName::parse(&target.provider)
-            .ok_or("`provider` is no `vendor` or `vendor:surface:model`")?;
-        let vendor = vendors::find(name.vendor);
-        let wire = vendor.map_or(Wire::OpenAi, |vendor| vendor.wire);
-        let key_style = vendor.map_or(KeyStyle::Bearer, |vendor| vendor.key);
-        let secret = target.secret_key_ref.as_ref().map(|secret| {
-            let found = environment(&secret.env).filter(|found| !found.is_empty());
-            if found.is_none() {
-                warnings.push(format!(
-                    "target `{}` is unavailable: the environment variable {} is not set",
-                    target.id, secret.env
-                ));
-            }
-            found
-        });
-        let mut compiled = Self {
-            id: target.id.as_str().into(),
-            vendor: name.vendor.into(),
-            model: target.model.clone().or_else(|| name.model.map(str::to_owned)),
-            wire,
-            weight: target.weight.max(1),
-            priority: target.priority,
-            available: !matches!(secret, Some(None)),
-            origin: None,
-            base_path: String::new(),
-            fixed_lines: Vec::new(),
-            fixed_names: Vec::new(),
-        };
-        if wire == Wire::Echo {
-            return Ok(compiled);
-        }
-        let base_url = target.base_url.as_deref().or(vendor.and_then(|vendor| vendor.base_url));
-        let base_url = base_url.ok_or("needs a `base_url`, since the vendor has no address of its own")?;
-        let base: Uri = base_url.parse().map_err(|_| "`base_url` is no URL")?;
-        let origin = Origin::of(&base).ok_or("`base_url` is no http or https URL")?;
-        compiled.add_line(&header::HOST, origin.host_field().as_bytes());
-        for (name, value) in &target.headers {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|error| error.to_string())?;
-            let value = HeaderValue::from_str(value).map_err(|error| error.to_string())?;
-            compiled.add_line(&name, value.as_bytes());
-        }
-        if let Some(Some(secret)) = secret {
-            let (name, value) = match key_style {
-                KeyStyle::Bearer => (header::AUTHORIZATION, format!("Bearer {secret}")),
-                KeyStyle::XApiKey => (HeaderName::from_static("x-api-key"), secret),
-                KeyStyle::ApiKey => (HeaderName::from_static("api-key"), secret),
-            };
-            let value = HeaderValue::from_str(&value).map_err(|_| "its key holds a control character")?;
-            compiled.add_line(&name, value.as_bytes());
-        }
-        base.path().trim_end_matches('/').clone_into(&mut compiled.base_path);
-        compiled.origin = Some(Arc::new(origin));
-        Ok(compiled)
-    }
-
-    fn add_line(&mut self, name: &HeaderName, value: &[u8]) {
-        for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
-            self.fixed_lines.extend_from_slice(part);
-        }
-        self.fixed_names.push(name.clone());
-    }
 }

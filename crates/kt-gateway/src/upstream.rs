@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Uri;
-use kt_domain::policy_config::Timeouts;
+use kt_domain::policy_config::{FaultKind, Timeouts};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
@@ -79,7 +79,9 @@ pub(crate) enum UpstreamFault {
     KeyRefused,
     /// It answered with a redirection, which is not followed.
     Redirected,
-    /// It failed by its own account (5xx).
+    /// It has too much to do at present (503, or 529 as Anthropic has it).
+    Overloaded,
+    /// It failed by its own account (another 5xx).
     Failed,
 }
 
@@ -95,7 +97,24 @@ impl UpstreamFault {
             Self::Answer(AnswerFault::Malformed) | Self::Redirected => "upstream_invalid",
             Self::TooLarge => "response_too_large",
             Self::KeyRefused => "upstream_key_refused",
-            Self::Failed => "upstream_failed",
+            Self::Overloaded | Self::Failed => "upstream_failed",
+        }
+    }
+
+    /// Which kind of fault it is, as `retry` names them.
+    pub(crate) fn kind(self) -> FaultKind {
+        match self {
+            Self::Unreachable | Self::ForbiddenAddress | Self::ConnectTimedOut | Self::Tls => {
+                FaultKind::Connect
+            }
+            Self::Unsendable | Self::Answer(AnswerFault::ClosedBeforeAnswer) => FaultKind::Reset,
+            Self::Answer(AnswerFault::TimedOut) => FaultKind::Timeout,
+            Self::KeyRefused => FaultKind::KeyRefused,
+            Self::Overloaded => FaultKind::Unavailable,
+            Self::Answer(AnswerFault::Truncated | AnswerFault::Malformed)
+            | Self::TooLarge
+            | Self::Redirected
+            | Self::Failed => FaultKind::Failed,
         }
     }
 }
@@ -130,9 +149,57 @@ impl From<UpstreamFault> for Refusal {
             UpstreamFault::KeyRefused => {
                 (502, "The provider refused the gateway's key. Tell the gateway's administrator.")
             }
-            UpstreamFault::Failed => (502, "The provider failed to answer this request. Try again later."),
+            UpstreamFault::Overloaded | UpstreamFault::Failed => {
+                (502, "The provider failed to answer this request. Try again later.")
+            }
         };
         Refusal::upstream(status, fault.code(), message)
+    }
+}
+
+/// How long a provider may take, phase by phase.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    connect: Duration,
+    first_byte: Duration,
+    idle: Duration,
+    total: Option<Duration>,
+    /// When everything must be over.
+    deadline: Option<Instant>,
+}
+
+impl Limits {
+    pub(crate) fn of(timeouts: &Timeouts) -> Self {
+        Self {
+            connect: timeouts.connect.0,
+            first_byte: timeouts.first_byte.0,
+            idle: timeouts.upstream_idle.0,
+            total: timeouts.upstream_total.map(|total| total.0),
+            deadline: None,
+        }
+    }
+
+    /// The limits of a request that begins now.
+    pub(crate) fn starting_now(self) -> Self {
+        Self { deadline: self.total.map(|total| Instant::now() + total), ..self }
+    }
+
+    /// How long the next piece of an answer may take.
+    pub(crate) fn idle(&self) -> Duration {
+        self.within(self.idle)
+    }
+
+    /// Whether there is time left to wait so long, and more.
+    pub(crate) fn allows(&self, wait: Duration) -> bool {
+        self.deadline.is_none_or(|deadline| Instant::now() + wait < deadline)
+    }
+
+    /// `limit`, or what is left in all if that is less.
+    fn within(&self, limit: Duration) -> Duration {
+        match self.deadline {
+            None => limit,
+            Some(deadline) => limit.min(deadline.saturating_duration_since(Instant::now())),
+        }
     }
 }
 
@@ -157,17 +224,17 @@ impl Pool {
         origin: &Arc<Origin>,
         head: &[u8],
         body: &Bytes,
-        timeouts: &Timeouts,
+        limits: &Limits,
     ) -> Result<(ClientConnection, AnswerHead), UpstreamFault> {
         if let Some(mut kept) = self.take(origin) {
-            match ask_over(&mut kept, head, body, timeouts).await {
+            match ask_over(&mut kept, head, body, limits).await {
                 Ok(answer) => return Ok((kept, answer)),
                 Err(UpstreamFault::Unsendable | UpstreamFault::Answer(AnswerFault::ClosedBeforeAnswer)) => {}
                 Err(fault) => return Err(fault),
             }
         }
-        let mut fresh = connect(origin, timeouts.connect.0).await?;
-        let answer = ask_over(&mut fresh, head, body, timeouts).await?;
+        let mut fresh = connect(origin, limits.within(limits.connect)).await?;
+        let answer = ask_over(&mut fresh, head, body, limits).await?;
         Ok((fresh, answer))
     }
 
@@ -208,11 +275,11 @@ async fn ask_over(
     connection: &mut ClientConnection,
     head: &[u8],
     body: &Bytes,
-    timeouts: &Timeouts,
+    limits: &Limits,
 ) -> Result<AnswerHead, UpstreamFault> {
-    let sent = connection.send(head, body, timeouts.upstream_idle.0).await;
+    let sent = connection.send(head, body, limits.idle()).await;
     // A provider may answer, and close, before it has taken the whole request.
-    match (connection.read_head(timeouts.first_byte.0).await, sent) {
+    match (connection.read_head(limits.within(limits.first_byte)).await, sent) {
         (Ok(answer), Ok(())) => Ok(answer),
         (Ok(answer), Err(_)) => Ok(AnswerHead { reusable: false, ..answer }),
         (Err(_), Err(error)) if error.kind() == io::ErrorKind::TimedOut => {

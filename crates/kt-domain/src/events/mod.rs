@@ -71,6 +71,15 @@ pub struct PolicyEvaluation {
     pub verdict: Verdict,
 }
 
+/// A target that gave no usable answer, before another one or a repetition did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// What went wrong, by the code that a client would have been given.
+    pub reason_code: Arc<str>,
+    /// The target that was asked.
+    pub target_id: Arc<str>,
+}
+
 /// One event, flat.
 ///
 /// The fields stand in the order of their names: written as JSON without spaces this is the canonical form of
@@ -93,6 +102,9 @@ pub struct Event {
     pub duration_ms: Option<u64>,
     /// What it reports.
     pub event_type: EventType,
+    /// The targets that were asked in vain before `target_id` was, in order.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failed_attempts: Option<Vec<FailedAttempt>>,
     /// The gateway that recorded it.
     pub gateway_id: Arc<str>,
     /// `evt_` and 32 hexadecimal digits; sorts by time.
@@ -145,7 +157,7 @@ pub struct Event {
     /// Whether the answer was a stream.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stream: Option<bool>,
-    /// The target that was asked.
+    /// The target that was asked, last if there were several.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub target_id: Option<Arc<str>>,
     /// When it happened: RFC 3339 in UTC, with `Z`, to the millisecond.
@@ -168,6 +180,7 @@ impl Event {
             deny_range: None,
             duration_ms: None,
             event_type,
+            failed_attempts: None,
             gateway_id,
             id,
             input_tokens: None,

@@ -25,6 +25,7 @@ fn event_with(text: &str) -> Event {
     event.count = Some(u64::MAX);
     event.deny_range = Some(text.into());
     event.duration_ms = Some(0);
+    event.failed_attempts = Some(vec![FailedAttempt { reason_code: text.into(), target_id: text.into() }]);
     event.input_tokens = Some(1);
     event.key_id = Some(text.into());
     event.matched_rule = Some(MatchedRule::NotAllowed);
@@ -102,7 +103,7 @@ fn an_event_is_written_in_its_canonical_form() {
 #[test]
 fn every_field_of_an_event_is_in_the_test_above() {
     let value = serde_json::to_value(event_with("x")).unwrap();
-    assert_eq!(value.as_object().unwrap().len(), 27);
+    assert_eq!(value.as_object().unwrap().len(), 28);
 }
 
 proptest! {

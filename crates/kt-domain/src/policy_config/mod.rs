@@ -11,6 +11,7 @@
 mod auth;
 mod base_url;
 pub(crate) mod check;
+mod circuit_breaker;
 pub(crate) mod codes;
 mod cors;
 pub(crate) mod de;
@@ -23,6 +24,7 @@ pub(crate) mod node;
 mod pack;
 mod policies;
 mod providers;
+mod retry;
 mod rules;
 mod scalar;
 pub(crate) mod shape;
@@ -42,6 +44,7 @@ use sha2::{Digest, Sha256};
 pub use crate::span::Span;
 pub use auth::{Auth, AuthMode, StaticKey};
 pub use base_url::is_metadata_address;
+pub use circuit_breaker::CircuitBreaker;
 pub use codes::{CODES, Code};
 pub use cors::Cors;
 pub use document::MAX_BYTES;
@@ -52,6 +55,7 @@ pub use listener::Listener;
 pub use pack::Pack;
 pub use policies::{AuditLogger, POLICY_KINDS, Policies, PolicySettings};
 pub use providers::{Providers, SecretRef, Target};
+pub use retry::{FaultKind, Retry};
 pub use shape::json_schema;
 pub use size_limits::SizeLimits;
 pub use timeouts::Timeouts;
@@ -83,6 +87,10 @@ pub struct PolicyConfig {
     pub listener: Listener,
     /// How long each phase of a request may take.
     pub timeouts: Timeouts,
+    /// What happens when a target gives no usable answer.
+    pub retry: Retry,
+    /// Leaving a target alone that fails again and again.
+    pub circuit_breaker: CircuitBreaker,
     /// How events are recorded.
     pub events: Events,
 }

@@ -16,7 +16,8 @@ use super::vendors::{self, ProviderName, VENDORS, Vendor, Wire};
 #[serde(deny_unknown_fields, default)]
 pub struct Providers {
     /// The targets. A request goes to a target that names the request's model, else to one that names no model, else
-    /// to any; among those to the lowest `priority`, shared out by `weight`.
+    /// to any; among those to the lowest `priority`, shared out by `weight`. When it fails, `retry` says whether the
+    /// next one is asked; one that names another model never is, unless it `serves` the request's.
     pub targets: Vec<Target>,
 }
 
@@ -32,6 +33,10 @@ pub struct Target {
     /// The model this target serves; the same as the third part of `provider`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Further names by which clients may ask for `model`: a request that names one of them is sent with `model` in its
+    /// place. Lets a target stand in for another vendor's model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub serves: Vec<String>,
     /// Where the vendor's API is, with its version segment, as the vendor's SDKs take it: `https://host/v1`.
     /// Needed for a vendor whose address is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,9 +124,28 @@ impl Target {
         if let Some(secret) = &self.secret_key_ref {
             secret.review(&format!("{path}.secret_key_ref"), review);
         }
+        self.review_serves(path, review);
         for (name, value) in &self.headers {
             review_header(&format!("{path}.headers.{name}"), name, value, review);
         }
+    }
+
+    /// The model that this target names, in `model` or in `provider`.
+    fn own_model(&self) -> Option<&str> {
+        self.model.as_deref().or_else(|| ProviderName::parse(&self.provider)?.model)
+    }
+
+    fn review_serves(&self, path: &str, review: &mut Review) {
+        if !self.serves.is_empty() && self.own_model().is_none() {
+            review.say(
+                &codes::BAD_PROVIDER,
+                &format!("{path}.serves"),
+                format!("`{path}` serves other names and names no model to send in their place"),
+                "add `model`, or write the provider as `vendor:surface:model`",
+            );
+        }
+        let names = self.serves.iter().map(String::as_str);
+        review.unique(names, |index| format!("{path}.serves[{index}]"), "keep one of them");
     }
 
     fn review_provider(&self, path: &str, review: &mut Review) {

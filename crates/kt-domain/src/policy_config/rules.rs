@@ -16,6 +16,8 @@ pub(super) fn check(config: &PolicyConfig, tree: &Node, options: LoadOptions, re
     config.size_limits.review(&mut review);
     config.auth.review(&mut review);
     config.listener.review(&config.ip_allowlist, &mut review);
+    config.retry.review(&mut review);
+    config.circuit_breaker.review(&mut review);
 }
 
 /// What a rule can ask, and where it says what it found.

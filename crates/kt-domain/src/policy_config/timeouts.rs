@@ -23,6 +23,10 @@ pub struct Timeouts {
     pub first_byte: Span,
     /// Between two pieces of a provider's answer.
     pub upstream_idle: Span,
+    /// For everything that providers do for one request, repetitions and streams included; without it, as long as the
+    /// limits above allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_total: Option<Span>,
     /// For a client to take the next piece of its answer.
     pub response_idle: Span,
     /// For live requests to finish after a termination signal.
@@ -39,6 +43,7 @@ impl Default for Timeouts {
             connect: seconds(5),
             first_byte: seconds(300),
             upstream_idle: seconds(120),
+            upstream_total: None,
             response_idle: seconds(60),
             drain: seconds(30),
         }

@@ -1,6 +1,9 @@
 //! Turning a request into a provider's, by the vendor's family.
 
 pub(crate) mod echo;
+pub(crate) mod health;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod retry;
 pub(crate) mod select;
+pub(crate) mod target;

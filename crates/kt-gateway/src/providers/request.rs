@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, Method, header};
 use kt_domain::policy_config::vendors::Wire;
 
 use crate::http1::head::connection_options;
-use crate::snapshot::Target;
+use crate::providers::target::Target;
 
 /// The version of the Messages API that is asked for when the client names none.
 const ANTHROPIC_VERSION: &[u8] = b"anthropic-version: 2023-06-01\r\n";

@@ -13,7 +13,7 @@ use crate::http1::client::{AnswerFault, AnswerHead, ClientConnection};
 use crate::http1::head::connection_options;
 use crate::reply::Fill;
 use crate::shared::Worker;
-use crate::upstream::{Origin, UpstreamFault};
+use crate::upstream::{Limits, Origin, UpstreamFault};
 use crate::usage::{StreamUsage, Usage};
 
 /// A provider's headers that a client never sees: those of the connection, and those that are the gateway's to set.
@@ -41,6 +41,8 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     pub(crate) body: AnswerBody,
     pub(crate) is_stream: bool,
+    /// How long the provider asks to be left alone, if it does.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// The body of a provider's answer, on its connection.
@@ -52,7 +54,7 @@ pub(crate) struct AnswerBody {
     decoder: Decoder,
     length: Option<u64>,
     reusable: bool,
-    idle: Duration,
+    limits: Limits,
     usage: StreamUsage,
     fault: Option<UpstreamFault>,
 }
@@ -63,15 +65,16 @@ impl Answer {
         origin: Arc<Origin>,
         mut connection: ClientConnection,
         head: AnswerHead,
-        idle: Duration,
+        limits: Limits,
     ) -> Result<Self, UpstreamFault> {
         match head.status.as_u16() {
             300..=399 => return Err(UpstreamFault::Redirected),
             401 | 403 | 407 => return Err(UpstreamFault::KeyRefused),
+            503 | 529 => return Err(UpstreamFault::Overloaded),
             500.. => return Err(UpstreamFault::Failed),
             _ => {}
         }
-        connection.await_body(idle);
+        connection.await_body(limits.idle());
         let is_stream = head.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
             let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
             essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
@@ -83,11 +86,11 @@ impl Answer {
             decoder: head.decoder,
             length: head.length,
             reusable: head.reusable,
-            idle,
+            limits,
             usage: StreamUsage::default(),
             fault: None,
         };
-        Ok(Self { status: head.status, headers: visible(head.headers), body, is_stream })
+        Ok(Self { status: head.status, headers: visible(head.headers), body, is_stream, retry_after: None })
     }
 }
 
@@ -156,7 +159,9 @@ impl AnswerBody {
         out: &mut impl crate::http1::client::Extend,
     ) -> Poll<Result<bool, AnswerFault>> {
         match &mut self.connection {
-            Some(connection) => connection.poll_body(&mut self.decoder, self.idle, cx, out),
+            // A provider that goes on and on never lets the timer run out.
+            Some(_) if !self.limits.allows(Duration::ZERO) => Poll::Ready(Err(AnswerFault::TimedOut)),
+            Some(connection) => connection.poll_body(&mut self.decoder, self.limits.idle(), cx, out),
             None => Poll::Ready(Ok(true)),
         }
     }

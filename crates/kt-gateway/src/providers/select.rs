@@ -3,60 +3,162 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use http::{HeaderValue, header};
 use kt_domain::policy_config::vendors::Wire;
 
+use crate::breaker::Pass;
+use crate::providers::health::Fault;
+use crate::providers::target::Target;
 use crate::reply::Refusal;
-use crate::snapshot::{Snapshot, Target};
+use crate::snapshot::Snapshot;
 use crate::stages::route::Api;
 
-/// The target for a request of `api` that names `model`.
-///
-/// Targets that name the model come first, then those that name none, then any; among equals the lowest priority,
-/// shared out by weight.
-pub(crate) fn target<'a>(
-    snapshot: &'a Snapshot,
-    api: Api,
-    model: Option<&str>,
-) -> Result<&'a Arc<Target>, Refusal> {
-    let speaks = |target: &&Arc<Target>| match target.wire {
-        Wire::Echo => true,
-        Wire::OpenAi => api == Api::OpenAi,
-        Wire::Anthropic => api == Api::Anthropic,
-    };
-    let standing = |target: &Target| match (&target.model, model) {
-        (Some(own), Some(asked)) if own == asked => 0,
-        (None, _) => 1,
-        _ => 2,
-    };
-    let rank = |target: &Target| (standing(target), target.priority);
-    let usable = || snapshot.targets.iter().filter(speaks).filter(|target| target.available);
-    let best = usable().map(|target| rank(target)).min().ok_or_else(|| why_none(snapshot, speaks))?;
-    let equals = || usable().filter(|target| rank(target) == best);
-    let total: usize = equals().map(|target| target.weight as usize).sum();
-    let mut turn = snapshot.turn.fetch_add(1, Ordering::Relaxed) % total.max(1);
-    for target in equals() {
-        match turn.checked_sub(target.weight as usize) {
-            Some(left) => turn = left,
-            None => return Ok(target),
-        }
-    }
-    Err(why_none(snapshot, speaks))
+/// What a request asks for, as far as it decides where the request goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) api: Api,
+    pub(crate) model: Option<&'a str>,
 }
 
-fn why_none(snapshot: &Snapshot, speaks: impl Fn(&&Arc<Target>) -> bool) -> Refusal {
-    if snapshot.targets.is_empty() {
-        let message =
-            "No provider is configured. Add one under `providers.targets` of the gateway's configuration.";
-        return Refusal::unavailable(503, "no_target", message);
+/// A target that a request may go to now. Dropped without a word, it says nothing of the target.
+pub(crate) struct Choice {
+    pub(crate) target: Arc<Target>,
+    pass: Option<Pass>,
+}
+
+impl Choice {
+    /// The target gave a usable answer.
+    pub(crate) fn succeeded(mut self) {
+        if let Some(pass) = self.pass.take() {
+            self.target.health.succeeded(pass);
+        }
     }
-    if snapshot.targets.iter().any(|target| speaks(&target)) {
-        let message = "No provider is available: the environment variable that holds its key is not set.";
-        return Refusal::unavailable(503, "target_unavailable", message);
+
+    /// The target failed; `counts` says whether that speaks against it.
+    pub(crate) fn failed(mut self, fault: Fault, counts: bool) {
+        if let Some(pass) = self.pass.take() {
+            self.target.health.failed(pass, fault, counts);
+        }
     }
-    Refusal::not_found(
-        404,
-        "surface_not_served",
-        "No configured provider speaks the API of this path. OpenAI's paths need an OpenAI-compatible target, \
-         /v1/messages an Anthropic one.",
-    )
+}
+
+impl Drop for Choice {
+    fn drop(&mut self) {
+        if let Some(pass) = self.pass {
+            self.target.health.abandoned(pass);
+        }
+    }
+}
+
+/// The target for a request, none of those that were `tried` already.
+///
+/// Targets that name the model come first, then those that name none; only where there are neither, any. Among equals
+/// the lowest priority, shared out by weight. Targets whose circuit is open are passed over.
+pub(crate) fn target(
+    snapshot: &Snapshot,
+    asked: Asked<'_>,
+    tried: &[Arc<Target>],
+    now: i64,
+) -> Result<Choice, Refusal> {
+    let candidates = Candidates { snapshot, asked };
+    loop {
+        let target = candidates.best(tried, now).ok_or_else(|| candidates.why_none(now))?;
+        // Somebody else may have taken its last place for a probe since; then it is no longer the best.
+        if let Some(choice) = again(target, now) {
+            return Ok(choice);
+        }
+    }
+}
+
+/// This target, if its circuit lets a request through.
+pub(crate) fn again(target: &Arc<Target>, now: i64) -> Option<Choice> {
+    let pass = target.health.admit(now).ok()?;
+    Some(Choice { target: Arc::clone(target), pass: Some(pass) })
+}
+
+struct Candidates<'a> {
+    snapshot: &'a Snapshot,
+    asked: Asked<'a>,
+}
+
+/// How well a target fits the model that was asked for, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fit {
+    /// It names the model.
+    Named,
+    /// It names none.
+    Any,
+    /// It names another.
+    Other,
+}
+
+impl<'a> Candidates<'a> {
+    fn best(&self, tried: &[Arc<Target>], now: i64) -> Option<&'a Arc<Target>> {
+        let takes_others = self.usable().all(|target| self.fit(target) == Fit::Other);
+        let is_left = |target: &&Arc<Target>| {
+            (takes_others || self.fit(target) != Fit::Other)
+                && !tried.iter().any(|tried| Arc::ptr_eq(tried, target))
+                && target.health.may_admit(now)
+        };
+        let left = || self.usable().filter(is_left);
+        let rank = |target: &Target| (self.fit(target), target.priority);
+        let best = left().map(|target| rank(target)).min()?;
+        let equals = || left().filter(|target| rank(target) == best);
+        let total: usize = equals().map(|target| target.weight as usize).sum();
+        let mut turn = self.snapshot.turn.fetch_add(1, Ordering::Relaxed) % total.max(1);
+        equals().find(|target| {
+            let left = turn.checked_sub(target.weight as usize);
+            turn = left.unwrap_or(turn);
+            left.is_none()
+        })
+    }
+
+    fn fit(&self, target: &Target) -> Fit {
+        match (&target.model, self.asked.model) {
+            (None, _) => Fit::Any,
+            (Some(own), Some(asked)) if own == asked || target.serves.iter().any(|name| name == asked) => {
+                Fit::Named
+            }
+            (Some(_), _) => Fit::Other,
+        }
+    }
+
+    fn speaking(&self) -> impl Iterator<Item = &'a Arc<Target>> {
+        let api = self.asked.api;
+        self.snapshot.targets.iter().filter(move |target| match target.wire {
+            Wire::Echo => true,
+            Wire::OpenAi => api == Api::OpenAi,
+            Wire::Anthropic => api == Api::Anthropic,
+        })
+    }
+
+    fn usable(&self) -> impl Iterator<Item = &'a Arc<Target>> {
+        self.speaking().filter(|target| target.available)
+    }
+
+    fn why_none(&self, now: i64) -> Refusal {
+        if self.snapshot.targets.is_empty() {
+            let message = "No provider is configured. Add one under `providers.targets` of the gateway's configuration.";
+            return Refusal::unavailable(503, "no_target", message);
+        }
+        if let Some(wait) = self.usable().map(|target| target.health.wait(now)).min() {
+            let seconds = u64::try_from(wait).unwrap_or(0).div_ceil(1_000_000).max(1);
+            let message = format!(
+                "Every provider for this request has failed several times in a row and is left alone for a while. Try \
+                 again in {seconds} s."
+            );
+            return Refusal::unavailable(503, "circuit_open", message)
+                .with_header(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.speaking().next().is_some() {
+            let message = "No provider is available: the environment variable that holds its key is not set.";
+            return Refusal::unavailable(503, "target_unavailable", message);
+        }
+        Refusal::not_found(
+            404,
+            "surface_not_served",
+            "No configured provider speaks the API of this path. OpenAI's paths need an OpenAI-compatible target, \
+             /v1/messages an Anthropic one.",
+        )
+    }
 }

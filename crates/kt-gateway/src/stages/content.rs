@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use http::{HeaderMap, header};
 use memchr::memchr2;
 use serde::Deserialize;
@@ -52,6 +53,22 @@ pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> 
         Some(_) => return Err(wrong("stream", "must be true or false")),
     };
     Ok(Summary { model: top.model.and_then(text_of), stream })
+}
+
+/// The same body with `model` for its model. `body` was read before, so there is one model in it.
+pub(crate) fn with_model(body: &Bytes, model: &str) -> Bytes {
+    let Some(found) = std::str::from_utf8(body).ok().and_then(|text| {
+        let top: Top<'_> = serde_json::from_str(text).ok()?;
+        let start = top.model?.get().as_ptr().addr() - text.as_ptr().addr();
+        Some(start..start + top.model?.get().len())
+    }) else {
+        return body.clone();
+    };
+    let mut changed = Vec::with_capacity(body.len() + model.len());
+    changed.extend_from_slice(&body[..found.start]);
+    changed.extend_from_slice(serde_json::Value::from(model).to_string().as_bytes());
+    changed.extend_from_slice(&body[found.end..]);
+    changed.into()
 }
 
 /// The fields that the gateway looks at, unread. One of them named twice is refused: two readers could take two values.
@@ -173,6 +190,15 @@ mod tests {
         for body in bodies {
             assert_eq!(code_of(body), Err((400, "invalid_json")), "{}", String::from_utf8_lossy(body));
         }
+    }
+
+    #[test]
+    fn another_model_takes_the_place_of_the_first_and_nothing_else_changes() {
+        let body = br#"{"x": {"model":"no"}, "model" : "gp\u0074",  "messages":["model"]}"#;
+        let changed = with_model(&Bytes::from_static(body), "a\"b");
+        assert_eq!(&changed[..], br#"{"x": {"model":"no"}, "model" : "a\"b",  "messages":["model"]}"#);
+        let without = Bytes::from_static(br#"{"input":1}"#);
+        assert_eq!(with_model(&without, "m"), without);
     }
 
     #[test]

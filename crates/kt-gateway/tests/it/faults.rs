@@ -13,6 +13,7 @@ use crate::harness::{Memory, Received, Request, TestGateway, Then, wait_for};
 /// Limits that a test can wait for.
 const IMPATIENT: &str = "
 timeouts: {connect: 500ms, first_byte: 300ms, upstream_idle: 300ms}
+retry: {max_retries: 0}
 size_limits: {max_response_body_bytes: 10000}
 ";
 /// No fault may keep a client longer than this.

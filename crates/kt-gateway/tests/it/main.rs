@@ -17,4 +17,5 @@ mod keys;
 mod on_failure;
 mod proxy_protocol;
 mod reload;
+mod routing;
 mod tls;

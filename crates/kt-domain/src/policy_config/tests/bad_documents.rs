@@ -35,8 +35,6 @@ const SHAPE: &[Case] = &[
     ("rate_limits: {}\n", ("E002", 1, 1, "rate_limits"), "remove it"),
     ("consumer_groups: []\n", ("E002", 1, 1, "consumer_groups"), "remove it"),
     ("routes: []\n", ("E002", 1, 1, "routes"), "remove it"),
-    ("retry: {}\n", ("E002", 1, 1, "retry"), "remove it"),
-    ("circuit_breaker: {}\n", ("E002", 1, 1, "circuit_breaker"), "remove it"),
     ("cors:\n  enabled: yes\n", ("E006", 2, 12, "cors.enabled"), "write `true`"),
     ("cors:\n  enabled: off\n", ("E006", 2, 12, "cors.enabled"), "write `false`"),
     ("cors:\n  enabled: \"true\"\n", ("E006", 2, 12, "cors.enabled"), "without quotes"),
@@ -105,6 +103,11 @@ const SHAPE: &[Case] = &[
     ("events:\n  on_failure: ignore\n", ("E007", 2, 15, "events.on_failure"), ""),
     ("timeouts:\n  connect: 5\n", ("E007", 2, 12, "timeouts.connect"), "`5s`"),
     ("timeouts:\n  connect: 0s\n", ("E007", 2, 12, "timeouts.connect"), ""),
+    ("retry:\n  max_retries: 11\n", ("E007", 2, 16, "retry.max_retries"), "10"),
+    ("retry:\n  on: [connekt]\n", ("E007", 2, 8, "retry.on[0]"), "did you mean `connect`?"),
+    ("retry:\n  max_delay: 100ms\n", ("E007", 2, 14, "retry.max_delay"), "as long"),
+    ("circuit_breaker:\n  failures: 0\n", ("E007", 2, 13, "circuit_breaker.failures"), "1"),
+    ("circuit_breaker:\n  probes: 101\n", ("E007", 2, 11, "circuit_breaker.probes"), "100"),
     ("timeouts:\n  drain: 721h\n", ("E007", 2, 10, "timeouts.drain"), ""),
     (
         "providers:\n  targets:\n    - provider: echo\n",
@@ -129,6 +132,16 @@ const PROVIDERS: &[Case] = &[
     (
         "providers:\n  targets:\n    - id: a\n      provider: openai:chat:x\n      model: y\n",
         ("E016", 4, 17, "providers.targets[0].provider"),
+        "keep one",
+    ),
+    (
+        "providers:\n  targets:\n    - id: a\n      provider: openai\n      serves: [m]\n",
+        ("E016", 5, 7, "providers.targets[0].serves"),
+        "vendor:surface:model",
+    ),
+    (
+        "providers:\n  targets:\n    - id: a\n      provider: openai:chat:x\n      serves: [m, m]\n",
+        ("E019", 5, 19, "providers.targets[0].serves[1]"),
         "keep one",
     ),
     (

@@ -53,6 +53,7 @@ const CASES: &[Case] = &[
         ["{allow", "{enabled: false, allow"],
     ),
     ("cors: {max_age_seconds: 5}", ("W009", 2, 1, "cors"), ["{max", "{enabled: false, max"]),
+    ("circuit_breaker: {failures: 9}", ("W009", 2, 1, "circuit_breaker"), ["{fail", "{enabled: true, fail"]),
     ("ip_allowlist: {enabled: true}", ("W010", 2, 1, "ip_allowlist.allow"), ["true", "false"]),
 ];
 

@@ -1,0 +1,283 @@
+//! Sending a request to its provider: to one target after another, until one gives a usable answer or nothing more may
+//! be tried. Nothing is repeated once a byte of an answer has gone to the client.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use kt_domain::events::FailedAttempt;
+use kt_domain::policy_config::FaultKind;
+use kt_domain::policy_config::vendors::Wire;
+
+use crate::exchange::{Answered, Exchange, Source};
+use crate::incoming::unless_gone;
+use crate::providers::echo::{Echo, Question};
+use crate::providers::health::Fault;
+use crate::providers::request::Forward;
+use crate::providers::response::Answer;
+use crate::providers::retry;
+use crate::providers::select::{self, Asked, Choice};
+use crate::providers::target::Target;
+use crate::record::millis;
+use crate::reply::{Refusal, Reply, ReplyBody};
+use crate::stages::content::{self, Summary};
+use crate::stages::route::Api;
+use crate::upstream::{Limits, UpstreamFault};
+
+/// What a client's request is, once it was let through.
+pub(crate) struct Forwarded {
+    pub(crate) api: Api,
+    pub(crate) summary: Summary,
+    pub(crate) body: Bytes,
+}
+
+/// A target gave no usable answer, or one that says to come back later.
+struct Setback {
+    kind: FaultKind,
+    code: &'static str,
+    /// How long it asks to be left alone.
+    retry_after: Option<Duration>,
+    /// What the client gets if nothing more is tried.
+    last_word: LastWord,
+}
+
+enum LastWord {
+    Answer(Box<Answer>),
+    Fault(UpstreamFault),
+}
+
+/// What was tried so far.
+#[derive(Default)]
+struct Tries {
+    /// How often the request was sent once more.
+    retries: u32,
+    /// How often of these to a target that had had it before.
+    repetitions: u32,
+    /// The targets that were asked, none twice.
+    targets: Vec<Arc<Target>>,
+}
+
+enum Next {
+    /// Another target, at once.
+    Other(Choice),
+    /// The same one, after so long.
+    Again(Duration),
+}
+
+impl Exchange<'_> {
+    /// The answer of the first target that gives one.
+    pub(crate) async fn forward(&mut self, forwarded: Forwarded) -> Result<Answered, Refusal> {
+        let limits = self.snapshot.upstream_limits.starting_now();
+        let mut tries = Tries::default();
+        let mut choice = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now())?;
+        loop {
+            let target = Arc::clone(&choice.target);
+            let event = self.record.event();
+            event.provider = Some(Arc::clone(&target.vendor));
+            event.target_id = Some(Arc::clone(&target.id));
+            if target.wire == Wire::Echo {
+                choice.succeeded();
+                return self.echo(&forwarded);
+            }
+            let setback = match self.attempt(&target, &forwarded, limits).await? {
+                Ok(answer) => return self.deliver(answer, Some(choice)).await,
+                Err(setback) => setback,
+            };
+            choice.failed(self.fault(setback.code), setback.is_fault());
+            match self.next(&target, &setback, &forwarded, &mut tries, limits) {
+                Some(Next::Other(other)) => choice = other,
+                Some(Next::Again(wait)) => {
+                    let waited = unless_gone(self.body, tokio::time::sleep(wait)).await;
+                    waited.map_err(|_| Refusal::client_closed())?;
+                    let Some(again) = select::again(&target, self.now()) else {
+                        return self.give_up(setback).await;
+                    };
+                    choice = again;
+                }
+                None => return self.give_up(setback).await,
+            }
+            let failed =
+                FailedAttempt { reason_code: setback.code.into(), target_id: Arc::clone(&target.id) };
+            self.record.event().failed_attempts.get_or_insert_default().push(failed);
+        }
+    }
+
+    fn now(&self) -> i64 {
+        self.worker.shared.clock.now_micros()
+    }
+
+    fn fault(&self, code: &'static str) -> Fault {
+        Fault { code, at: self.worker.shared.clock.now() }
+    }
+
+    /// Asks one target. An answer that can be given to the client as it is comes back as one.
+    async fn attempt(
+        &mut self,
+        target: &Target,
+        forwarded: &Forwarded,
+        limits: Limits,
+    ) -> Result<Result<Answer, Setback>, Refusal> {
+        let asked = Instant::now();
+        let answer = self.ask(target, forwarded, limits).await;
+        self.record.event().upstream_ms = Some(millis(asked.elapsed()));
+        Ok(match answer? {
+            Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(Setback {
+                kind: FaultKind::RateLimited,
+                code: "upstream_rate_limited",
+                retry_after: answer.retry_after,
+                last_word: LastWord::Answer(Box::new(answer)),
+            }),
+            Ok(answer) => Ok(answer),
+            Err((fault, retry_after)) => Err(Setback {
+                kind: fault.kind(),
+                code: fault.code(),
+                retry_after,
+                last_word: LastWord::Fault(fault),
+            }),
+        })
+    }
+
+    async fn ask(
+        &mut self,
+        target: &Target,
+        forwarded: &Forwarded,
+        limits: Limits,
+    ) -> Result<Result<Answer, (UpstreamFault, Option<Duration>)>, Refusal> {
+        let Some(origin) = &target.origin else { return Ok(Err((UpstreamFault::Unreachable, None))) };
+        let body = forwarded.body_for(target);
+        let mut buffer = [0; 36];
+        let head = Forward {
+            method: &self.head.method,
+            path: &self.head.path,
+            query: self.head.query.as_deref(),
+            headers: &self.head.headers,
+            body: &body,
+            request_id: self.request_id.encode(&mut buffer),
+            gateway_id: &self.worker.shared.gateway_id,
+        }
+        .head(target);
+        let asked = unless_gone(self.body, self.worker.pool.ask(origin, &head, &body, &limits)).await;
+        let (connection, head) = match asked.map_err(|_| Refusal::client_closed())? {
+            Ok(answered) => answered,
+            Err(fault) => return Ok(Err((fault, None))),
+        };
+        let retry_after = retry::retry_after(&head.headers, || self.worker.shared.clock.now());
+        let answer = Answer::new(Arc::clone(self.worker), Arc::clone(origin), connection, head, limits);
+        Ok(match answer {
+            Ok(answer) => Ok(Answer { retry_after, ..answer }),
+            Err(fault) => Err((fault, retry_after)),
+        })
+    }
+
+    /// Where the request goes next, if anywhere.
+    fn next(
+        &self,
+        target: &Arc<Target>,
+        setback: &Setback,
+        forwarded: &Forwarded,
+        tries: &mut Tries,
+        limits: Limits,
+    ) -> Option<Next> {
+        let settings = &self.snapshot.config.retry;
+        if tries.retries >= settings.max_retries || !limits.allows(Duration::ZERO) {
+            return None;
+        }
+        tries.retries += 1;
+        if !tries.targets.iter().any(|tried| Arc::ptr_eq(tried, target)) {
+            tries.targets.push(Arc::clone(target));
+        }
+        if settings.fallback_on.contains(&setback.kind)
+            && let Ok(other) = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now())
+        {
+            return Some(Next::Other(other));
+        }
+        if !settings.on.contains(&setback.kind) {
+            return None;
+        }
+        let wait = retry::delay(settings, tries.repetitions, setback.retry_after, self.worker.draw())?;
+        tries.repetitions += 1;
+        (limits.allows(wait) && target.health.may_retry()).then_some(Next::Again(wait))
+    }
+
+    /// What the client gets when nothing more is tried.
+    async fn give_up(&mut self, setback: Setback) -> Result<Answered, Refusal> {
+        match setback.last_word {
+            LastWord::Answer(answer) => self.deliver(*answer, None).await,
+            LastWord::Fault(fault) => Err(self.upstream_refusal(fault)),
+        }
+    }
+
+    /// Takes a provider's answer: a stream as it comes, everything else whole. `choice` learns how that went.
+    async fn deliver(&mut self, answer: Answer, choice: Option<Choice>) -> Result<Answered, Refusal> {
+        let mut reply = Reply::new(answer.status, ReplyBody::Empty);
+        reply.headers = answer.headers;
+        if answer.is_stream {
+            self.settle(choice, None);
+            return Ok(Answered::Stream(reply, Source::Provider(Box::new(answer.body))));
+        }
+        let whole = answer.body.take_whole(self.snapshot.limits.max_response_body_bytes);
+        let whole = unless_gone(self.body, whole).await.map_err(|_| Refusal::client_closed())?;
+        self.settle(choice, whole.as_ref().err().copied());
+        let (body, usage) = whole.map_err(|fault| self.upstream_refusal(fault))?;
+        reply.body = ReplyBody::Full(body.freeze());
+        Ok(Answered::Whole(reply, usage))
+    }
+
+    /// Tells what came of a choice, if that was not told yet. An answer that is larger than we hold is none of the
+    /// target's faults.
+    fn settle(&self, choice: Option<Choice>, fault: Option<UpstreamFault>) {
+        let Some(choice) = choice else { return };
+        match fault {
+            None => choice.succeeded(),
+            Some(fault) => choice.failed(self.fault(fault.code()), fault != UpstreamFault::TooLarge),
+        }
+    }
+
+    fn upstream_refusal(&self, fault: UpstreamFault) -> Refusal {
+        self.worker.shared.metrics.count_upstream_fault(fault.code());
+        fault.into()
+    }
+
+    fn echo(&self, Forwarded { summary, body, .. }: &Forwarded) -> Result<Answered, Refusal> {
+        let question = Question {
+            path: &self.head.path,
+            body,
+            model: summary.model.as_deref(),
+            stream: summary.stream,
+            request_id: &self.request_id.to_string(),
+            created: self.worker.shared.clock.now().as_second(),
+        };
+        Ok(match question.answer()? {
+            Echo::Whole(body, usage) => Answered::Whole(Reply::json(StatusCode::OK, body), usage),
+            Echo::Stream(events, usage) => {
+                let mut reply = Reply::empty(StatusCode::OK);
+                reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                Answered::Stream(reply, Source::Echo(events.into(), usage))
+            }
+        })
+    }
+}
+
+impl Forwarded {
+    fn asked(&self) -> Asked<'_> {
+        Asked { api: self.api, model: self.summary.model.as_deref() }
+    }
+
+    /// The body as this target is to get it.
+    fn body_for(&self, target: &Target) -> Bytes {
+        match target.model_instead_of(self.summary.model.as_deref()) {
+            Some(model) => content::with_model(&self.body, model),
+            None => self.body.clone(),
+        }
+    }
+}
+
+impl Setback {
+    /// Whether it speaks against the target. One that asks to come back later works as it should.
+    fn is_fault(&self) -> bool {
+        matches!(self.last_word, LastWord::Fault(_))
+    }
+}
