@@ -19,11 +19,9 @@ use kt_domain::network::console_rules::{ConsoleRules, Denial, IpRestrictions, Su
 use kt_store::{audit, organizations};
 use serde_json::{Value, json};
 
+use crate::authenticate::RELIED_ON;
 use crate::control::Control;
 use crate::ip_restrictions::IP_RESTRICTIONS;
-
-/// How long what was found about all organisations may be relied on.
-const RELIED_ON: Duration = Duration::from_secs(1);
 
 /// Of refusals of one network, one is recorded in this time; the chain must not grow as fast as a stranger can send.
 const RECORDED_EVERY: Duration = Duration::from_mins(1);

@@ -1,11 +1,10 @@
 //! The one check of who sends a request: every bearer, on every request, against what holds at this moment.
 //!
-//! What was found is remembered for a second, so that a busy client costs one query a second and not one a request. A
-//! change that takes something away forgets it all at once in this process; another process follows within the second.
+//! What was found is remembered for a second, so that a busy client does not cost all queries again with each request.
+//! A change that takes something away, in this process or in another, ends that at once.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,9 +18,6 @@ use kt_domain::sign_in::MembershipState;
 use kt_store::Source;
 use kt_store::sessions::{self, LiveSession};
 
-use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
-
 use crate::control::Control;
 use crate::jwt::invalid_token;
 use crate::keys::KeyHolder;
@@ -30,11 +26,8 @@ use crate::keys::KeyHolder;
 #[derive(Clone, Copy)]
 pub struct Bearer<'a>(pub &'a str);
 
-/// How long what was found about a bearer may be relied on.
-const RELIED_ON: Duration = Duration::from_secs(1);
-
-/// At most so many bearers are remembered; with more, all are forgotten and asked about anew.
-const MOST: usize = 100_000;
+/// How long what was found about somebody may be relied on: time alone ends sessions too.
+pub(crate) const RELIED_ON: Duration = Duration::from_secs(1);
 
 impl Control {
     /// Who sends a request with this bearer from this address. A bearer that is not good is refused with one answer,
@@ -45,8 +38,9 @@ impl Control {
         ip: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Actor, Error> {
+        self.catch_up().await?;
         let digest = SecretDigest::of(bearer.0);
-        let holder = match self.recent.get(&digest, now) {
+        let holder = match self.recent.bearers.get(&digest, now) {
             Some(holder) => holder,
             None => self.find_holder(bearer, digest, now).await?,
         };
@@ -63,7 +57,7 @@ impl Control {
         digest: SecretDigest,
         now: Timestamp,
     ) -> Result<Arc<Holder>, Error> {
-        let generation = self.recent.generation();
+        let generation = self.recent.bearers.generation();
         let (holder, ends) = match keys::recognise(bearer.0) {
             Some(_) => (Holder::Key(Box::new(self.key_holder(&digest).await?)), Timestamp::MAX),
             None if bearer.0.starts_with(keys::MARKER) => return Err(Error::invalid_key()),
@@ -73,9 +67,7 @@ impl Control {
                 (Holder::Person(person), Timestamp::from_second(claims.exp).unwrap_or(now))
             }
         };
-        let holder = Arc::new(holder);
-        self.recent.remember(generation, digest, &holder, now, ends);
-        Ok(holder)
+        Ok(self.recent.bearers.remember(generation, digest, holder, (now + RELIED_ON).min(ends)))
     }
 
     /// The holder of a session that lives at `now`.
@@ -129,72 +121,9 @@ pub(crate) fn require_operator(ctx: &Ctx) -> Result<(), Error> {
     }
 }
 
-/// Bearers that were found good a moment ago.
-#[derive(Default)]
-pub(crate) struct Recent {
-    remembered: RwLock<Remembered>,
-    forgotten: Notify,
-}
-
-#[derive(Default)]
-struct Remembered {
-    generation: u64,
-    bearers: HashMap<SecretDigest, Found>,
-}
-
 /// Whose bearer it is.
-enum Holder {
+pub(crate) enum Holder {
     Person(Person),
     /// A key is judged and counted at each use.
     Key(Box<KeyHolder>),
-}
-
-struct Found {
-    holder: Arc<Holder>,
-    good_until: Timestamp,
-}
-
-impl Recent {
-    fn get(&self, digest: &SecretDigest, now: Timestamp) -> Option<Arc<Holder>> {
-        let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner);
-        let found = remembered.bearers.get(digest)?;
-        (now < found.good_until).then(|| Arc::clone(&found.holder))
-    }
-
-    /// Read before the store is asked: what is found after it has moved on is not remembered.
-    fn generation(&self) -> u64 {
-        self.remembered.read().unwrap_or_else(PoisonError::into_inner).generation
-    }
-
-    fn remember(
-        &self,
-        generation: u64,
-        digest: SecretDigest,
-        holder: &Arc<Holder>,
-        now: Timestamp,
-        ends: Timestamp,
-    ) {
-        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
-        if remembered.generation != generation {
-            return;
-        }
-        if remembered.bearers.len() >= MOST {
-            remembered.bearers.clear();
-        }
-        let good_until = (now + RELIED_ON).min(ends);
-        remembered.bearers.insert(digest, Found { holder: Arc::clone(holder), good_until });
-    }
-
-    /// From now on every bearer is asked about anew.
-    pub(crate) fn forget(&self) {
-        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
-        remembered.generation += 1;
-        remembered.bearers.clear();
-        self.forgotten.notify_waiters();
-    }
-
-    /// Is ready when something is taken away in this process after this call.
-    pub(crate) fn next_change(&self) -> Notified<'_> {
-        self.forgotten.notified()
-    }
 }

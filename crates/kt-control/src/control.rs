@@ -9,15 +9,15 @@ use kt_domain::deployment_settings::DeploymentSettings;
 use kt_domain::error::Error;
 use kt_domain::random::Random;
 use kt_domain::secret::Token;
-use kt_store::{Store, Tx};
+use kt_store::{Store, Tx, revision};
 use tokio::sync::Notify;
 
 use crate::addresses::Addresses;
 use crate::audit::AuditKey;
-use crate::authenticate::Recent;
 use crate::jwt::Signer;
 use crate::keys::KeyUses;
 use crate::passwords::Hasher;
+use crate::recent::Recent;
 use crate::seal::SealKey;
 use crate::shared_counts::SharedCounts;
 
@@ -113,11 +113,12 @@ impl Control {
         self.draw(|random| AuditRecord::new(ctx, random, action, resource))
     }
 
-    /// Makes a change durable that takes something away: whoever was let in on the strength of it is asked again.
+    /// Makes a change durable that takes something away, or alters what is known of whoever asks: from the next request
+    /// on every process asks the store again. A process that is killed right behind the commit makes no difference.
     pub(crate) async fn commit_revocation(&self, tx: Tx<'_>) -> Result<(), Error> {
+        revision::advance(&tx).await?;
         tx.commit().await?;
-        self.recent.forget();
-        self.addresses.forget();
+        self.forget();
         Ok(())
     }
 }

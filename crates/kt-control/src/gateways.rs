@@ -1,6 +1,7 @@
 //! What gateways tell the control plane, and what they are told: which of them are there, and which keys they may let
 //! in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -45,7 +46,7 @@ const GONE_AFTER: Duration = Duration::from_mins(1);
 /// A report that says nothing new is stored again when the last one is as old as this.
 const STORED_EVERY: Duration = Duration::from_secs(15);
 
-/// How often somebody who waits for a change of keys looks for one that another process made.
+/// How often those who wait for a change of keys look for one that another process made; one looks for all of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest name, and the longest version.
@@ -83,27 +84,23 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// The keys that a gateway may let in, unless it has them already: `known` is the version that it has.
-    pub async fn key_snapshot(&self, ctx: &Ctx, known: Option<&str>) -> Result<Option<KeySnapshot>, Error> {
-        let organization = self.gateways_organization(ctx).await?;
-        let restrictions = self.security_of(&self.store, &organization).await?.value.api_keys;
-        let live = keys::of_applications(&self.store, &organization, self.clock.now()).await?;
-        let snapshot = KeySnapshot::new(restrictions, live.into_iter().map(known_key).collect());
-        Ok(Some(snapshot).filter(|snapshot| known != Some(snapshot.version.as_str())))
-    }
-
-    /// The same, and waits for up to `patience` until there is something new. A change made by this process is told
-    /// at once, one made by another within a second. Whoever waits is asked again and again whether it still may.
+    /// The keys that a gateway may let in, unless `known` is the version that there is; then it waits for up to
+    /// `patience` until there is something new. A change made by this process is told at once, one made by another within
+    /// a second. Whoever waits is asked again and again whether it still may.
     pub async fn next_key_snapshot(
         &self,
         ctx: &Ctx,
         known: Option<&str>,
         patience: Duration,
-    ) -> Result<Option<KeySnapshot>, Error> {
+    ) -> Result<Option<Arc<KeySnapshot>>, Error> {
+        let organization = self.gateways_organization(ctx).await?;
         let deadline = tokio::time::Instant::now() + patience;
         loop {
             let changed = self.recent.next_change();
-            if let Some(snapshot) = self.key_snapshot(ctx, known).await? {
+            self.catch_up_within(LOOK_EVERY).await?;
+            self.still_admits(ctx).await?;
+            let snapshot = self.key_snapshot(&organization).await?;
+            if known != Some(snapshot.version.as_str()) {
                 return Ok(Some(snapshot));
             }
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
@@ -112,8 +109,27 @@ impl Control {
             }
             // Whether it was told or the time was over, it looks again.
             let _ = tokio::time::timeout(left.min(LOOK_EVERY), changed).await;
-            self.still_admits(ctx).await?;
         }
+    }
+
+    /// The keys that an organisation's gateways may let in at this moment. However many wait for them, one reads them.
+    async fn key_snapshot(&self, organization: &OrganizationId) -> Result<Arc<KeySnapshot>, Error> {
+        let snapshots = &self.recent.snapshots;
+        if let Some(known) = snapshots.get(organization, self.clock.now()) {
+            return Ok(known);
+        }
+        let _reader = self.recent.snapshot_reader.lock().await;
+        let now = self.clock.now();
+        if let Some(read_meanwhile) = snapshots.get(organization, now) {
+            return Ok(read_meanwhile);
+        }
+        let generation = snapshots.generation();
+        let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
+        let live = keys::of_applications(&self.store, organization, now).await?;
+        let first_to_end = live.iter().filter_map(|(live, _)| live.key.terms.ends_at).min();
+        let snapshot = KeySnapshot::new(restrictions, live.into_iter().map(known_key).collect());
+        let good_until = first_to_end.unwrap_or(Timestamp::MAX);
+        Ok(snapshots.remember(generation, organization.clone(), snapshot, good_until))
     }
 
     /// The gateways of one's organisation, by name.

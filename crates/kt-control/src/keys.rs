@@ -125,7 +125,8 @@ impl Control {
             .record(ctx, AuditAction::KeyCreated, made.view.key.id.as_str())
             .with_change(Value::Null, told(&made.view.key));
         audit::append(&tx, Some(organization), &record).await?;
-        tx.commit().await?;
+        // Gateways that wait for a change of keys are told of this one too.
+        self.commit_revocation(tx).await?;
         Ok(made)
     }
 

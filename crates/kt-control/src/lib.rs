@@ -31,6 +31,7 @@ pub mod passwords;
 mod post;
 mod posture;
 mod profile;
+mod recent;
 mod recovery;
 mod registration;
 mod seal;

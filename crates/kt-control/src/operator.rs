@@ -1,6 +1,6 @@
 //! What only the operator does, at the machine itself, when nobody else can: let people back in, copy and put back.
 //!
-//! All of it works beside a server that runs, which follows within a second, and all of it is recorded.
+//! All of it works beside a server that runs, which follows with its next request, and all of it is recorded.
 
 use std::path::Path;
 

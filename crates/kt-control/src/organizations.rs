@@ -56,7 +56,7 @@ impl Control {
             .record(ctx, AuditAction::OrganizationRenamed, id.as_str())
             .with_change(json!({ "name": before.organization.name }), json!({ "name": name }));
         audit::append(&tx, Some(id), &record).await?;
-        tx.commit().await?;
+        self.commit_revocation(tx).await?;
         view(Some(Organization { name: name.to_owned(), ..before.organization }))
     }
 

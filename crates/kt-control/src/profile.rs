@@ -76,7 +76,7 @@ impl Control {
             .record(ctx, AuditAction::ProfileChanged, person.user.as_str())
             .with_change(json!({ "name": user.name }), json!({ "name": name }));
         audit::append(&tx, Some(&person.organization), &record).await?;
-        Ok(tx.commit().await?)
+        self.commit_revocation(tx).await
     }
 
     /// Sets the password of the person that asks, who proves the present one; where there is none yet, a fresh proof of

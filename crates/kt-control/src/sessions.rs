@@ -1,16 +1,19 @@
 //! Sessions: made after the gate's consent, refreshed, listed, ended.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use kt_domain::actor::{Actor, Permission};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::SessionId;
+use kt_domain::id::{OrganizationId, SessionId, UserId};
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::sessions::Door;
 use kt_store::sessions::{self, LiveSession, RefreshUse, Session};
 use kt_store::{Tx, audit, memberships, organizations, users};
 
+use crate::authenticate::RELIED_ON;
 use crate::control::Control;
 use crate::jwt::{self, NewToken};
 use crate::sign_in::{self, Entrant, Flow, Whoami, WhoamiKey};
@@ -175,6 +178,7 @@ impl Control {
     pub async fn whoami(&self, ctx: &Ctx) -> Result<Whoami, Error> {
         let organization = ctx.require(Permission::ReadOrganization)?;
         let user = ctx.actor.user().ok_or_else(|| Error::not_found("member"))?;
+        let whoami = self.known_member(organization, user, ctx.now).await?;
         let key = match &ctx.actor {
             Actor::Program(program) => Some(WhoamiKey {
                 id: program.key.clone(),
@@ -184,14 +188,30 @@ impl Control {
             }),
             _ => None,
         };
+        Ok(Whoami { key, ..Whoami::clone(&whoami) })
+    }
+
+    /// A member as they see themselves, remembered as long as their bearer.
+    async fn known_member(
+        &self,
+        organization: &OrganizationId,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<Arc<Whoami>, Error> {
+        let members = &self.recent.members;
+        let place = (organization.clone(), user.clone());
+        if let Some(whoami) = members.get(&place, now) {
+            return Ok(whoami);
+        }
+        let generation = members.generation();
         let membership = memberships::find(&self.store, organization, user).await?;
         let organization = organizations::find(&self.store, organization).await?;
-        match (users::find(&self.store, user).await?, membership, organization) {
-            (Some(user), Some(membership), Some(organization)) => {
-                Ok(Whoami { key, ..sign_in::whoami(&Entrant { user, membership, organization }) })
-            }
-            _ => Err(Error::not_found("member")),
-        }
+        let user = users::find(&self.store, user).await?;
+        let (Some(user), Some(membership), Some(organization)) = (user, membership, organization) else {
+            return Err(Error::not_found("member"));
+        };
+        let whoami = sign_in::whoami(&Entrant { user, membership, organization });
+        Ok(members.remember(generation, place, whoami, now + RELIED_ON))
     }
 
     /// The sessions of the person that asks which live at this moment, the newest first.

@@ -9,6 +9,13 @@ CREATE TABLE latches (
     closed_at BIGINT NOT NULL
 );
 
+-- Moves on with every change of who may do what, in the same transaction: what a process remembers holds for one number.
+CREATE TABLE revision (
+    id BIGINT PRIMARY KEY CHECK (id = 1),
+    number BIGINT NOT NULL
+);
+INSERT INTO revision (id, number) VALUES (1, 0);
+
 CREATE TABLE organizations (
     id TEXT PRIMARY KEY,
     identifier TEXT NOT NULL UNIQUE,

@@ -21,6 +21,7 @@ mod migrate;
 pub mod once;
 pub mod organizations;
 pub mod posture;
+pub mod revision;
 pub mod sessions;
 mod sql;
 pub mod users;

@@ -20,16 +20,28 @@ pub(crate) struct KeyHolder {
     restrictions: KeyRestrictions,
 }
 
+impl KeyHolder {
+    fn require_admission(&self, ip: Option<IpAddr>, now: Timestamp) -> Result<(), Error> {
+        let key = &self.live.key;
+        if let Verdict::Refused(refusal) = judge(&key.terms, &self.restrictions, ip, now) {
+            return Err(Error::from(refusal).with_private(&key.id));
+        }
+        Ok(())
+    }
+}
+
 /// The window in which uses are counted.
 const MINUTE: Duration = Duration::from_mins(1);
 
 impl Control {
     /// The key whose text has this digest, with an owner who may act at this moment.
     pub(crate) async fn key_holder(&self, digest: &SecretDigest) -> Result<KeyHolder, Error> {
-        let live = keys::by_digest(&self.store, digest).await?.ok_or_else(Error::invalid_key)?;
-        if live.owner_state != MembershipState::Active {
-            return Err(Error::invalid_key());
-        }
+        self.holder_of(keys::by_digest(&self.store, digest).await?).await
+    }
+
+    async fn holder_of(&self, live: Option<LiveKey>) -> Result<KeyHolder, Error> {
+        let live = live.filter(|live| live.owner_state == MembershipState::Active);
+        let live = live.ok_or_else(Error::invalid_key)?;
         let restrictions = self.security_of(&self.store, &live.key.organization).await?.value.api_keys;
         Ok(KeyHolder { live, restrictions })
     }
@@ -42,9 +54,7 @@ impl Control {
         now: Timestamp,
     ) -> Result<Actor, Error> {
         let key = &holder.live.key;
-        if let Verdict::Refused(refusal) = judge(&key.terms, &holder.restrictions, ip, now) {
-            return Err(Error::from(refusal).with_private(&key.id));
-        }
+        holder.require_admission(ip, now)?;
         self.count_key_use(holder, now).await?;
         self.key_uses.note(key, ip, now);
         Ok(Actor::Program(program_of(&holder.live)))
@@ -53,14 +63,15 @@ impl Control {
     /// Refuses a program whose key may no longer be used, though it could when it began to wait.
     pub(crate) async fn still_admits(&self, ctx: &Ctx) -> Result<(), Error> {
         let Actor::Program(program) = &ctx.actor else { return Ok(()) };
-        let live = keys::find(&self.store, &program.key).await?;
-        let live = live.filter(|live| live.owner_state == MembershipState::Active);
-        let live = live.ok_or_else(Error::invalid_key)?;
-        let restrictions = self.security_of(&self.store, &program.organization).await?.value.api_keys;
-        match judge(&live.key.terms, &restrictions, ctx.client.ip, self.clock.now()) {
-            Verdict::Refused(refusal) => Err(Error::from(refusal).with_private(&live.key.id)),
-            _ => Ok(()),
-        }
+        let (programs, now) = (&self.recent.programs, self.clock.now());
+        let holder = if let Some(remembered) = programs.get(&program.key, now) {
+            remembered
+        } else {
+            let generation = programs.generation();
+            let holder = self.holder_of(keys::find(&self.store, &program.key).await?).await?;
+            programs.remember(generation, program.key.clone(), holder, Timestamp::MAX)
+        };
+        holder.require_admission(ctx.client.ip, now)
     }
 
     /// Counts one more use in the minute that began with the first, over all processes.

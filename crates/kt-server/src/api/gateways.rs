@@ -1,5 +1,6 @@
 //! `/v1/gateways`: which gateways there are, and what they fetch.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -40,7 +41,7 @@ pub(crate) struct SyncInput {
 pub(crate) struct SyncAnswer {
     /// The keys that it may let in, by their SHA-256, with their terms; `null` when it knows them.
     #[schema(value_type = Option<Object>)]
-    keys: Option<KeySnapshot>,
+    keys: Option<Arc<KeySnapshot>>,
 }
 
 /// Report a gateway, and fetch the keys that it may let in. The first report enrols it.

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -27,7 +26,7 @@ use kt_server::Doors;
 use kt_store::memberships::{self, Membership};
 use kt_store::organizations::{self, Organization};
 use kt_store::users::{self, User};
-use kt_store::{Store, audit};
+use kt_store::{Store, audit, revision};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -344,15 +343,15 @@ impl TestApi {
         answer
     }
 
-    /// Gives the member who has signed in so another role or state, as another process would: a second later all know.
+    /// Gives the member who has signed in so another role or state, as another process would.
     pub(crate) async fn becomes(&self, session: &Answer, role: Role, state: MembershipState) {
         let user = session.text("/user/id").parse().unwrap();
         let organization = session.text("/organization/id").parse().unwrap();
         let membership = memberships::find(&self.store, &organization, &user).await.unwrap().unwrap();
         let tx = self.store.begin_write().await.unwrap();
         assert!(memberships::change(&tx, &membership, role, state).await.unwrap());
+        revision::advance(&tx).await.unwrap();
         tx.commit().await.unwrap();
-        self.clock.advance(Duration::from_secs(1));
     }
 
     /// Changes what `acme` demands of its keys.

@@ -30,4 +30,5 @@ mod set_up;
 mod shared_counts;
 mod sinks;
 mod tokens;
+mod two_processes;
 mod walk;

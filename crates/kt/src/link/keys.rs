@@ -68,7 +68,7 @@ pub(super) async fn follow(plane: Plane, reporter: Reporter, keys: Arc<AccessKey
                     tracing::info!("the control plane answers again");
                 }
                 if let Some(snapshot) = change {
-                    take_up(snapshot, &keys, &file);
+                    take_up(Arc::unwrap_or_clone(snapshot), &keys, &file);
                 }
             }
             Err(PlaneError::NotSetUp) => tokio::time::sleep(PAUSE).await,

@@ -111,10 +111,10 @@ impl Plane {
         &self,
         report: GatewayReport,
         known: Option<String>,
-    ) -> Result<Option<KeySnapshot>, PlaneError> {
+    ) -> Result<Option<Arc<KeySnapshot>>, PlaneError> {
         #[derive(Deserialize)]
         struct Answer {
-            keys: Option<KeySnapshot>,
+            keys: Option<Arc<KeySnapshot>>,
         }
         match self {
             Self::Remote(plane) => {

@@ -1,0 +1,62 @@
+//! Two processes over one database: what one takes away, the other refuses at the next request.
+
+use axum::http::Method;
+use serde_json::json;
+
+use crate::harness::{Answer, PASSWORD, TestApi, on_both};
+use crate::redis;
+
+const NEW_PASSWORD: &str = "Other-maple-4-meadow";
+
+/// Who Jo is to this process.
+async fn whoami(process: &TestApi, bearer: &str) -> Answer {
+    process.get("/v1/whoami").bearer(bearer).send().await
+}
+
+on_both! {
+    what_one_process_takes_away_the_other_refuses_at_the_next_request(api) {
+        let other = api.beside(&redis::shared()).await;
+        let owner = api.token_of("owner@acme.example").await;
+        let jo = api.add_member("jo@acme.example", "admin").await;
+        let (member, sessions) = (format!("/v1/members/{jo}"), "/v1/me/sessions".to_owned());
+        let changes = [
+            ("role", Method::PATCH, member.clone(), json!({ "role": "auditor" }), &owner, true),
+            ("name", Method::PATCH, "/v1/organization".into(), json!({ "name": "Acme & Co." }), &owner, true),
+            ("suspension", Method::POST, format!("{member}/suspend"), json!({}), &owner, false),
+        ];
+        let token = api.token_of("jo@acme.example").await;
+        for (what, method, path, body, actor, stays) in changes {
+            assert_eq!(whoami(&other, &token).await.status, 200, "{what}: it remembers who that is");
+            assert_eq!(whoami(&api, &token).await.status, 200, "{what}: and so does the other");
+            let request = api.request(method, &path).body(Some(body)).bearer(actor);
+            let answer = request.send().await;
+            assert_eq!(answer.status, 200, "{what}: {}", answer.json);
+            let told = whoami(&other, &token).await;
+            assert_eq!(told.status == 200, stays, "{what}");
+            assert_eq!(told.json["user"], whoami(&api, &token).await.json["user"], "{what}: both tell the same");
+        }
+        assert_eq!(whoami(&other, &token).await.refusal(), (401, "invalid_token"));
+
+        let reactivated = api.post(&format!("{member}/reactivate"), json!({})).bearer(&owner).send().await;
+        assert_eq!(reactivated.status, 200);
+        let token = api.token_of("jo@acme.example").await;
+        let listed = other.get(&sessions).bearer(&token).send().await;
+        assert_eq!(listed.json["sessions"][0]["current"], true, "the control: it lets the new session in");
+        let body = json!({ "current_password": PASSWORD, "new_password": NEW_PASSWORD });
+        assert_eq!(api.post("/v1/me/password", body).bearer(&token).send().await.status, 200);
+        assert_eq!(whoami(&other, &token).await.refusal(), (401, "invalid_token"), "a changed password");
+
+        let token = api.login("jo@acme.example", NEW_PASSWORD).await.access_token().to_owned();
+        assert_eq!(whoami(&other, &token).await.status, 200);
+        assert_eq!(api.post("/v1/auth/logout", json!({})).bearer(&token).send().await.status, 204);
+        assert_eq!(whoami(&other, &token).await.refusal(), (401, "invalid_token"), "signed out");
+
+        let body = json!({ "type": "access", "name": "CI", "scope": "read-only" });
+        let key = api.post("/v1/tokens", body).bearer(&owner).send().await;
+        assert_eq!(whoami(&other, key.text("/key")).await.status, 200);
+        let path = format!("/v1/tokens/{}", key.text("/id"));
+        assert_eq!(api.request(Method::DELETE, &path).bearer(&owner).send().await.status, 204);
+        assert_eq!(whoami(&other, key.text("/key")).await.refusal(), (401, "invalid_key"), "a revoked key");
+        assert_eq!(whoami(&other, &owner).await.status, 200, "the control: nobody else lost anything");
+    }
+}
