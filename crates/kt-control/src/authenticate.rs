@@ -14,9 +14,9 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, SessionId, UserId};
 use kt_domain::keys;
 use kt_domain::secret::SecretDigest;
-use kt_domain::sign_in::MembershipState;
-use kt_store::Source;
+use kt_domain::sign_in::{Standing, may_go_on};
 use kt_store::sessions::{self, LiveSession};
+use kt_store::{Source, second_factors};
 
 use crate::control::Control;
 use crate::jwt::invalid_token;
@@ -93,7 +93,8 @@ impl Control {
         })
     }
 
-    /// Whether a session still stands: not ended, not outlived, issued under the present epoch, to an active member.
+    /// Whether a session still stands: not ended, not outlived, issued under the present epoch, to an active member, on
+    /// proofs that are still enough.
     pub(crate) async fn lives(
         &self,
         source: &impl Source,
@@ -102,9 +103,19 @@ impl Control {
     ) -> Result<bool, Error> {
         let session = &live.session;
         let settings = self.security_of(source, &session.organization).await?.value;
+        let factors = second_factors::of(source, &session.user).await?.list();
+        let standing = Standing {
+            email_verified: true,
+            membership: live.membership.state,
+            role: live.membership.role,
+            password: None,
+            factors: &factors,
+            mfa_asked_since: live.membership.mfa_asked_since,
+            mfa: &settings.mfa,
+        };
         Ok(session.ended_at.is_none()
             && session.epoch == live.epoch
-            && live.membership.state == MembershipState::Active
+            && may_go_on(&standing, &session.proofs, now)
             && settings.session.lapse(session.created_at, session.active_at, now).is_none())
     }
 }

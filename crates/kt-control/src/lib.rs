@@ -35,6 +35,7 @@ mod recent;
 mod recovery;
 mod registration;
 mod seal;
+mod second_factors;
 mod security;
 mod sessions;
 mod set_up;
@@ -68,9 +69,12 @@ pub use posture::{AllowlistStatus, Posture};
 pub use profile::{Profile, ProfileChange};
 pub use registration::{Register, Registered};
 pub use seal::{SealKey, SealKeyError};
+pub use second_factors::{
+    AuthenticatorApp, Enrolled, EnrolledAtSignIn, FactorDemand, SecondFactors, TotpSetup,
+};
 pub use security::SecurityView;
 pub use sessions::{Credentials, SessionTokens, SessionView};
 pub use set_up::{NewOrganization, OrganizationAdded, SetUp, SetUpDone};
 pub use shared_counts::{SharedCounts, SharedCountsError};
-pub use sign_in::{SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
+pub use sign_in::{Reproof, SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
 pub use version::Expected;

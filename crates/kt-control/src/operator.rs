@@ -23,13 +23,14 @@ use crate::control::Control;
 use crate::ip_restrictions::IP_RESTRICTIONS;
 
 impl Control {
-    /// Lets somebody try to sign in again whose account wrong passwords have locked. `false` where nothing was locked
+    /// Lets somebody try to sign in again whose account wrong passwords or codes have locked. `false` where nothing was locked
     /// or counted.
     pub async fn unlock(&self, ctx: &Ctx, email: &str) -> Result<bool, Error> {
         require_operator(ctx)?;
         let user = self.user_called(email).await?;
         let tx = self.store.begin_write().await?;
-        let counts = limits::reset_below(&tx, &lockout::account_key(user.id.as_str())).await?;
+        let mut counts = limits::reset_below(&tx, &lockout::account_key(user.id.as_str())).await?;
+        counts += limits::reset_below(&tx, &lockout::codes_key(user.id.as_str())).await?;
         for membership in memberships::of_user(&tx, &user.id).await? {
             let record = self.record(ctx, AuditAction::AccountUnlocked, user.id.as_str());
             audit::append(&tx, Some(&membership.organization), &record).await?;

@@ -1,13 +1,11 @@
-//! What people see and change of themselves: name, password, and the proof of who they are. The address has a file of its
-//! own.
+//! What people see and change of themselves: name and password. The address and second factors have files of their own.
 
 use jiff::Timestamp;
 use kt_domain::actor::Person;
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_domain::sign_in::Proof;
-use kt_store::{audit, memberships, organizations, sessions, users};
+use kt_store::{audit, memberships, organizations, users};
 use serde_json::json;
 
 use crate::control::Control;
@@ -113,25 +111,8 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// Takes the password as a fresh proof of identity: the session that asks counts as authenticated now.
-    pub async fn reauthenticate(&self, ctx: &Ctx, password: &str) -> Result<(), Error> {
-        let person = ctx.require_person()?;
-        let entrant = self.entrant_of_person(person).await?;
-        self.prove_password(ctx, &entrant, password).await?;
-        let tx = self.store.begin_write().await?;
-        let live = sessions::find(&tx, &person.session).await?;
-        let live =
-            live.filter(|live| live.epoch == entrant.user.epoch).ok_or_else(sign_in::invalid_credentials)?;
-        let proofs = live.session.proofs.and(Proof::Password);
-        sessions::note_authentication(&tx, &person.session, &proofs, ctx.now).await?;
-        let record = self.record(ctx, AuditAction::Reauthenticated, person.session.as_str());
-        audit::append(&tx, Some(&person.organization), &record).await?;
-        // What is remembered about the bearer is older than the proof.
-        self.commit_revocation(tx).await
-    }
-
     /// The person that asks, with all that is kept about them.
-    async fn entrant_of_person(&self, person: &Person) -> Result<Entrant, Error> {
+    pub(crate) async fn entrant_of_person(&self, person: &Person) -> Result<Entrant, Error> {
         let user = users::find(&self.store, &person.user).await?;
         let membership = memberships::find(&self.store, &person.organization, &person.user).await?;
         let organization = organizations::find(&self.store, &person.organization).await?;

@@ -2,9 +2,11 @@
 //! session.
 
 mod attempts;
+mod codes;
 mod devices;
 mod flow;
 mod proof;
+mod second_factor;
 
 use kt_domain::actor::{KeyKind, Role, Scope};
 use kt_domain::audit::AuditAction;
@@ -17,6 +19,7 @@ use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Factor, Gate, PasswordReason, Proof, Proofs, Standing, gate};
 use kt_store::memberships::{self, Membership};
 use kt_store::organizations::{self, Organization};
+use kt_store::second_factors;
 use kt_store::users::{self, User};
 use kt_store::{Source, Tx, audit};
 use serde_json::json;
@@ -27,6 +30,7 @@ use crate::passwords::Phc;
 use crate::sessions::Credentials;
 pub(crate) use flow::Flow;
 use flow::step_is_over;
+pub use proof::Reproof;
 
 /// An e-mail address and a password, given at a door.
 pub struct SignIn {
@@ -191,7 +195,7 @@ impl Control {
     }
 
     /// What the gate says at this moment of somebody who has given these proofs.
-    async fn next_step(
+    pub(crate) async fn next_step(
         &self,
         ctx: &Ctx,
         source: &impl Source,
@@ -199,12 +203,13 @@ impl Control {
         proofs: &Proofs,
     ) -> Result<Gate, Error> {
         let security = self.security_of(source, &entrant.organization.id).await?.value;
+        let factors = second_factors::of(source, &entrant.user.id).await?.list();
         let standing = Standing {
             email_verified: entrant.user.email_verified_at.is_some(),
             membership: entrant.membership.state,
             role: entrant.membership.role,
             password: password_reason(&entrant.user, &security.password, ctx.now),
-            factors: &[],
+            factors: &factors,
             mfa_asked_since: entrant.membership.mfa_asked_since,
             mfa: &security.mfa,
         };

@@ -50,6 +50,10 @@ actions! {
     PasswordResetRequested = "auth.password_reset_requested": "Somebody asked for a link to choose a new password.";
     PasswordReset = "auth.password_reset": "A password was chosen through a link sent to its holder; everything issued before was ended.";
     Reauthenticated = "auth.reauthenticated": "Somebody proved again who they are.";
+    FactorAdded = "mfa.factor_added": "Somebody added a second factor to their account, or put another in its place.";
+    FactorRemoved = "mfa.factor_removed": "Somebody removed a second factor from their account.";
+    RecoveryCodesMade = "mfa.recovery_codes_made": "Somebody was given recovery codes; all earlier ones ended.";
+    RecoveryCodeUsed = "mfa.recovery_code_used": "A recovery code took the place of a second factor.";
     ProfileChanged = "profile.changed": "Somebody changed their name.";
     EmailChangeRequested = "profile.email_change_requested": "Somebody asked for another e-mail address for their account.";
     EmailChanged = "profile.email_changed": "An account got another e-mail address, which was confirmed.";

@@ -25,6 +25,7 @@ pub mod passwords;
 pub mod policy_config;
 pub mod public_url;
 pub mod random;
+pub mod recovery_code;
 pub mod registration;
 pub mod return_to;
 pub mod secret;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::secret::SecretDigest;
+use crate::sign_in::Factor;
 use crate::span::Span;
 
 /// The section `lockout` of an organisation's security settings (SPEC section 7).
@@ -117,6 +118,35 @@ pub fn counts(
 #[must_use]
 pub fn account_key(account: &str) -> String {
     format!("account/{account}")
+}
+
+/// How many wrong codes of one kind an account takes within [`CODE_WINDOW`]: one count for all doors and networks, since
+/// whoever types them has proven the password (RFC 4226 section 7.3; NIST SP 800-63B-4 section 3.2.2).
+pub const CODES: u32 = 10;
+
+/// The time over which wrong codes are counted, and for which the tenth one locks.
+pub const CODE_WINDOW: Duration = Duration::from_mins(15);
+
+/// How many wrong codes one sign-in takes before it has to begin again.
+pub const CODES_OF_A_STEP: u32 = 5;
+
+/// What the wrong codes of one kind are counted by. Not below [`account_key`]: a password that was reset must not give
+/// anybody more guesses.
+#[must_use]
+pub fn code_key(account: &str, factor: Factor) -> String {
+    format!("{}/{factor}", codes_key(account))
+}
+
+/// What the wrong codes of an account are counted below, of all kinds.
+#[must_use]
+pub fn codes_key(account: &str) -> String {
+    format!("codes/{account}")
+}
+
+/// What the wrong codes at one step of a sign-in are counted by.
+#[must_use]
+pub fn step_key(step: &SecretDigest) -> String {
+    format!("step/{step}")
 }
 
 /// The network that stands for an address: its /24, or its /64.

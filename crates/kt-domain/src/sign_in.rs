@@ -50,6 +50,18 @@ words!(Proof {
     Federated = "fed",
 });
 
+impl Proof {
+    /// How much it is worth where somebody proves again who they are.
+    const fn strength(self) -> u8 {
+        match self {
+            Self::Password | Self::Federated => 1,
+            Self::Totp | Self::RecoveryCode | Self::FederatedMfa => 2,
+            // It cannot be phished.
+            Self::Passkey => 3,
+        }
+    }
+}
+
 /// What was proven, in order. Never empty where somebody is let in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -84,6 +96,13 @@ impl Proofs {
             Proof::Passkey | Proof::FederatedMfa | Proof::Totp | Proof::RecoveryCode => true,
             Proof::Password | Proof::Federated => false,
         }) && self.is_primary()
+    }
+
+    /// Whether this proof is worth as much as the best of them: whoever has found an open session must not get further in it
+    /// by less than it was opened with.
+    #[must_use]
+    pub fn are_matched_by(&self, proof: Proof) -> bool {
+        self.0.iter().all(|given| given.strength() <= proof.strength())
     }
 
     /// Whether there is a first factor among them.
@@ -178,7 +197,7 @@ pub fn gate(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> Gate {
     if standing.membership == MembershipState::PendingApproval {
         return Gate::PendingApproval;
     }
-    if !standing.factors.is_empty() && !proofs.is_multi_factor() && !proofs.contains(Proof::Federated) {
+    if lacks_factor(standing, proofs) {
         return Gate::MfaRequired(standing.factors.to_vec());
     }
     if let (true, Some(reason)) = (proofs.contains(Proof::Password), standing.password) {
@@ -188,6 +207,21 @@ pub fn gate(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> Gate {
         return Gate::MfaEnrollmentRequired;
     }
     Gate::Admit
+}
+
+/// Whether a session that was made on these proofs may go on. What has been asked of its holder since counts: a factor
+/// that was added elsewhere, a grace that is over, another role. Its password may have grown too old meanwhile: that is
+/// asked at sign-in only.
+#[must_use]
+pub fn may_go_on(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> bool {
+    standing.membership == MembershipState::Active
+        && !lacks_factor(standing, proofs)
+        && !must_enroll_now(standing, proofs, now)
+}
+
+/// Whether a factor that they have was not shown.
+fn lacks_factor(standing: &Standing<'_>, proofs: &Proofs) -> bool {
+    !standing.factors.is_empty() && !proofs.is_multi_factor() && !proofs.contains(Proof::Federated)
 }
 
 fn must_enroll_now(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> bool {

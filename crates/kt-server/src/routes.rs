@@ -10,8 +10,9 @@ use utoipa_axum::routes;
 
 use crate::Doors;
 use crate::api::{
-    audit_log, device, events, gateways, health, invitations, ip_restrictions, me, members, organization,
-    passwords, posture, profile, registration, security, set_up, sign_in, tokens,
+    audit_log, device, events, gateways, health, invitations, ip_restrictions, me, members, mfa,
+    organization, passwords, posture, profile, reauthentication, registration, security, set_up, sign_in,
+    tokens,
 };
 use crate::layers;
 
@@ -37,6 +38,9 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(health::jwks))
         .routes(routes!(set_up::set_up))
         .routes(routes!(sign_in::login))
+        .routes(routes!(sign_in::verify))
+        .routes(routes!(mfa::begin_totp_at_sign_in))
+        .routes(routes!(mfa::confirm_totp_at_sign_in))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(sign_in::replace_password))
@@ -52,7 +56,11 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(me::whoami))
         .routes(routes!(profile::show, profile::change))
         .routes(routes!(passwords::change))
-        .routes(routes!(passwords::reauthenticate))
+        .routes(routes!(reauthentication::reauthenticate))
+        .routes(routes!(mfa::show))
+        .routes(routes!(mfa::begin_totp, mfa::remove_totp))
+        .routes(routes!(mfa::confirm_totp))
+        .routes(routes!(mfa::renew_recovery_codes))
         .routes(routes!(me::sessions))
         .routes(routes!(me::end_session))
         .routes(routes!(registration::list))

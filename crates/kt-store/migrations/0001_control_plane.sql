@@ -57,6 +57,16 @@ CREATE TABLE password_history (
     PRIMARY KEY (user_id, set_at)
 );
 
+-- Authenticator apps: at most one for each person.
+CREATE TABLE totp_secrets (
+    user_id TEXT PRIMARY KEY REFERENCES users (id),
+    sealed TEXT NOT NULL,
+    -- The last time step whose code was used; it and all before it are good no more.
+    used_step BIGINT NOT NULL,
+    added_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+
 CREATE TABLE memberships (
     organization_id TEXT NOT NULL REFERENCES organizations (id),
     user_id TEXT NOT NULL REFERENCES users (id),

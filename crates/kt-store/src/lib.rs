@@ -22,6 +22,7 @@ pub mod once;
 pub mod organizations;
 pub mod posture;
 pub mod revision;
+pub mod second_factors;
 pub mod sessions;
 mod sql;
 pub mod users;

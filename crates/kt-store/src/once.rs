@@ -4,6 +4,7 @@
 //! caller's transaction, so that what is consumed and what is given for it are kept together or not at all.
 
 use jiff::Timestamp;
+use kt_domain::id::UserId;
 use kt_domain::secret::SecretDigest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -121,6 +122,32 @@ pub async fn newest<T: DeserializeOwned>(
 pub async fn claim(tx: &Tx<'_>, scope: &str, value: &str, expires_at: Timestamp) -> Result<bool, StoreError> {
     const INSERT: &str = "INSERT INTO consumed (scope, value, expires_at) VALUES ($1, $2, $3) ON CONFLICT (scope, value) DO NOTHING";
     Ok(sql::execute(tx, INSERT, values![scope, value, expires_at]).await? == 1)
+}
+
+/// How many of this purpose and subject are still good.
+pub async fn count(
+    source: &impl Source,
+    purpose: &str,
+    subject: &str,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    const COUNT: &str = "SELECT COUNT(*) AS left_over FROM one_time_tokens
+        WHERE purpose = $1 AND subject = $2 AND consumed_at IS NULL AND expires_at > $3";
+    let row = sql::row(source, COUNT, values![purpose, subject, now]).await?;
+    row.map_or(Ok(0), |row| row.get("left_over"))
+}
+
+/// Uses up a time step of somebody's authenticator app, and with it all before it. `true` for the one that does
+/// (RFC 6238 section 5.2).
+pub async fn use_totp_step(
+    tx: &Tx<'_>,
+    user: &UserId,
+    step: i64,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    const UPDATE: &str =
+        "UPDATE totp_secrets SET used_step = $2, used_at = $3 WHERE user_id = $1 AND used_step < $2";
+    Ok(sql::execute(tx, UPDATE, values![user.as_str(), step, now]).await? == 1)
 }
 
 /// Forgets what has expired.

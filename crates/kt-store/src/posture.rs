@@ -46,9 +46,9 @@ pub async fn figures(
         WHERE organization_id = $1 AND action = 'auth.sign_in' AND outcome = 'failure' AND recorded_at >= $2";
     const KEYS: &str = "SELECT COUNT(*) AS count FROM api_keys
         WHERE organization_id = $1 AND expires_at > $2 AND expires_at <= $3 AND (ends_at IS NULL OR ends_at > $2)";
-    // Second factors cannot be enrolled yet, so no member has one.
-    const WITHOUT_FACTOR: &str =
-        "SELECT COUNT(*) AS count FROM memberships WHERE organization_id = $1 AND state = 'active'";
+    const WITHOUT_FACTOR: &str = "SELECT COUNT(*) AS count FROM memberships m
+        WHERE m.organization_id = $1 AND m.state = 'active'
+            AND NOT EXISTS (SELECT 1 FROM totp_secrets t WHERE t.user_id = m.user_id)";
     let id = organization.as_str();
     Ok(Figures {
         active_sessions: count(source, SESSIONS, values![id, made, active]).await?,

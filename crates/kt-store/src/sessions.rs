@@ -172,6 +172,13 @@ pub async fn by_cookie(source: &impl Source, digest: &SecretDigest) -> Result<Op
     row.map(|row| row.parsed("session_id")).transpose()
 }
 
+/// Notes what else was proven in a session. When its holder last proved who they are stays as it is.
+pub async fn note_proofs(tx: &Tx<'_>, id: &SessionId, proofs: &Proofs) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE sessions SET proofs = $2 WHERE id = $1 AND ended_at IS NULL";
+    sql::execute(tx, UPDATE, values![id.as_str(), sql::document(proofs)?]).await?;
+    Ok(())
+}
+
 /// Adds a refresh token to a session.
 pub async fn insert_refresh_token(
     tx: &Tx<'_>,

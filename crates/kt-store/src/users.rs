@@ -209,6 +209,14 @@ pub async fn forget_stranger(tx: &Tx<'_>, user: &UserId) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Holds somebody still until the transaction ends, so that what is counted of theirs (their second factors) stays true.
+pub async fn lock(tx: &Tx<'_>, user: &UserId) -> Result<(), StoreError> {
+    if tx.locks_rows() {
+        sql::row(tx, "SELECT id FROM users WHERE id = $1 FOR UPDATE", values![user.as_str()]).await?;
+    }
+    Ok(())
+}
+
 /// Gives them another name.
 pub async fn rename(tx: &Tx<'_>, user: &UserId, name: &str) -> Result<(), StoreError> {
     sql::execute(tx, "UPDATE users SET name = $2 WHERE id = $1", values![user.as_str(), name]).await?;

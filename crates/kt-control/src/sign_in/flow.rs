@@ -8,10 +8,10 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
-use kt_domain::sign_in::Proofs;
+use kt_domain::sign_in::{Proof, Proofs};
 use kt_store::once::{self, OneTime};
 use kt_store::sessions::Session;
-use kt_store::{Tx, memberships, organizations, users};
+use kt_store::{Source, Tx, memberships, organizations, users};
 use serde::{Deserialize, Serialize};
 
 use super::Entrant;
@@ -46,6 +46,11 @@ impl Flow {
             device,
             authenticated_at: None,
         }
+    }
+
+    /// The same, with another proof.
+    pub(crate) fn proven(self, proof: Proof) -> Self {
+        Self { proofs: self.proofs.and(proof), ..self }
     }
 
     /// Carries what was proven in a session to another door. The proofs do not become any fresher by that.
@@ -93,11 +98,24 @@ impl Control {
         Ok((entrant, flow))
     }
 
+    /// Who is on the way in at this step, without using it up. Their organisation may let in only some addresses.
+    pub(crate) async fn look_at_step(&self, ctx: &Ctx, step: &SecretDigest) -> Result<Entrant, Error> {
+        let seen = once::peek::<Flow>(&self.store, PURPOSE, step, ctx.now).await?;
+        let flow = seen.ok_or_else(step_is_over)?.data;
+        let entrant = self.entrant_of_flow(&self.store, &flow).await?.ok_or_else(step_is_over)?;
+        self.require_address_of(ctx, &entrant.organization.id, flow.door.into()).await?;
+        Ok(entrant)
+    }
+
     /// Whose flow it is; `None` when everything issued to that person has been ended since.
-    pub(crate) async fn entrant_of_flow(&self, tx: &Tx<'_>, flow: &Flow) -> Result<Option<Entrant>, Error> {
-        let user = users::find(tx, &flow.user).await?.filter(|user| user.epoch == flow.epoch);
-        let membership = memberships::find(tx, &flow.organization, &flow.user).await?;
-        let organization = organizations::find(tx, &flow.organization).await?;
+    pub(crate) async fn entrant_of_flow(
+        &self,
+        source: &impl Source,
+        flow: &Flow,
+    ) -> Result<Option<Entrant>, Error> {
+        let user = users::find(source, &flow.user).await?.filter(|user| user.epoch == flow.epoch);
+        let membership = memberships::find(source, &flow.organization, &flow.user).await?;
+        let organization = organizations::find(source, &flow.organization).await?;
         Ok(match (user, membership, organization) {
             (Some(user), Some(membership), Some(organization)) => {
                 Some(Entrant { user, membership, organization })

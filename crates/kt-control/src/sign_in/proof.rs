@@ -1,12 +1,76 @@
-//! Proving a password outside a sign-in: before it is replaced, and as a fresh proof of identity.
+//! Proving again who one is, outside a sign-in: before a password is replaced, and before a change that matters.
 
+use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
-use kt_domain::error::Error;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::sign_in::{Factor, Proof};
+use kt_store::{audit, sessions};
 
+use super::codes::wrong_code;
 use super::{Entrant, invalid_credentials};
 use crate::control::Control;
 
+/// A proof of identity that is given again in a session.
+pub enum Reproof<'a> {
+    /// The password.
+    Password(&'a str),
+    /// A code of the authenticator app.
+    Totp(&'a str),
+}
+
+impl Reproof<'_> {
+    fn proof(&self) -> Proof {
+        match self {
+            Self::Password(_) => Proof::Password,
+            Self::Totp(_) => Proof::Totp,
+        }
+    }
+}
+
 impl Control {
+    /// Takes a fresh proof of identity: the session that asks counts as authenticated now. Refused with
+    /// `stronger_proof_required` where the session was opened with more than that.
+    pub async fn reauthenticate(&self, ctx: &Ctx, reproof: Reproof<'_>) -> Result<(), Error> {
+        let person = ctx.require_person()?;
+        let entrant = self.entrant_of_person(person).await?;
+        let live = sessions::find(&self.store, &person.session).await?.ok_or_else(invalid_credentials)?;
+        if !live.session.proofs.are_matched_by(reproof.proof()) {
+            return Err(stronger_proof_required());
+        }
+        match reproof {
+            Reproof::Password(typed) => self.prove_password(ctx, &entrant, typed).await?,
+            Reproof::Totp(typed) => self.prove_code(ctx, &entrant, Factor::Totp, typed).await?,
+        }
+        let tx = self.store.begin_write().await?;
+        let live = sessions::find(&tx, &person.session).await?;
+        let live = live.filter(|live| live.epoch == entrant.user.epoch).ok_or_else(invalid_credentials)?;
+        let proofs = live.session.proofs.and(reproof.proof());
+        sessions::note_authentication(&tx, &person.session, &proofs, ctx.now).await?;
+        let record = self.record(ctx, AuditAction::Reauthenticated, person.session.as_str());
+        audit::append(&tx, Some(&person.organization), &record).await?;
+        // What is remembered about the bearer is older than the proof.
+        self.commit_revocation(tx).await
+    }
+
+    /// Refused when this is not a code of somebody signed in. A wrong one counts as at a sign-in.
+    async fn prove_code(
+        &self,
+        ctx: &Ctx,
+        entrant: &Entrant,
+        factor: Factor,
+        typed: &str,
+    ) -> Result<(), Error> {
+        let attempt = self.begin_code(ctx, entrant, factor, None).await?;
+        let tx = self.store.begin_write().await?;
+        if self.use_code(ctx, &tx, &entrant.user, factor, typed).await?.is_none() {
+            drop(tx);
+            self.fail_code(ctx, &attempt, entrant).await?;
+            return Err(wrong_code());
+        }
+        self.code_was_right(ctx, &tx, &attempt, entrant).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Refused when this is not the password of somebody signed in. A wrong one counts as a failed sign-in: whoever has
     /// found an open session guesses no faster than a stranger (ASVS 5.0, 6.3.1).
     pub(crate) async fn prove_password(
@@ -23,4 +87,10 @@ impl Control {
         }
         self.finish_attempt(ctx, &attempt, entrant).await
     }
+}
+
+fn stronger_proof_required() -> Error {
+    let message =
+        "This session was opened with a second factor: confirm with that one, or with a stronger one.";
+    Error::new(ErrorKind::Forbidden, "stronger_proof_required", message)
 }

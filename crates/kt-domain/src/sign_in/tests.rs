@@ -49,7 +49,14 @@ proptest! {
             }
         }
         if membership == MembershipState::Suspended {
-            prop_assert_eq!(next, Gate::Refuse);
+            prop_assert_eq!(&next, &Gate::Refuse);
+        }
+        // A session goes on exactly where the same proofs would make one, but for what is asked at sign-in alone.
+        if next == Gate::Admit {
+            prop_assert!(may_go_on(&standing, &proofs, now()));
+        }
+        if matches!(next, Gate::MfaRequired(_) | Gate::MfaEnrollmentRequired) {
+            prop_assert!(!may_go_on(&standing, &proofs, now()));
         }
     }
 }
@@ -130,5 +137,24 @@ fn each_step_comes_in_its_order() {
     ];
     for (case, standing, proofs, expected) in table {
         assert_eq!(gate(&standing, &proofs, now()), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_proof_that_is_given_again_is_worth_as_much_as_the_best_before() {
+    let password = Proofs::of(Proof::Password);
+    let table = [
+        (password.clone(), Proof::Password, true),
+        (password.clone(), Proof::Totp, true),
+        (password.clone().and(Proof::Totp), Proof::Password, false),
+        (password.clone().and(Proof::Totp), Proof::Totp, true),
+        (password.clone().and(Proof::RecoveryCode), Proof::Password, false),
+        (password.clone().and(Proof::RecoveryCode), Proof::Totp, true),
+        (password.and(Proof::Passkey), Proof::Totp, false),
+        (Proofs::of(Proof::Passkey), Proof::Password, false),
+        (Proofs::of(Proof::Passkey), Proof::Passkey, true),
+    ];
+    for (given, again, is_enough) in table {
+        assert_eq!(given.are_matched_by(again), is_enough, "{given:?} {again}");
     }
 }

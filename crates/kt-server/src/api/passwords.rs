@@ -1,4 +1,4 @@
-//! Passwords outside a sign-in: forgotten, reset, changed, and given again as a proof of identity.
+//! Passwords outside a sign-in: forgotten, reset and changed.
 
 use axum::Json;
 use axum::extract::State;
@@ -80,26 +80,4 @@ pub(crate) async fn change(
     let current = request.current_password.as_deref();
     doors.control.change_password(&ctx, current, &request.new_password).await?;
     Ok(Json(StatusAnswer { status: "password_changed" }))
-}
-
-/// The password again.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ReauthenticateRequest {
-    password: String,
-}
-
-/// Prove again who one is: for ten minutes the session that asks may change settings, people and keys.
-#[utoipa::path(post, path = "/v1/me/reauthenticate", tag = "self", request_body = ReauthenticateRequest, responses(
-    (status = 200, description = "`reauthenticated`.", body = StatusAnswer),
-    (status = 401, description = "Nobody is signed in, or the password is wrong.", body = ErrorBody),
-    (status = 422, description = "A field breaks a rule.", body = ErrorBody),
-))]
-pub(crate) async fn reauthenticate(
-    State(doors): State<Doors>,
-    Caller(ctx): Caller,
-    Input(request): Input<ReauthenticateRequest>,
-) -> Result<Json<StatusAnswer>, Failure> {
-    doors.control.reauthenticate(&ctx, &request.password).await?;
-    Ok(Json(StatusAnswer { status: "reauthenticated" }))
 }

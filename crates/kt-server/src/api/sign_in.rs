@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use kt_control::{Credentials, SessionTokens, SignIn, SignInOutcome, Whoami};
 use kt_domain::error::Error;
 use kt_domain::sessions::Door;
+use kt_domain::sign_in::Factor;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -180,6 +181,46 @@ pub(crate) async fn login(
     };
     let outcome = doors.control.sign_in(&ctx, sign_in).await?;
     Ok(Json(outcome.try_into()?))
+}
+
+/// A code of a second factor.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct VerifyRequest {
+    flow_token: String,
+    /// `totp` or `recovery_code`.
+    #[schema(value_type = String)]
+    method: CodeMethod,
+    code: String,
+}
+
+/// The second factors that are codes.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CodeMethod {
+    Totp,
+    RecoveryCode,
+}
+
+/// Go on with a sign-in by a code of a second factor. After a wrong one the same flow token can be used again, five times.
+#[utoipa::path(post, path = "/v1/auth/mfa/verify", tag = "sign-in", security(()), request_body = VerifyRequest, responses(
+    (status = 200, description = "What comes next; with `authenticated`, a session.", body = LoginAnswer),
+    (status = 401, description = "The code is wrong or was used, or the step is over.", body = ErrorBody),
+    (status = 422, description = "A field breaks a rule.", body = ErrorBody),
+    (status = 429, description = "Too many wrong codes.", body = ErrorBody),
+))]
+pub(crate) async fn verify(
+    State(doors): State<Doors>,
+    Visitor(ctx): Visitor,
+    Input(request): Input<VerifyRequest>,
+) -> Result<Json<LoginAnswer>, Failure> {
+    let factor = match request.method {
+        CodeMethod::Totp => Factor::Totp,
+        CodeMethod::RecoveryCode => Factor::RecoveryCode,
+    };
+    let outcome =
+        doors.control.verify_second_factor(&ctx, &request.flow_token, factor, &request.code).await?;
+    Ok(Json(outcome.into()))
 }
 
 /// A new password in place of one that must be replaced.

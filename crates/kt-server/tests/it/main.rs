@@ -16,6 +16,7 @@ mod invitations;
 mod ip_restrictions;
 mod mail;
 mod members;
+mod mfa;
 mod operator;
 mod organization;
 mod posture;

@@ -183,7 +183,11 @@ impl Model {
 
     fn lives(&self, session: usize) -> bool {
         let Session { made, active, is_over } = self.sessions[session];
-        !is_over && !self.is_suspended && self.age(made) <= ABSOLUTE && self.age(active) <= IDLE
+        !is_over
+            && !self.is_suspended
+            && !self.asks_for_factor
+            && self.age(made) <= ABSOLUTE
+            && self.age(active) <= IDLE
     }
 
     fn end_sessions(&mut self) {

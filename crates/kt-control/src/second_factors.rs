@@ -1,0 +1,176 @@
+//! The second factors of an account: what there is, adding and removing, and using one.
+//!
+//! Factors belong to an account, whatever organisations it is in: what one of them demands holds for all of it.
+
+mod authenticator;
+mod recovery_codes;
+mod totp;
+
+use jiff::Timestamp;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::sign_in::{Factor, MembershipState, Proof};
+use kt_store::second_factors::{self, Factors, RECOVERY_CODE, Totp};
+use kt_store::users::{self, User};
+use kt_store::{Source, Tx, audit, memberships, once};
+use serde_json::{Value, json};
+
+use crate::control::Control;
+use crate::mail::{self, Message};
+use crate::post::{circumstances, kept_email};
+use crate::sign_in::SignInOutcome;
+pub use totp::TotpSetup;
+
+/// The second factors of the person that asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecondFactors {
+    /// Their authenticator app.
+    pub totp: Option<AuthenticatorApp>,
+    /// How many recovery codes are left.
+    pub recovery_codes: i64,
+    /// What is asked of them.
+    pub demand: FactorDemand,
+}
+
+/// An authenticator app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthenticatorApp {
+    /// When it was added.
+    pub added_at: Timestamp,
+    /// When a code of it last let somebody in.
+    pub used_at: Option<Timestamp>,
+}
+
+/// Whether somebody is asked for a second factor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FactorDemand {
+    /// Whether an organisation of theirs asks for one.
+    pub is_asked: bool,
+    /// From when on they can do nothing but enrol, where they have none yet: the earliest of their organisations.
+    pub deadline: Option<Timestamp>,
+}
+
+/// A factor was added.
+pub struct Enrolled {
+    /// The recovery codes that come with the first one. They are not shown again.
+    pub recovery_codes: Option<Vec<String>>,
+}
+
+/// A factor was added on the way in.
+pub struct EnrolledAtSignIn {
+    /// What came of it.
+    pub enrolled: Enrolled,
+    /// How the sign-in goes on.
+    pub outcome: SignInOutcome,
+}
+
+impl Control {
+    /// The second factors of the person that asks.
+    pub async fn second_factors(&self, ctx: &Ctx) -> Result<SecondFactors, Error> {
+        let person = ctx.require_person()?;
+        let factors = second_factors::of(&self.store, &person.user).await?;
+        let totp = second_factors::totp(&self.store, &person.user).await?;
+        let app = |Totp { added_at, used_at, .. }| AuthenticatorApp { added_at, used_at };
+        Ok(SecondFactors {
+            totp: totp.map(app),
+            recovery_codes: factors.recovery_codes,
+            demand: self.factor_demand(&self.store, &person.user, factors).await?,
+        })
+    }
+
+    /// What the organisations of somebody who has these factors ask of them: the strictest counts.
+    async fn factor_demand(
+        &self,
+        source: &impl Source,
+        user: &UserId,
+        factors: Factors,
+    ) -> Result<FactorDemand, Error> {
+        let mut demand = FactorDemand::default();
+        for place in memberships::of_user(source, user).await? {
+            let mfa = self.security_of(source, &place.organization).await?.value.mfa;
+            if place.state != MembershipState::Active || !mfa.asks(place.role) {
+                continue;
+            }
+            demand.is_asked = true;
+            if let (false, Some(since)) = (factors.has_any(), place.mfa_asked_since) {
+                let deadline = mfa.deadline(since);
+                demand.deadline = Some(demand.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+            }
+        }
+        Ok(demand)
+    }
+
+    /// What is to be done once a factor was added: codes with the first one, a record, a message.
+    async fn factor_added(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &User,
+        organization: &OrganizationId,
+        factor: Factor,
+        told: mail::Factor,
+    ) -> Result<Enrolled, Error> {
+        let record = self
+            .record(ctx, AuditAction::FactorAdded, user.id.as_str())
+            .with_change(Value::Null, json!({ "factor": factor }));
+        audit::append(tx, Some(organization), &record).await?;
+        let message = Message::FactorAdded { factor: told, happened: circumstances(ctx) };
+        self.enqueue(ctx, tx, Some(organization), Some(&kept_email(&user.email)?), &message).await?;
+        let recovery_codes = match second_factors::of(tx, &user.id).await?.recovery_codes {
+            0 => Some(self.new_recovery_codes(ctx, tx, &user.id).await?),
+            _ => None,
+        };
+        Ok(Enrolled { recovery_codes })
+    }
+
+    /// What is to be done once the person that asks has removed a factor. Recovery codes go with the last one.
+    async fn factor_removed(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        factor: Factor,
+        told: mail::Factor,
+    ) -> Result<(), Error> {
+        let person = ctx.require_person()?;
+        let left = second_factors::of(tx, &person.user).await?;
+        if !left.has_any() {
+            if self.factor_demand(tx, &person.user, left).await?.is_asked {
+                return Err(factor_required());
+            }
+            once::supersede(tx, RECOVERY_CODE, person.user.as_str(), ctx.now).await?;
+        }
+        let record = self
+            .record(ctx, AuditAction::FactorRemoved, person.user.as_str())
+            .with_change(json!({ "factor": factor }), Value::Null);
+        audit::append(tx, Some(&person.organization), &record).await?;
+        let user = users::find(tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
+        let message = Message::FactorRemoved { factor: told, happened: circumstances(ctx) };
+        self.enqueue(ctx, tx, Some(&person.organization), Some(&kept_email(&user.email)?), &message).await
+    }
+
+    /// Uses up a code of this kind; what it proves, if it is right.
+    pub(crate) async fn use_code(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &User,
+        factor: Factor,
+        typed: &str,
+    ) -> Result<Option<Proof>, Error> {
+        let (is_right, proof) = match factor {
+            Factor::Totp => (self.use_totp(ctx, tx, &user.id, typed).await?, Proof::Totp),
+            Factor::RecoveryCode => {
+                (self.use_recovery_code(ctx, tx, user, typed).await?, Proof::RecoveryCode)
+            }
+            Factor::Passkey => (false, Proof::Passkey),
+        };
+        Ok(is_right.then_some(proof))
+    }
+}
+
+fn factor_required() -> Error {
+    let message = "Your organization asks for a second factor, and this is your last. Add another before you remove it.";
+    Error::new(ErrorKind::Conflict, "factor_required", message)
+}

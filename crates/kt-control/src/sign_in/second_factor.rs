@@ -1,0 +1,74 @@
+//! The step of a sign-in at which a second factor is shown, and the one at which there is none yet.
+
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::secret::SecretDigest;
+use kt_domain::sign_in::{Factor, Gate};
+use kt_store::{Tx, audit};
+
+use super::codes::wrong_code;
+use super::flow::step_is_over;
+use super::{Entrant, Flow, SignInOutcome};
+use crate::control::Control;
+
+impl Control {
+    /// Goes on with a sign-in on the strength of a code: of an authenticator app, or a recovery code. A wrong one is
+    /// `invalid_code` and can be tried again, five times at a step and ten times in a quarter of an hour.
+    pub async fn verify_second_factor(
+        &self,
+        ctx: &Ctx,
+        flow_token: &str,
+        factor: Factor,
+        code: &str,
+    ) -> Result<SignInOutcome, Error> {
+        let step = SecretDigest::of(flow_token);
+        let entrant = self.look_at_step(ctx, &step).await?;
+        let attempt = self.begin_code(ctx, &entrant, factor, Some(&step)).await?;
+        let tx = self.store.begin_write().await?;
+        let (entrant, flow) = self.take_step(ctx, &tx, flow_token).await?;
+        match self.next_step(ctx, &tx, &entrant, &flow.proofs).await? {
+            Gate::MfaRequired(methods) if methods.contains(&factor) => {}
+            _ => return Err(step_is_over()),
+        }
+        let Some(proof) = self.use_code(ctx, &tx, &entrant.user, factor, code).await? else {
+            // The step goes on: nothing of this transaction is kept.
+            drop(tx);
+            self.fail_code(ctx, &attempt, &entrant).await?;
+            return Err(wrong_code());
+        };
+        self.code_was_right(ctx, &tx, &attempt, &entrant).await?;
+        let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(proof)).await?;
+        tx.commit().await?;
+        Ok(outcome)
+    }
+
+    /// Uses up the token of a step at which nothing may be done but adding a second factor.
+    pub(crate) async fn take_enrollment_step(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        flow_token: &str,
+    ) -> Result<(Entrant, Flow), Error> {
+        let (entrant, flow) = self.take_step(ctx, tx, flow_token).await?;
+        match self.next_step(ctx, tx, &entrant, &flow.proofs).await? {
+            Gate::MfaEnrollmentRequired => Ok((entrant, flow)),
+            _ => Err(step_is_over()),
+        }
+    }
+
+    /// A recovery code is worth a record of its own.
+    pub(super) async fn record_use(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        entrant: &Entrant,
+        factor: Factor,
+    ) -> Result<(), Error> {
+        if factor != Factor::RecoveryCode {
+            return Ok(());
+        }
+        let record = self.record(ctx, AuditAction::RecoveryCodeUsed, entrant.user.id.as_str());
+        Ok(audit::append(tx, Some(&entrant.organization.id), &record).await?)
+    }
+}
