@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kt_control::{Enrolled, EnrolledAtSignIn, SecondFactors, TotpSetup};
+use kt_domain::error::Error;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -221,9 +222,11 @@ pub(crate) struct EnrolledStepAnswer {
     recovery_codes: Option<Vec<String>>,
 }
 
-impl From<EnrolledAtSignIn> for EnrolledStepAnswer {
-    fn from(done: EnrolledAtSignIn) -> Self {
-        Self { next: done.outcome.into(), recovery_codes: done.enrolled.recovery_codes }
+impl TryFrom<EnrolledAtSignIn> for EnrolledStepAnswer {
+    type Error = Error;
+
+    fn try_from(done: EnrolledAtSignIn) -> Result<Self, Error> {
+        Ok(Self { next: done.outcome.try_into()?, recovery_codes: done.enrolled.recovery_codes })
     }
 }
 
@@ -240,5 +243,5 @@ pub(crate) async fn confirm_totp_at_sign_in(
     Input(request): Input<ConfirmStepRequest>,
 ) -> Result<Json<EnrolledStepAnswer>, Failure> {
     let done = doors.control.confirm_totp_at_sign_in(&ctx, &request.flow_token, &request.code).await?;
-    Ok(Json(done.into()))
+    Ok(Json(done.try_into()?))
 }

@@ -220,7 +220,7 @@ pub(crate) async fn verify(
     };
     let outcome =
         doors.control.verify_second_factor(&ctx, &request.flow_token, factor, &request.code).await?;
-    Ok(Json(outcome.into()))
+    Ok(Json(outcome.try_into()?))
 }
 
 /// A new password in place of one that must be replaced.
