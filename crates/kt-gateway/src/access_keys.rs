@@ -11,7 +11,6 @@ use kt_domain::actor::Scope;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::keys::{KeyRestrictions, KeySnapshot, KeyTerms, KnownKey, Verdict, effective_rate, judge};
 
-use crate::limits::KeyLimiter;
 use crate::reply::Refusal;
 use crate::snapshot::Key;
 use crate::stages::authenticate::unauthenticated;
@@ -39,12 +38,10 @@ impl AccessKeys {
     /// From now on these keys may be used and no others. What a key has used of its rate stays used.
     pub fn replace(&self, snapshot: KeySnapshot) {
         let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let earlier = self.known.load();
         let KeySnapshot { version, restrictions, keys } = snapshot;
         let entry = |known: KnownKey| {
-            let earlier = earlier.as_ref().and_then(|earlier| earlier.keys.get(known.digest.as_bytes()));
-            let limiter = effective_rate(&known.terms, &restrictions).map(|rate| limiter(earlier, rate));
-            let key = Key { id: known.id.as_str().into(), limiter };
+            let requests_per_minute = effective_rate(&known.terms, &restrictions);
+            let key = Key { id: known.id.as_str().into(), requests_per_minute };
             (*known.digest.as_bytes(), Entry { key: Arc::new(key), terms: known.terms })
         };
         let keys = keys.into_iter().map(entry).collect();
@@ -80,15 +77,6 @@ impl AccessKeys {
             return Err(Refusal::permission(403, "insufficient_scope", message));
         }
         Ok(Arc::clone(&entry.key))
-    }
-}
-
-/// The limiter that the key had, as long as its rate is the same.
-fn limiter(earlier: Option<&Entry>, rate: u32) -> Arc<KeyLimiter> {
-    let earlier = earlier.and_then(|entry| entry.key.limiter.as_ref());
-    match earlier {
-        Some(limiter) if limiter.per_minute() == rate => Arc::clone(limiter),
-        _ => Arc::new(KeyLimiter::new(rate)),
     }
 }
 

@@ -21,10 +21,10 @@ use crate::providers::response::AnswerBody;
 use crate::record::Record;
 use crate::reply::{Fill, Refusal, Reply, ReplyBody, ReplyStream, X_KT_POLICY_ACTION, X_KT_REQUEST_ID};
 use crate::shared::{Place, Worker, describe};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Key, Snapshot};
 use crate::stages::content::Summary;
 use crate::stages::route::{Content, Route};
-use crate::stages::{address, authenticate, content, path, policy_chain, route, size_limits};
+use crate::stages::{address, authenticate, content, path, policy_chain, rate_limits, route, size_limits};
 use crate::usage::Usage;
 
 /// The gateway's answers, given by one worker.
@@ -63,7 +63,9 @@ pub(crate) struct Exchange<'a> {
     pub(crate) body: &'a mut dyn Incoming,
     pub(crate) peer: Peer,
     /// The client's address, as the rules see it.
-    source: Option<IpAddr>,
+    pub(crate) source: Option<IpAddr>,
+    /// The key that the client showed.
+    pub(crate) key: Option<Arc<Key>>,
     pub(crate) request_id: RequestId,
     pub(crate) record: Record,
     place: Option<Place>,
@@ -87,7 +89,7 @@ impl<'a> Exchange<'a> {
     fn begin(worker: &'a Arc<Worker>, head: Head, body: &'a mut dyn Incoming, peer: Peer) -> Self {
         let snapshot = worker.shared.snapshot.load_full();
         let (request_id, record) = worker.begin_record(&snapshot);
-        Self { worker, snapshot, head, body, peer, source: None, request_id, record, place: None }
+        Self { worker, snapshot, head, body, peer, source: None, key: None, request_id, record, place: None }
     }
 
     /// Settles the address that everything after this point goes by.
@@ -136,12 +138,16 @@ impl<'a> Exchange<'a> {
         let limit = self.snapshot.limits.max_request_body_bytes;
         size_limits::check_declared(self.body, limit)?;
         self.authenticate()?;
+        rate_limits::take_request(self).await?;
         self.place = Some(self.worker.shared.take_place()?);
         let route = route::find(&path, &self.head.method)?;
         self.head.path = path;
         let body = size_limits::take(self.body, limit).await?;
         let body = size_limits::decode(&self.head.headers, body, limit)?;
         let summary = self.read_content(route, &body)?;
+        if let Content::Json(_) = route.content {
+            rate_limits::take_tokens(self, &summary, &body).await?;
+        }
         policy_chain::judge_request(self)?;
         Ok(Passed::Forward(Forwarded { api: route.api, summary, body }))
     }
@@ -195,9 +201,9 @@ impl<'a> Exchange<'a> {
         let clock = &*self.worker.shared.clock;
         let found = authenticate::check(&self.snapshot.auth, &self.head.headers, self.source, clock)?;
         let Some(key) = found else { return Ok(()) };
-        let now = clock.now_micros();
         self.record.event().key_id = Some(Arc::clone(&key.id));
-        authenticate::take_use(&key, now)
+        self.key = Some(key);
+        Ok(())
     }
 
     fn read_content(&mut self, route: &Route, body: &Bytes) -> Result<Summary, Refusal> {
@@ -220,10 +226,15 @@ impl<'a> Exchange<'a> {
             self.describe();
         }
         let verdict = self.record.event().verdict;
+        let mut limits = HeaderMap::new();
+        self.record.tell_limits(&mut limits);
         let mut reply = match outcome {
             Err(refusal) => {
                 self.record.finish_refused(&refusal).await;
-                refusal.into_reply(&self.request_id.to_string())
+                let mut reply = refusal.into_reply(&self.request_id.to_string());
+                // What a refusal itself says about limits is the latest.
+                limits.extend(std::mem::take(&mut reply.headers));
+                reply
             }
             Ok(Answered::Whole(reply, usage)) => {
                 count_tokens(&mut self.record, usage);
@@ -236,6 +247,8 @@ impl<'a> Exchange<'a> {
                 reply
             }
         };
+        // A provider's words about its limits are about the gateway's key, not about the client's.
+        reply.headers.extend(limits);
         reply.place = self.place;
         if verdict.is_some() {
             reply.headers.insert(X_KT_POLICY_ACTION, HeaderValue::from_static("allow"));

@@ -21,13 +21,14 @@ use crate::admin::AdminService;
 use crate::events::EventSink;
 use crate::exchange::GatewayService;
 use crate::handover::{Inherited, Offer};
+use crate::limits;
 use crate::listener::{self, Intake};
 use crate::proxy_protocol::Proxies;
 use crate::shared::{Shared, Worker};
 use crate::snapshot::{AuthRules, Lasting, Snapshot, Surroundings};
 use crate::tls::TlsFiles;
 
-/// How often unused connections to providers are looked through.
+/// How often unused connections to providers are looked through, and requests under way told to other gateways.
 const SWEEP: Duration = Duration::from_secs(10);
 /// How often what was counted instead of recorded is recorded.
 const SUMMARISE: Duration = Duration::from_secs(1);
@@ -70,6 +71,8 @@ pub struct Options {
     pub gateway_id: String,
     /// The keys of the control plane that the gateway is connected to; `None` when it stands alone.
     pub access_keys: Option<Arc<AccessKeys>>,
+    /// The Redis or Valkey server in which several gateways count together, `redis://…` or `rediss://…`.
+    pub redis_url: Option<String>,
     /// Where events go.
     pub events: Arc<dyn EventSink>,
     /// What time it is.
@@ -162,7 +165,8 @@ impl Gateway {
         });
         let workers = WorkerSetup { control: &control, acceptors, stopped: &stopped };
         for index in 0..options.workers.max(1) {
-            workers.spawn(index, sockets.main.try_clone()?)?;
+            let counts = shared_counts(options.redis_url.as_deref())?;
+            workers.spawn(index, sockets.main.try_clone()?, counts)?;
         }
         let admin_address = match &sockets.admin {
             Some(admin) => Some(spawn_admin(&control, admin.try_clone()?, options.admin_token, stopped)?),
@@ -309,6 +313,12 @@ impl Control {
     }
 }
 
+/// Where gateways count together, for one worker.
+fn shared_counts(redis_url: Option<&str>) -> Result<Option<limits::Shared>, StartError> {
+    let counts = redis_url.map(limits::Shared::new).transpose();
+    counts.map_err(|error| StartError::Configuration(format!("the address of Redis cannot be used: {error}")))
+}
+
 /// Whoever can reach the operator's listener could change the gateway and read its events.
 fn check_admin(listen: Option<SocketAddr>, token: Option<&str>) -> Result<(), StartError> {
     match listen {
@@ -379,9 +389,9 @@ struct WorkerSetup<'a> {
 impl WorkerSetup<'_> {
     /// Starts one worker: a thread, its event loop, its connections to providers. The first one also does what is to
     /// be done once for all.
-    fn spawn(&self, index: usize, socket: TcpListener) -> io::Result<()> {
+    fn spawn(&self, index: usize, socket: TcpListener, counts: Option<limits::Shared>) -> io::Result<()> {
         let shared = Arc::clone(&self.control.shared);
-        let worker = Arc::new(Worker::new(Arc::clone(&shared)));
+        let worker = Arc::new(Worker::new(Arc::clone(&shared), counts));
         let proxies = Arc::new(ConfiguredProxies(Arc::clone(&shared)));
         let intake = Arc::new(Intake {
             service: Arc::new(GatewayService(Arc::clone(&worker))),
@@ -411,6 +421,7 @@ async fn sweep(worker: Arc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         worker.pool.sweep();
+        worker.limiter.renew().await;
     }
 }
 

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use kt_domain::events::{Event, EventType, Verdict};
 use kt_domain::id::RequestId;
 use tokio::sync::oneshot;
 
+use crate::limits::Grant;
 use crate::reply::Refusal;
 use crate::shared::{Shared, Worker};
 use crate::snapshot::Snapshot;
@@ -27,6 +28,8 @@ pub(crate) struct Record {
     began: Timestamp,
     started: Instant,
     event: Option<Box<Event>>,
+    /// What the request was granted of the limits that concern it.
+    grants: Vec<Grant>,
 }
 
 impl Record {
@@ -37,7 +40,7 @@ impl Record {
         request_id: RequestId,
         began: Timestamp,
     ) -> Self {
-        Self { worker, snapshot, request_id, began, started: Instant::now(), event: None }
+        Self { worker, snapshot, request_id, began, started: Instant::now(), event: None, grants: Vec::new() }
     }
 
     /// The event, to be filled.
@@ -48,6 +51,16 @@ impl Record {
             event.config_version = Some(Arc::clone(&self.snapshot.version));
             Box::new(event)
         })
+    }
+
+    /// Keeps what the request was granted until it is over.
+    pub(crate) fn hold(&mut self, grant: Grant) {
+        self.grants.push(grant);
+    }
+
+    /// Tells the client how its limits stand.
+    pub(crate) fn tell_limits(&self, headers: &mut HeaderMap) {
+        Grant::tell_all(&self.grants, headers);
     }
 
     fn shared(&self) -> &Shared {
@@ -91,6 +104,8 @@ impl Record {
         let mut event = self.event.take()?;
         event.status = Some(status);
         event.reason_code = Some(self.shared().reason(code));
+        let used = used_tokens(&event, status, code);
+        self.grants.drain(..).for_each(|grant| grant.settle(used));
         event.duration_ms = Some(millis(self.started.elapsed()));
         self.shared().metrics.count(&event, self.started.elapsed());
         Some(event)
@@ -102,6 +117,15 @@ impl Drop for Record {
         if let Some(event) = self.close(CLIENT_CLOSED, "client_closed") {
             self.shared().keep(*event);
         }
+    }
+}
+
+/// How many tokens a request used; `None` when nobody can tell, so that what it claimed stays claimed. A client that went
+/// away did not do so for nothing.
+fn used_tokens(event: &Event, status: u16, code: &str) -> Option<u64> {
+    match (event.input_tokens, event.output_tokens) {
+        (None, None) if status < 400 || code == "client_closed" => None,
+        (input, output) => Some(input.unwrap_or(0).saturating_add(output.unwrap_or(0))),
     }
 }
 

@@ -13,6 +13,7 @@ use kt_domain::random::Random;
 
 use crate::access_keys::AccessKeys;
 use crate::events::EventSink;
+use crate::limits::{self, Limiter};
 use crate::metrics::Metrics;
 use crate::record::Record;
 use crate::refusals::RefusalMeter;
@@ -137,12 +138,14 @@ impl Drop for Place {
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Pool,
+    pub(crate) limiter: Arc<Limiter>,
     random: Mutex<Random>,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, pool: Pool::default(), random: Mutex::new(Random::from_os()) }
+    pub(crate) fn new(shared: Arc<Shared>, counts: Option<limits::Shared>) -> Self {
+        let limiter = Arc::new(Limiter::new(Arc::clone(&shared.lasting.used), counts));
+        Self { shared, pool: Pool::default(), limiter, random: Mutex::new(Random::from_os()) }
     }
 
     /// Starts the record of a request that begins now.

@@ -14,11 +14,12 @@ use sha2::{Digest, Sha256};
 
 use crate::access_keys::AccessKeys;
 use crate::http1::connection::ClientTimeouts;
-use crate::limits::KeyLimiter;
+use crate::limits::Memory;
 use crate::policies::{self, Policy};
 use crate::providers::health::HealthOfTargets;
 use crate::providers::target::{self, Target};
 use crate::stages::cors::CorsRules;
+use crate::stages::rate_limits::RateRules;
 use crate::upstream::Limits;
 
 /// Looks up an environment variable.
@@ -36,7 +37,8 @@ pub(crate) struct Surroundings<'a> {
 /// What is remembered beyond a change of the configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Lasting {
-    pub(crate) limiters: Limiters,
+    /// What was used of each limit.
+    pub(crate) used: Arc<Memory>,
     pub(crate) targets: HealthOfTargets,
 }
 
@@ -52,6 +54,7 @@ pub(crate) struct Snapshot {
     pub(crate) cors: Option<CorsRules>,
     pub(crate) limits: SizeLimits,
     pub(crate) auth: AuthRules,
+    pub(crate) rates: RateRules,
     pub(crate) hosts: Vec<Authority>,
     pub(crate) targets: Vec<Arc<Target>>,
     /// Where among targets of equal standing the next request goes.
@@ -80,7 +83,8 @@ pub(crate) enum AuthRules {
 /// One key.
 pub(crate) struct Key {
     pub(crate) id: Arc<str>,
-    pub(crate) limiter: Option<Arc<KeyLimiter>>,
+    /// How many requests it may make in a minute; `None` for any number.
+    pub(crate) requests_per_minute: Option<u32>,
 }
 
 /// A key, and from where it works.
@@ -131,6 +135,7 @@ impl Snapshot {
             cors: CorsRules::compile(&config.cors)?,
             limits: config.size_limits.clone(),
             auth: AuthRules::compile(&config.auth, surroundings, &mut warnings)?,
+            rates: RateRules::compile(&config),
             hosts: hosts(&config)?,
             targets: target::compile_all(&config, surroundings, &mut warnings)?,
             turn: AtomicUsize::new(0),
@@ -159,9 +164,6 @@ fn hosts(config: &PolicyConfig) -> Result<Vec<Authority>, CompileError> {
     config.listener.hosts.iter().enumerate().map(read).collect()
 }
 
-/// The limiters of all keys, by the key's id; they outlive a reload, so that a reload forgives nobody.
-pub(crate) type Limiters = std::sync::Mutex<HashMap<String, Arc<KeyLimiter>>>;
-
 impl AuthRules {
     fn compile(
         auth: &policy_config::Auth,
@@ -180,7 +182,7 @@ impl AuthRules {
 
     fn of_configuration(
         auth: &policy_config::Auth,
-        Surroundings { lasting, environment, .. }: Surroundings<'_>,
+        Surroundings { environment, .. }: Surroundings<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Self, CompileError> {
         let mut keys = HashMap::new();
@@ -198,27 +200,11 @@ impl AuthRules {
             let ranges: Result<Vec<Cidr>, _> = key.allowed_ranges.iter().map(|range| range.parse()).collect();
             let allowed_ranges =
                 ranges.map_err(|error| CompileError::new(path, &error))?.into_iter().collect();
-            let key = Arc::new(Key {
-                id: key.id.as_str().into(),
-                limiter: key
-                    .requests_per_minute
-                    .map(|per_minute| limiter(&lasting.limiters, &key.id, per_minute)),
-            });
+            let key =
+                Arc::new(Key { id: key.id.as_str().into(), requests_per_minute: key.requests_per_minute });
             keys.insert(digest, BoundKey { key, allowed_ranges });
         }
         Ok(Self::Static(keys))
-    }
-}
-
-fn limiter(limiters: &Limiters, id: &str, per_minute: u32) -> Arc<KeyLimiter> {
-    let mut limiters = limiters.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    match limiters.get(id) {
-        Some(limiter) if limiter.per_minute() == per_minute => Arc::clone(limiter),
-        _ => {
-            let limiter = Arc::new(KeyLimiter::new(per_minute));
-            limiters.insert(id.to_owned(), Arc::clone(&limiter));
-            limiter
-        }
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct ControlPlane {
     listener: Listener,
     pub(crate) address: SocketAddr,
     doors: Doors,
+    /// Where processes count together, if the configuration names a place.
+    pub(crate) redis_url: Option<String>,
     /// How the first owner is made, while there is none.
     pub(crate) invitation: Option<String>,
 }
@@ -88,7 +90,16 @@ impl Settings {
         let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
         let console = console_url(&config)?;
         let doors = Doors { control: Arc::clone(&control), addresses, console };
-        Ok(ControlPlane { control, post, audit_sinks, listener, address, doors, invitation })
+        Ok(ControlPlane {
+            control,
+            post,
+            audit_sinks,
+            listener,
+            address,
+            doors,
+            redis_url: config.redis.url,
+            invitation,
+        })
     }
 
     pub(crate) fn listen_address(&self, config: &DeploymentConfig) -> Result<SocketAddr, Failure> {

@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) max_concurrency: Option<usize>,
     pub(crate) take_over: bool,
+    /// Where several gateways count together.
+    pub(crate) redis_url: Option<String>,
     /// The control plane that it is connected to; `None` when it stands alone.
     pub(crate) plane: Option<Plane>,
 }
@@ -77,6 +79,7 @@ impl Settings {
             workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             max_concurrency: self.max_concurrency,
             gateway_id: events.writer().gateway_id().to_string(),
+            redis_url: self.redis_url,
             access_keys: link.as_ref().map(Link::keys),
             events: Arc::clone(&events) as _,
             clock: Arc::new(SystemClock),

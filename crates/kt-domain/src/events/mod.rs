@@ -30,7 +30,7 @@ pub enum EventType {
     EventsLost,
     /// A request was refused because of its source address.
     IpDenied,
-    /// A request was refused because too many were under way.
+    /// A request was refused because a limit was reached; `limited_by` says which.
     RateLimited,
     /// A request was refused because its body is larger than allowed.
     RequestTooLarge,
@@ -115,6 +115,9 @@ pub struct Event {
     /// The key that was used.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key_id: Option<Arc<str>>,
+    /// Whose limit was reached, and of what: such as `key requests`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limited_by: Option<Arc<str>>,
     /// The rule that refused an address.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub matched_rule: Option<MatchedRule>,
@@ -185,6 +188,7 @@ impl Event {
             id,
             input_tokens: None,
             key_id: None,
+            limited_by: None,
             matched_rule: None,
             method: None,
             model: None,

@@ -28,6 +28,7 @@ fn event_with(text: &str) -> Event {
     event.failed_attempts = Some(vec![FailedAttempt { reason_code: text.into(), target_id: text.into() }]);
     event.input_tokens = Some(1);
     event.key_id = Some(text.into());
+    event.limited_by = Some(text.into());
     event.matched_rule = Some(MatchedRule::NotAllowed);
     event.method = Some(text.to_owned());
     event.model = Some(text.to_owned());
@@ -103,7 +104,7 @@ fn an_event_is_written_in_its_canonical_form() {
 #[test]
 fn every_field_of_an_event_is_in_the_test_above() {
     let value = serde_json::to_value(event_with("x")).unwrap();
-    assert_eq!(value.as_object().unwrap().len(), 28);
+    assert_eq!(value.as_object().unwrap().len(), 29);
 }
 
 proptest! {

@@ -13,7 +13,7 @@ use super::suggest::{closest, conversion, did_you_mean, elsewhere, one_of};
 use crate::span::Span;
 
 /// Sections that a later version will have. They are refused like any unknown key, and their finding says so.
-const LATER_SECTIONS: [&str; 3] = ["rate_limits", "consumer_groups", "routes"];
+const LATER_SECTIONS: [&str; 2] = ["consumer_groups", "routes"];
 
 /// Reports everything in `tree` that has not the shape of a configuration. Afterwards the tree can be deserialised:
 /// what does not fit is left out, and a required text that is missing is empty.

@@ -24,6 +24,7 @@ pub(crate) mod node;
 mod pack;
 mod policies;
 mod providers;
+mod rate_limits;
 mod retry;
 mod rules;
 mod scalar;
@@ -55,6 +56,7 @@ pub use listener::Listener;
 pub use pack::Pack;
 pub use policies::{AuditLogger, POLICY_KINDS, Policies, PolicySettings};
 pub use providers::{Providers, SecretRef, Target};
+pub use rate_limits::{OnCountingFailure, RateLimits, Rates};
 pub use retry::{FaultKind, Retry};
 pub use shape::json_schema;
 pub use size_limits::SizeLimits;
@@ -85,6 +87,8 @@ pub struct PolicyConfig {
     pub auth: Auth,
     /// How connections are taken.
     pub listener: Listener,
+    /// How much may be asked for, by whom.
+    pub rate_limits: RateLimits,
     /// How long each phase of a request may take.
     pub timeouts: Timeouts,
     /// What happens when a target gives no usable answer.

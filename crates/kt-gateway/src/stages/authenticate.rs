@@ -5,15 +5,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use kt_domain::clock::Clock;
 use sha2::{Digest, Sha256};
 
 use crate::reply::Refusal;
 use crate::snapshot::{AuthRules, BoundKey, Key};
-
-const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit-requests");
-const X_RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining-requests");
 
 /// The key that the request was made with, if keys are asked for. There is no way from a wrong key to no key.
 pub(crate) fn check(
@@ -44,25 +41,6 @@ fn admit(
         return Err(Refusal::permission(403, "key_ip_denied", "This key may not be used from your address."));
     }
     Ok(Arc::clone(key))
-}
-
-/// Takes one use of the key.
-pub(crate) fn take_use(key: &Key, now_micros: i64) -> Result<(), Refusal> {
-    let Some(limiter) = &key.limiter else { return Ok(()) };
-    limiter.take(now_micros).map_err(|seconds| {
-        let refusal = Refusal::rate_limit(
-            429,
-            "rate_limited",
-            format!(
-                "This key may make {} requests a minute. Try again in {seconds} s.",
-                limiter.per_minute()
-            ),
-        );
-        refusal
-            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
-            .with_header(X_RATELIMIT_LIMIT, HeaderValue::from(limiter.per_minute()))
-            .with_header(X_RATELIMIT_REMAINING, HeaderValue::from(0))
-    })
 }
 
 fn presented_digest(headers: &HeaderMap) -> Result<[u8; 32], Refusal> {

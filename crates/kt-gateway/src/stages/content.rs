@@ -21,6 +21,8 @@ pub(crate) struct Summary {
     pub(crate) model: Option<String>,
     /// Whether a stream is asked for.
     pub(crate) stream: bool,
+    /// How many tokens the answer may have at most, if the request says so.
+    pub(crate) max_output: Option<u32>,
 }
 
 /// Refuses a body that a page could send without its browser asking first (Fetch standard, "CORS-safelisted
@@ -52,7 +54,7 @@ pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> 
         Some("true") => true,
         Some(_) => return Err(wrong("stream", "must be true or false")),
     };
-    Ok(Summary { model: top.model.and_then(text_of), stream })
+    Ok(Summary { model: top.model.and_then(text_of), stream, max_output: top.max_output() })
 }
 
 /// The same body with `model` for its model. `body` was read before, so there is one model in it.
@@ -85,9 +87,21 @@ struct Top<'a> {
     input: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_output_tokens: Option<&'a RawValue>,
 }
 
 impl Top<'_> {
+    /// What the request says in the words of whichever API.
+    fn max_output(&self) -> Option<u32> {
+        let said = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens];
+        said.into_iter().flatten().filter_map(|value| value.get().parse().ok()).max()
+    }
+
     fn check(&self, field: Field) -> Result<(), Refusal> {
         match field {
             Field::Model => match self.model.map(text_of) {
@@ -167,7 +181,7 @@ mod tests {
     #[test]
     fn what_matters_is_read_whatever_stands_beside_it() {
         let body = br#"{"messages":[{"role":"user","content":"a \" ] } {"}],"x":{"model":"no"},"stream":true,"model":"gp\u0074"}"#;
-        assert_eq!(code_of(body), Ok(Summary { model: Some("gpt".into()), stream: true }));
+        assert_eq!(code_of(body), Ok(Summary { model: Some("gpt".into()), stream: true, max_output: None }));
         assert_eq!(
             code_of(br#"{"model":"m","messages":[],"stream":null}"#).map(|read| read.stream),
             Ok(false)
@@ -204,7 +218,7 @@ mod tests {
     #[test]
     fn what_nothing_is_decided_by_may_be_there_twice() {
         let body = br#"{"model":"m","messages":[{"role":"user","role":"user"}],"x":1,"x":2}"#;
-        assert_eq!(code_of(body), Ok(Summary { model: Some("m".into()), stream: false }));
+        assert_eq!(code_of(body), Ok(Summary { model: Some("m".into()), ..Summary::default() }));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What happens to a request, in order: `address` → `cors` → `size_limits` → `authenticate` → `route` → `content` →
+//! What happens to a request, in order: `address` → `cors` → `size_limits` → `authenticate` → `rate_limits` → `route` → `content` →
 //! `policy_chain`, then upstream. Each stage is one file and lets the request pass or refuses it.
 
 pub(crate) mod address;
@@ -7,5 +7,6 @@ pub(crate) mod content;
 pub(crate) mod cors;
 pub(crate) mod path;
 pub(crate) mod policy_chain;
+pub(crate) mod rate_limits;
 pub(crate) mod route;
 pub(crate) mod size_limits;

@@ -16,6 +16,7 @@ mod http2;
 mod keys;
 mod on_failure;
 mod proxy_protocol;
+mod rate_limits;
 mod reload;
 mod routing;
 mod tls;

@@ -58,6 +58,7 @@ impl Up {
                 tls: None,
                 max_concurrency: None,
                 take_over: false,
+                redis_url: plane.redis_url.clone(),
                 plane: Some(Plane::Local(plane.control())),
             }
             .start()?;

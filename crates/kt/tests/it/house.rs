@@ -16,10 +16,11 @@ const MAY_USE: [(&str, &[&str]); 6] = [
 ];
 
 /// Crates from outside that mark what a crate of this house is for, and the only ones that may use them.
-const HOMES: [(&[&str], &[&str]); 8] = [
+const HOMES: [(&[&str], &[&str]); 9] = [
     (&["tokio"], &["kt", "kt-control", "kt-gateway", "kt-server", "kt-store"]),
     (&["diesel", "libsqlite3-sys", "rusqlite", "sea-orm", "sqlx", "tokio-postgres"], &["kt-store"]),
-    (&["argon2", "lettre", "openidconnect", "redis", "webauthn-rs"], &["kt-control"]),
+    (&["argon2", "lettre", "openidconnect", "webauthn-rs"], &["kt-control"]),
+    (&["redis"], &["kt-control", "kt-gateway"]),
     (&["askama", "axum", "tower-http"], &["kt-server"]),
     (&["httparse", "ppp"], &["kt-gateway"]),
     (&["hyper", "hyper-util"], &["kt-control", "kt-gateway", "kt-server"]),

@@ -51,6 +51,7 @@ impl TestGateway {
             max_concurrency: None,
             gateway_id: "gw_test".to_owned(),
             access_keys: None,
+            redis_url: None,
             events: Arc::clone(&events) as _,
             clock: Arc::new(SystemClock),
             config: Arc::clone(&config) as _,

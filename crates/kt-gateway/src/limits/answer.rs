@@ -1,0 +1,137 @@
+//! What a client is told about limits: in the words of OpenAI's SDKs (`x-ratelimit-…`) and in those of the IETF
+//! (`RateLimit`, `RateLimit-Policy`: draft-ietf-httpapi-ratelimit-headers).
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{Claim, Denied, Grant, Left, Measure, Subject};
+use crate::reply::Refusal;
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STANDING: HeaderName = HeaderName::from_static("ratelimit");
+
+/// The names of one measure's headers: limit, remaining, reset.
+type Names = [HeaderName; 3];
+const REQUESTS: Names = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+const TOKENS: Names = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
+
+impl Denied {
+    /// Whose limit was reached, and of what, for the event.
+    pub(crate) fn limited_by(&self) -> Option<String> {
+        match self {
+            Self::Limited { claim, .. } => Some(format!("{} {}", claim.whose(), claim.what())),
+            Self::Unknown => None,
+        }
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        let Denied::Limited { claim, wait } = denied else {
+            let message =
+                "Limits cannot be counted at present, so that no request is let through. Try again later.";
+            return Self::unavailable(503, "limits_unavailable", message);
+        };
+        let seconds = seconds(wait).max(1);
+        let who = match claim.subject {
+            Subject::Everybody => "All clients together",
+            Subject::Key(_) => "This key",
+            Subject::Address(_) => "Your address",
+        };
+        let limit = claim.limit;
+        let again = format!("Try again in {seconds} s.");
+        let refusal = match claim.measure {
+            Measure::Requests => Self::rate_limit(
+                429,
+                "rate_limited",
+                format!("{who} may make {limit} requests a minute. {again}"),
+            ),
+            Measure::Tokens => Self::rate_limit(
+                429,
+                "tokens_limited",
+                format!("{who} may use {limit} tokens a minute. {again}"),
+            ),
+            Measure::Concurrent => {
+                let message = format!("{who} may have {limit} requests under way at once. {again}");
+                Self::rate_limit(429, "concurrency_limit", message)
+            }
+        };
+        let refusal = refusal.with_header(header::RETRY_AFTER, HeaderValue::from(seconds));
+        let nothing = Left { amount: 0, reset: wait };
+        let mut headers = HeaderMap::new();
+        tell(&[(&claim, &nothing)], &mut headers);
+        headers.into_iter().fold(refusal, |refusal, (name, value)| match name {
+            Some(name) => refusal.with_header(name, value),
+            None => refusal,
+        })
+    }
+}
+
+impl Grant {
+    /// Tells the client how its limits stand.
+    pub(crate) fn tell_all(grants: &[Self], headers: &mut HeaderMap) {
+        let standing: Vec<_> = grants.iter().flat_map(Self::standing).collect();
+        tell(&standing, headers);
+    }
+}
+
+fn tell(standing: &[(&Claim, &Left)], headers: &mut HeaderMap) {
+    let (mut policy, mut state) = (String::new(), String::new());
+    for (claim, left) in standing.iter().filter(|(claim, _)| claim.measure != Measure::Concurrent) {
+        let separator = if policy.is_empty() { "" } else { ", " };
+        let name = format!("{}-{}", claim.whose(), claim.what());
+        // Writing to a string cannot fail.
+        let _ = write!(policy, "{separator}\"{name}\";q={};w=60", claim.limit);
+        let _ = write!(state, "{separator}\"{name}\";r={};t={}", left.amount, seconds(left.reset));
+    }
+    for (name, text) in [(POLICY, policy), (STANDING, state)] {
+        if let Ok(value) = HeaderValue::from_str(&text)
+            && !text.is_empty()
+        {
+            headers.insert(name, value);
+        }
+    }
+    for (measure, names) in [(Measure::Requests, REQUESTS), (Measure::Tokens, TOKENS)] {
+        let of_measure = standing.iter().filter(|(claim, _)| claim.measure == measure);
+        if let Some((claim, left)) = of_measure.min_by_key(|(_, left)| left.amount) {
+            let [limit, remaining, reset] = names;
+            headers.insert(limit, claim.limit.into());
+            headers.insert(remaining, left.amount.into());
+            if let Ok(value) = HeaderValue::from_str(&format!("{}s", seconds(left.reset))) {
+                headers.insert(reset, value);
+            }
+        }
+    }
+}
+
+impl Claim {
+    fn whose(&self) -> &'static str {
+        match self.subject {
+            Subject::Everybody => "total",
+            Subject::Key(_) => "key",
+            Subject::Address(_) => "address",
+        }
+    }
+
+    fn what(&self) -> &'static str {
+        match self.measure {
+            Measure::Requests => "requests",
+            Measure::Tokens => "tokens",
+            Measure::Concurrent => "concurrent",
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> u64 {
+    duration.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+}

@@ -1,0 +1,166 @@
+//! Counting in this process's memory.
+//!
+//! Rates follow the generic cell rate algorithm: for each limit the moment is kept at which it would be unused again,
+//! which says in one number how much of the last minute's worth is used up.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{Claim, Denied, Left, MINUTE_MICROS, Measure, Subject, cost, left_of_rate, micros};
+
+/// How many limits are kept apart in each part; what comes beyond shares one allowance, so that many addresses are no
+/// way around it.
+const MAX_IN_PART: usize = 4096;
+const PARTS: usize = 16;
+
+/// How often a full part is looked through for what is not used, in microseconds: a flood of new addresses must not make
+/// each request do that.
+const SWEEP: i64 = 1_000_000;
+
+type Named = (Subject, Measure);
+
+/// What was used of each limit.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    parts: [Mutex<Part>; PARTS],
+    hasher: RandomState,
+    /// For each measure, what is shared by those that are not kept apart.
+    overflow: [Arc<Count>; 3],
+}
+
+#[derive(Debug, Default)]
+struct Part {
+    counts: HashMap<Named, Arc<Count>>,
+    /// When it was last looked through.
+    swept: i64,
+}
+
+/// What was used of one limit.
+#[derive(Debug)]
+pub(super) struct Count {
+    /// The moment, in microseconds, at which it would be unused again.
+    unused_from: AtomicI64,
+    under_way: AtomicU32,
+}
+
+impl Default for Count {
+    fn default() -> Self {
+        Self { unused_from: AtomicI64::new(i64::MIN), under_way: AtomicU32::new(0) }
+    }
+}
+
+impl Memory {
+    /// Takes all claims at `now`, or none. Gives how each limit stands, and its count.
+    pub(super) fn take(&self, claims: &[Claim], now: i64) -> Result<(Vec<Left>, Vec<Arc<Count>>), Denied> {
+        let mut left = Vec::with_capacity(claims.len());
+        let mut counts = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let count = self.count_of(claim, now);
+            match count.take(claim, now) {
+                Ok(standing) => {
+                    left.push(standing);
+                    counts.push(count);
+                }
+                Err(wait) => {
+                    claims.iter().zip(&counts).for_each(|(taken, count)| count.undo(taken));
+                    return Err(Denied::Limited { claim: claim.clone(), wait });
+                }
+            }
+        }
+        Ok((left, counts))
+    }
+
+    /// Counts claims that were granted elsewhere.
+    pub(super) fn note(&self, claims: &[Claim], now: i64) -> Vec<Arc<Count>> {
+        let noted = |claim| {
+            let count = self.count_of(claim, now);
+            count.note(claim, now);
+            count
+        };
+        claims.iter().map(noted).collect()
+    }
+
+    fn count_of(&self, claim: &Claim, now: i64) -> Arc<Count> {
+        let named = (claim.subject.clone(), claim.measure);
+        let part = usize::try_from(self.hasher.hash_one(&named)).unwrap_or_default() % PARTS;
+        let mut part = self.parts[part].lock().unwrap_or_else(PoisonError::into_inner);
+        let Part { counts, swept } = &mut *part;
+        if let Some(count) = counts.get(&named) {
+            return Arc::clone(count);
+        }
+        if counts.len() >= MAX_IN_PART && now.saturating_sub(*swept) >= SWEEP {
+            *swept = now;
+            // Who holds a count may still add to it.
+            counts.retain(|_, count| Arc::strong_count(count) > 1 || count.is_in_use(now));
+        }
+        if counts.len() >= MAX_IN_PART {
+            return Arc::clone(&self.overflow[claim.measure as usize]);
+        }
+        Arc::clone(counts.entry(named).or_default())
+    }
+}
+
+impl Count {
+    /// Takes what is claimed, or says after how long there may be room.
+    fn take(&self, claim: &Claim, now: i64) -> Result<Left, Duration> {
+        match claim.measure {
+            Measure::Concurrent => self.take_place(claim.limit),
+            Measure::Requests | Measure::Tokens => self.take_rate(claim, now),
+        }
+    }
+
+    fn take_place(&self, limit: u32) -> Result<Left, Duration> {
+        let one_more = |under_way| (under_way < limit).then_some(under_way + 1);
+        let taken = self.under_way.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        let before = taken.map_err(|_| Duration::from_secs(1))?;
+        Ok(Left { amount: limit - before - 1, reset: Duration::ZERO })
+    }
+
+    fn take_rate(&self, claim: &Claim, now: i64) -> Result<Left, Duration> {
+        let cost = cost(claim.limit, claim.amount.into());
+        let after = |unused_from: i64| unused_from.max(now) + cost;
+        let taken = self.unused_from.fetch_update(Ordering::AcqRel, Ordering::Acquire, |unused_from| {
+            (after(unused_from) - now <= MINUTE_MICROS).then_some(after(unused_from))
+        });
+        match taken {
+            Ok(unused_from) => Ok(left_of_rate(claim.limit, after(unused_from) - now)),
+            Err(unused_from) => Err(micros(after(unused_from) - now - MINUTE_MICROS)),
+        }
+    }
+
+    /// Counts so much more of a rate that was claimed; less, if it is negative.
+    pub(super) fn add(&self, claim: &Claim, more: i64) {
+        self.unused_from.fetch_add(cost(claim.limit, more), Ordering::AcqRel);
+    }
+
+    /// Ends what a claim held while its request was under way.
+    pub(super) fn give_back(&self) {
+        self.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn undo(&self, claim: &Claim) {
+        match claim.measure {
+            Measure::Concurrent => self.give_back(),
+            Measure::Requests | Measure::Tokens => self.add(claim, -i64::from(claim.amount)),
+        }
+    }
+
+    fn note(&self, claim: &Claim, now: i64) {
+        if claim.measure == Measure::Concurrent {
+            self.under_way.fetch_add(1, Ordering::AcqRel);
+            return;
+        }
+        let cost = cost(claim.limit, claim.amount.into());
+        let noted = |unused_from: i64| Some(unused_from.max(now) + cost);
+        // It never says no.
+        let _ = self.unused_from.fetch_update(Ordering::AcqRel, Ordering::Acquire, noted);
+    }
+
+    fn is_in_use(&self, now: i64) -> bool {
+        self.under_way.load(Ordering::Acquire) > 0 || self.unused_from.load(Ordering::Acquire) > now
+    }
+}

@@ -1,0 +1,228 @@
+//! How much may be asked for, and counting it: in this process's memory ([`memory`]) or together with other gateways
+//! ([`shared`]).
+//!
+//! A request claims what it is about to use before it uses it. All of its claims are granted or none is. What a grant
+//! holds while the request is under way is given back when it ends, and tokens are settled by what they were.
+
+mod answer;
+mod memory;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_domain::policy_config::{OnCountingFailure, Rates};
+
+use memory::Count;
+pub(crate) use memory::Memory;
+pub(crate) use shared::Shared;
+
+/// Who is counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Subject {
+    Everybody,
+    Key(Arc<str>),
+    Address(IpAddr),
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Measure {
+    /// In a minute.
+    Requests,
+    /// In a minute.
+    Tokens,
+    /// Requests under way.
+    Concurrent,
+}
+
+/// What a request is about to use of one limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) subject: Subject,
+    pub(crate) measure: Measure,
+    pub(crate) limit: u32,
+    /// How much of it; never more than `limit`, so that a request that is larger than a whole minute's worth has its
+    /// turn once nothing else was used.
+    amount: u32,
+}
+
+/// How a limit stands after a claim on it was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// How much could be claimed at once now.
+    pub(crate) amount: u32,
+    /// When nothing of it will be used any more, if nothing else comes.
+    pub(crate) reset: Duration,
+}
+
+/// Why a request may not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// A limit is reached; after so long there may be room again.
+    Limited { claim: Claim, wait: Duration },
+    /// It cannot be told, since nobody can count.
+    Unknown,
+}
+
+/// Grants claims, for one worker.
+pub(crate) struct Limiter {
+    memory: Arc<Memory>,
+    /// Where other gateways count too.
+    shared: Option<Shared>,
+}
+
+/// What a request was granted. Dropped, it gives back what it held while it was under way.
+pub(crate) struct Grant {
+    limiter: Arc<Limiter>,
+    claims: Vec<Claim>,
+    left: Vec<Left>,
+    /// Each claim's count in memory; none if they are not counted there.
+    counts: Vec<Arc<Count>>,
+    /// The name under which other gateways know that the request is under way, if they do.
+    shared_as: Option<u64>,
+}
+
+impl Claim {
+    pub(crate) fn new(subject: Subject, measure: Measure, limit: u32, amount: u32) -> Self {
+        Self { subject, measure, limit, amount: amount.min(limit) }
+    }
+
+    /// The claims of one request on the limits of one subject, tokens aside.
+    pub(crate) fn of_request(subject: &Subject, rates: &Rates) -> impl Iterator<Item = Self> {
+        let limits =
+            [(Measure::Requests, rates.requests_per_minute), (Measure::Concurrent, rates.concurrent)];
+        let claim = |(measure, limit): (_, Option<u32>)| Some(Self::new(subject.clone(), measure, limit?, 1));
+        limits.into_iter().filter_map(claim)
+    }
+
+    /// The claim of one request on the tokens of one subject.
+    pub(crate) fn of_tokens(subject: Subject, rates: &Rates, tokens: u32) -> Option<Self> {
+        Some(Self::new(subject, Measure::Tokens, rates.tokens_per_minute?, tokens))
+    }
+}
+
+impl Subject {
+    /// A source address, as it is counted: whoever has an IPv6 address usually has a whole network of 64 bits.
+    pub(crate) fn address(address: IpAddr) -> Self {
+        Self::Address(match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        })
+    }
+}
+
+impl Limiter {
+    pub(crate) fn new(memory: Arc<Memory>, shared: Option<Shared>) -> Self {
+        Self { memory, shared }
+    }
+
+    /// Grants all claims at `now` (microseconds), or none. `name` tells this request from all others.
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        claims: Vec<Claim>,
+        on_failure: OnCountingFailure,
+        name: u64,
+        now: i64,
+    ) -> Result<Grant, Denied> {
+        if let Some(shared) = &self.shared {
+            match (shared.take(&claims, name).await, on_failure) {
+                (Some(granted), _) => {
+                    let left = granted?;
+                    // Should the server go away, this gateway goes on from what it let through itself.
+                    let counts = match on_failure {
+                        OnCountingFailure::Local => self.memory.note(&claims, now),
+                        OnCountingFailure::Refuse | OnCountingFailure::Allow => Vec::new(),
+                    };
+                    return Ok(self.grant(claims, left, counts, Some(name)));
+                }
+                (None, OnCountingFailure::Refuse) => return Err(Denied::Unknown),
+                (None, OnCountingFailure::Allow) => {
+                    return Ok(self.grant(Vec::new(), Vec::new(), Vec::new(), None));
+                }
+                (None, OnCountingFailure::Local) => {}
+            }
+        }
+        let (left, counts) = self.memory.take(&claims, now)?;
+        Ok(self.grant(claims, left, counts, None))
+    }
+
+    /// Lets the other gateways know that the requests under way still are. To be called every few seconds.
+    pub(crate) async fn renew(&self) {
+        if let Some(shared) = &self.shared {
+            shared.renew().await;
+        }
+    }
+
+    fn grant(
+        self: &Arc<Self>,
+        claims: Vec<Claim>,
+        left: Vec<Left>,
+        counts: Vec<Arc<Count>>,
+        shared_as: Option<u64>,
+    ) -> Grant {
+        Grant { limiter: Arc::clone(self), claims, left, counts, shared_as }
+    }
+}
+
+impl Grant {
+    /// Each limit that was claimed, and how it stands.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = (&Claim, &Left)> {
+        self.claims.iter().zip(&self.left)
+    }
+
+    /// Puts the tokens that were used in the place of those that were claimed. What they were `None` for stays claimed:
+    /// going away early is no way to avoid the charge.
+    pub(crate) fn settle(&self, used: Option<u64>) {
+        let Some(used) = used else { return };
+        let used = i64::try_from(used).unwrap_or(i64::MAX);
+        for (index, claim) in self.claims.iter().enumerate() {
+            let more = used.saturating_sub(i64::from(claim.amount));
+            if claim.measure != Measure::Tokens || more == 0 {
+                continue;
+            }
+            if let Some(count) = self.counts.get(index) {
+                count.add(claim, more);
+            }
+            if let (Some(shared), Some(_)) = (&self.limiter.shared, self.shared_as) {
+                shared.add(claim, more);
+            }
+        }
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let is_place = |claim: &&Claim| claim.measure == Measure::Concurrent;
+        let places = self.claims.iter().zip(&self.counts).filter(|(claim, _)| is_place(claim));
+        places.for_each(|(_, count)| count.give_back());
+        let held: Vec<&Claim> = self.claims.iter().filter(is_place).collect();
+        if let (Some(shared), Some(name)) = (&self.limiter.shared, self.shared_as)
+            && !held.is_empty()
+        {
+            shared.give_back(&held, name);
+        }
+    }
+}
+
+const MINUTE_MICROS: i64 = 60_000_000;
+
+/// For how long `amount` uses up its share of a minute, in microseconds.
+fn cost(limit: u32, amount: i64) -> i64 {
+    let micros = i128::from(amount) * i128::from(MINUTE_MICROS) / i128::from(limit.max(1));
+    i64::try_from(micros).unwrap_or(i64::MAX)
+}
+
+/// How a rate stands when it will be unused in so many microseconds.
+fn left_of_rate(limit: u32, unused_in: i64) -> Left {
+    let unused_in = unused_in.clamp(0, MINUTE_MICROS);
+    let amount = i128::from(MINUTE_MICROS - unused_in) * i128::from(limit) / i128::from(MINUTE_MICROS);
+    Left { amount: u32::try_from(amount).unwrap_or(u32::MAX), reset: micros(unused_in) }
+}
+
+fn micros(count: i64) -> Duration {
+    Duration::from_micros(u64::try_from(count).unwrap_or(0))
+}

@@ -1,0 +1,155 @@
+use std::thread;
+
+use super::*;
+
+const START: i64 = 1_000_000_000_000;
+const SECOND: i64 = 1_000_000;
+
+fn requests(limit: u32) -> Claim {
+    Claim::new(Subject::Everybody, Measure::Requests, limit, 1)
+}
+
+fn tokens(limit: u32, amount: u32) -> Claim {
+    Claim::new(Subject::Key("k".into()), Measure::Tokens, limit, amount)
+}
+
+fn places(limit: u32) -> Claim {
+    Claim::new(Subject::Everybody, Measure::Concurrent, limit, 1)
+}
+
+fn limiter() -> Arc<Limiter> {
+    Arc::new(Limiter::new(Arc::default(), None))
+}
+
+/// What comes of claims at a moment, counted in memory.
+fn take(limiter: &Arc<Limiter>, claims: &[Claim], now: i64) -> Result<Grant, Denied> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(limiter.take(claims.to_vec(), OnCountingFailure::Local, 1, now))
+}
+
+fn wait_of(taken: &Result<Grant, Denied>) -> Option<u64> {
+    match taken {
+        Err(Denied::Limited { wait, .. }) => Some(wait.as_secs()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_minutes_worth_passes_at_once_and_then_one_at_a_time() {
+    let limiter = limiter();
+    assert!((0..60).all(|_| take(&limiter, &[requests(60)], START).is_ok()));
+    assert_eq!(wait_of(&take(&limiter, &[requests(60)], START)), Some(1));
+    assert!(take(&limiter, &[requests(60)], START + SECOND).is_ok());
+    assert_eq!(wait_of(&take(&limiter, &[requests(60)], START + SECOND)), Some(1));
+    assert!((0..60).all(|_| take(&limiter, &[requests(60)], START + 120 * SECOND).is_ok()));
+}
+
+#[test]
+fn whatever_the_limit_is_it_lets_exactly_that_many_pass() {
+    for limit in (1..1000).step_by(7) {
+        let limiter = limiter();
+        let passed = (0..=limit).filter(|_| take(&limiter, &[requests(limit)], START).is_ok()).count();
+        assert_eq!(passed, limit as usize);
+    }
+}
+
+#[test]
+fn all_claims_are_granted_or_none_is() {
+    let limiter = limiter();
+    let both = [requests(60), tokens(100, 60), places(9)];
+    let first = take(&limiter, &both, START).map(|grant| grant.left.clone());
+    assert_eq!(first.map(|left| [left[0].amount, left[1].amount]), Ok([59, 40]));
+    let Err(Denied::Limited { claim, wait }) = take(&limiter, &both, START) else { panic!("it was granted") };
+    assert_eq!((claim.measure, wait), (Measure::Tokens, Duration::from_secs(12)));
+    let left = take(&limiter, &[requests(60), places(9)], START).map(|grant| grant.left.clone());
+    assert_eq!(left.map(|left| [left[0].amount, left[1].amount]), Ok([58, 8]), "nothing is left taken");
+}
+
+#[test]
+fn places_are_free_again_when_their_requests_are_over() {
+    let limiter = limiter();
+    let held: Vec<_> = (0..2).filter_map(|_| take(&limiter, &[places(2)], START).ok()).collect();
+    assert_eq!(held.len(), 2);
+    assert_eq!(wait_of(&take(&limiter, &[places(2)], START)), Some(1));
+    drop(held);
+    assert!(take(&limiter, &[places(2)], START).is_ok());
+}
+
+#[test]
+fn tokens_are_settled_by_what_they_were() {
+    let left_after = |claimed, used| {
+        let limiter = limiter();
+        let grant =
+            take(&limiter, &[tokens(600, claimed)], START).unwrap_or_else(|denied| panic!("{denied:?}"));
+        grant.settle(used);
+        drop(grant);
+        take(&limiter, &[tokens(600, 0)], START).map(|grant| grant.left[0].amount).map_err(|_| ())
+    };
+    assert_eq!(left_after(100, Some(40)), Ok(560), "what was too much is given back");
+    assert_eq!(left_after(100, Some(250)), Ok(350), "what was too little is charged");
+    assert_eq!(left_after(100, None), Ok(500), "nobody can tell: it stays as it was");
+    assert_eq!(left_after(100, Some(0)), Ok(600));
+    assert_eq!(left_after(100, Some(1200)), Err(()), "more than there is: nothing for a while");
+}
+
+#[test]
+fn a_request_larger_than_the_limit_has_its_turn_when_nothing_else_was_used() {
+    let limiter = limiter();
+    assert!(take(&limiter, &[tokens(100, 5000)], START).is_ok());
+    assert_eq!(wait_of(&take(&limiter, &[tokens(100, 5000)], START)), Some(60));
+    assert!(take(&limiter, &[tokens(100, 5000)], START + 60 * SECOND).is_ok());
+}
+
+#[test]
+fn a_thousand_at_once_get_no_more_than_the_limit() {
+    for claim in [requests(100), places(100), tokens(1000, 10)] {
+        let limiter = limiter();
+        let granted = thread::scope(|scope| {
+            let tries: Vec<_> = (0..10)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let one = || take(&limiter, std::slice::from_ref(&claim), START).ok();
+                        (0..100).filter_map(|_| one()).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            let held: Vec<_> = tries.into_iter().map(|tries| tries.join().unwrap()).collect();
+            held.iter().map(Vec::len).sum::<usize>()
+        });
+        // A claim that is undone can make another wait in vain, so there may be fewer; with one claim there are not.
+        assert_eq!(granted, 100, "{claim:?}");
+    }
+}
+
+#[test]
+fn addresses_are_counted_as_networks_where_everybody_has_one() {
+    let counted = |address: &str| Subject::address(address.parse().unwrap());
+    assert_eq!(counted("2001:db8::1"), counted("2001:db8::ffff:1"));
+    assert_ne!(counted("2001:db8::1"), counted("2001:db8:0:1::1"));
+    assert_ne!(counted("192.0.2.1"), counted("192.0.2.2"));
+}
+
+#[test]
+fn any_number_of_addresses_takes_bounded_memory_and_is_still_limited() {
+    let memory = Memory::default();
+    let one = |n: u32| {
+        let subject = Subject::Address(Ipv6Addr::from_bits(u128::from(n) << 64).into());
+        memory.take(&[Claim::new(subject, Measure::Requests, 1, 1)], START)
+    };
+    let passed = (0..100_000).filter(|n| one(*n).is_ok()).count();
+    assert!((60_000..=16 * 4096 + 1).contains(&passed), "{passed}");
+    assert!(one(200_000).is_err(), "those that are not kept apart share one allowance");
+}
+
+#[test]
+fn what_nothing_is_used_of_is_forgotten_for_others() {
+    let memory = Memory::default();
+    let one = |n: u32, now| {
+        let subject = Subject::Address(Ipv6Addr::from_bits(u128::from(n) << 64).into());
+        memory.take(&[Claim::new(subject, Measure::Requests, 1, 1)], now)
+    };
+    for n in 0..100_000 {
+        let _ = one(n, START);
+    }
+    assert!((100_000..110_000).all(|n| one(n, START + 60 * SECOND).is_ok()));
+}

@@ -1,0 +1,104 @@
+//! Whether there is room for a request within every limit that concerns it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kt_domain::policy_config::{PolicyConfig, RateLimits, Rates};
+
+use crate::exchange::Exchange;
+use crate::limits::{Claim, Subject};
+use crate::reply::Refusal;
+use crate::snapshot::Key;
+use crate::stages::content::Summary;
+
+/// How many bytes of a request make a token, as an estimate: English has about four letters in each.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// The limits, as far as there are any.
+pub(crate) struct RateRules {
+    limits: RateLimits,
+    /// Whether no limit of the configuration concerns anybody.
+    is_empty: bool,
+}
+
+impl RateRules {
+    pub(crate) fn compile(config: &PolicyConfig) -> Self {
+        let limits = config.rate_limits.clone();
+        let is_empty =
+            [&limits.total, &limits.per_key, &limits.per_address].iter().all(|rates| rates.is_empty());
+        Self { limits, is_empty }
+    }
+
+    /// Each of those who are counted for a request, and what they may use.
+    fn concerned(&self, exchange: &Exchange<'_>) -> Vec<(Subject, Rates)> {
+        let mut concerned = Vec::new();
+        if !self.is_empty {
+            concerned.push((Subject::Everybody, self.limits.total.clone()));
+            let address = exchange.source.unwrap_or(exchange.peer.address.ip());
+            concerned.push((Subject::address(address), self.limits.per_address.clone()));
+        }
+        if let Some(key) = &exchange.key {
+            concerned.push((Subject::Key(Arc::clone(&key.id)), with_own_rate(&self.limits.per_key, key)));
+        }
+        concerned.retain(|(_, rates)| !rates.is_empty());
+        concerned
+    }
+
+    fn are_none(&self, key: Option<&Arc<Key>>) -> bool {
+        self.is_empty && key.is_none_or(|key| key.requests_per_minute.is_none())
+    }
+}
+
+/// The limits of a key that may have a rate of its own; the lower one holds.
+fn with_own_rate(per_key: &Rates, key: &Key) -> Rates {
+    let rates = [per_key.requests_per_minute, key.requests_per_minute];
+    Rates { requests_per_minute: rates.into_iter().flatten().min(), ..per_key.clone() }
+}
+
+/// Claims one request, and a place among those under way.
+pub(crate) async fn take_request(exchange: &mut Exchange<'_>) -> Result<(), Refusal> {
+    let rules = &exchange.snapshot.rates;
+    if rules.are_none(exchange.key.as_ref()) {
+        return Ok(());
+    }
+    let concerned = rules.concerned(exchange);
+    let claims = concerned.iter().flat_map(|(subject, rates)| Claim::of_request(subject, rates)).collect();
+    take(exchange, claims).await
+}
+
+/// Claims the tokens that a request is about to use, as far as can be told before.
+pub(crate) async fn take_tokens(
+    exchange: &mut Exchange<'_>,
+    summary: &Summary,
+    body: &Bytes,
+) -> Result<(), Refusal> {
+    let rules = &exchange.snapshot.rates;
+    if rules.is_empty {
+        return Ok(());
+    }
+    let prompt = u32::try_from(body.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
+    let tokens = prompt.saturating_add(summary.max_output.unwrap_or(rules.limits.assumed_output_tokens));
+    let concerned = rules.concerned(exchange).into_iter();
+    let claims = concerned.filter_map(|(subject, rates)| Claim::of_tokens(subject, &rates, tokens)).collect();
+    take(exchange, claims).await
+}
+
+async fn take(exchange: &mut Exchange<'_>, claims: Vec<Claim>) -> Result<(), Refusal> {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let on_failure = exchange.snapshot.rates.limits.on_failure;
+    let worker = exchange.worker;
+    let taken =
+        worker.limiter.take(claims, on_failure, worker.draw(), worker.shared.clock.now_micros()).await;
+    match taken {
+        Ok(grant) => {
+            exchange.record.hold(grant);
+            Ok(())
+        }
+        Err(denied) => {
+            exchange.record.event().limited_by = denied.limited_by().map(Into::into);
+            Err(denied.into())
+        }
+    }
+}
