@@ -22,6 +22,7 @@ pub mod members;
 pub mod mfa;
 pub mod network;
 pub mod passwords;
+pub mod patterns;
 pub mod policy_config;
 pub mod public_url;
 pub mod random;

@@ -1,15 +1,13 @@
 //! One request, from its head to its answer: the stages in their order, the provider, the record.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::Authority;
-use http::{Method, StatusCode};
 use kt_domain::id::RequestId;
 
 use crate::forward::Forwarded;
@@ -17,9 +15,9 @@ use crate::health;
 use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault};
 use crate::incoming::{Incoming, Peer, Service};
-use crate::providers::response::AnswerBody;
+use crate::outgoing::{JudgedStream, Source};
 use crate::record::Record;
-use crate::reply::{Fill, Refusal, Reply, ReplyBody, ReplyStream, X_KT_POLICY_ACTION, X_KT_REQUEST_ID};
+use crate::reply::{Refusal, Reply, ReplyBody, X_KT_POLICY_ACTION, X_KT_REQUEST_ID};
 use crate::shared::{Place, Worker, describe};
 use crate::snapshot::{Key, Snapshot};
 use crate::stages::content::Summary;
@@ -112,7 +110,7 @@ impl<'a> Exchange<'a> {
                 reply
             }
             Ok(Passed::Forward(forwarded)) => {
-                let answered = self.forward(forwarded).await;
+                let answered = self.forward(forwarded).await.and_then(|answered| self.judge(answered));
                 self.finish(answered).await
             }
             Err(refusal) => self.finish(Err(refusal)).await,
@@ -148,7 +146,7 @@ impl<'a> Exchange<'a> {
         if let Content::Json(_) = route.content {
             rate_limits::take_tokens(self, &summary, &body).await?;
         }
-        policy_chain::judge_request(self)?;
+        let body = policy_chain::judge_request(self, body)?;
         Ok(Passed::Forward(Forwarded { api: route.api, summary, body }))
     }
 
@@ -220,6 +218,18 @@ impl<'a> Exchange<'a> {
         Ok(summary)
     }
 
+    /// Has a policy read an answer that is there as a whole; a stream is read on its way.
+    fn judge(&mut self, answered: Answered) -> Result<Answered, Refusal> {
+        match answered {
+            Answered::Whole(mut reply, usage) => {
+                count_tokens(&mut self.record, usage);
+                policy_chain::judge_answer(self, &mut reply)?;
+                Ok(Answered::Whole(reply, usage))
+            }
+            stream @ Answered::Stream(..) => Ok(stream),
+        }
+    }
+
     /// Records what came of the request and gives the client its answer.
     async fn finish(mut self, outcome: Result<Answered, Refusal>) -> Reply {
         if outcome.is_err() {
@@ -242,7 +252,7 @@ impl<'a> Exchange<'a> {
                 reply
             }
             Ok(Answered::Stream(mut reply, source)) => {
-                let stream = Stream { source, status: reply.status, record: Some(self.record) };
+                let stream = JudgedStream::new(source, reply.status, self.record, &self.snapshot);
                 reply.body = ReplyBody::Stream(Box::new(stream));
                 reply
             }
@@ -250,8 +260,8 @@ impl<'a> Exchange<'a> {
         // A provider's words about its limits are about the gateway's key, not about the client's.
         reply.headers.extend(limits);
         reply.place = self.place;
-        if verdict.is_some() {
-            reply.headers.insert(X_KT_POLICY_ACTION, HeaderValue::from_static("allow"));
+        if let Some(verdict) = verdict {
+            reply.headers.insert(X_KT_POLICY_ACTION, HeaderValue::from_static(verdict.as_str()));
         }
         dress(&mut reply, &self.snapshot, &self.head.headers, self.request_id);
         reply
@@ -268,68 +278,9 @@ fn dress(reply: &mut Reply, snapshot: &Snapshot, request: &HeaderMap, request_id
     }
 }
 
-fn count_tokens(record: &mut Record, usage: Usage) {
+/// Puts into the event how many tokens were used, as far as that is known.
+pub(crate) fn count_tokens(record: &mut Record, usage: Usage) {
     let event = record.event();
     event.input_tokens = usage.input;
     event.output_tokens = usage.output;
-}
-
-/// Where a stream's events come from.
-pub(crate) enum Source {
-    Provider(Box<AnswerBody>),
-    Echo(VecDeque<Vec<u8>>, Usage),
-}
-
-impl Source {
-    fn usage(&self) -> Usage {
-        match self {
-            Self::Provider(body) => body.usage(),
-            Self::Echo(_, usage) => *usage,
-        }
-    }
-}
-
-/// A stream on its way to the client, with the record of its request.
-struct Stream {
-    source: Source,
-    status: StatusCode,
-    record: Option<Record>,
-}
-
-impl Stream {
-    fn finish(&mut self, code: &str) {
-        if let Some(mut record) = self.record.take() {
-            count_tokens(&mut record, self.source.usage());
-            record.finish(self.status, code);
-        }
-    }
-}
-
-impl ReplyStream for Stream {
-    fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
-        let filled = match &mut self.source {
-            Source::Provider(body) => body.poll_fill(cx, out),
-            Source::Echo(events, _) => {
-                out.extend(events.pop_front().unwrap_or_default());
-                Poll::Ready(if events.is_empty() { Fill::End } else { Fill::More })
-            }
-        };
-        if filled == Poll::Ready(Fill::Broken)
-            && let Source::Provider(body) = &self.source
-            && let Some(fault) = body.fault()
-        {
-            self.finish(fault.code());
-        }
-        filled
-    }
-
-    fn delivered(&mut self) {
-        self.finish("ok");
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.finish("client_closed");
-    }
 }

@@ -11,8 +11,9 @@ use kt_domain::events::FailedAttempt;
 use kt_domain::policy_config::FaultKind;
 use kt_domain::policy_config::vendors::Wire;
 
-use crate::exchange::{Answered, Exchange, Source};
+use crate::exchange::{Answered, Exchange};
 use crate::incoming::unless_gone;
+use crate::outgoing::Source;
 use crate::providers::echo::{Echo, Question};
 use crate::providers::health::Fault;
 use crate::providers::request::Forward;

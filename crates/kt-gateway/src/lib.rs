@@ -23,6 +23,7 @@ mod incoming;
 mod limits;
 mod listener;
 mod metrics;
+mod outgoing;
 mod policies;
 mod providers;
 mod proxy_protocol;

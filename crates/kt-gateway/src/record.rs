@@ -63,6 +63,11 @@ impl Record {
         Grant::tell_all(&self.grants, headers);
     }
 
+    /// The request that it is of.
+    pub(crate) fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
     fn shared(&self) -> &Shared {
         &self.worker.shared
     }

@@ -1,6 +1,7 @@
 //! Answers, and refusals in the one shape that all of Keeptrusts uses.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -97,7 +98,7 @@ pub(crate) struct Refusal {
     pub(crate) code: &'static str,
     message: Cow<'static, str>,
     param: Option<Box<str>>,
-    policy: Option<&'static str>,
+    policy: Option<Arc<str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     unread: UnreadBody,
 }
@@ -168,13 +169,26 @@ impl Refusal {
         self
     }
 
-    /// A policy did not let the request pass.
-    pub(crate) fn policy_block(policy: &'static str) -> Self {
-        let message = format!("The policy `{policy}` does not allow this request.");
-        Self {
-            policy: Some(policy),
-            ..Self::of_kind("policy_violation", 409, "policy_block", message.into())
-        }
+    /// A policy did not let the content pass.
+    pub(crate) fn policy_block(policy: &Arc<str>) -> Self {
+        let message = format!(
+            "The policy `{policy}` does not allow this content. Leave out what it guards, or ask whoever owns it."
+        );
+        Self::policy_violation(policy, "policy_block", message)
+    }
+
+    /// A policy cannot read the content, and lets nothing pass unread.
+    pub(crate) fn unreadable(policy: &Arc<str>) -> Self {
+        let message = format!(
+            "The policy `{policy}` lets no content pass that it cannot read, such as images and files. Send text, or ask \
+             whoever owns it."
+        );
+        Self::policy_violation(policy, "content_unreadable", message)
+    }
+
+    fn policy_violation(policy: &Arc<str>, code: &'static str, message: String) -> Self {
+        let refusal = Self::of_kind("policy_violation", 409, code, message.into());
+        Self { policy: Some(Arc::clone(policy)), ..refusal }
     }
 
     /// The client went away; nobody reads this answer, but the event does.
@@ -199,18 +213,22 @@ impl Refusal {
         }
     }
 
-    /// The answer, in the shape that Keeptrusts uses everywhere.
-    pub(crate) fn into_reply(self, request_id: &str) -> Reply {
+    /// The error body, in the shape that Keeptrusts uses everywhere.
+    pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
         let error = ErrorBody {
             kind: self.kind,
             code: self.code,
             message: &self.message,
             param: self.param.as_deref(),
-            policy: self.policy,
+            policy: self.policy.as_deref(),
             request_id,
         };
-        let body = serde_json::to_vec(&Envelope { error }).unwrap_or_default();
-        let mut reply = Reply::json(self.status, body);
+        serde_json::to_vec(&Envelope { error }).unwrap_or_default()
+    }
+
+    /// The answer.
+    pub(crate) fn into_reply(self, request_id: &str) -> Reply {
+        let mut reply = Reply::json(self.status, self.body(request_id));
         reply.headers.extend(self.headers);
         reply.unread = self.unread;
         reply
@@ -237,7 +255,7 @@ struct ErrorBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     param: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'static str>,
+    policy: Option<&'a str>,
     request_id: &'a str,
 }
 

@@ -6,7 +6,6 @@ use std::sync::atomic::AtomicUsize;
 
 use http::HeaderName;
 use http::uri::Authority;
-use kt_domain::events::PolicyEvaluation;
 use kt_domain::network::cidr::{Cidr, CidrSet};
 use kt_domain::network::gateway_rules::IpRules;
 use kt_domain::policy_config::{self, AuthMode, OnFailure, PolicyConfig, SizeLimits, StaticKey};
@@ -15,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::access_keys::AccessKeys;
 use crate::http1::connection::ClientTimeouts;
 use crate::limits::Memory;
-use crate::policies::{self, Policy};
+use crate::policies::{self, Chain};
 use crate::providers::health::HealthOfTargets;
 use crate::providers::target::{self, Target};
 use crate::stages::cors::CorsRules;
@@ -59,9 +58,7 @@ pub(crate) struct Snapshot {
     pub(crate) targets: Vec<Arc<Target>>,
     /// Where among targets of equal standing the next request goes.
     pub(crate) turn: AtomicUsize,
-    pub(crate) chain: Vec<Box<dyn Policy>>,
-    /// What the chain looks like in an event when every policy of it let a request pass.
-    pub(crate) all_passed: Vec<PolicyEvaluation>,
+    pub(crate) chain: Arc<Chain>,
     pub(crate) upstream_limits: Limits,
     pub(crate) client_timeouts: ClientTimeouts,
     /// Whether a request that cannot be recorded is refused.
@@ -128,7 +125,7 @@ impl Snapshot {
         })?;
         let ip_header = ip.header_name().map(str::parse).transpose();
         let ip_header = ip_header.map_err(|error| CompileError::new("ip_allowlist.ip_header", &error))?;
-        let chain = policies::build(&config)?;
+        let chain = Arc::new(Chain::of(&config)?);
         let snapshot = Self {
             ip,
             ip_header,
@@ -139,7 +136,6 @@ impl Snapshot {
             hosts: hosts(&config)?,
             targets: target::compile_all(&config, surroundings, &mut warnings)?,
             turn: AtomicUsize::new(0),
-            all_passed: policies::all_passed(&chain),
             records_all_access: policies::records_all_access(&config),
             chain,
             client_timeouts: ClientTimeouts {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::policy_config::Phase;
 pub use canonical::{NotCanonical, canonical};
 pub use chain::{Entry, Head, Kind, NotARecord, Record};
 pub(crate) use hash::unhex;
@@ -50,6 +51,19 @@ pub enum Verdict {
     Escalate,
 }
 
+impl Verdict {
+    /// As it stands in events and in `X-KT-Policy-Action`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Block => "block",
+            Self::Redact => "redact",
+            Self::Escalate => "escalate",
+        }
+    }
+}
+
 /// Which rule of the IP allowlist refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,10 +79,30 @@ pub enum MatchedRule {
 /// One policy of the chain and what it said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyEvaluation {
+    /// Whether its verdict was recorded and had no effect.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub dry_run: bool,
     /// The policy's kind, as in `policies.chain`.
     pub kind: Arc<str>,
+    /// Whether there was content that it could not read.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub not_scanned: bool,
+    /// What it judged; an evaluation that does not say so is of the request.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub phase: Option<Phase>,
+    /// The names of its rules that found something, in the order of their names. Never what they found.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub rules: Vec<Arc<str>>,
     /// What it decided.
     pub verdict: Verdict,
+}
+
+impl PolicyEvaluation {
+    /// A policy of this kind judged a request, and said this of it.
+    #[must_use]
+    pub fn new(kind: Arc<str>, verdict: Verdict) -> Self {
+        Self { dry_run: false, kind, not_scanned: false, phase: None, rules: Vec::new(), verdict }
+    }
 }
 
 /// A target that gave no usable answer, before another one or a repetition did.
@@ -83,7 +117,7 @@ pub struct FailedAttempt {
 /// One event, flat.
 ///
 /// The fields stand in the order of their names: written as JSON without spaces this is the canonical form of
-/// RFC 8785 (all values are strings, integers, booleans or arrays of such; integers are written out in full, also
+/// RFC 8785 (all values are strings, integers, booleans, or arrays of such or of objects of such; integers are written out in full, also
 /// beyond 2^53), over which the chain's hashes are taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -34,7 +34,7 @@ fn event_with(text: &str) -> Event {
     event.model = Some(text.to_owned());
     event.output_tokens = Some(9_007_199_254_740_993);
     event.peer_ip = Some("::1".parse().unwrap());
-    event.policies_evaluated = Some(vec![PolicyEvaluation { kind: text.into(), verdict: Verdict::Redact }]);
+    event.policies_evaluated = Some(vec![PolicyEvaluation::new(text.into(), Verdict::Redact)]);
     event.provider = Some(text.into());
     event.reason_code = Some(text.into());
     event.request_id = Some(text.to_owned());

@@ -54,6 +54,7 @@ codes! {
     BAD_HOST = "E023": "An entry of `listener.hosts` is no host name or address with an optional port.";
     PROXY_PROTOCOL_FROM_ANYBODY = "E024": "`listener.proxy_protocol` is on without `ip_allowlist.trusted_proxies`: anybody could claim any address.";
     BAD_VARIABLE_NAME = "E025": "`secret_key_ref.env` is not the name of an environment variable. It names the variable; the secret itself never stands in a configuration.";
+    BAD_PATTERN = "E040": "A pattern or word of a policy cannot be searched for: it is no regular expression, matches nothing at all, or can match without end.";
     OPEN_TO_ANY_ORIGIN = "W001": "Every website, or every page without an origin of its own, may call the gateway from a visitor's browser.";
     SDK_HEADERS = "W002": "CORS is on with the default `allow_headers`: the SDKs of OpenAI and Anthropic send more from a browser, and its preflight would fail.";
     PROXY_IN_ALLOW = "W003": "`ip_allowlist.allow` holds addresses of a trusted proxy. Once proxy headers are trusted, clients behind it have their own addresses; the proxy's own need not be allowed.";
@@ -64,4 +65,5 @@ codes! {
     NO_TARGET = "W008": "`providers.targets` is empty: there is nowhere to forward a request to.";
     SWITCHED_OFF = "W009": "A section has settings and does not say `enabled`, so that it is off. Write `enabled: false` if that is meant.";
     NOBODY_ALLOWED = "W010": "`ip_allowlist` is enabled and `allow` is empty: everybody is refused.";
+    IDLE_POLICY = "W040": "A policy in the chain has settings by which it never finds anything.";
 }

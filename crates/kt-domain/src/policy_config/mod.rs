@@ -54,7 +54,10 @@ pub use finding::{Finding, Severity};
 pub use ip_allowlist::IpAllowlist;
 pub use listener::Listener;
 pub use pack::Pack;
-pub use policies::{AuditLogger, POLICY_KINDS, Policies, PolicySettings};
+pub use policies::{
+    Action, AuditLogger, Dictionary, DlpFilter, Entity, POLICY_KINDS, Pattern, Phase, PiiDetector, Policies,
+    PolicySettings, Unreadable,
+};
 pub use providers::{Providers, SecretRef, Target};
 pub use rate_limits::{OnCountingFailure, RateLimits, Rates};
 pub use retry::{FaultKind, Retry};

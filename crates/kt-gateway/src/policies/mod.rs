@@ -1,60 +1,88 @@
 //! The policies that judge what passes, one file each, and the list of them.
 
 mod audit_logger;
+pub(crate) mod chain;
+mod dlp_filter;
+mod pii_detector;
+mod reading;
+#[cfg(test)]
+mod tests;
+mod text;
 
-use kt_domain::events::{PolicyEvaluation, Verdict};
-use kt_domain::policy_config::PolicyConfig;
+use std::sync::Arc;
+
+use kt_domain::events::Phase;
+use kt_domain::policy_config::{Action, PolicyConfig, PolicySettings, Unreadable};
+
+pub(crate) use chain::{Block, Chain, Content, Judged, Outcome, strictest};
+pub(crate) use reading::stream::StreamJudge;
 
 use crate::snapshot::CompileError;
+use text::patterns::{Patterns, TooLarge};
 
 /// One policy of the chain, made ready.
-pub(crate) trait Policy: Send + Sync {
+pub(crate) struct Policy {
     /// Its kind, as in `policies.chain`.
-    fn kind(&self) -> &'static str;
-
-    /// Judges a request before anything is forwarded.
-    fn judge_request(&self) -> Verdict;
+    kind: Arc<str>,
+    judge: Judge,
 }
 
-/// Makes a policy of one kind ready from the configuration.
-type Make = fn(&PolicyConfig) -> Box<dyn Policy>;
+/// How a policy judges.
+enum Judge {
+    /// It has nothing to say; its settings take effect elsewhere.
+    Silent,
+    /// By what is found in texts.
+    Finder(Finder),
+}
+
+/// A policy that looks for patterns in content.
+struct Finder {
+    patterns: Patterns,
+    action: Action,
+    reading: Reading,
+}
+
+/// What all policies that read content have in common.
+struct Reading {
+    phases: Vec<Phase>,
+    unreadable: Unreadable,
+    dry_run: bool,
+}
+
+/// Makes a policy of one kind ready from its settings.
+type Make = fn(&PolicySettings) -> Result<Judge, TooLarge>;
 
 /// Every kind of policy there is.
-const REGISTRY: [(&str, Make); 1] = [(audit_logger::KIND, audit_logger::make)];
+const REGISTRY: [(&str, Make); 3] = [
+    (audit_logger::KIND, audit_logger::make),
+    (pii_detector::KIND, pii_detector::make),
+    (dlp_filter::KIND, dlp_filter::make),
+];
 
-/// The chain that `config` asks for.
-pub(crate) fn build(config: &PolicyConfig) -> Result<Vec<Box<dyn Policy>>, CompileError> {
-    let make = |(index, kind): (usize, &String)| match REGISTRY.iter().find(|(known, _)| known == kind) {
-        Some((_, make)) => Ok(make(config)),
-        None => Err(CompileError {
-            path: format!("policies.chain[{index}]"),
-            message: format!("`{kind}` is no kind of policy that is known here"),
-        }),
-    };
-    config.policies.chain.iter().enumerate().map(make).collect()
-}
+impl Policy {
+    /// The policy of a kind; `path` is where the chain names it.
+    fn make(kind: &str, path: &dyn Fn() -> String, settings: &PolicySettings) -> Result<Self, CompileError> {
+        let error = |message: String| CompileError { path: path(), message };
+        let (name, make) = REGISTRY
+            .iter()
+            .find(|(known, _)| *known == kind)
+            .ok_or_else(|| error(format!("`{kind}` is no kind of policy that is known here")))?;
+        let judge = make(settings).map_err(|too_large| error(format!("`{kind}`: {too_large}")))?;
+        Ok(Self { kind: (*name).into(), judge })
+    }
 
-/// What the chain looks like in an event when all of it let a request pass.
-pub(crate) fn all_passed(chain: &[Box<dyn Policy>]) -> Vec<PolicyEvaluation> {
-    chain
-        .iter()
-        .map(|policy| PolicyEvaluation { kind: policy.kind().into(), verdict: Verdict::Allow })
-        .collect()
+    /// How it reads content; `None` for a policy that reads none in this phase.
+    fn reading(&self, phase: Phase) -> Option<&Reading> {
+        match &self.judge {
+            Judge::Silent => None,
+            Judge::Finder(finder) => Some(&finder.reading),
+        }
+        .filter(|reading| reading.phases.contains(&phase))
+    }
 }
 
 /// Whether requests that were allowed are recorded too: always, unless `audit-logger` says otherwise.
 pub(crate) fn records_all_access(config: &PolicyConfig) -> bool {
     let is_in_chain = config.policies.chain.iter().any(|kind| kind == audit_logger::KIND);
     !is_in_chain || config.policy.audit_logger.as_ref().is_none_or(|settings| settings.log_all_access)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_registry_and_the_configurations_kinds_are_the_same() {
-        let known: Vec<&str> = REGISTRY.iter().map(|(kind, _)| *kind).collect();
-        assert_eq!(known, kt_domain::policy_config::POLICY_KINDS);
-    }
 }

@@ -1,24 +1,83 @@
-//! Asking each policy of the chain, in order, until one does not let the request pass.
+//! Asking each policy of the chain, in order, until one does not let the content pass: of the request before anything is
+//! forwarded, of the answer before any of it reaches the client.
 
-use kt_domain::events::{PolicyEvaluation, Verdict};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use kt_domain::events::{Event, Phase, PolicyEvaluation, Verdict};
 
 use crate::exchange::Exchange;
-use crate::reply::Refusal;
+use crate::policies::{Content, Judged, Outcome};
+use crate::reply::{Refusal, Reply, ReplyBody};
 
-/// Judges the request; says in its record which policies were asked and what came of it.
-pub(crate) fn judge_request(exchange: &mut Exchange<'_>) -> Result<(), Refusal> {
-    let snapshot = &exchange.snapshot;
-    for (index, policy) in snapshot.chain.iter().enumerate() {
-        let verdict = policy.judge_request();
-        if verdict == Verdict::Block {
-            let mut asked = snapshot.all_passed[..index].to_vec();
-            asked.push(PolicyEvaluation { kind: policy.kind().into(), verdict });
-            exchange.record.event().policies_evaluated = Some(asked);
-            return Err(Refusal::policy_block(policy.kind()));
-        }
+/// Judges the request; says in its record which policies were asked and what came of it. Gives the body that goes on,
+/// which is another one where something was cut out of it.
+pub(crate) fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> Result<Bytes, Refusal> {
+    let chain = &exchange.snapshot.chain;
+    if !chain.reads(Phase::Request) {
+        let passed = chain.passed();
+        note(exchange.record.event(), passed, Verdict::Allow);
+        return Ok(body);
     }
-    let event = exchange.record.event();
-    event.policies_evaluated = Some(snapshot.all_passed.clone());
-    event.verdict = Some(Verdict::Allow);
+    // A request without a type is one of JSON, as the stage before has it.
+    let content = content(&exchange.head.headers, &body, true);
+    let Judged { evaluations, outcome } = chain.judge(Phase::Request, content);
+    apply(exchange.record.event(), evaluations, outcome, body)
+}
+
+/// The same for an answer that is there as a whole.
+pub(crate) fn judge_answer(exchange: &mut Exchange<'_>, reply: &mut Reply) -> Result<(), Refusal> {
+    let chain = &exchange.snapshot.chain;
+    let ReplyBody::Full(body) = &reply.body else { return Ok(()) };
+    if chain.reads(Phase::Response) {
+        let Judged { evaluations, outcome } =
+            chain.judge(Phase::Response, content(&reply.headers, body, false));
+        let judged = apply(exchange.record.event(), evaluations, outcome, body.clone())?;
+        reply.body = ReplyBody::Full(judged);
+    }
     Ok(())
+}
+
+fn apply(
+    event: &mut Event,
+    evaluations: Vec<PolicyEvaluation>,
+    outcome: Outcome,
+    body: Bytes,
+) -> Result<Bytes, Refusal> {
+    let (verdict, passed) = match outcome {
+        Outcome::Pass => (Verdict::Allow, Ok(body)),
+        Outcome::Redacted(redacted) => (Verdict::Redact, Ok(redacted)),
+        Outcome::Blocked(block) => (Verdict::Block, Err(block.refusal())),
+    };
+    note(event, evaluations, verdict);
+    passed
+}
+
+/// Adds to an event what was said in one phase. The strictest verdict of all phases is that of the event.
+pub(crate) fn note(event: &mut Event, evaluations: Vec<PolicyEvaluation>, verdict: Verdict) {
+    match &mut event.policies_evaluated {
+        Some(earlier) => earlier.extend(evaluations),
+        none => *none = Some(evaluations),
+    }
+    event.verdict = Some(match (event.verdict, verdict) {
+        (Some(earlier), Verdict::Allow) => earlier,
+        (Some(Verdict::Block), _) => Verdict::Block,
+        (_, later) => later,
+    });
+}
+
+/// What a body holds, by its type. What is said to be JSON is read as such; the reader finds out whether it is.
+fn content<'a>(headers: &HeaderMap, body: &'a Bytes, is_json_by_default: bool) -> Content<'a> {
+    if body.is_empty() {
+        return Content::Nothing;
+    }
+    let declared = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let essence =
+        declared.map(|value| value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
+    let is_json = essence.map_or(is_json_by_default, |essence| {
+        essence.eq_ignore_ascii_case(b"application/json") || essence.ends_with(b"+json")
+    });
+    // A client may send JSON under another name, as `curl -d` does.
+    let may_be_json =
+        is_json || (is_json_by_default && matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')));
+    if may_be_json { Content::Json(body) } else { Content::Other }
 }

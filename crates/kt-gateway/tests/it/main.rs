@@ -15,6 +15,7 @@ mod harness;
 mod http2;
 mod keys;
 mod on_failure;
+mod policies;
 mod proxy_protocol;
 mod rate_limits;
 mod reload;

@@ -30,7 +30,7 @@ fn numbered(n: u8) -> Event {
     event.source_ip = Some(format!("192.0.2.{n}").parse().unwrap());
     event.request_id = Some(format!("req \"{n}\""));
     event.verdict = Some(if n < 5 { Verdict::Allow } else { Verdict::Block });
-    event.policies_evaluated = Some(vec![PolicyEvaluation { kind: "x".into(), verdict: Verdict::Redact }]);
+    event.policies_evaluated = Some(vec![PolicyEvaluation::new("x".into(), Verdict::Redact)]);
     event
 }
 

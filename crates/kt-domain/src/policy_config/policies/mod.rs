@@ -1,7 +1,15 @@
 //! `policies` and `policy`: which policies judge a request, and their settings.
 
+mod content;
+mod dlp_filter;
+mod pii_detector;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use content::{Action, Phase, Unreadable};
+pub use dlp_filter::{Dictionary, DlpFilter, Pattern};
+pub use pii_detector::{Entity, PiiDetector};
 
 use super::codes;
 use super::finding::Report;
@@ -24,6 +32,12 @@ pub struct PolicySettings {
     /// Settings of `audit-logger`.
     #[serde(rename = "audit-logger", skip_serializing_if = "Option::is_none")]
     pub audit_logger: Option<AuditLogger>,
+    /// Settings of `pii-detector`.
+    #[serde(rename = "pii-detector", skip_serializing_if = "Option::is_none")]
+    pub pii_detector: Option<PiiDetector>,
+    /// Settings of `dlp-filter`.
+    #[serde(rename = "dlp-filter", skip_serializing_if = "Option::is_none")]
+    pub dlp_filter: Option<DlpFilter>,
 }
 
 /// `audit-logger`: keeps a record of what passed, for a stated time.
@@ -54,10 +68,22 @@ struct Kind {
 }
 
 /// Every kind that this version has.
-const KINDS: [Kind; 1] = [Kind { name: "audit-logger", needs_block: false }];
+const KINDS: [Kind; 3] = [
+    Kind { name: "audit-logger", needs_block: false },
+    Kind { name: "pii-detector", needs_block: false },
+    Kind { name: "dlp-filter", needs_block: true },
+];
 
 /// The names of the kinds of policy, for `policies.chain`.
-pub const POLICY_KINDS: [&str; KINDS.len()] = [KINDS[0].name];
+pub const POLICY_KINDS: [&str; KINDS.len()] = {
+    let mut names = [""; KINDS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = KINDS[at].name;
+        at += 1;
+    }
+    names
+};
 
 impl Policies {
     pub(super) fn review(&self, review: &mut Review) {
@@ -90,6 +116,29 @@ impl Policies {
                 review.say(&codes::UNUSED_POLICY_BLOCK, &format!("policy.{name}"), message, suggestion);
             }
         }
+    }
+}
+
+impl PolicySettings {
+    pub(super) fn review(&self, review: &mut Review) {
+        if let Some(settings) = &self.pii_detector {
+            settings.review(review);
+        }
+        if let Some(settings) = &self.dlp_filter {
+            settings.review(review);
+        }
+    }
+}
+
+/// Reports a policy that reads nothing.
+fn review_phases(path: &str, phases: &[Phase], review: &mut Review) {
+    if phases.is_empty() {
+        review.say(
+            &codes::IDLE_POLICY,
+            &format!("{path}.phases"),
+            "the list is empty, so nothing is read",
+            "write `[request, response]`, or remove the key to read both",
+        );
     }
 }
 

@@ -1,0 +1,176 @@
+//! The texts of a JSON document, wherever they stand: in messages, parts, tool arguments and results, keys. Reading all
+//! of them, in place of those that are known, leaves no field in which something could be hidden.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::outline::{Kind, Node, Outline};
+use crate::policies::text::channel::Cuts;
+use crate::policies::text::fold::Folded;
+use crate::policies::text::patterns::Patterns;
+
+/// How many digits make a number worth reading: fewer are a count, a time or a setting.
+const DIGITS_OF_A_NUMBER: usize = 12;
+/// Values of the protocol that no text stands in, if they are words as the protocol has them.
+const WORDS: [&str; 6] = ["finish_reason", "object", "role", "status", "stop_reason", "type"];
+/// Where the parts of a content stand, which can be of a kind that is no text.
+const PARTS: [&str; 5] = ["content", "input", "output", "parts", "prompt"];
+/// Parts that are no text, by their `type`: those of Chat Completions, of Responses, and the sources of Messages.
+const OTHER_PARTS: [&str; 12] = [
+    "audio",
+    "base64",
+    "container_upload",
+    "file",
+    "image_file",
+    "image_url",
+    "input_audio",
+    "input_file",
+    "input_image",
+    "output_audio",
+    "url",
+    "video_url",
+];
+/// Keys under which an answer holds something that is no text, or text in pieces that nobody can put together again.
+const OTHER_KEYS: [&str; 4] = ["audio", "b64_json", "logprobs", "partial_image_b64"];
+
+/// A document, read.
+pub(crate) struct Body<'j> {
+    json: &'j str,
+    texts: Vec<Text<'j>>,
+    /// Whether it holds something that cannot be read as text.
+    pub(crate) is_partly_unreadable: bool,
+}
+
+/// One text of it.
+struct Text<'j> {
+    place: Range<usize>,
+    is_number: bool,
+    written: Cow<'j, str>,
+    folded: Option<Folded>,
+}
+
+/// What is to be replaced in which of the texts.
+pub(crate) type TextCuts = Vec<(usize, Cuts)>;
+
+impl<'j> Body<'j> {
+    /// Reads every text but those of the nodes to be left out.
+    pub(crate) fn read(json: &'j str, outline: &Outline, leave_out: &dyn Fn(usize) -> bool) -> Self {
+        let mut body = Self { json, texts: Vec::new(), is_partly_unreadable: false };
+        for (index, node) in outline.nodes().iter().enumerate() {
+            body.is_partly_unreadable |= is_other(json, outline, node);
+            if is_text(json, outline, index) && !leave_out(index) {
+                body.add(node);
+            }
+        }
+        body
+    }
+
+    fn add(&mut self, node: &Node) {
+        let is_number = node.kind == Kind::Number;
+        let text = if is_number {
+            Some(Cow::Borrowed(&self.json[node.place.clone()]))
+        } else {
+            node.text(self.json)
+        };
+        match text {
+            Some(text) => {
+                let folded = Folded::of(&text);
+                self.texts.push(Text { place: node.place.clone(), is_number, written: text, folded });
+            }
+            None => self.is_partly_unreadable = true,
+        }
+    }
+
+    /// Reports everything that is found in each text: which text, where in it, and by which rule.
+    pub(crate) fn find(&self, patterns: &Patterns, mut found: impl FnMut(usize, Range<usize>, &Arc<str>)) {
+        for (index, text) in self.texts.iter().enumerate() {
+            patterns.find_all(text.read(), |hit| {
+                let place = hit.start..hit.end;
+                let place = text.folded.as_ref().map_or(place.clone(), |folded| folded.raw(place));
+                found(index, place, hit.rule);
+            });
+        }
+    }
+
+    /// What replaces which places of the document.
+    pub(crate) fn replacements(&self, cuts: TextCuts) -> Vec<(Range<usize>, String)> {
+        let replace = |(index, mut cuts): (usize, Cuts)| {
+            let text = &self.texts[index];
+            let shown = cuts.apply(0, &text.written)?;
+            let written = if text.is_number { quoted(&shown) } else { escaped(&shown) };
+            Some((text.place.clone(), written))
+        };
+        cuts.into_iter().filter_map(replace).collect()
+    }
+}
+
+impl Text<'_> {
+    fn read(&self) -> &str {
+        self.folded.as_ref().map_or(&*self.written, |folded| &folded.text)
+    }
+}
+
+/// A document with some of its places replaced.
+pub(crate) fn spliced(json: &str, mut replacements: Vec<(Range<usize>, String)>) -> String {
+    replacements.sort_by_key(|(place, _)| place.start);
+    let mut whole = String::with_capacity(json.len() + 64);
+    let mut at = 0;
+    for (place, text) in replacements {
+        whole.push_str(&json[at..place.start]);
+        whole.push_str(&text);
+        at = place.end;
+    }
+    whole.push_str(&json[at..]);
+    whole
+}
+
+/// A text as it stands between the quotes of a JSON string.
+pub(crate) fn escaped(text: &str) -> String {
+    let quoted = quoted(text);
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+fn quoted(text: &str) -> String {
+    // Writing a string as JSON cannot fail.
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+}
+
+fn is_text(json: &str, outline: &Outline, index: usize) -> bool {
+    let node = &outline.nodes()[index];
+    let raw = &json.as_bytes()[node.place.clone()];
+    let is_word = || raw.iter().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.'));
+    match node.kind {
+        Kind::Key { .. } => !is_word(),
+        Kind::String { .. } => match node.key_in(json) {
+            Some("model") => node.parent != 0,
+            Some(key) if WORDS.contains(&key) => !is_word(),
+            _ => !raw.is_empty(),
+        },
+        Kind::Number => raw.iter().filter(|byte| byte.is_ascii_digit()).count() >= DIGITS_OF_A_NUMBER,
+        Kind::Object | Kind::Array | Kind::Word => false,
+    }
+}
+
+/// Whether a value is, or stands for, something that is no text.
+fn is_other(json: &str, outline: &Outline, node: &Node) -> bool {
+    let nodes = outline.nodes();
+    let raw = &json[node.place.clone()];
+    let parent = &nodes[node.parent];
+    match (node.kind, node.key_in(json)) {
+        (Kind::String { .. }, Some("type")) if OTHER_PARTS.contains(&raw) => {
+            let holder = &nodes[parent.parent];
+            let is_part =
+                holder.kind == Kind::Array && holder.key_in(json).is_some_and(|key| PARTS.contains(&key));
+            is_part || parent.key_in(json) == Some("source")
+        }
+        (Kind::Object | Kind::Array, Some(key)) => OTHER_KEYS.contains(&key) && raw.len() > "{}".len(),
+        (Kind::String { .. }, Some(key)) => OTHER_KEYS.contains(&key) && key.contains("b64"),
+        // Tokens in place of text.
+        (Kind::Number, None) => {
+            let list = if nodes[parent.parent].kind == Kind::Array { &nodes[parent.parent] } else { parent };
+            list.parent == 0 && matches!(list.key_in(json), Some("input" | "prompt"))
+        }
+        _ => false,
+    }
+}

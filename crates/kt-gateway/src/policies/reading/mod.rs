@@ -1,0 +1,6 @@
+//! Reading the texts in bodies and event streams, and writing them back.
+
+pub(crate) mod body;
+mod dialect;
+pub(crate) mod outline;
+pub(crate) mod stream;

@@ -1,0 +1,5 @@
+//! Finding things in text, whole or as it comes.
+
+pub(crate) mod channel;
+pub(crate) mod fold;
+pub(crate) mod patterns;

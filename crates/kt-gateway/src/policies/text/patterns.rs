@@ -1,0 +1,296 @@
+//! Looking for many patterns at once, in a whole text or in one that has not come to its end.
+//!
+//! What is found does not depend on how a text arrives: going from left to right, at each place the longest match that
+//! its rule accepts is taken, and the search goes on behind it. A place is undecided as long as some pattern could still
+//! go on; everything before the first such place is judged for good.
+//!
+//! A whole text is searched faster: a [`Lead`] names the places where a match can begin at all.
+
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
+
+use kt_domain::patterns::Hir;
+use memchr::memchr;
+use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::meta::Regex;
+use regex_automata::nfa::thompson::{Compiler, Config, WhichCaptures};
+use regex_automata::util::pool::{Pool, PoolGuard};
+use regex_automata::{Anchored, Input, MatchKind};
+
+/// How much text before a match its rule may look at, in bytes.
+pub(crate) const CONTEXT: usize = 48;
+/// How many bytes are asked at once whether one of them is a digit; a multiple of what the machine compares at once.
+const BLOCK: usize = 64;
+/// The memory that one thread's automaton may take, in bytes; it is rebuilt from the beginning beyond.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// One pattern, and what must hold of a match beside it.
+#[derive(Clone)]
+pub(crate) struct Rule {
+    pub(crate) name: Arc<str>,
+    pub(crate) pattern: Hir,
+    pub(crate) accepts: fn(Candidate<'_>) -> bool,
+}
+
+/// A match of a pattern that its rule is yet to accept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate<'a> {
+    /// Up to [`CONTEXT`] bytes before it.
+    pub(crate) before: &'a [u8],
+    pub(crate) text: &'a str,
+}
+
+/// Where in a whole text a match of a group can begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lead {
+    /// At a digit, or at most so many bytes before one.
+    Digit(usize),
+    /// At this byte, or at most so many bytes before one.
+    Byte(u8, usize),
+    /// Where the patterns themselves are found.
+    Patterns,
+}
+
+/// Something found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Match<'p> {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) rule: &'p Arc<str>,
+}
+
+/// What a search came to in a text that may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step<'p> {
+    Found(Match<'p>),
+    /// From here on it depends on what follows.
+    Undecided(usize),
+    /// There is nothing more.
+    Clear,
+}
+
+/// Patterns made ready.
+pub(crate) struct Patterns {
+    groups: Vec<Group>,
+    /// Texts, in small letters, that are never reported.
+    except: Vec<String>,
+}
+
+type MakeCache = Box<dyn Fn() -> Cache + Send + Sync + UnwindSafe + RefUnwindSafe>;
+
+/// The patterns of one lead, as one automaton.
+struct Group {
+    rules: Vec<Rule>,
+    lead: Lead,
+    automaton: Arc<DFA>,
+    caches: Pool<Cache, MakeCache>,
+    /// Finds the first match of any pattern; of [`Lead::Patterns`].
+    finder: Option<Regex>,
+}
+
+/// Why patterns cannot be made ready: together they are larger than an automaton may be.
+#[derive(Debug, thiserror::Error)]
+#[error("the patterns are too large together: {0}")]
+pub(crate) struct TooLarge(String);
+
+impl Patterns {
+    /// Makes `groups` ready; one without rules is left out. What is found and stands in `except` is not reported.
+    pub(crate) fn new(groups: Vec<(Lead, Vec<Rule>)>, except: &[String]) -> Result<Self, TooLarge> {
+        let used = groups.into_iter().filter(|(_, rules)| !rules.is_empty());
+        let groups = used.map(|(lead, rules)| Group::new(lead, rules)).collect::<Result<_, _>>()?;
+        Ok(Self { groups, except: except.iter().map(|text| text.to_lowercase()).collect() })
+    }
+
+    /// Everything found in a whole text, from left to right.
+    pub(crate) fn find_all<'p>(&'p self, text: &str, mut found: impl FnMut(Match<'p>)) {
+        let mut searches: Vec<Search<'p>> = self.groups.iter().map(|group| Search::of(group, text)).collect();
+        while let Some(start) = searches.iter().filter_map(|search| search.next).min() {
+            let longest = searches
+                .iter_mut()
+                .filter(|search| search.next == Some(start))
+                .filter_map(|search| search.walk(text, start, true).accepted)
+                .reduce(longer);
+            let from = longest.map_or_else(|| next_char(text, start), |longest| longest.end);
+            longest.into_iter().filter(|longest| !self.is_excepted(text, longest)).for_each(&mut found);
+            for search in searches.iter_mut().filter(|search| search.next.is_some_and(|next| next < from)) {
+                search.advance(text, from);
+            }
+        }
+    }
+
+    /// The first match at `from` or later of a text that goes on unless it has `ended`.
+    pub(crate) fn step<'p>(&'p self, text: &str, from: usize, ended: bool) -> Step<'p> {
+        let mut searches: Vec<Search<'p>> = self.groups.iter().map(Search::new).collect();
+        let mut start = from;
+        while start < text.len() {
+            let mut longest: Option<Match<'p>> = None;
+            for search in &mut searches {
+                let walked = search.walk(text, start, ended);
+                if walked.open {
+                    return Step::Undecided(start);
+                }
+                longest = [longest, walked.accepted].into_iter().flatten().reduce(longer);
+            }
+            match longest {
+                Some(found) if self.is_excepted(text, &found) => start = found.end,
+                Some(found) => return Step::Found(found),
+                None => start = next_char(text, start),
+            }
+        }
+        Step::Clear
+    }
+
+    fn is_excepted(&self, text: &str, found: &Match<'_>) -> bool {
+        !self.except.is_empty() && self.except.contains(&text[found.start..found.end].to_lowercase())
+    }
+}
+
+/// The longer of two matches that begin at the same place; of equals the first.
+fn longer<'p>(first: Match<'p>, second: Match<'p>) -> Match<'p> {
+    if second.end > first.end { second } else { first }
+}
+
+fn next_char(text: &str, at: usize) -> usize {
+    text[at..].chars().next().map_or(text.len(), |c| at + c.len_utf8())
+}
+
+impl Group {
+    fn new(lead: Lead, rules: Vec<Rule>) -> Result<Self, TooLarge> {
+        let patterns: Vec<&Hir> = rules.iter().map(|rule| &rule.pattern).collect();
+        let too_large = |error: &dyn ToString| TooLarge(error.to_string());
+        let nfa = Compiler::new()
+            .configure(Config::new().which_captures(WhichCaptures::None).nfa_size_limit(Some(CACHE_BYTES)))
+            .build_many_from_hir(&patterns)
+            .map_err(|error| too_large(&error))?;
+        let config = DFA::config()
+            .match_kind(MatchKind::All)
+            .cache_capacity(CACHE_BYTES)
+            .skip_cache_capacity_check(true);
+        let automaton =
+            DFA::builder().configure(config).build_from_nfa(nfa).map_err(|error| too_large(&error))?;
+        let automaton = Arc::new(automaton);
+        let finder = match lead {
+            Lead::Patterns => Some(
+                Regex::builder()
+                    .configure(
+                        Regex::config().nfa_size_limit(Some(CACHE_BYTES)).hybrid_cache_capacity(CACHE_BYTES),
+                    )
+                    .build_many_from_hir(&patterns)
+                    .map_err(|error| too_large(&error))?,
+            ),
+            Lead::Digit(_) | Lead::Byte(..) => None,
+        };
+        let of_caches = Arc::clone(&automaton);
+        let caches = Pool::new(Box::new(move || of_caches.create_cache()) as MakeCache);
+        Ok(Self { rules, lead, automaton, caches, finder })
+    }
+
+    /// The first place at `from` or later where a match may begin.
+    fn candidate(&self, text: &str, from: usize) -> Option<usize> {
+        let bytes = text.as_bytes();
+        let (at, back) = match self.lead {
+            Lead::Digit(back) => (first_digit(bytes, from)?, back),
+            Lead::Byte(byte, back) => (from + memchr(byte, &bytes[from..])?, back),
+            Lead::Patterns => {
+                let found = self.finder.as_ref()?.search(&Input::new(text).range(from..))?;
+                return Some(found.start());
+            }
+        };
+        Some(text.ceil_char_boundary(at.saturating_sub(back)).max(from))
+    }
+}
+
+/// The first digit at `from` or later. Most text has few, so blocks without one are passed over as a whole.
+fn first_digit(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = &bytes[from..];
+    let without = rest.chunks(BLOCK).take_while(|block| !has_digit(block)).count() * BLOCK;
+    let at = rest.get(without..)?.iter().position(u8::is_ascii_digit)?;
+    Some(from + without + at)
+}
+
+/// Looks at every byte, without a branch that would keep the compiler from comparing many at once.
+fn has_digit(block: &[u8]) -> bool {
+    block.iter().fold(false, |found, byte| found | byte.is_ascii_digit())
+}
+
+/// One group's search through one text.
+struct Search<'p> {
+    group: &'p Group,
+    cache: PoolGuard<'p, Cache, MakeCache>,
+    /// Where the next match may begin.
+    next: Option<usize>,
+}
+
+/// What the patterns came to at one place.
+struct Walked<'p> {
+    accepted: Option<Match<'p>>,
+    /// Whether some pattern could go on beyond the text's end.
+    open: bool,
+}
+
+impl<'p> Search<'p> {
+    fn new(group: &'p Group) -> Self {
+        Self { group, cache: group.caches.get(), next: None }
+    }
+
+    fn of(group: &'p Group, text: &str) -> Self {
+        let mut search = Self::new(group);
+        search.advance(text, 0);
+        search
+    }
+
+    fn advance(&mut self, text: &str, from: usize) {
+        self.next = self.group.candidate(text, from);
+    }
+
+    /// Tries every pattern at `start`.
+    fn walk(&mut self, text: &str, start: usize, ended: bool) -> Walked<'p> {
+        let automaton = &self.group.automaton;
+        let cache = &mut *self.cache;
+        let closed = Walked { accepted: None, open: false };
+        let input = Input::new(text).range(start..).anchored(Anchored::Yes);
+        let Ok(mut state) = automaton.start_state_forward(cache, &input) else { return closed };
+        let mut ends: Vec<(usize, usize)> = Vec::new();
+        let mut note = |cache: &Cache, state, end| {
+            let count = automaton.match_len(cache, state);
+            ends.extend(
+                (0..count).map(|index| (end, automaton.match_pattern(cache, state, index).as_usize())),
+            );
+        };
+        // A match is told one byte after its end, so that what follows it can be looked at.
+        for (at, byte) in text.bytes().enumerate().skip(start) {
+            let Ok(next) = automaton.next_state(cache, state, byte) else { return closed };
+            state = next;
+            if state.is_match() {
+                note(cache, state, at);
+            } else if state.is_dead() || state.is_quit() {
+                return Walked { accepted: self.accepted(text, start, &ends), open: false };
+            }
+        }
+        if !ended {
+            return Walked { accepted: None, open: true };
+        }
+        if let Ok(last) = automaton.next_eoi_state(cache, state)
+            && last.is_match()
+        {
+            note(cache, last, text.len());
+        }
+        Walked { accepted: self.accepted(text, start, &ends), open: false }
+    }
+
+    /// The longest of the ends that its rule accepts; of equals that of the first rule.
+    fn accepted(&self, text: &str, start: usize, ends: &[(usize, usize)]) -> Option<Match<'p>> {
+        let before = &text.as_bytes()[start.saturating_sub(CONTEXT)..start];
+        let accepts = |&(end, index): &(usize, usize)| {
+            let rule = &self.group.rules[index];
+            (rule.accepts)(Candidate { before, text: &text[start..end] })
+        };
+        let (end, index) = ends
+            .iter()
+            .copied()
+            .filter(|(end, _)| *end > start)
+            .filter(accepts)
+            .max_by_key(|(end, index)| (*end, std::cmp::Reverse(*index)))?;
+        Some(Match { start, end, rule: &self.group.rules[index].name })
+    }
+}

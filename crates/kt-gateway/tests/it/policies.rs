@@ -1,0 +1,280 @@
+//! What policies do to requests and answers on their way, and what is recorded of it.
+
+use std::io::Write;
+use std::sync::mpsc::channel;
+
+use kt_domain::events::{Event, Phase, Verdict};
+
+use crate::harness::{Answer, Request, TestGateway, Then, wait_for};
+
+const CARD: &str = "4111 1111 1111 1111";
+const MAIL: &str = "jane.canary@example.com";
+
+fn with_chain(settings: &str) -> TestGateway {
+    TestGateway::with(&format!(
+        "policies: {{chain: [audit-logger, pii-detector]}}\npolicy: {{pii-detector: {settings}}}"
+    ))
+}
+
+fn chat(content: &str) -> Request {
+    Request::chat().json(
+        serde_json::json!({ "model": "m", "messages": [{ "role": "user", "content": content }] }).to_string(),
+    )
+}
+
+fn event_of(gateway: &TestGateway, answer: &Answer) -> Event {
+    gateway.event_of(answer.request_id())
+}
+
+fn rules(event: &Event, phase: Option<Phase>) -> Vec<String> {
+    let evaluated = event.policies_evaluated.as_ref().expect("a judged request names its policies");
+    let own = evaluated.iter().find(|own| &*own.kind == "pii-detector" && own.phase == phase);
+    own.map(|own| own.rules.iter().map(ToString::to_string).collect()).unwrap_or_default()
+}
+
+#[test]
+fn a_request_that_is_blocked_reaches_no_provider() {
+    let gateway = with_chain("{action: block}");
+    let answer = gateway.ask(&chat(&format!("my card is {CARD}")));
+    assert_eq!(answer.outcome(), (409, "policy_block".to_owned()));
+    assert_eq!(answer.header("x-kt-policy-action"), Some("block"));
+    assert_eq!(answer.json()["error"]["type"], "policy_violation");
+    assert_eq!(answer.json()["error"]["policy"], "pii-detector");
+    assert_eq!(gateway.upstream.connections(), 0);
+    let event = event_of(&gateway, &answer);
+    assert_eq!((event.verdict, event.status), (Some(Verdict::Block), Some(409)));
+    assert_eq!(rules(&event, None), ["card"]);
+
+    let answer = gateway.ask(&chat("my card is at home"));
+    assert_eq!((answer.status, answer.header("x-kt-policy-action")), (200, Some("allow")), "the control");
+}
+
+#[test]
+fn a_request_that_is_redacted_reaches_its_provider_without_it() {
+    let gateway = with_chain("{action: redact}");
+    let answer = gateway.ask(&chat(&format!("write to {MAIL}, card {CARD}")));
+    assert_eq!((answer.status, answer.header("x-kt-policy-action")), (200, Some("redact")));
+    let body = String::from_utf8(gateway.upstream.only_request().body).unwrap();
+    assert!(body.contains("write to [email], card [card]") && !body.contains("canary"), "{body}");
+    let event = event_of(&gateway, &answer);
+    assert_eq!(event.verdict, Some(Verdict::Redact));
+    assert_eq!(rules(&event, None), ["card", "email"]);
+}
+
+#[test]
+fn what_a_request_holds_is_found_wherever_it_stands() {
+    let gateway = with_chain("{action: block}");
+    let places = [
+        ("/v1/chat/completions", r#"{"model":"m","messages":[{"role":"system","content":"X"}]}"#),
+        (
+            "/v1/chat/completions",
+            r#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"X"}]}]}"#,
+        ),
+        (
+            "/v1/chat/completions",
+            r#"{"model":"m","messages":[{"role":"tool","tool_call_id":"c","content":"X"}]}"#,
+        ),
+        (
+            "/v1/chat/completions",
+            r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"to\":\"X\"}"}}]}]}"#,
+        ),
+        ("/v1/chat/completions", r#"{"model":"m","messages":[],"messages_too":{"deep":[[["X"]]]}}"#),
+        ("/v1/chat/completions", r#"{"model":"m","messages":[],"X":1}"#),
+        ("/v1/chat/completions", r#"{"model":"m","messages":[],"content":"safe","content":"X"}"#),
+        ("/v1/responses", r#"{"model":"m","input":"X"}"#),
+        ("/v1/responses", r#"{"model":"m","instructions":"X","input":[]}"#),
+        (
+            "/v1/responses",
+            r#"{"model":"m","input":[{"type":"function_call_output","call_id":"c","output":"X"}]}"#,
+        ),
+        ("/v1/completions", r#"{"model":"m","prompt":["a","X"]}"#),
+        ("/v1/embeddings", r#"{"model":"m","input":["a","X"]}"#),
+        ("/v1/moderations", r#"{"input":"X"}"#),
+    ];
+    for (path, body) in places {
+        let ask = |text: &str| gateway.ask(&Request::new("POST", path).json(body.replace('X', text)));
+        assert_eq!(ask(CARD).outcome(), (409, "policy_block".to_owned()), "{body}");
+        assert_eq!(ask("\\u0034111-1111-1111-1111").outcome().0, 409, "escaped in {body}");
+        assert_eq!(ask("fine").status, 200, "the control of {body}");
+    }
+}
+
+#[test]
+fn a_client_cannot_switch_a_policy_off_or_around() {
+    let gateway = with_chain("{action: block}");
+    let body = format!(
+        r#"{{"model":"m","messages":[],"x":"{CARD}","policies":{{"chain":[]}},"policy":"off","stream":true}}"#
+    );
+    let request = Request::chat()
+        .json(&body)
+        .header("X-KT-Policy-Action", "allow")
+        .header("X-KT-Policy", "off")
+        .header("X-KT-Dry-Run", "1");
+    assert_eq!(gateway.ask(&request).outcome(), (409, "policy_block".to_owned()));
+    let other_type = Request::new("POST", "/v1/chat/completions")
+        .header("Authorization", "Bearer x")
+        .header("Content-Type", "text/plain");
+    assert_eq!(gateway.ask(&other_type.body(&body)).outcome(), (409, "policy_block".to_owned()));
+}
+
+#[test]
+fn an_answer_is_judged_before_any_of_it_is_sent() {
+    let body = r#"{"choices":[{"message":{"content":"call +49 30 1234567"}}],"usage":{"prompt_tokens":3,"completion_tokens":5}}"#;
+    let blocks = with_chain("{action: block, phases: [response]}");
+    blocks.upstream.answer_as("200 OK", "content-type: application/json\r\n", body);
+    let answer = blocks.ask(&chat(CARD));
+    assert_eq!(answer.outcome(), (409, "policy_block".to_owned()));
+    let event = event_of(&blocks, &answer);
+    assert_eq!((event.verdict, event.output_tokens), (Some(Verdict::Block), Some(5)));
+    assert_eq!(rules(&event, Some(Phase::Response)), ["phone"]);
+
+    let redacts = with_chain("{phases: [response]}");
+    redacts.upstream.answer_as("200 OK", "content-type: application/json\r\n", body);
+    let answer = redacts.ask(&chat(CARD));
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "call [phone]");
+    assert_eq!(answer.header("x-kt-policy-action"), Some("redact"));
+
+    redacts.upstream.answer_as(
+        "400 Bad Request",
+        "content-type: application/json\r\n",
+        r#"{"error":{"message":"no +49 30 1234567"}}"#,
+    );
+    assert_eq!(redacts.ask(&chat("x")).json()["error"]["message"], "no [phone]", "a provider's error too");
+}
+
+const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+
+fn delta(content: &str) -> String {
+    format!(
+        "data: {}\n\n",
+        serde_json::json!({ "choices": [{ "index": 0, "delta": { "content": content } }] })
+    )
+}
+
+fn said(answer: &Answer) -> String {
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+    let events =
+        data.map(|data| serde_json::from_str::<serde_json::Value>(data).expect("an event holds JSON"));
+    events.filter_map(|event| Some(event["choices"][0]["delta"]["content"].as_str()?.to_owned())).collect()
+}
+
+#[test]
+fn a_stream_is_judged_across_its_events() {
+    let stream = [
+        delta("mail jane.can"),
+        delta("ary@exam"),
+        delta("ple.com or 4111 11"),
+        delta("11 1111 1111."),
+        "data: [DONE]\n\n".into(),
+    ]
+    .concat();
+    let redacts = with_chain("{action: redact}");
+    redacts.upstream.answer_with(format!("{STREAM}{stream}"), Then::Close);
+    let answer = redacts.ask(&chat("hello"));
+    assert_eq!(said(&answer), "mail [email] or [card].");
+    assert!(answer.body.ends_with(b"data: [DONE]\n\n"));
+    let event = event_of(&redacts, &answer);
+    assert_eq!((event.verdict, event.status), (Some(Verdict::Redact), Some(200)));
+    assert_eq!(rules(&event, Some(Phase::Response)), ["card", "email"]);
+
+    let blocks = with_chain("{action: block, entities: [card]}");
+    blocks.upstream.answer_with(format!("{STREAM}{stream}"), Then::Close);
+    let answer = blocks.ask(&chat("hello"));
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    assert!(
+        text.contains(r#""code":"policy_block""#) && !text.contains("[DONE]") && !text.contains("4111"),
+        "{text}"
+    );
+    assert_eq!(said(&answer), "mail jane.canary@exam", "what was judged before has left");
+    let event = event_of(&blocks, &answer);
+    assert_eq!((event.verdict, event.reason_code.as_deref()), (Some(Verdict::Block), Some("policy_block")));
+}
+
+#[test]
+fn a_stream_is_not_kept_waiting_for_its_end() {
+    let gateway = with_chain("{action: redact}");
+    let (go_on, gone_on) = channel::<()>();
+    let gone_on = std::sync::Mutex::new(gone_on);
+    gateway.upstream.behave(move |_, client| {
+        client.write_all(format!("{STREAM}{}", delta("Hello there. ")).as_bytes())?;
+        // The test may be over.
+        let _ = gone_on.lock().unwrap().recv();
+        client.write_all(delta("Bye.").as_bytes())?;
+        Ok(Then::Close)
+    });
+    let mut client = gateway.connect();
+    client.send(chat("hello").bytes()).unwrap();
+    let mut came = Vec::new();
+    wait_for("the first event", || {
+        let mut piece = [0; 1024];
+        let length = std::io::Read::read(&mut client.stream(), &mut piece).unwrap();
+        came.extend_from_slice(&piece[..length]);
+        String::from_utf8_lossy(&came).contains("Hello there. ").then_some(())
+    });
+    go_on.send(()).unwrap();
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_refused_and_never_recorded_as_read() {
+    for (head, body) in [
+        ("content-type: audio/mpeg\r\n", "ID3"),
+        ("content-type: application/json\r\n", "{\"data\":[{\"b64_json\":\"AAAA\"}]}"),
+        ("content-type: application/json\r\n", "{broken"),
+        ("", "anything"),
+    ] {
+        let strict = with_chain("{phases: [response]}");
+        strict.upstream.answer_as("200 OK", head, body);
+        let answer = strict.ask(&chat("x"));
+        assert_eq!(answer.outcome(), (409, "content_unreadable".to_owned()), "{head}{body}");
+        let lenient = with_chain("{phases: [response], unreadable: allow}");
+        lenient.upstream.answer_as("200 OK", head, body);
+        let answer = lenient.ask(&chat("x"));
+        assert_eq!((answer.status, &*answer.body), (200, body.as_bytes()));
+        let event = event_of(&lenient, &answer);
+        let evaluated = event.policies_evaluated.unwrap();
+        assert!(
+            evaluated.iter().any(|own| own.not_scanned && own.verdict == Verdict::Allow),
+            "{evaluated:?}"
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_is_recorded_and_changes_nothing() {
+    let gateway = with_chain("{action: block, dry_run: true}");
+    let answer = gateway.ask(&chat(CARD));
+    assert_eq!((answer.status, answer.header("x-kt-policy-action")), (200, Some("allow")));
+    assert!(String::from_utf8_lossy(&gateway.upstream.only_request().body).contains(CARD));
+    let event = event_of(&gateway, &answer);
+    let own = event.policies_evaluated.unwrap().into_iter().find(|own| own.dry_run).unwrap();
+    assert_eq!((own.verdict, own.rules.len()), (Verdict::Block, 1));
+}
+
+#[test]
+fn nothing_of_what_was_found_stands_in_an_event_or_an_error() {
+    for settings in ["{action: block}", "{action: redact}", "{action: block, dry_run: true}"] {
+        let gateway = with_chain(settings);
+        let answer = gateway.ask(&chat(&format!("{MAIL} {CARD}")));
+        event_of(&gateway, &answer);
+        let events = serde_json::to_string(&gateway.events()).unwrap();
+        let shown = format!("{events} {:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
+        assert!(!shown.contains("canary") && !shown.contains("4111"), "{settings}: {shown}");
+    }
+}
+
+#[test]
+fn words_of_ones_own_are_found_and_a_reload_changes_them() {
+    let with = |term: &str| {
+        format!(
+            "policies: {{chain: [dlp-filter]}}\npolicy: {{dlp-filter: {{dictionaries: [{{name: projects, terms: [{term}]}}]}}}}"
+        )
+    };
+    let gateway = TestGateway::with(&with("Blue Heron"));
+    assert_eq!(gateway.ask(&chat("About BLUE\nHERON:")).outcome(), (409, "policy_block".to_owned()));
+    assert_eq!(gateway.ask(&chat("About blue herons")).status, 200, "part of a longer word");
+    gateway.reload(&with("Grey Heron")).unwrap();
+    assert_eq!(gateway.ask(&chat("About BLUE HERON")).status, 200);
+    assert_eq!(gateway.ask(&chat("About grey heron")).status, 409);
+}
