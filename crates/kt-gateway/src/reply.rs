@@ -174,7 +174,7 @@ impl Refusal {
         let message = format!(
             "The policy `{policy}` does not allow this content. Leave out what it guards, or ask whoever owns it."
         );
-        Self::policy_violation(policy, "policy_block", message)
+        Self::policy_violation(policy, 409, "policy_block", message)
     }
 
     /// A policy cannot read the content, and lets nothing pass unread.
@@ -183,11 +183,11 @@ impl Refusal {
             "The policy `{policy}` lets no content pass that it cannot read, such as images and files. Send text, or ask \
              whoever owns it."
         );
-        Self::policy_violation(policy, "content_unreadable", message)
+        Self::policy_violation(policy, 409, "content_unreadable", message)
     }
 
-    fn policy_violation(policy: &Arc<str>, code: &'static str, message: String) -> Self {
-        let refusal = Self::of_kind("policy_violation", 409, code, message.into());
+    fn policy_violation(policy: &Arc<str>, status: u16, code: &'static str, message: String) -> Self {
+        let refusal = Self::of_kind("policy_violation", status, code, message.into());
         Self { policy: Some(Arc::clone(policy)), ..refusal }
     }
 

@@ -12,7 +12,7 @@ use super::*;
 fn config(yaml: &str) -> PolicyConfig {
     let source = Source { name: "test.yaml".into(), text: yaml.into() };
     let loaded = policy_config::load(&[source], LoadOptions::default());
-    let findings: Vec<_> = loaded.errors().map(|finding| finding.render()).collect();
+    let findings: Vec<_> = loaded.errors().map(policy_config::Finding::render).collect();
     loaded.config.unwrap_or_else(|| panic!("{findings:?}"))
 }
 
@@ -20,8 +20,11 @@ fn chain(yaml: &str) -> Arc<Chain> {
     Arc::new(Chain::of(&config(yaml)).unwrap())
 }
 
+/// A policy's kind, its verdict and the names of its rules that found something.
+type Said = (String, Verdict, Vec<String>);
+
 /// The kinds and verdicts of a judgement, and what goes on: the body, or nothing when it was blocked.
-fn judged(chain: &Chain, body: &str) -> (Vec<(String, Verdict, Vec<String>)>, Option<String>) {
+fn judged(chain: &Chain, body: &str) -> (Vec<Said>, Option<String>) {
     let Judged { evaluations, outcome } = chain.judge(Phase::Request, Content::Json(body.as_bytes()));
     let said = evaluations
         .iter()

@@ -128,6 +128,6 @@ cors: {enabled: true}
     #[test]
     fn a_program_reads_json() {
         insta::assert_snapshot!(json("policy-config.yaml", &loaded(VALID)));
-        insta::assert_snapshot!(json("policy-config.yaml", &loaded("policies: {chain: [audit]}\n")));
+        insta::assert_snapshot!(json("policy-config.yaml", &loaded("policies: {chain: [audit-log]}\n")));
     }
 }
