@@ -7,6 +7,7 @@ use kt_domain::clock::Clock;
 use kt_domain::ctx::Ctx;
 use kt_domain::deployment_settings::DeploymentSettings;
 use kt_domain::error::Error;
+use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_domain::secret::Token;
 use kt_store::{Store, Tx, revision};
@@ -19,6 +20,7 @@ use crate::keys::KeyUses;
 use crate::passwords::Hasher;
 use crate::recent::Recent;
 use crate::seal::SealKey;
+use crate::second_factors::webauthn::RelyingParty;
 use crate::shared_counts::SharedCounts;
 
 /// What [`Control`] is made of. Whoever wires the process decides these.
@@ -35,6 +37,8 @@ pub struct Parts {
     pub seal: SealKey,
     /// The `iss` of access tokens: the API's public address.
     pub issuer: String,
+    /// Where people find the console: passkeys belong to its name.
+    pub console: PublicUrl,
     /// What the deployment sets for all its organisations.
     pub deployment: DeploymentSettings,
     /// Where uses of keys are counted; in the database, without it.
@@ -54,6 +58,7 @@ pub struct Control {
     pub(crate) addresses: Addresses,
     /// Wakes the delivery of mail.
     pub(crate) mail_waits: Notify,
+    pub(crate) relying_party: RelyingParty,
     pub(crate) deployment: DeploymentSettings,
     pub(crate) key_uses: KeyUses,
     pub(crate) shared_counts: Option<SharedCounts>,
@@ -62,10 +67,12 @@ pub struct Control {
 impl Control {
     /// Brings the store to the present schema and makes ready to serve.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, clock, mut random, hasher, seal, issuer, deployment, shared_counts } = parts;
+        let Parts { store, clock, mut random, hasher, seal, issuer, console, deployment, shared_counts } =
+            parts;
         if let Some(broken) = deployment.broken_rules().into_iter().next() {
             return Err(broken);
         }
+        let relying_party = RelyingParty::new(&console)?;
         store.migrate(&*clock).await?;
         let audit_key = AuditKey::load(&store, &seal, &mut random, clock.now()).await?;
         let control = Self {
@@ -79,6 +86,7 @@ impl Control {
             recent: Recent::default(),
             addresses: Addresses::default(),
             mail_waits: Notify::new(),
+            relying_party,
             deployment,
             key_uses: KeyUses::default(),
             shared_counts,

@@ -70,11 +70,12 @@ pub use profile::{Profile, ProfileChange};
 pub use registration::{Register, Registered};
 pub use seal::{SealKey, SealKeyError};
 pub use second_factors::{
-    AuthenticatorApp, Enrolled, EnrolledAtSignIn, FactorDemand, SecondFactors, TotpSetup,
+    AuthenticatorApp, Enrolled, EnrolledAtSignIn, FactorDemand, PasskeyAnswer, PasskeyChallenge, PasskeyView,
+    Passkeys, SecondFactors, TotpSetup,
 };
 pub use security::SecurityView;
 pub use sessions::{Credentials, SessionTokens, SessionView};
 pub use set_up::{NewOrganization, OrganizationAdded, SetUp, SetUpDone};
 pub use shared_counts::{SharedCounts, SharedCountsError};
-pub use sign_in::{Reproof, SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
+pub use sign_in::{PasskeySignIn, Reproof, SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
 pub use version::Expected;

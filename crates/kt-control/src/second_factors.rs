@@ -3,8 +3,12 @@
 //! Factors belong to an account, whatever organisations it is in: what one of them demands holds for all of it.
 
 mod authenticator;
+mod authenticators;
+pub(crate) mod ceremonies;
+pub(crate) mod passkeys;
 mod recovery_codes;
 mod totp;
+pub(crate) mod webauthn;
 
 use jiff::Timestamp;
 use kt_domain::audit::AuditAction;
@@ -21,11 +25,15 @@ use crate::control::Control;
 use crate::mail::{self, Message};
 use crate::post::{circumstances, kept_email};
 use crate::sign_in::SignInOutcome;
+pub use ceremonies::{PasskeyAnswer, PasskeyChallenge};
+pub use passkeys::{PasskeyView, Passkeys};
 pub use totp::TotpSetup;
 
 /// The second factors of the person that asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecondFactors {
+    /// How many passkeys they have.
+    pub passkeys: i64,
     /// Their authenticator app.
     pub totp: Option<AuthenticatorApp>,
     /// How many recovery codes are left.
@@ -74,6 +82,7 @@ impl Control {
         let totp = second_factors::totp(&self.store, &person.user).await?;
         let app = |Totp { added_at, used_at, .. }| AuthenticatorApp { added_at, used_at };
         Ok(SecondFactors {
+            passkeys: factors.passkeys,
             totp: totp.map(app),
             recovery_codes: factors.recovery_codes,
             demand: self.factor_demand(&self.store, &person.user, factors).await?,

@@ -5,6 +5,7 @@ mod attempts;
 mod codes;
 mod devices;
 mod flow;
+mod passkey;
 mod proof;
 mod second_factor;
 
@@ -15,6 +16,7 @@ use kt_domain::email::EmailAddress;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{ApiKeyId, OrganizationId, SessionId, UserId};
 use kt_domain::passwords::{Password, unmet_demands};
+use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Factor, Gate, PasswordReason, Proof, Proofs, Standing, gate};
 use kt_store::memberships::{self, Membership};
@@ -30,6 +32,7 @@ use crate::passwords::Phc;
 use crate::sessions::Credentials;
 pub(crate) use flow::Flow;
 use flow::step_is_over;
+pub use passkey::PasskeySignIn;
 pub use proof::Reproof;
 
 /// An e-mail address and a password, given at a door.
@@ -234,7 +237,7 @@ impl Control {
     /// something else, such as a second factor, is refused: it would be passed by.
     pub async fn replace_password(&self, ctx: &Ctx, flow_token: &str, typed: &str) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
-        let (entrant, flow) = self.take_step(ctx, &tx, flow_token).await?;
+        let (entrant, flow) = self.take_step(ctx, &tx, &SecretDigest::of(flow_token)).await?;
         let Gate::PasswordChangeRequired(_) = self.next_step(ctx, &tx, &entrant, &flow.proofs).await? else {
             return Err(step_is_over());
         };
@@ -264,6 +267,7 @@ impl Control {
         self.entrant_in(user, None).await
     }
 
+    /// Somebody in the organisation named, or in the one where they have been longest.
     async fn entrant_in(&self, user: User, organization: Option<&str>) -> Result<Option<Entrant>, Error> {
         let places = memberships::of_user(&self.store, &user.id).await?;
         for membership in places {

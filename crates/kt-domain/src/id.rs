@@ -125,6 +125,8 @@ identifiers! {
     InvitationId = "inv_";
     /// A record of the audit log.
     AuditId = "aud_";
+    /// A passkey.
+    PasskeyId = "psk_";
     /// A message that waits to be sent.
     MailId = "mail_";
 }

@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 use crate::Doors;
 use crate::api::{
     audit_log, device, events, gateways, health, invitations, ip_restrictions, me, members, mfa,
-    organization, passwords, posture, profile, reauthentication, registration, security, set_up, sign_in,
-    tokens,
+    organization, passkeys, passwords, posture, profile, reauthentication, registration, security, set_up,
+    sign_in, tokens,
 };
 use crate::layers;
 
@@ -36,11 +36,16 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::jwks))
+        .routes(routes!(passkeys::endpoints))
         .routes(routes!(set_up::set_up))
         .routes(routes!(sign_in::login))
         .routes(routes!(sign_in::verify))
+        .routes(routes!(passkeys::sign_in_options))
+        .routes(routes!(passkeys::sign_in))
         .routes(routes!(mfa::begin_totp_at_sign_in))
         .routes(routes!(mfa::confirm_totp_at_sign_in))
+        .routes(routes!(passkeys::options_at_sign_in))
+        .routes(routes!(passkeys::add_at_sign_in))
         .routes(routes!(sign_in::refresh))
         .routes(routes!(sign_in::logout))
         .routes(routes!(sign_in::replace_password))
@@ -57,10 +62,14 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(profile::show, profile::change))
         .routes(routes!(passwords::change))
         .routes(routes!(reauthentication::reauthenticate))
+        .routes(routes!(reauthentication::passkey_options))
         .routes(routes!(mfa::show))
         .routes(routes!(mfa::begin_totp, mfa::remove_totp))
         .routes(routes!(mfa::confirm_totp))
         .routes(routes!(mfa::renew_recovery_codes))
+        .routes(routes!(passkeys::list, passkeys::add))
+        .routes(routes!(passkeys::options))
+        .routes(routes!(passkeys::rename, passkeys::remove))
         .routes(routes!(me::sessions))
         .routes(routes!(me::end_session))
         .routes(routes!(registration::list))

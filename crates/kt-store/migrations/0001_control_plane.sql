@@ -67,6 +67,20 @@ CREATE TABLE totp_secrets (
     used_at BIGINT
 );
 
+-- `credential` is JSON: the public key, the counter, and what else an authenticator has said of it.
+CREATE TABLE passkeys (
+    id TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    credential_id TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    credential TEXT NOT NULL,
+    aaguid TEXT NOT NULL,
+    backed_up BOOLEAN NOT NULL,
+    added_at BIGINT NOT NULL,
+    used_at BIGINT
+);
+CREATE INDEX passkeys_by_user ON passkeys (user_id);
+
 CREATE TABLE memberships (
     organization_id TEXT NOT NULL REFERENCES organizations (id),
     user_id TEXT NOT NULL REFERENCES users (id),

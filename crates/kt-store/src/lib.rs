@@ -20,6 +20,7 @@ pub mod memberships;
 mod migrate;
 pub mod once;
 pub mod organizations;
+pub mod passkeys;
 pub mod posture;
 pub mod revision;
 pub mod second_factors;

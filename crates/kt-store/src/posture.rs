@@ -48,7 +48,8 @@ pub async fn figures(
         WHERE organization_id = $1 AND expires_at > $2 AND expires_at <= $3 AND (ends_at IS NULL OR ends_at > $2)";
     const WITHOUT_FACTOR: &str = "SELECT COUNT(*) AS count FROM memberships m
         WHERE m.organization_id = $1 AND m.state = 'active'
-            AND NOT EXISTS (SELECT 1 FROM totp_secrets t WHERE t.user_id = m.user_id)";
+            AND NOT EXISTS (SELECT 1 FROM totp_secrets t WHERE t.user_id = m.user_id)
+            AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)";
     let id = organization.as_str();
     Ok(Figures {
         active_sessions: count(source, SESSIONS, values![id, made, active]).await?,

@@ -26,6 +26,8 @@ pub struct Totp {
 /// What somebody has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Factors {
+    /// So many passkeys.
+    pub passkeys: i64,
     /// An authenticator app.
     pub totp: bool,
     /// So many recovery codes that were not used.
@@ -33,30 +35,41 @@ pub struct Factors {
 }
 
 impl Factors {
-    /// As the gate asks for them.
+    /// As the gate asks for them, the best first.
     #[must_use]
     pub fn list(self) -> Vec<Factor> {
-        let all = [(Factor::Totp, self.totp), (Factor::RecoveryCode, self.recovery_codes > 0)];
+        let all = [
+            (Factor::Passkey, self.passkeys > 0),
+            (Factor::Totp, self.totp),
+            (Factor::RecoveryCode, self.recovery_codes > 0),
+        ];
         all.into_iter().filter_map(|(factor, is_there)| is_there.then_some(factor)).collect()
     }
 
     /// Whether there is one that is not merely a substitute for another.
     #[must_use]
     pub fn has_any(self) -> bool {
-        self.totp
+        self.totp || self.passkeys > 0
     }
 }
 
 /// What this person has.
 pub async fn of(source: &impl Source, user: &UserId) -> Result<Factors, StoreError> {
     const SELECT: &str = "SELECT
+        (SELECT COUNT(*) FROM passkeys WHERE user_id = $1) AS passkeys,
         (SELECT COUNT(*) FROM totp_secrets WHERE user_id = $1) AS totp,
         (SELECT COUNT(*) FROM one_time_tokens
             WHERE purpose = $2 AND subject = $1 AND consumed_at IS NULL) AS recovery_codes";
     let row = sql::row(source, SELECT, values![user.as_str(), RECOVERY_CODE]).await?;
     row.map_or_else(
         || Ok(Factors::default()),
-        |row| Ok(Factors { totp: row.get::<i64>("totp")? > 0, recovery_codes: row.get("recovery_codes")? }),
+        |row| {
+            Ok(Factors {
+                passkeys: row.get("passkeys")?,
+                totp: row.get::<i64>("totp")? > 0,
+                recovery_codes: row.get("recovery_codes")?,
+            })
+        },
     )
 }
 

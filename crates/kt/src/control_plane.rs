@@ -191,6 +191,7 @@ impl Settings {
             hasher,
             seal,
             issuer,
+            console: console_url(config)?,
             deployment: config.security.clone(),
             shared_counts: shared_counts(config)?,
         })

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::{Factor, Proof};
 use kt_store::once::{self, OneTime};
 use kt_store::second_factors::{self, Totp};
@@ -61,7 +62,7 @@ impl Control {
         flow_token: &str,
     ) -> Result<(TotpSetup, String), Error> {
         let tx = self.store.begin_write().await?;
-        let (entrant, flow) = self.take_enrollment_step(ctx, &tx, flow_token).await?;
+        let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &SecretDigest::of(flow_token)).await?;
         let setup = self.pending_totp(ctx, &tx, &entrant.user).await?;
         let next = self.carry_on(ctx, &tx, &flow).await?;
         tx.commit().await?;
@@ -91,7 +92,7 @@ impl Control {
         code: &str,
     ) -> Result<EnrolledAtSignIn, Error> {
         let tx = self.store.begin_write().await?;
-        let (entrant, flow) = self.take_enrollment_step(ctx, &tx, flow_token).await?;
+        let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &SecretDigest::of(flow_token)).await?;
         users::lock(&tx, &entrant.user.id).await?;
         let enrolled = self.add_totp(ctx, &tx, &entrant.user, &entrant.organization.id, code).await?;
         let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(Proof::Totp)).await?;

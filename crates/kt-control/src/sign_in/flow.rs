@@ -90,9 +90,9 @@ impl Control {
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
-        token: &str,
+        step: &SecretDigest,
     ) -> Result<(Entrant, Flow), Error> {
-        let consumed = once::consume::<Flow>(tx, PURPOSE, &SecretDigest::of(token), ctx.now).await?;
+        let consumed = once::consume::<Flow>(tx, PURPOSE, step, ctx.now).await?;
         let flow = consumed.ok_or_else(step_is_over)?.data;
         let entrant = self.entrant_of_flow(tx, &flow).await?.ok_or_else(step_is_over)?;
         Ok((entrant, flow))
@@ -100,11 +100,20 @@ impl Control {
 
     /// Who is on the way in at this step, without using it up. Their organisation may let in only some addresses.
     pub(crate) async fn look_at_step(&self, ctx: &Ctx, step: &SecretDigest) -> Result<Entrant, Error> {
+        Ok(self.look_at_flow(ctx, step).await?.0)
+    }
+
+    /// The same, with what was proven.
+    pub(crate) async fn look_at_flow(
+        &self,
+        ctx: &Ctx,
+        step: &SecretDigest,
+    ) -> Result<(Entrant, Flow), Error> {
         let seen = once::peek::<Flow>(&self.store, PURPOSE, step, ctx.now).await?;
         let flow = seen.ok_or_else(step_is_over)?.data;
         let entrant = self.entrant_of_flow(&self.store, &flow).await?.ok_or_else(step_is_over)?;
         self.require_address_of(ctx, &entrant.organization.id, flow.door.into()).await?;
-        Ok(entrant)
+        Ok((entrant, flow))
     }
 
     /// Whose flow it is; `None` when everything issued to that person has been ended since.

@@ -9,6 +9,7 @@ use kt_store::{audit, sessions};
 use super::codes::wrong_code;
 use super::{Entrant, invalid_credentials};
 use crate::control::Control;
+use crate::second_factors::ceremonies::PasskeyAnswer;
 
 /// A proof of identity that is given again in a session.
 pub enum Reproof<'a> {
@@ -16,6 +17,8 @@ pub enum Reproof<'a> {
     Password(&'a str),
     /// A code of the authenticator app.
     Totp(&'a str),
+    /// A passkey.
+    Passkey(&'a PasskeyAnswer),
 }
 
 impl Reproof<'_> {
@@ -23,6 +26,7 @@ impl Reproof<'_> {
         match self {
             Self::Password(_) => Proof::Password,
             Self::Totp(_) => Proof::Totp,
+            Self::Passkey(_) => Proof::Passkey,
         }
     }
 }
@@ -40,6 +44,7 @@ impl Control {
         match reproof {
             Reproof::Password(typed) => self.prove_password(ctx, &entrant, typed).await?,
             Reproof::Totp(typed) => self.prove_code(ctx, &entrant, Factor::Totp, typed).await?,
+            Reproof::Passkey(answer) => self.reprove_passkey(ctx, &entrant, answer).await?,
         }
         let tx = self.store.begin_write().await?;
         let live = sessions::find(&tx, &person.session).await?;

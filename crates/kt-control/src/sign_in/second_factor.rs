@@ -5,7 +5,7 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::{Factor, Gate};
-use kt_store::{Tx, audit};
+use kt_store::{Source, Tx, audit};
 
 use super::codes::wrong_code;
 use super::flow::step_is_over;
@@ -26,7 +26,7 @@ impl Control {
         let entrant = self.look_at_step(ctx, &step).await?;
         let attempt = self.begin_code(ctx, &entrant, factor, Some(&step)).await?;
         let tx = self.store.begin_write().await?;
-        let (entrant, flow) = self.take_step(ctx, &tx, flow_token).await?;
+        let (entrant, flow) = self.take_step(ctx, &tx, &step).await?;
         match self.next_step(ctx, &tx, &entrant, &flow.proofs).await? {
             Gate::MfaRequired(methods) if methods.contains(&factor) => {}
             _ => return Err(step_is_over()),
@@ -48,11 +48,33 @@ impl Control {
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
-        flow_token: &str,
+        step: &SecretDigest,
     ) -> Result<(Entrant, Flow), Error> {
-        let (entrant, flow) = self.take_step(ctx, tx, flow_token).await?;
-        match self.next_step(ctx, tx, &entrant, &flow.proofs).await? {
-            Gate::MfaEnrollmentRequired => Ok((entrant, flow)),
+        let (entrant, flow) = self.take_step(ctx, tx, step).await?;
+        self.require_enrollment(ctx, tx, &entrant, &flow).await?;
+        Ok((entrant, flow))
+    }
+
+    /// Who is at such a step, without using it up.
+    pub(crate) async fn look_at_enrollment_step(
+        &self,
+        ctx: &Ctx,
+        step: &SecretDigest,
+    ) -> Result<Entrant, Error> {
+        let (entrant, flow) = self.look_at_flow(ctx, step).await?;
+        self.require_enrollment(ctx, &self.store, &entrant, &flow).await?;
+        Ok(entrant)
+    }
+
+    async fn require_enrollment(
+        &self,
+        ctx: &Ctx,
+        source: &impl Source,
+        entrant: &Entrant,
+        flow: &Flow,
+    ) -> Result<(), Error> {
+        match self.next_step(ctx, source, entrant, &flow.proofs).await? {
+            Gate::MfaEnrollmentRequired => Ok(()),
             _ => Err(step_is_over()),
         }
     }

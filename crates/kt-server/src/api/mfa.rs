@@ -22,6 +22,7 @@ pub(crate) struct FactorsAnswer {
     required: bool,
     /// From when on they can do nothing but add one.
     deadline: Option<String>,
+    passkeys: i64,
     totp: Option<TotpAnswer>,
     recovery_codes_left: i64,
 }
@@ -36,9 +37,10 @@ pub(crate) struct TotpAnswer {
 impl From<SecondFactors> for FactorsAnswer {
     fn from(factors: SecondFactors) -> Self {
         Self {
-            enabled: factors.totp.is_some(),
+            enabled: factors.totp.is_some() || factors.passkeys > 0,
             required: factors.demand.is_asked,
             deadline: factors.demand.deadline.map(|at| at.to_string()),
+            passkeys: factors.passkeys,
             totp: factors.totp.map(|app| TotpAnswer {
                 added_at: app.added_at.to_string(),
                 last_used_at: app.used_at.map(|at| at.to_string()),

@@ -2,11 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use kt_control::Reproof;
+use kt_control::{PasskeyAnswer, Reproof};
 use kt_domain::error::Error;
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::passkeys::ChallengeAnswer;
 use super::sign_in::StatusAnswer;
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
@@ -19,16 +21,18 @@ pub(crate) struct ReauthenticateRequest {
     password: Option<String>,
     /// A code of the authenticator app.
     totp_code: Option<String>,
+    /// A passkey, after `POST /v1/me/reauthenticate/options`.
+    passkey: Option<PasskeyProof>,
 }
 
-impl ReauthenticateRequest {
-    fn reproof(&self) -> Result<Reproof<'_>, Error> {
-        match (&self.password, &self.totp_code) {
-            (Some(password), None) => Ok(Reproof::Password(password)),
-            (None, Some(code)) => Ok(Reproof::Totp(code)),
-            _ => Err(Error::invalid("body", "Send one proof: `password` or `totp_code`.")),
-        }
-    }
+/// The answer of an authenticator.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PasskeyProof {
+    flow_token: String,
+    /// What `toJSON()` of the credential gave.
+    #[schema(value_type = Object)]
+    credential: Value,
 }
 
 /// Prove again who one is: for ten minutes the session that asks may change settings, people and keys.
@@ -44,6 +48,31 @@ pub(crate) async fn reauthenticate(
     Caller(ctx): Caller,
     Input(request): Input<ReauthenticateRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
-    doors.control.reauthenticate(&ctx, request.reproof()?).await?;
+    let ReauthenticateRequest { password, totp_code, passkey } = request;
+    let passkey =
+        passkey.map(|PasskeyProof { flow_token, credential }| PasskeyAnswer { flow_token, credential });
+    let reproof = match (&password, &totp_code, &passkey) {
+        (Some(password), None, None) => Reproof::Password(password),
+        (None, Some(code), None) => Reproof::Totp(code),
+        (None, None, Some(answer)) => Reproof::Passkey(answer),
+        _ => {
+            let message = "Send one proof: `password`, `totp_code` or `passkey`.";
+            return Err(Error::invalid("body", message).into());
+        }
+    };
+    doors.control.reauthenticate(&ctx, reproof).await?;
     Ok(Json(StatusAnswer { status: "reauthenticated" }))
+}
+
+/// What a browser needs to prove by a passkey who one is.
+#[utoipa::path(post, path = "/v1/me/reauthenticate/options", tag = "self", responses(
+    (status = 200, description = "A challenge, good for five minutes and one answer.", body = ChallengeAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "A key has no passkeys.", body = ErrorBody),
+))]
+pub(crate) async fn passkey_options(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+) -> Result<Json<ChallengeAnswer>, Failure> {
+    Ok(Json(doors.control.begin_passkey_reauthentication(&ctx).await?.into()))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::Method;
 use kt_domain::actor::Role;
 use kt_domain::audit::AuditAction;
-use kt_domain::id::{ApiKeyId, InvitationId, SessionId, UserId};
+use kt_domain::id::{ApiKeyId, InvitationId, PasskeyId, SessionId, UserId};
 use kt_domain::random::Random;
 use serde_json::{Value, json};
 
@@ -39,6 +39,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /healthz", OPEN, ""),
     ("GET /readyz", OPEN, ""),
     ("GET /.well-known/jwks.json", OPEN, ""),
+    ("GET /.well-known/passkey-endpoints", OPEN, ""),
     (
         "POST /v1/setup",
         OPEN,
@@ -48,6 +49,10 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST /v1/auth/mfa/verify", OPEN, r#"{"flow_token":"x","method":"totp","code":"x"}"#),
     ("POST /v1/auth/mfa/totp", OPEN, r#"{"flow_token":"x"}"#),
     ("POST /v1/auth/mfa/totp/confirm", OPEN, r#"{"flow_token":"x","code":"x"}"#),
+    ("POST /v1/auth/mfa/passkey/options", OPEN, r#"{"flow_token":"x"}"#),
+    ("POST /v1/auth/mfa/passkey", OPEN, r#"{"flow_token":"x","credential":{}}"#),
+    ("POST /v1/auth/passkey/options", OPEN, ""),
+    ("POST /v1/auth/passkey/verify", OPEN, r#"{"flow_token":"x","credential":{}}"#),
     ("POST /v1/auth/refresh", OPEN, r#"{"refresh_token":"x"}"#),
     ("POST /v1/auth/logout", PEOPLE, ""),
     ("POST /v1/auth/password/replace", OPEN, r#"{"flow_token":"x","new_password":"x"}"#),
@@ -69,6 +74,12 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("PATCH /v1/me", PEOPLE, "{}"),
     ("POST /v1/me/password", PEOPLE, r#"{"current_password":"x","new_password":"x"}"#),
     ("POST /v1/me/reauthenticate", PEOPLE, r#"{"password":"x"}"#),
+    ("POST /v1/me/reauthenticate/options", PEOPLE, ""),
+    ("GET /v1/me/passkeys", PEOPLE, ""),
+    ("POST /v1/me/passkeys", PEOPLE, r#"{"flow_token":"x","credential":{}}"#),
+    ("POST /v1/me/passkeys/options", PEOPLE, ""),
+    ("PATCH /v1/me/passkeys/{id}", PEOPLE, r#"{"name":"Phone"}"#),
+    ("DELETE /v1/me/passkeys/{id}", PEOPLE, ""),
     ("GET /v1/me/mfa", PEOPLE, ""),
     ("POST /v1/me/mfa/totp", PEOPLE, ""),
     ("POST /v1/me/mfa/totp/confirm", PEOPLE, r#"{"code":"x"}"#),
@@ -167,6 +178,8 @@ fn concrete(api: &TestApi, path: &str) -> String {
         InvitationId::new(now, random).to_string()
     } else if path.contains("/tokens/") {
         ApiKeyId::new(now, random).to_string()
+    } else if path.contains("/passkeys/") {
+        PasskeyId::new(now, random).to_string()
     } else {
         SessionId::new(now, random).to_string()
     };
@@ -263,8 +276,10 @@ on_both! {
         let other = api.organization("other").await;
         api.add_member_of(&other, "owner@other.example", Role::Owner).await;
         let mut asked = 0;
-        // The code of a device belongs to no organisation until somebody approves it.
-        let is_owned = |route: &str| route.contains('{') && !route.contains("/device-requests/");
+        // The code of a device belongs to no organisation until somebody approves it, and passkeys to a person: whoever has
+        // one is asked for it at every sign-in, so that they have tests of their own.
+        let elsewhere = ["/device-requests/", "/me/passkeys/"];
+        let is_owned = |route: &str| route.contains('{') && !elsewhere.iter().any(|part| route.contains(part));
         for (route, _, body) in TABLE.iter().filter(|(route, ..)| is_owned(route)) {
             let path = own_object(&api, route.split_once(' ').unwrap().1).await;
             let stranger = api.token_of("owner@other.example").await;
@@ -298,6 +313,10 @@ const TRACES: &[(&str, Trace)] = &[
     ("POST /v1/auth/mfa/verify", Flow(AuditAction::RecoveryCodeUsed, "mfa")),
     ("POST /v1/auth/mfa/totp", Nothing("an app that nobody has confirmed counts for nothing")),
     ("POST /v1/auth/mfa/totp/confirm", Flow(AuditAction::FactorAdded, "mfa")),
+    ("POST /v1/auth/mfa/passkey/options", Nothing("a challenge that nobody has answered gives nothing")),
+    ("POST /v1/auth/mfa/passkey", Flow(AuditAction::FactorAdded, "mfa/passkeys")),
+    ("POST /v1/auth/passkey/options", Nothing("a challenge that nobody has answered gives nothing")),
+    ("POST /v1/auth/passkey/verify", Flow(AuditAction::PasskeyCloned, "mfa/passkeys")),
     ("POST /v1/auth/refresh", Nothing("a session goes on; a replay is recorded")),
     ("POST /v1/auth/logout", Action(AuditAction::SignOut, "")),
     ("POST /v1/auth/password/replace", Flow(AuditAction::PasswordChanged, "security")),
@@ -325,6 +344,11 @@ const TRACES: &[(&str, Trace)] = &[
         "POST /v1/me/reauthenticate",
         Action(AuditAction::Reauthenticated, r#"{"password":"Tall-cedar-9-river"}"#),
     ),
+    ("POST /v1/me/reauthenticate/options", Nothing("a challenge that nobody has answered gives nothing")),
+    ("POST /v1/me/passkeys", Flow(AuditAction::FactorAdded, "mfa/passkeys")),
+    ("POST /v1/me/passkeys/options", Nothing("a challenge that nobody has answered gives nothing")),
+    ("PATCH /v1/me/passkeys/{id}", Flow(AuditAction::PasskeyRenamed, "mfa/passkeys")),
+    ("DELETE /v1/me/passkeys/{id}", Flow(AuditAction::FactorRemoved, "mfa/passkeys")),
     ("POST /v1/me/mfa/totp", Nothing("an app that nobody has confirmed counts for nothing")),
     ("POST /v1/me/mfa/totp/confirm", Flow(AuditAction::FactorAdded, "mfa")),
     ("DELETE /v1/me/mfa/totp", Flow(AuditAction::FactorRemoved, "mfa")),

@@ -85,6 +85,7 @@ impl TestApi {
             seal: seal.clone(),
             random: Random::from_os(),
             issuer: "http://localhost:8080".into(),
+            console: PublicUrl::parse("http://localhost:3000").unwrap(),
             deployment,
             shared_counts,
         };

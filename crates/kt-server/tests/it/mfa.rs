@@ -1,6 +1,8 @@
 //! Second factors: added, asked for, used once, lost, taken away.
 
 mod app;
+mod authenticator;
+mod passkeys;
 mod policy;
 mod races;
 
@@ -64,7 +66,7 @@ on_both! {
         let token = api.token_of(JO).await;
         let elsewhere = api.token_of(JO).await;
         let none = json!({
-            "enabled": false, "required": false, "deadline": null, "totp": null, "recovery_codes_left": 0
+            "enabled": false, "required": false, "deadline": null, "passkeys": 0, "totp": null, "recovery_codes_left": 0
         });
         assert_eq!(factors(&api, &token).await, none);
 

@@ -8,7 +8,7 @@ use super::{App, Holder, amr, codes, factors, step, verify};
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
 /// Makes `acme` ask for a second factor.
-async fn demand(api: &TestApi, policy: &str, grace: &str) {
+pub(super) async fn demand(api: &TestApi, policy: &str, grace: &str) {
     let patch = json!({ "mfa": { "policy": policy, "grace_period": grace } });
     let owner = api.token_of("owner@acme.example").await;
     let changed = api.patch("/v1/organization/security", patch).bearer(&owner).send().await;

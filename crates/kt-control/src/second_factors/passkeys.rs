@@ -1,0 +1,256 @@
+//! Passkeys: added with the browser's help, named, listed, removed.
+
+use jiff::Timestamp;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::{OrganizationId, PasskeyId};
+use kt_domain::secret::SecretDigest;
+use kt_domain::sign_in::{Factor, Proof};
+use kt_store::passkeys::{self, Passkey};
+use kt_store::users::{self, User};
+use kt_store::{Tx, audit, sessions};
+use serde_json::{Value, json};
+use webauthn_rs::prelude;
+
+use super::authenticators::name_of;
+use super::ceremonies::{Bond, PasskeyAnswer, PasskeyChallenge, REGISTRATION};
+use super::webauthn::{Registered, base64url, handle_of};
+use super::{Enrolled, EnrolledAtSignIn};
+use crate::control::Control;
+use crate::mail::{self, Label};
+use crate::organizations::check_name;
+
+/// A passkey, as its holder sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PasskeyView {
+    /// Its identifier.
+    pub id: PasskeyId,
+    /// What its holder calls it.
+    pub name: String,
+    /// The product that made it, where that is known.
+    pub authenticator: Option<&'static str>,
+    /// The number of the product's model.
+    pub aaguid: String,
+    /// What the authenticator calls it.
+    pub credential_id: String,
+    /// Whether there is a copy of it in some cloud.
+    pub backed_up: bool,
+    /// When it was added.
+    pub added_at: Timestamp,
+    /// When it was last used.
+    pub used_at: Option<Timestamp>,
+}
+
+/// The passkeys of somebody, and what a page needs to tell an authenticator which of them still count
+/// (`PublicKeyCredential.signalAllAcceptedCredentials`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passkeys {
+    /// They, in the order in which they were added.
+    pub passkeys: Vec<PasskeyView>,
+    /// The name that they belong to.
+    pub rp_id: String,
+    /// How authenticators know their holder.
+    pub user_handle: String,
+}
+
+/// What is kept of a passkey.
+pub(crate) type KeptPasskey = Passkey<prelude::Passkey>;
+
+/// Nobody has more, and lists of them are sent to browsers.
+const MOST: usize = 20;
+
+impl Control {
+    /// The passkeys of the person that asks.
+    pub async fn passkeys(&self, ctx: &Ctx) -> Result<Passkeys, Error> {
+        let person = ctx.require_person()?;
+        let user = users::find(&self.store, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
+        let kept: Vec<KeptPasskey> = passkeys::of(&self.store, &user.id).await?;
+        Ok(Passkeys {
+            passkeys: kept.into_iter().map(view).collect(),
+            rp_id: self.relying_party.id().to_owned(),
+            user_handle: base64url(handle_of(&user)?.as_bytes()),
+        })
+    }
+
+    /// What a browser needs to make a passkey for the person that asks.
+    pub async fn begin_passkey(&self, ctx: &Ctx) -> Result<PasskeyChallenge, Error> {
+        let person = ctx.require_person()?;
+        ctx.require_fresh_authentication()?;
+        let tx = self.store.begin_write().await?;
+        let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
+        let challenge = self.registration(ctx, &tx, &user, Bond::Session(person.session.clone())).await?;
+        tx.commit().await?;
+        Ok(challenge)
+    }
+
+    /// The same for somebody whom the gate lets do nothing but add a second factor. The step stays good, so that they may
+    /// add an authenticator app instead.
+    pub async fn begin_passkey_at_sign_in(
+        &self,
+        ctx: &Ctx,
+        flow_token: &str,
+    ) -> Result<PasskeyChallenge, Error> {
+        let step = SecretDigest::of(flow_token);
+        let entrant = self.look_at_enrollment_step(ctx, &step).await?;
+        let tx = self.store.begin_write().await?;
+        let challenge = self.registration(ctx, &tx, &entrant.user, Bond::Step(step)).await?;
+        tx.commit().await?;
+        Ok(challenge)
+    }
+
+    /// Adds the passkey that a browser has made. The session that asks goes on with it; sessions without a second factor
+    /// end. With the account's first second factor come its recovery codes. Without a name it is called after the
+    /// product that made it. `invalid_passkey` where anything about it is wrong, `passkey_exists` where it is known.
+    pub async fn add_passkey(
+        &self,
+        ctx: &Ctx,
+        name: Option<&str>,
+        answer: &PasskeyAnswer,
+    ) -> Result<(PasskeyView, Enrolled), Error> {
+        let person = ctx.require_person()?;
+        check_given(name)?;
+        let state = self.take_ceremony(ctx, REGISTRATION, answer).await?;
+        let Bond::Session(session) = &state.bond else { return Err(super::ceremonies::over()) };
+        if session != &person.session {
+            return Err(super::ceremonies::over());
+        }
+        let made = self.relying_party.finish_registration(&state.state, &answer.credential)?;
+        let tx = self.store.begin_write().await?;
+        users::lock(&tx, &person.user).await?;
+        let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
+        let added = self.keep_passkey(ctx, &tx, &user, &person.organization, name, made).await?;
+        let live = sessions::find(&tx, &person.session).await?.ok_or_else(crate::jwt::invalid_token)?;
+        sessions::note_proofs(&tx, &person.session, &live.session.proofs.and(Proof::Passkey)).await?;
+        self.commit_revocation(tx).await?;
+        Ok(added)
+    }
+
+    /// The same for somebody whom the gate lets do nothing else: they go on with their sign-in.
+    pub async fn add_passkey_at_sign_in(
+        &self,
+        ctx: &Ctx,
+        name: Option<&str>,
+        answer: &PasskeyAnswer,
+    ) -> Result<EnrolledAtSignIn, Error> {
+        check_given(name)?;
+        let state = self.take_ceremony(ctx, REGISTRATION, answer).await?;
+        let Bond::Step(step) = &state.bond else { return Err(super::ceremonies::over()) };
+        let made = self.relying_party.finish_registration(&state.state, &answer.credential)?;
+        let tx = self.store.begin_write().await?;
+        let (entrant, flow) = self.take_enrollment_step(ctx, &tx, step).await?;
+        users::lock(&tx, &entrant.user.id).await?;
+        let (_, enrolled) =
+            self.keep_passkey(ctx, &tx, &entrant.user, &entrant.organization.id, name, made).await?;
+        let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(Proof::Passkey)).await?;
+        self.commit_revocation(tx).await?;
+        Ok(EnrolledAtSignIn { enrolled, outcome })
+    }
+
+    /// Gives one of one's own passkeys another name. [`ErrorKind::NotFound`] for anybody else's, as for none.
+    pub async fn rename_passkey(&self, ctx: &Ctx, id: &PasskeyId, name: &str) -> Result<(), Error> {
+        let person = ctx.require_person()?;
+        check_name("name", name)?;
+        let tx = self.store.begin_write().await?;
+        let before = passkeys::rename(&tx, &person.user, id, name).await?.ok_or_else(no_passkey)?;
+        let record = self
+            .record(ctx, AuditAction::PasskeyRenamed, id.as_str())
+            .with_change(json!({ "name": before }), json!({ "name": name }));
+        audit::append(&tx, Some(&person.organization), &record).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Removes one of one's own passkeys. [`ErrorKind::NotFound`] for anybody else's, as for none; `factor_required` where
+    /// it is the last factor and one is asked for.
+    pub async fn remove_passkey(&self, ctx: &Ctx, id: &PasskeyId) -> Result<(), Error> {
+        let person = ctx.require_person()?;
+        ctx.require_fresh_authentication()?;
+        let tx = self.store.begin_write().await?;
+        users::lock(&tx, &person.user).await?;
+        let name = passkeys::remove(&tx, &person.user, id).await?.ok_or_else(no_passkey)?;
+        self.factor_removed(ctx, &tx, Factor::Passkey, mail::Factor::Passkey(Label::new(&name))).await?;
+        self.commit_revocation(tx).await
+    }
+
+    async fn registration(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &User,
+        bond: Bond,
+    ) -> Result<PasskeyChallenge, Error> {
+        let known: Vec<KeptPasskey> = passkeys::of(tx, &user.id).await?;
+        if known.len() >= MOST {
+            return Err(too_many());
+        }
+        let known = known.iter().map(|passkey| passkey.credential.cred_id().clone()).collect();
+        let (options, state) = self.relying_party.begin_registration(user, known)?;
+        self.begin_ceremony(ctx, tx, REGISTRATION, bond, &state, options).await
+    }
+
+    async fn keep_passkey(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &User,
+        organization: &OrganizationId,
+        name: Option<&str>,
+        made: Registered,
+    ) -> Result<(PasskeyView, Enrolled), Error> {
+        let name = name.or_else(|| name_of(made.aaguid)).unwrap_or("Passkey");
+        let passkey = Passkey {
+            id: self.draw(|random| PasskeyId::new(ctx.now, random)),
+            user: user.id.clone(),
+            credential_id: base64url(made.passkey.cred_id()),
+            name: name.to_owned(),
+            backed_up: is_backed_up(&made.passkey)?,
+            credential: made.passkey,
+            aaguid: made.aaguid.to_string(),
+            added_at: ctx.now,
+            used_at: None,
+        };
+        if !passkeys::insert(tx, &passkey).await? {
+            return Err(passkey_exists());
+        }
+        let told = mail::Factor::Passkey(Label::new(name));
+        let enrolled = self.factor_added(ctx, tx, user, organization, Factor::Passkey, told).await?;
+        Ok((view(passkey), enrolled))
+    }
+}
+
+/// Whether an authenticator says that there is a copy of it.
+pub(crate) fn is_backed_up(passkey: &prelude::Passkey) -> Result<bool, Error> {
+    let kept = serde_json::to_value(passkey).map_err(Error::internal)?;
+    Ok(kept.pointer("/cred/backup_state").and_then(Value::as_bool).unwrap_or_default())
+}
+
+fn view(passkey: KeptPasskey) -> PasskeyView {
+    PasskeyView {
+        id: passkey.id,
+        name: passkey.name,
+        authenticator: passkey.aaguid.parse().ok().and_then(name_of),
+        aaguid: passkey.aaguid,
+        credential_id: passkey.credential_id,
+        backed_up: passkey.backed_up,
+        added_at: passkey.added_at,
+        used_at: passkey.used_at,
+    }
+}
+
+fn check_given(name: Option<&str>) -> Result<(), Error> {
+    name.map_or(Ok(()), |name| check_name("name", name))
+}
+
+fn no_passkey() -> Error {
+    Error::not_found("passkey")
+}
+
+fn too_many() -> Error {
+    let message = "An account has at most 20 passkeys. Remove one that you do not use.";
+    Error::new(ErrorKind::Conflict, "too_many_passkeys", message)
+}
+
+fn passkey_exists() -> Error {
+    let message = "This passkey is known already. Sign in with it, or let another authenticator make one.";
+    Error::new(ErrorKind::Conflict, "passkey_exists", message)
+}

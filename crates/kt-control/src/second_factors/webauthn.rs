@@ -1,0 +1,241 @@
+//! The ceremonies of WebAuthn level 3, in the JSON of `PublicKeyCredential.parseCreationOptionsFromJSON`,
+//! `parseRequestOptionsFromJSON` and `toJSON()`.
+//!
+//! Signatures, counters and formats are checked by webauthn-rs; what it leaves open or reads leniently is checked here.
+
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::public_url::PublicUrl;
+use kt_store::users::User;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+use webauthn_rs::prelude::{
+    CredentialID, DiscoverableAuthentication, Passkey, PasskeyRegistration, PublicKeyCredential,
+    RegisterPublicKeyCredential, WebauthnError,
+};
+use webauthn_rs::{Webauthn, WebauthnBuilder};
+
+/// Who passkeys of this deployment are for: the console's address.
+pub(crate) struct RelyingParty {
+    webauthn: Webauthn,
+    id: String,
+    origin: String,
+}
+
+/// A passkey that was just made.
+pub(crate) struct Registered {
+    pub(crate) passkey: Passkey,
+    /// The number of the authenticator's model; zeros where it does not say.
+    pub(crate) aaguid: Uuid,
+}
+
+/// An answer of an authenticator, read and not yet believed.
+pub(crate) struct Assertion {
+    response: PublicKeyCredential,
+    /// Whose passkey it says it is.
+    holder: Option<Uuid>,
+}
+
+/// Why a passkey does not let anybody in.
+pub(crate) enum Refusal {
+    /// It was used before its counter says that it was: there may be two of it.
+    Cloned,
+    /// Anything else; for the operator's log.
+    Refused(String),
+}
+
+impl RelyingParty {
+    /// Refused where browsers would refuse: a passkey belongs to a name, never to an IP address (WebAuthn level 3 section
+    /// 5.1.2 with the definition of a valid domain).
+    pub(crate) fn new(console: &PublicUrl) -> Result<Self, Error> {
+        let id = console.url().domain().ok_or_else(|| no_name(console))?.to_owned();
+        let mut origin = console.url().clone();
+        origin.set_path("");
+        let built = WebauthnBuilder::new(&id, &origin).map(|builder| builder.rp_name("Keeptrusts"));
+        let webauthn = built.and_then(WebauthnBuilder::build).map_err(Error::internal)?;
+        Ok(Self { webauthn, id, origin: origin.origin().ascii_serialization() })
+    }
+
+    /// The name that passkeys belong to.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What a browser needs to make a passkey, and what is kept until it has. A passkey that its holder has already is
+    /// excluded.
+    pub(crate) fn begin_registration(
+        &self,
+        holder: &User,
+        known: Vec<CredentialID>,
+    ) -> Result<(Value, PasskeyRegistration), Error> {
+        let handle = handle_of(holder)?;
+        let begun =
+            self.webauthn.start_passkey_registration(handle, &holder.email, &holder.name, Some(known));
+        let (challenge, state) = begun.map_err(Error::internal)?;
+        let mut options = serde_json::to_value(challenge.public_key).map_err(Error::internal)?;
+        // Discoverable: whoever signs in with it types no address.
+        options["authenticatorSelection"]["residentKey"] = json!("required");
+        options["authenticatorSelection"]["requireResidentKey"] = json!(true);
+        Ok((options, state))
+    }
+
+    /// The passkey that a browser has made.
+    pub(crate) fn finish_registration(
+        &self,
+        state: &PasskeyRegistration,
+        response: &Value,
+    ) -> Result<Registered, Error> {
+        self.check_client_data(response).map_err(refused_registration)?;
+        let read = RegisterPublicKeyCredential::deserialize(response).map_err(refused_registration)?;
+        let aaguid = aaguid(&read.response.attestation_object).unwrap_or_default();
+        let passkey =
+            self.webauthn.finish_passkey_registration(&read, state).map_err(refused_registration)?;
+        Ok(Registered { passkey, aaguid })
+    }
+
+    /// What a browser needs to show a passkey, and what is kept until it has. Without `allowed` it offers all that it has
+    /// for this place, so that nothing is told about anybody.
+    pub(crate) fn begin_assertion(
+        &self,
+        allowed: &[CredentialID],
+    ) -> Result<(Value, DiscoverableAuthentication), Error> {
+        let begun = self.webauthn.start_discoverable_authentication();
+        let (challenge, state) = begun.map_err(Error::internal)?;
+        let mut options = serde_json::to_value(challenge.public_key).map_err(Error::internal)?;
+        let allowed = allowed.iter().map(|id| json!({ "type": "public-key", "id": base64url(id) }));
+        options["allowCredentials"] = allowed.collect();
+        Ok((options, state))
+    }
+
+    /// Reads an answer, to find out whose passkey it is.
+    pub(crate) fn read_assertion(&self, response: &Value) -> Result<Assertion, Refusal> {
+        self.check_client_data(response).map_err(|why| refused(&why))?;
+        let response = PublicKeyCredential::deserialize(response).map_err(|why| refused(&why))?;
+        let holder =
+            response.get_user_unique_id().map(Uuid::from_slice).transpose().map_err(|why| refused(&why))?;
+        Ok(Assertion { response, holder })
+    }
+
+    /// Believes an answer that was given with this passkey to what `state` asked; the passkey as it is from now on.
+    pub(crate) fn finish_assertion(
+        &self,
+        state: DiscoverableAuthentication,
+        assertion: &Assertion,
+        mut passkey: Passkey,
+    ) -> Result<Passkey, Refusal> {
+        let used = self.webauthn.finish_discoverable_authentication_v2(&assertion.response, state, &passkey);
+        let used = used.map_err(|error| match error {
+            WebauthnError::CredentialPossibleCompromise => Refusal::Cloned,
+            error => refused(&error),
+        })?;
+        passkey.update_credential(&used).ok_or_else(|| refused(&"the answer of another passkey"))?;
+        Ok(passkey)
+    }
+
+    /// The page that asked is this very one, and stood alone in its window (WebAuthn level 3 section 7.1 steps 9 to 11,
+    /// section 7.2 steps 12 to 14). webauthn-rs compares origins as URLs, which forgives spellings, and reads `crossOrigin`
+    /// at registration only.
+    fn check_client_data(&self, response: &Value) -> Result<(), String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ClientData {
+            origin: String,
+            #[serde(default)]
+            cross_origin: bool,
+            top_origin: Option<Value>,
+        }
+        let text = response.pointer("/response/clientDataJSON").and_then(Value::as_str).unwrap_or_default();
+        let bytes = from_base64url(text).ok_or("the client data is not base64url")?;
+        // UTF-8 decode, which drops a byte order mark.
+        let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+        let data: ClientData = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if data.origin != self.origin {
+            return Err(format!("a page of {} asked, which is not {}", data.origin, self.origin));
+        }
+        if data.cross_origin || data.top_origin.is_some() {
+            return Err("the page was framed by another".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl Assertion {
+    /// The identifier of the passkey that it was given with.
+    pub(crate) fn credential_id(&self) -> String {
+        base64url(self.response.get_credential_id())
+    }
+
+    /// Whether the authenticator says that its passkey is this person's. `None` where it does not say whose it is.
+    pub(crate) fn is_of(&self, holder: &User) -> Result<Option<bool>, Error> {
+        let handle = handle_of(holder)?;
+        Ok(self.holder.map(|said| said == handle))
+    }
+}
+
+/// How authenticators know a person: by a number that says nothing about them.
+pub(crate) fn handle_of(user: &User) -> Result<Uuid, Error> {
+    let digits = user.id.as_str().trim_start_matches("usr_");
+    Uuid::try_parse(digits).map_err(Error::internal)
+}
+
+/// Bytes as WebAuthn writes them in JSON.
+pub(crate) fn base64url(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn from_base64url(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()
+}
+
+/// The number of the model: 16 bytes behind 37 of the authenticator data (WebAuthn level 3 section 6.5.1).
+fn aaguid(attestation_object: &[u8]) -> Option<Uuid> {
+    use serde_cbor_2::Value::{Bytes, Map, Text};
+    let Map(object) = serde_cbor_2::from_slice(attestation_object).ok()? else { return None };
+    let Bytes(data) = object.get(&Text("authData".to_owned()))? else { return None };
+    Uuid::from_slice(data.get(37..53)?).ok()
+}
+
+fn no_name(console: &PublicUrl) -> Error {
+    let message = format!(
+        "console.public_url: passkeys belong to a name, and {} is an address. Give the console a name, such as \
+         https://keeptrusts.example.org; on this machine alone use http://localhost with its port.",
+        console.host()
+    );
+    Error::new(ErrorKind::Invalid, "validation_error", message).with_param("console.public_url")
+}
+
+fn refused(why: &dyn std::fmt::Display) -> Refusal {
+    Refusal::Refused(why.to_string())
+}
+
+fn refused_registration(why: impl std::fmt::Display) -> Error {
+    let message =
+        "This passkey cannot be added. Begin again, in this browser and with this page's own button.";
+    Error::new(ErrorKind::Invalid, "invalid_passkey", message).with_param("credential").with_private(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passkeys_belong_to_a_name_and_never_to_an_address() {
+        let party = |url: &str| RelyingParty::new(&PublicUrl::parse(url).unwrap());
+        let table = [
+            ("http://localhost:3000", "localhost", "http://localhost:3000"),
+            ("https://kt.example.org/trusts", "kt.example.org", "https://kt.example.org"),
+            ("https://KT.example.org:8443", "kt.example.org", "https://kt.example.org:8443"),
+        ];
+        for (url, id, origin) in table {
+            let party = party(url).unwrap();
+            assert_eq!((party.id(), party.origin.as_str()), (id, origin));
+        }
+        for url in ["http://127.0.0.1:3000", "http://[::1]:3000", "https://192.0.2.7"] {
+            let refused = party(url).err().unwrap();
+            assert_eq!(refused.param.as_deref(), Some("console.public_url"));
+            assert!(refused.message.contains("Give the console a name"), "{}", refused.message);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Signing in with a passkey: alone, as the second factor of a password, and to prove again who one is.
+
+use std::time::Duration;
+
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::UserId;
+use kt_domain::lockout::network_of;
+use kt_domain::secret::SecretDigest;
+use kt_domain::sessions::Door;
+use kt_domain::sign_in::{Factor, Gate, Proof, Proofs};
+use kt_store::{Tx, audit, limits, passkeys, users};
+use serde_json::{Value, json};
+use webauthn_rs::prelude::DiscoverableAuthentication;
+
+use super::flow::step_is_over;
+use super::{Entrant, Flow, SignInOutcome};
+use crate::control::Control;
+use crate::second_factors::ceremonies::{ASSERTION, Bond, Ceremony, PasskeyAnswer, PasskeyChallenge, over};
+use crate::second_factors::passkeys::{KeptPasskey, is_backed_up};
+use crate::second_factors::webauthn::Refusal;
+
+/// A passkey that is shown at a door.
+pub struct PasskeySignIn {
+    /// What the browser has answered.
+    pub answer: PasskeyAnswer,
+    /// The organisation's identifier, where somebody belongs to several.
+    pub organization: Option<String>,
+    /// The secret of a device that has signed in before.
+    pub device: Option<String>,
+    /// Through which door.
+    pub door: Door,
+}
+
+/// How many challenges one network may ask for in a quarter of an hour: a page of sign-in asks for one each time it is
+/// opened, and an office opens it in the morning.
+const ASKS: i64 = 1000;
+const WINDOW: Duration = Duration::from_mins(15);
+
+impl Control {
+    /// What a browser needs to sign somebody in with a passkey. With the token of a step that asks for a second factor it
+    /// takes that place, and only passkeys of that person are offered; the step stays good, so that a code may be given
+    /// instead.
+    pub async fn begin_passkey_sign_in(
+        &self,
+        ctx: &Ctx,
+        flow_token: Option<&str>,
+    ) -> Result<PasskeyChallenge, Error> {
+        let step = flow_token.map(SecretDigest::of);
+        let entrant = match &step {
+            Some(step) => Some(self.look_at_step(ctx, step).await?),
+            None => None,
+        };
+        let tx = self.store.begin_write().await?;
+        if let Some(network) = ctx.client.ip.map(network_of) {
+            let asks = limits::count(&tx, &format!("passkey_asks/{network}"), WINDOW, ctx.now).await?;
+            if asks > ASKS {
+                return Err(too_many_challenges());
+            }
+        }
+        let challenge = match (step, entrant) {
+            (Some(step), Some(entrant)) => {
+                self.assertion(ctx, &tx, Some(&entrant.user.id), Bond::Step(step)).await?
+            }
+            _ => self.assertion(ctx, &tx, None, Bond::Anybody).await?,
+        };
+        tx.commit().await?;
+        Ok(challenge)
+    }
+
+    /// Signs in with a passkey, or goes on with the sign-in that it was asked for. Whatever is wrong with it is
+    /// `invalid_passkey`.
+    pub async fn sign_in_by_passkey(
+        &self,
+        ctx: &Ctx,
+        sign_in: PasskeySignIn,
+    ) -> Result<SignInOutcome, Error> {
+        let ceremony = self.take_ceremony(ctx, ASSERTION, &sign_in.answer).await?;
+        match ceremony.bond.clone() {
+            Bond::Anybody => self.begin_with_passkey(ctx, ceremony, sign_in).await,
+            Bond::Step(step) => self.go_on_with_passkey(ctx, ceremony, &step, &sign_in.answer).await,
+            Bond::Session(_) => Err(over()),
+        }
+    }
+
+    async fn begin_with_passkey(
+        &self,
+        ctx: &Ctx,
+        ceremony: Ceremony<DiscoverableAuthentication>,
+        sign_in: PasskeySignIn,
+    ) -> Result<SignInOutcome, Error> {
+        let user = self.prove_passkey(ctx, ceremony, &sign_in.answer, None).await?;
+        let user = users::find(&self.store, &user).await?.ok_or_else(invalid_passkey)?;
+        let entrant = self.entrant_in(user, sign_in.organization.as_deref()).await?;
+        let entrant = entrant.ok_or_else(invalid_passkey)?;
+        let flow = Flow::new(&entrant, Proofs::of(Proof::Passkey), sign_in.door, sign_in.device);
+        self.advance(ctx, entrant, flow).await
+    }
+
+    async fn go_on_with_passkey(
+        &self,
+        ctx: &Ctx,
+        ceremony: Ceremony<DiscoverableAuthentication>,
+        step: &SecretDigest,
+        answer: &PasskeyAnswer,
+    ) -> Result<SignInOutcome, Error> {
+        let entrant = self.look_at_step(ctx, step).await?;
+        self.prove_passkey(ctx, ceremony, answer, Some(&entrant)).await?;
+        let tx = self.store.begin_write().await?;
+        let (entrant, flow) = self.take_step(ctx, &tx, step).await?;
+        match self.next_step(ctx, &tx, &entrant, &flow.proofs).await? {
+            Gate::MfaRequired(methods) if methods.contains(&Factor::Passkey) => {}
+            _ => return Err(step_is_over()),
+        }
+        let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(Proof::Passkey)).await?;
+        tx.commit().await?;
+        Ok(outcome)
+    }
+
+    /// What a browser needs to prove again who the person is that asks.
+    pub async fn begin_passkey_reauthentication(&self, ctx: &Ctx) -> Result<PasskeyChallenge, Error> {
+        let person = ctx.require_person()?;
+        let tx = self.store.begin_write().await?;
+        let bond = Bond::Session(person.session.clone());
+        let challenge = self.assertion(ctx, &tx, Some(&person.user), bond).await?;
+        tx.commit().await?;
+        Ok(challenge)
+    }
+
+    /// Refused when the answer is not that of a passkey of somebody signed in, asked for by their very session.
+    pub(super) async fn reprove_passkey(
+        &self,
+        ctx: &Ctx,
+        entrant: &Entrant,
+        answer: &PasskeyAnswer,
+    ) -> Result<(), Error> {
+        let ceremony: Ceremony<DiscoverableAuthentication> =
+            self.take_ceremony(ctx, ASSERTION, answer).await?;
+        if ceremony.bond != Bond::Session(ctx.require_person()?.session.clone()) {
+            return Err(over());
+        }
+        self.prove_passkey(ctx, ceremony, answer, Some(entrant)).await?;
+        Ok(())
+    }
+
+    async fn assertion(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        of: Option<&UserId>,
+        bond: Bond,
+    ) -> Result<PasskeyChallenge, Error> {
+        let allowed: Vec<KeptPasskey> = match of {
+            Some(user) => passkeys::of(tx, user).await?,
+            None => Vec::new(),
+        };
+        let allowed: Vec<_> = allowed.iter().map(|passkey| passkey.credential.cred_id().clone()).collect();
+        let (options, state) = self.relying_party.begin_assertion(&allowed)?;
+        self.begin_ceremony(ctx, tx, ASSERTION, bond, &state, options).await
+    }
+
+    /// Believes the answer of a passkey, and keeps what it has said; whose it is. Where somebody is known already it must be
+    /// theirs; where nobody is, it must say itself whose it is, and be right (WebAuthn level 3 section 7.2 step 6).
+    async fn prove_passkey(
+        &self,
+        ctx: &Ctx,
+        ceremony: Ceremony<DiscoverableAuthentication>,
+        answer: &PasskeyAnswer,
+        expected: Option<&Entrant>,
+    ) -> Result<UserId, Error> {
+        let assertion = self.relying_party.read_assertion(&answer.credential).map_err(Error::from)?;
+        let tx = self.store.begin_write().await?;
+        let kept: Option<KeptPasskey> = passkeys::by_credential(&tx, &assertion.credential_id()).await?;
+        let mut kept = kept.ok_or_else(|| invalid_passkey().with_private("nobody has this passkey"))?;
+        let holder = users::find(&tx, &kept.user).await?.ok_or_else(invalid_passkey)?;
+        let is_theirs = match (assertion.is_of(&holder)?, expected) {
+            (Some(false), _) => false,
+            (said, Some(entrant)) => said != Some(false) && entrant.user.id == holder.id,
+            (said, None) => said == Some(true),
+        };
+        if !is_theirs {
+            return Err(invalid_passkey().with_private("it is somebody else's, or does not say whose it is"));
+        }
+        match self.relying_party.finish_assertion(ceremony.state, &assertion, kept.credential.clone()) {
+            Ok(used) => {
+                kept.backed_up = is_backed_up(&used)?;
+                kept.credential = used;
+                passkeys::note_use(&tx, &kept, ctx.now).await?;
+                tx.commit().await?;
+                Ok(kept.user)
+            }
+            Err(refusal) => {
+                self.record_refusal(ctx, &tx, &kept, &refusal).await?;
+                tx.commit().await?;
+                Err(refusal.into())
+            }
+        }
+    }
+
+    /// A passkey of somebody known was refused: their organisation sees it among the sign-ins that failed.
+    async fn record_refusal(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        passkey: &KeptPasskey,
+        refusal: &Refusal,
+    ) -> Result<(), Error> {
+        let places = kt_store::memberships::of_user(tx, &passkey.user).await?;
+        let organization = places.first().map(|place| &place.organization);
+        let what = json!({ "reason": "wrong_passkey", "passkey": passkey.id });
+        let failed = self
+            .record(ctx, AuditAction::SignIn, passkey.user.as_str())
+            .with_change(Value::Null, what)
+            .refused();
+        audit::append(tx, organization, &failed).await?;
+        if matches!(refusal, Refusal::Cloned) {
+            let record = self
+                .record(ctx, AuditAction::PasskeyCloned, passkey.id.as_str())
+                .with_change(Value::Null, json!({ "name": passkey.name, "user": passkey.user }))
+                .refused();
+            audit::append(tx, organization, &record).await?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Cloned => {
+                invalid_passkey().with_private("its counter has not gone on: there may be two of it")
+            }
+            Refusal::Refused(why) => invalid_passkey().with_private(why),
+        }
+    }
+}
+
+/// The one answer to a passkey that lets nobody in.
+fn invalid_passkey() -> Error {
+    let message = "This passkey does not let anybody in here. Sign in in another way, and look at your passkeys in \
+                   the settings.";
+    Error::new(ErrorKind::Unauthenticated, "invalid_passkey", message)
+}
+
+fn too_many_challenges() -> Error {
+    let message = "Too many sign-ins from your network. Wait a quarter of an hour, then try again.";
+    Error::new(ErrorKind::TooManyRequests, "too_many_attempts", message).with_retry_after(WINDOW)
+}

@@ -1,0 +1,300 @@
+//! Passkeys: added, shown at the door, copied, stolen, taken for something else.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::authenticator::{Authenticator, BACKED_UP, BACKUP_ELIGIBLE, Browser, PRESENT, VERIFIED};
+use super::policy::demand;
+use super::{Holder, JO, amr, codes, factors, step, verify};
+use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
+
+async fn options(api: &TestApi, token: &str) -> Answer {
+    api.post("/v1/me/passkeys/options", json!({})).bearer(token).send().await
+}
+
+async fn add(api: &TestApi, token: &str, options: &Answer, credential: Value) -> Answer {
+    let body = json!({ "flow_token": options.text("/flow_token"), "credential": credential });
+    api.post("/v1/me/passkeys", body).bearer(token).send().await
+}
+
+/// A new member of `acme` with a passkey, and their session.
+async fn member_with_passkey(api: &TestApi, email: &str) -> (Authenticator, String) {
+    api.add_member(email, "member").await;
+    let token = api.token_of(email).await;
+    let asked = options(api, &token).await;
+    let mut authenticator = Authenticator::new();
+    let credential = authenticator.create(&asked.json["options"]);
+    let added = add(api, &token, &asked, credential).await;
+    assert_eq!(added.status, 201, "{}", added.json);
+    (authenticator, token)
+}
+
+async fn challenge(api: &TestApi, flow_token: Option<&str>) -> Answer {
+    api.post("/v1/auth/passkey/options", json!({ "flow_token": flow_token })).send().await
+}
+
+async fn show(api: &TestApi, challenge: &Answer, credential: Value) -> Answer {
+    let body = json!({ "flow_token": challenge.text("/flow_token"), "credential": credential });
+    api.post("/v1/auth/passkey/verify", body).send().await
+}
+
+/// What showing this passkey at the door comes to.
+async fn sign_in(api: &TestApi, authenticator: &mut Authenticator) -> Answer {
+    let asked = challenge(api, None).await;
+    let credential = authenticator.get(&asked.json["options"]);
+    show(api, &asked, credential).await
+}
+
+/// What a browser or an authenticator does wrong.
+type Change = fn(&mut Browser);
+
+on_both! {
+    a_passkey_is_added_named_listed_and_removed(api) {
+        api.add_member(JO, "member").await;
+        let token = api.token_of(JO).await;
+        let elsewhere = api.token_of(JO).await;
+        let asked = options(&api, &token).await;
+        let wanted = &asked.json["options"];
+        assert_eq!((&wanted["rp"]["id"], &wanted["attestation"]), (&json!("localhost"), &json!("none")));
+        assert_eq!(wanted["authenticatorSelection"]["residentKey"], "required");
+        assert_eq!(wanted["authenticatorSelection"]["userVerification"], "required");
+        assert!(!wanted["user"]["id"].as_str().unwrap().contains("acme"));
+        let mut authenticator = Authenticator::new();
+        let credential = authenticator.create(wanted);
+        let added = add(&api, &token, &asked, credential).await;
+        assert_eq!((added.status.as_u16(), codes(&added).len()), (201, 10), "{}", added.json);
+        assert_eq!((added.text("/name"), added.text("/authenticator")), ("1Password", "1Password"));
+        let other = api.get("/v1/me/mfa").bearer(&elsewhere).send().await;
+        assert_eq!(other.refusal(), (401, "invalid_token"), "it has shown no second factor");
+        let has = factors(&api, &token).await;
+        assert_eq!((&has["enabled"], &has["passkeys"]), (&json!(true), &json!(1)));
+
+        let again = options(&api, &token).await;
+        assert_eq!(again.json["options"]["excludeCredentials"][0]["id"], json!(authenticator.id()));
+        let id = added.text("/id");
+        let rename = |token: String, name: &'static str| {
+            api.patch(&format!("/v1/me/passkeys/{id}"), json!({ "name": name })).bearer(&token).send()
+        };
+        assert_eq!(rename(token.clone(), "Jo’s laptop").await.status, 204);
+        assert_eq!(rename(token.clone(), "").await.refusal(), (422, "validation_error"));
+        let kim = api.somebody("owner").await;
+        assert_eq!(rename(kim.access_token().to_owned(), "Mine").await.refusal(), (404, "not_found"));
+        let remove = |token: &str| api.request(Method::DELETE, &format!("/v1/me/passkeys/{id}")).bearer(token).send();
+        assert_eq!(remove(kim.access_token()).await.refusal(), (404, "not_found"), "a neighbour");
+        let listed = api.get("/v1/me/passkeys").bearer(&token).send().await;
+        let passkey = &listed.json["passkeys"][0];
+        assert_eq!(passkey["name"], "Jo’s laptop");
+        assert_eq!((&passkey["backed_up"], &passkey["last_used_at"]), (&json!(false), &Value::Null));
+        assert_eq!((listed.text("/rp_id"), &listed.json["user_handle"]), ("localhost", &wanted["user"]["id"]));
+
+        api.clock.advance(Duration::from_mins(11));
+        assert_eq!(remove(&token).await.refusal(), (403, "reauthentication_required"));
+        assert_eq!(options(&api, &token).await.refusal(), (403, "reauthentication_required"));
+        let fresh = sign_in(&api, &mut authenticator).await;
+        assert_eq!(remove(fresh.access_token()).await.status, 204);
+        assert_eq!(sign_in(&api, &mut authenticator).await.refusal(), (401, "invalid_passkey"));
+        assert_eq!(factors(&api, fresh.access_token()).await["recovery_codes_left"], 0);
+        assert_eq!(api.told(JO, "A passkey was added to your account").await, 1);
+        assert_eq!(api.told(JO, "A passkey of your account was removed").await, 1);
+        for action in ["mfa.factor_added", "mfa.passkey_renamed", "mfa.factor_removed"] {
+            assert_eq!(api.records(action).await.len(), 1, "{action}");
+        }
+    }
+
+    a_passkey_signs_in_alone_and_counts_as_two_factors(api) {
+        let (mut authenticator, _) = member_with_passkey(&api, JO).await;
+        demand(&api, "required_for_all", "0h").await;
+        let asked = challenge(&api, None).await;
+        assert_eq!(asked.json["options"]["allowCredentials"], json!([]), "nothing is told about anybody");
+        assert_eq!(asked.json["options"]["userVerification"], "required");
+        let credential = authenticator.get(&asked.json["options"]);
+        let signed_in = show(&api, &asked, credential.clone()).await;
+        assert_eq!((signed_in.text("/status"), signed_in.text("/user/email")), ("authenticated", JO));
+        assert_eq!(amr(&signed_in), json!(["hwk"]));
+        assert_eq!(show(&api, &asked, credential).await.refusal(), (401, "invalid_flow_token"), "a replay");
+        let listed = api.get("/v1/me/passkeys").bearer(signed_in.access_token()).send().await;
+        assert!(listed.json["passkeys"][0]["last_used_at"].is_string());
+        // Wrong passwords lock the password alone.
+        for _ in 0..11 {
+            api.login(JO, "Wrong-pebble-3-cloud").await;
+        }
+        assert_eq!(api.login(JO, PASSWORD).await.refusal(), (401, "invalid_credentials"));
+        assert_eq!(sign_in(&api, &mut authenticator).await.text("/status"), "authenticated");
+        let copied = authenticator.with(|browser| browser.flags |= BACKUP_ELIGIBLE | BACKED_UP);
+        assert_eq!(sign_in(&api, &mut copied.clone()).await.refusal(), (401, "invalid_passkey"), "it could not be copied");
+    }
+
+    a_passkey_is_the_second_factor_of_its_holder_alone(api) {
+        let (mut authenticator, _) = member_with_passkey(&api, JO).await;
+        let (mut others, _) = member_with_passkey(&api, "kim@acme.example").await;
+        let flow = step(&api, JO).await;
+        let asked = challenge(&api, Some(&flow)).await;
+        assert_eq!(asked.json["options"]["allowCredentials"][0]["id"], json!(authenticator.id()));
+        let theirs = others.get(&asked.json["options"]);
+        assert_eq!(show(&api, &asked, theirs).await.refusal(), (401, "invalid_passkey"));
+        let asked = challenge(&api, Some(&flow)).await;
+        let credential = authenticator.get(&asked.json["options"]);
+        let signed_in = show(&api, &asked, credential).await;
+        assert_eq!(amr(&signed_in), json!(["pwd", "hwk"]));
+        let over = challenge(&api, Some(&flow)).await;
+        assert_eq!(over.refusal(), (401, "invalid_flow_token"), "the step is used");
+        // A challenge leaves the step as it is: a code will do as well.
+        let jo = Holder::new(&api, "lee@acme.example", "member").await;
+        let flow = step(&api, "lee@acme.example").await;
+        challenge(&api, Some(&flow)).await;
+        assert_eq!(verify(&api, &flow, "totp", &jo.app.code(&api.clock)).await.text("/status"), "authenticated");
+    }
+
+    only_what_is_as_it_must_be_is_believed(api) {
+        let (authenticator, token) = member_with_passkey(&api, JO).await;
+        let wrong: [(&str, Change); 14] = [
+            ("another origin", |browser| browser.origin = "http://localhost:8788"),
+            ("an origin that ends the same", |browser| browser.origin = "http://badlocalhost:3000"),
+            ("an origin with the right beginning", |browser| browser.origin = "http://localhost:3000.evil.example"),
+            ("an origin in capitals", |browser| browser.origin = "HTTP://LOCALHOST:3000"),
+            ("an origin with a path", |browser| browser.origin = "http://localhost:3000/"),
+            ("another site's passkey", |browser| browser.rp_id = "evil.example"),
+            ("nobody there", |browser| browser.flags = VERIFIED),
+            ("nobody verified", |browser| browser.flags = PRESENT),
+            ("a copy of what cannot be copied", |browser| browser.flags |= BACKED_UP),
+            ("another ceremony", |browser| browser.kind = Some("payment.get")),
+            ("the other ceremony", |browser| browser.kind = Some("webauthn.other")),
+            ("another challenge", |browser| browser.challenge = Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
+            ("a frame of another site", |browser| browser.more = json!({ "crossOrigin": true })),
+            ("below another site", |browser| browser.more = json!({ "topOrigin": "https://evil.example" })),
+        ];
+        for (what, change) in wrong {
+            let asked = options(&api, &token).await;
+            let credential = Authenticator::new().with(change).create(&asked.json["options"]);
+            assert_eq!(add(&api, &token, &asked, credential).await.refusal(), (422, "invalid_passkey"), "made: {what}");
+            let shown = sign_in(&api, &mut authenticator.with(change)).await;
+            assert_eq!(shown.refusal(), (401, "invalid_passkey"), "shown: {what}");
+        }
+        let shown: [(&str, Change); 2] = [
+            ("another signature", |browser| browser.is_bogus = true),
+            ("it does not say whose it is", |browser| browser.is_silent = true),
+        ];
+        for (what, change) in shown {
+            assert_eq!(sign_in(&api, &mut authenticator.with(change)).await.refusal(), (401, "invalid_passkey"), "{what}");
+        }
+        let asked = options(&api, &token).await;
+        for broken in [json!({}), json!("x"), json!({ "response": { "clientDataJSON": "e30" } })] {
+            let asked = options(&api, &token).await;
+            assert_eq!(add(&api, &token, &asked, broken.clone()).await.refusal(), (422, "invalid_passkey"), "{broken}");
+            let door = challenge(&api, None).await;
+            assert_eq!(show(&api, &door, broken.clone()).await.refusal(), (401, "invalid_passkey"), "{broken}");
+        }
+        // The controls: nothing but the change was wrong.
+        let credential = Authenticator::new().create(&asked.json["options"]);
+        assert_eq!(add(&api, &token, &asked, credential).await.status, 201);
+        assert_eq!(sign_in(&api, &mut authenticator.clone()).await.text("/status"), "authenticated");
+        assert!(api.records("auth.sign_in").await.iter().any(|record| record["details"]["after"]["reason"] == "wrong_passkey"));
+    }
+
+    a_challenge_is_for_one_answer_of_one_kind_within_five_minutes(api) {
+        let (mut authenticator, token) = member_with_passkey(&api, JO).await;
+        let (mut kims, kim) = member_with_passkey(&api, "kim@acme.example").await;
+        // Of a registration, at the door; of the door, for a registration; of one session, in another.
+        let made = options(&api, &token).await;
+        let shown = authenticator.get(&made.json["options"]);
+        assert_eq!(show(&api, &made, shown).await.refusal(), (401, "invalid_flow_token"));
+        let door = challenge(&api, None).await;
+        let mut new = Authenticator::new();
+        let credential = new.create(&made.json["options"]);
+        assert_eq!(add(&api, &token, &door, credential.clone()).await.refusal(), (401, "invalid_flow_token"));
+        assert_eq!(add(&api, &kim, &made, credential.clone()).await.refusal(), (401, "invalid_flow_token"));
+        assert_eq!(add(&api, &token, &made, credential).await.refusal(), (401, "invalid_flow_token"), "used by that");
+        // Of a proof that is given again, at the door, and the other way around.
+        let proof = api.post("/v1/me/reauthenticate/options", json!({})).bearer(&kim).send().await;
+        let shown = kims.get(&proof.json["options"]);
+        assert_eq!(show(&api, &proof, shown).await.refusal(), (401, "invalid_flow_token"));
+        let door = challenge(&api, None).await;
+        let shown = kims.get(&door.json["options"]);
+        let body = json!({ "passkey": { "flow_token": door.text("/flow_token"), "credential": shown } });
+        let proven = api.post("/v1/me/reauthenticate", body).bearer(&kim).send().await;
+        assert_eq!(proven.refusal(), (401, "invalid_flow_token"));
+        for (minutes, is_good) in [(4, true), (5, false)] {
+            let door = challenge(&api, None).await;
+            api.clock.advance(Duration::from_mins(minutes));
+            let shown = kims.get(&door.json["options"]);
+            assert_eq!(show(&api, &door, shown).await.status == 200, is_good, "{minutes} minutes");
+        }
+    }
+
+    of_two_that_count_the_same_passkey_the_slower_is_refused_and_recorded(api) {
+        let (mut authenticator, _) = member_with_passkey(&api, JO).await;
+        let mut copy = authenticator.clone();
+        for _ in 0..2 {
+            assert_eq!(sign_in(&api, &mut authenticator).await.text("/status"), "authenticated");
+        }
+        assert_eq!(sign_in(&api, &mut copy).await.refusal(), (401, "invalid_passkey"));
+        let records = api.records("mfa.passkey_counter_regression").await;
+        assert_eq!((records.len(), &records[0]["outcome"]), (1, &json!("failure")));
+        assert_eq!(sign_in(&api, &mut authenticator).await.text("/status"), "authenticated", "the control");
+    }
+
+    a_passkey_that_is_known_is_nobody_elses(api) {
+        let (mut authenticator, _) = member_with_passkey(&api, JO).await;
+        api.add_member("eve@acme.example", "member").await;
+        let eve = api.token_of("eve@acme.example").await;
+        let asked = options(&api, &eve).await;
+        let mut stolen = authenticator.clone();
+        let credential = stolen.create(&asked.json["options"]);
+        assert_eq!(add(&api, &eve, &asked, credential).await.refusal(), (409, "passkey_exists"));
+        assert_eq!(sign_in(&api, &mut stolen).await.refusal(), (401, "invalid_passkey"), "its handle is another's");
+        assert_eq!(sign_in(&api, &mut authenticator).await.text("/user/email"), JO, "the control");
+    }
+
+    a_session_of_a_passkey_is_confirmed_by_a_passkey_alone(api) {
+        let (mut authenticator, _) = member_with_passkey(&api, JO).await;
+        let token = sign_in(&api, &mut authenticator).await.access_token().to_owned();
+        api.clock.advance(Duration::from_mins(11));
+        let prove = |proof: Value| api.post("/v1/me/reauthenticate", proof).bearer(&token).send();
+        assert_eq!(prove(json!({ "password": PASSWORD })).await.refusal(), (403, "stronger_proof_required"));
+        assert_eq!(options(&api, &token).await.refusal(), (403, "reauthentication_required"));
+        let asked = api.post("/v1/me/reauthenticate/options", json!({})).bearer(&token).send().await;
+        assert_eq!(asked.json["options"]["allowCredentials"][0]["id"], json!(authenticator.id()));
+        let credential = authenticator.get(&asked.json["options"]);
+        let body = json!({ "passkey": { "flow_token": asked.text("/flow_token"), "credential": credential } });
+        assert_eq!(prove(body.clone()).await.status, 200);
+        assert_eq!(prove(body).await.refusal(), (401, "invalid_flow_token"), "again");
+        assert_eq!(options(&api, &token).await.status, 200);
+    }
+
+    once_the_grace_is_over_a_passkey_is_added_on_the_way_in(api) {
+        api.add_member(JO, "member").await;
+        demand(&api, "required_for_all", "0h").await;
+        let login = api.login(JO, PASSWORD).await;
+        let flow = login.text("/flow_token");
+        let ask = |flow: String| api.post("/v1/auth/mfa/passkey/options", json!({ "flow_token": flow })).send();
+        let asked = ask(flow.to_owned()).await;
+        let mut authenticator = Authenticator::new();
+        let credential = authenticator.create(&asked.json["options"]);
+        let body = json!({ "flow_token": asked.text("/flow_token"), "name": "Phone", "credential": credential });
+        let done = api.post("/v1/auth/mfa/passkey", body).send().await;
+        assert_eq!((done.text("/status"), codes(&done).len()), ("authenticated", 10), "{}", done.json);
+        assert_eq!(amr(&done), json!(["pwd", "hwk"]));
+        assert_eq!(ask(flow.to_owned()).await.refusal(), (401, "invalid_flow_token"));
+        assert_eq!(sign_in(&api, &mut authenticator).await.text("/status"), "authenticated");
+        assert_eq!(ask(step(&api, JO).await).await.refusal(), (401, "invalid_flow_token"), "who has one adds none there");
+    }
+
+    of_a_thousand_who_send_one_answer_one_gets_a_session(api) {
+        let (mut authenticator, _) = member_with_passkey(&api, JO).await;
+        let asked = challenge(&api, None).await;
+        let credential = authenticator.get(&asked.json["options"]);
+        let all = (0..1000).map(|_| show(&api, &asked, credential.clone()));
+        let answers = side_by_side(all).await;
+        assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+        let others = answers.iter().filter(|answer| answer.status != 200);
+        assert!(others.into_iter().all(|answer| answer.refusal() == (401, "invalid_flow_token")));
+    }
+
+    password_managers_find_the_pages_of_the_console(api) {
+        let found = api.get("/.well-known/passkey-endpoints").send().await;
+        assert_eq!(found.text("/enroll"), "http://localhost:3000/mfa/setup");
+        assert_eq!(found.text("/manage"), "http://localhost:3000/settings/security");
+    }
+}
