@@ -39,7 +39,7 @@ class Server:
         environment |= {"KEEPTRUSTS_LOG": "warn"} | ({"KEEPTRUSTS_DATABASE__URL": database} if database else {})
         binary = os.environ.get("CTBENCH_KT") or str(REPO / "target" / "release" / "kt")
         command = ["taskset", "-c", SERVER_CORE, binary, "server", "run"]
-        command += ["--data-dir", f"{directory}/data", "--api-listen", "127.0.0.1:0"]
+        command += ["--data-dir", f"{directory}/data", "--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         match = re.match(r"ready api=http://(\S+)", line)

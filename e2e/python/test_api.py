@@ -35,7 +35,7 @@ class Api:
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    command = [kt_binary(), "server", "run", "--data-dir", str(tmp_path / "data"), "--api-listen", "127.0.0.1:0"]
+    command = [kt_binary(), "server", "run", "--data-dir", str(tmp_path / "data"), "--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"]
     owner = {"KEEPTRUSTS_BOOTSTRAP_EMAIL": EMAIL, "KEEPTRUSTS_BOOTSTRAP_PASSWORD": PASSWORD}
     with running(command, r"ready api=(\S+).*", **owner) as (url,):
         yield Api(url, tmp_path)

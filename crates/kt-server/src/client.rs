@@ -15,7 +15,7 @@ use kt_domain::network::client_addr::{ClientAddress, ForwardingHeader};
 use kt_domain::network::console_rules::Surface;
 
 use crate::Doors;
-use crate::api::Failure;
+use crate::failure::Failure;
 use crate::layers::RequestId;
 
 /// How the API and the console tell a client's address: the TCP peer, unless that is one of `trusted_proxies`; then the

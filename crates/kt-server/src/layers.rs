@@ -13,8 +13,8 @@ use kt_domain::keys;
 use kt_domain::network::console_rules::Surface;
 
 use crate::Doors;
-use crate::api::{Failure, write_failure};
 use crate::client::{anonymous, resolve};
+use crate::failure::{Failure, write_failure};
 
 /// The largest body that the API reads, in bytes: a batch of events is the largest thing it takes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -23,14 +23,14 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) Arc<str>);
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
 
 /// Puts the layers around the routes. The last one added is the first that a request passes.
 pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(no_key_in_the_address))
-        .layer(from_fn_with_state(doors.clone(), ip_restrictions))
+        .layer(from_fn_with_state((doors.clone(), Surface::Api), ip_restrictions))
         .layer(from_fn_with_state(doors.clone(), client_address))
         .layer(from_fn(headers))
         .layer(from_fn_with_state(doors.clone(), request_id))
@@ -38,11 +38,22 @@ pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
 
 /// Names the request, in its answer too.
 async fn request_id(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
+    let id = name_request(&doors, &mut request);
+    let response = write_failure(next.run(request).await, &id);
+    named(response, &id)
+}
+
+/// Gives a request its identifier.
+pub(crate) fn name_request(doors: &Doors, request: &mut Request) -> Arc<str> {
     let now = doors.control.clock().now_micros();
     let id: Arc<str> = doors.control.draw(|random| Id::new(now, random)).to_string().into();
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let mut response = write_failure(next.run(request).await, &id);
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    id
+}
+
+/// The answer with the identifier of its request.
+pub(crate) fn named(mut response: Response, id: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
@@ -63,7 +74,7 @@ async fn headers(request: Request, next: Next) -> Response {
 }
 
 /// Tells the client's address, once, for rules, limits and records alike.
-async fn client_address(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+pub(crate) async fn client_address(State(doors): State<Doors>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match resolve(&doors.addresses, &parts) {
         Ok(ip) => {
@@ -78,14 +89,18 @@ async fn client_address(State(doors): State<Doors>, request: Request, next: Next
 const ASKED_BY_MACHINES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Refuses an address that no organization lets in, before anything is read or looked up (R51). Whoever is known is held
-/// to the rules of their own organization where they are told apart, in [`Caller`](crate::client::Caller).
-async fn ip_restrictions(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+/// to the rules of their own organization where they are told apart, by the API and by the console.
+pub(crate) async fn ip_restrictions(
+    State((doors, surface)): State<(Doors, Surface)>,
+    request: Request,
+    next: Next,
+) -> Response {
     if ASKED_BY_MACHINES.contains(&request.uri().path()) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
     let ctx = anonymous(&doors, &parts);
-    match doors.control.require_address(&ctx, Surface::Api).await {
+    match doors.control.require_address(&ctx, surface).await {
         Ok(()) => next.run(Request::from_parts(parts, body)).await,
         Err(error) => Failure(error).into_response(),
     }

@@ -5,6 +5,8 @@
 
 mod api;
 mod client;
+mod console;
+mod failure;
 mod layers;
 mod listener;
 mod routes;
@@ -16,6 +18,7 @@ use kt_domain::network::client_addr::ClientAddress;
 use kt_domain::public_url::PublicUrl;
 
 pub use client::client_address;
+pub use console::console;
 pub use listener::{Listener, serve};
 pub use routes::{api, openapi};
 

@@ -38,20 +38,28 @@ pub(crate) struct Settings {
     pub(crate) config: Option<PathBuf>,
     /// From a flag; it wins over the configuration.
     pub(crate) api_listen: Option<SocketAddr>,
+    /// The same for the console.
+    pub(crate) console_listen: Option<SocketAddr>,
 }
 
 /// Where the API listens unless it is told otherwise.
 const API_LISTEN: &str = "127.0.0.1:8080";
 
-/// Where the console is unless the configuration says it.
-const CONSOLE_URL: &str = "http://localhost:3000";
+/// Where the console listens unless it is told otherwise.
+const CONSOLE_LISTEN: &str = "127.0.0.1:3000";
 
-/// A control plane whose API is bound and not served yet.
+/// Where the console is unless the configuration says it, by the port that it listens on. A name and no address: passkeys
+/// are made for names alone (Web Authentication level 3, section 5.1.2).
+const CONSOLE_HOST: &str = "http://localhost";
+
+/// A control plane whose doors are bound and not served yet.
 pub(crate) struct ControlPlane {
     control: Arc<Control>,
     post: Post,
     audit_sinks: Vec<AuditSink>,
-    listener: Listener,
+    api: Listener,
+    console: Listener,
+    /// Where the API listens.
     pub(crate) address: SocketAddr,
     doors: Doors,
     /// Where processes count together, if the configuration names a place.
@@ -73,28 +81,28 @@ impl Settings {
         })
     }
 
-    /// Opens the store, makes what a first start needs, and binds the API.
+    /// Opens the store, makes what a first start needs, and binds the API and the console.
     pub(crate) async fn start(&self) -> Result<ControlPlane, Failure> {
-        let config = self.load()?;
+        let mut config = self.load()?;
+        let api = bind("API", self.listen_address(&config)?).await?;
+        let console = bind("console", self.console_listen_address(&config)?).await?;
+        let (address, pages) = (api.address()?, console.address()?);
+        config.console.public_url.get_or_insert_with(|| format!("{CONSOLE_HOST}:{}", pages.port()));
         private_directory(&self.data_dir)?;
         let post = post::post(&config, &self.data_dir)?;
         let audit_sinks = audit_sinks(&config)?;
-        let listen = self.listen_address(&config)?;
-        let listener = Listener::bind(listen)
-            .await
-            .map_err(|error| Failure::failed(format!("the API cannot listen on {listen}: {error}")))?;
-        let address = listener.address()?;
         let issuer = config.api.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
         let control = Arc::new(Control::start(self.parts(&config, issuer).await?).await?);
-        let invitation = first_owner(&control, address).await?;
+        let home = console_url(&config)?;
+        let invitation = first_owner(&control, &home).await?;
         let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
-        let console = console_url(&config)?;
-        let doors = Doors { control: Arc::clone(&control), addresses, console };
+        let doors = Doors { control: Arc::clone(&control), addresses, console: home };
         Ok(ControlPlane {
             control,
             post,
             audit_sinks,
-            listener,
+            api,
+            console,
             address,
             doors,
             redis_url: config.redis.url,
@@ -103,11 +111,11 @@ impl Settings {
     }
 
     pub(crate) fn listen_address(&self, config: &DeploymentConfig) -> Result<SocketAddr, Failure> {
-        let configured = config.api.listen.as_deref().unwrap_or(API_LISTEN);
-        let parsed = configured
-            .parse()
-            .map_err(|_| Failure::invalid(format!("`{configured}` is no address and port")));
-        self.api_listen.map_or(parsed, Ok)
+        address_of(self.api_listen, config.api.listen.as_deref().unwrap_or(API_LISTEN))
+    }
+
+    pub(crate) fn console_listen_address(&self, config: &DeploymentConfig) -> Result<SocketAddr, Failure> {
+        address_of(self.console_listen, config.console.listen.as_deref().unwrap_or(CONSOLE_LISTEN))
     }
 
     /// Where the database is.
@@ -205,6 +213,11 @@ impl From<Error> for Failure {
 }
 
 impl ControlPlane {
+    /// Where people find the console.
+    pub(crate) fn console_address(&self) -> &str {
+        self.doors.console.url().as_str().trim_end_matches('/')
+    }
+
     /// Its use cases, for what runs beside it.
     pub(crate) fn control(&self) -> Arc<Control> {
         Arc::clone(&self.control)
@@ -217,7 +230,9 @@ impl ControlPlane {
         for sink in self.audit_sinks {
             tokio::spawn(send_audit(Arc::clone(&self.control), sink, ended.clone()));
         }
-        kt_server::serve(self.listener, kt_server::api(self.doors), is_true(ended)).await;
+        let api = kt_server::serve(self.api, kt_server::api(self.doors.clone()), is_true(ended.clone()));
+        let console = kt_server::serve(self.console, kt_server::console(self.doors), is_true(ended));
+        tokio::join!(api, console);
         // A job that panicked has said so itself.
         let _ = tokio::join!(jobs, mail);
     }
@@ -272,7 +287,7 @@ pub(crate) fn operator(part: &'static str) -> Ctx {
 }
 
 /// Makes the first owner where the environment names one; otherwise says how to, while there is none.
-async fn first_owner(control: &Control, api: SocketAddr) -> Result<Option<String>, Failure> {
+async fn first_owner(control: &Control, console: &PublicUrl) -> Result<Option<String>, Failure> {
     let ctx = operator("bootstrap");
     if !control.is_new().await? {
         return Ok(None);
@@ -292,20 +307,15 @@ async fn first_owner(control: &Control, api: SocketAddr) -> Result<Option<String
         return Ok(None);
     }
     let Some(token) = control.new_set_up_link(&ctx).await? else { return Ok(None) };
-    Ok(Some(format!(
-        "\nThere is no owner yet. Within 24 hours, make the first one:\n\n  \
-         curl http://{api}/v1/setup -H 'Content-Type: application/json' -d '{{\n    \
-         \"token\": \"{}\",\n    \
-         \"organization\": \"default\", \"organization_name\": \"My organization\",\n    \
-         \"email\": \"you@example.com\", \"name\": \"Your name\", \"password\": \"…\" }}'\n",
-        token.expose()
-    )))
+    let link = console.page_with_token("/setup", token.expose());
+    Ok(Some(format!("\nThere is no owner yet. Within 24 hours, make the first one here:\n\n  {link}\n")))
 }
 
 /// Where people find the console: links and codes lead there.
 pub(crate) fn console_url(config: &DeploymentConfig) -> Result<PublicUrl, Failure> {
-    let url = config.console.public_url.as_deref().unwrap_or(CONSOLE_URL);
-    PublicUrl::parse(url).map_err(|error| Failure::invalid(format!("console.public_url: {error}")))
+    let usual = || format!("{CONSOLE_HOST}:3000");
+    let url = config.console.public_url.clone().unwrap_or_else(usual);
+    PublicUrl::parse(&url).map_err(|error| Failure::invalid(format!("console.public_url: {error}")))
 }
 
 /// Where uses are counted together with other processes, if the configuration names a place.
@@ -317,6 +327,18 @@ pub(crate) fn shared_counts(config: &DeploymentConfig) -> Result<Option<SharedCo
 fn trusted_proxies(config: &DeploymentConfig) -> CidrSet {
     // Checked when the configuration was loaded.
     config.server.trusted_proxies.iter().filter_map(|range| range.parse().ok()).collect()
+}
+
+async fn bind(door: &str, address: SocketAddr) -> Result<Listener, Failure> {
+    let bound = Listener::bind(address).await;
+    bound.map_err(|error| Failure::failed(format!("the {door} cannot listen on {address}: {error}")))
+}
+
+/// What a flag says, or else what is configured.
+fn address_of(flag: Option<SocketAddr>, configured: &str) -> Result<SocketAddr, Failure> {
+    let parsed =
+        configured.parse().map_err(|_| Failure::invalid(format!("`{configured}` is no address and port")));
+    flag.map_or(parsed, Ok)
 }
 
 fn read_file(path: &Path) -> Result<Source, Failure> {

@@ -89,15 +89,15 @@ impl Control {
 }
 
 /// A [`Context`] that may go to another thread.
-struct OwnedContext([String; 4]);
+pub(super) struct OwnedContext([String; 4]);
 
 impl OwnedContext {
-    fn of(context: &Context<'_>) -> Self {
+    pub(super) fn of(context: &Context<'_>) -> Self {
         let Context { name, address, organization_name, organization_identifier } = context;
         Self([name, address, organization_name, organization_identifier].map(|text| (*text).to_owned()))
     }
 
-    fn as_context(&self) -> Context<'_> {
+    pub(super) fn as_context(&self) -> Context<'_> {
         let [name, address, organization_name, organization_identifier] = &self.0;
         Context { name, address, organization_name, organization_identifier }
     }

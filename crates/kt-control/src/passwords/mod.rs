@@ -5,10 +5,12 @@
 mod choose;
 mod cost;
 mod hasher;
+mod judge;
 mod queue;
 mod temporary;
 
 pub use cost::{Cost, TooCheap};
 pub use hasher::{HashError, Hasher, NotAHash, Phc};
+pub use judge::{Candidate, Judgement};
 pub use queue::Capacity;
 pub use temporary::TemporaryPassword;

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::response::Response;
 use kt_control::mail::{Captured, Letter, Renderer};
 use kt_control::passwords::{Capacity, Cost, Hasher};
 use kt_control::{Control, Parts, Post, SealKey, SetUp, SharedCounts};
@@ -36,7 +37,7 @@ use crate::databases::{Kind, TestDatabase, clock};
 pub(crate) const PASSWORD: &str = "Tall-cedar-9-river";
 
 /// The address from which tests come, unless they say otherwise.
-const PEER: &str = "203.0.113.9:40000";
+pub(crate) const PEER: &str = "203.0.113.9:40000";
 
 /// A running API.
 pub(crate) struct TestApi {
@@ -48,6 +49,8 @@ pub(crate) struct TestApi {
     /// The same database, as another process has it.
     pub(crate) store: Store,
     router: Router,
+    /// The console of the same process.
+    pub(crate) pages: Router,
     pub(crate) database: Arc<TestDatabase>,
     seal: SealKey,
 }
@@ -92,7 +95,8 @@ impl TestApi {
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
         let console = PublicUrl::parse("http://localhost:3000").unwrap();
-        let router = kt_server::api(Doors { control: Arc::clone(&control), addresses, console });
+        let doors = Doors { control: Arc::clone(&control), addresses, console };
+        let (router, pages) = (kt_server::api(doors.clone()), kt_server::console(doors));
         let mailbox = Captured::default();
         let post = Post {
             mailer: Arc::new(mailbox.clone()),
@@ -100,7 +104,7 @@ impl TestApi {
             sender: "Keeptrusts <no-reply@keeptrusts.example>".parse().unwrap(),
         };
         let store = database.store().await;
-        Self { control, clock, mailbox, post, store, router, database, seal }
+        Self { control, clock, mailbox, post, store, router, pages, database, seal }
     }
 
     /// An API with the organisation `acme`, whose owner is `owner@acme.example` with [`PASSWORD`].
@@ -430,12 +434,7 @@ impl<'a> TestRequest<'a> {
                 .unwrap(),
             None => builder.body(Body::empty()).unwrap(),
         };
-        let response = self.api.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        let body = String::from_utf8_lossy(&bytes).into_owned();
-        Answer { status: parts.status, headers: parts.headers, json, body }
+        Answer::read(self.api.router.clone().oneshot(request).await.unwrap()).await
     }
 }
 
@@ -450,6 +449,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The whole of an answer.
+    pub(crate) async fn read(response: Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let body = String::from_utf8_lossy(&bytes).into_owned();
+        Self { status: parts.status, headers: parts.headers, json, body }
+    }
+
     /// The text at this place of the body.
     pub(crate) fn text(&self, pointer: &str) -> &str {
         self.json

@@ -75,7 +75,7 @@ struct Scene {
 impl Scene {
     /// The control plane that is kept here. Nothing is made that is not there.
     async fn open(&self) -> Result<(Control, Ctx), Failure> {
-        Ok((self.place.settings(None).open().await?, by_the_operator()))
+        Ok((self.place.settings().open().await?, by_the_operator()))
     }
 
     /// Tells what was done: a sentence for people, or its facts for programs.
@@ -112,7 +112,7 @@ pub(crate) struct Migrate {
 
 impl Migrate {
     async fn run(self) -> Result<(), Failure> {
-        let (control, steps) = self.scene.place.settings(None).migrate().await?;
+        let (control, steps) = self.scene.place.settings().migrate().await?;
         if steps.is_empty() {
             self.scene.tell("the database has the present schema", &json!({ "applied": steps }));
             return Ok(());

@@ -76,7 +76,7 @@ fn fail(found: impl Into<String>, advice: impl Into<String>) -> Said {
 
 impl Doctor {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let settings = self.place.settings(None);
+        let settings = self.place.settings();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let findings = runtime.block_on(examine(&settings));
         if self.json {

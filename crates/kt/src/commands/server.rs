@@ -15,7 +15,7 @@ use crate::serve::start_logging;
 /// The control plane.
 #[derive(Subcommand)]
 pub(crate) enum Server {
-    /// Serve the API: people, sign-in, keys, settings and evidence
+    /// Serve the API and the console: people, sign-in, keys, settings and evidence
     Run(Run),
 }
 
@@ -35,6 +35,9 @@ pub(crate) struct Run {
     /// Where the API listens; port 0 picks a free one. Default: `api.listen`, or 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_API_LISTEN")]
     api_listen: Option<SocketAddr>,
+    /// Where the console listens; port 0 picks a free one. Default: `console.listen`, or 127.0.0.1:3000
+    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_CONSOLE_LISTEN")]
+    console_listen: Option<SocketAddr>,
 }
 
 /// Where the control plane keeps things, and what it is told.
@@ -50,8 +53,13 @@ pub(crate) struct Place {
 
 impl Place {
     /// The control plane that is kept here.
-    pub(crate) fn settings(&self, api_listen: Option<SocketAddr>) -> Settings {
-        Settings { data_dir: self.data_dir.clone(), config: self.config.clone(), api_listen }
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            data_dir: self.data_dir.clone(),
+            config: self.config.clone(),
+            api_listen: None,
+            console_listen: None,
+        }
     }
 }
 
@@ -60,10 +68,19 @@ impl Run {
         start_logging();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
-            let plane = self.place.settings(self.api_listen).start().await?;
+            let settings = Settings {
+                api_listen: self.api_listen,
+                console_listen: self.console_listen,
+                ..self.place.settings()
+            };
+            let plane = settings.start().await?;
             let mut terminate = signal(SignalKind::terminate())?;
             let mut interrupt = signal(SignalKind::interrupt())?;
-            output::line(format_args!("ready api=http://{}", plane.address));
+            output::line(format_args!(
+                "ready api=http://{} console={}",
+                plane.address,
+                plane.console_address()
+            ));
             if let Some(invitation) = &plane.invitation {
                 output::line(invitation);
             }

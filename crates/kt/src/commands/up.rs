@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::commands::gateway::{AdminListen, ready_line};
 use crate::commands::server::Place;
+use crate::control_plane;
 use crate::failure::Failure;
 use crate::link::Plane;
 use crate::serve::{Serving, Settings, start_logging};
@@ -24,6 +25,9 @@ pub(crate) struct Up {
     /// Where the API listens; port 0 picks a free one. Default: `api.listen`, or 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_API_LISTEN")]
     api_listen: Option<SocketAddr>,
+    /// Where the console listens; port 0 picks a free one. Default: `console.listen`, or 127.0.0.1:3000
+    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_CONSOLE_LISTEN")]
+    console_listen: Option<SocketAddr>,
     /// Where applications connect; port 0 picks a free one
     #[arg(
         long,
@@ -45,7 +49,11 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let is_echo = self.policy_config.is_none();
-        let plane = self.place.settings(self.api_listen);
+        let plane = control_plane::Settings {
+            api_listen: self.api_listen,
+            console_listen: self.console_listen,
+            ..self.place.settings()
+        };
         start_logging();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -62,7 +70,9 @@ impl Up {
                 plane: Some(Plane::Local(plane.control())),
             }
             .start()?;
-            let mut announcement = format!("{} api=http://{}", ready_line(&serving, "http"), plane.address);
+            let ready = ready_line(&serving, "http");
+            let mut announcement =
+                format!("{ready} api=http://{} console={}", plane.address, plane.console_address());
             if is_echo {
                 announcement.push('\n');
                 announcement.push_str(&try_it(&serving));

@@ -54,8 +54,16 @@ impl Home {
 
     /// The command that runs a control plane here.
     pub(crate) fn server(&self, more: &[&str]) -> Command {
-        let mut command =
-            self.command(&["server", "run", "--data-dir", "data", "--api-listen", "127.0.0.1:0"]);
+        let mut command = self.command(&[
+            "server",
+            "run",
+            "--data-dir",
+            "data",
+            "--api-listen",
+            "127.0.0.1:0",
+            "--console-listen",
+            "127.0.0.1:0",
+        ]);
         command.args(more);
         command
     }
@@ -79,8 +87,8 @@ impl Home {
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(complaints).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
-        let api =
-            ready.trim().strip_prefix("ready api=http://").unwrap_or_else(|| panic!("{ready}")).to_owned();
+        let told = ready.strip_prefix("ready api=http://").unwrap_or_else(|| panic!("{ready}"));
+        let api = told.split(' ').next().unwrap().to_owned();
         Plane { home: self, child, api }
     }
 }

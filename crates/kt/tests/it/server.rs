@@ -82,9 +82,17 @@ fn send(address: &str, what: &str, body: &Value) -> (u16, Value) {
 }
 
 #[test]
-fn kt_up_is_set_up_by_the_token_that_it_prints_and_serves_everything() {
+fn kt_up_is_set_up_by_the_link_that_it_prints_and_serves_everything() {
     let home = Home::new();
-    let mut command = home.command(&["up", "--data-dir", "data", "--api-listen", "127.0.0.1:0"]);
+    let mut command = home.command(&[
+        "up",
+        "--data-dir",
+        "data",
+        "--api-listen",
+        "127.0.0.1:0",
+        "--console-listen",
+        "127.0.0.1:0",
+    ]);
     command.args(["--gateway-listen", "127.0.0.1:0", "--gateway-admin-listen", "127.0.0.1:0"]);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut everything = Everything(child);
@@ -95,9 +103,7 @@ fn kt_up_is_set_up_by_the_token_that_it_prints_and_serves_everything() {
             ready.split(' ').find_map(|word| word.strip_prefix(name)).unwrap_or_else(|| panic!("{ready}"));
         word.trim_start_matches("=http://").to_owned()
     };
-    let token = lines
-        .find_map(|line| Some(line.split_once("\"token\": \"")?.1.split('"').next()?.to_owned()))
-        .unwrap();
+    let token = lines.find_map(|line| Some(line.split_once("/setup?token=")?.1.trim().to_owned())).unwrap();
 
     let set_up = json!({
         "token": token, "organization": "acme", "organization_name": "Acme", "email": EMAIL, "name": "Olive Owner",

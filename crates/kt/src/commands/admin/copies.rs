@@ -30,7 +30,7 @@ pub(crate) struct Backup {
 
 impl Backup {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let settings = self.scene.place.settings(None);
+        let settings = self.scene.place.settings();
         let config = settings.load()?;
         let url = settings.database_url(&config);
         let Some(database) = sqlite_path(&url) else {
@@ -88,7 +88,7 @@ pub(crate) struct Restore {
 
 impl Restore {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let settings = self.scene.place.settings(None);
+        let settings = self.scene.place.settings();
         let config = settings.load()?;
         let url = settings.database_url(&config);
         if sqlite_path(&url).is_none() {

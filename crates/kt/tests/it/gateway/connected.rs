@@ -36,7 +36,16 @@ impl Plane {
                 .current_dir(self.directory.path())
                 .env("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL)
                 .env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD)
-                .args(["server", "run", "--data-dir", "data", "--api-listen", &listen]),
+                .args([
+                    "server",
+                    "run",
+                    "--data-dir",
+                    "data",
+                    "--api-listen",
+                    &listen,
+                    "--console-listen",
+                    "127.0.0.1:0",
+                ]),
         );
         self.address = Some(process.api());
         process
@@ -204,7 +213,7 @@ fn kt_up_asks_for_the_keys_of_its_own_control_plane() {
             .env("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL)
             .env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD)
             .args(["up", "--policy-config", "policy-config.yaml", "--data-dir", "data"])
-            .args(["--api-listen", "127.0.0.1:0"])
+            .args(["--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"])
             .args(["--gateway-listen", "127.0.0.1:0", "--gateway-admin-listen", "127.0.0.1:0"]),
     );
     let owner = Owner::sign_in(up.api());

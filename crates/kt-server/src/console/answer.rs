@@ -1,0 +1,177 @@
+//! What a handler answers: a page, the way to another, or a failure.
+
+use std::any::Any;
+
+use askama::Template;
+use axum::http::header::{self, HeaderName};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kt_domain::error::Error;
+
+use super::assets::{ASSETS, Assets};
+use super::cookies::{Cookie, Cookies};
+use super::filters;
+use super::look::Look;
+use super::messages::Language;
+use super::visit::Visit;
+use crate::Doors;
+use crate::failure::{ErrorContent, Failure};
+
+/// What a handler answers.
+pub(crate) type Answer = Result<Response, Failure>;
+
+/// What every page needs, whatever it shows.
+pub(crate) struct Frame {
+    pub(crate) look: Look,
+    pub(crate) assets: &'static Assets,
+    /// Empty where no form of the page could be sent.
+    pub(crate) csrf: String,
+    /// Who is signed in.
+    pub(crate) holder: Option<Holder>,
+    /// The path of the page.
+    pub(crate) path: String,
+    /// Path and query of the page.
+    pub(crate) asked: String,
+    /// What the page says besides, once.
+    pub(crate) flash: Option<String>,
+}
+
+/// Who is signed in, as the frame of a page shows them.
+pub(crate) struct Holder {
+    pub(crate) name: String,
+    pub(crate) email: String,
+    pub(crate) role: kt_domain::actor::Role,
+    pub(crate) organization: String,
+    /// When the session ends if its holder does nothing more.
+    pub(crate) ends_at: jiff::Timestamp,
+    /// What the holder may do decides which pages are offered.
+    pub(crate) may_read: MayRead,
+}
+
+/// Which areas somebody may see.
+#[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an area of its own")]
+pub(crate) struct MayRead {
+    pub(crate) events: bool,
+    pub(crate) audit: bool,
+    pub(crate) members: bool,
+    pub(crate) gateway_keys: bool,
+}
+
+impl Frame {
+    /// The frame of the page that `visit` asks for.
+    pub(crate) fn of(visit: &Visit) -> Self {
+        use kt_domain::actor::Permission;
+        let holder = visit.session.as_ref().map(|session| Holder {
+            name: session.name.clone(),
+            email: session.person.email.clone(),
+            role: session.person.role,
+            organization: session.organization_name.clone(),
+            ends_at: session.ends_at,
+            may_read: MayRead {
+                events: visit.may(Permission::ReadEvents),
+                audit: visit.may(Permission::ReadAudit),
+                members: visit.may(Permission::ReadMembers),
+                gateway_keys: visit.may(Permission::ManageKeys),
+            },
+        });
+        let path = visit.asked.split('?').next().unwrap_or("/").to_owned();
+        Self {
+            look: visit.look.clone(),
+            assets: &ASSETS,
+            csrf: visit.csrf_token(),
+            holder,
+            path,
+            asked: visit.asked.to_string(),
+            flash: visit.flash.clone(),
+        }
+    }
+
+    /// The frame of a page that tells a failure, whoever is signed in.
+    fn bare(look: &Look) -> Self {
+        Self {
+            look: look.clone(),
+            assets: &ASSETS,
+            csrf: String::new(),
+            holder: None,
+            path: String::new(),
+            asked: String::new(),
+            flash: None,
+        }
+    }
+
+    /// Whether the page lies in this area.
+    pub(crate) fn is_in(&self, area: &str) -> bool {
+        self.path.strip_prefix(area).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// Every language of the console.
+    #[expect(clippy::unused_self, reason = "templates ask the values that they are given")]
+    pub(crate) fn languages(&self) -> impl Iterator<Item = Language> {
+        Language::all()
+    }
+}
+
+/// A page in the language of its look.
+pub(crate) fn page(look: &Look, template: &impl Template) -> Answer {
+    let language: &dyn Any = &look.language;
+    let text = template.render_with_values(&(filters::LANGUAGE, language)).map_err(Error::internal)?;
+    let content_type = HeaderValue::from_static("text/html; charset=utf-8");
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, content_type)], text).into_response())
+}
+
+/// Leads to `path` after a change (RFC 9110 section 15.4.4: the browser asks for it anew).
+pub(crate) fn see(path: &str) -> Response {
+    let place = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, place)]).into_response()
+}
+
+/// The same, and the page there says besides what was done.
+pub(crate) fn see_and_say(doors: &Doors, path: &str, said: &str) -> Response {
+    let mut response = see(path);
+    Cookies::of(doors).set(response.headers_mut(), Cookie::Flash, &URL_SAFE_NO_PAD.encode(said));
+    response
+}
+
+/// Leads the whole browser to `path`, not only the part of the page that the script would put in place.
+pub(crate) fn leave_for(path: &str) -> Response {
+    let place = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
+    (StatusCode::OK, [(HeaderName::from_static("hx-redirect"), place)]).into_response()
+}
+
+/// What the page is to say, from its cookie.
+pub(super) fn read_flash(value: &str) -> Option<String> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(value).ok()?).ok().filter(|said| said.len() <= 500)
+}
+
+/// A page that tells a failure, in place of the body of `response`, whose status and headers it keeps.
+pub(super) fn problem_page(response: Response, content: &ErrorContent, look: &Look, id: &str) -> Response {
+    let template = ProblemPage {
+        frame: Frame::bare(look),
+        status: response.status().as_u16(),
+        message: look.language.text(&content.message).to_owned(),
+        request_id: id.to_owned(),
+    };
+    let (parts, _) = response.into_parts();
+    match page(look, &template) {
+        Ok(made) => {
+            let (made, body) = made.into_parts();
+            let mut answer = Response::from_parts(parts, body);
+            answer.headers_mut().extend(made.headers);
+            answer.headers_mut().remove(header::CONTENT_LENGTH);
+            answer
+        }
+        Err(failure) => failure.into_response(),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "pages/problem.html")]
+struct ProblemPage {
+    frame: Frame,
+    status: u16,
+    message: String,
+    request_id: String,
+}

@@ -1,0 +1,61 @@
+//! What templates can do to a value.
+
+#![expect(
+    unreachable_pub,
+    clippy::inline_always,
+    clippy::unused_self,
+    clippy::unnecessary_wraps,
+    reason = "the attribute that makes a filter of a function asks for it, or writes it so"
+)]
+
+use std::fmt::Display;
+
+use askama::{Error, Values, filter_fn, get_value};
+use jiff::Timestamp;
+
+use super::messages::Language;
+
+/// The key of the page's language among the values that a template is rendered with.
+pub(crate) const LANGUAGE: &str = "language";
+
+fn language(values: &dyn Values) -> Result<Language, Error> {
+    get_value::<Language>(values, LANGUAGE).copied()
+}
+
+/// The text in the page's language.
+#[filter_fn]
+pub(super) fn t(text: &str, values: &dyn Values) -> Result<String, Error> {
+    Ok(language(values)?.text(text).to_owned())
+}
+
+/// The text in the page's language, with a value in place of its `{}`.
+#[filter_fn]
+pub(super) fn t1<A: Display>(text: &str, values: &dyn Values, one: A) -> Result<String, Error> {
+    Ok(language(values)?.text_with(text, &[&one]))
+}
+
+/// A moment as the attribute `datetime` has it: RFC 3339, to the second, in UTC.
+#[filter_fn]
+pub(super) fn rfc3339(moment: &Timestamp, _: &dyn Values) -> Result<String, Error> {
+    Ok(moment.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+}
+
+/// A moment for people, in UTC; the page's script writes it anew in local time.
+#[filter_fn]
+pub(super) fn utc(moment: &Timestamp, _: &dyn Values) -> Result<String, Error> {
+    Ok(moment.strftime("%Y-%m-%d %H:%M UTC").to_string())
+}
+
+/// A number with its thousands apart: `12 345`.
+#[filter_fn]
+pub(super) fn grouped<N: Display>(number: N, _: &dyn Values) -> Result<String, Error> {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    Ok(text)
+}

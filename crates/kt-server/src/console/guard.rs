@@ -1,0 +1,247 @@
+//! What every request of the console passes before its handler, in this order: it is named and gets a look, its answer
+//! gets the headers of a browser's defences, it must be meant for this host, come from an address that is let in, and,
+//! where it would change something, from a page of this console.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::{self, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use kt_control::Cookie as Held;
+use kt_domain::csrf;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::network::console_rules::Surface;
+
+use super::answer;
+use super::cookies::{Cookie, Cookies};
+use super::look::Look;
+use super::visit::{PARTIAL, Visit};
+use crate::Doors;
+use crate::client::anonymous;
+use crate::failure::{self, Failure};
+use crate::layers;
+
+/// The largest form, in bytes: a list of address ranges is the largest thing that people paste.
+const MAX_FORM: usize = 1024 * 1024;
+
+/// Puts the guard around pages that people ask for. The last layer added is the first that a request passes.
+pub(super) fn around_pages(pages: Router<Doors>, doors: &Doors) -> Router<Doors> {
+    pages.layer(DefaultBodyLimit::max(MAX_FORM)).layer(from_fn_with_state(doors.clone(), visit))
+}
+
+/// Puts around everything what every answer of the console needs.
+pub(super) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
+    routes
+        .layer(from_fn_with_state((doors.clone(), Surface::Console), layers::ip_restrictions))
+        .layer(from_fn_with_state(doors.clone(), layers::client_address))
+        .layer(from_fn_with_state(doors.clone(), own_host))
+        .layer(from_fn_with_state(doors.clone(), present))
+}
+
+/// Names the request, gives it a look, and its answer the headers of a browser's defences. A failure becomes a page; for
+/// the script, the same JSON as at the API.
+async fn present(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
+    let id = layers::name_request(&doors, &mut request);
+    let look = Look::of(&doors, request.headers());
+    let wants_page = !is_partial(request.headers()) && !request.uri().path().starts_with("/api/");
+    request.extensions_mut().insert(look.clone());
+    let mut response = next.run(request).await;
+    if let Some(content) = failure::take(&mut response) {
+        response.headers_mut().remove(header::WWW_AUTHENTICATE);
+        response = if wants_page {
+            answer::problem_page(response, &content, &look, &id)
+        } else {
+            failure::write_content(response, content, &id)
+        };
+    }
+    defend(response.headers_mut(), &doors, &look);
+    layers::named(response, &id)
+}
+
+/// Whether the pages' script asks, and not the browser itself.
+fn is_partial(headers: &HeaderMap) -> bool {
+    headers.contains_key(PARTIAL)
+}
+
+/// STANDARDS: OWASP ASVS 5.0, 3.4. Script runs only from files that carry the answer's nonce; no other origin is asked for
+/// anything; no page may be framed.
+fn defend(headers: &mut HeaderMap, doors: &Doors, look: &Look) {
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{}' 'strict-dynamic'; style-src 'self'; img-src 'self' data:; \
+         font-src 'self'; connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; \
+         frame-ancestors 'none'; object-src 'none'; require-trusted-types-for 'script'; trusted-types default; \
+         report-uri /csp-report",
+        look.nonce
+    );
+    let fixed: [(HeaderName, &'static str); 6] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (
+            HeaderName::from_static("permissions-policy"),
+            "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=(), \
+             publickey-credentials-get=(self), publickey-credentials-create=(self)",
+        ),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    if doors.console.url().scheme() == "https" {
+        let two_years = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, two_years);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+/// Refuses a request for another host: no link, cookie or origin of this console belongs to it (ATTACKS I52). A page is
+/// told where the console is.
+async fn own_host(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+    let is_asked_by_machine = matches!(request.uri().path(), "/healthz" | "/readyz");
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let asked = authority.or(host).unwrap_or_default();
+    if is_asked_by_machine || asked.eq_ignore_ascii_case(&own_authority(&doors)) {
+        return next.run(request).await;
+    }
+    let message = format!("The console is at {}. Open it there.", doors.console.url());
+    let mut response = Failure(Error::new(ErrorKind::Malformed, "unknown_host", message)).into_response();
+    *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+    response
+}
+
+/// What browsers send as `Host` for the console's address.
+fn own_authority(doors: &Doors) -> String {
+    let host = doors.console.host();
+    doors.console.url().port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Finds out who asks, and refuses a change that no page of this console asks for.
+async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let cookies = Cookies::of(&doors);
+    let mut ctx = anonymous(&doors, &parts);
+    let held = cookies.read(&parts.headers, Cookie::Session).map(str::to_owned);
+    let session = match session_of(&doors, &mut ctx, held.as_deref()).await {
+        Ok(session) => session,
+        Err(error) => return Failure(error).into_response(),
+    };
+    let visitor = cookies.read(&parts.headers, Cookie::Visit).map(str::to_owned);
+    let is_new_visitor = session.is_none() && visitor.is_none();
+    let cookie: Arc<str> = match (&session, held, visitor) {
+        (Some(_), Some(held), _) => held.into(),
+        (_, _, Some(visitor)) => visitor.into(),
+        _ => doors.control.draw(kt_domain::secret::Token::generate).expose().into(),
+    };
+    let has_timed_out = session.is_none() && cookies.read(&parts.headers, Cookie::Session).is_some();
+    let flash = cookies.read(&parts.headers, Cookie::Flash).and_then(answer::read_flash);
+    let is_told = flash.is_some();
+    let look = parts.extensions.get::<Look>().cloned().unwrap_or_else(|| Look::of(&doors, &parts.headers));
+    let visit = Visit {
+        look,
+        has_timed_out,
+        asked: parts.uri.path_and_query().map_or("/", |asked| asked.as_str()).into(),
+        is_partial: is_partial(&parts.headers),
+        flash,
+        cookie: Arc::clone(&cookie),
+        control: Arc::clone(&doors.control),
+        session,
+        ctx,
+    };
+    let is_change = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if is_change && let Err(error) = require_own_page(&doors, &visit, &parts.headers).await {
+        return Failure(error).into_response();
+    }
+    if let Err(error) = note_activity(&doors, &visit, &parts.headers, is_change).await {
+        return Failure(error).into_response();
+    }
+    parts.extensions.insert(visit.clone());
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let headers = response.headers_mut();
+    let sets_session = headers.get_all(header::SET_COOKIE).iter().any(|line| names(line, "kt_session="));
+    if is_new_visitor && !sets_session {
+        cookies.set(headers, Cookie::Visit, &cookie);
+    }
+    if is_told && !is_change {
+        cookies.clear(headers, Cookie::Flash);
+    }
+    if is_change
+        && !headers.contains_key(csrf::HEADER)
+        && !sets_session
+        && let Ok(token) = HeaderValue::from_str(&visit.csrf_token())
+    {
+        headers.insert(csrf::HEADER, token);
+    }
+    headers.append(header::VARY, HeaderValue::from_static("Cookie, Sec-Fetch-Site, Origin, HX-Request"));
+    response
+}
+
+fn names(line: &HeaderValue, name: &str) -> bool {
+    line.to_str().is_ok_and(|line| line.trim_start_matches("__Host-").starts_with(name))
+}
+
+/// The session of a cookie, in whose name `ctx` is from then on; none where it is over.
+async fn session_of(
+    doors: &Doors,
+    ctx: &mut Ctx,
+    cookie: Option<&str>,
+) -> Result<Option<kt_control::ConsoleSession>, Error> {
+    let Some(cookie) = cookie else { return Ok(None) };
+    match doors.control.console_session(Held(cookie), ctx.now).await {
+        Ok(session) => {
+            ctx.actor = session.actor();
+            doors.control.require_address(ctx, Surface::Console).await?;
+            Ok(Some(session))
+        }
+        Err(error) if error.kind == ErrorKind::Unauthenticated => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A change must be asked for by a page of this console, which alone can read the token, and which the browser itself
+/// names as the origin (OWASP CSRF Prevention: Fetch Metadata first, then `Origin`, then `Referer`).
+async fn require_own_page(doors: &Doors, visit: &Visit, headers: &HeaderMap) -> Result<(), Error> {
+    if !comes_from_own_page(doors, headers) {
+        let message = "Another site has sent this, so nothing was changed. Use the pages of the console.";
+        return Err(Error::new(ErrorKind::Forbidden, "cross_site_request", message));
+    }
+    let token = headers.get(csrf::HEADER).and_then(|token| token.to_str().ok());
+    let cookie = Held(&visit.cookie);
+    doors.control.require_csrf_token(&visit.ctx, cookie, visit.session.as_ref(), token).await
+}
+
+fn comes_from_own_page(doors: &Doors, headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let own = doors.console.url().origin();
+    let is_own = |address: &str| url::Url::parse(address).is_ok_and(|url| url.origin() == own);
+    let origin_fits = text("origin").map(is_own);
+    match text("sec-fetch-site") {
+        Some(site) => site == "same-origin" && origin_fits != Some(false),
+        None => origin_fits.or_else(|| text("referer").map(is_own)).unwrap_or(false),
+    }
+}
+
+/// A page that was gone to and a change that was asked for are acts of the person; what a page fetches by itself is
+/// none (R17, SPEC section 8).
+async fn note_activity(
+    doors: &Doors,
+    visit: &Visit,
+    headers: &HeaderMap,
+    is_change: bool,
+) -> Result<(), Error> {
+    let is_navigation = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+    match &visit.session {
+        Some(session) if is_change || is_navigation => {
+            doors.control.note_console_activity(&visit.ctx, session).await
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,19 @@
+//! The console: pages made on the server, for people with a browser.
+//!
+//! Each page is one `GET` that shows what is so, and one `POST` for each thing that can be done there; a `POST` that
+//! succeeds leads back to the page, one that fails is told beside the field at fault and changes nothing. The script of
+//! the pages ([`assets`]) sends forms with their token, puts the answer's `<main>` in place of the old one, and
+//! shows failures. The browser holds a cookie and never a token of the API.
+
+mod answer;
+mod assets;
+mod cookies;
+mod filters;
+mod guard;
+mod look;
+mod messages;
+mod pages;
+mod routes;
+mod visit;
+
+pub use routes::console;

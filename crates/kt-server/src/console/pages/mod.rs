@@ -1,0 +1,30 @@
+//! The pages, one file each: what it shows, and what can be done there.
+
+pub(super) mod overview;
+pub(super) mod profile;
+pub(super) mod session;
+pub(super) mod set_up;
+pub(super) mod sign_in;
+
+use axum::extract::{Form, FromRequest, Request};
+use kt_domain::error::{Error, ErrorKind};
+use serde::de::DeserializeOwned;
+
+use crate::failure::Failure;
+
+/// The fields of a form, read strictly: unknown ones are refused by the types themselves.
+pub(super) struct Fields<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        match Form::<T>::from_request(request, state).await {
+            Ok(Form(fields)) => Ok(Self(fields)),
+            Err(why) => {
+                let message = "The form cannot be read. Load the page again and repeat what you did.";
+                Err(Error::new(ErrorKind::Malformed, "unreadable_form", message).with_private(why).into())
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! `/login` and the steps that may follow a password: a replacement for it, and waiting for approval.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use kt_control::{Credentials, SignIn, SignInOutcome, SignedIn};
+use kt_domain::error::Error;
+use kt_domain::return_to::ReturnTo;
+use kt_domain::sessions::Door;
+use serde::Deserialize;
+
+use super::Fields;
+use crate::Doors;
+use crate::console::answer::{Answer, Frame, leave_for, page, see};
+use crate::console::cookies::{Cookie, Cookies};
+use crate::console::filters;
+use crate::console::visit::Anybody;
+
+/// What the address of the sign-in page says.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Asked {
+    #[serde(rename = "returnTo")]
+    return_to: String,
+    reason: String,
+}
+
+#[derive(Template)]
+#[template(path = "pages/login.html")]
+struct LoginPage {
+    frame: Frame,
+    return_to: Option<ReturnTo>,
+    /// Why somebody was led here.
+    has_timed_out: bool,
+    is_password_changed: bool,
+    is_set_up: bool,
+}
+
+/// The form.
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let return_to = ReturnTo::parse(&asked.return_to);
+    if visit.session.is_some() {
+        return Ok(see(return_to.as_ref().map_or("/overview", ReturnTo::as_str)));
+    }
+    if doors.control.is_new().await? {
+        return Ok(see("/setup"));
+    }
+    let template = LoginPage {
+        frame: Frame::of(&visit),
+        return_to,
+        has_timed_out: asked.reason == "timeout",
+        is_password_changed: asked.reason == "password_changed",
+        is_set_up: asked.reason == "set_up",
+    };
+    page(&visit.look, &template)
+}
+
+/// An address and a password.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Credential {
+    email: String,
+    password: String,
+    #[serde(default)]
+    organization: String,
+    #[serde(rename = "returnTo", default)]
+    return_to: String,
+}
+
+/// Signs in, or leads to the next step.
+pub(crate) async fn sign_in(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    headers: axum::http::HeaderMap,
+    Fields(credential): Fields<Credential>,
+) -> Answer {
+    let device = Cookies::of(&doors).read(&headers, Cookie::Device).map(str::to_owned);
+    let sign_in = SignIn {
+        email: credential.email,
+        password: credential.password,
+        organization: Some(credential.organization).filter(|named| !named.is_empty()),
+        device,
+        door: Door::Console,
+    };
+    let outcome = doors.control.sign_in(&visit.ctx, sign_in).await?;
+    next(&doors, outcome, ReturnTo::parse(&credential.return_to).as_ref())
+}
+
+/// The next step of a sign-in, whatever door it came through. What carries it on stays in a cookie that no script reads.
+pub(crate) fn next(doors: &Doors, outcome: SignInOutcome, return_to: Option<&ReturnTo>) -> Answer {
+    let lead_on = |path: &str, flow_token: &str| {
+        let mut response = leave_for(path);
+        Cookies::of(doors).set(response.headers_mut(), Cookie::Flow, flow_token);
+        response
+    };
+    Ok(match outcome {
+        SignInOutcome::Authenticated(signed_in) => come_in(doors, *signed_in, return_to)?,
+        SignInOutcome::PasswordChangeRequired { flow_token, .. } => lead_on("/change-password", &flow_token),
+        SignInOutcome::PendingVerification => leave_for("/verify-email"),
+        SignInOutcome::PendingApproval => leave_for("/pending"),
+        SignInOutcome::MfaRequired { flow_token, .. } => lead_on("/login/verify", &flow_token),
+        SignInOutcome::MfaEnrollmentRequired { flow_token } => lead_on("/mfa/setup", &flow_token),
+    })
+}
+
+/// Gives the browser its cookies, new ones at every sign-in, and leads it on.
+fn come_in(doors: &Doors, signed_in: SignedIn, return_to: Option<&ReturnTo>) -> Result<Response, Error> {
+    let Credentials::Cookie(cookie) = signed_in.credentials else {
+        return Err(Error::internal("the console was given tokens of the API"));
+    };
+    let mut response = leave_for(return_to.map_or("/overview", ReturnTo::as_str));
+    let (cookies, headers) = (Cookies::of(doors), response.headers_mut());
+    cookies.set(headers, Cookie::Session, cookie.expose());
+    cookies.clear(headers, Cookie::Visit);
+    cookies.clear(headers, Cookie::Flow);
+    if let Some(device) = signed_in.new_device {
+        cookies.set(headers, Cookie::Device, &device);
+    }
+    Ok(response)
+}
+
+#[derive(Template)]
+#[template(path = "pages/change-password.html")]
+struct ReplacementPage {
+    frame: Frame,
+}
+
+/// `/change-password`: the new password in place of one that must be replaced. Without a sign-in under way there is
+/// nothing to replace.
+pub(crate) async fn show_replacement(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    headers: axum::http::HeaderMap,
+) -> Answer {
+    if visit.session.is_some() {
+        return Ok(see("/settings/profile"));
+    }
+    if Cookies::of(&doors).read(&headers, Cookie::Flow).is_none() {
+        return Ok(see("/login"));
+    }
+    page(&visit.look, &ReplacementPage { frame: Frame::of(&visit) })
+}
+
+/// A new password.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Replacement {
+    new_password: String,
+}
+
+/// Replaces it; its holder then signs in with the new one (R196).
+pub(crate) async fn replace(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    headers: axum::http::HeaderMap,
+    Fields(replacement): Fields<Replacement>,
+) -> Answer {
+    let flow = Cookies::of(&doors).read(&headers, Cookie::Flow).map(str::to_owned).unwrap_or_default();
+    doors.control.replace_password(&visit.ctx, &flow, &replacement.new_password).await?;
+    let mut response = leave_for("/login?reason=password_changed");
+    Cookies::of(&doors).clear(response.headers_mut(), Cookie::Flow);
+    Ok(response)
+}
+
+#[derive(Template)]
+#[template(path = "pages/pending.html")]
+struct PendingPage {
+    frame: Frame,
+}
+
+/// `/pending`: an administrator has not said yes yet. That is a queue, and no error (R226).
+pub(crate) async fn show_pending(Anybody(visit): Anybody) -> Answer {
+    page(&visit.look, &PendingPage { frame: Frame::of(&visit) })
+}

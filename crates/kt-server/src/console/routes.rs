@@ -1,0 +1,44 @@
+//! Every address of the console. One that is not here is not served.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+
+use super::pages::{overview, profile, session, set_up, sign_in};
+use super::{assets, guard};
+use crate::Doors;
+use crate::failure::Failure;
+
+/// The console, ready to be served.
+pub fn console(doors: Doors) -> Router {
+    let pages = Router::new()
+        .route("/", get(session::home))
+        .route("/login", get(sign_in::show).post(sign_in::sign_in))
+        .route("/logout", post(session::sign_out))
+        .route("/change-password", get(sign_in::show_replacement).post(sign_in::replace))
+        .route("/pending", get(sign_in::show_pending))
+        .route("/setup", get(set_up::show).post(set_up::set_up))
+        .route("/overview", get(overview::show))
+        .route("/settings", get(profile::settings))
+        .route("/settings/profile", get(profile::show).post(profile::change))
+        .route("/settings/profile/password", post(profile::change_password))
+        .route("/settings/profile/sessions/{id}/end", post(profile::end_session))
+        .route("/preferences", post(session::prefer))
+        .route("/api/session", get(session::session))
+        .route("/api/session/activity", post(session::activity))
+        .route("/api/session/reauthenticate", post(session::reauthenticate))
+        .route("/api/password-strength", post(session::password_strength));
+    let routes = guard::around_pages(pages, &doors)
+        .route("/assets/{digest}/{name}", get(assets::asset))
+        .route("/csp-report", post(|| async { StatusCode::NO_CONTENT }))
+        .route("/healthz", get(|| async { StatusCode::OK }))
+        .route("/readyz", get(ready));
+    guard::around(routes, &doors).with_state(doors)
+}
+
+/// Whether the store answers.
+async fn ready(State(doors): State<Doors>) -> Result<StatusCode, Failure> {
+    doors.control.ready().await?;
+    Ok(StatusCode::OK)
+}

@@ -1,0 +1,353 @@
+// The script of every page of the console: it sends what a form asks for with the page's token, shows failures beside
+// the field at fault, and keeps the session's time. It holds no token of the API, and stores nothing in the browser.
+"use strict";
+
+(() => {
+  // Scripts may come from this console's own files alone; its own pages may be put in place as they are.
+  globalThis.trustedTypes?.createPolicy("default", { createHTML: (html) => html });
+
+  const CSRF = "x-keeptrusts-csrf-token";
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const words = () => $("#words").dataset;
+  const main = () => $("#main");
+
+  // ---- Tokens -----------------------------------------------------------------------------------------------------
+
+  let token = null;
+  const takeToken = (headers) => {
+    const next = headers?.get ? headers.get(CSRF) : headers;
+    if (next) token = next;
+  };
+  const currentToken = () => token ?? main()?.dataset.csrf ?? "";
+
+  const send = async (path, fields) => {
+    const answer = await fetch(path, {
+      method: "POST",
+      body: new URLSearchParams(fields),
+      headers: { [CSRF]: currentToken(), "hx-request": "true" },
+    });
+    takeToken(answer.headers);
+    return answer;
+  };
+
+  document.addEventListener("htmx:configRequest", (event) => {
+    if (event.detail.verb !== "get") event.detail.headers[CSRF] = currentToken();
+  });
+  document.addEventListener("htmx:beforeOnLoad", (event) => takeToken(event.detail.xhr.getResponseHeader(CSRF)));
+  // The new page brings a token of its own.
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target?.id === "main") token = null;
+  });
+
+  // ---- Failures ---------------------------------------------------------------------------------------------------
+
+  const forget = (form) => {
+    for (const old of form.querySelectorAll(".field-error, .form-error")) old.remove();
+    for (const field of form.querySelectorAll("[aria-invalid]")) {
+      field.removeAttribute("aria-invalid");
+      field.setAttribute("aria-describedby", (field.getAttribute("aria-describedby") ?? "").replace(/\s*\S+-error$/, ""));
+    }
+  };
+
+  const tell = (form, problem) => {
+    forget(form);
+    const { message, param, violations } = problem;
+    const field = param && form.elements.namedItem(param.split(".").pop());
+    if (field instanceof HTMLElement && field.type !== "hidden") {
+      const note = document.createElement("p");
+      note.className = "field-error";
+      note.id = `${field.id || param}-error`;
+      note.textContent = violations?.length ? violations.map((violation) => violation.message).join(" · ") : message;
+      (field.closest(".field") ?? field.parentElement).append(note);
+      field.setAttribute("aria-invalid", "true");
+      field.setAttribute("aria-describedby", `${field.getAttribute("aria-describedby") ?? ""} ${note.id}`.trim());
+      field.focus();
+      return;
+    }
+    const note = document.createElement("div");
+    note.className = "form-error";
+    note.setAttribute("role", "alert");
+    note.textContent = message;
+    form.prepend(note);
+  };
+
+  const problemOf = (text) => {
+    try {
+      return JSON.parse(text).error ?? { message: words().unreachable };
+    } catch {
+      return { message: words().unreachable };
+    }
+  };
+
+  const present = (source, problem) => {
+    const form = source.closest?.("form");
+    if (form) tell(form, problem);
+    else toast(problem.message, true);
+  };
+
+  let waiting = null;
+  document.addEventListener("htmx:responseError", (event) => {
+    const { xhr, elt, requestConfig } = event.detail;
+    if (xhr.getResponseHeader("hx-redirect")) return;
+    const problem = problemOf(xhr.responseText);
+    if (problem.code === "reauthentication_required" && $("#prove")) {
+      waiting = { source: elt, verb: requestConfig.verb, path: requestConfig.path, values: requestConfig.parameters };
+      $("#prove form").reset();
+      $("#prove").showModal();
+      return;
+    }
+    if (problem.code === "csrf_failed") token = null;
+    const asks = new CustomEvent("kt:problem", { detail: { problem, elt, requestConfig }, bubbles: true, cancelable: true });
+    if (elt.dispatchEvent(asks)) present(elt, problem);
+  });
+  document.addEventListener("htmx:sendError", (event) => present(event.detail.elt, { message: words().unreachable }));
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const form = event.detail.elt.closest?.("form");
+    if (form) forget(form);
+  });
+
+  // ---- A fresh proof of who somebody is, and then what they wanted -----------------------------------------------
+
+  const goOn = () => {
+    $("#prove").close();
+    const { source, verb, path, values } = waiting;
+    waiting = null;
+    const target = source.isConnected ? source : document.body;
+    htmx.ajax(verb, path, { source: target, target: "#main", select: "#main", swap: "outerHTML show:none", values });
+  };
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (!form.matches("[data-prove]")) return;
+    event.preventDefault();
+    const answer = await send("/api/session/reauthenticate", { password: form.elements.password.value });
+    if (answer.ok) goOn();
+    else tell(form, problemOf(await answer.text()));
+  });
+
+  // ---- Said once, and asked first ----------------------------------------------------------------------------------
+
+  function toast(text, isBad = false) {
+    const note = document.createElement("div");
+    note.className = isBad ? "toast bad" : "toast";
+    note.textContent = text;
+    $("#toasts").append(note);
+    setTimeout(() => note.remove(), isBad ? 12000 : 6000);
+  }
+
+  document.addEventListener("htmx:confirm", (event) => {
+    if (!event.detail.question) return;
+    event.preventDefault();
+    const dialog = $("#confirm");
+    $("#confirm-text").textContent = event.detail.question;
+    const label = event.detail.elt.textContent.trim();
+    if (label && label.length < 30) $("#confirm-yes").textContent = label;
+    dialog.returnValue = "no";
+    dialog.onclose = () => dialog.returnValue === "yes" && event.detail.issueRequest(true);
+    dialog.showModal();
+  });
+
+  // ---- Parts of pages ----------------------------------------------------------------------------------------------
+
+  const local = (root) => {
+    const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+    for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+      const moment = new Date(time.dateTime);
+      if (Number.isNaN(moment.getTime())) continue;
+      time.title = time.dateTime.replace("T", " ").replace("Z", " UTC");
+      time.textContent = format.format(moment);
+    }
+  };
+
+  const ready = (root) => {
+    local(root);
+    const said = main()?.dataset.say;
+    if (said) {
+      toast(said);
+      delete main().dataset.say;
+    }
+    const dialog = root.querySelector?.("dialog[data-open]");
+    if (dialog && !dialog.open) dialog.showModal();
+  };
+  document.addEventListener("htmx:load", (event) => ready(event.detail.elt.parentElement ?? document));
+
+  document.addEventListener("click", async (event) => {
+    const at = (selector) => event.target.closest?.(selector);
+    const reveal = at("[data-reveal]");
+    if (reveal) {
+      const field = document.getElementById(reveal.dataset.reveal);
+      const isHidden = field.type === "password";
+      field.type = isHidden ? "text" : "password";
+      reveal.textContent = isHidden ? words().hide : words().show;
+    }
+    const opener = at("[data-dialog]");
+    if (opener) {
+      const dialog = document.getElementById(opener.dataset.dialog);
+      for (const form of dialog.querySelectorAll("form")) forget(form);
+      dialog.showModal();
+    }
+    if (at("[data-close]")) at("dialog").close();
+    if (at("[data-print]")) globalThis.print();
+    const copier = at("[data-copy]");
+    if (copier) {
+      await navigator.clipboard.writeText($(copier.dataset.copy).textContent.trim());
+      toast(words().copied);
+    }
+    const saver = at("[data-save]");
+    if (saver) {
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([$(saver.dataset.source).textContent], { type: "text/plain" }));
+      link.download = saver.dataset.save;
+      link.click();
+      URL.revokeObjectURL(link.href);
+    }
+    if (at("[data-palette]")) openPalette();
+    const menu = at("[data-menu]");
+    if (menu || (!at(".sidebar") && $(".sidebar.open"))) {
+      const isOpen = $(".sidebar").classList.toggle("open", Boolean(menu));
+      $("[data-menu]").setAttribute("aria-expanded", String(isOpen));
+    }
+    for (const popup of document.querySelectorAll("details.popup[open]")) {
+      if (!popup.contains(event.target)) popup.open = false;
+    }
+    if (at("[data-stay]")) act(true);
+  });
+
+  document.addEventListener("change", (event) => {
+    if (event.target.matches?.("[data-send]")) htmx.trigger(event.target.form, "submit");
+  });
+
+  document.addEventListener("input", (event) => {
+    const field = event.target;
+    if (field.dataset?.identifierFor) suggestIdentifier(field);
+    if (field.closest?.("[data-strength]")) judgeSoon(field);
+    const list = field.dataset?.filter && $(field.dataset.filter);
+    if (list) filterRows(list, field.value.toLowerCase());
+  });
+
+  const suggestIdentifier = (field) => {
+    const target = document.getElementById(field.dataset.identifierFor);
+    if (target.dataset.touched) return;
+    const plain = field.value.normalize("NFKD").toLowerCase().replace(/[^a-z0-9]+/g, "-");
+    target.value = plain.replace(/^-+|-+$/g, "").slice(0, 40);
+    target.addEventListener("input", () => (target.dataset.touched = "yes"), { once: true });
+  };
+
+  const filterRows = (list, typed) => {
+    for (const row of list.children) row.hidden = !row.textContent.toLowerCase().includes(typed);
+  };
+
+  // ---- How strong a password is, while it is typed -----------------------------------------------------------------
+
+  let judging = null;
+  const judgeSoon = (field) => {
+    clearTimeout(judging);
+    judging = setTimeout(() => judge(field), 250);
+  };
+  const judge = async (field) => {
+    const part = field.closest("[data-strength]");
+    const value = (name) => field.form.elements.namedItem(name)?.value ?? "";
+    const fields = { password: field.value, name: value("name"), email: value("email"), organization: value("organization") };
+    const answer = await send("/api/password-strength", fields);
+    if (!answer.ok) return;
+    const { score, violations } = await answer.json();
+    const meter = part.querySelector("meter");
+    meter.value = field.value ? Math.max(score, 0.3) : 0;
+    const named = words().strength.split("|")[score];
+    meter.setAttribute("aria-valuetext", named);
+    const help = part.querySelector(".help");
+    help.textContent = field.value ? [named, ...violations].join(" · ") : "";
+  };
+
+  // ---- The session's time ------------------------------------------------------------------------------------------
+
+  const MINUTE = 60_000;
+  let endsAt = null;
+  let told = 0;
+  let used = false;
+
+  const act = async (atOnce) => {
+    used = true;
+    if (!endsAt || (!atOnce && Date.now() - told < MINUTE)) return;
+    told = Date.now();
+    used = false;
+    const answer = await send("/api/session/activity", {}).catch(() => null);
+    if (answer?.ok) {
+      endsAt = new Date((await answer.json()).expires_at);
+      $("#ending").hidden = true;
+    } else if (answer?.status === 401) leave();
+  };
+
+  const leave = () => {
+    const here = location.pathname + location.search;
+    location.assign(`/login?returnTo=${encodeURIComponent(here)}&reason=timeout`);
+  };
+
+  const watch = () => {
+    const left = endsAt - Date.now();
+    if (used && left < 2 * MINUTE) act(Date.now() - told >= MINUTE);
+    $("#ending").hidden = left > MINUTE;
+    if (left <= 0) leave();
+  };
+
+  // ---- Going to a page by its name ---------------------------------------------------------------------------------
+
+  const openPalette = () => {
+    const palette = $("#palette");
+    if (!palette || palette.open) return;
+    palette.showModal();
+    const field = $("input", palette);
+    field.value = "";
+    choose(field, 0);
+  };
+  const choose = (field, step) => {
+    const options = [...$("#palette-list").children];
+    const typed = field.value.toLowerCase();
+    for (const option of options) option.hidden = !option.textContent.toLowerCase().includes(typed);
+    const shown = options.filter((option) => !option.hidden);
+    const at = shown.findIndex((option) => option.getAttribute("aria-selected") === "true");
+    const next = shown[Math.min(Math.max(step === 0 ? 0 : at + step, 0), shown.length - 1)];
+    for (const option of options) option.setAttribute("aria-selected", String(option === next));
+    next?.scrollIntoView({ block: "nearest" });
+    return next;
+  };
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      openPalette();
+    }
+    if (event.key === "Escape") {
+      for (const popup of document.querySelectorAll("details.popup[open]")) popup.open = false;
+      $(".sidebar.open")?.classList.remove("open");
+    }
+    const field = event.target.closest?.("#palette input");
+    if (!field) return;
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step) {
+      event.preventDefault();
+      choose(field, step);
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      $("#palette-list [aria-selected=true] a")?.click();
+    }
+  });
+  document.addEventListener("input", (event) => {
+    if (event.target.closest?.("#palette input")) choose(event.target, 0);
+  });
+
+  // ---- Beginning ---------------------------------------------------------------------------------------------------
+
+  document.addEventListener("DOMContentLoaded", () => {
+    ready(document);
+    // A token in the address would stay in the history.
+    if ($("[data-hide-token]")) history.replaceState(null, "", location.pathname);
+    if (document.body.dataset.endsAt) {
+      endsAt = new Date(document.body.dataset.endsAt);
+      told = Date.now();
+      for (const use of ["mousemove", "mousedown", "keydown", "wheel", "touchstart"]) {
+        document.addEventListener(use, () => act(false), { passive: true });
+      }
+      setInterval(watch, 5000);
+    }
+  });
+})();

@@ -1,0 +1,143 @@
+//! What stands before every page: the host, the address, the origin of a change, its token, and a browser's defences.
+
+use axum::http::Method;
+use serde_json::json;
+
+use super::browser::{CSRF, ORIGIN};
+use crate::harness::{PASSWORD, on_both};
+
+const CHANGE: &str = "/settings/profile";
+const FIELDS: [(&str, &str); 2] = [("name", "Olive"), ("email", "owner@acme.example")];
+
+on_both! {
+    a_change_is_heard_from_this_consoles_own_pages_alone(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        let (same, cross) = ("same-origin", "cross-site");
+        let site = |value: &'static str| ("sec-fetch-site", value);
+        let origin = |value: &'static str| ("origin", value);
+        let referer = |value: &'static str| ("referer", value);
+        // the headers beside a good token, and whether it is heard
+        let table: [(&[(&str, &str)], bool); 12] = [
+            (&[site(same), origin(ORIGIN)], true),
+            (&[site(same)], true),
+            (&[origin(ORIGIN)], true),
+            (&[referer("http://localhost:3000/settings/profile")], true),
+            (&[], false),
+            (&[site(cross), origin(ORIGIN)], false),
+            (&[site("same-site"), origin(ORIGIN)], false),
+            (&[site("none")], false),
+            (&[site(same), origin("null")], false),
+            (&[origin("http://localhost:3001")], false),
+            (&[origin("http://localhost:3000.evil.example")], false),
+            (&[referer("http://evil.example/http://localhost:3000/")], false),
+        ];
+        for (headers, is_heard) in table {
+            let token = browser.token().await;
+            let headers: Vec<_> = headers.iter().copied().chain([(CSRF, token.as_str())]).collect();
+            let answer = browser.post_with(CHANGE, &FIELDS, &headers).await;
+            let expected = if is_heard { 303 } else { 403 };
+            assert_eq!(answer.status.as_u16(), expected, "{headers:?} {}", answer.body);
+        }
+    }
+
+    a_change_carries_a_token_of_its_own_session(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        let other = api.signed_in("owner@acme.example").await;
+        let (own, of_other) = (browser.token().await, other.token().await);
+        let visitor = api.browser().token().await;
+        let same = [("sec-fetch-site", "same-origin"), ("origin", ORIGIN)];
+        for token in [None, Some(""), Some("x"), Some(&of_other), Some(&visitor), Some(&own[..63])] {
+            let token: Vec<_> = token.iter().map(|token| (CSRF, &**token)).collect();
+            let headers: Vec<_> = same.into_iter().chain(token).collect();
+            for path in [CHANGE, "/logout", "/preferences", "/api/session/activity"] {
+                let answer = browser.post_with(path, &FIELDS, &headers).await;
+                assert_eq!(answer.refusal(), (403, "csrf_failed"), "{headers:?} {path}");
+            }
+        }
+        let headers = [same[0], same[1], (CSRF, own.as_str())];
+        for _ in 0..2 {
+            assert_eq!(browser.post_with(CHANGE, &FIELDS, &headers).await.status.as_u16(), 303, "per session");
+        }
+    }
+
+    signing_in_carries_a_token_too(api) {
+        let browser = api.browser();
+        let fields = [("email", "owner@acme.example"), ("password", PASSWORD)];
+        let answer = browser.post_with("/login", &fields, &[("sec-fetch-site", "same-origin")]).await;
+        assert_eq!(answer.refusal(), (403, "csrf_failed"));
+        assert_eq!(browser.post("/login", &fields).await.leads_to(), Some("/overview"));
+    }
+
+    a_token_per_request_works_once_and_the_answer_brings_the_next(api) {
+        let owner = api.owner().await;
+        let change = api.patch("/v1/organization/security", json!({ "csrf": { "rotation": "per_request" } }));
+        assert_eq!(change.bearer(owner.access_token()).send().await.status.as_u16(), 200);
+        let browser = api.signed_in("owner@acme.example").await;
+        let (one_tab, other_tab) = (browser.token().await, browser.token().await);
+        let send = async |token: &str| {
+            browser.post_with(CHANGE, &FIELDS, &[("sec-fetch-site", "same-origin"), (CSRF, token)]).await
+        };
+        let first = send(&one_tab).await;
+        assert_eq!(first.status.as_u16(), 303);
+        assert_eq!(send(&one_tab).await.refusal(), (403, "csrf_failed"), "it was used");
+        assert_eq!(send(&other_tab).await.status.as_u16(), 303, "several tabs keep working");
+        let next = first.headers.get(CSRF).unwrap().to_str().unwrap();
+        assert_eq!(send(next).await.status.as_u16(), 303);
+    }
+
+    every_answer_carries_a_browsers_defences(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        let mut nonces = std::collections::BTreeSet::new();
+        for path in ["/overview", "/login", "/nowhere", "/api/session"] {
+            let answer = browser.get(path).await;
+            let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
+            let policy = header("content-security-policy");
+            for part in ["default-src 'none'", "'strict-dynamic'", "frame-ancestors 'none'", "base-uri 'none'", "require-trusted-types-for 'script'"] {
+                assert!(policy.contains(part), "{path}: {policy}");
+            }
+            assert!(!policy.contains("unsafe"), "{policy}");
+            nonces.insert(policy.split('\'').find(|part| part.starts_with("nonce-")).unwrap().to_owned());
+            assert_eq!(header("cache-control"), "no-store");
+            assert_eq!(header("x-content-type-options"), "nosniff");
+            assert_eq!(header("referrer-policy"), "no-referrer");
+            assert_eq!(header("cross-origin-opener-policy"), "same-origin");
+        }
+        assert_eq!(nonces.len(), 4, "a nonce of its own for each answer");
+        let page = browser.get("/overview").await;
+        let style = page.page().split("href=\"").find(|part| part.contains(".css")).unwrap().split('"').next().unwrap().to_owned();
+        let style = browser.get(&style).await;
+        assert!(style.headers["cache-control"].to_str().unwrap().contains("immutable"));
+    }
+
+    another_host_is_refused_and_told_where_the_console_is(api) {
+        let browser = api.browser();
+        for host in ["evil.example", "localhost", "127.0.0.1:3000", "localhost:3001", "localhost:3000@evil.example"] {
+            let answer = browser.send(Method::GET, "/login", &[("host", host)], None).await;
+            assert_eq!(answer.status.as_u16(), 421, "{host}");
+            assert!(answer.body.contains("http://localhost:3000"), "{host}");
+        }
+        assert_eq!(browser.send(Method::GET, "/login", &[("host", "LOCALHOST:3000")], None).await.status.as_u16(), 200);
+    }
+
+    an_address_that_is_not_let_in_sees_no_page_at_all(api) {
+        let inside = api.signed_in("owner@acme.example").await;
+        let owner = api.owner().await;
+        let restrictions = json!({
+            "enforce_allowlist": true,
+            "applies_to": "console",
+            "allow": [{ "cidr": "203.0.113.0/24", "label": "Office" }],
+            "deny": [],
+        });
+        let put = api.put("/v1/organization/ip-restrictions", restrictions).bearer(owner.access_token());
+        assert_eq!(put.send().await.status.as_u16(), 200);
+        let outside = api.browser().from("198.51.100.7:4000");
+        outside.hold("kt_session", &inside.cookie("kt_session").unwrap());
+        for path in ["/login", "/overview", "/setup", "/api/session", "/register"] {
+            let answer = outside.get(path).await;
+            assert_eq!(answer.status.as_u16(), 403, "{path}");
+        }
+        assert_eq!(inside.get("/overview").await.status.as_u16(), 200);
+        let key = api.get("/v1/whoami").bearer(owner.access_token()).from("198.51.100.7:4000").send().await;
+        assert_eq!(key.status.as_u16(), 200, "the API is not restricted here");
+    }
+}

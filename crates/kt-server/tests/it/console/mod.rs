@@ -1,0 +1,5 @@
+//! The console as a browser meets it: what its pages show and do, and what its guard refuses.
+
+mod browser;
+mod guard;
+mod session;

@@ -1,0 +1,98 @@
+//! A session of the console, from its first page to its end.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use serde_json::json;
+
+use super::browser::{CSRF, ORIGIN};
+use crate::harness::{PASSWORD, on_both};
+
+on_both! {
+    somebody_signs_in_is_told_a_flag_a_token_and_an_expiry_and_signs_out(api) {
+        let browser = api.browser();
+        let page = browser.get("/settings/profile").await;
+        assert_eq!((page.status.as_u16(), page.leads_to()), (303, Some("/login?returnTo=%2Fsettings%2Fprofile")));
+        let before = browser.send(Method::GET, "/api/session", &[], None).await;
+        assert_eq!((&before.json["authenticated"], &before.json["expires_at"]), (&json!(false), &json!(null)));
+        let visit = browser.cookie("kt_visit").unwrap();
+
+        let fields = [("email", "owner@acme.example"), ("password", PASSWORD), ("returnTo", "/settings/profile")];
+        let answer = browser.post("/login", &fields).await;
+        assert_eq!(answer.leads_to(), Some("/settings/profile"), "{}", answer.body);
+        let cookie = browser.cookie("kt_session").unwrap();
+        assert_eq!((cookie.len(), browser.cookie("kt_visit")), (43, None), "256 bits, and none of before");
+        assert_ne!(cookie, visit, "a session has an identifier of its own");
+
+        let session = browser.send(Method::GET, "/api/session", &[], None).await;
+        let names: Vec<_> = session.json.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(names, ["authenticated", "csrf_token", "expires_at"], "R193: and nothing else");
+        assert!(browser.get("/settings/profile").await.page().contains("owner@acme.example"));
+
+        assert_eq!(browser.post("/logout", &[]).await.leads_to(), Some("/login"));
+        browser.hold("kt_session", &cookie);
+        assert_eq!(browser.get("/overview").await.leads_to(), Some("/login?returnTo=%2Foverview&reason=timeout"));
+    }
+
+    no_answer_holds_a_token_of_the_api(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        for path in ["/overview", "/settings/profile", "/api/session"] {
+            let answer = browser.get(path).await;
+            let told = format!("{:?}{}", answer.headers, answer.body);
+            assert!(!told.contains("eyJ"), "a JWT at {path}");
+        }
+        let cookie = browser.cookie("kt_session").unwrap();
+        assert_eq!(api.get("/v1/whoami").bearer(&cookie).send().await.status.as_u16(), 401, "no cookie is a bearer");
+        let token = api.owner().await.access_token().to_owned();
+        let other = api.browser();
+        other.hold("kt_session", &token);
+        assert_eq!(other.get("/overview").await.status.as_u16(), 303, "no bearer is a cookie");
+    }
+
+    sixteen_idle_minutes_end_a_session_of_fifteen_and_activity_carries_it_on(api) {
+        let owner = api.owner().await;
+        let quarter = json!({ "session": { "timeout": "15m" } });
+        let changed = api.patch("/v1/organization/security", quarter).bearer(owner.access_token()).send().await;
+        assert_eq!(changed.refusal(), (409, "deployment_managed"), "so it is the deployment's half hour that counts");
+
+        let idle = api.signed_in("owner@acme.example").await;
+        let active = api.signed_in("owner@acme.example").await;
+        let polling = api.signed_in("owner@acme.example").await;
+        for _ in 0..31 {
+            api.clock.advance(Duration::from_mins(1));
+            assert_eq!(active.post("/api/session/activity", &[]).await.status.as_u16(), 200);
+            // What a page fetches by itself is nobody's act.
+            polling.send(Method::GET, "/api/session", &[("sec-fetch-mode", "cors")], None).await;
+        }
+        assert_eq!(active.get("/overview").await.status.as_u16(), 200);
+        for lapsed in [idle, polling] {
+            assert_eq!(lapsed.get("/overview").await.leads_to(), Some("/login?returnTo=%2Foverview&reason=timeout"));
+            let answer = lapsed.post("/settings/profile", &[("name", "X"), ("email", "owner@acme.example")]).await;
+            assert_eq!(answer.status.as_u16(), 401, "{}", answer.body);
+        }
+        for _ in 31..(12 * 60) {
+            api.clock.advance(Duration::from_mins(1));
+            active.post("/api/session/activity", &[]).await;
+        }
+        assert_eq!(active.get("/overview").await.status.as_u16(), 200, "twelve hours");
+        api.clock.advance(Duration::from_secs(1));
+        assert_eq!(active.get("/overview").await.status.as_u16(), 303, "and no second more");
+    }
+
+    a_fresh_proof_gives_the_session_another_cookie(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        let (cookie, token) = (browser.cookie("kt_session").unwrap(), browser.token().await);
+        let wrong = browser.post("/api/session/reauthenticate", &[("password", "no")]).await;
+        assert_eq!((wrong.status.as_u16(), browser.cookie("kt_session").as_ref()), (401, Some(&cookie)));
+        let proven = browser.post("/api/session/reauthenticate", &[("password", PASSWORD)]).await;
+        assert_eq!(proven.status.as_u16(), 200, "{}", proven.body);
+        assert_ne!(browser.cookie("kt_session"), Some(cookie.clone()));
+        let old = api.browser();
+        old.hold("kt_session", &cookie);
+        assert_eq!(old.get("/overview").await.status.as_u16(), 303, "what was known of it is worthless");
+        let headers = [(CSRF, token.as_str()), ("origin", ORIGIN)];
+        let answer = browser.post_with("/api/session/activity", &[], &headers).await;
+        assert_eq!(answer.refusal(), (403, "csrf_failed"), "its tokens too");
+        assert_eq!(browser.post("/api/session/activity", &[]).await.status.as_u16(), 200);
+    }
+}
