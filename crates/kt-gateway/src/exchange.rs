@@ -147,7 +147,8 @@ impl<'a> Exchange<'a> {
             rate_limits::take_tokens(self, &summary, &body).await?;
         }
         let body = policy_chain::judge_request(self, body)?;
-        Ok(Passed::Forward(Forwarded { api: route.api, summary, body }))
+        let is_conversation = route::is_conversation(&self.head.path);
+        Ok(Passed::Forward(Forwarded { api: route.api, is_conversation, summary, body }))
     }
 
     fn check_host(&self) -> Result<(), Refusal> {

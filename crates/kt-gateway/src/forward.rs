@@ -12,6 +12,7 @@ use kt_domain::policy_config::FaultKind;
 use kt_domain::policy_config::vendors::Wire;
 
 use crate::exchange::{Answered, Exchange};
+use crate::http1::client::AnswerFault;
 use crate::incoming::unless_gone;
 use crate::outgoing::Source;
 use crate::providers::echo::{Echo, Question};
@@ -21,6 +22,7 @@ use crate::providers::response::Answer;
 use crate::providers::retry;
 use crate::providers::select::{self, Asked, Choice};
 use crate::providers::target::Target;
+use crate::providers::translate::{self, Context, StreamTranslator, Towards, Translation};
 use crate::record::millis;
 use crate::reply::{Refusal, Reply, ReplyBody};
 use crate::stages::content::{self, Summary};
@@ -30,14 +32,16 @@ use crate::upstream::{Limits, UpstreamFault};
 /// What a client's request is, once it was let through.
 pub(crate) struct Forwarded {
     pub(crate) api: Api,
+    /// Whether it can be put into the words of another API.
+    pub(crate) is_conversation: bool,
     pub(crate) summary: Summary,
     pub(crate) body: Bytes,
 }
 
 /// A target gave no usable answer, or one that says to come back later.
-struct Setback {
+pub(crate) struct Setback {
     kind: FaultKind,
-    code: &'static str,
+    pub(crate) code: &'static str,
     /// How long it asks to be left alone.
     retry_after: Option<Duration>,
     /// What the client gets if nothing more is tried.
@@ -71,6 +75,9 @@ impl Exchange<'_> {
     /// The answer of the first target that gives one.
     pub(crate) async fn forward(&mut self, forwarded: Forwarded) -> Result<Answered, Refusal> {
         let limits = self.snapshot.upstream_limits.starting_now();
+        if self.is_for_all_models() {
+            return self.list_models(&forwarded, limits).await;
+        }
         let mut tries = Tries::default();
         let mut choice = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now())?;
         loop {
@@ -83,7 +90,7 @@ impl Exchange<'_> {
                 return self.echo(&forwarded);
             }
             let setback = match self.attempt(&target, &forwarded, limits).await? {
-                Ok(answer) => return self.deliver(answer, Some(choice)).await,
+                Ok(answer) => return self.deliver(answer, &target, Some(choice), &forwarded).await,
                 Err(setback) => setback,
             };
             choice.failed(self.fault(setback.code), setback.is_fault());
@@ -93,11 +100,11 @@ impl Exchange<'_> {
                     let waited = unless_gone(self.body, tokio::time::sleep(wait)).await;
                     waited.map_err(|_| Refusal::client_closed())?;
                     let Some(again) = select::again(&target, self.now()) else {
-                        return self.give_up(setback).await;
+                        return self.give_up(setback, &target, &forwarded).await;
                     };
                     choice = again;
                 }
-                None => return self.give_up(setback).await,
+                None => return self.give_up(setback, &target, &forwarded).await,
             }
             let failed =
                 FailedAttempt { reason_code: setback.code.into(), target_id: Arc::clone(&target.id) };
@@ -105,16 +112,16 @@ impl Exchange<'_> {
         }
     }
 
-    fn now(&self) -> i64 {
+    pub(crate) fn now(&self) -> i64 {
         self.worker.shared.clock.now_micros()
     }
 
-    fn fault(&self, code: &'static str) -> Fault {
+    pub(crate) fn fault(&self, code: &'static str) -> Fault {
         Fault { code, at: self.worker.shared.clock.now() }
     }
 
     /// Asks one target. An answer that can be given to the client as it is comes back as one.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &mut self,
         target: &Target,
         forwarded: &Forwarded,
@@ -147,12 +154,15 @@ impl Exchange<'_> {
         limits: Limits,
     ) -> Result<Result<Answer, (UpstreamFault, Option<Duration>)>, Refusal> {
         let Some(origin) = &target.origin else { return Ok(Err((UpstreamFault::Unreachable, None))) };
-        let body = forwarded.body_for(target);
+        let translation = forwarded.translation_for(target);
+        let body = forwarded.body_for(target)?;
         let mut buffer = [0; 36];
         let head = Forward {
             method: &self.head.method,
-            path: &self.head.path,
-            query: self.head.query.as_deref(),
+            path: translation.map_or(self.head.path.as_str(), |translation| translation.path()),
+            // What stands there is meant for the API of the path.
+            query: self.head.query.as_deref().filter(|_| translation.is_none()),
+            model: target.model.as_deref().or(forwarded.summary.model.as_deref()),
             headers: &self.head.headers,
             body: &body,
             request_id: self.request_id.encode(&mut buffer),
@@ -203,32 +213,69 @@ impl Exchange<'_> {
     }
 
     /// What the client gets when nothing more is tried.
-    async fn give_up(&mut self, setback: Setback) -> Result<Answered, Refusal> {
+    async fn give_up(
+        &mut self,
+        setback: Setback,
+        target: &Target,
+        forwarded: &Forwarded,
+    ) -> Result<Answered, Refusal> {
         match setback.last_word {
-            LastWord::Answer(answer) => self.deliver(*answer, None).await,
+            LastWord::Answer(answer) => self.deliver(*answer, target, None, forwarded).await,
             LastWord::Fault(fault) => Err(self.upstream_refusal(fault)),
         }
     }
 
-    /// Takes a provider's answer: a stream as it comes, everything else whole. `choice` learns how that went.
-    async fn deliver(&mut self, answer: Answer, choice: Option<Choice>) -> Result<Answered, Refusal> {
+    /// Takes a provider's answer: a stream as it comes, everything else whole, and both in the client's words. `choice`
+    /// learns how that went.
+    async fn deliver(
+        &mut self,
+        answer: Answer,
+        target: &Target,
+        choice: Option<Choice>,
+        forwarded: &Forwarded,
+    ) -> Result<Answered, Refusal> {
+        let translation = forwarded.translation_for(target);
         let mut reply = Reply::new(answer.status, ReplyBody::Empty);
         reply.headers = answer.headers;
         if answer.is_stream {
             self.settle(choice, None);
-            return Ok(Answered::Stream(reply, Source::Provider(Box::new(answer.body))));
+            let body = match translation {
+                None => answer.body,
+                Some(translation) => {
+                    let context = self.translation_context(forwarded);
+                    answer.body.translated_by(StreamTranslator::new(translation, context))
+                }
+            };
+            return Ok(Answered::Stream(reply, Source::Provider(Box::new(body))));
         }
         let whole = answer.body.take_whole(self.snapshot.limits.max_response_body_bytes);
         let whole = unless_gone(self.body, whole).await.map_err(|_| Refusal::client_closed())?;
         self.settle(choice, whole.as_ref().err().copied());
         let (body, usage) = whole.map_err(|fault| self.upstream_refusal(fault))?;
-        reply.body = ReplyBody::Full(body.freeze());
+        let body = match translation {
+            None => body.freeze(),
+            Some(translation) => {
+                let context = self.translation_context(forwarded);
+                reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                translation
+                    .answer(reply.status, &body, context)
+                    .ok_or_else(|| self.upstream_refusal(UpstreamFault::Answer(AnswerFault::Malformed)))?
+            }
+        };
+        reply.body = ReplyBody::Full(body);
         Ok(Answered::Whole(reply, usage))
+    }
+
+    fn translation_context(&self, forwarded: &Forwarded) -> Context {
+        Context {
+            created: self.worker.shared.clock.now().as_second(),
+            include_usage: forwarded.summary.stream && translate::wants_usage(&forwarded.body),
+        }
     }
 
     /// Tells what came of a choice, if that was not told yet. An answer that is larger than we hold is none of the
     /// target's faults.
-    fn settle(&self, choice: Option<Choice>, fault: Option<UpstreamFault>) {
+    pub(crate) fn settle(&self, choice: Option<Choice>, fault: Option<UpstreamFault>) {
         let Some(choice) = choice else { return };
         match fault {
             None => choice.succeeded(),
@@ -264,21 +311,33 @@ impl Exchange<'_> {
 
 impl Forwarded {
     fn asked(&self) -> Asked<'_> {
-        Asked { api: self.api, model: self.summary.model.as_deref() }
+        Asked { api: self.api, model: self.summary.model.as_deref(), is_translatable: self.is_conversation }
+    }
+
+    /// How the conversation gets to this target, if it has to be put into other words.
+    fn translation_for(&self, target: &Target) -> Option<Translation> {
+        Translation::between(self.api, target.wire).filter(|_| self.is_conversation)
     }
 
     /// The body as this target is to get it.
-    fn body_for(&self, target: &Target) -> Bytes {
-        match target.model_instead_of(self.summary.model.as_deref()) {
+    fn body_for(&self, target: &Target) -> Result<Bytes, Refusal> {
+        let asked = self.summary.model.as_deref();
+        let instead = target.model_instead_of(asked);
+        if let Some(translation) = self.translation_for(target) {
+            let model = instead.or(asked).unwrap_or_default();
+            let knows_max_completion_tokens = matches!(&*target.vendor, "openai" | "azure");
+            return translation.request(&self.body, Towards { model, knows_max_completion_tokens });
+        }
+        Ok(match instead {
             Some(model) => content::with_model(&self.body, model),
             None => self.body.clone(),
-        }
+        })
     }
 }
 
 impl Setback {
     /// Whether it speaks against the target. One that asks to come back later works as it should.
-    fn is_fault(&self) -> bool {
+    pub(crate) fn is_fault(&self) -> bool {
         matches!(self.last_word, LastWord::Fault(_))
     }
 }

@@ -23,6 +23,7 @@ mod incoming;
 mod limits;
 mod listener;
 mod metrics;
+mod models;
 mod outgoing;
 mod policies;
 mod providers;

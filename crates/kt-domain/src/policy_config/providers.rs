@@ -41,6 +41,11 @@ pub struct Target {
     /// Needed for a vendor whose address is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
+    /// For `azure` alone, the version of its API (`2024-10-21`): requests are then addressed by deployment
+    /// (`/openai/deployments/MODEL/…?api-version=…`) below `base_url`, which is `https://NAME.openai.azure.com`. Without
+    /// it `base_url` is that of Azure's newer API, `https://NAME.openai.azure.com/openai/v1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
     /// Where the provider's key is read from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretRef>,
@@ -125,6 +130,7 @@ impl Target {
             secret.review(&format!("{path}.secret_key_ref"), review);
         }
         self.review_serves(path, review);
+        self.review_api_version(path, review);
         for (name, value) in &self.headers {
             review_header(&format!("{path}.headers.{name}"), name, value, review);
         }
@@ -146,6 +152,20 @@ impl Target {
         }
         let names = self.serves.iter().map(String::as_str);
         review.unique(names, |index| format!("{path}.serves[{index}]"), "keep one of them");
+    }
+
+    fn review_api_version(&self, path: &str, review: &mut Review) {
+        let Some(version) = &self.api_version else { return };
+        let path = format!("{path}.api_version");
+        if ProviderName::parse(&self.provider).is_none_or(|name| name.vendor != "azure") {
+            let message = format!("`{path}` is known to `azure` alone");
+            review.say(&codes::BAD_PROVIDER, &path, message, "remove it");
+        } else if version.is_empty()
+            || !version.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        {
+            let message = format!("`{version}` is no version of Azure's API");
+            review.say(&codes::BAD_PROVIDER, &path, message, "write a date, such as `2024-10-21`");
+        }
     }
 
     fn review_provider(&self, path: &str, review: &mut Review) {

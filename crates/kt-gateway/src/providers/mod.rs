@@ -7,3 +7,4 @@ pub(crate) mod response;
 pub(crate) mod retry;
 pub(crate) mod select;
 pub(crate) mod target;
+pub(crate) mod translate;

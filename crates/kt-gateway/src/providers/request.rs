@@ -30,6 +30,8 @@ pub(crate) struct Forward<'a> {
     /// The normalised path, `/v1` in front.
     pub(crate) path: &'a str,
     pub(crate) query: Option<&'a str>,
+    /// The model that is asked for; Azure has it in the path.
+    pub(crate) model: Option<&'a str>,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a Bytes,
     pub(crate) request_id: &'a str,
@@ -42,12 +44,20 @@ impl Forward<'_> {
     pub(crate) fn head(&self, target: &Target) -> Vec<u8> {
         let mut head = Vec::with_capacity(768);
         let below_version = self.path.strip_prefix("/v1").unwrap_or(self.path);
-        for part in [self.method.as_str(), " ", &target.base_path, below_version] {
+        for part in [self.method.as_str(), " ", &target.base_path] {
             head.extend_from_slice(part.as_bytes());
         }
-        if let Some(query) = self.query {
-            head.push(b'?');
-            head.extend_from_slice(query.as_bytes());
+        if target.api_version.is_some() {
+            self.write_deployment(&mut head, target, below_version);
+        }
+        head.extend_from_slice(below_version.as_bytes());
+        let version = target.api_version.as_deref().map(|version| ["api-version=", version]);
+        let parts = version.into_iter().chain(self.query.map(|query| [query, ""]));
+        for (separator, parts) in [b'?', b'&'].into_iter().zip(parts) {
+            head.push(separator);
+            for part in parts {
+                head.extend_from_slice(part.as_bytes());
+            }
         }
         head.extend_from_slice(b" HTTP/1.1\r\n");
         head.extend_from_slice(&target.fixed_lines);
@@ -67,6 +77,28 @@ impl Forward<'_> {
         }
         head.extend_from_slice(b"\r\n");
         head
+    }
+
+    /// Azure's older addresses: what a model does is found below its deployment, everything else beside.
+    fn write_deployment(&self, head: &mut Vec<u8>, target: &Target, below_version: &str) {
+        const OF_A_MODEL: [&str; 5] = ["/chat/", "/completions", "/embeddings", "/images/", "/audio/"];
+        if !target.base_path.ends_with("/openai") && !target.base_path.contains("/openai/") {
+            head.extend_from_slice(b"/openai");
+        }
+        let is_of_a_model = OF_A_MODEL.iter().any(|beginning| below_version.starts_with(beginning));
+        let Some(model) = self.model.filter(|_| is_of_a_model) else { return };
+        if target.base_path.contains("/deployments/") {
+            return;
+        }
+        head.extend_from_slice(b"/deployments/");
+        for byte in model.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                head.push(byte);
+            } else {
+                // Writing to a vector cannot fail.
+                let _ = write!(head, "%{byte:02X}");
+            }
+        }
     }
 
     fn write_passed(&self, head: &mut Vec<u8>, target: &Target) {

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use crate::http1::body::Decoder;
 use crate::http1::client::{AnswerFault, AnswerHead, ClientConnection};
 use crate::http1::head::connection_options;
+use crate::providers::translate::StreamTranslator;
 use crate::reply::Fill;
 use crate::shared::Worker;
 use crate::upstream::{Limits, Origin, UpstreamFault};
@@ -57,6 +58,14 @@ pub(crate) struct AnswerBody {
     limits: Limits,
     usage: StreamUsage,
     fault: Option<UpstreamFault>,
+    /// What puts a stream into the client's words, if they are others.
+    translator: Option<Box<Translating>>,
+}
+
+struct Translating {
+    translator: StreamTranslator,
+    /// What came and is not translated yet.
+    read: Vec<u8>,
 }
 
 impl Answer {
@@ -89,6 +98,7 @@ impl Answer {
             limits,
             usage: StreamUsage::default(),
             fault: None,
+            translator: None,
         };
         Ok(Self { status: head.status, headers: visible(head.headers), body, is_stream, retry_after: None })
     }
@@ -114,6 +124,12 @@ fn visible(mut headers: HeaderMap) -> HeaderMap {
 }
 
 impl AnswerBody {
+    /// The same stream in other words.
+    pub(crate) fn translated_by(mut self, translator: StreamTranslator) -> Self {
+        self.translator = Some(Box::new(Translating { translator, read: Vec::new() }));
+        self
+    }
+
     /// Takes the whole body, `limit` bytes at most.
     pub(crate) async fn take_whole(mut self, limit: u64) -> Result<(BytesMut, Usage), UpstreamFault> {
         if self.length.is_some_and(|length| length > limit) {
@@ -137,6 +153,42 @@ impl AnswerBody {
 
     /// Appends what has come of a stream to `out`, without waiting for more once something has.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
+        let Some(mut translating) = self.translator.take() else { return self.poll_as_it_is(cx, out) };
+        let filled = self.poll_translated(cx, &mut translating, out);
+        self.translator = Some(translating);
+        filled
+    }
+
+    /// The same, in the client's words. What a target says may come to nothing in them, so more is waited for then.
+    fn poll_translated(
+        &mut self,
+        cx: &mut Context<'_>,
+        Translating { translator, read }: &mut Translating,
+        out: &mut Vec<u8>,
+    ) -> Poll<Fill> {
+        let before = out.len();
+        while out.len() == before {
+            read.clear();
+            let filled = ready!(self.poll_as_it_is(cx, read));
+            let translated = translator.feed(read, out);
+            match filled {
+                _ if translated.is_err() => {
+                    self.fault = Some(UpstreamFault::Answer(AnswerFault::Malformed));
+                    return Poll::Ready(Fill::Broken);
+                }
+                Fill::More => {}
+                Fill::End if translator.finish(out) => return Poll::Ready(Fill::End),
+                Fill::End => {
+                    self.fault = Some(UpstreamFault::Answer(AnswerFault::Truncated));
+                    return Poll::Ready(Fill::Broken);
+                }
+                Fill::Broken => return Poll::Ready(Fill::Broken),
+            }
+        }
+        Poll::Ready(Fill::More)
+    }
+
+    fn poll_as_it_is(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
         let before = out.len();
         let whole = ready!(self.poll_body(cx, out));
         self.usage.feed(&out[before..]);

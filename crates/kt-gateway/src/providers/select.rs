@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::{HeaderValue, header};
-use kt_domain::policy_config::vendors::Wire;
 
 use crate::breaker::Pass;
 use crate::providers::health::Fault;
@@ -18,6 +17,8 @@ use crate::stages::route::Api;
 pub(crate) struct Asked<'a> {
     pub(crate) api: Api,
     pub(crate) model: Option<&'a str>,
+    /// Whether a target of another API can be asked too, because the request is a conversation that can be translated.
+    pub(crate) is_translatable: bool,
 }
 
 /// A target that a request may go to now. Dropped without a word, it says nothing of the target.
@@ -86,9 +87,9 @@ struct Candidates<'a> {
 enum Fit {
     /// It names the model.
     Named,
-    /// It names none.
+    /// It names none, and speaks the client's API.
     Any,
-    /// It names another.
+    /// It names another, or none and would have to be asked in other words.
     Other,
 }
 
@@ -115,21 +116,17 @@ impl<'a> Candidates<'a> {
 
     fn fit(&self, target: &Target) -> Fit {
         match (&target.model, self.asked.model) {
-            (None, _) => Fit::Any,
+            (None, _) if target.speaks(self.asked.api) => Fit::Any,
             (Some(own), Some(asked)) if own == asked || target.serves.iter().any(|name| name == asked) => {
                 Fit::Named
             }
-            (Some(_), _) => Fit::Other,
+            (_, _) => Fit::Other,
         }
     }
 
     fn speaking(&self) -> impl Iterator<Item = &'a Arc<Target>> {
-        let api = self.asked.api;
-        self.snapshot.targets.iter().filter(move |target| match target.wire {
-            Wire::Echo => true,
-            Wire::OpenAi => api == Api::OpenAi,
-            Wire::Anthropic => api == Api::Anthropic,
-        })
+        let Asked { api, is_translatable, .. } = self.asked;
+        self.snapshot.targets.iter().filter(move |target| is_translatable || target.speaks(api))
     }
 
     fn usable(&self) -> impl Iterator<Item = &'a Arc<Target>> {
@@ -157,8 +154,8 @@ impl<'a> Candidates<'a> {
         Refusal::not_found(
             404,
             "surface_not_served",
-            "No configured provider speaks the API of this path. OpenAI's paths need an OpenAI-compatible target, \
-             /v1/messages an Anthropic one.",
+            "No configured provider speaks the API of this path. But for /v1/chat/completions and /v1/messages, which are \
+             translated, OpenAI's paths need an OpenAI-compatible target and Anthropic's an Anthropic one.",
         )
     }
 }

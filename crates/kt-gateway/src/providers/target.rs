@@ -8,6 +8,7 @@ use kt_domain::policy_config::{self, PolicyConfig};
 
 use crate::providers::health::TargetHealth;
 use crate::snapshot::{CompileError, Surroundings};
+use crate::stages::route::Api;
 use crate::upstream::Origin;
 
 /// One place to forward to.
@@ -25,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) health: Arc<TargetHealth>,
     /// Where it is; `None` for `echo`.
     pub(crate) origin: Option<Arc<Origin>>,
+    /// The version of Azure's API, if requests are addressed by deployment.
+    pub(crate) api_version: Option<String>,
     /// The path of its base URL, without a slash at the end.
     pub(crate) base_path: String,
     /// The lines that go into every request to it: `Host`, its key, its own headers. Each ends in CRLF.
@@ -81,6 +84,7 @@ impl Target {
             available: !matches!(secret, Some(None)),
             health,
             origin: None,
+            api_version: target.api_version.clone(),
             base_path: String::new(),
             fixed_lines: Vec::new(),
             fixed_names: Vec::new(),
@@ -117,6 +121,15 @@ impl Target {
             self.fixed_lines.extend_from_slice(part);
         }
         self.fixed_names.push(name.clone());
+    }
+
+    /// Whether it understands requests of this API as they are.
+    pub(crate) fn speaks(&self, api: Api) -> bool {
+        match self.wire {
+            Wire::Echo => true,
+            Wire::OpenAi => api == Api::OpenAi,
+            Wire::Anthropic => api == Api::Anthropic,
+        }
     }
 
     /// The model to send in the place of the one that was asked for, if it is another.

@@ -103,6 +103,11 @@ pub(crate) fn find(path: &str, method: &Method) -> Result<&'static Route, Refusa
     if is_listed(route.methods, method) { Ok(route) } else { Err(Refusal::method_not_allowed(route.methods)) }
 }
 
+/// Whether a request to this path is a conversation, which can be put into the words of another API.
+pub(crate) fn is_conversation(path: &str) -> bool {
+    matches!(path, "/v1/chat/completions" | "/v1/messages")
+}
+
 /// The methods that a normalised path takes; `None` when there is no such path.
 pub(crate) fn methods_of_known(path: &str) -> Option<&'static str> {
     of_path(path).map(|route| route.methods)

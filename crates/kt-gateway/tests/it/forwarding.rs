@@ -156,7 +156,8 @@ fn anthropics_own_surface_passes_with_its_key_and_version() {
         assert_eq!(request.header("authorization"), None);
     }
     assert_eq!(seen[1].header("anthropic-beta").as_deref(), Some("b"));
-    let not_spoken = gateway.ask(&Request::chat());
+    let embeddings = Request::new("POST", "/v1/embeddings").json(r#"{"model":"m","input":"x"}"#);
+    let not_spoken = gateway.ask(&embeddings);
     assert_eq!(not_spoken.outcome(), (404, "surface_not_served".to_owned()));
 }
 
@@ -356,7 +357,7 @@ fn the_providers_key_is_seen_by_the_provider_alone() {
 #[test]
 fn what_cannot_be_served_says_why() {
     let gateway = TestGateway::with("");
-    let message = || Request::new("POST", "/v1/messages").json(CHAT);
+    let message = || Request::new("POST", "/v1/messages/count_tokens").json(CHAT);
     let cases = [
         ("pack: {enabled: false}", Request::chat(), 503, "pack_disabled"),
         ("providers: {targets: []}", Request::chat(), 503, "no_target"),

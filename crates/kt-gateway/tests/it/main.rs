@@ -21,3 +21,4 @@ mod rate_limits;
 mod reload;
 mod routing;
 mod tls;
+mod translation;

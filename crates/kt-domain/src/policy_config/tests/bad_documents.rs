@@ -151,6 +151,16 @@ const PROVIDERS: &[Case] = &[
         "keep one",
     ),
     (
+        "providers:\n  targets:\n    - id: a\n      provider: openai\n      api_version: \"2024-10-21\"\n",
+        ("E016", 5, 20, "providers.targets[0].api_version"),
+        "remove it",
+    ),
+    (
+        "providers:\n  targets:\n    - id: a\n      provider: azure\n      base_url: https://a.example\n      api_version: a/b\n",
+        ("E016", 6, 20, "providers.targets[0].api_version"),
+        "2024-10-21",
+    ),
+    (
         "providers:\n  targets:\n    - id: a\n      provider: opnai\n",
         ("E017", 4, 17, "providers.targets[0].provider"),
         "did you mean `openai`?",
