@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kt_domain::actor::{Actor, Person};
+use kt_domain::allowance::Allowance;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, SessionId, UserId};
@@ -26,6 +27,15 @@ use crate::keys::KeyHolder;
 #[derive(Clone, Copy)]
 pub struct Bearer<'a>(pub &'a str);
 
+/// Who sends a request.
+#[derive(Clone, Debug)]
+pub struct Authenticated {
+    /// Who.
+    pub actor: Actor,
+    /// What is left of the uses of their key, where they are limited.
+    pub allowance: Option<Allowance>,
+}
+
 /// How long what was found about somebody may be relied on: time alone ends sessions too.
 pub(crate) const RELIED_ON: Duration = Duration::from_secs(1);
 
@@ -37,7 +47,7 @@ impl Control {
         bearer: Bearer<'_>,
         ip: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<Actor, Error> {
+    ) -> Result<Authenticated, Error> {
         self.catch_up().await?;
         let digest = SecretDigest::of(bearer.0);
         let holder = match self.recent.bearers.get(&digest, now) {
@@ -45,7 +55,9 @@ impl Control {
             None => self.find_holder(bearer, digest, now).await?,
         };
         match &*holder {
-            Holder::Person(person) => Ok(Actor::Person(person.clone())),
+            Holder::Person(person) => {
+                Ok(Authenticated { actor: Actor::Person(person.clone()), allowance: None })
+            }
             Holder::Key(key) => self.admit_key(key, ip, now).await,
         }
     }

@@ -2,7 +2,7 @@
 
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_store::{limits, once};
+use kt_store::{limits, once, once_requests};
 
 use crate::authenticate::require_operator;
 use crate::control::Control;
@@ -16,6 +16,7 @@ impl Control {
         self.write_key_uses().await?;
         let tx = self.store.begin_write().await?;
         once::forget_expired(&tx, ctx.now).await?;
+        once_requests::forget_expired(&tx, ctx.now).await?;
         limits::forget_expired(&tx, ctx.now).await?;
         tx.commit().await?;
         self.keep_postures(ctx).await?;

@@ -23,6 +23,7 @@ mod keys;
 mod links;
 pub mod mail;
 mod members;
+mod once_requests;
 mod operator;
 mod organizations;
 pub mod outbound;
@@ -47,7 +48,7 @@ pub use approval::Approval;
 pub use audit::{
     AuditExport, AuditSink, ExportFormat, Syslog, SyslogAddress, SyslogAddressError, Webhook, WebhookError,
 };
-pub use authenticate::Bearer;
+pub use authenticate::{Authenticated, Bearer};
 pub use confirm::Confirmed;
 pub use console::{ConsoleSession, Cookie};
 pub use control::{Control, Parts};
@@ -61,6 +62,7 @@ pub use keys::{Change, KeyChange, KeyMade, KeyView, NewKey};
 pub use kt_store::event_log::EventFilter;
 pub use kt_store::invitations::Invitation;
 pub use kt_store::memberships::Member;
+pub use once_requests::{Begun, OnceClaim, OnceRequest};
 pub use operator::BackupFailure;
 pub use organizations::OrganizationView;
 pub use paging::{Page, PageRequest};

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::allowance::Allowance;
+
 /// What a failure means, whatever door it is shown at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -47,6 +49,8 @@ pub struct Error {
     pub details: Map<String, Value>,
     /// How long to wait before the next try.
     pub retry_after: Option<Duration>,
+    /// The limit that was met, where its measure may be told.
+    pub allowance: Option<Allowance>,
     /// What only the operator's log may hold.
     pub private: Option<String>,
 }
@@ -61,6 +65,7 @@ impl Error {
             param: None,
             details: Map::new(),
             retry_after: None,
+            allowance: None,
             private: None,
         }
     }
@@ -105,6 +110,12 @@ impl Error {
     #[must_use]
     pub fn with_retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
+    }
+
+    /// The same, telling the limit that was met, and to wait until it is renewed.
+    #[must_use]
+    pub fn with_allowance(self, allowance: Allowance) -> Self {
+        Self { allowance: Some(allowance), ..self.with_retry_after(allowance.renewed_in) }
     }
 
     /// The same, with a sentence for the operator's log.

@@ -4,6 +4,7 @@
 //! randomness is drawn in [`random`] alone, so that every rule can be tested with both held still.
 
 pub mod actor;
+pub mod allowance;
 pub mod audit;
 pub mod clock;
 pub mod csrf;

@@ -44,9 +44,9 @@ impl Token {
 pub struct SecretDigest([u8; 32]);
 
 impl SecretDigest {
-    /// The digest of `secret`, whatever text it is.
+    /// The digest of `secret`, whatever text or bytes it is.
     #[must_use]
-    pub fn of(secret: &str) -> Self {
+    pub fn of(secret: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         Self(Sha256::digest(secret).into())
     }
 

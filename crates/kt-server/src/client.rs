@@ -15,6 +15,7 @@ use kt_domain::network::client_addr::{ClientAddress, ForwardingHeader};
 use kt_domain::network::console_rules::Surface;
 
 use crate::Doors;
+use crate::allowance::AllowanceNote;
 use crate::failure::Failure;
 use crate::layers::RequestId;
 
@@ -50,12 +51,32 @@ impl FromRequestParts<Doors> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
-        let mut ctx = anonymous(doors, parts);
-        let bearer = bearer(&parts.headers)?.ok_or_else(Error::missing_credentials)?;
-        ctx.actor = doors.control.authenticate(Bearer(bearer), ctx.client.ip, ctx.now).await?;
-        doors.control.require_address(&ctx, Surface::Api).await?;
-        Ok(Self(ctx))
+        match parts.extensions.remove() {
+            Some(Identified(ctx)) => Ok(Self(ctx)),
+            None => Ok(Self(identify(parts, doors).await?)),
+        }
     }
+}
+
+/// The context of a request whose caller was identified before its handler: a use of a key counts once.
+#[derive(Clone)]
+pub(crate) struct Identified(pub(crate) Ctx);
+
+/// Tells in whose name a request comes, and notes what is left of the uses of their key.
+pub(crate) async fn identify(parts: &Parts, doors: &Doors) -> Result<Ctx, Error> {
+    let mut ctx = anonymous(doors, parts);
+    let bearer = bearer(&parts.headers)?.ok_or_else(Error::missing_credentials)?;
+    let outcome = doors.control.authenticate(Bearer(bearer), ctx.client.ip, ctx.now).await;
+    let allowance = match &outcome {
+        Ok(authenticated) => authenticated.allowance,
+        Err(error) => error.allowance,
+    };
+    if let Some((note, allowance)) = parts.extensions.get::<AllowanceNote>().zip(allowance) {
+        note.write(allowance);
+    }
+    ctx.actor = outcome?.actor;
+    doors.control.require_address(&ctx, Surface::Api).await?;
+    Ok(ctx)
 }
 
 /// The context of a request to a route that is open to everybody: in nobody's name, whatever credentials come along.

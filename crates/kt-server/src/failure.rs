@@ -8,6 +8,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::allowance::seconds;
+
 /// The body of every failure.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
@@ -53,8 +55,7 @@ impl IntoResponse for Failure {
         }
         let mut response = status.into_response();
         if let Some(wait) = error.retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds(wait)));
         }
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

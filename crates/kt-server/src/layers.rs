@@ -15,9 +15,10 @@ use kt_domain::network::console_rules::Surface;
 use crate::Doors;
 use crate::client::{anonymous, resolve};
 use crate::failure::{Failure, write_failure};
+use crate::{allowance, idempotency};
 
 /// The largest body that the API reads, in bytes: a batch of events is the largest thing it takes.
-const MAX_BODY: usize = 4 * 1024 * 1024;
+pub(crate) const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// The request's identifier.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-
 pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(doors.clone(), idempotency::once))
+        .layer(from_fn(allowance::told))
         .layer(from_fn(no_key_in_the_address))
         .layer(from_fn_with_state((doors.clone(), Surface::Api), ip_restrictions))
         .layer(from_fn_with_state(doors.clone(), client_address))

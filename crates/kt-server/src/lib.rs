@@ -3,10 +3,12 @@
 //! A handler does three things: it reads the request, makes one call to `kt_control`, and presents what came of it. It
 //! decides nothing and asks no database.
 
+mod allowance;
 mod api;
 mod client;
 mod console;
 mod failure;
+mod idempotency;
 mod layers;
 mod listener;
 mod routes;

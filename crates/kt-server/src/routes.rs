@@ -2,9 +2,12 @@
 
 use axum::Router;
 use axum::routing::get;
-use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApiBuilder};
+use utoipa::openapi::{
+    ComponentsBuilder, Content, InfoBuilder, OpenApi, OpenApiBuilder, Ref, Required, ResponseBuilder,
+};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,11 +17,13 @@ use crate::api::{
     organization, passkeys, passwords, posture, profile, reauthentication, registration, security, set_up,
     sign_in, tokens,
 };
+use crate::idempotency::{self, IDEMPOTENCY_KEY};
 use crate::layers;
 
 /// The API, ready to be served.
 pub fn api(doors: Doors) -> Router {
     let (routes, document) = documented().split_for_parts();
+    let document = with_idempotency(document);
     let document = serde_json::to_string(&document).unwrap_or_default();
     let routes = routes
         .route("/openapi.json", get(|| async move { ([("content-type", "application/json")], document) }));
@@ -28,7 +33,31 @@ pub fn api(doors: Doors) -> Router {
 /// The OpenAPI 3.1 document of the API.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    documented().into_openapi()
+    with_idempotency(documented().into_openapi())
+}
+
+/// Says of every POST that takes an `Idempotency-Key` that it does.
+fn with_idempotency(mut document: OpenApi) -> OpenApi {
+    let key = ParameterBuilder::new()
+        .name(IDEMPOTENCY_KEY.as_str())
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "A word of the caller's choice, such as a UUID: sent again within 24 hours, the request is not carried out \
+             again, and answered as it was.",
+        ))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String).max_length(Some(255))))
+        .build();
+    for (path, item) in &mut document.paths.paths {
+        let Some(post) = item.post.as_mut().filter(|_| idempotency::is_kept(path)) else { continue };
+        post.parameters.get_or_insert_default().push(key.clone().into());
+        for (status, description) in idempotency::REFUSALS {
+            let refusal =
+                || ResponseBuilder::new().description(description).content("application/json", error_body());
+            post.responses.responses.entry(status.to_owned()).or_insert_with(|| refusal().build().into());
+        }
+    }
+    document
 }
 
 fn documented() -> OpenApiRouter<Doors> {
@@ -102,6 +131,10 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(tokens::rotate))
         .routes(routes!(gateways::list))
         .routes(routes!(gateways::sync))
+}
+
+fn error_body() -> Content {
+    Content::new(Some(Ref::from_schema_name("ErrorBody")))
 }
 
 /// What the document says beside its routes: every route takes a bearer, unless it says otherwise.

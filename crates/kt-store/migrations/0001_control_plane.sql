@@ -155,6 +155,19 @@ CREATE TABLE consumed (
 );
 CREATE INDEX consumed_by_expiry ON consumed (expires_at);
 
+-- Requests that are carried out once however often they are sent: the first insert wins.
+CREATE TABLE once_requests (
+    -- Of the caller, the address and the word that the caller has chosen.
+    digest TEXT PRIMARY KEY,
+    -- Of the rest of the request.
+    fingerprint TEXT NOT NULL,
+    begun_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    -- What was answered, sealed: it may hold the text of a key. None until that is known.
+    answer TEXT
+);
+CREATE INDEX once_requests_by_expiry ON once_requests (expires_at);
+
 -- How often something happened in a window of time.
 CREATE TABLE counters (
     key TEXT PRIMARY KEY,

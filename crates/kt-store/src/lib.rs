@@ -19,6 +19,7 @@ pub mod mail_queue;
 pub mod memberships;
 mod migrate;
 pub mod once;
+pub mod once_requests;
 pub mod organizations;
 pub mod passkeys;
 pub mod posture;

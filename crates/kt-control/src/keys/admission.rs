@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kt_domain::actor::{Actor, Program, Scope};
+use kt_domain::allowance::Allowance;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::keys::{KeyRestrictions, Verdict, effective_rate, judge};
@@ -12,6 +13,7 @@ use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 use kt_store::keys::{self, LiveKey};
 
+use crate::authenticate::Authenticated;
 use crate::control::Control;
 
 /// A key, its owner's present standing, and what its organisation demands of it.
@@ -52,12 +54,12 @@ impl Control {
         holder: &KeyHolder,
         ip: Option<IpAddr>,
         now: Timestamp,
-    ) -> Result<Actor, Error> {
+    ) -> Result<Authenticated, Error> {
         let key = &holder.live.key;
         holder.require_admission(ip, now)?;
-        self.count_key_use(holder, now).await?;
+        let allowance = self.count_key_use(holder, now).await?;
         self.key_uses.note(key, ip, now);
-        Ok(Actor::Program(program_of(&holder.live)))
+        Ok(Authenticated { actor: Actor::Program(program_of(&holder.live)), allowance })
     }
 
     /// Refuses a program whose key may no longer be used, though it could when it began to wait.
@@ -74,18 +76,25 @@ impl Control {
         holder.require_admission(ctx.client.ip, now)
     }
 
-    /// Counts one more use in the minute that began with the first, over all processes.
-    async fn count_key_use(&self, holder: &KeyHolder, now: Timestamp) -> Result<(), Error> {
+    /// Counts one more use in the minute that began with the first, over all processes; tells what is left.
+    async fn count_key_use(&self, holder: &KeyHolder, now: Timestamp) -> Result<Option<Allowance>, Error> {
         let key = &holder.live.key;
-        let Some(rate) = effective_rate(&key.terms, &holder.restrictions) else { return Ok(()) };
+        let Some(limit) = effective_rate(&key.terms, &holder.restrictions) else { return Ok(None) };
         let uses = self.count(&format!("key/{}", key.id), MINUTE, now).await?;
-        if uses.count <= i64::from(rate) {
-            return Ok(());
+        let left = i64::from(limit) - uses.count;
+        let allowance = Allowance {
+            limit,
+            window: MINUTE,
+            left: u32::try_from(left).unwrap_or(0),
+            renewed_in: uses.left,
+        };
+        if left >= 0 {
+            return Ok(Some(allowance));
         }
         let message =
-            format!("This API key may be used {rate} times a minute. Wait as long as `Retry-After` says.");
+            format!("This API key may be used {limit} times a minute. Wait as long as `Retry-After` says.");
         Err(Error::new(ErrorKind::TooManyRequests, "rate_limited", message)
-            .with_retry_after(uses.left)
+            .with_allowance(allowance)
             .with_private(&key.id))
     }
 }

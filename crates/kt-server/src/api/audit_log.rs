@@ -9,13 +9,14 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use http_body_util::channel::{Channel, Sender};
 use jiff::Timestamp;
-use kt_control::{AuditExport, Control, ExportFormat, PageRequest};
+use kt_control::{AuditExport, Control, ExportFormat};
 use kt_domain::audit::AuditFilter;
 use kt_domain::error::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
+use super::paging::{Listing, PageParams};
 use super::{ErrorBody, Failure, Params};
 use crate::Doors;
 use crate::client::Caller;
@@ -37,10 +38,6 @@ pub(crate) struct AuditLogParams {
     since: Option<String>,
     /// Before this (RFC 3339).
     until: Option<String>,
-    /// At most how many, 1 to 200; 50 without it.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
 }
 
 /// Records.
@@ -95,7 +92,7 @@ pub(crate) struct AuditDetailsAnswer {
 }
 
 /// The records of the organization, the newest first.
-#[utoipa::path(get, path = "/v1/audit-log", tag = "evidence", params(AuditLogParams), responses(
+#[utoipa::path(get, path = "/v1/audit-log", tag = "evidence", params(AuditLogParams, PageParams), responses(
     (status = 200, description = "A page of records.", body = AuditLogAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this role or key.", body = ErrorBody),
@@ -104,7 +101,7 @@ pub(crate) struct AuditDetailsAnswer {
 pub(crate) async fn audit_log(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Params(params): Params<AuditLogParams>,
+    Listing { filter: params, page: request }: Listing<AuditLogParams>,
 ) -> Result<Json<AuditLogAnswer>, Failure> {
     let filter = AuditFilter {
         action: read("action", params.action.as_deref())?,
@@ -114,7 +111,6 @@ pub(crate) async fn audit_log(
         since: time("since", params.since.as_deref())?,
         until: time("until", params.until.as_deref())?,
     };
-    let request = PageRequest { limit: params.limit, cursor: params.cursor };
     let page = doors.control.audit_log(&ctx, &filter, &request).await?;
     let records = page.items.into_iter().map(RawValue::from_string).collect::<Result<_, _>>();
     let records = records.map_err(Error::internal)?;

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use jiff::Timestamp;
-use kt_control::{Delivered, Delivery, EventFilter, PageRequest};
+use kt_control::{Delivered, Delivery, EventFilter};
 use kt_domain::error::Error;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ErrorBody, Failure, Input, Params};
+use super::paging::{Listing, PageParams};
+use super::{ErrorBody, Failure, Input};
 use crate::Doors;
 use crate::client::Caller;
 
@@ -34,10 +35,6 @@ pub(crate) struct EventsParams {
     verdict: Option<String>,
     /// The gateway that recorded them.
     gateway_id: Option<String>,
-    /// At most how many, 1 to 1000; 100 without it.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
 }
 
 /// Events.
@@ -80,7 +77,7 @@ impl From<Delivered> for DeliveryAnswer {
 }
 
 /// The events of the organization, the newest first.
-#[utoipa::path(get, path = "/v1/events", tag = "evidence", params(EventsParams), responses(
+#[utoipa::path(get, path = "/v1/events", tag = "evidence", params(EventsParams, PageParams), responses(
     (status = 200, description = "A page of events.", body = EventsAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this role or key.", body = ErrorBody),
@@ -89,7 +86,7 @@ impl From<Delivered> for DeliveryAnswer {
 pub(crate) async fn events(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Params(params): Params<EventsParams>,
+    Listing { filter: params, page: request }: Listing<EventsParams>,
 ) -> Result<Json<EventsAnswer>, Failure> {
     let filter = EventFilter {
         event_type: params.event_type.map(|word| named("event_type", word)).transpose()?,
@@ -100,7 +97,6 @@ pub(crate) async fn events(
         verdict: params.verdict.map(|word| named("verdict", word)).transpose()?,
         gateway_id: params.gateway_id,
     };
-    let request = PageRequest { limit: params.limit, cursor: params.cursor };
     let page = doors.control.events(&ctx, &filter, &request).await?;
     let events = page.items.into_iter().map(RawValue::from_string).collect::<Result<_, _>>();
     Ok(Json(EventsAnswer { events: events.map_err(Error::internal)?, next_cursor: page.next_cursor }))

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use kt_control::{GatewayReport, GatewayView, PageRequest};
+use kt_control::{GatewayReport, GatewayView};
 use kt_domain::error::Error;
 use kt_domain::keys::KeySnapshot;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use super::{ErrorBody, Failure, Input, Params};
+use super::paging::{Everything, Listing, PageParams};
+use super::{ErrorBody, Failure, Input};
 use crate::Doors;
 use crate::client::Caller;
 
@@ -71,17 +72,6 @@ pub(crate) async fn sync(
     Ok(Json(SyncAnswer { keys }))
 }
 
-/// Which part of the list is asked for.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListInput {
-    /// How many at most, 1 to 200; 50 without it.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// A gateway.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct GatewayAnswer {
@@ -121,7 +111,7 @@ impl From<GatewayView> for GatewayAnswer {
 }
 
 /// The gateways of the organization.
-#[utoipa::path(get, path = "/v1/gateways", tag = "evidence", params(ListInput), responses(
+#[utoipa::path(get, path = "/v1/gateways", tag = "evidence", params(PageParams), responses(
     (status = 200, description = "By name.", body = GatewaysAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "The role or scope does not allow it.", body = ErrorBody),
@@ -130,9 +120,8 @@ impl From<GatewayView> for GatewayAnswer {
 pub(crate) async fn list(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Params(input): Params<ListInput>,
+    Listing { page: request, .. }: Listing<Everything>,
 ) -> Result<Json<GatewaysAnswer>, Failure> {
-    let request = PageRequest { limit: input.limit, cursor: input.cursor };
     let page = doors.control.gateways(&ctx, &request).await?;
     let gateways = page.items.into_iter().map(GatewayAnswer::from).collect();
     Ok(Json(GatewaysAnswer { gateways, next_cursor: page.next_cursor }))

@@ -11,9 +11,9 @@ use kt_domain::id::InvitationId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::paging::{Everything, Listing, PageParams};
 use super::profile::LinkRequest;
-use super::registration::ListParams;
-use super::{ErrorBody, Failure, Input, Params};
+use super::{ErrorBody, Failure, Input};
 use crate::Doors;
 use crate::client::{Caller, Visitor};
 
@@ -88,7 +88,7 @@ pub(crate) async fn create(
 }
 
 /// The organization's invitations, the newest first.
-#[utoipa::path(get, path = "/v1/invitations", tag = "people", params(ListParams), responses(
+#[utoipa::path(get, path = "/v1/invitations", tag = "people", params(PageParams), responses(
     (status = 200, description = "A page of them.", body = InvitationsAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this role or key.", body = ErrorBody),
@@ -97,9 +97,9 @@ pub(crate) async fn create(
 pub(crate) async fn list(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Params(params): Params<ListParams>,
+    Listing { page: request, .. }: Listing<Everything>,
 ) -> Result<Json<InvitationsAnswer>, Failure> {
-    let page = doors.control.invitations(&ctx, &params.into()).await?;
+    let page = doors.control.invitations(&ctx, &request).await?;
     let invitations = page.items.iter().map(|invitation| InvitationAnswer::at(ctx.now, invitation));
     Ok(Json(InvitationsAnswer { invitations: invitations.collect(), next_cursor: page.next_cursor }))
 }

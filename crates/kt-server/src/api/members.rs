@@ -3,29 +3,19 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use kt_control::{Member, PageRequest};
+use kt_control::Member;
 use kt_domain::actor::Role;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
 use kt_domain::members::MemberChange;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use super::{ErrorBody, Failure, Input, Params};
+use super::paging::{Everything, Listing, PageParams};
+use super::{ErrorBody, Failure, Input};
 use crate::Doors;
 use crate::client::Caller;
-
-/// Which part of the list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct MembersParams {
-    /// At most how many, 1 to 200; 50 without it.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-}
 
 /// A member.
 #[derive(Serialize, ToSchema)]
@@ -75,7 +65,7 @@ pub(crate) struct MemberPatch {
 }
 
 /// Who belongs to the organization.
-#[utoipa::path(get, path = "/v1/members", tag = "people", params(MembersParams), responses(
+#[utoipa::path(get, path = "/v1/members", tag = "people", params(PageParams), responses(
     (status = 200, description = "In the order in which their accounts were made.", body = MembersAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "The role does not allow it.", body = ErrorBody),
@@ -84,9 +74,8 @@ pub(crate) struct MemberPatch {
 pub(crate) async fn list(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Params(params): Params<MembersParams>,
+    Listing { page: request, .. }: Listing<Everything>,
 ) -> Result<Json<MembersAnswer>, Failure> {
-    let request = PageRequest { limit: params.limit, cursor: params.cursor };
     let page = doors.control.members(&ctx, &request).await?;
     let members = page.items.into_iter().map(MemberAnswer::from).collect();
     Ok(Json(MembersAnswer { members, next_cursor: page.next_cursor }))

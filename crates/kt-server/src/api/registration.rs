@@ -4,16 +4,17 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kt_control::passwords::TemporaryPassword;
-use kt_control::{Approval, PageRequest, Register, Registered};
+use kt_control::{Approval, Register, Registered};
 use kt_domain::actor::Role;
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
+use super::paging::{Everything, Listing, PageParams};
 use super::passwords::AddressRequest;
 use super::sign_in::StatusAnswer;
-use super::{ErrorBody, Failure, Input, Params};
+use super::{ErrorBody, Failure, Input};
 use crate::Doors;
 use crate::client::{Caller, Visitor};
 
@@ -73,23 +74,6 @@ pub(crate) async fn resend(
     Ok((StatusCode::ACCEPTED, Json(StatusAnswer { status: "accepted" })))
 }
 
-/// Which part of a list.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ListParams {
-    /// At most how many, 1 to 200; 50 without it.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-impl From<ListParams> for PageRequest {
-    fn from(params: ListParams) -> Self {
-        Self { limit: params.limit, cursor: params.cursor }
-    }
-}
-
 /// Somebody who waits.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct RegistrationAnswer {
@@ -107,7 +91,7 @@ pub(crate) struct RegistrationsAnswer {
 }
 
 /// Those who have registered, verified their address and wait for an administrator's word; the longest waiting first.
-#[utoipa::path(get, path = "/v1/registrations", tag = "people", params(ListParams), responses(
+#[utoipa::path(get, path = "/v1/registrations", tag = "people", params(PageParams), responses(
     (status = 200, description = "A page of them.", body = RegistrationsAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this role or key.", body = ErrorBody),
@@ -116,9 +100,9 @@ pub(crate) struct RegistrationsAnswer {
 pub(crate) async fn list(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Params(params): Params<ListParams>,
+    Listing { page: request, .. }: Listing<Everything>,
 ) -> Result<Json<RegistrationsAnswer>, Failure> {
-    let page = doors.control.registrations(&ctx, &params.into()).await?;
+    let page = doors.control.registrations(&ctx, &request).await?;
     let registrations = page.items.into_iter().map(|waiting| RegistrationAnswer {
         id: waiting.user.to_string(),
         email: waiting.email,

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use kt_control::{Change, KeyChange, KeyMade, KeyView, NewKey, PageRequest};
+use kt_control::{Change, KeyChange, KeyMade, KeyView, NewKey};
 use kt_domain::actor::{KeyKind, Scope};
 use kt_domain::error::Error;
 use kt_domain::id::ApiKeyId;
@@ -14,6 +14,7 @@ use kt_domain::network::cidr::Cidr;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::paging::{Listing, PageParams};
 use super::{ErrorBody, Failure, Input, Params};
 use crate::Doors;
 use crate::client::Caller;
@@ -25,10 +26,6 @@ use crate::client::Caller;
 pub(crate) struct TokensParams {
     /// `access` or `gateway`; both without it.
     r#type: Option<String>,
-    /// At most how many, 1 to 200; 50 without it.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
 }
 
 /// What kind of key is made.
@@ -173,7 +170,7 @@ impl From<KeyMade> for NewTokenAnswer {
 }
 
 /// Keys, the newest first: one's own, and everybody's for admins and owners.
-#[utoipa::path(get, path = "/v1/tokens", tag = "keys", params(TokensParams), responses(
+#[utoipa::path(get, path = "/v1/tokens", tag = "keys", params(TokensParams, PageParams), responses(
     (status = 200, description = "A page of keys.", body = TokensAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this key.", body = ErrorBody),
@@ -182,10 +179,9 @@ impl From<KeyMade> for NewTokenAnswer {
 pub(crate) async fn tokens(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Params(params): Params<TokensParams>,
+    Listing { filter: params, page: request }: Listing<TokensParams>,
 ) -> Result<Json<TokensAnswer>, Failure> {
     let kind = params.r#type.as_deref().map(kind).transpose()?;
-    let request = PageRequest { limit: params.limit, cursor: params.cursor };
     let page = doors.control.keys(&ctx, kind, &request).await?;
     let tokens = page.items.into_iter().map(TokenAnswer::from).collect();
     Ok(Json(TokensAnswer { tokens, next_cursor: page.next_cursor }))

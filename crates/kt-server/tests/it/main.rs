@@ -13,6 +13,7 @@ mod device;
 mod events;
 mod gateways;
 mod harness;
+mod idempotency;
 mod invitations;
 mod ip_restrictions;
 mod mail;
