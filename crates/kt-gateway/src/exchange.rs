@@ -9,6 +9,7 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::Authority;
 use kt_domain::id::RequestId;
+use kt_domain::policy_config::SizeLimits;
 
 use crate::forward::Forwarded;
 use crate::health;
@@ -16,11 +17,14 @@ use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault};
 use crate::incoming::{Incoming, Peer, Service};
 use crate::outgoing::{JudgedStream, Source};
+use crate::policies::Chain;
 use crate::record::Record;
 use crate::reply::{Refusal, Reply, ReplyBody, X_KT_POLICY_ACTION, X_KT_REQUEST_ID};
+use crate::scopes::Scope;
 use crate::shared::{Place, Worker, describe};
 use crate::snapshot::{Key, Snapshot};
 use crate::stages::content::Summary;
+use crate::stages::cors::CorsRules;
 use crate::stages::route::{Content, Route};
 use crate::stages::{address, authenticate, content, path, policy_chain, rate_limits, route, size_limits};
 use crate::usage::Usage;
@@ -40,7 +44,7 @@ impl Service for GatewayService {
         let refusal = Refusal::from(fault);
         record.finish_refused(&refusal).await;
         let mut reply = refusal.into_reply(&request_id.to_string());
-        dress(&mut reply, &snapshot, &HeaderMap::new(), request_id);
+        dress(&mut reply, snapshot.cors.as_ref(), &HeaderMap::new(), request_id);
         reply
     }
 
@@ -64,6 +68,10 @@ pub(crate) struct Exchange<'a> {
     pub(crate) source: Option<IpAddr>,
     /// The key that the client showed.
     pub(crate) key: Option<Arc<Key>>,
+    /// The rules of the request's path, if it has rules of its own.
+    pub(crate) route: Option<Arc<Scope>>,
+    /// The rules of the key's group, if it belongs to one.
+    pub(crate) group: Option<Arc<Scope>>,
     pub(crate) request_id: RequestId,
     pub(crate) record: Record,
     place: Option<Place>,
@@ -87,7 +95,20 @@ impl<'a> Exchange<'a> {
     fn begin(worker: &'a Arc<Worker>, head: Head, body: &'a mut dyn Incoming, peer: Peer) -> Self {
         let snapshot = worker.shared.snapshot.load_full();
         let (request_id, record) = worker.begin_record(&snapshot);
-        Self { worker, snapshot, head, body, peer, source: None, key: None, request_id, record, place: None }
+        Self {
+            worker,
+            snapshot,
+            head,
+            body,
+            peer,
+            source: None,
+            key: None,
+            route: None,
+            group: None,
+            request_id,
+            record,
+            place: None,
+        }
     }
 
     /// Settles the address that everything after this point goes by.
@@ -99,6 +120,7 @@ impl<'a> Exchange<'a> {
     fn describe(&mut self) {
         let event = self.record.event();
         event.source_ip = self.source;
+        event.route = self.route.as_ref().map(|route| Arc::clone(&route.id));
         describe(event, &self.head.method, &self.head.path);
     }
 
@@ -106,7 +128,8 @@ impl<'a> Exchange<'a> {
         match self.check().await {
             Ok(Passed::Local(mut reply)) => {
                 self.record.discard();
-                dress(&mut reply, &self.snapshot, &self.head.headers, self.request_id);
+                let cors = cors_of(self.route.as_ref(), &self.snapshot);
+                dress(&mut reply, cors, &self.head.headers, self.request_id);
                 reply
             }
             Ok(Passed::Forward(forwarded)) => {
@@ -121,7 +144,8 @@ impl<'a> Exchange<'a> {
     async fn check(&mut self) -> Result<Passed, Refusal> {
         address::check(self)?;
         let path = path::normalise(&self.head.path)?.into_owned();
-        if let Some(cors) = &self.snapshot.cors
+        let path = self.enter_route(path)?;
+        if let Some(cors) = self.cors()
             && self.head.method == Method::OPTIONS
         {
             return cors.answer_options(&path, &self.head.headers).map(Passed::Local);
@@ -133,7 +157,7 @@ impl<'a> Exchange<'a> {
         self.describe();
         self.check_loop()?;
         self.check_ready()?;
-        let limit = self.snapshot.limits.max_request_body_bytes;
+        let limit = self.size_limits().max_request_body_bytes;
         size_limits::check_declared(self.body, limit)?;
         self.authenticate()?;
         rate_limits::take_request(self).await?;
@@ -148,7 +172,38 @@ impl<'a> Exchange<'a> {
         }
         let body = policy_chain::judge_request(self, body)?;
         let is_conversation = route::is_conversation(&self.head.path);
-        Ok(Passed::Forward(Forwarded { api: route.api, is_conversation, summary, body }))
+        let (custom, group) = (self.route.clone(), self.group.clone());
+        Ok(Passed::Forward(Forwarded {
+            api: route.api,
+            is_conversation,
+            summary,
+            body,
+            route: custom,
+            group,
+        }))
+    }
+
+    /// Finds the request's route and keeps to its rules from here on; gives the path of the surface that it is for.
+    fn enter_route(&mut self, path: String) -> Result<String, Refusal> {
+        let Some(route) = self.snapshot.scopes.route(&path).cloned() else { return Ok(path) };
+        self.route = Some(Arc::clone(&route));
+        address::check_route(self, &route)?;
+        Ok(route.edge.surface(&path).to_owned())
+    }
+
+    /// What judges this request.
+    pub(crate) fn chain(&self) -> &Arc<Chain> {
+        self.snapshot.scopes.chain(self.route.as_ref(), self.group.as_ref())
+    }
+
+    /// How large its bodies may be.
+    pub(crate) fn size_limits(&self) -> &SizeLimits {
+        let of_route = self.route.as_ref().and_then(|route| route.edge.limits.as_ref());
+        of_route.unwrap_or(&self.snapshot.limits)
+    }
+
+    fn cors(&self) -> Option<&CorsRules> {
+        cors_of(self.route.as_ref(), &self.snapshot)
     }
 
     fn check_host(&self) -> Result<(), Refusal> {
@@ -200,7 +255,10 @@ impl<'a> Exchange<'a> {
         let clock = &*self.worker.shared.clock;
         let found = authenticate::check(&self.snapshot.auth, &self.head.headers, self.source, clock)?;
         let Some(key) = found else { return Ok(()) };
-        self.record.event().key_id = Some(Arc::clone(&key.id));
+        self.group = self.snapshot.scopes.group(&key.id).cloned();
+        let event = self.record.event();
+        event.key_id = Some(Arc::clone(&key.id));
+        event.consumer_group = self.group.as_ref().map(|group| Arc::clone(&group.id));
         self.key = Some(key);
         Ok(())
     }
@@ -236,6 +294,7 @@ impl<'a> Exchange<'a> {
         if outcome.is_err() {
             self.describe();
         }
+        let (chain, most) = (Arc::clone(self.chain()), self.size_limits().max_response_body_bytes);
         let verdict = self.record.event().verdict;
         let mut limits = HeaderMap::new();
         self.record.tell_limits(&mut limits);
@@ -253,7 +312,7 @@ impl<'a> Exchange<'a> {
                 reply
             }
             Ok(Answered::Stream(mut reply, source)) => {
-                let stream = JudgedStream::new(source, reply.status, self.record, &self.snapshot);
+                let stream = JudgedStream::new(source, reply.status, self.record, &chain, most);
                 reply.body = ReplyBody::Stream(Box::new(stream));
                 reply
             }
@@ -264,17 +323,23 @@ impl<'a> Exchange<'a> {
         if let Some(verdict) = verdict {
             reply.headers.insert(X_KT_POLICY_ACTION, HeaderValue::from_static(verdict.as_str()));
         }
-        dress(&mut reply, &self.snapshot, &self.head.headers, self.request_id);
+        let cors = cors_of(self.route.as_ref(), &self.snapshot);
+        dress(&mut reply, cors, &self.head.headers, self.request_id);
         reply
     }
 }
 
+fn cors_of<'r>(route: Option<&'r Arc<Scope>>, snapshot: &'r Snapshot) -> Option<&'r CorsRules> {
+    let of_route = route.and_then(|route| route.edge.cors.as_ref());
+    of_route.or(snapshot.cors.as_ref())
+}
+
 /// Puts on every answer what every answer carries.
-fn dress(reply: &mut Reply, snapshot: &Snapshot, request: &HeaderMap, request_id: RequestId) {
+fn dress(reply: &mut Reply, cors: Option<&CorsRules>, request: &HeaderMap, request_id: RequestId) {
     if let Ok(value) = HeaderValue::from_str(request_id.encode(&mut [0; 36])) {
         reply.headers.insert(X_KT_REQUEST_ID, value);
     }
-    if let Some(cors) = &snapshot.cors {
+    if let Some(cors) = cors {
         cors.decorate(request, &mut reply.headers);
     }
 }

@@ -56,7 +56,7 @@ pub fn explain(
         question.origin.as_deref().and_then(|origin| cors(&snapshot, origin)),
         question.size.map(|size| size_limit(&snapshot, size)),
         Some(authentication(&snapshot)),
-        question.path.as_deref().map(path_step),
+        question.path.as_deref().map(|path| path_step(&snapshot, question.ip, path)),
     ];
     let mut steps = Vec::new();
     for step in stages.into_iter().flatten() {
@@ -136,16 +136,31 @@ fn authentication(snapshot: &Snapshot) -> Step {
     Step { stage: "auth", passes: true, reason }
 }
 
-fn path_step(asked: &str) -> Step {
-    let found = path::normalise(asked).map(|path| route::methods_of_known(&path));
-    let (passes, reason) = match found {
+fn path_step(snapshot: &Snapshot, ip: IpAddr, asked: &str) -> Step {
+    let step = |passes, reason| Step { stage: "route", passes, reason };
+    let path = match path::normalise(asked) {
+        Ok(path) => path,
         Err(refusal) => {
-            (false, format!("{asked} is written in a way that hides another path: {}", name_of(&refusal)))
+            let reason =
+                format!("{asked} is written in a way that hides another path: {}", name_of(&refusal));
+            return step(false, reason);
         }
-        Ok(None) => (false, format!("there is no {asked}: 404 unknown_path")),
-        Ok(Some(methods)) => (true, format!("{asked} takes {methods}")),
     };
-    Step { stage: "route", passes, reason }
+    let scope = snapshot.scopes.route(&path);
+    let (surface, rules) = match scope {
+        None => (&*path, String::new()),
+        Some(scope) => (scope.edge.surface(&path), format!(", by the rules of route `{}`", scope.id)),
+    };
+    if let Some((_, range)) = scope.and_then(|scope| scope.edge.denies(Some(canonical(ip)))) {
+        let why = range.map_or("is in none of its `allow` ranges".to_owned(), |range| {
+            format!("is in its `deny` range {range}")
+        });
+        return step(false, format!("{asked} goes{rules}: {ip} {why}: 403 ip_denied"));
+    }
+    match route::methods_of_known(surface) {
+        None => step(false, format!("there is no {asked}: 404 unknown_path")),
+        Some(methods) => step(true, format!("{asked} takes {methods}{rules}")),
+    }
 }
 
 fn name_of(refusal: &Refusal) -> String {

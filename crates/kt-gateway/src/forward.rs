@@ -25,6 +25,7 @@ use crate::providers::target::Target;
 use crate::providers::translate::{self, Context, StreamTranslator, Towards, Translation};
 use crate::record::millis;
 use crate::reply::{Refusal, Reply, ReplyBody};
+use crate::scopes::Scope;
 use crate::stages::content::{self, Summary};
 use crate::stages::route::Api;
 use crate::upstream::{Limits, UpstreamFault};
@@ -36,6 +37,9 @@ pub(crate) struct Forwarded {
     pub(crate) is_conversation: bool,
     pub(crate) summary: Summary,
     pub(crate) body: Bytes,
+    /// Whose rules it keeps to, beside those for all.
+    pub(crate) route: Option<Arc<Scope>>,
+    pub(crate) group: Option<Arc<Scope>>,
 }
 
 /// A target gave no usable answer, or one that says to come back later.
@@ -248,7 +252,7 @@ impl Exchange<'_> {
             };
             return Ok(Answered::Stream(reply, Source::Provider(Box::new(body))));
         }
-        let whole = answer.body.take_whole(self.snapshot.limits.max_response_body_bytes);
+        let whole = answer.body.take_whole(self.size_limits().max_response_body_bytes);
         let whole = unless_gone(self.body, whole).await.map_err(|_| Refusal::client_closed())?;
         self.settle(choice, whole.as_ref().err().copied());
         let (body, usage) = whole.map_err(|fault| self.upstream_refusal(fault))?;
@@ -310,8 +314,13 @@ impl Exchange<'_> {
 }
 
 impl Forwarded {
-    fn asked(&self) -> Asked<'_> {
-        Asked { api: self.api, model: self.summary.model.as_deref(), is_translatable: self.is_conversation }
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            api: self.api,
+            model: self.summary.model.as_deref(),
+            is_translatable: self.is_conversation,
+            within: [self.route.as_deref(), self.group.as_deref()],
+        }
     }
 
     /// How the conversation gets to this target, if it has to be put into other words.

@@ -31,6 +31,7 @@ mod proxy_protocol;
 mod record;
 mod refusals;
 mod reply;
+mod scopes;
 mod shared;
 mod snapshot;
 mod stages;

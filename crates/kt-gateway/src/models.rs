@@ -31,8 +31,9 @@ impl Exchange<'_> {
         limits: Limits,
     ) -> Result<Answered, Refusal> {
         let snapshot = Arc::clone(&self.snapshot);
+        let asked = forwarded.asked();
         let mut models: Vec<Value> = Vec::new();
-        for target in snapshot.targets.iter().filter(|target| target.available) {
+        for target in snapshot.targets.iter().filter(|target| target.available && asked.permits(target)) {
             let listed = match &target.model {
                 Some(own) => named(target, own),
                 None => self.models_of(target, forwarded, limits).await?,
@@ -65,7 +66,7 @@ impl Exchange<'_> {
                 return Ok(Vec::new());
             }
         };
-        let whole = answer.body.take_whole(self.snapshot.limits.max_response_body_bytes);
+        let whole = answer.body.take_whole(self.size_limits().max_response_body_bytes);
         let whole = unless_gone(self.body, whole).await.map_err(|_| Refusal::client_closed())?;
         self.settle(Some(choice), whole.as_ref().err().copied());
         Ok(whole.map_or_else(|_| Vec::new(), |(body, _)| listed(target, &body)))

@@ -8,11 +8,10 @@ use http::StatusCode;
 use kt_domain::events::Phase;
 
 use crate::exchange::count_tokens;
-use crate::policies::{Block, StreamJudge, strictest};
+use crate::policies::{Block, Chain, StreamJudge, strictest};
 use crate::providers::response::AnswerBody;
 use crate::record::Record;
 use crate::reply::{Fill, ReplyStream};
-use crate::snapshot::Snapshot;
 use crate::stages::policy_chain;
 use crate::usage::Usage;
 
@@ -89,11 +88,16 @@ impl Reader {
 }
 
 impl JudgedStream {
-    /// A stream that the policies of `snapshot` read on its way, if any of them reads answers.
-    pub(crate) fn new(source: Source, status: StatusCode, record: Record, snapshot: &Snapshot) -> Self {
-        let reader = snapshot.chain.reads(Phase::Response).then(|| {
-            let judge =
-                StreamJudge::new(Arc::clone(&snapshot.chain), snapshot.limits.max_response_body_bytes);
+    /// A stream that the policies of `chain` read on its way, if any of them reads answers, holding back `most` bytes.
+    pub(crate) fn new(
+        source: Source,
+        status: StatusCode,
+        record: Record,
+        chain: &Arc<Chain>,
+        most: u64,
+    ) -> Self {
+        let reader = chain.reads(Phase::Response).then(|| {
+            let judge = StreamJudge::new(Arc::clone(chain), most);
             Box::new(Reader { judge, came: Vec::new(), is_over: false })
         });
         Self { source, status, record: Some(record), reader }

@@ -14,9 +14,10 @@ use sha2::{Digest, Sha256};
 use crate::access_keys::AccessKeys;
 use crate::http1::connection::ClientTimeouts;
 use crate::limits::Memory;
-use crate::policies::{self, Chain};
+use crate::policies;
 use crate::providers::health::HealthOfTargets;
 use crate::providers::target::{self, Target};
+use crate::scopes::Scopes;
 use crate::stages::cors::CorsRules;
 use crate::stages::rate_limits::RateRules;
 use crate::upstream::Limits;
@@ -58,7 +59,7 @@ pub(crate) struct Snapshot {
     pub(crate) targets: Vec<Arc<Target>>,
     /// Where among targets of equal standing the next request goes.
     pub(crate) turn: AtomicUsize,
-    pub(crate) chain: Arc<Chain>,
+    pub(crate) scopes: Scopes,
     pub(crate) upstream_limits: Limits,
     pub(crate) client_timeouts: ClientTimeouts,
     /// Whether a request that cannot be recorded is refused.
@@ -125,7 +126,6 @@ impl Snapshot {
         })?;
         let ip_header = ip.header_name().map(str::parse).transpose();
         let ip_header = ip_header.map_err(|error| CompileError::new("ip_allowlist.ip_header", &error))?;
-        let chain = Arc::new(Chain::of(&config)?);
         let snapshot = Self {
             ip,
             ip_header,
@@ -137,7 +137,7 @@ impl Snapshot {
             targets: target::compile_all(&config, surroundings, &mut warnings)?,
             turn: AtomicUsize::new(0),
             records_all_access: policies::records_all_access(&config),
-            chain,
+            scopes: Scopes::compile(&config)?,
             client_timeouts: ClientTimeouts {
                 request_header: config.timeouts.request_header.0,
                 request_body_idle: config.timeouts.request_body_idle.0,

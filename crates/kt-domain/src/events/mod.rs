@@ -125,6 +125,9 @@ pub struct Event {
     /// Version of the configuration that decided: the first 12 hexadecimal digits of its SHA-256.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub config_version: Option<Arc<str>>,
+    /// The group that the key belongs to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub consumer_group: Option<Arc<str>>,
     /// How many requests or events this one stands for, when it stands for several.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub count: Option<u64>,
@@ -182,6 +185,9 @@ pub struct Event {
     /// The request's path, without its query.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub request_path: Option<String>,
+    /// The route of the configuration that the path belongs to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub route: Option<Arc<str>>,
     /// When the first of the `count` requests came, RFC 3339 in UTC.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub since: Option<String>,
@@ -213,6 +219,7 @@ impl Event {
     pub fn new(event_type: EventType, id: String, timestamp: String, gateway_id: Arc<str>) -> Self {
         Self {
             config_version: None,
+            consumer_group: None,
             count: None,
             deny_range: None,
             duration_ms: None,
@@ -233,6 +240,7 @@ impl Event {
             reason_code: None,
             request_id: None,
             request_path: None,
+            route: None,
             since: None,
             source_ip: None,
             status: None,

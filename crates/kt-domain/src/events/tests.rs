@@ -22,6 +22,7 @@ const HOSTILE: &[&str] = &[
 fn event_with(text: &str) -> Event {
     let mut event = Event::new(EventType::Decision, text.to_owned(), text.to_owned(), text.into());
     event.config_version = Some(text.into());
+    event.consumer_group = Some(text.into());
     event.count = Some(u64::MAX);
     event.deny_range = Some(text.into());
     event.duration_ms = Some(0);
@@ -39,6 +40,7 @@ fn event_with(text: &str) -> Event {
     event.reason_code = Some(text.into());
     event.request_id = Some(text.to_owned());
     event.request_path = Some(text.to_owned());
+    event.route = Some(text.into());
     event.since = Some(text.to_owned());
     event.source_ip = Some("192.0.2.1".parse().unwrap());
     event.status = Some(200);
@@ -104,7 +106,7 @@ fn an_event_is_written_in_its_canonical_form() {
 #[test]
 fn every_field_of_an_event_is_in_the_test_above() {
     let value = serde_json::to_value(event_with("x")).unwrap();
-    assert_eq!(value.as_object().unwrap().len(), 29);
+    assert_eq!(value.as_object().unwrap().len(), 31);
 }
 
 proptest! {

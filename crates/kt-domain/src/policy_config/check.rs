@@ -12,9 +12,6 @@ use super::shape::{Format, Key, Shape};
 use super::suggest::{closest, conversion, did_you_mean, elsewhere, one_of};
 use crate::span::Span;
 
-/// Sections that a later version will have. They are refused like any unknown key, and their finding says so.
-const LATER_SECTIONS: [&str; 2] = ["consumer_groups", "routes"];
-
 /// Reports everything in `tree` that has not the shape of a configuration. Afterwards the tree can be deserialised:
 /// what does not fit is left out, and a required text that is missing is empty.
 pub(crate) fn check(tree: &mut Node, root: &Shape, report: &mut Report) {
@@ -226,16 +223,10 @@ impl Checker<'_, '_> {
             policies::report_unknown(self.report, entry.key_place, &path, name);
             return;
         }
-        let (message, suggestion) = if self.path.is_empty() && LATER_SECTIONS.contains(&name) {
-            let message = format!("this version of Keeptrusts does not know `{name}` yet");
-            (message, "remove it: it would have no effect".into())
-        } else {
-            let message = format!("{} has no key `{name}`", self.subject());
-            let suggestion = elsewhere(name, self.root)
-                .or_else(|| closest(name, names()).map(did_you_mean))
-                .unwrap_or_else(|| format!("its keys are {}", one_of(names())));
-            (message, suggestion)
-        };
+        let message = format!("{} has no key `{name}`", self.subject());
+        let suggestion = elsewhere(name, self.root)
+            .or_else(|| closest(name, names()).map(did_you_mean))
+            .unwrap_or_else(|| format!("its keys are {}", one_of(names())));
         self.report.at(&codes::UNKNOWN_KEY, entry.key_place, &path, message, suggestion);
     }
 

@@ -47,7 +47,7 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OP
 
 impl Cors {
     pub(super) fn review(&self, review: &mut Review) {
-        self.review_origins(review);
+        review_origins("cors.allow_origins", &self.allow_origins, review);
         self.review_credentials(review);
         self.review_methods(review);
         review_names("allow_headers", &self.allow_headers, review);
@@ -67,22 +67,6 @@ impl Cors {
 
     fn has_wildcard(&self) -> bool {
         self.allow_origins.iter().any(|origin| origin == "*")
-    }
-
-    fn review_origins(&self, review: &mut Review) {
-        for (index, origin) in self.allow_origins.iter().enumerate() {
-            let path = format!("cors.allow_origins[{index}]");
-            match origin.as_str() {
-                "*" => review_wildcard(&path, self.allow_origins.len() == 1, review),
-                "null" => review.say(
-                    &codes::OPEN_TO_ANY_ORIGIN,
-                    &path,
-                    "`null` is the origin of every sandboxed frame and local file, of whatever website",
-                    "list the exact origins of your applications",
-                ),
-                _ => review_origin(&path, origin, review),
-            }
-        }
     }
 
     /// The Fetch standard gives `*` no meaning beside credentials (section 3.3.5).
@@ -128,6 +112,23 @@ impl Cors {
                     suggestion,
                 );
             }
+        }
+    }
+}
+
+/// Reviews the list of origins at `list`.
+pub(super) fn review_origins(list: &str, origins: &[String], review: &mut Review) {
+    for (index, origin) in origins.iter().enumerate() {
+        let path = format!("{list}[{index}]");
+        match origin.as_str() {
+            "*" => review_wildcard(&path, origins.len() == 1, review),
+            "null" => review.say(
+                &codes::OPEN_TO_ANY_ORIGIN,
+                &path,
+                "`null` is the origin of every sandboxed frame and local file, of whatever website",
+                "list the exact origins of your applications",
+            ),
+            _ => review_origin(&path, origin, review),
         }
     }
 }

@@ -13,6 +13,7 @@ mod base_url;
 pub(crate) mod check;
 mod circuit_breaker;
 pub(crate) mod codes;
+mod consumer_groups;
 mod cors;
 pub(crate) mod de;
 mod document;
@@ -26,6 +27,7 @@ mod policies;
 mod providers;
 mod rate_limits;
 mod retry;
+mod routes;
 mod rules;
 mod scalar;
 pub(crate) mod shape;
@@ -47,6 +49,7 @@ pub use auth::{Auth, AuthMode, StaticKey};
 pub use base_url::is_metadata_address;
 pub use circuit_breaker::CircuitBreaker;
 pub use codes::{CODES, Code};
+pub use consumer_groups::ConsumerGroup;
 pub use cors::Cors;
 pub use document::MAX_BYTES;
 pub use events::{Events, OnFailure};
@@ -61,6 +64,7 @@ pub use policies::{
 pub use providers::{Providers, SecretRef, Target};
 pub use rate_limits::{OnCountingFailure, RateLimits, Rates};
 pub use retry::{FaultKind, Retry};
+pub use routes::Route;
 pub use shape::json_schema;
 pub use size_limits::SizeLimits;
 pub use timeouts::Timeouts;
@@ -90,6 +94,10 @@ pub struct PolicyConfig {
     pub auth: Auth,
     /// How connections are taken.
     pub listener: Listener,
+    /// Other rules for requests to some paths.
+    pub routes: Vec<Route>,
+    /// Other rules for the holders of some keys.
+    pub consumer_groups: Vec<ConsumerGroup>,
     /// How much may be asked for, by whom.
     pub rate_limits: RateLimits,
     /// How long each phase of a request may take.

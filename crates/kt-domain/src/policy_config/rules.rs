@@ -2,7 +2,7 @@
 
 use super::finding::Report;
 use super::node::Node;
-use super::{Code, LoadOptions, PolicyConfig, codes};
+use super::{Code, LoadOptions, PolicyConfig, codes, consumer_groups, policies, routes};
 use crate::network::cidr::{Cidr, CidrError};
 
 /// Applies every rule to a configuration that was made from `tree`.
@@ -11,12 +11,15 @@ pub(super) fn check(config: &PolicyConfig, tree: &Node, options: LoadOptions, re
     config.pack.review(&mut review);
     config.providers.review(&mut review);
     config.policies.review(&mut review);
+    policies::review_unused(config, &mut review);
     config.policy.review(&mut review);
     config.cors.review(&mut review);
     config.ip_allowlist.review(&config.listener, &mut review);
     config.size_limits.review(&mut review);
     config.auth.review(&mut review);
     config.listener.review(&config.ip_allowlist, &mut review);
+    routes::review(config, &mut review);
+    consumer_groups::review(config, &mut review);
     config.retry.review(&mut review);
     config.circuit_breaker.review(&mut review);
 }

@@ -47,6 +47,8 @@ impl From<Denied> for Refusal {
             Subject::Everybody => "All clients together",
             Subject::Key(_) => "This key",
             Subject::Address(_) => "Your address",
+            Subject::Group(_) => "Your group",
+            Subject::Route(_) => "All clients of this path",
         };
         let limit = claim.limit;
         let again = format!("Try again in {seconds} s.");
@@ -120,6 +122,8 @@ impl Claim {
             Subject::Everybody => "total",
             Subject::Key(_) => "key",
             Subject::Address(_) => "address",
+            Subject::Group(_) => "group",
+            Subject::Route(_) => "route",
         }
     }
 

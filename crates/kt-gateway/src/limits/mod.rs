@@ -26,6 +26,8 @@ pub(crate) enum Subject {
     Everybody,
     Key(Arc<str>),
     Address(IpAddr),
+    Group(Arc<str>),
+    Route(Arc<str>),
 }
 
 /// What is counted.

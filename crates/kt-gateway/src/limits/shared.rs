@@ -268,6 +268,8 @@ fn key(claim: &Claim) -> String {
         Subject::Everybody => format!("keeptrusts:{{gateway}}:total:{measure}"),
         Subject::Key(id) => format!("keeptrusts:{{gateway}}:key:{id}:{measure}"),
         Subject::Address(address) => format!("keeptrusts:{{gateway}}:address:{address}:{measure}"),
+        Subject::Group(id) => format!("keeptrusts:{{gateway}}:group:{id}:{measure}"),
+        Subject::Route(id) => format!("keeptrusts:{{gateway}}:route:{id}:{measure}"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kt_domain::events::{Phase, PolicyEvaluation, Verdict};
-use kt_domain::policy_config::{Action, PolicyConfig, PolicySettings, Unreadable};
+use kt_domain::policy_config::{Action, PolicySettings, Unreadable};
 
 use super::reading::body::{Body, TextCuts, spliced};
 use super::reading::outline::Outline;
@@ -89,11 +89,6 @@ impl Tallies {
 }
 
 impl Chain {
-    /// The chain of a configuration.
-    pub(crate) fn of(config: &PolicyConfig) -> Result<Self, CompileError> {
-        Self::new(&config.policies.chain, "policies.chain", &config.policy)
-    }
-
     /// The chain of these kinds; `path` is where the configuration names them.
     pub(crate) fn new(kinds: &[String], path: &str, settings: &PolicySettings) -> Result<Self, CompileError> {
         let make =

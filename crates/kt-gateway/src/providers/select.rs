@@ -9,16 +9,26 @@ use crate::breaker::Pass;
 use crate::providers::health::Fault;
 use crate::providers::target::Target;
 use crate::reply::Refusal;
+use crate::scopes::Scope;
 use crate::snapshot::Snapshot;
 use crate::stages::route::Api;
 
 /// What a request asks for, as far as it decides where the request goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) api: Api,
     pub(crate) model: Option<&'a str>,
     /// Whether a target of another API can be asked too, because the request is a conversation that can be translated.
     pub(crate) is_translatable: bool,
+    /// The route and the group whose targets alone may be asked.
+    pub(crate) within: [Option<&'a Scope>; 2],
+}
+
+impl Asked<'_> {
+    /// Whether a target may be asked at all.
+    pub(crate) fn permits(&self, target: &Target) -> bool {
+        self.within.iter().flatten().all(|scope| scope.permits(target))
+    }
 }
 
 /// A target that a request may go to now. Dropped without a word, it says nothing of the target.
@@ -125,8 +135,9 @@ impl<'a> Candidates<'a> {
     }
 
     fn speaking(&self) -> impl Iterator<Item = &'a Arc<Target>> {
-        let Asked { api, is_translatable, .. } = self.asked;
-        self.snapshot.targets.iter().filter(move |target| is_translatable || target.speaks(api))
+        let asked = self.asked;
+        let speaks = move |target: &Target| asked.is_translatable || target.speaks(asked.api);
+        self.snapshot.targets.iter().filter(move |target| asked.permits(target) && speaks(target))
     }
 
     fn usable(&self) -> impl Iterator<Item = &'a Arc<Target>> {

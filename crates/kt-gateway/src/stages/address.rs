@@ -9,6 +9,7 @@ use kt_domain::network::gateway_rules::Decision;
 
 use crate::exchange::Exchange;
 use crate::reply::Refusal;
+use crate::scopes::Scope;
 
 /// Lets the request pass, with its source address settled, or refuses it without a look at its body.
 pub(crate) fn check(exchange: &mut Exchange<'_>) -> Result<(), Refusal> {
@@ -27,6 +28,16 @@ pub(crate) fn check(exchange: &mut Exchange<'_>) -> Result<(), Refusal> {
             Ok(())
         }
         Decision::Denied { source, rule, range } => Err(deny(exchange, peer, source, rule, range)),
+    }
+}
+
+/// Lets the request pass the rules of its route, which it has to keep beside those for all.
+pub(crate) fn check_route(exchange: &mut Exchange<'_>, route: &Scope) -> Result<(), Refusal> {
+    let peer = exchange.peer.address.ip();
+    let source = exchange.source;
+    match route.edge.denies(source.or(Some(peer))) {
+        None => Ok(()),
+        Some((rule, range)) => Err(deny(exchange, peer, source, rule, range)),
     }
 }
 

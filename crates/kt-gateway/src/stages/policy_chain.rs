@@ -12,7 +12,7 @@ use crate::reply::{Refusal, Reply, ReplyBody};
 /// Judges the request; says in its record which policies were asked and what came of it. Gives the body that goes on,
 /// which is another one where something was cut out of it.
 pub(crate) fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> Result<Bytes, Refusal> {
-    let chain = &exchange.snapshot.chain;
+    let chain = exchange.chain();
     if !chain.reads(Phase::Request) {
         let passed = chain.passed();
         note(exchange.record.event(), passed, Verdict::Allow);
@@ -26,7 +26,7 @@ pub(crate) fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> Result<
 
 /// The same for an answer that is there as a whole.
 pub(crate) fn judge_answer(exchange: &mut Exchange<'_>, reply: &mut Reply) -> Result<(), Refusal> {
-    let chain = &exchange.snapshot.chain;
+    let chain = exchange.chain();
     let ReplyBody::Full(body) = &reply.body else { return Ok(()) };
     if chain.reads(Phase::Response) {
         let Judged { evaluations, outcome } =

@@ -38,14 +38,23 @@ impl RateRules {
             concerned.push((Subject::address(address), self.limits.per_address.clone()));
         }
         if let Some(key) = &exchange.key {
-            concerned.push((Subject::Key(Arc::clone(&key.id)), with_own_rate(&self.limits.per_key, key)));
+            let of_group = exchange.group.as_ref().and_then(|group| group.per_key.as_ref());
+            let per_key = of_group.unwrap_or(&self.limits.per_key);
+            concerned.push((Subject::Key(Arc::clone(&key.id)), with_own_rate(per_key, key)));
+        }
+        if let Some(group) = &exchange.group {
+            concerned.push((Subject::Group(Arc::clone(&group.id)), group.rates.clone()));
+        }
+        if let Some(route) = &exchange.route {
+            concerned.push((Subject::Route(Arc::clone(&route.id)), route.rates.clone()));
         }
         concerned.retain(|(_, rates)| !rates.is_empty());
         concerned
     }
 
-    fn are_none(&self, key: Option<&Arc<Key>>) -> bool {
-        self.is_empty && key.is_none_or(|key| key.requests_per_minute.is_none())
+    fn are_none(&self, exchange: &Exchange<'_>) -> bool {
+        let has_own_rate = exchange.key.as_ref().is_some_and(|key| key.requests_per_minute.is_some());
+        self.is_empty && !has_own_rate && exchange.route.is_none() && exchange.group.is_none()
     }
 }
 
@@ -58,7 +67,7 @@ fn with_own_rate(per_key: &Rates, key: &Key) -> Rates {
 /// Claims one request, and a place among those under way.
 pub(crate) async fn take_request(exchange: &mut Exchange<'_>) -> Result<(), Refusal> {
     let rules = &exchange.snapshot.rates;
-    if rules.are_none(exchange.key.as_ref()) {
+    if rules.are_none(exchange) {
         return Ok(());
     }
     let concerned = rules.concerned(exchange);
@@ -73,7 +82,7 @@ pub(crate) async fn take_tokens(
     body: &Bytes,
 ) -> Result<(), Refusal> {
     let rules = &exchange.snapshot.rates;
-    if rules.is_empty {
+    if rules.are_none(exchange) {
         return Ok(());
     }
     let prompt = u32::try_from(body.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX);

@@ -20,5 +20,6 @@ mod proxy_protocol;
 mod rate_limits;
 mod reload;
 mod routing;
+mod scopes;
 mod tls;
 mod translation;

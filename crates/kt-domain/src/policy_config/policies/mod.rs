@@ -11,6 +11,7 @@ pub use content::{Action, Phase, Unreadable};
 pub use dlp_filter::{Dictionary, DlpFilter, Pattern};
 pub use pii_detector::{Entity, PiiDetector};
 
+use super::PolicyConfig;
 use super::codes;
 use super::finding::Report;
 use super::node::Place;
@@ -87,34 +88,42 @@ pub const POLICY_KINDS: [&str; KINDS.len()] = {
 
 impl Policies {
     pub(super) fn review(&self, review: &mut Review) {
-        self.review_against(&KINDS, review);
+        review_chain(&self.chain, "policies.chain", review);
     }
+}
 
-    fn review_against(&self, kinds: &[Kind], review: &mut Review) {
-        for (index, name) in self.chain.iter().enumerate() {
-            let path = format!("policies.chain[{index}]");
-            match kinds.iter().find(|kind| kind.name == name) {
-                None => review.say(&codes::UNKNOWN_POLICY, &path, unknown(name), known(name)),
-                Some(kind) if kind.needs_block && !review.gives("policy", name) => {
-                    let message = format!("`{name}` needs settings, and there is no `policy.{name}`");
-                    review.say(&codes::MISSING_POLICY_BLOCK, &path, message, format!("add `policy.{name}`"));
-                }
-                Some(_) => {}
+/// Reviews the chain at `path`.
+pub(super) fn review_chain(chain: &[String], path: &str, review: &mut Review) {
+    review_against(chain, &KINDS, path, review);
+}
+
+fn review_against(chain: &[String], kinds: &[Kind], list: &str, review: &mut Review) {
+    for (index, name) in chain.iter().enumerate() {
+        let path = format!("{list}[{index}]");
+        match kinds.iter().find(|kind| kind.name == name) {
+            None => review.say(&codes::UNKNOWN_POLICY, &path, unknown(name), known(name)),
+            Some(kind) if kind.needs_block && !review.gives("policy", name) => {
+                let message = format!("`{name}` needs settings, and there is no `policy.{name}`");
+                review.say(&codes::MISSING_POLICY_BLOCK, &path, message, format!("add `policy.{name}`"));
             }
+            Some(_) => {}
         }
-        let names = self.chain.iter().map(String::as_str);
-        review.unique(names, |index| format!("policies.chain[{index}]"), "keep one of them");
-        self.review_unused(kinds, review);
     }
+    let names = chain.iter().map(String::as_str);
+    review.unique(names, |index| format!("{list}[{index}]"), "keep one of them");
+}
 
-    fn review_unused(&self, kinds: &[Kind], review: &mut Review) {
-        let in_chain = |kind: &&Kind| self.chain.iter().any(|name| name == kind.name);
-        for Kind { name, .. } in kinds.iter().filter(|kind| !in_chain(kind)) {
-            if review.gives("policy", name) {
-                let message = format!("`policy.{name}` has no effect: `{name}` is not in `policies.chain`");
-                let suggestion = format!("add `{name}` to `policies.chain`, or remove its settings");
-                review.say(&codes::UNUSED_POLICY_BLOCK, &format!("policy.{name}"), message, suggestion);
-            }
+/// Reports settings of a kind that stands in no chain.
+pub(super) fn review_unused(config: &PolicyConfig, review: &mut Review) {
+    let of_routes = config.routes.iter().filter_map(|route| route.policies.as_ref());
+    let of_groups = config.consumer_groups.iter().filter_map(|group| group.policies.as_ref());
+    let chains = || std::iter::once(&config.policies).chain(of_routes.clone()).chain(of_groups.clone());
+    let is_used = |kind: &&Kind| chains().any(|policies| policies.chain.iter().any(|name| name == kind.name));
+    for Kind { name, .. } in KINDS.iter().filter(|kind| !is_used(kind)) {
+        if review.gives("policy", name) {
+            let message = format!("`policy.{name}` has no effect: `{name}` is not in `policies.chain`");
+            let suggestion = format!("add `{name}` to `policies.chain`, or remove its settings");
+            review.say(&codes::UNUSED_POLICY_BLOCK, &format!("policy.{name}"), message, suggestion);
         }
     }
 }
@@ -171,7 +180,7 @@ mod tests {
             let tree = document::parse(0, text, &mut report).unwrap();
             let policies = Policies { chain: vec!["log".into(), "guard".into()] };
             let mut review = Review { tree: &tree, options: LoadOptions::default(), report: &mut report };
-            policies.review_against(&kinds, &mut review);
+            review_against(&policies.chain, &kinds, "policies.chain", &mut review);
             report
                 .into_findings()
                 .iter()

@@ -32,8 +32,6 @@ const SHAPE: &[Case] = &[
         ("E002", 2, 3, "listener.zzz"),
         "`hosts`, `max_connections` or `proxy_protocol`",
     ),
-    ("consumer_groups: []\n", ("E002", 1, 1, "consumer_groups"), "remove it"),
-    ("routes: []\n", ("E002", 1, 1, "routes"), "remove it"),
     ("cors:\n  enabled: yes\n", ("E006", 2, 12, "cors.enabled"), "write `true`"),
     ("cors:\n  enabled: off\n", ("E006", 2, 12, "cors.enabled"), "write `false`"),
     ("cors:\n  enabled: \"true\"\n", ("E006", 2, 12, "cors.enabled"), "without quotes"),
@@ -264,6 +262,39 @@ const PROVIDERS: &[Case] = &[
     ("policies:\n  chain: [audit-logger, audit-logger]\n", ("E019", 2, 25, "policies.chain[1]"), "keep one"),
 ];
 
+const ROUTES: &[Case] = &[
+    ("routes:\n  - {id: a, path: team-a}\n", ("E030", 2, 19, "routes[0].path"), "`/team-a`"),
+    ("routes:\n  - {id: a, path: /a/}\n", ("E030", 2, 19, "routes[0].path"), "`/team-a`"),
+    ("routes:\n  - {id: a, path: /a/../b}\n", ("E030", 2, 19, "routes[0].path"), "`/team-a`"),
+    ("routes:\n  - {id: a, path: /healthz}\n", ("E030", 2, 19, "routes[0].path"), "another path"),
+    (
+        "routes:\n  - {id: a, path: /a}\n  - {id: a, path: /b}\n",
+        ("E019", 3, 10, "routes[1].id"),
+        "a name of its own",
+    ),
+    (
+        "routes:\n  - {id: a, path: /a, targets: [x]}\n",
+        ("E031", 2, 33, "routes[0].targets[0]"),
+        "providers.targets",
+    ),
+    (
+        "routes:\n  - {id: a, path: /a, allow: [10.0.0.1/8]}\n",
+        ("E009", 2, 31, "routes[0].allow[0]"),
+        "10.0.0.0/8",
+    ),
+    (
+        "routes:\n  - {id: a, path: /a, allow_origins: [\"https://a.example\"]}\n",
+        ("E030", 2, 23, "routes[0].allow_origins"),
+        "cors",
+    ),
+    (
+        "routes:\n  - {id: a, path: /a, policies: {chain: [nothing]}}\n",
+        ("E001", 2, 42, "routes[0].policies.chain[0]"),
+        "audit-logger",
+    ),
+    ("consumer_groups:\n  - {id: a, keys: [k]}\n", ("E031", 1, 1, "consumer_groups"), "mode: static"),
+];
+
 const EDGE: &[Case] = &[
     (
         "cors:\n  enabled: true\n  allow_origins: [\"*\"]\n  allow_credentials: true\n",
@@ -436,7 +467,7 @@ const EDGE: &[Case] = &[
 #[test]
 fn each_bad_document_has_its_one_error_in_its_place() {
     let mut wrong = String::new();
-    for (text, expected, suggestion) in [SYNTAX, SHAPE, PROVIDERS, EDGE].into_iter().flatten() {
+    for (text, expected, suggestion) in [SYNTAX, SHAPE, PROVIDERS, ROUTES, EDGE].into_iter().flatten() {
         let loaded = load_text(text);
         let errors: Vec<_> = loaded.errors().collect();
         let as_expected = loaded.config.is_none()

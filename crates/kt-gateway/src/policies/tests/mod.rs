@@ -17,7 +17,8 @@ fn config(yaml: &str) -> PolicyConfig {
 }
 
 fn chain(yaml: &str) -> Arc<Chain> {
-    Arc::new(Chain::of(&config(yaml)).unwrap())
+    let config = config(yaml);
+    Arc::new(Chain::new(&config.policies.chain, "policies.chain", &config.policy).unwrap())
 }
 
 /// A policy's kind, its verdict and the names of its rules that found something.
