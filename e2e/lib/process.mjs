@@ -12,13 +12,14 @@ export class ServerProcess {
 
   /**
    * Starts `command` and waits for the line on its standard output that `ready` (a regular expression) matches.
-   * Afterwards `groups` holds the match's named groups. What the process says on standard error goes to the test's own.
+   * Afterwards `groups` holds the match's named groups. Every further line is put into `lines`. What the process says on
+   * standard error goes to the test's own.
    */
-  static async start(command, args, { ready, env = {} }) {
+  static async start(command, args, { ready, env = {}, lines = [] }) {
     const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });
     const server = new ServerProcess(child);
     try {
-      server.groups = await readyLine(child, ready);
+      server.groups = await readyLine(child, ready, lines);
       return server;
     } catch (error) {
       child.kill('SIGKILL');
@@ -42,14 +43,15 @@ export class ServerProcess {
   }
 }
 
-/** The named groups of the first line of `child` that matches; the lines after it are read and dropped. */
-async function readyLine(child, pattern) {
+/** The named groups of the first line of `child` that matches; the lines are read and put into `lines`. */
+async function readyLine(child, pattern, lines) {
   let late;
   const line = new Promise((resolve, reject) => {
     late = setTimeout(() => reject(new Error(`not ready within ${START_LIMIT_MS} ms`)), START_LIMIT_MS);
     child.once('error', reject);
     child.once('exit', (status, signal) => reject(new Error(`ended (${status ?? signal}) before it was ready`)));
     createInterface({ input: child.stdout }).on('line', (text) => {
+      lines.push(text);
       const match = pattern.exec(text);
       if (match) resolve(match.groups);
     });

@@ -1,0 +1,80 @@
+// Every page of the console in a real Chromium: accessible, in both themes, at every width, and asking nobody else.
+
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+
+import { AxeBuilder } from '@axe-core/playwright';
+
+import { OF_MEMBERS, OF_OWNERS, OPEN } from '../lib/console-pages.mjs';
+import { signIn, startChromium, startConsole } from '../lib/console.mjs';
+
+const LIMIT = { timeout: 300_000 };
+const WIDTHS = [360, 768, 1280, 2560];
+
+suite('the pages of the console', LIMIT, () => {
+  let console_;
+  let chromium;
+
+  before(async () => {
+    console_ = await startConsole();
+    chromium = await startChromium();
+  });
+
+  after(async () => {
+    await chromium?.stop();
+    await console_?.stop();
+  });
+
+  for (const colorScheme of ['light', 'dark']) {
+    test(`no page has a fault that axe finds, in ${colorScheme}`, LIMIT, async () => {
+      const stranger = await chromium.person(console_.origin, { colorScheme });
+      const owner = await chromium.person(console_.origin, { colorScheme });
+      await signIn(owner.page);
+      const found = [];
+      for (const [{ page }, paths] of [[stranger, OPEN], [owner, [...OF_MEMBERS, ...OF_OWNERS]]]) {
+        for (const path of paths) {
+          const answer = await page.goto(path);
+          assert.equal(answer.status(), 200, path);
+          const { violations } = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']).analyze();
+          for (const { id, nodes } of violations) found.push(`${path}: ${id}: ${nodes.map((node) => node.target).join(' ')}`);
+        }
+      }
+      assert.deepEqual(found, []);
+      assert.deepEqual([...stranger.wrong, ...owner.wrong], []);
+    });
+  }
+
+  test('no page is wider than its window', LIMIT, async () => {
+    const stranger = await chromium.person(console_.origin);
+    const owner = await chromium.person(console_.origin);
+    await signIn(owner.page);
+    const wide = [];
+    for (const width of WIDTHS) {
+      for (const [{ page }, paths] of [[stranger, OPEN], [owner, [...OF_MEMBERS, ...OF_OWNERS]]]) {
+        await page.setViewportSize({ width, height: 900 });
+        for (const path of paths) {
+          await page.goto(path);
+          const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+          if (over > 0) wide.push(`${path} at ${width}: ${over} too wide`);
+        }
+      }
+    }
+    assert.deepEqual(wide, []);
+  });
+
+  test('nothing stays in the browser but cookies that no script reads', LIMIT, async () => {
+    const { page, context } = await chromium.person(console_.origin);
+    await signIn(page);
+    for (const path of OF_MEMBERS) await page.goto(path);
+    const kept = await page.evaluate(async () => ({
+      local: Object.keys(localStorage),
+      session: Object.keys(sessionStorage),
+      databases: (await indexedDB.databases()).length,
+      cookies: document.cookie,
+    }));
+    assert.deepEqual(kept, { local: [], session: [], databases: 0, cookies: '' });
+    for (const cookie of await context.cookies()) {
+      assert.ok(cookie.httpOnly && cookie.sameSite === 'Lax', JSON.stringify(cookie));
+    }
+  });
+});

@@ -1,0 +1,114 @@
+// `kt up` with its console, and people who use it in a real Chromium.
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { chromium } from 'playwright-core';
+
+import { ktBinary } from './places.mjs';
+import { ServerProcess } from './process.mjs';
+
+export const OWNER = { email: 'olive@acme.example', password: 'tall cedar 9 River, vexing otter' };
+
+const FAKETIME = '/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1';
+const FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-sync'];
+
+/**
+ * Starts everything with an empty store. With `owner`, the first owner and the organization `acme` are made; otherwise
+ * `setUpLink` leads to where they are.
+ */
+export async function startConsole({ owner = OWNER, config = '', movesTime = false } = {}) {
+  const directory = mkdtempSync(join(tmpdir(), 'keeptrusts-console-'));
+  const file = join(directory, 'keeptrusts.yaml');
+  writeFileSync(file, config);
+  const clock = join(directory, 'clock');
+  const env = movesTime ? timeOf(clock) : {};
+  if (owner) {
+    env.KEEPTRUSTS_BOOTSTRAP_EMAIL = owner.email;
+    env.KEEPTRUSTS_BOOTSTRAP_PASSWORD = owner.password;
+    env.KEEPTRUSTS_BOOTSTRAP_ORG = 'acme';
+  }
+  const free = ['--api-listen', '--console-listen', '--gateway-listen', '--gateway-admin-listen'];
+  const listen = free.flatMap((flag) => [flag, '127.0.0.1:0']);
+  const flags = ['up', '--data-dir', join(directory, 'data'), ...(config ? ['--config', file] : []), ...listen];
+  const lines = [];
+  const server = await ServerProcess.start(ktBinary(), flags, {
+    ready: /^ready gateway=(?<gateway>\S+) admin=(?<admin>\S+) api=(?<api>\S+) console=(?<origin>\S+)$/,
+    env,
+    lines,
+  });
+  return {
+    ...server.groups,
+    directory,
+    /** The one-time link that is printed while there is no owner. */
+    setUpLink: () => lines.map((line) => /\S+\/setup\?token=\S+/.exec(line)?.[0]).find(Boolean),
+    /** Lets this much time pass for the server. */
+    pass: (seconds) => moveTime(clock, seconds),
+    /** The letters that were sent, the newest last. */
+    outbox: join(directory, 'data', 'outbox'),
+    stop: async () => {
+      await server.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Lets the server's clock be moved by a file. */
+function timeOf(clock) {
+  if (!existsSync(FAKETIME)) throw new Error('libfaketime is missing: e2e/setup installs it');
+  moveTime(clock, 0);
+  return { LD_PRELOAD: FAKETIME, FAKETIME_TIMESTAMP_FILE: clock, FAKETIME_NO_CACHE: '1', DONT_FAKE_MONOTONIC: '1' };
+}
+
+function moveTime(clock, seconds) {
+  writeFileSync(clock, `+${seconds}s\n`);
+}
+
+/** A Chromium in which each person has a profile of their own. */
+export async function startChromium() {
+  const path = process.env.CHROMIUM ?? '/usr/bin/chromium';
+  const browser = await chromium.launch({ executablePath: path, args: FLAGS });
+  return {
+    /** A page of somebody who has never been here, and what went wrong on it. */
+    person: async (origin, options = {}) => {
+      const context = await browser.newContext({ baseURL: origin, ...options });
+      const page = await context.newPage();
+      const wrong = watch(page, origin);
+      return { page, context, wrong };
+    },
+    stop: () => browser.close(),
+  };
+}
+
+/** What no page may do: fail in its script, break its own policy, or ask another origin for anything. */
+function watch(page, origin) {
+  const wrong = [];
+  page.on('pageerror', (error) => wrong.push(`error: ${error.message}`));
+  page.on('console', (message) => {
+    const text = message.text();
+    // A refusal that a test asks for is told there too.
+    const isAnswer = text.startsWith('Failed to load resource') || text.startsWith('Response Status Error Code');
+    if (message.type() === 'error' && !isAnswer) wrong.push(`console: ${text}`);
+  });
+  page.on('request', (request) => {
+    const url = request.url();
+    if (!url.startsWith(origin) && !url.startsWith('data:') && !url.startsWith('blob:')) wrong.push(`asked: ${url}`);
+  });
+  return wrong;
+}
+
+/** Signs somebody in by the form, and waits for the page that they asked for. */
+export async function signIn(page, { email, password } = OWNER, path = '/overview') {
+  await page.goto(`/login?returnTo=${encodeURIComponent(path)}`);
+  await page.getByLabel('E-mail').fill(email);
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+  await page.waitForURL((url) => url.pathname === path.split('?')[0]);
+}
+
+/** Runs `kt` against the data of this console. */
+export function kt(arguments_, directory) {
+  return execFileSync(ktBinary(), [...arguments_, '--data-dir', join(directory, 'data')], { encoding: 'utf8' });
+}
