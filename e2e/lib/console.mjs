@@ -1,6 +1,5 @@
 // `kt up` with its console, and people who use it in a real Chromium.
 
-import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -106,9 +105,4 @@ export async function signIn(page, { email, password } = OWNER, path = '/overvie
   await page.getByLabel('Password', { exact: true }).fill(password);
   await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await page.waitForURL((url) => url.pathname === path.split('?')[0]);
-}
-
-/** Runs `kt` against the data of this console. */
-export function kt(arguments_, directory) {
-  return execFileSync(ktBinary(), [...arguments_, '--data-dir', join(directory, 'data')], { encoding: 'utf8' });
 }

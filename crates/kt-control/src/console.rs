@@ -9,7 +9,8 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::security_settings::CsrfRotation;
-use kt_store::{once, organizations, sessions, users};
+use kt_domain::sign_in::Proofs;
+use kt_store::{once, organizations, second_factors, sessions, users};
 
 use crate::control::Control;
 
@@ -34,6 +35,11 @@ pub struct ConsoleSession {
     pub ends_at: Timestamp,
     /// How often its form tokens change.
     pub rotation: CsrfRotation,
+    /// What its holder has proven.
+    pub proofs: Proofs,
+    /// From when on its holder can do nothing but add a second factor, where the organisation asks them for one and they
+    /// have none.
+    pub factor_deadline: Option<Timestamp>,
 }
 
 /// A holder's acts are noted no more often than this (SPEC section 8).
@@ -54,7 +60,16 @@ impl Control {
         let user = users::find(&self.store, &session.user).await?.ok_or_else(signed_out)?;
         let organization = organizations::find(&self.store, &session.organization).await?;
         let organization = organization.ok_or_else(signed_out)?;
+        let asked_since = live.membership.mfa_asked_since.filter(|_| security.mfa.asks(live.membership.role));
+        let factor_deadline = match asked_since {
+            Some(since) if !second_factors::of(&self.store, &session.user).await?.has_any() => {
+                Some(security.mfa.deadline(since))
+            }
+            _ => None,
+        };
         Ok(ConsoleSession {
+            proofs: session.proofs,
+            factor_deadline,
             name: user.name,
             organization_name: organization.name,
             organization_identifier: organization.identifier,

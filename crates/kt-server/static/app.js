@@ -85,15 +85,23 @@
     else toast(problem.message, true);
   };
 
+  // What was asked for when a fresh proof was missing, to be asked for again.
   let waiting = null;
+  const prove = (then) => {
+    waiting = then;
+    for (const form of document.querySelectorAll("#prove form")) {
+      form.reset();
+      forget(form);
+    }
+    $("#prove").showModal();
+  };
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, elt, requestConfig } = event.detail;
     if (xhr.getResponseHeader("hx-redirect")) return;
     const problem = problemOf(xhr.responseText);
     if (problem.code === "reauthentication_required" && $("#prove")) {
-      waiting = { source: elt, verb: requestConfig.verb, path: requestConfig.path, values: requestConfig.parameters };
-      $("#prove form").reset();
-      $("#prove").showModal();
+      const { verb, path, parameters: values } = requestConfig;
+      prove(() => ask(verb, path, elt, values));
       return;
     }
     if (problem.code === "csrf_failed") token = null;
@@ -108,18 +116,25 @@
 
   // ---- A fresh proof of who somebody is, and then what they wanted -----------------------------------------------
 
+  const ask = (verb, path, source, values) =>
+    htmx.ajax(verb, path, {
+      source: source.isConnected ? source : document.body,
+      target: "#main",
+      select: "#main",
+      swap: "outerHTML show:none",
+      values,
+    });
   const goOn = () => {
     $("#prove").close();
-    const { source, verb, path, values } = waiting;
+    const then = waiting;
     waiting = null;
-    const target = source.isConnected ? source : document.body;
-    htmx.ajax(verb, path, { source: target, target: "#main", select: "#main", swap: "outerHTML show:none", values });
+    then?.();
   };
   document.addEventListener("submit", async (event) => {
     const form = event.target;
     if (!form.matches("[data-prove]")) return;
     event.preventDefault();
-    const answer = await send("/api/session/reauthenticate", { password: form.elements.password.value });
+    const answer = await send("/api/session/reauthenticate", new FormData(form));
     if (answer.ok) goOn();
     else tell(form, problemOf(await answer.text()));
   });
@@ -334,6 +349,9 @@
   document.addEventListener("input", (event) => {
     if (event.target.closest?.("#palette input")) choose(event.target, 0);
   });
+
+  // What the other scripts of this console need.
+  globalThis.keeptrusts = { send, ask, tell, toast, prove, goOn, problemOf, words };
 
   // ---- Beginning ---------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kt_domain::error::Error;
+use kt_domain::sign_in::{Proof, Proofs};
 
 use super::assets::{ASSETS, Assets};
 use super::cookies::{Cookie, Cookies};
@@ -46,8 +47,33 @@ pub(crate) struct Holder {
     pub(crate) organization: String,
     /// When the session ends if its holder does nothing more.
     pub(crate) ends_at: jiff::Timestamp,
+    /// From when on the holder can do nothing but add a second factor, where they are asked for one and have none.
+    pub(crate) factor_deadline: Option<jiff::Timestamp>,
+    /// How the holder can prove again who they are: as well as they have when they signed in.
+    pub(crate) proves_by: ProvesBy,
     /// What the holder may do decides which pages are offered.
     pub(crate) may_read: MayRead,
+}
+
+/// How somebody can prove again who they are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProvesBy {
+    Password,
+    /// A code of the app, or a passkey.
+    Code,
+    Passkey,
+}
+
+impl ProvesBy {
+    fn of(proofs: &Proofs) -> Self {
+        if proofs.are_matched_by(Proof::Password) {
+            Self::Password
+        } else if proofs.are_matched_by(Proof::Totp) {
+            Self::Code
+        } else {
+            Self::Passkey
+        }
+    }
 }
 
 /// Which areas somebody may see.
@@ -70,6 +96,8 @@ impl Frame {
             role: session.person.role,
             organization: session.organization_name.clone(),
             ends_at: session.ends_at,
+            factor_deadline: session.factor_deadline,
+            proves_by: ProvesBy::of(&session.proofs),
             may_read: MayRead {
                 events: visit.may(Permission::ReadEvents),
                 audit: visit.may(Permission::ReadAudit),

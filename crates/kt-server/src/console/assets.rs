@@ -34,6 +34,7 @@ pub(crate) struct Assets {
     pub(crate) style: String,
     pub(crate) script: String,
     pub(crate) htmx: String,
+    pub(crate) passkeys: String,
     pub(crate) icons: String,
     pub(crate) font: String,
     pub(crate) mark: String,
@@ -55,16 +56,18 @@ impl Assets {
         let style = Asset::new("app.css", "text/css; charset=utf-8", style.into_bytes());
         let app = Asset::new("app.js", script, include_bytes!("../../static/app.js"));
         let htmx = Asset::new("htmx.js", script, include_bytes!("../../static/htmx.min.js"));
+        let passkeys = Asset::new("passkeys.js", script, include_bytes!("../../static/passkeys.js"));
         let icons = Asset::new("icons.svg", "image/svg+xml", include_bytes!("../../static/icons.svg"));
         let mark = Asset::new("mark.svg", "image/svg+xml", include_bytes!("../../static/mark.svg"));
         Self {
             style: style.address.clone(),
             script: app.address.clone(),
             htmx: htmx.address.clone(),
+            passkeys: passkeys.address.clone(),
             icons: icons.address.clone(),
             font: font.address.clone(),
             mark: mark.address.clone(),
-            files: vec![style, app, htmx, icons, font, mark],
+            files: vec![style, app, htmx, passkeys, icons, font, mark],
         }
     }
 }

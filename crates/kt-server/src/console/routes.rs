@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
-use super::pages::{overview, profile, session, set_up, sign_in};
+use super::pages::{mfa, overview, passkeys, profile, second_step, session, set_up, sign_in};
 use super::{assets, guard};
 use crate::Doors;
 use crate::failure::Failure;
@@ -15,6 +15,19 @@ pub fn console(doors: Doors) -> Router {
     let pages = Router::new()
         .route("/", get(session::home))
         .route("/login", get(sign_in::show).post(sign_in::sign_in))
+        .route("/login/passkey/options", post(passkeys::begin_sign_in))
+        .route("/login/passkey", post(passkeys::sign_in))
+        .route("/login/verify", get(second_step::show).post(second_step::verify))
+        .route("/login/verify/passkey/options", post(passkeys::begin_second_step))
+        .route("/mfa/setup", get(mfa::show))
+        .route("/mfa/setup/totp", post(mfa::begin_totp))
+        .route("/mfa/setup/totp/confirm", post(mfa::confirm_totp))
+        .route("/mfa/setup/passkey/options", post(mfa::begin_passkey))
+        .route("/mfa/setup/passkey", post(mfa::add_passkey))
+        .route("/mfa/recovery-codes", post(mfa::renew_codes))
+        .route("/mfa/totp/remove", post(mfa::remove_totp))
+        .route("/mfa/passkeys/{id}/rename", post(mfa::rename_passkey))
+        .route("/mfa/passkeys/{id}/remove", post(mfa::remove_passkey))
         .route("/logout", post(session::sign_out))
         .route("/change-password", get(sign_in::show_replacement).post(sign_in::replace))
         .route("/pending", get(sign_in::show_pending))
@@ -28,6 +41,7 @@ pub fn console(doors: Doors) -> Router {
         .route("/api/session", get(session::session))
         .route("/api/session/activity", post(session::activity))
         .route("/api/session/reauthenticate", post(session::reauthenticate))
+        .route("/api/session/reauthenticate/options", post(passkeys::begin_proof))
         .route("/api/password-strength", post(session::password_strength));
     let routes = guard::around_pages(pages, &doors)
         .route("/assets/{digest}/{name}", get(assets::asset))

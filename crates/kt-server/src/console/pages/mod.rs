@@ -1,7 +1,10 @@
 //! The pages, one file each: what it shows, and what can be done there.
 
+pub(super) mod mfa;
 pub(super) mod overview;
+pub(super) mod passkeys;
 pub(super) mod profile;
+pub(super) mod second_step;
 pub(super) mod session;
 pub(super) mod set_up;
 pub(super) mod sign_in;

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use kt_control::passwords::Candidate;
-use kt_control::{Cookie as Held, Reproof};
+use kt_control::{Cookie as Held, PasskeyAnswer, Reproof};
 use kt_domain::csrf;
 use kt_domain::error::Error;
 use kt_domain::return_to::ReturnTo;
@@ -59,12 +59,14 @@ pub(crate) async fn activity(State(doors): State<Doors>, session: SignedIn) -> R
     Ok(Json(ActivityAnswer { expires_at: renewed.ends_at.to_string() }).into_response())
 }
 
-/// A fresh proof of who somebody is: one of the two.
+/// A fresh proof of who somebody is: one of the three.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Proof {
     password: String,
     code: String,
+    flow_token: String,
+    credential: String,
 }
 
 /// `POST /api/session/reauthenticate`. The session has another cookie from then on.
@@ -73,8 +75,13 @@ pub(crate) async fn reauthenticate(
     SignedIn { visit, .. }: SignedIn,
     Fields(proof): Fields<Proof>,
 ) -> Answer {
-    let reproof =
-        if proof.code.is_empty() { Reproof::Password(&proof.password) } else { Reproof::Totp(&proof.code) };
+    let passkey = serde_json::from_str(&proof.credential).ok();
+    let passkey = passkey.map(|credential| PasskeyAnswer { flow_token: proof.flow_token, credential });
+    let reproof = match &passkey {
+        Some(answer) => Reproof::Passkey(answer),
+        None if !proof.code.is_empty() => Reproof::Totp(&proof.code),
+        None => Reproof::Password(&proof.password),
+    };
     doors.control.reauthenticate(&visit.ctx, reproof).await?;
     let cookie = doors.control.renew_console_cookie(&visit.ctx).await?;
     let token = doors.control.new_csrf_token(Held(cookie.expose()));

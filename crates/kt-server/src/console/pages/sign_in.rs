@@ -93,7 +93,7 @@ pub(crate) async fn sign_in(
 /// The next step of a sign-in, whatever door it came through. What carries it on stays in a cookie that no script reads.
 pub(crate) fn next(doors: &Doors, outcome: SignInOutcome, return_to: Option<&ReturnTo>) -> Answer {
     let lead_on = |path: &str, flow_token: &str| {
-        let mut response = leave_for(path);
+        let mut response = leave_for(&with_return(path, return_to));
         Cookies::of(doors).set(response.headers_mut(), Cookie::Flow, flow_token);
         response
     };
@@ -102,9 +102,19 @@ pub(crate) fn next(doors: &Doors, outcome: SignInOutcome, return_to: Option<&Ret
         SignInOutcome::PasswordChangeRequired { flow_token, .. } => lead_on("/change-password", &flow_token),
         SignInOutcome::PendingVerification => leave_for("/verify-email"),
         SignInOutcome::PendingApproval => leave_for("/pending"),
-        SignInOutcome::MfaRequired { flow_token, .. } => lead_on("/login/verify", &flow_token),
+        SignInOutcome::MfaRequired { flow_token, methods } => {
+            let methods: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
+            lead_on(&format!("/login/verify?methods={}", methods.join(",")), &flow_token)
+        }
         SignInOutcome::MfaEnrollmentRequired { flow_token } => lead_on("/mfa/setup", &flow_token),
     })
+}
+
+/// The address of a step that leads on to the page that was asked for.
+fn with_return(path: &str, return_to: Option<&ReturnTo>) -> String {
+    let Some(page) = return_to else { return path.to_owned() };
+    let page = url::form_urlencoded::byte_serialize(page.as_str().as_bytes()).collect::<String>();
+    format!("{path}{}returnTo={page}", if path.contains('?') { '&' } else { '?' })
 }
 
 /// Gives the browser its cookies, new ones at every sign-in, and leads it on.

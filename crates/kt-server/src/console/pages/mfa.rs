@@ -1,0 +1,225 @@
+//! `/mfa/setup`: a passkey first, an authenticator app where that cannot be, and the recovery codes at the end. For
+//! somebody signed in, and for somebody whom the gate lets do nothing else (R126).
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::SET_COOKIE;
+use kt_control::{Enrolled, EnrolledAtSignIn, PasskeyView, SecondFactors, SignInOutcome, TotpSetup};
+use kt_domain::error::Error;
+use serde::Deserialize;
+
+use super::passkeys::{Shown, challenge};
+use super::{Fields, sign_in};
+use crate::Doors;
+use crate::console::answer::{Answer, Frame, page, see, see_and_say};
+use crate::console::cookies::{Cookie, Cookies};
+use crate::console::filters;
+use crate::console::visit::{Anybody, SignedIn, Visit};
+
+/// Where factors are looked after.
+const PAGE: &str = "/mfa/setup";
+
+/// What somebody has already.
+struct Present {
+    factors: SecondFactors,
+    passkeys: Vec<PasskeyView>,
+    /// For the browser's password manager: what it may forget, and what somebody is called (WebAuthn Signal API).
+    rp_id: String,
+    user_handle: String,
+    accepted: String,
+}
+
+#[derive(Template)]
+#[template(path = "pages/mfa-setup.html")]
+struct SetupPage {
+    frame: Frame,
+    /// `None` for somebody on the way in.
+    present: Option<Present>,
+    /// An app that waits for its first code.
+    totp: Option<TotpSetup>,
+    /// Shown this one time.
+    recovery_codes: Vec<String>,
+    /// Where to go on from the codes.
+    next: String,
+}
+
+impl SetupPage {
+    fn new(visit: &Visit) -> Self {
+        Self {
+            frame: Frame::of(visit),
+            present: None,
+            totp: None,
+            recovery_codes: Vec::new(),
+            next: "/overview".to_owned(),
+        }
+    }
+}
+
+/// The page.
+pub(crate) async fn show(State(doors): State<Doors>, Anybody(visit): Anybody, headers: HeaderMap) -> Answer {
+    let mut template = SetupPage::new(&visit);
+    if visit.session.is_some() {
+        template.present = Some(present(&doors, &visit).await?);
+    } else if flow(&doors, &headers).is_empty() {
+        return Ok(see("/login?returnTo=%2Fsettings%2Fsecurity"));
+    }
+    page(&visit.look, &template)
+}
+
+async fn present(doors: &Doors, visit: &Visit) -> Result<Present, Error> {
+    let all = doors.control.passkeys(&visit.ctx).await?;
+    let accepted: Vec<_> = all.passkeys.iter().map(|passkey| passkey.credential_id.as_str()).collect();
+    Ok(Present {
+        factors: doors.control.second_factors(&visit.ctx).await?,
+        accepted: accepted.join(" "),
+        passkeys: all.passkeys,
+        rp_id: all.rp_id,
+        user_handle: all.user_handle,
+    })
+}
+
+/// What carries a sign-in on; empty where there is none.
+fn flow(doors: &Doors, headers: &HeaderMap) -> String {
+    Cookies::of(doors).read(headers, Cookie::Flow).unwrap_or_default().to_owned()
+}
+
+/// `POST /mfa/setup/totp`: the QR code of an authenticator app that waits for its first code.
+pub(crate) async fn begin_totp(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    headers: HeaderMap,
+) -> Answer {
+    let mut template = SetupPage::new(&visit);
+    if visit.session.is_some() {
+        template.totp = Some(doors.control.begin_totp(&visit.ctx).await?);
+        template.present = Some(present(&doors, &visit).await?);
+        return page(&visit.look, &template);
+    }
+    let (setup, next) = doors.control.begin_totp_at_sign_in(&visit.ctx, &flow(&doors, &headers)).await?;
+    template.totp = Some(setup);
+    let mut response = page(&visit.look, &template)?;
+    Cookies::of(&doors).set(response.headers_mut(), Cookie::Flow, &next);
+    Ok(response)
+}
+
+/// The first code of an app.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FirstCode {
+    code: String,
+}
+
+/// `POST /mfa/setup/totp/confirm`.
+pub(crate) async fn confirm_totp(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    headers: HeaderMap,
+    Fields(first): Fields<FirstCode>,
+) -> Answer {
+    if visit.session.is_some() {
+        let enrolled = doors.control.confirm_totp(&visit.ctx, &first.code).await?;
+        return added(&doors, &visit, enrolled, "The authenticator app was added.");
+    }
+    let flow = flow(&doors, &headers);
+    let done = doors.control.confirm_totp_at_sign_in(&visit.ctx, &flow, &first.code).await?;
+    go_on(&doors, &visit, done)
+}
+
+/// `POST /mfa/setup/passkey/options`: what a browser needs to make a passkey.
+pub(crate) async fn begin_passkey(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    headers: HeaderMap,
+) -> Answer {
+    let made = if visit.session.is_some() {
+        doors.control.begin_passkey(&visit.ctx).await?
+    } else {
+        doors.control.begin_passkey_at_sign_in(&visit.ctx, &flow(&doors, &headers)).await?
+    };
+    Ok(challenge(&made))
+}
+
+/// `POST /mfa/setup/passkey`: the passkey that it has made.
+pub(crate) async fn add_passkey(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    Fields(shown): Fields<Shown>,
+) -> Answer {
+    let (name, answer) = shown.into_parts()?;
+    if visit.session.is_some() {
+        let (_, enrolled) = doors.control.add_passkey(&visit.ctx, name.as_deref(), &answer).await?;
+        return added(&doors, &visit, enrolled, "The passkey was added.");
+    }
+    let done = doors.control.add_passkey_at_sign_in(&visit.ctx, name.as_deref(), &answer).await?;
+    go_on(&doors, &visit, done)
+}
+
+/// Shows the recovery codes that came with a first factor, or the page again.
+fn added(doors: &Doors, visit: &Visit, enrolled: Enrolled, said: &str) -> Answer {
+    match enrolled.recovery_codes {
+        Some(codes) => show_codes(visit, codes, PAGE),
+        None => Ok(see_and_say(doors, PAGE, visit.look.language.text(said))),
+    }
+}
+
+fn show_codes(visit: &Visit, codes: Vec<String>, next: &str) -> Answer {
+    let mut template = SetupPage::new(visit);
+    template.recovery_codes = codes;
+    next.clone_into(&mut template.next);
+    page(&visit.look, &template)
+}
+
+/// Goes on with a sign-in, and shows the recovery codes on the way: the session begins with this page.
+fn go_on(doors: &Doors, visit: &Visit, done: EnrolledAtSignIn) -> Answer {
+    let is_in = matches!(done.outcome, SignInOutcome::Authenticated(_));
+    let response = sign_in::next(doors, done.outcome, None)?;
+    let Some(codes) = done.enrolled.recovery_codes.filter(|_| is_in) else { return Ok(response) };
+    let mut shown = show_codes(visit, codes, "/overview")?;
+    for cookie in response.headers().get_all(SET_COOKIE) {
+        shown.headers_mut().append(SET_COOKIE, cookie.clone());
+    }
+    Ok(shown)
+}
+
+/// `POST /mfa/recovery-codes`: new ones in place of all.
+pub(crate) async fn renew_codes(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+    let codes = doors.control.renew_recovery_codes(&visit.ctx).await?;
+    show_codes(&visit, codes, PAGE)
+}
+
+/// `POST /mfa/totp/remove`.
+pub(crate) async fn remove_totp(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+    doors.control.remove_totp(&visit.ctx).await?;
+    Ok(see_and_say(&doors, PAGE, visit.look.language.text("The authenticator app was removed.")))
+}
+
+/// Another name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Renamed {
+    name: String,
+}
+
+/// `POST /mfa/passkeys/{id}/rename`.
+pub(crate) async fn rename_passkey(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+    Fields(renamed): Fields<Renamed>,
+) -> Answer {
+    let id = id.parse().map_err(|_| Error::not_found("passkey"))?;
+    doors.control.rename_passkey(&visit.ctx, &id, &renamed.name).await?;
+    Ok(see_and_say(&doors, PAGE, visit.look.language.text("The passkey was renamed.")))
+}
+
+/// `POST /mfa/passkeys/{id}/remove`.
+pub(crate) async fn remove_passkey(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+) -> Answer {
+    let id = id.parse().map_err(|_| Error::not_found("passkey"))?;
+    doors.control.remove_passkey(&visit.ctx, &id).await?;
+    Ok(see_and_say(&doors, PAGE, visit.look.language.text("The passkey was removed.")))
+}

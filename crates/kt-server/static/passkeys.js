@@ -1,0 +1,91 @@
+// Passkeys: the page asks for a challenge, the browser answers it, and the answer is sent like any form.
+"use strict";
+
+(() => {
+  const { send, ask, tell, prove, goOn, problemOf, words } = globalThis.keeptrusts;
+  const isAble = Boolean(globalThis.PublicKeyCredential?.parseRequestOptionsFromJSON);
+  let offered = null;
+
+  /** The challenge for a form, as the browser takes it; a refusal is told at the form. */
+  const challengeFor = async (form, again) => {
+    const answer = await send(form.dataset.options, {});
+    if (answer.ok) return answer.json();
+    const problem = problemOf(await answer.text());
+    if (problem.code === "reauthentication_required" && again) prove(again);
+    else tell(form, problem);
+    return null;
+  };
+
+  const answerTo = async (form, { options, flow_token }, mediation, signal) => {
+    const isNew = form.dataset.passkey === "create";
+    const parse = isNew ? "parseCreationOptionsFromJSON" : "parseRequestOptionsFromJSON";
+    const publicKey = PublicKeyCredential[parse](options.publicKey ?? options);
+    const credential = isNew
+      ? await navigator.credentials.create({ publicKey, signal })
+      : await navigator.credentials.get({ publicKey, mediation, signal });
+    return { flow_token, credential: JSON.stringify(credential.toJSON()) };
+  };
+
+  const hand = async (form, shown) => {
+    const values = { ...Object.fromEntries(new FormData(form)), ...shown };
+    if (form.dataset.passkey !== "prove") {
+      ask("post", form.dataset.answer, form, values);
+      return;
+    }
+    const answer = await send(form.dataset.answer, values);
+    if (answer.ok) goOn();
+    else tell(form, problemOf(await answer.text()));
+  };
+
+  const use = async (form) => {
+    if (!isAble) {
+      tell(form, { message: words().noPasskeys });
+      return;
+    }
+    offered?.abort();
+    const challenge = await challengeFor(form, () => use(form));
+    if (!challenge) return;
+    try {
+      await hand(form, await answerTo(form, challenge));
+    } catch (error) {
+      // The reasons are the browser's secret: it tells them apart to nobody (WebAuthn level 3 section 14.5).
+      tell(form, { message: `${words().passkeyFailed} (${error.name})` });
+    }
+  };
+
+  /** Offers passkeys among the suggestions of the address field, where the browser can. */
+  const offer = async (form) => {
+    if (!isAble || !(await PublicKeyCredential.isConditionalMediationAvailable?.())) return;
+    const challenge = await challengeFor(form);
+    if (!challenge) return;
+    offered = new AbortController();
+    try {
+      await hand(form, await answerTo(form, challenge, "conditional", offered.signal));
+    } catch {
+      // Nobody took the offer: the button is still there.
+    }
+  };
+
+  /** Tells the browser's password manager which passkeys are still good (WebAuthn level 3 section 5.1.10). */
+  const signal = async (list) => {
+    const { signal: rpId, user: userId, accepted } = list.dataset;
+    const allAcceptedCredentialIds = accepted.split(" ").filter(Boolean);
+    await PublicKeyCredential.signalAllAcceptedCredentials?.({ rpId, userId, allAcceptedCredentialIds });
+  };
+
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("[data-passkey]")) return;
+    event.preventDefault();
+    use(event.target);
+  });
+
+  const look = () => {
+    const autofill = document.querySelector("form[data-autofill]");
+    if (autofill && !offered) offer(autofill);
+    for (const note of document.querySelectorAll("[data-without-passkeys]")) note.hidden = isAble;
+    const list = document.querySelector("[data-signal]");
+    if (list && isAble) signal(list);
+  };
+  document.addEventListener("DOMContentLoaded", look);
+  document.addEventListener("htmx:afterSwap", look);
+})();

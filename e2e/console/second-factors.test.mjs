@@ -1,0 +1,162 @@
+// Second factors in a real Chromium: its virtual authenticator makes the passkeys, oathtool the codes.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { after, before, beforeEach, suite, test } from 'node:test';
+
+import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
+
+const LIMIT = { timeout: 120_000 };
+
+const AUTHENTICATOR = {
+  protocol: 'ctap2',
+  ctap2Version: 'ctap2_1',
+  transport: 'internal',
+  hasResidentKey: true,
+  hasUserVerification: true,
+  isUserVerified: true,
+  automaticPresenceSimulation: true,
+};
+
+/** Gives a page an authenticator that is held in the hand. */
+async function authenticator(page, options = {}) {
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send('WebAuthn.enable');
+  const { authenticatorId } = await devtools.send('WebAuthn.addVirtualAuthenticator', { options: { ...AUTHENTICATOR, ...options } });
+  return { send: (method, parameters = {}) => devtools.send(`WebAuthn.${method}`, { authenticatorId, ...parameters }) };
+}
+
+/** The code that an authenticator app shows at this moment. */
+const codeOf = (secret) => execFileSync('oathtool', ['--totp', '--base32', secret], { encoding: 'utf8' }).trim();
+
+suite('second factors at the console', LIMIT, () => {
+  let console_;
+  let chromium;
+
+  before(async () => {
+    chromium = await startChromium();
+  });
+  beforeEach(async () => {
+    await console_?.stop();
+    console_ = await startConsole();
+  });
+  after(async () => {
+    await chromium?.stop();
+    await console_?.stop();
+  });
+
+  const signOut = async (page) => {
+    await page.goto('/overview');
+    await page.locator('.me summary').click();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.waitForURL('**/login');
+  };
+
+  const savedCodes = async (page) => {
+    await page.getByRole('heading', { name: 'Save your recovery codes' }).waitFor();
+    const codes = await page.locator('#codes li').allTextContents();
+    assert.equal(new Set(codes).size, 10);
+    await page.getByRole('link', { name: 'I have saved them' }).click();
+    return codes;
+  };
+
+  const addPasskey = async (page) => {
+    await page.goto('/mfa/setup');
+    await page.getByRole('button', { name: 'Add Passkey' }).click();
+    return savedCodes(page);
+  };
+
+  test('a passkey is added, signs in by itself, and is the second step of a password', LIMIT, async () => {
+    const { page, wrong } = await chromium.person(console_.origin);
+    const device = await authenticator(page);
+    await signIn(page);
+    await addPasskey(page);
+    await page.getByText('Recovery codes').waitFor();
+    const { credentials } = await device.send('getCredentials');
+    assert.deepEqual(credentials.map((one) => [one.rpId, one.isResidentCredential]), [['localhost', true]]);
+
+    await signOut(page);
+    await page.goto('/login?returnTo=/settings/profile');
+    await page.waitForURL('**/settings/profile', { timeout: 15_000 });
+
+    await signOut(page);
+    await device.send('setUserVerified', { isUserVerified: false });
+    await page.goto('/login');
+    await page.getByRole('button', { name: 'Sign in with Passkey' }).click();
+    await page.getByRole('alert').getByText('did not give a passkey').waitFor();
+    await device.send('setUserVerified', { isUserVerified: true });
+
+    await device.send('setAutomaticPresenceSimulation', { enabled: false });
+    await page.goto('/login');
+    await page.getByLabel('E-mail').fill(OWNER.email);
+    await page.getByLabel('Password', { exact: true }).fill(OWNER.password);
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.waitForURL('**/login/verify**');
+    await device.send('setAutomaticPresenceSimulation', { enabled: true });
+    await page.getByRole('button', { name: 'Use a passkey' }).click();
+    await page.waitForURL('**/overview');
+    assert.deepEqual(wrong, []);
+  });
+
+  test('a signature that is not the key’s own lets nobody in', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin);
+    const device = await authenticator(page);
+    await signIn(page);
+    await addPasskey(page);
+    await signOut(page);
+    for (const bits of [{ isBogusSignature: true }, { isBadUV: true }, { isBadUP: true }]) {
+      await device.send('setAutomaticPresenceSimulation', { enabled: false });
+      await page.goto('/login');
+      await device.send('setResponseOverrideBits', { isBogusSignature: false, isBadUV: false, isBadUP: false, ...bits });
+      await device.send('setAutomaticPresenceSimulation', { enabled: true });
+      await page.getByRole('button', { name: 'Sign in with Passkey' }).click();
+      await page.getByRole('alert').waitFor();
+      assert.equal(new URL(page.url()).pathname, '/login', JSON.stringify(bits));
+    }
+    await device.send('setResponseOverrideBits', { isBogusSignature: false, isBadUV: false, isBadUP: false });
+    await page.goto('/login');
+    await page.waitForURL('**/overview');
+  });
+
+  test('an authenticator app is added by its code, asked for at each sign-in, and a recovery code stands in for it', LIMIT, async () => {
+    const { page, wrong } = await chromium.person(console_.origin);
+    await signIn(page);
+    await page.goto('/mfa/setup');
+    await page.getByRole('button', { name: 'Use an authenticator app' }).click();
+    const secret = await page.locator('#secret').textContent();
+    assert.match(secret, /^[A-Z2-7]{32}$/, '160 bits');
+    await page.getByLabel('Verification code').fill('000000');
+    await page.getByRole('button', { name: 'Enable MFA' }).click();
+    await page.locator('.field-error, .form-error').waitFor();
+    const first = codeOf(secret);
+    await page.getByLabel('Verification code').fill(first);
+    await page.getByRole('button', { name: 'Enable MFA' }).click();
+    const codes = await savedCodes(page);
+
+    const enter = async () => {
+      await signOut(page);
+      await page.getByLabel('E-mail').fill(OWNER.email);
+      await page.getByLabel('Password', { exact: true }).fill(OWNER.password);
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+      await page.waitForURL('**/login/verify**');
+    };
+    await enter();
+    await page.getByLabel('Verification code').fill(first);
+    await page.getByRole('button', { name: 'Verify' }).click();
+    await page.locator('.field-error, .form-error').waitFor();
+    assert.match(page.url(), /login\/verify/, 'a code works once');
+    await page.getByText('Use a recovery code').click();
+    await page.getByLabel('Recovery code', { exact: true }).fill(codes[0]);
+    await page.getByRole('button', { name: 'Use this code' }).click();
+    await page.waitForURL('**/overview');
+    await page.goto('/mfa/setup');
+    await page.getByText('9 of them are left.').waitFor();
+
+    await enter();
+    await page.getByText('Use a recovery code').click();
+    await page.getByLabel('Recovery code', { exact: true }).fill(codes[0]);
+    await page.getByRole('button', { name: 'Use this code' }).click();
+    await page.locator('.field-error, .form-error').waitFor();
+    assert.deepEqual(wrong, []);
+  });
+});
