@@ -124,6 +124,7 @@ impl AdminService {
                     connections: shared.connections.load(Ordering::Relaxed),
                     in_flight: shared.in_flight.load(Ordering::Relaxed),
                     targets: &shared.lasting.targets,
+                    telemetry_dropped: shared.telemetry.dropped(),
                     now: shared.clock.now_micros(),
                 });
                 Ok(Reply::full(

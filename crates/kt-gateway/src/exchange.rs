@@ -143,6 +143,7 @@ impl<'a> Exchange<'a> {
     /// The stages, in the order that SPEC section 4 gives them.
     async fn check(&mut self) -> Result<Passed, Refusal> {
         address::check(self)?;
+        self.record.begin_trace(&self.head.headers, self.peer.address.ip());
         let path = path::normalise(&self.head.path)?.into_owned();
         let path = self.enter_route(path)?;
         if let Some(cors) = self.cors()

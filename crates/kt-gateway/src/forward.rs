@@ -98,6 +98,7 @@ impl Exchange<'_> {
                 Err(setback) => setback,
             };
             choice.failed(self.fault(setback.code), setback.is_fault());
+            self.record.end_attempt(setback.code);
             match self.next(&target, &setback, &forwarded, &mut tries, limits) {
                 Some(Next::Other(other)) => choice = other,
                 Some(Next::Again(wait)) => {
@@ -127,12 +128,13 @@ impl Exchange<'_> {
     /// Asks one target. An answer that can be given to the client as it is comes back as one.
     pub(crate) async fn attempt(
         &mut self,
-        target: &Target,
+        target: &Arc<Target>,
         forwarded: &Forwarded,
         limits: Limits,
     ) -> Result<Result<Answer, Setback>, Refusal> {
+        let traceparent = self.record.begin_attempt(target);
         let asked = Instant::now();
-        let answer = self.ask(target, forwarded, limits).await;
+        let answer = self.ask(target, forwarded, traceparent.as_deref(), limits).await;
         self.record.event().upstream_ms = Some(millis(asked.elapsed()));
         Ok(match answer? {
             Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(Setback {
@@ -155,6 +157,7 @@ impl Exchange<'_> {
         &mut self,
         target: &Target,
         forwarded: &Forwarded,
+        traceparent: Option<&str>,
         limits: Limits,
     ) -> Result<Result<Answer, (UpstreamFault, Option<Duration>)>, Refusal> {
         let Some(origin) = &target.origin else { return Ok(Err((UpstreamFault::Unreachable, None))) };
@@ -168,6 +171,7 @@ impl Exchange<'_> {
             query: self.head.query.as_deref().filter(|_| translation.is_none()),
             model: target.model.as_deref().or(forwarded.summary.model.as_deref()),
             headers: &self.head.headers,
+            traceparent,
             body: &body,
             request_id: self.request_id.encode(&mut buffer),
             gateway_id: &self.worker.shared.gateway_id,

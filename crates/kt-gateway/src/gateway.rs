@@ -26,6 +26,7 @@ use crate::listener::{self, Intake};
 use crate::proxy_protocol::Proxies;
 use crate::shared::{Shared, Worker};
 use crate::snapshot::{AuthRules, Lasting, Snapshot, Surroundings};
+use crate::telemetry;
 use crate::tls::TlsFiles;
 
 /// How often unused connections to providers are looked through, and requests under way told to other gateways.
@@ -172,6 +173,7 @@ impl Gateway {
             Some(admin) => Some(spawn_admin(&control, admin.try_clone()?, options.admin_token, stopped)?),
             None => None,
         };
+        spawn_telemetry(&shared)?;
         let (handed, handed_over) = watch::channel(false);
         if let Some(old) = sockets.old.take() {
             old.confirm()?;
@@ -257,6 +259,7 @@ impl Gateway {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.control.summarise_refusals();
+        shared.telemetry.flush().await;
         shared.in_flight.load(Ordering::Acquire)
     }
 }
@@ -430,6 +433,16 @@ async fn summarise(control: Arc<Control>) {
         tokio::time::sleep(SUMMARISE).await;
         control.summarise_refusals();
     }
+}
+
+/// Starts the thread that sends traces and metrics.
+fn spawn_telemetry(shared: &Arc<Shared>) -> io::Result<()> {
+    let Some(receiver) = shared.telemetry.receiver() else { return Ok(()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shared = Arc::clone(shared);
+    let run = move || runtime.block_on(telemetry::run(shared, receiver));
+    thread::Builder::new().name("telemetry".into()).spawn(run)?;
+    Ok(())
 }
 
 fn spawn_admin(

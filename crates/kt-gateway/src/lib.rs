@@ -35,6 +35,7 @@ mod scopes;
 mod shared;
 mod snapshot;
 mod stages;
+mod telemetry;
 mod tls;
 mod upstream;
 mod usage;

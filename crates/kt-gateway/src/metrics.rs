@@ -31,6 +31,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
     pub(crate) targets: &'a HealthOfTargets,
+    /// How many requests are missing from what the collector got.
+    pub(crate) telemetry_dropped: u64,
     /// In microseconds.
     pub(crate) now: i64,
 }
@@ -101,18 +103,113 @@ impl Metrics {
 
     /// All of it in the text format that Prometheus reads, with the given moment's figures beside.
     pub(crate) fn render(&self, moment: &Moment<'_>) -> String {
-        let Moment { connections, in_flight, targets, now } = moment;
+        let Moment { connections, in_flight, targets, telemetry_dropped, now } = moment;
         let mut text = format!(
             "# HELP keeptrusts_gateway_connections Connections that are open.\n\
              # TYPE keeptrusts_gateway_connections gauge\n\
              keeptrusts_gateway_connections {connections}\n\
              # HELP keeptrusts_gateway_requests_in_flight Requests under way.\n\
              # TYPE keeptrusts_gateway_requests_in_flight gauge\n\
-             keeptrusts_gateway_requests_in_flight {in_flight}\n"
+             keeptrusts_gateway_requests_in_flight {in_flight}\n\
+             # HELP keeptrusts_gateway_telemetry_dropped Requests that are missing from what the collector got.\n\
+             # TYPE keeptrusts_gateway_telemetry_dropped counter\n\
+             keeptrusts_gateway_telemetry_dropped_total {telemetry_dropped}\n"
         );
         targets.render_states(*now, &mut text);
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use kt_domain::policy_config::CircuitBreaker;
+
+    use super::*;
+    use crate::breaker::Pass;
+    use crate::providers::health::Fault;
+    use crate::telemetry::Histograms;
+
+    const INTRODUCTION: &str = "<!-- Made from the code; `KEEPTRUSTS_WRITE_REFERENCE=1 cargo test -p kt-gateway reference` writes it anew. -->
+
+# Metrics of the gateway
+
+## For Prometheus
+
+`GET /metrics` on the admin listener. Counters end in `_total` there.
+
+| name | kind | labels | what it is |
+|---|---|---|---|
+";
+    const FOR_OPENTELEMETRY: &str = "
+## For OpenTelemetry
+
+Histograms, sent where `telemetry.otlp_endpoint` says, by operation, provider, model and error; tokens by `gen_ai.token.type`
+(`input`, `output`).
+
+| name | unit | what it is |
+|---|---|---|
+";
+
+    /// Everything that can be counted, counted once.
+    fn rendered() -> String {
+        let targets = HealthOfTargets::default();
+        let metrics = Metrics::new(&targets);
+        let health = targets.of("t", &CircuitBreaker::default());
+        health.succeeded(Pass::Closed);
+        health.failed(Pass::Closed, Fault { code: "c", at: jiff::Timestamp::UNIX_EPOCH }, true);
+        let event = Event::new(EventType::Decision, "e".into(), "t".into(), Arc::from("g"));
+        metrics.count(&event, Duration::ZERO);
+        metrics.count_upstream_fault("c");
+        metrics.count_reload(true);
+        metrics.render(&Moment {
+            connections: 0,
+            in_flight: 0,
+            targets: &targets,
+            telemetry_dropped: 0,
+            now: 0,
+        })
+    }
+
+    /// The labels of the first line of a metric's values.
+    fn labels(text: &str, name: &str) -> String {
+        let is_value = |line: &&str| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| ["{", "_total{"].iter().any(|begin| rest.starts_with(begin)))
+        };
+        let line = text.lines().find(is_value);
+        let inner = line.and_then(|line| line.split_once('{')?.1.split_once('}')).map(|(inner, _)| inner);
+        let names =
+            inner.into_iter().flat_map(|inner| inner.split(',')).filter_map(|pair| pair.split('=').next());
+        let names: Vec<_> = names.filter(|name| *name != "le").map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    }
+
+    #[test]
+    fn the_reference_page_is_the_one_in_the_docs() {
+        let text = rendered();
+        let mut page = INTRODUCTION.to_owned();
+        let described = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+        for (name, help) in described {
+            let kind = text.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} ")));
+            let kind = kind.unwrap_or_else(|| panic!("{name} has no type"));
+            let help = help.trim_end_matches('.');
+            writeln!(page, "| `{name}` | {kind} | {} | {help} |", labels(&text, name)).unwrap();
+        }
+        page += FOR_OPENTELEMETRY;
+        for [name, unit, description] in Histograms::default().described() {
+            writeln!(page, "| `{name}` | `{unit}` | {description} |").unwrap();
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/metrics.md");
+        if std::env::var_os("KEEPTRUSTS_WRITE_REFERENCE").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == page, "metrics.md is out of date: set KEEPTRUSTS_WRITE_REFERENCE=1 to write it");
     }
 }

@@ -1,6 +1,7 @@
 //! The record of one request: an event that is filled while the request goes on and kept when it is over, whatever way
 //! it ends.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,11 @@ use kt_domain::id::RequestId;
 use tokio::sync::oneshot;
 
 use crate::limits::Grant;
+use crate::providers::target::Target;
 use crate::reply::Refusal;
 use crate::shared::{Shared, Worker};
 use crate::snapshot::Snapshot;
+use crate::telemetry::{self, Attempt, Finished, Trace};
 
 /// The status that stands in the event of a request whose client went away.
 const CLIENT_CLOSED: u16 = 499;
@@ -30,6 +33,10 @@ pub(crate) struct Record {
     event: Option<Box<Event>>,
     /// What the request was granted of the limits that concern it.
     grants: Vec<Grant>,
+    /// The trace that the request belongs to, if telemetry is sent.
+    trace: Option<Trace>,
+    /// The targets that were asked, for the trace.
+    attempts: Vec<Attempt>,
 }
 
 impl Record {
@@ -40,7 +47,17 @@ impl Record {
         request_id: RequestId,
         began: Timestamp,
     ) -> Self {
-        Self { worker, snapshot, request_id, began, started: Instant::now(), event: None, grants: Vec::new() }
+        Self {
+            worker,
+            snapshot,
+            request_id,
+            began,
+            started: Instant::now(),
+            event: None,
+            grants: Vec::new(),
+            trace: None,
+            attempts: Vec::new(),
+        }
     }
 
     /// The event, to be filled.
@@ -61,6 +78,46 @@ impl Record {
     /// Tells the client how its limits stand.
     pub(crate) fn tell_limits(&self, headers: &mut HeaderMap) {
         Grant::tell_all(&self.grants, headers);
+    }
+
+    /// Joins the caller's trace if `caller` is trusted with that, else begins one; if telemetry is sent at all.
+    pub(crate) fn begin_trace(&mut self, headers: &HeaderMap, caller: IpAddr) {
+        let Some(settings) = &self.snapshot.telemetry else { return };
+        let traceparent = headers.get("traceparent").filter(|_| settings.trusted_callers.contains(caller));
+        let joined = traceparent.and_then(|value| Trace::join(value.as_bytes(), self.worker.draw()));
+        let begin = || Trace::begin([(); 3].map(|()| self.worker.draw()), settings.sample_percent);
+        self.trace = Some(joined.unwrap_or_else(begin));
+    }
+
+    /// Notes that a target is asked now. Gives the `traceparent` for it, if the request is traced.
+    pub(crate) fn begin_attempt(&mut self, target: &Arc<Target>) -> Option<String> {
+        let trace = self.trace?;
+        let span_id = telemetry::span_id(self.worker.draw());
+        let began = self.started.elapsed();
+        self.attempts.push(Attempt { target: Arc::clone(target), span_id, began, ended: None, fault: None });
+        Some(trace.traceparent(span_id))
+    }
+
+    /// Notes that the target asked last failed.
+    pub(crate) fn end_attempt(&mut self, fault: &'static str) {
+        let ended = self.started.elapsed();
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.ended = Some(ended);
+            attempt.fault = Some(fault);
+        }
+    }
+
+    /// Leaves what telemetry wants to know of a request that is over.
+    fn leave_traces(&mut self, event: &Event) {
+        if let Some(trace) = self.trace.take() {
+            self.worker.shared.telemetry.put(Finished {
+                trace,
+                began: self.began,
+                took: self.started.elapsed(),
+                event: event.clone(),
+                attempts: std::mem::take(&mut self.attempts),
+            });
+        }
     }
 
     /// The request that it is of.
@@ -113,6 +170,7 @@ impl Record {
         self.grants.drain(..).for_each(|grant| grant.settle(used));
         event.duration_ms = Some(millis(self.started.elapsed()));
         self.shared().metrics.count(&event, self.started.elapsed());
+        self.leave_traces(&event);
         Some(event)
     }
 }

@@ -19,6 +19,7 @@ use crate::record::Record;
 use crate::refusals::RefusalMeter;
 use crate::reply::Refusal;
 use crate::snapshot::{Lasting, Snapshot};
+use crate::telemetry::Queue;
 use crate::upstream::Pool;
 
 /// The longest path that an event carries, in bytes.
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) refusals: RefusalMeter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    pub(crate) telemetry: Queue,
     pub(crate) draining: AtomicBool,
     /// How many requests may be under way at once.
     pub(crate) max_concurrency: usize,
@@ -60,6 +62,7 @@ impl Shared {
             gateway_id,
             snapshot: ArcSwap::from_pointee(snapshot),
             metrics: Metrics::new(&lasting.targets),
+            telemetry: Queue::default(),
             lasting,
             access_keys,
             events,

@@ -20,6 +20,7 @@ use crate::providers::target::{self, Target};
 use crate::scopes::Scopes;
 use crate::stages::cors::CorsRules;
 use crate::stages::rate_limits::RateRules;
+use crate::telemetry;
 use crate::upstream::Limits;
 
 /// Looks up an environment variable.
@@ -60,6 +61,8 @@ pub(crate) struct Snapshot {
     /// Where among targets of equal standing the next request goes.
     pub(crate) turn: AtomicUsize,
     pub(crate) scopes: Scopes,
+    /// Where traces and metrics go, if they go anywhere.
+    pub(crate) telemetry: Option<Arc<telemetry::Settings>>,
     pub(crate) upstream_limits: Limits,
     pub(crate) client_timeouts: ClientTimeouts,
     /// Whether a request that cannot be recorded is refused.
@@ -138,6 +141,12 @@ impl Snapshot {
             turn: AtomicUsize::new(0),
             records_all_access: policies::records_all_access(&config),
             scopes: Scopes::compile(&config)?,
+            telemetry: telemetry::Settings::compile(
+                &config.telemetry,
+                surroundings.environment,
+                &mut warnings,
+            )?
+            .map(Arc::new),
             client_timeouts: ClientTimeouts {
                 request_header: config.timeouts.request_header.0,
                 request_body_idle: config.timeouts.request_body_idle.0,

@@ -33,6 +33,7 @@ mod scalar;
 pub(crate) mod shape;
 mod size_limits;
 mod suggest;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -67,6 +68,7 @@ pub use retry::{FaultKind, Retry};
 pub use routes::Route;
 pub use shape::json_schema;
 pub use size_limits::SizeLimits;
+pub use telemetry::Telemetry;
 pub use timeouts::Timeouts;
 
 use finding::Report;
@@ -108,6 +110,8 @@ pub struct PolicyConfig {
     pub circuit_breaker: CircuitBreaker,
     /// How events are recorded.
     pub events: Events,
+    /// Traces and metrics for OpenTelemetry.
+    pub telemetry: Telemetry,
 }
 
 /// A configuration to start from: one target that needs no key, and every control with its default and a comment.

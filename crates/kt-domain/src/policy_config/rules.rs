@@ -20,6 +20,7 @@ pub(super) fn check(config: &PolicyConfig, tree: &Node, options: LoadOptions, re
     config.listener.review(&config.ip_allowlist, &mut review);
     routes::review(config, &mut review);
     consumer_groups::review(config, &mut review);
+    config.telemetry.review(&mut review);
     config.retry.review(&mut review);
     config.circuit_breaker.review(&mut review);
 }

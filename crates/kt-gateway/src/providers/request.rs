@@ -33,6 +33,8 @@ pub(crate) struct Forward<'a> {
     /// The model that is asked for; Azure has it in the path.
     pub(crate) model: Option<&'a str>,
     pub(crate) headers: &'a HeaderMap,
+    /// The trace that this request belongs to, if the gateway traces it; the client's own otherwise passes.
+    pub(crate) traceparent: Option<&'a str>,
     pub(crate) body: &'a Bytes,
     pub(crate) request_id: &'a str,
     /// The name under which this gateway stands in `Via` (RFC 9110 section 7.6.3).
@@ -64,6 +66,11 @@ impl Forward<'_> {
         self.write_passed(&mut head, target);
         if target.wire == Wire::Anthropic && !self.headers.contains_key("anthropic-version") {
             head.extend_from_slice(ANTHROPIC_VERSION);
+        }
+        if let Some(traceparent) = self.traceparent {
+            for part in ["traceparent: ", traceparent, "\r\n"] {
+                head.extend_from_slice(part.as_bytes());
+            }
         }
         // The answer is to be read on its way, so it must not come compressed.
         head.extend_from_slice(b"accept-encoding: identity\r\nvia: 1.1 ");
@@ -105,7 +112,9 @@ impl Forward<'_> {
         for (name, value) in self.headers {
             let is_passed = PASSED.contains(name)
                 || PASSED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
-            if !is_passed || target.fixed_names.contains(name) || self.is_hop_by_hop(name) {
+            let is_own_trace =
+                self.traceparent.is_some() && matches!(name.as_str(), "traceparent" | "tracestate");
+            if !is_passed || is_own_trace || target.fixed_names.contains(name) || self.is_hop_by_hop(name) {
                 continue;
             }
             for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {

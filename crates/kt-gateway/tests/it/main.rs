@@ -21,5 +21,6 @@ mod rate_limits;
 mod reload;
 mod routing;
 mod scopes;
+mod telemetry;
 mod tls;
 mod translation;

@@ -53,6 +53,11 @@ const CASES: &[Case] = &[
         ["{allow", "{enabled: false, allow"],
     ),
     ("cors: {max_age_seconds: 5}", ("W009", 2, 1, "cors"), ["{max", "{enabled: false, max"]),
+    (
+        "telemetry: {sample_percent: 5}",
+        ("W009", 2, 1, "telemetry"),
+        ["{sample", "{otlp_endpoint: \"http://127.0.0.1:4318\", sample"],
+    ),
     ("circuit_breaker: {failures: 9}", ("W009", 2, 1, "circuit_breaker"), ["{fail", "{enabled: true, fail"]),
     ("ip_allowlist: {enabled: true}", ("W010", 2, 1, "ip_allowlist.allow"), ["true", "false"]),
 ];
