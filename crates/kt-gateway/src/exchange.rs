@@ -295,7 +295,7 @@ impl<'a> Exchange<'a> {
         if outcome.is_err() {
             self.describe();
         }
-        let (chain, most) = (Arc::clone(self.chain()), self.size_limits().max_response_body_bytes);
+        let most = self.size_limits().max_response_body_bytes;
         let verdict = self.record.event().verdict;
         let mut limits = HeaderMap::new();
         self.record.tell_limits(&mut limits);
@@ -313,7 +313,8 @@ impl<'a> Exchange<'a> {
                 reply
             }
             Ok(Answered::Stream(mut reply, source)) => {
-                let stream = JudgedStream::new(source, reply.status, self.record, &chain, most);
+                let chain = self.snapshot.scopes.chain(self.route.as_ref(), self.group.as_ref());
+                let stream = JudgedStream::new(source, reply.status, self.record, chain, most);
                 reply.body = ReplyBody::Stream(Box::new(stream));
                 reply
             }

@@ -82,8 +82,10 @@ impl From<Denied> for Refusal {
 impl Grant {
     /// Tells the client how its limits stand.
     pub(crate) fn tell_all(grants: &[Self], headers: &mut HeaderMap) {
-        let standing: Vec<_> = grants.iter().flat_map(Self::standing).collect();
-        tell(&standing, headers);
+        if !grants.is_empty() {
+            let standing: Vec<_> = grants.iter().flat_map(Self::standing).collect();
+            tell(&standing, headers);
+        }
     }
 }
 
