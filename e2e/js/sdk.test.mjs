@@ -96,6 +96,24 @@ suite('official SDKs in Node', { timeout: 120_000 }, () => {
     assert.deepEqual(streamed.usage.output_tokens, whole.usage.output_tokens);
   });
 
+  test('openai: a model behind Messages says the same, whole and streaming', async () => {
+    const direct = await anthropic().messages.create({ model: CLAUDE, ...QUESTION });
+    const translated = await openai().chat.completions.create({ model: CLAUDE, ...QUESTION });
+    assert.equal(translated.choices[0].message.content, direct.content[0].text);
+    assert.equal(translated.usage.completion_tokens, direct.usage.output_tokens);
+    const streamed = await openai().chat.completions.stream({ model: CLAUDE, ...QUESTION }).finalContent();
+    assert.equal(streamed, direct.content[0].text);
+  });
+
+  test('anthropic: a model behind Chat Completions says the same, whole and streaming', async () => {
+    const direct = await openai().chat.completions.create({ model: MODEL, ...QUESTION });
+    const translated = await anthropic().messages.create({ model: MODEL, ...QUESTION });
+    assert.equal(translated.content[0].text, direct.choices[0].message.content);
+    const streamed = await anthropic().messages.stream({ model: MODEL, ...QUESTION }).finalMessage();
+    assert.equal(streamed.content[0].text, direct.choices[0].message.content);
+    assert.equal(streamed.usage.output_tokens, translated.usage.output_tokens);
+  });
+
   test('anthropic: errors are the SDK\'s own', async () => {
     await assert.rejects(anthropic(WRONG_KEY).messages.create({ model: CLAUDE, ...QUESTION }), (error) => {
       assert.ok(error instanceof Anthropic.AuthenticationError, String(error));
