@@ -24,6 +24,7 @@ pub mod mfa;
 pub mod network;
 pub mod passwords;
 pub mod patterns;
+pub mod policy_cases;
 pub mod policy_config;
 pub mod public_url;
 pub mod random;

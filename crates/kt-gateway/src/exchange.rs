@@ -66,6 +66,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) peer: Peer,
     /// The client's address, as the rules see it.
     pub(crate) source: Option<IpAddr>,
+    /// Targets that a policy does not let the request go to.
+    pub(crate) barred: Vec<Arc<Target>>,
     /// The key that the client showed.
     pub(crate) key: Option<Arc<Key>>,
     /// The rules of the request's path, if it has rules of its own.
@@ -105,6 +107,7 @@ impl<'a> Exchange<'a> {
             key: None,
             route: None,
             group: None,
+            only: None,
             request_id,
             record,
             place: None,
@@ -171,7 +174,7 @@ impl<'a> Exchange<'a> {
         if let Content::Json(_) = route.content {
             rate_limits::take_tokens(self, &summary, &body).await?;
         }
-        let body = policy_chain::judge_request(self, body)?;
+        let body = policy_chain::judge_request(self, body).await?;
         let is_conversation = route::is_conversation(&self.head.path);
         let (custom, group) = (self.route.clone(), self.group.clone());
         Ok(Passed::Forward(Forwarded {

@@ -82,7 +82,8 @@ impl Exchange<'_> {
         if self.is_for_all_models() {
             return self.list_models(&forwarded, limits).await;
         }
-        let mut tries = Tries::default();
+        // Where a policy does not let the request go counts as tried.
+        let mut tries = Tries { targets: std::mem::take(&mut self.barred), ..Tries::default() };
         let mut choice = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now())?;
         loop {
             let target = Arc::clone(&choice.target);

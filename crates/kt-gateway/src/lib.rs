@@ -37,6 +37,7 @@ mod snapshot;
 mod stages;
 mod telemetry;
 mod tls;
+mod trial;
 mod upstream;
 mod usage;
 
@@ -47,3 +48,4 @@ pub use gateway::{ConfigInForce, ConfigSource, Gateway, LoadedConfig, Options, S
 pub use handover::Inherited;
 pub use snapshot::CompileError;
 pub use tls::TlsFiles;
+pub use trial::{Observed, Trial};

@@ -96,7 +96,7 @@ impl JudgedStream {
         chain: &Arc<Chain>,
         most: u64,
     ) -> Self {
-        let reader = chain.reads(Phase::Response).then(|| {
+        let reader = chain.judges(Phase::Response).then(|| {
             let judge = StreamJudge::new(Arc::clone(chain), most);
             Box::new(Reader { judge, came: Vec::new(), is_over: false })
         });

@@ -59,8 +59,8 @@ pub use ip_allowlist::IpAllowlist;
 pub use listener::Listener;
 pub use pack::Pack;
 pub use policies::{
-    Action, AuditLogger, Dictionary, DlpFilter, Entity, POLICY_KINDS, Pattern, Phase, PiiDetector, Policies,
-    PolicySettings, Unreadable,
+    Action, AuditLogger, DataRouting, Dictionary, DlpFilter, Entity, POLICY_KINDS, Pattern, Phase,
+    PiiDetector, Policies, PolicySettings, PromptInjection, RoutingRule, SafetyFilter, Unreadable,
 };
 pub use providers::{Providers, SecretRef, Target};
 pub use rate_limits::{OnCountingFailure, RateLimits, Rates};

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kt_domain::events::{Phase, PolicyEvaluation, Verdict};
-use kt_domain::policy_config::{Action, PolicySettings, Unreadable};
+use kt_domain::policy_config::{PolicySettings, SafetyFilter};
 
 use super::reading::body::{Body, TextCuts, spliced};
 use super::reading::outline::Outline;
+use super::tally::Tally;
 use super::text::channel::{Channel, Cuts};
 use super::text::patterns::Patterns;
-use super::{Judge, Policy, Reading};
+use super::{Asked, Finder, Judge, Policy};
 use crate::reply::Refusal;
 use crate::snapshot::CompileError;
 
@@ -39,6 +40,8 @@ pub(crate) enum Content<'a> {
 pub(crate) struct Judged {
     pub(crate) evaluations: Vec<PolicyEvaluation>,
     pub(crate) outcome: Outcome,
+    /// The only targets that it may go to; `None` means any.
+    pub(crate) targets: Option<BTreeSet<String>>,
 }
 
 /// What becomes of content.
@@ -74,12 +77,18 @@ pub(crate) struct Tallies {
     of_policies: Vec<Tally>,
 }
 
+/// What there is to read.
+enum Readable<'b> {
+    Nothing,
+    Not,
+    Body(&'b Body<'b>),
+}
+
+/// What the chain asks for of content that passes.
 #[derive(Default)]
-struct Tally {
-    rules: BTreeSet<Arc<str>>,
-    not_scanned: bool,
-    was_asked: bool,
-    blocked: bool,
+struct Passing {
+    cuts: TextCuts,
+    targets: Option<BTreeSet<String>>,
 }
 
 impl Tallies {
@@ -101,68 +110,119 @@ impl Chain {
         Ok(Self { policies, passed })
     }
 
-    /// Whether any of it reads content in this phase.
-    pub(crate) fn reads(&self, phase: Phase) -> bool {
-        self.policies.iter().any(|policy| policy.reading(phase).is_some())
+    /// Whether any of it has something to say in this phase.
+    pub(crate) fn judges(&self, phase: Phase) -> bool {
+        let is_of_requests = |policy: &Policy| matches!(policy.judge, Judge::Routing(_) | Judge::Safety(_));
+        self.policies.iter().any(|policy| {
+            policy.reading(phase).is_some() || (phase == Phase::Request && is_of_requests(policy))
+        })
     }
 
-    /// What the chain looks like in an event when no policy of it reads content.
+    /// What the chain looks like in an event when no policy of it judges.
     pub(crate) fn passed(&self) -> Vec<PolicyEvaluation> {
         self.passed.clone()
     }
 
-    /// Judges a whole body.
-    pub(crate) fn judge(&self, phase: Phase, content: Content<'_>) -> Judged {
-        let mut tallies = Tallies::new(self, phase);
-        let outcome = match self.judge_content(content, &mut tallies) {
-            Ok(None) => Outcome::Pass,
-            Ok(Some(redacted)) => Outcome::Redacted(redacted.into()),
-            Err(block) => Outcome::Blocked(block),
-        };
-        Judged { evaluations: self.evaluations(&tallies), outcome }
+    /// The moderation services to be asked, with the kinds of their policies.
+    pub(crate) fn safety_filters(&self) -> impl Iterator<Item = (&Arc<str>, &SafetyFilter)> {
+        self.policies.iter().filter_map(|policy| match &policy.judge {
+            Judge::Safety(settings) => Some((&policy.kind, settings)),
+            _ => None,
+        })
     }
 
-    fn judge_content(&self, content: Content<'_>, tallies: &mut Tallies) -> Result<Option<String>, Block> {
+    /// Judges a whole body.
+    pub(crate) fn judge(&self, phase: Phase, content: Content<'_>, asked: Asked<'_>) -> Judged {
+        let mut tallies = Tallies::new(self, phase);
+        let judged = self.judge_content(content, asked, &mut tallies);
+        let evaluations = self.evaluations(&tallies);
+        let (outcome, targets) = match judged {
+            Ok((None, targets)) => (Outcome::Pass, targets),
+            Ok((Some(redacted), targets)) => (Outcome::Redacted(redacted.into()), targets),
+            Err(block) => (Outcome::Blocked(block), None),
+        };
+        Judged { evaluations, outcome, targets }
+    }
+
+    fn judge_content(
+        &self,
+        content: Content<'_>,
+        asked: Asked<'_>,
+        tallies: &mut Tallies,
+    ) -> Result<(Option<String>, Option<BTreeSet<String>>), Block> {
         let json = match content {
             Content::Nothing => {
-                tallies.of_policies.iter_mut().for_each(|tally| tally.was_asked = true);
-                return Ok(None);
+                let passing = self.ask_each(&Readable::Nothing, asked, tallies)?;
+                return Ok((None, passing.targets));
             }
             Content::Other => None,
             Content::Json(bytes) => std::str::from_utf8(bytes).ok(),
         };
         let mut outline = Outline::default();
         let Some(json) = json.filter(|json| outline.read(json).is_ok()) else {
-            return self.unreadable(tallies).map(|()| None);
+            let passing = self.ask_each(&Readable::Not, asked, tallies)?;
+            return Ok((None, passing.targets));
         };
         let body = Body::read(json, &outline, &|_| false);
-        let replacements = body.replacements(self.judge_texts(&body, tallies)?);
-        Ok(if replacements.is_empty() { None } else { Some(spliced(json, replacements)) })
+        let passing = self.ask_each(&Readable::Body(&body), asked, tallies)?;
+        let replacements = body.replacements(passing.cuts);
+        let redacted = (!replacements.is_empty()).then(|| spliced(json, replacements));
+        Ok((redacted, passing.targets))
     }
 
     /// Judges the texts of a document, and says what is to be cut out of them.
     pub(crate) fn judge_texts(&self, body: &Body<'_>, tallies: &mut Tallies) -> Result<TextCuts, Block> {
-        let mut cuts: TextCuts = Vec::new();
-        for (index, policy, reading) in self.readers(tallies.phase) {
+        self.ask_each(&Readable::Body(body), Asked::default(), tallies).map(|passing| passing.cuts)
+    }
+
+    /// Asks each policy in order, until one blocks.
+    fn ask_each(
+        &self,
+        readable: &Readable<'_>,
+        asked: Asked<'_>,
+        tallies: &mut Tallies,
+    ) -> Result<Passing, Block> {
+        let mut passing = Passing::default();
+        for (index, policy) in self.policies.iter().enumerate() {
+            if let (Judge::Routing(routing), Phase::Request) = (&policy.judge, tallies.phase) {
+                let directions = routing.directions(asked, &self.found_before(index, tallies));
+                let tally = &mut tallies.of_policies[index];
+                tally.was_asked = true;
+                tally.rules.extend(directions.applied);
+                if directions.is_refused {
+                    tally.says(&policy.kind, Verdict::Block, routing.dry_run)?;
+                } else if !routing.dry_run {
+                    passing.targets = directions.targets;
+                }
+                continue;
+            }
+            let Some(reading) = policy.reading(tallies.phase) else { continue };
             let tally = &mut tallies.of_policies[index];
             tally.was_asked = true;
-            if body.is_partly_unreadable {
-                policy.could_not_read(reading, tally)?;
-            }
-            match &policy.judge {
-                Judge::Silent => {}
-                Judge::Finder(finder) => {
-                    body.find(&finder.patterns, |text, place, rule| {
-                        tally.note(rule);
-                        if finder.action == Action::Redact && !reading.dry_run {
-                            add_cut(&mut cuts, text, (place, index, rule));
-                        }
-                    });
-                    policy.conclude(finder.action, reading, tally)?;
+            let body = match readable {
+                Readable::Body(body) => body,
+                Readable::Nothing => continue,
+                Readable::Not => {
+                    tally.could_not_read(&policy.kind, reading)?;
+                    continue;
                 }
+            };
+            if body.is_partly_unreadable {
+                tally.could_not_read(&policy.kind, reading)?;
             }
+            policy.read(index, body, tally, &mut passing.cuts)?;
         }
-        Ok(cuts)
+        Ok(passing)
+    }
+
+    /// The names of everything that the policies before one found, and the kinds of those that found it.
+    fn found_before(&self, index: usize, tallies: &Tallies) -> BTreeSet<Arc<str>> {
+        let before = self.policies.iter().zip(&tallies.of_policies).take(index);
+        let with_finds = before.filter(|(_, tally)| !tally.rules.is_empty());
+        with_finds
+            .flat_map(|(policy, tally)| tally.rules.iter().chain(std::iter::once(&policy.kind)))
+            .cloned()
+            .collect()
     }
 
     /// Judges the next fragment of a text, and has cut out of it what is found.
@@ -173,21 +233,19 @@ impl Chain {
         ended: bool,
         tallies: &mut Tallies,
     ) -> Result<(), Block> {
-        for (index, _, _) in self.readers(tallies.phase) {
-            tallies.of_policies[index].was_asked = true;
-        }
         let finders = self.finders(tallies.phase);
-        let patterns: Vec<&Patterns> = finders.iter().map(|(_, _, patterns)| *patterns).collect();
+        for (index, _) in &finders {
+            tallies.of_policies[*index].was_asked = true;
+        }
+        let patterns: Vec<&Patterns> = finders.iter().map(|(_, finder)| &finder.patterns).collect();
         let mut found = Vec::new();
         channel.push(fragment, ended, &patterns, |find| found.push(find));
         for find in found {
-            let (index, action, _) = finders[find.judge];
-            let policy = &self.policies[index];
-            let Some(reading) = policy.reading(tallies.phase) else { continue };
+            let (index, finder) = finders[find.judge];
             let tally = &mut tallies.of_policies[index];
             tally.note(&find.rule);
-            policy.conclude(action, reading, tally)?;
-            if action == Action::Redact && !reading.dry_run {
+            tally.says(&self.policies[index].kind, finder.verdict(), finder.reading.dry_run)?;
+            if finder.cuts() {
                 channel.cut(find);
             }
         }
@@ -196,36 +254,24 @@ impl Chain {
 
     /// Every policy that reads content says what it thinks of content that it cannot read.
     pub(crate) fn unreadable(&self, tallies: &mut Tallies) -> Result<(), Block> {
-        for (index, policy, reading) in self.readers(tallies.phase) {
-            policy.could_not_read(reading, &mut tallies.of_policies[index])?;
-        }
-        Ok(())
+        self.ask_each(&Readable::Not, Asked::default(), tallies).map(|_| ())
     }
 
     /// The first policy that reads content refuses what is too large to be read, whatever its settings.
     pub(crate) fn block_unreadable(&self, tallies: &mut Tallies) -> Block {
-        let first = self.readers(tallies.phase).next();
-        let policy = first.map_or_else(|| "".into(), |(_, policy, _)| Arc::clone(&policy.kind));
-        if let Some((index, _, _)) = first {
-            let tally = &mut tallies.of_policies[index];
-            (tally.was_asked, tally.not_scanned, tally.blocked) = (true, true, true);
-        }
-        Block { policy, was_unreadable: true }
+        let first = self.policies.iter().position(|policy| policy.reading(tallies.phase).is_some());
+        let index = first.unwrap_or_default();
+        tallies.of_policies[index].refuse_unread(&self.policies[index].kind)
     }
 
     /// What each policy that was asked has said. In the phase of requests every policy was asked up to the one that
-    /// blocked; in that of answers those that read them.
+    /// blocked, but those that ask somebody else; in that of answers those that read them.
     pub(crate) fn evaluations(&self, tallies: &Tallies) -> Vec<PolicyEvaluation> {
         let mut evaluations = Vec::new();
         for (policy, tally) in self.policies.iter().zip(&tallies.of_policies) {
-            match policy.reading(tallies.phase) {
-                Some(reading) if tally.was_asked => {
-                    evaluations.push(policy.evaluation(reading, tally, tallies.phase));
-                }
-                None if tallies.phase == Phase::Request => {
-                    evaluations.push(PolicyEvaluation::new(Arc::clone(&policy.kind), Verdict::Allow));
-                }
-                _ => {}
+            let is_silent = matches!(policy.judge, Judge::Silent) && tallies.phase == Phase::Request;
+            if tally.was_asked || is_silent {
+                evaluations.push(tally.evaluation(&policy.kind, policy.runs_dry(), tallies.phase));
             }
             if tally.blocked {
                 break;
@@ -234,23 +280,63 @@ impl Chain {
         evaluations
     }
 
-    fn readers(&self, phase: Phase) -> impl Iterator<Item = (usize, &Policy, &Reading)> {
+    /// The policies that look for patterns.
+    fn finders(&self, phase: Phase) -> Vec<(usize, &Finder)> {
         let policies = self.policies.iter().enumerate();
-        policies.filter_map(move |(index, policy)| Some((index, policy, policy.reading(phase)?)))
-    }
-
-    /// The policies that look for patterns, each with what it does about them.
-    fn finders(&self, phase: Phase) -> Vec<(usize, Action, &Patterns)> {
-        self.policies
-            .iter()
-            .enumerate()
+        policies
             .filter_map(|(index, policy)| match &policy.judge {
-                Judge::Finder(finder) if finder.reading.phases.contains(&phase) => {
-                    Some((index, finder.action, &finder.patterns))
-                }
+                Judge::Finder(finder) if finder.reading.phases.contains(&phase) => Some((index, finder)),
                 _ => None,
             })
             .collect()
+    }
+}
+
+impl Policy {
+    /// Reads the texts of a document: notes what is found, adds what is to be cut, and says what it thinks of it.
+    fn read(
+        &self,
+        index: usize,
+        body: &Body<'_>,
+        tally: &mut Tally,
+        cuts: &mut TextCuts,
+    ) -> Result<(), Block> {
+        match &self.judge {
+            Judge::Finder(finder) => {
+                body.find(&finder.patterns, |text, place, rule| {
+                    tally.note(rule);
+                    if finder.cuts() {
+                        add_cut(cuts, text, (place, index, rule));
+                    }
+                });
+                let is_clean = tally.rules.is_empty();
+                if is_clean {
+                    Ok(())
+                } else {
+                    tally.says(&self.kind, finder.verdict(), finder.reading.dry_run)
+                }
+            }
+            Judge::Injection(injection) => {
+                let (is_attack, rules) = injection.judge(body.texts());
+                tally.rules.extend(rules);
+                if is_attack {
+                    tally.says(&self.kind, Verdict::Block, injection.reading.dry_run)
+                } else {
+                    Ok(())
+                }
+            }
+            Judge::Silent | Judge::Routing(_) | Judge::Safety(_) => Ok(()),
+        }
+    }
+
+    fn runs_dry(&self) -> bool {
+        match &self.judge {
+            Judge::Silent => false,
+            Judge::Finder(finder) => finder.reading.dry_run,
+            Judge::Injection(injection) => injection.reading.dry_run,
+            Judge::Routing(routing) => routing.dry_run,
+            Judge::Safety(settings) => settings.dry_run,
+        }
     }
 }
 
@@ -273,54 +359,4 @@ fn add_cut(cuts: &mut TextCuts, text: usize, (place, judge, rule): (Range<usize>
     let mut own = Cuts::default();
     own.add(place, judge, rule);
     cuts.push((text, own));
-}
-
-impl Tally {
-    fn note(&mut self, rule: &Arc<str>) {
-        if !self.rules.contains(rule) {
-            self.rules.insert(Arc::clone(rule));
-        }
-    }
-}
-
-impl Policy {
-    /// Blocks if something was found and that is what it is for.
-    fn conclude(&self, action: Action, reading: &Reading, tally: &mut Tally) -> Result<(), Block> {
-        if tally.rules.is_empty() || action != Action::Block || reading.dry_run {
-            return Ok(());
-        }
-        tally.blocked = true;
-        Err(Block { policy: Arc::clone(&self.kind), was_unreadable: false })
-    }
-
-    fn could_not_read(&self, reading: &Reading, tally: &mut Tally) -> Result<(), Block> {
-        tally.was_asked = true;
-        tally.not_scanned = true;
-        if reading.unreadable == Unreadable::Allow || reading.dry_run {
-            return Ok(());
-        }
-        tally.blocked = true;
-        Err(Block { policy: Arc::clone(&self.kind), was_unreadable: true })
-    }
-
-    fn evaluation(&self, reading: &Reading, tally: &Tally, phase: Phase) -> PolicyEvaluation {
-        let action = match &self.judge {
-            Judge::Finder(finder) => finder.action,
-            Judge::Silent => Action::Block,
-        };
-        let would_refuse_unread = tally.not_scanned && reading.unreadable == Unreadable::Block;
-        let verdict = match (tally.rules.is_empty(), action) {
-            _ if tally.blocked || would_refuse_unread => Verdict::Block,
-            (true, _) => Verdict::Allow,
-            (false, Action::Block) => Verdict::Block,
-            (false, Action::Redact) => Verdict::Redact,
-        };
-        PolicyEvaluation {
-            dry_run: reading.dry_run,
-            not_scanned: tally.not_scanned,
-            phase: (phase == Phase::Response).then_some(phase),
-            rules: tally.rules.iter().cloned().collect(),
-            ..PolicyEvaluation::new(Arc::clone(&self.kind), verdict)
-        }
-    }
 }

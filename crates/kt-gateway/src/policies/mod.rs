@@ -2,22 +2,29 @@
 
 mod audit_logger;
 pub(crate) mod chain;
+mod data_routing;
 mod dlp_filter;
 mod pii_detector;
+mod prompt_injection;
 mod reading;
+pub(crate) mod safety_filter;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod text;
 
 use std::sync::Arc;
 
-use kt_domain::events::Phase;
-use kt_domain::policy_config::{Action, PolicyConfig, PolicySettings, Unreadable};
+use kt_domain::events::{Phase, Verdict};
+use kt_domain::policy_config::{Action, PolicyConfig, PolicySettings, SafetyFilter, Unreadable};
 
 pub(crate) use chain::{Block, Chain, Content, Judged, Outcome, strictest};
+pub(crate) use data_routing::Asked;
 pub(crate) use reading::stream::StreamJudge;
 
 use crate::snapshot::CompileError;
+use data_routing::Routing;
+use prompt_injection::Injection;
 use text::patterns::{Patterns, TooLarge};
 
 /// One policy of the chain, made ready.
@@ -33,6 +40,12 @@ enum Judge {
     Silent,
     /// By what is found in texts.
     Finder(Finder),
+    /// By how suspicious the texts of a request read together.
+    Injection(Injection),
+    /// By where a request goes, and what was found in it.
+    Routing(Routing),
+    /// By asking somebody else, when all others have let a request pass.
+    Safety(SafetyFilter),
 }
 
 /// A policy that looks for patterns in content.
@@ -53,10 +66,13 @@ struct Reading {
 type Make = fn(&PolicySettings) -> Result<Judge, TooLarge>;
 
 /// Every kind of policy there is.
-const REGISTRY: [(&str, Make); 3] = [
+const REGISTRY: [(&str, Make); 6] = [
     (audit_logger::KIND, audit_logger::make),
     (pii_detector::KIND, pii_detector::make),
     (dlp_filter::KIND, dlp_filter::make),
+    (prompt_injection::KIND, prompt_injection::make),
+    (data_routing::KIND, data_routing::make),
+    (safety_filter::KIND, safety_filter::make),
 ];
 
 impl Policy {
@@ -74,10 +90,27 @@ impl Policy {
     /// How it reads content; `None` for a policy that reads none in this phase.
     fn reading(&self, phase: Phase) -> Option<&Reading> {
         match &self.judge {
-            Judge::Silent => None,
             Judge::Finder(finder) => Some(&finder.reading),
+            Judge::Injection(injection) => Some(&injection.reading),
+            Judge::Silent | Judge::Routing(_) | Judge::Safety(_) => None,
         }
         .filter(|reading| reading.phases.contains(&phase))
+    }
+}
+
+impl Finder {
+    /// What it says of content in which it found something.
+    fn verdict(&self) -> Verdict {
+        match self.action {
+            Action::Block => Verdict::Block,
+            Action::Redact => Verdict::Redact,
+            Action::Note => Verdict::Allow,
+        }
+    }
+
+    /// Whether what is found is cut out.
+    fn cuts(&self) -> bool {
+        self.action == Action::Redact && !self.reading.dry_run
     }
 }
 

@@ -6,31 +6,42 @@ use http::{HeaderMap, HeaderValue, header};
 use kt_domain::events::{Event, Phase, PolicyEvaluation, Verdict};
 
 use crate::exchange::Exchange;
-use crate::policies::{Content, Judged, Outcome};
+use crate::policies::{Asked, Content, Judged, Outcome};
 use crate::reply::{Refusal, Reply, ReplyBody};
+use crate::stages::safety;
 
 /// Judges the request; says in its record which policies were asked and what came of it. Gives the body that goes on,
 /// which is another one where something was cut out of it.
-pub(crate) fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> Result<Bytes, Refusal> {
-    let chain = exchange.chain();
-    if !chain.reads(Phase::Request) {
+pub(crate) async fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> Result<Bytes, Refusal> {
+    let chain = Arc::clone(exchange.chain());
+    if !chain.judges(Phase::Request) {
         let passed = chain.passed();
         note(exchange.record.event(), passed, Verdict::Allow);
         return Ok(body);
     }
     // A request without a type is one of JSON, as the stage before has it.
     let content = content(&exchange.head.headers, &body, true);
-    let Judged { evaluations, outcome } = chain.judge(Phase::Request, content);
-    apply(exchange.record.event(), evaluations, outcome, body)
+    let event = exchange.record.event();
+    let asked = Asked { key: event.key_id.as_deref(), model: event.model.as_deref() };
+    let Judged { evaluations, outcome, targets } = chain.judge(Phase::Request, content, asked);
+    let body = apply(event, evaluations, outcome, body)?;
+    if let Some(allowed) = targets {
+        let targets = exchange.snapshot.targets.iter();
+        exchange.barred = targets.filter(|target| !allowed.contains(&*target.id)).cloned().collect();
+    }
+    if !body.is_empty() {
+        safety::check(exchange, &body).await?;
+    }
+    Ok(body)
 }
 
 /// The same for an answer that is there as a whole.
 pub(crate) fn judge_answer(exchange: &mut Exchange<'_>, reply: &mut Reply) -> Result<(), Refusal> {
     let chain = exchange.chain();
     let ReplyBody::Full(body) = &reply.body else { return Ok(()) };
-    if chain.reads(Phase::Response) {
-        let Judged { evaluations, outcome } =
-            chain.judge(Phase::Response, content(&reply.headers, body, false));
+    if chain.judges(Phase::Response) {
+        let content = content(&reply.headers, body, false);
+        let Judged { evaluations, outcome, .. } = chain.judge(Phase::Response, content, Asked::default());
         let judged = apply(exchange.record.event(), evaluations, outcome, body.clone())?;
         reply.body = ReplyBody::Full(judged);
     }

@@ -87,3 +87,36 @@ fn the_schema_is_printed_as_json() {
     let schema: Value = serde_json::from_slice(&kt(directory.path(), &["policy", "schema"]).stdout).unwrap();
     assert!(schema["properties"]["ip_allowlist"].is_object());
 }
+
+/// The cases that are shipped, with the configuration that they are for.
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/policies");
+
+#[test]
+fn the_cases_of_the_shipped_policies_are_as_expected() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = format!("{SHIPPED}/policy-config.yaml");
+    let test = kt(directory.path(), &["policy", "test", "--file", &file]);
+    let text = printed(&test);
+    assert_eq!(test.status.code(), Some(0), "{text}{}", complaint(&test));
+    assert!(text.lines().filter(|line| line.starts_with("ok ")).count() >= 30, "{text}");
+}
+
+#[test]
+fn a_case_that_is_not_as_expected_shows_the_difference() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("c.yaml"), "policies: {chain: [pii-detector]}\n").unwrap();
+    let cases = "cases:\n  - {name: fine, text: hello, expect: {verdict: allow, rules: []}}\n  - {name: a card, text: card 4111111111111111, expect: {verdict: block, rules: [iban], text: x}}\n";
+    fs::write(directory.path().join("policy-cases.yaml"), cases).unwrap();
+    let test = kt(directory.path(), &["policy", "test", "--file", "c.yaml"]);
+    assert_eq!(test.status.code(), Some(1));
+    let text = printed(&test);
+    for line in ["ok    fine", "FAIL  a card", "- expected block", "+ found    redact", "- expected iban", "+ found    card", "+ found    card [card]", "1 of 2 cases passed"] {
+        assert!(text.contains(line), "{line} is missing:\n{text}");
+    }
+    fs::write(directory.path().join("policy-cases.yaml"), "cases: [{name: x, expects: 1}]\n").unwrap();
+    let test = kt(directory.path(), &["policy", "test", "--file", "c.yaml"]);
+    assert_eq!(test.status.code(), Some(2));
+    assert!(printed(&test).contains("error[E002]"), "{}", printed(&test));
+    let test = kt(directory.path(), &["policy", "test", "--file", "c.yaml", "--cases", "none.yaml"]);
+    assert!(test.status.code() != Some(0) && complaint(&test).contains("none.yaml"), "{}", complaint(&test));
+}

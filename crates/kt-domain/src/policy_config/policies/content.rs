@@ -11,6 +11,8 @@ pub enum Action {
     Block,
     /// What was found is replaced by its name in brackets, such as `[email]`; the rest passes.
     Redact,
+    /// It passes; `data-routing-policy` may go by what was found.
+    Note,
 }
 
 /// What a policy reads.

@@ -1,17 +1,23 @@
 //! `policies` and `policy`: which policies judge a request, and their settings.
 
 mod content;
+mod data_routing;
 mod dlp_filter;
 mod pii_detector;
+mod prompt_injection;
+mod safety_filter;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use content::{Action, Phase, Unreadable};
+pub use data_routing::{DataRouting, RoutingRule};
 pub use dlp_filter::{Dictionary, DlpFilter, Pattern};
 pub use pii_detector::{Entity, PiiDetector};
+pub use prompt_injection::PromptInjection;
+pub use safety_filter::SafetyFilter;
 
-use super::PolicyConfig;
+use super::{PolicyConfig, Providers};
 use super::codes;
 use super::finding::Report;
 use super::node::Place;
@@ -39,6 +45,15 @@ pub struct PolicySettings {
     /// Settings of `dlp-filter`.
     #[serde(rename = "dlp-filter", skip_serializing_if = "Option::is_none")]
     pub dlp_filter: Option<DlpFilter>,
+    /// Settings of `prompt-injection`.
+    #[serde(rename = "prompt-injection", skip_serializing_if = "Option::is_none")]
+    pub prompt_injection: Option<PromptInjection>,
+    /// Settings of `data-routing-policy`.
+    #[serde(rename = "data-routing-policy", skip_serializing_if = "Option::is_none")]
+    pub data_routing: Option<DataRouting>,
+    /// Settings of `safety-filter`.
+    #[serde(rename = "safety-filter", skip_serializing_if = "Option::is_none")]
+    pub safety_filter: Option<SafetyFilter>,
 }
 
 /// `audit-logger`: keeps a record of what passed, for a stated time.
@@ -69,10 +84,13 @@ struct Kind {
 }
 
 /// Every kind that this version has.
-const KINDS: [Kind; 3] = [
+const KINDS: [Kind; 6] = [
     Kind { name: "audit-logger", needs_block: false },
     Kind { name: "pii-detector", needs_block: false },
     Kind { name: "dlp-filter", needs_block: true },
+    Kind { name: "prompt-injection", needs_block: false },
+    Kind { name: "data-routing-policy", needs_block: true },
+    Kind { name: "safety-filter", needs_block: true },
 ];
 
 /// The names of the kinds of policy, for `policies.chain`.
@@ -129,12 +147,18 @@ pub(super) fn review_unused(config: &PolicyConfig, review: &mut Review) {
 }
 
 impl PolicySettings {
-    pub(super) fn review(&self, review: &mut Review) {
+    pub(super) fn review(&self, providers: &Providers, review: &mut Review) {
         if let Some(settings) = &self.pii_detector {
             settings.review(review);
         }
         if let Some(settings) = &self.dlp_filter {
             settings.review(review);
+        }
+        if let Some(settings) = &self.data_routing {
+            settings.review(providers, review);
+        }
+        if let Some(settings) = &self.safety_filter {
+            settings.review(providers, review);
         }
     }
 }

@@ -59,9 +59,15 @@ fn is_phone(found: Candidate<'_>) -> bool {
     (8..=15).contains(&digits(found.text).len()) && !goes_on
 }
 
-/// By the issuers' ranges and lengths, and the Luhn digit.
+/// In how many groups people write a card's number at most.
+const MAX_GROUPS: usize = 6;
+
+/// By the issuers' ranges and lengths, and the Luhn digit. Digits that stand one by one are a list.
 fn is_card(found: Candidate<'_>) -> bool {
     let digits = digits(found.text);
+    if found.text.len() - digits.len() > MAX_GROUPS {
+        return false;
+    }
     let front = |count: usize| digits.iter().take(count).fold(0, |number, digit| number * 10 + digit);
     let fits = match (front(1), front(2), front(4)) {
         (4, ..) => matches!(digits.len(), 13 | 16 | 19),

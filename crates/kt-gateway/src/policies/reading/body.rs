@@ -82,6 +82,11 @@ impl<'j> Body<'j> {
         }
     }
 
+    /// Its texts, each as it is written and as it reads.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.texts.iter().map(|text| (&*text.written, text.read()))
+    }
+
     /// Reports everything that is found in each text: which text, where in it, and by which rule.
     pub(crate) fn find(&self, patterns: &Patterns, mut found: impl FnMut(usize, Range<usize>, &Arc<str>)) {
         for (index, text) in self.texts.iter().enumerate() {

@@ -1,5 +1,6 @@
 //! What all policies have in common: the registry, the chain, and that nothing depends on how content arrives.
 
+mod corpora;
 mod entities;
 mod splits;
 
@@ -26,7 +27,8 @@ type Said = (String, Verdict, Vec<String>);
 
 /// The kinds and verdicts of a judgement, and what goes on: the body, or nothing when it was blocked.
 fn judged(chain: &Chain, body: &str) -> (Vec<Said>, Option<String>) {
-    let Judged { evaluations, outcome } = chain.judge(Phase::Request, Content::Json(body.as_bytes()));
+    let Judged { evaluations, outcome, .. } =
+        chain.judge(Phase::Request, Content::Json(body.as_bytes()), Asked::default());
     let said = evaluations
         .iter()
         .map(|own| (own.kind.to_string(), own.verdict, own.rules.iter().map(ToString::to_string).collect()));
@@ -82,7 +84,8 @@ fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     let yaml = BOTH.replace("{action: redact}", "{action: block, dry_run: true}");
     let chain = chain(&yaml);
     let body = r#"{"a":"a@example.com"}"#;
-    let Judged { evaluations, outcome } = chain.judge(Phase::Request, Content::Json(body.as_bytes()));
+    let Judged { evaluations, outcome, .. } =
+        chain.judge(Phase::Request, Content::Json(body.as_bytes()), Asked::default());
     assert!(matches!(outcome, Outcome::Pass));
     assert_eq!((evaluations[1].verdict, evaluations[1].dry_run), (Verdict::Block, true));
     assert_eq!(strictest(&evaluations), Verdict::Allow);
@@ -112,16 +115,18 @@ fn what_is_no_text_is_refused_unless_it_may_pass() {
         r#"{"messages":[{"content":"\ud83d"}]}"#,
         "no json",
     ] {
-        let of = |chain: &Chain| chain.judge(Phase::Request, Content::Json(body.as_bytes()));
-        let Judged { evaluations, outcome } = of(&strict);
+        let of =
+            |chain: &Chain| chain.judge(Phase::Request, Content::Json(body.as_bytes()), Asked::default());
+        let Judged { evaluations, outcome, .. } = of(&strict);
         let Outcome::Blocked(block) = outcome else { panic!("{body}") };
         assert!(block.was_unreadable && evaluations[0].not_scanned, "{body}");
-        let Judged { evaluations, outcome } = of(&lenient);
+        let Judged { evaluations, outcome, .. } = of(&lenient);
         assert!(matches!(outcome, Outcome::Pass), "{body}");
         assert!(evaluations[0].not_scanned, "{body}");
         assert_eq!(evaluations[0].verdict, Verdict::Allow, "{body}");
     }
     let plain = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"logprobs":true,"tools":[{"type":"function"}]}"#;
-    let Judged { evaluations, outcome } = strict.judge(Phase::Request, Content::Json(plain.as_bytes()));
+    let Judged { evaluations, outcome, .. } =
+        strict.judge(Phase::Request, Content::Json(plain.as_bytes()), Asked::default());
     assert!(matches!(outcome, Outcome::Pass) && !evaluations[0].not_scanned, "the control");
 }

@@ -1,0 +1,59 @@
+//! `safety-filter`: asking a moderation service.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::content::Unreadable;
+use crate::policy_config::rules::Review;
+use crate::policy_config::{Providers, codes};
+use crate::span::Span;
+
+/// `safety-filter`: has the texts of a request judged by a moderation service that speaks OpenAI's `/moderations`, after
+/// every other policy has let the request pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SafetyFilter {
+    /// The target that is asked, by its `id`. Give it the moderation model as its `model`, so that nothing else goes
+    /// there.
+    #[schemars(length(min = 1))]
+    pub target: String,
+    /// The categories because of which a request is blocked, such as `self-harm`. Empty means every one that the service
+    /// flags.
+    #[serde(default)]
+    pub categories: Vec<String>,
+    /// How long the service may take.
+    #[serde(default = "two_seconds")]
+    pub timeout: Span,
+    /// What happens to a request when the service gives no usable answer in time: `block` answers it 503
+    /// `safety_unavailable`, `allow` lets it pass and the event says that it was not scanned.
+    #[serde(default = "block")]
+    pub on_failure: Unreadable,
+    /// Whether it only records what it would have done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+fn two_seconds() -> Span {
+    Span(Duration::from_secs(2))
+}
+
+fn block() -> Unreadable {
+    Unreadable::Block
+}
+
+impl SafetyFilter {
+    pub(super) fn review(&self, providers: &Providers, review: &mut Review) {
+        // A missing name was reported before.
+        let is_known = providers.targets.iter().any(|target| target.id == self.target);
+        if !self.target.is_empty() && !is_known {
+            review.say(
+                &codes::UNKNOWN_TARGET,
+                "policy.safety-filter.target",
+                format!("there is no target `{}`", self.target),
+                "name a target by its `id`",
+            );
+        }
+    }
+}

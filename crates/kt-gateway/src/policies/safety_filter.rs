@@ -1,0 +1,110 @@
+//! `safety-filter`: what is asked of a moderation service, and how its answer is read (OpenAI's `/v1/moderations`).
+
+use std::collections::BTreeMap;
+
+use kt_domain::policy_config::{PolicySettings, SafetyFilter};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Judge;
+use super::reading::body::Body;
+use super::reading::outline::Outline;
+use super::text::patterns::TooLarge;
+
+pub(super) const KIND: &str = "safety-filter";
+
+#[expect(clippy::unnecessary_wraps, reason = "the registry's makers have one signature")]
+pub(super) fn make(settings: &PolicySettings) -> Result<Judge, TooLarge> {
+    Ok(settings.safety_filter.clone().map_or(Judge::Silent, Judge::Safety))
+}
+
+/// What the service is asked about a request's body; `None` when there is nothing in it that it could read.
+pub(crate) fn question(body: &[u8], model: Option<&str>) -> Option<String> {
+    let json = std::str::from_utf8(body).ok()?;
+    let mut outline = Outline::default();
+    outline.read(json).ok()?;
+    let body = Body::read(json, &outline, &|_| false);
+    let texts: Vec<&str> = body.texts().map(|(written, _)| written).collect();
+    let mut question = json!({ "input": texts });
+    if let Some(model) = model {
+        question["model"] = model.into();
+    }
+    Some(question.to_string())
+}
+
+/// The categories of `settings` that the service's answer flags; `None` when it is no answer.
+pub(crate) fn flagged(answer: &[u8], settings: &SafetyFilter) -> Option<Vec<String>> {
+    let answer: Answer = serde_json::from_slice(answer).ok()?;
+    let counts = |name: &String| settings.categories.is_empty() || settings.categories.contains(name);
+    let mut flagged: Vec<String> = Vec::new();
+    for result in answer.results.into_iter().filter(|result| result.flagged) {
+        let are_flagged = result.categories.into_iter().filter(|(_, is_flagged)| *is_flagged);
+        let mut names: Vec<String> = are_flagged.map(|(name, _)| name).collect();
+        if names.is_empty() && settings.categories.is_empty() {
+            names.push("flagged".to_owned());
+        }
+        flagged.extend(names.into_iter().filter(counts));
+    }
+    flagged.sort_unstable();
+    flagged.dedup();
+    Some(flagged)
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    results: Vec<Outcome>,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    flagged: bool,
+    #[serde(default)]
+    categories: BTreeMap<String, bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kt_domain::policy_config::Unreadable;
+    use kt_domain::span::Span;
+
+    use super::*;
+
+    fn settings(categories: &[&str]) -> SafetyFilter {
+        SafetyFilter {
+            target: "moderation".into(),
+            categories: categories.iter().map(ToString::to_string).collect(),
+            timeout: Span(Duration::from_secs(2)),
+            on_failure: Unreadable::Block,
+            dry_run: false,
+        }
+    }
+
+    #[test]
+    fn every_text_of_a_request_is_asked_about() {
+        let body = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"one\n"}]},{"content":"two"}]}"#;
+        assert_eq!(
+            question(body, Some("mod")).as_deref(),
+            Some(r#"{"input":["one\n","two"],"model":"mod"}"#)
+        );
+        assert_eq!(question(b"no json", None), None);
+    }
+
+    #[test]
+    fn an_answer_flags_what_it_names_and_what_was_asked_for() {
+        let answer = br#"{"results":[{"flagged":true,"categories":{"hate":true,"violence":false}},{"flagged":true,"categories":{"self-harm":true,"hate":true}}]}"#;
+        let of = |categories: &[&str]| flagged(answer, &settings(categories));
+        assert_eq!(of(&[]), Some(vec!["hate".into(), "self-harm".into()]));
+        assert_eq!(of(&["self-harm", "violence"]), Some(vec!["self-harm".into()]));
+        assert_eq!(of(&["violence"]), Some(vec![]));
+        assert_eq!(
+            flagged(br#"{"results":[{"flagged":true}]}"#, &settings(&[])),
+            Some(vec!["flagged".into()])
+        );
+        assert_eq!(flagged(br#"{"results":[{"flagged":false}]}"#, &settings(&[])), Some(vec![]));
+        for bad in [&b"{}"[..], b"", b"{\"error\":{}}", b"{\"results\":[{}]}"] {
+            assert_eq!(flagged(bad, &settings(&[])), None);
+        }
+    }
+}

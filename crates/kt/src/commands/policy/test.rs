@@ -1,0 +1,123 @@
+//! `kt policy test`: tries a configuration's policies out on the cases beside it, offline.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use kt_domain::events::Verdict;
+use kt_domain::policy_cases::{self, Case, CaseVerdict};
+use kt_domain::policy_config::{Finding, LoadOptions, load};
+use kt_gateway::{Observed, Trial};
+
+use crate::config::read_sources;
+use crate::failure::Failure;
+use crate::output;
+
+/// Which configuration to try out, and on what.
+#[derive(Args)]
+pub(crate) struct Test {
+    /// The configuration; when given again, later files override earlier ones key by key
+    #[arg(long = "file", short, value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+
+    /// The cases [default: `policy-cases.yaml` beside the last configuration]
+    #[arg(long, value_name = "FILE")]
+    cases: Option<PathBuf>,
+}
+
+impl Test {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let loaded = load(&read_sources(&self.files)?, LoadOptions::default());
+        let config = loaded.config.ok_or_else(|| refused(&loaded.findings))?;
+        let trial = Trial::new(&config).map_err(|error| Failure::invalid(error.to_string()))?;
+        let source = read_sources(&[self.cases_file()])?.into_iter().next();
+        let read = source.map(policy_cases::load);
+        let Some(read) = read else { return Ok(()) };
+        let cases = read.cases.ok_or_else(|| refused(&read.findings))?;
+        let (report, failed) = report(&trial, &cases);
+        output::line(report.trim_end());
+        if failed == 0 { Ok(()) } else { Err(Failure::silent(1)) }
+    }
+
+    fn cases_file(&self) -> PathBuf {
+        let beside = || self.files.last().map(|file| file.with_file_name("policy-cases.yaml"));
+        self.cases.clone().or_else(beside).unwrap_or_default()
+    }
+}
+
+/// What is wrong with a file, said at once; the exit status is that of `kt policy lint`.
+fn refused(findings: &[Finding]) -> Failure {
+    output::line(findings.iter().map(Finding::render).collect::<Vec<_>>().join("\n"));
+    Failure::silent(2)
+}
+
+/// A line for each case, the differences below it, and what it comes to.
+fn report(trial: &Trial, cases: &[Case]) -> (String, usize) {
+    let mut report = String::new();
+    let mut failed = 0;
+    for case in cases {
+        let differences = differences(case, &observe(trial, case));
+        let mark = if differences.is_empty() { "ok  " } else { "FAIL" };
+        failed += usize::from(!differences.is_empty());
+        // Writing to a string cannot fail.
+        let _ = writeln!(report, "{mark}  {}", case.name);
+        for Difference { what, expected, found } in differences {
+            let _ = writeln!(report, "        {what}\n          - expected {expected}\n          + found    {found}");
+        }
+    }
+    let total = cases.len();
+    let _ = writeln!(report, "{} of {total} cases passed", total - failed);
+    (report, failed)
+}
+
+fn observe(trial: &Trial, case: &Case) -> Observed {
+    trial.judge(case.phase, case.whole_body().as_bytes(), case.key.as_deref(), case.model.as_deref())
+}
+
+/// Something that is not as expected.
+#[derive(Debug, PartialEq, Eq)]
+struct Difference {
+    what: &'static str,
+    expected: String,
+    found: String,
+}
+
+/// Compares what was observed with everything that the case says it expects.
+fn differences(case: &Case, observed: &Observed) -> Vec<Difference> {
+    let expected = &case.expect;
+    let shown = |text: &Option<String>| text.as_deref().unwrap_or("nothing").to_owned();
+    let listed = |list: &[String]| if list.is_empty() { "none".to_owned() } else { list.join(", ") };
+    let sorted = |list: &[String]| {
+        let mut list = list.to_vec();
+        list.sort_unstable();
+        listed(&list)
+    };
+    let mut found = vec![("verdict", name_of(expected.verdict).to_owned(), observed.verdict.as_str().to_owned())];
+    if expected.policy.is_some() {
+        found.push(("policy", shown(&expected.policy), shown(&observed.blocked_by)));
+    }
+    if let Some(rules) = &expected.rules {
+        found.push(("rules", sorted(rules), listed(&observed.rules)));
+    }
+    if expected.text.is_some() {
+        let text = observed.body.as_deref().and_then(|body| case.text_of(body));
+        found.push(("text", shown(&expected.text), shown(&text)));
+    }
+    if let Some(targets) = &expected.targets {
+        found.push(("targets", sorted(targets), observed.targets.as_deref().map_or_else(|| "any".into(), listed)));
+    }
+    found
+        .into_iter()
+        .filter(|(_, expected, found)| expected != found)
+        .map(|(what, expected, found)| Difference { what, expected, found })
+        .collect()
+}
+
+fn name_of(verdict: CaseVerdict) -> &'static str {
+    match verdict {
+        CaseVerdict::Allow => Verdict::Allow,
+        CaseVerdict::Block => Verdict::Block,
+        CaseVerdict::Redact => Verdict::Redact,
+    }
+    .as_str()
+}
