@@ -57,6 +57,7 @@ pub fn explain(
         question.size.map(|size| size_limit(&snapshot, size)),
         Some(authentication(&snapshot)),
         question.path.as_deref().map(|path| path_step(&snapshot, question.ip, path)),
+        Some(policies(&snapshot, question.path.as_deref())),
     ];
     let mut steps = Vec::new();
     for step in stages.into_iter().flatten() {
@@ -161,6 +162,16 @@ fn path_step(snapshot: &Snapshot, ip: IpAddr, asked: &str) -> Step {
         None => step(false, format!("there is no {asked}: 404 unknown_path")),
         Some(methods) => step(true, format!("{asked} takes {methods}{rules}")),
     }
+}
+
+/// What they say depends on the content, which nobody knows here.
+fn policies(snapshot: &Snapshot, path: Option<&str>) -> Step {
+    let path = path.and_then(|path| path::normalise(path).ok());
+    let route = path.and_then(|path| snapshot.scopes.route(&path));
+    let described: Vec<String> = snapshot.scopes.chain(route, None).describe().collect();
+    let reason =
+        if described.is_empty() { "none is in `policies.chain`".to_owned() } else { described.join("; ") };
+    Step { stage: "policies", passes: true, reason }
 }
 
 fn name_of(refusal: &Refusal) -> String {

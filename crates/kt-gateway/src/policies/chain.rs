@@ -118,6 +118,21 @@ impl Chain {
         })
     }
 
+    /// What each policy does, in a few words.
+    pub(crate) fn describe(&self) -> impl Iterator<Item = String> {
+        self.policies.iter().map(|policy| {
+            let read: Vec<&str> = [(Phase::Request, "requests"), (Phase::Response, "answers")]
+                .into_iter()
+                .filter(|(phase, _)| policy.reading(*phase).is_some())
+                .map(|(_, name)| name)
+                .collect();
+            let reads =
+                if read.is_empty() { String::new() } else { format!(" reads {}", read.join(" and ")) };
+            let dry = if policy.runs_dry() { ", as a dry run" } else { "" };
+            format!("{}{reads}{dry}", policy.kind)
+        })
+    }
+
     /// What the chain looks like in an event when no policy of it judges.
     pub(crate) fn passed(&self) -> Vec<PolicyEvaluation> {
         self.passed.clone()

@@ -13,7 +13,7 @@ use kt_domain::events::Phase;
 use kt_domain::patterns;
 use kt_domain::policy_config::PolicySettings;
 
-use super::text::patterns::{Lead, Patterns, Rule, TooLarge};
+use super::text::patterns::{Candidate, Lead, Patterns, Rule, TooLarge};
 use super::{Judge, Reading};
 
 pub(super) const KIND: &str = "prompt-injection";
@@ -21,7 +21,7 @@ pub(super) const KIND: &str = "prompt-injection";
 pub(super) fn make(settings: &PolicySettings) -> Result<Judge, TooLarge> {
     let settings = settings.prompt_injection.clone().unwrap_or_default();
     let rules = RULES.iter().map(|(name, _, pattern)| rule(name, pattern)).collect();
-    let patterns = Patterns::new(vec![(Lead::Patterns, rules)], &[])?;
+    let patterns = Patterns::new(vec![(Lead::Beginnings, rules)], &[])?;
     let reading =
         Reading { phases: vec![Phase::Request], unreadable: settings.unreadable, dry_run: settings.dry_run };
     Ok(Judge::Injection(Injection { patterns, threshold: settings.threshold, reading }))
@@ -37,7 +37,14 @@ pub(super) struct Injection {
 #[expect(clippy::expect_used, reason = "the patterns are constants, and a test reads every one")]
 fn rule(name: &str, pattern: &str) -> Rule {
     let pattern = patterns::regex(&pattern.replace("GAP", GAP).replace(' ', r"[ \t\r\n]{1,3}"));
-    Rule { name: name.into(), pattern: pattern.expect("a pattern of this file"), accepts: |_| true }
+    let accepts = if name == "role-heading" { begins_a_line } else { |_: Candidate<'_>| true };
+    Rule { name: name.into(), pattern: pattern.expect("a pattern of this file"), accepts }
+}
+
+/// Whether a match is the first thing on its line but for marks of a heading.
+fn begins_a_line(found: Candidate<'_>) -> bool {
+    let marks = found.before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t' | b'#')).count();
+    found.before.len() == marks || found.before[found.before.len() - marks - 1] == b'\n'
 }
 
 /// Up to four words in between.
@@ -111,11 +118,7 @@ const RULES: [(&str, u32, &str); 19] = [
         8,
         r"<\|(?:im_start|im_end|system|endoftext|start_header_id|eot_id)\|>|\[/?inst\]|<</?sys>>|<start_of_turn>",
     ),
-    (
-        "role-heading",
-        5,
-        r"(?:^|\n)[\x20\t]{0,4}(?:#{2,4}\x20?)?(?:system|developer|assistant)(?: message| prompt| note| override)?:[\x20\t\n]",
-    ),
+    ("role-heading", 5, r"\b(?:system|developer|assistant)(?: message| prompt| note| override)?:[\x20\t\n]"),
     (
         "new-instructions",
         5,

@@ -78,6 +78,7 @@ async fn ask(
         query: None,
         headers: &headers,
         body: &question,
+        model: target.model.as_deref(),
         request_id: exchange.request_id.encode(&mut buffer),
         gateway_id: &exchange.worker.shared.gateway_id,
     }

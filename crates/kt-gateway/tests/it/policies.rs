@@ -391,7 +391,8 @@ fn a_moderation_service_that_says_nothing_blocks_unless_it_need_not() {
             assert_eq!(answer.status, expected, "{failure} {nothing:?}");
             let event = event_of(&gateway, &answer);
             let evaluated = event.policies_evaluated.expect("it was judged");
-            let asked = |own: &kt_domain::events::PolicyEvaluation| &*own.kind == "safety-filter" && own.not_scanned;
+            let asked =
+                |own: &kt_domain::events::PolicyEvaluation| &*own.kind == "safety-filter" && own.not_scanned;
             assert!(evaluated.iter().any(asked), "{failure} {nothing:?}: {evaluated:?}");
         }
     }

@@ -110,7 +110,16 @@ fn a_case_that_is_not_as_expected_shows_the_difference() {
     let test = kt(directory.path(), &["policy", "test", "--file", "c.yaml"]);
     assert_eq!(test.status.code(), Some(1));
     let text = printed(&test);
-    for line in ["ok    fine", "FAIL  a card", "- expected block", "+ found    redact", "- expected iban", "+ found    card", "+ found    card [card]", "1 of 2 cases passed"] {
+    for line in [
+        "ok    fine",
+        "FAIL  a card",
+        "- expected block",
+        "+ found    redact",
+        "- expected iban",
+        "+ found    card",
+        "+ found    card [card]",
+        "1 of 2 cases passed",
+    ] {
         assert!(text.contains(line), "{line} is missing:\n{text}");
     }
     fs::write(directory.path().join("policy-cases.yaml"), "cases: [{name: x, expects: 1}]\n").unwrap();

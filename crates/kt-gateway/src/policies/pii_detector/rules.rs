@@ -135,7 +135,7 @@ fn is_iban(found: Candidate<'_>) -> bool {
 const SECRETS: [(&str, &str); 14] = [
     (
         "private-key",
-        r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/= \t\r\n\\:,.-]{0,4096}(?:-----END (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----)?",
+        r"-----BEGIN (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:[\r\n\\rn]{1,4}[A-Za-z-]{1,20}: [^\r\n\\]{1,80}){0,4}[A-Za-z0-9+/= \t\r\n\\]{0,4096}(?:-----END (?:[A-Z0-9]{1,16} ){0,3}PRIVATE KEY(?: BLOCK)?-----)?",
     ),
     ("anthropic-key", r"\b{start-half}sk-ant-[a-z0-9]{3,8}-[A-Za-z0-9_-]{20,200}\b{end-half}"),
     ("openai-key", r"\b{start-half}sk-(?:proj-|svcacct-|admin-)?[A-Za-z0-9_-]{20,200}\b{end-half}"),

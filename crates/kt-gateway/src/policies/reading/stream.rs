@@ -22,6 +22,8 @@ use crate::reply::Refusal;
 /// How much of a stream is held back at most, in bytes. A text is held back for 8 KiB at most, which even letter by
 /// letter makes less than this.
 const MAX_HELD: usize = 4 * 1024 * 1024;
+/// How many texts a stream may have: choices, blocks, tool calls.
+const MAX_CHANNELS: usize = 1024;
 /// What may stand before the first event.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
@@ -31,7 +33,7 @@ pub(crate) struct StreamJudge {
     tallies: Tallies,
     /// The beginning of an event whose end has not come.
     partial: Vec<u8>,
-    /// How far an end was looked for in it.
+    /// Where its last line begins that has no end yet.
     searched: usize,
     /// How long one event may be.
     max_event: u64,
@@ -90,13 +92,15 @@ impl StreamJudge {
     /// Takes what came and appends to `out` what may leave.
     pub(crate) fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Block> {
         self.partial.extend_from_slice(piece);
+        let mut start = 0;
         while let Some(end) = self.event_end() {
-            let rest = self.partial.split_off(end);
-            let raw = std::mem::replace(&mut self.partial, rest);
-            self.searched = 0;
+            let raw = self.partial[start..end].to_vec();
+            start = end;
             self.take(raw)?;
             self.release(out);
         }
+        self.partial.drain(..start);
+        self.searched -= start;
         if self.partial.len() as u64 > self.max_event || self.held_bytes > MAX_HELD {
             return Err(self.chain.block_unreadable(&mut self.tallies));
         }
@@ -215,7 +219,7 @@ impl StreamJudge {
     /// Judges what stands beside the data: names, comments.
     fn judge_lines(&mut self, lines: &mut [String]) -> Result<bool, Block> {
         let mut is_changed = false;
-        for line in lines {
+        for line in lines.iter_mut().filter(|line| !is_name(line)) {
             let mut channel = Channel::default();
             self.chain.judge_fragment(&mut channel, line, true, &mut self.tallies)?;
             if let Some(shown) = channel.let_out(0, line) {
@@ -229,6 +233,9 @@ impl StreamJudge {
     /// Adds a fragment to its text: which one that is, and where in it.
     fn push(&mut self, name: String, text: &str) -> Result<(usize, usize), Block> {
         let known = self.channels.iter().position(|(own, _, _)| *own == name);
+        if known.is_none() && self.channels.len() >= MAX_CHANNELS {
+            return Err(self.chain.block_unreadable(&mut self.tallies));
+        }
         let index = known.unwrap_or_else(|| {
             self.channels.push((name, Channel::default(), Life::Open));
             self.channels.len() - 1
@@ -293,6 +300,12 @@ impl StreamJudge {
         }
         out.push(b'\n');
     }
+}
+
+/// Whether a line merely names an event, as the APIs have it: `event: message_start`.
+fn is_name(line: &str) -> bool {
+    let is_word = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || b" _.".contains(&byte));
+    line.strip_prefix("event:").is_some_and(is_word)
 }
 
 /// The lines of an event that are not its data, and its data.

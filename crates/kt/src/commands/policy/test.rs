@@ -62,7 +62,10 @@ fn report(trial: &Trial, cases: &[Case]) -> (String, usize) {
         // Writing to a string cannot fail.
         let _ = writeln!(report, "{mark}  {}", case.name);
         for Difference { what, expected, found } in differences {
-            let _ = writeln!(report, "        {what}\n          - expected {expected}\n          + found    {found}");
+            let _ = writeln!(
+                report,
+                "        {what}\n          - expected {expected}\n          + found    {found}"
+            );
         }
     }
     let total = cases.len();
@@ -92,7 +95,8 @@ fn differences(case: &Case, observed: &Observed) -> Vec<Difference> {
         list.sort_unstable();
         listed(&list)
     };
-    let mut found = vec![("verdict", name_of(expected.verdict).to_owned(), observed.verdict.as_str().to_owned())];
+    let mut found =
+        vec![("verdict", name_of(expected.verdict).to_owned(), observed.verdict.as_str().to_owned())];
     if expected.policy.is_some() {
         found.push(("policy", shown(&expected.policy), shown(&observed.blocked_by)));
     }
@@ -104,7 +108,11 @@ fn differences(case: &Case, observed: &Observed) -> Vec<Difference> {
         found.push(("text", shown(&expected.text), shown(&text)));
     }
     if let Some(targets) = &expected.targets {
-        found.push(("targets", sorted(targets), observed.targets.as_deref().map_or_else(|| "any".into(), listed)));
+        found.push((
+            "targets",
+            sorted(targets),
+            observed.targets.as_deref().map_or_else(|| "any".into(), listed),
+        ));
     }
     found
         .into_iter()

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use kt_domain::deployment_config;
+use kt_domain::policy_cases;
 use kt_domain::policy_config::{Finding, LoadOptions, Source, load};
 
 /// A file of the repository, by its path from the root.
@@ -73,6 +74,8 @@ fn every_configuration_in_the_guide_is_valid() {
             let source = Source { name, text: text.clone() };
             let findings = if text.starts_with("# keeptrusts.yaml\n") {
                 deployment_config::load(Some(source), &[]).findings
+            } else if text.starts_with("# policy-cases.yaml\n") {
+                policy_cases::load(source).findings
             } else {
                 load(&[source], LoadOptions { connected: false }).errors().cloned().collect()
             };
