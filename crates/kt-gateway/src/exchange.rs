@@ -1,5 +1,6 @@
 //! One request, from its head to its answer: the stages in their order, the provider, the record.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -66,8 +67,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) peer: Peer,
     /// The client's address, as the rules see it.
     pub(crate) source: Option<IpAddr>,
-    /// Targets that a policy does not let the request go to.
-    pub(crate) barred: Vec<Arc<Target>>,
+    /// The only targets that a policy lets the request go to; `None` means any.
+    pub(crate) only: Option<BTreeSet<String>>,
     /// The key that the client showed.
     pub(crate) key: Option<Arc<Key>>,
     /// The rules of the request's path, if it has rules of its own.
@@ -184,6 +185,7 @@ impl<'a> Exchange<'a> {
             body,
             route: custom,
             group,
+            only: self.only.take(),
         }))
     }
 

@@ -1,6 +1,7 @@
 //! Sending a request to its provider: to one target after another, until one gives a usable answer or nothing more may
 //! be tried. Nothing is repeated once a byte of an answer has gone to the client.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub(crate) struct Forwarded {
     /// Whose rules it keeps to, beside those for all.
     pub(crate) route: Option<Arc<Scope>>,
     pub(crate) group: Option<Arc<Scope>>,
+    /// The only targets that a policy lets it go to; `None` means any.
+    pub(crate) only: Option<BTreeSet<String>>,
 }
 
 /// A target gave no usable answer, or one that says to come back later.
@@ -82,8 +85,7 @@ impl Exchange<'_> {
         if self.is_for_all_models() {
             return self.list_models(&forwarded, limits).await;
         }
-        // Where a policy does not let the request go counts as tried.
-        let mut tries = Tries { targets: std::mem::take(&mut self.barred), ..Tries::default() };
+        let mut tries = Tries::default();
         let mut choice = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now())?;
         loop {
             let target = Arc::clone(&choice.target);
@@ -325,6 +327,7 @@ impl Forwarded {
             model: self.summary.model.as_deref(),
             is_translatable: self.is_conversation,
             within: [self.route.as_deref(), self.group.as_deref()],
+            only: self.only.as_ref(),
         }
     }
 

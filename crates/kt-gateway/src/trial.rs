@@ -34,13 +34,14 @@ pub struct Observed {
 impl Trial {
     /// Makes the chain of a configuration ready.
     pub fn new(config: &PolicyConfig) -> Result<Self, CompileError> {
-        Chain::of(config).map(|chain| Self { chain: Arc::new(chain) })
+        let chain = Chain::new(&config.policies.chain, "policies.chain", &config.policy)?;
+        Ok(Self { chain: Arc::new(chain) })
     }
 
     /// Judges a body of JSON that is sent with this key and asks for this model.
     #[must_use]
     pub fn judge(&self, phase: Phase, body: &[u8], key: Option<&str>, model: Option<&str>) -> Observed {
-        let judged = self.chain.judge(phase, Content::Json(body), Asked { key, model });
+        let judged = self.chain.judge(phase, Content::Json(body), Asked { key, group: None, model });
         let Judged { evaluations, outcome, targets } = judged;
         let (blocked_by, body) = match outcome {
             Outcome::Pass => (None, Some(body.to_vec())),

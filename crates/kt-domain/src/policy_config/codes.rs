@@ -55,9 +55,8 @@ codes! {
     PROXY_PROTOCOL_FROM_ANYBODY = "E024": "`listener.proxy_protocol` is on without `ip_allowlist.trusted_proxies`: anybody could claim any address.";
     BAD_VARIABLE_NAME = "E025": "`secret_key_ref.env` is not the name of an environment variable. It names the variable; the secret itself never stands in a configuration.";
     BAD_ROUTE = "E030": "A route's `path` is none that requests can have, or one of its rules has no effect.";
-    UNKNOWN_NAME = "E031": "A route or group names a target or key that there is not, or nobody could belong to the group.";
+    UNKNOWN_NAME = "E031": "A route, group or policy names a target, group or key that there is not, or nobody could belong to the group.";
     BAD_PATTERN = "E040": "A pattern or word of a policy cannot be searched for: it is no regular expression, matches nothing at all, or can match without end.";
-    UNKNOWN_TARGET = "E041": "A policy names a target that `providers.targets` does not have.";
     OPEN_TO_ANY_ORIGIN = "W001": "Every website, or every page without an origin of its own, may call the gateway from a visitor's browser.";
     SDK_HEADERS = "W002": "CORS is on with the default `allow_headers`: the SDKs of OpenAI and Anthropic send more from a browser, and its preflight would fail.";
     PROXY_IN_ALLOW = "W003": "`ip_allowlist.allow` holds addresses of a trusted proxy. Once proxy headers are trusted, clients behind it have their own addresses; the proxy's own need not be allowed.";

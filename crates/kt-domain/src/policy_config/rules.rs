@@ -12,7 +12,7 @@ pub(super) fn check(config: &PolicyConfig, tree: &Node, options: LoadOptions, re
     config.providers.review(&mut review);
     config.policies.review(&mut review);
     policies::review_unused(config, &mut review);
-    config.policy.review(&config.providers, &mut review);
+    config.policy.review(config, &mut review);
     config.cors.review(&mut review);
     config.ip_allowlist.review(&config.listener, &mut review);
     config.size_limits.review(&mut review);

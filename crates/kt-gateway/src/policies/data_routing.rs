@@ -27,6 +27,8 @@ pub(super) struct Routing {
 pub(crate) struct Asked<'a> {
     /// The key that was used.
     pub(crate) key: Option<&'a str>,
+    /// The consumer group that the key belongs to.
+    pub(crate) group: Option<&'a str>,
     /// The model that is asked for. A request that names none is not held to the models of a rule.
     pub(crate) model: Option<&'a str>,
 }
@@ -64,9 +66,11 @@ impl Routing {
 }
 
 fn applies(rule: &RoutingRule, asked: Asked<'_>, found: &BTreeSet<Arc<str>>) -> bool {
-    let has_key = || asked.key.is_some_and(|key| rule.keys.iter().any(|own| own == key));
+    let is_of = |own: &[String], asked: Option<&str>| {
+        own.is_empty() || asked.is_some_and(|asked| own.iter().any(|own| own == asked))
+    };
     let has_data = || rule.data.iter().any(|name| found.contains(&**name));
-    (rule.keys.is_empty() || has_key()) && (rule.data.is_empty() || has_data())
+    is_of(&rule.keys, asked.key) && is_of(&rule.groups, asked.group) && (rule.data.is_empty() || has_data())
 }
 
 fn is_like(pattern: &str, name: &str) -> bool {
@@ -82,6 +86,7 @@ mod tests {
         RoutingRule {
             name: name.into(),
             keys: texts(keys),
+            groups: Vec::new(),
             data: texts(data),
             models: texts(models),
             targets: texts(targets),
@@ -116,7 +121,7 @@ mod tests {
         ];
         for (key, model, found, applied, is_refused, targets) in cases {
             let found = found.iter().map(|name| Arc::from(*name)).collect();
-            let directions = routing.directions(Asked { key, model: Some(model) }, &found);
+            let directions = routing.directions(Asked { key, group: None, model: Some(model) }, &found);
             let expected = Directions {
                 applied: applied.iter().map(|name| Arc::from(*name)).collect(),
                 is_refused,

@@ -1,5 +1,6 @@
 //! Choosing the target that a request goes to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,12 +23,15 @@ pub(crate) struct Asked<'a> {
     pub(crate) is_translatable: bool,
     /// The route and the group whose targets alone may be asked.
     pub(crate) within: [Option<&'a Scope>; 2],
+    /// The only targets that a policy lets the request go to; `None` means any.
+    pub(crate) only: Option<&'a BTreeSet<String>>,
 }
 
 impl Asked<'_> {
     /// Whether a target may be asked at all.
     pub(crate) fn permits(&self, target: &Target) -> bool {
         self.within.iter().flatten().all(|scope| scope.permits(target))
+            && self.only.is_none_or(|only| only.contains(&*target.id))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Asking each policy of the chain, in order, until one does not let the content pass: of the request before anything is
 //! forwarded, of the answer before any of it reaches the client.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use kt_domain::events::{Event, Phase, PolicyEvaluation, Verdict};
@@ -22,13 +24,14 @@ pub(crate) async fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> R
     // A request without a type is one of JSON, as the stage before has it.
     let content = content(&exchange.head.headers, &body, true);
     let event = exchange.record.event();
-    let asked = Asked { key: event.key_id.as_deref(), model: event.model.as_deref() };
+    let asked = Asked {
+        key: event.key_id.as_deref(),
+        group: event.consumer_group.as_deref(),
+        model: event.model.as_deref(),
+    };
     let Judged { evaluations, outcome, targets } = chain.judge(Phase::Request, content, asked);
     let body = apply(event, evaluations, outcome, body)?;
-    if let Some(allowed) = targets {
-        let targets = exchange.snapshot.targets.iter();
-        exchange.barred = targets.filter(|target| !allowed.contains(&*target.id)).cloned().collect();
-    }
+    exchange.only = targets;
     if !body.is_empty() {
         safety::check(exchange, &body).await?;
     }

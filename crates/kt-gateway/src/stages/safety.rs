@@ -21,7 +21,7 @@ const MAX_ANSWER: u64 = 1024 * 1024;
 
 /// Asks each service of the chain, until one of them flags the request.
 pub(crate) async fn check(exchange: &mut Exchange<'_>, body: &Bytes) -> Result<(), Refusal> {
-    let chain = Arc::clone(&exchange.snapshot.chain);
+    let chain = Arc::clone(exchange.chain());
     for (kind, settings) in chain.safety_filters() {
         let asked = ask(exchange, settings, body);
         let answer = tokio::time::timeout(settings.timeout.0, asked).await.unwrap_or(Ok(None))?;

@@ -17,7 +17,7 @@ pub use pii_detector::{Entity, PiiDetector};
 pub use prompt_injection::PromptInjection;
 pub use safety_filter::SafetyFilter;
 
-use super::{PolicyConfig, Providers};
+use super::PolicyConfig;
 use super::codes;
 use super::finding::Report;
 use super::node::Place;
@@ -147,7 +147,7 @@ pub(super) fn review_unused(config: &PolicyConfig, review: &mut Review) {
 }
 
 impl PolicySettings {
-    pub(super) fn review(&self, providers: &Providers, review: &mut Review) {
+    pub(super) fn review(&self, config: &PolicyConfig, review: &mut Review) {
         if let Some(settings) = &self.pii_detector {
             settings.review(review);
         }
@@ -155,10 +155,10 @@ impl PolicySettings {
             settings.review(review);
         }
         if let Some(settings) = &self.data_routing {
-            settings.review(providers, review);
+            settings.review(config, review);
         }
         if let Some(settings) = &self.safety_filter {
-            settings.review(providers, review);
+            settings.review(config, review);
         }
     }
 }
@@ -213,5 +213,77 @@ mod tests {
         };
         assert_eq!(found("policies: {chain: [log, guard]}"), [("E003", "policies.chain[1]".into())]);
         assert_eq!(found("policies: {chain: [log, guard]}\npolicy: {guard: {}}"), []);
+    }
+
+    #[test]
+    fn settings_by_which_a_policy_could_not_do_its_work_are_named() {
+        let chain = "providers: {targets: [{id: a, provider: echo}]}\npolicies: {chain: [KIND]}\npolicy: {KIND: SETTINGS}";
+        for (kind, settings, code, path) in [
+            (
+                "dlp-filter",
+                "{patterns: [{name: x, regex: '('}]}",
+                "E040",
+                "policy.dlp-filter.patterns[0].regex",
+            ),
+            (
+                "dlp-filter",
+                "{patterns: [{name: x, regex: 'a*'}]}",
+                "E040",
+                "policy.dlp-filter.patterns[0].regex",
+            ),
+            (
+                "dlp-filter",
+                "{patterns: [{name: x, regex: '(a+b+)+'}]}",
+                "E040",
+                "policy.dlp-filter.patterns[0].regex",
+            ),
+            (
+                "dlp-filter",
+                "{dictionaries: [{name: x, terms: [' ']}]}",
+                "E040",
+                "policy.dlp-filter.dictionaries[0].terms[0]",
+            ),
+            ("dlp-filter", "{}", "W040", "policy.dlp-filter"),
+            (
+                "dlp-filter",
+                "{patterns: [{name: x, regex: a}], dictionaries: [{name: x, terms: [b]}]}",
+                "E019",
+                "policy.dlp-filter.dictionaries[0].name",
+            ),
+            (
+                "dlp-filter",
+                "{action: refuse, patterns: [{name: x, regex: a}]}",
+                "E007",
+                "policy.dlp-filter.action",
+            ),
+            ("pii-detector", "{phases: []}", "W040", "policy.pii-detector.phases"),
+            ("pii-detector", "{entities: [names]}", "E007", "policy.pii-detector.entities[0]"),
+            ("pii-detector", "{entities: []}", "W040", "policy.pii-detector.entities"),
+            ("prompt-injection", "{threshold: 0}", "E007", "policy.prompt-injection.threshold"),
+            (
+                "data-routing-policy",
+                "{rules: [{name: r, targets: [b]}]}",
+                "E031",
+                "policy.data-routing-policy.rules[0].targets[0]",
+            ),
+            (
+                "data-routing-policy",
+                "{rules: [{name: r, groups: [g], targets: [a]}]}",
+                "E031",
+                "policy.data-routing-policy.rules[0].groups[0]",
+            ),
+            ("data-routing-policy", "{rules: [{name: r}]}", "W040", "policy.data-routing-policy.rules[0]"),
+            ("safety-filter", "{target: b}", "E031", "policy.safety-filter.target"),
+            ("safety-filter", "{timeout: 1s}", "E008", "policy.safety-filter"),
+        ] {
+            let text = chain.replace("KIND", kind).replace("SETTINGS", settings);
+            let source = Source { name: "policy-config.yaml".into(), text };
+            let findings = crate::policy_config::load(&[source], LoadOptions::default()).findings;
+            let found: Vec<_> = findings.iter().map(|finding| (finding.code, &*finding.path)).collect();
+            assert!(
+                found.iter().any(|(own, at)| *own == code && at.starts_with(path)),
+                "{kind} {settings}: {found:?}"
+            );
+        }
     }
 }

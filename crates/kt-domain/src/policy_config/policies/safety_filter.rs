@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::content::Unreadable;
 use crate::policy_config::rules::Review;
-use crate::policy_config::{Providers, codes};
+use crate::policy_config::{PolicyConfig, codes};
 use crate::span::Span;
 
 /// `safety-filter`: has the texts of a request judged by a moderation service that speaks OpenAI's `/moderations`, after
@@ -44,12 +44,12 @@ fn block() -> Unreadable {
 }
 
 impl SafetyFilter {
-    pub(super) fn review(&self, providers: &Providers, review: &mut Review) {
+    pub(super) fn review(&self, config: &PolicyConfig, review: &mut Review) {
         // A missing name was reported before.
-        let is_known = providers.targets.iter().any(|target| target.id == self.target);
+        let is_known = config.providers.targets.iter().any(|target| target.id == self.target);
         if !self.target.is_empty() && !is_known {
             review.say(
-                &codes::UNKNOWN_TARGET,
+                &codes::UNKNOWN_NAME,
                 "policy.safety-filter.target",
                 format!("there is no target `{}`", self.target),
                 "name a target by its `id`",
