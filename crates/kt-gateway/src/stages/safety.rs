@@ -77,6 +77,7 @@ async fn ask(
         path: "/v1/moderations",
         query: None,
         headers: &headers,
+        traceparent: None,
         body: &question,
         model: target.model.as_deref(),
         request_id: exchange.request_id.encode(&mut buffer),
