@@ -94,6 +94,15 @@ pub struct KeyView {
     pub standing: KeyStanding,
 }
 
+/// What is demanded of the keys of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDemands {
+    /// What the organisation demands of all its keys.
+    pub restrictions: KeyRestrictions,
+    /// Whether whoever asks may make and change keys of this kind.
+    pub may_make: bool,
+}
+
 /// A key that was made.
 pub struct KeyMade {
     /// Its text. Nobody can show it a second time.
@@ -147,6 +156,14 @@ impl Control {
         let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
         let views = found.into_iter().map(|key| view(key, &restrictions, ctx.now)).collect();
         self.page(LIST, limit, views, |view: &KeyView| view.key.id.clone())
+    }
+
+    /// What is demanded of the keys of this kind, for whoever may see any.
+    pub async fn key_demands(&self, ctx: &Ctx, kind: KeyKind) -> Result<KeyDemands, Error> {
+        let organization = ctx.require(Permission::ReadKeys)?;
+        let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
+        let may_make = ctx.require_person().is_ok() && require_maker(ctx, kind, &restrictions).is_ok();
+        Ok(KeyDemands { restrictions, may_make })
     }
 
     /// A key that the actor may see.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use kt_domain::id::OrganizationId;
+use kt_domain::keys::SOON;
 use serde::{Deserialize, Serialize};
 
 use crate::database::{Source, StoreError, Tx};
@@ -26,9 +27,6 @@ pub struct Figures {
 }
 
 const DAY: Duration = Duration::from_hours(24);
-
-/// How soon a key expires that expires soon (R152).
-const SOON: Duration = Duration::from_hours(7 * 24);
 
 /// The figures at `now`. A session lives that was made and active since the moments of `living`.
 pub async fn figures(

@@ -11,5 +11,5 @@ mod text;
 pub use judge::{Breach, KeyTerms, Refusal, Verdict, breaches, effective_rate, judge};
 pub use restrictions::{KeyCreation, KeyRestrictions, check_ranges, check_rate};
 pub use snapshot::{KeySnapshot, KnownKey};
-pub use standing::{KeyStanding, KeyStatus, flagged_at, standing};
+pub use standing::{KeyStanding, KeyStatus, SOON, flagged_at, standing};
 pub use text::{KeyText, MARKER, PREFIX_SHOWN, recognise};

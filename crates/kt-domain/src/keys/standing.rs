@@ -1,5 +1,7 @@
 //! What people are told about a key, whatever address it is used from.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::judge::{Breach, KeyTerms, breaches, refused_from};
@@ -35,6 +37,17 @@ pub struct KeyStanding {
     pub violations: Vec<Breach>,
     /// From when on it is refused for them; in the past when it is refused already.
     pub refused_from: Option<Timestamp>,
+}
+
+/// How soon a key expires that expires soon (R152).
+pub const SOON: Duration = Duration::from_hours(7 * 24);
+
+impl KeyTerms {
+    /// Whether its own time is over soon, and not yet.
+    #[must_use]
+    pub fn expires_soon(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end > now && end <= now + SOON)
+    }
 }
 
 /// Where a key stands at `now`.
