@@ -52,7 +52,7 @@
   const tell = (form, problem) => {
     forget(form);
     const { message, param, violations } = problem;
-    const field = param && form.elements.namedItem(param.split(".").pop());
+    const field = param && form.elements.namedItem(param.split(".").pop().replace(/\[\d+\]$/, ""));
     if (field instanceof HTMLElement && field.type !== "hidden") {
       const note = document.createElement("p");
       note.className = "field-error";

@@ -135,6 +135,11 @@ impl Frame {
         self.path.strip_prefix(area).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// The text in the page's language, to be put into another.
+    pub(crate) fn text<'a>(&self, english: &'a str) -> &'a str {
+        self.look.language.text(english)
+    }
+
     /// Every language of the console.
     #[expect(clippy::unused_self, reason = "templates ask the values that they are given")]
     pub(crate) fn languages(&self) -> impl Iterator<Item = Language> {

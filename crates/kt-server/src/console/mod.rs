@@ -10,6 +10,7 @@ mod assets;
 mod cookies;
 mod filters;
 mod guard;
+mod labels;
 mod look;
 mod messages;
 mod pages;

@@ -5,7 +5,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
-use super::pages::{mfa, overview, passkeys, profile, second_step, session, set_up, sign_in};
+use super::pages::{
+    approvals, device, invitations, keys, members, mfa, organization, overview, passkeys, profile, recovery,
+    register, second_step, session, set_up, sign_in, verify_email,
+};
 use super::{assets, guard};
 use crate::Doors;
 use crate::failure::Failure;
@@ -32,11 +35,43 @@ pub fn console(doors: Doors) -> Router {
         .route("/change-password", get(sign_in::show_replacement).post(sign_in::replace))
         .route("/pending", get(sign_in::show_pending))
         .route("/setup", get(set_up::show).post(set_up::set_up))
+        .route("/register", get(register::show).post(register::register))
+        .route("/register/accept", post(register::accept))
+        .route("/verify-email", get(verify_email::show).post(verify_email::confirm))
+        .route("/verify-email/resend", post(verify_email::resend))
+        .route("/forgot-password", get(recovery::show_forgot).post(recovery::forgot))
+        .route("/reset-password", get(recovery::show_reset).post(recovery::reset))
+        .route("/undo-email-change", get(recovery::show_undo).post(recovery::undo))
+        .route("/device", get(device::show).post(device::look))
+        .route("/device/approve", post(device::approve))
+        .route("/device/deny", post(device::deny))
         .route("/overview", get(overview::show))
         .route("/settings", get(profile::settings))
         .route("/settings/profile", get(profile::show).post(profile::change))
         .route("/settings/profile/password", post(profile::change_password))
         .route("/settings/profile/sessions/{id}/end", post(profile::end_session))
+        .route("/settings/organization", get(organization::show).post(organization::rename))
+        .route("/settings/organization/registration", post(organization::change_registration))
+        .route("/settings/members", get(members::show))
+        .route("/settings/members/{id}", get(members::show_one))
+        .route("/settings/members/{id}/role", post(members::change_role))
+        .route("/settings/members/{id}/suspend", post(members::suspend))
+        .route("/settings/members/{id}/reactivate", post(members::reactivate))
+        .route("/settings/members/{id}/remove", post(members::remove))
+        .route("/settings/members/{id}/temporary-password", post(members::set_temporary_password))
+        .route("/settings/registrations/{id}/approve", post(approvals::approve))
+        .route("/settings/registrations/{id}/reject", post(approvals::reject))
+        .route("/settings/invitations", post(invitations::invite))
+        .route("/settings/invitations/{id}/resend", post(invitations::resend))
+        .route("/settings/invitations/{id}/revoke", post(invitations::revoke))
+        .route("/settings/access-keys", get(keys::show).post(keys::create))
+        .route("/settings/access-keys/{id}", get(keys::show_one).post(keys::change))
+        .route("/settings/access-keys/{id}/rotate", post(keys::rotate))
+        .route("/settings/access-keys/{id}/revoke", post(keys::revoke))
+        .route("/settings/gateway-keys", get(keys::show).post(keys::create))
+        .route("/settings/gateway-keys/{id}", get(keys::show_one).post(keys::change))
+        .route("/settings/gateway-keys/{id}/rotate", post(keys::rotate))
+        .route("/settings/gateway-keys/{id}/revoke", post(keys::revoke))
         .route("/preferences", post(session::prefer))
         .route("/api/session", get(session::session))
         .route("/api/session/activity", post(session::activity))

@@ -1,19 +1,44 @@
 //! The pages, one file each: what it shows, and what can be done there.
 
+pub(super) mod approvals;
+pub(super) mod device;
+pub(super) mod invitations;
+pub(super) mod keys;
+pub(super) mod members;
 pub(super) mod mfa;
+pub(super) mod organization;
 pub(super) mod overview;
 pub(super) mod passkeys;
 pub(super) mod profile;
+pub(super) mod recovery;
+pub(super) mod register;
 pub(super) mod second_step;
 pub(super) mod session;
 pub(super) mod set_up;
+mod shown_once;
 pub(super) mod sign_in;
+pub(super) mod verify_email;
 
 use axum::extract::{Form, FromRequest, Request};
 use kt_domain::error::{Error, ErrorKind};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::failure::Failure;
+
+/// What the address of a page says that a link in a mail leads to.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Link {
+    token: String,
+}
+
+/// A link that is used by a button.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsedLink {
+    token: String,
+}
 
 /// The fields of a form, read strictly: unknown ones are refused by the types themselves.
 pub(super) struct Fields<T>(pub(super) T);

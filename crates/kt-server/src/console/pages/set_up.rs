@@ -5,18 +5,11 @@ use axum::extract::{Query, State};
 use kt_control::SetUp;
 use serde::Deserialize;
 
-use super::Fields;
+use super::{Fields, Link};
 use crate::Doors;
 use crate::console::answer::{Answer, Frame, leave_for, page, see};
 use crate::console::filters;
 use crate::console::visit::Anybody;
-
-/// What the link carries.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(crate) struct Link {
-    token: String,
-}
 
 #[derive(Template)]
 #[template(path = "pages/set-up.html")]

@@ -30,10 +30,37 @@ pub(crate) struct Asked {
 struct LoginPage {
     frame: Frame,
     return_to: Option<ReturnTo>,
-    /// Why somebody was led here.
-    has_timed_out: bool,
-    is_password_changed: bool,
-    is_set_up: bool,
+    note: Option<Note>,
+}
+
+/// Why somebody was led here.
+struct Note {
+    text: &'static str,
+    /// Whether they have done something that is complete now.
+    is_good: bool,
+}
+
+impl Note {
+    fn of(reason: &str) -> Option<Self> {
+        let good = |text| Some(Self { text, is_good: true });
+        match reason {
+            "timeout" => Some(Self {
+                text: "Your session is over: nothing was done in it for too long, or it was ended. Sign in to go on.",
+                is_good: false,
+            }),
+            "password_changed" => good("Your password was changed. Sign in with the new one."),
+            "set_up" => good("Everything is set up. Sign in as the first owner."),
+            "registered" => {
+                good("Your account is ready. Sign in; a second factor can be added under Settings → Profile.")
+            }
+            "verified" => good("Your address is confirmed. Sign in with the password that you chose."),
+            "email_changed" => good("Your account has its new address now. Sign in with it."),
+            "email_restored" => good(
+                "Your account has its former address back. Choose another password, if the change was not yours.",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// The form.
@@ -49,13 +76,7 @@ pub(crate) async fn show(
     if doors.control.is_new().await? {
         return Ok(see("/setup"));
     }
-    let template = LoginPage {
-        frame: Frame::of(&visit),
-        return_to,
-        has_timed_out: asked.reason == "timeout",
-        is_password_changed: asked.reason == "password_changed",
-        is_set_up: asked.reason == "set_up",
-    };
+    let template = LoginPage { frame: Frame::of(&visit), return_to, note: Note::of(&asked.reason) };
     page(&visit.look, &template)
 }
 

@@ -2,4 +2,8 @@
 
 mod browser;
 mod guard;
+mod keys;
+mod members;
+mod organization;
 mod session;
+mod way_in;

@@ -1,0 +1,72 @@
+//! What people call the words of the API.
+
+use kt_domain::actor::{KeyKind, Role, Scope};
+use kt_domain::keys::{Breach, KeyStatus};
+use kt_domain::sign_in::MembershipState;
+
+/// A word that has a name for people. Templates translate it.
+pub(crate) trait Label {
+    /// In English.
+    fn label(&self) -> &'static str;
+}
+
+impl Label for Role {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Member => "Member",
+            Self::Auditor => "Auditor",
+            Self::Admin => "Admin",
+            Self::Owner => "Owner",
+        }
+    }
+}
+
+impl Label for MembershipState {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::PendingApproval => "Waiting for approval",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
+impl Label for Scope {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::ReadOnly => "Read only",
+            Self::Write => "Write",
+            Self::Admin => "Admin",
+        }
+    }
+}
+
+impl Label for KeyKind {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Access => "Access Keys",
+            Self::Gateway => "Gateway Keys",
+        }
+    }
+}
+
+impl Label for KeyStatus {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Active => "Active",
+            Self::RotationRequired => "Rotation required",
+            Self::Expired => "Expired",
+            Self::Revoked => "Revoked",
+        }
+    }
+}
+
+impl Label for Breach {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::OverAge => "Too old",
+            Self::NoScope => "No scope",
+            Self::NoIpBinding => "Not bound to addresses",
+        }
+    }
+}

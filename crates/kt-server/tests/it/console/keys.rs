@@ -1,0 +1,166 @@
+//! Settings → Access Keys and Gateway Keys.
+
+use std::time::Duration;
+
+use kt_domain::clock::Clock;
+use serde_json::json;
+
+use super::browser::Browser;
+use super::way_in::secret_of;
+use crate::harness::{Answer, on_both};
+
+const OWNER: &str = "owner@acme.example";
+const ACCESS: &str = "/settings/access-keys";
+const GATEWAY: &str = "/settings/gateway-keys";
+
+/// The fields of a form for a key.
+fn terms<'a>(
+    name: &'a str,
+    scope: &'a str,
+    ranges: &'a str,
+    rate: &'a str,
+    day: &'a str,
+) -> [(&'a str, &'a str); 5] {
+    [
+        ("name", name),
+        ("scope", scope),
+        ("ip_ranges", ranges),
+        ("requests_per_minute", rate),
+        ("expires_at", day),
+    ]
+}
+
+async fn make(browser: &Browser<'_>, list: &str, name: &str) -> Answer {
+    browser.post(list, &terms(name, "write", "", "", "")).await
+}
+
+/// The page of the newest key.
+async fn newest(browser: &Browser<'_>, list: &str) -> String {
+    let page = browser.get(list).await;
+    let (_, rest) = page.page().split_once(&format!(r#"href="{list}/"#)).unwrap();
+    format!("{list}/{}", rest.split('"').next().unwrap())
+}
+
+on_both! {
+    a_key_is_made_shown_once_and_works(api) {
+        let browser = api.signed_in(OWNER).await;
+        assert!(browser.get(ACCESS).await.page().contains("There is no key yet"));
+        let made = browser.post(ACCESS, &terms("reports", "read-only", "203.0.113.0/24\r\n2001:db8::/32", "60", "2031-01-31")).await;
+        let key = secret_of(made.page());
+        assert!(key.starts_with("kt_"), "{key}");
+        for path in [ACCESS, &newest(&browser, ACCESS).await] {
+            let page = browser.get(path).await;
+            assert!(page.page().contains("reports") && !page.body.contains(&key), "shown once");
+        }
+        let page = browser.get(&newest(&browser, ACCESS).await).await;
+        for part in ["203.0.113.0/24\n2001:db8::/32", r#"value="60""#, r#"value="2031-01-31""#, OWNER] {
+            assert!(page.page().contains(part), "{part}: {}", page.body);
+        }
+        assert_eq!(api.get("/v1/whoami").bearer(&key).send().await.status.as_u16(), 200);
+        assert_eq!(api.get("/v1/whoami").bearer(&key).from("192.0.2.1:1").send().await.status.as_u16(), 403);
+    }
+
+    what_the_form_cannot_mean_is_told_at_its_field(api) {
+        let browser = api.signed_in(OWNER).await;
+        for (fields, param) in [
+            (terms("", "write", "", "", ""), "name"),
+            (terms("x", "emperor", "", "", ""), "scope"),
+            (terms("x", "", "", "", ""), "scope"),
+            (terms("x", "write", "203.0.113.0/24 nowhere", "", ""), "ip_ranges"),
+            (terms("x", "write", "", "many", ""), "requests_per_minute"),
+            (terms("x", "write", "", "0", ""), "requests_per_minute"),
+            (terms("x", "write", "", "", "31.12.2031"), "expires_at"),
+            (terms("x", "write", "", "", "2001-01-01"), "expires_at"),
+        ] {
+            let answer = browser.post(ACCESS, &fields).await;
+            assert_eq!((answer.status.as_u16(), answer.text("/error/param")), (422, param), "{fields:?}");
+        }
+        assert!(browser.get(ACCESS).await.page().contains("There is no key yet"), "nothing was made");
+        assert!(make(&browser, ACCESS, "x").await.page().contains("Your new key"));
+    }
+
+    a_key_is_changed_rotated_with_an_overlap_and_revoked(api) {
+        let browser = api.signed_in(OWNER).await;
+        let old = secret_of(make(&browser, ACCESS, "build").await.page());
+        let path = newest(&browser, ACCESS).await;
+        let works = async |key: &str| api.get("/v1/whoami").bearer(key).send().await.status.as_u16() == 200;
+
+        let changed = browser.post(&path, &terms("build two", "write", "198.51.100.0/24", "", "")).await;
+        assert_eq!(changed.leads_to(), Some(path.as_str()));
+        assert!(!works(&old).await, "from another address");
+        browser.post(&path, &terms("build two", "write", "", "", "")).await;
+        assert!(works(&old).await);
+
+        // Keys are listed in the order of the moments at which they were made.
+        api.clock.advance(Duration::from_secs(1));
+        let new = secret_of(browser.post(&format!("{path}/rotate"), &[("overlap_seconds", "3600")]).await.page());
+        assert!(works(&old).await && works(&new).await, "both for an hour");
+        assert!(browser.get(ACCESS).await.page().contains("Replaced"));
+        let twice = browser.post(&format!("{path}/rotate"), &[("overlap_seconds", "0")]).await;
+        assert_eq!(twice.refusal(), (409, "key_rotated"));
+        let path = newest(&browser, ACCESS).await;
+        assert_eq!(browser.post(&format!("{path}/revoke"), &[]).await.leads_to(), Some(ACCESS));
+        assert!(works(&old).await && !works(&new).await);
+        let page = browser.get(&path).await;
+        assert!(page.page().contains("Revoked") && !page.body.contains("/rotate"));
+        api.clock.advance(Duration::from_hours(1));
+        assert!(!works(&old).await);
+    }
+
+    a_day_that_was_left_as_it_was_shown_moves_nothing(api) {
+        let owner = api.owner().await;
+        let noon = json!({ "name": "noon", "scope": "write", "expires_at": "2031-06-01T12:00:00Z" });
+        let key = api.post("/v1/tokens", noon).bearer(owner.access_token()).send().await;
+        let browser = api.signed_in(OWNER).await;
+        let path = newest(&browser, ACCESS).await;
+        let expiry = async || {
+            let shown = api.get(&format!("/v1/tokens/{}", key.text("/id"))).bearer(owner.access_token()).send().await;
+            shown.text("/expires_at").to_owned()
+        };
+        browser.post(&path, &terms("renamed", "write", "", "", "2031-06-01")).await;
+        assert_eq!(expiry().await, "2031-06-01T12:00:00Z");
+        browser.post(&path, &terms("renamed", "write", "", "", "2031-06-02")).await;
+        assert_eq!(expiry().await, "2031-06-03T00:00:00Z");
+    }
+
+    who_may_make_keys_is_shown_and_holds(api) {
+        api.add_member("jo@acme.example", "member").await;
+        let member = api.signed_in("jo@acme.example").await;
+        let page = member.get(ACCESS).await;
+        assert!(page.page().contains("Admins and owners") && !page.body.contains(r#"data-dialog="new-key""#));
+        assert_eq!(make(&member, ACCESS, "mine").await.refusal(), (403, "insufficient_role"));
+
+        api.demand(json!({ "creation": "everyone", "max_age_days": 90, "max_requests_per_minute": 600 })).await;
+        let page = member.get(ACCESS).await;
+        for part in ["Everyone but auditors", "After 90 days", "At most 600", r#"data-dialog="new-key""#] {
+            assert!(page.page().contains(part), "{part}");
+        }
+        assert!(make(&member, ACCESS, "mine").await.page().contains("Your new key"));
+        assert_eq!(make(&member, GATEWAY, "mine").await.refusal(), (403, "insufficient_role"), "access keys only");
+        let owner = api.signed_in(OWNER).await;
+        assert!(make(&owner, ACCESS, "the owner's").await.page().contains("Your new key"));
+        assert!(!member.get(ACCESS).await.page().contains("the owner"), "one's own alone");
+        assert!(owner.get(ACCESS).await.page().contains("mine"), "everybody's");
+    }
+
+    each_kind_has_its_page_and_flags_say_what_is_wrong(api) {
+        let browser = api.signed_in(OWNER).await;
+        make(&browser, ACCESS, "for a program").await;
+        make(&browser, GATEWAY, "for a gateway").await;
+        let (access, gateway) = (browser.get(ACCESS).await, browser.get(GATEWAY).await);
+        assert!(access.page().contains("for a program") && !access.body.contains("for a gateway"));
+        assert!(gateway.page().contains("for a gateway") && !gateway.body.contains("for a program"));
+        let elsewhere = newest(&browser, ACCESS).await.replace("access-keys", "gateway-keys");
+        assert_eq!(browser.get(&elsewhere).await.status.as_u16(), 404);
+
+        let day = (api.clock.now() + Duration::from_hours(48)).strftime("%Y-%m-%d").to_string();
+        browser.post(ACCESS, &terms("soon over", "write", "", "", &day)).await;
+        assert!(browser.get(ACCESS).await.page().contains("Expires soon"));
+        assert!(!browser.get(GATEWAY).await.page().contains("Rotation required"));
+        api.demand(json!({ "require_ip_binding": true })).await;
+        let flagged = browser.get(GATEWAY).await;
+        assert!(flagged.page().contains("Rotation required") && flagged.body.contains("Not bound to addresses"));
+        let page = browser.get(&newest(&browser, GATEWAY).await).await;
+        assert!(page.page().contains("breaks what your organization demands"));
+    }
+}

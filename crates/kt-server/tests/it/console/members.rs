@@ -1,0 +1,152 @@
+//! Members, invitations and approvals as the console shows them.
+
+use super::way_in::secret_of;
+use crate::harness::{PASSWORD, on_both};
+
+const OWNER: &str = "owner@acme.example";
+const JO: &str = "jo@acme.example";
+
+on_both! {
+    each_role_sees_of_the_members_what_it_may(api) {
+        api.add_member(JO, "member").await;
+        api.add_member("audit@acme.example", "auditor").await;
+        api.add_member("admin@acme.example", "admin").await;
+        api.add_waiting("waiting@acme.example").await;
+        for (email, sees, may_invite) in [
+            (JO, false, false),
+            ("audit@acme.example", true, false),
+            ("admin@acme.example", true, true),
+            (OWNER, true, true),
+        ] {
+            let browser = api.signed_in(email).await;
+            let page = browser.get("/settings/members").await;
+            assert_eq!(page.status.as_u16(), if sees { 200 } else { 403 }, "{email}");
+            assert_eq!(page.body.contains("waiting@acme.example"), sees, "{email}");
+            assert_eq!(page.body.contains(r#"data-dialog="invite""#), may_invite, "{email}");
+            assert_eq!(page.body.contains("Approve…"), may_invite, "{email}");
+            let invited = browser.post("/settings/invitations", &[("email", "new@acme.example"), ("role", "member")]).await;
+            let expected = match email {
+                "admin@acme.example" => 303,
+                OWNER => 409,
+                _ => 403,
+            };
+            assert_eq!(invited.status.as_u16(), expected, "{email}: {}", invited.body);
+        }
+    }
+
+    a_member_is_given_a_role_suspended_let_in_again_and_removed(api) {
+        let id = api.add_member(JO, "member").await;
+        let path = format!("/settings/members/{id}");
+        let owner = api.signed_in(OWNER).await;
+        let jo = api.signed_in(JO).await;
+        let act = async |what: &str, fields: &[(&str, &str)]| owner.post(&format!("{path}/{what}"), fields).await;
+
+        assert_eq!(act("role", &[("role", "emperor")]).await.refusal(), (400, "unreadable_form"));
+        assert_eq!(act("role", &[("role", "auditor")]).await.leads_to(), Some(path.as_str()));
+        assert_eq!(jo.get("/settings/members").await.status.as_u16(), 200, "felt at the next request");
+        assert!(owner.get(&path).await.page().contains("Suspend"));
+        assert_eq!(act("suspend", &[]).await.leads_to(), Some(path.as_str()));
+        assert_eq!(jo.get("/settings/members").await.status.as_u16(), 303, "signed out");
+        assert_eq!(jo.sign_in(JO, PASSWORD).await.refusal(), (401, "invalid_credentials"));
+        let page = owner.get(&path).await;
+        assert!(page.page().contains("/reactivate") && !page.body.contains("/suspend"));
+        assert_eq!(act("reactivate", &[]).await.status.as_u16(), 303);
+        assert_eq!(jo.sign_in(JO, PASSWORD).await.leads_to(), Some("/overview"));
+        assert_eq!(act("remove", &[]).await.leads_to(), Some("/settings/members"));
+        assert!(!owner.get("/settings/members").await.page().contains(JO));
+        assert_eq!(owner.get(&path).await.status.as_u16(), 404);
+    }
+
+    nobody_is_offered_or_does_what_is_above_their_rank(api) {
+        api.add_member("admin@acme.example", "admin").await;
+        let session = api.owner().await;
+        let path = format!("/settings/members/{}", session.text("/user/id"));
+        let admin = api.signed_in("admin@acme.example").await;
+        let page = admin.get(&path).await;
+        for button in ["/role", "/suspend", "/remove", "/temporary-password"] {
+            assert!(!page.page().contains(button), "{button}");
+            let fields: &[_] = if button == "/role" { &[("role", "member")] } else { &[] };
+            let answer = admin.post(&format!("{path}{button}"), fields).await;
+            assert_eq!(answer.refusal(), (403, "rank_too_low"), "{button}");
+        }
+        let owner = api.signed_in(OWNER).await;
+        assert_eq!(owner.post(&format!("{path}/suspend"), &[]).await.refusal(), (409, "own_membership"));
+        assert_eq!(owner.post(&format!("{path}/role"), &[("role", "admin")]).await.refusal(), (409, "last_owner"));
+        let invited = admin.post("/settings/invitations", &[("email", JO), ("role", "owner")]).await;
+        assert_eq!(invited.refusal(), (403, "rank_too_low"));
+        assert!(!admin.get("/settings/members").await.page().contains(r#"value="owner""#));
+        assert!(owner.get("/settings/members").await.page().contains(r#"value="owner""#));
+    }
+
+    an_invitation_is_sent_again_and_revoked(api) {
+        let owner = api.signed_in(OWNER).await;
+        let fields = [("email", JO), ("role", "member")];
+        assert_eq!(owner.post("/settings/invitations", &fields).await.leads_to(), Some("/settings/members"));
+        assert!(owner.cookie("kt_flash").is_some(), "and it is said");
+        let page = owner.get("/settings/members").await;
+        assert!(page.page().contains(JO) && page.body.contains("Open"));
+        let (_, rest) = page.body.split_once("/settings/invitations/").unwrap();
+        let path = format!("/settings/invitations/{}", rest.split('/').next().unwrap());
+        let first = api.token_for(JO).await;
+        api.clock.advance(std::time::Duration::from_secs(1));
+        assert_eq!(owner.post(&format!("{path}/resend"), &[]).await.status.as_u16(), 303);
+        let second = api.token_for(JO).await;
+        let open = async |token: &str| api.browser().get(&format!("/register?token={token}")).await.status.as_u16();
+        assert_eq!((open(&first).await, open(&second).await), (422, 200));
+        assert_eq!(owner.post(&format!("{path}/revoke"), &[]).await.status.as_u16(), 303);
+        assert_eq!(open(&second).await, 422);
+        assert!(owner.get("/settings/members").await.page().contains("Revoked"));
+    }
+
+    whoever_waits_is_approved_with_a_temporary_password_or_rejected(api) {
+        let jo = api.add_waiting(JO).await;
+        let other = api.add_waiting("other@acme.example").await;
+        let owner = api.signed_in(OWNER).await;
+        let fields = [("role", "member"), ("temporary_password", "true")];
+        let approved = owner.post(&format!("/settings/registrations/{jo}/approve"), &fields).await;
+        let temporary = secret_of(approved.page());
+        assert_eq!(api.browser().sign_in(JO, PASSWORD).await.refusal(), (401, "invalid_credentials"));
+        assert_eq!(api.browser().sign_in(JO, &temporary).await.leads_to(), Some("/change-password"));
+        assert_eq!(owner.post(&format!("/settings/registrations/{other}/reject"), &[]).await.status.as_u16(), 303);
+        let page = owner.get("/settings/members").await;
+        assert!(!page.page().contains("other@acme.example") && !page.body.contains("Waiting for approval"));
+    }
+
+    a_change_of_people_asks_for_a_fresh_proof(api) {
+        let id = api.add_member(JO, "member").await;
+        let owner = api.signed_in(OWNER).await;
+        api.clock.advance(std::time::Duration::from_mins(11));
+        let path = format!("/settings/members/{id}/suspend");
+        assert_eq!(owner.post(&path, &[]).await.refusal(), (403, "reauthentication_required"));
+        let proven = owner.post("/api/session/reauthenticate", &[("password", PASSWORD)]).await;
+        assert_eq!(proven.status.as_u16(), 200);
+        assert_eq!(owner.post(&path, &[]).await.status.as_u16(), 303);
+    }
+
+    hostile_names_are_text_on_every_page(api) {
+        const NAME: &str = r#"<script>alert(1)</script>"><img src=x onerror=alert(2)>"#;
+        let browser = api.signed_in(OWNER).await;
+        let saved = browser.post("/settings/profile", &[("name", NAME), ("email", OWNER)]).await;
+        assert_eq!(saved.status.as_u16(), 303, "{}", saved.body);
+        let key = [("name", NAME), ("scope", "write"), ("ip_ranges", ""), ("requests_per_minute", ""), ("expires_at", "")];
+        let made = browser.post("/settings/access-keys", &key).await;
+        let renamed = browser.get("/settings/organization").await;
+        let (_, rest) = renamed.page().split_once(r#"name="version" value=""#).unwrap();
+        let version = rest.split('"').next().unwrap();
+        let named = browser.post("/settings/organization", &[("name", NAME), ("version", version)]).await;
+        assert_eq!(named.status.as_u16(), 303, "{}", named.body);
+        let me = api.owner().await;
+        let member = format!("/settings/members/{}", me.text("/user/id"));
+        let listed = browser.get("/settings/access-keys").await;
+        let (_, rest) = listed.page().split_once(r#"href="/settings/access-keys/"#).unwrap();
+        let one = format!("/settings/access-keys/{}", rest.split('"').next().unwrap());
+        let mut pages = vec![made];
+        for path in ["/settings/profile", "/settings/organization", "/settings/members", &member, "/settings/access-keys", &one, "/overview"] {
+            pages.push(browser.get(path).await);
+        }
+        for page in pages {
+            assert!(page.page().contains("alert(1)"), "it is shown");
+            assert!(!page.body.contains("<script>alert") && !page.body.contains("<img src=x"), "{}", page.body);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Coming in for the first time, and getting back in: registration, links in mails, forgotten passwords, devices.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use serde_json::json;
+
+use super::browser::Browser;
+use crate::harness::{PASSWORD, TestApi, on_both};
+
+const JO: &str = "jo@acme.example";
+const CHOSEN: &str = "Quiet-willow-4-lakes";
+const OWNER: &str = "owner@acme.example";
+
+async fn register(browser: &Browser<'_>, email: &str) -> crate::harness::Answer {
+    let fields = [
+        ("organization", "acme"),
+        ("name", "Jo <script>alert(1)</script>"),
+        ("email", email),
+        ("password", CHOSEN),
+    ];
+    browser.post("/register", &fields).await
+}
+
+async fn invite(api: &TestApi, email: &str, role: &str) -> String {
+    api.clock.advance(Duration::from_secs(1));
+    let owner = api.signed_in(OWNER).await;
+    let answer = owner.post("/settings/invitations", &[("email", email), ("role", role)]).await;
+    assert_eq!(answer.status.as_u16(), 303, "{}", answer.body);
+    api.token_for(email).await
+}
+
+on_both! {
+    somebody_registers_confirms_by_a_button_waits_and_is_let_in(api) {
+        api.set_registration(json!({ "self_registration": true, "signup_approval": true })).await;
+        let browser = api.browser();
+        let page = browser.get("/register?organization=acme").await;
+        assert!(page.page().contains(r#"value="acme""#) && page.body.contains("data-strength"));
+        assert_eq!(register(&browser, JO).await.leads_to(), Some("/verify-email"));
+        assert!(browser.get("/verify-email").await.page().contains("Check your mail"));
+        assert_eq!(browser.sign_in(JO, CHOSEN).await.leads_to(), Some("/verify-email"), "not yet");
+
+        let link = format!("/verify-email?token={}", api.token_for(JO).await);
+        for _ in 0..2 {
+            let page = browser.get(&link).await;
+            assert!(page.page().contains("data-hide-token"), "looking does not use it up");
+        }
+        let token = api.token_for(JO).await;
+        let confirmed = browser.post("/verify-email", &[("token", &token)]).await;
+        assert_eq!(confirmed.leads_to(), Some("/pending"));
+        assert!(browser.get("/pending").await.page().contains("You are in the queue"));
+        assert_eq!(browser.sign_in(JO, CHOSEN).await.leads_to(), Some("/pending"));
+        assert_eq!(browser.post("/verify-email", &[("token", &token)]).await.refusal(), (422, "invalid_token"));
+
+        let owner = api.signed_in(OWNER).await;
+        let page = owner.get("/settings/members").await;
+        assert!(page.page().contains("Waiting for approval") && page.body.contains(JO));
+        assert!(!page.body.contains("<script>alert"), "what strangers type is text");
+        let id = waiting_id(&page.body);
+        let approve = format!("/settings/registrations/{id}/approve");
+        assert_eq!(owner.post(&approve, &[("role", "auditor")]).await.status.as_u16(), 303);
+        assert_eq!(browser.sign_in(JO, CHOSEN).await.leads_to(), Some("/overview"));
+        let again = owner.post(&approve, &[("role", "auditor")]).await;
+        assert_eq!(again.refusal(), (404, "not_found"), "decided");
+    }
+
+    a_link_that_is_asked_for_again_replaces_the_first(api) {
+        api.set_registration(json!({ "self_registration": true, "signup_approval": false })).await;
+        let browser = api.browser();
+        register(&browser, JO).await;
+        let first = api.token_for(JO).await;
+        api.clock.advance(Duration::from_secs(1));
+        let known = browser.post("/verify-email/resend", &[("email", JO)]).await;
+        let unknown = browser.post("/verify-email/resend", &[("email", "nobody@acme.example")]).await;
+        assert_eq!(main_of(known.page()), main_of(unknown.page()), "the same answer for all");
+        assert_eq!(browser.post("/verify-email", &[("token", &first)]).await.refusal(), (422, "invalid_token"));
+        let second = api.token_for(JO).await;
+        let confirmed = browser.post("/verify-email", &[("token", &second)]).await;
+        assert_eq!(confirmed.leads_to(), Some("/login?reason=verified"), "no approval is asked for");
+        assert!(browser.get("/login?reason=verified").await.page().contains("Your address is confirmed"));
+        assert_eq!(browser.sign_in(JO, CHOSEN).await.leads_to(), Some("/overview"));
+    }
+
+    nobody_registers_where_the_organization_does_not_let_them(api) {
+        let browser = api.browser();
+        assert_eq!(register(&browser, JO).await.refusal(), (403, "registration_closed"));
+        api.set_registration(json!({ "self_registration": true })).await;
+        assert_eq!(register(&browser, JO).await.leads_to(), Some("/verify-email"), "and where it does");
+    }
+
+    somebody_new_comes_by_an_invitation(api) {
+        let token = invite(&api, JO, "auditor").await;
+        let browser = api.browser();
+        let page = browser.get(&format!("/register?token={token}")).await;
+        assert!(page.page().contains(JO) && page.body.contains("Your role will be: Auditor."));
+        assert!(page.body.contains("data-hide-token"));
+        let fields = |email| [("token", token.as_str()), ("organization", "acme"), ("name", "Jo"), ("email", email), ("password", CHOSEN)];
+        let other = browser.post("/register", &fields("other@acme.example")).await;
+        assert_eq!(other.refusal(), (422, "validation_error"), "for its own address alone");
+        assert_eq!(browser.post("/register", &fields(JO)).await.leads_to(), Some("/login?reason=registered"));
+        assert_eq!(browser.sign_in(JO, CHOSEN).await.leads_to(), Some("/overview"));
+        let used = api.browser().get(&format!("/register?token={token}")).await;
+        assert_eq!(used.status.as_u16(), 422, "once");
+    }
+
+    somebody_signed_in_accepts_an_invitation_to_another_organization(api) {
+        api.owner_of_another().await;
+        api.clock.advance(Duration::from_secs(1));
+        let token = invite(&api, "owner@other.example", "member").await;
+        let link = format!("/register?token={token}");
+        let stranger = api.signed_in(OWNER).await;
+        assert!(stranger.get(&link).await.page().contains("Accept the invitation"));
+        let refused = stranger.post("/register/accept", &[("token", &token)]).await;
+        assert_eq!(refused.status.as_u16(), 403, "{}", refused.body);
+
+        let invited = api.signed_in("owner@other.example").await;
+        assert!(invited.get(&link).await.page().contains("owner@other.example"));
+        let joined = invited.post("/register/accept", &[("token", &token)]).await;
+        assert!(joined.page().contains("<code>acme</code>"));
+        let fields = [("email", "owner@other.example"), ("password", PASSWORD), ("organization", "acme")];
+        let browser = api.browser();
+        assert_eq!(browser.post("/login", &fields).await.leads_to(), Some("/overview"), "several organizations");
+        let name = json!("acme");
+        assert!(browser.get("/settings/organization").await.page().contains(&format!("<code>{}</code>", name.as_str().unwrap())));
+    }
+
+    a_forgotten_password_is_replaced_by_a_link(api) {
+        let session = api.signed_in(OWNER).await;
+        let browser = api.browser();
+        assert!(browser.get("/login").await.page().contains("Forgot Password"));
+        let known = browser.post("/forgot-password", &[("email", OWNER)]).await;
+        let unknown = browser.post("/forgot-password", &[("email", "nobody@acme.example")]).await;
+        assert_eq!(main_of(known.page()), main_of(unknown.page()), "the same answer for all");
+        assert_eq!(browser.get("/reset-password").await.leads_to(), Some("/forgot-password"));
+
+        let token = api.token_for(OWNER).await;
+        assert!(browser.get(&format!("/reset-password?token={token}")).await.page().contains("data-strength"));
+        let weak = browser.post("/reset-password", &[("token", &token), ("new_password", "acme")]).await;
+        assert_eq!(weak.refusal(), (422, "validation_error"));
+        let fields = [("token", token.as_str()), ("new_password", CHOSEN)];
+        assert_eq!(browser.post("/reset-password", &fields).await.leads_to(), Some("/login?reason=password_changed"));
+        assert_eq!(session.get("/overview").await.status.as_u16(), 303, "every session ends");
+        assert_eq!(browser.post("/reset-password", &fields).await.refusal(), (422, "invalid_token"));
+        assert_eq!(browser.sign_in(OWNER, PASSWORD).await.refusal(), (401, "invalid_credentials"));
+        assert_eq!(browser.sign_in(OWNER, CHOSEN).await.leads_to(), Some("/overview"));
+    }
+
+    an_address_is_changed_by_its_link_and_given_back_by_the_other(api) {
+        let browser = api.signed_in(OWNER).await;
+        let change = browser.post("/settings/profile", &[("name", "Olive"), ("email", "new@acme.example")]).await;
+        assert_eq!(change.status.as_u16(), 303, "{}", change.body);
+        let token = api.token_for("new@acme.example").await;
+        let confirmed = browser.post("/verify-email", &[("token", &token)]).await;
+        assert_eq!(confirmed.leads_to(), Some("/login?reason=email_changed"));
+        let undo = api.token_for(OWNER).await;
+        assert!(browser.get(&format!("/undo-email-change?token={undo}")).await.page().contains("data-hide-token"));
+        assert_eq!(api.login("new@acme.example", PASSWORD).await.json["status"], "authenticated", "looking undoes nothing");
+        let undone = browser.post("/undo-email-change", &[("token", &undo)]).await;
+        assert_eq!(undone.leads_to(), Some("/login?reason=email_restored"));
+        assert_eq!(api.login("new@acme.example", PASSWORD).await.status.as_u16(), 401);
+        assert_eq!(browser.sign_in(OWNER, PASSWORD).await.leads_to(), Some("/overview"));
+    }
+
+    a_temporary_password_leads_to_another_before_anything_else(api) {
+        let id = api.add_member(JO, "member").await;
+        let owner = api.signed_in(OWNER).await;
+        let path = format!("/settings/members/{id}/temporary-password");
+        let shown = owner.post(&path, &[]).await;
+        let temporary = secret_of(shown.page());
+        assert!(!owner.get(&format!("/settings/members/{id}")).await.page().contains(&temporary), "shown once");
+
+        let browser = api.browser();
+        assert_eq!(browser.sign_in(JO, &temporary).await.leads_to(), Some("/change-password"));
+        assert_eq!(browser.get("/overview").await.status.as_u16(), 303, "nothing else is open");
+        assert!(browser.get("/change-password").await.page().contains("New password"));
+        let replaced = browser.post("/change-password", &[("new_password", CHOSEN)]).await;
+        assert_eq!(replaced.leads_to(), Some("/login?reason=password_changed"));
+        assert_eq!(browser.get("/overview").await.status.as_u16(), 303, "and no session comes of it");
+        assert_eq!(browser.sign_in(JO, CHOSEN).await.leads_to(), Some("/overview"));
+    }
+
+    a_device_is_approved_or_denied_by_its_code(api) {
+        let ask = async || {
+            let request = api.request(Method::POST, "/v1/auth/device/authorize").header("user-agent", "<b>kt</b>");
+            let answer = request.send().await;
+            (answer.text("/device_code").to_owned(), answer.text("/user_code").to_owned())
+        };
+        let fetch = async |code: &str| {
+            api.clock.advance(Duration::from_secs(5));
+            api.post("/v1/auth/device/token", json!({ "device_code": code })).send().await
+        };
+        let (device, code) = ask().await;
+        let visitor = api.browser().get(&format!("/device?user_code={code}")).await;
+        let back = format!("/login?returnTo=%2Fdevice%3Fuser_code%3D{code}");
+        assert_eq!(visitor.leads_to(), Some(back.as_str()), "signing in leads back");
+
+        let browser = api.signed_in(OWNER).await;
+        assert!(browser.get("/device").await.page().contains("Type the code"));
+        let wrong = browser.post("/device", &[("user_code", "BBBB-BBBB")]).await;
+        assert_eq!(wrong.refusal(), (404, "not_found"));
+        let typed = code.to_lowercase().replace('-', "");
+        let page = browser.post("/device", &[("user_code", &typed)]).await;
+        assert!(page.page().contains("&#60;b&#62;kt") && page.body.contains(OWNER), "{}", page.body);
+        assert_eq!(fetch(&device).await.refusal(), (409, "authorization_pending"), "looking decides nothing");
+        assert!(browser.post("/device/approve", &[("user_code", &code)]).await.page().contains("The device is signed in"));
+        assert_eq!(fetch(&device).await.json["status"], "authenticated");
+
+        let (device, code) = ask().await;
+        assert!(browser.post("/device/deny", &[("user_code", &code)]).await.page().contains("was refused"));
+        assert_eq!(fetch(&device).await.refusal(), (403, "access_denied"));
+    }
+}
+
+/// The identifier of the one who waits.
+fn waiting_id(page: &str) -> String {
+    let (_, rest) = page.split_once("/settings/registrations/").unwrap();
+    rest.split('/').next().unwrap().to_owned()
+}
+
+/// What a page shows once.
+pub(super) fn secret_of(page: &str) -> String {
+    let (_, rest) = page.split_once(r#"<code id="secret">"#).unwrap();
+    rest.split('<').next().unwrap().to_owned()
+}
+
+/// What a page says, without its tokens and nonces.
+fn main_of(page: &str) -> &str {
+    page.split_once(r#"<div class="card">"#).unwrap().1
+}
