@@ -5,5 +5,6 @@ mod guard;
 mod keys;
 mod members;
 mod organization;
+mod profile;
 mod session;
 mod way_in;

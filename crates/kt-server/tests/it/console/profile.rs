@@ -1,0 +1,43 @@
+//! Settings → Profile.
+
+use crate::harness::{PASSWORD, on_both};
+
+const OWNER: &str = "owner@acme.example";
+const CHOSEN: &str = "Quiet-willow-4-lakes";
+
+on_both! {
+    a_password_is_changed_with_the_present_one_and_its_holder_signs_in_again(api) {
+        let browser = api.signed_in(OWNER).await;
+        let other = api.signed_in(OWNER).await;
+        let page = browser.get("/settings/profile").await;
+        assert!(page.page().contains("Change Password") && page.body.contains(r#"name="current_password""#));
+        let change = async |current: &str, new: &str| {
+            let fields = [("current_password", current), ("new_password", new)];
+            browser.post("/settings/profile/password", &fields).await
+        };
+        let wrong = change("not it", CHOSEN).await;
+        assert_eq!(wrong.refusal(), (401, "invalid_credentials"));
+        assert_eq!(change(PASSWORD, "acme").await.refusal(), (422, "validation_error"));
+        assert_eq!(other.get("/overview").await.status.as_u16(), 200, "nothing has changed");
+
+        assert_eq!(change(PASSWORD, CHOSEN).await.leads_to(), Some("/login?reason=password_changed"));
+        assert_eq!(browser.cookie("kt_session"), None);
+        assert_eq!(other.get("/overview").await.status.as_u16(), 303, "all sessions end");
+        assert!(browser.get("/login?reason=password_changed").await.page().contains("Your password was changed"));
+        assert_eq!(browser.sign_in(OWNER, CHOSEN).await.leads_to(), Some("/overview"));
+    }
+
+    one_of_ones_own_sessions_is_ended(api) {
+        let browser = api.signed_in(OWNER).await;
+        let other = api.signed_in(OWNER).await;
+        let page = browser.get("/settings/profile").await;
+        let (_, rest) = page.page().split_once("/settings/profile/sessions/").unwrap();
+        let path = format!("/settings/profile/sessions/{}/end", rest.split('/').next().unwrap());
+        assert_eq!(browser.post(&path, &[]).await.leads_to(), Some("/settings/profile"));
+        assert_eq!(other.get("/overview").await.status.as_u16(), 303);
+        assert_eq!(browser.get("/overview").await.status.as_u16(), 200);
+        api.add_member("jo@acme.example", "member").await;
+        let jo = api.signed_in("jo@acme.example").await;
+        assert_eq!(jo.post(&path, &[]).await.refusal(), (404, "not_found"), "and nobody else's");
+    }
+}
