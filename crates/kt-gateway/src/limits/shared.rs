@@ -301,3 +301,72 @@ impl Outage {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts on the server that `./test` starts.
+    fn shared() -> Shared {
+        #[expect(clippy::disallowed_methods, reason = "tests are told here where their server is")]
+        let url = std::env::var("KEEPTRUSTS_TEST_REDIS").expect(
+            "tests need a Redis server: ./test starts one; or run `e2e/redis start DIR` and put the address that it \
+             prints into KEEPTRUSTS_TEST_REDIS",
+        );
+        Shared::new(&url).unwrap()
+    }
+
+    /// The only place of a key that nobody else counts.
+    fn only_place() -> Vec<Claim> {
+        let name = format!("test-{:016x}", kt_domain::random::Random::from_os().next_u64());
+        vec![Claim::new(Subject::Key(name.as_str().into()), Measure::Concurrent, 1, 1)]
+    }
+
+    async fn takes(shared: &Shared, claims: &[Claim], name: u64) -> bool {
+        shared.take(claims, name).await.expect("the server answers").is_ok()
+    }
+
+    /// Lets a minute pass for the entry of request 1.
+    async fn end_now(shared: &Shared, claims: &[Claim]) {
+        let mut connection = shared.0.connection().unwrap();
+        redis::cmd("ZADD")
+            .arg(key(&claims[0]))
+            .arg("XX")
+            .arg(1)
+            .arg(1)
+            .exec_async(&mut connection)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_gateway_held_when_it_died_is_free_again_and_what_is_renewed_is_not() {
+        let (died, other, claims) = (shared(), shared(), only_place());
+        assert!(takes(&died, &claims, 1).await);
+        assert!(!takes(&other, &claims, 2).await, "it is taken");
+        end_now(&died, &claims).await;
+        died.renew().await;
+        assert!(!takes(&other, &claims, 2).await, "it lives");
+        end_now(&died, &claims).await;
+        assert!(takes(&other, &claims, 2).await, "nobody renewed it");
+    }
+
+    #[test]
+    fn an_outage_is_news_once_and_one_request_tries_in_each_pause() {
+        let (outage, began) = (Outage::default(), Instant::now());
+        assert!(outage.may_ask(began) && outage.goes_on(began) && !outage.goes_on(began));
+        assert!(!outage.may_ask(began + PAUSE / 2));
+        assert!(outage.may_ask(began + PAUSE) && !outage.may_ask(began + PAUSE));
+        assert!(outage.ends() && !outage.ends());
+    }
+
+    #[test]
+    fn everything_that_one_script_looks_at_is_on_one_node() {
+        let subjects = [Subject::Everybody, Subject::Key("a}{b".into()), Subject::Group("g".into())];
+        for subject in subjects {
+            let key = key(&Claim::new(subject, Measure::Tokens, 1, 1));
+            let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+            assert_eq!(tag, Some("gateway"), "{key}");
+        }
+    }
+}
