@@ -34,12 +34,14 @@ INGEST_CONNECTIONS = 4
 class Server:
     """A running control plane with an owner who is signed in."""
 
-    def __init__(self, directory, database):
+    def __init__(self, directory, database, more=(), headers=None):
+        self.headers = {"Content-Type": "application/json"} | (headers or {})
         environment = os.environ | {"KEEPTRUSTS_BOOTSTRAP_EMAIL": EMAIL, "KEEPTRUSTS_BOOTSTRAP_PASSWORD": PASSWORD}
         environment |= {"KEEPTRUSTS_LOG": "warn"} | ({"KEEPTRUSTS_DATABASE__URL": database} if database else {})
         binary = os.environ.get("CTBENCH_KT") or str(REPO / "target" / "release" / "kt")
         command = ["taskset", "-c", SERVER_CORE, binary, "server", "run"]
         command += ["--data-dir", f"{directory}/data", "--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"]
+        command += more
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         match = re.match(r"ready api=http://(\S+)", line)
@@ -51,7 +53,7 @@ class Server:
     def ask(self, method, path, body=None, token=None):
         connection = http.client.HTTPConnection(self.address, timeout=60)
         token = self.token if token is None else token
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        headers = self.headers | ({"Authorization": f"Bearer {token}"} if token else {})
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = connection.getresponse()
         text = response.read()

@@ -258,6 +258,7 @@ impl<'a> Exchange<'a> {
     }
 
     fn authenticate(&mut self) -> Result<(), Refusal> {
+        authenticate::check_query(self.head.query.as_deref())?;
         let clock = &*self.worker.shared.clock;
         let found = authenticate::check(&self.snapshot.auth, &self.head.headers, self.source, clock)?;
         let Some(key) = found else { return Ok(()) };

@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http1::connection::ClientTimeouts;
-use crate::http1::head::{Head, HeadFault, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
+use crate::http1::head::{Head, HeadFault, MAX_FIELD_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 use crate::http1::transport::{Io, Timer, Transport};
 use crate::incoming::{BodyFault, Incoming, Peer, Service};
 use crate::reply::{Fill, Reply, ReplyBody, ReplyStream};
@@ -28,6 +28,9 @@ use crate::shared::Place;
 const MAX_STREAMS: u32 = 100;
 /// How many streams that were reset at once a connection is forgiven (CVE-2023-44487, CVE-2025-8671).
 const MAX_RESETS: usize = 20;
+/// How large a head the library reads, as RFC 9113 section 6.5.2 counts. What is above our own limits and below this is
+/// refused with a body that says why; what is above this with a bare 431.
+const MAX_HEADER_LIST: u32 = 256 * 1024;
 /// How often an idle connection is looked at.
 const IDLE_CHECK: Duration = Duration::from_secs(5);
 
@@ -48,7 +51,7 @@ pub(crate) async fn serve<S: Service>(transport: Transport, peer: Peer, service:
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
-        .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
+        .max_header_list_size(MAX_HEADER_LIST)
         .max_pending_accept_reset_streams(MAX_RESETS)
         .max_local_error_reset_streams(MAX_RESETS)
         .keep_alive_interval(Duration::from_secs(30))
@@ -110,19 +113,11 @@ fn head_of(parts: http::request::Parts) -> Result<Head, HeadFault> {
     if authority.as_str().contains('@') {
         return Err(malformed("`:authority` must not hold user information."));
     }
-    if headers.len() > MAX_FIELDS {
-        return Err(HeadFault {
-            status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            code: "headers_too_large",
-            message: "At most 100 header fields are taken.",
-        });
+    if is_too_large(&headers) {
+        return Err(HeadFault::FIELDS_TOO_LARGE);
     }
     if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET_BYTES) {
-        return Err(HeadFault {
-            status: StatusCode::URI_TOO_LONG,
-            code: "uri_too_long",
-            message: "The request target is longer than 16 KiB.",
-        });
+        return Err(HeadFault::TARGET_TOO_LONG);
     }
     drop_underscored(&mut headers);
     Ok(Head {
@@ -132,6 +127,13 @@ fn head_of(parts: http::request::Parts) -> Result<Head, HeadFault> {
         authority: Some(authority),
         headers,
     })
+}
+
+fn is_too_large(headers: &HeaderMap) -> bool {
+    let sizes = || headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    headers.len() > MAX_FIELDS
+        || sizes().any(|size| size > MAX_FIELD_BYTES)
+        || sizes().sum::<usize>() > MAX_HEAD_BYTES
 }
 
 fn drop_underscored(headers: &mut HeaderMap) {

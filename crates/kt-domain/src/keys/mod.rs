@@ -12,4 +12,4 @@ pub use judge::{Breach, KeyTerms, Refusal, Verdict, breaches, effective_rate, ju
 pub use restrictions::{KeyCreation, KeyRestrictions, check_ranges, check_rate};
 pub use snapshot::{KeySnapshot, KnownKey};
 pub use standing::{KeyStanding, KeyStatus, SOON, flagged_at, standing};
-pub use text::{KeyText, MARKER, PREFIX_SHOWN, recognise};
+pub use text::{KeyText, MARKER, PREFIX_SHOWN, recognise, stands_in_query};

@@ -257,3 +257,24 @@ fn what_a_key_may_not_be_given_is_named() {
         assert_eq!(check(kind, &terms).unwrap_err().param.as_deref(), Some(field));
     }
 }
+
+#[test]
+fn a_key_in_a_query_is_seen_by_its_name_or_its_looks() {
+    let key = KeyText::generate(KeyKind::Access, &mut Random::seeded(1));
+    let key = key.expose();
+    let encoded = key.replace('_', "%5F");
+    for (query, is_seen) in [
+        ("key=x", true),
+        ("a=b&API_KEY=", true),
+        ("apikey", true),
+        ("access%5Ftoken=x", true),
+        (&*format!("q={key}"), true),
+        (&*format!("q={encoded}"), true),
+        (&*format!("q={key}x"), false),
+        ("", false),
+        ("keys=1&api-version=2024-06-01&beta=true", false),
+        ("q=key", false),
+    ] {
+        assert_eq!(stands_in_query(query), is_seen, "{query}");
+    }
+}

@@ -69,6 +69,18 @@ pub fn recognise(text: &str) -> Option<KeyKind> {
     (checksum(checked) == sum).then_some(kind)
 }
 
+/// How clients of other systems name a key in a query string.
+const KEY_PARAMETERS: [&str; 4] = ["access_token", "api_key", "apikey", "key"];
+
+/// Whether a query string holds a key, good or not: addresses are written into logs and histories (OWASP ASVS 5.0,
+/// 14.2.1).
+#[must_use]
+pub fn stands_in_query(query: &str) -> bool {
+    url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| {
+        KEY_PARAMETERS.iter().any(|key| name.eq_ignore_ascii_case(key)) || recognise(&value).is_some()
+    })
+}
+
 fn marker(kind: KeyKind) -> &'static str {
     match kind {
         KeyKind::Access => "kt_ak_",

@@ -63,13 +63,13 @@ impl HeadFault {
         Self { status: StatusCode::BAD_REQUEST, code: "malformed_request", message }
     }
 
-    const TARGET_TOO_LONG: Self = Self {
+    pub(crate) const TARGET_TOO_LONG: Self = Self {
         status: StatusCode::URI_TOO_LONG,
         code: "uri_too_long",
         message: "The request target is longer than 16 KiB. Send parameters in the body.",
     };
 
-    const FIELDS_TOO_LARGE: Self = Self {
+    pub(crate) const FIELDS_TOO_LARGE: Self = Self {
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         code: "headers_too_large",
         message: "The header fields are too large: at most 100 fields, 16 KiB each, 64 KiB together.",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, header};
 use kt_domain::clock::Clock;
+use kt_domain::keys;
 use sha2::{Digest, Sha256};
 
 use crate::reply::Refusal;
@@ -24,6 +25,18 @@ pub(crate) fn check(
         AuthRules::Static(keys) => admit(keys, &presented_digest(headers)?, source).map(Some),
         AuthRules::AccessKeys(keys) => keys.admit(&presented_digest(headers)?, source, clock.now()).map(Some),
     }
+}
+
+/// Refuses a key in the query string, whosever it is: it would go on into the provider's logs and stay in the client's.
+pub(crate) fn check_query(query: Option<&str>) -> Result<(), Refusal> {
+    if !query.is_some_and(keys::stands_in_query) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        400,
+        "key_in_address",
+        "A key in an address ends up in logs. Send it as `Authorization: Bearer KEY`, and put another in place of this one.",
+    ))
 }
 
 fn admit(

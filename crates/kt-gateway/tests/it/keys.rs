@@ -16,6 +16,22 @@ pub(crate) fn with_key(request: Request) -> Request {
 }
 
 #[test]
+fn a_key_in_the_address_is_refused_and_recorded_nowhere() {
+    let gateway = TestGateway::with(KEYS);
+    let chat = |query: &str| {
+        with_key(Request::new("POST", &format!("/v1/chat/completions{query}")).json(crate::harness::CHAT))
+    };
+    for query in ["?key=client-key", "?a=b&Api_Key=client-key", "?access%5Ftoken=client-key"] {
+        let answer = gateway.ask(&chat(query));
+        assert_eq!(answer.outcome(), (400, "key_in_address".to_owned()), "{query}");
+        let event = serde_json::to_string(&gateway.event_of(answer.request_id())).unwrap();
+        assert!(event.contains("/v1/chat/completions") && !event.contains("client-key"), "{event}");
+    }
+    assert_eq!(gateway.upstream.bytes(), 0);
+    assert_eq!(gateway.ask(&chat("?api-version=2024-06-01")).status, 200, "the control");
+}
+
+#[test]
 fn a_key_is_needed_and_must_be_the_right_one() {
     let stored = hex(&Sha256::digest("hashed-key"));
     let gateway = TestGateway::with(&format!(

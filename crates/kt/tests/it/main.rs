@@ -5,6 +5,7 @@
 mod admin;
 mod audit;
 mod auth;
+mod dependencies;
 mod documentation;
 mod events;
 mod gateway;
