@@ -47,7 +47,8 @@ struct NotTaken {
 
 impl AuditSink {
     /// The name under which positions are kept: one of each kind, wherever it leads.
-    fn name(&self) -> &'static str {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Webhook(_) => "webhook",
             Self::Syslog(_) => "syslog",

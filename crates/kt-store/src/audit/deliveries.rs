@@ -29,6 +29,28 @@ pub async fn due(source: &impl Source, sink: &str, now: Timestamp) -> Result<Vec
     rows.iter().map(|row| row.get("organization_id")).collect()
 }
 
+/// How much a sink lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// How many entries, over all chains.
+    pub entries: i64,
+    /// Why the last try failed, where one has.
+    pub reason: Option<String>,
+}
+
+/// How much this sink lacks at the moment.
+pub async fn lag(source: &impl Source, sink: &str) -> Result<Lag, StoreError> {
+    const SELECT: &str =
+        "SELECT CAST(COALESCE(SUM(audit_heads.seq - COALESCE(audit_deliveries.seq, 0)), 0) AS BIGINT)
+            AS entries, MAX(audit_deliveries.reason) AS reason
+        FROM audit_heads LEFT JOIN audit_deliveries
+            ON audit_deliveries.organization_id = audit_heads.organization_id AND audit_deliveries.sink = $1";
+    let row = sql::row(source, SELECT, values![sink]).await?;
+    row.map_or(Ok(Lag { entries: 0, reason: None }), |row| {
+        Ok(Lag { entries: row.get("entries")?, reason: row.get("reason")? })
+    })
+}
+
 /// Takes a due position until `until`, when it is due again. Of all who try, one gets it.
 pub async fn lease(
     tx: &Tx<'_>,

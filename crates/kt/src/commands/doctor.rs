@@ -9,11 +9,13 @@ use clap::Args;
 use kt_control::SealKey;
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::deployment_config::DeploymentConfig;
+use kt_store::audit::deliveries::{self, Lag};
 use kt_store::{Store, audit, sqlite_path};
 use serde::Serialize;
 use serde_json::json;
 use tokio::runtime::Builder;
 
+use crate::audit_sinks::audit_sinks;
 use crate::commands::reading::printable;
 use crate::commands::server::Place;
 use crate::control_plane::{Settings, console_url, shared_counts};
@@ -129,7 +131,7 @@ async fn examine(settings: &Settings) -> Vec<Finding> {
         Finding::of("secrets key", secrets_key(&settings.key_file(&config))),
         Finding::of("disk space", disk_space(&settings.data_dir)),
     ];
-    findings.extend(database(&url).await);
+    findings.extend(database(&url, &config).await);
     findings.push(Finding::of("redis", redis(&config).await));
     findings.push(Finding::of("public address", public_address(settings, &config)));
     findings.push(Finding::of("mail", mail(settings, &config)));
@@ -189,8 +191,8 @@ fn disk_space(path: &Path) -> Said {
     }
 }
 
-/// The database, its schema, and the clock, which is compared with the newest record.
-async fn database(url: &str) -> Vec<Finding> {
+/// The database, its schema, the clock, which is compared with the newest record, and how far the audit log was sent.
+async fn database(url: &str, config: &DeploymentConfig) -> Vec<Finding> {
     if let Some(file) = sqlite_path(url)
         && !file.exists()
     {
@@ -220,6 +222,7 @@ async fn database(url: &str) -> Vec<Finding> {
         Ok(_) => {
             findings.push(Finding::of("schema", ok("it is the present one")));
             findings.push(Finding::of("clock", clock(&store).await));
+            findings.extend(sinks(&store, config).await);
         }
     }
     findings
@@ -234,6 +237,35 @@ async fn clock(store: &Store) -> Said {
             "set it by NTP: sessions, links and signatures go by it",
         ),
         Ok(_) => ok(format!("it shows {now:.0}")),
+    }
+}
+
+/// How far each sink outside has the audit log.
+async fn sinks(store: &Store, config: &DeploymentConfig) -> Vec<Finding> {
+    let sinks = match audit_sinks(config) {
+        Ok(sinks) => sinks,
+        Err(failure) => {
+            return vec![Finding::of("audit sinks", fail(failure.to_string(), "mend the section `audit`"))];
+        }
+    };
+    let mut findings = Vec::new();
+    for sink in sinks {
+        findings.push(Finding::of("audit sinks", sink_of(store, sink.name()).await));
+    }
+    findings
+}
+
+async fn sink_of(store: &Store, name: &str) -> Said {
+    match deliveries::lag(store, name).await {
+        Err(error) => fail(error.to_string(), "the audit log cannot be read; look at the database"),
+        Ok(Lag { entries: 0, .. }) => ok(format!("the {name} has the whole audit log")),
+        Ok(Lag { entries, reason: None }) => {
+            ok(format!("the {name} is being sent the newest {entries} entries"))
+        }
+        Ok(Lag { entries, reason: Some(reason) }) => warn(
+            format!("the {name} lacks {entries} entries of the audit log: {reason}"),
+            "look at where it leads; nothing is skipped, and the entries are kept until it takes them",
+        ),
     }
 }
 

@@ -193,6 +193,13 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     assert!(away.contains("WARN  redis") && away.contains("`redis.url`"), "{away}");
 
     let mut command = home.command(&["doctor", "--data-dir", "data"]);
+    let sink =
+        command.env("KEEPTRUSTS_AUDIT__SYSLOG__ADDRESS", "tls://logs.example.com:6514").output().unwrap();
+    let lag = said(&sink, 0);
+    let line = lag.lines().find(|line| line.contains("audit sinks")).unwrap_or_else(|| panic!("{lag}"));
+    assert!(line.contains("syslog") && line.contains("entries"), "nothing was sent yet: {line}");
+
+    let mut command = home.command(&["doctor", "--data-dir", "data"]);
     let broken = command.env("KEEPTRUSTS_MAIL__TRANSPORT", "smtp").output().unwrap();
     assert!(said(&broken, 1).starts_with("FAIL  configuration"), "{}", complaint(&broken));
 }

@@ -6,7 +6,8 @@ use kt_domain::audit::{AuditAction, AuditRecord};
 use kt_domain::ctx::{Client, Ctx};
 use kt_domain::random::Random;
 use kt_store::CheckpointKey;
-use kt_store::audit::{self, deliveries};
+use kt_store::audit;
+use kt_store::audit::deliveries::{self, Lag};
 
 use super::{minutes, now, on_both, organization};
 
@@ -79,6 +80,11 @@ on_both! {
             leased
         };
         assert_eq!(deliveries::due(&store, "sink", now()).await.unwrap(), [chain]);
+        let lag = async |sink: &str| {
+            let Lag { entries, reason } = deliveries::lag(&store, sink).await.unwrap();
+            (entries, reason)
+        };
+        assert_eq!(lag("sink").await, (3, None), "nothing was sent yet");
         let first = lease(now()).await.unwrap();
         assert_eq!((first.seq, first.attempts), (0, 1));
         assert_eq!(lease(now() + minutes(1)).await, None);
@@ -92,11 +98,18 @@ on_both! {
         deliveries::advance(&tx, &first, 3, now() + minutes(2)).await.unwrap();
         deliveries::put_off(&tx, &first, now() + minutes(60), "too late").await.unwrap();
         tx.commit().await.unwrap();
+        assert_eq!(lag("sink").await, (1, None));
         let third = lease(now() + minutes(2)).await.unwrap();
         assert_eq!((third.seq, third.attempts), (2, 1));
         let tx = store.begin_write().await.unwrap();
-        deliveries::advance(&tx, &third, 3, now() + minutes(2)).await.unwrap();
+        deliveries::put_off(&tx, &third, now() + minutes(2), "it is away").await.unwrap();
         tx.commit().await.unwrap();
+        assert_eq!(lag("sink").await, (1, Some("it is away".to_owned())));
+        let fourth = lease(now() + minutes(2)).await.unwrap();
+        let tx = store.begin_write().await.unwrap();
+        deliveries::advance(&tx, &fourth, 3, now() + minutes(2)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!((lag("sink").await, lag("other").await), ((0, None), (3, None)));
         assert!(deliveries::due(&store, "sink", now() + minutes(60)).await.unwrap().is_empty(), "all was sent");
         assert_eq!(deliveries::due(&store, "other", now()).await.unwrap(), [chain], "each sink for itself");
     }
