@@ -3,12 +3,8 @@
 //! A pattern always has a longest match, because text of a stream is held back until it is clear that no match begins
 //! in it; and it never matches nothing at all.
 
-use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
-
 use regex_syntax::ParserBuilder;
 pub use regex_syntax::hir::Hir;
-use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{HirKind, Look, Repetition};
 
 /// What stands for "any number of times" in a pattern: as many times as this.
@@ -51,18 +47,6 @@ pub fn term(text: &str, whole_words: bool, ignore_case: bool) -> Result<Hir, Pat
     let flags = if ignore_case { "(?i)" } else { "" };
     let (start, end) = if whole_words { (r"\b{start-half}", r"\b{end-half}") } else { ("", "") };
     regex(&format!(r"{flags}{start}{}{end}", words.join(r"\s{1,4}")))
-}
-
-/// The first bytes, three at most, with which every match of a pattern begins; `None` when there are too many ways to
-/// begin, or too short ones, for them to be of use.
-#[must_use]
-pub fn beginnings(pattern: &Hir) -> Option<BTreeSet<Vec<u8>>> {
-    const LENGTHS: RangeInclusive<usize> = 2..=3;
-    let mut found = Extractor::new().extract(pattern);
-    found.keep_first_bytes(*LENGTHS.end());
-    let beginnings: BTreeSet<Vec<u8>> =
-        found.literals()?.iter().map(|literal| literal.as_bytes().to_vec()).collect();
-    beginnings.iter().all(|bytes| LENGTHS.contains(&bytes.len())).then_some(beginnings)
 }
 
 /// The sentence of a parser's error, without the picture of the pattern around it.
@@ -118,18 +102,6 @@ mod tests {
         assert_eq!(longest("(a+b+)+"), Err(PatternError::TooLong));
         assert!(matches!(longest("(a"), Err(PatternError::Syntax(reason)) if reason == "unclosed group"));
         assert!(matches!(longest(r"(?=a)b"), Err(PatternError::Syntax(_))));
-    }
-
-    #[test]
-    fn every_way_to_begin_is_named_or_none_is() {
-        let of = |text: &str| {
-            let found = beginnings(&regex(text).unwrap())?;
-            Some(found.into_iter().map(|bytes| String::from_utf8(bytes).unwrap()).collect::<Vec<_>>())
-        };
-        assert_eq!(of(r"\b(?:ignore|no|skip it)x"), Some(vec!["ign".into(), "nox".into(), "ski".into()]));
-        assert_eq!(of("a"), None);
-        assert_eq!(of(r"[a-z]{1,9}@example"), None);
-        assert_eq!(of(".abc"), None);
     }
 
     #[test]

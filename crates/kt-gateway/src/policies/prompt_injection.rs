@@ -21,7 +21,7 @@ pub(super) const KIND: &str = "prompt-injection";
 pub(super) fn make(settings: &PolicySettings) -> Result<Judge, TooLarge> {
     let settings = settings.prompt_injection.clone().unwrap_or_default();
     let rules = RULES.iter().map(|(name, _, pattern)| rule(name, pattern)).collect();
-    let patterns = Patterns::new(vec![(Lead::Beginnings, rules)], &[])?;
+    let patterns = Patterns::new(vec![(Lead::Patterns, rules)], &[])?;
     let reading =
         Reading { phases: vec![Phase::Request], unreadable: settings.unreadable, dry_run: settings.dry_run };
     Ok(Judge::Injection(Injection { patterns, threshold: settings.threshold, reading }))

@@ -6,11 +6,10 @@
 //!
 //! A whole text is searched faster: a [`Lead`] names the places where a match can begin at all.
 
-use std::borrow::Borrow;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-use kt_domain::patterns::{self, Hir};
+use kt_domain::patterns::Hir;
 use memchr::memchr;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::meta::{BuildError, Regex};
@@ -50,8 +49,6 @@ pub(crate) enum Lead {
     Byte(u8, usize),
     /// Where the patterns themselves are found.
     Patterns,
-    /// Where the first bytes of a pattern are found: for patterns that begin with words and go on in many ways.
-    Beginnings,
 }
 
 /// Something found.
@@ -87,7 +84,7 @@ struct Group {
     lead: Lead,
     automaton: Arc<DFA>,
     caches: Pool<Cache, MakeCache>,
-    /// Finds where a match may begin; of [`Lead::Patterns`] and [`Lead::Beginnings`].
+    /// Finds the first match of any pattern; of [`Lead::Patterns`].
     finder: Option<Regex>,
 }
 
@@ -174,14 +171,6 @@ impl Group {
         let automaton = Arc::new(automaton);
         let finder = match lead {
             Lead::Patterns => Some(finder(&patterns).map_err(|error| too_large(&error))?),
-            Lead::Beginnings => {
-                let beginnings: Option<Vec<_>> =
-                    patterns.iter().map(|pattern| patterns::beginnings(pattern)).collect();
-                let literals: Option<Vec<Hir>> =
-                    beginnings.map(|all| all.into_iter().flatten().map(Hir::literal).collect());
-                let found = literals.map_or_else(|| finder(&patterns), |literals| finder(&literals));
-                Some(found.map_err(|error| too_large(&error))?)
-            }
             Lead::Digit(_) | Lead::Byte(..) => None,
         };
         let of_caches = Arc::clone(&automaton);
@@ -195,7 +184,7 @@ impl Group {
         let (at, back) = match self.lead {
             Lead::Digit(back) => (first_digit(bytes, from)?, back),
             Lead::Byte(byte, back) => (from + memchr(byte, &bytes[from..])?, back),
-            Lead::Patterns | Lead::Beginnings => {
+            Lead::Patterns => {
                 let found = self.finder.as_ref()?.search(&Input::new(text).range(from..))?;
                 return Some(found.start());
             }
@@ -205,7 +194,7 @@ impl Group {
 }
 
 /// Finds the first match of any of the patterns.
-fn finder<H: Borrow<Hir>>(patterns: &[H]) -> Result<Regex, BuildError> {
+fn finder(patterns: &[&Hir]) -> Result<Regex, BuildError> {
     let config = Regex::config().nfa_size_limit(Some(CACHE_BYTES)).hybrid_cache_capacity(CACHE_BYTES);
     Regex::builder().configure(config).build_many_from_hir(patterns)
 }
