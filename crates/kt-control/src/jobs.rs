@@ -9,7 +9,7 @@ use crate::control::Control;
 
 impl Control {
     /// Takes up signing keys that another process has rotated, writes when API keys were last used, removes
-    /// events whose retention has ended, signs the audit log, and forgets what has expired. Done twice, it does no harm.
+    /// events whose retention has ended, reminds of second factors, signs the audit log, and forgets what has expired. Done twice, it does no harm.
     pub async fn run_jobs(&self, ctx: &Ctx) -> Result<(), Error> {
         require_operator(ctx)?;
         self.load_signing_keys().await?;
@@ -19,6 +19,7 @@ impl Control {
         once_requests::forget_expired(&tx, ctx.now).await?;
         limits::forget_expired(&tx, ctx.now).await?;
         tx.commit().await?;
+        self.remind_of_second_factors(ctx).await?;
         self.keep_postures(ctx).await?;
         self.retain_events(ctx).await?;
         self.checkpoint_audit(ctx.now).await?;

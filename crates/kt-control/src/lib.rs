@@ -63,6 +63,7 @@ pub use kt_store::event_log::EventFilter;
 pub use kt_store::invitations::Invitation;
 pub use kt_store::memberships::{Member, Waiting};
 pub use once_requests::{Begun, OnceClaim, OnceRequest};
+pub use members::{FactorFilter, MemberView};
 pub use operator::BackupFailure;
 pub use organizations::OrganizationView;
 pub use paging::{Page, PageRequest};

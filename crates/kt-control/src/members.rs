@@ -1,37 +1,76 @@
 //! The members of an organisation: listed, given other roles, suspended, let in again, removed.
 
+use jiff::Timestamp;
 use kt_domain::actor::{Permission, Role};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::members::{MemberChange, allow_change, last_owner};
+use kt_domain::mfa::MfaSettings;
 use kt_domain::sign_in::MembershipState;
-use kt_store::memberships::{self, Member, Membership};
+use kt_domain::words;
+use kt_store::memberships::{self, Member, MembersFilter, Membership};
 use kt_store::{Tx, audit, organizations, sessions};
 use serde_json::{Value, json};
 
 use crate::control::Control;
 use crate::paging::{Page, PageRequest, PageSize};
 
+/// A member, and how they stand with what is asked of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberView {
+    /// They.
+    pub member: Member,
+    /// Whether they have a second factor.
+    pub has_second_factor: bool,
+    /// From when on they can do nothing but add what they lack, if they lack something.
+    pub mfa_deadline: Option<Timestamp>,
+}
+
+/// Which members are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FactorFilter {
+    /// Those who have no second factor, or not the one that is asked of them.
+    Missing,
+    /// Those among them whose deadline has passed.
+    Late,
+}
+
+words!(FactorFilter { Missing = "missing", Late = "late" });
+
 /// How long the pages of members are.
 const PAGES: PageSize = PageSize { usual: 50, most: 200 };
 
 impl Control {
-    /// Who belongs to the organisation.
-    pub async fn members(&self, ctx: &Ctx, request: &PageRequest) -> Result<Page<Member>, Error> {
+    /// Who belongs to the organisation; all, or those alone who lack a second factor.
+    pub async fn members(
+        &self,
+        ctx: &Ctx,
+        request: &PageRequest,
+        filter: Option<FactorFilter>,
+    ) -> Result<Page<MemberView>, Error> {
         let organization = ctx.require(Permission::ReadMembers)?;
+        let mfa = self.security_of(&self.store, organization).await?.value.mfa;
         let list = format!("members/{organization}");
         let limit = PAGES.of(request)?;
         let after: Option<UserId> = self.position(&list, request)?;
-        let found = memberships::members(&self.store, organization, after.as_ref(), limit + 1).await?;
-        self.page(&list, limit, found, |member| member.membership.user.clone())
+        let filter = MembersFilter {
+            lacking: filter.is_some(),
+            admins_need_passkey: mfa.require_passkey_for_admins,
+            asked_before: (filter == Some(FactorFilter::Late)).then(|| mfa.asked_before(ctx.now)),
+        };
+        let found = memberships::members(&self.store, organization, filter, after.as_ref(), limit + 1);
+        let found = found.await?.into_iter().map(|member| view(member, &mfa)).collect();
+        self.page(&list, limit, found, |view: &MemberView| view.member.membership.user.clone())
     }
 
     /// One of them.
-    pub async fn member(&self, ctx: &Ctx, user: &UserId) -> Result<Member, Error> {
+    pub async fn member(&self, ctx: &Ctx, user: &UserId) -> Result<MemberView, Error> {
         let organization = ctx.require(Permission::ReadMembers)?;
-        memberships::member(&self.store, organization, user).await?.ok_or_else(no_member)
+        let mfa = self.security_of(&self.store, organization).await?.value.mfa;
+        let member = memberships::member(&self.store, organization, user).await?.ok_or_else(no_member)?;
+        Ok(view(member, &mfa))
     }
 
     /// Changes somebody's membership; felt at their next request. `None` where they no longer are a member. Refused with
@@ -42,7 +81,7 @@ impl Control {
         ctx: &Ctx,
         user: &UserId,
         change: MemberChange,
-    ) -> Result<Option<Member>, Error> {
+    ) -> Result<Option<MemberView>, Error> {
         let organization = ctx.require(Permission::ManageMembers)?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
@@ -57,11 +96,12 @@ impl Control {
             MemberChange::Reactivate => (before.role, MembershipState::Active),
             MemberChange::Remove => return self.remove_member(ctx, tx, organization, before).await,
         };
+        let mfa = self.security_of(&tx, organization).await?.value.mfa;
         if (role, state) == (before.role, before.state) {
-            return Ok(Some(member));
+            return Ok(Some(view(member, &mfa)));
         }
         memberships::change(&tx, before, role, state).await?;
-        self.ask_as(ctx, &tx, before, role).await?;
+        ask_as(ctx, &tx, &member, role, &mfa).await?;
         if state == MembershipState::Suspended {
             sessions::end_all(&tx, organization, user, ctx.now).await?;
         }
@@ -74,7 +114,7 @@ impl Control {
         audit::append(&tx, Some(organization), &record).await?;
         let after = memberships::member(&tx, organization, user).await?;
         self.commit_revocation(tx).await?;
-        Ok(after)
+        Ok(after.map(|member| view(member, &mfa)))
     }
 
     async fn remove_member(
@@ -83,7 +123,7 @@ impl Control {
         tx: Tx<'_>,
         organization: &OrganizationId,
         before: &Membership,
-    ) -> Result<Option<Member>, Error> {
+    ) -> Result<Option<MemberView>, Error> {
         memberships::remove(&tx, organization, &before.user).await?;
         sessions::end_all(&tx, organization, &before.user, ctx.now).await?;
         keep_an_owner(&tx, before).await?;
@@ -95,13 +135,23 @@ impl Control {
         self.commit_revocation(tx).await?;
         Ok(None)
     }
+}
 
-    /// Whom a second factor is asked of goes by their role.
-    async fn ask_as(&self, ctx: &Ctx, tx: &Tx<'_>, before: &Membership, role: Role) -> Result<(), Error> {
-        let mfa = self.security_of(tx, &before.organization).await?.value.mfa;
-        let since = mfa.asked_since(role, before.mfa_asked_since, ctx.now);
-        Ok(memberships::note_asked(tx, &before.organization, &before.user, since).await?)
-    }
+/// Whom a second factor is asked of goes by their role. Whoever has one and is asked for a better one is given the time
+/// anew.
+async fn ask_as(ctx: &Ctx, tx: &Tx<'_>, member: &Member, role: Role, mfa: &MfaSettings) -> Result<(), Error> {
+    let before = &member.membership;
+    let is_asked_for_more = mfa.demand(role) > mfa.demand(before.role) && member.factors.has_any();
+    let until_now = before.mfa_asked_since.filter(|_| !is_asked_for_more);
+    let since = mfa.asked_since(role, until_now, ctx.now);
+    Ok(memberships::note_asked(tx, &before.organization, &before.user, since).await?)
+}
+
+fn view(member: Member, mfa: &MfaSettings) -> MemberView {
+    let place = &member.membership;
+    let is_met = mfa.demand(place.role).is_met_by(&member.factors.list());
+    let deadline = place.mfa_asked_since.filter(|_| !is_met).map(|since| mfa.deadline(since));
+    MemberView { has_second_factor: member.factors.has_any(), mfa_deadline: deadline, member }
 }
 
 /// Refuses what has left the organisation without an active owner.

@@ -7,6 +7,8 @@ mod authenticators;
 pub(crate) mod ceremonies;
 pub(crate) mod passkeys;
 mod recovery_codes;
+mod reminders;
+mod reset;
 mod totp;
 pub(crate) mod webauthn;
 
@@ -15,6 +17,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::mfa::Demand;
 use kt_domain::sign_in::{Factor, MembershipState, Proof};
 use kt_store::second_factors::{self, Factors, RECOVERY_CODE, Totp};
 use kt_store::users::{self, User};
@@ -54,9 +57,9 @@ pub struct AuthenticatorApp {
 /// Whether somebody is asked for a second factor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FactorDemand {
-    /// Whether an organisation of theirs asks for one.
-    pub is_asked: bool,
-    /// From when on they can do nothing but enrol, where they have none yet: the earliest of their organisations.
+    /// What their organisations ask for: the most that one of them does.
+    pub demand: Demand,
+    /// From when on they can do nothing but enrol, where they lack it: the earliest of their organisations.
     pub deadline: Option<Timestamp>,
 }
 
@@ -89,26 +92,28 @@ impl Control {
         })
     }
 
-    /// What the organisations of somebody who has these factors ask of them: the strictest counts.
+    /// What the organisations of somebody who has these factors ask of them: the strictest counts (R126).
     async fn factor_demand(
         &self,
         source: &impl Source,
         user: &UserId,
         factors: Factors,
     ) -> Result<FactorDemand, Error> {
-        let mut demand = FactorDemand::default();
+        let mut strictest = FactorDemand::default();
         for place in memberships::of_user(source, user).await? {
             let mfa = self.security_of(source, &place.organization).await?.value.mfa;
-            if place.state != MembershipState::Active || !mfa.asks(place.role) {
+            if place.state != MembershipState::Active {
                 continue;
             }
-            demand.is_asked = true;
-            if let (false, Some(since)) = (factors.has_any(), place.mfa_asked_since) {
+            let demand = mfa.demand(place.role);
+            strictest.demand = strictest.demand.max(demand);
+            if let (false, Some(since)) = (demand.is_met_by(&factors.list()), place.mfa_asked_since) {
                 let deadline = mfa.deadline(since);
-                demand.deadline = Some(demand.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
+                strictest.deadline =
+                    Some(strictest.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
             }
         }
-        Ok(demand)
+        Ok(strictest)
     }
 
     /// What is to be done once a factor was added: codes with the first one, a record, a message.
@@ -144,10 +149,12 @@ impl Control {
     ) -> Result<(), Error> {
         let person = ctx.require_person()?;
         let left = second_factors::of(tx, &person.user).await?;
+        // Recovery codes are a way back to a factor, and none themselves.
+        let real = Factors { recovery_codes: 0, ..left };
+        if !self.factor_demand(tx, &person.user, real).await?.demand.is_met_by(&real.list()) {
+            return Err(factor_required());
+        }
         if !left.has_any() {
-            if self.factor_demand(tx, &person.user, left).await?.is_asked {
-                return Err(factor_required());
-            }
             once::supersede(tx, RECOVERY_CODE, person.user.as_str(), ctx.now).await?;
         }
         let record = self
@@ -180,6 +187,6 @@ impl Control {
 }
 
 fn factor_required() -> Error {
-    let message = "Your organization asks for a second factor, and this is your last. Add another before you remove it.";
+    let message = "Your organization asks for this, and it is your last. Add another before you remove it.";
     Error::new(ErrorKind::Conflict, "factor_required", message)
 }

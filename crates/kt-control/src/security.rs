@@ -6,7 +6,7 @@ use kt_domain::ctx::Ctx;
 use kt_domain::deployment_settings::ManagedBy;
 use kt_domain::error::Error;
 use kt_domain::id::OrganizationId;
-use kt_domain::mfa::MfaSettings;
+use kt_domain::mfa::{Demand, MfaSettings};
 use kt_domain::passwords::Preset;
 use kt_domain::security_choices::{Section, SecurityChoices};
 use kt_domain::security_settings::SecuritySettings;
@@ -63,9 +63,9 @@ impl Control {
         }
         organizations::replace_settings(&tx, organization, SECURITY, kept.version, &change.choices, ctx.now)
             .await?;
-        self.ask_for_second_factors(ctx, &tx, organization, &change.settings.mfa).await?;
-        let before = kept.value.in_force(&self.deployment).map_err(Error::internal)?.api_keys;
-        self.flag_keys(&tx, organization, &before, &change.settings.api_keys, ctx.now).await?;
+        let before = kept.value.in_force(&self.deployment).map_err(Error::internal)?;
+        self.ask_for_second_factors(ctx, &tx, organization, &before.mfa, &change.settings.mfa).await?;
+        self.flag_keys(&tx, organization, &before.api_keys, &change.settings.api_keys, ctx.now).await?;
         for (section, before, after) in change.sections {
             let record = self.record(ctx, recorded_as(section), format!("security.{section}"));
             audit::append(&tx, Some(organization), &record.with_change(before, after)).await?;
@@ -80,11 +80,15 @@ impl Control {
         ctx: &Ctx,
         tx: &Tx<'_>,
         organization: &OrganizationId,
+        before: &MfaSettings,
         mfa: &MfaSettings,
     ) -> Result<(), Error> {
-        for role in Role::ALL {
-            let asked = mfa.asks(*role).then_some(ctx.now);
-            memberships::ask_for_second_factor(tx, organization, *role, asked).await?;
+        for role in Role::ALL.iter().copied() {
+            let asked = mfa.asks(role).then_some(ctx.now);
+            memberships::ask_for_second_factor(tx, organization, role, asked).await?;
+            if mfa.demand(role) == Demand::Passkey && before.demand(role) != Demand::Passkey {
+                memberships::ask_for_passkeys(tx, organization, role, ctx.now).await?;
+            }
         }
         Ok(())
     }

@@ -54,6 +54,7 @@ actions! {
     FactorRemoved = "mfa.factor_removed": "Somebody removed a second factor from their account.";
     RecoveryCodesMade = "mfa.recovery_codes_made": "Somebody was given recovery codes; all earlier ones ended.";
     RecoveryCodeUsed = "mfa.recovery_code_used": "A recovery code took the place of a second factor.";
+    FactorsReset = "mfa.reset": "All second factors of somebody were removed for them, and their sessions were ended.";
     PasskeyRenamed = "mfa.passkey_renamed": "Somebody gave a passkey another name.";
     PasskeyCloned = "mfa.passkey_counter_regression": "A passkey was refused whose counter has not gone on: there may be two of it.";
     ProfileChanged = "profile.changed": "Somebody changed their name.";

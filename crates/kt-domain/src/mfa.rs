@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::actor::Role;
 use crate::error::Error;
+use crate::sign_in::Factor;
 use crate::span::Span;
 use crate::words;
 
@@ -28,12 +29,67 @@ words!(MfaPolicy {
     RequiredForAll = "required_for_all",
 });
 
+/// What is asked of somebody. Ordered: each includes the ones before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Demand {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A second factor of any kind.
+    Factor,
+    /// A passkey.
+    Passkey,
+}
+
+impl Demand {
+    /// Whether somebody who has these factors has what is asked.
+    #[must_use]
+    pub fn is_met_by(self, factors: &[Factor]) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Factor => !factors.is_empty(),
+            Self::Passkey => factors.contains(&Factor::Passkey),
+        }
+    }
+}
+
+/// A message that reminds somebody of their deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reminder {
+    /// They have just been asked.
+    Asked,
+    /// A week is left.
+    Week,
+    /// A day is left.
+    Day,
+}
+
+words!(Reminder { Asked = "asked", Week = "week", Day = "day" });
+
+impl Reminder {
+    /// The one that is due: each comes once, and of those that came due together the last.
+    #[must_use]
+    pub fn due(deadline: Timestamp, now: Timestamp) -> Option<Self> {
+        let days = |days: u64| Duration::from_hours(24 * days);
+        let left = Duration::try_from(deadline.duration_since(now)).ok().filter(|left| !left.is_zero())?;
+        Some(if left <= days(1) {
+            Self::Day
+        } else if left <= days(7) {
+            Self::Week
+        } else {
+            Self::Asked
+        })
+    }
+}
+
 /// The section `mfa` of an organisation's security settings (SPEC section 7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MfaSettings {
     /// Whom it asks.
     pub policy: MfaPolicy,
+    /// Whether admins and owners need a passkey, whatever the policy: nothing else withstands a false page (R136).
+    pub require_passkey_for_admins: bool,
     /// How long those newly asked have to enrol: up to 720h (30 days); none with `0h`.
     #[serde(with = "grace")]
     pub grace_period: Option<Span>,
@@ -41,7 +97,11 @@ pub struct MfaSettings {
 
 impl Default for MfaSettings {
     fn default() -> Self {
-        Self { policy: MfaPolicy::Optional, grace_period: Some(Span(Duration::from_hours(72))) }
+        Self {
+            policy: MfaPolicy::Optional,
+            require_passkey_for_admins: false,
+            grace_period: Some(Span(Duration::from_hours(72))),
+        }
     }
 }
 
@@ -56,14 +116,27 @@ impl MfaSettings {
         }
     }
 
-    /// Whether somebody with this role is asked for a second factor.
+    /// What somebody with this role is asked for.
     #[must_use]
-    pub fn asks(&self, role: Role) -> bool {
-        match self.policy {
+    pub fn demand(&self, role: Role) -> Demand {
+        let is_asked = match self.policy {
             MfaPolicy::Optional => false,
             MfaPolicy::RequiredForAdmins => role >= Role::Admin,
             MfaPolicy::RequiredForAll => true,
+        };
+        if self.require_passkey_for_admins && role >= Role::Admin {
+            Demand::Passkey
+        } else if is_asked {
+            Demand::Factor
+        } else {
+            Demand::Nothing
         }
+    }
+
+    /// Whether somebody with this role is asked for a second factor.
+    #[must_use]
+    pub fn asks(&self, role: Role) -> bool {
+        self.demand(role) != Demand::Nothing
     }
 
     /// Whether everybody is asked for a second factor.
@@ -77,6 +150,13 @@ impl MfaSettings {
     #[must_use]
     pub fn asked_since(&self, role: Role, until_now: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
         self.asks(role).then(|| until_now.unwrap_or(now))
+    }
+
+    /// Whoever was asked at this moment or before has no time left.
+    #[must_use]
+    pub fn asked_before(&self, now: Timestamp) -> Timestamp {
+        let grace = self.grace_period.map_or(Duration::ZERO, |grace| grace.0);
+        now.saturating_sub(grace).unwrap_or(Timestamp::MIN)
     }
 
     /// When the grace of somebody who has been asked since `asked_since` ends; from then on they can only enrol.
@@ -121,7 +201,9 @@ mod tests {
     #[test]
     fn a_grace_period_reads_back_as_it_was_written_and_none_is_zero() {
         for (text, grace) in [("0h", None), ("72h", Some(Span(Duration::from_hours(72))))] {
-            let json = format!(r#"{{"policy":"required_for_all","grace_period":"{text}"}}"#);
+            let json = format!(
+                r#"{{"policy":"required_for_all","require_passkey_for_admins":true,"grace_period":"{text}"}}"#
+            );
             let settings: MfaSettings = serde_json::from_str(&json).unwrap();
             assert_eq!(settings.grace_period, grace);
             assert_eq!(serde_json::to_string(&settings).unwrap(), json);
@@ -145,5 +227,40 @@ mod tests {
         for (policy, role, until_now, expected) in table {
             assert_eq!(settings(policy).asked_since(role, until_now, now), expected, "{policy} {role}");
         }
+    }
+
+    #[test]
+    fn the_stricter_of_two_rules_holds() {
+        let table = [
+            (MfaPolicy::Optional, false, Role::Owner, Demand::Nothing),
+            (MfaPolicy::Optional, true, Role::Admin, Demand::Passkey),
+            (MfaPolicy::Optional, true, Role::Auditor, Demand::Nothing),
+            (MfaPolicy::RequiredForAdmins, false, Role::Admin, Demand::Factor),
+            (MfaPolicy::RequiredForAdmins, true, Role::Owner, Demand::Passkey),
+            (MfaPolicy::RequiredForAll, true, Role::Member, Demand::Factor),
+        ];
+        for (policy, require_passkey_for_admins, role, expected) in table {
+            let settings = MfaSettings { policy, require_passkey_for_admins, ..MfaSettings::default() };
+            assert_eq!(settings.demand(role), expected, "{policy} {require_passkey_for_admins} {role}");
+        }
+    }
+
+    #[test]
+    fn somebody_is_reminded_a_week_and_a_day_before_the_deadline_and_never_after_it() {
+        let deadline: Timestamp = "2026-03-31T00:00:00Z".parse().unwrap();
+        let hours = |hours: u64| Duration::from_hours(hours);
+        let table = [
+            (hours(720), Some(Reminder::Asked)),
+            (hours(169), Some(Reminder::Asked)),
+            (hours(168), Some(Reminder::Week)),
+            (hours(72), Some(Reminder::Week)),
+            (hours(24), Some(Reminder::Day)),
+            (hours(1), Some(Reminder::Day)),
+            (hours(0), None),
+        ];
+        for (left, expected) in table {
+            assert_eq!(Reminder::due(deadline, deadline - left), expected, "{left:?} before");
+        }
+        assert_eq!(Reminder::due(deadline, deadline + hours(1)), None);
     }
 }

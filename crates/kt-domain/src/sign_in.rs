@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::actor::Role;
-use crate::mfa::MfaSettings;
+use crate::mfa::{Demand, MfaSettings};
 use crate::words;
 
 /// Where a membership stands.
@@ -197,8 +197,8 @@ pub fn gate(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> Gate {
     if standing.membership == MembershipState::PendingApproval {
         return Gate::PendingApproval;
     }
-    if lacks_factor(standing, proofs) {
-        return Gate::MfaRequired(standing.factors.to_vec());
+    if let Some(factors) = factors_to_show(standing, proofs, now) {
+        return Gate::MfaRequired(factors);
     }
     if let (true, Some(reason)) = (proofs.contains(Proof::Password), standing.password) {
         return Gate::PasswordChangeRequired(reason);
@@ -215,19 +215,44 @@ pub fn gate(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> Gate {
 #[must_use]
 pub fn may_go_on(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> bool {
     standing.membership == MembershipState::Active
-        && !lacks_factor(standing, proofs)
+        && factors_to_show(standing, proofs, now).is_none()
         && !must_enroll_now(standing, proofs, now)
 }
 
-/// Whether a factor that they have was not shown.
-fn lacks_factor(standing: &Standing<'_>, proofs: &Proofs) -> bool {
-    !standing.factors.is_empty() && !proofs.is_multi_factor() && !proofs.contains(Proof::Federated)
+/// The factors of theirs of which one must be shown, if one must. Where a passkey is demanded of them and they have one,
+/// a code is not enough; a recovery code is, since it is for whoever has lost the passkey.
+fn factors_to_show(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> Option<Vec<Factor>> {
+    if standing.factors.is_empty() || proofs.contains(Proof::Federated) {
+        return None;
+    }
+    let is_bound = standing.factors.contains(&Factor::Passkey) && is_demanded(standing, Demand::Passkey, now);
+    let is_enough = |proof| match proof {
+        Proof::Passkey | Proof::RecoveryCode | Proof::FederatedMfa => true,
+        Proof::Totp => !is_bound,
+        Proof::Password | Proof::Federated => false,
+    };
+    if proofs.0.iter().copied().any(is_enough) {
+        return None;
+    }
+    let will_do = |factor: &Factor| !is_bound || *factor != Factor::Totp;
+    Some(standing.factors.iter().copied().filter(will_do).collect())
 }
 
+/// Whether what is demanded of them is not there, and the time to add it is over.
 fn must_enroll_now(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> bool {
-    let asked = standing.mfa.asks(standing.role) && !proofs.contains(Proof::Federated);
+    let is_shown = match standing.mfa.demand(standing.role) {
+        Demand::Nothing => true,
+        Demand::Factor => proofs.is_multi_factor(),
+        Demand::Passkey => proofs.contains(Proof::Passkey) || proofs.contains(Proof::FederatedMfa),
+    };
+    let is_met = standing.mfa.demand(standing.role).is_met_by(standing.factors);
+    !is_met && !is_shown && !proofs.contains(Proof::Federated) && is_demanded(standing, Demand::Factor, now)
+}
+
+/// Whether at least this much is demanded of them, and the time to add it is over.
+fn is_demanded(standing: &Standing<'_>, demand: Demand, now: Timestamp) -> bool {
     let deadline = standing.mfa_asked_since.map_or(now, |since| standing.mfa.deadline(since));
-    asked && standing.factors.is_empty() && !proofs.is_multi_factor() && now >= deadline
+    standing.mfa.demand(standing.role) >= demand && now >= deadline
 }
 
 #[cfg(test)]

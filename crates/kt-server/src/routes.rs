@@ -125,6 +125,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(members::read, members::change_role, members::remove))
         .routes(routes!(members::suspend))
         .routes(routes!(members::reactivate))
+        .routes(routes!(members::reset_mfa))
         .routes(routes!(events::events, events::deliver))
         .routes(routes!(tokens::tokens, tokens::create))
         .routes(routes!(tokens::read, tokens::change, tokens::revoke))

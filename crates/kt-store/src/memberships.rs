@@ -6,7 +6,8 @@ use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::sign_in::MembershipState;
 
 use crate::database::{Source, StoreError, Tx};
-use crate::sql::{self, Row, values};
+use crate::second_factors::Factors;
+use crate::sql::{self, Composed, Row, values};
 
 /// Somebody's place in an organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,35 @@ pub struct Member {
     pub email: String,
     /// What they are called.
     pub name: String,
+    /// The second factors they have.
+    pub factors: Factors,
 }
+
+/// Which members are looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MembersFilter {
+    /// Active members alone who lack a second factor.
+    pub lacking: bool,
+    /// Admins and owners lack one as long as they have no passkey.
+    pub admins_need_passkey: bool,
+    /// Those alone who were asked for one at this moment or before.
+    pub asked_before: Option<Timestamp>,
+}
+
+/// What is read of a member, up to the condition.
+const MEMBER: &str = "SELECT m.*, u.email, u.name,
+        (SELECT COUNT(*) FROM passkeys p WHERE p.user_id = m.user_id) AS passkeys,
+        (SELECT COUNT(*) FROM totp_secrets t WHERE t.user_id = m.user_id) AS totp
+    FROM memberships m JOIN users u ON u.id = m.user_id
+    WHERE ";
+
+/// Of somebody without a second factor.
+const HAS_NONE: &str = "NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)
+        AND NOT EXISTS (SELECT 1 FROM totp_secrets t WHERE t.user_id = m.user_id)";
+
+/// Of an admin or owner without a passkey.
+const LACKS_PASSKEY: &str = "m.role IN ('admin', 'owner')
+        AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)";
 
 /// Adds a membership. [`StoreError::Exists`] when there is one.
 pub async fn insert(tx: &Tx<'_>, membership: &Membership) -> Result<(), StoreError> {
@@ -163,10 +192,11 @@ pub async fn member(
     organization: &OrganizationId,
     user: &UserId,
 ) -> Result<Option<Member>, StoreError> {
-    const SELECT: &str = "SELECT m.*, u.email, u.name FROM memberships m JOIN users u ON u.id = m.user_id
-        WHERE m.organization_id = $1 AND m.user_id = $2 AND m.state <> 'pending_approval'";
-    let row = sql::row(source, SELECT, values![organization.as_str(), user.as_str()]).await?;
-    row.as_ref().map(read_member).transpose()
+    let mut query = Composed::new(MEMBER);
+    query.text("m.organization_id = ").value(organization.as_str());
+    query.text(" AND m.user_id = ").value(user.as_str());
+    query.text(" AND m.state <> 'pending_approval'");
+    query.rows(source).await?.first().map(read_member).transpose()
 }
 
 /// The first `limit` people of this organisation behind `after`, in the order of their identifiers, which is the order
@@ -174,15 +204,33 @@ pub async fn member(
 pub async fn members(
     source: &impl Source,
     organization: &OrganizationId,
+    filter: MembersFilter,
     after: Option<&UserId>,
     limit: u32,
 ) -> Result<Vec<Member>, StoreError> {
-    const SELECT: &str = "SELECT m.*, u.email, u.name FROM memberships m JOIN users u ON u.id = m.user_id
-        WHERE m.organization_id = $1 AND m.state <> 'pending_approval' AND m.user_id > $2
-        ORDER BY m.user_id LIMIT $3";
-    let after = after.map_or("", UserId::as_str);
-    let rows = sql::rows(source, SELECT, values![organization.as_str(), after, i64::from(limit)]).await?;
-    rows.iter().map(read_member).collect()
+    let mut query = Composed::new(MEMBER);
+    query.text("m.organization_id = ").value(organization.as_str());
+    query.text(" AND m.state <> 'pending_approval' AND m.user_id > ").value(after.map_or("", UserId::as_str));
+    if filter.lacking {
+        query.text(" AND m.state = 'active' AND ((").text(HAS_NONE).text(")");
+        if filter.admins_need_passkey {
+            query.text(" OR (").text(LACKS_PASSKEY).text(")");
+        }
+        query.text(")");
+    }
+    query.and("m.mfa_asked_since <= ", filter.asked_before);
+    query.text(" ORDER BY m.user_id LIMIT ").value(i64::from(limit));
+    query.rows(source).await?.iter().map(read_member).collect()
+}
+
+/// The active members of all organisations who are asked for a second factor and have no passkey: whoever lacks what is
+/// asked of them is among them.
+pub async fn asked_without_passkey(source: &impl Source) -> Result<Vec<Member>, StoreError> {
+    let mut query = Composed::new(MEMBER);
+    query.text("m.mfa_asked_since IS NOT NULL AND m.state = 'active'");
+    query.text(" AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)");
+    query.text(" ORDER BY m.organization_id, m.user_id");
+    query.rows(source).await?.iter().map(read_member).collect()
 }
 
 /// Ends a membership. `false` when there is none.
@@ -239,6 +287,22 @@ pub async fn ask_for_second_factor(
     Ok(())
 }
 
+/// Begins the time anew in which members of a role can add a passkey who have another second factor: that one is asked of
+/// them meanwhile. Whoever has none keeps the deadline they have.
+pub async fn ask_for_passkeys(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    role: Role,
+    since: Timestamp,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE memberships SET mfa_asked_since = $3
+        WHERE organization_id = $1 AND role = $2
+            AND EXISTS (SELECT 1 FROM totp_secrets t WHERE t.user_id = memberships.user_id)
+            AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = memberships.user_id)";
+    sql::execute(tx, UPDATE, values![organization.as_str(), role.as_str(), since]).await?;
+    Ok(())
+}
+
 /// Notes a sign-in.
 pub async fn note_sign_in(
     tx: &Tx<'_>,
@@ -273,5 +337,11 @@ fn read(row: &Row) -> Result<Membership, StoreError> {
 }
 
 fn read_member(row: &Row) -> Result<Member, StoreError> {
-    Ok(Member { membership: read(row)?, email: row.get("email")?, name: row.get("name")? })
+    let factors = Factors {
+        passkeys: row.get("passkeys")?,
+        totp: row.get::<i64>("totp")? > 0,
+        // They are told to their holder alone.
+        recovery_codes: 0,
+    };
+    Ok(Member { membership: read(row)?, email: row.get("email")?, name: row.get("name")?, factors })
 }

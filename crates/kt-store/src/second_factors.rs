@@ -5,6 +5,7 @@ use kt_domain::id::UserId;
 use kt_domain::sign_in::Factor;
 
 use crate::database::{Source, StoreError, Tx};
+use crate::once;
 use crate::sql::{self, Row, values};
 
 /// The purpose under which recovery codes are kept among the things that work once.
@@ -94,6 +95,14 @@ pub async fn put_totp(tx: &Tx<'_>, user: &UserId, totp: &Totp) -> Result<(), Sto
 pub async fn remove_totp(tx: &Tx<'_>, user: &UserId) -> Result<bool, StoreError> {
     const DELETE: &str = "DELETE FROM totp_secrets WHERE user_id = $1";
     Ok(sql::execute(tx, DELETE, values![user.as_str()]).await? == 1)
+}
+
+/// Removes whatever this person has.
+pub async fn remove_all(tx: &Tx<'_>, user: &UserId, now: Timestamp) -> Result<(), StoreError> {
+    sql::execute(tx, "DELETE FROM passkeys WHERE user_id = $1", values![user.as_str()]).await?;
+    sql::execute(tx, "DELETE FROM totp_secrets WHERE user_id = $1", values![user.as_str()]).await?;
+    once::supersede(tx, RECOVERY_CODE, user.as_str(), now).await?;
+    Ok(())
 }
 
 fn read_totp(row: &Row) -> Result<Totp, StoreError> {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::mfa::Demand;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::{Factor, Proof};
 use kt_store::once::{self, OneTime};
@@ -55,7 +56,8 @@ impl Control {
         Ok(setup)
     }
 
-    /// The same for somebody whom the gate lets do nothing else; with the token that confirms it.
+    /// The same for somebody whom the gate lets do nothing else; with the token that confirms it. Refused with
+    /// `passkey_required` where an app would not be enough.
     pub async fn begin_totp_at_sign_in(
         &self,
         ctx: &Ctx,
@@ -63,6 +65,10 @@ impl Control {
     ) -> Result<(TotpSetup, String), Error> {
         let tx = self.store.begin_write().await?;
         let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &SecretDigest::of(flow_token)).await?;
+        let mfa = self.security_of(&tx, &entrant.organization.id).await?.value.mfa;
+        if mfa.demand(entrant.membership.role) == Demand::Passkey {
+            return Err(passkey_required());
+        }
         let setup = self.pending_totp(ctx, &tx, &entrant.user).await?;
         let next = self.carry_on(ctx, &tx, &flow).await?;
         tx.commit().await?;
@@ -190,4 +196,10 @@ fn wrong_first_code() -> Error {
     let message = "This is not the code that the app should show now. Check that the device's clock is right, and try \
                    the next code.";
     Error::new(ErrorKind::Invalid, "invalid_code", message).with_param("code")
+}
+
+fn passkey_required() -> Error {
+    let message =
+        "Your organization asks its admins and owners for a passkey. Add one: an app is not enough.";
+    Error::new(ErrorKind::Conflict, "passkey_required", message)
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mfa::MfaPolicy;
+use crate::mfa::{Demand, MfaPolicy};
 
 fn now() -> Timestamp {
     "2026-03-15T14:22:31Z".parse().unwrap()
@@ -23,9 +23,10 @@ proptest! {
         factors in proptest::collection::vec(any_of(Factor::ALL), 0..3),
         hours_asked in proptest::option::of(0_u64..200),
         policy in any_of(MfaPolicy::ALL),
+        require_passkey_for_admins: bool,
         given in proptest::collection::vec(any_of(Proof::ALL), 0..4),
     ) {
-        let mfa = MfaSettings { policy, ..MfaSettings::default() };
+        let mfa = MfaSettings { policy, require_passkey_for_admins, ..MfaSettings::default() };
         let standing = Standing {
             email_verified,
             membership,
@@ -44,8 +45,14 @@ proptest! {
             prop_assert!(password.is_none() || !given.contains(&Proof::Password));
             let delegated = given.contains(&Proof::Federated);
             prop_assert!(factors.is_empty() || proofs.is_multi_factor() || delegated, "an enrolled factor is always asked for");
-            if mfa.asks(role) && !delegated && hours_asked.is_none_or(|hours| hours >= 72) {
+            let is_late = hours_asked.is_none_or(|hours| hours >= 72);
+            if mfa.asks(role) && !delegated && is_late {
                 prop_assert!(proofs.is_multi_factor());
+            }
+            if mfa.demand(role) == Demand::Passkey && !delegated && is_late {
+                let by_passkey = given.contains(&Proof::Passkey) || given.contains(&Proof::FederatedMfa);
+                let has_lost_it = factors.contains(&Factor::Passkey) && given.contains(&Proof::RecoveryCode);
+                prop_assert!(by_passkey || has_lost_it, "{:?}", given);
             }
         }
         if membership == MembershipState::Suspended {
@@ -77,6 +84,8 @@ fn each_step_comes_in_its_order() {
     let late = Some(now() - Duration::from_hours(72));
     let temporary = Some(PasswordReason::Temporary);
     let totp: &[Factor] = &[Factor::Totp];
+    let all: &[Factor] = &[Factor::Passkey, Factor::Totp, Factor::RecoveryCode];
+    let bound = MfaSettings { require_passkey_for_admins: true, ..mfa.clone() };
     let table = [
         ("within the grace", admin.clone(), password.clone(), Gate::Admit),
         (
@@ -120,6 +129,30 @@ fn each_step_comes_in_its_order() {
             "a passkey does not ask for the password",
             Standing { password: temporary, factors: &[Factor::Passkey], ..admin.clone() },
             Proofs::of(Proof::Passkey),
+            Gate::Admit,
+        ),
+        (
+            "a passkey is demanded, and there is an app alone",
+            Standing { mfa: &bound, mfa_asked_since: late, factors: totp, ..admin.clone() },
+            password.clone().and(Proof::Totp),
+            Gate::MfaEnrollmentRequired,
+        ),
+        (
+            "within the grace the app will do",
+            Standing { mfa: &bound, factors: totp, ..admin.clone() },
+            password.clone().and(Proof::Totp),
+            Gate::Admit,
+        ),
+        (
+            "a passkey is demanded and there, and a code was shown",
+            Standing { mfa: &bound, mfa_asked_since: late, factors: all, ..admin.clone() },
+            password.clone().and(Proof::Totp),
+            Gate::MfaRequired(vec![Factor::Passkey, Factor::RecoveryCode]),
+        ),
+        (
+            "a passkey is demanded and lost",
+            Standing { mfa: &bound, mfa_asked_since: late, factors: all, ..admin.clone() },
+            password.clone().and(Proof::RecoveryCode),
             Gate::Admit,
         ),
         (

@@ -3,19 +3,30 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use kt_control::Member;
+use kt_control::{FactorFilter, Member, MemberView};
 use kt_domain::actor::Role;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
 use kt_domain::members::MemberChange;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::paging::{Everything, Listing, PageParams};
+use super::paging::{Listing, PageParams};
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
 use crate::client::Caller;
+
+/// Which members.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MembersParams {
+    /// `missing`: those alone who have no second factor, or not the one that is asked of them; `late`: those among them
+    /// whose deadline has passed.
+    #[param(value_type = Option<String>)]
+    mfa: Option<FactorFilter>,
+}
 
 /// A member.
 #[derive(Serialize, ToSchema)]
@@ -31,11 +42,18 @@ pub(crate) struct MemberAnswer {
     last_sign_in_at: Option<String>,
     /// Since when they have been asked for a second factor.
     mfa_asked_since: Option<String>,
+    /// Whether they have a second factor.
+    mfa_enabled: bool,
+    /// From when on they can do nothing but add what they lack, if they lack something.
+    mfa_deadline: Option<String>,
 }
 
-impl From<Member> for MemberAnswer {
-    fn from(Member { membership, email, name }: Member) -> Self {
+impl From<MemberView> for MemberAnswer {
+    fn from(MemberView { member, has_second_factor, mfa_deadline }: MemberView) -> Self {
+        let Member { membership, email, name, .. } = member;
         Self {
+            mfa_enabled: has_second_factor,
+            mfa_deadline: mfa_deadline.map(|at| at.to_string()),
             id: membership.user.to_string(),
             email,
             name,
@@ -65,7 +83,7 @@ pub(crate) struct MemberPatch {
 }
 
 /// Who belongs to the organization.
-#[utoipa::path(get, path = "/v1/members", tag = "people", params(PageParams), responses(
+#[utoipa::path(get, path = "/v1/members", tag = "people", params(PageParams, MembersParams), responses(
     (status = 200, description = "In the order in which their accounts were made.", body = MembersAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "The role does not allow it.", body = ErrorBody),
@@ -74,9 +92,9 @@ pub(crate) struct MemberPatch {
 pub(crate) async fn list(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Listing { page: request, .. }: Listing<Everything>,
+    Listing { filter: params, page: request }: Listing<MembersParams>,
 ) -> Result<Json<MembersAnswer>, Failure> {
-    let page = doors.control.members(&ctx, &request).await?;
+    let page = doors.control.members(&ctx, &request, params.mfa).await?;
     let members = page.items.into_iter().map(MemberAnswer::from).collect();
     Ok(Json(MembersAnswer { members, next_cursor: page.next_cursor }))
 }
@@ -147,6 +165,35 @@ pub(crate) async fn reactivate(
     Path(id): Path<String>,
 ) -> Result<Json<MemberAnswer>, Failure> {
     change(&doors, &ctx, &id, MemberChange::Reactivate).await
+}
+
+/// Why.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResetRequest {
+    /// For the record, and for whoever it concerns: 3 to 500 characters.
+    reason: String,
+}
+
+/// Remove all second factors of a member who has lost them. Their sessions end, and they are told by mail.
+#[utoipa::path(post, path = "/v1/members/{id}/reset-mfa", tag = "people", params(("id" = String, Path)),
+    request_body = ResetRequest, responses(
+    (status = 204, description = "They have none: they add one at their next sign-in, where one is asked for."),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Your role or rank does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such member.", body = ErrorBody),
+    (status = 409, description = "It is yourself, or the account belongs to another organization too.", body = ErrorBody),
+    (status = 422, description = "The reason says nothing.", body = ErrorBody),
+))]
+pub(crate) async fn reset_mfa(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+    Input(request): Input<ResetRequest>,
+) -> Result<StatusCode, Failure> {
+    doors.control.reset_second_factors(&ctx, &user(&id)?, &request.reason).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// End somebody's membership; their account stays theirs.

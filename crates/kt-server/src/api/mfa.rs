@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use kt_control::{Enrolled, EnrolledAtSignIn, SecondFactors, TotpSetup};
 use kt_domain::error::Error;
+use kt_domain::mfa::Demand;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,7 +21,9 @@ pub(crate) struct FactorsAnswer {
     enabled: bool,
     /// Whether an organization of theirs asks for one.
     required: bool,
-    /// From when on they can do nothing but add one.
+    /// Whether it has to be a passkey.
+    passkey_required: bool,
+    /// From when on they can do nothing but add what they lack.
     deadline: Option<String>,
     passkeys: i64,
     totp: Option<TotpAnswer>,
@@ -38,7 +41,8 @@ impl From<SecondFactors> for FactorsAnswer {
     fn from(factors: SecondFactors) -> Self {
         Self {
             enabled: factors.totp.is_some() || factors.passkeys > 0,
-            required: factors.demand.is_asked,
+            required: factors.demand.demand != Demand::Nothing,
+            passkey_required: factors.demand.demand == Demand::Passkey,
             deadline: factors.demand.deadline.map(|at| at.to_string()),
             passkeys: factors.passkeys,
             totp: factors.totp.map(|app| TotpAnswer {

@@ -40,7 +40,7 @@ const LINKS: PostureLinks = PostureLinks {
     active_sessions: "/v1/members",
     failed_logins_24h: "/v1/audit-log?action=auth.sign_in&outcome=failure",
     keys_expiring_soon: "/v1/tokens",
-    users_without_2fa: "/v1/members",
+    users_without_2fa: "/v1/members?mfa=missing",
     allowlist_status: "/v1/organization/ip-restrictions",
 };
 

@@ -86,6 +86,8 @@ struct LockoutSection {
 struct MfaSection {
     /// `optional`, `required_for_admins` or `required_for_all`.
     policy: &'static str,
+    /// Whether admins and owners need a passkey, whatever the policy.
+    require_passkey_for_admins: bool,
     /// How long those newly asked have to enrol; `0h` for none.
     grace_period: String,
     #[serde(flatten)]
@@ -179,6 +181,7 @@ impl From<SecurityView> for Tagged<SecurityAnswer> {
             },
             mfa: MfaSection {
                 policy: settings.mfa.policy.as_str(),
+                require_passkey_for_admins: settings.mfa.require_passkey_for_admins,
                 grace_period: settings.mfa.grace_period.map_or("0h".to_owned(), |grace| grace.to_string()),
                 management: by_console(),
             },

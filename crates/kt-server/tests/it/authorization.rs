@@ -104,6 +104,7 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("DELETE /v1/members/{id}", RUNNERS, ""),
     ("POST /v1/members/{id}/suspend", RUNNERS, ""),
     ("POST /v1/members/{id}/reactivate", RUNNERS, ""),
+    ("POST /v1/members/{id}/reset-mfa", RUNNING_PEOPLE, r#"{"reason":"Lost the phone"}"#),
     ("POST /v1/members/{id}/temporary-password", RUNNING_PEOPLE, ""),
     ("GET /v1/invitations", READERS, ""),
     ("POST /v1/invitations", RUNNERS, r#"{"email":"guest@acme.example","role":"member"}"#),
@@ -370,6 +371,10 @@ const TRACES: &[(&str, Trace)] = &[
     ("DELETE /v1/members/{id}", Action(AuditAction::MemberRemoved, "")),
     ("POST /v1/members/{id}/suspend", Action(AuditAction::MemberSuspended, "")),
     ("POST /v1/members/{id}/reactivate", Flow(AuditAction::MemberReactivated, "members")),
+    (
+        "POST /v1/members/{id}/reset-mfa",
+        Action(AuditAction::FactorsReset, r#"{"reason":"Lost the phone; seen in person"}"#),
+    ),
     ("POST /v1/members/{id}/temporary-password", Action(AuditAction::TemporaryPasswordSet, "")),
     (
         "POST /v1/invitations",

@@ -5,6 +5,7 @@ mod authenticator;
 mod passkeys;
 mod policy;
 mod races;
+mod reset;
 
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ on_both! {
         let token = api.token_of(JO).await;
         let elsewhere = api.token_of(JO).await;
         let none = json!({
-            "enabled": false, "required": false, "deadline": null, "passkeys": 0, "totp": null, "recovery_codes_left": 0
+            "enabled": false, "required": false, "passkey_required": false, "deadline": null, "passkeys": 0, "totp": null, "recovery_codes_left": 0
         });
         assert_eq!(factors(&api, &token).await, none);
 

@@ -43,7 +43,9 @@ on_both! {
         assert_eq!((&password["max_age_days"], &password["preset"]), (&json!(90), &json!("recommended")));
         assert_eq!(password["deviations"].as_array().unwrap().len(), 3);
         assert_eq!(settings.json["lockout"]["max_failures"], 10);
-        assert_eq!(settings.json["mfa"], json!({ "policy": "optional", "grace_period": "72h", "managed_by": "console" }));
+        assert_eq!(settings.json["mfa"], json!({
+            "policy": "optional", "require_passkey_for_admins": false, "grace_period": "72h", "managed_by": "console",
+        }));
         assert_eq!(settings.json["csrf"], json!({ "rotation": "per_session", "managed_by": "console" }));
         assert_eq!(settings.json["api_keys"], json!({
             "max_age_days": null, "allowed_ranges": [], "require_ip_binding": false, "max_requests_per_minute": null,

@@ -3,6 +3,7 @@
 
 mod copies;
 mod ip_restrictions;
+mod mfa;
 mod organizations;
 mod users;
 
@@ -31,6 +32,9 @@ pub(crate) enum Admin {
     /// Let somebody back in
     #[command(subcommand)]
     User(users::User),
+    /// The second factors of an account
+    #[command(subcommand)]
+    Mfa(mfa::Mfa),
     /// More than one organization
     #[command(subcommand)]
     Organization(organizations::Organization),
@@ -53,6 +57,7 @@ impl Admin {
                 Self::Backup(backup) => Box::pin(backup.run()).await,
                 Self::Restore(restore) => restore.run().await,
                 Self::User(user) => user.run().await,
+                Self::Mfa(mfa) => mfa.run().await,
                 Self::Organization(organization) => organization.run().await,
                 Self::IpRestrictions(restrictions) => restrictions.run().await,
                 Self::Jwt(Jwt::Rotate(rotate)) => rotate.run().await,

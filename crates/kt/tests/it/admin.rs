@@ -35,6 +35,13 @@ fn a_locked_account_is_let_in_while_the_server_runs_and_the_record_names_the_ope
     assert_eq!(record["actor"]["type"], "system");
     assert!(record["actor"]["name"].as_str().unwrap().starts_with("kt admin, by "), "{record}");
 
+    let reset = admin(&plane.home, &["mfa", "reset", EMAIL, "--reason", "Lost the phone"]);
+    assert_eq!(said(&reset, 0), format!("{EMAIL} has no second factor now, and their sessions have ended\n"));
+    assert!(complaint(&admin(&plane.home, &["mfa", "reset", EMAIL])).contains("--reason"));
+    let token = plane.sign_in(PASSWORD).unwrap();
+    let records = said(&plane.kt(Some(&token), &["audit", "tail", "--action", "mfa.reset", "--json"]), 0);
+    assert!(records.contains("Lost the phone"), "{records}");
+
     let nobody = admin(&plane.home, &["user", "make-owner", "nobody@acme.example"]);
     said(&nobody, 1);
     assert!(said(&admin(&plane.home, &["user", "make-owner", EMAIL]), 0).contains("is an owner of"));

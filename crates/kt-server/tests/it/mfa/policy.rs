@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::authenticator::Authenticator;
 use super::{App, Holder, amr, codes, factors, step, verify};
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
@@ -102,5 +103,104 @@ on_both! {
         assert_eq!(count().await, 2);
         Holder::new(&api, "jo@acme.example", "member").await;
         assert_eq!(count().await, 2, "who has one is not counted");
+    }
+}
+
+/// The addresses on the list of members with this filter.
+async fn listed(api: &TestApi, token: &str, filter: &str) -> Vec<String> {
+    let found = api.get(&format!("/v1/members?mfa={filter}")).bearer(token).send().await;
+    let members = found.json["members"].as_array().unwrap_or_else(|| panic!("{}", found.json)).clone();
+    members.iter().map(|member| member["email"].as_str().unwrap().to_owned()).collect()
+}
+
+/// How many times somebody was reminded.
+async fn reminded(api: &TestApi, email: &str) -> usize {
+    api.control.run_jobs(&api.operator()).await.unwrap();
+    let letters = api.letters_to(email).await;
+    letters
+        .iter()
+        .filter(|letter| letter.content.subject.starts_with("Set up a second factor before"))
+        .count()
+}
+
+on_both! {
+    whoever_lacks_a_factor_is_reminded_until_the_deadline_and_listed(api) {
+        api.clock.advance(Duration::from_secs(1));
+        api.add_member("kim@acme.example", "member").await;
+        api.clock.advance(Duration::from_secs(1));
+        let jo = Holder::new(&api, "jo@acme.example", "auditor").await;
+        assert_eq!(reminded(&api, "kim@acme.example").await, 0, "nobody is asked");
+        api.clock.advance(Duration::from_hours(1));
+        demand(&api, "required_for_all", "72h").await;
+        let owner = api.token_of("owner@acme.example").await;
+        assert_eq!(listed(&api, &owner, "missing").await, ["owner@acme.example", "kim@acme.example"]);
+        assert!(listed(&api, &owner, "late").await.is_empty());
+        let unknown = api.get("/v1/members?mfa=never").bearer(&owner).send().await;
+        assert_eq!(unknown.refusal(), (422, "validation_error"));
+        let all = api.get("/v1/members").bearer(&owner).send().await;
+        let enabled: Vec<_> = all.json["members"].as_array().unwrap().iter().map(|one| one["mfa_enabled"] == true).collect();
+        assert_eq!(enabled, [false, false, true]);
+        for (hours, letters) in [(0, 1), (1, 1), (46, 1), (1, 2), (1, 2), (22, 2), (2, 2)] {
+            api.clock.advance(Duration::from_hours(hours));
+            assert_eq!(reminded(&api, "kim@acme.example").await, letters, "{hours} hours later");
+        }
+        assert_eq!(reminded(&api, "jo@acme.example").await, 0, "who has one");
+        let flow = step(&api, "jo@acme.example").await;
+        let auditor = verify(&api, &flow, "totp", &jo.app.code(&api.clock)).await;
+        assert_eq!(
+            listed(&api, auditor.access_token(), "late").await,
+            ["owner@acme.example", "kim@acme.example"]
+        );
+        let login = api.login("kim@acme.example", PASSWORD).await;
+        enroll(&api, login.text("/flow_token")).await;
+        assert_eq!(listed(&api, auditor.access_token(), "late").await, ["owner@acme.example"]);
+    }
+
+    a_passkey_can_be_demanded_of_those_who_run_the_organization(api) {
+        let admin = Holder::new(&api, "admin@acme.example", "admin").await;
+        let member = Holder::new(&api, "member@acme.example", "member").await;
+        let owner = api.token_of("owner@acme.example").await;
+        let patch = json!({ "mfa": { "require_passkey_for_admins": true, "grace_period": "72h" } });
+        let changed = api.patch("/v1/organization/security", patch).bearer(&owner).send().await;
+        assert_eq!(changed.json["mfa"]["require_passkey_for_admins"], true, "{}", changed.json);
+        let told = factors(&api, &admin.token).await;
+        assert_eq!((&told["required"], &told["passkey_required"]), (&json!(true), &json!(true)));
+        assert!(told["deadline"].is_string(), "{told}");
+        assert_eq!(factors(&api, &member.token).await["required"], false);
+        api.clock.advance(Duration::from_hours(71));
+        let by_code = async |holder: &Holder, email: &str| {
+            let flow = step(&api, email).await;
+            let answer = verify(&api, &flow, "totp", &holder.app.code(&api.clock)).await;
+            api.clock.advance(Duration::from_secs(30));
+            answer
+        };
+        let session = by_code(&admin, "admin@acme.example").await;
+        assert_eq!(session.text("/status"), "authenticated", "within the time");
+        api.clock.advance(Duration::from_mins(10));
+        assert_eq!(factors(&api, session.access_token()).await["enabled"], true);
+        api.clock.advance(Duration::from_hours(1));
+        let late = by_code(&admin, "admin@acme.example").await;
+        assert_eq!(late.text("/status"), "mfa_enrollment_required");
+        let flow = json!({ "flow_token": late.text("/flow_token") });
+        let app = api.post("/v1/auth/mfa/totp", flow.clone()).send().await;
+        assert_eq!(app.refusal(), (409, "passkey_required"));
+        assert_eq!(by_code(&member, "member@acme.example").await.text("/status"), "authenticated");
+
+        let asked = api.post("/v1/auth/mfa/passkey/options", flow).send().await;
+        let mut authenticator = Authenticator::new();
+        let credential = authenticator.create(&asked.json["options"]);
+        let body = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
+        let done = api.post("/v1/auth/mfa/passkey", body).send().await;
+        assert_eq!(amr(&done), json!(["pwd", "otp", "hwk"]));
+        let login = api.login("admin@acme.example", PASSWORD).await;
+        assert_eq!(login.json["methods"], json!(["passkey", "recovery_code"]), "a code is not enough any more");
+        let code = verify(&api, login.text("/flow_token"), "totp", &admin.app.code(&api.clock)).await;
+        assert_eq!(code.refusal(), (401, "invalid_flow_token"));
+        let lost = verify(&api, login.text("/flow_token"), "recovery_code", &admin.recovery_codes[0]).await;
+        assert_eq!(lost.text("/status"), "authenticated", "for whoever has lost it");
+        let passkeys = api.get("/v1/me/passkeys").bearer(done.access_token()).send().await;
+        let path = format!("/v1/me/passkeys/{}", passkeys.text("/passkeys/0/id"));
+        let remove = api.request("DELETE".parse().unwrap(), &path).bearer(done.access_token()).send().await;
+        assert_eq!(remove.refusal(), (409, "factor_required"), "although there is an app");
     }
 }

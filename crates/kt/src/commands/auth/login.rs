@@ -189,22 +189,40 @@ fn follow(api: &Api, mut step: Step) -> Result<Next, Failure> {
     }
 }
 
+/// How often a code may be mistyped before the sign-in begins again.
+const TRIES: u32 = 3;
+
 /// Asks for a code of a second factor, and gives what the API says to it.
 fn second_factor(api: &Api, flow_token: &str, methods: &[String]) -> Result<Step, Failure> {
     let has = |wanted: &str| methods.iter().any(|method| method == wanted);
-    let (method, prompt) = if has("totp") {
-        ("totp", "Code of your authenticator app: ")
+    let prompt = if has("totp") {
+        "Code of your authenticator app, or a recovery code: "
     } else if has("recovery_code") {
-        ("recovery_code", "One of your recovery codes: ")
+        "One of your recovery codes (a passkey works in a browser: run `kt auth login` without --email): "
     } else {
         return Err(Failure::not_allowed(
             "your second factor works in a browser only: run `kt auth login` without --email and approve the code there",
         ));
     };
-    let code = terminal("A second factor is asked for: use an API key in KEEPTRUSTS_API_TOKEN instead")?
-        .ask(prompt)?;
-    let verify = json!({ "flow_token": flow_token, "method": method, "code": code.trim() });
-    Ok(api.ask(&Call::post("/v1/auth/mfa/verify").body(verify))?)
+    let terminal = terminal("A second factor is asked for: use an API key in KEEPTRUSTS_API_TOKEN instead")?;
+    let mut tries = 0;
+    loop {
+        let code = terminal.ask(prompt)?;
+        let method = if has("totp") && is_short(&code) { "totp" } else { "recovery_code" };
+        let verify = json!({ "flow_token": flow_token, "method": method, "code": code.trim() });
+        tries += 1;
+        match api.ask(&Call::post("/v1/auth/mfa/verify").body(verify)) {
+            Err(ApiError::Refused { code, failure }) if code == "invalid_code" && tries < TRIES => {
+                output::complain(failure);
+            }
+            answer => return Ok(answer?),
+        }
+    }
+}
+
+/// Whether it is as long as what an app shows. Recovery codes are longer.
+fn is_short(code: &str) -> bool {
+    code.chars().filter(|sign| !sign.is_whitespace()).count() <= 8
 }
 
 /// Puts a new password in place of one that must be replaced, and gives it.

@@ -1,0 +1,53 @@
+//! Reminding those by mail who have not added the second factor that is asked of them, before their time is over.
+
+use std::time::Duration;
+
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::mfa::Reminder;
+use kt_store::memberships::{self, Member};
+use kt_store::{Tx, once};
+
+use crate::control::Control;
+use crate::mail::Message;
+use crate::post::kept_email;
+
+/// Reminders are looked for once an hour, whichever process comes first.
+const HOUR: i64 = 3600;
+
+/// How long it is remembered that one was sent.
+const REMEMBERED: Duration = Duration::from_hours(24);
+
+impl Control {
+    /// Reminds whoever is due: when they are asked, a week before their deadline, and a day before it. Each comes once,
+    /// however many processes do this.
+    pub(crate) async fn remind_of_second_factors(&self, ctx: &Ctx) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        let hour = ctx.now.as_second().div_euclid(HOUR).to_string();
+        if !once::claim(&tx, "mfa_reminders", &hour, ctx.now + REMEMBERED).await? {
+            return Ok(());
+        }
+        for member in memberships::asked_without_passkey(&tx).await? {
+            self.remind(ctx, &tx, &member).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn remind(&self, ctx: &Ctx, tx: &Tx<'_>, member: &Member) -> Result<(), Error> {
+        let place = &member.membership;
+        let mfa = self.security_of(tx, &place.organization).await?.value.mfa;
+        let Some(since) = place.mfa_asked_since else { return Ok(()) };
+        let deadline = mfa.deadline(since);
+        let is_met = mfa.demand(place.role).is_met_by(&member.factors.list());
+        let Some(reminder) = Reminder::due(deadline, ctx.now).filter(|_| !is_met) else { return Ok(()) };
+        let scope = format!("mfa_reminder/{}/{}", place.organization, place.user);
+        // A deadline that was moved is worth another message.
+        let which = format!("{deadline}/{reminder}");
+        if !once::claim(tx, &scope, &which, deadline + REMEMBERED).await? {
+            return Ok(());
+        }
+        let organization = self.label_of(tx, &place.organization).await?;
+        let message = Message::FactorRequired { organization, deadline };
+        self.enqueue(ctx, tx, Some(&place.organization), Some(&kept_email(&member.email)?), &message).await
+    }
+}
