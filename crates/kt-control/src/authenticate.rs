@@ -14,8 +14,10 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, SessionId, UserId};
 use kt_domain::keys;
+use kt_domain::mfa::MfaSettings;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::{Standing, may_go_on};
+use kt_store::memberships::{self, Membership};
 use kt_store::sessions::{self, LiveSession};
 use kt_store::{Source, second_factors};
 
@@ -122,13 +124,30 @@ impl Control {
             role: live.membership.role,
             password: None,
             factors: &factors,
-            mfa_asked_since: live.membership.mfa_asked_since,
+            mfa_asked_since: self.asked_since(source, &live.membership, &settings.mfa).await?,
             mfa: &settings.mfa,
         };
         Ok(session.ended_at.is_none()
             && session.epoch == live.epoch
             && may_go_on(&standing, &session.proofs, now)
             && settings.session.lapse(session.created_at, session.active_at, now).is_none())
+    }
+}
+
+impl Control {
+    /// Since when somebody has been asked for a second factor. Their place was read before what the organisation demands: if it
+    /// does not know yet that they are asked, it is read again, so that nobody loses the time they are given.
+    pub(crate) async fn asked_since(
+        &self,
+        source: &impl Source,
+        place: &Membership,
+        mfa: &MfaSettings,
+    ) -> Result<Option<Timestamp>, Error> {
+        if place.mfa_asked_since.is_some() || !mfa.asks(place.role) {
+            return Ok(place.mfa_asked_since);
+        }
+        let now = memberships::find(source, &place.organization, &place.user).await?;
+        Ok(now.and_then(|place| place.mfa_asked_since))
     }
 }
 

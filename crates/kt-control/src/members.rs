@@ -20,8 +20,12 @@ use crate::paging::{Page, PageRequest, PageSize};
 /// A member, and how they stand with what is asked of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberView {
-    /// They.
-    pub member: Member,
+    /// Their place.
+    pub membership: Membership,
+    /// Their address.
+    pub email: String,
+    /// What they are called.
+    pub name: String,
     /// Whether they have a second factor.
     pub has_second_factor: bool,
     /// From when on they can do nothing but add what they lack, if they lack something.
@@ -62,7 +66,7 @@ impl Control {
         };
         let found = memberships::members(&self.store, organization, filter, after.as_ref(), limit + 1);
         let found = found.await?.into_iter().map(|member| view(member, &mfa)).collect();
-        self.page(&list, limit, found, |view: &MemberView| view.member.membership.user.clone())
+        self.page(&list, limit, found, |view: &MemberView| view.membership.user.clone())
     }
 
     /// One of them.
@@ -148,10 +152,10 @@ async fn ask_as(ctx: &Ctx, tx: &Tx<'_>, member: &Member, role: Role, mfa: &MfaSe
 }
 
 fn view(member: Member, mfa: &MfaSettings) -> MemberView {
-    let place = &member.membership;
-    let is_met = mfa.demand(place.role).is_met_by(&member.factors.list());
-    let deadline = place.mfa_asked_since.filter(|_| !is_met).map(|since| mfa.deadline(since));
-    MemberView { has_second_factor: member.factors.has_any(), mfa_deadline: deadline, member }
+    let Member { membership, email, name, factors } = member;
+    let is_met = mfa.demand(membership.role).is_met_by(&factors.list());
+    let mfa_deadline = membership.mfa_asked_since.filter(|_| !is_met).map(|since| mfa.deadline(since));
+    MemberView { membership, email, name, has_second_factor: factors.has_any(), mfa_deadline }
 }
 
 /// Refuses what has left the organisation without an active owner.

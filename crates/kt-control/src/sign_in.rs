@@ -213,7 +213,7 @@ impl Control {
             role: entrant.membership.role,
             password: password_reason(&entrant.user, &security.password, ctx.now),
             factors: &factors,
-            mfa_asked_since: entrant.membership.mfa_asked_since,
+            mfa_asked_since: self.asked_since(source, &entrant.membership, &security.mfa).await?,
             mfa: &security.mfa,
         };
         Ok(gate(&standing, proofs, ctx.now))

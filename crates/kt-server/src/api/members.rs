@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use kt_control::{FactorFilter, Member, MemberView};
+use kt_control::{FactorFilter, MemberView};
 use kt_domain::actor::Role;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
@@ -49,8 +49,8 @@ pub(crate) struct MemberAnswer {
 }
 
 impl From<MemberView> for MemberAnswer {
-    fn from(MemberView { member, has_second_factor, mfa_deadline }: MemberView) -> Self {
-        let Member { membership, email, name, .. } = member;
+    fn from(view: MemberView) -> Self {
+        let MemberView { membership, email, name, has_second_factor, mfa_deadline } = view;
         Self {
             mfa_enabled: has_second_factor,
             mfa_deadline: mfa_deadline.map(|at| at.to_string()),

@@ -2,6 +2,7 @@
 
 mod app;
 mod authenticator;
+mod orders;
 mod passkeys;
 mod policy;
 mod races;

@@ -4,7 +4,7 @@
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use jiff::Timestamp;
-use kt_control::{Invitation, Member, Page, PageRequest, Waiting};
+use kt_control::{Invitation, MemberView, Page, PageRequest, Waiting};
 use kt_domain::actor::{Permission, Role};
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
@@ -36,7 +36,7 @@ pub(crate) struct Asked {
 struct MembersPage {
     frame: Frame,
     you: UserId,
-    members: Page<Member>,
+    members: Page<MemberView>,
     waiting: Page<Waiting>,
     invitations: Page<Invitation>,
     /// Whether whoever looks may do anything here.
@@ -72,7 +72,7 @@ pub(crate) async fn show(
     let template = MembersPage {
         frame: Frame::of(&visit),
         you: session.person.user,
-        members: doors.control.members(&visit.ctx, &everybody).await?,
+        members: doors.control.members(&visit.ctx, &everybody, None).await?,
         waiting: doors.control.registrations(&visit.ctx, &part(asked.waiting)).await?,
         invitations: doors.control.invitations(&visit.ctx, &part(asked.invitations)).await?,
         may_manage: visit.may(Permission::ManageMembers),
@@ -91,7 +91,7 @@ fn roles_to_give(visit: &Visit) -> Vec<Role> {
 #[template(path = "pages/member.html")]
 struct MemberPage {
     frame: Frame,
-    member: Member,
+    member: MemberView,
     is_you: bool,
     roles: Vec<Role>,
     may: MayChange,
@@ -105,7 +105,7 @@ struct MayChange {
 }
 
 impl MayChange {
-    fn of(visit: &Visit, member: &Member) -> Self {
+    fn of(visit: &Visit, member: &MemberView) -> Self {
         let place = &member.membership;
         let may = |change| {
             visit.may(Permission::ManageMembers)
