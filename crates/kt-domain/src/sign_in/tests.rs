@@ -81,8 +81,7 @@ fn each_step_comes_in_its_order() {
         mfa: &mfa,
     };
     let password = Proofs::of(Proof::Password);
-    let late = Some(now() - Duration::from_hours(72));
-    let temporary = Some(PasswordReason::Temporary);
+    let (late, temporary) = (Some(now() - Duration::from_hours(72)), Some(PasswordReason::Temporary));
     let totp: &[Factor] = &[Factor::Totp];
     let all: &[Factor] = &[Factor::Passkey, Factor::Totp, Factor::RecoveryCode];
     let bound = MfaSettings { require_passkey_for_admins: true, ..mfa.clone() };
