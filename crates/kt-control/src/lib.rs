@@ -68,7 +68,7 @@ pub use operator::BackupFailure;
 pub use organizations::OrganizationView;
 pub use paging::{Page, PageRequest};
 pub use post::Post;
-pub use posture::{AllowlistStatus, Posture};
+pub use posture::{AllowlistStatus, LivingSession, Posture};
 pub use profile::{Profile, ProfileChange};
 pub use registration::{Register, Registered};
 pub use seal::{SealKey, SealKeyError};

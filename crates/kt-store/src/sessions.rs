@@ -96,8 +96,8 @@ pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Session>
     sql::rows(source, SELECT, values![user.as_str()]).await?.iter().map(read).collect()
 }
 
-/// The sessions in this organisation that were made and active since these moments and not ended, with their holders'
-/// addresses, the newest first and at most `limit`.
+/// The sessions of active members in this organisation that were made and active since these moments and not ended, with
+/// their holders' addresses, the newest first and at most `limit`.
 pub async fn of_organization(
     source: &impl Source,
     organization: &OrganizationId,
@@ -106,6 +106,7 @@ pub async fn of_organization(
 ) -> Result<Vec<(Session, String)>, StoreError> {
     const SELECT: &str = "SELECT s.*, u.email FROM sessions s
         JOIN users u ON u.id = s.user_id AND u.epoch = s.epoch
+        JOIN memberships m ON m.organization_id = s.organization_id AND m.user_id = s.user_id AND m.state = 'active'
         WHERE s.organization_id = $1 AND s.ended_at IS NULL AND s.created_at >= $2 AND s.active_at >= $3
         ORDER BY s.created_at DESC, s.id LIMIT $4";
     let values = values![organization.as_str(), made, active, i64::from(limit)];

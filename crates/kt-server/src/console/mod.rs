@@ -7,9 +7,11 @@
 
 mod answer;
 mod assets;
+mod chart;
 mod cookies;
 mod filters;
 mod guard;
+mod guide;
 mod labels;
 mod look;
 mod messages;

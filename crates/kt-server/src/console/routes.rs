@@ -5,9 +5,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
+use super::pages::security::{self, forms, network};
 use super::pages::{
-    approvals, device, invitations, keys, members, mfa, organization, overview, passkeys, profile, recovery,
-    register, second_step, session, set_up, sign_in, verify_email,
+    approvals, design, device, help, invitations, keys, members, mfa, organization, overview, passkeys,
+    profile, recovery, register, second_step, session, set_up, sign_in, verify_email,
 };
 use super::{assets, guard};
 use crate::Doors;
@@ -72,6 +73,10 @@ pub fn console(doors: Doors) -> Router {
         .route("/settings/gateway-keys/{id}", get(keys::show_one).post(keys::change))
         .route("/settings/gateway-keys/{id}/rotate", post(keys::rotate))
         .route("/settings/gateway-keys/{id}/revoke", post(keys::revoke))
+        .merge(security_settings())
+        .route("/help", get(help::index))
+        .route("/help/{page}", get(help::show))
+        .route("/design", get(design::show))
         .route("/preferences", post(session::prefer))
         .route("/api/session", get(session::session))
         .route("/api/session/activity", post(session::activity))
@@ -84,6 +89,21 @@ pub fn console(doors: Doors) -> Router {
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(ready));
     guard::around(routes, &doors).with_state(doors)
+}
+
+/// `/settings/security`, and what each of its sections sends.
+fn security_settings() -> Router<Doors> {
+    Router::new()
+        .route("/settings/security", get(security::show))
+        .route("/settings/security/session", post(forms::change_session))
+        .route("/settings/security/password", post(forms::change_password_policy))
+        .route("/settings/security/password/preset", post(forms::use_password_preset))
+        .route("/settings/security/lockout", post(forms::change_lockout))
+        .route("/settings/security/mfa", post(forms::change_mfa))
+        .route("/settings/security/csrf", post(forms::change_csrf))
+        .route("/settings/security/api-keys", post(forms::change_key_restrictions))
+        .route("/settings/security/ip-restrictions", post(network::save))
+        .route("/settings/security/ip-restrictions/draft", post(network::draft))
 }
 
 /// Whether the store answers.

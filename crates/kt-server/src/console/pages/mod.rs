@@ -1,7 +1,9 @@
 //! The pages, one file each: what it shows, and what can be done there.
 
 pub(super) mod approvals;
+pub(super) mod design;
 pub(super) mod device;
+pub(super) mod help;
 pub(super) mod invitations;
 pub(super) mod keys;
 pub(super) mod members;
@@ -13,6 +15,7 @@ pub(super) mod profile;
 pub(super) mod recovery;
 pub(super) mod register;
 pub(super) mod second_step;
+pub(super) mod security;
 pub(super) mod session;
 pub(super) mod set_up;
 mod shown_once;

@@ -155,4 +155,9 @@ impl Answer {
         assert_eq!(self.status, StatusCode::OK, "{}", self.body);
         &self.body
     }
+
+    /// The status of a refusal, and whether a page tells it.
+    pub(crate) fn refusal_page(&self) -> (u16, bool) {
+        (self.status.as_u16(), self.body.contains("<!doctype html>"))
+    }
 }

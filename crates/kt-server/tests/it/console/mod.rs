@@ -2,9 +2,11 @@
 
 mod browser;
 mod guard;
+mod help;
 mod keys;
 mod members;
 mod organization;
 mod profile;
+mod security;
 mod session;
 mod way_in;

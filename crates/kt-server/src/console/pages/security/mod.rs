@@ -1,0 +1,117 @@
+//! `/settings/security`: how one's own account is protected, and for those who may see it how the organization is.
+
+pub(in crate::console) mod forms;
+pub(in crate::console) mod network;
+mod ranges;
+
+use askama::Template;
+use axum::extract::State;
+use kt_control::{
+    FactorFilter, LivingSession, MemberView, PageRequest, Posture, SecondFactors, SecurityView,
+};
+use kt_domain::actor::Permission;
+use kt_domain::deployment_settings::ManagedBy;
+use kt_domain::error::Error;
+use kt_domain::passwords::Preset;
+
+use self::network::Network;
+use crate::Doors;
+use crate::console::answer::{Answer, Frame, page};
+use crate::console::chart::DailyChart;
+use crate::console::filters;
+use crate::console::visit::{SignedIn, Visit};
+
+const PAGE: &str = "/settings/security";
+
+#[derive(Template)]
+#[template(path = "pages/security.html")]
+struct SecurityPage {
+    frame: Frame,
+    own: SecondFactors,
+    /// For whoever may see it.
+    organization: Option<Organization>,
+}
+
+/// How an organisation protects itself.
+struct Organization {
+    /// Whether whoever looks may change it.
+    may_change: bool,
+    security: SecurityView,
+    posture: Posture,
+    failed_sign_ins: DailyChart,
+    without_second_factor: DailyChart,
+    /// The first of the members who lack a second factor, or the one that is asked of them.
+    late: Vec<MemberView>,
+    sessions: Vec<LivingSession>,
+    network: Network,
+}
+
+impl Organization {
+    async fn of(doors: &Doors, visit: &Visit, network: Network) -> Result<Self, Error> {
+        let posture = doors.control.posture(&visit.ctx).await?;
+        let days = || posture.history.iter();
+        let missing = Some(FactorFilter::Missing);
+        let late = doors.control.members(&visit.ctx, &PageRequest::default(), missing).await?;
+        Ok(Self {
+            may_change: visit.may(Permission::ChangeSettings),
+            security: doors.control.security(&visit.ctx).await?,
+            failed_sign_ins: DailyChart::new(days().map(|(day, figures)| (*day, figures.failed_logins_24h))),
+            without_second_factor: DailyChart::new(
+                days().map(|(day, figures)| (*day, figures.users_without_2fa)),
+            ),
+            late: late.items,
+            sessions: doors.control.living_sessions(&visit.ctx).await?,
+            network,
+            posture,
+        })
+    }
+
+    /// Whether the deployment sets session lifetime, password policy and lockout.
+    fn is_set_by_deployment(&self) -> bool {
+        self.security.managed_by == ManagedBy::Deployment
+    }
+
+    /// Whether the sections that a deployment may set can be changed here by whoever looks.
+    fn may_change_deployed(&self) -> bool {
+        self.may_change && !self.is_set_by_deployment()
+    }
+
+    /// The name of the preset that the password policy holds; empty where it is none's.
+    fn preset(&self) -> &'static str {
+        match self.security.preset {
+            Some(Preset::Recommended) => "recommended",
+            Some(Preset::Nist80063b) => "nist-800-63b",
+            None => "",
+        }
+    }
+
+    /// The time of grace, as the form's choices write it.
+    fn grace(&self) -> String {
+        self.security.settings.mfa.grace_period.map_or_else(|| "0h".to_owned(), |grace| grace.to_string())
+    }
+
+    /// The ranges from which keys work, one in each line.
+    fn key_ranges(&self) -> String {
+        let ranges = self.security.settings.api_keys.allowed_ranges.iter();
+        ranges.map(|range| format!("{range}\n")).collect()
+    }
+}
+
+/// The page.
+pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+    let network = match visit.may(Permission::ReadSettings) {
+        true => Some(Network::kept(&doors, &visit).await?),
+        false => None,
+    };
+    show_with(&doors, &visit, network).await
+}
+
+/// The page with these IP restrictions in its form.
+async fn show_with(doors: &Doors, visit: &Visit, network: Option<Network>) -> Answer {
+    let organization = match network {
+        Some(network) => Some(Organization::of(doors, visit, network).await?),
+        None => None,
+    };
+    let own = doors.control.second_factors(&visit.ctx).await?;
+    page(&visit.look, &SecurityPage { frame: Frame::of(visit), own, organization })
+}
