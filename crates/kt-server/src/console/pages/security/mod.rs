@@ -93,16 +93,14 @@ impl Organization {
     /// The ranges from which keys work, one in each line.
     fn key_ranges(&self) -> String {
         let ranges = self.security.settings.api_keys.allowed_ranges.iter();
-        ranges.map(|range| format!("{range}\n")).collect()
+        ranges.map(ToString::to_string).collect::<Vec<_>>().join("\n")
     }
 }
 
 /// The page.
 pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
-    let network = match visit.may(Permission::ReadSettings) {
-        true => Some(Network::kept(&doors, &visit).await?),
-        false => None,
-    };
+    let network =
+        if visit.may(Permission::ReadSettings) { Some(Network::kept(&doors, &visit).await?) } else { None };
     show_with(&doors, &visit, network).await
 }
 
