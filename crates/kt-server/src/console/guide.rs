@@ -24,7 +24,9 @@ const FILES: Files = groups! {
     "Protecting the organization": "guide" [
         "hardening", "organization-security", "console-sign-in", "break-glass", "audit"
     ],
-    "Gateways": "guide" ["connect-gateways", "policies", "routing", "rate-limits", "events-and-evidence", "operating"],
+    "Gateways": "guide" ["connect-gateways", "policies", "routing", "routes-and-groups", "rate-limits", "events-and-evidence", "telemetry",
+        "operating"
+    ],
     "At the gateway's edge": "guide" [
         "edge-ip-allowlist", "behind-a-load-balancer", "edge-cors", "edge-size-limits", "authentication-static-keys"
     ],
