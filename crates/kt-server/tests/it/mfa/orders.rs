@@ -254,9 +254,9 @@ impl Walk<'_> {
         if answer.status == 204 {
             self.reached.removed += 1;
             if is_app {
-                self.app = None
+                self.app = None;
             } else {
-                self.passkey = None
+                self.passkey = None;
             }
             if !self.has_factor() {
                 self.recovery_codes.clear();

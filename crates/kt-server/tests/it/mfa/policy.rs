@@ -199,8 +199,8 @@ on_both! {
         let lost = verify(&api, login.text("/flow_token"), "recovery_code", &admin.recovery_codes[0]).await;
         assert_eq!(lost.text("/status"), "authenticated", "for whoever has lost it");
         let passkeys = api.get("/v1/me/passkeys").bearer(done.access_token()).send().await;
-        let path = format!("/v1/me/passkeys/{}", passkeys.text("/passkeys/0/id"));
-        let remove = api.request("DELETE".parse().unwrap(), &path).bearer(done.access_token()).send().await;
+        let its_passkey = format!("/v1/me/passkeys/{}", passkeys.text("/passkeys/0/id"));
+        let remove = api.request("DELETE".parse().unwrap(), &its_passkey).bearer(done.access_token()).send().await;
         assert_eq!(remove.refusal(), (409, "factor_required"), "although there is an app");
     }
 }
