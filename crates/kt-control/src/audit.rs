@@ -10,7 +10,8 @@ use kt_domain::actor::Permission;
 use kt_domain::audit::AuditFilter;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_store::audit::{self, ChainEntry};
+use kt_domain::events::PublicKey;
+use kt_store::audit::{self, ChainEntry, ChainStanding};
 
 pub use export::{AuditExport, ExportFormat};
 pub(crate) use signing::AuditKey;
@@ -18,6 +19,15 @@ pub use sinks::{AuditSink, Syslog, SyslogAddress, SyslogAddressError, Webhook, W
 
 use crate::control::Control;
 use crate::paging::{Page, PageRequest, PageSize};
+
+/// How the audit log stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditStanding {
+    /// How far its chain has come, and how far it was signed.
+    pub chain: ChainStanding,
+    /// What the signatures are verified with.
+    pub public_key: PublicKey,
+}
 
 /// How long the pages of the audit log are.
 const PAGES: PageSize = PageSize { usual: 50, most: 200 };
@@ -45,5 +55,12 @@ impl Control {
     pub async fn audit_record(&self, ctx: &Ctx, id: &str) -> Result<ChainEntry, Error> {
         let organization = ctx.require(Permission::ReadAudit)?;
         audit::find(&self.store, organization, id).await?.ok_or_else(|| Error::not_found("audit record"))
+    }
+
+    /// How the organisation's audit log stands.
+    pub async fn audit_standing(&self, ctx: &Ctx) -> Result<AuditStanding, Error> {
+        let organization = ctx.require(Permission::ReadAudit)?;
+        let chain = audit::standing(&self.store, audit::chain_of(Some(organization))).await?;
+        Ok(AuditStanding { chain, public_key: self.audit_key.public() })
     }
 }

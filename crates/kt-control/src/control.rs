@@ -106,6 +106,12 @@ impl Control {
         &*self.clock
     }
 
+    /// Where programs and gateways find the API.
+    #[must_use]
+    pub fn api_address(&self) -> &str {
+        self.signer.issuer()
+    }
+
     /// Draws from the source of randomness.
     pub fn draw<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {
         draw(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))

@@ -1,20 +1,22 @@
 //! Events: taken from gateways, as entries of their chains or by themselves, and looked through.
 
 mod delivery;
+mod export;
 mod facts;
 mod retention;
 
 use kt_domain::actor::Permission;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_domain::events::{Kind, Record, canonical};
+use kt_domain::events::{Head, Kind, Record, canonical};
 use kt_domain::id::OrganizationId;
 use kt_store::event_log::EventFilter;
-use kt_store::events::{self, ChainedStatement, GatewayChain};
+use kt_store::events::{self, ChainStanding, ChainedStatement, GatewayChain};
 use kt_store::{Tx, keys, organizations};
 
 use crate::control::Control;
 use crate::paging::{Page, PageRequest, PageSize};
+pub use export::{EventsExport, EventsFormat};
 use facts::Events;
 
 /// What a gateway delivers, each the JSON text of an entry or event.
@@ -38,6 +40,20 @@ pub struct Delivered {
     /// The entry of the chain that comes next.
     pub next_seq: Option<u64>,
 }
+
+/// An event as people see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventView {
+    /// Its JSON text, as the gateway recorded it.
+    pub body: String,
+    /// Its place in the gateway's chain, if it was delivered as an entry of one.
+    pub head: Option<Head>,
+    /// How far that chain has come.
+    pub chain: Option<ChainStanding>,
+}
+
+/// How many chains are told of at once.
+const MOST_CHAINS: u32 = 200;
 
 /// How many entries one delivery holds at most.
 const MOST_ENTRIES: usize = 10_000;
@@ -87,6 +103,24 @@ impl Control {
         let page = self.page(&list, limit, found, |event| event.position.clone())?;
         let items = page.items.into_iter().map(|event| event.body).collect();
         Ok(Page { items, next_cursor: page.next_cursor })
+    }
+
+    /// The event of this id, with its place in its gateway's chain.
+    pub async fn event(&self, ctx: &Ctx, id: &str) -> Result<EventView, Error> {
+        let organization = ctx.require(Permission::ReadEvents)?;
+        let found = events::find(&self.store, organization, id).await?;
+        let found = found.ok_or_else(|| Error::not_found("event"))?;
+        let chain = match found.head {
+            Some(_) => events::standings(&self.store, organization, Some(&found.gateway_id), 1).await?.pop(),
+            None => None,
+        };
+        Ok(EventView { body: found.body, head: found.head, chain })
+    }
+
+    /// The chains of the organisation's gateways, and how far each was signed.
+    pub async fn event_chains(&self, ctx: &Ctx) -> Result<Vec<ChainStanding>, Error> {
+        let organization = ctx.require(Permission::ReadEvents)?;
+        Ok(events::standings(&self.store, organization, None, MOST_CHAINS).await?)
     }
 }
 

@@ -12,7 +12,7 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{ApiKeyId, OrganizationId};
 use kt_domain::keys::{KeySnapshot, KeyTerms, KnownKey};
 use kt_domain::secret::SecretDigest;
-use kt_store::gateways::{self, Gateway};
+use kt_store::gateways::{self, Delivering, Gateway};
 use kt_store::keys::{self, LiveKey};
 use kt_store::{audit, organizations};
 
@@ -34,14 +34,14 @@ pub struct GatewayReport {
 /// A gateway as people see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatewayView {
-    /// The gateway.
-    pub gateway: Gateway,
+    /// The gateway, and what has come of it.
+    pub delivering: Delivering,
     /// Whether it has reported lately.
     pub is_connected: bool,
 }
 
 /// A gateway that has not reported for so long counts as gone.
-const GONE_AFTER: Duration = Duration::from_mins(1);
+pub(crate) const GONE_AFTER: Duration = Duration::from_mins(1);
 
 /// A report that says nothing new is stored again when the last one is as old as this.
 const STORED_EVERY: Duration = Duration::from_secs(15);
@@ -138,8 +138,8 @@ impl Control {
         let limit = PAGE.of(request)?;
         let after: Option<String> = self.position(LIST, request)?;
         let found = gateways::page(&self.store, organization, after.as_deref(), limit + 1).await?;
-        let views = found.into_iter().map(|gateway| view(gateway, ctx.now)).collect();
-        self.page(LIST, limit, views, |view: &GatewayView| view.gateway.id.clone())
+        let views = found.into_iter().map(|delivering| view(delivering, ctx.now)).collect();
+        self.page(LIST, limit, views, |view: &GatewayView| view.delivering.gateway.id.clone())
     }
 
     /// The organisation whose traffic a gateway guards: that of its key; for the gateway that runs beside the control
@@ -202,9 +202,9 @@ fn is_news(known: &Gateway, now: &Gateway) -> bool {
         || Gateway { seen_at: known.seen_at, ..now.clone() } != *known
 }
 
-fn view(gateway: Gateway, now: Timestamp) -> GatewayView {
-    let is_connected = now.duration_since(gateway.seen_at).unsigned_abs() < GONE_AFTER;
-    GatewayView { gateway, is_connected }
+fn view(delivering: Delivering, now: Timestamp) -> GatewayView {
+    let is_connected = now.duration_since(delivering.gateway.seen_at).unsigned_abs() < GONE_AFTER;
+    GatewayView { delivering, is_connected }
 }
 
 fn name_taken() -> Error {

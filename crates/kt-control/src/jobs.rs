@@ -6,6 +6,7 @@ use kt_store::{limits, once, once_requests};
 
 use crate::authenticate::require_operator;
 use crate::control::Control;
+use crate::overview::forget_old_counts;
 
 impl Control {
     /// Takes up signing keys that another process has rotated, writes when API keys were last used, removes
@@ -18,6 +19,7 @@ impl Control {
         once::forget_expired(&tx, ctx.now).await?;
         once_requests::forget_expired(&tx, ctx.now).await?;
         limits::forget_expired(&tx, ctx.now).await?;
+        forget_old_counts(&tx, ctx.now).await?;
         tx.commit().await?;
         self.remind_of_second_factors(ctx).await?;
         self.keep_postures(ctx).await?;

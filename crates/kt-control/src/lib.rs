@@ -11,6 +11,7 @@ mod authenticate;
 mod confirm;
 mod console;
 mod control;
+mod csv;
 mod device;
 mod email_change;
 mod events;
@@ -27,6 +28,7 @@ mod once_requests;
 mod operator;
 mod organizations;
 pub mod outbound;
+mod overview;
 mod paging;
 pub mod passwords;
 mod post;
@@ -46,26 +48,30 @@ mod version;
 
 pub use approval::Approval;
 pub use audit::{
-    AuditExport, AuditSink, ExportFormat, Syslog, SyslogAddress, SyslogAddressError, Webhook, WebhookError,
+    AuditExport, AuditSink, AuditStanding, ExportFormat, Syslog, SyslogAddress, SyslogAddressError, Webhook,
+    WebhookError,
 };
 pub use authenticate::{Authenticated, Bearer};
 pub use confirm::Confirmed;
 pub use console::{ConsoleSession, Cookie};
 pub use control::{Control, Parts};
 pub use device::{DeviceCodes, WaitingDevice};
-pub use events::{Delivered, Delivery};
+pub use events::{Delivered, Delivery, EventView, EventsExport, EventsFormat};
 pub use gateways::{GatewayReport, GatewayView};
 pub use invitations::InvitationView;
 pub use ip_restrictions::{IpRestrictionsView, LockOutPreview, ShutOut};
 pub use jwt::{Jwk, JwkSet};
 pub use keys::{Change, KeyChange, KeyDemands, KeyMade, KeyView, NewKey};
 pub use kt_store::event_log::EventFilter;
+pub use kt_store::events::ChainStanding;
+pub use kt_store::gateways::Delivering;
 pub use kt_store::invitations::Invitation;
 pub use kt_store::memberships::Waiting;
 pub use members::{FactorFilter, MemberView};
 pub use once_requests::{Begun, OnceClaim, OnceRequest};
 pub use operator::BackupFailure;
 pub use organizations::OrganizationView;
+pub use overview::{Concern, Overview, Step, Traffic, Window};
 pub use paging::{Page, PageRequest};
 pub use post::Post;
 pub use posture::{AllowlistStatus, LivingSession, Posture};

@@ -37,3 +37,5 @@ pub mod security_settings;
 pub mod sessions;
 pub mod sign_in;
 pub mod span;
+pub mod traffic;
+pub mod unusual;

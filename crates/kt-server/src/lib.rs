@@ -7,6 +7,7 @@ mod allowance;
 mod api;
 mod client;
 mod console;
+mod download;
 mod failure;
 mod idempotency;
 mod layers;

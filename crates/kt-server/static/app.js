@@ -8,6 +8,7 @@
 
   const CSRF = "x-keeptrusts-csrf-token";
   const $ = (selector, root = document) => root.querySelector(selector);
+  const MINUTE = 60_000;
   const words = () => $("#words").dataset;
   const main = () => $("#main");
 
@@ -31,7 +32,11 @@
   };
 
   document.addEventListener("htmx:configRequest", (event) => {
-    if (event.detail.verb !== "get") event.detail.headers[CSRF] = currentToken();
+    const { elt, verb, headers, parameters } = event.detail;
+    if (verb !== "get") headers[CSRF] = currentToken();
+    for (const field of elt.querySelectorAll?.("[data-moment]") ?? []) {
+      if (field.value) parameters[field.name] = new Date(field.value).toISOString();
+    }
   });
   document.addEventListener("htmx:beforeOnLoad", (event) => takeToken(event.detail.xhr.getResponseHeader(CSRF)));
   // The new page brings a token of its own.
@@ -85,6 +90,9 @@
     else toast(problem.message, true);
   };
 
+  // A part of a page that asks for news of itself, while somebody can see it.
+  const isFollowing = (elt) => elt.hasAttribute?.("data-live");
+
   // What was asked for when a fresh proof was missing, to be asked for again.
   let waiting = null;
   const prove = (then) => {
@@ -97,7 +105,7 @@
   };
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, elt, requestConfig } = event.detail;
-    if (xhr.getResponseHeader("hx-redirect")) return;
+    if (xhr.getResponseHeader("hx-redirect") || isFollowing(elt)) return;
     const problem = problemOf(xhr.responseText);
     if (problem.code === "reauthentication_required" && $("#prove")) {
       const { verb, path, parameters: values } = requestConfig;
@@ -108,8 +116,11 @@
     const asks = new CustomEvent("kt:problem", { detail: { problem, elt, requestConfig }, bubbles: true, cancelable: true });
     if (elt.dispatchEvent(asks)) present(elt, problem);
   });
-  document.addEventListener("htmx:sendError", (event) => present(event.detail.elt, { message: words().unreachable }));
+  document.addEventListener("htmx:sendError", (event) => {
+    if (!isFollowing(event.detail.elt)) present(event.detail.elt, { message: words().unreachable });
+  });
   document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && isFollowing(event.detail.elt)) event.preventDefault();
     const form = event.detail.elt.closest?.("form");
     if (form) forget(form);
   });
@@ -149,6 +160,10 @@
     setTimeout(() => note.remove(), isBad ? 12000 : 6000);
   }
 
+  document.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.successful) event.detail.elt.closest?.("dialog")?.close();
+  });
+
   document.addEventListener("htmx:confirm", (event) => {
     if (!event.detail.question) return;
     event.preventDefault();
@@ -164,12 +179,19 @@
   // ---- Parts of pages ----------------------------------------------------------------------------------------------
 
   const local = (root) => {
-    const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+    const styled = (timeStyle) => new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle });
+    const [toMinutes, toSeconds] = [styled("short"), styled("medium")];
     for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
       const moment = new Date(time.dateTime);
       if (Number.isNaN(moment.getTime())) continue;
       time.title = time.dateTime.replace("T", " ").replace("Z", " UTC");
-      time.textContent = format.format(moment);
+      time.textContent = (time.hasAttribute("data-seconds") ? toSeconds : toMinutes).format(moment);
+    }
+    // A field for a moment shows local time; `data-moment` holds it as the API has it.
+    for (const field of root.querySelectorAll("[data-moment]:not([data-moment=''])")) {
+      const moment = new Date(field.dataset.moment);
+      if (Number.isNaN(moment.getTime())) continue;
+      field.value = new Date(moment - moment.getTimezoneOffset() * MINUTE).toISOString().slice(0, 19);
     }
   };
 
@@ -275,7 +297,6 @@
 
   // ---- The session's time ------------------------------------------------------------------------------------------
 
-  const MINUTE = 60_000;
   let endsAt = null;
   let told = 0;
   let used = false;

@@ -258,7 +258,13 @@ CREATE TABLE audit_records (
     PRIMARY KEY (organization_id, seq)
 );
 CREATE INDEX audit_records_by_time ON audit_records (organization_id, recorded_at);
-CREATE INDEX audit_records_by_action ON audit_records (organization_id, action, recorded_at);
+CREATE INDEX audit_records_by_action_and_time ON audit_records (organization_id, action, outcome, recorded_at);
+-- Each answers one filter, the newest first, however many records there are.
+CREATE INDEX audit_records_by_action ON audit_records (organization_id, action, seq);
+CREATE INDEX audit_records_by_actor ON audit_records (organization_id, actor_id, seq);
+CREATE INDEX audit_records_by_actor_name ON audit_records (organization_id, actor_name, seq);
+CREATE INDEX audit_records_by_resource ON audit_records (organization_id, resource, seq);
+CREATE INDEX audit_records_by_outcome ON audit_records (organization_id, outcome, seq);
 
 -- Signed statements about all before them. Entries of the same chains, with numbers of their own in them.
 CREATE TABLE audit_checkpoints (
@@ -367,6 +373,19 @@ CREATE TABLE event_statements (
     PRIMARY KEY (organization_id, gateway_id, seq)
 );
 CREATE INDEX event_statements_by_kind ON event_statements (organization_id, gateway_id, kind, seq);
+
+-- Events in figures, so that nobody has to read them all for a chart: what the events of an hour add up to. `hour` counts
+-- from 1970; `bucket` tells durations apart and is 0 for all else.
+CREATE TABLE event_counts (
+    organization_id TEXT NOT NULL,
+    hour BIGINT NOT NULL,
+    measure TEXT NOT NULL,
+    bucket BIGINT NOT NULL,
+    count BIGINT NOT NULL,
+    PRIMARY KEY (organization_id, hour, measure, bucket)
+);
+CREATE INDEX event_counts_by_hour ON event_counts (hour);
+
 -- The gateways that have reported. A name belongs to the organization whose key it first came with.
 CREATE TABLE gateways (
     id TEXT PRIMARY KEY,

@@ -12,8 +12,8 @@ use crate::database::{Source, StoreError, Tx};
 use crate::sql::{self, Row, values};
 
 pub use checkpoints::{
-    SigningKey, append_checkpoint, checkpoint_after, checkpoint_before, insert_signing_key, signing_key,
-    unsigned,
+    ChainStanding, SigningKey, append_checkpoint, checkpoint_after, checkpoint_before, insert_signing_key,
+    signing_key, standing, unsigned,
 };
 pub use query::{find, newest, page};
 

@@ -1,20 +1,24 @@
 //! Events as gateways have delivered them: each gateway's chain, entry by entry, and the events in it to be looked
 //! through.
 
+mod counts;
 mod query;
 mod retention;
 
+use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
 use kt_domain::events::{EventType, Hash, Head, Kind, PublicKey, Verdict};
 use kt_domain::id::OrganizationId;
+use kt_domain::traffic::{Counted, Tally};
 use serde::Serialize;
 
 use crate::database::{StoreError, Tx};
 use crate::sql::{self, Composed, Row, values};
 
-pub use query::{FoundEvent, Position, page};
+pub use counts::{forget_counts, hour_of, tallies};
+pub use query::{ChainStanding, FoundEvent, KeptEvent, Position, any, find, page, standings};
 pub use retention::{RipePrefix, chains, remove_before, remove_loose, ripe_prefix, with_loose};
 
 /// A gateway's chain, as far as it has been delivered.
@@ -47,6 +51,8 @@ pub struct NewEvent {
     pub request_id: Option<String>,
     /// What was decided.
     pub verdict: Option<Verdict>,
+    /// What of it is counted besides.
+    pub counted: Counted,
     /// Its canonical JSON.
     pub body: String,
 }
@@ -103,45 +109,70 @@ pub async fn save_chain(
 }
 
 /// Adds events, and tells how many are new: one whose identifier is here already stays as it is, unless it has no
-/// place in a chain and now gets one.
+/// place in a chain and now gets one. Each is counted when it first comes.
 pub async fn insert_events(
     tx: &Tx<'_>,
     organization: &OrganizationId,
     events: &[NewEvent],
 ) -> Result<u64, StoreError> {
-    const INSERT: &str = "INSERT INTO events (organization_id, id, gateway_id, seq, hash, occurred_at,
-            event_type, source_ip, request_id, verdict, body)
-        VALUES ";
-    const ON_CONFLICT: &str = " ON CONFLICT (organization_id, id) DO UPDATE SET
+    const IF_NEW: &str = " ON CONFLICT (organization_id, id) DO NOTHING RETURNING id";
+    const IF_PLACED: &str = " ON CONFLICT (organization_id, id) DO UPDATE SET
             gateway_id = excluded.gateway_id, seq = excluded.seq, hash = excluded.hash,
             occurred_at = excluded.occurred_at, event_type = excluded.event_type, source_ip = excluded.source_ip,
             request_id = excluded.request_id, verdict = excluded.verdict, body = excluded.body
         WHERE events.seq IS NULL AND excluded.seq IS NOT NULL";
-    let mut inserted = 0;
+    let mut accepted = 0;
+    let mut tallies: BTreeMap<i64, Tally> = BTreeMap::new();
     for events in events.chunks(ROWS) {
-        let mut insert = Composed::new(INSERT);
-        for (place, event) in events.iter().enumerate() {
-            if place > 0 {
-                insert.text(", ");
-            }
-            insert.row(values![
-                organization.as_str(),
-                &event.id,
-                &event.gateway_id,
-                event.head.map(|head| head.seq.cast_signed()),
-                event.head.map(|head| head.hash.to_string()),
-                event.occurred_at,
-                word(&event.event_type)?,
-                event.source_ip.map(|ip| ip.to_string()),
-                event.request_id.clone(),
-                event.verdict.as_ref().map(word).transpose()?,
-                &event.body,
-            ]);
+        let mut insert = insertion(organization, events)?;
+        insert.text(IF_NEW);
+        let rows = insert.rows(tx).await?;
+        let new = rows.iter().map(|row| row.get("id")).collect::<Result<HashSet<String>, _>>()?;
+        accepted += new.len() as u64;
+        for event in events.iter().filter(|event| new.contains(&event.id)) {
+            let tally = tallies.entry(hour_of(event.occurred_at)).or_default();
+            tally.note(event.event_type, event.verdict, event.counted);
         }
-        insert.text(ON_CONFLICT);
-        inserted += insert.execute(tx).await?;
+        let here_already: Vec<_> =
+            events.iter().filter(|event| event.head.is_some() && !new.contains(&event.id)).collect();
+        if !here_already.is_empty() {
+            let mut place = insertion(organization, here_already)?;
+            place.text(IF_PLACED);
+            accepted += place.execute(tx).await?;
+        }
     }
-    Ok(inserted)
+    counts::add(tx, organization, &tallies).await?;
+    Ok(accepted)
+}
+
+fn insertion<'a>(
+    organization: &OrganizationId,
+    events: impl IntoIterator<Item = &'a NewEvent>,
+) -> Result<Composed, StoreError> {
+    let mut insert = Composed::new(
+        "INSERT INTO events (organization_id, id, gateway_id, seq, hash, occurred_at, event_type, source_ip,
+            request_id, verdict, body)
+        VALUES ",
+    );
+    for (place, event) in events.into_iter().enumerate() {
+        if place > 0 {
+            insert.text(", ");
+        }
+        insert.row(values![
+            organization.as_str(),
+            &event.id,
+            &event.gateway_id,
+            event.head.map(|head| head.seq.cast_signed()),
+            event.head.map(|head| head.hash.to_string()),
+            event.occurred_at,
+            word(&event.event_type)?,
+            event.source_ip.map(|ip| ip.to_string()),
+            event.request_id.clone(),
+            event.verdict.as_ref().map(word).transpose()?,
+            &event.body,
+        ]);
+    }
+    Ok(insert)
 }
 
 /// Adds other entries of a gateway.

@@ -77,16 +77,44 @@ pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A gateway, and what has come of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivering {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// What people call the key that it last came with.
+    pub key_name: Option<String>,
+    /// How many entries of its event log are here, from its beginning on.
+    pub entries: u64,
+    /// When its last event happened.
+    pub last_event_at: Option<Timestamp>,
+}
+
 /// Up to `limit` gateways of an organisation, by name, those behind `after`.
 pub async fn page(
     source: &impl Source,
     organization: &OrganizationId,
     after: Option<&str>,
     limit: u32,
-) -> Result<Vec<Gateway>, StoreError> {
-    const SELECT: &str = "SELECT * FROM gateways WHERE organization_id = $1 AND id > $2 ORDER BY id LIMIT $3";
+) -> Result<Vec<Delivering>, StoreError> {
+    const SELECT: &str = "SELECT g.*, k.name AS key_name, COALESCE(c.seq, 0) AS entries,
+            (SELECT MAX(e.occurred_at) FROM events e
+                WHERE e.organization_id = g.organization_id AND e.gateway_id = g.id) AS last_event_at
+        FROM gateways g
+        LEFT JOIN api_keys k ON k.id = g.key_id AND k.organization_id = g.organization_id
+        LEFT JOIN event_chains c ON c.organization_id = g.organization_id AND c.gateway_id = g.id
+        WHERE g.organization_id = $1 AND g.id > $2 ORDER BY g.id LIMIT $3";
     let values = values![organization.as_str(), after.unwrap_or_default(), i64::from(limit)];
-    sql::rows(source, SELECT, values).await?.iter().map(read).collect()
+    sql::rows(source, SELECT, values).await?.iter().map(read_delivering).collect()
+}
+
+fn read_delivering(row: &Row) -> Result<Delivering, StoreError> {
+    Ok(Delivering {
+        gateway: read(row)?,
+        key_name: row.get("key_name")?,
+        entries: row.get::<i64>("entries")?.cast_unsigned(),
+        last_event_at: row.time_opt("last_event_at")?,
+    })
 }
 
 fn read(row: &Row) -> Result<Gateway, StoreError> {

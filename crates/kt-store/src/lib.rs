@@ -4,6 +4,7 @@
 //! In the store each noun has its module. Reading takes any [`Source`], writing takes an open [`Tx`]: what belongs
 //! together is changed together, and nothing is written outside a transaction.
 
+pub mod attention;
 pub mod audit;
 mod backup;
 mod checkpoint_key;

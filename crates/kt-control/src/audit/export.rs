@@ -45,6 +45,13 @@ pub struct AuditExport {
 }
 
 impl Control {
+    /// Refuses whoever could not take a copy of the audit log at this moment, as [`export_audit`](Self::export_audit)
+    /// would: they may not read it, or have to prove anew who they are.
+    pub fn require_audit_export(&self, ctx: &Ctx) -> Result<(), Error> {
+        ctx.require(Permission::ReadAudit)?;
+        ctx.require_fresh_authentication()
+    }
+
     /// Begins a copy of the organisation's audit log, which records that it was taken and ends in a checkpoint signed
     /// at this moment.
     ///
@@ -57,8 +64,8 @@ impl Control {
         since: Option<Timestamp>,
         until: Option<Timestamp>,
     ) -> Result<AuditExport, Error> {
+        self.require_audit_export(ctx)?;
         let organization = ctx.require(Permission::ReadAudit)?;
-        ctx.require_fresh_authentication()?;
         let chain = audit::chain_of(Some(organization));
         let tx = self.store.begin_write().await?;
         let asked = json!({ "format": format, "since": since, "until": until });

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use kt_domain::events::{EventType, Head, Verdict};
 use kt_domain::id::ApiKeyId;
+use kt_domain::traffic::Counted;
 use kt_store::events::NewEvent;
 use serde::Deserialize;
 
@@ -23,6 +24,11 @@ struct Facts {
     request_id: Option<String>,
     verdict: Option<Verdict>,
     key_id: Option<String>,
+    count: Option<u64>,
+    status: Option<u16>,
+    duration_ms: Option<u64>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
 }
 
 /// Events as they are stored, and what they tell of keys.
@@ -59,6 +65,13 @@ impl Events {
             source_ip: facts.source_ip,
             request_id: facts.request_id,
             verdict: facts.verdict,
+            counted: Counted {
+                count: facts.count,
+                status: facts.status,
+                duration_ms: facts.duration_ms,
+                input_tokens: facts.input_tokens,
+                output_tokens: facts.output_tokens,
+            },
             body,
         });
         Ok(true)

@@ -1,16 +1,12 @@
 //! `/v1/audit-log`: who did what, and the proof of it. There is nothing here to change or delete it with.
 
-use std::sync::Arc;
-
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use http_body_util::channel::{Channel, Sender};
 use jiff::Timestamp;
-use kt_control::{AuditExport, Control, ExportFormat};
+use kt_control::ExportFormat;
 use kt_domain::audit::AuditFilter;
+use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,6 +16,7 @@ use super::paging::{Listing, PageParams};
 use super::{ErrorBody, Failure, Params};
 use crate::Doors;
 use crate::client::Caller;
+use crate::download;
 
 /// Which records.
 #[derive(Deserialize, IntoParams)]
@@ -27,17 +24,31 @@ use crate::client::Caller;
 #[into_params(parameter_in = Query)]
 pub(crate) struct AuditLogParams {
     /// What was done: an action such as `auth.sign_in`, or the beginning of some with its dot, such as `auth.`.
-    action: Option<String>,
+    pub(crate) action: Option<String>,
     /// Who did it: an id, or the address or name.
-    actor: Option<String>,
+    pub(crate) actor: Option<String>,
     /// What it was done to.
-    resource: Option<String>,
+    pub(crate) resource: Option<String>,
     /// `success` or `failure`.
-    outcome: Option<String>,
+    pub(crate) outcome: Option<String>,
     /// Not before this (RFC 3339).
-    since: Option<String>,
+    pub(crate) since: Option<String>,
     /// Before this (RFC 3339).
-    until: Option<String>,
+    pub(crate) until: Option<String>,
+}
+
+impl AuditLogParams {
+    /// The records that are asked for.
+    pub(crate) fn filter(&self) -> Result<AuditFilter, Error> {
+        Ok(AuditFilter {
+            action: read("action", self.action.as_deref())?,
+            actor: self.actor.clone(),
+            resource: self.resource.clone(),
+            outcome: read("outcome", self.outcome.as_deref())?,
+            since: time("since", self.since.as_deref())?,
+            until: time("until", self.until.as_deref())?,
+        })
+    }
 }
 
 /// Records.
@@ -103,15 +114,7 @@ pub(crate) async fn audit_log(
     Caller(ctx): Caller,
     Listing { filter: params, page: request }: Listing<AuditLogParams>,
 ) -> Result<Json<AuditLogAnswer>, Failure> {
-    let filter = AuditFilter {
-        action: read("action", params.action.as_deref())?,
-        actor: params.actor,
-        resource: params.resource,
-        outcome: read("outcome", params.outcome.as_deref())?,
-        since: time("since", params.since.as_deref())?,
-        until: time("until", params.until.as_deref())?,
-    };
-    let page = doors.control.audit_log(&ctx, &filter, &request).await?;
+    let page = doors.control.audit_log(&ctx, &params.filter()?, &request).await?;
     let records = page.items.into_iter().map(RawValue::from_string).collect::<Result<_, _>>();
     let records = records.map_err(Error::internal)?;
     Ok(Json(AuditLogAnswer { records, next_cursor: page.next_cursor }))
@@ -171,42 +174,21 @@ pub(crate) async fn export(
     Caller(ctx): Caller,
     Params(params): Params<ExportParams>,
 ) -> Result<Response, Failure> {
+    download(&doors, &ctx, &params).await
+}
+
+/// The copy that is asked for, as a file.
+pub(crate) async fn download(doors: &Doors, ctx: &Ctx, params: &ExportParams) -> Result<Response, Failure> {
     let format = read("format", params.format.as_deref())?.unwrap_or(ExportFormat::Jsonl);
     let since = time("since", params.since.as_deref())?;
     let until = time("until", params.until.as_deref())?;
-    let export = doors.control.export_audit(&ctx, format, since, until).await?;
-    let (sender, body) = Channel::new(1);
-    tokio::spawn(pump(Arc::clone(&doors.control), export, sender));
-    let mut response = Response::new(Body::new(body));
+    let export = doors.control.export_audit(ctx, format, since, until).await?;
     let (content_type, disposition) = match format {
         ExportFormat::Jsonl => ("application/jsonl", "attachment; filename=\"audit-log.jsonl\""),
         ExportFormat::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit-log.csv\""),
         ExportFormat::Ocsf => ("application/jsonl", "attachment; filename=\"audit-log.ocsf.jsonl\""),
     };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
-    Ok(response)
-}
-
-/// Sends the copy part by part, no faster than the client takes it, until it is complete or the client has gone. A
-/// failure breaks the answer off, so that nobody takes it for the whole.
-async fn pump(control: Arc<Control>, mut export: AuditExport, mut sender: Sender<axum::body::Bytes, Error>) {
-    loop {
-        match control.next_part(&mut export).await {
-            Ok(None) => return,
-            Ok(Some(part)) => {
-                if sender.send_data(part.into()).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "an export of the audit log broke off");
-                sender.abort(error);
-                return;
-            }
-        }
-    }
+    Ok(download::attachment(&doors.control, export, content_type, disposition))
 }
 
 /// The key that proves exports.

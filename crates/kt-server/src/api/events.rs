@@ -22,19 +22,34 @@ use crate::client::Caller;
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventsParams {
     /// `decision`, `ip_denied`, `request_too_large`, `rate_limited`, `auth_failed` or `events_lost`.
-    event_type: Option<String>,
+    pub(crate) event_type: Option<String>,
     /// Not before this (RFC 3339).
-    since: Option<String>,
+    pub(crate) since: Option<String>,
     /// Before this (RFC 3339).
-    until: Option<String>,
+    pub(crate) until: Option<String>,
     /// The address that the rules saw.
-    source_ip: Option<String>,
+    pub(crate) source_ip: Option<String>,
     /// The request, as in `X-KT-Request-Id`.
-    request_id: Option<String>,
+    pub(crate) request_id: Option<String>,
     /// `allow`, `block`, `redact` or `escalate`.
-    verdict: Option<String>,
+    pub(crate) verdict: Option<String>,
     /// The gateway that recorded them.
-    gateway_id: Option<String>,
+    pub(crate) gateway_id: Option<String>,
+}
+
+impl EventsParams {
+    /// The events that are asked for.
+    pub(crate) fn filter(&self) -> Result<EventFilter, Error> {
+        Ok(EventFilter {
+            event_type: named("event_type", self.event_type.as_deref())?,
+            since: moment("since", self.since.as_deref())?,
+            until: moment("until", self.until.as_deref())?,
+            source_ip: named("source_ip", self.source_ip.as_deref())?,
+            request_id: self.request_id.clone(),
+            verdict: named("verdict", self.verdict.as_deref())?,
+            gateway_id: self.gateway_id.clone(),
+        })
+    }
 }
 
 /// Events.
@@ -88,16 +103,7 @@ pub(crate) async fn events(
     Caller(ctx): Caller,
     Listing { filter: params, page: request }: Listing<EventsParams>,
 ) -> Result<Json<EventsAnswer>, Failure> {
-    let filter = EventFilter {
-        event_type: params.event_type.map(|word| named("event_type", word)).transpose()?,
-        since: params.since.map(|time| moment("since", &time)).transpose()?,
-        until: params.until.map(|time| moment("until", &time)).transpose()?,
-        source_ip: params.source_ip.map(|address| named("source_ip", address)).transpose()?,
-        request_id: params.request_id,
-        verdict: params.verdict.map(|word| named("verdict", word)).transpose()?,
-        gateway_id: params.gateway_id,
-    };
-    let page = doors.control.events(&ctx, &filter, &request).await?;
+    let page = doors.control.events(&ctx, &params.filter()?, &request).await?;
     let events = page.items.into_iter().map(RawValue::from_string).collect::<Result<_, _>>();
     Ok(Json(EventsAnswer { events: events.map_err(Error::internal)?, next_cursor: page.next_cursor }))
 }
@@ -139,12 +145,13 @@ fn texts(values: &[Box<RawValue>]) -> Vec<&str> {
 }
 
 /// The value of a parameter, as it is written in events.
-fn named<T: DeserializeOwned>(param: &'static str, text: String) -> Result<T, Error> {
-    serde_json::from_value(Value::String(text)).map_err(|why| Error::invalid(param, why.to_string()))
+fn named<T: DeserializeOwned>(param: &'static str, text: Option<&str>) -> Result<Option<T>, Error> {
+    let value = |text: &str| serde_json::from_value(Value::String(text.to_owned()));
+    text.map(value).transpose().map_err(|why| Error::invalid(param, why.to_string()))
 }
 
-fn moment(param: &'static str, text: &str) -> Result<Timestamp, Error> {
-    text.parse().map_err(|_| {
+fn moment(param: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Error> {
+    text.map(str::parse).transpose().map_err(|_: jiff::Error| {
         Error::invalid(param, "Write a time such as 2026-03-15T14:22:31Z (a `+` is written %2B).")
     })
 }

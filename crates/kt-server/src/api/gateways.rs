@@ -96,7 +96,7 @@ pub(crate) struct GatewaysAnswer {
 
 impl From<GatewayView> for GatewayAnswer {
     fn from(view: GatewayView) -> Self {
-        let gateway = view.gateway;
+        let gateway = view.delivering.gateway;
         Self {
             id: gateway.id,
             connected: view.is_connected,

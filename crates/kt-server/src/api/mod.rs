@@ -11,7 +11,7 @@ pub(crate) mod me;
 pub(crate) mod members;
 pub(crate) mod mfa;
 pub(crate) mod organization;
-mod paging;
+pub(crate) mod paging;
 pub(crate) mod passkeys;
 pub(crate) mod passwords;
 pub(crate) mod posture;

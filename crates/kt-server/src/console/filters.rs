@@ -46,6 +46,15 @@ pub(super) fn utc(moment: &Timestamp, _: &dyn Values) -> Result<String, Error> {
     Ok(moment.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
+/// Milliseconds for people: `820 ms`, `1.3 s`.
+#[filter_fn]
+pub(super) fn duration(milliseconds: &u64, _: &dyn Values) -> Result<String, Error> {
+    Ok(match *milliseconds {
+        short @ 0..1000 => format!("{short}\u{202f}ms"),
+        long => format!("{}.{}\u{202f}s", long / 1000, long % 1000 / 100),
+    })
+}
+
 /// A number with its thousands apart: `12 345`.
 #[filter_fn]
 pub(super) fn grouped<N: Display>(number: N, _: &dyn Values) -> Result<String, Error> {

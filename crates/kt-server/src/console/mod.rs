@@ -6,8 +6,10 @@
 //! shows failures. The browser holds a cookie and never a token of the API.
 
 mod answer;
+mod asked;
 mod assets;
 mod chart;
+mod columns;
 mod cookies;
 mod filters;
 mod guard;

@@ -7,8 +7,8 @@ use axum::routing::{get, post};
 
 use super::pages::security::{self, forms, network};
 use super::pages::{
-    approvals, design, device, help, invitations, keys, members, mfa, organization, overview, passkeys,
-    profile, recovery, register, second_step, session, set_up, sign_in, verify_email,
+    approvals, audit_log, design, device, events, gateways, help, invitations, keys, members, mfa, organization, overview,
+    passkeys, profile, recovery, register, second_step, session, set_up, sign_in, verify_email,
 };
 use super::{assets, guard};
 use crate::Doors;
@@ -47,6 +47,13 @@ pub fn console(doors: Doors) -> Router {
         .route("/device/approve", post(device::approve))
         .route("/device/deny", post(device::deny))
         .route("/overview", get(overview::show))
+        .route("/events", get(events::show))
+        .route("/events/{id}", get(events::show_one))
+        .route("/events/export/{format}", get(events::export))
+        .route("/audit-log", get(audit_log::show))
+        .route("/audit-log/export", get(audit_log::copy).post(audit_log::ask_for_copy))
+        .route("/audit-log/{id}", get(audit_log::show_one))
+        .route("/gateways", get(gateways::show))
         .route("/settings", get(profile::settings))
         .route("/settings/profile", get(profile::show).post(profile::change))
         .route("/settings/profile/password", post(profile::change_password))

@@ -1,6 +1,7 @@
 //! Signed statements about how far a chain has come, and the key that signs them.
 
 use jiff::Timestamp;
+use kt_domain::audit;
 use kt_domain::events::{Checkpoint, Head, Kind};
 
 use super::{advance, read_head, take_turn};
@@ -97,6 +98,27 @@ pub async fn checkpoint_after(
     const SELECT: &str = "SELECT seq, hash FROM audit_checkpoints
         WHERE organization_id = $1 AND signed_at >= $2 ORDER BY seq LIMIT 1";
     sql::row(source, SELECT, values![chain, time]).await?.as_ref().map(read_head).transpose()
+}
+
+/// How far a chain has come, and how far it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainStanding {
+    /// Its last entry.
+    pub head: Head,
+    /// The last signature in it, and when it was made.
+    pub signed: Option<(Head, Timestamp)>,
+}
+
+/// How far a chain has come.
+pub async fn standing(source: &impl Source, chain: &str) -> Result<ChainStanding, StoreError> {
+    const HEAD: &str = "SELECT seq, hash FROM audit_heads WHERE organization_id = $1";
+    const SIGNED: &str = "SELECT seq, hash, signed_at FROM audit_checkpoints
+        WHERE organization_id = $1 ORDER BY seq DESC LIMIT 1";
+    let head = sql::row(source, HEAD, values![chain]).await?.as_ref().map(read_head).transpose()?;
+    let signed = sql::row(source, SIGNED, values![chain]).await?;
+    let signed =
+        signed.map(|row| Ok::<_, StoreError>((read_head(&row)?, row.time("signed_at")?))).transpose()?;
+    Ok(ChainStanding { head: head.unwrap_or_else(|| audit::genesis(chain)), signed })
 }
 
 fn read_key(row: &Row) -> Result<SigningKey, StoreError> {

@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use kt_domain::audit::{ActionFilter, AuditFilter};
 use kt_domain::events::{Head, Kind};
-use kt_domain::id::OrganizationId;
+use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 
 use super::{ChainEntry, chain_of, read_head};
 use crate::database::{Source, StoreError};
-use crate::sql::{self, Row, values};
+use crate::sql::{self, Composed, Row, values};
 
-/// At most `limit` records of the organisation that stand before entry `before`, the newest first.
+/// At most `limit` records of the organisation that stand before entry `before`, the newest first. Each filter that asks
+/// for one value has an index that also orders.
 pub async fn page(
     source: &impl Source,
     organization: &OrganizationId,
@@ -17,34 +18,37 @@ pub async fn page(
     before: Option<u64>,
     limit: u32,
 ) -> Result<Vec<ChainEntry>, StoreError> {
-    // The casts tell PostgreSQL the type of what is only compared with nothing. `substr` compares bytes on both
-    // databases, where `LIKE` and ranges follow a collation.
-    const SELECT: &str = "SELECT seq, body, hash FROM audit_records
-        WHERE organization_id = $1 AND seq < $2 AND recorded_at >= $3 AND recorded_at < $4
-            AND (CAST($5 AS TEXT) IS NULL OR action = $5)
-            AND (CAST($6 AS TEXT) IS NULL OR substr(action, 1, length($6)) = $6)
-            AND (CAST($7 AS TEXT) IS NULL OR actor_id = $7 OR actor_name = $7)
-            AND (CAST($8 AS TEXT) IS NULL OR resource = $8)
-            AND (CAST($9 AS TEXT) IS NULL OR outcome = $9)
-        ORDER BY seq DESC LIMIT $10";
-    let (exactly, below) = match filter.action.clone() {
-        None => (None, None),
-        Some(ActionFilter::Exactly(action)) => (Some(action.as_str().to_owned()), None),
-        Some(ActionFilter::Below(prefix)) => (None, Some(prefix)),
-    };
-    let values = values![
-        chain_of(Some(organization)),
-        before.map_or(i64::MAX, u64::cast_signed),
-        filter.since.unwrap_or(Timestamp::MIN),
-        filter.until.unwrap_or(Timestamp::MAX),
-        exactly,
-        below,
-        filter.actor.clone(),
-        filter.resource.clone(),
-        filter.outcome.map(|outcome| outcome.as_str().to_owned()),
-        i64::from(limit),
-    ];
-    sql::rows(source, SELECT, values).await?.iter().map(read_record).collect()
+    let mut query = Composed::new("SELECT seq, body, hash FROM audit_records WHERE organization_id = ");
+    query.value(chain_of(Some(organization)));
+    match &filter.action {
+        None => {}
+        Some(ActionFilter::Exactly(action)) => {
+            query.text(" AND action = ").value(action.as_str());
+        }
+        // `substr` compares bytes on both databases, where `LIKE` and ranges follow a collation.
+        Some(ActionFilter::Below(prefix)) => {
+            let length = i64::try_from(prefix.len()).unwrap_or(i64::MAX);
+            query.text(" AND substr(action, 1, CAST(").value(length).text(" AS INTEGER)) = ").value(prefix);
+        }
+    }
+    if let Some(actor) = &filter.actor {
+        query.text(if names_by_id(actor) { " AND actor_id = " } else { " AND actor_name = " }).value(actor);
+    }
+    query
+        .and("resource = ", filter.resource.clone())
+        .and("outcome = ", filter.outcome.map(|outcome| outcome.as_str().to_owned()))
+        .and("recorded_at >= ", filter.since.map(Timestamp::as_microsecond))
+        .and("recorded_at < ", filter.until.map(Timestamp::as_microsecond))
+        .and("seq < ", before.map(u64::cast_signed))
+        .text(" ORDER BY seq DESC LIMIT ")
+        .value(i64::from(limit));
+    query.rows(source).await?.iter().map(read_record).collect()
+}
+
+/// Whether an actor is named by an identifier. All else is a name: the operator's and the server's parts have the same
+/// text for both.
+fn names_by_id(actor: &str) -> bool {
+    actor.parse::<UserId>().is_ok() || actor.parse::<ApiKeyId>().is_ok()
 }
 
 /// The organisation's record of this id.

@@ -1,13 +1,14 @@
 //! Looking for events.
 
 use jiff::Timestamp;
+use kt_domain::events::{Checkpoint, Head};
 use kt_domain::id::OrganizationId;
 use serde::{Deserialize, Serialize};
 
-use super::word;
+use super::{GatewayChain, read_chain, read_head, word};
 use crate::database::{Source, StoreError};
 use crate::event_log::EventFilter;
-use crate::sql::{Composed, Row};
+use crate::sql::{self, Composed, Row, values};
 
 /// Where an event stands among all: by its time, then by its identifier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +52,84 @@ pub async fn page(
     }
     query.text(" ORDER BY occurred_at DESC, id DESC LIMIT ").value(i64::from(limit));
     query.rows(source).await?.iter().map(read).collect()
+}
+
+/// An event, and where it stands in its gateway's chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptEvent {
+    /// Its JSON text, as the gateway recorded it.
+    pub body: String,
+    /// The gateway that recorded it.
+    pub gateway_id: String,
+    /// Its place in the gateway's chain, if it was delivered as an entry of one.
+    pub head: Option<Head>,
+}
+
+/// The organisation's event of this id.
+pub async fn find(
+    source: &impl Source,
+    organization: &OrganizationId,
+    id: &str,
+) -> Result<Option<KeptEvent>, StoreError> {
+    const SELECT: &str =
+        "SELECT body, gateway_id, seq, hash FROM events WHERE organization_id = $1 AND id = $2";
+    let row = sql::row(source, SELECT, values![organization.as_str(), id]).await?;
+    row.as_ref().map(read_kept).transpose()
+}
+
+fn read_kept(row: &Row) -> Result<KeptEvent, StoreError> {
+    let place: Option<i64> = row.get("seq")?;
+    let head = place.map(|_| read_head(row)).transpose()?;
+    Ok(KeptEvent { body: row.get("body")?, gateway_id: row.get("gateway_id")?, head })
+}
+
+/// Whether the organisation has any event.
+pub async fn any(source: &impl Source, organization: &OrganizationId) -> Result<bool, StoreError> {
+    const SELECT: &str = "SELECT 1 FROM events WHERE organization_id = $1 LIMIT 1";
+    Ok(sql::row(source, SELECT, values![organization.as_str()]).await?.is_some())
+}
+
+/// A gateway's chain, and how far it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChainStanding {
+    /// The chain, as far as it has been delivered.
+    pub chain: GatewayChain,
+    /// The number of the last entry that is a signature, and when it was made.
+    pub signed: Option<(u64, Timestamp)>,
+}
+
+/// The chains of an organisation's gateways, or of this one alone, by their names; at most `limit`.
+pub async fn standings(
+    source: &impl Source,
+    organization: &OrganizationId,
+    gateway_id: Option<&str>,
+    limit: u32,
+) -> Result<Vec<ChainStanding>, StoreError> {
+    let mut query = Composed::new(
+        "SELECT c.*, s.seq AS signed_seq, s.body AS checkpoint FROM event_chains c
+        LEFT JOIN event_statements s ON s.organization_id = c.organization_id AND s.gateway_id = c.gateway_id
+            AND s.seq = (SELECT MAX(k.seq) FROM event_statements k WHERE k.organization_id = c.organization_id
+                AND k.gateway_id = c.gateway_id AND k.kind = 'checkpoint')
+        WHERE c.organization_id = ",
+    );
+    query.value(organization.as_str()).and("c.gateway_id = ", gateway_id);
+    query.text(" ORDER BY c.gateway_id LIMIT ").value(i64::from(limit));
+    query.rows(source).await?.iter().map(read_standing).collect()
+}
+
+fn read_standing(row: &Row) -> Result<ChainStanding, StoreError> {
+    let signed = match row.get::<Option<i64>>("signed_seq")? {
+        None => None,
+        Some(seq) => {
+            let checkpoint: Checkpoint = row.document("checkpoint")?;
+            let at = checkpoint.timestamp.parse().map_err(|why: jiff::Error| StoreError::Corrupt {
+                what: "checkpoint",
+                why: why.to_string(),
+            })?;
+            Some((seq.cast_unsigned(), at))
+        }
+    };
+    Ok(ChainStanding { chain: read_chain(row)?, signed })
 }
 
 fn read(row: &Row) -> Result<FoundEvent, StoreError> {

@@ -1,8 +1,11 @@
 //! The pages, one file each: what it shows, and what can be done there.
 
 pub(super) mod approvals;
+pub(super) mod audit_log;
 pub(super) mod design;
 pub(super) mod device;
+pub(super) mod events;
+pub(super) mod gateways;
 pub(super) mod help;
 pub(super) mod invitations;
 pub(super) mod keys;

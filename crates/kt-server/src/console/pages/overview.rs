@@ -2,36 +2,159 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use kt_control::Posture;
+use kt_control::{AllowlistStatus, Concern, Overview, Step, Window};
 use kt_domain::actor::Permission;
+use kt_domain::traffic::Measure;
+use serde::Deserialize;
 
 use crate::Doors;
-use crate::console::answer::{Frame, page};
+use crate::console::answer::{Answer, Frame, page};
+use crate::console::asked::Asked;
+use crate::console::columns::{Chart, Column, Series};
 use crate::console::filters;
 use crate::console::visit::SignedIn;
-use crate::failure::Failure;
 
 #[derive(Template)]
 #[template(path = "pages/overview.html")]
 struct OverviewPage {
     frame: Frame,
+    overview: Overview,
+    requests: Chart,
+    durations: Chart,
+}
+
+/// What somebody sees who uses the workspaces and looks after nothing.
+#[derive(Template)]
+#[template(path = "pages/welcome.html")]
+struct WelcomePage {
+    frame: Frame,
+    name: String,
     organization: String,
-    /// For whoever may see it.
-    posture: Option<Posture>,
+    may_use_keys: bool,
+}
+
+/// How far back the figures are to reach.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reach {
+    window: Option<String>,
 }
 
 /// The page.
 pub(crate) async fn show(
     State(doors): State<Doors>,
     SignedIn { visit, session }: SignedIn,
-) -> Result<Response, Failure> {
-    let posture = if visit.may(Permission::ReadSettings) {
-        Some(doors.control.posture(&visit.ctx).await?)
-    } else {
-        None
-    };
-    let template =
-        OverviewPage { frame: Frame::of(&visit), organization: session.organization_name, posture };
-    Ok(page(&visit.look, &template).into_response())
+    asked: Asked<Reach>,
+) -> Answer {
+    if !visit.may(Permission::ReadSettings) {
+        let template = WelcomePage {
+            frame: Frame::of(&visit),
+            name: session.name,
+            organization: session.organization_name,
+            may_use_keys: visit.may(Permission::UseKeys),
+        };
+        return page(&visit.look, &template);
+    }
+    let window = asked.filter.window.and_then(|word| word.parse().ok()).unwrap_or(Window::Day);
+    let overview = doors.control.overview(&visit.ctx, window).await?;
+    let steps = &overview.traffic.steps;
+    let requests = Chart::stacked(&REQUESTS, steps.iter().map(outcomes));
+    let durations = Chart::nested(&DURATIONS, steps.iter().map(times));
+    page(&visit.look, &OverviewPage { frame: Frame::of(&visit), overview, requests, durations })
+}
+
+const REQUESTS: [Series; 5] = [
+    Series { name: "Allowed", class: "accent" },
+    Series { name: "Redacted", class: "warn" },
+    Series { name: "Escalated", class: "good" },
+    Series { name: "Blocked", class: "bad" },
+    Series { name: "Refused at the door", class: "soft" },
+];
+
+fn outcomes(step: &Step) -> Column {
+    let tally = &step.tally;
+    let outcomes = [Measure::Allowed, Measure::Redacted, Measure::Escalated, Measure::Blocked];
+    let values = outcomes.map(|measure| tally.of(measure)).into_iter().chain([tally.refused()]).collect();
+    Column { begins_at: step.begins_at, values }
+}
+
+const DURATIONS: [Series; 2] =
+    [Series { name: "95 of 100 within", class: "soft" }, Series { name: "Half within", class: "accent" }];
+
+fn times(step: &Step) -> Column {
+    let within = |percent| step.tally.percentile(percent).unwrap_or(0);
+    Column { begins_at: step.begins_at, values: vec![within(95), within(50)] }
+}
+
+impl OverviewPage {
+    fn count(&self, measure: Measure) -> u64 {
+        self.overview.traffic.total.of(measure)
+    }
+
+    /// The milliseconds within which this part of the requests was answered.
+    fn within(&self, percent: u64) -> Option<u64> {
+        self.overview.traffic.total.percentile(percent)
+    }
+
+    fn has_tokens(&self) -> bool {
+        self.count(Measure::InputTokens) + self.count(Measure::OutputTokens) > 0
+    }
+
+    fn allowlist(&self) -> &'static str {
+        match self.overview.posture.allowlist {
+            AllowlistStatus::Enforced => "Enforced",
+            AllowlistStatus::Empty => "Enforced, and empty",
+            AllowlistStatus::Off => "Off",
+        }
+    }
+
+    /// What waits: how many, what it is, where to go, and the sign for it.
+    fn concerns(&self) -> Vec<(Option<u64>, &'static str, &'static str, &'static str)> {
+        let row = |concern: &Concern| match *concern {
+            Concern::PeopleWaiting(count) => {
+                (some(count), "People who wait to be let in", "/settings/members", "user-check")
+            }
+            Concern::SignInsFail(count) => (
+                some(count),
+                "Failed sign-ins within 24 hours, far more than usual: somebody may be guessing passwords",
+                "/audit-log?action=auth.sign_in&outcome=failure",
+                "shield-alert",
+            ),
+            Concern::EventsLost(count) => (
+                Some(count),
+                "Events that gateways could not keep: look at the disk of the gateway",
+                "/events?event_type=events_lost",
+                "triangle-alert",
+            ),
+            Concern::GatewaysSilent(count) => {
+                (some(count), "Gateways that have stopped reporting", "/gateways", "waypoints")
+            }
+            Concern::KeysToRotate(count) => (
+                some(count),
+                "Keys that break what the organization demands of keys",
+                "/settings/access-keys",
+                "key-round",
+            ),
+            Concern::KeysExpire(count) => {
+                (some(count), "Keys that expire within seven days", "/settings/access-keys", "clock")
+            }
+            Concern::FactorsMissing(count) => (
+                some(count),
+                "Members who were asked for a second factor and have none yet",
+                "/settings/members",
+                "smartphone",
+            ),
+            Concern::AllowlistEmpty => (
+                None,
+                "The allow list is enforced and holds nothing, so every address is let in",
+                "/settings/security",
+                "network",
+            ),
+        };
+        self.overview.concerns.iter().map(row).collect()
+    }
+}
+
+fn some(count: i64) -> Option<u64> {
+    u64::try_from(count).ok()
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use kt_domain::events::{EventType, Hash, Head, PublicKey, Verdict};
 use kt_domain::id::event_id;
 use kt_domain::random::Random;
+use kt_domain::traffic::{Counted, Measure, Tally};
 use kt_store::Store;
 use kt_store::event_log::EventFilter;
 use kt_store::events::{self, GatewayChain, NewEvent, Position};
@@ -23,6 +24,7 @@ fn event(seq: u64) -> NewEvent {
         source_ip: Some(if seq.is_multiple_of(2) { "203.0.113.9" } else { "2001:db8::9" }.parse().unwrap()),
         request_id: Some(format!("request-{seq}")),
         verdict: (!is_denied).then_some(Verdict::Allow),
+        counted: Counted { duration_ms: (!is_denied).then_some(seq), ..Counted::default() },
         body: format!("{{\"id\":\"{id}\"}}"),
         id,
     }

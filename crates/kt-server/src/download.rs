@@ -1,0 +1,64 @@
+//! Files made part by part, no faster than the client takes them.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use http_body_util::channel::{Channel, Sender};
+use kt_control::{AuditExport, Control, EventsExport};
+use kt_domain::error::Error;
+
+/// A copy that is made in parts.
+pub(crate) trait Parts: Send + 'static {
+    /// The next part; `None` when the copy is complete.
+    fn next(&mut self, control: &Control) -> impl Future<Output = Result<Option<Vec<u8>>, Error>> + Send;
+}
+
+impl Parts for AuditExport {
+    async fn next(&mut self, control: &Control) -> Result<Option<Vec<u8>>, Error> {
+        control.next_part(self).await
+    }
+}
+
+impl Parts for EventsExport {
+    async fn next(&mut self, control: &Control) -> Result<Option<Vec<u8>>, Error> {
+        control.next_events(self).await
+    }
+}
+
+/// The answer by which a client takes the copy, as a file of this name.
+pub(crate) fn attachment(
+    control: &Arc<Control>,
+    parts: impl Parts,
+    content_type: &'static str,
+    disposition: &'static str,
+) -> Response {
+    let (sender, body) = Channel::new(1);
+    tokio::spawn(pump(Arc::clone(control), parts, sender));
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
+    response
+}
+
+/// Sends the copy until it is complete or the client has gone. A failure breaks the answer off, so that nobody takes it
+/// for the whole.
+async fn pump(control: Arc<Control>, mut parts: impl Parts, mut sender: Sender<Bytes, Error>) {
+    loop {
+        match parts.next(&control).await {
+            Ok(None) => return,
+            Ok(Some(part)) => {
+                if sender.send_data(part.into()).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a copy broke off");
+                sender.abort(error);
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What in an organisation waits for somebody, in figures.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kt_domain::id::OrganizationId;
+
+use crate::database::{Source, StoreError};
+use crate::sql::{self, values};
+
+/// How much of each waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// People who have registered and wait for an administrator's word.
+    pub people: i64,
+    /// Living keys that break what the organisation demands of keys.
+    pub flagged_keys: i64,
+    /// Gateways that have stopped reporting.
+    pub silent_gateways: i64,
+    /// Active members without a second factor whom the organisation has asked for one.
+    pub asked_for_factor: i64,
+}
+
+/// A gateway that has been silent for longer was taken away.
+const DISMANTLED_AFTER: Duration = Duration::from_hours(7 * 24);
+
+/// What waits at `now`. A gateway is silent that was last seen before `silent_since`.
+pub async fn waiting(
+    source: &impl Source,
+    organization: &OrganizationId,
+    silent_since: Timestamp,
+    now: Timestamp,
+) -> Result<Waiting, StoreError> {
+    const SELECT: &str = "SELECT
+        (SELECT COUNT(*) FROM memberships WHERE organization_id = $1 AND state = 'pending_approval') AS people,
+        (SELECT COUNT(*) FROM api_keys WHERE organization_id = $1 AND flagged_at IS NOT NULL
+            AND (ends_at IS NULL OR ends_at > $2) AND (expires_at IS NULL OR expires_at > $2)) AS flagged_keys,
+        (SELECT COUNT(*) FROM gateways WHERE organization_id = $1 AND seen_at < $3 AND seen_at >= $4) AS silent_gateways,
+        (SELECT COUNT(*) FROM memberships m WHERE m.organization_id = $1 AND m.state = 'active'
+            AND m.mfa_asked_since IS NOT NULL
+            AND NOT EXISTS (SELECT 1 FROM totp_secrets t WHERE t.user_id = m.user_id)
+            AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)) AS asked_for_factor";
+    let row =
+        sql::row(source, SELECT, values![organization.as_str(), now, silent_since, now - DISMANTLED_AFTER])
+            .await?;
+    let Some(row) = row else { return Ok(Waiting::default()) };
+    Ok(Waiting {
+        people: row.get("people")?,
+        flagged_keys: row.get("flagged_keys")?,
+        silent_gateways: row.get("silent_gateways")?,
+        asked_for_factor: row.get("asked_for_factor")?,
+    })
+}
