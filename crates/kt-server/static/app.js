@@ -161,7 +161,7 @@
   }
 
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.successful) event.detail.elt.closest?.("dialog")?.close();
+    if (event.detail.xhr.status < 300) event.detail.elt.closest?.("dialog")?.close();
   });
 
   document.addEventListener("htmx:confirm", (event) => {

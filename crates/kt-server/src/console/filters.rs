@@ -46,11 +46,12 @@ pub(super) fn utc(moment: &Timestamp, _: &dyn Values) -> Result<String, Error> {
     Ok(moment.strftime("%Y-%m-%d %H:%M UTC").to_string())
 }
 
-/// Milliseconds for people: `820 ms`, `1.3 s`.
+/// Milliseconds for people: `< 1 ms`, `820 ms`, `1.3 s`.
 #[filter_fn]
 pub(super) fn duration(milliseconds: &u64, _: &dyn Values) -> Result<String, Error> {
     Ok(match *milliseconds {
-        short @ 0..1000 => format!("{short}\u{202f}ms"),
+        0 => "< 1\u{202f}ms".to_owned(),
+        short @ 1..1000 => format!("{short}\u{202f}ms"),
         long => format!("{}.{}\u{202f}s", long / 1000, long % 1000 / 100),
     })
 }

@@ -14,7 +14,7 @@ use crate::harness::{Answer, TestApi, on_both, side_by_side};
 const DAY: Duration = Duration::from_hours(24);
 
 /// The event log of a gateway.
-struct Log {
+pub(crate) struct Log {
     gateway_id: Arc<str>,
     key: CheckpointKey,
     head: Head,
@@ -22,7 +22,7 @@ struct Log {
 }
 
 impl Log {
-    fn begin(api: &TestApi, gateway_id: &str) -> Self {
+    pub(crate) fn begin(api: &TestApi, gateway_id: &str) -> Self {
         let (key, _) = CheckpointKey::generate().unwrap();
         let head = Head { seq: 0, hash: Hash::genesis(gateway_id, &key.public()) };
         let mut log = Self { gateway_id: gateway_id.into(), key, head, entries: Vec::new() };
@@ -49,12 +49,12 @@ impl Log {
         self.append(&Entry::Segment(&start));
     }
 
-    fn checkpoint(&mut self, api: &TestApi) {
+    pub(crate) fn checkpoint(&mut self, api: &TestApi) {
         let checkpoint = self.key.checkpoint(Arc::clone(&self.gateway_id), self.head, api.clock.now());
         self.append(&Entry::Checkpoint(&checkpoint));
     }
 
-    fn event(&mut self, api: &TestApi, change: impl FnOnce(&mut Event)) -> String {
+    pub(crate) fn event(&mut self, api: &TestApi, change: impl FnOnce(&mut Event)) -> String {
         let id = event_id(api.clock.now_micros(), &mut Random::from_os());
         let gateway = Arc::clone(&self.gateway_id);
         let mut event = Event::new(EventType::Decision, id.clone(), timestamp(api), gateway);
@@ -74,7 +74,7 @@ impl Log {
         log
     }
 
-    async fn deliver(&self, api: &TestApi, key: &str) -> Answer {
+    pub(crate) async fn deliver(&self, api: &TestApi, key: &str) -> Answer {
         deliver(api, key, &self.gateway_id, &self.entries).await
     }
 }
@@ -88,7 +88,7 @@ async fn deliver(api: &TestApi, key: &str, gateway_id: &str, entries: &[Value]) 
     api.post("/v1/events", body).bearer(key).send().await
 }
 
-async fn gateway_key(api: &TestApi) -> String {
+pub(crate) async fn gateway_key(api: &TestApi) -> String {
     let new = json!({ "type": "gateway", "name": "edge", "scope": "write" });
     let made = api.post("/v1/tokens", new).bearer(api.owner().await.access_token()).send().await;
     made.text("/key").to_owned()

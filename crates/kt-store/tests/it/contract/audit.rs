@@ -65,6 +65,21 @@ on_both! {
         assert!(audit::first_broken(Some(&org), &chain).is_none());
     }
 
+    a_chain_tells_how_far_it_has_come_and_was_signed(store) {
+        let org = organization(&store, "example").await;
+        let empty = audit::standing(&store, org.as_str()).await.unwrap();
+        assert_eq!((empty.head.seq, empty.signed), (0, None));
+        let (key, _) = CheckpointKey::generate().unwrap();
+        let tx = store.begin_write().await.unwrap();
+        audit::append(&tx, Some(&org), &record()).await.unwrap();
+        let sign = |head| key.checkpoint(org.as_str().into(), head, now());
+        let signed = audit::append_checkpoint(&tx, org.as_str(), now(), sign).await.unwrap();
+        audit::append(&tx, Some(&org), &record()).await.unwrap();
+        tx.commit().await.unwrap();
+        let standing = audit::standing(&store, org.as_str()).await.unwrap();
+        assert_eq!((standing.head.seq, standing.signed), (3, Some((signed, now()))));
+    }
+
     a_position_is_leased_to_one_and_moved_on_by_whoever_holds_it(store) {
         let org = organization(&store, "example").await;
         for _ in 0..3 {

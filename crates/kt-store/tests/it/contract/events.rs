@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use kt_domain::events::{EventType, Hash, Head, PublicKey, Verdict};
+use kt_domain::events::{EventType, Hash, Head, Kind, PublicKey, Verdict};
 use kt_domain::id::event_id;
 use kt_domain::random::Random;
 use kt_domain::traffic::{Counted, Measure, Tally};
-use kt_store::Store;
 use kt_store::event_log::EventFilter;
-use kt_store::events::{self, GatewayChain, NewEvent, Position};
+use kt_store::events::{self, ChainStanding, ChainedStatement, GatewayChain, NewEvent, Position};
+use kt_store::{CheckpointKey, Store};
 
 use super::{minutes, now, on_both, organization};
 
@@ -105,6 +105,75 @@ on_both! {
         tx.commit().await.unwrap();
         let left = events::page(&store, &org, &EventFilter::default(), None, 10).await.unwrap();
         assert_eq!(left.into_iter().map(|event| event.body).collect::<Vec<_>>(), [event(1).body]);
+    }
+
+    each_event_is_counted_once_in_its_hour(store) {
+        let org = stored(&store, "example").await;
+        stored(&store, "other").await;
+        let hour = events::hour_of(now());
+        let at = |first: i64, hours: i64| events::tallies(&store, &org, first, first + 6, hours);
+        let sum = |tallies: std::collections::BTreeMap<i64, Tally>| {
+            let mut sum = Tally::default();
+            tallies.values().for_each(|tally| sum.absorb(tally));
+            sum
+        };
+        let all = sum(at(hour, 1).await.unwrap());
+        assert_eq!((all.requests(), all.of(Measure::IpDenied), all.of(Measure::Duration)), (COUNT, 400, 801));
+        assert_eq!(all.of(Measure::Allowed), 801);
+        assert_eq!(sum(at(hour, 3).await.unwrap()), all, "steps of three hours");
+        assert_eq!(at(hour, 3).await.unwrap().keys().copied().collect::<Vec<_>>(), [0]);
+        let first_hour = (1..=COUNT).filter(|seq| events::hour_of(event(*seq).occurred_at) == hour).count() as u64;
+        assert_eq!(at(hour, 1).await.unwrap()[&0].requests(), first_hour);
+        assert_eq!(at(hour - 6, 1).await.unwrap().len(), 0);
+        let loose = NewEvent { head: None, ..event(5000) };
+        for events in [&[loose][..], &[event(5000)], &[event(5000)]] {
+            let tx = store.begin_write().await.unwrap();
+            events::insert_events(&tx, &org, events).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let later = events::hour_of(event(5000).occurred_at);
+        let counted = events::tallies(&store, &org, later, later + 1, 1).await.unwrap();
+        assert_eq!(counted[&0].requests(), 1, "it got its place, and is no other event");
+        let tx = store.begin_write().await.unwrap();
+        events::forget_counts(&tx, later).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(at(hour, 1).await.unwrap().len(), 0);
+        assert_eq!(events::tallies(&store, &org, later, later + 1, 1).await.unwrap(), counted);
+    }
+
+    an_event_is_found_with_its_place_and_its_chain_with_its_last_signature(store) {
+        let org = organization(&store, "example").await;
+        let other = organization(&store, "other").await;
+        let chain = |gateway: &str| GatewayChain {
+            gateway_id: gateway.into(),
+            public_key: PublicKey([9; 32]),
+            head: Head { seq: 3, hash: Hash::from_bytes([7; 32]) },
+        };
+        let (key, _) = CheckpointKey::generate().unwrap();
+        let statement = |seq, timestamp| ChainedStatement {
+            head: Head { seq, hash: Hash::from_bytes([7; 32]) },
+            kind: Kind::Checkpoint,
+            body: serde_json::to_string(&key.checkpoint("gw-1".into(), chain("gw-1").head, timestamp)).unwrap(),
+        };
+        let tx = store.begin_write().await.unwrap();
+        events::insert_events(&tx, &org, &[event(1), NewEvent { head: None, ..event(2) }]).await.unwrap();
+        let signed = [statement(2, now()), statement(3, now() + minutes(1))];
+        events::insert_statements(&tx, &org, "gw-1", &signed).await.unwrap();
+        events::save_chain(&tx, &org, &chain("gw-1")).await.unwrap();
+        events::save_chain(&tx, &org, &chain("gw-2")).await.unwrap();
+        tx.commit().await.unwrap();
+        let found = events::find(&store, &org, &event(1).id).await.unwrap().unwrap();
+        assert_eq!((found.body, found.head, found.gateway_id), (event(1).body, event(1).head, "gw-1".into()));
+        assert_eq!(events::find(&store, &org, &event(2).id).await.unwrap().unwrap().head, None);
+        assert_eq!(events::find(&store, &other, &event(1).id).await.unwrap(), None);
+        let standing = |gateway, signed| ChainStanding { chain: chain(gateway), signed };
+        let of_first = standing("gw-1", Some((3, now() + minutes(1))));
+        let all = events::standings(&store, &org, None, 10).await.unwrap();
+        assert_eq!(all, [of_first.clone(), standing("gw-2", None)]);
+        assert_eq!(events::standings(&store, &org, Some("gw-1"), 10).await.unwrap(), [of_first]);
+        assert_eq!(events::standings(&store, &other, None, 10).await.unwrap(), []);
+        assert!(events::any(&store, &org).await.unwrap());
+        assert!(!events::any(&store, &other).await.unwrap());
     }
 
     of_many_who_move_one_chain_on_each_sees_the_one_before(store) {
