@@ -3,6 +3,7 @@
 #![expect(
     unreachable_pub,
     clippy::inline_always,
+    clippy::trivially_copy_pass_by_ref,
     clippy::unused_self,
     clippy::unnecessary_wraps,
     reason = "the attribute that makes a filter of a function asks for it, or writes it so"

@@ -7,8 +7,9 @@ use axum::routing::{get, post};
 
 use super::pages::security::{self, forms, network};
 use super::pages::{
-    approvals, audit_log, design, device, events, gateways, help, invitations, keys, members, mfa, organization, overview,
-    passkeys, profile, recovery, register, second_step, session, set_up, sign_in, verify_email,
+    approvals, audit_log, design, device, events, gateways, help, invitations, keys, members, mfa,
+    organization, overview, passkeys, profile, recovery, register, second_step, session, set_up, sign_in,
+    verify_email,
 };
 use super::{assets, guard};
 use crate::Doors;

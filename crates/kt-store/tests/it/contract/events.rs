@@ -114,7 +114,9 @@ on_both! {
         let at = |first: i64, hours: i64| events::tallies(&store, &org, first, first + 6, hours);
         let sum = |tallies: std::collections::BTreeMap<i64, Tally>| {
             let mut sum = Tally::default();
-            tallies.values().for_each(|tally| sum.absorb(tally));
+            for tally in tallies.values() {
+                sum.absorb(tally);
+            }
             sum
         };
         let all = sum(at(hour, 1).await.unwrap());
