@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the control plane of one `kt server run`, on SQLite or PostgreSQL. See README.md.
 
-    bench.py [--database URL] [--seconds N] [--events N] [--sign-ins N] [--out FILE]
+    bench.py [--database URL] [--seconds N] [--events N] [--sign-ins N] [--audit-records N] [--out FILE]
 """
 
 import argparse
@@ -44,9 +44,9 @@ class Server:
         command += more
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        match = re.match(r"ready api=http://(\S+)", line)
+        match = re.match(r"ready api=http://(\S+) console=http://(\S+)", line)
         assert match, f"the server did not start: {line}"
-        self.address = match[1]
+        self.address, self.console = match[1], match[2]
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
         self.token = self.ask("POST", "/v1/auth/login", {"email": EMAIL, "password": PASSWORD}, token="")["access_token"]
 
@@ -121,6 +121,37 @@ def sign_ins(server, times):
 def audited_changes(server, times):
     """Changes that leave an audit record, one after the other."""
     return timed(times, lambda n: server.ask("PATCH", "/v1/organization", {"name": f"Bench {n}"}))
+
+
+class Browser:
+    """Somebody who is signed in at the console: cookies, and one connection."""
+
+    def __init__(self, server):
+        host, port = server.console.rsplit(":", 1)
+        self.connection, self.host, self.cookies = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60), f"{host}:{port}", {}
+        token = json.loads(self.ask("GET", "/api/session"))["csrf_token"]
+        form = {"Content-Type": "application/x-www-form-urlencoded", "x-keeptrusts-csrf-token": token}
+        self.ask("POST", "/login", urlencode({"email": EMAIL, "password": PASSWORD}), form)
+
+    def ask(self, method, path, body=None, more=None):
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        headers = {"Host": self.host, "Cookie": cookies, "Sec-Fetch-Site": "same-origin", "HX-Request": "true"} | (more or {})
+        self.connection.request(method, path, body, headers)
+        response = self.connection.getresponse()
+        text = response.read()
+        for line in response.headers.get_all("Set-Cookie") or []:
+            name, value = line.split(";")[0].split("=", 1)
+            self.cookies[name] = value
+        assert response.status < 300, f"{method} {path}: {response.status} {text[:300]}"
+        return text
+
+
+def pages(server, times):
+    """Signed-in pages one after the other, with all that HTTP and this client cost beside the server's own time."""
+    browser = Browser(server)
+    paths = ["/overview", "/overview?window=7d", "/events", "/audit-log", "/gateways", "/settings/profile"]
+    paths += ["/audit-log?action=auth.sign_in", "/audit-log?outcome=failure", f"/audit-log?actor={EMAIL}"]
+    return {path: timed(times, lambda _, path=path: browser.ask("GET", path)) for path in paths}
 
 
 class Events:
@@ -220,6 +251,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--sign-ins", type=int, default=30)
+    parser.add_argument("--audit-records", type=int, default=100_000)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     results = {"database": "PostgreSQL" if options.database else "SQLite"}
@@ -242,6 +274,8 @@ def main():
             delivered, samples = ingest(server, gateway, options.events)
             tell("delivery of events", delivered)
             tell("queries", queries(server, samples))
+            audited_changes(server, options.audit_records)
+            tell(f"pages with {options.audit_records} audit records", pages(server, 100))
             tell("memory afterwards, MiB", server.memory_mib())
         finally:
             server.stop()
