@@ -128,7 +128,8 @@ class Browser:
 
     def __init__(self, server):
         host, port = server.console.rsplit(":", 1)
-        self.connection, self.host, self.cookies = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60), f"{host}:{port}", {}
+        self.connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
+        self.host, self.cookies = f"{host}:{port}", {}
         token = json.loads(self.ask("GET", "/api/session"))["csrf_token"]
         form = {"Content-Type": "application/x-www-form-urlencoded", "x-keeptrusts-csrf-token": token}
         self.ask("POST", "/login", urlencode({"email": EMAIL, "password": PASSWORD}), form)
