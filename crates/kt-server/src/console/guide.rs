@@ -24,7 +24,8 @@ const FILES: Files = groups! {
     "Protecting the organization": "guide" [
         "hardening", "organization-security", "console-sign-in", "break-glass", "audit"
     ],
-    "Gateways": "guide" ["connect-gateways", "policies", "routing", "routes-and-groups", "rate-limits", "events-and-evidence", "telemetry",
+    "Gateways": "guide" [
+        "connect-gateways", "policies", "routing", "routes-and-groups", "rate-limits", "events-and-evidence", "telemetry",
         "operating"
     ],
     "At the gateway's edge": "guide" [

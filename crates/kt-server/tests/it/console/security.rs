@@ -88,7 +88,7 @@ on_both! {
             "CSRF Protection", "x-keeptrusts-csrf-token", "Token Rotation", "Per Session", "Per Request",
             "cannot be turned off", "Authentication", "Password Policy", "Minimum Length", "Require Uppercase",
             "Require Number", "Require Special Character", "Password History", "Max Age", "Two-Factor Authentication",
-            "MFA Policy", "Optional", "Required for Admins &#38; Owners", "Required for all members", "Grace Period",
+            "MFA Policy", "Optional", "Required for Admins &#38; Owners", "Required for all members", "Grace Period", "Passkeys for admins and owners",
             "72 hours", "Account Lockout", "API Access", "Key Restrictions", "Max Key Age", "IP Binding", "Rate Limiting",
             "Scope Enforcement", "CC6.1", "ISO 27001", "NIST SP 800-53", "203.0.113.9",
         ] {
