@@ -3,8 +3,17 @@
 use url::Url;
 
 /// The pages that may be returned to; whatever lies below one belongs to it.
-const PAGES: [&str; 8] =
-    ["/overview", "/chat", "/tasks", "/gateways", "/events", "/audit-log", "/settings", "/device"];
+const PAGES: [&str; 9] = [
+    "/overview",
+    "/chat",
+    "/tasks",
+    "/gateways",
+    "/events",
+    "/audit-log",
+    "/settings",
+    "/mfa/setup",
+    "/device",
+];
 
 /// A page of this console, with its query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +74,7 @@ mod tests {
             "/overview",
             "/chat",
             "/settings/security/sso",
+            "/mfa/setup",
             "/events?verdict=blocked&limit=5",
             "/audit-log?q=a%20b",
         ] {
@@ -89,6 +99,7 @@ mod tests {
             "/chat//evil",
             "/chat%2e%2e",
             "/chatty",
+            "/mfa",
             "/login",
             "/logout",
             "/chat#x",

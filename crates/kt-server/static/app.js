@@ -309,9 +309,12 @@
     const answer = await send("/api/session/activity", {}).catch(() => null);
     if (answer?.ok) {
       endsAt = new Date((await answer.json()).expires_at);
-      $("#ending").hidden = true;
+      warn(false);
     } else if (answer?.status === 401) leave();
   };
+
+  // Pages without the frame of the console have no place for it.
+  const warn = (isEnding) => $("#ending")?.toggleAttribute("hidden", !isEnding);
 
   const leave = () => {
     const here = location.pathname + location.search;
@@ -321,7 +324,7 @@
   const watch = () => {
     const left = endsAt - Date.now();
     if (used && left < 2 * MINUTE) act(Date.now() - told >= MINUTE);
-    $("#ending").hidden = left > MINUTE;
+    warn(left <= MINUTE);
     if (left <= 0) leave();
   };
 

@@ -85,7 +85,8 @@ pub(crate) struct Newcomer {
     token: Option<String>,
 }
 
-/// Registers them. With an invitation they sign in next; without one they look into their mail.
+/// Registers them. With an invitation they sign in next, and are offered a second factor then (R221); without one they
+/// look into their mail.
 pub(crate) async fn register(
     State(doors): State<Doors>,
     Anybody(visit): Anybody,
@@ -100,7 +101,7 @@ pub(crate) async fn register(
     };
     Ok(match doors.control.register(&visit.ctx, register).await? {
         Registered::PendingVerification => leave_for("/verify-email"),
-        Registered::Active => leave_for("/login?reason=registered"),
+        Registered::Active => leave_for("/login?reason=registered&returnTo=%2Fmfa%2Fsetup"),
     })
 }
 

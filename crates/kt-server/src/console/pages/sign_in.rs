@@ -50,10 +50,10 @@ impl Note {
             }),
             "password_changed" => good("Your password was changed. Sign in with the new one."),
             "set_up" => good("Everything is set up. Sign in as the first owner."),
-            "registered" => {
-                good("Your account is ready. Sign in; a second factor can be added under Settings → Profile.")
-            }
-            "verified" => good("Your address is confirmed. Sign in with the password that you chose."),
+            "registered" => good("Your account is ready. Sign in; then you can add a second factor."),
+            "verified" => good(
+                "Your address is confirmed. Sign in with the password that you chose; then you can add a second factor.",
+            ),
             "email_changed" => good("Your account has its new address now. Sign in with it."),
             "email_restored" => good(
                 "Your account has its former address back. Choose another password, if the change was not yours.",

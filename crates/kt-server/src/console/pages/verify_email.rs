@@ -35,7 +35,7 @@ pub(crate) async fn confirm(
     Fields(link): Fields<UsedLink>,
 ) -> Answer {
     Ok(leave_for(match doors.control.confirm_email(&visit.ctx, &link.token).await? {
-        Confirmed::Active => "/login?reason=verified",
+        Confirmed::Active => "/login?reason=verified&returnTo=%2Fmfa%2Fsetup",
         Confirmed::PendingApproval => "/pending",
         Confirmed::EmailChanged => "/login?reason=email_changed",
     }))

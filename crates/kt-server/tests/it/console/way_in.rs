@@ -1,11 +1,15 @@
 //! Coming in for the first time, and getting back in: registration, links in mails, forgotten passwords, devices.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::Method;
+use kt_control::mail::{Message, Renderer};
+use kt_domain::email::EmailAddress;
+use kt_domain::public_url::PublicUrl;
 use serde_json::json;
 
-use super::browser::Browser;
+use super::browser::{Browser, ORIGIN};
 use crate::harness::{PASSWORD, TestApi, on_both};
 
 const JO: &str = "jo@acme.example";
@@ -76,7 +80,7 @@ on_both! {
         assert_eq!(browser.post("/verify-email", &[("token", &first)]).await.refusal(), (422, "invalid_token"));
         let second = api.token_for(JO).await;
         let confirmed = browser.post("/verify-email", &[("token", &second)]).await;
-        assert_eq!(confirmed.leads_to(), Some("/login?reason=verified"), "no approval is asked for");
+        assert_eq!(confirmed.leads_to(), Some("/login?reason=verified&returnTo=%2Fmfa%2Fsetup"), "no approval is asked for");
         assert!(browser.get("/login?reason=verified").await.page().contains("Your address is confirmed"));
         assert_eq!(browser.sign_in(JO, CHOSEN).await.leads_to(), Some("/overview"));
     }
@@ -97,7 +101,7 @@ on_both! {
         let fields = |email| [("token", token.as_str()), ("organization", "acme"), ("name", "Jo"), ("email", email), ("password", CHOSEN)];
         let other = browser.post("/register", &fields("other@acme.example")).await;
         assert_eq!(other.refusal(), (422, "validation_error"), "for its own address alone");
-        assert_eq!(browser.post("/register", &fields(JO)).await.leads_to(), Some("/login?reason=registered"));
+        assert_eq!(browser.post("/register", &fields(JO)).await.leads_to(), Some("/login?reason=registered&returnTo=%2Fmfa%2Fsetup"));
         assert_eq!(browser.sign_in(JO, CHOSEN).await.leads_to(), Some("/overview"));
         let used = api.browser().get(&format!("/register?token={token}")).await;
         assert_eq!(used.status.as_u16(), 422, "once");
@@ -120,8 +124,57 @@ on_both! {
         let fields = [("email", "owner@other.example"), ("password", PASSWORD), ("organization", "acme")];
         let browser = api.browser();
         assert_eq!(browser.post("/login", &fields).await.leads_to(), Some("/overview"), "several organizations");
-        let name = json!("acme");
-        assert!(browser.get("/settings/organization").await.page().contains(&format!("<code>{}</code>", name.as_str().unwrap())));
+        assert!(browser.get("/settings/organization").await.page().contains("<code>acme</code>"));
+    }
+
+    every_link_of_every_mail_has_its_page(api) {
+        let renderer = Renderer::new(PublicUrl::parse(ORIGIN).unwrap());
+        let to = EmailAddress::parse(JO).unwrap();
+        let letters = Message::samples().into_iter().map(|message| renderer.render(&message, &to).text);
+        let text = letters.collect::<Vec<_>>().join("\n");
+        let links = text.split_whitespace().filter_map(|word| word.strip_prefix(ORIGIN));
+        // The list of gateways belongs to no mail about an account, and has tests of its own.
+        let links: BTreeSet<&str> = links.filter(|link| *link != "/gateways").collect();
+        assert!(links.len() > 8, "{links:?}");
+        let browser = api.signed_in(OWNER).await;
+        for link in links {
+            let page = browser.get(link).await;
+            // No invitation has the token of the samples; every other page is shown before its link is looked at.
+            let expected = if link.starts_with("/register") { 422 } else { 200 };
+            let status = if page.leads_to() == Some("/overview") { 200 } else { page.status.as_u16() };
+            assert_eq!(status, expected, "{link}");
+            assert!(!link.contains("token=") || expected == 422 || page.body.contains("data-hide-token"), "{link}");
+        }
+    }
+
+    signing_in_leads_to_pages_of_this_console_alone(api) {
+        let browser = api.browser();
+        for (asked, place) in [
+            ("/settings/members", "/settings/members"),
+            ("/mfa/setup", "/mfa/setup"),
+            ("https://evil.example/overview", "/overview"),
+            ("//evil.example", "/overview"),
+            ("/\\evil.example", "/overview"),
+            ("/logout", "/overview"),
+            ("javascript:alert(1)", "/overview"),
+        ] {
+            let fields = [("email", OWNER), ("password", PASSWORD), ("returnTo", asked)];
+            assert_eq!(browser.post("/login", &fields).await.leads_to(), Some(place), "{asked}");
+            let form = api.browser().get(&format!("/login?returnTo={asked}")).await;
+            assert!(!form.page().contains("evil.example") && !form.body.contains("alert(1)"), "{asked}");
+        }
+    }
+
+    a_session_that_was_planted_is_never_signed_in(api) {
+        let planted = "A".repeat(43);
+        let (victim, other) = (api.browser(), api.browser());
+        victim.hold("kt_session", &planted);
+        victim.hold("kt_visit", &planted);
+        assert_eq!(victim.sign_in(OWNER, PASSWORD).await.leads_to(), Some("/overview"));
+        assert_ne!(victim.cookie("kt_session"), Some(planted.clone()));
+        other.hold("kt_session", &planted);
+        assert_eq!(other.get("/overview").await.status.as_u16(), 303, "who planted it has nothing");
+        assert_eq!(victim.get("/overview").await.status.as_u16(), 200);
     }
 
     a_forgotten_password_is_replaced_by_a_link(api) {
