@@ -67,6 +67,7 @@ pub fn console(doors: Doors) -> Router {
         .route("/settings/members/{id}/suspend", post(members::suspend))
         .route("/settings/members/{id}/reactivate", post(members::reactivate))
         .route("/settings/members/{id}/remove", post(members::remove))
+        .route("/settings/members/{id}/reset-mfa", post(members::reset_mfa))
         .route("/settings/members/{id}/temporary-password", post(members::set_temporary_password))
         .route("/settings/registrations/{id}/approve", post(approvals::approve))
         .route("/settings/registrations/{id}/reject", post(approvals::reject))

@@ -4,7 +4,7 @@
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use jiff::Timestamp;
-use kt_control::{Invitation, MemberView, Page, PageRequest, Waiting};
+use kt_control::{FactorFilter, Invitation, MemberView, Page, PageRequest, Waiting};
 use kt_domain::actor::{Permission, Role};
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
@@ -29,6 +29,8 @@ pub(crate) struct Asked {
     cursor: Option<String>,
     waiting: Option<String>,
     invitations: Option<String>,
+    /// Those members alone.
+    mfa: Option<FactorFilter>,
 }
 
 #[derive(Template)]
@@ -37,6 +39,7 @@ struct MembersPage {
     frame: Frame,
     you: UserId,
     members: Page<MemberView>,
+    filter: Option<FactorFilter>,
     waiting: Page<Waiting>,
     invitations: Page<Invitation>,
     /// Whether whoever looks may do anything here.
@@ -47,6 +50,11 @@ struct MembersPage {
 }
 
 impl MembersPage {
+    /// The filter as the address has it.
+    fn filter_word(&self) -> &'static str {
+        self.filter.map(FactorFilter::as_str).unwrap_or_default()
+    }
+
     /// Where an invitation stands, and how its badge looks.
     fn standing(&self, invitation: &Invitation) -> (&'static str, &'static str) {
         if invitation.accepted_at.is_some() {
@@ -72,7 +80,8 @@ pub(crate) async fn show(
     let template = MembersPage {
         frame: Frame::of(&visit),
         you: session.person.user,
-        members: doors.control.members(&visit.ctx, &everybody, None).await?,
+        members: doors.control.members(&visit.ctx, &everybody, asked.mfa).await?,
+        filter: asked.mfa,
         waiting: doors.control.registrations(&visit.ctx, &part(asked.waiting)).await?,
         invitations: doors.control.invitations(&visit.ctx, &part(asked.invitations)).await?,
         may_manage: visit.may(Permission::ManageMembers),
@@ -201,6 +210,26 @@ pub(crate) async fn set_temporary_password(
     let member = doors.control.member(&visit.ctx, &id).await?;
     let back = format!("{PAGE}/{id}");
     temporary_password(&member.email, &temporary, &back).answer(&visit)
+}
+
+/// Why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    reason: String,
+}
+
+/// Removes all second factors of a member who has lost them (R116, R117).
+pub(crate) async fn reset_mfa(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+    Fields(reason): Fields<Reason>,
+) -> Answer {
+    let id = user_id(&id)?;
+    doors.control.reset_second_factors(&visit.ctx, &id, &reason.reason).await?;
+    let said = "Their second factors were removed, and they were told by mail.";
+    Ok(see_and_say(&doors, &format!("{PAGE}/{id}"), visit.look.language.text(said)))
 }
 
 /// A temporary password, as it is shown once.

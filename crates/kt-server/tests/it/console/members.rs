@@ -2,6 +2,7 @@
 
 use super::way_in::secret_of;
 use crate::harness::{PASSWORD, on_both};
+use crate::mfa::Holder;
 
 const OWNER: &str = "owner@acme.example";
 const JO: &str = "jo@acme.example";
@@ -121,6 +122,24 @@ on_both! {
         let proven = owner.post("/api/session/reauthenticate", &[("password", PASSWORD)]).await;
         assert_eq!(proven.status.as_u16(), 200);
         assert_eq!(owner.post(&path, &[]).await.status.as_u16(), 303);
+    }
+
+    the_second_factors_of_whoever_lost_them_are_reset_with_a_reason(api) {
+        let jo = Holder::new(&api, JO, "member").await;
+        let whoami = api.get("/v1/whoami").bearer(&jo.token).send().await;
+        let path = format!("/settings/members/{}", whoami.text("/user/id"));
+        let asked = api.browser().sign_in(JO, PASSWORD).await;
+        assert!(asked.leads_to().unwrap().starts_with("/login/verify"), "{:?}", asked.leads_to());
+        let owner = api.signed_in(OWNER).await;
+        assert!(owner.get(&path).await.page().contains("Reset MFA"));
+        assert!(!owner.get("/settings/members?mfa=missing").await.page().contains(JO));
+        let reset = async |reason: &str| owner.post(&format!("{path}/reset-mfa"), &[("reason", reason)]).await;
+        let nothing = reset(" ").await;
+        assert_eq!((nothing.status.as_u16(), nothing.text("/error/param")), (422, "reason"));
+        assert_eq!(reset("Lost the phone; seen in person").await.leads_to(), Some(path.as_str()));
+        assert_eq!(api.browser().sign_in(JO, PASSWORD).await.leads_to(), Some("/overview"));
+        assert!(!owner.get(&path).await.page().contains("Reset MFA"), "there is none any more");
+        assert!(owner.get("/settings/members?mfa=missing").await.page().contains(JO));
     }
 
     hostile_names_are_text_on_every_page(api) {
