@@ -2,6 +2,7 @@
 
 mod browser;
 mod evidence;
+mod crawl;
 mod guard;
 mod help;
 mod keys;

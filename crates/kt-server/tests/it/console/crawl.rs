@@ -1,0 +1,148 @@
+//! Every address of the console, as nobody, as each role and with a session that is over: a page is shown, refused, or
+//! leads to the sign-in page, as the table says. An address that is not in the table fails the test.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+
+use super::browser::{Browser, CSRF, ORIGIN};
+use crate::harness::on_both;
+
+/// Who is shown a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// Everybody, signed in or not.
+    ToAll,
+    /// Those who are not signed in; whoever is, is led on.
+    ToStrangers,
+    /// Whoever is signed in.
+    ToMembers,
+    /// Auditors, admins and owners.
+    ToAuditors,
+    /// Admins and owners.
+    ToAdmins,
+    /// Nobody as it stands: it leads on, or is about something that must exist.
+    Elsewhere,
+}
+
+use Shown::{Elsewhere, ToAdmins, ToAll, ToAuditors, ToMembers, ToStrangers};
+
+/// Every page.
+const PAGES: &[(&str, Shown)] = &[
+    ("/", Elsewhere),
+    ("/login", ToStrangers),
+    ("/login/verify", Elsewhere),
+    ("/change-password", Elsewhere),
+    ("/mfa/setup", Elsewhere),
+    ("/pending", ToAll),
+    ("/setup", Elsewhere),
+    ("/overview", ToMembers),
+    ("/settings", Elsewhere),
+    ("/settings/profile", ToMembers),
+    ("/api/session", ToAll),
+    ("/assets/{digest}/{name}", Elsewhere),
+    ("/healthz", ToAll),
+    ("/readyz", ToAll),
+];
+
+/// What can be sent by whoever is not signed in, because it is about signing in.
+const OPEN: &[&str] = &[
+    "/login",
+    "/login/passkey",
+    "/login/passkey/options",
+    "/login/verify",
+    "/login/verify/passkey/options",
+    "/change-password",
+    "/mfa/setup/totp",
+    "/mfa/setup/totp/confirm",
+    "/mfa/setup/passkey",
+    "/mfa/setup/passkey/options",
+    "/setup",
+    "/preferences",
+    "/api/password-strength",
+    "/csp-report",
+];
+
+/// The addresses that take this method.
+fn addresses(method: &str) -> BTreeSet<&'static str> {
+    const ROUTES: &str = include_str!("../../../src/console/routes.rs");
+    let routes = ROUTES.split(".route(").skip(1);
+    let takes =
+        |route: &str| [format!(" {method}("), format!(".{method}(")].iter().any(|call| route.contains(call));
+    routes.filter(|route| takes(route)).filter_map(|route| route.split('"').nth(1)).collect()
+}
+
+/// Where somebody who is not signed in ends up.
+fn leads_to_sign_in(place: Option<&str>) -> bool {
+    place.is_some_and(|place| place.starts_with("/login"))
+}
+
+on_both! {
+    every_page_is_shown_to_whom_the_table_says(api) {
+        let tabled: BTreeSet<_> = PAGES.iter().map(|(path, _)| *path).collect();
+        assert_eq!(addresses("get"), tabled, "the table lists every page");
+        for role in ["member", "auditor", "admin"] {
+            api.add_member(&format!("{role}@acme.example"), role).await;
+        }
+        let nobody = api.browser();
+        let lapsed = api.signed_in("member@acme.example").await;
+        api.clock.advance(Duration::from_mins(31));
+        let member = api.signed_in("member@acme.example").await;
+        let auditor = api.signed_in("auditor@acme.example").await;
+        let admin = api.signed_in("admin@acme.example").await;
+        let owner = api.signed_in("owner@acme.example").await;
+        for (path, shown) in PAGES.iter().filter(|(_, shown)| *shown != Elsewhere) {
+            for stranger in [&nobody, &lapsed] {
+                let answer = stranger.get(path).await;
+                if matches!(shown, ToAll | ToStrangers) {
+                    assert_eq!(answer.status, StatusCode::OK, "{path} as a stranger");
+                } else {
+                    assert!(leads_to_sign_in(answer.leads_to()), "{path} as a stranger: {}", answer.status);
+                }
+            }
+            let at_least = match shown {
+                ToAll | ToMembers => 0,
+                ToAuditors => 1,
+                ToAdmins => 2,
+                ToStrangers | Elsewhere => 4,
+            };
+            for (rank, browser) in [&member, &auditor, &admin, &owner].into_iter().enumerate() {
+                let answer = browser.get(path).await;
+                let expected = match shown {
+                    ToStrangers => StatusCode::SEE_OTHER,
+                    _ if rank >= at_least => StatusCode::OK,
+                    _ => StatusCode::FORBIDDEN,
+                };
+                assert_eq!(answer.status, expected, "{path} as number {rank}: {}", answer.body);
+            }
+        }
+    }
+
+    nothing_is_changed_without_a_token_and_nothing_but_the_way_in_without_a_session(api) {
+        let signed_in = api.signed_in("owner@acme.example").await;
+        let sent = addresses("post");
+        assert!(OPEN.iter().all(|open| sent.contains(open)), "{sent:?}");
+        for path in &sent {
+            let path = path.replace("{id}", "none");
+            if path != "/csp-report" {
+                let same = [("sec-fetch-site", "same-origin"), ("origin", ORIGIN)];
+                let answer = signed_in.post_with(&path, &[], &same).await;
+                assert_eq!(answer.refusal(), (403, "csrf_failed"), "{path}");
+                assert_cross_site_is_refused(&signed_in, &path).await;
+            }
+            if !OPEN.contains(&path.as_str()) {
+                let answer = api.browser().post(&path, &[]).await;
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+                assert!(leads_to_sign_in(answer.leads_to()), "{path}");
+            }
+        }
+    }
+}
+
+async fn assert_cross_site_is_refused(browser: &Browser<'_>, path: &str) {
+    let token = browser.token().await;
+    let headers = [("sec-fetch-site", "cross-site"), (CSRF, token.as_str())];
+    let answer = browser.post_with(path, &[], &headers).await;
+    assert_eq!(answer.refusal(), (403, "cross_site_request"), "{path}");
+}
