@@ -184,7 +184,7 @@ pub(super) fn problem_page(response: Response, content: &ErrorContent, look: &Lo
     let template = ProblemPage {
         frame: Frame::bare(look),
         status: response.status().as_u16(),
-        message: look.language.text(&content.message).to_owned(),
+        message: content.message.clone(),
         request_id: id.to_owned(),
     };
     let (parts, _) = response.into_parts();

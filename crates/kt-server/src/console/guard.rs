@@ -50,7 +50,8 @@ async fn present(State(doors): State<Doors>, mut request: Request, next: Next) -
     let wants_page = !is_partial(request.headers()) && !request.uri().path().starts_with("/api/");
     request.extensions_mut().insert(look.clone());
     let mut response = next.run(request).await;
-    if let Some(content) = failure::take(&mut response) {
+    if let Some(mut content) = failure::take(&mut response) {
+        content.message = look.language.text(&content.message).to_owned();
         response.headers_mut().remove(header::WWW_AUTHENTICATE);
         response = if wants_page {
             answer::problem_page(response, &content, &look, &id)

@@ -98,6 +98,9 @@ impl fmt::Display for Language {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
     use super::*;
 
     #[test]
@@ -115,5 +118,70 @@ mod tests {
         for (header, expected) in table {
             assert_eq!(Language::accepted(header).tag(), expected, "{header}");
         }
+    }
+
+    /// What the templates and the pages say, as it stands between quotes before the filter `t` or behind `text(`.
+    fn said() -> BTreeSet<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut said = BTreeSet::new();
+        for (folder, ends) in [("templates", "html"), ("src/console", "rs")] {
+            for file in files(&root.join(folder), ends) {
+                let text = std::fs::read_to_string(&file).unwrap();
+                let found = if ends == "html" { before_filter(&text) } else { behind_call(&text) };
+                said.extend(found.into_iter().map(|quoted| quoted.replace("\\\"", "\"")));
+            }
+        }
+        said
+    }
+
+    fn files(folder: &Path, ends: &str) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| if path.is_dir() { files(&path, ends) } else { vec![path] })
+            .filter(|path| path.extension().is_some_and(|found| found == ends))
+            .collect()
+    }
+
+    /// Every text of `{{ "text"|t }}`.
+    fn before_filter(template: &str) -> Vec<&str> {
+        let ends = template
+            .match_indices("\"|t")
+            .filter(|(at, _)| !template[at + 3..].starts_with(char::is_alphabetic));
+        ends.filter_map(|(end, _)| {
+            let start =
+                template[..end].rmatch_indices('"').find(|(at, _)| !template[..*at].ends_with('\\'))?.0;
+            Some(&template[start + 1..end])
+        })
+        .collect()
+    }
+
+    /// Every text that a call of `text` names.
+    fn behind_call(code: &str) -> Vec<&str> {
+        let starts = code.match_indices(".text(\"").map(|(at, call)| at + call.len());
+        starts.filter_map(|start| Some(&code[start..start + code[start..].find("\")")?])).collect()
+    }
+
+    #[test]
+    fn every_language_says_everything_with_the_same_values() {
+        let said = said();
+        assert!(said.len() > 500, "{}", said.len());
+        for language in Language::all().skip(1) {
+            let missing: Vec<_> = said.iter().filter(|text| !language.0.texts.contains_key(*text)).collect();
+            assert!(missing.is_empty(), "{language} lacks {missing:#?}");
+            for (english, text) in &language.0.texts {
+                assert_eq!(
+                    english.matches("{}").count(),
+                    text.matches("{}").count(),
+                    "{language}: {english}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn values_stand_in_the_order_of_their_places() {
+        let english = Language::accepted("en");
+        assert_eq!(english.text_with("{} of {}", &[&1, &"two"]), "1 of two");
+        assert_eq!(english.text_with("nothing", &[&1]), "nothing");
     }
 }

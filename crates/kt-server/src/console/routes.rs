@@ -94,6 +94,7 @@ pub fn console(doors: Doors) -> Router {
         .route("/api/password-strength", post(session::password_strength));
     let routes = guard::around_pages(pages, &doors)
         .route("/assets/{digest}/{name}", get(assets::asset))
+        .route("/.well-known/passkey-endpoints", get(passkeys::endpoints))
         .route("/csp-report", post(|| async { StatusCode::NO_CONTENT }))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(ready));

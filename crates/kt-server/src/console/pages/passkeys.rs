@@ -81,3 +81,10 @@ pub(crate) async fn sign_in(
 pub(crate) async fn begin_proof(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
     Ok(challenge(&doors.control.begin_passkey_reauthentication(&visit.ctx).await?))
 }
+
+/// `GET /.well-known/passkey-endpoints`: where passkeys are added and looked after, for password managers (W3C, A
+/// Well-Known URL for Relying Party Passkey Endpoints). They ask at the address that passkeys belong to.
+pub(crate) async fn endpoints(State(doors): State<Doors>) -> Response {
+    let page = |path| doors.console.page(path).to_string();
+    Json(json!({ "enroll": page("/mfa/setup"), "manage": page("/settings/security") })).into_response()
+}

@@ -20,13 +20,11 @@ enum Shown {
     ToMembers,
     /// Auditors, admins and owners.
     ToAuditors,
-    /// Admins and owners.
-    ToAdmins,
     /// Nobody as it stands: it leads on, or is about something that must exist.
     Elsewhere,
 }
 
-use Shown::{Elsewhere, ToAdmins, ToAll, ToAuditors, ToMembers, ToStrangers};
+use Shown::{Elsewhere, ToAll, ToAuditors, ToMembers, ToStrangers};
 
 /// Every page.
 const PAGES: &[(&str, Shown)] = &[
@@ -37,13 +35,20 @@ const PAGES: &[(&str, Shown)] = &[
     ("/mfa/setup", Elsewhere),
     ("/pending", ToAll),
     ("/setup", Elsewhere),
-    ("/register", ToAll),
+    ("/register", ToStrangers),
     ("/verify-email", ToAll),
     ("/forgot-password", ToAll),
-    ("/reset-password", ToAll),
+    ("/reset-password", Elsewhere),
     ("/undo-email-change", ToAll),
     ("/device", ToMembers),
     ("/overview", ToMembers),
+    ("/events", ToAuditors),
+    ("/events/{id}", Elsewhere),
+    ("/events/export/{format}", Elsewhere),
+    ("/audit-log", ToAuditors),
+    ("/audit-log/export", Elsewhere),
+    ("/audit-log/{id}", Elsewhere),
+    ("/gateways", ToAuditors),
     ("/settings", Elsewhere),
     ("/settings/profile", ToMembers),
     ("/settings/security", ToMembers),
@@ -52,11 +57,12 @@ const PAGES: &[(&str, Shown)] = &[
     ("/settings/members/{id}", Elsewhere),
     ("/settings/access-keys", ToMembers),
     ("/settings/access-keys/{id}", Elsewhere),
-    ("/settings/gateway-keys", ToAdmins),
+    ("/settings/gateway-keys", ToMembers),
     ("/settings/gateway-keys/{id}", Elsewhere),
     ("/help", ToAll),
     ("/help/{page}", Elsewhere),
     ("/design", ToAll),
+    ("/.well-known/passkey-endpoints", ToAll),
     ("/api/session", ToAll),
     ("/assets/{digest}/{name}", Elsewhere),
     ("/healthz", ToAll),
@@ -127,7 +133,6 @@ on_both! {
             let at_least = match shown {
                 ToAll | ToMembers => 0,
                 ToAuditors => 1,
-                ToAdmins => 2,
                 ToStrangers | Elsewhere => 4,
             };
             for (rank, browser) in [&member, &auditor, &admin, &owner].into_iter().enumerate() {

@@ -1,8 +1,8 @@
 //! The console as a browser meets it: what its pages show and do, and what its guard refuses.
 
 mod browser;
-mod evidence;
 mod crawl;
+mod evidence;
 mod guard;
 mod help;
 mod keys;
