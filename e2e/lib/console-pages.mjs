@@ -1,10 +1,29 @@
 // The console's pages, by who may see them.
 
 /** Pages that anybody may see. */
-export const OPEN = ['/login', '/register', '/verify-email', '/forgot-password', '/reset-password', '/pending', '/help', '/design'];
+export const OPEN = [
+  '/login',
+  '/register',
+  '/verify-email',
+  '/forgot-password',
+  '/reset-password?token=none',
+  '/undo-email-change?token=none',
+  '/pending',
+  '/help',
+  '/help/getting-started',
+  '/design',
+];
 
 /** Pages of somebody signed in. */
-export const OF_MEMBERS = ['/overview', '/settings/profile', '/settings/security', '/settings/organization', '/settings/access-keys', '/mfa/setup'];
+export const OF_MEMBERS = [
+  '/mfa/setup',
+  '/device',
+  '/settings/security',
+  '/settings/organization',
+  '/settings/access-keys',
+  '/overview',
+  '/settings/profile',
+];
 
 /** Pages of an owner besides. */
 export const OF_OWNERS = ['/events', '/audit-log', '/gateways', '/settings/members', '/settings/gateway-keys'];

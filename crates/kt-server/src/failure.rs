@@ -27,7 +27,7 @@ pub(crate) struct ErrorContent {
     /// What to do next, for people.
     pub(crate) message: String,
     /// The request, as in the header `X-KT-Request-Id`.
-    request_id: String,
+    pub(crate) request_id: String,
     /// The field at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) param: Option<String>,

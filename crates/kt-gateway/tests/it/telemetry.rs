@@ -292,7 +292,7 @@ fn no_prompt_answer_or_key_is_in_anything_that_is_sent() {
         Ok(Then::KeepOpen)
     });
     let body = String::from_utf8_lossy(CHAT).replace("hello", CANARY);
-    let request = Request::new("POST", &format!("/v1/chat/completions?key={CANARY}"))
+    let request = Request::new("POST", &format!("/v1/chat/completions?note={CANARY}"))
         .json(body)
         .header("Authorization", format!("Bearer {CANARY}"));
     let answer = gateway.ask(&request);

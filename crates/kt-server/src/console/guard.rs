@@ -22,7 +22,7 @@ use super::look::Look;
 use super::visit::{PARTIAL, Visit};
 use crate::Doors;
 use crate::client::anonymous;
-use crate::failure::{self, Failure};
+use crate::failure::{self, ErrorContent, Failure};
 use crate::layers;
 
 /// The largest form, in bytes: a list of address ranges is the largest thing that people paste.
@@ -50,8 +50,9 @@ async fn present(State(doors): State<Doors>, mut request: Request, next: Next) -
     let wants_page = !is_partial(request.headers()) && !request.uri().path().starts_with("/api/");
     request.extensions_mut().insert(look.clone());
     let mut response = next.run(request).await;
-    if let Some(mut content) = failure::take(&mut response) {
-        content.message = look.language.text(&content.message).to_owned();
+    if let Some(content) = failure::take(&mut response) {
+        let message = look.language.text(&content.message).to_owned();
+        let content = ErrorContent { message, ..content };
         response.headers_mut().remove(header::WWW_AUTHENTICATE);
         response = if wants_page {
             answer::problem_page(response, &content, &look, &id)

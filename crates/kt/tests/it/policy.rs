@@ -96,9 +96,9 @@ fn the_cases_of_the_shipped_policies_are_as_expected() {
     let directory = tempfile::tempdir().unwrap();
     let file = format!("{SHIPPED}/policy-config.yaml");
     let test = kt(directory.path(), &["policy", "test", "--file", &file]);
-    let text = printed(&test);
-    assert_eq!(test.status.code(), Some(0), "{text}{}", complaint(&test));
-    assert!(text.lines().filter(|line| line.starts_with("ok ")).count() >= 30, "{text}");
+    let shown = printed(&test);
+    assert_eq!(test.status.code(), Some(0), "{shown}{}", complaint(&test));
+    assert!(shown.lines().filter(|line| line.starts_with("ok ")).count() >= 30, "{shown}");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_case_that_is_not_as_expected_shows_the_difference() {
     fs::write(directory.path().join("policy-cases.yaml"), cases).unwrap();
     let test = kt(directory.path(), &["policy", "test", "--file", "c.yaml"]);
     assert_eq!(test.status.code(), Some(1));
-    let text = printed(&test);
+    let shown = printed(&test);
     for line in [
         "ok    fine",
         "FAIL  a card",
@@ -120,7 +120,7 @@ fn a_case_that_is_not_as_expected_shows_the_difference() {
         "+ found    card [card]",
         "1 of 2 cases passed",
     ] {
-        assert!(text.contains(line), "{line} is missing:\n{text}");
+        assert!(shown.contains(line), "{line} is missing:\n{shown}");
     }
     fs::write(directory.path().join("policy-cases.yaml"), "cases: [{name: x, expects: 1}]\n").unwrap();
     let test = kt(directory.path(), &["policy", "test", "--file", "c.yaml"]);
