@@ -1,6 +1,7 @@
 // Takes a picture of every page of the console: light and dark, on a desk and on a phone.
 //
-//     node e2e/console/screenshots.mjs DIRECTORY
+//     node e2e/console/screenshots.mjs DIRECTORY            every page, from top to bottom
+//     node e2e/console/screenshots.mjs --front DIRECTORY    those on the README, as a window shows them
 //
 // The deployment in them is made for it: people, keys, a gateway and its traffic.
 
@@ -11,35 +12,56 @@ import { OF_MEMBERS, OF_OWNERS, OPEN } from '../lib/console-pages.mjs';
 import { signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { furnish } from '../lib/furnish.mjs';
 
-const directory = process.argv[2];
-if (!directory) {
-  console.error('usage: node e2e/console/screenshots.mjs DIRECTORY');
-  process.exit(2);
-}
-mkdirSync(directory, { recursive: true });
-
 const LOOKS = {
   light: { viewport: { width: 1280, height: 860 }, colorScheme: 'light' },
   dark: { viewport: { width: 1280, height: 860 }, colorScheme: 'dark' },
   phone: { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true },
 };
 
-const console_ = await startConsole();
-const chromium = await startChromium();
-try {
-  await furnish(console_);
+const FRONT = [
+  ['/overview', 'light'],
+  ['/events', 'light'],
+  ['/settings/members', 'light'],
+  ['/settings/security', 'dark'],
+];
+
+const nameOf = (path) => path.slice(1).split('?')[0].replaceAll('/', '-');
+
+async function everyPage(chromium, origin, directory) {
   for (const [look, options] of Object.entries(LOOKS)) {
-    const stranger = await chromium.person(console_.origin, options);
-    const owner = await chromium.person(console_.origin, options);
+    const stranger = await chromium.person(origin, options);
+    const owner = await chromium.person(origin, options);
     await signIn(owner.page);
     for (const [{ page }, paths] of [[stranger, OPEN], [owner, [...OF_MEMBERS, ...OF_OWNERS]]]) {
       for (const path of paths) {
         await page.goto(path);
-        const name = path.slice(1).replaceAll('/', '-');
-        await page.screenshot({ path: join(directory, `${name}-${look}.png`), fullPage: true });
+        await page.screenshot({ path: join(directory, `${nameOf(path)}-${look}.png`), fullPage: true });
       }
     }
   }
+}
+
+async function frontPages(chromium, origin, directory) {
+  for (const [path, look] of FRONT) {
+    const { page } = await chromium.person(origin, LOOKS[look]);
+    await signIn(page);
+    await page.goto(path);
+    await page.screenshot({ path: join(directory, `${nameOf(path)}.png`) });
+  }
+}
+
+const isFront = process.argv[2] === '--front';
+const directory = process.argv[isFront ? 3 : 2];
+if (!directory) {
+  console.error('usage: node e2e/console/screenshots.mjs [--front] DIRECTORY');
+  process.exit(2);
+}
+mkdirSync(directory, { recursive: true });
+const console_ = await startConsole();
+const chromium = await startChromium();
+try {
+  await furnish(console_);
+  await (isFront ? frontPages : everyPage)(chromium, console_.origin, directory);
 } finally {
   await chromium.stop();
   await console_.stop();
