@@ -109,3 +109,26 @@ pub(crate) async fn asset(Path((digest, name)): Path<(String, String)>, asked: H
     };
     (StatusCode::OK, headers, body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a browser fetches before it can show a page: 60 kB of script and 40 kB of style at most, compressed.
+    #[test]
+    fn scripts_and_style_stay_small() {
+        let compressed = |ends: &str| -> usize {
+            let files = ASSETS.files.iter().filter(|file| file.address.ends_with(ends));
+            files.map(|file| file.gzip.as_ref().map_or(file.plain.len(), Vec::len)).sum()
+        };
+        assert!((1..60_000).contains(&compressed(".js")), "{}", compressed(".js"));
+        assert!((1..40_000).contains(&compressed(".css")), "{}", compressed(".css"));
+    }
+
+    #[test]
+    fn an_address_tells_the_content() {
+        let (one, other) = (Asset::new("a.css", "text/css", b"a"), Asset::new("a.css", "text/css", b"b"));
+        assert_ne!(one.address, other.address);
+        assert_eq!(one.address, Asset::new("a.css", "text/css", b"a").address);
+    }
+}
