@@ -1,7 +1,8 @@
 //! Every address of the console. One that is not here is not served.
 
 use axum::Router;
-use axum::extract::State;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
@@ -95,7 +96,7 @@ pub fn console(doors: Doors) -> Router {
     let routes = guard::around_pages(pages, &doors)
         .route("/assets/{digest}/{name}", get(assets::asset))
         .route("/.well-known/passkey-endpoints", get(passkeys::endpoints))
-        .route("/csp-report", post(|| async { StatusCode::NO_CONTENT }))
+        .route("/csp-report", post(policy_broken).layer(DefaultBodyLimit::max(MAX_REPORT)))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(ready));
     guard::around(routes, &doors).with_state(doors)
@@ -114,6 +115,15 @@ fn security_settings() -> Router<Doors> {
         .route("/settings/security/api-keys", post(forms::change_key_restrictions))
         .route("/settings/security/ip-restrictions", post(network::save))
         .route("/settings/security/ip-restrictions/draft", post(network::draft))
+}
+
+/// The longest report of a browser that is read, in bytes.
+const MAX_REPORT: usize = 8 * 1024;
+
+/// A browser says that a page has tried what its policy forbids (CSP level 3 section 5): the operator's log tells.
+async fn policy_broken(report: Bytes) -> StatusCode {
+    tracing::warn!(report = %String::from_utf8_lossy(&report), "a browser has stopped what a page tried");
+    StatusCode::NO_CONTENT
 }
 
 /// Whether the store answers.

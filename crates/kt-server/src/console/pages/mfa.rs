@@ -5,7 +5,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::http::header::SET_COOKIE;
-use kt_control::{Enrolled, EnrolledAtSignIn, PasskeyView, SecondFactors, SignInOutcome, TotpSetup};
+use kt_control::{Enrolled, EnrolledAtSignIn, PasskeyView, SecondFactors, TotpSetup};
 use kt_domain::error::Error;
 use serde::Deserialize;
 
@@ -15,7 +15,7 @@ use crate::Doors;
 use crate::console::answer::{Answer, Frame, page, see, see_and_say};
 use crate::console::cookies::{Cookie, Cookies};
 use crate::console::filters;
-use crate::console::visit::{Anybody, SignedIn, Visit};
+use crate::console::visit::{Anybody, REDIRECT, SignedIn, Visit};
 
 /// Where factors are looked after.
 const PAGE: &str = "/mfa/setup";
@@ -170,12 +170,12 @@ fn show_codes(visit: &Visit, codes: Vec<String>, next: &str) -> Answer {
     page(&visit.look, &template)
 }
 
-/// Goes on with a sign-in, and shows the recovery codes on the way: the session begins with this page.
+/// Goes on with a sign-in, and shows the recovery codes on the way, whatever comes next: they are shown this once.
 fn go_on(doors: &Doors, visit: &Visit, done: EnrolledAtSignIn) -> Answer {
-    let is_in = matches!(done.outcome, SignInOutcome::Authenticated(_));
     let response = sign_in::next(doors, done.outcome, None)?;
-    let Some(codes) = done.enrolled.recovery_codes.filter(|_| is_in) else { return Ok(response) };
-    let mut shown = show_codes(visit, codes, "/overview")?;
+    let Some(codes) = done.enrolled.recovery_codes else { return Ok(response) };
+    let next = response.headers().get(REDIRECT).and_then(|next| next.to_str().ok()).unwrap_or("/overview");
+    let mut shown = show_codes(visit, codes, next)?;
     for cookie in response.headers().get_all(SET_COOKIE) {
         shown.headers_mut().append(SET_COOKIE, cookie.clone());
     }

@@ -109,6 +109,16 @@ on_both! {
         assert!(style.headers["cache-control"].to_str().unwrap().contains("immutable"));
     }
 
+    a_browser_reports_what_it_has_stopped_and_no_more_than_that(api) {
+        let browser = api.browser();
+        let report = |length| format!(r#"{{"csp-report":{{"blocked-uri":"{}"}}}}"#, "x".repeat(length));
+        let json = [("content-type", "application/csp-report")];
+        for (length, expected) in [(10, 204), (9000, 413)] {
+            let answer = browser.send(Method::POST, "/csp-report", &json, Some(report(length))).await;
+            assert_eq!(answer.status.as_u16(), expected, "{length}");
+        }
+    }
+
     another_host_is_refused_and_told_where_the_console_is(api) {
         let browser = api.browser();
         for host in ["evil.example", "localhost", "127.0.0.1:3000", "localhost:3001", "localhost:3000@evil.example"] {
