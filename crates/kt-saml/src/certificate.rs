@@ -16,6 +16,10 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 /// The largest certificate, in its DER form.
 const LIMIT: usize = 16 * 1024;
 
+/// What is around a certificate in PEM form (RFC 7468).
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+
 /// A certificate with a key that can sign what is accepted here.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate {
@@ -61,8 +65,6 @@ pub enum CertificateError {
 impl Certificate {
     /// Reads a certificate in PEM form, or its Base64 text alone as it stands in metadata.
     pub fn from_text(text: &str) -> Result<Self, CertificateError> {
-        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-        const END: &str = "-----END CERTIFICATE-----";
         let base64 = match text.split_once(BEGIN) {
             Some((_, rest)) => rest.split_once(END).ok_or(CertificateError::NotACertificate)?.0,
             None => text,
@@ -70,6 +72,16 @@ impl Certificate {
         let compact: String = base64.split_ascii_whitespace().collect();
         let der = STANDARD.decode(compact).map_err(|_| CertificateError::NotACertificate)?;
         Self::from_der(der)
+    }
+
+    /// Reads certificates in PEM form, one after the other, or the Base64 text of one.
+    pub fn all_in(text: &str) -> Result<Vec<Self>, CertificateError> {
+        match text.split_once(BEGIN) {
+            Some((_, first)) => {
+                first.split(BEGIN).map(|rest| Self::from_text(&format!("{BEGIN}{rest}"))).collect()
+            }
+            None => Self::from_text(text).map(|one| vec![one]),
+        }
     }
 
     /// Reads a certificate in its binary form.

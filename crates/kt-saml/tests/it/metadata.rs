@@ -120,6 +120,13 @@ fn a_certificate_must_have_a_key_that_can_sign_what_is_accepted() {
     let pem = &ACME.certificate_pem;
     assert_eq!(Certificate::from_text(pem), Ok(ACME.certificate.clone()));
     assert_eq!(Certificate::from_text(&ACME.certificate.to_base64()), Ok(ACME.certificate.clone()));
+    let both = format!("{pem}\n{}", STRANGER.certificate_pem);
+    assert_eq!(Certificate::all_in(&both), Ok(vec![ACME.certificate.clone(), STRANGER.certificate.clone()]));
+    assert_eq!(Certificate::all_in(&ACME.certificate.to_base64()), Ok(vec![ACME.certificate.clone()]));
+    assert_eq!(
+        Certificate::all_in(&format!("{pem}-----BEGIN CERTIFICATE-----")),
+        Err(CertificateError::NotACertificate)
+    );
     assert_eq!(ACME.certificate.fingerprint().split(':').count(), 32);
     for broken in [
         "",
