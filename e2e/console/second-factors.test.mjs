@@ -1,33 +1,12 @@
 // Second factors in a real Chromium: its virtual authenticator makes the passkeys, oathtool the codes.
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { after, before, beforeEach, suite, test } from 'node:test';
 
-import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { authenticator, codeOf } from '../lib/authenticator.mjs';
+import { OWNER, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
 
 const LIMIT = { timeout: 120_000 };
-
-const AUTHENTICATOR = {
-  protocol: 'ctap2',
-  ctap2Version: 'ctap2_1',
-  transport: 'internal',
-  hasResidentKey: true,
-  hasUserVerification: true,
-  isUserVerified: true,
-  automaticPresenceSimulation: true,
-};
-
-/** Gives a page an authenticator that is held in the hand. */
-async function authenticator(page, options = {}) {
-  const devtools = await page.context().newCDPSession(page);
-  await devtools.send('WebAuthn.enable');
-  const { authenticatorId } = await devtools.send('WebAuthn.addVirtualAuthenticator', { options: { ...AUTHENTICATOR, ...options } });
-  return { send: (method, parameters = {}) => devtools.send(`WebAuthn.${method}`, { authenticatorId, ...parameters }) };
-}
-
-/** The code that an authenticator app shows at this moment. */
-const codeOf = (secret) => execFileSync('oathtool', ['--totp', '--base32', secret], { encoding: 'utf8' }).trim();
 
 suite('second factors at the console', LIMIT, () => {
   let console_;
@@ -44,13 +23,6 @@ suite('second factors at the console', LIMIT, () => {
     await chromium?.stop();
     await console_?.stop();
   });
-
-  const signOut = async (page) => {
-    await page.goto('/overview');
-    await page.locator('.me summary').click();
-    await page.getByRole('button', { name: 'Sign out' }).click();
-    await page.waitForURL('**/login');
-  };
 
   const savedCodes = async (page) => {
     await page.getByRole('heading', { name: 'Save your recovery codes' }).waitFor();
@@ -72,7 +44,7 @@ suite('second factors at the console', LIMIT, () => {
     await signIn(page);
     await addPasskey(page);
     await page.getByText('Recovery codes').waitFor();
-    const { credentials } = await device.send('getCredentials');
+    const credentials = await device.credentials();
     assert.deepEqual(credentials.map((one) => [one.rpId, one.isResidentCredential]), [['localhost', true]]);
 
     await signOut(page);

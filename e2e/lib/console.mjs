@@ -1,12 +1,13 @@
 // `kt up` with its console, and people who use it in a real Chromium.
 
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { chromium } from 'playwright-core';
 
 import { ktBinary } from './places.mjs';
+import { until } from './poll.mjs';
 import { ServerProcess } from './process.mjs';
 
 export const OWNER = { email: 'olive@acme.example', password: 'tall cedar 9 River, vexing otter' };
@@ -105,4 +106,54 @@ export async function signIn(page, { email, password } = OWNER, path = '/overvie
   await page.getByLabel('Password', { exact: true }).fill(password);
   await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await page.waitForURL((url) => url.pathname === path.split('?')[0]);
+}
+
+/** Signs out by the menu. */
+export async function signOut(page) {
+  await page.goto('/overview');
+  await page.locator('.me summary').click();
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.waitForURL('**/login');
+}
+
+/** Has the owner invite somebody, who makes an account by the link in the letter. */
+export async function joinAs(console_, chromium, { email, password, role = 'member' }, host = null) {
+  const owner = host ?? (await ownerOf(console_, chromium));
+  await owner.goto('/settings/members');
+  await owner.getByRole('button', { name: 'Invite' }).first().click();
+  const dialog = owner.locator('dialog[open]');
+  await dialog.getByLabel('E-mail').fill(email);
+  await dialog.getByLabel('Role').selectOption(role);
+  await dialog.getByRole('button', { name: 'Invite' }).click();
+  const link = await linkTo(console_, email, '/register');
+  const { page: guest } = await chromium.person(console_.origin);
+  await guest.goto(link);
+  await guest.getByLabel('Your name').fill(email.split('@')[0]);
+  await guest.getByLabel('Password', { exact: true }).fill(password);
+  await guest.getByRole('button', { name: 'Make my account' }).click();
+  await guest.waitForURL(/\/login/);
+}
+
+async function ownerOf({ origin }, chromium) {
+  const { page } = await chromium.person(origin);
+  await signIn(page);
+  return page;
+}
+
+/** The letters to an address, the newest first. */
+export function lettersTo({ outbox }, email) {
+  if (!existsSync(outbox)) return [];
+  return readdirSync(outbox)
+    .filter((name) => name.endsWith('.eml'))
+    .sort()
+    .reverse()
+    .map((name) => readFileSync(join(outbox, name), 'utf8').replace(/=\r?\n/g, '').replaceAll('=3D', '='))
+    .filter((letter) => new RegExp(`^To:.*${email}`, 'm').test(letter));
+}
+
+/** The link to `path` in the newest letter to an address that has one; a letter may still be on its way. */
+export function linkTo(console_, email, path) {
+  const link = new RegExp(`${console_.origin}${path}\\?token=[\\w-]+`);
+  const find = () => lettersTo(console_, email).map((letter) => link.exec(letter)?.[0]).find(Boolean);
+  return until(`a letter to ${email} with a link to ${path}`, 10_000, find);
 }

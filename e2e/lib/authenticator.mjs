@@ -1,0 +1,29 @@
+// What people hold in their hand: Chromium's virtual authenticator, and an authenticator app.
+
+import { execFileSync } from 'node:child_process';
+
+const OPTIONS = {
+  protocol: 'ctap2',
+  ctap2Version: 'ctap2_1',
+  transport: 'internal',
+  hasResidentKey: true,
+  hasUserVerification: true,
+  isUserVerified: true,
+  automaticPresenceSimulation: true,
+};
+
+/** Gives a page an authenticator, with what another one holds if `credentials` are given. */
+export async function authenticator(page, { credentials = [], ...options } = {}) {
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send('WebAuthn.enable');
+  const { authenticatorId } = await devtools.send('WebAuthn.addVirtualAuthenticator', { options: { ...OPTIONS, ...options } });
+  const send = (method, parameters = {}) => devtools.send(`WebAuthn.${method}`, { authenticatorId, ...parameters });
+  for (const credential of credentials) await send('addCredential', { credential });
+  return { send, credentials: async () => (await send('getCredentials')).credentials };
+}
+
+/** The code that an authenticator app shows at this moment, or so many seconds later. */
+export function codeOf(secret, later = 0) {
+  const now = `@${Math.floor(Date.now() / 1000) + later}`;
+  return execFileSync('oathtool', ['--totp', '--base32', `--now=${now}`, secret], { encoding: 'utf8' }).trim();
+}
