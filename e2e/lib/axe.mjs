@@ -1,0 +1,18 @@
+// What axe finds on a page as it stands.
+
+import { AxeBuilder } from '@axe-core/playwright';
+
+const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+
+/** The faults of a page, in light and dark, each beginning with `what`. Whatever is open stays open. */
+export async function faultsOf(page, what) {
+  const found = [];
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+    const { violations } = await new AxeBuilder({ page }).withTags(RULES).analyze();
+    for (const { id, nodes } of violations) {
+      found.push(`${what}, ${colorScheme}: ${id}: ${nodes.map((node) => node.target).join(' ')}`);
+    }
+  }
+  return found;
+}
