@@ -85,7 +85,7 @@ impl Control {
     }
 
     /// The holder of a session that lives at `now`.
-    async fn person_of(
+    pub(crate) async fn person_of(
         &self,
         session: &SessionId,
         user: &UserId,

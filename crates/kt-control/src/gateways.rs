@@ -9,8 +9,10 @@ use kt_domain::actor::{Actor, Permission};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
+use kt_domain::gateways::TargetReport;
 use kt_domain::id::{ApiKeyId, OrganizationId};
 use kt_domain::keys::{KeySnapshot, KeyTerms, KnownKey};
+use kt_domain::public_url::PublicUrl;
 use kt_domain::secret::SecretDigest;
 use kt_store::gateways::{self, Delivering, Gateway};
 use kt_store::keys::{self, LiveKey};
@@ -29,6 +31,10 @@ pub struct GatewayReport {
     pub software_version: String,
     /// The configuration that it has in force.
     pub config_version: String,
+    /// Where it is reached, if it is known.
+    pub address: Option<String>,
+    /// The places that it forwards to.
+    pub targets: Vec<TargetReport>,
 }
 
 /// A gateway as people see it.
@@ -127,8 +133,10 @@ impl Control {
         let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
         let live = keys::of_applications(&self.store, organization, now).await?;
         let first_to_end = live.iter().filter_map(|(live, _)| live.key.terms.ends_at).min();
+        let (passes, first_to_retire) = self.pass_terms(organization, now).await?;
         let snapshot = KeySnapshot::new(restrictions, live.into_iter().map(known_key).collect());
-        let good_until = first_to_end.unwrap_or(Timestamp::MAX);
+        let snapshot = snapshot.with_passes(passes);
+        let good_until = first_to_end.into_iter().chain(first_to_retire).min().unwrap_or(Timestamp::MAX);
         Ok(snapshots.remember(generation, organization.clone(), snapshot, good_until))
     }
 
@@ -158,7 +166,11 @@ impl GatewayReport {
     fn check(&self) -> Result<(), Error> {
         check_word("gateway_id", &self.id)?;
         check_word("software_version", &self.software_version)?;
-        check_word("config_version", &self.config_version)
+        check_word("config_version", &self.config_version)?;
+        if let Some(address) = &self.address {
+            PublicUrl::parse(address).map_err(|why| Error::invalid("address", why.to_string()))?;
+        }
+        TargetReport::check_all(&self.targets)
     }
 
     fn into_gateway(self, ctx: &Ctx, organization: OrganizationId, known: Option<&Gateway>) -> Gateway {
@@ -168,6 +180,8 @@ impl GatewayReport {
             key: key_of(&ctx.actor),
             software_version: self.software_version,
             config_version: self.config_version,
+            address: self.address,
+            targets: self.targets,
             ip: ctx.client.ip,
             enrolled_at: known.map_or(ctx.now, |known| known.enrolled_at),
             seen_at: ctx.now,

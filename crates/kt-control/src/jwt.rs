@@ -16,7 +16,9 @@ use kt_domain::actor::Role;
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
+use kt_domain::events::PublicKey;
 use kt_domain::id::{OrganizationId, SessionId, UserId};
+use kt_domain::keys::{PASS_TYPE, PassClaims, PassKey, PassTerms};
 use kt_domain::secret::SecretDigest;
 use kt_store::jwt_keys::{self, JwtKey};
 use kt_store::{Tx, audit};
@@ -115,13 +117,6 @@ impl Signer {
 
     /// A token that says this, signed by the newest key whose time has come.
     pub(crate) fn sign(&self, token: NewToken<'_>, now: Timestamp) -> Result<String, Error> {
-        let keys = self.keys();
-        let (_, kid, key) = keys
-            .signing
-            .iter()
-            .rev()
-            .find(|(from, ..)| *from <= now)
-            .ok_or_else(|| Error::internal("there is no key that signs: run `kt admin jwt rotate`"))?;
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: AUDIENCE.into(),
@@ -135,9 +130,12 @@ impl Signer {
             nbf: now.as_second(),
             exp: now.as_second() + LIFETIME.as_secs().cast_signed(),
         };
-        let header =
-            Header { typ: Some(TYPE.into()), kid: Some(kid.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, &claims, key).map_err(Error::internal)
+        self.keys().sign(TYPE, &claims, now)
+    }
+
+    /// A pass for a person's request on its way through a gateway.
+    pub(crate) fn sign_pass(&self, claims: &PassClaims, now: Timestamp) -> Result<String, Error> {
+        self.keys().sign(PASS_TYPE, claims, now)
     }
 
     /// What a token says, if one of our keys has signed it and it is good at `now`. `None` for anything else.
@@ -172,7 +170,41 @@ impl Signer {
     }
 }
 
+impl Keys {
+    /// A token of this type, signed by the newest key whose time has come.
+    fn sign(&self, r#type: &str, claims: &impl Serialize, now: Timestamp) -> Result<String, Error> {
+        let (_, kid, key) = self
+            .signing
+            .iter()
+            .rev()
+            .find(|(from, ..)| *from <= now)
+            .ok_or_else(|| Error::internal("there is no key that signs: run `kt admin jwt rotate`"))?;
+        let header =
+            Header { typ: Some(r#type.into()), kid: Some(kid.clone()), ..Header::new(Algorithm::EdDSA) };
+        jsonwebtoken::encode(&header, claims, key).map_err(Error::internal)
+    }
+}
+
 impl Control {
+    /// By what a gateway of this organisation knows the passes that are signed here, and when that changes by itself.
+    pub(crate) async fn pass_terms(
+        &self,
+        organization: &OrganizationId,
+        now: Timestamp,
+    ) -> Result<(PassTerms, Option<Timestamp>), Error> {
+        let stored = jwt_keys::verifying(&self.store, now).await?;
+        let first_to_retire = stored.iter().filter_map(|key| key.retires_at).min();
+        let key = |key: JwtKey| {
+            let bytes = URL_SAFE_NO_PAD.decode(&key.public_key).map_err(Error::internal)?;
+            let bytes = <[u8; 32]>::try_from(bytes)
+                .map_err(|_| Error::internal("a signing key of another length"))?;
+            Ok(PassKey { kid: key.kid, key: PublicKey(bytes) })
+        };
+        let keys = stored.into_iter().map(key).collect::<Result<_, Error>>()?;
+        let issuer = self.signer.issuer.clone();
+        Ok((PassTerms { issuer, organization: organization.clone(), keys }, first_to_retire))
+    }
+
     /// The public keys that verify at this moment.
     #[must_use]
     pub fn jwk_set(&self) -> JwkSet {

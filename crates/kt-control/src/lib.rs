@@ -30,6 +30,7 @@ mod organizations;
 pub mod outbound;
 mod overview;
 mod paging;
+mod passes;
 pub mod passwords;
 mod post;
 mod posture;

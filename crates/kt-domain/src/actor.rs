@@ -148,7 +148,7 @@ impl Permission {
     ];
 
     /// The lowest rank that has it among people; `None` for what no person does.
-    fn allows_role(self, role: Role) -> bool {
+    pub(crate) fn allows_role(self, role: Role) -> bool {
         match self {
             Self::ReadOrganization | Self::ReadKeys => true,
             Self::ReadEvents | Self::ReadAudit | Self::ReadSettings | Self::ReadMembers => {

@@ -127,6 +127,16 @@ identifiers! {
     AuditId = "aud_";
     /// A passkey.
     PasskeyId = "psk_";
+    /// A conversation with a model.
+    ConversationId = "cnv_";
+    /// A question in a conversation, with its answer.
+    TurnId = "trn_";
+    /// A saved prompt.
+    TaskId = "tsk_";
+    /// A run of a task.
+    RunId = "run_";
+    /// A member's request that a gateway be set up.
+    SetupRequestId = "srq_";
     /// A message that waits to be sent.
     MailId = "mail_";
 }

@@ -1,15 +1,20 @@
-//! The access keys that a control plane has made, as this gateway knows them: it judges each by the same rule as the
-//! control plane does, and goes on doing so while the control plane is away.
+//! Whom a control plane lets in, as this gateway knows it: the access keys that it has made, each judged by the same rule
+//! as there, also while the control plane is away; and people with a pass that it has signed within the last minute.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use jiff::Timestamp;
 use kt_domain::actor::Scope;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::keys::{KeyRestrictions, KeySnapshot, KeyTerms, KnownKey, Verdict, effective_rate, judge};
+use kt_domain::keys::{
+    BadPass, KeyRestrictions, KeySnapshot, KeyTerms, KnownKey, PassTerms, UnverifiedPass, Verdict,
+    effective_rate, judge,
+};
+use sha2::{Digest, Sha256};
 
 use crate::reply::Refusal;
 use crate::snapshot::Key;
@@ -27,6 +32,7 @@ struct Known {
     version: String,
     restrictions: KeyRestrictions,
     keys: HashMap<[u8; 32], Entry>,
+    passes: Option<PassTerms>,
 }
 
 struct Entry {
@@ -38,14 +44,14 @@ impl AccessKeys {
     /// From now on these keys may be used and no others. What a key has used of its rate stays used.
     pub fn replace(&self, snapshot: KeySnapshot) {
         let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let KeySnapshot { version, restrictions, keys } = snapshot;
+        let KeySnapshot { version, restrictions, keys, passes } = snapshot;
         let entry = |known: KnownKey| {
             let requests_per_minute = effective_rate(&known.terms, &restrictions);
-            let key = Key { id: known.id.as_str().into(), requests_per_minute };
+            let key = Key::new(known.id.as_str(), requests_per_minute);
             (*known.digest.as_bytes(), Entry { key: Arc::new(key), terms: known.terms })
         };
         let keys = keys.into_iter().map(entry).collect();
-        self.known.store(Some(Arc::new(Known { version, restrictions, keys })));
+        self.known.store(Some(Arc::new(Known { version, restrictions, keys, passes })));
     }
 
     /// From now on no key may be used.
@@ -59,17 +65,31 @@ impl AccessKeys {
         self.known.load().as_ref().map(|known| known.version.clone())
     }
 
-    /// The key with this digest, if it may be used for inference from `source` at `now`.
+    /// Whose bearer this is, if it may be used for inference from `source` at `now`: a key, or a pass.
     pub(crate) fn admit(
         &self,
-        digest: &[u8; 32],
+        bearer: &[u8],
         source: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Arc<Key>, Refusal> {
         let known = self.known.load();
         let known = known.as_ref().ok_or_else(unknown_yet)?;
-        let entry = known.keys.get(digest).ok_or_else(|| refusal(Error::invalid_key()))?;
-        if let Verdict::Refused(reason) = judge(&entry.terms, &known.restrictions, source, now) {
+        match UnverifiedPass::parse(bearer) {
+            Some(pass) => known.admit_pass(&pass, now),
+            None => known.admit_key(&Sha256::digest(bearer).into(), source, now),
+        }
+    }
+}
+
+impl Known {
+    fn admit_key(
+        &self,
+        digest: &[u8; 32],
+        source: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Arc<Key>, Refusal> {
+        let entry = self.keys.get(digest).ok_or_else(|| refusal(Error::invalid_key()))?;
+        if let Verdict::Refused(reason) = judge(&entry.terms, &self.restrictions, source, now) {
             return Err(refusal(reason.into()));
         }
         if entry.terms.scope < Some(Scope::Write) {
@@ -77,6 +97,27 @@ impl AccessKeys {
             return Err(Refusal::permission(403, "insufficient_scope", message));
         }
         Ok(Arc::clone(&entry.key))
+    }
+
+    /// Whoever the control plane vouches for. What the organisation demands of keys is not asked: a pass is good for a
+    /// minute and only the control plane holds one.
+    fn admit_pass(&self, pass: &UnverifiedPass<'_>, now: Timestamp) -> Result<Arc<Key>, Refusal> {
+        let invalid = || refusal(Error::invalid_key());
+        let terms = self.passes.as_ref().ok_or_else(invalid)?;
+        let signer = terms.keys.iter().find(|key| key.kid == pass.kid).ok_or_else(invalid)?;
+        let key = UnparsedPublicKey::new(&ED25519, signer.key.0);
+        key.verify(pass.signed, &pass.signature).map_err(|_| invalid())?;
+        let claims = pass.claims().ok_or_else(invalid)?;
+        match claims.check(terms, now) {
+            Ok(()) => Ok(Arc::new(Key::person(claims.sub.as_str()))),
+            Err(BadPass::Foreign) => Err(invalid()),
+            Err(BadPass::Over) => {
+                Err(unauthenticated("key_expired", "This pass is over. Ask for another one."))
+            }
+            Err(BadPass::Forbidden) => {
+                Err(Refusal::permission(403, "insufficient_scope", "This role does not use models."))
+            }
+        }
     }
 }
 

@@ -264,7 +264,8 @@ impl<'a> Exchange<'a> {
         let Some(key) = found else { return Ok(()) };
         self.group = self.snapshot.scopes.group(&key.id).cloned();
         let event = self.record.event();
-        event.key_id = Some(Arc::clone(&key.id));
+        let named = if key.is_person { &mut event.user_id } else { &mut event.key_id };
+        *named = Some(Arc::clone(&key.id));
         event.consumer_group = self.group.as_ref().map(|group| Arc::clone(&group.id));
         self.key = Some(key);
         Ok(())

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kt_domain::clock::Clock;
+use kt_domain::gateways::TargetReport;
 use kt_domain::id::RequestId;
 use kt_domain::policy_config::PolicyConfig;
 use kt_domain::random::Random;
@@ -273,6 +274,13 @@ impl ConfigInForce {
     #[must_use]
     pub fn version(&self) -> String {
         self.0.snapshot.load().version.to_string()
+    }
+
+    /// Its targets, as they stand at this moment.
+    #[must_use]
+    pub fn targets(&self) -> Vec<TargetReport> {
+        let now = self.0.clock.now_micros();
+        self.0.snapshot.load().targets.iter().map(|target| target.report(now)).collect()
     }
 }
 

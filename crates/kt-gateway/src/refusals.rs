@@ -79,6 +79,7 @@ fn summarise(first: Event, address: Option<IpAddr>) -> Event {
         method: None,
         duration_ms: None,
         key_id: None,
+        user_id: None,
         model: None,
         ..first
     }

@@ -81,11 +81,25 @@ pub(crate) enum AuthRules {
     AccessKeys(Arc<AccessKeys>),
 }
 
-/// One key.
+/// Who sends requests, as they are counted and recorded.
 pub(crate) struct Key {
+    /// The key's name; for a person without one, their own identifier.
     pub(crate) id: Arc<str>,
+    /// Whether it is a person whom the control plane vouches for.
+    pub(crate) is_person: bool,
     /// How many requests it may make in a minute; `None` for any number.
     pub(crate) requests_per_minute: Option<u32>,
+}
+
+impl Key {
+    pub(crate) fn new(id: &str, requests_per_minute: Option<u32>) -> Self {
+        Self { id: id.into(), is_person: false, requests_per_minute }
+    }
+
+    /// Somebody who uses the workspaces of the console.
+    pub(crate) fn person(id: &str) -> Self {
+        Self { id: id.into(), is_person: true, requests_per_minute: None }
+    }
 }
 
 /// A key, and from where it works.
@@ -205,8 +219,7 @@ impl AuthRules {
             let ranges: Result<Vec<Cidr>, _> = key.allowed_ranges.iter().map(|range| range.parse()).collect();
             let allowed_ranges =
                 ranges.map_err(|error| CompileError::new(path, &error))?.into_iter().collect();
-            let key =
-                Arc::new(Key { id: key.id.as_str().into(), requests_per_minute: key.requests_per_minute });
+            let key = Arc::new(Key::new(key.id.as_str(), key.requests_per_minute));
             keys.insert(digest, BoundKey { key, allowed_ranges });
         }
         Ok(Self::Static(keys))

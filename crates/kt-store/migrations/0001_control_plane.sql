@@ -393,8 +393,93 @@ CREATE TABLE gateways (
     key_id TEXT,
     software_version TEXT NOT NULL,
     config_version TEXT NOT NULL,
+    -- Where it is reached, and the places that it forwards to as a document.
+    address TEXT,
+    targets TEXT NOT NULL,
     ip TEXT,
     enrolled_at BIGINT NOT NULL,
     seen_at BIGINT NOT NULL
 );
 CREATE INDEX gateways_by_organization ON gateways (organization_id, id);
+
+-- What people ask models in the console, and what was answered. It belongs to one person in one organization.
+CREATE TABLE conversations (
+    id TEXT PRIMARY KEY,
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    user_id TEXT NOT NULL REFERENCES users (id),
+    title TEXT NOT NULL,
+    model TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX conversations_by_user ON conversations (organization_id, user_id, updated_at, id);
+
+-- A question with its answer. `attempt` grows with each try to answer it: who answers writes under their own number.
+CREATE TABLE conversation_turns (
+    id TEXT PRIMARY KEY,
+    conversation_id TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE,
+    question TEXT NOT NULL,
+    model TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempt BIGINT NOT NULL,
+    -- Until when whoever answers is believed to.
+    held_until BIGINT NOT NULL,
+    request_id TEXT,
+    refusal TEXT,
+    input_tokens BIGINT,
+    output_tokens BIGINT,
+    duration_ms BIGINT,
+    asked_at BIGINT NOT NULL
+);
+CREATE INDEX conversation_turns_by_conversation ON conversation_turns (conversation_id, id);
+
+-- Prompts that somebody has kept, to be run with other inputs again and again.
+CREATE TABLE tasks (
+    id TEXT PRIMARY KEY,
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    user_id TEXT NOT NULL REFERENCES users (id),
+    name TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    model TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL
+);
+CREATE INDEX tasks_by_user ON tasks (organization_id, user_id, updated_at, id);
+
+-- Runs of them, each with the prompt as it was filled in. `attempt` is the number of the lease under which a server works
+-- on it: what is written under an earlier one changes nothing.
+CREATE TABLE task_runs (
+    id TEXT PRIMARY KEY,
+    task_id TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    organization_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    model TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempt BIGINT NOT NULL,
+    leased_until BIGINT NOT NULL,
+    answer TEXT NOT NULL,
+    request_id TEXT,
+    refusal TEXT,
+    input_tokens BIGINT,
+    output_tokens BIGINT,
+    duration_ms BIGINT,
+    created_at BIGINT NOT NULL,
+    ended_at BIGINT
+);
+CREATE INDEX task_runs_by_task ON task_runs (task_id, id);
+CREATE INDEX task_runs_waiting ON task_runs (leased_until, id) WHERE state IN ('queued', 'running');
+
+-- Members who have nothing to work with and ask administrators to set it up; one open request each.
+CREATE TABLE setup_requests (
+    id TEXT PRIMARY KEY,
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    user_id TEXT NOT NULL REFERENCES users (id),
+    note TEXT,
+    created_at BIGINT NOT NULL,
+    closed_at BIGINT,
+    closed_by TEXT
+);
+CREATE UNIQUE INDEX setup_requests_open ON setup_requests (organization_id, user_id) WHERE closed_at IS NULL;
+CREATE INDEX setup_requests_by_organization ON setup_requests (organization_id, closed_at, id);

@@ -19,6 +19,8 @@ pub struct Waiting {
     pub silent_gateways: i64,
     /// Active members without a second factor whom the organisation has asked for one.
     pub asked_for_factor: i64,
+    /// Members who ask that a gateway be set up.
+    pub setup_requests: i64,
 }
 
 /// A gateway that has been silent for longer was taken away.
@@ -39,7 +41,10 @@ pub async fn waiting(
         (SELECT COUNT(*) FROM memberships m WHERE m.organization_id = $1 AND m.state = 'active'
             AND m.mfa_asked_since IS NOT NULL
             AND NOT EXISTS (SELECT 1 FROM totp_secrets t WHERE t.user_id = m.user_id)
-            AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)) AS asked_for_factor";
+            AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)) AS asked_for_factor,
+        (SELECT COUNT(*) FROM setup_requests s JOIN memberships m ON m.organization_id = s.organization_id
+            AND m.user_id = s.user_id AND m.state = 'active'
+            WHERE s.organization_id = $1 AND s.closed_at IS NULL) AS setup_requests";
     let row =
         sql::row(source, SELECT, values![organization.as_str(), now, silent_since, now - DISMANTLED_AFTER])
             .await?;
@@ -49,5 +54,6 @@ pub async fn waiting(
         flagged_keys: row.get("flagged_keys")?,
         silent_gateways: row.get("silent_gateways")?,
         asked_for_factor: row.get("asked_for_factor")?,
+        setup_requests: row.get("setup_requests")?,
     })
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use kt_domain::gateways::TargetReport;
 use kt_domain::id::{ApiKeyId, OrganizationId};
 
 use crate::database::{Source, StoreError, Tx};
@@ -21,6 +22,10 @@ pub struct Gateway {
     pub software_version: String,
     /// The configuration that it has in force.
     pub config_version: String,
+    /// Where it is reached, if it says so.
+    pub address: Option<String>,
+    /// The places that it forwards to.
+    pub targets: Vec<TargetReport>,
     /// From where it came.
     pub ip: Option<IpAddr>,
     /// When it first came.
@@ -38,18 +43,26 @@ pub async fn find(source: &impl Source, id: &str) -> Result<Option<Gateway>, Sto
         .transpose()
 }
 
+/// Every gateway of an organisation, by name.
+pub async fn all(source: &impl Source, organization: &OrganizationId) -> Result<Vec<Gateway>, StoreError> {
+    const SELECT: &str = "SELECT * FROM gateways WHERE organization_id = $1 ORDER BY id";
+    sql::rows(source, SELECT, values![organization.as_str()]).await?.iter().map(read).collect()
+}
+
 /// Adds a gateway; [`StoreError::Exists`] when one of this name came first.
 pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
     const INSERT: &str =
         "INSERT INTO gateways (id, organization_id, key_id, software_version, config_version,
-            ip, enrolled_at, seen_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+            address, targets, ip, enrolled_at, seen_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     let values = values![
         &gateway.id,
         gateway.organization.as_str(),
         gateway.key.as_ref().map(|key| key.as_str().to_owned()),
         &gateway.software_version,
         &gateway.config_version,
+        gateway.address.clone(),
+        sql::document(&gateway.targets)?,
         gateway.ip.map(|ip| ip.to_string()),
         gateway.enrolled_at,
         gateway.seen_at,
@@ -61,8 +74,8 @@ pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
 /// Stores what a gateway reports anew.
 pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
     const UPDATE: &str =
-        "UPDATE gateways SET key_id = $3, software_version = $4, config_version = $5, ip = $6,
-            seen_at = $7
+        "UPDATE gateways SET key_id = $3, software_version = $4, config_version = $5, address = $6,
+            targets = $7, ip = $8, seen_at = $9
         WHERE id = $1 AND organization_id = $2";
     let values = values![
         &gateway.id,
@@ -70,6 +83,8 @@ pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
         gateway.key.as_ref().map(|key| key.as_str().to_owned()),
         &gateway.software_version,
         &gateway.config_version,
+        gateway.address.clone(),
+        sql::document(&gateway.targets)?,
         gateway.ip.map(|ip| ip.to_string()),
         gateway.seen_at,
     ];
@@ -124,6 +139,8 @@ fn read(row: &Row) -> Result<Gateway, StoreError> {
         key: row.parsed_opt("key_id")?,
         software_version: row.get("software_version")?,
         config_version: row.get("config_version")?,
+        address: row.get("address")?,
+        targets: row.document("targets")?,
         ip: row.parsed_opt("ip")?,
         enrolled_at: row.time("enrolled_at")?,
         seen_at: row.time("seen_at")?,

@@ -8,6 +8,7 @@ pub mod attention;
 pub mod audit;
 mod backup;
 mod checkpoint_key;
+pub mod conversations;
 mod database;
 pub mod event_log;
 pub mod events;
@@ -27,7 +28,9 @@ pub mod posture;
 pub mod revision;
 pub mod second_factors;
 pub mod sessions;
+pub mod setup_requests;
 mod sql;
+pub mod tasks;
 pub mod users;
 
 pub use backup::{BackupError, growing, restore};

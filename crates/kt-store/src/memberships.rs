@@ -166,6 +166,20 @@ pub async fn administrators(
     rows.iter().map(|row| row.get("email")).collect()
 }
 
+/// How many are active in an organisation, and who was the first of its administrators.
+pub async fn founders(
+    source: &impl Source,
+    organization: &OrganizationId,
+) -> Result<(i64, Option<UserId>), StoreError> {
+    const SELECT: &str = "SELECT
+        (SELECT COUNT(*) FROM memberships WHERE organization_id = $1 AND state = 'active') AS active,
+        (SELECT user_id FROM memberships WHERE organization_id = $1 AND role IN ('admin', 'owner')
+            ORDER BY created_at, user_id LIMIT 1) AS first_admin";
+    let row = sql::row(source, SELECT, values![organization.as_str()]).await?;
+    let Some(row) = row else { return Ok((0, None)) };
+    Ok((row.get("active")?, row.parsed_opt("first_admin")?))
+}
+
 /// Somebody's place in this organisation, if they have one.
 pub async fn find(
     source: &impl Source,

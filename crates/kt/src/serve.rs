@@ -8,6 +8,7 @@ use std::time::Duration;
 use kt_control::GatewayReport;
 use kt_domain::clock::SystemClock;
 use kt_domain::policy_config::PolicyConfig;
+use kt_domain::public_url::PublicUrl;
 use kt_gateway::{ConfigInForce, Gateway, Inherited, Options, StartError, TlsFiles};
 use kt_store::event_log::{self, Retention};
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<TlsFiles>,
     pub(crate) max_concurrency: Option<usize>,
     pub(crate) take_over: bool,
+    /// Where people and other servers reach it, if that is not where it listens.
+    pub(crate) public_url: Option<PublicUrl>,
     /// Where several gateways count together.
     pub(crate) redis_url: Option<String>,
     /// The control plane that it is connected to; `None` when it stands alone.
@@ -45,11 +48,14 @@ pub(crate) struct Serving {
     files: Arc<Files>,
     events: Arc<EventStore>,
     link: Option<Link>,
+    address: Option<String>,
 }
 
 /// Tells the control plane about a gateway.
 pub(crate) struct Reporter {
     gateway_id: String,
+    /// Where the gateway is reached, if it can be told.
+    address: Option<String>,
     config: ConfigInForce,
 }
 
@@ -87,11 +93,14 @@ impl Settings {
             inherited,
             handover: Some(socket),
         };
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
         let (gateway, warnings) = Gateway::start(options)?;
+        let address = self.public_url.or_else(|| where_it_listens(scheme, gateway.address()));
         for warning in warnings {
             output::complain(format_args!("warning: {warning}"));
         }
-        Ok(Serving { gateway, files, events, link })
+        let address = address.map(|address| address.url().as_str().trim_end_matches('/').to_owned());
+        Ok(Serving { gateway, files, events, link, address })
     }
 }
 
@@ -155,6 +164,7 @@ impl Serving {
     fn reporter(&self) -> Reporter {
         Reporter {
             gateway_id: self.events.writer().gateway_id().to_string(),
+            address: self.address.clone(),
             config: self.gateway.config_in_force(),
         }
     }
@@ -193,8 +203,16 @@ impl Reporter {
             id: self.gateway_id.clone(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             config_version: self.config.version(),
+            address: self.address.clone(),
+            targets: self.config.targets(),
         }
     }
+}
+
+/// The address at which a gateway listens, where it is one that passes may be sent to: with TLS, or on this machine.
+fn where_it_listens(scheme: &str, address: SocketAddr) -> Option<PublicUrl> {
+    let is_a_place = !address.ip().is_unspecified();
+    is_a_place.then(|| PublicUrl::parse(&format!("{scheme}://{address}")).ok()).flatten()
 }
 
 fn handover_socket(data_dir: &Path) -> PathBuf {

@@ -26,7 +26,7 @@ pub enum EventsFormat {
 words!(EventsFormat { Jsonl = "jsonl", Csv = "csv" });
 
 /// The columns of a table, which are fields of events; what is no text stands as JSON.
-const COLUMNS: [&str; 28] = [
+const COLUMNS: [&str; 29] = [
     "id",
     "timestamp",
     "event_type",
@@ -39,6 +39,7 @@ const COLUMNS: [&str; 28] = [
     "source_ip",
     "peer_ip",
     "key_id",
+    "user_id",
     "model",
     "provider",
     "target_id",

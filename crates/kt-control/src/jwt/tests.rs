@@ -1,3 +1,4 @@
+use kt_domain::keys::UnverifiedPass;
 use kt_domain::random::Random;
 use serde_json::{Value, json};
 
@@ -128,4 +129,19 @@ fn other_spellings_of_a_good_token_are_refused() {
         assert!(signer.verify(&token, now()).is_none(), "{token}");
     }
     assert!(signer.verify(&good, now()).is_some(), "the control");
+}
+
+#[test]
+fn a_pass_has_the_one_form_that_gateways_read_and_is_no_access_token() {
+    let (signer, key, _) = signer();
+    let mut random = Random::seeded(1);
+    let (user, organization) = (UserId::new(now(), &mut random), OrganizationId::new(now(), &mut random));
+    let claims = PassClaims::new(signer.issuer(), &user, (&organization, Role::Member), None, now());
+    let pass = signer.sign_pass(&claims, now()).unwrap();
+    let read = UnverifiedPass::parse(pass.as_bytes()).unwrap();
+    assert_eq!((read.kid.as_str(), read.claims()), ("k1", Some(claims)));
+    assert_eq!(signer.verify(&pass, now()), None);
+    let access = jsonwebtoken::encode(&good_header(), &good_claims(), &key).unwrap();
+    assert!(signer.verify(&access, now()).is_some());
+    assert!(UnverifiedPass::parse(access.as_bytes()).is_none());
 }

@@ -208,6 +208,9 @@ pub struct Event {
     /// Milliseconds from sending the request upstream to the head of its answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub upstream_ms: Option<u64>,
+    /// Who asked, where a person did so in the console's workspaces.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user_id: Option<Arc<str>>,
     /// What was decided.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub verdict: Option<Verdict>,
@@ -248,6 +251,7 @@ impl Event {
             target_id: None,
             timestamp,
             upstream_ms: None,
+            user_id: None,
             verdict: None,
         }
     }

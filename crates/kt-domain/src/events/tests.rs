@@ -47,6 +47,7 @@ fn event_with(text: &str) -> Event {
     event.stream = Some(true);
     event.target_id = Some(text.into());
     event.upstream_ms = Some(3);
+    event.user_id = Some(text.into());
     event.verdict = Some(Verdict::Escalate);
     event
 }
@@ -106,7 +107,7 @@ fn an_event_is_written_in_its_canonical_form() {
 #[test]
 fn every_field_of_an_event_is_in_the_test_above() {
     let value = serde_json::to_value(event_with("x")).unwrap();
-    assert_eq!(value.as_object().unwrap().len(), 31);
+    assert_eq!(value.as_object().unwrap().len(), 32);
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! API keys: their text, what an organisation demands of them, and whether one may be used.
 
 mod judge;
+mod pass;
 mod restrictions;
 mod snapshot;
 mod standing;
@@ -9,6 +10,7 @@ mod tests;
 mod text;
 
 pub use judge::{Breach, KeyTerms, Refusal, Verdict, breaches, effective_rate, judge};
+pub use pass::{BadPass, PASS_LIFETIME, PASS_TYPE, PassClaims, PassKey, PassTerms, UnverifiedPass};
 pub use restrictions::{KeyCreation, KeyRestrictions, check_ranges, check_rate};
 pub use snapshot::{KeySnapshot, KnownKey};
 pub use standing::{KeyStanding, KeyStatus, SOON, flagged_at, standing};

@@ -1,8 +1,10 @@
-//! What a gateway is told about its organisation's access keys, so that it can judge them on its own.
+//! What a gateway is told about whom it may let in, so that it can judge on its own: its organisation's access keys, and
+//! by what it knows the people whom the control plane vouches for.
 
 use serde::{Deserialize, Serialize};
 
 use super::judge::KeyTerms;
+use super::pass::PassTerms;
 use super::restrictions::KeyRestrictions;
 use crate::id::ApiKeyId;
 use crate::secret::SecretDigest;
@@ -18,6 +20,9 @@ pub struct KeySnapshot {
     pub restrictions: KeyRestrictions,
     /// The keys; those that were revoked, and those of people who have left, are not among them.
     pub keys: Vec<KnownKey>,
+    /// By what the passes of people are known; `None` where none are let in.
+    #[serde(default)]
+    pub passes: Option<PassTerms>,
 }
 
 /// A key that a gateway may meet.
@@ -36,15 +41,27 @@ impl KeySnapshot {
     #[must_use]
     pub fn new(restrictions: KeyRestrictions, mut keys: Vec<KnownKey>) -> Self {
         keys.sort_by(|one, other| one.id.cmp(&other.id));
-        // Neither can fail to be written as JSON: no map in them has keys that are no text.
-        let text = serde_json::to_string(&(&restrictions, &keys)).unwrap_or_default();
-        Self { version: SecretDigest::of(&text).to_string(), restrictions, keys }
+        Self { version: String::new(), restrictions, keys, passes: None }.with_version()
+    }
+
+    /// The same, and people are let in whose passes are good by these terms.
+    #[must_use]
+    pub fn with_passes(self, passes: PassTerms) -> Self {
+        Self { passes: Some(passes), ..self }.with_version()
+    }
+
+    fn with_version(self) -> Self {
+        // None of them can fail to be written as JSON: no map in them has keys that are no text.
+        let text = serde_json::to_string(&(&self.restrictions, &self.keys, &self.passes)).unwrap_or_default();
+        Self { version: SecretDigest::of(&text).to_string(), ..self }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::PublicKey;
+    use crate::keys::PassKey;
 
     #[test]
     fn its_version_tells_every_difference_and_no_order() {
@@ -71,8 +88,18 @@ mod tests {
         assert_ne!(version(vec![key("1")]), version(vec![slower]));
         let stricter = KeyRestrictions { require_scope: !restrictions.require_scope, ..restrictions.clone() };
         assert_ne!(version(vec![key("1")]), KeySnapshot::new(stricter, vec![key("1")]).version);
-        let text = serde_json::to_string(&KeySnapshot::new(restrictions.clone(), vec![key("1")])).unwrap();
-        let back: KeySnapshot = serde_json::from_str(&text).unwrap();
-        assert_eq!(back, KeySnapshot::new(restrictions.clone(), vec![key("1")]));
+        let passes = PassTerms {
+            issuer: "https://api.example".into(),
+            organization: format!("org_{:0>32}", "1").parse().unwrap(),
+            keys: vec![PassKey { kid: "k1".into(), key: PublicKey([7; 32]) }],
+        };
+        let plain = KeySnapshot::new(restrictions.clone(), vec![key("1")]);
+        let with_passes = plain.clone().with_passes(passes.clone());
+        let rotated =
+            PassTerms { keys: vec![PassKey { kid: "k2".into(), key: PublicKey([8; 32]) }], ..passes };
+        assert_ne!(plain.version, with_passes.version);
+        assert_ne!(with_passes.version, plain.with_passes(rotated).version);
+        let text = serde_json::to_string(&with_passes).unwrap();
+        assert_eq!(serde_json::from_str::<KeySnapshot>(&text).unwrap(), with_passes);
     }
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Uri, header};
+use kt_domain::gateways::{TargetReport, TargetState};
 use kt_domain::policy_config::vendors::{self, KeyStyle, ProviderName, Wire};
 use kt_domain::policy_config::{self, PolicyConfig};
 
+use crate::breaker::State;
 use crate::providers::health::TargetHealth;
 use crate::snapshot::{CompileError, Surroundings};
 use crate::stages::route::Api;
@@ -121,6 +123,23 @@ impl Target {
             self.fixed_lines.extend_from_slice(part);
         }
         self.fixed_names.push(name.clone());
+    }
+
+    /// How it stands at `now` (microseconds), for people.
+    pub(crate) fn report(&self, now: i64) -> TargetReport {
+        let state = match self.health.state(now) {
+            _ if !self.available => TargetState::NoCredential,
+            State::Open(_) => TargetState::Failing,
+            State::Closed | State::HalfOpen => TargetState::Usable,
+        };
+        let built_in = (self.wire == Wire::Echo).then_some("echo");
+        let named = self.model.as_deref().into_iter().chain(self.serves.iter().map(String::as_str));
+        TargetReport {
+            id: self.id.to_string(),
+            provider: self.vendor.to_string(),
+            state,
+            models: named.chain(built_in.filter(|_| self.model.is_none())).map(str::to_owned).collect(),
+        }
     }
 
     /// Whether it understands requests of this API as they are.

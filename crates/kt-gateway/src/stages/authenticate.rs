@@ -23,7 +23,7 @@ pub(crate) fn check(
     match rules {
         AuthRules::Open => Ok(None),
         AuthRules::Static(keys) => admit(keys, &presented_digest(headers)?, source).map(Some),
-        AuthRules::AccessKeys(keys) => keys.admit(&presented_digest(headers)?, source, clock.now()).map(Some),
+        AuthRules::AccessKeys(keys) => keys.admit(presented_key(headers)?, source, clock.now()).map(Some),
     }
 }
 

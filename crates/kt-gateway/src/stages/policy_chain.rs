@@ -25,7 +25,7 @@ pub(crate) async fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> R
     let content = content(&exchange.head.headers, &body, true);
     let event = exchange.record.event();
     let asked = Asked {
-        key: event.key_id.as_deref(),
+        key: event.key_id.as_deref().or(event.user_id.as_deref()),
         group: event.consumer_group.as_deref(),
         model: event.model.as_deref(),
     };

@@ -65,6 +65,7 @@ fn server(finished: &Finished, span: &mut Message) {
     text("keeptrusts.request_id", event.request_id.as_deref());
     text("keeptrusts.reason_code", event.reason_code.as_deref());
     text("keeptrusts.key_id", event.key_id.as_deref());
+    text("keeptrusts.user_id", event.user_id.as_deref());
     text("keeptrusts.target_id", event.target_id.as_deref());
     text("keeptrusts.route", event.route.as_deref());
     text("keeptrusts.consumer_group", event.consumer_group.as_deref());

@@ -4,11 +4,17 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use kt_domain::actor::Scope;
+use kt_domain::actor::{Role, Scope};
 use kt_domain::clock::ManualClock;
-use kt_domain::events::EventType;
-use kt_domain::keys::{KeyRestrictions, KeySnapshot, KeyTerms, KnownKey};
+use kt_domain::events::{EventType, PublicKey};
+use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::keys::{
+    KeyRestrictions, KeySnapshot, KeyTerms, KnownKey, PASS_LIFETIME, PassClaims, PassKey, PassTerms,
+};
 use kt_domain::secret::SecretDigest;
 use kt_gateway::AccessKeys;
 
@@ -164,4 +170,81 @@ fn the_lower_rate_of_key_and_organisation_holds_and_no_new_list_forgives_it() {
     assert_eq!(gateway.ask("app"), refused(429, "rate_limited"));
     gateway.clock.advance(Duration::from_secs(30));
     assert_eq!(gateway.ask("app"), ok());
+}
+
+const ISSUER: &str = "https://api.example";
+
+fn organization(digit: char) -> OrganizationId {
+    format!("org_{}", digit.to_string().repeat(32)).parse().expect("an identifier")
+}
+
+fn user() -> UserId {
+    format!("usr_{}", "5".repeat(32)).parse().expect("an identifier")
+}
+
+fn pair(seed: u8) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).expect("a seed")
+}
+
+/// The key `kid`, as gateways are told of it.
+fn pass_key(kid: &str, seed: u8) -> PassKey {
+    let public = pair(seed).public_key().as_ref().try_into().expect("32 bytes");
+    PassKey { kid: kid.to_owned(), key: PublicKey(public) }
+}
+
+fn claims(role: Role) -> PassClaims {
+    PassClaims::new(ISSUER, &user(), (&organization('1'), role), None, start_plus(Duration::ZERO))
+}
+
+fn signed(kid: &str, seed: u8, claims: &PassClaims) -> String {
+    let header = format!(r#"{{"typ":"pass+jwt","alg":"EdDSA","kid":"{kid}"}}"#);
+    let claims = serde_json::to_string(claims).expect("claims");
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = pair(seed).sign(text.as_bytes());
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+#[test]
+fn a_person_is_let_in_by_a_pass_of_the_control_plane_and_named_in_the_event() {
+    let gateway = connected("rate_limits: {per_key: {requests_per_minute: 3}}");
+    let pass = signed("k1", 1, &claims(Role::Member));
+    assert_eq!(gateway.ask(&pass), refused(503, "keys_unavailable"));
+    gateway.knows(KeyRestrictions::default(), Vec::new());
+    assert_eq!(gateway.ask(&pass), refused(401, "invalid_key"), "no passes are known here");
+
+    let terms = PassTerms {
+        issuer: ISSUER.to_owned(),
+        organization: organization('1'),
+        keys: vec![pass_key("k1", 1), pass_key("k2", 2)],
+    };
+    gateway.keys.replace(KeySnapshot::new(KeyRestrictions::default(), Vec::new()).with_passes(terms));
+    let good = |pass: &str| {
+        let answer = gateway.gateway.ask(&Request::chat().header("Authorization", format!("Bearer {pass}")));
+        let event = gateway.gateway.event_of(answer.request_id());
+        assert_eq!((event.user_id.as_deref(), event.key_id.as_deref()), (Some(user().as_str()), None));
+        answer.status
+    };
+    assert_eq!([good(&pass), good(&signed("k2", 2, &claims(Role::Owner)))], [200, 200]);
+
+    let foreign = PassClaims { org: organization('2'), ..claims(Role::Member) };
+    let (head, signature) = pass.rsplit_once('.').expect("a signature");
+    let (_, other) = signed("k1", 1, &claims(Role::Admin))
+        .rsplit_once('.')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .expect("a signature");
+    for (bearer, expected) in [
+        (signed("k1", 2, &claims(Role::Member)), refused(401, "invalid_key")),
+        (signed("k3", 1, &claims(Role::Member)), refused(401, "invalid_key")),
+        (signed("k1", 1, &foreign), refused(401, "invalid_key")),
+        (signed("k1", 1, &claims(Role::Auditor)), refused(403, "insufficient_scope")),
+        (format!("{head}.{other}"), refused(401, "invalid_key")),
+        (format!("{head}."), refused(401, "invalid_key")),
+        (format!("{head}.{signature}="), refused(401, "invalid_key")),
+    ] {
+        assert_eq!(gateway.ask(&bearer), expected, "{bearer}");
+    }
+    assert_eq!(good(&pass), 200, "the control");
+    assert_eq!(gateway.ask(&pass), refused(429, "rate_limited"), "a person is counted as a key is");
+    gateway.clock.advance(PASS_LIFETIME);
+    assert_eq!(gateway.ask(&pass), refused(401, "key_expired"));
 }

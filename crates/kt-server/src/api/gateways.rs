@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use kt_control::{GatewayReport, GatewayView};
 use kt_domain::error::Error;
+use kt_domain::gateways::TargetReport;
 use kt_domain::keys::KeySnapshot;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -29,6 +30,14 @@ pub(crate) struct SyncInput {
     software_version: String,
     /// The configuration that it has in force.
     config_version: String,
+    /// Where the gateway is reached: https, or http on a loopback address.
+    #[serde(default)]
+    address: Option<String>,
+    /// The places that it forwards to, each with `id`, `provider`, `state` (`usable`, `no_credential`, `failing`) and
+    /// the `models` that can be asked for by name.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    targets: Vec<TargetReport>,
     /// The version of the keys that it knows.
     #[serde(default)]
     keys_version: Option<String>,
@@ -65,6 +74,8 @@ pub(crate) async fn sync(
         id: input.gateway_id,
         software_version: input.software_version,
         config_version: input.config_version,
+        address: input.address,
+        targets: input.targets,
     };
     doors.control.report_gateway(&ctx, report).await?;
     let patience = Duration::from_secs(input.wait_seconds);
@@ -82,6 +93,11 @@ pub(crate) struct GatewayAnswer {
     key_id: Option<String>,
     software_version: String,
     config_version: String,
+    /// Where it is reached, if it says so.
+    address: Option<String>,
+    /// The places that it forwards to, as it last reported them.
+    #[schema(value_type = Vec<Object>)]
+    targets: Vec<TargetReport>,
     ip_address: Option<String>,
     enrolled_at: String,
     last_seen_at: String,
@@ -103,6 +119,8 @@ impl From<GatewayView> for GatewayAnswer {
             key_id: gateway.key.map(|key| key.to_string()),
             software_version: gateway.software_version,
             config_version: gateway.config_version,
+            address: gateway.address,
+            targets: gateway.targets,
             ip_address: gateway.ip.map(|ip| ip.to_string()),
             enrolled_at: gateway.enrolled_at.to_string(),
             last_seen_at: gateway.seen_at.to_string(),

@@ -2,10 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use axum::http::Method;
+use kt_control::Bearer;
 use kt_domain::actor::Role;
+use kt_domain::clock::Clock;
+use kt_domain::ctx::Ctx;
+use kt_domain::keys::{PassTerms, UnverifiedPass};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApi, on_both};
@@ -52,6 +58,12 @@ on_both! {
         assert_eq!(listed[0]["config_version"], "ba9876543210");
         assert_eq!(listed[0]["key_id"], gateway.json["id"]);
         assert_eq!(listed[0]["connected"], true);
+        assert_eq!((&listed[0]["address"], &listed[0]["targets"]), (&Value::Null, &json!([])));
+        let targets = json!([{ "id": "main", "provider": "openai", "state": "usable", "models": ["small", "large"] }]);
+        let more = json!({ "address": "https://gateway.example", "targets": targets });
+        assert_eq!(sync(&api, gateway.text("/key"), more).await.status, 200);
+        let listed = list().await.json["gateways"].clone();
+        assert_eq!((&listed[0]["address"], &listed[0]["targets"]), (&json!("https://gateway.example"), &targets));
         api.clock.advance(Duration::from_mins(2));
         assert_eq!(list().await.json["gateways"][0]["connected"], false);
     }
@@ -90,6 +102,10 @@ on_both! {
             json!({ "gateway_id": "" }), json!({ "gateway_id": "a b" }), json!({ "gateway_id": long }),
             json!({ "config_version": "<script>" }), json!({ "software_version": "" }),
             json!({ "wait_seconds": 26 }), json!({ "more": 1 }),
+            json!({ "address": "ftp://gateway.example" }), json!({ "address": "http://gateway.example" }),
+            json!({ "targets": [{ "id": "", "provider": "openai", "state": "usable" }] }),
+            json!({ "targets": [{ "id": "a", "provider": "openai", "state": "perfect" }] }),
+            json!({ "targets": [{ "id": "a", "provider": "openai", "state": "usable", "more": 1 }] }),
         ] {
             assert_eq!(sync(&api, gateway.text("/key"), wrong.clone()).await.refusal().0, 422, "{wrong}");
         }
@@ -146,5 +162,36 @@ on_both! {
         assert_eq!(scope_of(&told, theirs.text("/id")), &Value::Null, "an auditor changes nothing");
         api.becomes(&admin, Role::Admin, MembershipState::Suspended).await;
         assert_eq!(known(&sync(&api, gateway.text("/key"), json!({})).await), Vec::<&str>::new());
+    }
+}
+
+on_both! {
+    a_signed_in_person_is_given_a_pass_that_their_gateways_know_and_the_api_does_not(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        let told = sync(&api, gateway.text("/key"), json!({})).await;
+        let terms: PassTerms = serde_json::from_value(told.json["keys"]["passes"].clone()).unwrap();
+        let ctx_of = async |session: &Answer| {
+            let bearer = Bearer(session.access_token());
+            let found = api.control.authenticate(bearer, None, api.clock.now()).await.unwrap();
+            Ctx { actor: found.actor, ..api.operator() }
+        };
+        let ctx = ctx_of(&owner).await;
+        let pass = api.control.gateway_pass(&ctx).await.unwrap();
+        let read = UnverifiedPass::parse(pass.expose_secret().as_bytes()).unwrap();
+        let signer = terms.keys.iter().find(|key| key.kid == read.kid).unwrap();
+        UnparsedPublicKey::new(&ED25519, signer.key.0).verify(read.signed, &read.signature).unwrap();
+        let claims = read.claims().unwrap();
+        assert_eq!(claims.check(&terms, api.clock.now()), Ok(()));
+        assert_eq!(claims.sub.as_str(), owner.text("/user/id"));
+        let asked = api.get("/v1/whoami").bearer(pass.expose_secret()).send().await;
+        assert_eq!(asked.refusal(), (401, "invalid_token"));
+        assert_eq!(api.get("/v1/whoami").bearer(owner.access_token()).send().await.status, 200, "the control");
+
+        let auditor = ctx_of(&api.somebody("auditor").await).await;
+        assert_eq!(api.control.gateway_pass(&auditor).await.unwrap_err().code, "insufficient_role");
+        let signed_out = api.post("/v1/auth/logout", json!({})).bearer(owner.access_token()).send().await;
+        assert!(signed_out.status.is_success());
+        assert_eq!(api.control.gateway_pass(&ctx).await.unwrap_err().code, "invalid_token");
     }
 }

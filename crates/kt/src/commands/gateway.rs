@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use kt_domain::public_url::PublicUrl;
 use kt_gateway::{Question, Step, TlsFiles, explain};
 use serde_json::json;
 
@@ -19,7 +20,7 @@ use crate::serve::{Serving, Settings};
 #[derive(Subcommand)]
 pub(crate) enum Gateway {
     /// Guard, forward and record LLM traffic
-    Run(Run),
+    Run(Box<Run>),
     /// Say offline what the edge would decide about a request, and by which rule
     Explain(Explain),
 }
@@ -64,6 +65,10 @@ pub(crate) struct Run {
     /// The certificate's private key in PEM
     #[arg(long, value_name = "FILE", env = "KEEPTRUSTS_TLS_KEY_PATH", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Where other servers reach the gateway (`https://…`), if that is not where it listens: the console's chat and tasks
+    /// go there
+    #[arg(long, value_name = "URL", env = "KEEPTRUSTS_GATEWAY_PUBLIC_URL")]
+    public_url: Option<PublicUrl>,
     /// How many requests may be under way at once; more are answered 429
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_concurrency: Option<u32>,
@@ -112,6 +117,7 @@ impl Run {
             tls,
             max_concurrency: self.max_concurrency.map(|limit| limit as usize),
             take_over: self.take_over,
+            public_url: self.public_url,
             redis_url: self.redis_url.filter(|url| !url.is_empty()),
             plane,
         }

@@ -66,6 +66,7 @@ impl Up {
                 tls: None,
                 max_concurrency: None,
                 take_over: false,
+                public_url: None,
                 redis_url: plane.redis_url.clone(),
                 plane: Some(Plane::Local(plane.control())),
             }

@@ -122,6 +122,8 @@ impl Plane {
                     "gateway_id": report.id,
                     "software_version": report.software_version,
                     "config_version": report.config_version,
+                    "address": report.address,
+                    "targets": report.targets,
                     "keys_version": known,
                     "wait_seconds": PATIENCE.as_secs(),
                 });

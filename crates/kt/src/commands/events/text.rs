@@ -37,6 +37,7 @@ fn details(event: &Event) -> impl Iterator<Item = (&'static str, String)> {
         ("target", text(event.target_id.as_deref())),
         ("model", text(event.model.as_deref())),
         ("key", text(event.key_id.as_deref())),
+        ("user", text(event.user_id.as_deref())),
         ("tokens_in", number(event.input_tokens)),
         ("tokens_out", number(event.output_tokens)),
         ("ms", number(event.duration_ms)),

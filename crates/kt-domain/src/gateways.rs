@@ -1,0 +1,115 @@
+//! What a gateway tells of the places that it forwards to, and when it counts as a deployment.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::words;
+
+/// A place that a gateway forwards to, as it stands at this moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetReport {
+    /// Its name in the gateway's configuration.
+    pub id: String,
+    /// Its vendor.
+    pub provider: String,
+    /// Whether requests can go there.
+    pub state: TargetState,
+    /// The models that can be asked for there by name; none where the target lists its own.
+    #[serde(default)]
+    pub models: Vec<String>,
+}
+
+/// Whether requests can go to a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetState {
+    /// They can.
+    Usable,
+    /// The credential that its configuration names is not there.
+    NoCredential,
+    /// It has failed again and again and is left alone for a while.
+    Failing,
+}
+
+words!(TargetState { Usable = "usable", NoCredential = "no_credential", Failing = "failing" });
+
+/// The vendor whose answers the gateway makes up itself.
+const BUILT_IN: &str = "echo";
+
+/// Most targets of a gateway, and most models of one of them, that are taken note of.
+const MOST: usize = 200;
+
+/// The longest name, in bytes.
+const LONGEST: usize = 200;
+
+impl TargetReport {
+    /// Refuses a report that is larger than any configuration, or holds names that are none.
+    pub fn check_all(targets: &[Self]) -> Result<(), Error> {
+        let is_name =
+            |text: &String| (1..=LONGEST).contains(&text.len()) && !text.chars().any(char::is_control);
+        let is_good = |target: &Self| {
+            is_name(&target.id)
+                && is_name(&target.provider)
+                && target.models.len() <= MOST
+                && target.models.iter().all(is_name)
+        };
+        if targets.len() <= MOST && targets.iter().all(is_good) {
+            return Ok(());
+        }
+        let message = format!(
+            "Report at most {MOST} targets with {MOST} models each, by names of 1 to {LONGEST} bytes."
+        );
+        Err(Error::invalid("targets", message))
+    }
+
+    /// Whether requests can go there.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.state == TargetState::Usable
+    }
+
+    /// Whether a gateway that reports it is a deployment: requests can go there, and a model answers (SPEC section 10).
+    /// The built-in answers of a first start show how everything works, and deploy nothing.
+    #[must_use]
+    pub fn deploys(&self) -> bool {
+        self.is_usable() && self.provider != BUILT_IN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(provider: &str, state: TargetState) -> TargetReport {
+        TargetReport { id: "main".into(), provider: provider.into(), state, models: Vec::new() }
+    }
+
+    #[test]
+    fn a_model_that_can_be_asked_makes_a_deployment_and_the_built_in_echo_does_not() {
+        let table = [
+            ("openai", TargetState::Usable, true),
+            ("openai", TargetState::NoCredential, false),
+            ("openai", TargetState::Failing, false),
+            ("echo", TargetState::Usable, false),
+        ];
+        for (provider, state, deploys) in table {
+            assert_eq!(target(provider, state).deploys(), deploys, "{provider} {state}");
+        }
+    }
+
+    #[test]
+    fn a_report_is_bounded_and_its_names_are_names() {
+        let good = target("openai", TargetState::Usable);
+        assert!(TargetReport::check_all(&vec![good.clone(); MOST]).is_ok());
+        for bad in [
+            vec![good.clone(); MOST + 1],
+            vec![TargetReport { id: String::new(), ..good.clone() }],
+            vec![TargetReport { id: "a\nb".into(), ..good.clone() }],
+            vec![TargetReport { provider: "x".repeat(LONGEST + 1), ..good.clone() }],
+            vec![TargetReport { models: vec![String::new()], ..good.clone() }],
+            vec![TargetReport { models: vec!["m".into(); MOST + 1], ..good }],
+        ] {
+            assert_eq!(TargetReport::check_all(&bad).unwrap_err().param.as_deref(), Some("targets"));
+        }
+    }
+}
