@@ -33,6 +33,24 @@ on_both! {
         assert_eq!(api.get("/v1/me").send().await.refusal(), (401, "missing_credentials"));
     }
 
+    an_earlier_password_is_refused_until_five_others_came_after_it(api) {
+        let mut present = PASSWORD.to_owned();
+        let mut change = async |wanted: &str| {
+            let token = api.login("owner@acme.example", &present).await.access_token().to_owned();
+            let body = json!({ "current_password": present, "new_password": wanted });
+            let answer = api.post("/v1/me/password", body).bearer(&token).send().await;
+            if answer.status == 200 {
+                wanted.clone_into(&mut present);
+            }
+            answer.json.pointer("/error/violations/0/code").cloned()
+        };
+        for round in 1..=5 {
+            assert_eq!(change(PASSWORD).await, Some(json!("password_reused")), "after {}", round - 1);
+            assert_eq!(change(&format!("brisk Meadow {round} kettle, violin")).await, None);
+        }
+        assert_eq!(change(PASSWORD).await, None, "after five others");
+    }
+
     a_password_is_changed_with_the_present_one_and_every_session_ends(api) {
         let (one, other) = (api.owner().await, api.owner().await);
         let change = async |body| api.post("/v1/me/password", body).bearer(one.access_token()).send().await;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{PASSWORD, on_both};
+use crate::harness::{PASSWORD, on_both, side_by_side};
 
 on_both! {
     an_owner_signs_in_and_is_told_who_they_are(api) {
@@ -47,6 +47,45 @@ on_both! {
         let request = json!({ "email": "owner@acme.example", "password": PASSWORD });
         let elsewhere = api.post("/v1/auth/login", request).from("198.51.100.7:1").send().await;
         assert_eq!(elsewhere.json["status"], "authenticated", "another network is not locked out by this one");
+        api.clock.advance(Duration::from_mins(15));
+        api.owner().await;
+    }
+
+    every_spelling_of_an_address_counts_for_the_account(api) {
+        let spellings = ["owner@acme.example", "OWNER@acme.example", "Owner@ACME.example", " owner@acme.example "];
+        for spelling in spellings.iter().cycle().take(10) {
+            assert_eq!(api.login(spelling, "wrong").await.refusal(), (401, "invalid_credentials"), "{spelling}");
+        }
+        for spelling in spellings {
+            assert_eq!(api.login(spelling, PASSWORD).await.refusal(), (401, "invalid_credentials"), "{spelling}");
+        }
+        api.clock.advance(Duration::from_mins(15));
+        assert_eq!(api.login("OWNER@acme.example", PASSWORD).await.json["status"], "authenticated");
+    }
+
+    no_noise_about_others_makes_room_for_more_guesses(api) {
+        for _ in 0..10 {
+            api.login("owner@acme.example", "wrong").await;
+        }
+        let api = &api;
+        let noise = (0..300).map(|n| async move {
+            let body = json!({ "email": format!("nobody-{n}@acme.example"), "password": "wrong" });
+            api.post("/v1/auth/login", body).from(&format!("203.0.113.{}:1", n % 250)).send().await
+        });
+        side_by_side(noise).await;
+        let still = api.login("owner@acme.example", PASSWORD).await;
+        assert_eq!(still.refusal(), (401, "invalid_credentials"), "the count of the account is still there");
+        api.clock.advance(Duration::from_mins(15));
+        api.owner().await;
+    }
+
+    of_many_guesses_at_once_no_more_are_heard_than_one_after_the_other(api) {
+        let wrong = (0..40).map(|_| api.login("owner@acme.example", "wrong"));
+        for answer in side_by_side(wrong).await {
+            assert_eq!(answer.refusal(), (401, "invalid_credentials"));
+        }
+        assert_eq!(api.login("owner@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"), "locked");
+        assert_eq!(api.records("auth.account_locked").await.len(), 1);
         api.clock.advance(Duration::from_mins(15));
         api.owner().await;
     }
