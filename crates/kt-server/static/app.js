@@ -195,8 +195,17 @@
     }
   };
 
+  // On a narrow screen the row of tabs scrolls: the present one is brought to its middle.
+  const showTab = () => {
+    const tab = $(".tabs [aria-current]");
+    if (!tab) return;
+    const [{ left, width }, row] = [tab.getBoundingClientRect(), tab.parentElement.getBoundingClientRect()];
+    tab.parentElement.scrollLeft += left + width / 2 - (row.left + row.width / 2);
+  };
+
   const ready = (root) => {
     local(root);
+    showTab();
     const said = main()?.dataset.say;
     if (said) {
       toast(said);
