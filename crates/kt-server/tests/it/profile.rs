@@ -46,6 +46,7 @@ on_both! {
         };
         for round in 1..=5 {
             assert_eq!(change(PASSWORD).await, Some(json!("password_reused")), "after {}", round - 1);
+            api.clock.advance(Duration::from_secs(1));
             assert_eq!(change(&format!("brisk Meadow {round} kettle, violin")).await, None);
         }
         assert_eq!(change(PASSWORD).await, None, "after five others");
