@@ -8,7 +8,7 @@ import { after, before, beforeEach, suite, test } from 'node:test';
 import { verifyAuthenticationResponse, verifyRegistrationResponse } from '@simplewebauthn/server';
 
 import { authenticator } from '../lib/authenticator.mjs';
-import { joinAs, OWNER, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
+import { OWNER, hasComeIn, joinAs, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
 
 const LIMIT = { timeout: 120_000 };
 const JO = { email: 'jo@acme.example', password: 'quiet Harbor 3 lantern, plum' };
@@ -52,8 +52,8 @@ suite('passkeys that are examined', LIMIT, () => {
     const said = ceremony(page, '/login/passkey');
     await page.goto('/login');
     const shown = await said;
-    await Promise.race([page.waitForURL('**/overview'), page.getByRole('alert').waitFor()]);
-    return { isIn: new URL(page.url()).pathname === '/overview', ...shown };
+    await Promise.race([page.waitForURL(hasComeIn), page.getByRole('alert').waitFor()]);
+    return { isIn: hasComeIn(page.url()), ...shown };
   };
 
   /** Signs out, and keeps the passkey away from the offer of the page that comes then. */
@@ -170,11 +170,11 @@ suite('passkeys that are examined', LIMIT, () => {
         await route.fulfill({ response: answer, json });
       });
       await page.getByRole('button', { name: 'Use a passkey' }).click();
-      await Promise.race([page.waitForURL('**/overview'), page.getByRole('alert').waitFor()]);
+      await Promise.race([page.waitForURL(hasComeIn), page.getByRole('alert').waitFor()]);
       return new URL(page.url()).pathname;
     };
     assert.equal(await secondStep(await owner.device.credentials()), '/login/verify');
-    assert.equal(await secondStep(await jo.device.credentials()), '/overview');
+    assert.equal(await secondStep(await jo.device.credentials()), '/request-setup');
 
     await owner.page.goto('/mfa/setup');
     await owner.page.getByRole('button', { name: 'Add Passkey' }).click();

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, suite, test } from 'node:test';
 
 import { authenticator, codeOf } from '../lib/authenticator.mjs';
-import { OWNER, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
+import { OWNER, hasComeIn, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
 
 const LIMIT = { timeout: 120_000 };
 
@@ -66,7 +66,7 @@ suite('second factors at the console', LIMIT, () => {
     await page.waitForURL('**/login/verify**');
     await device.send('setAutomaticPresenceSimulation', { enabled: true });
     await page.getByRole('button', { name: 'Use a passkey' }).click();
-    await page.waitForURL('**/overview');
+    await page.waitForURL(hasComeIn);
     assert.deepEqual(wrong, []);
   });
 
@@ -87,7 +87,7 @@ suite('second factors at the console', LIMIT, () => {
     }
     await device.send('setResponseOverrideBits', { isBogusSignature: false, isBadUV: false, isBadUP: false });
     await page.goto('/login');
-    await page.waitForURL('**/overview');
+    await page.waitForURL(hasComeIn);
   });
 
   test('an authenticator app is added by its code, asked for at each sign-in, and a recovery code stands in for it', LIMIT, async () => {
@@ -120,7 +120,7 @@ suite('second factors at the console', LIMIT, () => {
     await page.getByText('Use a recovery code').click();
     await page.getByLabel('Recovery code', { exact: true }).fill(codes[0]);
     await page.getByRole('button', { name: 'Use this code' }).click();
-    await page.waitForURL('**/overview');
+    await page.waitForURL(hasComeIn);
     await page.goto('/mfa/setup');
     await page.getByText('9 of them are left.').waitFor();
 

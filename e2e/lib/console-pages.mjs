@@ -22,6 +22,9 @@ export const OF_MEMBERS = [
   '/settings/organization',
   '/settings/access-keys',
   '/overview',
+  '/chat',
+  '/tasks',
+  '/request-setup',
   '/settings/profile',
 ];
 

@@ -17,9 +17,9 @@ const FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-bac
 
 /**
  * Starts everything with an empty store. With `owner`, the first owner and the organization `acme` are made; otherwise
- * `setUpLink` leads to where they are.
+ * `setUpLink` leads to where they are. `policyConfig` is what its gateway is to do.
  */
-export async function startConsole({ owner = OWNER, config = '', movesTime = false } = {}) {
+export async function startConsole({ owner = OWNER, config = '', policyConfig = '', movesTime = false } = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'keeptrusts-console-'));
   const file = join(directory, 'keeptrusts.yaml');
   writeFileSync(file, config);
@@ -32,13 +32,19 @@ export async function startConsole({ owner = OWNER, config = '', movesTime = fal
   }
   const free = ['--api-listen', '--console-listen', '--gateway-listen', '--gateway-admin-listen'];
   const listen = free.flatMap((flag) => [flag, '127.0.0.1:0']);
-  const flags = ['up', '--data-dir', join(directory, 'data'), ...(config ? ['--config', file] : []), ...listen];
+  const policy = join(directory, 'policy-config.yaml');
+  writeFileSync(policy, policyConfig);
+  const files = [...(config ? ['--config', file] : []), ...(policyConfig ? ['--policy-config', policy] : [])];
   const lines = [];
-  const server = await ServerProcess.start(ktBinary(), flags, {
-    ready: /^ready gateway=(?<gateway>\S+) admin=(?<admin>\S+) api=(?<api>\S+) console=(?<origin>\S+)$/,
-    env,
-    lines,
-  });
+  const start = (listen) =>
+    ServerProcess.start(ktBinary(), ['up', '--data-dir', join(directory, 'data'), ...files, ...listen], {
+      ready: /^ready gateway=(?<gateway>\S+) admin=(?<admin>\S+) api=(?<api>\S+) console=(?<origin>\S+)$/,
+      env,
+      lines,
+    });
+  let server = await start(listen);
+  const { gateway, admin, api, origin } = server.groups;
+  const ports = [api, origin, gateway, admin].map((url) => `127.0.0.1:${new URL(url).port}`);
   return {
     ...server.groups,
     directory,
@@ -48,6 +54,12 @@ export async function startConsole({ owner = OWNER, config = '', movesTime = fal
     pass: (seconds) => moveTime(clock, seconds),
     /** The letters that were sent, the newest last. */
     outbox: join(directory, 'data', 'outbox'),
+    /** Ends it as a crash would, with `kill -9`. */
+    kill: () => server.kill(),
+    /** Starts it again, at the same addresses. */
+    restart: async () => {
+      server = await start(free.flatMap((flag, index) => [flag, ports[index]]));
+    },
     stop: async () => {
       await server.stop();
       rmSync(directory, { recursive: true, force: true });
@@ -107,6 +119,9 @@ export async function signIn(page, { email, password } = OWNER, path = '/overvie
   await page.getByRole('button', { name: 'Sign in', exact: true }).click();
   await page.waitForURL((url) => url.pathname === path.split('?')[0]);
 }
+
+/** Whether somebody is in: at one of the pages where people begin who have asked for none. */
+export const hasComeIn = (url) => ['/overview', '/chat', '/request-setup'].includes(new URL(url).pathname);
 
 /** Signs out by the menu. */
 export async function signOut(page) {

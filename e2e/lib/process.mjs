@@ -31,6 +31,13 @@ export class ServerProcess {
     this.#child = child;
   }
 
+  /** Kills the process, which can do nothing about it, and waits until it is gone. */
+  async kill() {
+    const ended = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await ended;
+  }
+
   /** Asks the process to end and waits until it has; one that does not is killed, and that is an error. */
   async stop() {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;

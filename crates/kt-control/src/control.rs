@@ -15,8 +15,10 @@ use tokio::sync::Notify;
 
 use crate::addresses::Addresses;
 use crate::audit::AuditKey;
+use crate::inference::PATIENCE;
 use crate::jwt::Signer;
 use crate::keys::KeyUses;
+use crate::outbound::Outbound;
 use crate::passwords::Hasher;
 use crate::recent::Recent;
 use crate::seal::SealKey;
@@ -43,6 +45,8 @@ pub struct Parts {
     pub deployment: DeploymentSettings,
     /// Where uses of keys are counted; in the database, without it.
     pub shared_counts: Option<SharedCounts>,
+    /// Makes connections to gateways.
+    pub gateways: Outbound,
 }
 
 /// The control plane's use cases. One per process.
@@ -62,13 +66,27 @@ pub struct Control {
     pub(crate) deployment: DeploymentSettings,
     pub(crate) key_uses: KeyUses,
     pub(crate) shared_counts: Option<SharedCounts>,
+    /// Asks gateways, as patiently as models think.
+    pub(crate) gateways: Outbound,
+    /// Wakes those who work on runs of tasks.
+    pub(crate) runs_wait: Notify,
 }
 
 impl Control {
     /// Brings the store to the present schema and makes ready to serve.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, clock, mut random, hasher, seal, issuer, console, deployment, shared_counts } =
-            parts;
+        let Parts {
+            store,
+            clock,
+            mut random,
+            hasher,
+            seal,
+            issuer,
+            console,
+            deployment,
+            shared_counts,
+            gateways,
+        } = parts;
         if let Some(broken) = deployment.broken_rules().into_iter().next() {
             return Err(broken);
         }
@@ -90,6 +108,8 @@ impl Control {
             deployment,
             key_uses: KeyUses::default(),
             shared_counts,
+            gateways: gateways.with_patience(PATIENCE),
+            runs_wait: Notify::new(),
         };
         control.load_signing_keys().await?;
         Ok(control)

@@ -10,8 +10,9 @@ use kt_domain::members::{MemberChange, allow_change, last_owner};
 use kt_domain::mfa::MfaSettings;
 use kt_domain::sign_in::MembershipState;
 use kt_domain::words;
+use kt_store::conversations::{self, Keeper};
 use kt_store::memberships::{self, Member, MembersFilter, Membership};
-use kt_store::{Tx, audit, organizations, sessions};
+use kt_store::{Tx, audit, organizations, sessions, setup_requests, tasks};
 use serde_json::{Value, json};
 
 use crate::control::Control;
@@ -128,6 +129,10 @@ impl Control {
         organization: &OrganizationId,
         before: &Membership,
     ) -> Result<Option<MemberView>, Error> {
+        let keeper = Keeper { organization, user: &before.user };
+        conversations::remove_all(&tx, keeper).await?;
+        tasks::remove_all(&tx, keeper).await?;
+        setup_requests::remove_all(&tx, organization, &before.user).await?;
         memberships::remove(&tx, organization, &before.user).await?;
         sessions::end_all(&tx, organization, &before.user, ctx.now).await?;
         keep_an_owner(&tx, before).await?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::handshake;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{HeaderMap, Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use kt_domain::network::reach::Reach;
 use rustls::pki_types::pem::PemObject;
@@ -35,6 +35,8 @@ const USER_AGENT: &str = concat!("keeptrusts/", env!("CARGO_PKG_VERSION"));
 pub struct Outbound {
     reach: Reach,
     tls: TlsConnector,
+    /// How long an answer, and each part of it, may take.
+    patience: Duration,
 }
 
 /// Where a connection goes.
@@ -62,7 +64,7 @@ pub enum OutboundError {
     #[error("{0}: {1}")]
     Broken(String, io::Error),
     /// Nothing came for too long.
-    #[error("{0} did not answer within {PATIENCE:?}")]
+    #[error("{0} did not answer in time")]
     TimedOut(String),
     /// What it says is no HTTP.
     #[error("{0} gave no answer in HTTP: {1}")]
@@ -100,7 +102,13 @@ impl Outbound {
             }
         }
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { reach, tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self { reach, tls: TlsConnector::from(Arc::new(config)), patience: PATIENCE })
+    }
+
+    /// The same, waiting so long for an answer and for each part of it.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// How far its connections may go.
@@ -157,13 +165,17 @@ impl Outbound {
         let (mut sender, connection) = handshake(io).await.map_err(|error| to.not_http(error))?;
         // Ends with the answer, or with the one who reads it.
         tokio::spawn(connection);
-        let answer = within(&to, sender.send_request(request)).await?.map_err(|error| to.not_http(error))?;
-        let retry_after = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let answer = tokio::time::timeout(self.patience, sender.send_request(request)).await;
+        let answer = answer.map_err(|_| OutboundError::TimedOut(to.to_string()))?;
+        let (head, body) = answer.map_err(|error| to.not_http(error))?.into_parts();
+        let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
         Ok(Answer {
-            status: answer.status(),
+            status: head.status,
             retry_after: retry_after.and_then(|value| value.parse().ok()).map(Duration::from_secs),
+            headers: head.headers,
             from: name,
-            body: answer.into_body(),
+            patience: self.patience,
+            body,
         })
     }
 
@@ -237,15 +249,22 @@ pub struct Answer {
     pub status: StatusCode,
     /// How long it asks to wait.
     pub retry_after: Option<Duration>,
+    headers: HeaderMap,
     from: String,
+    patience: Duration,
     body: Incoming,
 }
 
 impl Answer {
+    /// The value of this header, if there is one and it is text.
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
     /// The next part of the body; `None` when it has come to its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, OutboundError> {
         loop {
-            let Ok(frame) = tokio::time::timeout(PATIENCE, self.body.frame()).await else {
+            let Ok(frame) = tokio::time::timeout(self.patience, self.body.frame()).await else {
                 return Err(OutboundError::TimedOut(self.from.clone()));
             };
             match frame {

@@ -61,6 +61,8 @@ pub struct Step {
 pub enum Concern {
     /// So many people wait to be let in.
     PeopleWaiting(i64),
+    /// So many members ask that a gateway be set up.
+    SetupRequested(i64),
     /// So many sign-ins failed within a day, far more than usual.
     SignInsFail(i64),
     /// So many events were lost by gateways.
@@ -141,6 +143,7 @@ fn concerns(waiting: &attention::Waiting, posture: &Posture, traffic: &Tally) ->
     let lost = traffic.of(Measure::EventsLost);
     let all = [
         (waiting.people > 0, Concern::PeopleWaiting(waiting.people)),
+        (waiting.setup_requests > 0, Concern::SetupRequested(waiting.setup_requests)),
         (is_unusual(figures.failed_logins_24h, &before), Concern::SignInsFail(figures.failed_logins_24h)),
         (lost > 0, Concern::EventsLost(lost)),
         (waiting.silent_gateways > 0, Concern::GatewaysSilent(waiting.silent_gateways)),

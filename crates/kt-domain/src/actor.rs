@@ -147,8 +147,14 @@ impl Permission {
         Self::ServeAsGateway,
     ];
 
+    /// Whether a person of this role has it.
+    #[must_use]
+    pub fn is_of(self, role: Role) -> bool {
+        self.allows_role(role)
+    }
+
     /// The lowest rank that has it among people; `None` for what no person does.
-    pub(crate) fn allows_role(self, role: Role) -> bool {
+    fn allows_role(self, role: Role) -> bool {
         match self {
             Self::ReadOrganization | Self::ReadKeys => true,
             Self::ReadEvents | Self::ReadAudit | Self::ReadSettings | Self::ReadMembers => {

@@ -99,6 +99,8 @@ actions! {
     KeyChanged = "key.updated": "An API key's name, scope, ranges, rate or expiry were changed.";
     KeyRotated = "key.rotated": "An API key was replaced by a new one, at once or after an overlap.";
     GatewayEnrolled = "gateway.enrolled": "A gateway reported for the first time with a key of the organization.";
+    SetupRequested = "setup_request.made": "A member asked the administrators to set a gateway up.";
+    SetupRequestClosed = "setup_request.closed": "An administrator closed a member's request for a gateway.";
     KeyRevoked = "key.revoked": "An API key was revoked.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
 }

@@ -3,10 +3,11 @@
 use url::Url;
 
 /// The pages that may be returned to; whatever lies below one belongs to it.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "/overview",
     "/chat",
     "/tasks",
+    "/request-setup",
     "/gateways",
     "/events",
     "/audit-log",

@@ -15,7 +15,7 @@ use crate::Doors;
 use crate::api::{
     audit_log, device, events, gateways, health, invitations, ip_restrictions, me, members, mfa,
     organization, passkeys, passwords, posture, profile, reauthentication, registration, security, set_up,
-    sign_in, tokens,
+    setup_requests, sign_in, tokens,
 };
 use crate::idempotency::{self, IDEMPOTENCY_KEY};
 use crate::layers;
@@ -105,6 +105,8 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(registration::approve))
         .routes(routes!(registration::reject))
         .routes(routes!(registration::temporary_password))
+        .routes(routes!(setup_requests::list, setup_requests::create))
+        .routes(routes!(setup_requests::close))
         .routes(routes!(invitations::list, invitations::create))
         .routes(routes!(invitations::accept))
         .routes(routes!(invitations::resend))

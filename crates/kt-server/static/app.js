@@ -21,11 +21,12 @@
   };
   const currentToken = () => token ?? main()?.dataset.csrf ?? "";
 
-  const send = async (path, fields) => {
+  const send = async (path, fields, signal) => {
     const answer = await fetch(path, {
       method: "POST",
       body: new URLSearchParams(fields),
       headers: { [CSRF]: currentToken(), "hx-request": "true" },
+      signal,
     });
     takeToken(answer.headers);
     return answer;

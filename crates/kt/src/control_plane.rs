@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kt_control::outbound::Outbound;
 use kt_control::passwords::{Capacity, Cost, Hasher};
 use kt_control::{AuditSink, Control, Parts, Post, SealKey, SetUp, SharedCounts};
 use kt_domain::actor::Actor;
@@ -16,6 +17,7 @@ use kt_domain::ctx::{Client, Ctx};
 use kt_domain::deployment_config::{self, DeploymentConfig};
 use kt_domain::error::Error;
 use kt_domain::network::cidr::CidrSet;
+use kt_domain::network::reach::Reach;
 use kt_domain::policy_config::{Finding, Source};
 use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
@@ -202,6 +204,8 @@ impl Settings {
             console: console_url(config)?,
             deployment: config.security.clone(),
             shared_counts: shared_counts(config)?,
+            // Gateways stand in one's own network as often as not.
+            gateways: Outbound::new(Reach::Private, None).map_err(|why| Failure::failed(why.to_string()))?,
         })
     }
 }
@@ -226,6 +230,7 @@ impl ControlPlane {
     /// Serves until `ended` says so, then lets requests under way finish.
     pub(crate) async fn serve(self, ended: watch::Receiver<bool>) {
         let jobs = tokio::spawn(run_jobs(Arc::clone(&self.control), ended.clone()));
+        let tasks = tokio::spawn(run_tasks(Arc::clone(&self.control), ended.clone()));
         let mail = tokio::spawn(deliver_mail(Arc::clone(&self.control), self.post, ended.clone()));
         for sink in self.audit_sinks {
             tokio::spawn(send_audit(Arc::clone(&self.control), sink, ended.clone()));
@@ -234,7 +239,7 @@ impl ControlPlane {
         let console = kt_server::serve(self.console, kt_server::console(self.doors), is_true(ended));
         tokio::join!(api, console);
         // A job that panicked has said so itself.
-        let _ = tokio::join!(jobs, mail);
+        let _ = tokio::join!(jobs, mail, tasks);
     }
 }
 
@@ -260,6 +265,14 @@ async fn deliver_mail(control: Arc<Control>, post: Post, ended: watch::Receiver<
     tokio::select! {
         () = is_true(ended) => {}
         () = control.keep_delivering_mail(&post) => {}
+    }
+}
+
+/// Runs tasks until `ended` says so. A run that is under way then is begun again by the next process.
+async fn run_tasks(control: Arc<Control>, ended: watch::Receiver<bool>) {
+    tokio::select! {
+        () = is_true(ended) => {}
+        () = control.keep_running_tasks() => {}
     }
 }
 

@@ -117,7 +117,7 @@ impl PassClaims {
         {
             return Err(BadPass::Over);
         }
-        if Permission::Infer.allows_role(self.role) { Ok(()) } else { Err(BadPass::Forbidden) }
+        if Permission::Infer.is_of(self.role) { Ok(()) } else { Err(BadPass::Forbidden) }
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod reauthentication;
 pub(crate) mod registration;
 pub(crate) mod security;
 pub(crate) mod set_up;
+pub(crate) mod setup_requests;
 pub(crate) mod sign_in;
 pub(crate) mod tokens;
 mod versions;

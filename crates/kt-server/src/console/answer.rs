@@ -84,6 +84,8 @@ pub(crate) struct MayRead {
     pub(crate) audit: bool,
     pub(crate) members: bool,
     pub(crate) gateway_keys: bool,
+    /// Chat and tasks.
+    pub(crate) workspaces: bool,
 }
 
 impl Frame {
@@ -103,6 +105,7 @@ impl Frame {
                 audit: visit.may(Permission::ReadAudit),
                 members: visit.may(Permission::ReadMembers),
                 gateway_keys: visit.may(Permission::ManageKeys),
+                workspaces: visit.may(Permission::Infer),
             },
         });
         let path = visit.asked.split('?').next().unwrap_or("/").to_owned();
@@ -172,6 +175,13 @@ pub(crate) fn see_and_say(doors: &Doors, path: &str, said: &str) -> Response {
 pub(crate) fn leave_for(path: &str) -> Response {
     let place = HeaderValue::from_str(path).unwrap_or(HeaderValue::from_static("/"));
     (StatusCode::OK, [(HeaderName::from_static("hx-redirect"), place)]).into_response()
+}
+
+/// The same, and the page there says besides what was done.
+pub(crate) fn leave_and_say(doors: &Doors, path: &str, said: &str) -> Response {
+    let mut response = leave_for(path);
+    Cookies::of(doors).set(response.headers_mut(), Cookie::Flash, &URL_SAFE_NO_PAD.encode(said));
+    response
 }
 
 /// What the page is to say, from its cookie.

@@ -35,6 +35,7 @@ pub(crate) struct Assets {
     pub(crate) script: String,
     pub(crate) htmx: String,
     pub(crate) passkeys: String,
+    pub(crate) chat: String,
     pub(crate) icons: String,
     pub(crate) font: String,
     pub(crate) mark: String,
@@ -57,6 +58,7 @@ impl Assets {
         let app = Asset::new("app.js", script, include_bytes!("../../static/app.js"));
         let htmx = Asset::new("htmx.js", script, include_bytes!("../../static/htmx.min.js"));
         let passkeys = Asset::new("passkeys.js", script, include_bytes!("../../static/passkeys.js"));
+        let chat = Asset::new("chat.js", script, include_bytes!("../../static/chat.js"));
         let icons = Asset::new("icons.svg", "image/svg+xml", include_bytes!("../../static/icons.svg"));
         let mark = Asset::new("mark.svg", "image/svg+xml", include_bytes!("../../static/mark.svg"));
         Self {
@@ -64,10 +66,11 @@ impl Assets {
             script: app.address.clone(),
             htmx: htmx.address.clone(),
             passkeys: passkeys.address.clone(),
+            chat: chat.address.clone(),
             icons: icons.address.clone(),
             font: font.address.clone(),
             mark: mark.address.clone(),
-            files: vec![style, app, htmx, passkeys, icons, font, mark],
+            files: vec![style, app, htmx, passkeys, chat, icons, font, mark],
         }
     }
 }

@@ -19,7 +19,7 @@ macro_rules! groups {
 type Files = &'static [(&'static str, &'static [(&'static str, &'static str)])];
 
 const FILES: Files = groups! {
-    "To begin": "guide" ["getting-started", "for-leaders"],
+    "To begin": "guide" ["getting-started", "workspaces", "for-leaders"],
     "People and how they sign in": "guide" ["accounts", "passwords", "mfa", "command-line"],
     "Protecting the organization": "guide" [
         "hardening", "organization-security", "console-sign-in", "break-glass", "audit"

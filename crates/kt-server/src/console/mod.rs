@@ -16,6 +16,7 @@ mod guard;
 mod guide;
 mod labels;
 mod look;
+mod markdown;
 mod messages;
 mod pages;
 mod routes;

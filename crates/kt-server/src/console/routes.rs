@@ -8,9 +8,9 @@ use axum::routing::{get, post};
 
 use super::pages::security::{self, forms, network};
 use super::pages::{
-    approvals, audit_log, design, device, events, gateways, help, invitations, keys, members, mfa,
-    organization, overview, passkeys, profile, recovery, register, second_step, session, set_up, sign_in,
-    verify_email,
+    approvals, audit_log, chat, design, device, events, gateways, help, invitations, keys, members, mfa,
+    organization, overview, passkeys, profile, recovery, register, request_setup, second_step, session,
+    set_up, sign_in, tasks, verify_email,
 };
 use super::{assets, guard};
 use crate::Doors;
@@ -84,6 +84,7 @@ pub fn console(doors: Doors) -> Router {
         .route("/settings/gateway-keys/{id}/rotate", post(keys::rotate))
         .route("/settings/gateway-keys/{id}/revoke", post(keys::revoke))
         .merge(security_settings())
+        .merge(workspaces())
         .route("/help", get(help::index))
         .route("/help/{page}", get(help::show))
         .route("/design", get(design::show))
@@ -115,6 +116,25 @@ fn security_settings() -> Router<Doors> {
         .route("/settings/security/api-keys", post(forms::change_key_restrictions))
         .route("/settings/security/ip-restrictions", post(network::save))
         .route("/settings/security/ip-restrictions/draft", post(network::draft))
+}
+
+/// What people use models by, and how they ask for it.
+fn workspaces() -> Router<Doors> {
+    Router::new()
+        .route("/chat", get(chat::show).post(chat::begin))
+        .route("/chat/{id}", get(chat::show_one).post(chat::ask))
+        .route("/chat/{id}/retry", post(chat::retry))
+        .route("/chat/{id}/rename", post(chat::rename))
+        .route("/chat/{id}/delete", post(chat::delete))
+        .route("/chat/{id}/turns/{turn}/decision", get(chat::show_decision))
+        .route("/tasks", get(tasks::show).post(tasks::add))
+        .route("/tasks/{id}", get(tasks::show_one).post(tasks::change))
+        .route("/tasks/{id}/delete", post(tasks::delete))
+        .route("/tasks/{id}/runs", post(tasks::start))
+        .route("/tasks/{id}/runs/{run}", get(tasks::show_run))
+        .route("/tasks/{id}/runs/{run}/cancel", post(tasks::cancel))
+        .route("/request-setup", get(request_setup::show).post(request_setup::ask))
+        .route("/request-setup/{id}/close", post(request_setup::close))
 }
 
 /// The longest report of a browser that is read, in bytes.

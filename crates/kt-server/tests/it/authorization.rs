@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::http::Method;
 use kt_domain::actor::Role;
 use kt_domain::audit::AuditAction;
-use kt_domain::id::{ApiKeyId, InvitationId, PasskeyId, SessionId, UserId};
+use kt_domain::id::{ApiKeyId, InvitationId, PasskeyId, SessionId, SetupRequestId, UserId};
 use kt_domain::random::Random;
 use serde_json::{Value, json};
 
@@ -106,6 +106,9 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("POST /v1/members/{id}/reactivate", RUNNERS, ""),
     ("POST /v1/members/{id}/reset-mfa", RUNNING_PEOPLE, r#"{"reason":"Lost the phone"}"#),
     ("POST /v1/members/{id}/temporary-password", RUNNING_PEOPLE, ""),
+    ("GET /v1/setup-requests", READERS, ""),
+    ("POST /v1/setup-requests", PEOPLE, r#"{"note":"please"}"#),
+    ("POST /v1/setup-requests/{id}/close", RUNNERS, ""),
     ("GET /v1/invitations", READERS, ""),
     ("POST /v1/invitations", RUNNERS, r#"{"email":"guest@acme.example","role":"member"}"#),
     ("POST /v1/invitations/accept", PEOPLE, r#"{"token":"x"}"#),
@@ -179,6 +182,8 @@ fn concrete(api: &TestApi, path: &str) -> String {
         InvitationId::new(now, random).to_string()
     } else if path.contains("/tokens/") {
         ApiKeyId::new(now, random).to_string()
+    } else if path.contains("/setup-requests/") {
+        SetupRequestId::new(now, random).to_string()
     } else if path.contains("/passkeys/") {
         PasskeyId::new(now, random).to_string()
     } else {
@@ -230,6 +235,10 @@ async fn own_object(api: &TestApi, path: &str) -> String {
         let owner = api.token_of("owner@acme.example").await;
         let invitation = json!({ "email": email, "role": "member" });
         api.post("/v1/invitations", invitation).bearer(&owner).send().await.text("/id").to_owned()
+    } else if path.starts_with("/v1/setup-requests/") {
+        api.add_member(&email, "member").await;
+        let member = api.token_of(&email).await;
+        api.post("/v1/setup-requests", json!({})).bearer(&member).send().await.text("/id").to_owned()
     } else if path.starts_with("/v1/tokens/") {
         make_key(api, "access", "read-only").await.text("/id").to_owned()
     } else if path.starts_with("/v1/me/sessions/") {
@@ -376,6 +385,8 @@ const TRACES: &[(&str, Trace)] = &[
         Action(AuditAction::FactorsReset, r#"{"reason":"Lost the phone; seen in person"}"#),
     ),
     ("POST /v1/members/{id}/temporary-password", Action(AuditAction::TemporaryPasswordSet, "")),
+    ("POST /v1/setup-requests", Action(AuditAction::SetupRequested, r#"{"note":"please"}"#)),
+    ("POST /v1/setup-requests/{id}/close", Action(AuditAction::SetupRequestClosed, "")),
     (
         "POST /v1/invitations",
         Action(AuditAction::InvitationMade, r#"{"email":"guest@acme.example","role":"member"}"#),

@@ -10,6 +10,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use axum::response::Response;
 use kt_control::mail::{Captured, Letter, Renderer};
+use kt_control::outbound::Outbound;
 use kt_control::passwords::{Capacity, Cost, Hasher};
 use kt_control::{Control, Parts, Post, SealKey, SetUp, SharedCounts};
 use kt_domain::actor::{Actor, Role};
@@ -19,6 +20,7 @@ use kt_domain::deployment_settings::DeploymentSettings;
 use kt_domain::email::EmailAddress;
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::network::cidr::CidrSet;
+use kt_domain::network::reach::Reach;
 use kt_domain::passwords::Password;
 use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
@@ -91,6 +93,7 @@ impl TestApi {
             console: PublicUrl::parse("http://localhost:3000").unwrap(),
             deployment,
             shared_counts,
+            gateways: Outbound::new(Reach::Private, None).unwrap(),
         };
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));

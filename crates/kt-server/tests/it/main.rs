@@ -32,6 +32,7 @@ mod sessions;
 mod set_up;
 mod shared_counts;
 mod sinks;
+mod stub_gateway;
 mod tokens;
 mod two_processes;
 mod walk;

@@ -15,6 +15,7 @@ use crate::Doors;
 use crate::console::answer::{Answer, Frame, page, see, see_and_say};
 use crate::console::cookies::{Cookie, Cookies};
 use crate::console::filters;
+use crate::console::pages::sign_in::HOME;
 use crate::console::visit::{Anybody, REDIRECT, SignedIn, Visit};
 
 /// Where factors are looked after.
@@ -51,7 +52,7 @@ impl SetupPage {
             present: None,
             totp: None,
             recovery_codes: Vec::new(),
-            next: "/overview".to_owned(),
+            next: HOME.to_owned(),
         }
     }
 }
@@ -174,7 +175,7 @@ fn show_codes(visit: &Visit, codes: Vec<String>, next: &str) -> Answer {
 fn go_on(doors: &Doors, visit: &Visit, done: EnrolledAtSignIn) -> Answer {
     let response = sign_in::next(doors, done.outcome, None)?;
     let Some(codes) = done.enrolled.recovery_codes else { return Ok(response) };
-    let next = response.headers().get(REDIRECT).and_then(|next| next.to_str().ok()).unwrap_or("/overview");
+    let next = response.headers().get(REDIRECT).and_then(|next| next.to_str().ok()).unwrap_or(HOME);
     let mut shown = show_codes(visit, codes, next)?;
     for cookie in response.headers().get_all(SET_COOKIE) {
         shown.headers_mut().append(SET_COOKIE, cookie.clone());

@@ -2,6 +2,7 @@
 
 pub(super) mod approvals;
 pub(super) mod audit_log;
+pub(super) mod chat;
 pub(super) mod design;
 pub(super) mod device;
 pub(super) mod events;
@@ -17,12 +18,14 @@ pub(super) mod passkeys;
 pub(super) mod profile;
 pub(super) mod recovery;
 pub(super) mod register;
+pub(super) mod request_setup;
 pub(super) mod second_step;
 pub(super) mod security;
 pub(super) mod session;
 pub(super) mod set_up;
 mod shown_once;
 pub(super) mod sign_in;
+pub(super) mod tasks;
 pub(super) mod verify_email;
 
 use axum::extract::{Form, FromRequest, Request};

@@ -31,6 +31,7 @@ struct WelcomePage {
     name: String,
     organization: String,
     may_use_keys: bool,
+    may_infer: bool,
 }
 
 /// How far back the figures are to reach.
@@ -52,6 +53,7 @@ pub(crate) async fn show(
             name: session.name,
             organization: session.organization_name,
             may_use_keys: visit.may(Permission::UseKeys),
+            may_infer: visit.may(Permission::Infer),
         };
         return page(&visit.look, &template);
     }
@@ -114,6 +116,9 @@ impl OverviewPage {
         let row = |concern: &Concern| match *concern {
             Concern::PeopleWaiting(count) => {
                 (some(count), "People who wait to be let in", "/settings/members", "user-check")
+            }
+            Concern::SetupRequested(count) => {
+                (some(count), "Members who ask that a gateway be set up", "/request-setup", "message-square")
             }
             Concern::SignInsFail(count) => (
                 some(count),

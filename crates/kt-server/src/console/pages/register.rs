@@ -11,6 +11,7 @@ use crate::Doors;
 use crate::console::answer::{Answer, Frame, leave_for, page, see};
 use crate::console::filters;
 use crate::console::labels::Label;
+use crate::console::pages::sign_in::HOME;
 use crate::console::visit::{Anybody, SignedIn};
 
 /// What the address says.
@@ -67,7 +68,7 @@ pub(crate) async fn show(
             let email = session.person.email.clone();
             page(&visit.look, &AcceptPage { frame, invited, email })
         }
-        (Some(_), None) => Ok(see("/overview")),
+        (Some(_), None) => Ok(see(HOME)),
         (None, invited) => {
             page(&visit.look, &RegisterPage { frame, invited, organization: asked.organization })
         }

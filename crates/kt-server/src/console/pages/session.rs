@@ -19,10 +19,11 @@ use crate::console::look::Theme;
 use crate::console::messages::Language;
 use crate::console::visit::{Anybody, SignedIn};
 
-/// `/`: the first page of somebody signed in; of anybody else, the way in.
+/// `/`: leads somebody signed in to where they begin, and anybody else to the way in.
 pub(crate) async fn home(State(doors): State<Doors>, Anybody(visit): Anybody) -> Answer {
-    if visit.session.is_some() {
-        return Ok(see("/overview"));
+    if let Some(session) = &visit.session {
+        let person = &session.person;
+        return Ok(see(doors.control.landing(&person.organization, &person.user, person.role).await?));
     }
     Ok(see(if doors.control.is_new().await? { "/setup" } else { "/login" }))
 }

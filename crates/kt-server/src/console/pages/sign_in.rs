@@ -16,6 +16,9 @@ use crate::console::cookies::{Cookie, Cookies};
 use crate::console::filters;
 use crate::console::visit::Anybody;
 
+/// Leads on to where somebody begins who has asked for no page.
+pub(crate) const HOME: &str = "/";
+
 /// What the address of the sign-in page says.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -71,7 +74,7 @@ pub(crate) async fn show(
 ) -> Answer {
     let return_to = ReturnTo::parse(&asked.return_to);
     if visit.session.is_some() {
-        return Ok(see(return_to.as_ref().map_or("/overview", ReturnTo::as_str)));
+        return Ok(see(return_to.as_ref().map_or(HOME, ReturnTo::as_str)));
     }
     if doors.control.is_new().await? {
         return Ok(see("/setup"));
@@ -143,7 +146,7 @@ fn come_in(doors: &Doors, signed_in: SignedIn, return_to: Option<&ReturnTo>) -> 
     let Credentials::Cookie(cookie) = signed_in.credentials else {
         return Err(Error::internal("the console was given tokens of the API"));
     };
-    let mut response = leave_for(return_to.map_or("/overview", ReturnTo::as_str));
+    let mut response = leave_for(return_to.map_or(HOME, ReturnTo::as_str));
     let (cookies, headers) = (Cookies::of(doors), response.headers_mut());
     cookies.set(headers, Cookie::Session, cookie.expose());
     cookies.clear(headers, Cookie::Visit);

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
 use tower::ServiceExt;
 
 use crate::harness::{Answer, PASSWORD, PEER, TestApi};
@@ -34,7 +35,7 @@ impl TestApi {
     pub(crate) async fn signed_in(&self, email: &str) -> Browser<'_> {
         let browser = self.browser();
         let answer = browser.sign_in(email, PASSWORD).await;
-        assert_eq!(answer.leads_to(), Some("/overview"), "{}", answer.body);
+        assert_eq!(answer.leads_to(), Some("/"), "{}", answer.body);
         browser
     }
 }
@@ -105,6 +106,32 @@ impl<'a> Browser<'a> {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Answer {
+        let answer = Answer::read(self.raw(method, path, headers, body).await).await;
+        self.keep(&answer);
+        answer
+    }
+
+    /// Sends a form as the pages' script does; the answer as it begins.
+    pub(crate) async fn begin(&self, path: &str, fields: &[(&str, &str)]) -> Response {
+        let token = self.token().await;
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let headers = [
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("hx-request", "true"),
+            (CSRF, &token),
+            ("sec-fetch-site", "same-origin"),
+            ("origin", ORIGIN),
+        ];
+        self.raw(Method::POST, path, &headers, Some(body)).await
+    }
+
+    async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<String>,
+    ) -> Response {
         let peer: SocketAddr = self.peer.parse().unwrap();
         let mut builder = Request::builder().method(method).uri(path).extension(ConnectInfo(peer));
         if !headers.iter().any(|(name, _)| *name == "host") {
@@ -124,9 +151,7 @@ impl<'a> Browser<'a> {
             builder = builder.header(*name, *value);
         }
         let request = builder.body(body.map_or_else(Body::empty, Body::from)).unwrap();
-        let answer = Answer::read(self.api.pages.clone().oneshot(request).await.unwrap()).await;
-        self.keep(&answer);
-        answer
+        self.api.pages.clone().oneshot(request).await.unwrap()
     }
 
     fn keep(&self, answer: &Answer) {

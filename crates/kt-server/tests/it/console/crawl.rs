@@ -18,13 +18,15 @@ enum Shown {
     ToStrangers,
     /// Whoever is signed in.
     ToMembers,
+    /// Whoever uses models: everybody but auditors.
+    ToUsers,
     /// Auditors, admins and owners.
     ToAuditors,
     /// Nobody as it stands: it leads on, or is about something that must exist.
     Elsewhere,
 }
 
-use Shown::{Elsewhere, ToAll, ToAuditors, ToMembers, ToStrangers};
+use Shown::{Elsewhere, ToAll, ToAuditors, ToMembers, ToStrangers, ToUsers};
 
 /// Every page.
 const PAGES: &[(&str, Shown)] = &[
@@ -42,6 +44,13 @@ const PAGES: &[(&str, Shown)] = &[
     ("/undo-email-change", ToAll),
     ("/device", ToMembers),
     ("/overview", ToMembers),
+    ("/chat", ToUsers),
+    ("/chat/{id}", Elsewhere),
+    ("/chat/{id}/turns/{turn}/decision", Elsewhere),
+    ("/tasks", ToUsers),
+    ("/tasks/{id}", Elsewhere),
+    ("/tasks/{id}/runs/{run}", Elsewhere),
+    ("/request-setup", ToMembers),
     ("/events", ToAuditors),
     ("/events/{id}", Elsewhere),
     ("/events/export/{format}", Elsewhere),
@@ -131,7 +140,7 @@ on_both! {
                 }
             }
             let at_least = match shown {
-                ToAll | ToMembers => 0,
+                ToAll | ToMembers | ToUsers => 0,
                 ToAuditors => 1,
                 ToStrangers | Elsewhere => 4,
             };
@@ -139,6 +148,7 @@ on_both! {
                 let answer = browser.get(path).await;
                 let expected = match shown {
                     ToStrangers => StatusCode::SEE_OTHER,
+                    ToUsers if rank == 1 => StatusCode::FORBIDDEN,
                     _ if rank >= at_least => StatusCode::OK,
                     _ => StatusCode::FORBIDDEN,
                 };
@@ -152,7 +162,7 @@ on_both! {
         let sent = addresses("post");
         assert!(OPEN.iter().all(|open| sent.contains(open)), "{sent:?}");
         for path in &sent {
-            let path = path.replace("{id}", "none");
+            let path = path.replace("{id}", "none").replace("{run}", "none");
             if path != "/csp-report" {
                 let same = [("sec-fetch-site", "same-origin"), ("origin", ORIGIN)];
                 let answer = signed_in.post_with(&path, &[], &same).await;

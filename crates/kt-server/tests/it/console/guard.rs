@@ -65,7 +65,7 @@ on_both! {
         let fields = [("email", "owner@acme.example"), ("password", PASSWORD)];
         let answer = browser.post_with("/login", &fields, &[("sec-fetch-site", "same-origin")]).await;
         assert_eq!(answer.refusal(), (403, "csrf_failed"));
-        assert_eq!(browser.post("/login", &fields).await.leads_to(), Some("/overview"));
+        assert_eq!(browser.post("/login", &fields).await.leads_to(), Some("/"));
     }
 
     a_token_per_request_works_once_and_the_answer_brings_the_next(api) {

@@ -52,7 +52,7 @@ on_both! {
         let page = owner.get(&path).await;
         assert!(page.page().contains("/reactivate") && !page.body.contains("/suspend"));
         assert_eq!(act("reactivate", &[]).await.status.as_u16(), 303);
-        assert_eq!(jo.sign_in(JO, PASSWORD).await.leads_to(), Some("/overview"));
+        assert_eq!(jo.sign_in(JO, PASSWORD).await.leads_to(), Some("/"));
         assert_eq!(act("remove", &[]).await.leads_to(), Some("/settings/members"));
         assert!(!owner.get("/settings/members").await.page().contains(JO));
         assert_eq!(owner.get(&path).await.status.as_u16(), 404);
@@ -137,7 +137,7 @@ on_both! {
         let nothing = reset(" ").await;
         assert_eq!((nothing.status.as_u16(), nothing.text("/error/param")), (422, "reason"));
         assert_eq!(reset("Lost the phone; seen in person").await.leads_to(), Some(path.as_str()));
-        assert_eq!(api.browser().sign_in(JO, PASSWORD).await.leads_to(), Some("/overview"));
+        assert_eq!(api.browser().sign_in(JO, PASSWORD).await.leads_to(), Some("/"));
         assert!(!owner.get(&path).await.page().contains("Reset MFA"), "there is none any more");
         assert!(owner.get("/settings/members?mfa=missing").await.page().contains(JO));
     }

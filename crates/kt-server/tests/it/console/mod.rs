@@ -12,3 +12,4 @@ mod profile;
 mod security;
 mod session;
 mod way_in;
+mod workspaces;

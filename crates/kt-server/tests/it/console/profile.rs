@@ -24,7 +24,7 @@ on_both! {
         assert_eq!(browser.cookie("kt_session"), None);
         assert_eq!(other.get("/overview").await.status.as_u16(), 303, "all sessions end");
         assert!(browser.get("/login?reason=password_changed").await.page().contains("Your password was changed"));
-        assert_eq!(browser.sign_in(OWNER, CHOSEN).await.leads_to(), Some("/overview"));
+        assert_eq!(browser.sign_in(OWNER, CHOSEN).await.leads_to(), Some("/"));
     }
 
     one_of_ones_own_sessions_is_ended(api) {

@@ -207,7 +207,7 @@ on_both! {
     whoever_would_lock_themselves_out_is_asked_before_anything_is_saved(api) {
         api.add_member("jo@acme.example", "member").await;
         let jo = api.browser().from("198.51.100.7:40000");
-        assert_eq!(jo.sign_in("jo@acme.example", PASSWORD).await.leads_to(), Some("/overview"));
+        assert_eq!(jo.sign_in("jo@acme.example", PASSWORD).await.leads_to(), Some("/"));
         let browser = api.signed_in("owner@acme.example").await;
         let elsewhere = "10.0.0.0/8 Elsewhere";
         let preview = send(&browser, DRAFT, elsewhere, &[("enforce_allowlist", "on")]).await;

@@ -1,0 +1,373 @@
+//! Asking a model through a gateway, on behalf of somebody.
+
+use std::time::Duration;
+
+use hyper::StatusCode;
+use jiff::Timestamp;
+use kt_domain::error::Error;
+use kt_domain::id::OrganizationId;
+use kt_domain::public_url::PublicUrl;
+use kt_domain::workspace::Refusal;
+use kt_store::gateways::{self, Gateway};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::control::Control;
+use crate::gateways::GONE_AFTER;
+use crate::outbound::{Answer, OutboundError};
+
+/// How long a gateway may take until it answers, and between two parts of its answer. Its own limits are shorter.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
+
+/// The longest line of an answer that is read, in bytes.
+const LONGEST_LINE: usize = 4 << 20;
+
+/// The longest refusal that is read, in bytes.
+const LONGEST_REFUSAL: usize = 64 << 10;
+
+/// What a model is asked.
+#[derive(Serialize)]
+pub(crate) struct Question<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) messages: Vec<Said<'a>>,
+}
+
+/// Something that was said.
+#[derive(Serialize)]
+pub(crate) struct Said<'a> {
+    role: &'static str,
+    content: &'a str,
+}
+
+impl<'a> Said<'a> {
+    pub(crate) fn by_user(content: &'a str) -> Self {
+        Self { role: "user", content }
+    }
+
+    pub(crate) fn by_model(content: &'a str) -> Self {
+        Self { role: "assistant", content }
+    }
+}
+
+/// An answer that is on its way.
+pub(crate) struct Reply {
+    /// The gateway's identifier of the request.
+    pub(crate) request_id: Option<String>,
+    /// Tokens, as soon as they are told.
+    pub(crate) used: Used,
+    answer: Answer,
+    is_stream: bool,
+    /// What came and was not read yet.
+    came: Vec<u8>,
+    is_over: bool,
+}
+
+/// What an answer has used.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub(crate) struct Used {
+    pub(crate) prompt_tokens: Option<i64>,
+    pub(crate) completion_tokens: Option<i64>,
+}
+
+/// A request that was not answered.
+#[derive(Debug)]
+pub(crate) struct NotAnswered {
+    pub(crate) request_id: Option<String>,
+    pub(crate) refusal: Refusal,
+}
+
+impl Control {
+    /// The gateways of an organisation that can be asked now, with their addresses; those that name `model` first.
+    pub(crate) async fn gateways_to_ask(
+        &self,
+        organization: &OrganizationId,
+        model: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Vec<(Gateway, PublicUrl)>, Error> {
+        let names = |gateway: &Gateway| {
+            let usable = gateway.targets.iter().filter(|target| target.is_usable());
+            usable.flat_map(|target| &target.models).any(|known| Some(known.as_str()) == model)
+        };
+        let all = gateways::all(&self.store, organization).await?;
+        let mut found: Vec<_> = all
+            .into_iter()
+            .filter(|gateway| now.duration_since(gateway.seen_at).unsigned_abs() < GONE_AFTER)
+            .filter(|gateway| gateway.targets.iter().any(kt_domain::gateways::TargetReport::is_usable))
+            .filter_map(|gateway| {
+                let address = PublicUrl::parse(gateway.address.as_deref()?).ok()?;
+                Some((gateway, address))
+            })
+            .collect();
+        found.sort_by_key(|(gateway, _)| !names(gateway));
+        Ok(found)
+    }
+
+    /// Asks, with this pass. A gateway to which there is no way is passed over; one that was asked is the only one: a
+    /// question is never asked twice unseen. `key` lets whoever stands behind recognise the same question.
+    pub(crate) async fn ask(
+        &self,
+        organization: &OrganizationId,
+        pass: &SecretString,
+        question: &Question<'_>,
+        key: &str,
+    ) -> Result<Reply, NotAnswered> {
+        let found = self.gateways_to_ask(organization, Some(question.model), self.clock.now()).await;
+        let found = found.map_err(|error| refused(error.code, &error.message))?;
+        let headers = [
+            ("authorization", format!("Bearer {}", pass.expose_secret())),
+            ("content-type", "application/json".to_owned()),
+            ("accept", "text/event-stream".to_owned()),
+            ("idempotency-key", key.to_owned()),
+        ];
+        let body = json!({ "model": question.model, "messages": question.messages, "stream": true,
+            "stream_options": { "include_usage": true } });
+        let mut last = no_gateway();
+        for (gateway, address) in found {
+            let url = address.page("/v1/chat/completions");
+            match self.gateways.post(&url, &headers, body.to_string().into()).await {
+                Ok(answer) => return Reply::begin(answer).await,
+                Err(error) => {
+                    tracing::warn!(gateway = gateway.id, %error, "a gateway cannot be asked");
+                    let is_unreached = error.is_unreached();
+                    last = unreachable();
+                    if !is_unreached {
+                        return Err(broke_off());
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+
+    /// The models that can be asked for in an organisation, by name. Gateways report those that their targets name; where
+    /// a target lists its own, the gateway is asked, with this pass.
+    pub(crate) async fn models_of(
+        &self,
+        organization: &OrganizationId,
+        pass: &SecretString,
+        now: Timestamp,
+    ) -> Result<Vec<String>, Error> {
+        let mut models = Vec::new();
+        for (gateway, address) in self.gateways_to_ask(organization, None, now).await? {
+            let usable: Vec<_> = gateway.targets.iter().filter(|target| target.is_usable()).collect();
+            if usable.iter().any(|target| target.models.is_empty()) {
+                models.extend(self.listed_models(&address, pass).await);
+            }
+            models.extend(usable.into_iter().flat_map(|target| target.models.iter().cloned()));
+        }
+        let mut known = std::collections::HashSet::new();
+        models.retain(|model| known.insert(model.clone()));
+        Ok(models)
+    }
+
+    async fn listed_models(&self, address: &PublicUrl, pass: &SecretString) -> Vec<String> {
+        #[derive(Deserialize)]
+        struct List {
+            data: Vec<Model>,
+        }
+        #[derive(Deserialize)]
+        struct Model {
+            id: String,
+        }
+        let headers = [("authorization", format!("Bearer {}", pass.expose_secret()))];
+        let asked = async {
+            let answer = self.gateways.get(&address.page("/v1/models"), &headers).await?;
+            answer.read(LONGEST_LINE).await
+        };
+        let body = match tokio::time::timeout(LISTED_WITHIN, asked).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a gateway did not list its models");
+                return Vec::new();
+            }
+            Err(_) => return Vec::new(),
+        };
+        let list: Result<List, _> = serde_json::from_slice(&body);
+        list.map_or_else(|_| Vec::new(), |list| list.data.into_iter().map(|model| model.id).collect())
+    }
+}
+
+/// How long a page waits for the names of models.
+const LISTED_WITHIN: Duration = Duration::from_secs(3);
+
+/// A part of a streamed answer, or a whole one.
+#[derive(Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    usage: Option<Used>,
+    error: Option<Refused>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    #[serde(alias = "message")]
+    delta: Option<Delta>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    content: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Refused {
+    code: Option<String>,
+    message: Option<String>,
+    policy: Option<String>,
+}
+
+impl Reply {
+    async fn begin(answer: Answer) -> Result<Self, NotAnswered> {
+        let request_id = answer.header("x-kt-request-id").map(str::to_owned);
+        if answer.status != StatusCode::OK {
+            let body = answer.read(LONGEST_REFUSAL).await.unwrap_or_default();
+            let chunk = serde_json::from_slice::<Chunk>(&body).ok();
+            let refusal = chunk.and_then(|chunk| chunk.error).map(Refusal::from);
+            return Err(NotAnswered { refusal: refusal.unwrap_or_else(|| broke_off().refusal), request_id });
+        }
+        let is_stream =
+            answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+        Ok(Self { request_id, used: Used::default(), answer, is_stream, came: Vec::new(), is_over: false })
+    }
+
+    /// The next part of the answer's text; `None` when it has come to its end.
+    pub(crate) async fn next(&mut self) -> Result<Option<String>, Refusal> {
+        while !self.is_over {
+            let text = self.read_what_came()?;
+            if !text.is_empty() {
+                return Ok(Some(text));
+            }
+            if self.is_over {
+                break;
+            }
+            match self.answer.next().await {
+                Ok(Some(_)) if self.came.len() > LONGEST_LINE => return Err(broke_off().refusal),
+                Ok(Some(part)) => self.came.extend_from_slice(&part),
+                // A stream says itself that it is over; one that just ends was broken off.
+                Ok(None) if self.is_stream => return Err(broke_off().refusal),
+                Ok(None) => return self.whole().map(|text| Some(text).filter(|text| !text.is_empty())),
+                Err(error) => {
+                    tracing::warn!(%error, "a gateway broke an answer off");
+                    return Err(broke_off().refusal);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The text of all lines that are there as a whole (Server-Sent Events, WHATWG HTML section 9.2.6).
+    fn read_what_came(&mut self) -> Result<String, Refusal> {
+        let mut text = String::new();
+        if !self.is_stream {
+            return Ok(text);
+        }
+        let mut begins = 0;
+        while let Some(length) = self.came[begins..].iter().position(|byte| *byte == b'\n') {
+            let line = self.came[begins..begins + length].trim_ascii_end();
+            begins += length + 1;
+            let Some(data) = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii_start) else { continue };
+            if data == b"[DONE]" {
+                self.is_over = true;
+                break;
+            }
+            let Ok(chunk) = serde_json::from_slice::<Chunk>(data) else { continue };
+            match note(&mut self.used, chunk) {
+                Ok(more) => text.push_str(&more),
+                // What came before the refusal is told first.
+                Err(_) if !text.is_empty() => {
+                    begins -= length + 1;
+                    break;
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        self.came.drain(..begins);
+        Ok(text)
+    }
+
+    fn whole(&mut self) -> Result<String, Refusal> {
+        self.is_over = true;
+        let chunk = serde_json::from_slice(&self.came).map_err(|_| broke_off().refusal)?;
+        note(&mut self.used, chunk)
+    }
+}
+
+/// The text of a part; what it says of tokens is kept.
+fn note(used: &mut Used, chunk: Chunk) -> Result<String, Refusal> {
+    if let Some(error) = chunk.error {
+        return Err(error.into());
+    }
+    if let Some(told) = chunk.usage {
+        *used = told;
+    }
+    let deltas = chunk.choices.into_iter().filter_map(|choice| choice.delta?.content);
+    Ok(deltas.collect())
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        Self {
+            code: refused.code.unwrap_or_else(|| "upstream_error".to_owned()),
+            message: refused.message.unwrap_or_default(),
+            policy: refused.policy,
+        }
+    }
+}
+
+impl OutboundError {
+    /// Whether nothing was sent.
+    fn is_unreached(&self) -> bool {
+        matches!(self, Self::Unresolved(_) | Self::Forbidden(_) | Self::Broken(..) | Self::NotAnAddress)
+    }
+}
+
+fn refused(code: &str, message: &str) -> NotAnswered {
+    let refusal = Refusal { code: code.to_owned(), message: message.to_owned(), policy: None };
+    NotAnswered { request_id: None, refusal }
+}
+
+/// What is said where no gateway could be asked.
+pub(crate) fn no_gateway() -> NotAnswered {
+    let message =
+        "No gateway is connected that has a usable model. An administrator sees why under Gateways.";
+    refused("no_gateway", message)
+}
+
+fn unreachable() -> NotAnswered {
+    refused("gateway_unreachable", "The gateway cannot be reached at the moment. Try again soon.")
+}
+
+fn broke_off() -> NotAnswered {
+    refused("gateway_broke_off", "The answer broke off. What had come is kept; try again.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_tokens_and_refusals_are_read_out_of_parts() {
+        let mut used = Used::default();
+        let mut read = |text: &str| note(&mut used, serde_json::from_str(text).unwrap());
+        for (chunk, text) in [
+            (r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#, ""),
+            (
+                r#"{"choices":[{"index":0,"delta":{"content":"a b"},"finish_reason":null}],"usage":null}"#,
+                "a b",
+            ),
+            (r#"{"choices":[{"delta":{"content":null}}]}"#, ""),
+            (r#"{"choices":[{"delta":{"tool_calls":[]}}]}"#, ""),
+            (r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"whole"}}]}"#, "whole"),
+            (r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#, ""),
+        ] {
+            assert_eq!(read(chunk).unwrap(), text, "{chunk}");
+        }
+        let refusal = read(
+            r#"{"error":{"type":"policy_violation","code":"policy_block","message":"No.","policy":"pii-detector"}}"#,
+        );
+        assert_eq!(refusal.unwrap_err().policy.as_deref(), Some("pii-detector"));
+        assert_eq!((used.prompt_tokens, used.completion_tokens), (Some(3), Some(4)));
+    }
+}

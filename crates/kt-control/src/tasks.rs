@@ -1,0 +1,364 @@
+//! Tasks: saved prompts that are run in the background, through a gateway, on behalf of whoever started them.
+//!
+//! A run is a row that servers lease. Whoever holds the latest lease works on it and alone can end it; a run whose server
+//! has ended is begun again by another, at most three times, under the same key for whoever stands behind the gateway.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::{RunId, TaskId};
+use kt_domain::workspace::{
+    self, Decision, Ending, LEASE, LONGEST_ANSWER, MOST_KEPT, Prompt, Refusal, RunState, Taken, fill_in,
+    may_take,
+};
+use kt_store::conversations::Answered;
+use kt_store::tasks::{self, Run, Task};
+use tokio::task::JoinSet;
+
+use crate::chat::keeper;
+use crate::control::Control;
+use crate::inference::{NotAnswered, Question, Said};
+
+/// How often a server says that it still works on a run; also how soon it learns that the run was cancelled.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// How often runs that wait are looked for without being told to.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many runs one server works on at once.
+const AT_ONCE: usize = 4;
+
+/// How many runs of somebody's may wait or be under way.
+const MOST_UNDER_WAY: i64 = 20;
+
+/// How many runs of a task are kept.
+const RUNS_KEPT: u32 = 100;
+
+/// How many waiting runs are looked at together.
+const BATCH: u32 = 16;
+
+/// What a task is to be.
+#[derive(Clone, Debug)]
+pub struct TaskTerms {
+    /// What it is called.
+    pub name: String,
+    /// Its prompt, with places such as `{{text}}`.
+    pub prompt: String,
+    /// The model that is asked.
+    pub model: String,
+}
+
+/// A task with its runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskView {
+    /// The task.
+    pub task: Task,
+    /// The names of the places in its prompt.
+    pub inputs: Vec<String>,
+    /// Its runs, the latest first.
+    pub runs: Vec<Run>,
+}
+
+impl Control {
+    /// One's tasks, the one changed or run last first, each with the state of its latest run.
+    pub async fn tasks(&self, ctx: &Ctx) -> Result<Vec<(Task, Option<RunState>)>, Error> {
+        Ok(tasks::list(&self.store, keeper(ctx)?, MOST_KEPT).await?)
+    }
+
+    /// One of them. Somebody else's is not to be found.
+    pub async fn task(&self, ctx: &Ctx, id: &TaskId) -> Result<TaskView, Error> {
+        let task = tasks::find(&self.store, keeper(ctx)?, id).await?.ok_or_else(no_task)?;
+        let runs = tasks::runs(&self.store, id, RUNS_KEPT).await?;
+        let inputs = Prompt::parse(&task.prompt)?.inputs;
+        Ok(TaskView { task, inputs, runs })
+    }
+
+    /// Keeps a new task.
+    pub async fn add_task(&self, ctx: &Ctx, terms: TaskTerms) -> Result<TaskId, Error> {
+        let keeper = keeper(ctx)?;
+        let id = self.draw(|random| TaskId::new(ctx.now, random));
+        let task = terms.checked(id, ctx.now)?;
+        let tx = self.store.begin_write().await?;
+        if tasks::count(&tx, keeper).await? >= i64::from(MOST_KEPT) {
+            return Err(workspace::too_many("tasks"));
+        }
+        tasks::insert(&tx, keeper, &task).await?;
+        tx.commit().await?;
+        Ok(task.id)
+    }
+
+    /// Changes one of one's tasks. Runs of it that were started before stay as they are.
+    pub async fn change_task(&self, ctx: &Ctx, id: &TaskId, terms: TaskTerms) -> Result<(), Error> {
+        let keeper = keeper(ctx)?;
+        let task = terms.checked(id.clone(), ctx.now)?;
+        let tx = self.store.begin_write().await?;
+        if !tasks::update(&tx, keeper, &task).await? {
+            return Err(no_task());
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Forgets one of one's tasks with its runs. One that is under way is stopped.
+    pub async fn delete_task(&self, ctx: &Ctx, id: &TaskId) -> Result<(), Error> {
+        let keeper = keeper(ctx)?;
+        let tx = self.store.begin_write().await?;
+        if !tasks::remove(&tx, keeper, id).await? {
+            return Err(no_task());
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Starts a run of one of one's tasks with these inputs. It waits for a server, of which one begins at once.
+    pub async fn start_run(
+        &self,
+        ctx: &Ctx,
+        id: &TaskId,
+        inputs: &BTreeMap<String, String>,
+    ) -> Result<RunId, Error> {
+        let keeper = keeper(ctx)?;
+        let tx = self.store.begin_write().await?;
+        let task = tasks::find(&tx, keeper, id).await?.ok_or_else(no_task)?;
+        let prompt = fill_in(&Prompt::parse(&task.prompt)?, inputs)?;
+        if tasks::under_way(&tx, keeper).await? >= MOST_UNDER_WAY {
+            return Err(too_many_runs());
+        }
+        let run = Run {
+            id: self.draw(|random| RunId::new(ctx.now, random)),
+            task: id.clone(),
+            organization: keeper.organization.clone(),
+            user: keeper.user.clone(),
+            prompt,
+            model: task.model.clone(),
+            state: RunState::Queued,
+            attempt: 0,
+            leased_until: ctx.now,
+            answer: String::new(),
+            request_id: None,
+            refusal: None,
+            spent: workspace::Spent::default(),
+            created_at: ctx.now,
+            ended_at: None,
+        };
+        tasks::start(&tx, &run).await?;
+        tasks::update(&tx, keeper, &Task { updated_at: ctx.now, ..task }).await?;
+        tasks::forget_old_runs(&tx, id, RUNS_KEPT).await?;
+        tx.commit().await?;
+        self.runs_wait.notify_one();
+        Ok(run.id)
+    }
+
+    /// Cancels one of one's runs that is not over. A server that works on it stops within seconds, and what it would have
+    /// said is not kept.
+    pub async fn cancel_run(&self, ctx: &Ctx, id: &RunId) -> Result<(), Error> {
+        let keeper = keeper(ctx)?;
+        let tx = self.store.begin_write().await?;
+        if !tasks::cancel(&tx, keeper, id, ctx.now).await? {
+            let known = tasks::find_run(&tx, keeper, id).await?;
+            return Err(known.map_or_else(|| Error::not_found("run"), |_| run_is_over()));
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// One of one's runs, and what the gateway decided about it, once its event has arrived.
+    pub async fn run(&self, ctx: &Ctx, id: &RunId) -> Result<(Run, Option<Decision>), Error> {
+        let keeper = keeper(ctx)?;
+        let run = tasks::find_run(&self.store, keeper, id).await?.ok_or_else(|| Error::not_found("run"))?;
+        let decision = self.decision_about(keeper.organization, run.request_id.as_deref()).await?;
+        Ok((run, decision))
+    }
+
+    /// Works on runs as long as it is polled, a few at once. Any number of servers may do so.
+    pub async fn keep_running_tasks(self: &Arc<Self>) {
+        let mut under_way = JoinSet::new();
+        loop {
+            while under_way.len() < AT_ONCE {
+                match self.take_run().await {
+                    Ok(Some(run)) => {
+                        let control = Arc::clone(self);
+                        under_way.spawn(async move { control.work_on(run).await });
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!(%error, "runs of tasks cannot be looked for at the moment");
+                        break;
+                    }
+                }
+            }
+            tokio::select! {
+                () = self.runs_wait.notified() => {}
+                Some(_) = under_way.join_next() => {}
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Works on all runs that wait, one after the other, and tells how many there were.
+    pub async fn run_waiting_tasks(&self) -> Result<usize, Error> {
+        let mut worked_on = 0;
+        while let Some(run) = self.take_run().await? {
+            self.work_on(run).await;
+            worked_on += 1;
+        }
+        Ok(worked_on)
+    }
+
+    /// The run that has waited longest, leased by this server; `None` when none waits.
+    pub(crate) async fn take_run(&self) -> Result<Option<Run>, Error> {
+        let now = self.clock.now();
+        for run in tasks::due(&self.store, now, BATCH).await? {
+            let attempts = u32::try_from(run.attempt).unwrap_or(u32::MAX);
+            let tx = self.store.begin_write().await?;
+            match may_take(run.state, attempts, run.leased_until, now) {
+                Taken::GiveUp => {
+                    let given_up = Answered { refusal: Some(given_up()), ..Answered::default() };
+                    tasks::settle(&tx, &run.id, run.attempt, RunState::Failed, &given_up, now).await?;
+                }
+                Taken::Begin(attempt) if tasks::lease(&tx, &run, now + LEASE).await? => {
+                    tx.commit().await?;
+                    return Ok(Some(Run { attempt: i64::from(attempt), state: RunState::Running, ..run }));
+                }
+                // Somebody else was faster.
+                Taken::Begin(_) | Taken::No => {}
+            }
+            tx.commit().await?;
+        }
+        Ok(None)
+    }
+
+    /// Works on a run that is leased by this server, as long as it is. Ends it under the number of the lease.
+    pub(crate) async fn work_on(&self, run: Run) {
+        let began = Instant::now();
+        let (state, mut answered) = tokio::select! {
+            outcome = self.answer_run(&run) => outcome,
+            () = self.hold(&run) => return,
+        };
+        answered.spent.duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let settled = async {
+            let tx = self.store.begin_write().await?;
+            let is_ours =
+                tasks::settle(&tx, &run.id, run.attempt, state, &answered, self.clock.now()).await?;
+            tx.commit().await?;
+            Ok::<_, Error>(is_ours)
+        };
+        match settled.await {
+            Ok(true) => {}
+            Ok(false) => tracing::info!(run = %run.id, "a run was over, or taken over by another server"),
+            Err(error) => tracing::error!(%error, run = %run.id, "the outcome of a run cannot be kept"),
+        }
+    }
+
+    /// Says again and again that this server works on the run. Is ready when the run is no longer its own.
+    async fn hold(&self, run: &Run) {
+        loop {
+            tokio::time::sleep(SIGN_OF_LIFE).await;
+            let until = self.clock.now() + LEASE;
+            let renewed = async {
+                let tx = self.store.begin_write().await?;
+                let is_ours = tasks::renew(&tx, &run.id, run.attempt, until).await?;
+                tx.commit().await?;
+                Ok::<_, Error>(is_ours)
+            };
+            match renewed.await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // While the store is away, the lease may end; then the outcome is not taken from here.
+                Err(error) => tracing::warn!(%error, run = %run.id, "a lease cannot be renewed"),
+            }
+        }
+    }
+
+    async fn answer_run(&self, run: &Run) -> (RunState, Answered) {
+        let mut answered = Answered::default();
+        let pass = match self.gateway_pass_for(&run.organization, &run.user, self.clock.now()).await {
+            Ok(pass) => pass,
+            Err(error) => {
+                let state =
+                    if error.kind == ErrorKind::Forbidden { RunState::Refused } else { RunState::Failed };
+                answered.refusal = Some(Refusal {
+                    code: error.code.to_owned(),
+                    message: error.message.into_owned(),
+                    policy: None,
+                });
+                return (state, answered);
+            }
+        };
+        let question = Question { model: &run.model, messages: vec![Said::by_user(&run.prompt)] };
+        let mut reply = match self.ask(&run.organization, &pass, &question, run.id.as_str()).await {
+            Ok(reply) => reply,
+            Err(NotAnswered { request_id, refusal }) => {
+                answered.request_id = request_id;
+                return (ended(Some(&refusal)), Answered { refusal: Some(refusal), ..answered });
+            }
+        };
+        answered.request_id.clone_from(&reply.request_id);
+        let refusal = loop {
+            match reply.next().await {
+                Ok(Some(text)) => answered.text.push_str(&text),
+                Ok(None) => break None,
+                Err(refusal) => break Some(refusal),
+            }
+            if answered.text.len() > LONGEST_ANSWER {
+                break Some(too_long());
+            }
+        };
+        answered.spent.input_tokens = reply.used.prompt_tokens;
+        answered.spent.output_tokens = reply.used.completion_tokens;
+        (ended(refusal.as_ref()), Answered { refusal, ..answered })
+    }
+}
+
+impl TaskTerms {
+    fn checked(self, id: TaskId, now: Timestamp) -> Result<Task, Error> {
+        Ok(Task {
+            id,
+            name: workspace::title("name", &self.name)?,
+            prompt: Prompt::parse(&self.prompt)?.text,
+            model: workspace::model(&self.model)?,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+}
+
+/// How a run ended that was refused so, or not.
+fn ended(refusal: Option<&Refusal>) -> RunState {
+    match refusal.map(Refusal::ending) {
+        None => RunState::Complete,
+        Some(Ending::Blocked) => RunState::Blocked,
+        Some(_) => RunState::Failed,
+    }
+}
+
+fn given_up() -> Refusal {
+    Refusal {
+        code: "given_up".to_owned(),
+        message: "The server that worked on this run ended, three times. Start it again if you like."
+            .to_owned(),
+        policy: None,
+    }
+}
+
+fn too_long() -> Refusal {
+    let message =
+        format!("The answer grew longer than the {LONGEST_ANSWER} bytes that are kept, and was stopped.");
+    Refusal { code: "answer_too_long".to_owned(), message, policy: None }
+}
+
+fn no_task() -> Error {
+    Error::not_found("task")
+}
+
+fn run_is_over() -> Error {
+    let message = "This run is over already, so there is nothing to cancel.";
+    Error::new(ErrorKind::Conflict, "run_is_over", message)
+}
+
+fn too_many_runs() -> Error {
+    let message =
+        format!("{MOST_UNDER_WAY} of your runs are waiting or under way. Wait for one of them to end.");
+    Error::new(ErrorKind::Conflict, "too_many_runs", message)
+}

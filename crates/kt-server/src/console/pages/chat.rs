@@ -1,0 +1,289 @@
+//! `/chat`: conversations with models, through a gateway. An answer streams to the page as plain text; what it says as
+//! Markdown is shown once it is there.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use askama::Template;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Frame as BodyFrame;
+use kt_control::{Ask, Conversation, ConversationView, Streaming, TurnView};
+use kt_domain::actor::Permission;
+use kt_domain::error::Error;
+use kt_domain::events::Verdict;
+use kt_domain::id::{ConversationId, TurnId};
+use kt_domain::workspace::{Decision, Ending, Judged};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::Fields;
+use crate::Doors;
+use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
+use crate::console::filters;
+use crate::console::markdown::to_html;
+use crate::console::visit::{SignedIn, Visit};
+
+const PAGE: &str = "/chat";
+
+/// For how long a page waits for the event of an answer, in seconds.
+const EVENT_WITHIN: i64 = 120;
+
+#[derive(Template)]
+#[template(path = "pages/chat.html")]
+struct ChatPage {
+    frame: Frame,
+    conversations: Vec<Conversation>,
+    open: Option<Conversation>,
+    shown: Vec<Shown>,
+    models: Vec<String>,
+    /// The model that is chosen unless somebody chooses another.
+    chosen: Option<String>,
+    may_read_gateways: bool,
+}
+
+/// A question with its answer, ready to be shown.
+struct Shown {
+    view: TurnView,
+    html: String,
+    decision: Option<DecisionPart>,
+    is_last: bool,
+}
+
+/// What the gateway decided, beside an answer. Asks for itself until the gateway's event has arrived.
+#[derive(Template)]
+#[template(path = "parts/decision.html")]
+struct DecisionPart {
+    /// Its name in the page.
+    id: String,
+    /// Where it is asked for again.
+    place: String,
+    request_id: String,
+    decision: Option<Decision>,
+    is_awaited: bool,
+    may_read_events: bool,
+}
+
+/// A new conversation.
+pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+    page_with(&doors, &visit, None).await
+}
+
+/// One of one's own.
+pub(crate) async fn show_one(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+) -> Answer {
+    let view = doors.control.conversation(&visit.ctx, &conversation_id(&id)?).await?;
+    page_with(&doors, &visit, Some(view)).await
+}
+
+async fn page_with(doors: &Doors, visit: &Visit, view: Option<ConversationView>) -> Answer {
+    let conversations = doors.control.conversations(&visit.ctx).await?;
+    let models = doors.control.models(&visit.ctx).await?;
+    let (open, turns) = view.map_or((None, Vec::new()), |view| (Some(view.conversation), view.turns));
+    let mut shown = Vec::with_capacity(turns.len());
+    let count = turns.len();
+    for (place, view) in turns.into_iter().enumerate() {
+        let decision = match &open {
+            // Those before are asked for when somebody wants to see them.
+            Some(open) => decision_part(doors, visit, open, &view, place + 1 == count).await?,
+            None => None,
+        };
+        let html = to_html(&view.turn.answer);
+        shown.push(Shown { view, html, decision, is_last: place + 1 == count });
+    }
+    let last = open.as_ref().or(conversations.first()).map(|conversation| conversation.model.clone());
+    let template = ChatPage {
+        chosen: last.filter(|model| models.contains(model)).or_else(|| models.first().cloned()),
+        frame: Frame::of(visit),
+        conversations,
+        open,
+        shown,
+        models,
+        may_read_gateways: visit.may(Permission::ReadSettings),
+    };
+    page(&visit.look, &template)
+}
+
+async fn decision_part(
+    doors: &Doors,
+    visit: &Visit,
+    conversation: &Conversation,
+    view: &TurnView,
+    is_asked_for: bool,
+) -> Result<Option<DecisionPart>, Error> {
+    let turn = &view.turn;
+    let Some(request_id) = turn.request_id.clone().filter(|_| turn.state != Ending::Answering) else {
+        return Ok(None);
+    };
+    let decision = if is_asked_for {
+        doors.control.decision(&visit.ctx, &conversation.id, &turn.id).await?
+    } else {
+        None
+    };
+    Ok(Some(DecisionPart {
+        id: format!("decision-{}", turn.id),
+        place: format!("{PAGE}/{}/turns/{}/decision", conversation.id, turn.id),
+        is_awaited: is_asked_for && is_recent(view, visit),
+        request_id,
+        decision,
+        may_read_events: visit.may(Permission::ReadEvents),
+    }))
+}
+
+fn is_recent(view: &TurnView, visit: &Visit) -> bool {
+    let ended = view.turn.asked_at.as_second() + view.turn.spent.duration_ms / 1000;
+    visit.ctx.now.as_second() - ended < EVENT_WITHIN
+}
+
+/// What the gateway decided about one question.
+pub(crate) async fn show_decision(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path((id, turn)): Path<(String, String)>,
+) -> Answer {
+    let (id, turn) = (conversation_id(&id)?, turn.parse::<TurnId>().map_err(|_| no_conversation())?);
+    let view = doors.control.conversation(&visit.ctx, &id).await?;
+    let found = view.turns.iter().find(|found| found.turn.id == turn).ok_or_else(no_conversation)?;
+    match decision_part(&doors, &visit, &view.conversation, found, true).await? {
+        Some(part) => page(&visit.look, &part),
+        None => Err(no_conversation().into()),
+    }
+}
+
+/// What is asked of which model.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    question: String,
+    model: String,
+}
+
+/// Begins a conversation with a question.
+pub(crate) async fn begin(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(Asked { question, model }): Fields<Asked>,
+) -> Answer {
+    Ok(stream(doors.control.ask_model(&visit.ctx, None, Ask { question, model }).await?))
+}
+
+/// Asks in a conversation.
+pub(crate) async fn ask(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+    Fields(Asked { question, model }): Fields<Asked>,
+) -> Answer {
+    let id = conversation_id(&id)?;
+    Ok(stream(doors.control.ask_model(&visit.ctx, Some(&id), Ask { question, model }).await?))
+}
+
+/// Which model is asked again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Again {
+    model: String,
+}
+
+/// Asks the last question again.
+pub(crate) async fn retry(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+    Fields(Again { model }): Fields<Again>,
+) -> Answer {
+    let id = conversation_id(&id)?;
+    Ok(stream(doors.control.ask_model_again(&visit.ctx, &id, &model).await?))
+}
+
+/// A new title.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Renamed {
+    title: String,
+}
+
+/// Gives a conversation another title.
+pub(crate) async fn rename(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+    Fields(renamed): Fields<Renamed>,
+) -> Answer {
+    let id = conversation_id(&id)?;
+    doors.control.rename_conversation(&visit.ctx, &id, &renamed.title).await?;
+    let said = visit.look.language.text("The conversation has its new title.");
+    Ok(see_and_say(&doors, &format!("{PAGE}/{id}"), said))
+}
+
+/// Forgets a conversation.
+pub(crate) async fn delete(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+) -> Answer {
+    doors.control.delete_conversation(&visit.ctx, &conversation_id(&id)?).await?;
+    Ok(leave_and_say(&doors, PAGE, visit.look.language.text("The conversation was deleted.")))
+}
+
+/// The text of an answer as it comes. Dropped, which is what becomes of it when its reader goes away, it stops the answer.
+struct Parts(mpsc::Receiver<String>);
+
+impl HttpBody for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|part| part.map(|text| Ok(BodyFrame::data(text.into()))))
+    }
+}
+
+/// The text of an answer as it comes, and where its page is.
+fn stream(Streaming { conversation, parts }: Streaming) -> Response {
+    let mut response = Body::new(Parts(parts)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    // Proxies that gather what passes would make a stream of it no more.
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    if let Ok(place) = HeaderValue::from_str(&format!("{PAGE}/{conversation}")) {
+        headers.insert(header::CONTENT_LOCATION, place);
+    }
+    response
+}
+
+fn conversation_id(text: &str) -> Result<ConversationId, Error> {
+    text.parse().map_err(|_| no_conversation())
+}
+
+fn no_conversation() -> Error {
+    Error::not_found("conversation")
+}
+
+/// What a policy's verdict is called, and the class of its badge.
+pub(super) fn policy_badge(policy: &Judged) -> (&'static str, &'static str) {
+    verdict_badge(policy.verdict)
+}
+
+fn verdict_badge(verdict: Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Verdict::Allow => ("Allowed", "good"),
+        Verdict::Redact => ("Redacted", "warn"),
+        Verdict::Escalate => ("Escalated", "warn"),
+        Verdict::Block => ("Blocked", "bad"),
+    }
+}
+
+impl DecisionPart {
+    fn badge(&self) -> Option<(&'static str, &'static str)> {
+        self.decision.as_ref()?.verdict.map(verdict_badge)
+    }
+}

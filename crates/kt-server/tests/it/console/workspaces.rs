@@ -1,0 +1,372 @@
+//! Chat and tasks: what is asked goes through a gateway as the person who asks, and what is kept is theirs alone.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use http_body_util::BodyExt;
+use kt_domain::actor::Role;
+use kt_domain::sign_in::MembershipState;
+
+use super::browser::Browser;
+use crate::harness::{Answer, TestApi, on_both, side_by_side};
+use crate::stub_gateway::{REQUEST, StubGateway};
+
+const OWNER: &str = "owner@acme.example";
+const JO: &str = "jo@acme.example";
+const EVE: &str = "eve@acme.example";
+
+/// Asks in a conversation, or begins one; the answer's text, and the address of the conversation.
+async fn say(browser: &Browser<'_>, place: &str, question: &str) -> (String, String) {
+    let answer = browser.post(place, &[("question", question), ("model", "small")]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let place = answer.headers["content-location"].to_str().unwrap().to_owned();
+    (answer.body, place)
+}
+
+/// The conversation's page once nothing is being written any more.
+async fn settled(browser: &Browser<'_>, place: &str) -> Answer {
+    for _ in 0..500 {
+        let page = browser.get(place).await;
+        if !page.page().contains("The answer is being written") {
+            return page;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the answer at {place} did not come to an end");
+}
+
+/// A member and somebody else, both signed in.
+async fn two(api: &TestApi) -> (Browser<'_>, Browser<'_>) {
+    api.add_member(JO, "member").await;
+    api.add_member(EVE, "admin").await;
+    (api.signed_in(JO).await, api.signed_in(EVE).await)
+}
+
+on_both! {
+    a_question_is_answered_through_a_gateway_as_the_person_who_asks(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let id = api.add_member(JO, "member").await;
+        let jo = api.signed_in(JO).await;
+        let (text, place) = say(&jo, "/chat", "What is a gateway?\nIn short").await;
+        assert_eq!(text, "You said: **What is a gateway?\nIn short**", "it streams as it is");
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("<p>You said: <strong>What is a gateway?\nIn short</strong></p>"), "{}", page.body);
+        assert!(page.body.contains("What is a gateway? In short</h1>"), "it is called by its first words");
+
+        api.clock.advance(Duration::from_secs(1));
+        let (_, same) = say(&jo, &place, "And again").await;
+        assert_eq!(same, place);
+        settled(&jo, &place).await;
+        let asked = stub.asked();
+        assert_eq!((asked[0].claims.sub.as_str(), asked[0].claims.role), (id.as_str(), Role::Member));
+        assert!(asked[0].claims.sid.is_some());
+        let messages = asked[1].body["messages"].as_array().unwrap();
+        let roles: Vec<_> = messages.iter().map(|message| message["role"].as_str().unwrap()).collect();
+        assert_eq!(roles, ["user", "assistant", "user"], "what was said before goes with it");
+        assert_eq!(messages[1]["content"], "You said: **What is a gateway?\nIn short**");
+        assert_ne!(asked[0].idempotency_key, asked[1].idempotency_key);
+
+        let renamed = jo.post(&format!("{place}/rename"), &[("title", "<b>Gateways</b>")]).await;
+        assert_eq!(renamed.leads_to(), Some(place.as_str()));
+        let list = jo.get("/chat").await;
+        assert!(list.page().contains("&#60;b&#62;Gateways&#60;/b&#62;"), "{}", list.body);
+        assert_eq!(jo.post(&format!("{place}/delete"), &[]).await.leads_to(), Some("/chat"));
+        assert_eq!(jo.get(&place).await.status, StatusCode::NOT_FOUND);
+    }
+
+    beside_an_answer_stands_what_the_gateway_decided(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let (_, place) = say(&jo, "/chat", "Hello").await;
+        let page = settled(&jo, &place).await;
+        let (_, rest) = page.page().split_once("hx-get=\"").unwrap();
+        let decision = rest.split('"').next().unwrap().to_owned();
+        assert!(decision.ends_with("/decision"), "{decision}");
+        assert!(jo.get(&decision).await.page().contains("on its way"));
+        stub.deliver_event(&api, 1).await;
+        let shown = jo.get(&decision).await;
+        for part in ["Redacted", "main", "small", "7 tokens", "42", "pii-detector", "email", &format!("{REQUEST}1")] {
+            assert!(shown.page().contains(part), "{part} in {}", shown.body);
+        }
+        assert!(!shown.body.contains("hx-get"), "it asks no more");
+        assert!(!shown.body.contains("/events?"), "a member does not read events");
+        let owner = api.signed_in(OWNER).await;
+        assert_eq!(owner.get(&decision).await.status, StatusCode::NOT_FOUND, "nobody else's");
+    }
+
+    a_policys_refusal_is_told_and_a_failure_can_be_tried_again(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let (text, place) = say(&jo, "/chat", "my number please block").await;
+        assert_eq!(text, "");
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("The policy pii-detector did not let this pass"), "{}", page.body);
+        assert!(page.body.contains("The policy does not allow it."));
+        api.clock.advance(Duration::from_secs(1));
+        say(&jo, &place, "this will fail").await;
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("There is no answer") && page.body.contains("The model did not answer."));
+        api.clock.advance(Duration::from_secs(1));
+        say(&jo, &place, "this will break").await;
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("The answer broke off") && page.body.contains("You said:"), "what had come is kept");
+
+        let again = jo.post(&format!("{place}/retry"), &[("model", "large")]).await;
+        assert_eq!(again.status, StatusCode::OK);
+        settled(&jo, &place).await;
+        let asked = stub.asked();
+        assert_eq!((asked.len(), asked[3].question()), (4, "this will break"));
+        assert_eq!(asked[3].body["model"], "large");
+        let messages = asked[3].body["messages"].as_array().unwrap();
+        assert_eq!(messages.len(), 1, "what was refused does not go with the next question: {messages:?}");
+        let empty = jo.post(&place, &[("question", " "), ("model", "small")]).await;
+        assert_eq!(empty.refusal(), (422, "validation_error"));
+    }
+
+    a_question_that_is_left_ends_the_call_and_keeps_what_had_come(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let mut answer = jo.begin("/chat", &[("question", "please hang"), ("model", "small")]).await;
+        let place = answer.headers()["content-location"].to_str().unwrap().to_owned();
+        let first = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first, "You said: ");
+        let twice = jo.post(&place, &[("question", "and this"), ("model", "small")]).await;
+        assert_eq!(twice.refusal(), (409, "still_answering"));
+        assert!(!stub.asked()[0].was_left);
+        drop(answer);
+        stub.wait_for(|asked| asked[0].was_left).await;
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("Stopped. What had come is kept.") && page.body.contains("You said:"));
+        api.clock.advance(Duration::from_secs(1));
+        let (text, _) = say(&jo, &place, "and this").await;
+        assert_eq!(text, "You said: **and this**");
+    }
+
+    an_answer_whose_server_ended_is_told_to_be_interrupted(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let answer = jo.begin("/chat", &[("question", "please hang"), ("model", "small")]).await;
+        let place = answer.headers()["content-location"].to_str().unwrap().to_owned();
+        stub.wait_for(|asked| asked.len() == 1).await;
+        assert!(jo.get(&place).await.page().contains("The answer is being written"));
+        api.clock.advance(Duration::from_secs(40));
+        let page = jo.get(&place).await;
+        assert!(page.page().contains("interrupted") && page.body.contains("data-again"), "{}", page.body);
+    }
+
+    what_a_model_writes_stays_text(api) {
+        let _stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let hostile = "<script>alert(1)</script> <img src=x onerror=alert(1)> [x](javascript:alert(1)) ![y](https://evil.example/p.png)";
+        let (_, place) = say(&jo, "/chat", hostile).await;
+        let page = settled(&jo, &place).await;
+        let (_, main) = page.page().split_once("id=\"thread\"").unwrap();
+        for part in ["<script", "<img", "href=\"javascript:", "src=\"https://evil"] {
+            assert!(!main.contains(part), "{part} in {main}");
+        }
+        assert!(main.contains("rel=\"noopener noreferrer\""), "{main}");
+        let policy = page.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("require-trusted-types-for 'script'") && policy.contains("img-src 'self' data:"));
+    }
+
+    what_somebody_keeps_is_nobody_elses(api) {
+        let _stub = StubGateway::start(&api, "openai").await;
+        let (jo, eve) = two(&api).await;
+        let (_, place) = say(&jo, "/chat", "Hello").await;
+        let fields = [("name", "Greet"), ("prompt", "Hello {{name}}"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[("input-name", "Ada")]).await.leads_to().unwrap().to_owned();
+        let asked = [("question", "x"), ("model", "small")];
+        for other in [&eve, &api.signed_in(OWNER).await] {
+            for path in [&place, &task, &run] {
+                assert_eq!(other.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
+            }
+            assert_eq!(other.post(&place, &asked).await.refusal(), (404, "not_found"));
+            assert_eq!(other.post(&format!("{place}/retry"), &[("model", "small")]).await.refusal(), (404, "not_found"));
+            assert_eq!(other.post(&format!("{place}/rename"), &[("title", "x")]).await.refusal(), (404, "not_found"));
+            assert_eq!(other.post(&format!("{place}/delete"), &[]).await.refusal(), (404, "not_found"));
+            assert_eq!(other.post(&task, &fields).await.refusal(), (404, "not_found"));
+            assert_eq!(other.post(&format!("{task}/delete"), &[]).await.refusal(), (404, "not_found"));
+            assert_eq!(other.post(&format!("{task}/runs"), &[("input-name", "x")]).await.refusal(), (404, "not_found"));
+            assert_eq!(other.post(&format!("{run}/cancel"), &[]).await.refusal(), (404, "not_found"));
+            assert!(!other.get("/chat").await.page().contains("Hello") && !other.get("/tasks").await.page().contains("Greet"));
+        }
+        for path in [&place, &task, &run] {
+            assert_eq!(jo.get(path).await.status, StatusCode::OK, "the control: {path}");
+        }
+        api.add_member("auditor@acme.example", "auditor").await;
+        let auditor = api.signed_in("auditor@acme.example").await;
+        for path in ["/chat", "/tasks", &place] {
+            assert_eq!(auditor.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
+        }
+        assert_eq!(auditor.post("/chat", &asked).await.refusal(), (403, "insufficient_role"));
+    }
+
+    a_task_runs_in_the_background_with_its_inputs(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let id = api.add_member(JO, "member").await;
+        let jo = api.signed_in(JO).await;
+        let fields = [("name", "Greet"), ("prompt", "Say {{word}} to {{name}}"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let shown = jo.get(&task).await;
+        assert!(shown.page().contains("name=\"input-word\"") && shown.body.contains("name=\"input-name\""));
+        let missing = jo.post(&format!("{task}/runs"), &[("input-word", "hi")]).await;
+        assert_eq!((missing.refusal(), missing.text("/error/param")), ((422, "validation_error"), "input-name"));
+        let inputs = [("input-word", "hi"), ("input-name", "**{{word}}**")];
+        let run = jo.post(&format!("{task}/runs"), &inputs).await.leads_to().unwrap().to_owned();
+        assert!(jo.get(&run).await.page().contains("Waiting"));
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        let asked = stub.asked();
+        assert_eq!(asked[0].question(), "Say hi to **{{word}}**", "what stands in a value is no place");
+        assert_eq!((asked[0].claims.sub.as_str(), &asked[0].claims.sid), (id.as_str(), &None));
+        assert!(run.ends_with(&asked[0].idempotency_key));
+        let done = jo.get(&run).await;
+        for part in ["Done", "You said:", "3 + 4", &format!("{REQUEST}1")] {
+            assert!(done.page().contains(part), "{part} in {}", done.body);
+        }
+        assert!(jo.get("/tasks").await.page().contains("Done") && jo.get(&task).await.page().contains("You said:"));
+        assert_eq!(jo.post(&format!("{run}/cancel"), &[]).await.refusal(), (409, "run_is_over"));
+
+        let change = [("name", "Greet"), ("prompt", "please block"), ("model", "small")];
+        assert_eq!(jo.post(&task, &change).await.leads_to(), Some(task.as_str()));
+        let blocked = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        let cancelled = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        assert_eq!(jo.post(&format!("{cancelled}/cancel"), &[]).await.leads_to(), Some(cancelled.as_str()));
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1, "what was cancelled is not run");
+        assert!(jo.get(&blocked).await.page().contains("The policy pii-detector did not let this pass"));
+        assert!(jo.get(&cancelled).await.page().contains("Cancelled"));
+        assert_eq!(jo.post(&format!("{task}/delete"), &[]).await.leads_to(), Some("/tasks"));
+        assert_eq!(jo.get(&run).await.status, StatusCode::NOT_FOUND);
+    }
+
+    of_many_servers_one_works_on_a_run(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        for _ in 0..3 {
+            jo.post(&format!("{task}/runs"), &[]).await;
+        }
+        let worked_on = side_by_side((0..8).map(|_| api.control.run_waiting_tasks())).await;
+        assert_eq!(worked_on.into_iter().map(Result::unwrap).sum::<usize>(), 3);
+        assert_eq!(stub.asked().len(), 3);
+    }
+
+    a_run_whose_server_ended_is_begun_again_under_the_same_key(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Wait"), ("prompt", "please hang"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        for attempt in 1..=3 {
+            let control = std::sync::Arc::clone(&api.control);
+            let server = tokio::spawn(async move { control.run_waiting_tasks().await });
+            stub.wait_for(|asked| asked.len() == attempt).await;
+            server.abort();
+            stub.wait_for(|asked| asked[attempt - 1].was_left).await;
+            assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "its lease lasts");
+            api.clock.advance(Duration::from_secs(21));
+        }
+        let again = jo.get(&run).await;
+        assert!(again.page().contains("begun 3 times"), "{}", again.body);
+        let keys: Vec<_> = stub.asked().into_iter().map(|asked| asked.idempotency_key).collect();
+        assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0);
+        assert!(jo.get(&run).await.page().contains("Failed"), "then it is given up");
+    }
+
+    a_run_of_somebody_who_was_suspended_is_refused(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let session = api.somebody("member").await;
+        let jo = api.signed_in(session.text("/user/email")).await;
+        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        api.becomes(&session, Role::Member, MembershipState::Suspended).await;
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        assert!(stub.asked().is_empty(), "nothing was sent");
+        api.becomes(&session, Role::Member, MembershipState::Active).await;
+        let jo = api.signed_in(session.text("/user/email")).await;
+        assert!(jo.get(&run).await.page().contains("Refused"));
+    }
+
+    without_a_gateway_the_pages_say_what_to_do(api) {
+        let (jo, eve) = two(&api).await;
+        assert!(jo.get("/chat").await.page().contains("/request-setup"));
+        assert!(eve.get("/chat").await.page().contains("href=\"/gateways\""));
+        assert!(jo.get("/tasks").await.page().contains("There is no model to ask"));
+        let (_, place) = say(&jo, "/chat", "Hello").await;
+        assert!(settled(&jo, &place).await.page().contains("No gateway is connected that has a usable model."));
+    }
+
+    each_role_lands_where_it_can_go_on(api) {
+        let landing = async |email: &str| {
+            let answer = api.signed_in(email).await.get("/").await;
+            answer.leads_to().unwrap().to_owned()
+        };
+        assert_eq!(landing(OWNER).await, "/chat", "the first administrator, before anything is deployed");
+        for role in ["member", "auditor", "admin"] {
+            api.clock.advance(Duration::from_secs(1));
+            api.add_member(&format!("{role}@acme.example"), role).await;
+        }
+        assert_eq!(landing(OWNER).await, "/chat");
+        assert_eq!(landing("admin@acme.example").await, "/overview");
+        assert_eq!(landing("auditor@acme.example").await, "/overview");
+        assert_eq!(landing("member@acme.example").await, "/request-setup");
+        let _echo = StubGateway::start(&api, "echo").await;
+        assert_eq!(landing("member@acme.example").await, "/request-setup", "the built-in echo deploys nothing");
+    }
+
+    with_a_deployment_everybody_begins_at_the_overview(api) {
+        let _stub = StubGateway::start(&api, "openai").await;
+        api.add_member(JO, "member").await;
+        for email in [OWNER, JO] {
+            assert_eq!(api.signed_in(email).await.get("/").await.leads_to(), Some("/overview"));
+        }
+        assert!(api.signed_in(JO).await.get("/request-setup").await.page().contains("you can begin"));
+    }
+
+    a_stranger_signs_in_and_comes_back_to_the_workspace(api) {
+        for (path, sign_in) in [
+            ("/chat", "/login?returnTo=%2Fchat"), ("/tasks", "/login?returnTo=%2Ftasks"),
+            ("/chat/cnv_1?x=1", "/login?returnTo=%2Fchat%2Fcnv_1%3Fx%3D1"),
+        ] {
+            let browser = api.browser();
+            assert_eq!(browser.get(path).await.leads_to(), Some(sign_in));
+            let fields = [("email", OWNER), ("password", crate::harness::PASSWORD), ("returnTo", path)];
+            assert_eq!(browser.post("/login", &fields).await.leads_to(), Some(path));
+        }
+    }
+
+    a_member_asks_for_a_gateway_and_the_administrators_are_told_once(api) {
+        let (jo, eve) = two(&api).await;
+        let owner = api.signed_in(OWNER).await;
+        assert!(!owner.get("/overview").await.page().contains("Members who ask"));
+        assert!(jo.get("/request-setup").await.page().contains("Ask the administrators"));
+        let long = "x".repeat(501);
+        assert_eq!(jo.post("/request-setup", &[("note", &long)]).await.refusal(), (422, "validation_error"));
+        let note = [("note", "For <b>support</b>")];
+        for _ in 0..2 {
+            assert_eq!(jo.post("/request-setup", &note).await.leads_to(), Some("/request-setup"));
+        }
+        let waiting = jo.get("/request-setup").await;
+        assert!(waiting.page().contains("You asked on") && waiting.body.contains("For &#60;b&#62;support"));
+        for administrator in [OWNER, EVE] {
+            let letters = api.letters_to(administrator).await;
+            let told = letters.iter().filter(|letter| letter.content.text.contains("found no gateway")).count();
+            assert_eq!(told, 1, "{administrator}");
+        }
+        assert_eq!(api.letters_to(JO).await.iter().filter(|letter| letter.content.text.contains("no gateway")).count(), 0);
+        assert!(owner.get("/overview").await.page().contains("Members who ask"));
+        let list = owner.get("/request-setup").await;
+        assert!(list.page().contains(JO) && list.body.contains("For &#60;b&#62;support"));
+        let (_, rest) = list.body.split_once("hx-post=\"/request-setup/").unwrap();
+        let close = format!("/request-setup/{}/close", rest.split('/').next().unwrap());
+        assert_eq!(jo.post(&close, &[]).await.refusal(), (403, "insufficient_role"));
+        assert_eq!(eve.post(&close, &[]).await.leads_to(), Some("/request-setup"));
+        assert_eq!(eve.post(&close, &[]).await.refusal(), (404, "not_found"));
+        assert!(!owner.get("/overview").await.page().contains("Members who ask"));
+        assert!(jo.get("/request-setup").await.page().contains("Ask the administrators"), "they can ask again");
+        assert!(api.recorded("setup_request.made").await && api.recorded("setup_request.closed").await);
+    }
+}

@@ -1,0 +1,181 @@
+//! A gateway that answers as it is told, and remembers what it was asked.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use http_body_util::channel::{Channel, Sender};
+use kt_domain::keys::{PassClaims, UnverifiedPass};
+use serde_json::{Value, json};
+
+use crate::harness::TestApi;
+
+/// The name under which it reports.
+pub(crate) const GATEWAY: &str = "gw-stub";
+
+/// The identifier that it gives its requests, before their number.
+pub(crate) const REQUEST: &str = "0199f000-0000-7000-8000-00000000000";
+
+/// A gateway that has reported to `acme`.
+pub(crate) struct StubGateway {
+    heard: Heard,
+    key: String,
+}
+
+type Heard = Arc<Mutex<Vec<Asked>>>;
+
+/// What it was asked.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) claims: PassClaims,
+    pub(crate) body: Value,
+    pub(crate) idempotency_key: String,
+    /// Whether whoever asked went away before the answer was there.
+    pub(crate) was_left: bool,
+}
+
+impl Asked {
+    /// The last thing that was said.
+    pub(crate) fn question(&self) -> &str {
+        self.body["messages"].as_array().unwrap().last().unwrap()["content"].as_str().unwrap()
+    }
+}
+
+impl StubGateway {
+    /// Starts it, and has it report a target of this vendor with the model `small`.
+    pub(crate) async fn start(api: &TestApi, provider: &str) -> Self {
+        let heard = Heard::default();
+        let app = Router::new().route("/v1/chat/completions", post(answer)).with_state(Arc::clone(&heard));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let owner = api.token_of("owner@acme.example").await;
+        let new = json!({ "type": "gateway", "name": "stub", "scope": "write" });
+        let made = api.post("/v1/tokens", new).bearer(&owner).send().await;
+        let key = made.text("/key").to_owned();
+        let stub = Self { heard, key };
+        stub.report(api, &format!("http://{address}"), provider).await;
+        stub
+    }
+
+    async fn report(&self, api: &TestApi, address: &str, provider: &str) {
+        let target =
+            json!({ "id": "main", "provider": provider, "state": "usable", "models": ["small", "large"] });
+        let report = json!({ "gateway_id": GATEWAY, "software_version": "0.1.0", "config_version": "0123456789ab",
+            "address": address, "targets": [target] });
+        let answer = api.post("/v1/gateways/sync", report).bearer(&self.key).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
+    /// Delivers the event of its request with this number.
+    pub(crate) async fn deliver_event(&self, api: &TestApi, number: usize) {
+        let event = json!({ "duration_ms": 42, "event_type": "decision", "gateway_id": GATEWAY,
+            "id": format!("evt_{number:032}"), "input_tokens": 3, "model": "small", "output_tokens": 4,
+            "policies_evaluated": [{ "kind": "pii-detector", "verdict": "redact", "rules": ["email"] }],
+            "provider": "openai", "reason_code": "ok", "request_id": format!("{REQUEST}{number}"), "status": 200,
+            "target_id": "main", "timestamp": "2026-03-15T14:22:31.000Z", "verdict": "redact" });
+        let answer = api.post("/v1/events", json!({ "events": [event] })).bearer(&self.key).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
+    /// All that it was asked so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// Waits until it was asked so, which takes no longer than a few seconds.
+    pub(crate) async fn wait_for(&self, holds: impl Fn(&[Asked]) -> bool) {
+        for _ in 0..500 {
+            if holds(&self.asked()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the gateway was not asked as it should have been");
+    }
+}
+
+/// By the last words of a question: `block` is refused by a policy, `fail` with a failure, `hang` begins and goes on until
+/// whoever asked is gone, `break` breaks off; everything else is said back in bold.
+async fn answer(State(heard): State<Heard>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+    let text = |name: &str| headers[name].to_str().unwrap().to_owned();
+    let bearer = text("authorization");
+    let pass = UnverifiedPass::parse(bearer.strip_prefix("Bearer ").unwrap().as_bytes()).unwrap();
+    let asked = Asked {
+        claims: pass.claims().unwrap(),
+        body,
+        idempotency_key: text("idempotency-key"),
+        was_left: false,
+    };
+    let question = asked.question().to_owned();
+    let number = {
+        let mut all = heard.lock().unwrap();
+        all.push(asked);
+        all.len()
+    };
+    let request_id = ("x-kt-request-id", format!("{REQUEST}{number}"));
+    let refuse = |status: StatusCode, error: Value| {
+        (status, [request_id.clone()], Json(json!({ "error": error }))).into_response()
+    };
+    match question.split_whitespace().last().unwrap_or_default() {
+        "block" => refuse(
+            StatusCode::CONFLICT,
+            json!({ "type": "policy_violation", "code": "policy_block", "message": "The policy does not allow it.",
+                "policy": "pii-detector" }),
+        ),
+        "fail" => refuse(
+            StatusCode::BAD_GATEWAY,
+            json!({ "type": "upstream_error", "code": "upstream_failed", "message": "The model did not answer." }),
+        ),
+        ending => {
+            let (sender, channel) = Channel::new(1);
+            let (hangs, breaks) = (ending == "hang", ending == "break");
+            tokio::spawn(speak(sender, question, hangs, breaks, heard, number - 1));
+            let kind = ("content-type", "text/event-stream".to_owned());
+            (StatusCode::OK, [request_id, kind], Body::new(channel)).into_response()
+        }
+    }
+}
+
+async fn speak(
+    mut sender: Sender<Bytes, std::io::Error>,
+    question: String,
+    hangs: bool,
+    breaks: bool,
+    heard: Heard,
+    place: usize,
+) {
+    let chunk = |content: &str| {
+        let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": content } }] });
+        Bytes::from(format!("data: {chunk}\n\n"))
+    };
+    let usage = json!({ "choices": [], "usage": { "prompt_tokens": 3, "completion_tokens": 4 } });
+    let mut parts = vec![chunk("You said: "), chunk(&format!("**{question}**"))];
+    if breaks {
+        parts.truncate(1);
+    } else {
+        parts.push(Bytes::from(format!("data: {usage}\n\ndata: [DONE]\n\n")));
+    }
+    if hangs {
+        parts.truncate(1);
+    }
+    for part in parts {
+        // Whoever went away is told of below.
+        let _ = sender.send_data(part).await;
+    }
+    if !hangs {
+        return;
+    }
+    loop {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if sender.send_data(Bytes::from_static(b": still here\n\n")).await.is_err() {
+            heard.lock().unwrap()[place].was_left = true;
+            return;
+        }
+    }
+}

@@ -1,0 +1,175 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kt_domain::id::{ConversationId, RunId, SetupRequestId, TaskId, TurnId};
+use kt_domain::random::Random;
+use kt_domain::workspace::{Ending, RunState, Spent};
+use kt_store::conversations::{self, Answered, Conversation, Keeper, Turn};
+use kt_store::tasks::{self, Run, Task};
+use kt_store::{Store, setup_requests};
+
+use super::{now, on_both, organization, user};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A run that waits, of a task of somebody new.
+async fn waiting(store: &Store) -> Run {
+    let organization = organization(store, "acme").await;
+    let user = user(store, "ada@example.org").await.id;
+    let mut random = Random::from_os();
+    let task = Task {
+        id: TaskId::new(now(), &mut random),
+        name: "Greet".into(),
+        prompt: "Hello {{name}}".into(),
+        model: "small".into(),
+        created_at: now(),
+        updated_at: now(),
+    };
+    let run = Run {
+        id: RunId::new(now(), &mut random),
+        task: task.id.clone(),
+        organization: organization.clone(),
+        user: user.clone(),
+        prompt: "Hello Ada".into(),
+        model: "small".into(),
+        state: RunState::Queued,
+        attempt: 0,
+        leased_until: now(),
+        answer: String::new(),
+        request_id: None,
+        refusal: None,
+        spent: Spent::default(),
+        created_at: now(),
+        ended_at: None,
+    };
+    let tx = store.begin_write().await.unwrap();
+    tasks::insert(&tx, Keeper { organization: &organization, user: &user }, &task).await.unwrap();
+    tasks::start(&tx, &run).await.unwrap();
+    tx.commit().await.unwrap();
+    run
+}
+
+async fn lease(store: &Store, run: &Run, until: Timestamp) -> bool {
+    let tx = store.begin_write().await.unwrap();
+    let is_taken = tasks::lease(&tx, run, until).await.unwrap();
+    tx.commit().await.unwrap();
+    is_taken
+}
+
+async fn settle(store: &Store, run: &Run, attempt: i64, text: &str) -> bool {
+    let answered = Answered { text: text.into(), ..Answered::default() };
+    let tx = store.begin_write().await.unwrap();
+    let is_kept = tasks::settle(&tx, &run.id, attempt, RunState::Complete, &answered, now()).await.unwrap();
+    tx.commit().await.unwrap();
+    is_kept
+}
+
+on_both! {
+    of_a_hundred_servers_one_takes_a_run(store) {
+        let run = waiting(&store).await;
+        let (store, run) = (Arc::new(store), Arc::new(run));
+        let takers: Vec<_> = (0..100).map(|_| {
+            let (store, run) = (Arc::clone(&store), Arc::clone(&run));
+            tokio::spawn(async move { lease(&store, &run, now() + 20 * SECOND).await })
+        }).collect();
+        let mut taken = 0;
+        for taker in takers {
+            taken += usize::from(taker.await.unwrap());
+        }
+        assert_eq!(taken, 1);
+        assert!(tasks::due(&*store, now() + 19 * SECOND, 5).await.unwrap().is_empty());
+        assert_eq!(tasks::due(&*store, now() + 20 * SECOND, 5).await.unwrap().len(), 1);
+    }
+
+    a_server_whose_lease_was_taken_over_changes_nothing(store) {
+        let run = waiting(&store).await;
+        assert!(lease(&store, &run, now() + SECOND).await);
+        let due = tasks::due(&store, now() + SECOND, 5).await.unwrap();
+        assert_eq!((due[0].attempt, due[0].state), (1, RunState::Running));
+        assert!(lease(&store, &due[0], now() + 20 * SECOND).await, "another takes it over");
+        let tx = store.begin_write().await.unwrap();
+        assert!(!tasks::renew(&tx, &run.id, 1, now() + 60 * SECOND).await.unwrap(), "the first holds it no more");
+        assert!(tasks::renew(&tx, &run.id, 2, now() + 30 * SECOND).await.unwrap());
+        tx.commit().await.unwrap();
+        assert!(!settle(&store, &run, 1, "late").await);
+        assert!(settle(&store, &run, 2, "right").await);
+        assert!(!settle(&store, &run, 2, "twice").await);
+        let kept = tasks::runs(&store, &run.task, 5).await.unwrap();
+        assert_eq!((kept[0].answer.as_str(), kept[0].state), ("right", RunState::Complete));
+        assert!(tasks::due(&store, now() + 3600 * SECOND, 5).await.unwrap().is_empty());
+    }
+
+    what_was_cancelled_is_neither_taken_nor_ended(store) {
+        let run = waiting(&store).await;
+        let keeper = Keeper { organization: &run.organization, user: &run.user };
+        assert!(lease(&store, &run, now() + SECOND).await);
+        let tx = store.begin_write().await.unwrap();
+        assert!(tasks::cancel(&tx, keeper, &run.id, now()).await.unwrap());
+        assert!(!tasks::cancel(&tx, keeper, &run.id, now()).await.unwrap());
+        assert!(!tasks::renew(&tx, &run.id, 1, now() + 60 * SECOND).await.unwrap());
+        tx.commit().await.unwrap();
+        assert!(!settle(&store, &run, 1, "late").await);
+        assert!(tasks::due(&store, now() + 60 * SECOND, 5).await.unwrap().is_empty());
+    }
+
+    what_somebody_keeps_is_found_and_changed_by_nobody_else(store) {
+        let organization = organization(&store, "acme").await;
+        let (ada, eve) = (user(&store, "ada@example.org").await.id, user(&store, "eve@example.org").await.id);
+        let (own, foreign) = (
+            Keeper { organization: &organization, user: &ada }, Keeper { organization: &organization, user: &eve },
+        );
+        let mut random = Random::from_os();
+        let new = Conversation {
+            id: ConversationId::new(now(), &mut random), title: "Hello".into(), model: "small".into(),
+            created_at: now(), updated_at: now(),
+        };
+        let turn = Turn {
+            id: TurnId::new(now(), &mut random), question: "Hello?".into(), model: "small".into(), answer: String::new(),
+            state: Ending::Answering, attempt: 1, held_until: now() + SECOND, request_id: None, refusal: None,
+            spent: Spent::default(), asked_at: now(),
+        };
+        let tx = store.begin_write().await.unwrap();
+        conversations::insert(&tx, own, &new).await.unwrap();
+        conversations::ask(&tx, &new.id, &turn).await.unwrap();
+        assert!(!conversations::touch(&tx, foreign, &new.id, "large", now()).await.unwrap());
+        assert!(!conversations::rename(&tx, foreign, &new.id, "Mine").await.unwrap());
+        assert!(!conversations::remove(&tx, foreign, &new.id).await.unwrap());
+        tx.commit().await.unwrap();
+        assert_eq!(conversations::find(&store, foreign, &new.id).await.unwrap(), None);
+        assert_eq!(conversations::find(&store, own, &new.id).await.unwrap(), Some(new.clone()));
+
+        let so_far = Answered { text: "Hi".into(), request_id: Some("r".into()), ..Answered::default() };
+        let tx = store.begin_write().await.unwrap();
+        assert!(conversations::keep_so_far(&tx, &turn.id, 1, &so_far, now() + 2 * SECOND).await.unwrap());
+        assert!(conversations::ask_again(&tx, &turn.id, "large", 1, now() + 3 * SECOND).await.unwrap());
+        assert!(!conversations::ask_again(&tx, &turn.id, "large", 1, now()).await.unwrap());
+        assert!(!conversations::settle(&tx, &turn.id, 1, Ending::Complete, &so_far).await.unwrap(), "another try began");
+        assert!(conversations::settle(&tx, &turn.id, 2, Ending::Complete, &so_far).await.unwrap());
+        tx.commit().await.unwrap();
+        let turns = conversations::turns(&store, &new.id).await.unwrap();
+        assert_eq!((turns[0].answer.as_str(), turns[0].state, turns[0].attempt), ("Hi", Ending::Complete, 2));
+
+        let tx = store.begin_write().await.unwrap();
+        assert!(conversations::remove(&tx, own, &new.id).await.unwrap());
+        tx.commit().await.unwrap();
+        assert!(conversations::turns(&store, &new.id).await.unwrap().is_empty());
+    }
+
+    one_request_of_somebody_is_open_at_a_time(store) {
+        let organization = organization(&store, "acme").await;
+        let ada = user(&store, "ada@example.org").await.id;
+        let mut random = Random::from_os();
+        let (first, second) = (SetupRequestId::new(now(), &mut random), SetupRequestId::new(now(), &mut random));
+        let tx = store.begin_write().await.unwrap();
+        let ask = async |id| setup_requests::insert_unless_open(&tx, &organization, id, &ada, Some("note"), now()).await;
+        assert!(ask(&first).await.unwrap());
+        assert!(!ask(&second).await.unwrap());
+        assert!(setup_requests::close(&tx, &organization, &first, &ada, now()).await.unwrap());
+        assert!(!setup_requests::close(&tx, &organization, &first, &ada, now()).await.unwrap());
+        assert!(ask(&second).await.unwrap());
+        tx.commit().await.unwrap();
+        let open = setup_requests::open_of(&store, &organization, &ada).await.unwrap().unwrap();
+        assert_eq!((open.id, open.note.as_deref()), (second, Some("note")));
+    }
+}

@@ -1,0 +1,265 @@
+// Chat and tasks in a real Chromium, through a real gateway: to a model that can be slow, and to the built-in echo.
+
+import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import { after, before, suite, test } from 'node:test';
+
+import { OWNER, hasComeIn, joinAs, signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { until } from '../lib/poll.mjs';
+
+const LIMIT = { timeout: 180_000 };
+const JO = { email: 'jo@acme.example', password: 'slow heron 5 Lake, humming' };
+const HOSTILE = [
+  '<script>document.title = "owned"</script>',
+  '<img src=x onerror=\'document.title = "owned"\'>',
+  '<svg onload=\'document.title = "owned"\'>',
+  '[click](javascript:document.title=1)',
+  '![picture](https://evil.example/picture.png)',
+  '<style>* { display: none }</style>',
+  '[guide](https://example.com/guide)',
+].join('\n\n');
+
+/** A provider that says words back, one in so many milliseconds where a question asks for it, and knows who went away. */
+async function startProvider() {
+  const seen = { requests: 0, left: 0 };
+  const server = createServer(async (request, response) => {
+    let body = '';
+    for await (const part of request) body += part;
+    seen.requests += 1;
+    const { model, messages } = JSON.parse(body);
+    const question = messages.at(-1).content;
+    const isSlow = question.includes('slowly');
+    const words = isSlow ? Array.from({ length: 400 }, (_, place) => `word${place} `) : [`You said: ${question}`];
+    const send = (choice, usage) =>
+      response.write(`data: ${JSON.stringify({ id: 'c', object: 'chat.completion.chunk', created: 1, model, choices: [choice], usage })}\n\n`);
+    let isOver = false;
+    response.on('close', () => {
+      if (!isOver) seen.left += 1;
+      isOver = true;
+    });
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    for (const content of words) {
+      if (isOver) return;
+      send({ index: 0, delta: { content }, finish_reason: null });
+      if (isSlow) await new Promise((resolve) => setTimeout(resolve, 25));
+    }
+    send({ index: 0, delta: {}, finish_reason: 'stop' }, { prompt_tokens: 5, completion_tokens: 7, total_tokens: 12 });
+    isOver = true;
+    response.end('data: [DONE]\n\n');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return { url: `http://127.0.0.1:${server.address().port}/v1`, seen, stop: () => server.close() };
+}
+
+const policyConfig = (url) => `
+pack: { name: workspaces, version: 1.0.0, enabled: true }
+providers:
+  targets:
+    - { id: local, provider: "openai:chat:talker-1", base_url: "${url}" }
+    - { id: built-in, provider: echo }
+policies:
+  chain: [pii-detector]
+policy:
+  pii-detector: { action: block, entities: [email], phases: [request] }
+`;
+
+suite('the workspaces', LIMIT, () => {
+  let provider;
+  let console_;
+  let chromium;
+  let owner;
+
+  before(async () => {
+    provider = await startProvider();
+    console_ = await startConsole({ policyConfig: policyConfig(provider.url) });
+    chromium = await startChromium();
+    owner = await chromium.person(console_.origin);
+    await signIn(owner.page);
+  });
+
+  after(async () => {
+    await chromium?.stop();
+    await console_?.stop();
+    provider?.stop();
+  });
+
+  const ask = async (page, question, model = 'talker-1') => {
+    await page.getByLabel('Model').selectOption(model);
+    await page.getByLabel('Your question').fill(question);
+    await page.getByRole('button', { name: 'Send' }).click();
+  };
+
+  /** The last answer, once it is there. */
+  const answered = async (page, questions) => {
+    const last = page.locator('#thread .turn').nth(questions - 1);
+    await last.locator('.prose').waitFor();
+    return last;
+  };
+
+  test('a question is answered, and the gateway’s decision stands beside the answer', LIMIT, async () => {
+    const { page } = owner;
+    await page.goto('/chat');
+    await ask(page, 'What is **bold**?');
+    const answer = await answered(page, 1);
+    assert.equal(await answer.locator('.prose').innerHTML(), '<p>You said: What is <strong>bold</strong>?</p>\n');
+    assert.match(page.url(), /\/chat\/cnv_/);
+    const decision = answer.locator('.decision');
+    await decision.locator('summary').click();
+    for (const part of ['Allowed', 'local', 'talker-1', 'pii-detector', '5 + 7']) {
+      assert.match(await decision.innerText(), new RegExp(part.replace('+', '\\+')), part);
+    }
+    await decision.getByRole('link').click();
+    await page.getByText('talker-1').first().waitFor();
+    assert.match(page.url(), /\/events\?request_id=/);
+  });
+
+  test('a policy’s refusal is explained, and the conversation goes on', LIMIT, async () => {
+    const { page } = owner;
+    await page.goto('/chat');
+    const before = provider.seen.requests;
+    await ask(page, 'Write to olive@acme.example');
+    await page.getByText('The policy pii-detector did not let this pass').waitFor();
+    assert.equal(provider.seen.requests, before, 'the model has not seen it');
+    await ask(page, 'Thank you', 'echo');
+    const answer = await answered(page, 2);
+    assert.match(await answer.innerText(), /Thank you/);
+  });
+
+  test('Stop ends the answer at the provider and keeps what had come; each part costs little', LIMIT, async () => {
+    const { page } = owner;
+    await page.goto('/chat');
+    const left = provider.seen.left;
+    await ask(page, 'Count slowly');
+    await page.getByText('word60', { exact: false }).first().waitFor();
+    const parts = await page.evaluate(() => performance.getEntriesByName('kt:part').map(({ duration }) => duration));
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByText('Stopped. What had come is kept.').waitFor();
+    await until('the provider is left', 5000, () => provider.seen.left === left + 1);
+    assert.match(await page.locator('#thread').innerText(), /word60/);
+    parts.sort((one, other) => one - other);
+    const median = parts[parts.length >> 1];
+    console.log(`main thread for each of ${parts.length} parts: median ${median.toFixed(2)} ms, most ${parts.at(-1).toFixed(2)} ms`);
+    assert.ok(parts.length >= 50 && median < 5, `${median} ms`);
+
+    await page.getByRole('button', { name: 'Retry' }).click();
+    await page.getByText('word3 ', { exact: false }).first().waitFor();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByText('Stopped. What had come is kept.').waitFor();
+    assert.equal(await page.locator('#thread .turn').count(), 1, 'the answer before is forgotten');
+  });
+
+  test('a hostile answer stays text', LIMIT, async () => {
+    const { page } = owner;
+    await page.goto('/chat');
+    await ask(page, HOSTILE, 'echo');
+    const answer = await answered(page, 1);
+    assert.equal(await answer.locator('script, img, svg:not(.icon), style, iframe').count(), 0);
+    const links = await answer.locator('.prose a').evaluateAll((all) => all.map(({ href, rel, target }) => [href, rel, target]));
+    assert.deepEqual(links, [
+      ['https://evil.example/picture.png', 'noopener noreferrer', '_blank'],
+      ['https://example.com/guide', 'noopener noreferrer', '_blank'],
+    ]);
+    assert.notEqual(await page.title(), 'owned');
+    assert.match(await answer.innerText(), /<script>/);
+  });
+
+  test('a conversation is renamed and deleted', LIMIT, async () => {
+    const { page } = owner;
+    await page.goto('/chat');
+    await ask(page, 'Short-lived', 'echo');
+    await answered(page, 1);
+    await page.getByRole('button', { name: 'Rename' }).click();
+    await page.getByLabel('Title').fill('Called otherwise');
+    await page.locator('#rename').getByRole('button', { name: 'Save' }).click();
+    await page.getByRole('heading', { name: 'Called otherwise' }).waitFor();
+    await page.getByRole('button', { name: 'Delete' }).click();
+    await page.locator('#confirm-yes').click();
+    await page.waitForURL((url) => url.pathname === '/chat');
+    assert.equal(await page.locator('#talks').getByText('Called otherwise').count(), 0);
+  });
+
+  test('a run goes on while its server is killed and started again', LIMIT, async () => {
+    const { page } = owner;
+    await page.goto('/tasks');
+    await page.getByRole('button', { name: 'New task' }).click();
+    await page.getByLabel('Name').fill('Count');
+    await page.locator('#add').getByLabel('Prompt').fill('Count {{how}} for me');
+    await page.locator('#add').getByLabel('Model').selectOption('talker-1');
+    await page.locator('#add').getByRole('button', { name: 'Save' }).click();
+    await page.waitForURL('**/tasks/tsk_*');
+    await page.getByLabel('how').fill('slowly');
+    const before = provider.seen.requests;
+    await page.locator('main form').getByRole('button', { name: 'Run' }).click();
+    await page.waitForURL('**/runs/run_*');
+    await until('the run begins', 10_000, () => provider.seen.requests === before + 1);
+    await console_.kill();
+    await console_.restart();
+    await until('the run begins again', 60_000, () => provider.seen.requests === before + 2);
+    await page.reload();
+    await page.locator('#run-state .badge.good').first().waitFor({ timeout: 60_000 });
+    assert.match(await page.locator('#run-state').innerText(), /begun 2 times/);
+    assert.match(await page.locator('#run-state').innerText(), /word399/);
+    assert.equal(provider.seen.requests, before + 2, 'and no more often');
+  });
+
+  test('a stranger who asks for a workspace signs in and comes back to it', LIMIT, async () => {
+    for (const path of ['/chat', '/tasks']) {
+      const { page } = await chromium.person(console_.origin);
+      await page.goto(path);
+      assert.equal(new URL(page.url()).searchParams.get('returnTo'), path);
+      await page.getByLabel('E-mail').fill(OWNER.email);
+      await page.getByLabel('Password', { exact: true }).fill(OWNER.password);
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+      await page.waitForURL((url) => url.pathname === path);
+    }
+  });
+
+  test('no page of it has done what it must not', LIMIT, () => assert.deepEqual(owner.wrong, []));
+});
+
+suite('before anything is deployed', LIMIT, () => {
+  let console_;
+  let chromium;
+
+  before(async () => {
+    console_ = await startConsole();
+    chromium = await startChromium();
+  });
+
+  after(async () => {
+    await chromium?.stop();
+    await console_?.stop();
+  });
+
+  const enter = async ({ email, password }) => {
+    const { page } = await chromium.person(console_.origin);
+    await page.goto('/login');
+    await page.getByLabel('E-mail').fill(email);
+    await page.getByLabel('Password', { exact: true }).fill(password);
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.waitForURL(hasComeIn);
+    return page;
+  };
+
+  test('the first owner begins in a chat that works, and a member asks for a gateway', LIMIT, async () => {
+    const owner = await enter(OWNER);
+    assert.equal(new URL(owner.url()).pathname, '/chat');
+    await owner.getByLabel('Your question').fill('Hello, world');
+    await owner.getByRole('button', { name: 'Send' }).click();
+    await owner.locator('#thread .prose').getByText('Hello, world').waitFor();
+
+    await joinAs(console_, chromium, JO, owner);
+    const jo = await enter(JO);
+    assert.equal(new URL(jo.url()).pathname, '/request-setup');
+    await jo.getByLabel('What should they know?').fill('For the support team');
+    await jo.getByRole('button', { name: 'Ask the administrators' }).click();
+    await jo.getByText('You asked on').waitFor();
+    await owner.goto('/overview');
+    await owner.getByRole('link', { name: /ask that a gateway be set up/ }).click();
+    await owner.getByText('For the support team').waitFor();
+    await owner.getByRole('button', { name: 'Close' }).click();
+    await owner.getByText('Nobody has asked').waitFor();
+  });
+});
