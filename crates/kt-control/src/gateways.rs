@@ -193,7 +193,7 @@ impl GatewayReport {
 fn known_key((live, digest): (LiveKey, SecretDigest)) -> KnownKey {
     let may_infer = Actor::Program(program_of(&live)).may(Permission::Infer);
     let scope = live.key.terms.scope.filter(|_| may_infer);
-    KnownKey { id: live.key.id, digest, terms: KeyTerms { scope, ..live.key.terms } }
+    KnownKey { id: live.key.id, owner: live.key.owner, digest, terms: KeyTerms { scope, ..live.key.terms } }
 }
 
 fn check_word(param: &'static str, text: &str) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use kt_store::{limits, once, once_requests};
 use crate::authenticate::require_operator;
 use crate::control::Control;
 use crate::overview::forget_old_counts;
+use crate::usage::forget_old_usage;
 
 impl Control {
     /// Takes up signing keys that another process has rotated, writes when API keys were last used, removes
@@ -20,6 +21,7 @@ impl Control {
         once_requests::forget_expired(&tx, ctx.now).await?;
         limits::forget_expired(&tx, ctx.now).await?;
         forget_old_counts(&tx, ctx.now).await?;
+        forget_old_usage(&tx, ctx.now).await?;
         tx.commit().await?;
         self.remind_of_second_factors(ctx).await?;
         self.keep_postures(ctx).await?;

@@ -49,6 +49,7 @@ mod setup_requests;
 mod shared_counts;
 mod sign_in;
 mod tasks;
+mod usage;
 mod version;
 
 pub use approval::Approval;
@@ -97,4 +98,5 @@ pub use set_up::{NewOrganization, OrganizationAdded, SetUp, SetUpDone};
 pub use shared_counts::{SharedCounts, SharedCountsError};
 pub use sign_in::{PasskeySignIn, Reproof, SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
 pub use tasks::{TaskTerms, TaskView};
+pub use usage::{Named, Ranking, Usage, UsageExport, UsageFilter, UsageReport, UsageRow};
 pub use version::Expected;

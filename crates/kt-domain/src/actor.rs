@@ -108,6 +108,8 @@ pub enum Permission {
     ReadOrganization,
     /// See the gateways' events.
     ReadEvents,
+    /// See what one has used oneself; with [`Permission::ReadEvents`] what everybody has.
+    ReadUsage,
     /// See and export the audit log.
     ReadAudit,
     /// See the organisation's settings and posture.
@@ -135,6 +137,7 @@ impl Permission {
     pub const ALL: &'static [Self] = &[
         Self::ReadOrganization,
         Self::ReadEvents,
+        Self::ReadUsage,
         Self::ReadAudit,
         Self::ReadSettings,
         Self::ChangeSettings,
@@ -156,7 +159,7 @@ impl Permission {
     /// The lowest rank that has it among people; `None` for what no person does.
     fn allows_role(self, role: Role) -> bool {
         match self {
-            Self::ReadOrganization | Self::ReadKeys => true,
+            Self::ReadOrganization | Self::ReadUsage | Self::ReadKeys => true,
             Self::ReadEvents | Self::ReadAudit | Self::ReadSettings | Self::ReadMembers => {
                 role >= Role::Auditor
             }
@@ -171,6 +174,7 @@ impl Permission {
         match self {
             Self::ReadOrganization
             | Self::ReadEvents
+            | Self::ReadUsage
             | Self::ReadAudit
             | Self::ReadSettings
             | Self::ReadMembers

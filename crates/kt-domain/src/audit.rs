@@ -79,6 +79,7 @@ actions! {
     Restored = "deployment.restored": "The operator put a copy of the database in its place: what came after the copy is gone.";
     Migrated = "deployment.migrated": "The operator brought the database to the present schema.";
     AuditExported = "audit.exported": "Somebody took a copy of the audit log.";
+    UsageExported = "usage.exported": "Somebody took a copy of what was used.";
     EventsExported = "events.exported": "Somebody took a copy of events from the console.";
     EventsRemoved = "events.removed": "Events of a gateway whose retention had ended were removed; the record says up to which entry of its chain.";
     OrganizationRenamed = "organization.renamed": "The organization got another name.";

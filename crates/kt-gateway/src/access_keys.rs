@@ -47,7 +47,8 @@ impl AccessKeys {
         let KeySnapshot { version, restrictions, keys, passes } = snapshot;
         let entry = |known: KnownKey| {
             let requests_per_minute = effective_rate(&known.terms, &restrictions);
-            let key = Key::new(known.id.as_str(), requests_per_minute);
+            let owner = known.owner.as_str();
+            let key = Key::new(known.id.as_str(), requests_per_minute).answered_for_by(owner);
             (*known.digest.as_bytes(), Entry { key: Arc::new(key), terms: known.terms })
         };
         let keys = keys.into_iter().map(entry).collect();

@@ -24,6 +24,7 @@ use crate::reply::{Refusal, Reply, ReplyBody, X_KT_POLICY_ACTION, X_KT_REQUEST_I
 use crate::scopes::Scope;
 use crate::shared::{Place, Worker, describe};
 use crate::snapshot::{Key, Snapshot};
+use crate::stages::budgets::Expected;
 use crate::stages::content::Summary;
 use crate::stages::cors::CorsRules;
 use crate::stages::route::{Content, Route};
@@ -172,9 +173,7 @@ impl<'a> Exchange<'a> {
         let body = size_limits::take(self.body, limit).await?;
         let body = size_limits::decode(&self.head.headers, body, limit)?;
         let summary = self.read_content(route, &body)?;
-        if let Content::Json(_) = route.content {
-            rate_limits::take_tokens(self, &summary, &body).await?;
-        }
+        self.claim_tokens(route, &summary, &body).await?;
         let body = policy_chain::judge_request(self, body).await?;
         let is_conversation = route::is_conversation(&self.head.path);
         let (custom, group) = (self.route.clone(), self.group.clone());
@@ -285,11 +284,24 @@ impl<'a> Exchange<'a> {
         Ok(summary)
     }
 
+    /// Claims what a request may come to use. What an upload will use cannot be told: it passes as long as anything is left.
+    async fn claim_tokens(&mut self, route: &Route, summary: &Summary, body: &Bytes) -> Result<(), Refusal> {
+        if self.head.method != Method::POST {
+            return Ok(());
+        }
+        let mut expected = Expected::default();
+        if let Content::Json(_) = route.content {
+            expected = rate_limits::expected(self, summary, body);
+            self.record.expect_input(expected.input);
+        }
+        rate_limits::take_tokens(self, summary, expected).await
+    }
+
     /// Has a policy read an answer that is there as a whole; a stream is read on its way.
     fn judge(&mut self, answered: Answered) -> Result<Answered, Refusal> {
         match answered {
             Answered::Whole(mut reply, usage) => {
-                count_tokens(&mut self.record, usage);
+                self.record.count_tokens(usage, reply.status, true);
                 policy_chain::judge_answer(self, &mut reply)?;
                 Ok(Answered::Whole(reply, usage))
             }
@@ -314,8 +326,7 @@ impl<'a> Exchange<'a> {
                 limits.extend(std::mem::take(&mut reply.headers));
                 reply
             }
-            Ok(Answered::Whole(reply, usage)) => {
-                count_tokens(&mut self.record, usage);
+            Ok(Answered::Whole(reply, _)) => {
                 self.record.finish(reply.status, "ok");
                 reply
             }
@@ -351,11 +362,4 @@ fn dress(reply: &mut Reply, cors: Option<&CorsRules>, request: &HeaderMap, reque
     if let Some(cors) = cors {
         cors.decorate(request, &mut reply.headers);
     }
-}
-
-/// Puts into the event how many tokens were used, as far as that is known.
-pub(crate) fn count_tokens(record: &mut Record, usage: Usage) {
-    let event = record.event();
-    event.input_tokens = usage.input;
-    event.output_tokens = usage.output;
 }

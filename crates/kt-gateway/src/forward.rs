@@ -92,6 +92,8 @@ impl Exchange<'_> {
             let event = self.record.event();
             event.provider = Some(Arc::clone(&target.vendor));
             event.target_id = Some(Arc::clone(&target.id));
+            let asked = forwarded.summary.model.as_deref();
+            self.record.use_price_of(target.model_instead_of(asked).or(asked));
             if target.wire == Wire::Echo {
                 choice.succeeded();
                 return self.echo(&forwarded);

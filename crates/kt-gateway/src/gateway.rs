@@ -22,7 +22,7 @@ use crate::admin::AdminService;
 use crate::events::EventSink;
 use crate::exchange::GatewayService;
 use crate::handover::{Inherited, Offer};
-use crate::limits;
+use crate::limits::{self, Kept};
 use crate::listener::{self, Intake};
 use crate::proxy_protocol::Proxies;
 use crate::shared::{Shared, Worker};
@@ -32,7 +32,7 @@ use crate::tls::TlsFiles;
 
 /// How often unused connections to providers are looked through, and requests under way told to other gateways.
 const SWEEP: Duration = Duration::from_secs(10);
-/// How often what was counted instead of recorded is recorded.
+/// How often what was counted instead of recorded is recorded, and what is spent of budgets kept.
 const SUMMARISE: Duration = Duration::from_secs(1);
 /// How long clients are given to take their last answers once no request is under way.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -75,6 +75,8 @@ pub struct Options {
     pub access_keys: Option<Arc<AccessKeys>>,
     /// The Redis or Valkey server in which several gateways count together, `redis://…` or `rediss://…`.
     pub redis_url: Option<String>,
+    /// Where what is spent of budgets is kept beyond the process; `None` for nowhere.
+    pub budgets_file: Option<PathBuf>,
     /// Where events go.
     pub events: Arc<dyn EventSink>,
     /// What time it is.
@@ -120,6 +122,8 @@ pub(crate) struct Control {
     random: Mutex<Random>,
     /// Held while the configuration is read and put in force, so that an older one never replaces a newer one.
     reloading: Mutex<()>,
+    /// Where what is spent of budgets is kept.
+    kept: Option<Kept>,
 }
 
 /// A running gateway. It serves until the process ends; [`Gateway::drain`] lets it end well.
@@ -155,6 +159,10 @@ impl Gateway {
             options.clock,
             options.max_concurrency.unwrap_or(usize::MAX),
         ));
+        let kept = options
+            .budgets_file
+            .map(|path| Kept::open(path, &shared.lasting.used, shared.clock.now_micros()));
+        let kept = kept.transpose()?;
         let mut sockets = Sockets::open(options.listen, options.admin_listen, options.inherited)?;
         let (stop, stopped) = watch::channel(false);
         let acceptors = tls.as_ref().map(|(sender, _)| sender.subscribe());
@@ -164,6 +172,7 @@ impl Gateway {
             tls: tls.map(|(sender, files)| (files, sender)),
             random: Mutex::new(Random::from_os()),
             reloading: Mutex::default(),
+            kept,
         });
         let workers = WorkerSetup { control: &control, acceptors, stopped: &stopped };
         for index in 0..options.workers.max(1) {
@@ -260,6 +269,7 @@ impl Gateway {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.control.summarise_refusals();
+        self.control.keep_spending();
         shared.telemetry.flush().await;
         shared.in_flight.load(Ordering::Acquire)
     }
@@ -321,6 +331,15 @@ impl Control {
     fn summarise_refusals(&self) {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.summarise_refusals(&mut random);
+    }
+
+    /// Keeps what is spent of budgets. Should that fail, it is tried again with the next second.
+    fn keep_spending(&self) {
+        let Some(kept) = &self.kept else { return };
+        let Shared { lasting, clock, .. } = &*self.shared;
+        if let Err(error) = kept.write(&lasting.used, clock.now_micros()) {
+            tracing::error!(%error, "what is spent of budgets cannot be kept, and would be forgotten by a restart");
+        }
     }
 }
 
@@ -440,6 +459,9 @@ async fn summarise(control: Arc<Control>) {
     loop {
         tokio::time::sleep(SUMMARISE).await;
         control.summarise_refusals();
+        let keeping = Arc::clone(&control);
+        // A disk may be slow, and requests are served on this thread.
+        let _ = tokio::task::spawn_blocking(move || keeping.keep_spending()).await;
     }
 }
 

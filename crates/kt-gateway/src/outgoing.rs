@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use http::StatusCode;
 use kt_domain::events::Phase;
 
-use crate::exchange::count_tokens;
 use crate::policies::{Block, Chain, StreamJudge, strictest};
 use crate::providers::response::AnswerBody;
 use crate::record::Record;
@@ -105,7 +104,7 @@ impl JudgedStream {
 
     fn finish(&mut self, code: &str) {
         if let Some(mut record) = self.record.take() {
-            count_tokens(&mut record, self.source.usage());
+            record.count_tokens(self.source.usage(), self.status, code == "ok");
             if let Some(reader) = &self.reader {
                 let evaluations = reader.judge.evaluations();
                 let verdict = strictest(&evaluations);

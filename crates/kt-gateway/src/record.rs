@@ -9,14 +9,16 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use kt_domain::events::{Event, EventType, Verdict};
 use kt_domain::id::RequestId;
+use kt_domain::policy_config::ModelPrice;
 use tokio::sync::oneshot;
 
-use crate::limits::Grant;
+use crate::limits::{Grant, Outlay};
 use crate::providers::target::Target;
 use crate::reply::Refusal;
 use crate::shared::{Shared, Worker};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{self, Attempt, Finished, Trace};
+use crate::usage::Usage;
 
 /// The status that stands in the event of a request whose client went away.
 const CLIENT_CLOSED: u16 = 499;
@@ -33,6 +35,10 @@ pub(crate) struct Record {
     event: Option<Box<Event>>,
     /// What the request was granted of the limits that concern it.
     grants: Vec<Grant>,
+    /// How many tokens the prompt is taken to have; none for what is no prompt.
+    expected_input: Option<u64>,
+    /// What the tokens cost, if that is known.
+    price: Option<ModelPrice>,
     /// The trace that the request belongs to, if telemetry is sent.
     trace: Option<Trace>,
     /// The targets that were asked, for the trace.
@@ -55,6 +61,8 @@ impl Record {
             started: Instant::now(),
             event: None,
             grants: Vec::new(),
+            expected_input: None,
+            price: None,
             trace: None,
             attempts: Vec::new(),
         }
@@ -73,6 +81,34 @@ impl Record {
     /// Keeps what the request was granted until it is over.
     pub(crate) fn hold(&mut self, grant: Grant) {
         self.grants.push(grant);
+    }
+
+    /// Notes how many tokens the prompt is taken to have, in case the provider does not tell.
+    pub(crate) fn expect_input(&mut self, tokens: u64) {
+        self.expected_input = Some(tokens).filter(|tokens| *tokens > 0);
+    }
+
+    /// From now on a provider is asked for this model.
+    pub(crate) fn use_price_of(&mut self, model: Option<&str>) {
+        self.price = model.and_then(|model| self.snapshot.budgets.price_of(model)).cloned();
+    }
+
+    /// Puts into the event how many tokens were used. Where the provider does not tell, or was not heard to the end of its
+    /// answer, they are estimated by what it said so far.
+    pub(crate) fn count_tokens(&mut self, usage: Usage, status: StatusCode, is_over: bool) {
+        let told = (usage.input, usage.output);
+        let counted = match (self.expected_input, told) {
+            (Some(expected), (input, output)) if status.is_success() => {
+                // Who tells of the prompt alone has no tokens in the answer, such as of embeddings.
+                let is_told = is_over && told != (None, None);
+                let so_far = || output.unwrap_or(0).max(usage.estimated_output());
+                (input.or(Some(expected)), if is_told { output } else { Some(so_far()) })
+            }
+            _ => told,
+        };
+        let event = self.event();
+        (event.input_tokens, event.output_tokens) = counted;
+        event.usage_estimated = (counted != told).then_some(true);
     }
 
     /// Tells the client how its limits stand.
@@ -166,12 +202,24 @@ impl Record {
         let mut event = self.event.take()?;
         event.status = Some(status);
         event.reason_code = Some(self.shared().reason(code));
-        let used = used_tokens(&event, status, code);
-        self.grants.drain(..).for_each(|grant| grant.settle(used));
+        let outlay = self.outlay(&mut event, code);
+        self.grants.drain(..).for_each(|grant| grant.settle(outlay));
         event.duration_ms = Some(millis(self.started.elapsed()));
         self.shared().metrics.count(&event, self.started.elapsed());
         self.leave_traces(&event);
         Some(event)
+    }
+
+    /// What the request used in the end. What its tokens cost is noted in its event.
+    fn outlay(&self, event: &mut Event, code: &str) -> Outlay {
+        let tokens = used_tokens(event, code);
+        let price = self.price.as_ref().filter(|_| event.input_tokens.or(event.output_tokens).is_some());
+        if let Some(price) = price {
+            let [input, output] = [event.input_tokens, event.output_tokens].map(Option::unwrap_or_default);
+            event.cost_micros = Some(price.cost(input, output));
+            event.currency = Some(Arc::clone(&self.snapshot.budgets.currency));
+        }
+        Outlay { tokens, cost: tokens.map(|_| event.cost_micros.unwrap_or(0)) }
     }
 }
 
@@ -185,9 +233,10 @@ impl Drop for Record {
 
 /// How many tokens a request used; `None` when nobody can tell, so that what it claimed stays claimed. A client that went
 /// away did not do so for nothing.
-fn used_tokens(event: &Event, status: u16, code: &str) -> Option<u64> {
+fn used_tokens(event: &Event, code: &str) -> Option<u64> {
+    let is_answered = event.status.is_some_and(|status| status < 400);
     match (event.input_tokens, event.output_tokens) {
-        (None, None) if status < 400 || code == "client_closed" => None,
+        (None, None) if is_answered || code == "client_closed" => None,
         (input, output) => Some(input.unwrap_or(0).saturating_add(output.unwrap_or(0))),
     }
 }

@@ -18,6 +18,7 @@ use crate::policies;
 use crate::providers::health::HealthOfTargets;
 use crate::providers::target::{self, Target};
 use crate::scopes::Scopes;
+use crate::stages::budgets::BudgetRules;
 use crate::stages::cors::CorsRules;
 use crate::stages::rate_limits::RateRules;
 use crate::telemetry;
@@ -56,6 +57,7 @@ pub(crate) struct Snapshot {
     pub(crate) limits: SizeLimits,
     pub(crate) auth: AuthRules,
     pub(crate) rates: RateRules,
+    pub(crate) budgets: BudgetRules,
     pub(crate) hosts: Vec<Authority>,
     pub(crate) targets: Vec<Arc<Target>>,
     /// Where among targets of equal standing the next request goes.
@@ -87,18 +89,26 @@ pub(crate) struct Key {
     pub(crate) id: Arc<str>,
     /// Whether it is a person whom the control plane vouches for.
     pub(crate) is_person: bool,
+    /// The person who answers for it, where that is known.
+    pub(crate) user: Option<Arc<str>>,
     /// How many requests it may make in a minute; `None` for any number.
     pub(crate) requests_per_minute: Option<u32>,
 }
 
 impl Key {
     pub(crate) fn new(id: &str, requests_per_minute: Option<u32>) -> Self {
-        Self { id: id.into(), is_person: false, requests_per_minute }
+        Self { id: id.into(), is_person: false, user: None, requests_per_minute }
+    }
+
+    /// The same key, which this person answers for.
+    pub(crate) fn answered_for_by(self, user: &str) -> Self {
+        Self { user: Some(user.into()), ..self }
     }
 
     /// Somebody who uses the workspaces of the console.
     pub(crate) fn person(id: &str) -> Self {
-        Self { id: id.into(), is_person: true, requests_per_minute: None }
+        let id: Arc<str> = id.into();
+        Self { user: Some(Arc::clone(&id)), id, is_person: true, requests_per_minute: None }
     }
 }
 
@@ -150,6 +160,7 @@ impl Snapshot {
             limits: config.size_limits.clone(),
             auth: AuthRules::compile(&config.auth, surroundings, &mut warnings)?,
             rates: RateRules::compile(&config),
+            budgets: BudgetRules::compile(&config),
             hosts: hosts(&config)?,
             targets: target::compile_all(&config, surroundings, &mut warnings)?,
             turn: AtomicUsize::new(0),

@@ -1,18 +1,29 @@
-//! How many tokens a provider says a request used, read in passing.
+//! How many tokens a provider says a request used, read in passing; and how much text it said, for when it does not tell.
 
-use memchr::memchr;
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
+use memchr::{memchr, memchr2};
 use serde::Deserialize;
 
 /// The longest line of a stream that is looked at, in bytes; a longer one passes unread.
 const MAX_LINE: usize = 256 * 1024;
 const KEY: &[u8] = b"\"usage\"";
+/// The keys under which answers hold what a model said, in the words of whichever API.
+static TEXTS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
+    let keys = ["content", "text", "delta", "arguments", "partial_json", "thinking"];
+    keys.map(|key| Finder::new(&format!("\"{key}\"")).into_owned())
+});
+/// How many bytes of text make a token, as an estimate: English has about four letters in each.
+pub(crate) const BYTES_PER_TOKEN: usize = 4;
 
 /// Token counts, as far as they were told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) input: Option<u64>,
     pub(crate) output: Option<u64>,
+    /// Bytes of what the model said.
+    pub(crate) said: u64,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +47,34 @@ impl Usage {
             self.output = counts.output_tokens.or(self.output);
         }
     }
+
+    /// Adds what the model says in a JSON text.
+    pub(crate) fn hear(&mut self, json: &[u8]) {
+        for key in TEXTS.iter() {
+            for at in key.find_iter(json) {
+                self.said += length_of_string(&json[at + key.needle().len()..]);
+            }
+        }
+    }
+
+    /// How many tokens the model's answer is taken to have, by what it said.
+    pub(crate) fn estimated_output(&self) -> u64 {
+        self.said.div_ceil(BYTES_PER_TOKEN as u64)
+    }
+}
+
+/// The length of the string that is the value of a key which ends here; 0 for another value.
+fn length_of_string(after_key: &[u8]) -> u64 {
+    let value = after_key.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+    let Some(string) = value.and_then(|value| value.strip_prefix(b"\"")) else { return 0 };
+    let mut at = 0;
+    while let Some(found) = memchr2(b'"', b'\\', &string[at..]) {
+        if string[at + found] == b'"' {
+            return (at + found) as u64;
+        }
+        at = (at + found + 2).min(string.len());
+    }
+    string.len() as u64
 }
 
 /// Reads the usage out of an event stream (WHATWG HTML section 9.2) as it passes, however it is cut into pieces.
@@ -57,12 +96,14 @@ impl StreamUsage {
         while let Some(end) = memchr(b'\n', piece) {
             let (line, rest) = (&piece[..end], &piece[end + 1..]);
             if !self.overlong {
-                if self.partial.is_empty() {
-                    self.usage.read(line);
+                let line = if self.partial.is_empty() {
+                    line
                 } else {
                     self.partial.extend_from_slice(line);
-                    self.usage.read(&self.partial);
-                }
+                    &self.partial
+                };
+                self.usage.read(line);
+                self.usage.hear(line);
             }
             self.partial.clear();
             self.overlong = false;
@@ -89,7 +130,7 @@ mod tests {
 
     #[test]
     fn both_apis_words_are_understood() {
-        let told = Usage { input: Some(12), output: Some(34) };
+        let told = Usage { input: Some(12), output: Some(34), said: 0 };
         assert_eq!(read(r#"{"usage":{"prompt_tokens":12,"completion_tokens":34,"total_tokens":46}}"#), told);
         assert_eq!(read(r#"{"usage" : {"input_tokens":12,"output_tokens":34}}"#), told);
         assert_eq!(read(r#"{"usage":null}"#), Usage::default());
@@ -108,7 +149,34 @@ mod tests {
         for size in 1..stream.len() {
             let mut scanner = StreamUsage::default();
             stream.chunks(size).for_each(|piece| scanner.feed(piece));
-            assert_eq!(scanner.usage(), Usage { input: Some(5), output: Some(9) }, "pieces of {size}");
+            assert_eq!(
+                scanner.usage(),
+                Usage { input: Some(5), output: Some(9), said: 0 },
+                "pieces of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_model_says_is_measured_in_every_apis_words() {
+        for (json, said) in [
+            (r#"{"choices":[{"delta":{"role":"assistant","content":"four"}}]}"#, 4),
+            (r#"{"choices": [{"delta": {"content": "a \"b\" c"}}]}"#, 9),
+            (
+                r#"{"choices":[{"message":{"content":null,"tool_calls":[{"function":{"arguments":"{}"}}]}}]}"#,
+                2,
+            ),
+            (r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"five!"}}"#, 5),
+            (r#"{"type":"response.output_text.delta","delta":"six"}"#, 3),
+            (r#"{"choices":[{"text":"completion"}]}"#, 10),
+            (r#"{"content":"cut off"#, 7),
+            (r#"{"content":"cut off\"#, 8),
+            (r#"{"data":[{"embedding":[0.1]}]}"#, 0),
+        ] {
+            let mut usage = Usage::default();
+            usage.hear(json.as_bytes());
+            assert_eq!(usage.said, said, "{json}");
+            assert_eq!(usage.estimated_output(), said.div_ceil(4));
         }
     }
 

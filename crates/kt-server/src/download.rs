@@ -6,7 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use http_body_util::channel::{Channel, Sender};
-use kt_control::{AuditExport, Control, EventsExport};
+use kt_control::{AuditExport, Control, EventsExport, UsageExport};
 use kt_domain::error::Error;
 
 /// A copy that is made in parts.
@@ -24,6 +24,12 @@ impl Parts for AuditExport {
 impl Parts for EventsExport {
     async fn next(&mut self, control: &Control) -> Result<Option<Vec<u8>>, Error> {
         control.next_events(self).await
+    }
+}
+
+impl Parts for UsageExport {
+    async fn next(&mut self, control: &Control) -> Result<Option<Vec<u8>>, Error> {
+        control.next_usage(self).await
     }
 }
 

@@ -15,7 +15,7 @@ use crate::Doors;
 use crate::api::{
     audit_log, device, events, gateways, health, invitations, ip_restrictions, me, members, mfa,
     organization, passkeys, passwords, posture, profile, reauthentication, registration, security, set_up,
-    setup_requests, sign_in, tokens,
+    setup_requests, sign_in, tokens, usage,
 };
 use crate::idempotency::{self, IDEMPOTENCY_KEY};
 use crate::layers;
@@ -129,6 +129,8 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(members::reactivate))
         .routes(routes!(members::reset_mfa))
         .routes(routes!(events::events, events::deliver))
+        .routes(routes!(usage::usage))
+        .routes(routes!(usage::export))
         .routes(routes!(tokens::tokens, tokens::create))
         .routes(routes!(tokens::read, tokens::change, tokens::revoke))
         .routes(routes!(tokens::rotate))

@@ -483,3 +483,22 @@ CREATE TABLE setup_requests (
 );
 CREATE UNIQUE INDEX setup_requests_open ON setup_requests (organization_id, user_id) WHERE closed_at IS NULL;
 CREATE INDEX setup_requests_by_organization ON setup_requests (organization_id, closed_at, id);
+
+-- Usage in figures: what the requests of a day used, told apart by who answers for the key, the key, the model and the
+-- currency; '' where there is none. `day` counts from 1970.
+CREATE TABLE usage_counts (
+    organization_id TEXT NOT NULL,
+    day BIGINT NOT NULL,
+    user_id TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    currency TEXT NOT NULL,
+    requests BIGINT NOT NULL,
+    estimated BIGINT NOT NULL,
+    input_tokens BIGINT NOT NULL,
+    output_tokens BIGINT NOT NULL,
+    cost_micros BIGINT NOT NULL,
+    PRIMARY KEY (organization_id, day, user_id, key_id, model, currency)
+);
+CREATE INDEX usage_counts_by_user ON usage_counts (organization_id, user_id, day);
+CREATE INDEX usage_counts_by_day ON usage_counts (day);

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::database::{StoreError, Tx};
 use crate::sql::{self, Composed, Row, values};
+use crate::usage::{self, NewUsage};
 
 pub use counts::{forget_counts, hour_of, tallies};
 pub use query::{ChainStanding, FoundEvent, KeptEvent, Position, any, find, page, standings};
@@ -53,6 +54,8 @@ pub struct NewEvent {
     pub verdict: Option<Verdict>,
     /// What of it is counted besides.
     pub counted: Counted,
+    /// What its request used, if it used anything.
+    pub usage: Option<NewUsage>,
     /// Its canonical JSON.
     pub body: String,
 }
@@ -123,6 +126,7 @@ pub async fn insert_events(
         WHERE events.seq IS NULL AND excluded.seq IS NOT NULL";
     let mut accepted = 0;
     let mut tallies: BTreeMap<i64, Tally> = BTreeMap::new();
+    let mut used = Vec::new();
     for events in events.chunks(ROWS) {
         let mut insert = insertion(organization, events)?;
         insert.text(IF_NEW);
@@ -132,6 +136,7 @@ pub async fn insert_events(
         for event in events.iter().filter(|event| new.contains(&event.id)) {
             let tally = tallies.entry(hour_of(event.occurred_at)).or_default();
             tally.note(event.event_type, event.verdict, event.counted);
+            used.extend(event.usage.iter().map(|usage| (event.occurred_at, usage)));
         }
         let here_already: Vec<_> =
             events.iter().filter(|event| event.head.is_some() && !new.contains(&event.id)).collect();
@@ -142,6 +147,7 @@ pub async fn insert_events(
         }
     }
     counts::add(tx, organization, &tallies).await?;
+    usage::add(tx, organization, &used).await?;
     Ok(accepted)
 }
 

@@ -31,6 +31,7 @@ pub mod sessions;
 pub mod setup_requests;
 mod sql;
 pub mod tasks;
+pub mod usage;
 pub mod users;
 
 pub use backup::{BackupError, growing, restore};

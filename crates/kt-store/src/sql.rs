@@ -134,6 +134,17 @@ impl Composed {
         }
     }
 
+    /// Goes on with these texts, with a comma between any two.
+    pub(crate) fn listed(&mut self, texts: impl IntoIterator<Item = &'static str>) -> &mut Self {
+        for (place, text) in texts.into_iter().enumerate() {
+            if place > 0 {
+                self.text(", ");
+            }
+            self.text(text);
+        }
+        self
+    }
+
     /// Goes on with a row of placeholders, in parentheses.
     pub(crate) fn row<const N: usize>(&mut self, values: [Value; N]) -> &mut Self {
         self.text("(");

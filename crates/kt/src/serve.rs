@@ -86,6 +86,7 @@ impl Settings {
             max_concurrency: self.max_concurrency,
             gateway_id: events.writer().gateway_id().to_string(),
             redis_url: self.redis_url,
+            budgets_file: Some(self.data_dir.join("budgets.json")),
             access_keys: link.as_ref().map(Link::keys),
             events: Arc::clone(&events) as _,
             clock: Arc::new(SystemClock),

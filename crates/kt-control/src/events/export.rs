@@ -26,7 +26,7 @@ pub enum EventsFormat {
 words!(EventsFormat { Jsonl = "jsonl", Csv = "csv" });
 
 /// The columns of a table, which are fields of events; what is no text stands as JSON.
-const COLUMNS: [&str; 29] = [
+const COLUMNS: [&str; 32] = [
     "id",
     "timestamp",
     "event_type",
@@ -46,6 +46,9 @@ const COLUMNS: [&str; 29] = [
     "stream",
     "input_tokens",
     "output_tokens",
+    "usage_estimated",
+    "cost_micros",
+    "currency",
     "duration_ms",
     "upstream_ms",
     "policies_evaluated",

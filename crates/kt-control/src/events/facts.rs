@@ -7,11 +7,16 @@ use jiff::Timestamp;
 use kt_domain::events::{EventType, Head, Verdict};
 use kt_domain::id::ApiKeyId;
 use kt_domain::traffic::Counted;
+use kt_domain::usage::Used;
 use kt_store::events::NewEvent;
+use kt_store::usage::NewUsage;
 use serde::Deserialize;
 
 /// The longest identifier of an event.
 const LONGEST_ID: usize = 64;
+
+/// How many characters of a model's name, or of another, are told apart in sums.
+const LONGEST_NAME: usize = 200;
 
 /// What is read of an event. Newer gateways may say more.
 #[derive(Deserialize)]
@@ -29,6 +34,33 @@ struct Facts {
     duration_ms: Option<u64>,
     input_tokens: Option<u64>,
     output_tokens: Option<u64>,
+    target_id: Option<String>,
+    model: Option<String>,
+    user_id: Option<String>,
+    cost_micros: Option<u64>,
+    currency: Option<String>,
+    #[serde(default)]
+    usage_estimated: bool,
+}
+
+impl Facts {
+    /// What the request used. Names that clients choose are cut to what a table takes.
+    fn usage(&self) -> Option<NewUsage> {
+        let tokens = [self.input_tokens, self.output_tokens];
+        let target = self.target_id.as_deref();
+        let used = Used::by(self.event_type, target, tokens, self.cost_micros, self.usage_estimated)?;
+        let name = |text: &Option<String>| {
+            let plain = text.iter().flat_map(|text| text.chars()).filter(|c| !c.is_control());
+            plain.take(LONGEST_NAME).collect::<String>()
+        };
+        Some(NewUsage {
+            user: self.user_id.as_deref().and_then(|user| user.parse().ok()),
+            key: name(&self.key_id),
+            model: name(&self.model),
+            currency: name(&self.currency),
+            used,
+        })
+    }
 }
 
 /// Events as they are stored, and what they tell of keys.
@@ -50,6 +82,7 @@ impl Events {
         if !self.ids.insert(facts.id.clone()) {
             return Ok(false);
         }
+        let usage = facts.usage();
         if let Some(key) = facts.key_id.and_then(|id| id.parse().ok()) {
             let latest = self.key_uses.entry(key).or_insert((facts.timestamp, facts.source_ip));
             if latest.0 < facts.timestamp {
@@ -72,6 +105,7 @@ impl Events {
                 input_tokens: facts.input_tokens,
                 output_tokens: facts.output_tokens,
             },
+            usage,
             body,
         });
         Ok(true)

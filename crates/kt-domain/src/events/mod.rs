@@ -128,9 +128,15 @@ pub struct Event {
     /// The group that the key belongs to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub consumer_group: Option<Arc<str>>,
+    /// What the tokens cost by `prices`, in millionths of `currency`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cost_micros: Option<u64>,
     /// How many requests or events this one stands for, when it stands for several.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub count: Option<u64>,
+    /// What `cost_micros` is in.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub currency: Option<Arc<str>>,
     /// The `deny` range that matched, as configured.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub deny_range: Option<Arc<str>>,
@@ -146,13 +152,13 @@ pub struct Event {
     pub gateway_id: Arc<str>,
     /// `evt_` and 32 hexadecimal digits; sorts by time.
     pub id: String,
-    /// Tokens of the prompt, as the provider counted them.
+    /// Tokens of the prompt, as the provider counted them; see `usage_estimated`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub input_tokens: Option<u64>,
     /// The key that was used.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key_id: Option<Arc<str>>,
-    /// Whose limit was reached, and of what: such as `key requests`.
+    /// Whose limit was reached, and of what, such as `key requests`; or which budget, such as `budget research`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub limited_by: Option<Arc<str>>,
     /// The rule that refused an address.
@@ -164,7 +170,7 @@ pub struct Event {
     /// The model that the request named.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub model: Option<String>,
-    /// Tokens of the answer, as the provider counted them.
+    /// Tokens of the answer, as the provider counted them; see `usage_estimated`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub output_tokens: Option<u64>,
     /// The address of the other end of the TCP connection.
@@ -208,6 +214,9 @@ pub struct Event {
     /// Milliseconds from sending the request upstream to the head of its answer.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub upstream_ms: Option<u64>,
+    /// Whether the provider did not tell all tokens, so that some are estimated: it tells none, or the answer was cut off.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub usage_estimated: Option<bool>,
     /// Who asked, where a person did so in the console's workspaces.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub user_id: Option<Arc<str>>,
@@ -223,7 +232,9 @@ impl Event {
         Self {
             config_version: None,
             consumer_group: None,
+            cost_micros: None,
             count: None,
+            currency: None,
             deny_range: None,
             duration_ms: None,
             event_type,
@@ -251,6 +262,7 @@ impl Event {
             target_id: None,
             timestamp,
             upstream_ms: None,
+            usage_estimated: None,
             user_id: None,
             verdict: None,
         }

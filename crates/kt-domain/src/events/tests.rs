@@ -23,7 +23,9 @@ fn event_with(text: &str) -> Event {
     let mut event = Event::new(EventType::Decision, text.to_owned(), text.to_owned(), text.into());
     event.config_version = Some(text.into());
     event.consumer_group = Some(text.into());
+    event.cost_micros = Some(2);
     event.count = Some(u64::MAX);
+    event.currency = Some(text.into());
     event.deny_range = Some(text.into());
     event.duration_ms = Some(0);
     event.failed_attempts = Some(vec![FailedAttempt { reason_code: text.into(), target_id: text.into() }]);
@@ -47,6 +49,7 @@ fn event_with(text: &str) -> Event {
     event.stream = Some(true);
     event.target_id = Some(text.into());
     event.upstream_ms = Some(3);
+    event.usage_estimated = Some(true);
     event.user_id = Some(text.into());
     event.verdict = Some(Verdict::Escalate);
     event
@@ -107,7 +110,7 @@ fn an_event_is_written_in_its_canonical_form() {
 #[test]
 fn every_field_of_an_event_is_in_the_test_above() {
     let value = serde_json::to_value(event_with("x")).unwrap();
-    assert_eq!(value.as_object().unwrap().len(), 32);
+    assert_eq!(value.as_object().unwrap().len(), 35);
 }
 
 proptest! {

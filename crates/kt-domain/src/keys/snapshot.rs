@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::judge::KeyTerms;
 use super::pass::PassTerms;
 use super::restrictions::KeyRestrictions;
-use crate::id::ApiKeyId;
+use crate::id::{ApiKeyId, UserId};
 use crate::secret::SecretDigest;
 
 /// The access keys that may be used in an organisation, and what it demands of all of them.
@@ -30,6 +30,8 @@ pub struct KeySnapshot {
 pub struct KnownKey {
     /// Which.
     pub id: ApiKeyId,
+    /// Who answers for it.
+    pub owner: UserId,
     /// What is known of its text.
     pub digest: SecretDigest,
     /// What it was given, its scope narrowed to what its owner may do.
@@ -76,6 +78,7 @@ mod tests {
         };
         let key = |digits: &str| KnownKey {
             id: format!("key_{digits:0>32}").parse().unwrap(),
+            owner: format!("usr_{:0>32}", "1").parse().unwrap(),
             digest: SecretDigest::of(digits),
             terms: terms.clone(),
         };

@@ -10,6 +10,7 @@ use super::policies;
 use super::scalar::{self, Scalar};
 use super::shape::{Format, Key, Shape};
 use super::suggest::{closest, conversion, did_you_mean, elsewhere, one_of};
+use crate::money::Money;
 use crate::span::Span;
 
 /// Reports everything in `tree` that has not the shape of a configuration. Afterwards the tree can be deserialised:
@@ -130,6 +131,10 @@ impl Checker<'_, '_> {
             (Shape::Text { format: Some(Format::Duration), .. }, Scalar::Text | Scalar::Integer(_)) => {
                 self.duration(place, text)
             }
+            (
+                Shape::Text { format: Some(Format::Amount), .. },
+                Scalar::Text | Scalar::Integer(_) | Scalar::OtherNumber,
+            ) => self.amount(place, text),
             (Shape::Text { min, max, format: None }, Scalar::Text) => self.length(place, text, *min, *max),
             (Shape::Text { .. }, _) => {
                 self.wrong_type(place, shape, &found(text, true), format!("write \"{text}\" in quotes"));
@@ -186,6 +191,15 @@ impl Checker<'_, '_> {
             };
             let message = format!("{}: {problem}", self.subject());
             self.report.at(&codes::OUT_OF_RANGE, place, &self.path, message, suggestion);
+        }
+        read.is_ok()
+    }
+
+    fn amount(&mut self, place: Place, text: &str) -> bool {
+        let read = text.parse::<Money>();
+        if let Err(problem) = &read {
+            let message = format!("{}: {problem}", self.subject());
+            self.report.at(&codes::OUT_OF_RANGE, place, &self.path, message, "write it like `20` or `2.50`");
         }
         read.is_ok()
     }

@@ -56,6 +56,7 @@ codes! {
     BAD_VARIABLE_NAME = "E025": "`secret_key_ref.env` is not the name of an environment variable. It names the variable; the secret itself never stands in a configuration.";
     BAD_ROUTE = "E030": "A route's `path` is none that requests can have, or one of its rules has no effect.";
     UNKNOWN_NAME = "E031": "A route, group or policy names a target, group or key that there is not, or nobody could belong to the group.";
+    BAD_BUDGET = "E032": "A budget could never be used up or would concern nobody, or a price never holds.";
     BAD_PATTERN = "E040": "A pattern or word of a policy cannot be searched for: it is no regular expression, matches nothing at all, or can match without end.";
     OPEN_TO_ANY_ORIGIN = "W001": "Every website, or every page without an origin of its own, may call the gateway from a visitor's browser.";
     SDK_HEADERS = "W002": "CORS is on with the default `allow_headers`: the SDKs of OpenAI and Anthropic send more from a browser, and its preflight would fail.";

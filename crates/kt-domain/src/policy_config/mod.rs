@@ -10,6 +10,7 @@
 
 mod auth;
 mod base_url;
+mod budgets;
 pub(crate) mod check;
 mod circuit_breaker;
 pub(crate) mod codes;
@@ -24,6 +25,7 @@ mod listener;
 pub(crate) mod node;
 mod pack;
 mod policies;
+mod prices;
 mod providers;
 mod rate_limits;
 mod retry;
@@ -48,6 +50,7 @@ use sha2::{Digest, Sha256};
 pub use crate::span::Span;
 pub use auth::{Auth, AuthMode, StaticKey};
 pub use base_url::is_metadata_address;
+pub use budgets::{Budget, Payer, Period};
 pub use circuit_breaker::CircuitBreaker;
 pub use codes::{CODES, Code};
 pub use consumer_groups::ConsumerGroup;
@@ -62,6 +65,7 @@ pub use policies::{
     Action, AuditLogger, DataRouting, Dictionary, DlpFilter, Entity, POLICY_KINDS, Pattern, Phase,
     PiiDetector, Policies, PolicySettings, PromptInjection, RoutingRule, SafetyFilter, Unreadable,
 };
+pub use prices::{ModelPrice, Prices};
 pub use providers::{Providers, SecretRef, Target};
 pub use rate_limits::{OnCountingFailure, RateLimits, Rates};
 pub use retry::{FaultKind, Retry};
@@ -102,6 +106,10 @@ pub struct PolicyConfig {
     pub consumer_groups: Vec<ConsumerGroup>,
     /// How much may be asked for, by whom.
     pub rate_limits: RateLimits,
+    /// What tokens cost.
+    pub prices: Prices,
+    /// How much may be used in a day or a month, by whom.
+    pub budgets: Vec<Budget>,
     /// How long each phase of a request may take.
     pub timeouts: Timeouts,
     /// What happens when a target gives no usable answer.

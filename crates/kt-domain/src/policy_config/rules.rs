@@ -2,7 +2,7 @@
 
 use super::finding::Report;
 use super::node::Node;
-use super::{Code, LoadOptions, PolicyConfig, codes, consumer_groups, policies, routes};
+use super::{Code, LoadOptions, PolicyConfig, budgets, codes, consumer_groups, policies, routes};
 use crate::network::cidr::{Cidr, CidrError};
 
 /// Applies every rule to a configuration that was made from `tree`.
@@ -20,6 +20,8 @@ pub(super) fn check(config: &PolicyConfig, tree: &Node, options: LoadOptions, re
     config.listener.review(&config.ip_allowlist, &mut review);
     routes::review(config, &mut review);
     consumer_groups::review(config, &mut review);
+    config.prices.review(&mut review);
+    budgets::review(config, &mut review);
     config.telemetry.review(&mut review);
     config.retry.review(&mut review);
     config.circuit_breaker.review(&mut review);

@@ -36,6 +36,8 @@ pub(crate) enum Shape {
 pub(crate) enum Format {
     /// A [`Span`](super::Span).
     Duration,
+    /// A [`Money`](crate::money::Money).
+    Amount,
 }
 
 /// A key of a section.
@@ -131,7 +133,7 @@ impl Reader<'_> {
             _ => Shape::Text {
                 min: length(schema, "minLength").unwrap_or(0),
                 max: length(schema, "maxLength").unwrap_or(usize::MAX),
-                format: (schema["format"] == "duration-text").then_some(Format::Duration),
+                format: format(schema),
             },
         }
     }
@@ -163,6 +165,14 @@ fn choices(schema: &Value) -> Option<Vec<String>> {
         texts(&mut choices.iter())
     } else {
         texts(&mut schema["oneOf"].as_array()?.iter().map(|choice| &choice["const"]))
+    }
+}
+
+fn format(schema: &Value) -> Option<Format> {
+    match schema["format"].as_str()? {
+        "duration-text" => Some(Format::Duration),
+        "amount-text" => Some(Format::Amount),
+        _ => None,
     }
 }
 
@@ -206,9 +216,12 @@ mod tests {
                     | "enum" | "minimum" | "maximum" | "minLength" | "maxLength" => {}
                     "format" => {
                         let format = value.as_str().unwrap();
-                        assert!(matches!(format, "uint32" | "uint64" | "duration-text"), "{format}");
+                        assert!(
+                            matches!(format, "uint32" | "uint64" | "duration-text" | "amount-text"),
+                            "{format}"
+                        );
                     }
-                    "pattern" => assert_eq!(object["format"], "duration-text", "{schema}"),
+                    "pattern" => assert!(format(schema).is_some(), "{schema}"),
                     other => panic!("`{other}` in {schema}"),
                 }
             }

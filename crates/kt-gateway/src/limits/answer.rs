@@ -5,12 +5,16 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use jiff::Timestamp;
 
-use super::{Claim, Denied, Grant, Left, Measure, Subject};
+use super::{Claim, Denied, Grant, Left, Measure, Spending, Subject};
 use crate::reply::Refusal;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STANDING: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Tells the SDKs of OpenAI and Anthropic whether to try again by themselves.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// The names of one measure's headers: limit, remaining, reset.
 type Names = [HeaderName; 3];
@@ -29,7 +33,10 @@ impl Denied {
     /// Whose limit was reached, and of what, for the event.
     pub(crate) fn limited_by(&self) -> Option<String> {
         match self {
-            Self::Limited { claim, .. } => Some(format!("{} {}", claim.whose(), claim.what())),
+            Self::Limited { claim, .. } => Some(match &claim.measure {
+                Measure::Spent(spending) => format!("budget {}", spending.budget),
+                _ => format!("{} {}", claim.whose(), claim.what()),
+            }),
             Self::Unknown => None,
         }
     }
@@ -43,12 +50,17 @@ impl From<Denied> for Refusal {
             return Self::unavailable(503, "limits_unavailable", message);
         };
         let seconds = seconds(wait).max(1);
+        if let Measure::Spent(spending) = &claim.measure {
+            return used_up(spending, seconds);
+        }
         let who = match claim.subject {
             Subject::Everybody => "All clients together",
             Subject::Key(_) => "This key",
             Subject::Address(_) => "Your address",
             Subject::Group(_) => "Your group",
             Subject::Route(_) => "All clients of this path",
+            Subject::User(_) => "You",
+            Subject::Model(_) => "All clients of this model",
         };
         let limit = claim.limit;
         let again = format!("Try again in {seconds} s.");
@@ -63,7 +75,7 @@ impl From<Denied> for Refusal {
                 "tokens_limited",
                 format!("{who} may use {limit} tokens a minute. {again}"),
             ),
-            Measure::Concurrent => {
+            Measure::Concurrent | Measure::Spent(_) => {
                 let message = format!("{who} may have {limit} requests under way at once. {again}");
                 Self::rate_limit(429, "concurrency_limit", message)
             }
@@ -79,6 +91,19 @@ impl From<Denied> for Refusal {
     }
 }
 
+/// A budget has nothing left. An SDK that tries again at once does so for nothing.
+fn used_up(spending: &Spending, seconds: u64) -> Refusal {
+    let budget = &spending.budget;
+    let again = Timestamp::from_microsecond(spending.until)
+        .map_or_else(|_| "later".to_owned(), |until| format!("at {until:.0}"));
+    let message = format!(
+        "The budget `{budget}` is used up. It begins anew {again}; ask whoever runs this gateway if you need more."
+    );
+    Refusal::rate_limit(429, "budget_exceeded", message)
+        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+        .with_header(SHOULD_RETRY, HeaderValue::from_static("false"))
+}
+
 impl Grant {
     /// Tells the client how its limits stand.
     pub(crate) fn tell_all(grants: &[Self], headers: &mut HeaderMap) {
@@ -91,7 +116,8 @@ impl Grant {
 
 fn tell(standing: &[(&Claim, &Left)], headers: &mut HeaderMap) {
     let (mut policy, mut state) = (String::new(), String::new());
-    for (claim, left) in standing.iter().filter(|(claim, _)| claim.measure != Measure::Concurrent) {
+    let is_rate = |claim: &Claim| matches!(claim.measure, Measure::Requests | Measure::Tokens);
+    for (claim, left) in standing.iter().filter(|(claim, _)| is_rate(claim)) {
         let separator = if policy.is_empty() { "" } else { ", " };
         let name = format!("{}-{}", claim.whose(), claim.what());
         // Writing to a string cannot fail.
@@ -126,6 +152,8 @@ impl Claim {
             Subject::Address(_) => "address",
             Subject::Group(_) => "group",
             Subject::Route(_) => "route",
+            Subject::User(_) => "user",
+            Subject::Model(_) => "model",
         }
     }
 
@@ -134,6 +162,7 @@ impl Claim {
             Measure::Requests => "requests",
             Measure::Tokens => "tokens",
             Measure::Concurrent => "concurrent",
+            Measure::Spent(_) => "budget",
         }
     }
 }

@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Claim, Denied, Left, MINUTE_MICROS, Measure, Subject, cost, left_of_rate, micros};
+use super::{
+    Claim, Denied, Left, MINUTE_MICROS, Measure, Spending, Subject, left_of_budget, left_of_rate, micros,
+    share, signed,
+};
 
 /// How many limits are kept apart in each part; what comes beyond shares one allowance, so that many addresses are no
 /// way around it.
@@ -28,7 +31,7 @@ type Named = (Subject, Measure);
 pub(crate) struct Memory {
     parts: [Mutex<Part>; PARTS],
     hasher: RandomState,
-    /// For each measure, what is shared by those that are not kept apart.
+    /// What is shared by those that are not kept apart: requests, tokens, places.
     overflow: [Arc<Count>; 3],
 }
 
@@ -45,11 +48,13 @@ pub(super) struct Count {
     /// The moment, in microseconds, at which it would be unused again.
     unused_from: AtomicI64,
     under_way: AtomicU32,
+    /// Tokens, or millionths of the currency.
+    spent: AtomicI64,
 }
 
 impl Default for Count {
     fn default() -> Self {
-        Self { unused_from: AtomicI64::new(i64::MIN), under_way: AtomicU32::new(0) }
+        Self { unused_from: AtomicI64::new(i64::MIN), under_way: AtomicU32::new(0), spent: AtomicI64::new(0) }
     }
 }
 
@@ -84,8 +89,23 @@ impl Memory {
         claims.iter().map(noted).collect()
     }
 
+    /// Each period of a budget that is not over at `now`, and what is spent of it.
+    pub(super) fn spent(&self, now: i64) -> Vec<(Subject, Spending, i64)> {
+        let mut all = Vec::new();
+        for part in &self.parts {
+            let part = part.lock().unwrap_or_else(PoisonError::into_inner);
+            all.extend(part.counts.iter().filter_map(|((subject, measure), count)| match measure {
+                Measure::Spent(spending) if spending.until > now => {
+                    Some((subject.clone(), spending.clone(), count.spent.load(Ordering::Acquire)))
+                }
+                _ => None,
+            }));
+        }
+        all
+    }
+
     fn count_of(&self, claim: &Claim, now: i64) -> Arc<Count> {
-        let named = (claim.subject.clone(), claim.measure);
+        let named = (claim.subject.clone(), claim.measure.clone());
         let part = usize::try_from(self.hasher.hash_one(&named)).unwrap_or_default() % PARTS;
         let mut part = self.parts[part].lock().unwrap_or_else(PoisonError::into_inner);
         let Part { counts, swept } = &mut *part;
@@ -95,10 +115,18 @@ impl Memory {
         if counts.len() >= MAX_IN_PART && now.saturating_sub(*swept) >= SWEEP {
             *swept = now;
             // Who holds a count may still add to it.
-            counts.retain(|_, count| Arc::strong_count(count) > 1 || count.is_in_use(now));
+            counts
+                .retain(|(_, measure), count| Arc::strong_count(count) > 1 || count.is_in_use(measure, now));
         }
-        if counts.len() >= MAX_IN_PART {
-            return Arc::clone(&self.overflow[claim.measure as usize]);
+        let overflow = match claim.measure {
+            Measure::Requests => Some(0),
+            Measure::Tokens => Some(1),
+            Measure::Concurrent => Some(2),
+            // Who has a budget is named by the configuration or by the control plane, never by a stranger.
+            Measure::Spent(_) => None,
+        };
+        if let Some(overflow) = overflow.filter(|_| counts.len() >= MAX_IN_PART) {
+            return Arc::clone(&self.overflow[overflow]);
         }
         Arc::clone(counts.entry(named).or_default())
     }
@@ -107,22 +135,33 @@ impl Memory {
 impl Count {
     /// Takes what is claimed, or says after how long there may be room.
     fn take(&self, claim: &Claim, now: i64) -> Result<Left, Duration> {
-        match claim.measure {
+        match &claim.measure {
             Measure::Concurrent => self.take_place(claim.limit),
             Measure::Requests | Measure::Tokens => self.take_rate(claim, now),
+            Measure::Spent(spending) => self.take_of_budget(claim, spending, now),
         }
     }
 
-    fn take_place(&self, limit: u32) -> Result<Left, Duration> {
-        let one_more = |under_way| (under_way < limit).then_some(under_way + 1);
+    fn take_place(&self, limit: u64) -> Result<Left, Duration> {
+        let one_more = |under_way: u32| (u64::from(under_way) < limit).then_some(under_way + 1);
         let taken = self.under_way.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
         let before = taken.map_err(|_| Duration::from_secs(1))?;
-        Ok(Left { amount: limit - before - 1, reset: Duration::ZERO })
+        Ok(Left { amount: limit - u64::from(before) - 1, reset: Duration::ZERO })
+    }
+
+    /// Whoever comes while something is left has their turn, so that a budget is overdrawn by one request at most.
+    fn take_of_budget(&self, claim: &Claim, spending: &Spending, now: i64) -> Result<Left, Duration> {
+        let amount = signed(claim.amount);
+        let taken = self.spent.fetch_update(Ordering::AcqRel, Ordering::Acquire, |spent| {
+            (spent < signed(claim.limit)).then_some(spent.saturating_add(amount))
+        });
+        let before = taken.map_err(|_| micros(spending.until - now))?;
+        Ok(left_of_budget(claim.limit, before.saturating_add(amount), spending, now))
     }
 
     fn take_rate(&self, claim: &Claim, now: i64) -> Result<Left, Duration> {
-        let cost = cost(claim.limit, claim.amount.into());
-        let after = |unused_from: i64| unused_from.max(now) + cost;
+        let share = share(claim.limit, signed(claim.amount));
+        let after = |unused_from: i64| unused_from.max(now) + share;
         let taken = self.unused_from.fetch_update(Ordering::AcqRel, Ordering::Acquire, |unused_from| {
             (after(unused_from) - now <= MINUTE_MICROS).then_some(after(unused_from))
         });
@@ -132,9 +171,12 @@ impl Count {
         }
     }
 
-    /// Counts so much more of a rate that was claimed; less, if it is negative.
+    /// Counts so much more of a rate or budget that was claimed; less, if it is negative.
     pub(super) fn add(&self, claim: &Claim, more: i64) {
-        self.unused_from.fetch_add(cost(claim.limit, more), Ordering::AcqRel);
+        match claim.measure {
+            Measure::Spent(_) => self.spent.fetch_add(more, Ordering::AcqRel),
+            _ => self.unused_from.fetch_add(share(claim.limit, more), Ordering::AcqRel),
+        };
     }
 
     /// Ends what a claim held while its request was under way.
@@ -145,22 +187,30 @@ impl Count {
     fn undo(&self, claim: &Claim) {
         match claim.measure {
             Measure::Concurrent => self.give_back(),
-            Measure::Requests | Measure::Tokens => self.add(claim, -i64::from(claim.amount)),
+            Measure::Requests | Measure::Tokens | Measure::Spent(_) => self.add(claim, -signed(claim.amount)),
         }
     }
 
     fn note(&self, claim: &Claim, now: i64) {
-        if claim.measure == Measure::Concurrent {
-            self.under_way.fetch_add(1, Ordering::AcqRel);
-            return;
+        match claim.measure {
+            Measure::Concurrent => {
+                self.under_way.fetch_add(1, Ordering::AcqRel);
+            }
+            Measure::Requests | Measure::Tokens => {
+                let share = share(claim.limit, signed(claim.amount));
+                let noted = |unused_from: i64| Some(unused_from.max(now) + share);
+                // It never says no.
+                let _ = self.unused_from.fetch_update(Ordering::AcqRel, Ordering::Acquire, noted);
+            }
+            Measure::Spent(_) => self.add(claim, signed(claim.amount)),
         }
-        let cost = cost(claim.limit, claim.amount.into());
-        let noted = |unused_from: i64| Some(unused_from.max(now) + cost);
-        // It never says no.
-        let _ = self.unused_from.fetch_update(Ordering::AcqRel, Ordering::Acquire, noted);
     }
 
-    fn is_in_use(&self, now: i64) -> bool {
-        self.under_way.load(Ordering::Acquire) > 0 || self.unused_from.load(Ordering::Acquire) > now
+    fn is_in_use(&self, measure: &Measure, now: i64) -> bool {
+        match measure {
+            Measure::Requests | Measure::Tokens => self.unused_from.load(Ordering::Acquire) > now,
+            Measure::Concurrent => self.under_way.load(Ordering::Acquire) > 0,
+            Measure::Spent(spending) => spending.until > now,
+        }
     }
 }

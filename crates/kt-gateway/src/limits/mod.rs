@@ -2,20 +2,24 @@
 //! ([`shared`]).
 //!
 //! A request claims what it is about to use before it uses it. All of its claims are granted or none is. What a grant
-//! holds while the request is under way is given back when it ends, and tokens are settled by what they were.
+//! holds while the request is under way is given back when it ends, and tokens and money are settled by what they were.
 
 mod answer;
+mod kept;
 mod memory;
 mod shared;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kt_domain::policy_config::{OnCountingFailure, Rates};
+use kt_domain::words;
 
+pub(crate) use kept::Kept;
 use memory::Count;
 pub(crate) use memory::Memory;
 pub(crate) use shared::Shared;
@@ -28,10 +32,13 @@ pub(crate) enum Subject {
     Address(IpAddr),
     Group(Arc<str>),
     Route(Arc<str>),
+    User(Arc<str>),
+    /// An entry of the prices.
+    Model(Arc<str>),
 }
 
 /// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Measure {
     /// In a minute.
     Requests,
@@ -39,6 +46,33 @@ pub(crate) enum Measure {
     Tokens,
     /// Requests under way.
     Concurrent,
+    /// In one period of a budget.
+    Spent(Spending),
+}
+
+/// One period of a budget.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Spending {
+    pub(crate) budget: Arc<str>,
+    pub(crate) unit: Unit,
+    /// When it is over, in microseconds.
+    pub(crate) until: i64,
+}
+
+/// What a budget is counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Unit {
+    Tokens,
+    /// Millionths of the currency.
+    Cost,
+}
+
+/// What a request used in the end, each as far as it can be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outlay {
+    pub(crate) tokens: Option<u64>,
+    /// Millionths of the currency.
+    pub(crate) cost: Option<u64>,
 }
 
 /// What a request is about to use of one limit.
@@ -46,17 +80,17 @@ pub(crate) enum Measure {
 pub(crate) struct Claim {
     pub(crate) subject: Subject,
     pub(crate) measure: Measure,
-    pub(crate) limit: u32,
+    pub(crate) limit: u64,
     /// How much of it; never more than `limit`, so that a request that is larger than a whole minute's worth has its
     /// turn once nothing else was used.
-    amount: u32,
+    amount: u64,
 }
 
 /// How a limit stands after a claim on it was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Left {
     /// How much could be claimed at once now.
-    pub(crate) amount: u32,
+    pub(crate) amount: u64,
     /// When nothing of it will be used any more, if nothing else comes.
     pub(crate) reset: Duration,
 }
@@ -89,7 +123,7 @@ pub(crate) struct Grant {
 }
 
 impl Claim {
-    pub(crate) fn new(subject: Subject, measure: Measure, limit: u32, amount: u32) -> Self {
+    pub(crate) fn new(subject: Subject, measure: Measure, limit: u64, amount: u64) -> Self {
         Self { subject, measure, limit, amount: amount.min(limit) }
     }
 
@@ -97,13 +131,14 @@ impl Claim {
     pub(crate) fn of_request(subject: &Subject, rates: &Rates) -> impl Iterator<Item = Self> {
         let limits =
             [(Measure::Requests, rates.requests_per_minute), (Measure::Concurrent, rates.concurrent)];
-        let claim = |(measure, limit): (_, Option<u32>)| Some(Self::new(subject.clone(), measure, limit?, 1));
+        let claim =
+            |(measure, limit): (_, Option<u32>)| Some(Self::new(subject.clone(), measure, limit?.into(), 1));
         limits.into_iter().filter_map(claim)
     }
 
     /// The claim of one request on the tokens of one subject.
-    pub(crate) fn of_tokens(subject: Subject, rates: &Rates, tokens: u32) -> Option<Self> {
-        Some(Self::new(subject, Measure::Tokens, rates.tokens_per_minute?, tokens))
+    pub(crate) fn of_tokens(subject: Subject, rates: &Rates, tokens: u64) -> Option<Self> {
+        Some(Self::new(subject, Measure::Tokens, rates.tokens_per_minute?.into(), tokens))
     }
 }
 
@@ -116,6 +151,36 @@ impl Subject {
         })
     }
 }
+
+/// As it stands in keys and files. Identifiers are at the end, since they may hold anything.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everybody => write!(f, "total"),
+            Self::Key(id) => write!(f, "key:{id}"),
+            Self::Address(address) => write!(f, "address:{address}"),
+            Self::Group(id) => write!(f, "group:{id}"),
+            Self::Route(id) => write!(f, "route:{id}"),
+            Self::User(id) => write!(f, "user:{id}"),
+            Self::Model(id) => write!(f, "model:{id}"),
+        }
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requests => write!(f, "requests"),
+            Self::Tokens => write!(f, "tokens"),
+            Self::Concurrent => write!(f, "concurrent"),
+            Self::Spent(Spending { budget, unit, until }) => {
+                write!(f, "budget:{}:{until}:{budget}", unit.as_str())
+            }
+        }
+    }
+}
+
+words!(Unit { Tokens = "tokens", Cost = "cost" });
 
 impl Limiter {
     pub(crate) fn new(memory: Arc<Memory>, shared: Option<Shared>) -> Self {
@@ -131,7 +196,7 @@ impl Limiter {
         now: i64,
     ) -> Result<Grant, Denied> {
         if let Some(shared) = &self.shared {
-            match (shared.take(&claims, name).await, on_failure) {
+            match (shared.take(&claims, name, now).await, on_failure) {
                 (Some(granted), _) => {
                     let left = granted?;
                     // Should the server go away, this gateway goes on from what it let through itself.
@@ -176,14 +241,13 @@ impl Grant {
         self.claims.iter().zip(&self.left)
     }
 
-    /// Puts the tokens that were used in the place of those that were claimed. What they were `None` for stays claimed:
-    /// going away early is no way to avoid the charge.
-    pub(crate) fn settle(&self, used: Option<u64>) {
-        let Some(used) = used else { return };
-        let used = i64::try_from(used).unwrap_or(i64::MAX);
+    /// Puts what was used in the place of what was claimed. What nobody can tell stays claimed: going away early is no way
+    /// to avoid the charge.
+    pub(crate) fn settle(&self, outlay: Outlay) {
         for (index, claim) in self.claims.iter().enumerate() {
-            let more = used.saturating_sub(i64::from(claim.amount));
-            if claim.measure != Measure::Tokens || more == 0 {
+            let Some(used) = outlay.of(&claim.measure) else { continue };
+            let more = signed(used).saturating_sub(signed(claim.amount));
+            if more == 0 {
                 continue;
             }
             if let Some(count) = self.counts.get(index) {
@@ -192,6 +256,16 @@ impl Grant {
             if let (Some(shared), Some(_)) = (&self.limiter.shared, self.shared_as) {
                 shared.add(claim, more);
             }
+        }
+    }
+}
+
+impl Outlay {
+    fn of(self, measure: &Measure) -> Option<u64> {
+        match measure {
+            Measure::Requests | Measure::Concurrent => None,
+            Measure::Tokens | Measure::Spent(Spending { unit: Unit::Tokens, .. }) => self.tokens,
+            Measure::Spent(Spending { unit: Unit::Cost, .. }) => self.cost,
         }
     }
 }
@@ -213,16 +287,26 @@ impl Drop for Grant {
 const MINUTE_MICROS: i64 = 60_000_000;
 
 /// For how long `amount` uses up its share of a minute, in microseconds.
-fn cost(limit: u32, amount: i64) -> i64 {
+fn share(limit: u64, amount: i64) -> i64 {
     let micros = i128::from(amount) * i128::from(MINUTE_MICROS) / i128::from(limit.max(1));
     i64::try_from(micros).unwrap_or(i64::MAX)
 }
 
 /// How a rate stands when it will be unused in so many microseconds.
-fn left_of_rate(limit: u32, unused_in: i64) -> Left {
+fn left_of_rate(limit: u64, unused_in: i64) -> Left {
     let unused_in = unused_in.clamp(0, MINUTE_MICROS);
     let amount = i128::from(MINUTE_MICROS - unused_in) * i128::from(limit) / i128::from(MINUTE_MICROS);
-    Left { amount: u32::try_from(amount).unwrap_or(u32::MAX), reset: micros(unused_in) }
+    Left { amount: u64::try_from(amount).unwrap_or(u64::MAX), reset: micros(unused_in) }
+}
+
+/// How a budget stands of which so much is spent.
+fn left_of_budget(limit: u64, spent: i64, Spending { until, .. }: &Spending, now: i64) -> Left {
+    let amount = limit.saturating_sub(u64::try_from(spent).unwrap_or(0));
+    Left { amount, reset: micros(until - now) }
+}
+
+fn signed(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
 }
 
 fn micros(count: i64) -> Duration {

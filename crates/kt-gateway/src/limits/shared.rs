@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError, Script, ScriptInvocation};
 
-use super::{Claim, Denied, Left, MINUTE_MICROS, Measure, Subject, cost, left_of_rate, micros};
+use super::{
+    Claim, Denied, Left, MINUTE_MICROS, Measure, left_of_budget, left_of_rate, micros, share, signed,
+};
 
 /// How long a request waits for the server, to connect and again to be answered.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -20,18 +22,25 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// For how long a request under way counts unless it is renewed, in microseconds.
 const LEASE: i64 = 60_000_000;
 
-/// `ARGV`: the request's name, the lease, and for each key whether it is a rate, its limit (`rate`: a minute in
-/// microseconds) and what the claim costs. Answers 0 and for each key how it stands, or the place of the key that refuses
-/// (from 1) and by how much too much it would be.
+/// How long what was spent of a budget is known beyond the budget's period, in milliseconds: gateways' clocks may differ.
+const AFTERWARDS: i64 = 3_600_000;
+
+/// `ARGV`: the request's name, the lease, and for each key of which kind it is, its limit (`rate`: a minute in
+/// microseconds), what the claim takes of it, and for how many milliseconds it is kept (`budget`). Answers 0 and for each
+/// key how it stands, or the place of the key that refuses (from 1) and by how much too much it would be.
 const TAKE: &str = "
     local t = redis.call('TIME')
     local now = t[1] * 1000000 + t[2]
     local after = {}
     for i, key in ipairs(KEYS) do
-        local is_rate, limit, cost = ARGV[3 * i] == 'rate', tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
-        if is_rate then
+        local kind, limit, cost = ARGV[4 * i - 1], tonumber(ARGV[4 * i]), tonumber(ARGV[4 * i + 1])
+        if kind == 'rate' then
             after[i] = math.max(tonumber(redis.call('GET', key) or now), now) + cost
             if after[i] - now > limit then return {i, after[i] - now - limit} end
+        elseif kind == 'budget' then
+            local spent = tonumber(redis.call('GET', key) or 0)
+            if spent >= limit then return {i, 0} end
+            after[i] = spent + cost
         else
             redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
             after[i] = redis.call('ZCARD', key) + cost
@@ -40,9 +49,13 @@ const TAKE: &str = "
     end
     local answer = {0}
     for i, key in ipairs(KEYS) do
-        if ARGV[3 * i] == 'rate' then
+        local kind = ARGV[4 * i - 1]
+        if kind == 'rate' then
             redis.call('SET', key, string.format('%.0f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1)
             answer[i + 1] = after[i] - now
+        elseif kind == 'budget' then
+            redis.call('SET', key, string.format('%.0f', after[i]), 'PX', ARGV[4 * i + 2])
+            answer[i + 1] = after[i]
         else
             redis.call('ZADD', key, now + ARGV[2], ARGV[1])
             redis.call('PEXPIRE', key, math.ceil(ARGV[2] / 1000))
@@ -61,6 +74,13 @@ const ADD: &str = "
         redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.ceil((after - now) / 1000) + 1)
     else
         redis.call('DEL', KEYS[1])
+    end
+";
+
+/// Adds to what is spent of a budget, unless its period is over.
+const SPEND: &str = "
+    if redis.call('EXISTS', KEYS[1]) == 1 then
+        redis.call('INCRBY', KEYS[1], ARGV[1])
     end
 ";
 
@@ -88,6 +108,7 @@ struct Inner {
     connection: OnceLock<Result<ConnectionManager, RedisError>>,
     take: Script,
     add: Script,
+    spend: Script,
     renew: Script,
     outage: Outage,
     /// The keys in which each request under way counts.
@@ -102,6 +123,7 @@ impl Shared {
             connection: OnceLock::new(),
             take: Script::new(TAKE),
             add: Script::new(ADD),
+            spend: Script::new(SPEND),
             renew: Script::new(RENEW),
             outage: Outage::default(),
             under_way: Mutex::default(),
@@ -109,17 +131,22 @@ impl Shared {
     }
 
     /// Takes all claims or none; `None` while the server is away. Each outage is told once.
-    pub(super) async fn take(&self, claims: &[Claim], name: u64) -> Option<Result<Vec<Left>, Denied>> {
+    pub(super) async fn take(
+        &self,
+        claims: &[Claim],
+        name: u64,
+        now: i64,
+    ) -> Option<Result<Vec<Left>, Denied>> {
         let inner = &self.0;
         if !inner.outage.may_ask(Instant::now()) {
             return None;
         }
-        match inner.ask(claims, name).await {
+        match inner.ask(claims, name, now).await {
             Ok(answer) => {
                 if inner.outage.ends() {
                     tracing::info!("Redis answers again: limits are counted together again");
                 }
-                let granted = read_answer(claims, &answer);
+                let granted = read_answer(claims, &answer, now);
                 if granted.is_ok() {
                     inner.remember(claims, name);
                 }
@@ -137,12 +164,15 @@ impl Shared {
         }
     }
 
-    /// Counts so much more of a rate that was claimed; less, if it is negative. Nobody waits for it.
+    /// Counts so much more of a rate or budget that was claimed; less, if it is negative. Nobody waits for it.
     pub(super) fn add(&self, claim: &Claim, more: i64) {
-        let (key, cost) = (key(claim), cost(claim.limit, more));
-        self.later(|inner| async move {
-            let mut invocation = inner.add.prepare_invoke();
-            invocation.key(key).arg(cost);
+        let is_budget = matches!(claim.measure, Measure::Spent(_));
+        let more = if is_budget { more } else { share(claim.limit, more) };
+        let key = key(claim);
+        self.later(move |inner| async move {
+            let script = if is_budget { &inner.spend } else { &inner.add };
+            let mut invocation = script.prepare_invoke();
+            invocation.key(key).arg(more);
             inner.invoke(&invocation).await
         });
     }
@@ -193,17 +223,22 @@ impl Shared {
 }
 
 impl Inner {
-    async fn ask(&self, claims: &[Claim], name: u64) -> Result<Vec<i64>, RedisError> {
+    async fn ask(&self, claims: &[Claim], name: u64, now: i64) -> Result<Vec<i64>, RedisError> {
         let mut invocation = self.take.prepare_invoke();
         for claim in claims {
             invocation.key(key(claim));
         }
         invocation.arg(name).arg(LEASE);
         for claim in claims {
-            match claim.measure {
-                Measure::Concurrent => invocation.arg("places").arg(claim.limit).arg(claim.amount),
+            match &claim.measure {
+                Measure::Concurrent => invocation.arg("places").arg(claim.limit).arg(claim.amount).arg(0),
                 Measure::Requests | Measure::Tokens => {
-                    invocation.arg("rate").arg(MINUTE_MICROS).arg(cost(claim.limit, claim.amount.into()))
+                    let share = share(claim.limit, signed(claim.amount));
+                    invocation.arg("rate").arg(MINUTE_MICROS).arg(share).arg(0)
+                }
+                Measure::Spent(spending) => {
+                    let kept = (spending.until - now) / 1000 + AFTERWARDS;
+                    invocation.arg("budget").arg(claim.limit).arg(claim.amount).arg(kept)
                 }
             };
         }
@@ -236,22 +271,24 @@ impl Inner {
     }
 }
 
-fn read_answer(claims: &[Claim], answer: &[i64]) -> Result<Vec<Left>, Denied> {
+fn read_answer(claims: &[Claim], answer: &[i64], now: i64) -> Result<Vec<Left>, Denied> {
     let (first, rest) = answer.split_first().unwrap_or((&0, &[]));
     let refusing = usize::try_from(*first).ok().and_then(|place| claims.get(place.checked_sub(1)?));
     if let Some(claim) = refusing {
-        let wait = match claim.measure {
+        let wait = match &claim.measure {
             Measure::Concurrent => Duration::from_secs(1),
             Measure::Requests | Measure::Tokens => micros(rest.first().copied().unwrap_or_default()),
+            Measure::Spent(spending) => micros(spending.until - now),
         };
         return Err(Denied::Limited { claim: claim.clone(), wait });
     }
-    let left = |(claim, state): (&Claim, &i64)| match claim.measure {
+    let left = |(claim, state): (&Claim, &i64)| match &claim.measure {
         Measure::Concurrent => {
-            let under_way = u32::try_from(*state).unwrap_or(u32::MAX);
+            let under_way = u64::try_from(*state).unwrap_or(u64::MAX);
             Left { amount: claim.limit.saturating_sub(under_way), reset: Duration::ZERO }
         }
         Measure::Requests | Measure::Tokens => left_of_rate(claim.limit, *state),
+        Measure::Spent(spending) => left_of_budget(claim.limit, *state, spending, now),
     };
     Ok(claims.iter().zip(rest).map(left).collect())
 }
@@ -259,18 +296,7 @@ fn read_answer(claims: &[Claim], answer: &[i64]) -> Result<Vec<Left>, Denied> {
 /// Where a limit is counted. What stands in braces decides on which node of a cluster: a script's keys must all be on
 /// one.
 fn key(claim: &Claim) -> String {
-    let measure = match claim.measure {
-        Measure::Requests => "requests",
-        Measure::Tokens => "tokens",
-        Measure::Concurrent => "concurrent",
-    };
-    match &claim.subject {
-        Subject::Everybody => format!("keeptrusts:{{gateway}}:total:{measure}"),
-        Subject::Key(id) => format!("keeptrusts:{{gateway}}:key:{id}:{measure}"),
-        Subject::Address(address) => format!("keeptrusts:{{gateway}}:address:{address}:{measure}"),
-        Subject::Group(id) => format!("keeptrusts:{{gateway}}:group:{id}:{measure}"),
-        Subject::Route(id) => format!("keeptrusts:{{gateway}}:route:{id}:{measure}"),
-    }
+    format!("keeptrusts:{{gateway}}:{}:{}", claim.subject, claim.measure)
 }
 
 /// Whether the server is away, and when it is asked again.
@@ -305,6 +331,7 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Subject;
 
     /// Counts on the server that `./test` starts.
     fn shared() -> Shared {
@@ -323,7 +350,7 @@ mod tests {
     }
 
     async fn takes(shared: &Shared, claims: &[Claim], name: u64) -> bool {
-        shared.take(claims, name).await.expect("the server answers").is_ok()
+        shared.take(claims, name, 0).await.expect("the server answers").is_ok()
     }
 
     /// Lets a minute pass for the entry of request 1.

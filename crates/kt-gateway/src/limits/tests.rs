@@ -5,15 +5,15 @@ use super::*;
 const START: i64 = 1_000_000_000_000;
 const SECOND: i64 = 1_000_000;
 
-fn requests(limit: u32) -> Claim {
+fn requests(limit: u64) -> Claim {
     Claim::new(Subject::Everybody, Measure::Requests, limit, 1)
 }
 
-fn tokens(limit: u32, amount: u32) -> Claim {
+fn tokens(limit: u64, amount: u64) -> Claim {
     Claim::new(Subject::Key("k".into()), Measure::Tokens, limit, amount)
 }
 
-fn places(limit: u32) -> Claim {
+fn places(limit: u64) -> Claim {
     Claim::new(Subject::Everybody, Measure::Concurrent, limit, 1)
 }
 
@@ -49,7 +49,7 @@ fn whatever_the_limit_is_it_lets_exactly_that_many_pass() {
     for limit in (1..1000).step_by(7) {
         let limiter = limiter();
         let passed = (0..=limit).filter(|_| take(&limiter, &[requests(limit)], START).is_ok()).count();
-        assert_eq!(passed, limit as usize);
+        assert_eq!(Ok(passed), usize::try_from(limit));
     }
 }
 
@@ -81,7 +81,7 @@ fn tokens_are_settled_by_what_they_were() {
         let limiter = limiter();
         let grant =
             take(&limiter, &[tokens(600, claimed)], START).unwrap_or_else(|denied| panic!("{denied:?}"));
-        grant.settle(used);
+        grant.settle(Outlay { tokens: used, cost: None });
         drop(grant);
         take(&limiter, &[tokens(600, 0)], START).map(|grant| grant.left[0].amount).map_err(|_| ())
     };
@@ -152,4 +152,86 @@ fn what_nothing_is_used_of_is_forgotten_for_others() {
         let _ = one(n, START);
     }
     assert!((100_000..110_000).all(|n| one(n, START + 60 * SECOND).is_ok()));
+}
+
+const MIDNIGHT: i64 = START + 3600 * SECOND;
+
+fn budget(unit: Unit, limit: u64, amount: u64, until: i64) -> Claim {
+    Claim::new(
+        Subject::Everybody,
+        Measure::Spent(Spending { budget: "b".into(), unit, until }),
+        limit,
+        amount,
+    )
+}
+
+#[test]
+fn a_budget_is_overdrawn_by_one_request_at_most_whatever_requests_claim() {
+    for claimed in [0, 1, 7, 10, 99, 100, 1000] {
+        let limiter = limiter();
+        let claim = budget(Unit::Tokens, 100, claimed, MIDNIGHT);
+        let mut granted = 0_u64;
+        while let Ok(grant) = take(&limiter, std::slice::from_ref(&claim), START) {
+            // Each uses ten.
+            grant.settle(Outlay { tokens: Some(10), cost: Some(999) });
+            granted += 1;
+            assert!(granted <= 100, "it never ends");
+        }
+        assert_eq!(granted, 10, "{claimed} claimed");
+        assert_eq!(wait_of(&take(&limiter, &[claim], START)), Some(3600), "until midnight");
+    }
+}
+
+#[test]
+fn money_and_tokens_are_settled_apart_and_a_new_period_begins_with_nothing() {
+    let limiter = limiter();
+    let both = |until| [budget(Unit::Tokens, 100, 50, until), budget(Unit::Cost, 100, 50, until)];
+    let left = |claims: &[Claim], now| {
+        take(&limiter, claims, now)
+            .map(|grant| {
+                let left: Vec<_> = grant.left.iter().map(|left| left.amount).collect();
+                grant.settle(Outlay { tokens: Some(30), cost: Some(60) });
+                left
+            })
+            .map_err(|denied| denied.limited_by())
+    };
+    assert_eq!(left(&both(MIDNIGHT), START), Ok(vec![50, 50]));
+    assert_eq!(left(&both(MIDNIGHT), START), Ok(vec![20, 0]), "30 tokens and 60 of money were used");
+    assert_eq!(left(&both(MIDNIGHT), START), Err(Some("budget b".into())), "120 of 100: overdrawn once");
+    assert_eq!(left(&both(MIDNIGHT)[..1], START), Ok(vec![0]), "of tokens nothing was taken by the refusal");
+    assert_eq!(left(&both(MIDNIGHT + 86400 * SECOND), MIDNIGHT), Ok(vec![50, 50]));
+}
+
+#[test]
+fn of_a_thousand_at_once_as_many_pass_as_the_budget_has_room_for_and_one_more_at_most() {
+    for (limit, amount) in [(1000, 10), (1005, 10), (1, 10), (1000, 1)] {
+        let limiter = limiter();
+        let claim = budget(Unit::Cost, limit, amount, MIDNIGHT);
+        let granted: u64 = thread::scope(|scope| {
+            let some = || {
+                let one = |_| u64::from(take(&limiter, std::slice::from_ref(&claim), START).is_ok());
+                (0..150).map(one).sum::<u64>()
+            };
+            let tries: Vec<_> = (0..10).map(|_| scope.spawn(some)).collect();
+            tries.into_iter().map(|tries| tries.join().unwrap()).sum()
+        });
+        // A claim that is larger than the budget is as large as the budget.
+        assert_eq!(granted, limit.div_ceil(amount.min(limit)), "{limit} by {amount}");
+    }
+}
+
+#[test]
+fn a_flood_of_addresses_costs_nobody_their_budget() {
+    let memory = Memory::default();
+    let claim = budget(Unit::Tokens, 10, 10, MIDNIGHT);
+    for n in 0..100_000_u32 {
+        let subject = Subject::Address(Ipv6Addr::from_bits(u128::from(n) << 64).into());
+        let _ = memory.take(&[Claim::new(subject, Measure::Requests, 1, 1)], START);
+    }
+    assert!(memory.take(std::slice::from_ref(&claim), START).is_ok(), "it is not counted with others");
+    for n in 0..100_000_u32 {
+        let subject = Subject::Address(Ipv6Addr::from_bits(u128::from(n) << 63).into());
+        let _ = memory.take(&[Claim::new(subject, Measure::Requests, 1, 1)], START + 61 * SECOND);
+    }
+    assert!(memory.take(&[claim], START + 61 * SECOND).is_err(), "and not forgotten for others");
 }

@@ -60,7 +60,8 @@ impl Question<'_> {
                 .with_param("messages")
             })?,
         };
-        let usage = |text: &str| Usage { input: Some(said.words()), output: Some(words(text)) };
+        let usage =
+            |text: &str| Usage { input: Some(said.words()), output: Some(words(text)), ..Usage::default() };
         let answer = match self.path {
             "/v1/chat/completions" => return Ok(self.chat(&said.last_words(), usage(&said.last_words()))),
             "/v1/messages" => return Ok(self.message(&said.last_words(), usage(&said.last_words()))),

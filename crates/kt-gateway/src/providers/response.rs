@@ -146,6 +146,9 @@ impl AnswerBody {
                 self.give_back();
                 let mut usage = Usage::default();
                 usage.read(&body);
+                if usage.output.is_none() {
+                    usage.hear(&body);
+                }
                 return Ok((body, usage));
             }
         }

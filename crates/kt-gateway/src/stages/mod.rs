@@ -1,8 +1,9 @@
 //! What happens to a request, in order: `address` → `cors` → `size_limits` → `authenticate` → `rate_limits` → `route` → `content` →
-//! `policy_chain`, then upstream. Each stage is one file and lets the request pass or refuses it.
+//! `rate_limits` and `budgets` → `policy_chain`, then upstream. Each stage is one file and lets the request pass or refuses it.
 
 pub(crate) mod address;
 pub(crate) mod authenticate;
+pub(crate) mod budgets;
 pub(crate) mod content;
 pub(crate) mod cors;
 pub(crate) mod path;

@@ -1,4 +1,4 @@
-//! Whether there is room for a request within every limit that concerns it.
+//! Whether there is room for a request within every limit and budget that concerns it.
 
 use std::sync::Arc;
 
@@ -9,10 +9,9 @@ use crate::exchange::Exchange;
 use crate::limits::{Claim, Subject};
 use crate::reply::Refusal;
 use crate::snapshot::Key;
+use crate::stages::budgets::Expected;
 use crate::stages::content::Summary;
-
-/// How many bytes of a request make a token, as an estimate: English has about four letters in each.
-const BYTES_PER_TOKEN: usize = 4;
+use crate::usage::BYTES_PER_TOKEN;
 
 /// The limits, as far as there are any.
 pub(crate) struct RateRules {
@@ -75,20 +74,31 @@ pub(crate) async fn take_request(exchange: &mut Exchange<'_>) -> Result<(), Refu
     take(exchange, claims).await
 }
 
-/// Claims the tokens that a request is about to use, as far as can be told before.
+/// How many tokens a request with this JSON body may come to use. Who only asks how many there are uses none.
+pub(crate) fn expected(exchange: &Exchange<'_>, summary: &Summary, body: &Bytes) -> Expected {
+    if exchange.head.path.ends_with("/count_tokens") {
+        return Expected::default();
+    }
+    let assumed = exchange.snapshot.rates.limits.assumed_output_tokens;
+    Expected {
+        input: (body.len() / BYTES_PER_TOKEN) as u64,
+        output: summary.max_output.unwrap_or(assumed).into(),
+    }
+}
+
+/// Claims the tokens that a request is about to use, as far as can be told before, and what they cost.
 pub(crate) async fn take_tokens(
     exchange: &mut Exchange<'_>,
     summary: &Summary,
-    body: &Bytes,
+    expected: Expected,
 ) -> Result<(), Refusal> {
+    let mut claims = exchange.snapshot.budgets.claims(exchange, summary.model.as_deref(), expected);
     let rules = &exchange.snapshot.rates;
-    if rules.are_none(exchange) {
-        return Ok(());
+    if !rules.are_none(exchange) {
+        let tokens = expected.input.saturating_add(expected.output);
+        let concerned = rules.concerned(exchange).into_iter();
+        claims.extend(concerned.filter_map(|(subject, rates)| Claim::of_tokens(subject, &rates, tokens)));
     }
-    let prompt = u32::try_from(body.len() / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
-    let tokens = prompt.saturating_add(summary.max_output.unwrap_or(rules.limits.assumed_output_tokens));
-    let concerned = rules.concerned(exchange).into_iter();
-    let claims = concerned.filter_map(|(subject, rates)| Claim::of_tokens(subject, &rates, tokens)).collect();
     take(exchange, claims).await
 }
 

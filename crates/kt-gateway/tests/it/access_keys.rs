@@ -52,10 +52,14 @@ fn terms() -> KeyTerms {
     }
 }
 
+fn owner() -> UserId {
+    format!("usr_{:0>32}", 1).parse().expect("an identifier")
+}
+
 fn known(name: &str, terms: KeyTerms) -> KnownKey {
     let digits = SecretDigest::of(name).to_string();
     let id = format!("key_{}", &digits[..32]).parse().expect("an identifier");
-    KnownKey { id, digest: SecretDigest::of(name), terms }
+    KnownKey { id, owner: owner(), digest: SecretDigest::of(name), terms }
 }
 
 impl Connected {

@@ -5,6 +5,7 @@ mod access_keys;
 mod addresses;
 mod admin;
 mod bodies;
+mod budgets;
 mod canary;
 mod cors;
 mod deadlines;

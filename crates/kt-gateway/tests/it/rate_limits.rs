@@ -153,16 +153,20 @@ fn what_was_refused_or_failed_is_not_charged() {
 #[test]
 fn going_away_early_is_no_way_to_avoid_the_charge() {
     let (gateway, _) = clocked("rate_limits: {total: {tokens_per_minute: 100}}");
-    gateway.upstream.behave(|_, client| {
-        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n")?;
+    // 240 letters, which are taken for 60 tokens.
+    let said = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{:240}\"}}}}]}}\n\n", "so much");
+    gateway.upstream.behave(move |_, client| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked";
+        write!(client, "{head}\r\n\r\n{:x}\r\n{said}\r\n", said.len())?;
         loop {
-            client.write_all(b"9\r\ndata: 1\n\n\r\n")?;
+            client.write_all(b"2\r\n\n\n\r\n")?;
             std::thread::sleep(Duration::from_millis(1));
         }
     });
     let mut client = gateway.connect();
     client.send(chat_of(60).bytes()).expect("the request is taken");
     let id = client.head_answer().request_id().to_owned();
+    client.chunk().expect("the answer begins");
     drop(client);
     assert_eq!(gateway.event_of(&id).reason_code.as_deref(), Some("client_closed"));
     assert_eq!(gateway.ask(&chat_of(60)).outcome(), limited("tokens_limited"));

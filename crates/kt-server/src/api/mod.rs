@@ -23,6 +23,7 @@ pub(crate) mod set_up;
 pub(crate) mod setup_requests;
 pub(crate) mod sign_in;
 pub(crate) mod tokens;
+pub(crate) mod usage;
 mod versions;
 
 use axum::body::{Bytes, HttpBody};

@@ -13,6 +13,7 @@ use std::fmt::Display;
 
 use askama::{Error, Values, filter_fn, get_value};
 use jiff::Timestamp;
+use kt_domain::money::Money;
 
 use super::messages::Language;
 
@@ -45,6 +46,18 @@ pub(super) fn rfc3339(moment: &Timestamp, _: &dyn Values) -> Result<String, Erro
 #[filter_fn]
 pub(super) fn utc(moment: &Timestamp, _: &dyn Values) -> Result<String, Error> {
     Ok(moment.strftime("%Y-%m-%d %H:%M UTC").to_string())
+}
+
+/// The day of a moment, in UTC.
+#[filter_fn]
+pub(super) fn day(moment: &Timestamp, _: &dyn Values) -> Result<String, Error> {
+    Ok(moment.strftime("%Y-%m-%d").to_string())
+}
+
+/// Millionths of a currency as an amount: `12.50`.
+#[filter_fn]
+pub(super) fn money(micros: &u64, _: &dyn Values) -> Result<String, Error> {
+    Ok(Money { micros: *micros }.to_string())
 }
 
 /// Milliseconds for people: `< 1 ms`, `820 ms`, `1.3 s`.

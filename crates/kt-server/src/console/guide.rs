@@ -25,7 +25,7 @@ const FILES: Files = groups! {
         "hardening", "organization-security", "console-sign-in", "break-glass", "audit"
     ],
     "Gateways": "guide" [
-        "connect-gateways", "policies", "routing", "routes-and-groups", "rate-limits", "events-and-evidence", "telemetry",
+        "connect-gateways", "policies", "routing", "routes-and-groups", "rate-limits", "budgets", "events-and-evidence", "telemetry",
         "operating"
     ],
     "At the gateway's edge": "guide" [

@@ -10,7 +10,7 @@ use super::pages::security::{self, forms, network};
 use super::pages::{
     approvals, audit_log, chat, design, device, events, gateways, help, invitations, keys, members, mfa,
     organization, overview, passkeys, profile, recovery, register, request_setup, second_step, session,
-    set_up, sign_in, tasks, verify_email,
+    set_up, sign_in, tasks, usage, verify_email,
 };
 use super::{assets, guard};
 use crate::Doors;
@@ -52,6 +52,8 @@ pub fn console(doors: Doors) -> Router {
         .route("/events", get(events::show))
         .route("/events/{id}", get(events::show_one))
         .route("/events/export/{format}", get(events::export))
+        .route("/usage", get(usage::show))
+        .route("/usage/export", get(usage::export))
         .route("/audit-log", get(audit_log::show))
         .route("/audit-log/export", get(audit_log::copy).post(audit_log::ask_for_copy))
         .route("/audit-log/{id}", get(audit_log::show_one))

@@ -128,6 +128,8 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/audit-log/keys", READERS, ""),
     ("GET /v1/audit-log/{id}", READERS, ""),
     ("GET /v1/events", READERS, ""),
+    ("GET /v1/usage", BELONGING, ""),
+    ("GET /v1/usage/export", BELONGING, ""),
     ("POST /v1/events", GATEWAYS, r#"{"gateway_id":"gw-1","entries":[]}"#),
     ("GET /v1/gateways", READERS, ""),
     (
@@ -189,7 +191,7 @@ fn concrete(api: &TestApi, path: &str) -> String {
     } else {
         SessionId::new(now, random).to_string()
     };
-    let query = if path.ends_with("/export") { "?format=jsonl" } else { "" };
+    let query = if path == "/v1/audit-log/export" { "?format=jsonl" } else { "" };
     format!("{}{query}", path.replace("{id}", &id).replace("{user_code}", "BCDF-GHJK"))
 }
 

@@ -35,4 +35,5 @@ mod sinks;
 mod stub_gateway;
 mod tokens;
 mod two_processes;
+mod usage;
 mod walk;

@@ -158,6 +158,9 @@ fn kind_and_range(root: &Value, schema: &Value) -> (String, String) {
         "string" if schema["format"] == "duration-text" => {
             ("length of time".into(), "`1ms` to `720h`".into())
         }
+        "string" if schema["format"] == "amount-text" => {
+            ("amount of money".into(), "`0` to `1000000000`, with up to 6 decimals".into())
+        }
         "string" => ("text".into(), bounds("minLength", "maxLength", " characters")),
         "array" => {
             let (item, range) = kind_and_range(root, resolve(root, &schema["items"]));

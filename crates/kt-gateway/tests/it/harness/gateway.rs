@@ -1,6 +1,7 @@
 //! A gateway started for one test.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kt_domain::clock::SystemClock;
@@ -52,6 +53,7 @@ impl TestGateway {
             gateway_id: "gw_test".to_owned(),
             access_keys: None,
             redis_url: None,
+            budgets_file: None,
             events: Arc::clone(&events) as _,
             clock: Arc::new(SystemClock),
             config: Arc::clone(&config) as _,
@@ -59,6 +61,7 @@ impl TestGateway {
             handover: None,
         };
         change(&mut options);
+        config.connected.store(options.access_keys.is_some(), Ordering::SeqCst);
         let (gateway, _) = Gateway::start(options)?;
         Ok(Self { gateway, upstream, events, config })
     }
@@ -153,6 +156,8 @@ pub(crate) struct TestConfig {
     upstream: SocketAddr,
     yaml: Mutex<String>,
     environment: Mutex<Vec<(String, Option<String>)>>,
+    /// Whether the gateway knows the keys of a control plane.
+    connected: AtomicBool,
 }
 
 impl TestConfig {
@@ -161,7 +166,12 @@ impl TestConfig {
             ("PROVIDER_KEY".to_owned(), Some(PROVIDER_KEY.to_owned())),
             ("CLIENT_KEY".to_owned(), Some("client-key".to_owned())),
         ];
-        Self { upstream, yaml: Mutex::new(yaml.to_owned()), environment: Mutex::new(environment.into()) }
+        Self {
+            upstream,
+            yaml: Mutex::new(yaml.to_owned()),
+            environment: Mutex::new(environment.into()),
+            connected: AtomicBool::new(false),
+        }
     }
 
     fn set(&self, yaml: &str) {
@@ -196,7 +206,8 @@ impl ConfigSource for TestConfig {
                 text: text.replace("UPSTREAM", &self.upstream.to_string()),
             })
             .collect();
-        let loaded = policy_config::load(&sources, LoadOptions::default());
+        let loaded =
+            policy_config::load(&sources, LoadOptions { connected: self.connected.load(Ordering::SeqCst) });
         let report = || loaded.errors().map(|finding| format!("{finding:?}")).collect::<Vec<_>>().join("\n");
         let config = loaded.config.clone().ok_or_else(report)?;
         Ok(LoadedConfig { config, version: loaded.version })

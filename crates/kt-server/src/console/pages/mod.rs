@@ -26,6 +26,7 @@ pub(super) mod set_up;
 mod shown_once;
 pub(super) mod sign_in;
 pub(super) mod tasks;
+pub(super) mod usage;
 pub(super) mod verify_email;
 
 use axum::extract::{Form, FromRequest, Request};

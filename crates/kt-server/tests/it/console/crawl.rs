@@ -54,6 +54,8 @@ const PAGES: &[(&str, Shown)] = &[
     ("/events", ToAuditors),
     ("/events/{id}", Elsewhere),
     ("/events/export/{format}", Elsewhere),
+    ("/usage", ToMembers),
+    ("/usage/export", Elsewhere),
     ("/audit-log", ToAuditors),
     ("/audit-log/export", Elsewhere),
     ("/audit-log/{id}", Elsewhere),

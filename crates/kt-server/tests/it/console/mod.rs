@@ -11,5 +11,6 @@ mod organization;
 mod profile;
 mod security;
 mod session;
+mod usage;
 mod way_in;
 mod workspaces;

@@ -25,6 +25,7 @@ fn event(seq: u64) -> NewEvent {
         request_id: Some(format!("request-{seq}")),
         verdict: (!is_denied).then_some(Verdict::Allow),
         counted: Counted { duration_ms: (!is_denied).then_some(seq), ..Counted::default() },
+        usage: None,
         body: format!("{{\"id\":\"{id}\"}}"),
         id,
     }

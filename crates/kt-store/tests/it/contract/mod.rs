@@ -7,6 +7,7 @@ mod mail_queue;
 mod migrating;
 mod once;
 mod people;
+mod usage;
 mod workspaces;
 
 use std::time::Duration;

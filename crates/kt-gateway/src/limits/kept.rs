@@ -1,0 +1,150 @@
+//! What is spent of budgets, kept in a file beside the process, so that a restart gives nobody their budget back.
+//!
+//! It is written once a second while it changes, with what requests under way have claimed: a process that is killed
+//! forgets a second of spending at most, and charges what it could not settle. Events are no substitute: a month of them
+//! takes minutes to read, and an operator may have chosen not to keep those of requests that went well.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Claim, Measure, Memory, Spending, Subject, Unit};
+
+/// The file.
+pub(crate) struct Kept {
+    path: PathBuf,
+    /// What stands in it.
+    written: Mutex<Vec<Entry>>,
+}
+
+/// What is spent of one period of a budget.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Entry {
+    budget: Arc<str>,
+    subject: String,
+    unit: Unit,
+    until: i64,
+    spent: i64,
+}
+
+impl Kept {
+    /// Opens the file at `path`, which need not be there, and puts into `memory` what is in it.
+    pub(crate) fn open(path: PathBuf, memory: &Memory, now: i64) -> io::Result<Self> {
+        let written: Vec<Entry> = match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map_err(|why| io::Error::other(format!("{} cannot be read: {why}", path.display())))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let current: Vec<Claim> =
+            written.iter().filter(|entry| entry.until > now).filter_map(Entry::claim).collect();
+        memory.note(&current, now);
+        Ok(Self { path, written: Mutex::new(written) })
+    }
+
+    /// Writes what is spent at `now`, unless it stands there already. It is on disk afterwards.
+    pub(crate) fn write(&self, memory: &Memory, now: i64) -> io::Result<()> {
+        let mut entries: Vec<Entry> = memory.spent(now).into_iter().map(Entry::from).collect();
+        entries.sort();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if *written == entries {
+            return Ok(());
+        }
+        replace(&self.path, &serde_json::to_vec(&entries)?)?;
+        *written = entries;
+        Ok(())
+    }
+}
+
+/// Puts `text` in the place of what stands in the file: whole or not at all.
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+impl From<(Subject, Spending, i64)> for Entry {
+    fn from((subject, Spending { budget, unit, until }, spent): (Subject, Spending, i64)) -> Self {
+        Self { budget, subject: subject.to_string(), unit, until, spent }
+    }
+}
+
+impl Entry {
+    /// A claim of all that was spent.
+    fn claim(&self) -> Option<Claim> {
+        let named = |kind: &str| Some(self.subject.strip_prefix(kind)?.strip_prefix(':')?.into());
+        let subject = match self.subject.as_str() {
+            "total" => Subject::Everybody,
+            _ => (named("key").map(Subject::Key))
+                .or_else(|| named("user").map(Subject::User))
+                .or_else(|| named("group").map(Subject::Group))
+                .or_else(|| named("model").map(Subject::Model))?,
+        };
+        let spending = Spending { budget: Arc::clone(&self.budget), unit: self.unit, until: self.until };
+        let spent = u64::try_from(self.spent).ok()?;
+        Some(Claim::new(subject, Measure::Spent(spending), u64::MAX, spent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000_000;
+
+    fn spend(memory: &Memory, subject: &Subject, until: i64, amount: u64) {
+        let spending = Spending { budget: "b: \"x\"".into(), unit: Unit::Cost, until };
+        let claim = Claim::new(subject.clone(), Measure::Spent(spending), u64::MAX, amount);
+        memory.take(&[claim], 0).unwrap();
+    }
+
+    fn sorted(memory: &Memory, now: i64) -> Vec<Entry> {
+        let mut all: Vec<Entry> = memory.spent(now).into_iter().map(Entry::from).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn what_is_spent_is_there_again_until_its_period_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("budgets.json");
+        let before = Memory::default();
+        let kept = Kept::open(path.clone(), &before, 0).unwrap();
+        let subjects = [
+            Subject::Everybody,
+            Subject::Key("user:a".into()),
+            Subject::User("usr_1".into()),
+            Subject::Group("ops".into()),
+            Subject::Model("gpt-*".into()),
+        ];
+        for (amount, subject) in (5..).zip(&subjects) {
+            spend(&before, subject, DAY, amount);
+            spend(&before, subject, 2 * DAY, amount * 10);
+        }
+        kept.write(&before, 0).unwrap();
+
+        let after = Memory::default();
+        Kept::open(path.clone(), &after, 0).unwrap();
+        assert_eq!((sorted(&after, 0).len(), sorted(&after, 0)), (10, sorted(&before, 0)));
+        let next_day = Memory::default();
+        Kept::open(path, &next_day, DAY).unwrap();
+        assert_eq!(sorted(&next_day, 0), sorted(&before, DAY), "what is over is forgotten");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("budgets.json");
+        fs::write(&path, "[{").unwrap();
+        assert!(Kept::open(path, &Memory::default(), 0).is_err());
+    }
+}

@@ -1,0 +1,353 @@
+//! How much may be used in a day or a month, by whom; alone, with several gateways, and beyond a restart.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kt_domain::clock::ManualClock;
+use kt_domain::events::{Event, EventType};
+use kt_domain::keys::{KeyRestrictions, KeySnapshot, KeyTerms, KnownKey};
+use kt_domain::secret::SecretDigest;
+use kt_gateway::{AccessKeys, Options};
+
+use crate::harness::{OwnRedis, PROVIDER_KEY, Request, TestGateway, wait_for};
+
+const KEYS: &str = "auth: {mode: static, keys: [{id: app, secret_key_ref: {env: CLIENT_KEY}}, {id: other, secret_key_ref: {env: PROVIDER_KEY}}]}\n";
+const PRICES: &str = "prices: {currency: EUR, models: [{model: 'big*', input: 2.50, output: '10'}, {model: '*', input: 1, output: 1}]}\n";
+/// Nine hours, 37 minutes and 29 seconds before midnight.
+const START: &str = "2026-03-31T14:22:31Z";
+const UNTIL_MIDNIGHT: u64 = 9 * 3600 + 37 * 60 + 29;
+
+fn clock() -> ManualClock {
+    ManualClock::starting_at(START.parse().expect("a moment"))
+}
+
+/// A gateway whose clock stands still.
+fn clocked(yaml: &str, change: impl FnOnce(&mut Options)) -> (TestGateway, ManualClock) {
+    let clock = clock();
+    let gateway = TestGateway::with_options(yaml, |options| {
+        options.clock = Arc::new(clock.clone());
+        change(options);
+    });
+    (gateway, clock)
+}
+
+/// A request whose prompt is taken to have 20 tokens and whose answer has 5 at most; the provider says 3 and 5.
+fn chat(model: &str) -> Request {
+    let body = format!(r#"{{"model":"{model}","max_tokens":5,"messages":[]}}"#);
+    Request::chat().json(format!("{body:80}"))
+}
+
+fn with_key(key: &str) -> Request {
+    chat("m").header("Authorization", format!("Bearer {key}"))
+}
+
+fn used_up() -> (u16, String) {
+    (429, "budget_exceeded".to_owned())
+}
+
+fn tokens(event: &Event) -> u64 {
+    event.input_tokens.unwrap_or(0) + event.output_tokens.unwrap_or(0)
+}
+
+#[test]
+fn each_key_has_its_own_budget_until_the_day_is_over() {
+    let (gateway, clock) =
+        clocked(&format!("{KEYS}budgets: [{{id: daily, per: key, period: day, tokens: 20}}]"), |_| {});
+    let ask = |key| gateway.ask(&with_key(key));
+    // 8 each: the third begins while something is left.
+    for _ in 0..3 {
+        assert_eq!(ask("client-key").status, 200);
+    }
+    let refused = ask("client-key");
+    assert_eq!(refused.outcome(), used_up());
+    assert_eq!(refused.header("retry-after"), Some(&*UNTIL_MIDNIGHT.to_string()));
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+    let said = String::from_utf8_lossy(&refused.body).into_owned();
+    assert!(said.contains("`daily`") && said.contains("2026-04-01T00:00:00Z"), "{said}");
+    let event = gateway.event_of(refused.request_id());
+    assert_eq!(event.event_type, EventType::RateLimited);
+    assert_eq!((event.limited_by.as_deref(), event.key_id.as_deref()), (Some("budget daily"), Some("app")));
+    assert_eq!(ask(PROVIDER_KEY).status, 200, "another key has not used anything");
+    clock.advance(Duration::from_secs(UNTIL_MIDNIGHT - 1));
+    assert_eq!(ask("client-key").outcome(), used_up());
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(ask("client-key").status, 200);
+    assert_eq!(gateway.upstream.requests().len(), 5);
+}
+
+#[test]
+fn a_month_begins_anew_with_the_month() {
+    let (gateway, clock) = clocked("budgets: [{id: monthly, per: total, period: month, tokens: 1}]", |_| {});
+    let ask = || gateway.ask(&chat("m")).outcome();
+    assert_eq!((ask().0, ask()), (200, used_up()));
+    clock.advance(Duration::from_secs(UNTIL_MIDNIGHT));
+    assert_eq!((ask().0, ask()), (200, used_up()), "it is April");
+    clock.advance(Duration::from_hours(24 * 30) - Duration::from_secs(1));
+    assert_eq!(ask(), used_up());
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(ask().0, 200, "it is May");
+}
+
+#[test]
+fn events_say_what_requests_cost_and_budgets_count_the_same() {
+    // 3 tokens by 2.50 and 5 by 10 for a million are 57.5 millionths, 8 by 1 are 8.
+    let (gateway, _) = clocked(
+        &format!("{PRICES}budgets: [{{id: money, per: total, period: day, cost: 0.000066}}]"),
+        |_| {},
+    );
+    let ask = |model| {
+        let answer = gateway.ask(&chat(model));
+        let event = gateway.event_of(answer.request_id());
+        (answer.status, event.cost_micros, event.currency.as_deref().map(str::to_owned))
+    };
+    assert_eq!(ask("big-1"), (200, Some(58), Some("EUR".to_owned())));
+    assert_eq!(ask("small"), (200, Some(8), Some("EUR".to_owned())));
+    assert_eq!(ask("small"), (429, None, None), "58 and 8 are 66");
+}
+
+#[test]
+fn what_was_refused_or_failed_costs_nothing() {
+    let (gateway, _) = clocked(
+        &format!(
+            "{PRICES}retry: {{max_retries: 0}}\nbudgets: [{{id: money, per: total, period: day, cost: 0.0001}}]"
+        ),
+        |_| {},
+    );
+    for status in ["400 Bad", "500 Oh"] {
+        gateway.upstream.answer_as(status, "", "{}");
+        for _ in 0..5 {
+            let answer = gateway.ask(&chat("big"));
+            assert_ne!(answer.status, 429, "{status}");
+            assert_eq!(gateway.event_of(answer.request_id()).cost_micros, None);
+        }
+    }
+}
+
+#[test]
+fn a_provider_that_tells_no_tokens_is_estimated_and_the_event_says_so() {
+    let (gateway, _) = clocked(PRICES, |_| {});
+    let event = || gateway.event_of(gateway.ask(&chat("m")).request_id());
+    assert_eq!(event().usage_estimated, None, "what the provider tells is no estimate");
+    gateway.upstream.answer_as("200 OK", "", r#"{"choices":[{"message":{"content":"twelve chars"}}]}"#);
+    let estimated = event();
+    assert_eq!(
+        (estimated.input_tokens, estimated.output_tokens, estimated.usage_estimated, estimated.cost_micros),
+        (Some(20), Some(3), Some(true), Some(23))
+    );
+    gateway.upstream.answer_as("200 OK", "", r#"{"data":[{"embedding":[1]}],"usage":{"prompt_tokens":7}}"#);
+    let embedded = event();
+    assert_eq!((embedded.input_tokens, embedded.output_tokens), (Some(7), None), "it has no answer to count");
+    assert_eq!(embedded.usage_estimated, None);
+}
+
+/// A stream that says `text` and then nothing more, without ever ending.
+fn speak_and_wait(gateway: &TestGateway, text: &'static str) {
+    gateway.upstream.behave(move |_, client| {
+        let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+        write!(
+            client,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n",
+            event.len()
+        )?;
+        loop {
+            client.write_all(b"2\r\n\n\n\r\n")?;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    });
+}
+
+/// GW-H2.
+#[test]
+fn who_stops_an_answer_ends_the_upstream_call_and_is_charged_what_was_said() {
+    let (gateway, _) =
+        clocked(&format!("{PRICES}budgets: [{{id: money, per: total, period: day, cost: 0.00003}}]"), |_| {});
+    speak_and_wait(&gateway, "a text of forty letters, as it happens.");
+    let mut client = gateway.connect();
+    client.send(chat("m").bytes()).expect("the request is taken");
+    let id = client.head_answer().request_id().to_owned();
+    client.chunk().expect("the answer begins");
+    assert_eq!(gateway.upstream.open_connections(), 1);
+    drop(client);
+    let event = gateway.event_of(&id);
+    assert_eq!(event.reason_code.as_deref(), Some("client_closed"));
+    assert_eq!((event.input_tokens, event.output_tokens), (Some(20), Some(10)));
+    assert_eq!((event.usage_estimated, event.cost_micros), (Some(true), Some(30)));
+    wait_for("the upstream call to end", || (gateway.upstream.open_connections() == 0).then_some(()));
+    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "30 of 30");
+}
+
+/// How many of a thousand requests pass, sent by fifty clients at once to these gateways in turn, and then one by one
+/// until the budget is used up.
+fn pass(gateways: &[&TestGateway]) -> usize {
+    let passed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for client in 0..50 {
+            let (gateway, passed) = (gateways[client % gateways.len()], &passed);
+            scope.spawn(move || {
+                let mut client = gateway.connect();
+                for _ in 0..20 {
+                    let outcome = client.ask(&chat("m")).outcome();
+                    if outcome.0 == 200 {
+                        passed.fetch_add(1, Ordering::SeqCst);
+                    } else {
+                        assert_eq!(outcome, used_up());
+                    }
+                }
+            });
+        }
+    });
+    let passed = passed.into_inner();
+    let mut more = 0;
+    wait_for("the budget to be used up", || {
+        let is_used_up = gateways[0].ask(&chat("m")).outcome() == used_up();
+        more += usize::from(!is_used_up);
+        is_used_up.then_some(())
+    });
+    passed + more
+}
+
+/// GW-H1: 8 are used by each request and 25 are claimed for it, so that 125 requests use up a budget of 1000 and none is
+/// refused for good that had room.
+#[test]
+fn a_thousand_requests_at_once_overdraw_a_budget_by_one_request_at_most() {
+    let (gateway, _) = clocked("budgets: [{id: burst, per: total, period: day, tokens: 1000}]", |_| {});
+    assert_eq!(pass(&[&gateway]), 125);
+    assert_eq!(gateway.events().iter().map(tokens).sum::<u64>(), 1000);
+    assert_eq!(gateway.upstream.requests().len(), 125);
+}
+
+#[test]
+fn a_thousand_requests_through_two_gateways_overdraw_their_budget_by_one_request_at_most() {
+    let redis = OwnRedis::start();
+    let yaml = "budgets: [{id: burst, per: total, period: day, tokens: 1001}]";
+    let both = [(), ()].map(|()| clocked(yaml, |options| options.redis_url = Some(redis.url.clone())).0);
+    let [one, other] = &both;
+    assert_eq!(pass(&[one, other]), 126);
+    let used: u64 = both.iter().flat_map(TestGateway::events).map(|event| tokens(&event)).sum();
+    assert_eq!(used, 1008, "seven more than the budget, and one request uses eight");
+    assert_eq!(other.ask(&chat("m")).outcome(), used_up());
+}
+
+#[test]
+fn while_redis_is_away_budgets_do_as_limits_do() {
+    // Room for what one request claims and a bit more, so that nobody waits for another's claim to be settled.
+    let budget = "budgets: [{id: b, per: total, period: day, tokens: 26}]\n";
+    for (on_failure, expected) in [
+        ("local", [(200, String::new()), (200, String::new()), used_up()]),
+        ("refuse", [(); 3].map(|()| (503, "limits_unavailable".to_owned()))),
+        ("allow", [(); 3].map(|()| (200, String::new()))),
+    ] {
+        let redis = OwnRedis::start();
+        let yaml = format!("{budget}rate_limits: {{on_failure: {on_failure}}}");
+        let (gateway, _) = clocked(&yaml, |options| options.redis_url = Some(redis.url.clone()));
+        let ask = || gateway.ask(&chat("m")).outcome();
+        assert_eq!([ask().0, ask().0], [200, 200]);
+        redis.kill();
+        assert_eq!([ask(), ask(), ask()], expected, "{on_failure}");
+    }
+}
+
+fn keeping(yaml: &str, file: &Path) -> (TestGateway, ManualClock) {
+    clocked(yaml, |options| options.budgets_file = Some(file.to_owned()))
+}
+
+#[test]
+fn a_restart_gives_nobody_their_budget_back() {
+    let directory = tempfile::tempdir().expect("a folder can be made");
+    let file = directory.path().join("budgets.json");
+    let yaml = "budgets: [{id: b, per: total, period: day, tokens: 17}]";
+    let ask = |gateway: &TestGateway| gateway.ask(&chat("m")).outcome().0;
+
+    let (first, _) = keeping(yaml, &file);
+    assert_eq!(ask(&first), 200);
+    first.drain();
+    let (second, _) = keeping(yaml, &file);
+    assert_eq!([ask(&second), ask(&second), ask(&second)], [200, 200, 429], "8, 16, 24");
+    // A process that is killed has written a second before.
+    let has = |text: &str| std::fs::read_to_string(&file).is_ok_and(|kept| kept.contains(text));
+    wait_for("it to be written", || has("\"spent\":24").then_some(()));
+    let (third, clock) = keeping(yaml, &file);
+    assert_eq!(ask(&third), 429);
+    clock.advance(Duration::from_secs(UNTIL_MIDNIGHT));
+    assert_eq!(ask(&third), 200);
+}
+
+#[test]
+fn a_reload_gives_nobody_their_budget_back() {
+    let budget = "budgets: [{id: b, per: total, period: day, tokens: 1}]\n";
+    let (gateway, _) = clocked(budget, |_| {});
+    assert_eq!(gateway.ask(&chat("m")).status, 200);
+    gateway.reload(&format!("{budget}pack: {{name: renamed}}")).expect("it is valid");
+    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up());
+    gateway.reload("budgets: [{id: b, per: total, period: day, tokens: 100}]").expect("it is valid");
+    assert_eq!(gateway.ask(&chat("m")).status, 200, "more was granted");
+}
+
+#[test]
+fn groups_models_and_whoever_else_is_meant_have_budgets_of_their_own() {
+    let groups = "consumer_groups: [{id: ops, keys: [app]}]\n";
+    let again = ["client-key m", "client-key big-2", "provider m", "provider big-2"];
+    for (budget, refused) in [
+        ("per: group", &again[..2]),
+        ("per: group, only: [ops]", &again[..2]),
+        ("per: key, only: [other]", &again[2..]),
+        ("per: model, only: ['big*']", &["client-key big-2", "provider big-2"]),
+        ("per: model", &again),
+    ] {
+        let yaml = format!("{KEYS}{PRICES}{groups}budgets: [{{id: b, period: day, tokens: 1, {budget}}}]");
+        let (gateway, _) = clocked(&yaml, |_| {});
+        let ask = |who: &str| {
+            let (key, model) = who.split_once(' ').expect("a key and a model");
+            let key = if key == "provider" { PROVIDER_KEY } else { key };
+            gateway.ask(&chat(model).header("Authorization", format!("Bearer {key}"))).status
+        };
+        for who in ["client-key m", "client-key big-1", "provider m", "provider big-1"] {
+            ask(who);
+        }
+        let expected = again.map(|who| if refused.contains(&who) { 429 } else { 200 });
+        assert_eq!(again.map(ask), expected, "{budget}");
+    }
+}
+
+#[test]
+fn all_keys_of_a_person_have_one_budget() {
+    let keys = Arc::<AccessKeys>::default();
+    let known = |name: &str, owner: u32| KnownKey {
+        id: format!("key_{}", &SecretDigest::of(name).to_string()[..32]).parse().expect("an identifier"),
+        owner: format!("usr_{owner:0>32}").parse().expect("an identifier"),
+        digest: SecretDigest::of(name),
+        terms: KeyTerms {
+            scope: Some(kt_domain::actor::Scope::Write),
+            ranges: Vec::new(),
+            requests_per_minute: None,
+            created_at: START.parse().expect("a moment"),
+            expires_at: None,
+            ends_at: None,
+            flagged_at: None,
+        },
+    };
+    let all = vec![known("first", 1), known("second", 1), known("another", 2)];
+    keys.replace(KeySnapshot::new(KeyRestrictions::default(), all));
+    let (gateway, _) = clocked(
+        "auth: {mode: access_keys}\nbudgets: [{id: b, per: user, period: day, tokens: 1}]",
+        |options| {
+            options.access_keys = Some(Arc::clone(&keys));
+        },
+    );
+    assert_eq!(["first", "second", "another"].map(|key| gateway.ask(&with_key(key)).status), [200, 429, 200]);
+}
+
+#[test]
+fn an_upload_passes_as_long_as_anything_is_left() {
+    let (gateway, _) = clocked("budgets: [{id: b, per: total, period: day, tokens: 8}]", |_| {});
+    let upload =
+        || Request::new("POST", "/v1/audio/transcriptions").header("Content-Type", "audio/wav").body("RIFF");
+    gateway.upstream.answer_as("200 OK", "", r#"{"text":"hello"}"#);
+    assert_eq!([gateway.ask(&upload()).status, gateway.ask(&upload()).status], [200, 200]);
+    gateway.upstream.answer_as("200 OK", "", r#"{"usage":{"input_tokens":6,"output_tokens":2}}"#);
+    assert_eq!([gateway.ask(&upload()).status, gateway.ask(&upload()).status], [200, 429]);
+    assert_eq!(gateway.ask(&Request::new("GET", "/v1/models")).status, 200, "looking costs nothing");
+}
