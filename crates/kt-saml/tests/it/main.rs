@@ -8,6 +8,7 @@ mod logout;
 mod metadata;
 mod mutations;
 mod provider;
+mod pysaml2;
 mod requests;
 mod seeds;
 mod xmlsec;
