@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { after, before, suite, test } from 'node:test';
 
+import { faultsOf } from '../lib/axe.mjs';
 import { OWNER, hasComeIn, joinAs, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
 
@@ -214,6 +215,25 @@ suite('the workspaces', LIMIT, () => {
       await page.getByRole('button', { name: 'Sign in', exact: true }).click();
       await page.waitForURL((url) => url.pathname === path);
     }
+  });
+
+  test('conversations and runs have no fault that axe finds, and fit a phone', LIMIT, async () => {
+    const { page } = owner;
+    const first = async (list, links) => {
+      await page.goto(list);
+      return page.locator(links).first().getAttribute('href');
+    };
+    const task = await first('/tasks', 'a[href^="/tasks/tsk_"]');
+    const places = [await first('/chat', 'a[href^="/chat/cnv_"]'), task, await first(task, 'a[href*="/runs/run_"]')];
+    const found = [];
+    await page.setViewportSize({ width: 360, height: 800 });
+    for (const place of places) {
+      await page.goto(place);
+      found.push(...(await faultsOf(page, place)));
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (over > 0) found.push(`${place}: ${over} too wide`);
+    }
+    assert.deepEqual(found, []);
   });
 
   test('no page of it has done what it must not', LIMIT, () => assert.deepEqual(owner.wrong, []));

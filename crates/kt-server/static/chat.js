@@ -104,6 +104,9 @@
     follow();
   };
 
+  // A conversation is read on from its end.
+  document.addEventListener("DOMContentLoaded", () => $("#thread .turn:last-child")?.scrollIntoView({ block: "end" }));
+
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (!form.matches("[data-chat]")) return;

@@ -286,4 +286,8 @@ impl DecisionPart {
     fn badge(&self) -> Option<(&'static str, &'static str)> {
         self.decision.as_ref()?.verdict.map(verdict_badge)
     }
+
+    fn is_redacted(&self) -> bool {
+        self.decision.as_ref().is_some_and(|decision| decision.verdict == Some(Verdict::Redact))
+    }
 }

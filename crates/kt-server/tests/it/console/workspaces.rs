@@ -85,7 +85,7 @@ on_both! {
         assert!(jo.get(&decision).await.page().contains("on its way"));
         stub.deliver_event(&api, 1).await;
         let shown = jo.get(&decision).await;
-        for part in ["Redacted", "main", "small", "7 tokens", "42", "pii-detector", "email", &format!("{REQUEST}1")] {
+        for part in ["Redacted", "Parts were taken out on the way", "main", "small", "7 tokens", "42", "pii-detector", "email", &format!("{REQUEST}1")] {
             assert!(shown.page().contains(part), "{part} in {}", shown.body);
         }
         assert!(!shown.body.contains("hx-get"), "it asks no more");
