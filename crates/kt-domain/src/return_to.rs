@@ -3,13 +3,14 @@
 use url::Url;
 
 /// The pages that may be returned to; whatever lies below one belongs to it.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "/overview",
     "/chat",
     "/tasks",
     "/request-setup",
     "/gateways",
     "/events",
+    "/usage",
     "/audit-log",
     "/settings",
     "/mfa/setup",
@@ -76,6 +77,7 @@ mod tests {
             "/chat",
             "/settings/security/sso",
             "/mfa/setup",
+            "/usage?since=2026-03-01",
             "/events?verdict=blocked&limit=5",
             "/audit-log?q=a%20b",
         ] {
