@@ -47,6 +47,8 @@ pub struct Parts {
     pub shared_counts: Option<SharedCounts>,
     /// Makes connections to gateways.
     pub gateways: Outbound,
+    /// Reaches providers that somebody tries.
+    pub providers: Outbound,
 }
 
 /// The control plane's use cases. One per process.
@@ -70,6 +72,7 @@ pub struct Control {
     pub(crate) gateways: Outbound,
     /// Wakes those who work on runs of tasks.
     pub(crate) runs_wait: Notify,
+    pub(crate) providers: Outbound,
 }
 
 impl Control {
@@ -86,6 +89,7 @@ impl Control {
             deployment,
             shared_counts,
             gateways,
+            providers,
         } = parts;
         if let Some(broken) = deployment.broken_rules().into_iter().next() {
             return Err(broken);
@@ -110,6 +114,7 @@ impl Control {
             shared_counts,
             gateways: gateways.with_patience(PATIENCE),
             runs_wait: Notify::new(),
+            providers,
         };
         control.load_signing_keys().await?;
         Ok(control)

@@ -1,5 +1,5 @@
-//! What gateways tell the control plane, and what they are told: which of them are there, and which keys they may let
-//! in.
+//! What gateways tell the control plane, and what they are told: which of them are there, which keys they may let in,
+//! what they are to run, and whether they are to take requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kt_domain::actor::{Actor, Permission};
 use kt_domain::audit::AuditAction;
+use kt_domain::configurations::{ConfigurationSource, Orders, RefusedConfiguration, VersionId};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::gateways::TargetReport;
@@ -14,10 +15,12 @@ use kt_domain::id::{ApiKeyId, OrganizationId};
 use kt_domain::keys::{KeySnapshot, KeyTerms, KnownKey};
 use kt_domain::public_url::PublicUrl;
 use kt_domain::secret::SecretDigest;
-use kt_store::gateways::{self, Delivering, Gateway};
+use kt_domain::traffic::Tally;
+use kt_store::gateways::{self, Delivering, Gateway, OwnOrders};
 use kt_store::keys::{self, LiveKey};
-use kt_store::{audit, organizations};
+use kt_store::{Tx, audit, events, organizations};
 
+use crate::configurations::fleet_orders;
 use crate::control::Control;
 use crate::keys::program_of;
 use crate::paging::{Page, PageRequest, PageSize};
@@ -29,12 +32,39 @@ pub struct GatewayReport {
     pub id: String,
     /// Which version of Keeptrusts it runs.
     pub software_version: String,
-    /// The configuration that it has in force.
+    /// The configuration that it has in force; [`NO_CONFIGURATION`] while it has none.
     pub config_version: String,
     /// Where it is reached, if it is known.
     pub address: Option<String>,
     /// The places that it forwards to.
     pub targets: Vec<TargetReport>,
+    /// Where it has it from.
+    pub config_source: ConfigurationSource,
+    /// The version that it was told to run last and could not, if that is so.
+    pub refused: Option<RefusedConfiguration>,
+    /// Whether it takes no new requests.
+    pub is_draining: bool,
+}
+
+/// What a gateway reports that has no configuration yet.
+pub const NO_CONFIGURATION: &str = "none";
+
+/// What a gateway knows already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// The version of its keys.
+    pub keys: Option<&'a str>,
+    /// The version of its orders; `None` where it takes none.
+    pub orders: Option<&'a str>,
+}
+
+/// What is new for a gateway.
+#[derive(Clone, Default)]
+pub struct News {
+    /// Its keys, unless it knows them.
+    pub keys: Option<Arc<KeySnapshot>>,
+    /// Its orders, unless it knows them or takes none.
+    pub orders: Option<Arc<Orders>>,
 }
 
 /// A gateway as people see it.
@@ -44,6 +74,22 @@ pub struct GatewayView {
     pub delivering: Delivering,
     /// Whether it has reported lately.
     pub is_connected: bool,
+    /// What it is to run; `None` where nobody has said so, and for one that is configured by files.
+    pub wanted: Option<VersionId>,
+    /// What came of its traffic in the last 24 hours, hour by full hour.
+    pub traffic: Tally,
+}
+
+impl GatewayView {
+    /// The version that it is to run and has neither put in force nor refused.
+    #[must_use]
+    pub fn behind(&self) -> Option<&VersionId> {
+        let gateway = &self.delivering.gateway;
+        let refused = gateway.refused.as_ref().map(|refused| &refused.version);
+        let wanted = self.wanted.as_ref()?;
+        let is_done = wanted.to_string() == gateway.config_version || refused == Some(wanted);
+        (!is_done).then_some(wanted)
+    }
 }
 
 /// A gateway that has not reported for so long counts as gone.
@@ -54,6 +100,12 @@ const STORED_EVERY: Duration = Duration::from_secs(15);
 
 /// How often those who wait for a change of keys look for one that another process made; one looks for all of them.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The hours of traffic that are shown with a gateway.
+const HOURS: i64 = 24;
+
+/// The longest reason for a refusal that is kept.
+const MOST_REASON: usize = 4000;
 
 /// The longest name, and the longest version.
 const MOST_CHARACTERS: usize = 64;
@@ -90,28 +142,36 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// The keys that a gateway may let in, unless `known` is the version that there is; then it waits for up to
-    /// `patience` until there is something new. A change made by this process is told at once, one made by another within
-    /// a second. Whoever waits is asked again and again whether it still may.
-    pub async fn next_key_snapshot(
+    /// What is new for a gateway that has its configuration from `source` and knows this already; where nothing is, it
+    /// waits for up to `patience` until something is. A change made by this process is told at once, one made by another
+    /// within a second. Whoever waits is asked again and again whether it still may.
+    pub async fn next_news(
         &self,
         ctx: &Ctx,
-        known: Option<&str>,
+        gateway: &str,
+        source: ConfigurationSource,
+        known: Known<'_>,
         patience: Duration,
-    ) -> Result<Option<Arc<KeySnapshot>>, Error> {
+    ) -> Result<News, Error> {
         let organization = self.gateways_organization(ctx).await?;
         let deadline = tokio::time::Instant::now() + patience;
         loop {
             let changed = self.recent.next_change();
             self.catch_up_within(LOOK_EVERY).await?;
             self.still_admits(ctx).await?;
-            let snapshot = self.key_snapshot(&organization).await?;
-            if known != Some(snapshot.version.as_str()) {
-                return Ok(Some(snapshot));
-            }
+            let keys = self.key_snapshot(&organization).await?;
+            let orders = match known.orders {
+                Some(known) => {
+                    let orders = self.orders_of(&organization, gateway, source).await?;
+                    Some(orders).filter(|orders| orders.version != known)
+                }
+                None => None,
+            };
+            let keys = Some(keys).filter(|keys| known.keys != Some(keys.version.as_str()));
+            let news = News { keys, orders };
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            if left.is_zero() {
-                return Ok(None);
+            if news.keys.is_some() || news.orders.is_some() || left.is_zero() {
+                return Ok(news);
             }
             // Whether it was told or the time was over, it looks again.
             let _ = tokio::time::timeout(left.min(LOOK_EVERY), changed).await;
@@ -146,8 +206,71 @@ impl Control {
         let limit = PAGE.of(request)?;
         let after: Option<String> = self.position(LIST, request)?;
         let found = gateways::page(&self.store, organization, after.as_deref(), limit + 1).await?;
-        let views = found.into_iter().map(|delivering| view(delivering, ctx.now)).collect();
+        let views = self.gateway_views(ctx, organization, found).await?;
         self.page(LIST, limit, views, |view: &GatewayView| view.delivering.gateway.id.clone())
+    }
+
+    /// One gateway of one's organisation.
+    pub async fn gateway(&self, ctx: &Ctx, id: &str) -> Result<GatewayView, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let found = gateways::one(&self.store, organization, id).await?;
+        let views = self.gateway_views(ctx, organization, found.into_iter().collect()).await?;
+        views.into_iter().next().ok_or_else(no_gateway)
+    }
+
+    async fn gateway_views(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        found: Vec<Delivering>,
+    ) -> Result<Vec<GatewayView>, Error> {
+        let for_all = fleet_orders(&self.store, organization).await?.value.configuration;
+        let from = events::hour_of(ctx.now) - (HOURS - 1);
+        let mut traffic = events::tallies_of_gateways(&self.store, organization, from).await?;
+        let view = |delivering: Delivering| {
+            let gateway = &delivering.gateway;
+            let own = delivering.orders.configuration.clone();
+            let is_kept = gateway.config_source == ConfigurationSource::Kept;
+            GatewayView {
+                is_connected: is_connected(gateway, ctx.now),
+                wanted: own.or_else(|| for_all.clone()).filter(|_| is_kept),
+                traffic: traffic.remove(&gateway.id).unwrap_or_default(),
+                delivering,
+            }
+        };
+        Ok(found.into_iter().map(view).collect())
+    }
+
+    /// Tells a gateway to take no new requests, or to take them again. It is told at once where it is connected, and
+    /// otherwise as soon as it is.
+    pub async fn drain_gateway(&self, ctx: &Ctx, id: &str, drain: bool) -> Result<GatewayView, Error> {
+        let organization = ctx.require(Permission::ChangeSettings)?;
+        ctx.require_fresh_authentication()?;
+        let tx = self.store.begin_write().await?;
+        require_gateway(&tx, organization, id).await?;
+        let present = gateways::orders(&tx, id).await?;
+        if present.is_drained != drain {
+            gateways::order(&tx, id, &OwnOrders { is_drained: drain, ..present }).await?;
+            let action = if drain { AuditAction::GatewayDrained } else { AuditAction::GatewayResumed };
+            audit::append(&tx, Some(organization), &self.record(ctx, action, id)).await?;
+            self.commit_revocation(tx).await?;
+        }
+        self.gateway(ctx, id).await
+    }
+
+    /// Takes a gateway off the list that no longer reports. Its events stay; should it report again, it is enrolled anew.
+    pub async fn forget_gateway(&self, ctx: &Ctx, id: &str) -> Result<(), Error> {
+        let organization = ctx.require(Permission::ChangeSettings)?;
+        ctx.require_fresh_authentication()?;
+        let tx = self.store.begin_write().await?;
+        let gateway = require_gateway(&tx, organization, id).await?;
+        if is_connected(&gateway, ctx.now) {
+            let message = "This gateway still reports. Stop it first; a minute later it can be forgotten.";
+            return Err(Error::new(ErrorKind::Conflict, "gateway_connected", message));
+        }
+        gateways::delete(&tx, organization, id).await?;
+        audit::append(&tx, Some(organization), &self.record(ctx, AuditAction::GatewayForgotten, id)).await?;
+        self.commit_revocation(tx).await
     }
 
     /// The organisation whose traffic a gateway guards: that of its key; for the gateway that runs beside the control
@@ -173,15 +296,24 @@ impl GatewayReport {
         TargetReport::check_all(&self.targets)
     }
 
+    fn refused(&self) -> Option<RefusedConfiguration> {
+        let refused = self.refused.clone()?;
+        Some(RefusedConfiguration { reason: refused.reason.chars().take(MOST_REASON).collect(), ..refused })
+    }
+
     fn into_gateway(self, ctx: &Ctx, organization: OrganizationId, known: Option<&Gateway>) -> Gateway {
+        let refused = self.refused();
         Gateway {
             id: self.id,
             organization,
             key: key_of(&ctx.actor),
+            refused,
             software_version: self.software_version,
             config_version: self.config_version,
             address: self.address,
             targets: self.targets,
+            config_source: self.config_source,
+            is_draining: self.is_draining,
             ip: ctx.client.ip,
             enrolled_at: known.map_or(ctx.now, |known| known.enrolled_at),
             seen_at: ctx.now,
@@ -197,11 +329,14 @@ fn known_key((live, digest): (LiveKey, SecretDigest)) -> KnownKey {
 }
 
 fn check_word(param: &'static str, text: &str) -> Result<(), Error> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._+-@".contains(c);
     if (1..=MOST_CHARACTERS).contains(&text.len()) && text.chars().all(is_plain) {
         return Ok(());
     }
-    Err(Error::invalid(param, format!("Use 1 to {MOST_CHARACTERS} letters, digits, `.`, `_`, `+` and `-`.")))
+    Err(Error::invalid(
+        param,
+        format!("Use 1 to {MOST_CHARACTERS} letters, digits, `.`, `_`, `+`, `-` and `@`."),
+    ))
 }
 
 fn key_of(actor: &Actor) -> Option<ApiKeyId> {
@@ -216,9 +351,22 @@ fn is_news(known: &Gateway, now: &Gateway) -> bool {
         || Gateway { seen_at: known.seen_at, ..now.clone() } != *known
 }
 
-fn view(delivering: Delivering, now: Timestamp) -> GatewayView {
-    let is_connected = now.duration_since(delivering.gateway.seen_at).unsigned_abs() < GONE_AFTER;
-    GatewayView { delivering, is_connected }
+fn is_connected(gateway: &Gateway, now: Timestamp) -> bool {
+    now.duration_since(gateway.seen_at).unsigned_abs() < GONE_AFTER
+}
+
+/// The gateway of this name, unless it belongs to another organisation.
+pub(crate) async fn require_gateway(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    id: &str,
+) -> Result<Gateway, Error> {
+    let found = gateways::find(tx, id).await?;
+    found.filter(|gateway| gateway.organization == *organization).ok_or_else(no_gateway)
+}
+
+fn no_gateway() -> Error {
+    Error::not_found("gateway")
 }
 
 fn name_taken() -> Error {

@@ -11,6 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kt_domain::configurations::{ConfigurationSource, Orders};
 use kt_domain::error::Error;
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::keys::KeySnapshot;
@@ -36,6 +37,8 @@ pub(crate) struct Recent {
     pub(crate) programs: Memory<ApiKeyId, KeyHolder>,
     /// What gateways are told.
     pub(crate) snapshots: Memory<OrganizationId, KeySnapshot>,
+    /// What each gateway is told to do.
+    pub(crate) orders: Memory<(OrganizationId, String, ConfigurationSource), Orders>,
     /// Taken by the one who reads a snapshot that many may be waiting for.
     pub(crate) snapshot_reader: Mutex<()>,
     /// How many looks at the store's number have begun.
@@ -108,6 +111,7 @@ impl Recent {
         self.members.forget();
         self.programs.forget();
         self.snapshots.forget();
+        self.orders.forget();
         self.forgotten.notify_waiters();
     }
 

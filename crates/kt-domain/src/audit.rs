@@ -102,6 +102,14 @@ actions! {
     GatewayEnrolled = "gateway.enrolled": "A gateway reported for the first time with a key of the organization.";
     SetupRequested = "setup_request.made": "A member asked the administrators to set a gateway up.";
     SetupRequestClosed = "setup_request.closed": "An administrator closed a member's request for a gateway.";
+    GatewayDrained = "gateway.drained": "A gateway was told to take no new requests.";
+    GatewayResumed = "gateway.resumed": "A gateway was told to take requests again.";
+    GatewayForgotten = "gateway.forgotten": "A gateway that no longer reports was taken off the list; its events stay.";
+    ConfigurationSaved = "configuration.saved": "A version of a gateway configuration was saved.";
+    ConfigurationRolledOut = "configuration.rolled_out": "Gateways were told to run a version of a configuration.";
+    CredentialStored = "provider_credential.stored": "A provider's key was stored.";
+    CredentialReplaced = "provider_credential.replaced": "Another key was put in the place of a provider's key.";
+    CredentialRemoved = "provider_credential.removed": "A provider's key was removed.";
     KeyRevoked = "key.revoked": "An API key was revoked.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
 }

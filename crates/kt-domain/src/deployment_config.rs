@@ -43,6 +43,8 @@ pub struct DeploymentConfig {
     pub security: DeploymentSettings,
     /// Where the audit log goes besides the database.
     pub audit: AuditSection,
+    /// How providers are reached when somebody tries one in the console.
+    pub providers: ProvidersSection,
 }
 
 /// Where everything is kept.
@@ -159,6 +161,17 @@ pub enum SmtpProtection {
 pub struct SecretsSection {
     /// The file with the key that seals secrets; without it, `secrets.key` in the data directory, made when absent.
     pub key_file: Option<String>,
+}
+
+/// How providers are reached when somebody tries one in the console. Gateways reach them by themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProvidersSection {
+    /// Whether one may be on this machine or a private network; without it, under `kt up` alone, where the gateway that
+    /// reaches it is on the same machine.
+    pub allow_private: Option<bool>,
+    /// A PEM file with authorities to trust besides those of the system.
+    pub ca_file: Option<String>,
 }
 
 /// Where the audit log goes besides the database.

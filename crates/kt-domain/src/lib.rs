@@ -7,6 +7,7 @@ pub mod actor;
 pub mod allowance;
 pub mod audit;
 pub mod clock;
+pub mod configurations;
 pub mod csrf;
 pub mod ctx;
 pub mod deployment_config;

@@ -3,12 +3,15 @@
 use url::Url;
 
 /// The pages that may be returned to; whatever lies below one belongs to it.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 14] = [
     "/overview",
     "/chat",
     "/tasks",
     "/request-setup",
     "/gateways",
+    "/configurations",
+    "/setup/provider",
+    "/setup/gateway",
     "/events",
     "/usage",
     "/audit-log",
@@ -78,6 +81,8 @@ mod tests {
             "/settings/security/sso",
             "/mfa/setup",
             "/usage?since=2026-03-01",
+            "/setup/provider",
+            "/configurations/main/versions/2",
             "/events?verdict=blocked&limit=5",
             "/audit-log?q=a%20b",
         ] {
@@ -103,6 +108,7 @@ mod tests {
             "/chat%2e%2e",
             "/chatty",
             "/mfa",
+            "/setup",
             "/login",
             "/logout",
             "/chat#x",

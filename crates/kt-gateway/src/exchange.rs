@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::Method;
@@ -31,6 +30,9 @@ use crate::stages::route::{Content, Route};
 use crate::stages::{address, authenticate, content, path, policy_chain, rate_limits, route, size_limits};
 use crate::usage::Usage;
 
+/// After how many seconds a request may be sent again that was refused because the gateway stands aside.
+const DRAINING_RETRY_AFTER: &str = "5";
+
 /// The gateway's answers, given by one worker.
 pub(crate) struct GatewayService(pub(crate) Arc<Worker>);
 
@@ -55,7 +57,7 @@ impl Service for GatewayService {
     }
 
     fn is_draining(&self) -> bool {
-        self.0.shared.draining.load(Ordering::Relaxed)
+        self.0.shared.sends_away()
     }
 }
 
@@ -242,6 +244,13 @@ impl<'a> Exchange<'a> {
 
     /// Whether the gateway is to forward anything at all.
     fn check_ready(&self) -> Result<(), Refusal> {
+        if self.worker.shared.refuses_new_requests() {
+            let message = "This gateway takes no new requests at present. Send the request again: another one takes it.";
+            let later = HeaderValue::from_static(DRAINING_RETRY_AFTER);
+            return Err(
+                Refusal::unavailable(503, "draining", message).with_header(header::RETRY_AFTER, later)
+            );
+        }
         if !self.snapshot.config.pack.enabled {
             return Err(Refusal::unavailable(
                 503,

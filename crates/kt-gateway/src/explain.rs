@@ -45,11 +45,8 @@ pub fn explain(
     connected: bool,
 ) -> Result<Vec<Step>, CompileError> {
     let access_keys = connected.then(Arc::<AccessKeys>::default);
-    let surroundings = Surroundings {
-        lasting: &Lasting::default(),
-        access_keys: access_keys.as_ref(),
-        environment: &|_| None,
-    };
+    let surroundings =
+        Surroundings { lasting: &Lasting::default(), access_keys: access_keys.as_ref(), secrets: &|_| None };
     let (snapshot, _) = Snapshot::compile("".into(), config, surroundings)?;
     let stages = [
         Some(address(&snapshot, question.ip)),

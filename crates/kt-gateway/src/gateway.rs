@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kt_domain::clock::Clock;
 use kt_domain::gateways::TargetReport;
 use kt_domain::id::RequestId;
-use kt_domain::policy_config::PolicyConfig;
+use kt_domain::policy_config::{PolicyConfig, SecretPlace, SecretRef};
 use kt_domain::random::Random;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
@@ -42,8 +42,8 @@ pub trait ConfigSource: Send + Sync + 'static {
     /// Reads and checks it anew. The error is the whole report, for people.
     fn load(&self) -> Result<LoadedConfig, String>;
 
-    /// An environment variable.
-    fn environment(&self, name: &str) -> Option<String>;
+    /// The secret in this place.
+    fn secret(&self, place: SecretPlace<'_>) -> Option<String>;
 }
 
 /// A configuration that is valid.
@@ -224,12 +224,16 @@ impl Gateway {
         ConfigInForce(Arc::clone(&self.control.shared))
     }
 
+    /// What acts on the gateway from elsewhere.
+    #[must_use]
+    pub fn handle(&self) -> GatewayHandle {
+        GatewayHandle(Arc::clone(&self.control))
+    }
+
     /// How long and how firmly events are to be kept: days, and whether nothing may shorten that.
     #[must_use]
     pub fn retention(&self) -> (u32, bool) {
-        let snapshot = self.control.shared.snapshot.load();
-        let settings = snapshot.config.policy.audit_logger.clone().unwrap_or_default();
-        (settings.retention_days, settings.immutable)
+        self.handle().retention()
     }
 
     /// Reads the configuration anew and puts it in force; gives its version. A configuration that is not valid is
@@ -272,6 +276,43 @@ impl Gateway {
         self.control.keep_spending();
         shared.telemetry.flush().await;
         shared.in_flight.load(Ordering::Acquire)
+    }
+}
+
+/// Acts on a running gateway, for as long as that serves.
+#[derive(Clone)]
+pub struct GatewayHandle(Arc<Control>);
+
+impl GatewayHandle {
+    /// The version of the configuration in force.
+    #[must_use]
+    pub fn config_version(&self) -> String {
+        self.0.shared.snapshot.load().version.to_string()
+    }
+
+    /// As [`Gateway::reload`].
+    pub fn reload(&self) -> Result<String, String> {
+        self.0.reload()
+    }
+
+    /// As [`Gateway::retention`].
+    #[must_use]
+    pub fn retention(&self) -> (u32, bool) {
+        let snapshot = self.0.shared.snapshot.load();
+        let settings = snapshot.config.policy.audit_logger.clone().unwrap_or_default();
+        (settings.retention_days, settings.immutable)
+    }
+
+    /// Lets the gateway take no new requests, or take them again. What is under way is finished. It says at once that it
+    /// is not ready, and refuses new requests 10 seconds later, when load balancers have heard of it.
+    pub fn stand_aside(&self, aside: bool) {
+        self.0.shared.stand_aside(aside);
+    }
+
+    /// Whether it stands aside.
+    #[must_use]
+    pub fn stands_aside(&self) -> bool {
+        self.0.shared.stands_aside()
     }
 }
 
@@ -365,7 +406,9 @@ fn compile(
     access_keys: Option<&Arc<AccessKeys>>,
     source: &dyn ConfigSource,
 ) -> Result<(Snapshot, Vec<String>), String> {
-    let surroundings = Surroundings { lasting, access_keys, environment: &|name| source.environment(name) };
+    let secrets =
+        |reference: &SecretRef| source.secret(reference.place()?).filter(|secret| !secret.is_empty());
+    let surroundings = Surroundings { lasting, access_keys, secrets: &secrets };
     Snapshot::compile(loaded.version.into(), loaded.config, surroundings).map_err(|error| error.to_string())
 }
 

@@ -1,7 +1,5 @@
 //! Whether the process lives and whether it can do its work, on both listeners.
 
-use std::sync::atomic::Ordering;
-
 use http::{Method, StatusCode};
 
 use crate::reply::{Refusal, Reply};
@@ -25,7 +23,7 @@ fn live(_: &Shared) -> Reply {
 }
 
 fn ready(shared: &Shared) -> Reply {
-    let reason = if shared.draining.load(Ordering::Relaxed) {
+    let reason = if shared.sends_away() {
         "draining"
     } else if !shared.events.is_writable() {
         "events cannot be recorded"

@@ -44,7 +44,7 @@ mod usage;
 pub use access_keys::AccessKeys;
 pub use events::{EventSink, QueryError, Unrecordable};
 pub use explain::{Question, Step, explain};
-pub use gateway::{ConfigInForce, ConfigSource, Gateway, LoadedConfig, Options, StartError};
+pub use gateway::{ConfigInForce, ConfigSource, Gateway, GatewayHandle, LoadedConfig, Options, StartError};
 pub use handover::Inherited;
 pub use snapshot::CompileError;
 pub use tls::TlsFiles;

@@ -1,6 +1,7 @@
 //! What all workers of one gateway share, and what each has for itself.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -25,6 +26,10 @@ use crate::upstream::Pool;
 /// The longest path that an event carries, in bytes.
 const MAX_RECORDED_PATH: usize = 1024;
 
+/// How long a gateway that stands aside goes on with new requests, so that a load balancer that asks every few seconds
+/// has sent clients elsewhere before any is refused.
+const ASIDE_GRACE_MICROS: i64 = 10_000_000;
+
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) gateway_id: Arc<str>,
@@ -37,7 +42,10 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) telemetry: Queue,
+    /// Whether the process is about to end.
     pub(crate) draining: AtomicBool,
+    /// Since when it stands aside, in microseconds; [`i64::MAX`] while it does not.
+    aside_since: AtomicI64,
     /// How many requests may be under way at once.
     pub(crate) max_concurrency: usize,
     pub(crate) in_flight: AtomicUsize,
@@ -69,12 +77,36 @@ impl Shared {
             refusals: RefusalMeter::default(),
             clock,
             draining: AtomicBool::new(false),
+            aside_since: AtomicI64::new(i64::MAX),
             max_concurrency,
             in_flight: AtomicUsize::new(0),
             connections: Arc::default(),
             unrecorded: AtomicUsize::new(0),
             ok: "ok".into(),
         }
+    }
+
+    /// Whether clients are to go elsewhere: it says so in its health, and closes each connection behind its answer.
+    pub(crate) fn sends_away(&self) -> bool {
+        self.draining.load(Ordering::Relaxed) || self.stands_aside()
+    }
+
+    pub(crate) fn stands_aside(&self) -> bool {
+        self.aside_since.load(Ordering::Relaxed) != i64::MAX
+    }
+
+    /// From now on it takes no new requests, or takes them again.
+    pub(crate) fn stand_aside(&self, aside: bool) {
+        if aside != self.stands_aside() {
+            let since = if aside { self.clock.now_micros() } else { i64::MAX };
+            self.aside_since.store(since, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it has stood aside for so long that whoever asks its health has heard of it: new requests are refused.
+    pub(crate) fn refuses_new_requests(&self) -> bool {
+        let since = self.aside_since.load(Ordering::Relaxed);
+        self.clock.now_micros() >= since.saturating_add(ASIDE_GRACE_MICROS)
     }
 
     /// Hands an event over for keeping; it is on disk within 100 ms.

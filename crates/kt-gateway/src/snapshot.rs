@@ -8,7 +8,7 @@ use http::HeaderName;
 use http::uri::Authority;
 use kt_domain::network::cidr::{Cidr, CidrSet};
 use kt_domain::network::gateway_rules::IpRules;
-use kt_domain::policy_config::{self, AuthMode, OnFailure, PolicyConfig, SizeLimits, StaticKey};
+use kt_domain::policy_config::{self, AuthMode, OnFailure, PolicyConfig, SecretRef, SizeLimits, StaticKey};
 use sha2::{Digest, Sha256};
 
 use crate::access_keys::AccessKeys;
@@ -24,8 +24,8 @@ use crate::stages::rate_limits::RateRules;
 use crate::telemetry;
 use crate::upstream::Limits;
 
-/// Looks up an environment variable.
-pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// Looks up a secret; an empty one is none.
+pub(crate) type Secrets<'a> = &'a dyn Fn(&SecretRef) -> Option<String>;
 
 /// What a configuration is made ready with.
 #[derive(Clone, Copy)]
@@ -33,7 +33,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) lasting: &'a Lasting,
     /// The control plane's keys, when the gateway is connected to one.
     pub(crate) access_keys: Option<&'a Arc<AccessKeys>>,
-    pub(crate) environment: Environment<'a>,
+    pub(crate) secrets: Secrets<'a>,
 }
 
 /// What is remembered beyond a change of the configuration.
@@ -136,8 +136,7 @@ impl CompileError {
 }
 
 impl Snapshot {
-    /// Makes `config` ready. A target whose environment variable is not set is kept, marked unavailable, and named in
-    /// the warnings.
+    /// Makes `config` ready. A target whose key is not there is kept, marked unavailable, and named in the warnings.
     pub(crate) fn compile(
         version: Arc<str>,
         config: PolicyConfig,
@@ -166,12 +165,8 @@ impl Snapshot {
             turn: AtomicUsize::new(0),
             records_all_access: policies::records_all_access(&config),
             scopes: Scopes::compile(&config)?,
-            telemetry: telemetry::Settings::compile(
-                &config.telemetry,
-                surroundings.environment,
-                &mut warnings,
-            )?
-            .map(Arc::new),
+            telemetry: telemetry::Settings::compile(&config.telemetry, surroundings.secrets, &mut warnings)?
+                .map(Arc::new),
             client_timeouts: ClientTimeouts {
                 request_header: config.timeouts.request_header.0,
                 request_body_idle: config.timeouts.request_body_idle.0,
@@ -212,19 +207,17 @@ impl AuthRules {
 
     fn of_configuration(
         auth: &policy_config::Auth,
-        Surroundings { environment, .. }: Surroundings<'_>,
+        Surroundings { secrets, .. }: Surroundings<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Self, CompileError> {
         let mut keys = HashMap::new();
         for (index, key) in auth.keys.iter().enumerate() {
             let path = format!("auth.keys[{index}]");
             let Some(digest) =
-                digest_of(key, environment).map_err(|message| CompileError::new(&path, message))?
+                digest_of(key, secrets).map_err(|message| CompileError::new(&path, message))?
             else {
-                warnings.push(format!(
-                    "{path}: its environment variable is not set, so key `{}` opens nothing",
-                    key.id
-                ));
+                let why = key.secret_key_ref.as_ref().map(SecretRef::absence).unwrap_or_default();
+                warnings.push(format!("{path}: {why}, so key `{}` opens nothing", key.id));
                 continue;
             };
             let ranges: Result<Vec<Cidr>, _> = key.allowed_ranges.iter().map(|range| range.parse()).collect();
@@ -237,14 +230,11 @@ impl AuthRules {
     }
 }
 
-/// The SHA-256 of a key; `None` when its environment variable is not set.
-fn digest_of(key: &StaticKey, environment: Environment<'_>) -> Result<Option<[u8; 32]>, &'static str> {
+/// The SHA-256 of a key; `None` when there is no secret where it is said to be.
+fn digest_of(key: &StaticKey, secrets: Secrets<'_>) -> Result<Option<[u8; 32]>, &'static str> {
     match (&key.sha256, &key.secret_key_ref) {
         (Some(hex), None) => from_hex(hex).map(Some).ok_or("`sha256` is not 64 hexadecimal digits"),
-        (None, Some(secret)) => {
-            let secret = environment(&secret.env).filter(|secret| !secret.is_empty());
-            Ok(secret.map(|secret| Sha256::digest(secret).into()))
-        }
+        (None, Some(secret)) => Ok(secrets(secret).map(|secret| Sha256::digest(secret).into())),
         _ => Err("needs exactly one of `sha256` and `secret_key_ref`"),
     }
 }

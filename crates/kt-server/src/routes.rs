@@ -13,9 +13,9 @@ use utoipa_axum::routes;
 
 use crate::Doors;
 use crate::api::{
-    audit_log, device, events, gateways, health, invitations, ip_restrictions, me, members, mfa,
-    organization, passkeys, passwords, posture, profile, reauthentication, registration, security, set_up,
-    setup_requests, sign_in, tokens, usage,
+    audit_log, configurations, device, events, gateways, health, invitations, ip_restrictions, me, members,
+    mfa, organization, passkeys, passwords, posture, profile, provider_credentials, reauthentication,
+    registration, security, set_up, setup_requests, sign_in, tokens, usage,
 };
 use crate::idempotency::{self, IDEMPOTENCY_KEY};
 use crate::layers;
@@ -136,6 +136,17 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(tokens::rotate))
         .routes(routes!(gateways::list))
         .routes(routes!(gateways::sync))
+        .routes(routes!(gateways::read, gateways::forget))
+        .routes(routes!(gateways::drain))
+        .routes(routes!(gateways::resume))
+        .routes(routes!(configurations::list, configurations::create))
+        .routes(routes!(configurations::lint))
+        .routes(routes!(configurations::read))
+        .routes(routes!(configurations::versions, configurations::save))
+        .routes(routes!(configurations::version))
+        .routes(routes!(configurations::roll_out))
+        .routes(routes!(provider_credentials::list, provider_credentials::store))
+        .routes(routes!(provider_credentials::replace, provider_credentials::remove))
 }
 
 fn error_body() -> Content {

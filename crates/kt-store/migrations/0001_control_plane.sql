@@ -379,10 +379,11 @@ CREATE INDEX event_statements_by_kind ON event_statements (organization_id, gate
 CREATE TABLE event_counts (
     organization_id TEXT NOT NULL,
     hour BIGINT NOT NULL,
+    gateway_id TEXT NOT NULL,
     measure TEXT NOT NULL,
     bucket BIGINT NOT NULL,
     count BIGINT NOT NULL,
-    PRIMARY KEY (organization_id, hour, measure, bucket)
+    PRIMARY KEY (organization_id, hour, gateway_id, measure, bucket)
 );
 CREATE INDEX event_counts_by_hour ON event_counts (hour);
 
@@ -396,6 +397,11 @@ CREATE TABLE gateways (
     -- Where it is reached, and the places that it forwards to as a document.
     address TEXT,
     targets TEXT NOT NULL,
+    -- `file` or `kept`
+    config_source TEXT NOT NULL,
+    -- The version that it was told to run and could not, with the reason, as JSON.
+    refused TEXT,
+    is_draining BOOLEAN NOT NULL,
     ip TEXT,
     enrolled_at BIGINT NOT NULL,
     seen_at BIGINT NOT NULL
@@ -502,3 +508,36 @@ CREATE TABLE usage_counts (
 );
 CREATE INDEX usage_counts_by_user ON usage_counts (organization_id, user_id, day);
 CREATE INDEX usage_counts_by_day ON usage_counts (day);
+
+-- What gateways can be told to run, and which of it they are told.
+
+-- A version is never changed; a configuration is all versions of one name.
+CREATE TABLE configuration_versions (
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    name TEXT NOT NULL,
+    number BIGINT NOT NULL,
+    body TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    author TEXT NOT NULL,
+    note TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (organization_id, name, number)
+);
+
+-- Providers' keys, sealed.
+CREATE TABLE provider_credentials (
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    name TEXT NOT NULL,
+    sealed TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    replaced_at BIGINT,
+    PRIMARY KEY (organization_id, name)
+);
+
+-- What one gateway is told besides what all are. A gateway without a row is told what all are.
+CREATE TABLE gateway_orders (
+    gateway_id TEXT PRIMARY KEY REFERENCES gateways (id),
+    -- NAME@NUMBER
+    configuration TEXT,
+    is_drained BOOLEAN NOT NULL
+);

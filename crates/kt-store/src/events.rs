@@ -18,7 +18,7 @@ use crate::database::{StoreError, Tx};
 use crate::sql::{self, Composed, Row, values};
 use crate::usage::{self, NewUsage};
 
-pub use counts::{forget_counts, hour_of, tallies};
+pub use counts::{forget_counts, hour_of, tallies, tallies_of_gateways};
 pub use query::{ChainStanding, FoundEvent, KeptEvent, Position, any, find, page, standings};
 pub use retention::{RipePrefix, chains, remove_before, remove_loose, ripe_prefix, with_loose};
 
@@ -125,7 +125,7 @@ pub async fn insert_events(
             request_id = excluded.request_id, verdict = excluded.verdict, body = excluded.body
         WHERE events.seq IS NULL AND excluded.seq IS NOT NULL";
     let mut accepted = 0;
-    let mut tallies: BTreeMap<i64, Tally> = BTreeMap::new();
+    let mut tallies: BTreeMap<(i64, &str), Tally> = BTreeMap::new();
     let mut used = Vec::new();
     for events in events.chunks(ROWS) {
         let mut insert = insertion(organization, events)?;
@@ -134,7 +134,7 @@ pub async fn insert_events(
         let new = rows.iter().map(|row| row.get("id")).collect::<Result<HashSet<String>, _>>()?;
         accepted += new.len() as u64;
         for event in events.iter().filter(|event| new.contains(&event.id)) {
-            let tally = tallies.entry(hour_of(event.occurred_at)).or_default();
+            let tally = tallies.entry((hour_of(event.occurred_at), event.gateway_id.as_str())).or_default();
             tally.note(event.event_type, event.verdict, event.counted);
             used.extend(event.usage.iter().map(|usage| (event.occurred_at, usage)));
         }

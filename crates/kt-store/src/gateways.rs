@@ -1,13 +1,14 @@
-//! The gateways that have reported to the control plane.
+//! The gateways that have reported to the control plane, and what each of them is told.
 
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use kt_domain::configurations::{ConfigurationSource, RefusedConfiguration, VersionId};
 use kt_domain::gateways::TargetReport;
 use kt_domain::id::{ApiKeyId, OrganizationId};
 
 use crate::database::{Source, StoreError, Tx};
-use crate::sql::{self, Row, values};
+use crate::sql::{self, Composed, Row, values};
 
 /// A gateway as it last reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,12 @@ pub struct Gateway {
     pub address: Option<String>,
     /// The places that it forwards to.
     pub targets: Vec<TargetReport>,
+    /// Where it has it from.
+    pub config_source: ConfigurationSource,
+    /// The version that it was told to run last and could not, if that is so.
+    pub refused: Option<RefusedConfiguration>,
+    /// Whether it takes no new requests.
+    pub is_draining: bool,
     /// From where it came.
     pub ip: Option<IpAddr>,
     /// When it first came.
@@ -53,8 +60,8 @@ pub async fn all(source: &impl Source, organization: &OrganizationId) -> Result<
 pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
     const INSERT: &str =
         "INSERT INTO gateways (id, organization_id, key_id, software_version, config_version,
-            address, targets, ip, enrolled_at, seen_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+            address, targets, config_source, refused, is_draining, ip, enrolled_at, seen_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     let values = values![
         &gateway.id,
         gateway.organization.as_str(),
@@ -63,6 +70,9 @@ pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
         &gateway.config_version,
         gateway.address.clone(),
         sql::document(&gateway.targets)?,
+        gateway.config_source.as_str(),
+        gateway.refused.as_ref().map(sql::document).transpose()?,
+        gateway.is_draining,
         gateway.ip.map(|ip| ip.to_string()),
         gateway.enrolled_at,
         gateway.seen_at,
@@ -75,7 +85,7 @@ pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
 pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
     const UPDATE: &str =
         "UPDATE gateways SET key_id = $3, software_version = $4, config_version = $5, address = $6,
-            targets = $7, ip = $8, seen_at = $9
+            targets = $7, config_source = $8, refused = $9, is_draining = $10, ip = $11, seen_at = $12
         WHERE id = $1 AND organization_id = $2";
     let values = values![
         &gateway.id,
@@ -85,11 +95,68 @@ pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
         &gateway.config_version,
         gateway.address.clone(),
         sql::document(&gateway.targets)?,
+        gateway.config_source.as_str(),
+        gateway.refused.as_ref().map(sql::document).transpose()?,
+        gateway.is_draining,
         gateway.ip.map(|ip| ip.to_string()),
         gateway.seen_at,
     ];
     sql::execute(tx, UPDATE, values).await?;
     Ok(())
+}
+
+/// Forgets a gateway and what it was told. Its events stay.
+pub async fn delete(tx: &Tx<'_>, organization: &OrganizationId, id: &str) -> Result<(), StoreError> {
+    const DELETE: &str = "DELETE FROM gateways WHERE id = $1 AND organization_id = $2";
+    sql::execute(tx, "DELETE FROM gateway_orders WHERE gateway_id = $1", values![id]).await?;
+    sql::execute(tx, DELETE, values![id, organization.as_str()]).await?;
+    Ok(())
+}
+
+/// What one gateway is told besides what all are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnOrders {
+    /// What it is to run, in place of what all are.
+    pub configuration: Option<VersionId>,
+    /// Whether it is to take no new requests.
+    pub is_drained: bool,
+}
+
+/// What a gateway is told besides what all are.
+pub async fn orders(source: &impl Source, id: &str) -> Result<OwnOrders, StoreError> {
+    const SELECT: &str = "SELECT configuration, is_drained FROM gateway_orders WHERE gateway_id = $1";
+    let row = sql::row(source, SELECT, values![id]).await?;
+    row.as_ref().map_or_else(|| Ok(OwnOrders::default()), read_orders)
+}
+
+/// Tells a gateway this from now on.
+pub async fn order(tx: &Tx<'_>, id: &str, orders: &OwnOrders) -> Result<(), StoreError> {
+    const UPSERT: &str = "INSERT INTO gateway_orders (gateway_id, configuration, is_drained)
+        VALUES ($1, $2, $3) ON CONFLICT (gateway_id)
+        DO UPDATE SET configuration = excluded.configuration, is_drained = excluded.is_drained";
+    let configuration = orders.configuration.as_ref().map(ToString::to_string);
+    sql::execute(tx, UPSERT, values![id, configuration, orders.is_drained]).await?;
+    Ok(())
+}
+
+/// From now on every gateway of an organisation is to run what all are.
+pub async fn forget_own_configurations(tx: &Tx<'_>, organization: &OrganizationId) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE gateway_orders SET configuration = NULL WHERE gateway_id IN
+        (SELECT id FROM gateways WHERE organization_id = $1)";
+    sql::execute(tx, UPDATE, values![organization.as_str()]).await?;
+    Ok(())
+}
+
+/// The versions that single gateways of an organisation are told to run.
+pub async fn own_configurations(
+    source: &impl Source,
+    organization: &OrganizationId,
+) -> Result<Vec<VersionId>, StoreError> {
+    const SELECT: &str = "SELECT DISTINCT o.configuration AS configuration FROM gateway_orders o
+        JOIN gateways g ON g.id = o.gateway_id
+        WHERE g.organization_id = $1 AND o.configuration IS NOT NULL ORDER BY o.configuration";
+    let rows = sql::rows(source, SELECT, values![organization.as_str()]).await?;
+    rows.iter().map(|row| row.parsed("configuration")).collect()
 }
 
 /// A gateway, and what has come of it.
@@ -103,6 +170,8 @@ pub struct Delivering {
     pub entries: u64,
     /// When its last event happened.
     pub last_event_at: Option<Timestamp>,
+    /// What it is told besides what all are.
+    pub orders: OwnOrders,
 }
 
 /// Up to `limit` gateways of an organisation, by name, those behind `after`.
@@ -112,15 +181,38 @@ pub async fn page(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<Delivering>, StoreError> {
+    select(source, organization, " AND g.id > ", after.unwrap_or_default(), limit).await
+}
+
+/// One gateway of an organisation.
+pub async fn one(
+    source: &impl Source,
+    organization: &OrganizationId,
+    id: &str,
+) -> Result<Option<Delivering>, StoreError> {
+    Ok(select(source, organization, " AND g.id = ", id, 1).await?.pop())
+}
+
+async fn select(
+    source: &impl Source,
+    organization: &OrganizationId,
+    which: &'static str,
+    id: &str,
+    limit: u32,
+) -> Result<Vec<Delivering>, StoreError> {
     const SELECT: &str = "SELECT g.*, k.name AS key_name, COALESCE(c.seq, 0) AS entries,
+            o.configuration AS configuration, COALESCE(o.is_drained, FALSE) AS is_drained,
             (SELECT MAX(e.occurred_at) FROM events e
                 WHERE e.organization_id = g.organization_id AND e.gateway_id = g.id) AS last_event_at
         FROM gateways g
         LEFT JOIN api_keys k ON k.id = g.key_id AND k.organization_id = g.organization_id
         LEFT JOIN event_chains c ON c.organization_id = g.organization_id AND c.gateway_id = g.id
-        WHERE g.organization_id = $1 AND g.id > $2 ORDER BY g.id LIMIT $3";
-    let values = values![organization.as_str(), after.unwrap_or_default(), i64::from(limit)];
-    sql::rows(source, SELECT, values).await?.iter().map(read_delivering).collect()
+        LEFT JOIN gateway_orders o ON o.gateway_id = g.id
+        WHERE g.organization_id = ";
+    let mut query = Composed::new(SELECT);
+    query.value(organization.as_str()).text(which).value(id);
+    query.text(" ORDER BY g.id LIMIT ").value(i64::from(limit));
+    query.rows(source).await?.iter().map(read_delivering).collect()
 }
 
 fn read_delivering(row: &Row) -> Result<Delivering, StoreError> {
@@ -129,7 +221,12 @@ fn read_delivering(row: &Row) -> Result<Delivering, StoreError> {
         key_name: row.get("key_name")?,
         entries: row.get::<i64>("entries")?.cast_unsigned(),
         last_event_at: row.time_opt("last_event_at")?,
+        orders: read_orders(row)?,
     })
+}
+
+fn read_orders(row: &Row) -> Result<OwnOrders, StoreError> {
+    Ok(OwnOrders { configuration: row.parsed_opt("configuration")?, is_drained: row.get("is_drained")? })
 }
 
 fn read(row: &Row) -> Result<Gateway, StoreError> {
@@ -141,6 +238,9 @@ fn read(row: &Row) -> Result<Gateway, StoreError> {
         config_version: row.get("config_version")?,
         address: row.get("address")?,
         targets: row.document("targets")?,
+        config_source: row.parsed("config_source")?,
+        refused: row.document_opt("refused")?,
+        is_draining: row.get("is_draining")?,
         ip: row.parsed_opt("ip")?,
         enrolled_at: row.time("enrolled_at")?,
         seen_at: row.time("seen_at")?,

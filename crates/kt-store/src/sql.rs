@@ -214,6 +214,15 @@ impl Row {
     pub(crate) fn document<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
         serde_json::from_str(&self.get::<String>(column)?).map_err(|why| corrupt(column, why))
     }
+
+    /// The same of a column that may be absent.
+    pub(crate) fn document_opt<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, StoreError> {
+        let text: Option<String> = self.get(column)?;
+        text.map(|text| serde_json::from_str(&text).map_err(|why| corrupt(column, why))).transpose()
+    }
 }
 
 /// A document as it is stored.

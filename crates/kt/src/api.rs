@@ -121,6 +121,8 @@ pub(crate) struct Call<'a> {
     segments: Vec<&'a str>,
     query: Vec<(&'a str, String)>,
     body: Option<Value>,
+    /// The version that it changes.
+    if_match: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,7 +135,14 @@ enum Method {
 impl<'a> Call<'a> {
     /// `GET path`.
     pub(crate) fn get(path: &'static str) -> Self {
-        Self { method: Method::Get, path, segments: Vec::new(), query: Vec::new(), body: None }
+        Self {
+            method: Method::Get,
+            path,
+            segments: Vec::new(),
+            query: Vec::new(),
+            body: None,
+            if_match: None,
+        }
     }
 
     /// `POST path`.
@@ -155,6 +164,11 @@ impl<'a> Call<'a> {
     /// With these questions.
     pub(crate) fn query(self, query: &[(&'a str, String)]) -> Self {
         Self { query: query.to_vec(), ..self }
+    }
+
+    /// As a change to this version alone.
+    pub(crate) fn if_match(self, version: u32) -> Self {
+        Self { if_match: Some(version), ..self }
     }
 
     /// With this body.
@@ -253,6 +267,7 @@ impl Api {
         headers.extend(
             self.identity.borrow().bearer().map(|token| ("authorization", format!("Bearer {token}"))),
         );
+        headers.extend(call.if_match.map(|version| ("if-match", format!("\"{version}\""))));
         let body = call.body.as_ref().map(Value::to_string);
         if body.is_some() {
             headers.push(("content-type", "application/json".to_owned()));

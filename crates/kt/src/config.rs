@@ -1,4 +1,4 @@
-//! Reading gateway configurations from files, and noticing when they change.
+//! Where a gateway has its configuration from: files, whose changes are noticed, or the control plane.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,12 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kt_domain::policy_config::{self, LoadOptions, Loaded, MAX_BYTES, Source};
+use kt_domain::configurations::KeptConfiguration;
+use kt_domain::policy_config::{self, LoadOptions, Loaded, MAX_BYTES, SecretPlace, Source};
 use kt_gateway::{ConfigSource, LoadedConfig};
 
+use crate::environment;
 use crate::failure::Failure;
 
-/// The configuration that is in force when there is no file: everything is answered by the built-in echo provider.
+/// The configuration that is in force where nobody has made one: everything is answered by the built-in echo provider.
 const ECHO: &str = "pack:
   name: built-in-echo
   version: 1.0.0
@@ -61,8 +63,7 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// The files at `paths`; with none, the built-in echo configuration. `connected` says whether they are for a gateway
-    /// with a control plane.
+    /// The files at `paths`. `connected` says whether they are for a gateway with a control plane.
     pub(crate) fn new(paths: Vec<PathBuf>, connected: bool) -> Self {
         Self { paths, connected, checked: Mutex::default() }
     }
@@ -79,11 +80,8 @@ impl Files {
 
     /// Reads and checks the files.
     pub(crate) fn check(&self) -> Result<Loaded, Failure> {
-        let sources = match &self.paths[..] {
-            [] => vec![Source { name: "built-in configuration".into(), text: ECHO.into() }],
-            paths => read_sources(paths)?,
-        };
-        Ok(policy_config::load(&sources, LoadOptions { connected: self.connected }))
+        let options = LoadOptions { connected: self.connected, kept: false };
+        Ok(policy_config::load(&read_sources(&self.paths)?, options))
     }
 }
 
@@ -101,13 +99,82 @@ impl Files {
 impl ConfigSource for Files {
     fn load(&self) -> Result<LoadedConfig, String> {
         let checked = self.checked().take();
-        let loaded = checked.map_or_else(|| self.check(), Ok).map_err(|failure| failure.to_string())?;
-        let report = loaded.errors().map(policy_config::Finding::render).collect::<Vec<_>>().join("\n");
-        let version = loaded.version;
-        loaded.config.map(|config| LoadedConfig { config, version }).ok_or(report)
+        usable(checked.map_or_else(|| self.check(), Ok).map_err(|failure| failure.to_string())?)
     }
 
-    fn environment(&self, name: &str) -> Option<String> {
-        crate::environment::variable(name)
+    /// The control plane's credentials are not for files: they may come from anywhere.
+    fn secret(&self, place: SecretPlace<'_>) -> Option<String> {
+        match place {
+            SecretPlace::Environment(name) => environment::variable(name),
+            SecretPlace::Stored(_) => None,
+        }
     }
+}
+
+/// Variables that begin so hold the gateway's own secrets. Whoever may change configurations at the control plane could
+/// have them sent to an address of their choice.
+const OWN_VARIABLES: &str = "KEEPTRUSTS_";
+
+/// What the control plane has told a gateway to run; the built-in echo configuration, as long as that is nothing. The
+/// credentials are in memory and nowhere else.
+#[derive(Default)]
+pub(crate) struct Kept(Mutex<Option<KeptConfiguration>>);
+
+impl Kept {
+    /// What is told from now on.
+    pub(crate) fn new(told: Option<KeptConfiguration>) -> Self {
+        Self(Mutex::new(told))
+    }
+
+    /// Puts another in its place; gives what was told before.
+    pub(crate) fn replace(&self, told: Option<KeptConfiguration>) -> Option<KeptConfiguration> {
+        std::mem::replace(&mut *self.told(), told)
+    }
+
+    /// Whether nothing was told yet.
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.told().is_none()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<KeptConfiguration>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ConfigSource for Kept {
+    fn load(&self) -> Result<LoadedConfig, String> {
+        match &*self.told() {
+            Some(told) => load_kept(told),
+            None => usable(load_text("built-in configuration", ECHO)),
+        }
+    }
+
+    fn secret(&self, place: SecretPlace<'_>) -> Option<String> {
+        match place {
+            SecretPlace::Environment(name) if name.starts_with(OWN_VARIABLES) => None,
+            SecretPlace::Environment(name) => environment::variable(name),
+            SecretPlace::Stored(name) => {
+                let credential =
+                    self.told().as_ref()?.credentials.get(&name.parse().ok()?)?.expose().to_owned();
+                Some(credential)
+            }
+        }
+    }
+}
+
+/// The configuration that the control plane has told, or the whole report of what is wrong with it.
+pub(crate) fn load_kept(told: &KeptConfiguration) -> Result<LoadedConfig, String> {
+    let version = told.id.to_string();
+    Ok(LoadedConfig { version, ..usable(load_text(&told.id.to_string(), &told.text))? })
+}
+
+fn load_text(name: &str, text: &str) -> Loaded {
+    let source = Source { name: name.to_owned(), text: text.to_owned() };
+    policy_config::load(&[source], LoadOptions { connected: true, kept: true })
+}
+
+fn usable(loaded: Loaded) -> Result<LoadedConfig, String> {
+    let report = loaded.errors().map(policy_config::Finding::render).collect::<Vec<_>>().join("\n");
+    let version = loaded.version;
+    loaded.config.map(|config| LoadedConfig { config, version }).ok_or(report)
 }

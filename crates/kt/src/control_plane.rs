@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) api_listen: Option<SocketAddr>,
     /// The same for the console.
     pub(crate) console_listen: Option<SocketAddr>,
+    /// Whether a gateway runs in the same process.
+    pub(crate) serves_gateway: bool,
 }
 
 /// Where the API listens unless it is told otherwise.
@@ -206,6 +208,7 @@ impl Settings {
             shared_counts: shared_counts(config)?,
             // Gateways stand in one's own network as often as not.
             gateways: Outbound::new(Reach::Private, None).map_err(|why| Failure::failed(why.to_string()))?,
+            providers: providers(config, self.serves_gateway)?,
         })
     }
 }
@@ -337,6 +340,15 @@ pub(crate) fn shared_counts(config: &DeploymentConfig) -> Result<Option<SharedCo
     counts.map_err(|error| Failure::invalid(format!("`redis.url` cannot be used: {error}")))
 }
 
+/// What reaches providers that somebody tries. Where a gateway runs on this machine, it reaches what that does.
+fn providers(config: &DeploymentConfig, serves_gateway: bool) -> Result<Outbound, Failure> {
+    let allow_private = config.providers.allow_private.unwrap_or(serves_gateway);
+    let reach = if allow_private { Reach::Private } else { Reach::Public };
+    let authorities = config.providers.ca_file.as_deref().map(Path::new);
+    Outbound::new(reach, authorities)
+        .map_err(|why| Failure::invalid(format!("`providers.ca_file` cannot be used: {why}")))
+}
+
 fn trusted_proxies(config: &DeploymentConfig) -> CidrSet {
     // Checked when the configuration was loaded.
     config.server.trusted_proxies.iter().filter_map(|range| range.parse().ok()).collect()
@@ -369,7 +381,7 @@ fn private_directory(path: &Path) -> Result<(), Failure> {
 }
 
 /// The text of the key that seals secrets; made, for its owner's eyes only, where there is none.
-fn sealing_key(path: &Path, random: &mut Random) -> Result<String, Failure> {
+pub(crate) fn sealing_key(path: &Path, random: &mut Random) -> Result<String, Failure> {
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => {

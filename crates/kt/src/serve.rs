@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use kt_control::GatewayReport;
 use kt_domain::clock::SystemClock;
+use kt_domain::configurations::ConfigurationSource;
 use kt_domain::policy_config::PolicyConfig;
 use kt_domain::public_url::PublicUrl;
-use kt_gateway::{ConfigInForce, Gateway, Inherited, Options, StartError, TlsFiles};
+use kt_gateway::{ConfigInForce, ConfigSource, Gateway, Inherited, Options, StartError, TlsFiles};
 use kt_store::event_log::{self, Retention};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::Files;
+use crate::config::{Files, FilesState, Kept};
 use crate::environment;
 use crate::event_store::EventStore;
 use crate::failure::Failure;
@@ -27,6 +28,7 @@ const RETAIN: Duration = Duration::from_hours(24);
 
 /// What a gateway is run with.
 pub(crate) struct Settings {
+    /// The files of its configuration; with none, it runs what the control plane tells it.
     pub(crate) configuration: Vec<PathBuf>,
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: Option<SocketAddr>,
@@ -45,10 +47,16 @@ pub(crate) struct Settings {
 /// A gateway that serves, with the store of its events.
 pub(crate) struct Serving {
     pub(crate) gateway: Gateway,
-    files: Arc<Files>,
+    configuration: Configuration,
     events: Arc<EventStore>,
     link: Option<Link>,
     address: Option<String>,
+}
+
+/// Where a gateway has its configuration from.
+enum Configuration {
+    Files(Arc<Files>),
+    Kept(Arc<Kept>),
 }
 
 /// Tells the control plane about a gateway.
@@ -61,22 +69,26 @@ pub(crate) struct Reporter {
 
 impl Settings {
     /// Checks everything, then starts to serve. Warnings go to standard error.
-    pub(crate) fn start(self) -> Result<Serving, Failure> {
+    pub(crate) async fn start(self) -> Result<Serving, Failure> {
         start_logging();
-        let files = Arc::new(Files::new(self.configuration, self.plane.is_some()));
-        let loaded = files.check()?;
-        for finding in &loaded.findings {
-            output::complain(finding.render());
-        }
-        let Some(config) = &loaded.config else {
-            return Err(Failure::invalid("the configuration is not valid, so nothing was started"));
+        let files = if self.configuration.is_empty() {
+            None
+        } else {
+            Some(checked(self.configuration, self.plane.is_some())?)
         };
+        let event_options = files.as_ref().map_or_else(usual_event_options, |(_, options)| options.clone());
         let socket = handover_socket(&self.data_dir);
         let inherited = if self.take_over { Some(take_over(&socket)?) } else { None };
-        let event_options = event_options(config);
-        files.put_in_force(loaded);
         let events = Arc::new(open_events(&self.data_dir, event_options)?);
-        let link = self.plane.map(|plane| Link::new(plane, &self.data_dir)).transpose()?;
+        let mut link = self.plane.map(|plane| Link::new(plane, &self.data_dir)).transpose()?;
+        let configuration = match (files, &mut link) {
+            (Some((files, _)), _) => Configuration::Files(files),
+            (None, Some(link)) => {
+                let told = link.first_configuration(events.writer().gateway_id().as_ref()).await?;
+                Configuration::Kept(Arc::new(Kept::new(told)))
+            }
+            (None, None) => return Err(Failure::invalid("there is no configuration")),
+        };
         let options = Options {
             listen: self.listen,
             admin_listen: self.admin_listen,
@@ -90,7 +102,7 @@ impl Settings {
             access_keys: link.as_ref().map(Link::keys),
             events: Arc::clone(&events) as _,
             clock: Arc::new(SystemClock),
-            config: Arc::clone(&files) as _,
+            config: configuration.source(),
             inherited,
             handover: Some(socket),
         };
@@ -101,8 +113,49 @@ impl Settings {
             output::complain(format_args!("warning: {warning}"));
         }
         let address = address.map(|address| address.url().as_str().trim_end_matches('/').to_owned());
-        Ok(Serving { gateway, files, events, link, address })
+        let serving = Serving { gateway, configuration, events, link, address };
+        serving.events.writer().set_retention(serving.retention());
+        Ok(serving)
     }
+}
+
+impl Configuration {
+    fn source(&self) -> Arc<dyn ConfigSource> {
+        match self {
+            Self::Files(files) => Arc::clone(files) as _,
+            Self::Kept(kept) => Arc::clone(kept) as _,
+        }
+    }
+
+    /// The state of its files, if it has any.
+    fn state(&self) -> Option<FilesState> {
+        match self {
+            Self::Files(files) => Some(files.state()),
+            Self::Kept(_) => None,
+        }
+    }
+
+    fn kept(&self) -> Option<Arc<Kept>> {
+        match self {
+            Self::Files(_) => None,
+            Self::Kept(kept) => Some(Arc::clone(kept)),
+        }
+    }
+}
+
+/// The files, checked, and how events are kept by what they say. Every finding goes to standard error.
+fn checked(paths: Vec<PathBuf>, is_connected: bool) -> Result<(Arc<Files>, event_log::Options), Failure> {
+    let files = Arc::new(Files::new(paths, is_connected));
+    let loaded = files.check()?;
+    for finding in &loaded.findings {
+        output::complain(finding.render());
+    }
+    let Some(config) = &loaded.config else {
+        return Err(Failure::invalid("the configuration is not valid, so nothing was started"));
+    };
+    let options = event_options(config);
+    files.put_in_force(loaded);
+    Ok((files, options))
 }
 
 impl From<StartError> for Failure {
@@ -121,11 +174,14 @@ impl Serving {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = signal(SignalKind::hangup())?;
-        let linked = self.link.take().map(|link| link.keep_up(self.reporter(), Arc::clone(&self.events)));
+        let linked = self.link.take().map(|link| {
+            let (gateway, kept) = (self.gateway.handle(), self.configuration.kept());
+            link.keep_up(self.reporter(), gateway, kept, Arc::clone(&self.events))
+        });
         let linked = linked.transpose()?;
         // Whoever waits for this may send a signal next.
         output::line(announcement);
-        let mut state = self.files.state();
+        let mut state = self.configuration.state();
         let mut watch = tokio::time::interval(WATCH);
         let mut retain = tokio::time::interval(RETAIN);
         loop {
@@ -137,11 +193,11 @@ impl Serving {
                     break;
                 }
                 _ = hang_up.recv() => {
-                    state = self.files.state();
+                    state = self.configuration.state();
                     self.reload();
                 }
                 _ = watch.tick() => {
-                    let now = self.files.state();
+                    let now = self.configuration.state();
                     if now != state {
                         state = now;
                         self.reload();
@@ -160,6 +216,11 @@ impl Serving {
             tracing::warn!(cut_off, "requests were cut off, since they took longer than `timeouts.drain`");
         }
         Ok(())
+    }
+
+    /// Whether nobody has made a configuration yet, so that the built-in one is in force.
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.configuration.kept().is_some_and(|kept| kept.is_built_in())
     }
 
     fn reporter(&self) -> Reporter {
@@ -206,6 +267,9 @@ impl Reporter {
             config_version: self.config.version(),
             address: self.address.clone(),
             targets: self.config.targets(),
+            config_source: ConfigurationSource::default(),
+            refused: None,
+            is_draining: false,
         }
     }
 }
@@ -236,8 +300,12 @@ fn event_options(config: &PolicyConfig) -> event_log::Options {
     event_log::Options {
         anchor_file: config.events.anchor_file.as_ref().map(PathBuf::from),
         retention: Retention { days: settings.retention_days, immutable: settings.immutable },
-        ..event_log::Options::new(Arc::new(SystemClock))
+        ..usual_event_options()
     }
+}
+
+fn usual_event_options() -> event_log::Options {
+    event_log::Options::new(Arc::new(SystemClock))
 }
 
 fn open_events(data_dir: &Path, options: event_log::Options) -> Result<EventStore, Failure> {

@@ -246,7 +246,7 @@ impl Checker<'_, '_> {
 
     /// Warns of a text that somebody expects to be filled in. The name of a variable has a rule of its own.
     fn not_expanded(&mut self, place: Place, text: &str) {
-        if !self.path.ends_with("secret_key_ref.env") {
+        if !self.path.contains("secret_key_ref.") {
             let message = format!("`{text}` is taken literally, not as the value of a variable");
             let suggestion = "write the value itself; keys of providers go into `secret_key_ref`";
             self.report.at(&codes::NOT_EXPANDED, place, &self.path, message, suggestion);

@@ -54,6 +54,9 @@ codes! {
     BAD_HOST = "E023": "An entry of `listener.hosts` is no host name or address with an optional port.";
     PROXY_PROTOCOL_FROM_ANYBODY = "E024": "`listener.proxy_protocol` is on without `ip_allowlist.trusted_proxies`: anybody could claim any address.";
     BAD_VARIABLE_NAME = "E025": "`secret_key_ref.env` is not the name of an environment variable. It names the variable; the secret itself never stands in a configuration.";
+    BAD_SECRET_REF = "E026": "`secret_key_ref` has neither `env` nor `stored`, or both, or `stored` is no name of a credential.";
+    STORED_IN_A_FILE = "E027": "`secret_key_ref.stored` stands in a file. The control plane hands its credentials only to gateways that follow a configuration that it keeps itself.";
+    ANCHOR_OF_ANOTHER = "E028": "`events.anchor_file` stands in a configuration that the control plane keeps. It names a file of the gateway's machine, which only a file there may do.";
     BAD_ROUTE = "E030": "A route's `path` is none that requests can have, or one of its rules has no effect.";
     UNKNOWN_NAME = "E031": "A route, group or policy names a target, group or key that there is not, or nobody could belong to the group.";
     BAD_BUDGET = "E032": "A budget could never be used up or would concern nobody, or a price never holds.";

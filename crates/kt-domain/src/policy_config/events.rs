@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::codes;
+use super::rules::Review;
+
 /// How events are recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -23,6 +26,19 @@ pub struct Events {
 impl Default for Events {
     fn default() -> Self {
         Self { on_failure: OnFailure::Refuse, anchor_file: None, refusals_per_second: 100 }
+    }
+}
+
+impl Events {
+    pub(super) fn review(&self, review: &mut Review) {
+        if self.anchor_file.is_some() && review.options.kept {
+            review.say(
+                &codes::ANCHOR_OF_ANOTHER,
+                "events.anchor_file",
+                "`events.anchor_file` names a file of the gateway's machine, and this configuration is kept elsewhere",
+                "remove it, or give the gateway its configuration with --policy-config",
+            );
+        }
     }
 }
 

@@ -41,6 +41,7 @@ mod tests;
 mod timeouts;
 pub mod vendors;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use schemars::JsonSchema;
@@ -66,7 +67,7 @@ pub use policies::{
     PiiDetector, Policies, PolicySettings, PromptInjection, RoutingRule, SafetyFilter, Unreadable,
 };
 pub use prices::{ModelPrice, Prices};
-pub use providers::{Providers, SecretRef, Target};
+pub use providers::{Providers, SecretPlace, SecretRef, Target};
 pub use rate_limits::{OnCountingFailure, RateLimits, Rates};
 pub use retry::{FaultKind, Retry};
 pub use routes::Route;
@@ -139,6 +140,24 @@ pub struct Source {
 pub struct LoadOptions {
     /// Whether the gateway is connected to a control plane, which alone knows access keys.
     pub connected: bool,
+    /// Whether the control plane keeps the configuration, so that it may name the credentials that are kept there.
+    pub kept: bool,
+}
+
+impl PolicyConfig {
+    /// The names of the control plane's credentials that it asks for.
+    #[must_use]
+    pub fn stored_credentials(&self) -> BTreeSet<&str> {
+        let targets = self.providers.targets.iter().filter_map(|target| target.secret_key_ref.as_ref());
+        let keys = self.auth.keys.iter().filter_map(|key| key.secret_key_ref.as_ref());
+        let places = targets.chain(keys).chain(&self.telemetry.secret_key_ref).filter_map(SecretRef::place);
+        places
+            .filter_map(|place| match place {
+                SecretPlace::Stored(name) => Some(name),
+                SecretPlace::Environment(_) => None,
+            })
+            .collect()
+    }
 }
 
 /// What came of loading a configuration.

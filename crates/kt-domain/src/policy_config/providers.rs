@@ -10,6 +10,7 @@ use super::codes;
 use super::rules::{Review, is_token};
 use super::suggest::closest;
 use super::vendors::{self, ProviderName, VENDORS, Vendor, Wire};
+use crate::configurations::KeptName;
 
 /// The providers that requests can be forwarded to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,13 +67,27 @@ fn one() -> u32 {
     1
 }
 
-/// Where a secret is read from. The secret itself never stands in a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Where a secret is read from: exactly one of `env` and `stored`. The secret itself never stands in a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecretRef {
-    /// The environment variable that holds it.
+    /// The environment variable of the gateway that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub env: String,
+    pub env: Option<String>,
+    /// The provider credential of the control plane that holds it; for a configuration that the control plane keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub stored: Option<String>,
+}
+
+/// Where a secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretPlace<'a> {
+    /// In this environment variable of the gateway.
+    Environment(&'a str),
+    /// Kept by the control plane under this name.
+    Stored(&'a str),
 }
 
 /// Headers that belong to the connection or to the gateway; one that carries a credential is set from
@@ -239,20 +254,76 @@ fn is_field_value(text: &str) -> bool {
 }
 
 impl SecretRef {
+    /// Where the secret is; `None` where the reference names no place, or two.
+    #[must_use]
+    pub fn place(&self) -> Option<SecretPlace<'_>> {
+        match (&self.env, &self.stored) {
+            (Some(variable), None) => Some(SecretPlace::Environment(variable)),
+            (None, Some(name)) => Some(SecretPlace::Stored(name)),
+            _ => None,
+        }
+    }
+
+    /// Why there is no secret, for people.
+    #[must_use]
+    pub fn absence(&self) -> String {
+        match self.place() {
+            Some(SecretPlace::Environment(variable)) => {
+                format!("the environment variable {variable} is not set")
+            }
+            Some(SecretPlace::Stored(name)) => format!("the control plane keeps no credential `{name}`"),
+            None => "its `secret_key_ref` names no secret".to_owned(),
+        }
+    }
+
     /// Reviews the reference at `path`.
     pub(super) fn review(&self, path: &str, review: &mut Review) {
-        if self.env.is_empty() || is_variable_name(&self.env) {
-            return;
+        match self.place() {
+            Some(SecretPlace::Environment(variable)) => review_variable(variable, path, review),
+            Some(SecretPlace::Stored(name)) => review_stored(name, path, review),
+            None => {
+                let (found, suggestion) = if self.env.is_some() {
+                    ("both `env` and `stored`", "keep one of them")
+                } else {
+                    (
+                        "neither `env` nor `stored`",
+                        "add `env: NAME`, and set the secret in the gateway's environment",
+                    )
+                };
+                review.say(&codes::BAD_SECRET_REF, path, format!("`{path}` has {found}"), suggestion);
+            }
         }
-        // What stands here may be the secret by mistake, so it is not repeated.
-        let inner = self.env.trim_start_matches(['$', '{']).trim_end_matches('}');
-        let suggestion = if self.env.starts_with('$') && is_variable_name(inner) {
-            format!("write `{inner}`, without `$`")
-        } else {
-            "write the name, such as `OPENAI_API_KEY`, and set the secret in the gateway's environment".into()
-        };
-        let message = format!("`{path}.env` is no name of an environment variable");
-        review.say(&codes::BAD_VARIABLE_NAME, &format!("{path}.env"), message, suggestion);
+    }
+}
+
+/// Reviews the name of an environment variable.
+fn review_variable(variable: &str, path: &str, review: &mut Review) {
+    if variable.is_empty() || is_variable_name(variable) {
+        return;
+    }
+    // What stands here may be the secret by mistake, so it is not repeated.
+    let inner = variable.trim_start_matches(['$', '{']).trim_end_matches('}');
+    let suggestion = if variable.starts_with('$') && is_variable_name(inner) {
+        format!("write `{inner}`, without `$`")
+    } else {
+        "write the name, such as `OPENAI_API_KEY`, and set the secret in the gateway's environment".into()
+    };
+    let message = format!("`{path}.env` is no name of an environment variable");
+    review.say(&codes::BAD_VARIABLE_NAME, &format!("{path}.env"), message, suggestion);
+}
+
+/// Reviews the name of a provider credential. What stands there may be the secret by mistake, so it is not repeated.
+fn review_stored(name: &str, path: &str, review: &mut Review) {
+    let path = format!("{path}.stored");
+    if !review.options.kept {
+        let message =
+            format!("`{path}` names what the control plane keeps, and this configuration is a file");
+        let suggestion = "write `env: NAME`, and set the secret in the gateway's environment";
+        review.say(&codes::STORED_IN_A_FILE, &path, message, suggestion);
+    } else if !name.is_empty() && name.parse::<KeptName>().is_err() {
+        let message = format!("`{path}` is no name of a provider credential");
+        let suggestion = "write the name under which the key was stored, such as `openai`";
+        review.say(&codes::BAD_SECRET_REF, &path, message, suggestion);
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn check(config: &PolicyConfig, tree: &Node, options: LoadOptions, re
     consumer_groups::review(config, &mut review);
     config.prices.review(&mut review);
     budgets::review(config, &mut review);
+    config.events.review(&mut review);
     config.telemetry.review(&mut review);
     config.retry.review(&mut review);
     config.circuit_breaker.review(&mut review);

@@ -57,7 +57,7 @@ impl Target {
     fn compile(
         target: &policy_config::Target,
         health: Arc<TargetHealth>,
-        Surroundings { environment, .. }: Surroundings<'_>,
+        Surroundings { secrets, .. }: Surroundings<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Self, String> {
         let name = ProviderName::parse(&target.provider)
@@ -66,12 +66,9 @@ impl Target {
         let wire = vendor.map_or(Wire::OpenAi, |vendor| vendor.wire);
         let key_style = vendor.map_or(KeyStyle::Bearer, |vendor| vendor.key);
         let secret = target.secret_key_ref.as_ref().map(|secret| {
-            let found = environment(&secret.env).filter(|found| !found.is_empty());
+            let found = secrets(secret);
             if found.is_none() {
-                warnings.push(format!(
-                    "target `{}` is unavailable: the environment variable {} is not set",
-                    target.id, secret.env
-                ));
+                warnings.push(format!("target `{}` is unavailable: {}", target.id, secret.absence()));
             }
             found
         });

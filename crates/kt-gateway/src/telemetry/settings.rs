@@ -6,7 +6,7 @@ use http::{HeaderValue, Uri};
 use kt_domain::network::cidr::{Cidr, CidrSet};
 use kt_domain::policy_config;
 
-use crate::snapshot::{CompileError, Environment};
+use crate::snapshot::{CompileError, Secrets};
 use crate::upstream::Origin;
 
 /// Where telemetry goes, and what of it.
@@ -24,7 +24,7 @@ impl Settings {
     /// Makes the section ready; `None` when nothing is to be sent.
     pub(crate) fn compile(
         config: &policy_config::Telemetry,
-        environment: Environment<'_>,
+        secrets: Secrets<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<Option<Self>, CompileError> {
         let Some(endpoint) = &config.otlp_endpoint else { return Ok(None) };
@@ -33,13 +33,9 @@ impl Settings {
         let origin = Origin::of(&base).ok_or_else(|| error("is no http or https URL"))?;
         let mut fixed_lines = format!("host: {}\r\n", origin.host_field());
         if let Some(secret) = &config.secret_key_ref {
-            let key = environment(&secret.env).filter(|key| !key.is_empty());
-            match key.filter(|key| HeaderValue::from_str(key).is_ok()) {
+            match secrets(secret).filter(|key| HeaderValue::from_str(key).is_ok()) {
                 Some(key) => fixed_lines.extend(["authorization: Bearer ", &key, "\r\n"]),
-                None => warnings.push(format!(
-                    "telemetry is sent without a key: the environment variable {} is not set",
-                    secret.env
-                )),
+                None => warnings.push(format!("telemetry is sent without a key: {}", secret.absence())),
             }
         }
         let ranges: Result<Vec<Cidr>, _> = config.trusted_callers.iter().map(|range| range.parse()).collect();

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use kt_domain::clock::ManualClock;
+
 use crate::harness::{Request, TestGateway, Then, wait_for};
 
 const STREAM_HEAD: &[u8] =
@@ -117,4 +119,54 @@ fn an_idle_gateway_ends_soon() {
     let mut kept = test.connect();
     assert_eq!(kept.ask(&Request::new("GET", "/healthz")).status, 200);
     assert_eq!(test.drain().cut_off, 0);
+}
+
+/// A gateway whose time the test moves on.
+fn at_rest() -> (TestGateway, ManualClock) {
+    let clock = ManualClock::starting_at("2026-03-15T12:00:00Z".parse().expect("it is a moment"));
+    let time = Arc::new(clock.clone());
+    (TestGateway::with_options("", |options| options.clock = time), clock)
+}
+
+#[test]
+fn a_gateway_that_stands_aside_says_so_first_and_refuses_new_requests_later() {
+    let (test, clock) = at_rest();
+    let handle = test.gateway.handle();
+    assert_eq!(test.ask(&Request::chat()).status, 200, "the control");
+    handle.stand_aside(true);
+    let ready = test.ask(&Request::new("GET", "/readyz"));
+    assert_eq!((ready.status, ready.json()["reason"].as_str()), (503, Some("draining")));
+    let answer = test.ask(&Request::chat());
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "nobody knows of it yet");
+
+    clock.advance(Duration::from_secs(10));
+    let refused = test.ask(&Request::chat());
+    assert_eq!(refused.outcome(), (503, "draining".to_owned()));
+    assert_eq!(refused.header("retry-after"), Some("5"));
+    assert_eq!(test.ask(&Request::new("GET", "/healthz")).status, 200, "it lives");
+    let event = test.event_of(refused.request_id());
+    assert_eq!((event.reason_code.as_deref(), event.status), (Some("draining"), Some(503)));
+
+    handle.stand_aside(false);
+    assert_eq!(test.ask(&Request::new("GET", "/readyz")).status, 200);
+    let answer = test.ask(&Request::chat());
+    assert_eq!((answer.status, answer.header("connection")), (200, None));
+}
+
+#[test]
+fn a_live_stream_is_finished_while_the_gateway_stands_aside() {
+    let (test, clock) = at_rest();
+    let stream = stream_on_demand(&test);
+    let mut client = test.connect();
+    client.send(Request::chat().bytes()).expect("the request is taken");
+    client.head_answer();
+    stream.send(b"3\r\none\r\n").expect("the provider waits for it");
+    assert_eq!(client.chunk().as_deref(), Some(&b"one"[..]));
+    test.gateway.handle().stand_aside(true);
+    clock.advance(Duration::from_mins(1));
+    assert_eq!(test.ask(&Request::chat()).code(), "draining");
+    stream.send(b"3\r\ntwo\r\n").expect("the provider waits for it");
+    assert_eq!(client.chunk().as_deref(), Some(&b"two"[..]));
+    drop(stream);
+    assert_eq!(client.chunk(), None);
 }

@@ -1,11 +1,13 @@
-//! `/v1/gateways`: which gateways there are, and what they fetch.
+//! `/v1/gateways`: which gateways there are, what they fetch, and what they are told.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
-use kt_control::{GatewayReport, GatewayView};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use kt_control::{GatewayReport, GatewayView, Known};
+use kt_domain::configurations::{ConfigurationSource, Orders, RefusedConfiguration};
 use kt_domain::error::Error;
 use kt_domain::gateways::TargetReport;
 use kt_domain::keys::KeySnapshot;
@@ -28,7 +30,7 @@ pub(crate) struct SyncInput {
     gateway_id: String,
     /// Which version of Keeptrusts it runs.
     software_version: String,
-    /// The configuration that it has in force.
+    /// The configuration that it has in force; `none` while it has none.
     config_version: String,
     /// Where the gateway is reached: https, or http on a loopback address.
     #[serde(default)]
@@ -38,9 +40,23 @@ pub(crate) struct SyncInput {
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     targets: Vec<TargetReport>,
+    /// `file` or `kept`: where it has it from.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    config_source: ConfigurationSource,
+    /// The version that it was told to run last and could not.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    refused: Option<RefusedConfiguration>,
+    /// Whether it takes no new requests.
+    #[serde(default)]
+    draining: bool,
     /// The version of the keys that it knows.
     #[serde(default)]
     keys_version: Option<String>,
+    /// The version of the orders that it knows, empty where it knows none; without it, it is told none.
+    #[serde(default)]
+    orders_version: Option<String>,
     /// How many seconds the answer may wait for a change, at most 25.
     #[serde(default)]
     wait_seconds: u64,
@@ -52,9 +68,13 @@ pub(crate) struct SyncAnswer {
     /// The keys that it may let in, by their SHA-256, with their terms; `null` when it knows them.
     #[schema(value_type = Option<Object>)]
     keys: Option<Arc<KeySnapshot>>,
+    /// What it is to run, with the providers' keys that it needs, and whether it is to take requests; `null` when it
+    /// knows, or takes no orders.
+    #[schema(value_type = Option<Object>)]
+    orders: Option<Arc<Orders>>,
 }
 
-/// Report a gateway, and fetch the keys that it may let in. The first report enrols it.
+/// Report a gateway, and fetch the keys that it may let in and what it is told to do. The first report enrols it.
 #[utoipa::path(post, path = "/v1/gateways/sync", tag = "evidence", request_body = SyncInput, responses(
     (status = 200, description = "What is new.", body = SyncAnswer),
     (status = 401, description = "The key is not good.", body = ErrorBody),
@@ -76,11 +96,16 @@ pub(crate) async fn sync(
         config_version: input.config_version,
         address: input.address,
         targets: input.targets,
+        config_source: input.config_source,
+        refused: input.refused,
+        is_draining: input.draining,
     };
+    let gateway = report.id.clone();
     doors.control.report_gateway(&ctx, report).await?;
     let patience = Duration::from_secs(input.wait_seconds);
-    let keys = doors.control.next_key_snapshot(&ctx, input.keys_version.as_deref(), patience).await?;
-    Ok(Json(SyncAnswer { keys }))
+    let known = Known { keys: input.keys_version.as_deref(), orders: input.orders_version.as_deref() };
+    let news = doors.control.next_news(&ctx, &gateway, input.config_source, known, patience).await?;
+    Ok(Json(SyncAnswer { keys: news.keys, orders: news.orders }))
 }
 
 /// A gateway.
@@ -92,12 +117,28 @@ pub(crate) struct GatewayAnswer {
     /// The key that it last came with.
     key_id: Option<String>,
     software_version: String,
+    /// The configuration that it has in force; `none` while it has none.
     config_version: String,
     /// Where it is reached, if it says so.
     address: Option<String>,
     /// The places that it forwards to, as it last reported them.
     #[schema(value_type = Vec<Object>)]
     targets: Vec<TargetReport>,
+    /// `file` where its own files decide, `kept` where it runs what is rolled out here.
+    config_source: &'static str,
+    /// The version that it is to run.
+    wanted_version: Option<String>,
+    /// The version that it was told to run last and could not, and what it found.
+    #[schema(value_type = Option<Object>)]
+    refused: Option<RefusedConfiguration>,
+    /// Whether it is to take no new requests.
+    drained: bool,
+    /// Whether it takes none.
+    draining: bool,
+    /// Its requests of the last 24 hours.
+    requests_24h: u64,
+    /// Those of them that were refused before any policy was asked.
+    refused_24h: u64,
     ip_address: Option<String>,
     enrolled_at: String,
     last_seen_at: String,
@@ -116,6 +157,13 @@ impl From<GatewayView> for GatewayAnswer {
         Self {
             id: gateway.id,
             connected: view.is_connected,
+            config_source: gateway.config_source.as_str(),
+            wanted_version: view.wanted.map(|version| version.to_string()),
+            refused: gateway.refused,
+            drained: view.delivering.orders.is_drained,
+            draining: gateway.is_draining,
+            requests_24h: view.traffic.requests(),
+            refused_24h: view.traffic.refused(),
             key_id: gateway.key.map(|key| key.to_string()),
             software_version: gateway.software_version,
             config_version: gateway.config_version,
@@ -143,4 +191,69 @@ pub(crate) async fn list(
     let page = doors.control.gateways(&ctx, &request).await?;
     let gateways = page.items.into_iter().map(GatewayAnswer::from).collect();
     Ok(Json(GatewaysAnswer { gateways, next_cursor: page.next_cursor }))
+}
+
+/// One gateway of the organization.
+#[utoipa::path(get, path = "/v1/gateways/{id}", tag = "evidence", params(("id" = String, Path)), responses(
+    (status = 200, description = "The gateway.", body = GatewayAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role or scope does not allow it.", body = ErrorBody),
+    (status = 404, description = "There is no such gateway.", body = ErrorBody),
+))]
+pub(crate) async fn read(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<GatewayAnswer>, Failure> {
+    Ok(Json(doors.control.gateway(&ctx, &id).await?.into()))
+}
+
+/// Tell a gateway to take no new requests. What is under way is finished.
+#[utoipa::path(post, path = "/v1/gateways/{id}/drain", tag = "evidence", params(("id" = String, Path)), responses(
+    (status = 200, description = "It is told.", body = GatewayAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Not for this role or scope, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such gateway.", body = ErrorBody),
+))]
+pub(crate) async fn drain(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<GatewayAnswer>, Failure> {
+    Ok(Json(doors.control.drain_gateway(&ctx, &id, true).await?.into()))
+}
+
+/// Tell a gateway to take requests again.
+#[utoipa::path(post, path = "/v1/gateways/{id}/resume", tag = "evidence", params(("id" = String, Path)), responses(
+    (status = 200, description = "It is told.", body = GatewayAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Not for this role or scope, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such gateway.", body = ErrorBody),
+))]
+pub(crate) async fn resume(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<GatewayAnswer>, Failure> {
+    Ok(Json(doors.control.drain_gateway(&ctx, &id, false).await?.into()))
+}
+
+/// Take a gateway off the list that no longer reports. Its events stay.
+#[utoipa::path(delete, path = "/v1/gateways/{id}", tag = "evidence", params(("id" = String, Path)), responses(
+    (status = 204, description = "It is forgotten."),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Not for this role or scope, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such gateway.", body = ErrorBody),
+    (status = 409, description = "It still reports.", body = ErrorBody),
+))]
+pub(crate) async fn forget(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Failure> {
+    doors.control.forget_gateway(&ctx, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

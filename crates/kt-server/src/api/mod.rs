@@ -1,6 +1,7 @@
 //! The JSON API. One file for each area; how requests are read and failures are told is here.
 
 pub(crate) mod audit_log;
+pub(crate) mod configurations;
 pub(crate) mod device;
 pub(crate) mod events;
 pub(crate) mod gateways;
@@ -16,6 +17,7 @@ pub(crate) mod passkeys;
 pub(crate) mod passwords;
 pub(crate) mod posture;
 pub(crate) mod profile;
+pub(crate) mod provider_credentials;
 pub(crate) mod reauthentication;
 pub(crate) mod registration;
 pub(crate) mod security;

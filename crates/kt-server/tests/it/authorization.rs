@@ -137,6 +137,26 @@ const TABLE: &[(&str, &str, &str)] = &[
         GATEWAYS,
         r#"{"gateway_id":"gw-1","software_version":"0.1.0","config_version":"0"}"#,
     ),
+    ("GET /v1/gateways/{id}", READERS, ""),
+    ("DELETE /v1/gateways/{id}", RUNNERS, ""),
+    ("POST /v1/gateways/{id}/drain", RUNNERS, ""),
+    ("POST /v1/gateways/{id}/resume", RUNNERS, ""),
+    ("GET /v1/configurations", READERS, ""),
+    ("POST /v1/configurations", RUNNERS, r#"{"name":"edge","text":"pack: {name: p, version: 1.0.0}"}"#),
+    ("POST /v1/configurations/lint", READERS, r#"{"text":""}"#),
+    ("GET /v1/configurations/{name}", READERS, ""),
+    ("GET /v1/configurations/{name}/versions", READERS, ""),
+    (
+        "POST /v1/configurations/{name}/versions",
+        RUNNERS,
+        r#"{"text":"pack: {name: other, version: 1.0.0}","note":"why"}"#,
+    ),
+    ("GET /v1/configurations/{name}/versions/{number}", READERS, ""),
+    ("POST /v1/configurations/{name}/rollout", RUNNERS, r#"{"version":1}"#),
+    ("GET /v1/provider-credentials", READERS, ""),
+    ("POST /v1/provider-credentials", RUNNERS, r#"{"name":"openai","key":"sk-1"}"#),
+    ("PATCH /v1/provider-credentials/{name}", RUNNERS, r#"{"key":"sk-2"}"#),
+    ("DELETE /v1/provider-credentials/{name}", RUNNERS, ""),
 ];
 
 /// The codes by which authorization refuses; every other answer comes from behind it.
@@ -192,6 +212,7 @@ fn concrete(api: &TestApi, path: &str) -> String {
         SessionId::new(now, random).to_string()
     };
     let query = if path == "/v1/audit-log/export" { "?format=jsonl" } else { "" };
+    let path = path.replace("{name}", "nobody").replace("{number}", "1");
     format!("{}{query}", path.replace("{id}", &id).replace("{user_code}", "BCDF-GHJK"))
 }
 
@@ -249,6 +270,24 @@ async fn own_object(api: &TestApi, path: &str) -> String {
     } else if path.starts_with("/v1/audit-log/") {
         let owner = api.token_of("owner@acme.example").await;
         api.get("/v1/audit-log").bearer(&owner).send().await.text("/records/0/id").to_owned()
+    } else if path.starts_with("/v1/gateways/") {
+        let key = make_key(api, "gateway", "write").await.text("/key").to_owned();
+        let id = format!("gw_{:016x}", Random::from_os().next_u64());
+        let report = json!({ "gateway_id": id, "software_version": "0.1.0", "config_version": "0" });
+        assert_eq!(api.post("/v1/gateways/sync", report).bearer(&key).send().await.status, 200);
+        // Only one that is gone can be forgotten.
+        api.clock.advance(Duration::from_mins(2));
+        id
+    } else if path.starts_with("/v1/configurations/") || path.starts_with("/v1/provider-credentials/") {
+        let name = format!("n{:016x}", Random::from_os().next_u64());
+        let owner = api.token_of("owner@acme.example").await;
+        let list = path.split("/{").next().unwrap();
+        let body = match list {
+            "/v1/configurations" => json!({ "name": name, "text": "pack: {name: p, version: 1.0.0}" }),
+            _ => json!({ "name": name, "key": "sk-1" }),
+        };
+        assert!(api.post(list, body).bearer(&owner).send().await.status.is_success());
+        return path.replace("{name}", &name).replace("{number}", "1");
     } else if path.starts_with("/v1/me/device-requests/") {
         let codes = api.request(Method::POST, "/v1/auth/device/authorize").send().await;
         return path.replace("{user_code}", codes.text("/user_code"));
@@ -404,6 +443,31 @@ const TRACES: &[(&str, Trace)] = &[
     ("DELETE /v1/tokens/{id}", Action(AuditAction::KeyRevoked, "")),
     ("POST /v1/events", Nothing("a gateway's own chain says what happened there")),
     ("POST /v1/gateways/sync", Flow(AuditAction::GatewayEnrolled, "gateways")),
+    ("POST /v1/gateways/{id}/drain", Action(AuditAction::GatewayDrained, "")),
+    ("POST /v1/gateways/{id}/resume", Flow(AuditAction::GatewayResumed, "configurations")),
+    ("DELETE /v1/gateways/{id}", Action(AuditAction::GatewayForgotten, "")),
+    (
+        "POST /v1/configurations",
+        Action(
+            AuditAction::ConfigurationSaved,
+            r#"{"name":"edge","text":"pack: {name: p, version: 1.0.0}"}"#,
+        ),
+    ),
+    ("POST /v1/configurations/lint", Nothing("nothing is changed")),
+    (
+        "POST /v1/configurations/{name}/versions",
+        Action(AuditAction::ConfigurationSaved, r#"{"text":"pack: {name: other, version: 1.0.0}"}"#),
+    ),
+    (
+        "POST /v1/configurations/{name}/rollout",
+        Action(AuditAction::ConfigurationRolledOut, r#"{"version":1}"#),
+    ),
+    (
+        "POST /v1/provider-credentials",
+        Action(AuditAction::CredentialStored, r#"{"name":"openai","key":"sk-1"}"#),
+    ),
+    ("PATCH /v1/provider-credentials/{name}", Action(AuditAction::CredentialReplaced, r#"{"key":"sk-2"}"#)),
+    ("DELETE /v1/provider-credentials/{name}", Action(AuditAction::CredentialRemoved, "")),
 ];
 
 #[test]

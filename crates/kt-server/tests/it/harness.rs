@@ -94,6 +94,7 @@ impl TestApi {
             deployment,
             shared_counts,
             gateways: Outbound::new(Reach::Private, None).unwrap(),
+            providers: Outbound::new(Reach::Private, None).unwrap(),
         };
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));

@@ -5,6 +5,7 @@
 mod audit;
 mod authorization;
 mod canary;
+mod configurations;
 mod console;
 #[expect(dead_code, reason = "shared with the tests of the store, which need more of it")]
 #[path = "../../../kt-store/tests/it/databases.rs"]

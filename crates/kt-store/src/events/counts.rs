@@ -21,25 +21,27 @@ pub fn hour_of(moment: Timestamp) -> i64 {
 pub(super) async fn add(
     tx: &Tx<'_>,
     organization: &OrganizationId,
-    tallies: &BTreeMap<i64, Tally>,
+    tallies: &BTreeMap<(i64, &str), Tally>,
 ) -> Result<(), StoreError> {
-    const INSERT: &str = "INSERT INTO event_counts (organization_id, hour, measure, bucket, count) VALUES ";
-    const ON_CONFLICT: &str = " ON CONFLICT (organization_id, hour, measure, bucket)
+    const INSERT: &str =
+        "INSERT INTO event_counts (organization_id, hour, gateway_id, measure, bucket, count) VALUES ";
+    const ON_CONFLICT: &str = " ON CONFLICT (organization_id, hour, gateway_id, measure, bucket)
         DO UPDATE SET count = event_counts.count + excluded.count";
     let counts: Vec<_> = tallies
         .iter()
-        .flat_map(|(hour, tally)| {
-            tally.counts().map(|(measure, bucket, count)| (*hour, measure, bucket, count))
+        .flat_map(|(place, tally)| {
+            tally.counts().map(|(measure, bucket, count)| (*place, measure, bucket, count))
         })
         .collect();
     for counts in counts.chunks(ROWS) {
         let mut insert = Composed::new(INSERT);
-        for (place, (hour, measure, bucket, count)) in counts.iter().enumerate() {
-            if place > 0 {
+        for (row, ((hour, gateway), measure, bucket, count)) in counts.iter().enumerate() {
+            if row > 0 {
                 insert.text(", ");
             }
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
-            insert.row(values![organization.as_str(), *hour, measure.as_str(), i64::from(*bucket), count]);
+            let bucket = i64::from(*bucket);
+            insert.row(values![organization.as_str(), *hour, *gateway, measure.as_str(), bucket, count]);
         }
         insert.text(ON_CONFLICT);
         insert.execute(tx).await?;
@@ -66,6 +68,24 @@ pub async fn tallies(
         let bucket = u32::try_from(row.get::<i64>("bucket")?).unwrap_or(u32::MAX);
         let count = row.get::<i64>("count")?.cast_unsigned();
         tallies.entry(row.get("step")?).or_default().add(measure, bucket, count);
+    }
+    Ok(tallies)
+}
+
+/// What the events of each gateway from hour `from` on add up to. A gateway without events is absent.
+pub async fn tallies_of_gateways(
+    source: &impl Source,
+    organization: &OrganizationId,
+    from: i64,
+) -> Result<BTreeMap<String, Tally>, StoreError> {
+    const SELECT: &str = "SELECT gateway_id, measure, bucket, CAST(SUM(count) AS BIGINT) AS count
+        FROM event_counts WHERE organization_id = $1 AND hour >= $2 GROUP BY gateway_id, measure, bucket";
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    for row in sql::rows(source, SELECT, values![organization.as_str(), from]).await? {
+        let measure: Measure = row.parsed("measure")?;
+        let bucket = u32::try_from(row.get::<i64>("bucket")?).unwrap_or(u32::MAX);
+        let count = row.get::<i64>("count")?.cast_unsigned();
+        tallies.entry(row.get("gateway_id")?).or_default().add(measure, bucket, count);
     }
     Ok(tallies)
 }

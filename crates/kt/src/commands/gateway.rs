@@ -37,8 +37,9 @@ impl Gateway {
 /// How the gateway is run.
 #[derive(Args)]
 pub(crate) struct Run {
-    /// Configuration file; repeat it to lay later files over earlier ones, key by key
-    #[arg(long = "policy-config", value_name = "PATH", env = "KEEPTRUSTS_POLICY_CONFIG", required = true)]
+    /// Configuration file; repeat it to lay later files over earlier ones, key by key. Without one, a connected gateway
+    /// waits for what is rolled out to it, and follows that
+    #[arg(long = "policy-config", value_name = "PATH", env = "KEEPTRUSTS_POLICY_CONFIG")]
     policy_config: Vec<PathBuf>,
     /// Where clients connect; port 0 picks a free one
     #[arg(
@@ -109,7 +110,13 @@ impl Run {
         let tls = self.tls_cert.zip(self.tls_key).map(|(certificate, key)| TlsFiles { certificate, key });
         let scheme = if tls.is_some() { "https" } else { "http" };
         let plane = plane(self.api, self.gateway_token)?;
-        let serving = Settings {
+        if self.policy_config.is_empty() && plane.is_none() {
+            return Err(Failure::invalid(
+                "there is no configuration: name a file with --policy-config (`kt init` writes one), or connect the \
+                 gateway to a control plane with KEEPTRUSTS_GATEWAY_TOKEN and --api-url",
+            ));
+        }
+        let settings = Settings {
             configuration: self.policy_config,
             listen: self.listen,
             admin_listen: self.admin_listen.0,
@@ -120,10 +127,13 @@ impl Run {
             public_url: self.public_url,
             redis_url: self.redis_url.filter(|url| !url.is_empty()),
             plane,
-        }
-        .start()?;
-        let announcement = ready_line(&serving, scheme);
-        block_on(serving, &announcement)
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let serving = settings.start().await?;
+            let announcement = ready_line(&serving, scheme);
+            serving.until_ended(&announcement).await
+        })
     }
 }
 
@@ -146,12 +156,6 @@ pub(crate) fn ready_line(serving: &Serving, scheme: &str) -> String {
         Some(admin) => format!("ready gateway={scheme}://{gateway} admin=http://{admin}"),
         None => format!("ready gateway={scheme}://{gateway}"),
     }
-}
-
-/// Serves until the process is told to end.
-pub(crate) fn block_on(serving: Serving, announcement: &str) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serving.until_ended(announcement))
 }
 
 /// A request that is asked about.

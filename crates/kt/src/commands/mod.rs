@@ -4,6 +4,7 @@ mod admin;
 mod audit;
 mod auth;
 mod completions;
+mod config;
 mod doctor;
 mod events;
 mod gateway;
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     /// Check gateway configurations
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// The configurations that the control plane keeps
+    #[command(subcommand)]
+    Config(config::Config),
     /// Follow, export and verify recorded events
     #[command(subcommand)]
     Events(events::Events),
@@ -61,6 +65,7 @@ impl Command {
             Self::Auth(auth) => auth.run(),
             Self::Init(init) => init.run(),
             Self::Policy(policy) => policy.run(),
+            Self::Config(config) => config.run(),
             Self::Events(events) => events.run(),
             Self::Audit(audit) => audit.run(),
             Self::Admin(admin) => admin.run(),

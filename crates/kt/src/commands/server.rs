@@ -59,6 +59,7 @@ impl Place {
             config: self.config.clone(),
             api_listen: None,
             console_listen: None,
+            serves_gateway: false,
         }
     }
 }

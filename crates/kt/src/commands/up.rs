@@ -19,7 +19,7 @@ use crate::serve::{Serving, Settings, start_logging};
 pub(crate) struct Up {
     #[command(flatten)]
     place: Place,
-    /// Gateway configuration; without one, the built-in echo provider answers
+    /// Gateway configuration; without one, what is kept in the store, and at first the built-in echo provider
     #[arg(long = "policy-config", value_name = "PATH", env = "KEEPTRUSTS_POLICY_CONFIG")]
     policy_config: Option<PathBuf>,
     /// Where the API listens; port 0 picks a free one. Default: `api.listen`, or 127.0.0.1:8080
@@ -48,10 +48,10 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let is_echo = self.policy_config.is_none();
         let plane = control_plane::Settings {
             api_listen: self.api_listen,
             console_listen: self.console_listen,
+            serves_gateway: true,
             ..self.place.settings()
         };
         start_logging();
@@ -70,11 +70,12 @@ impl Up {
                 redis_url: plane.redis_url.clone(),
                 plane: Some(Plane::Local(plane.control())),
             }
-            .start()?;
+            .start()
+            .await?;
             let ready = ready_line(&serving, "http");
             let mut announcement =
                 format!("{ready} api=http://{} console={}", plane.address, plane.console_address());
-            if is_echo {
+            if serving.is_built_in() {
                 announcement.push('\n');
                 announcement.push_str(&try_it(&serving));
             }
@@ -105,6 +106,6 @@ fn try_it(serving: &Serving) -> String {
         // Writing to a string cannot fail.
         let _ = write!(text, "\nand see its event:\n\n  curl 'http://{admin}/v1/events?limit=1'\n");
     }
-    text.push_str("\n`kt init` writes a configuration with your own providers. Ctrl-C ends this.");
+    text.push_str("\nConnect your own provider in the console. Ctrl-C ends this.");
     text
 }

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kt_control::Known;
 use kt_domain::keys::KeySnapshot;
 use kt_gateway::AccessKeys;
 
-use super::plane::{Plane, PlaneError};
+use super::orders::Obedience;
+use super::plane::{PATIENCE, Plane, PlaneError};
 use crate::failure::Failure;
 use crate::serve::Reporter;
 
@@ -57,18 +59,29 @@ impl KeyFile {
     }
 }
 
-/// Reports the gateway and takes up every change of its keys, until it is dropped.
-pub(super) async fn follow(plane: Plane, reporter: Reporter, keys: Arc<AccessKeys>, file: KeyFile) {
+/// Reports the gateway and takes up every change of its keys and its orders, until it is dropped.
+pub(super) async fn follow(
+    plane: Plane,
+    reporter: Reporter,
+    keys: Arc<AccessKeys>,
+    file: KeyFile,
+    mut orders: Obedience,
+) {
     // What was last said of it: each trouble is told once.
     let mut trouble = "";
     loop {
-        match plane.sync(reporter.report(), keys.version()).await {
-            Ok(change) => {
+        let keys_version = keys.version();
+        let known = Known { keys: keys_version.as_deref(), orders: Some(orders.version()) };
+        match plane.sync(orders.complete(reporter.report()), known, PATIENCE).await {
+            Ok(news) => {
                 if !std::mem::take(&mut trouble).is_empty() {
                     tracing::info!("the control plane answers again");
                 }
-                if let Some(snapshot) = change {
+                if let Some(snapshot) = news.keys {
                     take_up(Arc::unwrap_or_clone(snapshot), &keys, &file);
+                }
+                if let Some(told) = news.orders {
+                    orders.take_up(&told);
                 }
             }
             Err(PlaneError::NotSetUp) => tokio::time::sleep(PAUSE).await,
@@ -78,6 +91,7 @@ pub(super) async fn follow(plane: Plane, reporter: Reporter, keys: Arc<AccessKey
                 }
                 keys.forget();
                 remember(file.forget());
+                orders.forget();
                 tokio::time::sleep(PAUSE).await;
             }
             Err(reason @ (PlaneError::Away(_) | PlaneError::Gap)) => {

@@ -1,25 +1,29 @@
-//! A gateway's link to its control plane: which keys it may let in, and where its events go.
+//! A gateway's link to its control plane: which keys it may let in, what it is told to run, and where its events go.
 //!
-//! Both go on while the control plane is away: keys are judged by what was last heard, also after a restart, and events
-//! wait in the log on this machine's disk.
+//! All go on while the control plane is away: keys are judged by what was last heard and the last good configuration is
+//! run, also after a restart, and events wait in the log on this machine's disk.
 
 mod delivery;
 mod keys;
+mod orders;
 mod plane;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kt_gateway::AccessKeys;
+use kt_domain::configurations::{KeptConfiguration, Orders};
+use kt_gateway::{AccessKeys, GatewayHandle};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::config::Kept;
 use crate::event_store::EventStore;
 use crate::failure::Failure;
 use crate::serve::Reporter;
 use delivery::Delivery;
 use keys::KeyFile;
+use orders::{Obedience, OrdersFile};
 pub(crate) use plane::{Plane, RemotePlane};
 
 /// How long a gateway that ends waits until its last events have arrived. What has not is delivered in its next life.
@@ -30,6 +34,9 @@ pub(crate) struct Link {
     plane: Plane,
     keys: Arc<AccessKeys>,
     key_file: KeyFile,
+    orders_file: OrdersFile,
+    /// What it was told in an earlier life, or just now.
+    told: Option<Orders>,
 }
 
 /// A link that is kept up.
@@ -48,7 +55,21 @@ impl Link {
         if let Some(snapshot) = key_file.load()? {
             keys.replace(snapshot);
         }
-        Ok(Self { plane, keys, key_file })
+        let orders_file = OrdersFile::open(data_dir)?;
+        let told = orders_file.load();
+        Ok(Self { plane, keys, key_file, orders_file, told })
+    }
+
+    /// What the gateway called `gateway_id` is to run: what it ran in an earlier life, or what it is told now, for which it
+    /// waits. `None` for one beside a control plane that tells it nothing yet.
+    pub(crate) async fn first_configuration(
+        &mut self,
+        gateway_id: &str,
+    ) -> Result<Option<KeptConfiguration>, Failure> {
+        if self.told.as_ref().is_none_or(|told| told.configuration.is_none()) {
+            self.told = orders::first(&self.plane, gateway_id).await?;
+        }
+        Ok(self.told.as_ref().and_then(|told| told.configuration.clone()))
     }
 
     /// The keys that the gateway is to judge by.
@@ -56,13 +77,21 @@ impl Link {
         Arc::clone(&self.keys)
     }
 
-    /// Keeps the link up, for a gateway that `reporter` reports and whose log is `events`.
-    pub(crate) fn keep_up(self, reporter: Reporter, events: Arc<EventStore>) -> Result<Linked, Failure> {
-        let Self { plane, keys, key_file } = self;
+    /// Keeps the link up, for a gateway that `reporter` reports and whose log is `events`. It runs what it is told where
+    /// its configuration comes from `kept`.
+    pub(crate) fn keep_up(
+        self,
+        reporter: Reporter,
+        gateway: GatewayHandle,
+        kept: Option<Arc<Kept>>,
+        events: Arc<EventStore>,
+    ) -> Result<Linked, Failure> {
+        let Self { plane, keys, key_file, orders_file, told } = self;
         let (ending, ended) = watch::channel(false);
-        let delivery = Delivery::open(events, plane.clone())?;
+        let delivery = Delivery::open(Arc::clone(&events), plane.clone())?;
+        let orders = Obedience::new(gateway, kept, events, orders_file, told);
         Ok(Linked {
-            keys: tokio::spawn(keys::follow(plane, reporter, keys, key_file)),
+            keys: tokio::spawn(keys::follow(plane, reporter, keys, key_file, orders)),
             delivery: tokio::spawn(delivery.run(ended)),
             ending,
         })

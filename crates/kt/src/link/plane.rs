@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_control::outbound::{Outbound, OutboundError};
-use kt_control::{Control, Delivery, GatewayReport};
+use kt_control::{Control, Delivery, GatewayReport, Known, News};
+use kt_domain::configurations::Orders;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::keys::KeySnapshot;
 use kt_domain::public_url::PublicUrl;
@@ -14,8 +15,8 @@ use serde_json::{Value, json};
 use crate::commands::reading::printable;
 use crate::control_plane::operator;
 
-/// How long an answer may wait for a change of keys: less than a client waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// How long an answer may wait for something new: less than a client waits for an answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The longest answer that is read: the terms of some hundred thousand keys.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -106,15 +107,19 @@ pub(super) enum PlaneError {
 }
 
 impl Plane {
-    /// Reports the gateway, and waits a while for keys other than those of the version `known`.
+    /// Reports the gateway, and waits for up to `patience` for something other than it knows.
     pub(super) async fn sync(
         &self,
         report: GatewayReport,
-        known: Option<String>,
-    ) -> Result<Option<Arc<KeySnapshot>>, PlaneError> {
+        known: Known<'_>,
+        patience: Duration,
+    ) -> Result<News, PlaneError> {
         #[derive(Deserialize)]
         struct Answer {
             keys: Option<Arc<KeySnapshot>>,
+            /// Absent in the answer of a control plane that gives no orders yet.
+            #[serde(default)]
+            orders: Option<Arc<Orders>>,
         }
         match self {
             Self::Remote(plane) => {
@@ -124,19 +129,24 @@ impl Plane {
                     "config_version": report.config_version,
                     "address": report.address,
                     "targets": report.targets,
-                    "keys_version": known,
-                    "wait_seconds": PATIENCE.as_secs(),
+                    "config_source": report.config_source,
+                    "refused": report.refused,
+                    "draining": report.is_draining,
+                    "keys_version": known.keys,
+                    "orders_version": known.orders,
+                    "wait_seconds": patience.as_secs(),
                 });
                 let answer = plane.post("/v1/gateways/sync", body.to_string()).await?;
                 let answer: Answer = serde_json::from_slice(&answer).map_err(|error| {
                     PlaneError::Away(format!("its answer is not what was expected: {error}"))
                 })?;
-                Ok(answer.keys)
+                Ok(News { keys: answer.keys, orders: answer.orders })
             }
             Self::Local(control) => {
                 let ctx = operator("gateway");
+                let (gateway, source) = (report.id.clone(), report.config_source);
                 control.report_gateway(&ctx, report).await?;
-                Ok(control.next_key_snapshot(&ctx, known.as_deref(), PATIENCE).await?)
+                Ok(control.next_news(&ctx, &gateway, source, known, patience).await?)
             }
         }
     }

@@ -5,6 +5,7 @@
 mod admin;
 mod audit;
 mod auth;
+mod config;
 mod dependencies;
 mod documentation;
 mod events;

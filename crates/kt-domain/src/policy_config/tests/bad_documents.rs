@@ -249,6 +249,21 @@ const PROVIDERS: &[Case] = &[
         "`KEY`",
     ),
     (
+        "providers:\n  targets:\n    - {id: a, provider: openai, secret_key_ref: {}}\n",
+        ("E026", 3, 33, "providers.targets[0].secret_key_ref"),
+        "add `env: NAME`",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: openai, secret_key_ref: {env: A, stored: a}}\n",
+        ("E026", 3, 33, "providers.targets[0].secret_key_ref"),
+        "keep one",
+    ),
+    (
+        "providers:\n  targets:\n    - {id: a, provider: openai, secret_key_ref: {stored: openai}}\n",
+        ("E027", 3, 58, "providers.targets[0].secret_key_ref.stored"),
+        "write `env: NAME`",
+    ),
+    (
         "policies:\n  chain: [audit-loger]\n",
         ("E001", 2, 11, "policies.chain[0]"),
         "did you mean `audit-logger`?",

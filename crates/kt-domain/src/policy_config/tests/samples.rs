@@ -117,7 +117,7 @@ fn the_complete_sample_loads_without_a_word() {
     assert_eq!(config.pack, Pack { name, version: "1.0.0".into(), enabled: true });
     let [target] = &*config.providers.targets else { panic!("{:?}", config.providers) };
     assert_eq!((&*target.id, &*target.provider), ("primary", "openai:chat:gpt-4o"));
-    assert_eq!(target.secret_key_ref, Some(SecretRef { env: "OPENAI_API_KEY".into() }));
+    assert_eq!(target.secret_key_ref, Some(SecretRef { env: Some("OPENAI_API_KEY".into()), stored: None }));
     assert_eq!(config.policies.chain, ["audit-logger"]);
     let settings = AuditLogger { immutable: true, retention_days: 365, log_all_access: true };
     assert_eq!(config.policy.audit_logger, Some(settings));

@@ -88,7 +88,25 @@ fn a_gateway_without_a_target_is_warned_of() {
 fn access_keys_are_for_a_gateway_that_is_connected() {
     let text = format!("{TARGET}auth: {{mode: access_keys}}\n");
     let source = [Source { name: "policy-config.yaml".into(), text }];
-    assert_eq!(load(&source, LoadOptions { connected: true }).findings, []);
-    let alone = load(&source, LoadOptions { connected: false });
+    assert_eq!(load(&source, LoadOptions { connected: true, kept: false }).findings, []);
+    let alone = load(&source, LoadOptions { connected: false, kept: false });
     assert_eq!(alone.findings.iter().map(short).collect::<Vec<_>>(), [("E022", 2, 14, "auth.mode")]);
+}
+
+#[test]
+fn what_the_control_plane_keeps_may_name_its_credentials_and_no_file_of_a_gateway() {
+    let text = |credential: &str, anchor: &str| {
+        format!(
+            "providers: {{targets: [{{id: a, provider: openai, secret_key_ref: {{stored: {credential}}}}}]}}\n\
+             events: {{{anchor}}}\n"
+        )
+    };
+    let codes = |text: String| {
+        let source = [Source { name: "kept.yaml".into(), text }];
+        let loaded = load(&source, LoadOptions { connected: true, kept: true });
+        loaded.errors().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(text("openai", "")), Vec::<&str>::new());
+    assert_eq!(codes(text("sk-Not-a-name", "")), ["E026"]);
+    assert_eq!(codes(text("openai", "anchor_file: /var/anchor")), ["E028"]);
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kt_domain::clock::SystemClock;
 use kt_domain::events::Event;
-use kt_domain::policy_config::{self, LoadOptions, Source};
+use kt_domain::policy_config::{self, LoadOptions, SecretPlace, Source};
 use kt_gateway::{ConfigSource, Gateway, LoadedConfig, Options, StartError};
 
 use super::events::RecordedEvents;
@@ -213,7 +213,8 @@ impl ConfigSource for TestConfig {
         Ok(LoadedConfig { config, version: loaded.version })
     }
 
-    fn environment(&self, name: &str) -> Option<String> {
+    fn secret(&self, place: SecretPlace<'_>) -> Option<String> {
+        let SecretPlace::Environment(name) = place else { return None };
         let environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner);
         environment.iter().find(|(own, _)| own == name).and_then(|(_, value)| value.clone())
     }

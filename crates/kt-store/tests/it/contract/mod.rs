@@ -1,6 +1,7 @@
 //! What the control plane relies on, on both databases.
 
 mod audit;
+mod configurations;
 mod events;
 mod keys;
 mod mail_queue;

@@ -24,12 +24,16 @@ pub(crate) struct Lint {
     /// Check for a gateway that is connected to a control plane
     #[arg(long)]
     connected: bool,
+
+    /// Check for the control plane, which is to keep it and hand it to gateways
+    #[arg(long)]
+    kept: bool,
 }
 
 impl Lint {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let sources = read_sources(&self.files)?;
-        let loaded = load(&sources, LoadOptions { connected: self.connected });
+        let loaded = load(&sources, LoadOptions { connected: self.connected || self.kept, kept: self.kept });
         let file = names(&sources);
         let text = if self.json { json(&file, &loaded) } else { prose(&file, &loaded) };
         output::line(text);

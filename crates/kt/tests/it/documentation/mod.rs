@@ -77,7 +77,7 @@ fn every_configuration_in_the_guide_is_valid() {
             } else if text.starts_with("# policy-cases.yaml\n") {
                 policy_cases::load(source).findings
             } else {
-                load(&[source], LoadOptions { connected: false }).errors().cloned().collect()
+                load(&[source], LoadOptions::default()).errors().cloned().collect()
             };
             let errors: Vec<_> = findings.iter().map(Finding::render).collect();
             assert!(errors.is_empty(), "{}\n{text}", errors.join("\n"));

@@ -12,24 +12,24 @@ use super::http::{Answer, Http};
 use super::process::{Place, Process};
 use super::{ECHO, recorded_requests, wait_for};
 
-const EMAIL: &str = "owner@example.com";
-const PASSWORD: &str = "Tall green walnuts dance 7";
+pub(super) const EMAIL: &str = "owner@example.com";
+pub(super) const PASSWORD: &str = "Tall green walnuts dance 7";
 
 /// Within which time a revoked key stops at every gateway that can reach the control plane (SPEC section 13).
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A control plane's directory, and the address at which it is started again and again.
-struct Plane {
+pub(super) struct Plane {
     directory: tempfile::TempDir,
-    address: Option<SocketAddr>,
+    pub(super) address: Option<SocketAddr>,
 }
 
 impl Plane {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap(), address: None }
     }
 
-    fn start(&mut self) -> Process {
+    pub(super) fn start(&mut self) -> Process {
         let listen = self.address.map_or("127.0.0.1:0".to_owned(), |address| address.to_string());
         let process = Process::spawn(
             Command::new(env!("CARGO_BIN_EXE_kt"))
@@ -53,19 +53,19 @@ impl Plane {
 }
 
 /// The owner, signed in.
-struct Owner {
+pub(super) struct Owner {
     api: SocketAddr,
     token: String,
 }
 
 impl Owner {
-    fn sign_in(api: SocketAddr) -> Self {
+    pub(super) fn sign_in(api: SocketAddr) -> Self {
         let body = json!({ "email": EMAIL, "password": PASSWORD }).to_string();
         let answer = Http::connect(api).unwrap().ask("POST", "/v1/auth/login", None, &body).unwrap();
         Self { api, token: answer.json()["access_token"].as_str().unwrap().to_owned() }
     }
 
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(super) fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let answer = Http::connect(self.api).unwrap().ask(method, path, Some(&self.token), &body).unwrap();
         assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
@@ -73,7 +73,7 @@ impl Owner {
     }
 
     /// A new key: its id and its text.
-    fn new_key(&self, kind: &str) -> (String, String) {
+    pub(super) fn new_key(&self, kind: &str) -> (String, String) {
         let body = json!({ "type": kind, "name": format!("a {kind} key"), "scope": "write" });
         let made = self.ask("POST", "/v1/tokens", &body).json();
         let text =
@@ -86,7 +86,7 @@ impl Owner {
     }
 
     /// How often each request of the gateways stands among the events that have arrived.
-    fn arrived(&self) -> HashMap<String, usize> {
+    pub(super) fn arrived(&self) -> HashMap<String, usize> {
         let events = self.ask("GET", "/v1/events?limit=1000", &Value::Null).json();
         let mut counts = HashMap::new();
         for event in events["events"].as_array().unwrap() {
@@ -103,13 +103,13 @@ fn start_gateway(place: &Place, api: SocketAddr, key: &str) -> Process {
     Process::spawn(place.command(&["--api-url", &api]).env("KEEPTRUSTS_GATEWAY_TOKEN", key))
 }
 
-fn chat(gateway: &Process, key: &str) -> Answer {
+pub(super) fn chat(gateway: &Process, key: &str) -> Answer {
     let body = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
     Http::connect(gateway.gateway()).unwrap().ask("POST", "/v1/chat/completions", Some(key), body).unwrap()
 }
 
 /// Waits until the gateway lets the key in; gives the request that it did so for.
-fn let_in(gateway: &Process, key: &str) -> String {
+pub(super) fn let_in(gateway: &Process, key: &str) -> String {
     wait_for("the key to be let in", || {
         let answer = chat(gateway, key);
         (answer.status == 200).then(|| answer.request_id())

@@ -2,6 +2,7 @@
 
 mod connected;
 mod disk_full;
+mod following;
 mod http;
 mod kill;
 mod process;

@@ -1,0 +1,517 @@
+//! Gateway configurations that are kept here: linted, saved as versions that never change, rolled out to gateways.
+//!
+//! Rolling back is rolling out an older version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kt_domain::actor::{Actor, Permission};
+use kt_domain::audit::AuditAction;
+use kt_domain::configurations::{
+    ConfigurationSource, Credential, KeptConfiguration, KeptName, Orders, VersionId,
+};
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::OrganizationId;
+use kt_domain::policy_config::{self, Finding, LoadOptions, Loaded, PolicyConfig, Source};
+use kt_domain::secret::SecretDigest;
+use kt_store::configurations::{self, ConfigurationVersion};
+use kt_store::gateways::{self, OwnOrders};
+use kt_store::organizations::{self, Versioned};
+use kt_store::{Source as Readable, Tx, audit, provider_credentials};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::control::Control;
+use crate::gateways::require_gateway;
+use crate::paging::{Page, PageRequest, PageSize};
+use crate::version::Expected;
+
+/// A configuration: the newest version of it, and which version gateways are told to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigurationView {
+    /// The newest version.
+    pub newest: ConfigurationVersion,
+    /// The version that all gateways are told to run that are told nothing else; `None` where that is of another
+    /// configuration.
+    pub for_all: Option<VersionId>,
+    /// The versions that single gateways are told to run.
+    pub for_single: Vec<VersionId>,
+}
+
+/// A version with its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionView {
+    /// The version.
+    pub version: ConfigurationVersion,
+    /// The file.
+    pub text: String,
+    /// The number of the newest version of the same configuration.
+    pub newest: u32,
+}
+
+/// What there is to say about a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linted {
+    /// Everything that the linter found.
+    pub findings: Vec<Finding>,
+    /// The credentials that it names and that are not kept.
+    pub missing_credentials: Vec<String>,
+}
+
+/// A version to be saved.
+pub struct NewVersion {
+    /// The file.
+    pub text: String,
+    /// Why, for people; may be empty.
+    pub note: String,
+}
+
+/// Which gateways are to run a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RollOutTo {
+    /// All that are not configured by files, those that are yet to come too.
+    All,
+    /// These.
+    Gateways(Vec<String>),
+}
+
+/// What all gateways are told that are told nothing else.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FleetOrders {
+    pub(crate) configuration: Option<VersionId>,
+}
+
+/// The name of the document that holds them.
+const FLEET: &str = "fleet";
+
+/// The configuration that the guided set-up writes.
+const MAIN: &str = "main";
+
+/// What the text is called in findings.
+const FILE: &str = "policy-config.yaml";
+
+/// The longest text, in bytes.
+const MOST_BYTES: usize = 1 << 20;
+
+/// The longest note.
+const MOST_NOTE: usize = 500;
+
+/// The names of the lists, for their cursors.
+const LIST: &str = "configurations";
+const VERSIONS: &str = "configuration_versions";
+
+const PAGE: PageSize = PageSize { usual: 50, most: 200 };
+
+impl Linted {
+    /// The findings because of which it cannot be saved.
+    pub fn errors(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == policy_config::Severity::Error)
+    }
+}
+
+impl Control {
+    /// The configurations of one's organisation, by name.
+    pub async fn configurations(
+        &self,
+        ctx: &Ctx,
+        request: &PageRequest,
+    ) -> Result<Page<ConfigurationView>, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let limit = PAGE.of(request)?;
+        let after: Option<String> = self.position(LIST, request)?;
+        let found = configurations::newest(&self.store, organization, after.as_deref(), limit + 1).await?;
+        let views = self.configuration_views(organization, found).await?;
+        self.page(LIST, limit, views, |view: &ConfigurationView| view.newest.id.name.to_string())
+    }
+
+    /// One configuration.
+    pub async fn configuration(&self, ctx: &Ctx, name: &KeptName) -> Result<ConfigurationView, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let found = configurations::newest_of(&self.store, organization, name).await?;
+        let views = self.configuration_views(organization, found.into_iter().collect()).await?;
+        views.into_iter().next().ok_or_else(no_configuration)
+    }
+
+    async fn configuration_views(
+        &self,
+        organization: &OrganizationId,
+        found: Vec<ConfigurationVersion>,
+    ) -> Result<Vec<ConfigurationView>, Error> {
+        let for_all = fleet_orders(&self.store, organization).await?.value.configuration;
+        let single = gateways::own_configurations(&self.store, organization).await?;
+        let view = |newest: ConfigurationVersion| {
+            let is_of_it = |version: &&VersionId| version.name == newest.id.name;
+            ConfigurationView {
+                for_all: for_all.as_ref().filter(is_of_it).cloned(),
+                for_single: single.iter().filter(is_of_it).cloned().collect(),
+                newest,
+            }
+        };
+        Ok(found.into_iter().map(view).collect())
+    }
+
+    /// The version that all gateways are told to run that are told nothing else.
+    pub async fn running_for_all(&self, ctx: &Ctx) -> Result<Option<VersionId>, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        Ok(fleet_orders(&self.store, organization).await?.value.configuration)
+    }
+
+    /// The versions of a configuration, the newest first.
+    pub async fn configuration_versions(
+        &self,
+        ctx: &Ctx,
+        name: &KeptName,
+        request: &PageRequest,
+    ) -> Result<Page<ConfigurationVersion>, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let limit = PAGE.of(request)?;
+        let before: Option<u32> = self.position(VERSIONS, request)?;
+        let found = configurations::page(&self.store, organization, name, before, limit + 1).await?;
+        if found.is_empty() && before.is_none() {
+            return Err(no_configuration());
+        }
+        self.page(VERSIONS, limit, found, |version: &ConfigurationVersion| version.id.number)
+    }
+
+    /// A version of a configuration with its text; the newest without a number.
+    pub async fn configuration_version(
+        &self,
+        ctx: &Ctx,
+        name: &KeptName,
+        number: Option<u32>,
+    ) -> Result<VersionView, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let newest = configurations::newest_of(&self.store, organization, name).await?;
+        let newest = newest.ok_or_else(no_configuration)?.id.number;
+        let id = VersionId { name: name.clone(), number: number.unwrap_or(newest) };
+        let found = configurations::find(&self.store, organization, &id).await?;
+        let (version, text) = found.ok_or_else(no_configuration)?;
+        Ok(VersionView { version, text, newest })
+    }
+
+    /// What there is to say about a text. Nothing is kept.
+    pub async fn lint_configuration(&self, ctx: &Ctx, text: &str) -> Result<Linted, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let Loaded { config, findings, .. } = load(text);
+        let missing_credentials = match &config {
+            Some(config) => missing_credentials(&self.store, organization, config).await?,
+            None => Vec::new(),
+        };
+        Ok(Linted { findings, missing_credentials })
+    }
+
+    /// Saves the first version of a configuration. It is run by nobody until it is rolled out.
+    pub async fn create_configuration(
+        &self,
+        ctx: &Ctx,
+        name: &KeptName,
+        new: NewVersion,
+    ) -> Result<VersionView, Error> {
+        let (organization, config) = check_new(ctx, &new)?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, &organization).await?;
+        if configurations::newest_of(&tx, &organization, name).await?.is_some() {
+            let message =
+                "There is a configuration of this name. Save a new version of it, or choose another name.";
+            return Err(Error::new(ErrorKind::Conflict, "name_taken", message).with_param("name"));
+        }
+        self.insert_version(ctx, tx, &organization, VersionId { name: name.clone(), number: 1 }, new, &config)
+            .await
+    }
+
+    /// Saves a further version of a configuration, made from the version that `expected` names. A text that is the
+    /// newest version's already changes nothing.
+    pub async fn save_configuration(
+        &self,
+        ctx: &Ctx,
+        name: &KeptName,
+        expected: &Expected,
+        new: NewVersion,
+    ) -> Result<VersionView, Error> {
+        let (organization, config) = check_new(ctx, &new)?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, &organization).await?;
+        let newest = configurations::newest_of(&tx, &organization, name).await?;
+        let newest = newest.ok_or_else(no_configuration)?;
+        expected.check(&newest.id.number.to_string())?;
+        if newest.sha256 == SecretDigest::of(&new.text).to_string() {
+            return Ok(VersionView { newest: newest.id.number, version: newest, text: new.text });
+        }
+        let id = VersionId { name: name.clone(), number: newest.id.number + 1 };
+        self.insert_version(ctx, tx, &organization, id, new, &config).await
+    }
+
+    async fn insert_version(
+        &self,
+        ctx: &Ctx,
+        tx: Tx<'_>,
+        organization: &OrganizationId,
+        id: VersionId,
+        new: NewVersion,
+        config: &PolicyConfig,
+    ) -> Result<VersionView, Error> {
+        require_credentials(&tx, organization, config).await?;
+        let NewVersion { text, note } = new;
+        let version = ConfigurationVersion {
+            sha256: SecretDigest::of(&text).to_string(),
+            author: author(&ctx.actor),
+            note,
+            created_at: ctx.now,
+            id,
+        };
+        configurations::insert(&tx, organization, &version, &text).await?;
+        let record = self
+            .record(ctx, AuditAction::ConfigurationSaved, version.id.to_string())
+            .with_change(Value::Null, json!({ "sha256": version.sha256, "note": version.note }));
+        audit::append(&tx, Some(organization), &record).await?;
+        tx.commit().await?;
+        Ok(VersionView { newest: version.id.number, version, text })
+    }
+
+    /// Tells gateways to run a version. A gateway that is connected takes it up at once; one that finds a mistake in it
+    /// stays with what it has, and reports why.
+    pub async fn roll_out(&self, ctx: &Ctx, id: &VersionId, to: &RollOutTo) -> Result<(), Error> {
+        let organization = ctx.require(Permission::ChangeSettings)?;
+        ctx.require_fresh_authentication()?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
+        let found = configurations::find(&tx, organization, id).await?;
+        let (_, text) = found.ok_or_else(no_configuration)?;
+        require_credentials(&tx, organization, &valid(&text)?).await?;
+        let before = match to {
+            RollOutTo::All => tell_all(&tx, organization, id, ctx.now).await?,
+            RollOutTo::Gateways(gateways) => tell_some(&tx, organization, id, gateways).await?,
+        };
+        let gateways = match to {
+            RollOutTo::All => json!("all"),
+            RollOutTo::Gateways(gateways) => json!(gateways),
+        };
+        let record = self
+            .record(ctx, AuditAction::ConfigurationRolledOut, id.to_string())
+            .with_change(before, json!({ "configuration": id, "gateways": gateways }));
+        audit::append(&tx, Some(organization), &record).await?;
+        self.commit_revocation(tx).await
+    }
+
+    /// Saves a text as the newest version of the configuration `main`, and tells all gateways to run it.
+    pub async fn publish_configuration(&self, ctx: &Ctx, text: String) -> Result<VersionId, Error> {
+        let name: KeptName = MAIN.parse().map_err(Error::internal)?;
+        let new = |text: &str| NewVersion { text: text.to_owned(), note: String::new() };
+        let saved = match self.save_configuration(ctx, &name, &Expected::Any, new(&text)).await {
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                self.create_configuration(ctx, &name, new(&text)).await?
+            }
+            outcome => outcome?,
+        };
+        self.roll_out(ctx, &saved.version.id, &RollOutTo::All).await?;
+        Ok(saved.version.id)
+    }
+
+    /// Refuses whoever may not change what gateways run.
+    pub fn require_configurer(&self, ctx: &Ctx) -> Result<(), Error> {
+        ctx.require(Permission::ChangeSettings).map(|_| ())
+    }
+
+    /// What a gateway is told to do at this moment. One that is configured by files is told no configuration, and gets
+    /// no credential.
+    pub(crate) async fn orders_of(
+        &self,
+        organization: &OrganizationId,
+        gateway: &str,
+        source: ConfigurationSource,
+    ) -> Result<Arc<Orders>, Error> {
+        let memory = &self.recent.orders;
+        let key = (organization.clone(), gateway.to_owned(), source);
+        if let Some(known) = memory.get(&key, self.clock.now()) {
+            return Ok(known);
+        }
+        let generation = memory.generation();
+        let OwnOrders { configuration, is_drained } = gateways::orders(&self.store, gateway).await?;
+        let wanted = match (source, configuration) {
+            (ConfigurationSource::File, _) => None,
+            (ConfigurationSource::Kept, Some(own)) => Some(own),
+            (ConfigurationSource::Kept, None) => {
+                fleet_orders(&self.store, organization).await?.value.configuration
+            }
+        };
+        let configuration = match wanted {
+            Some(id) => Some(self.kept_configuration(organization, id).await?),
+            None => None,
+        };
+        let orders = Orders::new(configuration, is_drained);
+        Ok(memory.remember(generation, key, orders, Timestamp::MAX))
+    }
+
+    async fn kept_configuration(
+        &self,
+        organization: &OrganizationId,
+        id: VersionId,
+    ) -> Result<KeptConfiguration, Error> {
+        let found = configurations::find(&self.store, organization, &id).await?;
+        let (_, text) = found.ok_or_else(|| Error::internal(format!("there is no configuration {id}")))?;
+        let mut credentials: BTreeMap<KeptName, Credential> = BTreeMap::new();
+        // One that does not load any more is told to the gateway too, which says what is wrong with it.
+        for name in load(&text).config.iter().flat_map(PolicyConfig::stored_credentials) {
+            let name: KeptName = name.parse().map_err(Error::internal)?;
+            if let Some(credential) = self.open_credential(organization, &name).await? {
+                credentials.insert(name, credential);
+            }
+        }
+        Ok(KeptConfiguration { id, text, credentials })
+    }
+
+    /// The versions in force or to come that ask for this credential.
+    pub(crate) async fn users_of_credential(
+        &self,
+        source: &impl Readable,
+        organization: &OrganizationId,
+        name: &KeptName,
+    ) -> Result<Vec<VersionId>, Error> {
+        let for_all = fleet_orders(source, organization).await?.value.configuration;
+        let mut told = gateways::own_configurations(source, organization).await?;
+        told.extend(for_all);
+        told.sort();
+        told.dedup();
+        let mut users = Vec::new();
+        for id in told {
+            let found = configurations::find(source, organization, &id).await?;
+            let config = found.and_then(|(_, text)| load(&text).config);
+            if config.is_some_and(|config| config.stored_credentials().contains(name.as_str())) {
+                users.push(id);
+            }
+        }
+        Ok(users)
+    }
+}
+
+/// What all gateways of an organisation are told that are told nothing else.
+pub(crate) async fn fleet_orders(
+    source: &impl Readable,
+    organization: &OrganizationId,
+) -> Result<Versioned<FleetOrders>, Error> {
+    Ok(organizations::settings(source, organization, FLEET).await?)
+}
+
+/// Tells all gateways; gives what they were told before.
+async fn tell_all(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    id: &VersionId,
+    now: Timestamp,
+) -> Result<Value, Error> {
+    let before = fleet_orders(tx, organization).await?;
+    let orders = FleetOrders { configuration: Some(id.clone()) };
+    organizations::replace_settings(tx, organization, FLEET, before.version, &orders, now).await?;
+    gateways::forget_own_configurations(tx, organization).await?;
+    Ok(json!({ "configuration": before.value.configuration, "gateways": "all" }))
+}
+
+/// Tells single gateways; gives what they were told before.
+async fn tell_some(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    id: &VersionId,
+    chosen: &[String],
+) -> Result<Value, Error> {
+    if chosen.is_empty() {
+        return Err(Error::invalid("gateways", "Choose at least one gateway, or all."));
+    }
+    let mut before = serde_json::Map::new();
+    for gateway in chosen {
+        let found = require_gateway(tx, organization, gateway).await;
+        let found = found.map_err(|_| Error::invalid("gateways", "One of these gateways is not here."))?;
+        if found.config_source == ConfigurationSource::File {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "configured_by_file",
+                format!(
+                    "`{gateway}` was started with --policy-config, and its files decide. Start it without, and it runs \
+                     what is rolled out here."
+                ),
+            )
+            .with_param("gateways"));
+        }
+        let present = gateways::orders(tx, gateway).await?;
+        before.insert(gateway.clone(), json!(present.configuration));
+        gateways::order(tx, gateway, &OwnOrders { configuration: Some(id.clone()), ..present }).await?;
+    }
+    Ok(json!({ "gateways": before }))
+}
+
+/// Who may save a version, and what it holds.
+fn check_new(ctx: &Ctx, new: &NewVersion) -> Result<(OrganizationId, PolicyConfig), Error> {
+    let organization = ctx.require(Permission::ChangeSettings)?;
+    ctx.require_fresh_authentication()?;
+    if new.note.chars().count() > MOST_NOTE || new.note.chars().any(char::is_control) {
+        let message = format!("Use at most {MOST_NOTE} characters on one line.");
+        return Err(Error::invalid("note", message));
+    }
+    Ok((organization.clone(), valid(&new.text)?))
+}
+
+fn load(text: &str) -> Loaded {
+    let source = Source { name: FILE.to_owned(), text: text.to_owned() };
+    policy_config::load(&[source], LoadOptions { connected: true, kept: true })
+}
+
+/// The configuration that a text is, or everything that is wrong with it.
+fn valid(text: &str) -> Result<PolicyConfig, Error> {
+    if text.len() > MOST_BYTES {
+        return Err(Error::invalid("text", format!("Use at most {MOST_BYTES} bytes.")));
+    }
+    let loaded = load(text);
+    let errors: Vec<_> = loaded.errors().collect();
+    let Some(first) = errors.first() else {
+        return loaded.config.ok_or_else(|| Error::internal("there is no configuration and no error"));
+    };
+    let count = errors.len();
+    let message = format!(
+        "The configuration is not valid, so nothing was changed. The first of {count} findings, on line {}: {}; {}.",
+        first.line, first.message, first.suggestion
+    );
+    let findings = serde_json::to_value(&errors).map_err(Error::internal)?;
+    Err(Error::new(ErrorKind::Invalid, "configuration_invalid", message)
+        .with_param("text")
+        .with_detail("findings", findings))
+}
+
+async fn missing_credentials(
+    source: &impl Readable,
+    organization: &OrganizationId,
+    config: &PolicyConfig,
+) -> Result<Vec<String>, Error> {
+    let mut missing = Vec::new();
+    for name in config.stored_credentials() {
+        if provider_credentials::sealed(source, organization, name).await?.is_none() {
+            missing.push(name.to_owned());
+        }
+    }
+    Ok(missing)
+}
+
+async fn require_credentials(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    config: &PolicyConfig,
+) -> Result<(), Error> {
+    let missing = missing_credentials(tx, organization, config).await?;
+    let Some(first) = missing.first() else { return Ok(()) };
+    let message = format!("No provider credential `{first}` is kept. Store it first, then do this again.");
+    Err(Error::new(ErrorKind::Invalid, "unknown_credential", message).with_param("text"))
+}
+
+/// Who saves something, as people know them.
+fn author(actor: &Actor) -> String {
+    match actor {
+        Actor::Person(person) => person.email.clone(),
+        Actor::Program(program) => program.name.clone(),
+        Actor::System(name) => (*name).to_owned(),
+        Actor::Anonymous => String::new(),
+    }
+}
+
+fn no_configuration() -> Error {
+    Error::not_found("configuration")
+}
