@@ -29,4 +29,16 @@ export const OF_MEMBERS = [
 ];
 
 /** Pages of an owner besides. */
-export const OF_OWNERS = ['/events', '/audit-log', '/gateways', '/settings/members', '/settings/gateway-keys'];
+export const OF_OWNERS = [
+  '/events',
+  '/audit-log',
+  '/gateways',
+  '/configurations',
+  '/configurations/new',
+  '/setup/provider',
+  '/setup/provider/done',
+  '/setup/gateway',
+  '/settings/members',
+  '/settings/gateway-keys',
+  '/settings/provider-credentials',
+];

@@ -19,13 +19,14 @@ macro_rules! groups {
 type Files = &'static [(&'static str, &'static [(&'static str, &'static str)])];
 
 const FILES: Files = groups! {
-    "To begin": "guide" ["getting-started", "workspaces", "for-leaders"],
+    "To begin": "guide" ["getting-started", "first-run", "workspaces", "for-leaders"],
     "People and how they sign in": "guide" ["accounts", "passwords", "mfa", "command-line"],
     "Protecting the organization": "guide" [
         "hardening", "organization-security", "console-sign-in", "break-glass", "audit"
     ],
     "Gateways": "guide" [
-        "connect-gateways", "policies", "routing", "routes-and-groups", "rate-limits", "budgets", "events-and-evidence", "telemetry",
+        "connect-gateways", "configurations", "gateways", "policies", "routing", "routes-and-groups", "rate-limits",
+        "budgets", "events-and-evidence", "telemetry",
         "operating"
     ],
     "At the gateway's edge": "guide" [

@@ -6,11 +6,12 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 
+use super::pages::provider_credentials as credentials;
 use super::pages::security::{self, forms, network};
 use super::pages::{
-    approvals, audit_log, chat, design, device, events, gateways, help, invitations, keys, members, mfa,
-    organization, overview, passkeys, profile, recovery, register, request_setup, second_step, session,
-    set_up, sign_in, tasks, usage, verify_email,
+    approvals, audit_log, chat, configurations, connect_gateway, connect_provider, design, device, events,
+    gateways, help, invitations, keys, members, mfa, organization, overview, passkeys, profile, recovery,
+    register, request_setup, second_step, session, set_up, sign_in, tasks, usage, verify_email,
 };
 use super::{assets, guard};
 use crate::Doors;
@@ -58,6 +59,11 @@ pub fn console(doors: Doors) -> Router {
         .route("/audit-log/export", get(audit_log::copy).post(audit_log::ask_for_copy))
         .route("/audit-log/{id}", get(audit_log::show_one))
         .route("/gateways", get(gateways::show))
+        .route("/gateways/{id}", get(gateways::show_one))
+        .route("/gateways/{id}/drain", post(gateways::drain))
+        .route("/gateways/{id}/resume", post(gateways::resume))
+        .route("/gateways/{id}/forget", post(gateways::forget))
+        .merge(configurations())
         .route("/settings", get(profile::settings))
         .route("/settings/profile", get(profile::show).post(profile::change))
         .route("/settings/profile/password", post(profile::change_password))
@@ -103,6 +109,27 @@ pub fn console(doors: Doors) -> Router {
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(ready));
     guard::around(routes, &doors).with_state(doors)
+}
+
+/// What gateways run, and the guided way there.
+fn configurations() -> Router<Doors> {
+    Router::new()
+        .route("/configurations", get(configurations::show))
+        .route("/configurations/new", get(configurations::show_new).post(configurations::create))
+        .route("/configurations/{name}", get(configurations::edit).post(configurations::save))
+        .route("/configurations/{name}/versions", get(configurations::show_one))
+        .route("/configurations/{name}/versions/{number}", get(configurations::show_version))
+        .route("/configurations/{name}/versions/{number}/rollout", post(configurations::roll_out))
+        .route("/settings/provider-credentials", get(credentials::show).post(credentials::store))
+        .route("/settings/provider-credentials/{name}/replace", post(credentials::replace))
+        .route("/settings/provider-credentials/{name}/remove", post(credentials::remove))
+        .route("/setup/provider", get(connect_provider::show).post(connect_provider::choose))
+        .route("/setup/provider/try", post(connect_provider::try_it))
+        .route("/setup/provider/review", post(connect_provider::review))
+        .route("/setup/provider/publish", post(connect_provider::publish))
+        .route("/setup/provider/done", get(connect_provider::show_done))
+        .route("/setup/provider/key", post(connect_provider::make_key))
+        .route("/setup/gateway", get(connect_gateway::show).post(connect_gateway::make_key))
 }
 
 /// `/settings/security`, and what each of its sections sends.

@@ -1,13 +1,16 @@
-//! `/gateways`: which gateways there are, and how they are.
+//! `/gateways`: which gateways there are, how they are, and what they are told.
 
 use askama::Template;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use kt_control::GatewayView;
 use kt_domain::actor::Permission;
+use kt_domain::configurations::ConfigurationSource;
+use kt_domain::gateways::TargetState;
+use kt_domain::traffic::Measure;
 
 use crate::Doors;
 use crate::api::paging::Everything;
-use crate::console::answer::{Answer, Frame, page};
+use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::asked::{Asked, Listing};
 use crate::console::filters;
 use crate::console::visit::SignedIn;
@@ -18,9 +21,7 @@ struct GatewaysPage {
     frame: Frame,
     listing: Listing,
     gateways: Vec<GatewayView>,
-    /// Where gateways find the API.
-    api: String,
-    may_make_keys: bool,
+    may_change: bool,
 }
 
 /// The list.
@@ -34,8 +35,70 @@ pub(crate) async fn show(
         frame: Frame::of(&visit),
         listing: asked.listing(None, found.next_cursor.as_deref()),
         gateways: found.items,
-        api: doors.control.api_address().to_owned(),
-        may_make_keys: visit.may(Permission::ManageKeys),
+        may_change: visit.may(Permission::ChangeSettings),
     };
     page(&visit.look, &template)
+}
+
+#[derive(Template)]
+#[template(path = "pages/gateway.html")]
+struct GatewayPage {
+    frame: Frame,
+    view: GatewayView,
+    may_change: bool,
+}
+
+/// One gateway.
+pub(crate) async fn show_one(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+) -> Answer {
+    let template = GatewayPage {
+        frame: Frame::of(&visit),
+        view: doors.control.gateway(&visit.ctx, &id).await?,
+        may_change: visit.may(Permission::ChangeSettings),
+    };
+    page(&visit.look, &template)
+}
+
+/// Tells a gateway to take no new requests.
+pub(crate) async fn drain(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+) -> Answer {
+    let view = doors.control.drain_gateway(&visit.ctx, &id, true).await?;
+    let said = visit.look.language.text("The gateway is told to take no new requests.");
+    Ok(see_and_say(&doors, &path_of(&view), said))
+}
+
+/// Tells a gateway to take requests again.
+pub(crate) async fn resume(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+) -> Answer {
+    let view = doors.control.drain_gateway(&visit.ctx, &id, false).await?;
+    let said = visit.look.language.text("The gateway is told to take requests again.");
+    Ok(see_and_say(&doors, &path_of(&view), said))
+}
+
+/// Takes a gateway off the list that is gone.
+pub(crate) async fn forget(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+) -> Answer {
+    doors.control.forget_gateway(&visit.ctx, &id).await?;
+    Ok(leave_and_say(
+        &doors,
+        "/gateways",
+        visit.look.language.text("The gateway was forgotten. Its events stay."),
+    ))
+}
+
+/// Its name is made of characters that stand in an address as they are.
+fn path_of(view: &GatewayView) -> String {
+    format!("/gateways/{}", view.delivering.gateway.id)
 }

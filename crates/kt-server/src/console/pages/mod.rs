@@ -3,6 +3,9 @@
 pub(super) mod approvals;
 pub(super) mod audit_log;
 pub(super) mod chat;
+pub(super) mod configurations;
+pub(super) mod connect_gateway;
+pub(super) mod connect_provider;
 pub(super) mod design;
 pub(super) mod device;
 pub(super) mod events;
@@ -16,6 +19,7 @@ pub(super) mod organization;
 pub(super) mod overview;
 pub(super) mod passkeys;
 pub(super) mod profile;
+pub(super) mod provider_credentials;
 pub(super) mod recovery;
 pub(super) mod register;
 pub(super) mod request_setup;

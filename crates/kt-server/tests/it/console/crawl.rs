@@ -22,11 +22,13 @@ enum Shown {
     ToUsers,
     /// Auditors, admins and owners.
     ToAuditors,
+    /// Admins and owners.
+    ToAdmins,
     /// Nobody as it stands: it leads on, or is about something that must exist.
     Elsewhere,
 }
 
-use Shown::{Elsewhere, ToAll, ToAuditors, ToMembers, ToStrangers, ToUsers};
+use Shown::{Elsewhere, ToAdmins, ToAll, ToAuditors, ToMembers, ToStrangers, ToUsers};
 
 /// Every page.
 const PAGES: &[(&str, Shown)] = &[
@@ -60,6 +62,16 @@ const PAGES: &[(&str, Shown)] = &[
     ("/audit-log/export", Elsewhere),
     ("/audit-log/{id}", Elsewhere),
     ("/gateways", ToAuditors),
+    ("/gateways/{id}", Elsewhere),
+    ("/configurations", ToAuditors),
+    ("/configurations/new", ToAuditors),
+    ("/configurations/{name}", Elsewhere),
+    ("/configurations/{name}/versions", Elsewhere),
+    ("/configurations/{name}/versions/{number}", Elsewhere),
+    ("/settings/provider-credentials", ToAuditors),
+    ("/setup/provider", ToAdmins),
+    ("/setup/provider/done", ToAdmins),
+    ("/setup/gateway", ToAdmins),
     ("/settings", Elsewhere),
     ("/settings/profile", ToMembers),
     ("/settings/security", ToMembers),
@@ -144,6 +156,7 @@ on_both! {
             let at_least = match shown {
                 ToAll | ToMembers | ToUsers => 0,
                 ToAuditors => 1,
+                ToAdmins => 2,
                 ToStrangers | Elsewhere => 4,
             };
             for (rank, browser) in [&member, &auditor, &admin, &owner].into_iter().enumerate() {
@@ -165,6 +178,7 @@ on_both! {
         assert!(OPEN.iter().all(|open| sent.contains(open)), "{sent:?}");
         for path in &sent {
             let path = path.replace("{id}", "none").replace("{run}", "none");
+            let path = path.replace("{name}", "none").replace("{number}", "1");
             if path != "/csp-report" {
                 let same = [("sec-fetch-site", "same-origin"), ("origin", ORIGIN)];
                 let answer = signed_in.post_with(&path, &[], &same).await;

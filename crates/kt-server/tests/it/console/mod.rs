@@ -1,6 +1,7 @@
 //! The console as a browser meets it: what its pages show and do, and what its guard refuses.
 
 mod browser;
+mod configurations;
 mod crawl;
 mod evidence;
 mod guard;

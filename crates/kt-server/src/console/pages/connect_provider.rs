@@ -1,0 +1,287 @@
+//! `/setup/provider`: from a provider's key to a configuration that gateways run, in four steps.
+
+use askama::Template;
+use axum::extract::State;
+use kt_control::{GatewayView, Linted, NewKey, PageRequest, ProviderTrial, Tried};
+use kt_domain::actor::{KeyKind, Scope};
+use kt_domain::configurations::{ConfigurationSource, Draft, KeptName, VersionId};
+use kt_domain::error::Error;
+use kt_domain::policy_config::Severity;
+use kt_domain::policy_config::vendors::{VENDORS, Vendor, Wire};
+use serde::Deserialize;
+
+use super::Fields;
+use super::provider_credentials::credential;
+use crate::Doors;
+use crate::console::answer::{Answer, Frame, leave_for, page};
+use crate::console::filters;
+use crate::console::visit::{SignedIn, Visit};
+
+/// What a provider is called that has no name of its own here.
+const OTHER: &str = "custom";
+
+/// The first step: which provider.
+#[derive(Template)]
+#[template(path = "pages/connect-provider.html")]
+struct ProviderPage {
+    frame: Frame,
+    /// Those that are known by name and are elsewhere.
+    vendors: Vec<&'static Vendor>,
+    chosen: Provider,
+    /// What came of trying it.
+    tried: Option<Tried>,
+}
+
+impl ProviderPage {
+    fn new(visit: &Visit, chosen: Provider, tried: Option<Tried>) -> Self {
+        let vendors = VENDORS.iter().filter(|vendor| vendor.wire != Wire::Echo).collect();
+        Self { frame: Frame::of(visit), vendors, chosen, tried }
+    }
+
+    fn is_chosen(&self, vendor: &str) -> bool {
+        self.chosen.vendor == vendor
+    }
+}
+
+/// A provider as it is typed.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Provider {
+    vendor: String,
+    base_url: String,
+    model: String,
+    key: String,
+}
+
+impl Provider {
+    fn base_url(&self) -> Option<String> {
+        filled(&self.base_url)
+    }
+
+    fn model(&self) -> Option<String> {
+        filled(&self.model)
+    }
+}
+
+/// The form.
+pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+    doors.control.require_configurer(&visit.ctx)?;
+    let chosen = Provider { vendor: "openai".to_owned(), ..Provider::default() };
+    page(&visit.look, &ProviderPage::new(&visit, chosen, None))
+}
+
+/// Asks the provider for its models. The page shows them in place; what was typed stays.
+pub(crate) async fn try_it(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(chosen): Fields<Provider>,
+) -> Answer {
+    let key = filled(&chosen.key).map(|key| credential(&key)).transpose()?;
+    let trial = ProviderTrial {
+        vendor: chosen.vendor.clone(),
+        base_url: chosen.base_url(),
+        model: chosen.model(),
+        key,
+    };
+    let tried = doors.control.try_provider(&visit.ctx, &trial).await?;
+    let chosen = Provider { key: String::new(), ..chosen };
+    page(&visit.look, &ProviderPage::new(&visit, chosen, Some(tried)))
+}
+
+/// The second step: who may call, and what is judged.
+#[derive(Template)]
+#[template(path = "pages/connect-rules.html")]
+struct RulesPage {
+    frame: Frame,
+    vendor: String,
+    base_url: String,
+    model: String,
+    credential: String,
+}
+
+/// Stores the key, if there is one, and asks for the rules.
+pub(crate) async fn choose(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(chosen): Fields<Provider>,
+) -> Answer {
+    doors.control.require_configurer(&visit.ctx)?;
+    let credential = match filled(&chosen.key) {
+        Some(key) => {
+            let name: KeptName =
+                chosen.vendor.parse().map_err(|why| Error::invalid("vendor", format!("{why}")))?;
+            let kept = doors.control.store_credential_beside(&visit.ctx, &name, &credential(&key)?).await?;
+            kept.to_string()
+        }
+        None => String::new(),
+    };
+    let template = RulesPage {
+        frame: Frame::of(&visit),
+        credential,
+        vendor: chosen.vendor,
+        base_url: chosen.base_url,
+        model: chosen.model,
+    };
+    page(&visit.look, &template)
+}
+
+/// The rules as they are typed, with the provider that was chosen before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rules {
+    vendor: String,
+    base_url: String,
+    model: String,
+    credential: String,
+    /// `keys` or `open`.
+    callers: Callers,
+    /// Ranges, apart by lines or blanks.
+    allow: String,
+    /// Origins, apart by lines or blanks.
+    origins: String,
+    #[serde(default)]
+    pii: bool,
+    #[serde(default)]
+    injection: bool,
+}
+
+/// Who may call.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Callers {
+    Keys,
+    Open,
+}
+
+impl Rules {
+    fn into_draft(self) -> Result<Draft, Error> {
+        let apart = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+        let credential = filled(&self.credential).map(|name| name.parse());
+        let policies = [(self.injection, "prompt-injection"), (self.pii, "pii-detector")];
+        Ok(Draft {
+            base_url: filled(&self.base_url),
+            model: filled(&self.model),
+            credential: credential
+                .transpose()
+                .map_err(|why| Error::invalid("credential", format!("{why}")))?,
+            is_open: self.callers == Callers::Open,
+            allow: apart(&self.allow),
+            origins: apart(&self.origins),
+            policies: policies
+                .into_iter()
+                .filter(|(chosen, _)| *chosen)
+                .map(|(_, kind)| kind.to_owned())
+                .collect(),
+            vendor: self.vendor,
+        })
+    }
+}
+
+/// The third step: the file.
+#[derive(Template)]
+#[template(path = "pages/connect-review.html")]
+struct ReviewPage {
+    frame: Frame,
+    text: String,
+    linted: Linted,
+}
+
+/// Writes the file from the answers, and shows it with what there is to say about it.
+pub(crate) async fn review(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(rules): Fields<Rules>,
+) -> Answer {
+    show_review(&doors, &visit, rules.into_draft()?.to_yaml()).await
+}
+
+async fn show_review(doors: &Doors, visit: &Visit, text: String) -> Answer {
+    let linted = doors.control.lint_configuration(&visit.ctx, &text).await?;
+    page(&visit.look, &ReviewPage { frame: Frame::of(visit), text, linted })
+}
+
+/// The file to be published.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    text: String,
+}
+
+/// Saves the file and tells all gateways to run it; one with a mistake is shown again with its findings.
+pub(crate) async fn publish(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(file): Fields<File>,
+) -> Answer {
+    let linted = doors.control.lint_configuration(&visit.ctx, &file.text).await?;
+    if linted.errors().next().is_some() {
+        return page(&visit.look, &ReviewPage { frame: Frame::of(&visit), text: file.text, linted });
+    }
+    doors.control.publish_configuration(&visit.ctx, file.text).await?;
+    Ok(leave_for("/setup/provider/done"))
+}
+
+/// The last step: what runs it, and how to call it.
+#[derive(Template)]
+#[template(path = "pages/connect-done.html")]
+struct DonePage {
+    frame: Frame,
+    version: Option<VersionId>,
+    gateways: Vec<GatewayView>,
+    /// An access key that was made just now.
+    key: Option<String>,
+}
+
+/// What gateways were told, and whether they have taken it up.
+pub(crate) async fn show_done(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+    done(&doors, &visit, None).await
+}
+
+/// Makes an access key, and shows how to call with it.
+pub(crate) async fn make_key(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+    let new = NewKey {
+        kind: KeyKind::Access,
+        name: visit.look.language.text("First application").to_owned(),
+        scope: Some(Scope::Write),
+        ranges: Vec::new(),
+        requests_per_minute: None,
+        expires_at: None,
+    };
+    let made = doors.control.create_key(&visit.ctx, new).await?;
+    done(&doors, &visit, Some(made.text.expose().to_owned())).await
+}
+
+async fn done(doors: &Doors, visit: &Visit, key: Option<String>) -> Answer {
+    doors.control.require_configurer(&visit.ctx)?;
+    let template = DonePage {
+        frame: Frame::of(visit),
+        version: doors.control.running_for_all(&visit.ctx).await?,
+        gateways: doors.control.gateways(&visit.ctx, &PageRequest::default()).await?.items,
+        key,
+    };
+    page(&visit.look, &template)
+}
+
+impl DonePage {
+    /// Where the first gateway that says so is reached.
+    fn address(&self) -> &str {
+        let known = self.gateways.iter().find_map(|view| view.delivering.gateway.address.as_deref());
+        known.unwrap_or("https://GATEWAY:41002")
+    }
+
+    /// A model to ask for: one that a gateway names, if one does.
+    fn model(&self) -> &str {
+        let mut targets = self.gateways.iter().flat_map(|view| &view.delivering.gateway.targets);
+        targets.find_map(|target| target.models.first()).map_or("MODEL", String::as_str)
+    }
+
+    fn may_make_keys(&self) -> bool {
+        self.frame.holder.as_ref().is_some_and(|holder| holder.may_read.gateway_keys)
+    }
+}
+
+/// What was typed, unless that is nothing.
+fn filled(text: &str) -> Option<String> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}

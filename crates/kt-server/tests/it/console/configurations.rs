@@ -1,0 +1,238 @@
+//! Configurations, gateways and the guided set-up, as people go through them.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::browser::Browser;
+use crate::harness::{Answer, TestApi, on_both};
+
+const OWNER: &str = "owner@acme.example";
+
+const ECHO: &str = "pack: {name: echo, version: 1.0.0}\nproviders: {targets: [{id: echo, provider: echo}]}\n";
+
+/// What no page may show.
+const CANARY: &str = "sk-canary-0b6e4d77f2";
+
+async fn send(browser: &Browser<'_>, path: &str, text: &str, intent: &str, version: &str) -> Answer {
+    browser.post(path, &[("name", "main"), ("text", text), ("version", version), ("intent", intent)]).await
+}
+
+/// A gateway that reports `more`.
+async fn report(api: &TestApi, more: Value) {
+    let owner = api.token_of(OWNER).await;
+    let key = json!({ "type": "gateway", "name": "edge key", "scope": "write" });
+    let made = api.post("/v1/tokens", key).bearer(&owner).send().await;
+    let mut body = json!({
+        "gateway_id": "gw_edge", "software_version": "0.1.0", "config_version": "none", "config_source": "kept",
+    });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let answer = api.post("/v1/gateways/sync", body).bearer(made.text("/key")).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.json);
+}
+
+/// A provider that answers one request with this.
+fn provider(status: &'static str, body: &'static str) -> (String, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/v1", listener.local_addr().unwrap());
+    let served = thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut request = vec![0; 8192];
+        let length = client.read(&mut request).unwrap();
+        let length_of_body = body.len();
+        write!(
+            client,
+            "HTTP/1.1 {status}\r\nContent-Length: {length_of_body}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    (address, served)
+}
+
+on_both! {
+    a_configuration_is_checked_saved_compared_and_rolled_out(api) {
+        let browser = api.signed_in(OWNER).await;
+        assert!(browser.get("/configurations").await.page().contains("Nothing is kept here yet"));
+        assert!(browser.get("/configurations/new").await.page().contains("echo"), "it begins with the starter");
+        let hostile = "pack: {name: p, version: 1.0.0}\n'<script>alert(1)</script>': '\"><img onerror=x>'\n";
+        let checked = send(&browser, "/configurations/new", hostile, "check", "0").await;
+        let page = checked.page();
+        assert!(page.contains("E002") && page.contains("&#60;script&#62;") && !page.contains("<script>alert"), "{page}");
+        let refused = send(&browser, "/configurations/new", hostile, "save", "0").await;
+        assert!(refused.page().contains("What the check found"), "a mistake is not saved");
+        let saved = send(&browser, "/configurations/new", ECHO, "save", "0").await;
+        assert_eq!(saved.leads_to(), Some("/configurations/main/versions/1"), "{}", saved.body);
+        let changed = format!("{ECHO}# a second line\n");
+        let saved = send(&browser, "/configurations/main", &changed, "save", "1").await;
+        assert_eq!(saved.leads_to(), Some("/configurations/main/versions/2"));
+        let late = send(&browser, "/configurations/main", ECHO, "save", "1").await;
+        assert_eq!(late.refusal(), (412, "version_mismatch"));
+
+        report(&api, json!({})).await;
+        let roll_out = async |number: u32, fields: &[(&str, &str)]| {
+            browser.post(&format!("/configurations/main/versions/{number}/rollout"), fields).await
+        };
+        assert_eq!(roll_out(1, &[("to", "chosen")]).await.refusal(), (422, "validation_error"), "nobody was chosen");
+        assert_eq!(roll_out(1, &[("to", "all")]).await.leads_to(), Some("/gateways"));
+        let difference = browser.get("/configurations/main/versions/2").await;
+        assert!(difference.page().contains("What it changes from main@1") && difference.body.contains("# a second line"));
+        assert_eq!(roll_out(2, &[("to", "chosen"), ("gateways", "gw_edge")]).await.leads_to(), Some("/gateways"));
+        let list = browser.get("/gateways").await;
+        assert!(list.page().contains("not yet main@2"), "{}", list.body);
+        let versions = browser.get("/configurations/main/versions").await;
+        assert!(versions.page().contains("main@1") && versions.body.contains("main@2"));
+    }
+
+    a_gateway_is_shown_with_what_it_refused_and_is_drained_and_forgotten(api) {
+        let browser = api.signed_in(OWNER).await;
+        send(&browser, "/configurations/new", ECHO, "save", "0").await;
+        browser.post("/configurations/main/versions/1/rollout", &[("to", "all")]).await;
+        let target = json!({ "id": "<b>t</b>", "provider": "openai", "state": "no_credential", "models": ["gpt-4o"] });
+        let refused = json!({ "version": "main@1", "reason": "<script>alert(1)</script>" });
+        report(&api, json!({ "refused": refused, "targets": [target] })).await;
+        let shown = browser.get("/gateways/gw_edge").await;
+        let page = shown.page();
+        assert!(page.contains("It could not run main@1") && page.contains("Without its key") && page.contains("gpt-4o"));
+        assert!(!page.contains("<script>alert") && !page.contains("<b>t</b>"));
+        let path = "/gateways/gw_edge";
+        assert_eq!(browser.post(&format!("{path}/drain"), &[]).await.leads_to(), Some(path));
+        assert!(browser.get(path).await.page().contains("To be drained"));
+        assert_eq!(browser.post(&format!("{path}/resume"), &[]).await.leads_to(), Some(path));
+        assert_eq!(browser.post(&format!("{path}/forget"), &[]).await.refusal(), (409, "gateway_connected"));
+        api.clock.advance(Duration::from_mins(2));
+        assert!(browser.get(path).await.page().contains("Forget"));
+        assert_eq!(browser.post(&format!("{path}/forget"), &[]).await.leads_to(), Some("/gateways"));
+        assert_eq!(browser.get(path).await.status, 404);
+    }
+
+    a_gateway_with_files_of_its_own_is_shown_locked(api) {
+        let browser = api.signed_in(OWNER).await;
+        report(&api, json!({ "config_source": "file", "config_version": "0123456789ab" })).await;
+        let page = browser.get("/gateways/gw_edge").await;
+        assert!(page.page().contains("--policy-config") && page.body.contains("0123456789ab"));
+        send(&browser, "/configurations/new", ECHO, "save", "0").await;
+        let fields = [("to", "chosen"), ("gateways", "gw_edge")];
+        let refused = browser.post("/configurations/main/versions/1/rollout", &fields).await;
+        assert_eq!(refused.refusal(), (409, "configured_by_file"));
+    }
+
+    the_guided_set_up_leads_from_a_key_to_a_published_configuration(api) {
+        let browser = api.signed_in(OWNER).await;
+        let fields = [("vendor", "openai"), ("base_url", ""), ("model", "gpt-4o"), ("key", CANARY)];
+        let rules = browser.post("/setup/provider", &fields).await;
+        assert!(rules.page().contains("The key is stored as openai.") && !rules.body.contains(CANARY));
+        let again = browser.post("/setup/provider", &fields).await;
+        assert!(again.page().contains("openai-2"), "a name is never taken from another");
+        let mut chosen = vec![
+            ("vendor", "openai"), ("base_url", ""), ("model", "gpt-4o"), ("credential", "openai"), ("callers", "keys"),
+            ("allow", "203.0.113.0/24\r\n127.0.0.1/32"), ("origins", "https://app.example.com"), ("pii", "true"),
+        ];
+        let review = browser.post("/setup/provider/review", &chosen).await;
+        let page = review.page();
+        for part in ["openai:chat:gpt-4o", "stored: openai", "203.0.113.0/24", "https://app.example.com", "pii-detector"] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        chosen[5] = ("allow", "everybody");
+        assert!(browser.post("/setup/provider/review", &chosen).await.page().contains("E009"));
+
+        let text = "providers:\n  targets:\n    - {id: openai, provider: openai, secret_key_ref: {stored: openai}}\n";
+        let text = format!("pack: {{name: p, version: 1.0.0}}\n{text}");
+        let wrong = browser.post("/setup/provider/publish", &[("text", "cors: 1")]).await;
+        assert!(wrong.page().contains("E006"), "shown again with what is wrong");
+        let published = browser.post("/setup/provider/publish", &[("text", &text)]).await;
+        assert_eq!(published.leads_to(), Some("/setup/provider/done"), "{}", published.body);
+        report(&api, json!({ "config_version": "main@1", "address": "http://127.0.0.1:41002" })).await;
+        assert!(browser.get("/setup/provider/done").await.page().contains("runs main@1"));
+        let line = browser.post("/setup/provider/key", &[]).await;
+        assert!(line.page().contains("curl http://127.0.0.1:41002/v1/chat/completions"));
+        assert!(line.body.contains("Bearer kt_ak_"));
+        for path in ["/settings/provider-credentials", "/configurations/main/versions/1", "/audit-log", "/setup/provider"] {
+            assert!(!browser.get(path).await.page().contains(CANARY), "{path}");
+        }
+    }
+
+    a_provider_is_tried_with_its_key_and_says_what_to_change(api) {
+        let browser = api.signed_in(OWNER).await;
+        let attempt = async |base_url: &str, model: &str| {
+            let fields = [("vendor", "custom"), ("base_url", base_url), ("model", model), ("key", CANARY)];
+            browser.post("/setup/provider/try", &fields).await
+        };
+        const MODELS: &str = r#"{"data":[{"id":"small"},{"id":"<b>large</b>"}]}"#;
+        let (address, asked) = provider("200 OK", MODELS);
+        let answer = attempt(&address, "small").await;
+        assert!(answer.page().contains("offers 2 models") && !answer.body.contains("<b>large") && !answer.body.contains(CANARY));
+        let request = asked.join().unwrap();
+        assert!(request.starts_with("GET /v1/models ") && request.contains(&format!("Bearer {CANARY}")), "{request}");
+        let (address, asked) = provider("200 OK", MODELS);
+        assert_eq!(attempt(&address, "huge").await.refusal(), (422, "unknown_model"));
+        asked.join().unwrap();
+        for (status, code) in [
+            ("401 Unauthorized", "provider_key_refused"), ("404 Not Found", "provider_unsuitable"),
+            ("302 Found", "provider_unsuitable"), ("429 Too Many Requests", "provider_busy"), ("200 OK", "provider_unsuitable"),
+        ] {
+            let (address, asked) = provider(status, "{}");
+            let refused = attempt(&address, "").await;
+            assert_eq!(refused.refusal(), (422, code), "{status}");
+            assert!(!refused.body.contains(CANARY));
+            asked.join().unwrap();
+        }
+        for nowhere in ["http://127.0.0.1:1/v1", "http://169.254.169.254/v1"] {
+            assert_eq!(attempt(nowhere, "").await.refusal(), (422, "provider_unreachable"), "{nowhere}");
+        }
+        for wrong in ["", "ftp://host/v1", "no address"] {
+            assert!(matches!(attempt(wrong, "").await.refusal(), (422, "validation_error" | "provider_unreachable")), "{wrong}");
+        }
+    }
+
+    a_gateway_on_another_machine_gets_a_key_and_is_seen_to_come(api) {
+        let browser = api.signed_in(OWNER).await;
+        let made = browser.post("/setup/gateway", &[("name", "edge-1")]).await;
+        let page = made.page();
+        let key = page.split("KEEPTRUSTS_GATEWAY_TOKEN=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let sign = page.split("hx-get=\"/setup/gateway?key=").nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let sign = format!("/setup/gateway?key={sign}");
+        assert!(browser.get(&sign).await.page().contains("Waiting for the gateway"));
+        let body = json!({
+            "gateway_id": "gw_far", "software_version": "0.1.0", "config_version": "none", "config_source": "kept",
+        });
+        assert_eq!(api.post("/v1/gateways/sync", body).bearer(&key).send().await.status, 200);
+        let arrived = browser.get(&sign).await;
+        assert!(arrived.page().contains("gw_far") && !arrived.body.contains("Waiting for the gateway"));
+    }
+
+    whoever_only_looks_changes_nothing(api) {
+        let owner = api.signed_in(OWNER).await;
+        send(&owner, "/configurations/new", ECHO, "save", "0").await;
+        owner.post("/settings/provider-credentials", &[("name", "openai"), ("key", CANARY)]).await;
+        for (role, sees) in [("auditor", true), ("member", false)] {
+            let email = format!("{role}@acme.example");
+            api.add_member(&email, role).await;
+            let browser = api.signed_in(&email).await;
+            for path in ["/configurations", "/configurations/main/versions", "/configurations/main/versions/1"] {
+                assert_eq!(browser.get(path).await.status == 200, sees, "{path} as {role}");
+            }
+            for (path, fields) in [
+                ("/configurations/main", &[("text", ECHO), ("intent", "save")][..]),
+                ("/configurations/main/versions/1/rollout", &[("to", "all")]),
+                ("/settings/provider-credentials", &[("name", "a"), ("key", "b")]),
+                ("/settings/provider-credentials/openai/replace", &[("key", "b")]),
+                ("/settings/provider-credentials/openai/remove", &[]),
+                ("/setup/provider", &[("vendor", "openai"), ("base_url", ""), ("model", ""), ("key", "")]),
+                ("/setup/provider/publish", &[("text", ECHO)]),
+                ("/setup/gateway", &[("name", "x")]),
+            ] {
+                assert_eq!(browser.post(path, fields).await.refusal(), (403, "insufficient_role"), "{path} as {role}");
+            }
+        }
+        let keys = owner.get("/settings/provider-credentials").await;
+        assert!(keys.page().contains("openai") && !keys.body.contains(CANARY));
+        let replaced = owner.post("/settings/provider-credentials/openai/replace", &[("key", "sk-2")]).await;
+        assert_eq!(replaced.leads_to(), Some("/settings/provider-credentials"));
+        let removed = owner.post("/settings/provider-credentials/openai/remove", &[]).await;
+        assert_eq!(removed.leads_to(), Some("/settings/provider-credentials"));
+    }
+}
