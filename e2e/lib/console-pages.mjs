@@ -3,6 +3,7 @@
 /** Pages that anybody may see. */
 export const OPEN = [
   '/login',
+  '/login/sso',
   '/register',
   '/verify-email',
   '/forgot-password',
@@ -41,4 +42,5 @@ export const OF_OWNERS = [
   '/settings/members',
   '/settings/gateway-keys',
   '/settings/provider-credentials',
+  '/settings/security/sso',
 ];

@@ -126,9 +126,13 @@ impl Control {
             factors: &factors,
             mfa_asked_since: self.asked_since(source, &live.membership, &settings.mfa).await?,
             mfa: &settings.mfa,
+            // That is asked of whoever comes in; whoever is in stays until the session ends.
+            sso_required: false,
         };
+        let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
         Ok(session.ended_at.is_none()
             && session.epoch == live.epoch
+            && ends_by.is_none_or(|end| now < end)
             && may_go_on(&standing, &session.proofs, now)
             && settings.session.lapse(session.created_at, session.active_at, now).is_none())
     }

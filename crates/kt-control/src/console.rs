@@ -37,6 +37,8 @@ pub struct ConsoleSession {
     pub rotation: CsrfRotation,
     /// What its holder has proven.
     pub proofs: Proofs,
+    /// Whether it was opened through an identity provider.
+    pub federated: bool,
     /// From when on its holder can do nothing but add a second factor, where the organisation asks them for one and they
     /// have none.
     pub factor_deadline: Option<Timestamp>,
@@ -67,14 +69,17 @@ impl Control {
             }
             _ => None,
         };
+        let ends_at = security.session.ends_at(session.created_at, session.active_at);
+        let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
         Ok(ConsoleSession {
             proofs: session.proofs,
+            federated: live.federation.is_some(),
             factor_deadline,
             name: user.name,
             organization_name: organization.name,
             organization_identifier: organization.identifier,
             active_at: session.active_at,
-            ends_at: security.session.ends_at(session.created_at, session.active_at),
+            ends_at: ends_by.map_or(ends_at, |end| end.min(ends_at)),
             rotation: security.csrf.rotation,
             person: Person {
                 user: session.user,

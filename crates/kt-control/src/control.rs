@@ -24,6 +24,7 @@ use crate::recent::Recent;
 use crate::seal::SealKey;
 use crate::second_factors::webauthn::RelyingParty;
 use crate::shared_counts::SharedCounts;
+use crate::sso::{Remembered, Sso};
 
 /// What [`Control`] is made of. Whoever wires the process decides these.
 pub struct Parts {
@@ -49,6 +50,8 @@ pub struct Parts {
     pub gateways: Outbound,
     /// Reaches providers that somebody tries.
     pub providers: Outbound,
+    /// Single sign-on, as far as this deployment offers it.
+    pub sso: Sso,
 }
 
 /// The control plane's use cases. One per process.
@@ -73,6 +76,11 @@ pub struct Control {
     /// Wakes those who work on runs of tasks.
     pub(crate) runs_wait: Notify,
     pub(crate) providers: Outbound,
+    /// Where people find the console.
+    pub(crate) console: PublicUrl,
+    pub(crate) sso: Sso,
+    /// What OIDC providers have published.
+    pub(crate) oidc: Remembered,
 }
 
 impl Control {
@@ -90,6 +98,7 @@ impl Control {
             shared_counts,
             gateways,
             providers,
+            sso,
         } = parts;
         if let Some(broken) = deployment.broken_rules().into_iter().next() {
             return Err(broken);
@@ -115,6 +124,9 @@ impl Control {
             gateways: gateways.with_patience(PATIENCE),
             runs_wait: Notify::new(),
             providers,
+            console,
+            sso,
+            oidc: Remembered::default(),
         };
         control.load_signing_keys().await?;
         Ok(control)

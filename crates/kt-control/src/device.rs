@@ -67,7 +67,7 @@ struct Asked {
 enum Decision {
     Denied,
     Approved {
-        flow: Flow,
+        flow: Box<Flow>,
         /// The session that has approved. What ends it ends its approvals.
         by: SessionId,
     },
@@ -107,8 +107,8 @@ impl Control {
     pub async fn approve_device(&self, ctx: &Ctx, user_code: &str) -> Result<(), Error> {
         let person = ctx.require_person()?.clone();
         let live = sessions::find(&self.store, &person.session).await?;
-        let session = live.ok_or_else(crate::jwt::invalid_token)?.session;
-        let flow = Flow::carried_by(&session, Door::Cli);
+        let live = live.ok_or_else(crate::jwt::invalid_token)?;
+        let flow = Box::new(Flow::carried_by(&live, Door::Cli));
         let decision = Decision::Approved { flow, by: person.session };
         self.decide(ctx, user_code, &decision, AuditAction::DeviceApproved).await
     }
@@ -170,7 +170,7 @@ impl Control {
                 tx.commit().await?;
                 Err(access_denied())
             }
-            Decision::Approved { flow, by } => self.fetch_session(ctx, tx, flow, &by).await,
+            Decision::Approved { flow, by } => self.fetch_session(ctx, tx, *flow, &by).await,
         }
     }
 

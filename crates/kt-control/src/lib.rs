@@ -51,6 +51,7 @@ mod set_up;
 mod setup_requests;
 mod shared_counts;
 mod sign_in;
+mod sso;
 mod tasks;
 mod usage;
 mod version;
@@ -104,6 +105,10 @@ pub use sessions::{Credentials, SessionTokens, SessionView};
 pub use set_up::{NewOrganization, OrganizationAdded, SetUp, SetUpDone};
 pub use shared_counts::{SharedCounts, SharedCountsError};
 pub use sign_in::{PasskeySignIn, Reproof, SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
+pub use sso::{
+    Arrival, Departure, DomainView, GoogleClient, NameError, NameServers, Names, NewOidcProvider, OidcAnswer,
+    OidcPlace, ProviderChange, ProviderView, Sso, SsoJourney, SsoOutcome, TestReport, TestStep, Texts,
+};
 pub use tasks::{TaskTerms, TaskView};
 pub use usage::{Named, Ranking, Usage, UsageExport, UsageFilter, UsageReport, UsageRow};
 pub use version::Expected;

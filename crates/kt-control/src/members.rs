@@ -156,6 +156,20 @@ async fn ask_as(ctx: &Ctx, tx: &Tx<'_>, member: &Member, role: Role, mfa: &MfaSe
     Ok(memberships::note_asked(tx, &before.organization, &before.user, since).await?)
 }
 
+/// The same for somebody whose role changes otherwise than by an administrator's hand.
+pub(crate) async fn ask_again(
+    ctx: &Ctx,
+    tx: &Tx<'_>,
+    place: &Membership,
+    role: Role,
+    mfa: &MfaSettings,
+) -> Result<(), Error> {
+    match memberships::member(tx, &place.organization, &place.user).await? {
+        Some(member) => ask_as(ctx, tx, &Member { membership: place.clone(), ..member }, role, mfa).await,
+        None => Ok(()),
+    }
+}
+
 fn view(member: Member, mfa: &MfaSettings) -> MemberView {
     let Member { membership, email, name, factors } = member;
     let is_met = mfa.demand(membership.role).is_met_by(&factors.list());

@@ -16,6 +16,7 @@ use crate::links::{NewLink, RESET_PASSWORD, holder, link_is_over};
 use crate::mail::{Label, Message, PasswordChange};
 use crate::post::{circumstances, kept_email, parse_email};
 use crate::sign_in::Entrant;
+use crate::sso::sso_required;
 
 /// What a reset link carries.
 #[derive(Serialize, Deserialize)]
@@ -52,7 +53,12 @@ impl Control {
             None => email.clone(),
         };
         let message = Message::PasswordReset { token, expires_at, requested: circumstances(ctx) };
-        self.enqueue(ctx, &tx, organization, known.is_some().then_some(&recipient), &message).await?;
+        // A new password would get nowhere who must come through an identity provider.
+        let is_useful = match &known {
+            Some(user) => !self.is_password_useless(&tx, user).await?,
+            None => false,
+        };
+        self.enqueue(ctx, &tx, organization, is_useful.then_some(&recipient), &message).await?;
         let about = known.as_ref().map_or_else(|| email.folded(), |user| user.id.to_string());
         let record = self.record(ctx, AuditAction::PasswordResetRequested, about);
         let record = if known.is_some() { record } else { record.refused() };
@@ -66,6 +72,9 @@ impl Control {
     pub async fn reset_password(&self, ctx: &Ctx, token: &str, typed: &str) -> Result<(), Error> {
         let link = RESET_PASSWORD.peek::<Reset>(ctx, &self.store, token).await?.ok_or_else(link_is_over)?;
         let user = holder(&self.store, &link).await?;
+        if self.is_password_useless(&self.store, &user).await? {
+            return Err(sso_required());
+        }
         let entrant = self.entrant_of(user).await?.ok_or_else(link_is_over)?;
         let policy = self.security_of(&self.store, &entrant.organization.id).await?.value.password;
         let password = self.password_for(ctx, &self.store, "new_password", typed, &policy, &entrant).await?;

@@ -30,10 +30,12 @@ use crate::control::Control;
 use crate::mail::PasswordChange;
 use crate::passwords::Phc;
 use crate::sessions::Credentials;
-pub(crate) use flow::Flow;
+use crate::sso::sso_required;
 use flow::step_is_over;
+pub(crate) use flow::{Flow, Vouched};
 pub use passkey::PasskeySignIn;
 pub use proof::Reproof;
+pub(crate) use proof::stronger_proof_required;
 
 /// An e-mail address and a password, given at a door.
 pub struct SignIn {
@@ -181,6 +183,7 @@ impl Control {
         let entrant = self.entrant_again(tx, entrant).await?.ok_or_else(invalid_credentials)?;
         Ok(match self.next_step(ctx, tx, &entrant, &flow.proofs).await? {
             Gate::Refuse => return Err(invalid_credentials()),
+            Gate::SsoRequired => return Err(sso_required()),
             Gate::PendingVerification => SignInOutcome::PendingVerification,
             Gate::PendingApproval => SignInOutcome::PendingApproval,
             Gate::MfaRequired(methods) => {
@@ -215,6 +218,7 @@ impl Control {
             factors: &factors,
             mfa_asked_since: self.asked_since(source, &entrant.membership, &security.mfa).await?,
             mfa: &security.mfa,
+            sso_required: self.must_use_sso(source, &entrant.membership, &entrant.user.email).await?,
         };
         Ok(gate(&standing, proofs, ctx.now))
     }
@@ -222,6 +226,9 @@ impl Control {
     /// Makes the session. Called by [`Control::advance_in`] alone.
     async fn admit(&self, ctx: &Ctx, tx: &Tx<'_>, entrant: &Entrant, flow: &Flow) -> Result<SignedIn, Error> {
         let (session, credentials) = self.new_session(ctx, tx, entrant, flow).await?;
+        if let Some(vouched) = &flow.vouched {
+            self.note_vouched(ctx, tx, entrant, &session, vouched).await?;
+        }
         memberships::note_sign_in(tx, &entrant.organization.id, &entrant.user.id, ctx.now).await?;
         let new_device = self.remember_device(ctx, tx, entrant, flow.device.as_deref()).await?;
         let after = json!({ "door": flow.door, "proofs": flow.proofs, "session": session });

@@ -111,6 +111,15 @@ actions! {
     CredentialReplaced = "provider_credential.replaced": "Another key was put in the place of a provider's key.";
     CredentialRemoved = "provider_credential.removed": "A provider's key was removed.";
     KeyRevoked = "key.revoked": "An API key was revoked.";
+    SsoUpdated = "sso.updated": "The organization's identity provider was set, changed, turned on or off.";
+    SsoRemoved = "sso.removed": "The organization's identity provider was removed; sessions opened through it ended.";
+    SsoRequiredLifted = "sso.required_lifted": "The operator let members sign in past the identity provider again.";
+    SsoLinked = "sso.linked": "An account was linked to an identity of the identity provider.";
+    SsoTested = "sso.tested": "Somebody tried out the identity provider without signing in.";
+    SsoLogout = "sso.logout": "The identity provider ended somebody's sessions.";
+    DomainAdded = "sso.domain_added": "The organization claimed a domain of mail addresses.";
+    DomainVerified = "sso.domain_verified": "A domain of mail addresses was shown to be the organization's.";
+    DomainRemoved = "sso.domain_removed": "The organization gave up a domain of mail addresses.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
 }
 

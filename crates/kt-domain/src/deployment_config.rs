@@ -20,6 +20,7 @@ use crate::policy_config::node::Node;
 use crate::policy_config::shape::{schema_of, shape_of};
 use crate::policy_config::{Finding, Severity, Source, parse_layers};
 use crate::public_url::PublicUrl;
+use crate::sso::Protocol;
 
 /// One deployment's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +46,76 @@ pub struct DeploymentConfig {
     pub audit: AuditSection,
     /// How providers are reached when somebody tries one in the console.
     pub providers: ProvidersSection,
+    /// What this deployment, or its plan, offers.
+    pub features: FeaturesSection,
+    /// Ways of signing in that belong to the whole deployment.
+    pub auth: AuthSection,
+    /// How identity providers are reached.
+    pub sso: SsoSection,
+}
+
+/// What this deployment, or its plan, offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeaturesSection {
+    /// By which protocols organizations may sign in with their own identity provider: `oidc`, `saml`, both, or none.
+    pub sso: Vec<SsoFeature>,
+}
+
+impl Default for FeaturesSection {
+    fn default() -> Self {
+        Self { sso: vec![SsoFeature::Oidc, SsoFeature::Saml] }
+    }
+}
+
+/// A protocol of single sign-on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SsoFeature {
+    /// OIDC.
+    Oidc,
+    /// SAML 2.0.
+    Saml,
+}
+
+impl From<SsoFeature> for Protocol {
+    fn from(feature: SsoFeature) -> Self {
+        match feature {
+            SsoFeature::Oidc => Self::Oidc,
+            SsoFeature::Saml => Self::Saml,
+        }
+    }
+}
+
+/// Ways of signing in that belong to the whole deployment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthSection {
+    /// "Sign in with Google", for accounts with an address in a domain that their organization has verified.
+    pub google: Option<GoogleSection>,
+}
+
+/// This deployment's client at Google.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GoogleSection {
+    /// The client id.
+    pub client_id: String,
+    /// The environment variable that holds the client secret.
+    pub client_secret_ref: PasswordRef,
+    /// Another issuer, for tests and for providers that behave as Google does.
+    #[serde(default)]
+    pub issuer: Option<String>,
+}
+
+/// How identity providers are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SsoSection {
+    /// Whether they may be on this machine or a private network.
+    pub allow_private: bool,
+    /// A PEM file with authorities to trust besides those of the system.
+    pub ca_file: Option<String>,
 }
 
 /// Where everything is kept.

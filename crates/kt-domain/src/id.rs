@@ -139,6 +139,8 @@ identifiers! {
     SetupRequestId = "srq_";
     /// A message that waits to be sent.
     MailId = "mail_";
+    /// An organisation's identity provider.
+    IdentityProviderId = "idp_";
 }
 
 fn uuid_v7(now_micros: i64, random: &mut Random) -> Uuid {

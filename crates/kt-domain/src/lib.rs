@@ -41,6 +41,7 @@ pub mod security_settings;
 pub mod sessions;
 pub mod sign_in;
 pub mod span;
+pub mod sso;
 pub mod traffic;
 pub mod unusual;
 pub mod usage;

@@ -37,8 +37,13 @@ pub enum Proof {
     Passkey,
     /// An identity provider's word, where the organisation takes it for two factors.
     FederatedMfa,
-    /// An identity provider's word.
+    /// An identity provider's word, where the organisation leaves it to the provider how people prove who they are.
     Federated,
+    /// An identity provider's word, where it counts as one factor, as a password does.
+    FederatedSingle,
+    /// An identity provider's word that does not tell of two factors, where the organisation wants two of whoever comes
+    /// through it: one of ours is asked for, whatever else it asks.
+    FederatedStepUp,
 }
 
 words!(Proof {
@@ -48,13 +53,15 @@ words!(Proof {
     Passkey = "hwk",
     FederatedMfa = "fed_mfa",
     Federated = "fed",
+    FederatedSingle = "fed_single",
+    FederatedStepUp = "fed_step_up",
 });
 
 impl Proof {
     /// How much it is worth where somebody proves again who they are.
     const fn strength(self) -> u8 {
         match self {
-            Self::Password | Self::Federated => 1,
+            Self::Password | Self::Federated | Self::FederatedSingle | Self::FederatedStepUp => 1,
             Self::Totp | Self::RecoveryCode | Self::FederatedMfa => 2,
             // It cannot be phished.
             Self::Passkey => 3,
@@ -94,8 +101,15 @@ impl Proofs {
     pub fn is_multi_factor(&self) -> bool {
         self.0.iter().any(|proof| match proof {
             Proof::Passkey | Proof::FederatedMfa | Proof::Totp | Proof::RecoveryCode => true,
-            Proof::Password | Proof::Federated => false,
+            Proof::Password | Proof::Federated | Proof::FederatedSingle | Proof::FederatedStepUp => false,
         }) && self.is_primary()
+    }
+
+    /// Whether an identity provider's word is among them.
+    #[must_use]
+    pub fn are_federated(&self) -> bool {
+        use Proof::{Federated, FederatedMfa, FederatedSingle, FederatedStepUp};
+        [Federated, FederatedMfa, FederatedSingle, FederatedStepUp].iter().any(|proof| self.contains(*proof))
     }
 
     /// Whether this proof is worth as much as the best of them: whoever has found an open session must not get further in it
@@ -107,8 +121,7 @@ impl Proofs {
 
     /// Whether there is a first factor among them.
     fn is_primary(&self) -> bool {
-        use Proof::{Federated, FederatedMfa, Passkey, Password};
-        [Password, Passkey, Federated, FederatedMfa].iter().any(|proof| self.contains(*proof))
+        self.contains(Proof::Password) || self.contains(Proof::Passkey) || self.are_federated()
     }
 
     /// Their words, as the claim `amr` of RFC 8176 lists them.
@@ -160,6 +173,8 @@ pub struct Standing<'a> {
     pub mfa_asked_since: Option<Timestamp>,
     /// What the organisation asks.
     pub mfa: &'a MfaSettings,
+    /// Whether they can come in through the organisation's identity provider alone.
+    pub sso_required: bool,
 }
 
 /// What comes next on the way in.
@@ -177,19 +192,24 @@ pub enum Gate {
     PendingVerification,
     /// An administrator must approve.
     PendingApproval,
+    /// They must come through the organisation's identity provider.
+    SsoRequired,
     /// Refused, with the same answer as for a wrong password.
     Refuse,
 }
 
 /// What comes next for somebody of this standing who has given these proofs.
 ///
-/// In this order: nobody without a first factor or suspended; then what others must do (verify, approve); then the
-/// second factor, *before* a password may be replaced, so that a stolen temporary password alone changes nothing; then
+/// In this order: nobody without a first factor or suspended; nobody past the organisation's identity provider where that
+/// is required; then what others must do (verify, approve); then the second factor, *before* a password may be replaced, so that a stolen temporary password alone changes nothing; then
 /// the password; then enrolment, once the grace is over.
 #[must_use]
 pub fn gate(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> Gate {
     if !proofs.is_primary() || standing.membership == MembershipState::Suspended {
         return Gate::Refuse;
+    }
+    if standing.sso_required && !proofs.are_federated() {
+        return Gate::SsoRequired;
     }
     if !standing.email_verified {
         return Gate::PendingVerification;
@@ -229,7 +249,7 @@ fn factors_to_show(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> 
     let is_enough = |proof| match proof {
         Proof::Passkey | Proof::RecoveryCode | Proof::FederatedMfa => true,
         Proof::Totp => !is_bound,
-        Proof::Password | Proof::Federated => false,
+        Proof::Password | Proof::Federated | Proof::FederatedSingle | Proof::FederatedStepUp => false,
     };
     if proofs.0.iter().copied().any(is_enough) {
         return None;
@@ -245,6 +265,9 @@ fn must_enroll_now(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> 
         Demand::Factor => proofs.is_multi_factor(),
         Demand::Passkey => proofs.contains(Proof::Passkey) || proofs.contains(Proof::FederatedMfa),
     };
+    if proofs.contains(Proof::FederatedStepUp) && standing.factors.is_empty() && !proofs.is_multi_factor() {
+        return true;
+    }
     let is_met = standing.mfa.demand(standing.role).is_met_by(standing.factors);
     !is_met && !is_shown && !proofs.contains(Proof::Federated) && is_demanded(standing, Demand::Factor, now)
 }

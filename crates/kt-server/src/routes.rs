@@ -15,7 +15,7 @@ use crate::Doors;
 use crate::api::{
     audit_log, configurations, device, events, gateways, health, invitations, ip_restrictions, me, members,
     mfa, organization, passkeys, passwords, posture, profile, provider_credentials, reauthentication,
-    registration, security, set_up, setup_requests, sign_in, tokens, usage,
+    registration, security, set_up, setup_requests, sign_in, sso, tokens, usage,
 };
 use crate::idempotency::{self, IDEMPOTENCY_KEY};
 use crate::layers;
@@ -123,6 +123,11 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(device::deny))
         .routes(routes!(ip_restrictions::read, ip_restrictions::replace))
         .routes(routes!(ip_restrictions::preview))
+        .routes(routes!(sso::start))
+        .routes(routes!(sso::read_oidc, sso::put_oidc, sso::remove_oidc))
+        .routes(routes!(sso::domains, sso::add_domain))
+        .routes(routes!(sso::remove_domain))
+        .routes(routes!(sso::verify_domain))
         .routes(routes!(members::list))
         .routes(routes!(members::read, members::change_role, members::remove))
         .routes(routes!(members::suspend))

@@ -541,3 +541,60 @@ CREATE TABLE gateway_orders (
     configuration TEXT,
     is_drained BOOLEAN NOT NULL
 );
+
+-- An organization's identity providers: at most one for each protocol, and at most one that is turned on.
+CREATE TABLE identity_providers (
+    id TEXT PRIMARY KEY,
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    protocol TEXT NOT NULL,
+    enabled BOOLEAN NOT NULL,
+    -- Counts up with every change: what was begun under another one is good no more.
+    version BIGINT NOT NULL,
+    -- What both protocols share, and what only this one needs.
+    settings TEXT NOT NULL,
+    details TEXT NOT NULL,
+    -- The client secret, or the key of a service provider.
+    secret_sealed TEXT,
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    -- When somebody last came through it.
+    used_at BIGINT
+);
+CREATE UNIQUE INDEX identity_providers_by_protocol ON identity_providers (organization_id, protocol);
+CREATE UNIQUE INDEX identity_providers_enabled ON identity_providers (organization_id) WHERE enabled;
+
+-- Whose account somebody is that a provider names. `source` is a provider, or `google`.
+CREATE TABLE external_identities (
+    source TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users (id),
+    linked_at BIGINT NOT NULL,
+    used_at BIGINT NOT NULL,
+    PRIMARY KEY (source, issuer, subject)
+);
+CREATE INDEX external_identities_by_user ON external_identities (user_id);
+
+-- The domains of mail addresses that organizations claim, and whether they have shown them to be theirs.
+CREATE TABLE organization_domains (
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    domain TEXT NOT NULL,
+    -- What the TXT record has to hold; no secret.
+    challenge TEXT NOT NULL,
+    added_at BIGINT NOT NULL,
+    verified_at BIGINT,
+    PRIMARY KEY (organization_id, domain)
+);
+CREATE UNIQUE INDEX verified_domains ON organization_domains (domain) WHERE verified_at IS NOT NULL;
+
+-- Through which provider a session was opened, and what that calls it. No row for any other session.
+CREATE TABLE federated_sessions (
+    session_id TEXT PRIMARY KEY REFERENCES sessions (id),
+    source TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    provider_session TEXT,
+    -- When it must end, however active its holder is.
+    ends_by BIGINT
+);
+CREATE INDEX federated_sessions_by_subject ON federated_sessions (source, subject);

@@ -7,6 +7,8 @@ use kt_domain::id::{OrganizationId, SessionId, UserId};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::Proofs;
+use kt_domain::sso::IdentitySource;
+use serde::{Deserialize, Serialize};
 
 use crate::database::{Source, StoreError, Tx};
 use crate::memberships::Membership;
@@ -52,6 +54,23 @@ pub struct LiveSession {
     pub email: String,
     /// The user's place in the session's organisation.
     pub membership: Membership,
+    /// Through which identity provider it was opened.
+    pub federation: Option<Federation>,
+}
+
+/// Through which identity provider a session was opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Federation {
+    /// Who vouches.
+    pub source: IdentitySource,
+    /// Who has signed.
+    pub issuer: String,
+    /// Whom it named.
+    pub subject: String,
+    /// What it calls its own session.
+    pub provider_session: Option<String>,
+    /// When the session must end, however active its holder is.
+    pub ends_by: Option<Timestamp>,
 }
 
 /// Adds a session.
@@ -81,10 +100,11 @@ pub async fn insert(tx: &Tx<'_>, session: &Session) -> Result<(), StoreError> {
 /// The session and its holder's present standing, whether or not it still lives.
 pub async fn find(source: &impl Source, id: &SessionId) -> Result<Option<LiveSession>, StoreError> {
     const SELECT: &str = "SELECT s.*, u.epoch AS user_epoch, u.email, m.role, m.state, m.mfa_asked_since,
-            m.created_at AS member_since, m.last_sign_in_at
+            m.created_at AS member_since, m.last_sign_in_at, f.source, f.issuer, f.subject, f.provider_session, f.ends_by
         FROM sessions s
         JOIN users u ON u.id = s.user_id
         JOIN memberships m ON m.user_id = s.user_id AND m.organization_id = s.organization_id
+        LEFT JOIN federated_sessions f ON f.session_id = s.id
         WHERE s.id = $1";
     sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read_live).transpose()
 }
@@ -132,6 +152,55 @@ pub async fn end(tx: &Tx<'_>, user: &UserId, id: &SessionId, now: Timestamp) -> 
     const UPDATE: &str =
         "UPDATE sessions SET ended_at = $3 WHERE id = $1 AND user_id = $2 AND ended_at IS NULL";
     Ok(sql::execute(tx, UPDATE, values![id.as_str(), user.as_str(), now]).await? == 1)
+}
+
+/// Notes through which identity provider a session was opened, or proven again.
+pub async fn note_federation(tx: &Tx<'_>, id: &SessionId, federation: &Federation) -> Result<(), StoreError> {
+    const UPSERT: &str =
+        "INSERT INTO federated_sessions (session_id, source, issuer, subject, provider_session, ends_by)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (session_id) DO UPDATE SET provider_session = excluded.provider_session";
+    let values = values![
+        id.as_str(),
+        federation.source.to_string(),
+        &federation.issuer,
+        &federation.subject,
+        federation.provider_session.clone(),
+        federation.ends_by,
+    ];
+    sql::execute(tx, UPSERT, values).await?;
+    Ok(())
+}
+
+/// Which of the sessions that a source has vouched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VouchedFor<'a> {
+    /// Of this source.
+    pub source: &'a IdentitySource,
+    /// Of this subject, if one is named.
+    pub subject: Option<&'a str>,
+    /// Of this session at the provider, if one is named.
+    pub provider_session: Option<&'a str>,
+}
+
+/// Ends them; whose they were.
+pub async fn end_federated(
+    tx: &Tx<'_>,
+    which: VouchedFor<'_>,
+    now: Timestamp,
+) -> Result<Vec<(SessionId, UserId)>, StoreError> {
+    const UPDATE: &str = "UPDATE sessions SET ended_at = $4 WHERE ended_at IS NULL AND id IN (
+            SELECT session_id FROM federated_sessions WHERE source = $1
+                AND ($2 IS NULL OR subject = $2) AND ($3 IS NULL OR provider_session = $3))
+        RETURNING id, user_id";
+    let values = values![
+        which.source.to_string(),
+        which.subject.map(str::to_owned),
+        which.provider_session.map(str::to_owned),
+        now,
+    ];
+    let rows = sql::rows(tx, UPDATE, values).await?;
+    rows.iter().map(|row| Ok((row.parsed("id")?, row.parsed("user_id")?))).collect()
 }
 
 /// Notes an act of the session's holder.
@@ -247,5 +316,16 @@ fn read_live(row: &Row) -> Result<LiveSession, StoreError> {
         created_at: row.time("member_since")?,
         last_sign_in_at: row.time_opt("last_sign_in_at")?,
     };
-    Ok(LiveSession { session, epoch: row.get("user_epoch")?, email: row.get("email")?, membership })
+    let federation = match row.parsed_opt("source")? {
+        Some(source) => Some(Federation {
+            source,
+            issuer: row.get("issuer")?,
+            subject: row.get("subject")?,
+            provider_session: row.get("provider_session")?,
+            ends_by: row.time_opt("ends_by")?,
+        }),
+        None => None,
+    };
+    let (epoch, email) = (row.get("user_epoch")?, row.get("email")?);
+    Ok(LiveSession { session, epoch, email, membership, federation })
 }

@@ -196,14 +196,30 @@ pub async fn replace_unverified(
     Ok(sql::execute(tx, UPDATE, values).await? == 1)
 }
 
+/// Wipes whatever an account was opened with whose address nobody had shown to be theirs, ends everything that was issued
+/// for that, and counts the address as verified from now on. `false`, and nothing changed, when it was verified before.
+pub async fn take_over_unverified(tx: &Tx<'_>, user: &UserId, now: Timestamp) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE users SET password_hash = NULL, password_set_at = NULL,
+            password_temporary_until = NULL, password_breaks_policy = FALSE, email_verified_at = $2, epoch = epoch + 1
+        WHERE id = $1 AND email_verified_at IS NULL";
+    if sql::execute(tx, UPDATE, values![user.as_str(), now]).await? == 0 {
+        return Ok(false);
+    }
+    sql::execute(tx, "DELETE FROM password_history WHERE user_id = $1", values![user.as_str()]).await?;
+    sql::execute(tx, "DELETE FROM known_devices WHERE user_id = $1", values![user.as_str()]).await?;
+    Ok(true)
+}
+
 /// Forgets somebody who belongs nowhere and never has: a registration that was rejected.
 pub async fn forget_stranger(tx: &Tx<'_>, user: &UserId) -> Result<(), StoreError> {
     const HISTORY: &str = "DELETE FROM password_history WHERE user_id = $1
         AND NOT EXISTS (SELECT 1 FROM memberships WHERE user_id = $1)
-        AND NOT EXISTS (SELECT 1 FROM sessions WHERE user_id = $1)";
+        AND NOT EXISTS (SELECT 1 FROM sessions WHERE user_id = $1)
+        AND NOT EXISTS (SELECT 1 FROM external_identities WHERE user_id = $1)";
     const USER: &str = "DELETE FROM users WHERE id = $1
         AND NOT EXISTS (SELECT 1 FROM memberships WHERE user_id = $1)
-        AND NOT EXISTS (SELECT 1 FROM sessions WHERE user_id = $1)";
+        AND NOT EXISTS (SELECT 1 FROM sessions WHERE user_id = $1)
+        AND NOT EXISTS (SELECT 1 FROM external_identities WHERE user_id = $1)";
     sql::execute(tx, HISTORY, values![user.as_str()]).await?;
     sql::execute(tx, USER, values![user.as_str()]).await?;
     Ok(())

@@ -30,6 +30,7 @@ use crate::environment;
 use crate::failure::Failure;
 use crate::output;
 use crate::post;
+use crate::single_sign_on::single_sign_on;
 
 /// How often the jobs look for work.
 const JOBS: Duration = Duration::from_secs(10);
@@ -209,6 +210,7 @@ impl Settings {
             // Gateways stand in one's own network as often as not.
             gateways: Outbound::new(Reach::Private, None).map_err(|why| Failure::failed(why.to_string()))?,
             providers: providers(config, self.serves_gateway)?,
+            sso: single_sign_on(config)?,
         })
     }
 }

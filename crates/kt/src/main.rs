@@ -15,6 +15,7 @@ mod post;
 #[cfg(test)]
 mod reference;
 mod serve;
+mod single_sign_on;
 mod terminal;
 
 use std::process::ExitCode;

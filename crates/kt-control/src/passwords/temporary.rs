@@ -62,6 +62,9 @@ impl Control {
         let place = place.ok_or_else(|| Error::not_found("member"))?;
         ctx.require_rank(place.role)?;
         let user = users::find(&tx, user).await?.ok_or_else(|| Error::not_found("member"))?;
+        if self.must_use_sso(&tx, &place, &user.email).await? {
+            return Err(useless());
+        }
         let temporary = self.set_temporary(ctx, &tx, organization, &user, drawn).await?;
         let by = Label::new(&AuditActor::of(&ctx.actor).name);
         let message = Message::TemporaryPasswordSet { by, at: ctx.now, expires_at: temporary.expires_at };
@@ -140,6 +143,12 @@ fn sign(random: &mut Random) -> char {
     // Of 2^64 numbers, 31 more or less for one sign make no difference.
     let at = random.next_u64() % ALPHABET.len() as u64;
     char::from(ALPHABET[usize::try_from(at).unwrap_or_default()])
+}
+
+fn useless() -> Error {
+    let message =
+        "They can sign in through your identity provider alone, so a password would get them nowhere.";
+    Error::new(ErrorKind::Conflict, "sso_required", message)
 }
 
 fn belongs_elsewhere() -> Error {

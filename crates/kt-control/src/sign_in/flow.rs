@@ -10,7 +10,7 @@ use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Proof, Proofs};
 use kt_store::once::{self, OneTime};
-use kt_store::sessions::Session;
+use kt_store::sessions::{Federation, LiveSession};
 use kt_store::{Source, Tx, memberships, organizations, users};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,17 @@ pub(crate) struct Flow {
     pub(crate) device: Option<String>,
     /// When the proofs were given, where that was in an earlier session; otherwise they are given now.
     pub(crate) authenticated_at: Option<Timestamp>,
+    /// By whose word, where it is that of an identity provider.
+    #[serde(default)]
+    pub(crate) vouched: Option<Vouched>,
+}
+
+/// By whose word somebody comes in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Vouched {
+    pub(crate) federation: Federation,
+    /// Whether the account is linked to it once it is let in: one of its second factors was shown first.
+    pub(crate) links: bool,
 }
 
 impl Flow {
@@ -45,6 +56,7 @@ impl Flow {
             door,
             device,
             authenticated_at: None,
+            vouched: None,
         }
     }
 
@@ -54,7 +66,9 @@ impl Flow {
     }
 
     /// Carries what was proven in a session to another door. The proofs do not become any fresher by that.
-    pub(crate) fn carried_by(session: &Session, door: Door) -> Self {
+    pub(crate) fn carried_by(live: &LiveSession, door: Door) -> Self {
+        let session = &live.session;
+        let vouched = live.federation.clone().map(|federation| Vouched { federation, links: false });
         Self {
             user: session.user.clone(),
             organization: session.organization.clone(),
@@ -63,6 +77,7 @@ impl Flow {
             door,
             device: None,
             authenticated_at: Some(session.authenticated_at),
+            vouched,
         }
     }
 }

@@ -94,7 +94,7 @@ impl Control {
     }
 }
 
-fn stronger_proof_required() -> Error {
+pub(crate) fn stronger_proof_required() -> Error {
     let message =
         "This session was opened with a second factor: confirm with that one, or with a stronger one.";
     Error::new(ErrorKind::Forbidden, "stronger_proof_required", message)

@@ -24,6 +24,7 @@ proptest! {
         hours_asked in proptest::option::of(0_u64..200),
         policy in any_of(MfaPolicy::ALL),
         require_passkey_for_admins: bool,
+        sso_required: bool,
         given in proptest::collection::vec(any_of(Proof::ALL), 0..4),
     ) {
         let mfa = MfaSettings { policy, require_passkey_for_admins, ..MfaSettings::default() };
@@ -35,6 +36,7 @@ proptest! {
             factors: &factors,
             mfa_asked_since: hours_asked.map(|hours| now() - Duration::from_hours(hours)),
             mfa: &mfa,
+            sso_required,
         };
         let proofs = given.iter().fold(Proofs::default(), |proofs, proof| proofs.and(*proof));
         let next = gate(&standing, &proofs, now());
@@ -43,7 +45,10 @@ proptest! {
             prop_assert_eq!(membership, MembershipState::Active);
             prop_assert!(given.iter().any(|p| !matches!(p, Proof::Totp | Proof::RecoveryCode)), "a first factor");
             prop_assert!(password.is_none() || !given.contains(&Proof::Password));
+            prop_assert!(!sso_required || proofs.are_federated());
             let delegated = given.contains(&Proof::Federated);
+            let is_short = given.contains(&Proof::FederatedStepUp) && !delegated;
+            prop_assert!(!is_short || proofs.is_multi_factor(), "two factors, whatever the policy");
             prop_assert!(factors.is_empty() || proofs.is_multi_factor() || delegated, "an enrolled factor is always asked for");
             let is_late = hours_asked.is_none_or(|hours| hours >= 72);
             if mfa.asks(role) && !delegated && is_late {
@@ -68,22 +73,28 @@ proptest! {
     }
 }
 
-#[test]
-fn each_step_comes_in_its_order() {
-    let mfa = MfaSettings { policy: MfaPolicy::RequiredForAdmins, ..MfaSettings::default() };
-    let admin = Standing {
+/// An admin within the grace, without anything that must be done first.
+fn admin(mfa: &MfaSettings) -> Standing<'_> {
+    Standing {
         email_verified: true,
         membership: MembershipState::Active,
         role: Role::Admin,
         password: None,
         factors: &[],
         mfa_asked_since: Some(now() - Duration::from_hours(71)),
-        mfa: &mfa,
-    };
-    let password = Proofs::of(Proof::Password);
-    let (late, temporary) = (Some(now() - Duration::from_hours(72)), Some(PasswordReason::Temporary));
-    let totp: &[Factor] = &[Factor::Totp];
+        mfa,
+        sso_required: false,
+    }
+}
+
+#[test]
+fn each_step_comes_in_its_order() {
+    let mfa = MfaSettings { policy: MfaPolicy::RequiredForAdmins, ..MfaSettings::default() };
+    let admin = admin(&mfa);
+    let (password, temporary) = (Proofs::of(Proof::Password), Some(PasswordReason::Temporary));
+    let late = Some(now() - Duration::from_hours(72));
     let all: &[Factor] = &[Factor::Passkey, Factor::Totp, Factor::RecoveryCode];
+    let totp = &all[1..2];
     let bound = MfaSettings { require_passkey_for_admins: true, ..mfa.clone() };
     let table = [
         ("within the grace", admin.clone(), password.clone(), Gate::Admit),
@@ -165,6 +176,49 @@ fn each_step_comes_in_its_order() {
             Standing { membership: MembershipState::PendingApproval, ..admin.clone() },
             password,
             Gate::PendingApproval,
+        ),
+    ];
+    for (case, standing, proofs, expected) in table {
+        assert_eq!(gate(&standing, &proofs, now()), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_providers_word_is_worth_what_the_organisation_takes_it_for() {
+    let mfa = MfaSettings { policy: MfaPolicy::RequiredForAdmins, ..MfaSettings::default() };
+    let admin = admin(&mfa);
+    let late = Some(now() - Duration::from_hours(72));
+    let totp: &[Factor] = &[Factor::Totp];
+    let table = [
+        (
+            "a provider's word takes the place of a factor where that is left to it",
+            Standing { mfa_asked_since: late, factors: totp, ..admin.clone() },
+            Proofs::of(Proof::Federated),
+            Gate::Admit,
+        ),
+        (
+            "a provider's word that counts as one factor",
+            Standing { factors: totp, ..admin.clone() },
+            Proofs::of(Proof::FederatedSingle),
+            Gate::MfaRequired(totp.to_vec()),
+        ),
+        (
+            "a provider's word that tells of one factor where two are wanted",
+            Standing { role: Role::Member, ..admin.clone() },
+            Proofs::of(Proof::FederatedStepUp),
+            Gate::MfaEnrollmentRequired,
+        ),
+        (
+            "past a provider that is required",
+            Standing { sso_required: true, ..admin.clone() },
+            Proofs::of(Proof::Password),
+            Gate::SsoRequired,
+        ),
+        (
+            "through a provider that is required",
+            Standing { sso_required: true, ..admin.clone() },
+            Proofs::of(Proof::FederatedMfa),
+            Gate::Admit,
         ),
     ];
     for (case, standing, proofs, expected) in table {

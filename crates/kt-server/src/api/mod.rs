@@ -24,6 +24,7 @@ pub(crate) mod security;
 pub(crate) mod set_up;
 pub(crate) mod setup_requests;
 pub(crate) mod sign_in;
+pub(crate) mod sso;
 pub(crate) mod tokens;
 pub(crate) mod usage;
 mod versions;

@@ -59,14 +59,21 @@ pub(crate) struct Holder {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProvesBy {
     Password,
+    /// The identity provider through which they came.
+    Provider,
     /// A code of the app, or a passkey.
     Code,
     Passkey,
 }
 
 impl ProvesBy {
-    fn of(proofs: &Proofs) -> Self {
-        if proofs.are_matched_by(Proof::Password) {
+    fn of(session: &kt_control::ConsoleSession) -> Self {
+        let proofs: &Proofs = &session.proofs;
+        let provider_is_enough =
+            proofs.are_matched_by(Proof::Federated) || proofs.contains(Proof::FederatedMfa);
+        if session.federated && provider_is_enough && !proofs.contains(Proof::Passkey) {
+            Self::Provider
+        } else if proofs.are_matched_by(Proof::Password) {
             Self::Password
         } else if proofs.are_matched_by(Proof::Totp) {
             Self::Code
@@ -99,7 +106,7 @@ impl Frame {
             organization: session.organization_name.clone(),
             ends_at: session.ends_at,
             factor_deadline: session.factor_deadline,
-            proves_by: ProvesBy::of(&session.proofs),
+            proves_by: ProvesBy::of(session),
             may_read: MayRead {
                 events: visit.may(Permission::ReadEvents),
                 audit: visit.may(Permission::ReadAudit),

@@ -17,6 +17,8 @@ pub(crate) enum Cookie {
     Device,
     /// Carries a sign-in from one step to the next.
     Flow,
+    /// Binds the way to an identity provider to the browser that began it.
+    Sso,
     /// What the next page is to say.
     Flash,
     /// The language that was chosen.
@@ -35,6 +37,7 @@ impl Cookie {
             Self::Visit => "kt_visit",
             Self::Device => "kt_device",
             Self::Flow => "kt_flow",
+            Self::Sso => "kt_sso",
             Self::Flash => "kt_flash",
             Self::Language => "kt_language",
             Self::Theme => "kt_theme",
@@ -46,6 +49,7 @@ impl Cookie {
         match self {
             Self::Session | Self::Visit => None,
             Self::Flow => Some(Duration::from_mins(5)),
+            Self::Sso => Some(Duration::from_mins(10)),
             Self::Flash => Some(Duration::from_mins(1)),
             Self::Device | Self::Language | Self::Theme => Some(KEPT),
         }

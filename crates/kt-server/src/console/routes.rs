@@ -7,11 +7,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 
 use super::pages::provider_credentials as credentials;
-use super::pages::security::{self, forms, network};
+use super::pages::security::{self, forms, network, sso as sso_settings};
 use super::pages::{
     approvals, audit_log, chat, configurations, connect_gateway, connect_provider, design, device, events,
     gateways, help, invitations, keys, members, mfa, organization, overview, passkeys, profile, recovery,
-    register, request_setup, second_step, session, set_up, sign_in, tasks, usage, verify_email,
+    register, request_setup, second_step, session, set_up, sign_in, sso, tasks, usage, verify_email,
 };
 use super::{assets, guard};
 use crate::Doors;
@@ -24,6 +24,10 @@ pub fn console(doors: Doors) -> Router {
         .route("/login", get(sign_in::show).post(sign_in::sign_in))
         .route("/login/passkey/options", post(passkeys::begin_sign_in))
         .route("/login/passkey", post(passkeys::sign_in))
+        .route("/login/sso", get(sso::show).post(sso::begin))
+        .route("/login/google", post(sso::begin_google))
+        .route("/sso/oidc/{organization}/callback", get(sso::come_back))
+        .route("/sso/google/callback", get(sso::come_back_from_google))
         .route("/login/verify", get(second_step::show).post(second_step::verify))
         .route("/login/verify/passkey/options", post(passkeys::begin_second_step))
         .route("/mfa/setup", get(mfa::show))
@@ -100,11 +104,16 @@ pub fn console(doors: Doors) -> Router {
         .route("/api/session", get(session::session))
         .route("/api/session/activity", post(session::activity))
         .route("/api/session/reauthenticate", post(session::reauthenticate))
+        .route("/api/session/reauthenticate/provider", post(sso::begin_proof))
         .route("/api/session/reauthenticate/options", post(passkeys::begin_proof))
         .route("/api/password-strength", post(session::password_strength));
     let routes = guard::around_pages(pages, &doors)
         .route("/assets/{digest}/{name}", get(assets::asset))
         .route("/.well-known/passkey-endpoints", get(passkeys::endpoints))
+        .route(
+            "/sso/oidc/{organization}/logout",
+            post(sso::log_out).layer(DefaultBodyLimit::max(MAX_LOGOUT_TOKEN)),
+        )
         .route("/csp-report", post(policy_broken).layer(DefaultBodyLimit::max(MAX_REPORT)))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(ready));
@@ -145,6 +154,15 @@ fn security_settings() -> Router<Doors> {
         .route("/settings/security/api-keys", post(forms::change_key_restrictions))
         .route("/settings/security/ip-restrictions", post(network::save))
         .route("/settings/security/ip-restrictions/draft", post(network::draft))
+        .route("/settings/security/sso", get(sso_settings::show))
+        .route("/settings/security/sso/oidc", post(sso_settings::connect_oidc))
+        .route("/settings/security/sso/rules", post(sso_settings::change_rules))
+        .route("/settings/security/sso/switch", post(sso_settings::switch))
+        .route("/settings/security/sso/remove", post(sso_settings::remove))
+        .route("/settings/security/sso/test", post(sso_settings::test))
+        .route("/settings/security/sso/domains", post(sso_settings::add_domain))
+        .route("/settings/security/sso/domains/verify", post(sso_settings::verify_domain))
+        .route("/settings/security/sso/domains/remove", post(sso_settings::remove_domain))
 }
 
 /// What people use models by, and how they ask for it.
@@ -165,6 +183,9 @@ fn workspaces() -> Router<Doors> {
         .route("/request-setup", get(request_setup::show).post(request_setup::ask))
         .route("/request-setup/{id}/close", post(request_setup::close))
 }
+
+/// The longest logout token that is read, with the name of its field, in bytes.
+const MAX_LOGOUT_TOKEN: usize = 64 * 1024;
 
 /// The longest report of a browser that is read, in bytes.
 const MAX_REPORT: usize = 8 * 1024;

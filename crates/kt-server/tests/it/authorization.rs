@@ -29,6 +29,8 @@ const READERS: &str = "uaorwd";
 const RUNNERS: &str = "aod";
 /// The people among them.
 const RUNNING_PEOPLE: &str = "ao";
+/// Those who decide who runs it.
+const OWNERS: &str = "od";
 /// Whoever may have keys of their own; of somebody else's they are told that there are none.
 const KEY_HOLDERS: &str = "mao";
 /// Gateways.
@@ -98,6 +100,14 @@ const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/organization/ip-restrictions", READERS, ""),
     ("PUT /v1/organization/ip-restrictions", RUNNERS, "{}"),
     ("POST /v1/organization/ip-restrictions/preview", READERS, "{}"),
+    ("POST /v1/auth/sso/start", OPEN, r#"{"organization":"acme"}"#),
+    ("GET /v1/organization/sso/oidc", READERS, ""),
+    ("PUT /v1/organization/sso/oidc", OWNERS, r#"{"issuer":"https://id.example","client_id":"us"}"#),
+    ("DELETE /v1/organization/sso/oidc", OWNERS, ""),
+    ("GET /v1/organization/domains", READERS, ""),
+    ("POST /v1/organization/domains", OWNERS, r#"{"domain":"acme.example"}"#),
+    ("POST /v1/organization/domains/{domain}/verify", OWNERS, ""),
+    ("DELETE /v1/organization/domains/{domain}", OWNERS, ""),
     ("GET /v1/members", READERS, ""),
     ("GET /v1/members/{id}", READERS, ""),
     ("PATCH /v1/members/{id}", RUNNERS, r#"{"role":"member"}"#),
@@ -160,12 +170,13 @@ const TABLE: &[(&str, &str, &str)] = &[
 ];
 
 /// The codes by which authorization refuses; every other answer comes from behind it.
-const REFUSALS: [&str; 5] = [
+const REFUSALS: [&str; 6] = [
     "missing_credentials",
     "insufficient_role",
     "insufficient_scope",
     "person_required",
     "operator_required",
+    "rank_too_low",
 ];
 
 /// `GET /v1/members` for each operation of the document.
@@ -213,7 +224,10 @@ fn concrete(api: &TestApi, path: &str) -> String {
     };
     let query = if path == "/v1/audit-log/export" { "?format=jsonl" } else { "" };
     let path = path.replace("{name}", "nobody").replace("{number}", "1");
-    format!("{}{query}", path.replace("{id}", &id).replace("{user_code}", "BCDF-GHJK"))
+    format!(
+        "{}{query}",
+        path.replace("{id}", &id).replace("{user_code}", "BCDF-GHJK").replace("{domain}", "nowhere.example")
+    )
 }
 
 async fn ask(api: &TestApi, route: &str, path: &str, body: &str, bearer: Option<&str>) -> Answer {
@@ -288,6 +302,13 @@ async fn own_object(api: &TestApi, path: &str) -> String {
         };
         assert!(api.post(list, body).bearer(&owner).send().await.status.is_success());
         return path.replace("{name}", &name).replace("{number}", "1");
+    } else if path.starts_with("/v1/organization/domains/") {
+        let owner = api.token_of("owner@acme.example").await;
+        let domain = format!("d{:016x}.example", Random::from_os().next_u64());
+        let claim =
+            api.post("/v1/organization/domains", json!({ "domain": domain })).bearer(&owner).send().await;
+        api.names.set(claim.text("/record_name"), &[claim.text("/record_value")]);
+        return path.replace("{domain}", &domain);
     } else if path.starts_with("/v1/me/device-requests/") {
         let codes = api.request(Method::POST, "/v1/auth/device/authorize").send().await;
         return path.replace("{user_code}", codes.text("/user_code"));
@@ -417,6 +438,12 @@ const TRACES: &[(&str, Trace)] = &[
         Action(AuditAction::IpRestrictionsUpdated, r#"{"deny":[{"cidr":"192.0.2.0/24"}]}"#),
     ),
     ("POST /v1/organization/ip-restrictions/preview", Nothing("nothing is changed")),
+    ("POST /v1/auth/sso/start", Nothing("it tells where a sign-in begins")),
+    ("PUT /v1/organization/sso/oidc", Flow(AuditAction::SsoUpdated, "sso/settings")),
+    ("DELETE /v1/organization/sso/oidc", Flow(AuditAction::SsoRemoved, "sso/settings")),
+    ("POST /v1/organization/domains", Action(AuditAction::DomainAdded, r#"{"domain":"acme.example"}"#)),
+    ("POST /v1/organization/domains/{domain}/verify", Flow(AuditAction::DomainVerified, "sso/domains")),
+    ("DELETE /v1/organization/domains/{domain}", Flow(AuditAction::DomainRemoved, "sso/domains")),
     ("PATCH /v1/members/{id}", Action(AuditAction::MemberRoleChanged, r#"{"role":"auditor"}"#)),
     ("DELETE /v1/members/{id}", Action(AuditAction::MemberRemoved, "")),
     ("POST /v1/members/{id}/suspend", Action(AuditAction::MemberSuspended, "")),

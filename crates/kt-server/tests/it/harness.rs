@@ -1,7 +1,8 @@
 //! The API in this process, on a database of its own, with a clock that is moved by hand.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use axum::Router;
@@ -12,7 +13,7 @@ use axum::response::Response;
 use kt_control::mail::{Captured, Letter, Renderer};
 use kt_control::outbound::Outbound;
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{Control, Parts, Post, SealKey, SetUp, SharedCounts};
+use kt_control::{Control, GoogleClient, Names, Parts, Post, SealKey, SetUp, SharedCounts, Sso, Texts};
 use kt_domain::actor::{Actor, Role};
 use kt_domain::clock::{Clock, ManualClock};
 use kt_domain::ctx::{Client, Ctx};
@@ -25,6 +26,7 @@ use kt_domain::passwords::Password;
 use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_domain::sign_in::MembershipState;
+use kt_domain::sso::Protocol;
 use kt_server::Doors;
 use kt_store::memberships::{self, Membership};
 use kt_store::organizations::{self, Organization};
@@ -55,6 +57,39 @@ pub(crate) struct TestApi {
     pub(crate) pages: Router,
     pub(crate) database: Arc<TestDatabase>,
     seal: SealKey,
+    /// The TXT records that it finds.
+    pub(crate) names: TestNames,
+}
+
+/// Which single sign-on a deployment offers.
+struct Offers {
+    protocols: Vec<Protocol>,
+    google: Option<GoogleClient>,
+}
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self { protocols: Protocol::ALL.to_vec(), google: None }
+    }
+}
+
+/// Name servers that know what a test has told them.
+#[derive(Clone, Default)]
+pub(crate) struct TestNames(Arc<Mutex<HashMap<String, Vec<String>>>>);
+
+impl TestNames {
+    /// Sets the TXT records of a name.
+    pub(crate) fn set(&self, name: &str, texts: &[&str]) {
+        let texts = texts.iter().map(|&text| text.to_owned()).collect();
+        self.0.lock().unwrap().insert(name.to_owned(), texts);
+    }
+}
+
+impl Names for TestNames {
+    fn texts<'a>(&'a self, name: &'a str) -> Texts<'a> {
+        let texts = self.0.lock().unwrap().get(name).cloned().unwrap_or_default();
+        Box::pin(async move { Ok(texts) })
+    }
 }
 
 impl TestApi {
@@ -66,14 +101,46 @@ impl TestApi {
     /// The same, in a deployment with these settings.
     pub(crate) async fn deployed(kind: Kind, deployment: DeploymentSettings) -> Self {
         let seal = SealKey::from_text(&SealKey::new_text(&mut Random::from_os())).unwrap();
-        Self::process(Arc::new(TestDatabase::empty(kind).await), clock(), seal, deployment, None).await
+        Self::process(
+            Arc::new(TestDatabase::empty(kind).await),
+            clock(),
+            seal,
+            deployment,
+            None,
+            Offers::default(),
+        )
+        .await
+    }
+
+    /// The same, in a deployment whose Google is at this issuer.
+    pub(crate) async fn with_google(kind: Kind, issuer: &str) -> Self {
+        let seal = SealKey::from_text(&SealKey::new_text(&mut Random::from_os())).unwrap();
+        let database = Arc::new(TestDatabase::empty(kind).await);
+        let google = GoogleClient {
+            issuer: issuer.to_owned(),
+            client_id: "keeptrusts".to_owned(),
+            client_secret: "secret: of/the+client".to_owned(),
+        };
+        let offers = Offers { google: Some(google), ..Offers::default() };
+        let deployment = DeploymentSettings::default();
+        Self::process(database, clock(), seal, deployment, None, offers).await.set_up().await
+    }
+
+    /// The same, in a deployment that offers these protocols alone.
+    pub(crate) async fn offering(kind: Kind, protocols: &[Protocol]) -> Self {
+        let seal = SealKey::from_text(&SealKey::new_text(&mut Random::from_os())).unwrap();
+        let database = Arc::new(TestDatabase::empty(kind).await);
+        let offers = Offers { protocols: protocols.to_vec(), google: None };
+        let deployment = DeploymentSettings::default();
+        Self::process(database, clock(), seal, deployment, None, offers).await.set_up().await
     }
 
     /// The same API, as another process serves it that counts uses in Redis.
     pub(crate) async fn beside(&self, redis: &str) -> Self {
         let (database, clock, seal) = (Arc::clone(&self.database), self.clock.clone(), self.seal.clone());
         let counts = SharedCounts::new(redis).unwrap();
-        Self::process(database, clock, seal, DeploymentSettings::default(), Some(counts)).await
+        Self::process(database, clock, seal, DeploymentSettings::default(), Some(counts), Offers::default())
+            .await
     }
 
     async fn process(
@@ -82,7 +149,9 @@ impl TestApi {
         seal: SealKey,
         deployment: DeploymentSettings,
         shared_counts: Option<SharedCounts>,
+        offers: Offers,
     ) -> Self {
+        let names = TestNames::default();
         let parts = Parts {
             store: database.store().await,
             clock: Arc::new(clock.clone()),
@@ -95,6 +164,12 @@ impl TestApi {
             shared_counts,
             gateways: Outbound::new(Reach::Private, None).unwrap(),
             providers: Outbound::new(Reach::Private, None).unwrap(),
+            sso: Sso {
+                protocols: offers.protocols,
+                outbound: Outbound::new(Reach::Private, None).unwrap(),
+                names: Box::new(names.clone()),
+                google: offers.google,
+            },
         };
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
@@ -108,7 +183,7 @@ impl TestApi {
             sender: "Keeptrusts <no-reply@keeptrusts.example>".parse().unwrap(),
         };
         let store = database.store().await;
-        Self { control, clock, mailbox, post, store, router, pages, database, seal }
+        Self { control, clock, mailbox, post, store, router, pages, database, seal, names }
     }
 
     /// An API with the organisation `acme`, whose owner is `owner@acme.example` with [`PASSWORD`].

@@ -33,6 +33,7 @@ mod sessions;
 mod set_up;
 mod shared_counts;
 mod sinks;
+mod sso;
 mod stub_gateway;
 mod tokens;
 mod two_processes;

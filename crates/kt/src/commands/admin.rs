@@ -2,9 +2,11 @@
 //! database, works beside a server that runs, and is recorded.
 
 mod copies;
+mod domains;
 mod ip_restrictions;
 mod mfa;
 mod organizations;
+mod sso;
 mod users;
 
 use clap::{Args, Subcommand};
@@ -41,6 +43,12 @@ pub(crate) enum Admin {
     /// From where an organization is reached
     #[command(subcommand)]
     IpRestrictions(ip_restrictions::IpRestrictions),
+    /// The domains of mail addresses that organizations own
+    #[command(subcommand)]
+    Domain(domains::Domain),
+    /// Single sign-on
+    #[command(subcommand)]
+    Sso(sso::Sso),
     /// The keys that sign access tokens
     #[command(subcommand)]
     Jwt(Jwt),
@@ -60,6 +68,8 @@ impl Admin {
                 Self::Mfa(mfa) => mfa.run().await,
                 Self::Organization(organization) => organization.run().await,
                 Self::IpRestrictions(restrictions) => restrictions.run().await,
+                Self::Domain(domain) => domain.run().await,
+                Self::Sso(sso) => sso.run().await,
                 Self::Jwt(Jwt::Rotate(rotate)) => rotate.run().await,
                 Self::Retention(Retention::Run(run)) => run.run().await,
             }

@@ -29,6 +29,7 @@ pub(super) mod session;
 pub(super) mod set_up;
 mod shown_once;
 pub(super) mod sign_in;
+pub(super) mod sso;
 pub(super) mod tasks;
 pub(super) mod usage;
 pub(super) mod verify_email;

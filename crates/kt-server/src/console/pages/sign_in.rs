@@ -7,6 +7,7 @@ use kt_control::{Credentials, SignIn, SignInOutcome, SignedIn};
 use kt_domain::error::Error;
 use kt_domain::return_to::ReturnTo;
 use kt_domain::sessions::Door;
+use kt_domain::sso::Protocol;
 use serde::Deserialize;
 
 use super::Fields;
@@ -34,6 +35,9 @@ struct LoginPage {
     frame: Frame,
     return_to: Option<ReturnTo>,
     note: Option<Note>,
+    /// Whether this deployment lets organisations sign in through a provider of their own.
+    offers_sso: bool,
+    offers_google: bool,
 }
 
 /// Why somebody was led here.
@@ -49,6 +53,11 @@ impl Note {
         match reason {
             "timeout" => Some(Self {
                 text: "Your session is over: nothing was done in it for too long, or it was ended. Sign in to go on.",
+                is_good: false,
+            }),
+            "sso_refused" => Some(Self {
+                text: "Signing in through your identity provider did not work. Try again; if it stays, ask an administrator \
+                       of your organization.",
                 is_good: false,
             }),
             "password_changed" => good("Your password was changed. Sign in with the new one."),
@@ -79,7 +88,13 @@ pub(crate) async fn show(
     if doors.control.is_new().await? {
         return Ok(see("/setup"));
     }
-    let template = LoginPage { frame: Frame::of(&visit), return_to, note: Note::of(&asked.reason) };
+    let template = LoginPage {
+        frame: Frame::of(&visit),
+        return_to,
+        note: Note::of(&asked.reason),
+        offers_sso: Protocol::ALL.iter().any(|protocol| doors.control.offers(*protocol)),
+        offers_google: doors.control.offers_google(),
+    };
     page(&visit.look, &template)
 }
 

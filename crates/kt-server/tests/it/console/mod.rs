@@ -1,6 +1,6 @@
 //! The console as a browser meets it: what its pages show and do, and what its guard refuses.
 
-mod browser;
+pub(crate) mod browser;
 mod configurations;
 mod crawl;
 mod evidence;

@@ -8,6 +8,7 @@ mod mail_queue;
 mod migrating;
 mod once;
 mod people;
+mod sso;
 mod usage;
 mod workspaces;
 

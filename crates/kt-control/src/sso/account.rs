@@ -1,0 +1,297 @@
+//! Whose account somebody is who comes from a provider: found, made or linked, with a place in the organisation.
+
+use kt_domain::actor::Role;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::email::EmailAddress;
+use kt_domain::error::Error;
+use kt_domain::id::{OrganizationId, SessionId, UserId};
+use kt_domain::sign_in::MembershipState;
+use kt_domain::sso::reception::{self, Account, Address, Reception, Refusal};
+use kt_domain::sso::{ExternalIdentity, ProviderSettings};
+use kt_store::external_identities::{self, ExternalName};
+use kt_store::memberships::Membership;
+use kt_store::sessions::Federation;
+use kt_store::users::{self, User};
+use kt_store::{Source, Tx, audit, domains, memberships, organizations, second_factors, sessions};
+use serde_json::{Value, json};
+
+use super::errand::Origin;
+use super::receive::Turned;
+use super::sso_refused;
+use crate::control::Control;
+use crate::members::ask_again;
+use crate::registration::new_place;
+use crate::sign_in::{Entrant, Vouched};
+
+/// Whose account it is, and how they got it.
+pub(super) struct Received {
+    pub(super) entrant: Entrant,
+    /// Whether the account is still to be linked, after one of its second factors was shown.
+    pub(super) is_linked_later: bool,
+    /// Whether something of somebody's was changed that others may rely on.
+    pub(super) has_changed: bool,
+}
+
+impl Control {
+    pub(super) async fn find_or_make(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        origin: &Origin,
+        settings: &ProviderSettings,
+        identity: &ExternalIdentity,
+    ) -> Result<Received, Turned> {
+        let name = name_of(origin, identity);
+        let known = match external_identities::user_of(tx, name).await? {
+            Some(user) => users::find(tx, &user).await?,
+            None => None,
+        };
+        match known {
+            Some(user) => {
+                external_identities::note_use(tx, name, ctx.now).await?;
+                self.receive_known(ctx, tx, origin, settings, identity, user).await
+            }
+            None => self.receive_stranger(ctx, tx, origin, settings, identity).await,
+        }
+    }
+
+    async fn receive_known(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        origin: &Origin,
+        settings: &ProviderSettings,
+        identity: &ExternalIdentity,
+        user: User,
+    ) -> Result<Received, Turned> {
+        let id = user.id.clone();
+        let away = |why: Refusal, organization: Option<&OrganizationId>| Turned::Away {
+            why: why.to_string(),
+            user: Some(id.clone()),
+            organization: organization.cloned(),
+        };
+        let Some(organization) = &origin.organization else {
+            let places = memberships::of_user(tx, &user.id).await?;
+            let place = places.into_iter().next().ok_or_else(|| away(Refusal::NoPlace, None))?;
+            let organization = organizations::find(tx, &place.organization).await?;
+            let organization = organization.ok_or_else(|| away(Refusal::NoPlace, None))?;
+            let entrant = Entrant { user, membership: place, organization };
+            return Ok(Received { entrant, is_linked_later: false, has_changed: false });
+        };
+        let place = memberships::find(tx, organization, &user.id).await?;
+        let state = place.as_ref().map(|place| place.state);
+        let joins = reception::joins(settings, state).map_err(|why| away(why, Some(organization)))?;
+        let (entrant, has_changed) =
+            self.place_of(ctx, tx, organization, settings, identity, user, joins).await?;
+        Ok(Received { entrant, is_linked_later: false, has_changed })
+    }
+
+    async fn receive_stranger(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        origin: &Origin,
+        settings: &ProviderSettings,
+        identity: &ExternalIdentity,
+    ) -> Result<Received, Turned> {
+        let stranger = self.look_up(tx, origin, settings, identity).await?;
+        let away = |why: Refusal, user: Option<UserId>| Turned::Away {
+            why: why.to_string(),
+            user,
+            organization: stranger.organization.clone(),
+        };
+        let holder = stranger.user.as_ref().map(|user| user.id.clone());
+        let reception = stranger.reception.map_err(|why| away(why, holder.clone()))?;
+        let (Some(organization), Some(email)) = (stranger.organization.clone(), stranger.email) else {
+            return Err(away(Refusal::NoAddress, holder));
+        };
+        let (user, joins, asks_for_factor) = match (reception, stranger.user) {
+            (Reception::Create, _) => {
+                (self.new_federated_user(ctx, tx, &email, identity).await?, true, false)
+            }
+            (Reception::Link { wipes_credentials, asks_for_factor, joins }, Some(user)) => {
+                let user = if wipes_credentials { wiped(ctx, tx, user).await? } else { user };
+                (user, joins, asks_for_factor)
+            }
+            (Reception::Link { .. }, None) => return Err(away(Refusal::NoAccount, None)),
+        };
+        let (entrant, _) = self.place_of(ctx, tx, &organization, settings, identity, user, joins).await?;
+        if !asks_for_factor && entrant.membership.state != MembershipState::Suspended {
+            self.link(ctx, tx, &entrant, name_of(origin, identity)).await?;
+        }
+        Ok(Received { entrant, is_linked_later: asks_for_factor, has_changed: true })
+    }
+
+    /// Links an account to the name that a provider has for its holder.
+    async fn link(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        entrant: &Entrant,
+        name: ExternalName<'_>,
+    ) -> Result<(), Error> {
+        if !external_identities::link(tx, name, &entrant.user.id, ctx.now).await? {
+            return Err(sso_refused().with_private("somebody else was linked to it meanwhile"));
+        }
+        let what = json!({ "source": name.source, "issuer": name.issuer, "subject": name.subject });
+        let record =
+            self.record(ctx, AuditAction::SsoLinked, entrant.user.id.as_str()).with_change(Value::Null, what);
+        Ok(audit::append(tx, Some(&entrant.organization.id), &record).await?)
+    }
+
+    /// Notes by whose word a session was made; links the account where it was to be linked once it was let in.
+    pub(crate) async fn note_vouched(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        entrant: &Entrant,
+        session: &SessionId,
+        vouched: &Vouched,
+    ) -> Result<(), Error> {
+        let Federation { source, issuer, subject, .. } = &vouched.federation;
+        if vouched.links {
+            self.link(ctx, tx, entrant, ExternalName { source, issuer, subject }).await?;
+        }
+        Ok(sessions::note_federation(tx, session, &vouched.federation).await?)
+    }
+
+    async fn new_federated_user(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        email: &EmailAddress,
+        identity: &ExternalIdentity,
+    ) -> Result<User, Error> {
+        let user = User {
+            id: self.draw(|random| UserId::new(ctx.now, random)),
+            email: email.as_typed().to_owned(),
+            email_folded: email.folded(),
+            email_verified_at: Some(ctx.now),
+            name: shown_name(identity, email),
+            password: None,
+            epoch: 1,
+            created_at: ctx.now,
+        };
+        users::insert(tx, &user).await?;
+        Ok(user)
+    }
+
+    /// Somebody's place in the organisation, made where they join, with the role that their groups have.
+    #[expect(clippy::too_many_arguments, reason = "who, where, and by whose word")]
+    async fn place_of(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        settings: &ProviderSettings,
+        identity: &ExternalIdentity,
+        user: User,
+        joins: bool,
+    ) -> Result<(Entrant, bool), Error> {
+        let security = self.security_of(tx, organization).await?.value;
+        let mut has_changed = false;
+        if joins {
+            let role = settings.role_of(identity.groups.as_deref().unwrap_or_default());
+            let place = new_place(ctx, organization, &user.id, role, MembershipState::Active, &security);
+            if !memberships::insert_unless_there(tx, &place).await?
+                && let Some(waiting) = memberships::find(tx, organization, &user.id).await?
+            {
+                memberships::change(tx, &waiting, role, MembershipState::Active).await?;
+            }
+            has_changed = true;
+        }
+        let place = memberships::find(tx, organization, &user.id).await?;
+        let place = place.ok_or_else(|| Error::internal("a place that was made is not there"))?;
+        let role = settings.role_after(place.role, identity.groups.as_deref());
+        if role != place.role {
+            self.change_role_by_groups(ctx, tx, &place, role).await?;
+            has_changed = true;
+        }
+        let organization = organizations::find(tx, organization).await?;
+        let organization = organization.ok_or_else(|| Error::not_found("organization"))?;
+        let place = memberships::find(tx, &organization.id, &user.id).await?.unwrap_or(place);
+        Ok((Entrant { user, membership: place, organization }, has_changed))
+    }
+
+    async fn change_role_by_groups(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        place: &Membership,
+        role: Role,
+    ) -> Result<(), Error> {
+        memberships::change(tx, place, role, place.state).await?;
+        let mfa = self.security_of(tx, &place.organization).await?.value.mfa;
+        ask_again(ctx, tx, place, role, &mfa).await?;
+        let record = self
+            .record(ctx, AuditAction::MemberRoleChanged, place.user.as_str())
+            .with_change(json!({ "role": place.role }), json!({ "role": role, "by": "groups" }));
+        Ok(audit::append(tx, Some(&place.organization), &record).await?)
+    }
+}
+
+/// What is known of somebody whom the organisation does not know yet.
+pub(super) struct Stranger {
+    organization: Option<OrganizationId>,
+    email: Option<EmailAddress>,
+    user: Option<User>,
+    pub(super) reception: Result<Reception, Refusal>,
+}
+
+impl Control {
+    pub(super) async fn look_up(
+        &self,
+        source: &impl Source,
+        origin: &Origin,
+        settings: &ProviderSettings,
+        identity: &ExternalIdentity,
+    ) -> Result<Stranger, Error> {
+        let email = identity.email.as_deref().and_then(|email| EmailAddress::parse(email).ok());
+        let owner = match &email {
+            Some(email) => domains::owner_of(source, email.domain()).await?,
+            None => None,
+        };
+        // Whoever comes from Google is looked for where their domain belongs.
+        let organization = origin.organization.clone().or_else(|| owner.clone());
+        let user = match &email {
+            Some(email) => users::by_email(source, &email.folded()).await?,
+            None => None,
+        };
+        let account = match (&user, &organization) {
+            (Some(user), Some(organization)) => Some(Account {
+                email_verified: user.email_verified_at.is_some(),
+                has_factors: !second_factors::of(source, &user.id).await?.list().is_empty(),
+                place: memberships::find(source, organization, &user.id).await?.map(|place| place.state),
+            }),
+            _ => None,
+        };
+        let address = email.as_ref().map(|_| Address {
+            is_verified: settings.takes_for_verified(identity),
+            is_own: owner.is_some() && owner == organization,
+        });
+        let reception = reception::receive(settings, address, account);
+        Ok(Stranger { organization, email, user, reception })
+    }
+}
+
+pub(super) fn name_of<'a>(origin: &'a Origin, identity: &'a ExternalIdentity) -> ExternalName<'a> {
+    ExternalName { source: &origin.source, issuer: &identity.issuer, subject: &identity.subject }
+}
+
+/// The account without whatever it was opened with: password, second factors, everything issued (ATTACKS I19).
+async fn wiped(ctx: &Ctx, tx: &Tx<'_>, user: User) -> Result<User, Error> {
+    users::take_over_unverified(tx, &user.id, ctx.now).await?;
+    second_factors::remove_all(tx, &user.id, ctx.now).await?;
+    let user = users::find(tx, &user.id).await?;
+    user.ok_or_else(|| Error::internal("an account is gone within the transaction"))
+}
+
+/// What somebody is called who comes for the first time; their address where the provider does not say.
+fn shown_name(identity: &ExternalIdentity, email: &EmailAddress) -> String {
+    let name: String =
+        identity.name.iter().flat_map(|name| name.chars()).filter(|c| !c.is_control()).collect();
+    let name: String = name.trim().chars().take(200).collect();
+    let name = name.trim();
+    if name.is_empty() { email.as_typed().to_owned() } else { name.to_owned() }
+}

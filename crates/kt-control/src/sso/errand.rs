@@ -1,0 +1,262 @@
+//! The way to a provider and back: what was begun is kept on the server, works once, and is bound to the browser that
+//! began it (STANDARDS OIDC-01, SAML-09; ATTACKS I17, I25).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kt_domain::actor::Permission;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::{OrganizationId, SessionId};
+use kt_domain::lockout::network_of;
+use kt_domain::return_to::ReturnTo;
+use kt_domain::secret::{SecretDigest, Token};
+use kt_domain::sso::{IdentitySource, Protocol, ProviderDetails};
+use kt_store::identity_providers::{self, IdentityProvider};
+use kt_store::once::{self, OneTime};
+use kt_store::{limits, organizations, sessions};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{bond_of, sso_refused, sso_unavailable};
+use crate::control::Control;
+
+/// What the records are kept as.
+const PURPOSE: &str = "sso";
+
+/// How long somebody may take at the provider.
+const LIFETIME: Duration = Duration::from_mins(10);
+
+/// How many ways to providers one network may begin in a quarter of an hour.
+const BEGUN: i64 = 1000;
+const WINDOW: Duration = Duration::from_mins(15);
+
+/// Somebody who wants to sign in through a provider.
+pub struct SsoJourney<'a> {
+    /// Where they want to go afterwards.
+    pub return_to: Option<&'a ReturnTo>,
+    /// The secret of a device that has signed in before.
+    pub device: Option<String>,
+    /// What their browser keeps of an earlier way to a provider.
+    pub browser: Option<&'a str>,
+}
+
+/// The way to a provider.
+pub struct Departure {
+    /// Where the browser goes.
+    pub to: Url,
+    /// What it has to keep until it comes back.
+    pub browser: String,
+}
+
+/// What somebody is on the way for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Errand {
+    /// To sign in at the console.
+    SignIn { device: Option<String>, return_to: Option<String> },
+    /// To prove again who they are, in this session.
+    Reauthenticate { session: SessionId, return_to: Option<String> },
+    /// To try the provider out, in this session, without signing in.
+    Test { session: SessionId },
+}
+
+/// Who comes back from where, and what for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Who is to vouch.
+    pub(crate) source: IdentitySource,
+    /// Whose provider that is; none for Google.
+    pub(crate) organization: Option<OrganizationId>,
+    /// The version of the provider's settings under which it was begun.
+    pub(crate) version: i64,
+    /// What for.
+    pub(crate) errand: Errand,
+    /// When it was begun.
+    pub(crate) begun_at: Timestamp,
+}
+
+/// What is kept of a way to a provider. `P` is what its protocol compares the answer with.
+#[derive(Serialize, Deserialize)]
+struct Kept<P> {
+    origin: Origin,
+    bond: SecretDigest,
+    protocol: P,
+}
+
+impl Origin {
+    /// A way to an organisation's provider.
+    pub(crate) fn of(provider: &IdentityProvider, errand: Errand, now: Timestamp) -> Self {
+        Self {
+            source: IdentitySource::Provider(provider.id.clone()),
+            organization: Some(provider.organization.clone()),
+            version: provider.version,
+            errand,
+            begun_at: now,
+        }
+    }
+}
+
+impl Control {
+    /// The way to the provider of the organisation that people call so. One answer, `sso_unavailable`, where there is no such
+    /// organisation, no provider, or none that is turned on.
+    pub async fn begin_sso(
+        &self,
+        ctx: &Ctx,
+        organization: &str,
+        journey: SsoJourney<'_>,
+    ) -> Result<Departure, Error> {
+        let organization = organizations::by_identifier(&self.store, organization).await?;
+        let provider = match &organization {
+            Some(organization) => identity_providers::enabled(&self.store, &organization.id).await?,
+            None => None,
+        };
+        let provider = provider.filter(|provider| self.offers(provider.details.protocol()));
+        let provider = provider.ok_or_else(sso_unavailable)?;
+        let errand = Errand::SignIn {
+            device: journey.device,
+            return_to: journey.return_to.map(|page| page.as_str().to_owned()),
+        };
+        self.depart(ctx, &provider, errand, journey.browser).await
+    }
+
+    /// The way back to the provider through which the session was opened that asks, to prove again who its holder is.
+    pub async fn begin_sso_reauthentication(
+        &self,
+        ctx: &Ctx,
+        journey: SsoJourney<'_>,
+    ) -> Result<Departure, Error> {
+        let person = ctx.require_person()?;
+        let live = sessions::find(&self.store, &person.session).await?;
+        let federation = live.and_then(|live| live.federation).ok_or_else(not_through_provider)?;
+        let errand = Errand::Reauthenticate {
+            session: person.session.clone(),
+            return_to: journey.return_to.map(|page| page.as_str().to_owned()),
+        };
+        match federation.source {
+            IdentitySource::Google => self.depart_to_google(ctx, errand, journey.browser).await,
+            IdentitySource::Provider(id) => {
+                let provider = identity_providers::find(&self.store, &id).await?;
+                let provider = provider.filter(|provider| provider.enabled).ok_or_else(sso_unavailable)?;
+                self.depart(ctx, &provider, errand, journey.browser).await
+            }
+        }
+    }
+
+    /// The way to the organisation's provider of this protocol, turned on or not, to try it out.
+    pub async fn begin_sso_test(
+        &self,
+        ctx: &Ctx,
+        protocol: Protocol,
+        browser: Option<&str>,
+    ) -> Result<Departure, Error> {
+        let organization = ctx.require(Permission::ChangeSettings)?;
+        self.require_protocol(protocol)?;
+        let session = ctx.require_person()?.session.clone();
+        let provider = identity_providers::of_protocol(&self.store, organization, protocol).await?;
+        let provider = provider.ok_or_else(|| Error::not_found("identity provider"))?;
+        self.depart(ctx, &provider, Errand::Test { session }, browser).await
+    }
+
+    async fn depart(
+        &self,
+        ctx: &Ctx,
+        provider: &IdentityProvider,
+        errand: Errand,
+        browser: Option<&str>,
+    ) -> Result<Departure, Error> {
+        match &provider.details {
+            ProviderDetails::Oidc(settings) => {
+                self.depart_by_oidc(ctx, provider, settings, errand, browser).await
+            }
+        }
+    }
+
+    /// Keeps what was begun, under `state`; what the browser has to keep. It keeps one secret for all ways that it begins at
+    /// the same time, in several tabs.
+    pub(crate) async fn keep_errand<P: Serialize>(
+        &self,
+        ctx: &Ctx,
+        state: &Token,
+        origin: Origin,
+        browser: Option<&str>,
+        protocol: P,
+    ) -> Result<String, Error> {
+        let browser = match browser.filter(|kept| kept.len() == BROWSER_SECRET) {
+            Some(kept) => kept.to_owned(),
+            None => self.new_token().expose().to_owned(),
+        };
+        let tx = self.store.begin_write().await?;
+        if let Some(network) = ctx.client.ip.map(network_of) {
+            let begun = limits::count(&tx, &format!("sso_begun/{network}"), WINDOW, ctx.now).await?;
+            if begun > BEGUN {
+                let message =
+                    "Too many sign-ins from your network. Wait a quarter of an hour, then try again.";
+                let refusal = Error::new(ErrorKind::TooManyRequests, "too_many_attempts", message);
+                return Err(refusal.with_retry_after(WINDOW));
+            }
+        }
+        let subject = origin.source.to_string();
+        let kept = Kept { origin, bond: bond_of(&browser), protocol };
+        let record = OneTime {
+            digest: state.digest(),
+            purpose: PURPOSE,
+            subject: &subject,
+            epoch: None,
+            data: &kept,
+            created_at: ctx.now,
+            expires_at: ctx.now + LIFETIME,
+        };
+        once::issue(&tx, &record).await?;
+        tx.commit().await?;
+        Ok(browser)
+    }
+
+    /// Uses up what was begun under `state`. Refused where it was used, has expired, or was begun by another browser: for
+    /// that one it stays as it is.
+    pub(crate) async fn take_errand<P: DeserializeOwned>(
+        &self,
+        ctx: &Ctx,
+        state: &str,
+        browser: Option<&str>,
+    ) -> Result<(Origin, P), Error> {
+        let digest = SecretDigest::of(state);
+        let tx = self.store.begin_write().await?;
+        let kept = once::consume::<Kept<P>>(&tx, PURPOSE, &digest, ctx.now).await?;
+        let kept =
+            kept.ok_or_else(|| sso_refused().with_private("the state is unknown, used or too old"))?.data;
+        if browser.map(bond_of) != Some(kept.bond) {
+            return Err(sso_refused().with_private("another browser began this"));
+        }
+        tx.commit().await?;
+        Ok((kept.origin, kept.protocol))
+    }
+
+    /// The provider of somebody who comes back, as it is at this moment. Refused where it was turned off, removed or changed
+    /// since; a test also reaches one that is turned off.
+    pub(crate) async fn provider_again(
+        &self,
+        tx: &impl kt_store::Source,
+        origin: &Origin,
+    ) -> Result<Option<IdentityProvider>, Error> {
+        let IdentitySource::Provider(id) = &origin.source else { return Ok(None) };
+        let is_test = matches!(origin.errand, Errand::Test { .. });
+        let provider = identity_providers::find(tx, id).await?.filter(|provider| {
+            provider.version == origin.version
+                && (provider.enabled || is_test)
+                && self.offers(provider.details.protocol())
+        });
+        let changed = || sso_refused().with_private("the provider was changed or turned off meanwhile");
+        provider.map(Some).ok_or_else(changed)
+    }
+}
+
+/// The length of what a browser keeps: a token.
+const BROWSER_SECRET: usize = 43;
+
+fn not_through_provider() -> Error {
+    let message =
+        "This session was not opened through an identity provider. Confirm with your password or passkey.";
+    Error::new(ErrorKind::Conflict, "not_through_provider", message)
+}

@@ -1,0 +1,62 @@
+//! "Sign in with Google": the same flow, with the deployment's own client. It vouches for accounts that there are, with an
+//! address in a domain that their organisation has verified, and counts as one factor.
+
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::sso::{AttributeNames, ClientAuthentication, IdentitySource, OidcSettings};
+
+use super::Party;
+use crate::control::Control;
+use crate::sso::errand::{Departure, Errand, Origin, SsoJourney};
+use crate::sso::sso_unavailable;
+
+impl Control {
+    /// Whether this deployment has a client at Google.
+    #[must_use]
+    pub fn offers_google(&self) -> bool {
+        self.sso.google.is_some()
+    }
+
+    /// The way to Google.
+    pub async fn begin_google(&self, ctx: &Ctx, journey: SsoJourney<'_>) -> Result<Departure, Error> {
+        let errand = Errand::SignIn {
+            device: journey.device,
+            return_to: journey.return_to.map(|page| page.as_str().to_owned()),
+        };
+        self.depart_to_google(ctx, errand, journey.browser).await
+    }
+
+    pub(in crate::sso) async fn depart_to_google(
+        &self,
+        ctx: &Ctx,
+        errand: Errand,
+        browser: Option<&str>,
+    ) -> Result<Departure, Error> {
+        let party = self.google_party()?;
+        let origin = Origin {
+            source: IdentitySource::Google,
+            organization: None,
+            version: 0,
+            errand,
+            begun_at: ctx.now,
+        };
+        self.depart_to(ctx, &party, origin, browser).await
+    }
+
+    pub(super) fn google_party(&self) -> Result<Party, Error> {
+        let google = self.sso.google.as_ref().ok_or_else(sso_unavailable)?;
+        Ok(Party {
+            key: "google".to_owned(),
+            settings: OidcSettings {
+                issuer: google.issuer.clone(),
+                client_id: google.client_id.clone(),
+                authentication: ClientAuthentication::ClientSecretBasic,
+                endpoints: None,
+            },
+            secret: Some(google.client_secret.clone().into_bytes()),
+            redirect_uri: self.console.page("/sso/google/callback"),
+            attributes: AttributeNames::default(),
+            wants_groups: false,
+        })
+    }
+}

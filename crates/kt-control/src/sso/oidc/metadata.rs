@@ -1,0 +1,215 @@
+//! What a provider publishes: where it is reached, and the keys that it signs with. Remembered for ten minutes.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jsonwebtoken::jwk::Jwk;
+use kt_domain::ctx::Ctx;
+use kt_domain::network::reach::Reach;
+use kt_domain::sso::{OidcEndpoints, OidcSettings, is_web_address};
+use serde::Deserialize;
+use serde_json::Value;
+use thiserror::Error;
+use url::Url;
+
+use super::Party;
+use crate::control::Control;
+use crate::outbound::Outbound;
+use crate::sso::fetch::{self, FetchError};
+
+/// How long it is relied on.
+const RELIED_ON: Duration = Duration::from_mins(10);
+
+/// How often keys are asked for again because a token names one that is not known (STANDARDS OIDC-07).
+const ASKED_AGAIN: Duration = Duration::from_mins(1);
+
+/// How many keys of a provider are looked at.
+const MOST_KEYS: usize = 100;
+
+/// How many providers are remembered.
+const MOST_PROVIDERS: usize = 10_000;
+
+/// Where metadata stands below an issuer (OpenID Connect Discovery 1.0 section 4).
+const WELL_KNOWN: &str = "/.well-known/openid-configuration";
+
+/// What a provider publishes of itself.
+#[derive(Clone)]
+pub(crate) struct Published {
+    pub(crate) endpoints: OidcEndpoints,
+    /// Whether it says that its answers name the issuer (RFC 9207 section 3).
+    pub(crate) answers_name_issuer: bool,
+}
+
+/// What was found of providers a while ago.
+#[derive(Default)]
+pub(crate) struct Remembered(Mutex<HashMap<String, Found>>);
+
+#[derive(Clone, Default)]
+struct Found {
+    published: Option<(Timestamp, Published)>,
+    keys: Option<(Timestamp, Vec<Jwk>)>,
+}
+
+/// Why nothing is known of a provider.
+#[derive(Debug, Error)]
+pub(super) enum MetadataError {
+    /// It cannot be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// It is no metadata.
+    #[error("{0} holds no metadata of an OIDC provider: {1}")]
+    NoMetadata(Url, String),
+    /// It is of another issuer.
+    #[error("the metadata is of the issuer `{0}`, not of `{1}`")]
+    OtherIssuer(String, String),
+    /// It leads to somewhere that is not asked.
+    #[error("`{0}` of the metadata is no https address")]
+    Address(&'static str),
+    /// They are no keys.
+    #[error("{0} holds no key set: {1}")]
+    NoKeys(Url, String),
+}
+
+/// The members of a provider's metadata that are read.
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    #[serde(default)]
+    userinfo_endpoint: Option<String>,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+}
+
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Value>,
+}
+
+impl Control {
+    /// What a provider publishes of itself, or its settings say in its place.
+    pub(super) async fn published(&self, ctx: &Ctx, party: &Party) -> Result<Published, MetadataError> {
+        let remembered = self.oidc.look(&party.key).and_then(|found| found.published);
+        if let Some((_, published)) = remembered.filter(|(at, _)| is_fresh(*at, ctx.now, RELIED_ON)) {
+            return Ok(published);
+        }
+        let published = if let Some(endpoints) = &party.settings.endpoints {
+            Published { endpoints: endpoints.clone(), answers_name_issuer: false }
+        } else {
+            let issuer = &party.settings.issuer;
+            let (found, published) = discover(&self.sso.outbound, issuer).await?;
+            if found != *issuer {
+                return Err(MetadataError::OtherIssuer(found, issuer.clone()));
+            }
+            published
+        };
+        self.oidc.note(&party.key, |found| found.published = Some((ctx.now, published.clone())));
+        Ok(published)
+    }
+
+    /// The keys that a provider signs with. Asked for anew where `again` says that a token names one that is not among those
+    /// remembered, but not more often than once a minute.
+    pub(super) async fn provider_keys(
+        &self,
+        ctx: &Ctx,
+        party: &Party,
+        again: bool,
+    ) -> Result<Vec<Jwk>, MetadataError> {
+        let relied_on = if again { ASKED_AGAIN } else { RELIED_ON };
+        let remembered = self.oidc.look(&party.key).and_then(|found| found.keys);
+        if let Some((_, keys)) = remembered.filter(|(at, _)| is_fresh(*at, ctx.now, relied_on)) {
+            return Ok(keys);
+        }
+        let published = self.published(ctx, party).await?;
+        let keys = fetch_keys(&self.sso.outbound, &published.endpoints.jwks).await?;
+        self.oidc.note(&party.key, |found| found.keys = Some((ctx.now, keys.clone())));
+        Ok(keys)
+    }
+}
+
+fn is_fresh(at: Timestamp, now: Timestamp, for_how_long: Duration) -> bool {
+    at <= now && at + for_how_long > now
+}
+
+impl Remembered {
+    fn look(&self, key: &str) -> Option<Found> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn note(&self, key: &str, change: impl FnOnce(&mut Found)) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_PROVIDERS {
+            all.clear();
+        }
+        change(all.entry(key.to_owned()).or_default());
+    }
+}
+
+/// The issuer that an address names: the address itself, or what its metadata stands below.
+pub(super) fn issuer_of(address: &str) -> &str {
+    address.strip_suffix(WELL_KNOWN).unwrap_or(address)
+}
+
+/// Reads the metadata of an issuer: it must be that issuer's own, and lead to https addresses alone. Also gives the issuer as
+/// it writes itself, which may end in a slash that nobody types.
+pub(super) async fn discover(
+    outbound: &Outbound,
+    issuer: &str,
+) -> Result<(String, Published), MetadataError> {
+    let (document, private) = (read_metadata(outbound, issuer).await?, outbound.reach() == Reach::Private);
+    let addresses = [
+        ("authorization_endpoint", Some(&document.authorization_endpoint)),
+        ("token_endpoint", Some(&document.token_endpoint)),
+        ("jwks_uri", Some(&document.jwks_uri)),
+        ("userinfo_endpoint", document.userinfo_endpoint.as_ref()),
+    ];
+    for (name, address) in addresses {
+        if address.is_some_and(|address| !is_web_address(address, private)) {
+            return Err(MetadataError::Address(name));
+        }
+    }
+    let endpoints = OidcEndpoints {
+        authorization: document.authorization_endpoint,
+        token: document.token_endpoint,
+        jwks: document.jwks_uri,
+        userinfo: document.userinfo_endpoint,
+    };
+    let answers_name_issuer = document.authorization_response_iss_parameter_supported;
+    Ok((document.issuer, Published { endpoints, answers_name_issuer }))
+}
+
+async fn read_metadata(outbound: &Outbound, issuer: &str) -> Result<Document, MetadataError> {
+    let address = format!("{}{WELL_KNOWN}", issuer.trim_end_matches('/'));
+    let url =
+        Url::parse(&address).map_err(|_| MetadataError::OtherIssuer(String::new(), issuer.to_owned()))?;
+    let body = fetch::get(outbound, &url, &[("accept", "application/json".to_owned())]).await?;
+    let document: Document =
+        serde_json::from_slice(&body).map_err(|why| MetadataError::NoMetadata(url, why.to_string()))?;
+    if document.issuer.trim_end_matches('/') != issuer.trim_end_matches('/') {
+        return Err(MetadataError::OtherIssuer(document.issuer, issuer.to_owned()));
+    }
+    Ok(document)
+}
+
+/// A key that is not understood is none of those that anything is verified with.
+async fn fetch_keys(outbound: &Outbound, address: &str) -> Result<Vec<Jwk>, MetadataError> {
+    let url = Url::parse(address).map_err(|_| MetadataError::Address("jwks_uri"))?;
+    let body = fetch::get(outbound, &url, &[("accept", "application/json".to_owned())]).await?;
+    let set: KeySet =
+        serde_json::from_slice(&body).map_err(|why| MetadataError::NoKeys(url, why.to_string()))?;
+    Ok(set.keys.into_iter().take(MOST_KEYS).filter_map(|key| serde_json::from_value(key).ok()).collect())
+}
+
+/// Whether settings lead to where the deployment lets connections go.
+pub(super) fn is_private(outbound: &Outbound) -> bool {
+    outbound.reach() == Reach::Private
+}
+
+/// The settings with the issuer as the provider writes itself.
+pub(super) fn with_issuer(settings: OidcSettings, issuer: String) -> OidcSettings {
+    OidcSettings { issuer, ..settings }
+}

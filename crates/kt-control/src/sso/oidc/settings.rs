@@ -1,0 +1,74 @@
+//! An organisation's OIDC provider as its owners set it up.
+
+use kt_domain::actor::Permission;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::sso::{OidcSettings, Protocol, ProviderDetails, ProviderSettings};
+use kt_store::organizations;
+use url::Url;
+
+use super::metadata::{discover, is_private, issuer_of, with_issuer};
+use crate::control::Control;
+use crate::sso::domains::owners_organization;
+use crate::sso::{ProviderChange, ProviderView};
+use crate::version::Expected;
+
+/// An OIDC provider as it is to be.
+pub struct NewOidcProvider {
+    /// Whether people come in through it; as it is with `None`.
+    pub enabled: Option<bool>,
+    /// What both protocols share; as it is with `None`.
+    pub settings: Option<ProviderSettings>,
+    /// Who it is and who we are to it. The issuer may be the address of its metadata.
+    pub oidc: OidcSettings,
+    /// The client secret: kept as it is with `None`, removed where it is empty.
+    pub client_secret: Option<String>,
+}
+
+/// What a provider has to know about us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OidcPlace {
+    /// Where it leads browsers back to.
+    pub redirect_uri: Url,
+    /// Where it sends its logout tokens.
+    pub back_channel_logout_uri: Url,
+}
+
+impl Control {
+    /// Puts an OIDC provider in place of the present one. Its metadata is read now, where no endpoints are given: refused
+    /// with [`kt_domain::error::ErrorKind::Invalid`] and what is wrong where that cannot be done.
+    pub async fn put_oidc_provider(
+        &self,
+        ctx: &Ctx,
+        expected: &Expected,
+        new: NewOidcProvider,
+    ) -> Result<ProviderView, Error> {
+        owners_organization(ctx)?;
+        let typed = issuer_of(new.oidc.issuer.trim()).to_owned();
+        let mut oidc = with_issuer(new.oidc, typed);
+        oidc.validate(is_private(&self.sso.outbound))?;
+        if oidc.endpoints.is_none() {
+            let found = discover(&self.sso.outbound, &oidc.issuer).await;
+            let (issuer, _) = found.map_err(|why| Error::invalid("issuer", why.to_string()))?;
+            oidc.issuer = issuer;
+        }
+        let change = ProviderChange {
+            enabled: new.enabled,
+            settings: new.settings,
+            details: Some(ProviderDetails::Oidc(oidc)),
+            secret: new.client_secret,
+        };
+        self.change_identity_provider(ctx, expected, Protocol::Oidc, change).await
+    }
+
+    /// What the organisation's OIDC provider has to know about us; known before there is one.
+    pub async fn oidc_place(&self, ctx: &Ctx) -> Result<OidcPlace, Error> {
+        let id = ctx.require(Permission::ReadSettings)?;
+        let organization = organizations::find(&self.store, id).await?;
+        let identifier = organization.ok_or_else(|| Error::not_found("organization"))?.identifier;
+        Ok(OidcPlace {
+            redirect_uri: self.oidc_address(&identifier, "callback"),
+            back_channel_logout_uri: self.oidc_address(&identifier, "logout"),
+        })
+    }
+}

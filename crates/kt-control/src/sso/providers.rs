@@ -1,0 +1,288 @@
+//! An organisation's identity provider as its owners set it up: shown, set, turned on and off, removed.
+
+use jiff::Timestamp;
+use kt_domain::actor::Permission;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::{IdentityProviderId, OrganizationId};
+use kt_domain::security_choices::difference;
+use kt_domain::sso::{IdentitySource, Protocol, ProviderDetails, ProviderSettings};
+use kt_store::identity_providers::{self, IdentityProvider};
+use kt_store::sessions::VouchedFor;
+use kt_store::{StoreError, Tx, audit, domains, external_identities, organizations, sessions};
+use serde_json::{Value, json};
+
+use super::domains::owners_organization;
+use crate::control::Control;
+use crate::version::Expected;
+
+/// A provider as it is set up; never its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderView {
+    /// Its identifier.
+    pub id: IdentityProviderId,
+    /// Whether people come in through it.
+    pub enabled: bool,
+    /// What both protocols share.
+    pub settings: ProviderSettings,
+    /// What only its protocol needs.
+    pub details: ProviderDetails,
+    /// Whether it has a secret.
+    pub has_secret: bool,
+    /// When somebody last came through it.
+    pub used_at: Option<Timestamp>,
+    /// How many accounts it is linked to.
+    pub linked: i64,
+    /// Changes with every change.
+    pub version: String,
+}
+
+/// What is to be different at a provider; what is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProviderChange {
+    /// Whether people come in through it.
+    pub enabled: Option<bool>,
+    /// What both protocols share.
+    pub settings: Option<ProviderSettings>,
+    /// What only its protocol needs, already validated; without it a provider that is not there is not made.
+    pub(crate) details: Option<ProviderDetails>,
+    /// Its secret; removed where it is empty.
+    pub(crate) secret: Option<String>,
+}
+
+impl ProviderChange {
+    /// Other settings.
+    #[must_use]
+    pub fn to(settings: ProviderSettings) -> Self {
+        Self { settings: Some(settings), ..Self::default() }
+    }
+
+    /// Turned on, or off.
+    #[must_use]
+    pub fn turned(enabled: bool) -> Self {
+        Self { enabled: Some(enabled), ..Self::default() }
+    }
+}
+
+/// The version of a provider that is not there.
+const NONE: &str = "0";
+
+impl Control {
+    /// The organisation's provider of this protocol. [`ErrorKind::NotFound`] where there is none.
+    pub async fn identity_provider(&self, ctx: &Ctx, protocol: Protocol) -> Result<ProviderView, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        self.require_protocol(protocol)?;
+        let provider = identity_providers::of_protocol(&self.store, organization, protocol).await?;
+        self.view_of_provider(provider.ok_or_else(no_provider)?).await
+    }
+
+    async fn view_of_provider(&self, provider: IdentityProvider) -> Result<ProviderView, Error> {
+        let source = IdentitySource::Provider(provider.id.clone());
+        let linked = external_identities::count(&self.store, &source).await?;
+        Ok(ProviderView {
+            id: provider.id,
+            enabled: provider.enabled,
+            settings: provider.settings,
+            details: provider.details,
+            has_secret: provider.secret_sealed.is_some(),
+            used_at: provider.used_at,
+            linked,
+            version: provider.version.to_string(),
+        })
+    }
+
+    /// Every provider that the organisation has set up, of the protocols that this deployment offers.
+    pub async fn identity_providers(&self, ctx: &Ctx) -> Result<Vec<ProviderView>, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let mut views = Vec::new();
+        for protocol in Protocol::ALL.iter().copied().filter(|protocol| self.offers(*protocol)) {
+            if let Some(provider) =
+                identity_providers::of_protocol(&self.store, organization, protocol).await?
+            {
+                views.push(self.view_of_provider(provider).await?);
+            }
+        }
+        Ok(views)
+    }
+
+    /// Changes the organisation's provider of a protocol, or sets it up. What was begun under the one before is good no more;
+    /// turned off, it also ends every session that it has opened. Refused with `another_provider_enabled` beside another one
+    /// that is turned on, and with `sso_not_proven` where it would become the only way in before anybody came through it.
+    pub async fn change_identity_provider(
+        &self,
+        ctx: &Ctx,
+        expected: &Expected,
+        protocol: Protocol,
+        change: ProviderChange,
+    ) -> Result<ProviderView, Error> {
+        let organization = owners_organization(ctx)?;
+        self.require_protocol(protocol)?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
+        let kept = identity_providers::of_protocol(&tx, organization, protocol).await?;
+        expected.check(&kept.as_ref().map_or_else(|| NONE.to_owned(), |kept| kept.version.to_string()))?;
+        let provider = self.provider_to_be(ctx, organization, kept.as_ref(), &change)?;
+        provider.settings.validate()?;
+        self.require_proven(&tx, kept.as_ref(), &provider).await?;
+        let stored = match &kept {
+            None => identity_providers::insert(&tx, &provider).await,
+            Some(_) => identity_providers::replace(&tx, &provider, ctx.now).await.map(|_| ()),
+        };
+        match stored {
+            Err(StoreError::Exists) => return Err(another_enabled()),
+            other => other?,
+        }
+        if kept.as_ref().is_some_and(|kept| kept.enabled) && !provider.enabled {
+            self.end_sessions_of(ctx, &tx, organization, &provider.id).await?;
+        }
+        let before = kept.as_ref().map_or_else(|| Ok(json!({})), recorded)?;
+        let (was, is) = difference(&before, &recorded(&provider)?);
+        let is = with_secret(is, &change, kept.as_ref());
+        let record = self.record(ctx, AuditAction::SsoUpdated, provider.id.as_str()).with_change(was, is);
+        audit::append(&tx, Some(organization), &record).await?;
+        self.commit_revocation(tx).await?;
+        let version = provider.version + i64::from(kept.is_some());
+        self.view_of_provider(IdentityProvider { version, ..provider }).await
+    }
+
+    /// The provider to be kept, with its secret sealed.
+    fn provider_to_be(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        kept: Option<&IdentityProvider>,
+        change: &ProviderChange,
+    ) -> Result<IdentityProvider, Error> {
+        let details = change.details.clone().or_else(|| kept.map(|kept| kept.details.clone()));
+        let details = details.ok_or_else(no_provider)?;
+        let settings = change.settings.clone().or_else(|| kept.map(|kept| kept.settings.clone()));
+        let id = match kept {
+            Some(kept) => kept.id.clone(),
+            None => self.draw(|random| IdentityProviderId::new(ctx.now, random)),
+        };
+        let secret_sealed = match change.secret.as_deref() {
+            None => kept.and_then(|kept| kept.secret_sealed.clone()),
+            Some("") => None,
+            Some(secret) => {
+                Some(self.draw(|random| self.seal.seal(&secret_place(&id), secret.as_bytes(), random))?)
+            }
+        };
+        Ok(IdentityProvider {
+            id,
+            organization: organization.clone(),
+            enabled: change.enabled.unwrap_or(kept.is_some_and(|kept| kept.enabled)),
+            version: kept.map_or(1, |kept| kept.version),
+            settings: settings.unwrap_or_default(),
+            details,
+            secret_sealed,
+            created_at: kept.map_or(ctx.now, |kept| kept.created_at),
+            used_at: kept.and_then(|kept| kept.used_at),
+        })
+    }
+
+    /// The only way in must be one: a domain is shown to be the organisation's, and somebody has come through.
+    async fn require_proven(
+        &self,
+        tx: &Tx<'_>,
+        kept: Option<&IdentityProvider>,
+        new: &IdentityProvider,
+    ) -> Result<(), Error> {
+        if !new.settings.required || kept.is_some_and(|kept| kept.settings.required) {
+            return Ok(());
+        }
+        let has_domain =
+            domains::of(tx, &new.organization).await?.iter().any(|claim| claim.verified_at.is_some());
+        let was_used = kept.is_some_and(|kept| kept.enabled && kept.used_at.is_some());
+        if new.enabled && has_domain && was_used {
+            return Ok(());
+        }
+        let message = "Before it becomes the only way in, verify a domain, turn the provider on, and have somebody sign in \
+                       through it.";
+        Err(Error::new(ErrorKind::Conflict, "sso_not_proven", message).with_param("required"))
+    }
+
+    /// Removes the organisation's provider of this protocol, whom it is linked to, and every session that it has opened.
+    pub async fn remove_identity_provider(
+        &self,
+        ctx: &Ctx,
+        expected: &Expected,
+        protocol: Protocol,
+    ) -> Result<(), Error> {
+        let organization = owners_organization(ctx)?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
+        let provider = identity_providers::of_protocol(&tx, organization, protocol).await?;
+        let provider = provider.ok_or_else(no_provider)?;
+        expected.check(&provider.version.to_string())?;
+        self.end_sessions_of(ctx, &tx, organization, &provider.id).await?;
+        external_identities::forget_source(&tx, &IdentitySource::Provider(provider.id.clone())).await?;
+        identity_providers::remove(&tx, &provider.id).await?;
+        let record = self
+            .record(ctx, AuditAction::SsoRemoved, provider.id.as_str())
+            .with_change(recorded(&provider)?, Value::Null);
+        audit::append(&tx, Some(organization), &record).await?;
+        self.commit_revocation(tx).await
+    }
+
+    async fn end_sessions_of(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        provider: &IdentityProviderId,
+    ) -> Result<(), Error> {
+        let source = IdentitySource::Provider(provider.clone());
+        let which = VouchedFor { source: &source, subject: None, provider_session: None };
+        for (session, _) in sessions::end_federated(tx, which, ctx.now).await? {
+            let record = self.record(ctx, AuditAction::SessionRevoked, session.as_str());
+            audit::append(tx, Some(organization), &record).await?;
+        }
+        Ok(())
+    }
+
+    /// The secret of a provider, opened; `None` where it has none.
+    pub(crate) fn secret_of(&self, provider: &IdentityProvider) -> Result<Option<Vec<u8>>, Error> {
+        let sealed = provider.secret_sealed.as_deref();
+        sealed.map(|sealed| self.seal.open(&secret_place(&provider.id), sealed)).transpose()
+    }
+}
+
+/// Where the secret of a provider is sealed.
+fn secret_place(id: &IdentityProviderId) -> String {
+    format!("identity_providers/{id}/secret")
+}
+
+/// What the audit log tells of a provider.
+fn recorded(provider: &IdentityProvider) -> Result<Value, Error> {
+    let mut told = serde_json::to_value(&provider.settings).map_err(Error::internal)?;
+    let details = serde_json::to_value(&provider.details).map_err(Error::internal)?;
+    if let (Some(told), Value::Object(details)) = (told.as_object_mut(), details) {
+        told.extend(details);
+        told.insert("enabled".to_owned(), provider.enabled.into());
+    }
+    Ok(told)
+}
+
+/// That a secret was set or removed is told, never the secret.
+fn with_secret(mut told: Value, change: &ProviderChange, kept: Option<&IdentityProvider>) -> Value {
+    let said = match change.secret.as_deref() {
+        None => return told,
+        Some("") if kept.is_none_or(|kept| kept.secret_sealed.is_none()) => return told,
+        Some("") => "removed",
+        Some(_) => "set",
+    };
+    if let Some(told) = told.as_object_mut() {
+        told.insert("secret".to_owned(), said.into());
+    }
+    told
+}
+
+fn no_provider() -> Error {
+    Error::not_found("identity provider")
+}
+
+fn another_enabled() -> Error {
+    let message = "Another identity provider is turned on. Turn that off first: people come in through one.";
+    Error::new(ErrorKind::Conflict, "another_provider_enabled", message).with_param("enabled")
+}

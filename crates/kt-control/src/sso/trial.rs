@@ -1,0 +1,135 @@
+//! Trying a provider out: each step is shown, and what the provider sent, and nobody is signed in.
+
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::sign_in::Proof;
+use kt_domain::sso::ExternalIdentity;
+use kt_domain::sso::reception::Reception;
+use kt_store::{audit, external_identities, users};
+use serde_json::{Map, Value, json};
+
+use super::account::name_of;
+use super::errand::Origin;
+use super::receive::Disbelief;
+use crate::control::Control;
+
+/// What trying out a provider has shown.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TestReport {
+    /// Each step in order; what follows one that failed was not tried.
+    pub steps: Vec<TestStep>,
+    /// What the provider sent, as it sent it.
+    pub sent: Map<String, Value>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestStep {
+    /// What was looked at.
+    pub name: &'static str,
+    /// What was found.
+    pub found: String,
+    /// Whether it passed.
+    pub passed: bool,
+}
+
+/// What is noted while an answer of a provider is verified, step by step.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trail(TestReport);
+
+impl Trail {
+    /// This was looked at and is good.
+    pub(crate) fn passed(&mut self, name: &'static str, found: impl Into<String>) {
+        self.0.steps.push(TestStep { name, found: found.into(), passed: true });
+    }
+
+    /// The provider sent this.
+    pub(crate) fn sent(&mut self, part: &str, content: Value) {
+        self.0.sent.insert(part.to_owned(), content);
+    }
+
+    fn failed(mut self, disbelief: Disbelief) -> TestReport {
+        let Disbelief { step, why } = disbelief;
+        self.0.steps.push(TestStep { name: step, found: why, passed: false });
+        self.0
+    }
+}
+
+impl Control {
+    /// What trying out a provider has shown: the steps of its protocol, then whose account it would be. Nothing is changed
+    /// but the record of it.
+    pub(super) async fn report(
+        &self,
+        ctx: &Ctx,
+        origin: &Origin,
+        mut trail: Trail,
+        verified: Result<ExternalIdentity, Disbelief>,
+    ) -> Result<TestReport, Error> {
+        let judged = match verified {
+            Ok(identity) => self.judge(origin, &identity, &mut trail).await?,
+            Err(disbelief) => Err(disbelief),
+        };
+        let report = match judged {
+            Ok(()) => trail.0,
+            Err(disbelief) => trail.failed(disbelief),
+        };
+        let passed = report.steps.iter().all(|step| step.passed);
+        let record = self
+            .record(ctx, AuditAction::SsoTested, origin.source.to_string())
+            .with_change(Value::Null, json!({ "passed": passed }));
+        let record = if passed { record } else { record.refused() };
+        let tx = self.store.begin_write().await?;
+        audit::append(&tx, ctx.actor.organization(), &record).await?;
+        tx.commit().await?;
+        Ok(report)
+    }
+
+    async fn judge(
+        &self,
+        origin: &Origin,
+        identity: &ExternalIdentity,
+        trail: &mut Trail,
+    ) -> Result<Result<(), Disbelief>, Error> {
+        const ACCOUNT: &str = "Whose account it would be";
+        let settings = self.settings_of(&self.store, origin).await?;
+        trail.passed(
+            "Who the provider says it is",
+            format!(
+                "{}; {}; {}",
+                identity.subject,
+                identity.email.as_deref().unwrap_or("no e-mail address"),
+                identity.name.as_deref().unwrap_or("no name"),
+            ),
+        );
+        let groups = identity.groups.as_deref();
+        let role = settings.role_of(groups.unwrap_or_default());
+        let told = groups.map_or_else(|| "no groups were sent".to_owned(), |groups| groups.join(", "));
+        trail.passed("The role of a new member", format!("{role} ({told})"));
+        let worth = match settings.proof_of(identity) {
+            Proof::FederatedMfa => "counts as two factors",
+            Proof::FederatedStepUp => "one of our second factors is asked for",
+            _ => "how people prove who they are is left to the provider",
+        };
+        trail.passed("What it is worth", format!("{worth} ({})", identity.methods.join(", ")));
+        if let Some(user) = external_identities::user_of(&self.store, name_of(origin, identity)).await? {
+            let user = users::find(&self.store, &user).await?;
+            let email = user.map(|user| user.email).unwrap_or_default();
+            trail.passed(ACCOUNT, format!("linked already: {email}"));
+            return Ok(Ok(()));
+        }
+        let stranger = self.look_up(&self.store, origin, &settings, identity).await?;
+        Ok(match stranger.reception {
+            Ok(Reception::Create) => {
+                trail.passed(ACCOUNT, "a new one would be made");
+                Ok(())
+            }
+            Ok(Reception::Link { asks_for_factor, .. }) => {
+                let also = if asks_for_factor { ", after one of its second factors was shown" } else { "" };
+                trail.passed(ACCOUNT, format!("the one with this address would be linked{also}"));
+                Ok(())
+            }
+            Err(why) => Err(Disbelief { step: ACCOUNT, why: why.advice().to_owned() }),
+        })
+    }
+}

@@ -1,0 +1,158 @@
+//! The domains of mail addresses that an organisation has shown to be its own.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::email::EmailAddress;
+use crate::error::Error;
+
+/// The label under which the TXT record stands that proves a domain. A name of its own, as RFC 8552 wants it: whoever can
+/// write there can write into the domain's zone, and it is in nobody's way.
+pub const DOMAIN_RECORD: &str = "_keeptrusts-challenge";
+
+/// A domain that one organisation can own: a whole name as A-labels in lower case, and not one of those where anybody gets
+/// an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OwnDomain(String);
+
+/// Where everybody can get an address of their own: no organisation owns these.
+const PUBLIC_MAIL: [&str; 46] = [
+    "126.com",
+    "163.com",
+    "aol.com",
+    "bluewin.ch",
+    "comcast.net",
+    "duck.com",
+    "fastmail.com",
+    "free.fr",
+    "freenet.de",
+    "gmail.com",
+    "gmx.at",
+    "gmx.ch",
+    "gmx.com",
+    "gmx.de",
+    "gmx.net",
+    "googlemail.com",
+    "hey.com",
+    "hotmail.co.uk",
+    "hotmail.com",
+    "hotmail.de",
+    "hotmail.fr",
+    "hushmail.com",
+    "icloud.com",
+    "laposte.net",
+    "libero.it",
+    "live.com",
+    "mac.com",
+    "mail.com",
+    "mail.ru",
+    "mailbox.org",
+    "me.com",
+    "msn.com",
+    "orange.fr",
+    "outlook.com",
+    "outlook.de",
+    "pm.me",
+    "posteo.de",
+    "proton.me",
+    "protonmail.com",
+    "qq.com",
+    "t-online.de",
+    "web.de",
+    "yahoo.co.uk",
+    "yahoo.com",
+    "yandex.ru",
+    "zoho.com",
+];
+
+impl OwnDomain {
+    /// Reads what somebody typed.
+    pub fn parse(typed: &str) -> Result<Self, Error> {
+        let Ok(address) = EmailAddress::parse(&format!("a@{}", typed.trim())) else {
+            let message = "Write the part of an address after `@`, such as `example.com`.";
+            return Err(Error::invalid("domain", message));
+        };
+        let domain = address.domain();
+        if PUBLIC_MAIL.contains(&domain) {
+            let message = "Anybody can have an address there, so it cannot belong to one organization.";
+            return Err(Error::invalid("domain", message));
+        }
+        Ok(Self(domain.to_owned()))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Where the TXT record stands that proves it.
+    #[must_use]
+    pub fn record_name(&self) -> String {
+        format!("{DOMAIN_RECORD}.{}", self.0)
+    }
+
+    /// What the record says.
+    #[must_use]
+    pub fn record_value(token: &str) -> String {
+        format!("keeptrusts-domain={token}")
+    }
+}
+
+impl fmt::Display for OwnDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for OwnDomain {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for OwnDomain {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::parse(&text)
+    }
+}
+
+impl From<OwnDomain> for String {
+    fn from(domain: OwnDomain) -> Self {
+        domain.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_is_one_whole_name_and_nobodys_public_mail() {
+        for (typed, expected) in [
+            ("example.com", Some("example.com")),
+            (" Example.COM ", Some("example.com")),
+            ("bücher.example", Some("xn--bcher-kva.example")),
+            ("mail.example.com", Some("mail.example.com")),
+            ("gmail.com", None),
+            ("ＧＭＡＩＬ.com", None),
+            ("", None),
+            ("com", None),
+            ("*.example.com", None),
+            ("a@example.com", None),
+            ("192.0.2.1", None),
+            ("example.com/x", None),
+        ] {
+            let read = OwnDomain::parse(typed).ok();
+            assert_eq!(read.as_ref().map(OwnDomain::as_str), expected, "{typed}");
+        }
+        assert!(PUBLIC_MAIL.is_sorted());
+    }
+}

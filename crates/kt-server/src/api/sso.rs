@@ -1,0 +1,422 @@
+//! `/v1/organization/sso` and `/v1/organization/domains`: the organization's identity provider, and whose addresses it
+//! vouches for. `/v1/auth/sso/start`: where a sign-in through it begins.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use kt_control::{DomainView, NewOidcProvider, OidcPlace, ProviderView};
+use kt_domain::actor::Role;
+use kt_domain::span::Span;
+use kt_domain::sso::{
+    AttributeNames, ClientAuthentication, GroupRole, OidcEndpoints, OidcSettings, Protocol, ProviderDetails,
+    ProviderSettings,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::versions::{IfMatch, Tagged};
+use super::{ErrorBody, Failure, Input};
+use crate::Doors;
+use crate::client::{Caller, Visitor};
+
+/// Which organization.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SsoStartRequest {
+    /// The organization's identifier.
+    organization: String,
+}
+
+/// Where a sign-in begins.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SsoStartAnswer {
+    /// A page of the console, to be opened in a browser: what is begun there comes back there.
+    url: String,
+}
+
+/// Tell where somebody signs in through their organization's identity provider. The answer is the same whether or not there
+/// is such an organization.
+#[utoipa::path(post, path = "/v1/auth/sso/start", tag = "sign-in", security(()), request_body = SsoStartRequest, responses(
+    (status = 200, description = "Where.", body = SsoStartAnswer),
+    (status = 422, description = "A field breaks a rule.", body = ErrorBody),
+))]
+pub(crate) async fn start(
+    State(doors): State<Doors>,
+    Visitor(_ctx): Visitor,
+    Input(request): Input<SsoStartRequest>,
+) -> Result<Json<SsoStartAnswer>, Failure> {
+    let mut url = doors.console.page("/login/sso");
+    url.query_pairs_mut().append_pair("organization", &request.organization);
+    Ok(Json(SsoStartAnswer { url: url.into() }))
+}
+
+/// Under which names the provider sends what is needed.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AttributesBody {
+    email: String,
+    name: String,
+    groups: String,
+}
+
+impl Default for AttributesBody {
+    fn default() -> Self {
+        AttributeNames::default().into()
+    }
+}
+
+impl From<AttributeNames> for AttributesBody {
+    fn from(AttributeNames { email, name, groups }: AttributeNames) -> Self {
+        Self { email, name, groups }
+    }
+}
+
+/// A group and the role of those in it.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GroupRoleBody {
+    /// Exactly as the provider sends it.
+    group: String,
+    /// `member`, `auditor` or `admin`.
+    #[schema(value_type = String)]
+    role: Role,
+}
+
+/// What providers of every protocol share.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub(crate) struct ProviderBody {
+    /// What people call it.
+    display_name: String,
+    attributes: AttributesBody,
+    /// Where there are any, groups decide the role at every sign-in, but never an owner's.
+    group_roles: Vec<GroupRoleBody>,
+    /// The role of whoever is in none of these groups; never `owner`.
+    #[schema(value_type = String)]
+    default_role: Role,
+    /// Whether somebody without an account gets one at their first sign-in.
+    just_in_time: bool,
+    /// Whether its addresses count as verified although it does not say so.
+    trust_email: bool,
+    /// Whether members with an address in the organization's domains sign in through it alone; owners keep a way past it.
+    required: bool,
+    /// Whether it has to say that two factors were used; where it does not, one of ours is asked for.
+    require_mfa: bool,
+    /// The values of `amr` or `acr` by which it says so.
+    mfa_values: Vec<String>,
+    /// How long a session lasts at most that was opened through it, such as `8h`.
+    #[schema(value_type = Option<String>)]
+    session_limit: Option<Span>,
+}
+
+impl Default for ProviderBody {
+    fn default() -> Self {
+        ProviderSettings::default().into()
+    }
+}
+
+impl From<ProviderSettings> for ProviderBody {
+    fn from(settings: ProviderSettings) -> Self {
+        let group = |GroupRole { group, role }| GroupRoleBody { group, role };
+        Self {
+            display_name: settings.display_name,
+            attributes: settings.attributes.into(),
+            group_roles: settings.group_roles.into_iter().map(group).collect(),
+            default_role: settings.default_role,
+            just_in_time: settings.just_in_time,
+            trust_email: settings.trust_email,
+            required: settings.required,
+            require_mfa: settings.require_mfa,
+            mfa_values: settings.mfa_values,
+            session_limit: settings.session_limit,
+        }
+    }
+}
+
+impl From<ProviderBody> for ProviderSettings {
+    fn from(body: ProviderBody) -> Self {
+        let AttributesBody { email, name, groups } = body.attributes;
+        let group = |GroupRoleBody { group, role }| GroupRole { group, role };
+        Self {
+            display_name: body.display_name,
+            attributes: AttributeNames { email, name, groups },
+            group_roles: body.group_roles.into_iter().map(group).collect(),
+            default_role: body.default_role,
+            just_in_time: body.just_in_time,
+            trust_email: body.trust_email,
+            required: body.required,
+            require_mfa: body.require_mfa,
+            mfa_values: body.mfa_values,
+            session_limit: body.session_limit,
+        }
+    }
+}
+
+/// Where a provider is reached that has no metadata.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EndpointsBody {
+    authorization: String,
+    token: String,
+    jwks: String,
+    #[serde(default)]
+    userinfo: Option<String>,
+}
+
+impl From<EndpointsBody> for OidcEndpoints {
+    fn from(EndpointsBody { authorization, token, jwks, userinfo }: EndpointsBody) -> Self {
+        Self { authorization, token, jwks, userinfo }
+    }
+}
+
+impl From<OidcEndpoints> for EndpointsBody {
+    fn from(OidcEndpoints { authorization, token, jwks, userinfo }: OidcEndpoints) -> Self {
+        Self { authorization, token, jwks, userinfo }
+    }
+}
+
+/// An OIDC provider as it is to be.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OidcRequest {
+    /// Whether people come in through it.
+    #[serde(default)]
+    enabled: bool,
+    /// The issuer, or the address of its metadata.
+    issuer: String,
+    client_id: String,
+    /// Kept as it is where it is left out; removed where it is empty. Never answered.
+    #[serde(default)]
+    client_secret: Option<String>,
+    /// `client_secret_basic`, which is usual, `client_secret_post` or `none`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    authentication: ClientAuthentication,
+    /// Where it is reached, if its metadata is not to be asked.
+    #[serde(default)]
+    endpoints: Option<EndpointsBody>,
+    #[serde(default)]
+    settings: ProviderBody,
+}
+
+/// An OIDC provider.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct OidcAnswer {
+    id: String,
+    enabled: bool,
+    issuer: String,
+    client_id: String,
+    has_secret: bool,
+    /// `client_secret_basic`, `client_secret_post` or `none`.
+    authentication: &'static str,
+    endpoints: Option<EndpointsBody>,
+    /// What the provider leads browsers back to.
+    redirect_uri: String,
+    /// Where the provider sends its logout tokens.
+    back_channel_logout_uri: String,
+    /// How many accounts it is linked to.
+    linked_accounts: i64,
+    /// When somebody last came through it.
+    last_used_at: Option<String>,
+    settings: ProviderBody,
+}
+
+fn tagged(view: ProviderView, place: OidcPlace) -> Tagged<OidcAnswer> {
+    let ProviderDetails::Oidc(oidc) = view.details;
+    let body = OidcAnswer {
+        id: view.id.to_string(),
+        enabled: view.enabled,
+        issuer: oidc.issuer,
+        client_id: oidc.client_id,
+        has_secret: view.has_secret,
+        authentication: oidc.authentication.as_str(),
+        endpoints: oidc.endpoints.map(Into::into),
+        redirect_uri: place.redirect_uri.into(),
+        back_channel_logout_uri: place.back_channel_logout_uri.into(),
+        linked_accounts: view.linked,
+        last_used_at: view.used_at.map(|at| at.to_string()),
+        settings: view.settings.into(),
+    };
+    Tagged { version: view.version, body }
+}
+
+/// The organization's OIDC provider.
+#[utoipa::path(get, path = "/v1/organization/sso/oidc", tag = "organization", responses(
+    (status = 200, description = "It, with its version in `ETag`; never its secret.", body = OidcAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it.", body = ErrorBody),
+    (status = 404, description = "There is none, or this deployment does not offer it.", body = ErrorBody),
+))]
+pub(crate) async fn read_oidc(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+) -> Result<Tagged<OidcAnswer>, Failure> {
+    let view = doors.control.identity_provider(&ctx, Protocol::Oidc).await?;
+    Ok(tagged(view, doors.control.oidc_place(&ctx).await?))
+}
+
+/// Put an OIDC provider in place of the present one. Owners alone do this.
+#[utoipa::path(put, path = "/v1/organization/sso/oidc", tag = "organization", request_body = OidcRequest,
+    params(("If-Match" = Option<String>, Header, description = "The version that it replaces; `0` for none.")),
+    responses(
+    (status = 200, description = "It, with its new version in `ETag`.", body = OidcAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "This deployment does not offer it.", body = ErrorBody),
+    (status = 409, description = "Another provider is turned on, or it was not proven before it became the only way in.",
+        body = ErrorBody),
+    (status = 412, description = "It has changed since that version.", body = ErrorBody),
+    (status = 422, description = "A field breaks a rule, or its metadata cannot be read.", body = ErrorBody),
+))]
+pub(crate) async fn put_oidc(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    IfMatch(expected): IfMatch,
+    Input(request): Input<OidcRequest>,
+) -> Result<Tagged<OidcAnswer>, Failure> {
+    let oidc = OidcSettings {
+        issuer: request.issuer,
+        client_id: request.client_id,
+        authentication: request.authentication,
+        endpoints: request.endpoints.map(Into::into),
+    };
+    let new = NewOidcProvider {
+        enabled: Some(request.enabled),
+        settings: Some(request.settings.into()),
+        oidc,
+        client_secret: request.client_secret,
+    };
+    let view = doors.control.put_oidc_provider(&ctx, &expected, new).await?;
+    Ok(tagged(view, doors.control.oidc_place(&ctx).await?))
+}
+
+/// Remove the organization's OIDC provider; every session that was opened through it ends.
+#[utoipa::path(delete, path = "/v1/organization/sso/oidc", tag = "organization",
+    params(("If-Match" = Option<String>, Header, description = "The version that is removed.")),
+    responses(
+    (status = 204, description = "It is removed."),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is none.", body = ErrorBody),
+    (status = 412, description = "It has changed since that version.", body = ErrorBody),
+))]
+pub(crate) async fn remove_oidc(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    IfMatch(expected): IfMatch,
+) -> Result<StatusCode, Failure> {
+    doors.control.remove_identity_provider(&ctx, &expected, Protocol::Oidc).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A domain of mail addresses.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DomainRequest {
+    /// Such as `example.com`.
+    domain: String,
+}
+
+/// A domain that the organization claims.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DomainAnswer {
+    domain: String,
+    /// Where the TXT record stands that shows it to be the organization's.
+    record_name: String,
+    /// What the record says.
+    record_value: String,
+    added_at: String,
+    /// When it was shown to be the organization's.
+    verified_at: Option<String>,
+}
+
+impl From<DomainView> for DomainAnswer {
+    fn from(view: DomainView) -> Self {
+        Self {
+            domain: view.domain.to_string(),
+            record_name: view.record_name,
+            record_value: view.record_value,
+            added_at: view.added_at.to_string(),
+            verified_at: view.verified_at.map(|at| at.to_string()),
+        }
+    }
+}
+
+/// The domains that the organization claims.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DomainsAnswer {
+    domains: Vec<DomainAnswer>,
+    /// Always none: there are at most a hundred.
+    next_cursor: Option<String>,
+}
+
+/// The domains that the organization claims.
+#[utoipa::path(get, path = "/v1/organization/domains", tag = "organization", responses(
+    (status = 200, description = "They.", body = DomainsAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it.", body = ErrorBody),
+))]
+pub(crate) async fn domains(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+) -> Result<Json<DomainsAnswer>, Failure> {
+    let domains = doors.control.domains(&ctx).await?.into_iter().map(Into::into).collect();
+    Ok(Json(DomainsAnswer { domains, next_cursor: None }))
+}
+
+/// Claim a domain. It counts once it is verified. Owners alone do this.
+#[utoipa::path(post, path = "/v1/organization/domains", tag = "organization", request_body = DomainRequest, responses(
+    (status = 201, description = "The claim, and the TXT record that proves it.", body = DomainAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 422, description = "It is no domain, or one where anybody can have an address.", body = ErrorBody),
+))]
+pub(crate) async fn add_domain(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Input(request): Input<DomainRequest>,
+) -> Result<(StatusCode, Json<DomainAnswer>), Failure> {
+    let view = doors.control.add_domain(&ctx, &request.domain).await?;
+    Ok((StatusCode::CREATED, Json(view.into())))
+}
+
+/// Look whether the TXT record of a domain is there.
+#[utoipa::path(post, path = "/v1/organization/domains/{domain}/verify", tag = "organization",
+    params(("domain" = String, Path, description = "The domain.")), responses(
+    (status = 200, description = "It is the organization's from now on.", body = DomainAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such claim.", body = ErrorBody),
+    (status = 409, description = "The record is not there, or another organization has the domain.", body = ErrorBody),
+    (status = 429, description = "The name servers were asked too often.", body = ErrorBody),
+))]
+pub(crate) async fn verify_domain(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(domain): Path<String>,
+) -> Result<Json<DomainAnswer>, Failure> {
+    Ok(Json(doors.control.verify_domain(&ctx, &domain).await?.into()))
+}
+
+/// Give a domain up.
+#[utoipa::path(delete, path = "/v1/organization/domains/{domain}", tag = "organization",
+    params(("domain" = String, Path, description = "The domain.")), responses(
+    (status = 204, description = "It is no longer the organization's."),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such claim.", body = ErrorBody),
+))]
+pub(crate) async fn remove_domain(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(domain): Path<String>,
+) -> Result<StatusCode, Failure> {
+    doors.control.remove_domain(&ctx, &domain).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

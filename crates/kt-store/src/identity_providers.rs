@@ -1,0 +1,127 @@
+//! The identity providers of organisations.
+
+use jiff::Timestamp;
+use kt_domain::id::{IdentityProviderId, OrganizationId};
+use kt_domain::sso::{Protocol, ProviderDetails, ProviderSettings};
+
+use crate::database::{Source, StoreError, Tx};
+use crate::sql::{self, Row, values};
+
+/// An organisation's identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityProvider {
+    /// Its identifier.
+    pub id: IdentityProviderId,
+    /// Whose.
+    pub organization: OrganizationId,
+    /// Whether people come in through it.
+    pub enabled: bool,
+    /// Counts up with every change.
+    pub version: i64,
+    /// What both protocols share.
+    pub settings: ProviderSettings,
+    /// What only its protocol needs.
+    pub details: ProviderDetails,
+    /// Its secret, sealed.
+    pub secret_sealed: Option<String>,
+    /// When it was set up.
+    pub created_at: Timestamp,
+    /// When somebody last came through it.
+    pub used_at: Option<Timestamp>,
+}
+
+/// Adds a provider. [`StoreError::Exists`] where the organisation has one of its protocol, or another that is turned on
+/// beside one that is to be.
+pub async fn insert(tx: &Tx<'_>, provider: &IdentityProvider) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO identity_providers
+            (id, organization_id, protocol, enabled, version, settings, details, secret_sealed, created_at, updated_at, used_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)";
+    let values = values![
+        provider.id.as_str(),
+        provider.organization.as_str(),
+        provider.details.protocol().as_str(),
+        provider.enabled,
+        provider.version,
+        sql::document(&provider.settings)?,
+        sql::document(&provider.details)?,
+        provider.secret_sealed.clone(),
+        provider.created_at,
+        provider.used_at,
+    ];
+    sql::execute(tx, INSERT, values).await?;
+    Ok(())
+}
+
+/// Puts it in place of the version before; `false` where that is no longer the present one. [`StoreError::Exists`] where
+/// another one is turned on beside it.
+pub async fn replace(tx: &Tx<'_>, provider: &IdentityProvider, now: Timestamp) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE identity_providers
+        SET enabled = $2, version = $3 + 1, settings = $4, details = $5, secret_sealed = $6, updated_at = $7
+        WHERE id = $1 AND version = $3";
+    let values = values![
+        provider.id.as_str(),
+        provider.enabled,
+        provider.version,
+        sql::document(&provider.settings)?,
+        sql::document(&provider.details)?,
+        provider.secret_sealed.clone(),
+        now,
+    ];
+    Ok(sql::execute(tx, UPDATE, values).await? == 1)
+}
+
+/// Removes it.
+pub async fn remove(tx: &Tx<'_>, id: &IdentityProviderId) -> Result<(), StoreError> {
+    sql::execute(tx, "DELETE FROM identity_providers WHERE id = $1", values![id.as_str()]).await?;
+    Ok(())
+}
+
+/// Notes that somebody came through it.
+pub async fn note_use(tx: &Tx<'_>, id: &IdentityProviderId, now: Timestamp) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE identity_providers SET used_at = $2 WHERE id = $1";
+    sql::execute(tx, UPDATE, values![id.as_str(), now]).await?;
+    Ok(())
+}
+
+/// The provider with this id.
+pub async fn find(
+    source: &impl Source,
+    id: &IdentityProviderId,
+) -> Result<Option<IdentityProvider>, StoreError> {
+    const SELECT: &str = "SELECT * FROM identity_providers WHERE id = $1";
+    sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read).transpose()
+}
+
+/// The organisation's provider of this protocol.
+pub async fn of_protocol(
+    source: &impl Source,
+    organization: &OrganizationId,
+    protocol: Protocol,
+) -> Result<Option<IdentityProvider>, StoreError> {
+    const SELECT: &str = "SELECT * FROM identity_providers WHERE organization_id = $1 AND protocol = $2";
+    let values = values![organization.as_str(), protocol.as_str()];
+    sql::row(source, SELECT, values).await?.as_ref().map(read).transpose()
+}
+
+/// The organisation's provider that is turned on.
+pub async fn enabled(
+    source: &impl Source,
+    organization: &OrganizationId,
+) -> Result<Option<IdentityProvider>, StoreError> {
+    const SELECT: &str = "SELECT * FROM identity_providers WHERE organization_id = $1 AND enabled";
+    sql::row(source, SELECT, values![organization.as_str()]).await?.as_ref().map(read).transpose()
+}
+
+fn read(row: &Row) -> Result<IdentityProvider, StoreError> {
+    Ok(IdentityProvider {
+        id: row.parsed("id")?,
+        organization: row.parsed("organization_id")?,
+        enabled: row.get("enabled")?,
+        version: row.get("version")?,
+        settings: row.document("settings")?,
+        details: row.document("details")?,
+        secret_sealed: row.get("secret_sealed")?,
+        created_at: row.time("created_at")?,
+        used_at: row.time_opt("used_at")?,
+    })
+}

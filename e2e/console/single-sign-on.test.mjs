@@ -1,0 +1,103 @@
+// Single sign-on with a real OIDC provider: set up on the page, tried out, gone through, confirmed again, ended by the provider.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+
+import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { CLIENT, proveAt, startOpenId } from '../lib/openid.mjs';
+import { ktBinary } from '../lib/places.mjs';
+
+const LIMIT = { timeout: 120_000 };
+const PAGE = '/settings/security/sso';
+
+suite('single sign-on by OIDC', LIMIT, () => {
+  let console_;
+  let chromium;
+  let openid;
+
+  before(async () => {
+    console_ = await startConsole({ config: 'sso:\n  allow_private: true\n' });
+    openid = await startOpenId(console_.origin);
+    chromium = await startChromium();
+    const place = ['--data-dir', join(console_.directory, 'data'), '--organization', 'acme'];
+    execFileSync(ktBinary(), ['admin', 'domain', 'verify', 'acme.example', ...place]);
+  });
+
+  after(async () => {
+    await chromium?.stop();
+    await openid?.stop();
+    await console_?.stop();
+  });
+
+  const comeIn = async (login, path = '/settings/profile') => {
+    const { page } = await chromium.person(console_.origin);
+    await page.goto(`/login?returnTo=${encodeURIComponent(path)}`);
+    await page.getByRole('link', { name: 'Sign in with SSO' }).click();
+    await page.getByLabel('Organization').fill('acme');
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await proveAt(page, openid.issuer, login);
+    await page.waitForURL((url) => url.origin === console_.origin);
+    return page;
+  };
+
+  test('an owner sets a provider up, tries it out and turns it on', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin);
+    await signIn(page, OWNER, PAGE);
+    await page.getByLabel('Metadata URL or issuer').fill(`${openid.issuer}/.well-known/openid-configuration`);
+    await page.getByLabel('Client ID').fill(CLIENT.id);
+    await page.getByLabel('Client secret').fill(CLIENT.secret);
+    await page.getByRole('button', { name: 'Save connection' }).click();
+    await page.getByRole('status').getByText('The connection is saved').first().waitFor();
+    await page.getByRole('switch', { name: /Make accounts at the first sign-in/ }).check();
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await page.getByRole('status').getByText('Saved.').first().waitFor();
+
+    await page.getByRole('button', { name: 'Test' }).click();
+    await proveAt(page, openid.issuer, 'trial');
+    await page.getByText('a new one would be made').waitFor();
+    await page.getByText('trial@acme.example').first().waitFor();
+    await page.getByRole('link', { name: 'Back to single sign-on' }).click();
+    await page.getByRole('button', { name: 'Turn on' }).click();
+    await page.getByText('Turned on').waitFor();
+  });
+
+  test('somebody new comes in and is led to the page that they asked for', LIMIT, async () => {
+    const page = await comeIn('ada');
+    assert.equal(new URL(page.url()).pathname, '/settings/profile');
+    assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'Somebody called ada');
+    const cookies = await page.context().cookies(console_.origin);
+    const session = cookies.find(({ name }) => name === 'kt_session');
+    assert.equal(session.httpOnly && session.sameSite === 'Lax', true);
+    assert.equal(await page.evaluate(() => document.cookie + JSON.stringify(localStorage)), '{}');
+  });
+
+  test('a logout at the provider ends the session here at the next request', LIMIT, async () => {
+    const page = await comeIn('grace');
+    await page.goto(`${openid.issuer}/session/end`);
+    await page.getByRole('button', { name: /Yes/ }).click();
+    await page.getByText(/success/i).first().waitFor();
+    await page.goto(`${console_.origin}/settings/profile`);
+    await page.waitForURL(/\/login/);
+  });
+
+  test('an answer that another browser brings back signs nobody in', LIMIT, async () => {
+    const { page, context } = await chromium.person(console_.origin);
+    let answer;
+    await context.route(`${console_.origin}/sso/oidc/**`, (route) => {
+      answer = route.request().url();
+      return route.abort();
+    });
+    await page.goto('/login/sso?organization=acme');
+    await page.getByRole('button', { name: 'Continue' }).click();
+    await proveAt(page, openid.issuer, 'mallory').catch(() => {});
+    while (!answer) await page.waitForTimeout(50);
+    const { page: victim } = await chromium.person(console_.origin);
+    await victim.goto(answer);
+    await victim.waitForURL(/\/login\?reason=sso_refused/);
+    await context.unroute(`${console_.origin}/sso/oidc/**`);
+    await page.goto(answer);
+    await page.waitForURL((url) => url.origin === console_.origin && url.pathname !== '/login');
+  });
+});
