@@ -81,23 +81,4 @@ suite('single sign-on by OIDC', LIMIT, () => {
     await page.goto(`${console_.origin}/settings/profile`);
     await page.waitForURL(/\/login/);
   });
-
-  test('an answer that another browser brings back signs nobody in', LIMIT, async () => {
-    const { page, context } = await chromium.person(console_.origin);
-    let answer;
-    await context.route(`${console_.origin}/sso/oidc/**`, (route) => {
-      answer = route.request().url();
-      return route.abort();
-    });
-    await page.goto('/login/sso?organization=acme');
-    await page.getByRole('button', { name: 'Continue' }).click();
-    await proveAt(page, openid.issuer, 'mallory').catch(() => {});
-    while (!answer) await page.waitForTimeout(50);
-    const { page: victim } = await chromium.person(console_.origin);
-    await victim.goto(answer);
-    await victim.waitForURL(/\/login\?reason=sso_refused/);
-    await context.unroute(`${console_.origin}/sso/oidc/**`);
-    await page.goto(answer);
-    await page.waitForURL((url) => url.origin === console_.origin && url.pathname !== '/login');
-  });
 });

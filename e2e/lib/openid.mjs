@@ -20,6 +20,8 @@ export async function startOpenId(origin, { port = 0 } = {}) {
     }],
     claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
     features: { backchannelLogout: { enabled: true } },
+    // Its own guard lets it send logout tokens to the internet alone; this console is on this machine.
+    fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     pkce: { required: () => true },
     findAccount: (_, sub) => ({
       accountId: sub,
@@ -28,6 +30,7 @@ export async function startOpenId(origin, { port = 0 } = {}) {
   });
   // Its warnings about what is meant for development stand in nobody's way here.
   provider.on('server_error', (_, error) => console.error(error));
+  provider.on('backchannel.error', (_, error) => console.error(error));
   server.on('request', provider.callback());
   return {
     issuer,
