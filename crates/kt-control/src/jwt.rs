@@ -41,6 +41,9 @@ const PUBLISHED_BEFORE: Duration = Duration::from_mins(10);
 /// The longest token that is looked at, in bytes.
 const MAX_BYTES: usize = 8 * 1024;
 
+/// How many seconds the clock of the process that signed may be ahead of that of the process that reads.
+const AHEAD: i64 = 30;
+
 /// What an access token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims {
@@ -149,12 +152,16 @@ impl Signer {
             && header.jku.is_none()
             && header.jwk.is_none()
             && header.x5u.is_none()
-            && header.x5c.is_none();
+            && header.x5c.is_none()
+            // What must be understood, and is not (RFC 7515 section 4.1.11).
+            && header.crit.is_none()
+            && header.zip.is_none();
         let keys = self.keys();
         let (key, _) = keys.verifying.get(header.kid.as_deref().filter(|_| is_ours)?)?;
         let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation()).ok()?.claims;
         let now = now.as_second();
-        let is_good = claims.nbf <= now && claims.iat <= now && now < claims.exp;
+        let begun = now + AHEAD;
+        let is_good = claims.nbf <= begun && claims.iat <= begun && now < claims.exp;
         (is_good && claims.exp - claims.iat <= LIFETIME.as_secs().cast_signed()).then_some(claims)
     }
 

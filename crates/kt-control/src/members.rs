@@ -12,7 +12,7 @@ use kt_domain::sign_in::MembershipState;
 use kt_domain::words;
 use kt_store::conversations::{self, Keeper};
 use kt_store::memberships::{self, Member, MembersFilter, Membership};
-use kt_store::{Tx, audit, organizations, sessions, setup_requests, tasks};
+use kt_store::{Tx, audit, keys, organizations, sessions, setup_requests, tasks};
 use serde_json::{Value, json};
 
 use crate::control::Control;
@@ -135,6 +135,8 @@ impl Control {
         setup_requests::remove_all(&tx, organization, &before.user).await?;
         memberships::remove(&tx, organization, &before.user).await?;
         sessions::end_all(&tx, organization, &before.user, ctx.now).await?;
+        // Should they be invited again one day, their old keys are not.
+        keys::end_all(&tx, organization, &before.user, ctx.now).await?;
         keep_an_owner(&tx, before).await?;
         let was = json!({ "role": before.role, "state": before.state });
         let record = self

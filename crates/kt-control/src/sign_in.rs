@@ -165,9 +165,28 @@ impl Control {
     ) -> Result<SignInOutcome, Error> {
         self.require_address_of(ctx, &entrant.organization.id, flow.door.into()).await?;
         let tx = self.store.begin_write().await?;
-        let outcome = self.advance_in(ctx, &tx, &entrant, &flow).await?;
-        tx.commit().await?;
-        Ok(outcome)
+        match self.advance_in(ctx, &tx, &entrant, &flow).await {
+            Ok(outcome) => {
+                tx.commit().await?;
+                Ok(outcome)
+            }
+            Err(error) => {
+                drop(tx);
+                self.record_no_entry(ctx, &entrant).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Somebody has proven who they are and is not let in, such as a member who is suspended.
+    async fn record_no_entry(&self, ctx: &Ctx, entrant: &Entrant) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        let failed = self
+            .record(ctx, AuditAction::SignIn, entrant.user.id.as_str())
+            .with_change(serde_json::Value::Null, json!({ "reason": "not_admitted" }))
+            .refused();
+        audit::append(&tx, Some(&entrant.organization.id), &failed).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The same as part of a transaction. Every way in ends here.

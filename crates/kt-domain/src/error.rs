@@ -25,6 +25,8 @@ pub enum ErrorKind {
     VersionMismatch,
     /// It must not be sent in this way, whatever it asks.
     Malformed,
+    /// It is of a kind that is not read here.
+    UnsupportedMediaType,
     /// It is well-formed and breaks a rule; `param` names the field.
     Invalid,
     /// Too many tries; `retry_after` says when the next one may be made.

@@ -81,6 +81,17 @@ pub struct Count {
     pub limit: u32,
 }
 
+impl Count {
+    /// Whether it counts what is tried at one account, and not all that comes from a network.
+    #[must_use]
+    pub fn is_of_account(&self) -> bool {
+        !self.key.starts_with(NETWORK)
+    }
+}
+
+/// How the keys of networks' counts begin.
+const NETWORK: &str = "network/";
+
 /// How much wider the account's own count is than that of one network: a stranger with many networks needs as many
 /// tries, and the holder behind a known device is not touched by it.
 const ACCOUNT_FACTOR: u32 = 10;
@@ -109,7 +120,7 @@ pub fn counts(
     if let Some(network) = ip.map(network_of) {
         counts
             .push(Count { key: format!("{}/{network}", account_key(account)), limit: settings.max_failures });
-        counts.push(Count { key: format!("network/{network}"), limit: NETWORK_LIMIT });
+        counts.push(Count { key: format!("{NETWORK}{network}"), limit: NETWORK_LIMIT });
     }
     counts
 }

@@ -18,8 +18,8 @@ pub struct SessionSettings {
     pub timeout: Span,
     /// Whether `timeout` counts from the last activity; otherwise it counts from sign-in.
     pub idle: bool,
-    /// How long a session lasts at most, whatever is done in it (NIST SP 800-63B-4 section 2.2.3: at most 12 hours at AAL2
-    /// or above is the stricter of its two figures).
+    /// How long a session lasts at most, whatever is done in it (NIST SP 800-63B-4 sections 2.2.3 and 2.3.3: at most
+    /// 24 hours at AAL2, 12 hours at AAL3).
     pub absolute: Span,
 }
 

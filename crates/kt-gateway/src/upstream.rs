@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Uri;
-use kt_domain::policy_config::{FaultKind, Timeouts};
+use kt_domain::policy_config::{FaultKind, Timeouts, is_metadata_address};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
@@ -336,12 +336,14 @@ async fn dial(origin: &Origin) -> Result<TcpStream, UpstreamFault> {
     Err(fault)
 }
 
-/// Link-local addresses, where clouds keep the metadata and credentials of a machine, and what is no unicast address.
+/// Where clouds keep the metadata and credentials of a machine, and what is no unicast address.
 fn is_forbidden(address: IpAddr) -> bool {
-    match kt_domain::network::cidr::canonical(address) {
-        IpAddr::V4(v4) => v4.is_link_local() || v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified(),
-    }
+    let address = kt_domain::network::cidr::canonical(address);
+    let is_no_host = match address {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified(),
+        IpAddr::V6(v6) => v6.is_multicast() || v6.is_unspecified(),
+    };
+    is_no_host || is_metadata_address(address)
 }
 
 /// The TLS settings for providers, with the system's roots. Made when the first provider needs them.
@@ -382,9 +384,16 @@ mod tests {
 
     #[test]
     fn metadata_addresses_are_forbidden_and_private_ones_are_not() {
-        for forbidden in
-            ["169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "0.0.0.0", "::", "224.0.0.1"]
-        {
+        for forbidden in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fe80::1",
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+        ] {
             assert!(is_forbidden(forbidden.parse().unwrap()), "{forbidden}");
         }
         for fine in ["127.0.0.1", "10.0.0.1", "::1", "fd00::1", "93.184.216.34"] {

@@ -81,6 +81,7 @@ fn status_of(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
         ErrorKind::VersionMismatch => (StatusCode::PRECONDITION_FAILED, "conflict"),
         ErrorKind::Malformed => (StatusCode::BAD_REQUEST, "validation_error"),
+        ErrorKind::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "validation_error"),
         ErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),
         ErrorKind::TooManyRequests => (StatusCode::TOO_MANY_REQUESTS, "rate_limit"),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

@@ -1,5 +1,6 @@
 //! What every request passes before its handler, in this order.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Router;
@@ -7,10 +8,12 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::RequestId as Id;
 use kt_domain::keys;
 use kt_domain::network::console_rules::Surface;
+use tracing::Instrument;
 
 use crate::Doors;
 use crate::client::{anonymous, resolve};
@@ -42,8 +45,22 @@ pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
 /// Names the request, in its answer too.
 async fn request_id(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
     let id = name_request(&doors, &mut request);
-    let response = write_failure(next.run(request).await, &id);
+    let response = write_failure(answer_of(request, next, &id).await, &id);
     named(response, &id)
+}
+
+/// What comes of a request. All that is logged on the way names it, and a defect ends this request alone, in an answer.
+pub(crate) async fn answer_of(request: Request, next: Next, id: &str) -> Response {
+    let span = tracing::info_span!("request", id);
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    async {
+        answer.await.unwrap_or_else(|_| {
+            let error = Error::internal("a handler panicked; the message is on standard error");
+            Failure(error).into_response()
+        })
+    }
+    .instrument(span)
+    .await
 }
 
 /// Gives a request its identifier.
@@ -117,4 +134,29 @@ async fn no_key_in_the_address(request: Request, next: Next) -> Response {
         return Failure(Error::new(ErrorKind::Malformed, "key_in_address", message)).into_response();
     }
     next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_ends_its_own_request_alone_in_an_answer() {
+        async fn broken() -> &'static str {
+            panic!("a defect")
+        }
+        let app = Router::new()
+            .route("/broken", get(broken))
+            .route("/fine", get(|| async { "fine" }))
+            .layer(from_fn(|request: Request, next: Next| async { answer_of(request, next, "req_1").await }));
+        for (path, status) in [("/broken", StatusCode::INTERNAL_SERVER_ERROR), ("/fine", StatusCode::OK)] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            assert_eq!(app.clone().oneshot(request).await.unwrap().status(), status, "{path}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::layers;
 /// The API, ready to be served.
 pub fn api(doors: Doors) -> Router {
     let (routes, document) = documented().split_for_parts();
-    let document = with_idempotency(document);
+    let document = with_common(document);
     let document = serde_json::to_string(&document).unwrap_or_default();
     let routes = routes
         .route("/openapi.json", get(|| async move { ([("content-type", "application/json")], document) }));
@@ -33,7 +33,28 @@ pub fn api(doors: Doors) -> Router {
 /// The OpenAPI 3.1 document of the API.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    with_idempotency(documented().into_openapi())
+    with_common(documented().into_openapi())
+}
+
+/// Says what holds for many operations alike.
+fn with_common(document: OpenApi) -> OpenApi {
+    with_media_type(with_idempotency(document))
+}
+
+/// Says of every operation that takes a body that it takes JSON alone.
+fn with_media_type(mut document: OpenApi) -> OpenApi {
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().filter_map(Option::as_mut) {
+            if operation.request_body.is_some() {
+                let refusal = ResponseBuilder::new()
+                    .description("The body is not JSON (`unsupported_media_type`).")
+                    .content("application/json", error_body());
+                operation.responses.responses.entry("415".to_owned()).or_insert_with(|| refusal.build().into());
+            }
+        }
+    }
+    document
 }
 
 /// Says of every POST that takes an `Idempotency-Key` that it does.

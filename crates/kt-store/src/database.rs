@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use sea_orm::{
 };
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, MutexGuard};
+use url::Url;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,15 @@ pub enum StoreError {
     /// The address of the database cannot be used.
     #[error("`{0}` is no address of a database: write sqlite://FILE or postgres://USER@HOST/NAME")]
     Address(String),
+    /// The connection to the database would cross a network without protection, or nothing says that it may.
+    #[error(
+        "nothing says how the connection to PostgreSQL at {host} is protected: add `?sslmode=verify-full&sslrootcert=FILE` \
+         to the address, or `?sslmode=disable` where the network between is your own and trusted"
+    )]
+    Unprotected {
+        /// Where the database is.
+        host: String,
+    },
     /// A newer version of Keeptrusts has written this database.
     #[error(
         "the database is at schema {found} and this version knows {known}: use the newer version of kt that made it"
@@ -113,6 +124,7 @@ impl Store {
                     .busy_timeout(PATIENCE)
             });
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            require_protection(url)?;
             options.max_connections(POSTGRES_CONNECTIONS);
         } else {
             return Err(StoreError::Address(url.to_owned()));
@@ -163,6 +175,22 @@ pub fn sqlite_path(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
     let path = path.split_once('?').map_or(path, |(path, _)| path);
     (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+}
+
+/// Refuses an address in a network that does not say `sslmode`: the driver would take plain text when it is offered
+/// nothing better (libpq's `prefer`), and whoever stands between could offer just that.
+fn require_protection(url: &str) -> Result<(), StoreError> {
+    let parsed = Url::parse(url).map_err(|_| StoreError::Address("postgres:…".to_owned()))?;
+    let named = |name: &str| parsed.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    let is_said = ["sslmode", "ssl-mode"].into_iter().any(|name| named(name).is_some());
+    let host = named("host").or_else(|| parsed.host_str().map(str::to_owned)).unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let is_near = bare.is_empty()
+        || bare.starts_with('/')
+        || bare.starts_with("%2F")
+        || bare == "localhost"
+        || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if is_said || is_near { Ok(()) } else { Err(StoreError::Unprotected { host }) }
 }
 
 /// Makes the file of a SQLite database with mode 0600 before the driver makes it with another, and holds it in use until
@@ -242,5 +270,30 @@ impl Source for Tx<'_> {
 
     fn connection(&self) -> &DatabaseTransaction {
         &self.transaction
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_across_a_network_says_how_it_is_reached() {
+        for near in [
+            "postgres://kt@localhost/kt",
+            "postgres://kt@127.0.0.1:5432/kt",
+            "postgres://kt@[::1]/kt",
+            "postgres:///kt?host=/run/postgresql",
+            "postgres://kt@%2Frun%2Fpostgresql/kt",
+        ] {
+            assert!(require_protection(near).is_ok(), "{near}");
+        }
+        for far in ["postgres://kt:secret@db.example.com/kt", "postgresql://kt@10.0.0.5/kt", "postgres://kt@[fd00::5]/kt"] {
+            let refused = require_protection(far).unwrap_err().to_string();
+            assert!(refused.contains("sslmode=verify-full") && !refused.contains("secret"), "{refused}");
+            for said in ["verify-full", "require", "disable"] {
+                assert!(require_protection(&format!("{far}?sslmode={said}")).is_ok(), "{far} with {said}");
+            }
+        }
     }
 }

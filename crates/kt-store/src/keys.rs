@@ -214,6 +214,19 @@ pub async fn change(tx: &Tx<'_>, key: &ApiKey) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Ends all keys that somebody answers for in an organisation.
+pub async fn end_all(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    owner: &UserId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE api_keys SET ends_at = $3
+        WHERE organization_id = $1 AND owner_id = $2 AND (ends_at IS NULL OR ends_at > $3)";
+    sql::execute(tx, UPDATE, values![organization.as_str(), owner.as_str(), now]).await?;
+    Ok(())
+}
+
 /// Notes when and from where a key of the organisation was used, unless a later use was noted.
 pub async fn note_use(
     tx: &Tx<'_>,

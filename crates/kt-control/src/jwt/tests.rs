@@ -91,6 +91,7 @@ fn a_header_cannot_choose_the_key_or_the_algorithm() {
         ("another type", Header { typ: Some("JWT".into()), ..good_header() }),
         ("no type", Header { typ: None, ..good_header() }),
         ("a key of its own", Header { jwk: Some(jwk), ..good_header() }),
+        ("what must be understood", Header { crit: Some(vec!["exp".into()]), ..good_header() }),
         ("an address of keys", Header { jku: Some("https://evil.example/keys".into()), ..good_header() }),
     ];
     for (case, header) in headers {

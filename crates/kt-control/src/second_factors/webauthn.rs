@@ -15,6 +15,9 @@ use webauthn_rs::prelude::{
 };
 use webauthn_rs::{Webauthn, WebauthnBuilder};
 
+/// In bytes (WebAuthn level 3 section 7.1 step 25).
+const LONGEST_CREDENTIAL_ID: usize = 1023;
+
 /// Who passkeys of this deployment are for: the console's address.
 pub(crate) struct RelyingParty {
     webauthn: Webauthn,
@@ -90,6 +93,9 @@ impl RelyingParty {
         let aaguid = aaguid(&read.response.attestation_object).unwrap_or_default();
         let passkey =
             self.webauthn.finish_passkey_registration(&read, state).map_err(refused_registration)?;
+        if passkey.cred_id().len() > LONGEST_CREDENTIAL_ID {
+            return Err(refused_registration("the credential id is too long"));
+        }
         Ok(Registered { passkey, aaguid })
     }
 

@@ -14,6 +14,10 @@ use crate::control::Control;
 use crate::mail::Message;
 use crate::post::{circumstances, kept_email};
 
+/// A right password after so many wrong ones is told to its holder: somebody else may have found it (OWASP ASVS 5.0,
+/// 6.3.5).
+const WORTH_TELLING: i64 = 5;
+
 /// A try that was counted.
 pub(super) struct Attempt {
     /// Whether the password is listened to at all.
@@ -81,17 +85,16 @@ impl Control {
             .with_change(serde_json::Value::Null, json!({ "reason": reason }))
             .refused();
         audit::append(&tx, organization, &failed).await?;
-        if !attempt.locked.is_empty() {
+        // A network that has had its tries locks nobody's account.
+        let locked = attempt.counts.iter().find(|count| count.is_of_account() && attempt.locked.contains(&count.key));
+        if let Some(count) = locked {
             let until = ctx.now + attempt.settings.duration.0;
             let locked = self
                 .record(ctx, AuditAction::AccountLocked, attempt.subject.clone())
                 .with_change(serde_json::Value::Null, json!({ "until": until.to_string() }));
             audit::append(&tx, organization, &locked).await?;
-            let is_account = attempt.locked.iter().any(|key| !key.starts_with("network/"));
-            let address = attempt.address.as_deref().filter(|_| is_account);
-            let recipient = address.map(kept_email).transpose()?;
-            let failures = attempt.settings.max_failures;
-            let message = Message::LockedOut { failures, until, last: circumstances(ctx) };
+            let recipient = attempt.address.as_deref().map(kept_email).transpose()?;
+            let message = Message::LockedOut { failures: count.limit, until, last: circumstances(ctx) };
             self.enqueue(ctx, &tx, organization, recipient.as_ref(), &message).await?;
         }
         Ok(tx.commit().await?)
@@ -103,16 +106,24 @@ impl Control {
         &self,
         ctx: &Ctx,
         attempt: &Attempt,
-        _entrant: &Entrant,
+        entrant: &Entrant,
     ) -> Result<(), Error> {
-        let _ = ctx;
         let tx = self.store.begin_write().await?;
+        let mut failures = 0;
         for count in &attempt.counts {
-            if count.key.starts_with("network/") {
+            if !count.is_of_account() {
                 limits::take_back(&tx, &count.key).await?;
             } else {
+                // This very try was counted too.
+                failures = failures.max(limits::current(&tx, &count.key, ctx.now).await? - 1);
                 limits::reset(&tx, &count.key).await?;
             }
+        }
+        if failures >= WORTH_TELLING {
+            let failures = u32::try_from(failures).unwrap_or(u32::MAX);
+            let message = Message::SignInAfterFailures { failures, happened: circumstances(ctx) };
+            let organization = Some(&entrant.organization.id);
+            self.enqueue(ctx, &tx, organization, Some(&kept_email(&entrant.user.email)?), &message).await?;
         }
         Ok(tx.commit().await?)
     }

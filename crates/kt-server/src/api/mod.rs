@@ -47,7 +47,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         if !is_json(&request) {
             let message = "Send JSON, with the header `Content-Type: application/json`.";
-            return Err(Error::new(ErrorKind::Invalid, "unsupported_media_type", message).into());
+            return Err(Error::new(ErrorKind::UnsupportedMediaType, "unsupported_media_type", message).into());
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|_| {
             let message = "The body is too large or broke off.";

@@ -49,7 +49,7 @@ async fn present(State(doors): State<Doors>, mut request: Request, next: Next) -
     let look = Look::of(&doors, request.headers());
     let wants_page = !is_partial(request.headers()) && !request.uri().path().starts_with("/api/");
     request.extensions_mut().insert(look.clone());
-    let mut response = next.run(request).await;
+    let mut response = layers::answer_of(request, next, &id).await;
     if let Some(content) = failure::take(&mut response) {
         let message = look.language.text(&content.message).to_owned();
         let content = ErrorContent { message, ..content };

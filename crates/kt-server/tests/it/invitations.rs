@@ -171,6 +171,26 @@ on_both! {
         assert_eq!(api.login(JO, CHOSEN).await.text("/user/role"), "admin");
     }
 
+    the_keys_of_somebody_who_was_removed_stay_ended_when_they_come_again(api) {
+        let owner = api.owner().await;
+        invite(&api, &owner, JO, "admin").await;
+        register(&api, &api.token_for(JO).await).await;
+        let jo = api.login(JO, CHOSEN).await;
+        let body = json!({ "type": "access", "name": "Nightly", "scope": "read-only" });
+        let key = api.post("/v1/tokens", body).bearer(jo.access_token()).send().await;
+        let key = key.text("/key").to_owned();
+        let use_it = || api.get("/v1/whoami").bearer(&key).send();
+        assert_eq!(use_it().await.status, 200, "the control");
+        let id = api.get("/v1/whoami").bearer(jo.access_token()).send().await.text("/user/id").to_owned();
+        let remove = api.request(Method::DELETE, &format!("/v1/members/{id}")).bearer(owner.access_token());
+        assert_eq!(remove.send().await.status, 204);
+        assert_eq!(use_it().await.refusal(), (401, "invalid_key"));
+        invite(&api, &owner, JO, "admin").await;
+        register(&api, &api.token_for(JO).await).await;
+        assert_eq!(api.login(JO, CHOSEN).await.json["status"], "authenticated", "they are back");
+        assert_eq!(use_it().await.refusal(), (401, "invalid_key"), "their old key is not");
+    }
+
     an_invitation_is_for_its_address_organization_and_role(api) {
         let owner = api.owner().await;
         invite(&api, &owner, JO, "member").await;

@@ -63,6 +63,39 @@ on_both! {
         assert_eq!(api.login("OWNER@acme.example", PASSWORD).await.json["status"], "authenticated");
     }
 
+    a_right_password_after_five_wrong_ones_is_told(api) {
+        let told = || api.told("owner@acme.example", "Sign-in to your account after 5 failed attempts");
+        for wrong in [4, 5] {
+            for _ in 0..wrong {
+                api.login("owner@acme.example", "wrong").await;
+            }
+            api.owner().await;
+            assert_eq!(told().await, usize::from(wrong == 5), "after {wrong}");
+        }
+    }
+
+    a_network_that_has_had_its_tries_locks_nobodys_account(api) {
+        for n in 0..101 {
+            api.login(&format!("nobody-{n}@acme.example"), "wrong").await;
+        }
+        assert_eq!(api.login("owner@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"), "from there");
+        let request = json!({ "email": "owner@acme.example", "password": PASSWORD });
+        let elsewhere = api.post("/v1/auth/login", request).from("198.51.100.7:1").send().await;
+        assert_eq!(elsewhere.json["status"], "authenticated");
+        assert_eq!(api.records("auth.account_locked").await.len(), 0);
+    }
+
+    whoever_is_known_and_not_let_in_is_recorded(api) {
+        let jo = api.add_member("jo@acme.example", "member").await.to_string();
+        let owner = api.token_of("owner@acme.example").await;
+        let suspended = api.post(&format!("/v1/members/{jo}/suspend"), json!({})).bearer(&owner).send().await;
+        assert!(suspended.status.is_success(), "{}", suspended.json);
+        assert_eq!(api.login("jo@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"));
+        let records = api.records("auth.sign_in").await;
+        let last = records.iter().find(|record| record["resource"] == jo.as_str()).expect("it is recorded");
+        assert_eq!((&last["outcome"], &last["details"]["after"]["reason"]), (&json!("failure"), &json!("not_admitted")));
+    }
+
     no_noise_about_others_makes_room_for_more_guesses(api) {
         for _ in 0..10 {
             api.login("owner@acme.example", "wrong").await;
