@@ -24,7 +24,7 @@ use tower::{BoxError, ServiceExt};
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the body of a request may take to arrive: the largest, over a slow line.
-const BODY_DEADLINE: Duration = Duration::from_secs(60);
+const BODY_DEADLINE: Duration = Duration::from_mins(1);
 
 /// How many connections are served at once; the next ones wait to be accepted.
 const MOST_CONNECTIONS: usize = 10_000;

@@ -50,7 +50,11 @@ fn with_media_type(mut document: OpenApi) -> OpenApi {
                 let refusal = ResponseBuilder::new()
                     .description("The body is not JSON (`unsupported_media_type`).")
                     .content("application/json", error_body());
-                operation.responses.responses.entry("415".to_owned()).or_insert_with(|| refusal.build().into());
+                operation
+                    .responses
+                    .responses
+                    .entry("415".to_owned())
+                    .or_insert_with(|| refusal.build().into());
             }
         }
     }

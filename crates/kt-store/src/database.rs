@@ -181,7 +181,8 @@ pub fn sqlite_path(url: &str) -> Option<PathBuf> {
 /// nothing better (libpq's `prefer`), and whoever stands between could offer just that.
 fn require_protection(url: &str) -> Result<(), StoreError> {
     let parsed = Url::parse(url).map_err(|_| StoreError::Address("postgres:…".to_owned()))?;
-    let named = |name: &str| parsed.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
+    let named =
+        |name: &str| parsed.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     let is_said = ["sslmode", "ssl-mode"].into_iter().any(|name| named(name).is_some());
     let host = named("host").or_else(|| parsed.host_str().map(str::to_owned)).unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -288,7 +289,11 @@ mod tests {
         ] {
             assert!(require_protection(near).is_ok(), "{near}");
         }
-        for far in ["postgres://kt:secret@db.example.com/kt", "postgresql://kt@10.0.0.5/kt", "postgres://kt@[fd00::5]/kt"] {
+        for far in [
+            "postgres://kt:secret@db.example.com/kt",
+            "postgresql://kt@10.0.0.5/kt",
+            "postgres://kt@[fd00::5]/kt",
+        ] {
             let refused = require_protection(far).unwrap_err().to_string();
             assert!(refused.contains("sslmode=verify-full") && !refused.contains("secret"), "{refused}");
             for said in ["verify-full", "require", "disable"] {

@@ -86,7 +86,8 @@ impl Control {
             .refused();
         audit::append(&tx, organization, &failed).await?;
         // A network that has had its tries locks nobody's account.
-        let locked = attempt.counts.iter().find(|count| count.is_of_account() && attempt.locked.contains(&count.key));
+        let locked =
+            attempt.counts.iter().find(|count| count.is_of_account() && attempt.locked.contains(&count.key));
         if let Some(count) = locked {
             let until = ctx.now + attempt.settings.duration.0;
             let locked = self
@@ -111,12 +112,12 @@ impl Control {
         let tx = self.store.begin_write().await?;
         let mut failures = 0;
         for count in &attempt.counts {
-            if !count.is_of_account() {
-                limits::take_back(&tx, &count.key).await?;
-            } else {
+            if count.is_of_account() {
                 // This very try was counted too.
                 failures = failures.max(limits::current(&tx, &count.key, ctx.now).await? - 1);
                 limits::reset(&tx, &count.key).await?;
+            } else {
+                limits::take_back(&tx, &count.key).await?;
             }
         }
         if failures >= WORTH_TELLING {

@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn changes_far_apart_are_told_apart() {
-        let text: String = (0..40).map(|line| format!("{line}\n")).collect();
+        let text = (0..40).map(|line| line.to_string()).collect::<Vec<_>>().join("\n") + "\n";
         let changed = text.replace("0\n", "x\n");
         let told = difference(&text, &changed);
         assert!(told.len() > 1);

@@ -206,8 +206,10 @@ impl ConfigSource for TestConfig {
                 text: text.replace("UPSTREAM", &self.upstream.to_string()),
             })
             .collect();
-        let loaded =
-            policy_config::load(&sources, LoadOptions { connected: self.connected.load(Ordering::SeqCst) });
+        let loaded = policy_config::load(
+            &sources,
+            LoadOptions { connected: self.connected.load(Ordering::SeqCst), kept: false },
+        );
         let report = || loaded.errors().map(|finding| format!("{finding:?}")).collect::<Vec<_>>().join("\n");
         let config = loaded.config.clone().ok_or_else(report)?;
         Ok(LoadedConfig { config, version: loaded.version })

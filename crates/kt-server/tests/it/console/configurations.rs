@@ -156,12 +156,12 @@ on_both! {
     }
 
     a_provider_is_tried_with_its_key_and_says_what_to_change(api) {
+        const MODELS: &str = r#"{"data":[{"id":"small"},{"id":"<b>large</b>"}]}"#;
         let browser = api.signed_in(OWNER).await;
         let attempt = async |base_url: &str, model: &str| {
             let fields = [("vendor", "custom"), ("base_url", base_url), ("model", model), ("key", CANARY)];
             browser.post("/setup/provider/try", &fields).await
         };
-        const MODELS: &str = r#"{"data":[{"id":"small"},{"id":"<b>large</b>"}]}"#;
         let (address, asked) = provider("200 OK", MODELS);
         let answer = attempt(&address, "small").await;
         assert!(answer.page().contains("offers 2 models") && !answer.body.contains("<b>large") && !answer.body.contains(CANARY));
