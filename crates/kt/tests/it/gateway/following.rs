@@ -23,10 +23,10 @@ fn echo(pack: &str) -> String {
 }
 
 /// A gateway without a configuration: what a place has of one is not used.
-fn command(place: &Place, api: SocketAddr, key: &str) -> Command {
+fn command(home: &Place, api: SocketAddr, key: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kt"));
     command
-        .current_dir(place.path(""))
+        .current_dir(home.path(""))
         .env_remove("KEEPTRUSTS_ADMIN_TOKEN")
         .env("KEEPTRUSTS_GATEWAY_TOKEN", key)
         .args(["gateway", "run", "--data-dir", "data", "--listen", "127.0.0.1:0"])
@@ -79,36 +79,42 @@ fn two_gateways_follow_what_is_rolled_out_and_rolled_back() {
     let ((_, gateway_key), (_, key)) = (owner.new_key("gateway"), owner.new_key("access"));
     let places = [Place::with(""), Place::with("")];
     // They wait until they are told; that they are there is seen before.
-    let waiting = places.each_ref().map(|place| {
-        let mut command = command(place, server.api(), &gateway_key);
+    let waiting = places.each_ref().map(|home| {
+        let mut command = command(home, server.api(), &gateway_key);
         std::thread::spawn(move || Process::spawn(&mut command))
     });
     wait_for("both to have reported", || (gateways(&owner).len() == 2).then_some(()));
     assert!(gateways(&owner).iter().all(|gateway| gateway["config_version"] == "none"));
     roll_out(&owner, 1);
     let running = waiting.map(|waiting| waiting.join().unwrap());
-    running.iter().for_each(|gateway| runs(gateway, "main@1"));
+    for gateway in &running {
+        runs(gateway, "main@1");
+    }
     assert_eq!(version_of(&owner, &let_in(&running[0], &key)), "main@1");
 
     save(&owner, &echo("two"));
     roll_out(&owner, 2);
-    running.iter().for_each(|gateway| runs(gateway, "main@2"));
+    for gateway in &running {
+        runs(gateway, "main@2");
+    }
     let told: Vec<_> = gateways(&owner).iter().map(|gateway| gateway["wanted_version"].clone()).collect();
     assert_eq!(told, [json!("main@2"), json!("main@2")]);
     roll_out(&owner, 1);
-    running.iter().for_each(|gateway| runs(gateway, "main@1"));
+    for gateway in &running {
+        runs(gateway, "main@1");
+    }
     assert_eq!(version_of(&owner, &let_in(&running[1], &key)), "main@1");
 
-    for (gateway, place) in running.iter().zip(&places) {
+    for (gateway, home) in running.iter().zip(&places) {
         let shown = gateway.ask_admin("/keeptrusts/config").body;
         assert!(shown.contains("spare") && !shown.contains(CANARY), "{shown}");
-        holds_no_secret(place);
+        holds_no_secret(home);
     }
 }
 
 /// No file of the gateway holds the canary, and others can read none that could hold it sealed.
-fn holds_no_secret(place: &Place) {
-    for entry in std::fs::read_dir(place.data_dir()).unwrap().map(Result::unwrap) {
+fn holds_no_secret(home: &Place) {
+    for entry in std::fs::read_dir(home.data_dir()).unwrap().map(Result::unwrap) {
         let kind = entry.file_type().unwrap();
         let name = entry.file_name().into_string().unwrap();
         if !kind.is_file() {
@@ -120,7 +126,7 @@ fn holds_no_secret(place: &Place) {
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{name}");
         }
     }
-    assert!(place.data_dir().join("orders.sealed").exists(), "the control: it remembers what it was told");
+    assert!(home.data_dir().join("orders.sealed").exists(), "the control: it remembers what it was told");
 }
 
 #[test]
@@ -129,10 +135,10 @@ fn a_version_that_does_not_work_here_is_reported_and_the_one_in_force_stays() {
     let (server, owner) = plane_with_a_configuration(&mut plane);
     let ((_, gateway_key), (_, key)) = (owner.new_key("gateway"), owner.new_key("access"));
     roll_out(&owner, 1);
-    let place = Place::with("");
+    let home = Place::with("");
     let start = || {
         // No header can hold this key, which only the gateway can know.
-        Process::spawn(command(&place, server.api(), &gateway_key).env("BROKEN_KEY", "a\u{7f}b"))
+        Process::spawn(command(&home, server.api(), &gateway_key).env("BROKEN_KEY", "a\u{7f}b"))
     };
     let gateway = start();
     let_in(&gateway, &key);
@@ -166,8 +172,8 @@ fn what_is_told_from_afar_cannot_ask_for_the_gateways_own_secrets() {
                 - {id: other, provider: echo, secret_key_ref: {env: PATH}}\n";
     save(&owner, text);
     roll_out(&owner, 2);
-    let place = Place::with("");
-    let gateway = Process::spawn(&mut command(&place, server.api(), &gateway_key));
+    let home = Place::with("");
+    let gateway = Process::spawn(&mut command(&home, server.api(), &gateway_key));
     let targets = gateway.ask_admin("/keeptrusts/targets").json();
     let available = |index: usize| targets["targets"][index]["available"].clone();
     assert_eq!((available(0), available(1)), (json!(false), json!(true)), "{targets}");
@@ -179,13 +185,13 @@ fn it_serves_its_last_configuration_while_the_control_plane_is_away_and_follows_
     let (server, owner) = plane_with_a_configuration(&mut plane);
     let ((_, gateway_key), (_, key)) = (owner.new_key("gateway"), owner.new_key("access"));
     roll_out(&owner, 1);
-    let place = Place::with("");
-    let gateway = Process::spawn(&mut command(&place, server.api(), &gateway_key));
+    let home = Place::with("");
+    let gateway = Process::spawn(&mut command(&home, server.api(), &gateway_key));
     let_in(&gateway, &key);
     server.kill();
     gateway.kill();
 
-    let gateway = Process::spawn(&mut command(&place, plane.address.unwrap(), &gateway_key));
+    let gateway = Process::spawn(&mut command(&home, plane.address.unwrap(), &gateway_key));
     runs(&gateway, "main@1");
     assert_eq!(chat(&gateway, &key).status, 200);
     let server = plane.start();
@@ -202,8 +208,8 @@ fn a_gateway_is_drained_from_the_control_plane_and_stays_so_when_it_starts_again
     let (server, owner) = plane_with_a_configuration(&mut plane);
     let ((_, gateway_key), (_, key)) = (owner.new_key("gateway"), owner.new_key("access"));
     roll_out(&owner, 1);
-    let place = Place::with("");
-    let gateway = Process::spawn(&mut command(&place, server.api(), &gateway_key));
+    let home = Place::with("");
+    let gateway = Process::spawn(&mut command(&home, server.api(), &gateway_key));
     let_in(&gateway, &key);
     let ready = |gateway: &Process| -> Answer { gateway.ask_admin("/readyz") };
     assert_eq!(ready(&gateway).status, 200, "the control");
@@ -213,7 +219,7 @@ fn a_gateway_is_drained_from_the_control_plane_and_stays_so_when_it_starts_again
     wait_for("its report", || (gateways(&owner)[0]["draining"] == true).then_some(()));
     gateway.terminate();
 
-    let gateway = Process::spawn(&mut command(&place, server.api(), &gateway_key));
+    let gateway = Process::spawn(&mut command(&home, server.api(), &gateway_key));
     assert_eq!(ready(&gateway).json()["reason"], "draining");
     owner.ask("POST", &format!("/v1/gateways/{id}/resume"), &json!({}));
     wait_for("the gateway to take requests", || (ready(&gateway).status == 200).then_some(()));
@@ -222,9 +228,9 @@ fn a_gateway_is_drained_from_the_control_plane_and_stays_so_when_it_starts_again
 
 #[test]
 fn kt_up_starts_with_echo_and_follows_what_is_published_in_it() {
-    let place = Place::with("");
+    let home = Place::with("");
     let mut up = Command::new(env!("CARGO_BIN_EXE_kt"));
-    up.current_dir(place.path(""))
+    up.current_dir(home.path(""))
         .env("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL)
         .env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD)
         .args(["up", "--data-dir", "data", "--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"])
@@ -254,8 +260,8 @@ fn kt_up_starts_with_echo_and_follows_what_is_published_in_it() {
 
 #[test]
 fn a_gateway_that_stands_alone_needs_a_configuration() {
-    let place = Place::with("");
-    let mut alone = command(&place, SocketAddr::from(([127, 0, 0, 1], 1)), "");
+    let home = Place::with("");
+    let mut alone = command(&home, SocketAddr::from(([127, 0, 0, 1], 1)), "");
     let output = alone.env_remove("KEEPTRUSTS_GATEWAY_TOKEN").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let complaint = String::from_utf8(output.stderr).unwrap();
