@@ -42,7 +42,7 @@ fn good_header() -> Header {
 fn a_token_is_good_from_its_beginning_until_its_end() {
     let (signer, key, _) = signer();
     let token = jsonwebtoken::encode(&good_header(), &good_claims(), &key).unwrap();
-    for (seconds, good) in [(-1, false), (0, true), (899, true), (900, false)] {
+    for (seconds, good) in [(-31, false), (-30, true), (0, true), (899, true), (900, false)] {
         let at = now() + jiff::SignedDuration::from_secs(seconds);
         assert_eq!(signer.verify(&token, at).is_some(), good, "{seconds} s");
     }
@@ -64,7 +64,7 @@ fn claims_other_than_those_we_give_are_refused() {
         ("exp", json!(now().as_second() + 901)),
         ("exp", json!(u64::MAX)),
         ("exp", json!(-1)),
-        ("nbf", json!(now().as_second() + 1)),
+        ("nbf", json!(now().as_second() + 31)),
         ("nbf", json!("0")),
         ("iat", Value::Null),
         ("sid", json!("")),
