@@ -393,6 +393,7 @@ pub(crate) async fn add_domain(
         body = ErrorBody),
     (status = 404, description = "There is no such claim.", body = ErrorBody),
     (status = 409, description = "The record is not there, or another organization has the domain.", body = ErrorBody),
+    (status = 422, description = "It is no domain.", body = ErrorBody),
     (status = 429, description = "The name servers were asked too often.", body = ErrorBody),
 ))]
 pub(crate) async fn verify_domain(
@@ -411,6 +412,7 @@ pub(crate) async fn verify_domain(
     (status = 403, description = "The role does not allow it, or a fresh proof of identity is asked for.",
         body = ErrorBody),
     (status = 404, description = "There is no such claim.", body = ErrorBody),
+    (status = 422, description = "It is no domain.", body = ErrorBody),
 ))]
 pub(crate) async fn remove_domain(
     State(doors): State<Doors>,
