@@ -106,8 +106,9 @@ pub use set_up::{NewOrganization, OrganizationAdded, SetUp, SetUpDone};
 pub use shared_counts::{SharedCounts, SharedCountsError};
 pub use sign_in::{PasskeySignIn, Reproof, SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
 pub use sso::{
-    Arrival, Departure, DomainView, GoogleClient, NameError, NameServers, Names, NewOidcProvider, OidcAnswer,
-    OidcPlace, ProviderChange, ProviderView, Sso, SsoJourney, SsoOutcome, TestReport, TestStep, Texts,
+    Arrival, Departure, DomainView, GoogleClient, LogoutMessage, NameError, NameServers, Names,
+    NewOidcProvider, NewSamlProvider, OidcAnswer, OidcPlace, ProviderChange, ProviderView, SamlAnswer,
+    SamlPlace, SamlSource, Sso, SsoJourney, SsoOutcome, TestReport, TestStep, Texts,
 };
 pub use tasks::{TaskTerms, TaskView};
 pub use usage::{Named, Ranking, Usage, UsageExport, UsageFilter, UsageReport, UsageRow};

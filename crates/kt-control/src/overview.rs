@@ -9,7 +9,7 @@ use kt_domain::error::Error;
 use kt_domain::traffic::{Measure, Tally};
 use kt_domain::unusual::is_unusual;
 use kt_domain::words;
-use kt_store::{Tx, attention, events};
+use kt_store::{Tx, attention, events, identity_providers};
 
 use crate::control::Control;
 use crate::gateways::GONE_AFTER;
@@ -77,6 +77,8 @@ pub enum Concern {
     FactorsMissing(i64),
     /// The allow list is to be applied, and lets in everybody because it is empty.
     AllowlistEmpty,
+    /// The last certificate of the identity provider ends soon, or has.
+    CertificateEnds,
 }
 
 /// How things stand.
@@ -106,7 +108,10 @@ impl Control {
         let posture = self.posture(ctx).await?;
         let silent_since = ctx.now - GONE_AFTER;
         let waiting = attention::waiting(&self.store, organization, silent_since, ctx.now).await?;
-        let concerns = concerns(&waiting, &posture, &traffic.total);
+        let provider = identity_providers::enabled(&self.store, organization).await?;
+        let saml = provider.as_ref().and_then(|provider| provider.details.saml());
+        let certificate_ends = saml.is_some_and(|saml| saml.certificates_end_soon(ctx.now).is_some());
+        let concerns = concerns(&waiting, &posture, &traffic.total, certificate_ends);
         let has_events = events::any(&self.store, organization).await?;
         Ok(Overview { traffic, posture, concerns, has_events })
     }
@@ -136,7 +141,12 @@ pub(crate) async fn forget_old_counts(tx: &Tx<'_>, now: Timestamp) -> Result<(),
     Ok(events::forget_counts(tx, events::hour_of(now - KEPT)).await?)
 }
 
-fn concerns(waiting: &attention::Waiting, posture: &Posture, traffic: &Tally) -> Vec<Concern> {
+fn concerns(
+    waiting: &attention::Waiting,
+    posture: &Posture,
+    traffic: &Tally,
+    certificate_ends: bool,
+) -> Vec<Concern> {
     let figures = &posture.figures;
     let days = posture.history.iter().rev().take(DAYS_COMPARED);
     let before: Vec<i64> = days.map(|(_, day)| day.failed_logins_24h).collect();
@@ -151,6 +161,7 @@ fn concerns(waiting: &attention::Waiting, posture: &Posture, traffic: &Tally) ->
         (figures.keys_expiring_soon > 0, Concern::KeysExpire(figures.keys_expiring_soon)),
         (waiting.asked_for_factor > 0, Concern::FactorsMissing(waiting.asked_for_factor)),
         (posture.allowlist == AllowlistStatus::Empty, Concern::AllowlistEmpty),
+        (certificate_ends, Concern::CertificateEnds),
     ];
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, concern)| concern).collect()
 }

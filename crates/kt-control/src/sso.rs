@@ -1,6 +1,6 @@
 //! Single sign-on: an organisation's identity provider, set up, gone to, believed, and listened to when it ends sessions.
 //!
-//! A protocol's own module ([`oidc`]) verifies what a provider sent and hands an
+//! A protocol's own module ([`oidc`], [`saml`]) verifies what a provider sent and hands an
 //! [`ExternalIdentity`](kt_domain::sso::ExternalIdentity) to [`receive`]; all that follows is the same for every protocol,
 //! and ends at the one gate of every sign-in.
 
@@ -13,6 +13,7 @@ mod oidc;
 mod providers;
 mod receive;
 mod required;
+mod saml;
 mod trial;
 
 use kt_domain::error::{Error, ErrorKind};
@@ -30,6 +31,7 @@ pub use oidc::{NewOidcProvider, OidcAnswer, OidcPlace};
 pub use providers::{ProviderChange, ProviderView};
 pub use receive::{Arrival, SsoOutcome};
 pub(crate) use required::sso_required;
+pub use saml::{LogoutMessage, NewSamlProvider, SamlAnswer, SamlPlace, SamlSource};
 pub use trial::{TestReport, TestStep};
 
 /// What single sign-on needs of the process.

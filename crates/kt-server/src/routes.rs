@@ -15,7 +15,7 @@ use crate::Doors;
 use crate::api::{
     audit_log, configurations, device, events, gateways, health, invitations, ip_restrictions, me, members,
     mfa, organization, passkeys, passwords, posture, profile, provider_credentials, reauthentication,
-    registration, security, set_up, setup_requests, sign_in, sso, tokens, usage,
+    registration, saml, security, set_up, setup_requests, sign_in, sso, tokens, usage,
 };
 use crate::idempotency::{self, IDEMPOTENCY_KEY};
 use crate::layers;
@@ -150,6 +150,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(ip_restrictions::preview))
         .routes(routes!(sso::start))
         .routes(routes!(sso::read_oidc, sso::put_oidc, sso::remove_oidc))
+        .routes(routes!(saml::read_saml, saml::put_saml, saml::remove_saml))
         .routes(routes!(sso::domains, sso::add_domain))
         .routes(routes!(sso::remove_domain))
         .routes(routes!(sso::verify_domain))

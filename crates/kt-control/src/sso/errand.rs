@@ -17,6 +17,7 @@ use kt_store::once::{self, OneTime};
 use kt_store::{limits, organizations, sessions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use url::Url;
 
 use super::{bond_of, sso_refused, sso_unavailable};
@@ -77,12 +78,13 @@ pub(crate) struct Origin {
     pub(crate) begun_at: Timestamp,
 }
 
-/// What is kept of a way to a provider. `P` is what its protocol compares the answer with.
+/// What is kept of a way to a provider.
 #[derive(Serialize, Deserialize)]
-struct Kept<P> {
+struct Kept {
     origin: Origin,
     bond: SecretDigest,
-    protocol: P,
+    /// What its protocol compares the answer with, each in a form of its own.
+    protocol: Value,
 }
 
 impl Origin {
@@ -170,6 +172,9 @@ impl Control {
             ProviderDetails::Oidc(settings) => {
                 self.depart_by_oidc(ctx, provider, settings, errand, browser).await
             }
+            ProviderDetails::Saml(settings) => {
+                self.depart_by_saml(ctx, provider, settings, errand, browser).await
+            }
         }
     }
 
@@ -198,6 +203,7 @@ impl Control {
             }
         }
         let subject = origin.source.to_string();
+        let protocol = serde_json::to_value(protocol).map_err(Error::internal)?;
         let kept = Kept { origin, bond: bond_of(&browser), protocol };
         let record = OneTime {
             digest: state.digest(),
@@ -223,14 +229,15 @@ impl Control {
     ) -> Result<(Origin, P), Error> {
         let digest = SecretDigest::of(state);
         let tx = self.store.begin_write().await?;
-        let kept = once::consume::<Kept<P>>(&tx, PURPOSE, &digest, ctx.now).await?;
+        let kept = once::consume::<Kept>(&tx, PURPOSE, &digest, ctx.now).await?;
         let kept =
             kept.ok_or_else(|| sso_refused().with_private("the state is unknown, used or too old"))?.data;
         if browser.map(bond_of) != Some(kept.bond) {
             return Err(sso_refused().with_private("another browser began this"));
         }
+        let protocol = serde_json::from_value(kept.protocol).map_err(|_| begun_otherwise())?;
         tx.commit().await?;
-        Ok((kept.origin, kept.protocol))
+        Ok((kept.origin, protocol))
     }
 
     /// The provider of somebody who comes back, as it is at this moment. Refused where it was turned off, removed or changed
@@ -254,6 +261,11 @@ impl Control {
 
 /// The length of what a browser keeps: a token.
 const BROWSER_SECRET: usize = 43;
+
+/// An answer in the words of one protocol to what was asked in those of another.
+pub(crate) fn begun_otherwise() -> Error {
+    sso_refused().with_private("it was begun by another protocol")
+}
 
 fn not_through_provider() -> Error {
     let message =

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::errand::{Departure, Errand, Origin};
+use super::errand::{Departure, Errand, Origin, begun_otherwise};
 use super::receive::{Disbelief, SsoOutcome};
 use super::sso_refused;
 use super::trial::Trail;
@@ -152,7 +152,7 @@ impl Control {
         match self.provider_again(&self.store, origin).await? {
             None => self.google_party(),
             Some(provider) => {
-                let kt_domain::sso::ProviderDetails::Oidc(settings) = &provider.details;
+                let settings = provider.details.oidc().ok_or_else(begun_otherwise)?;
                 self.party_of(&provider, settings).await
             }
         }

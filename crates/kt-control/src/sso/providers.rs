@@ -46,9 +46,9 @@ pub struct ProviderChange {
     /// What both protocols share.
     pub settings: Option<ProviderSettings>,
     /// What only its protocol needs, already validated; without it a provider that is not there is not made.
-    pub(crate) details: Option<ProviderDetails>,
+    pub details: Option<ProviderDetails>,
     /// Its secret; removed where it is empty.
-    pub(crate) secret: Option<String>,
+    pub secret: Option<String>,
 }
 
 impl ProviderChange {

@@ -9,11 +9,13 @@ pub mod id_token;
 mod identity;
 mod oidc;
 pub mod reception;
+mod saml;
 mod settings;
 
 pub use domains::{DOMAIN_RECORD, OwnDomain};
 pub use identity::{ExternalIdentity, IdentitySource};
 pub use oidc::{ClientAuthentication, OidcEndpoints, OidcSettings, is_web_address};
+pub use saml::{CERTIFICATE_WARNING, SamlCertificate, SamlSettings};
 pub use settings::{AttributeNames, GroupRole, ProviderDetails, ProviderSettings};
 
 use crate::words;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ExternalIdentity, OidcSettings, Protocol};
+use super::{ExternalIdentity, OidcSettings, Protocol, SamlSettings};
 use crate::actor::Role;
 use crate::error::Error;
 use crate::sign_in::Proof;
@@ -73,6 +73,8 @@ pub struct GroupRole {
 pub enum ProviderDetails {
     /// Of an OIDC provider.
     Oidc(OidcSettings),
+    /// Of a SAML provider.
+    Saml(SamlSettings),
 }
 
 impl ProviderDetails {
@@ -81,6 +83,25 @@ impl ProviderDetails {
     pub fn protocol(&self) -> Protocol {
         match self {
             Self::Oidc(_) => Protocol::Oidc,
+            Self::Saml(_) => Protocol::Saml,
+        }
+    }
+
+    /// What an OIDC provider needs, if it is one.
+    #[must_use]
+    pub fn oidc(&self) -> Option<&OidcSettings> {
+        match self {
+            Self::Oidc(settings) => Some(settings),
+            Self::Saml(_) => None,
+        }
+    }
+
+    /// What a SAML provider needs, if it is one.
+    #[must_use]
+    pub fn saml(&self) -> Option<&SamlSettings> {
+        match self {
+            Self::Saml(settings) => Some(settings),
+            Self::Oidc(_) => None,
         }
     }
 }

@@ -6,10 +6,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kt_control::{DomainView, NewOidcProvider, OidcPlace, ProviderView};
 use kt_domain::actor::Role;
+use kt_domain::error::Error;
 use kt_domain::span::Span;
 use kt_domain::sso::{
-    AttributeNames, ClientAuthentication, GroupRole, OidcEndpoints, OidcSettings, Protocol, ProviderDetails,
-    ProviderSettings,
+    AttributeNames, ClientAuthentication, GroupRole, OidcEndpoints, OidcSettings, Protocol, ProviderSettings,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -222,8 +222,8 @@ pub(crate) struct OidcAnswer {
     settings: ProviderBody,
 }
 
-fn tagged(view: ProviderView, place: OidcPlace) -> Tagged<OidcAnswer> {
-    let ProviderDetails::Oidc(oidc) = view.details;
+fn tagged(view: ProviderView, place: OidcPlace) -> Result<Tagged<OidcAnswer>, Failure> {
+    let oidc = view.details.oidc().cloned().ok_or_else(|| Error::not_found("identity provider"))?;
     let body = OidcAnswer {
         id: view.id.to_string(),
         enabled: view.enabled,
@@ -238,7 +238,7 @@ fn tagged(view: ProviderView, place: OidcPlace) -> Tagged<OidcAnswer> {
         last_used_at: view.used_at.map(|at| at.to_string()),
         settings: view.settings.into(),
     };
-    Tagged { version: view.version, body }
+    Ok(Tagged { version: view.version, body })
 }
 
 /// The organization's OIDC provider.
@@ -253,7 +253,7 @@ pub(crate) async fn read_oidc(
     Caller(ctx): Caller,
 ) -> Result<Tagged<OidcAnswer>, Failure> {
     let view = doors.control.identity_provider(&ctx, Protocol::Oidc).await?;
-    Ok(tagged(view, doors.control.oidc_place(&ctx).await?))
+    tagged(view, doors.control.oidc_place(&ctx).await?)
 }
 
 /// Put an OIDC provider in place of the present one. Owners alone do this.
@@ -289,7 +289,7 @@ pub(crate) async fn put_oidc(
         client_secret: request.client_secret,
     };
     let view = doors.control.put_oidc_provider(&ctx, &expected, new).await?;
-    Ok(tagged(view, doors.control.oidc_place(&ctx).await?))
+    tagged(view, doors.control.oidc_place(&ctx).await?)
 }
 
 /// Remove the organization's OIDC provider; every session that was opened through it ends.

@@ -44,6 +44,12 @@ impl Cookie {
         }
     }
 
+    /// Whether it has to come along when another site posts a form: a response of SAML. It opens nothing; whoever has begun
+    /// something is known by it for ten minutes.
+    fn comes_from_other_sites(self) -> bool {
+        self == Self::Sso
+    }
+
     /// How long it is kept; `None` until the browser is closed.
     fn kept(self) -> Option<Duration> {
         match self {
@@ -99,8 +105,13 @@ impl Cookies {
     }
 
     fn append(self, headers: &mut HeaderMap, cookie: Cookie, value_and_age: &str) {
-        let secure = if self.is_secure { "; Secure" } else { "" };
-        let line = format!("{}={value_and_age}; Path=/; HttpOnly; SameSite=Lax{secure}", self.name(cookie));
+        let reach = match (cookie.comes_from_other_sites(), self.is_secure) {
+            // Browsers take `Secure` from this machine without https as well.
+            (true, _) => "SameSite=None; Secure",
+            (false, true) => "SameSite=Lax; Secure",
+            (false, false) => "SameSite=Lax",
+        };
+        let line = format!("{}={value_and_age}; Path=/; HttpOnly; {reach}", self.name(cookie));
         if let Ok(line) = HeaderValue::from_str(&line) {
             headers.append(header::SET_COOKIE, line);
         }

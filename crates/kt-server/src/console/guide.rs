@@ -20,7 +20,9 @@ type Files = &'static [(&'static str, &'static [(&'static str, &'static str)])];
 
 const FILES: Files = groups! {
     "To begin": "guide" ["getting-started", "first-run", "workspaces", "for-leaders"],
-    "People and how they sign in": "guide" ["accounts", "passwords", "mfa", "single-sign-on", "command-line"],
+    "People and how they sign in": "guide" [
+        "accounts", "passwords", "mfa", "single-sign-on", "single-sign-on-saml", "command-line"
+    ],
     "Protecting the organization": "guide" [
         "hardening", "organization-security", "console-sign-in", "break-glass", "audit"
     ],

@@ -7,11 +7,11 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 
 use super::pages::provider_credentials as credentials;
-use super::pages::security::{self, forms, network, sso as sso_settings};
+use super::pages::security::{self, forms, network, saml as saml_settings, sso as sso_settings};
 use super::pages::{
     approvals, audit_log, chat, configurations, connect_gateway, connect_provider, design, device, events,
     gateways, help, invitations, keys, members, mfa, organization, overview, passkeys, profile, recovery,
-    register, request_setup, second_step, session, set_up, sign_in, sso, tasks, usage, verify_email,
+    register, request_setup, saml, second_step, session, set_up, sign_in, sso, tasks, usage, verify_email,
 };
 use super::{assets, guard};
 use crate::Doors;
@@ -27,6 +27,7 @@ pub fn console(doors: Doors) -> Router {
         .route("/login/sso", get(sso::show).post(sso::begin))
         .route("/login/google", post(sso::begin_google))
         .route("/sso/oidc/{organization}/callback", get(sso::come_back))
+        .route("/sso/saml/arrive", get(saml::arrive))
         .route("/sso/google/callback", get(sso::come_back_from_google))
         .route("/login/verify", get(second_step::show).post(second_step::verify))
         .route("/login/verify/passkey/options", post(passkeys::begin_second_step))
@@ -114,6 +115,7 @@ pub fn console(doors: Doors) -> Router {
             "/sso/oidc/{organization}/logout",
             post(sso::log_out).layer(DefaultBodyLimit::max(MAX_LOGOUT_TOKEN)),
         )
+        .merge(saml_doors())
         .route("/csp-report", post(policy_broken).layer(DefaultBodyLimit::max(MAX_REPORT)))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(ready));
@@ -156,6 +158,7 @@ fn security_settings() -> Router<Doors> {
         .route("/settings/security/ip-restrictions/draft", post(network::draft))
         .route("/settings/security/sso", get(sso_settings::show))
         .route("/settings/security/sso/oidc", post(sso_settings::connect_oidc))
+        .route("/settings/security/sso/saml", post(saml_settings::connect))
         .route("/settings/security/sso/rules", post(sso_settings::change_rules))
         .route("/settings/security/sso/switch", post(sso_settings::switch))
         .route("/settings/security/sso/remove", post(sso_settings::remove))
@@ -182,6 +185,15 @@ fn workspaces() -> Router<Doors> {
         .route("/tasks/{id}/runs/{run}/cancel", post(tasks::cancel))
         .route("/request-setup", get(request_setup::show).post(request_setup::ask))
         .route("/request-setup/{id}/close", post(request_setup::close))
+}
+
+/// What providers and browsers on their way from one ask for, outside the guard of the pages: see [`saml`].
+fn saml_doors() -> Router<Doors> {
+    Router::new()
+        .route("/sso/saml/{organization}/metadata", get(saml::metadata))
+        .route("/sso/saml/{organization}/acs", post(saml::land))
+        .route("/sso/saml/{organization}/logout", get(saml::log_out_by_redirect).post(saml::log_out_by_form))
+        .layer(DefaultBodyLimit::max(saml::MAX_FORM))
 }
 
 /// The longest logout token that is read, with the name of its field, in bytes.

@@ -4,7 +4,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::sso::id_token::{TokenContext, check_logout_token};
-use kt_domain::sso::{IdentitySource, Protocol, ProviderDetails};
+use kt_domain::sso::{IdentitySource, Protocol};
 use kt_store::sessions::VouchedFor;
 use kt_store::{audit, identity_providers, once, organizations, sessions};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ impl Control {
         let organization = organization.ok_or_else(|| refuse(&"there is no such organization"))?.id;
         let provider = identity_providers::of_protocol(&self.store, &organization, Protocol::Oidc).await?;
         let provider = provider.ok_or_else(|| refuse(&"there is no provider"))?;
-        let ProviderDetails::Oidc(settings) = &provider.details;
+        let settings = provider.details.oidc().ok_or_else(|| refuse(&"it does not speak OIDC"))?;
         let party = self.party_of(&provider, settings).await?;
         let verified = self.verify_jws(ctx, &party, token, Some(KIND)).await.map_err(|why| refuse(&why))?;
         let context = TokenContext { issuer: &settings.issuer, client_id: &settings.client_id, now: ctx.now };

@@ -23,6 +23,7 @@ pub(super) mod provider_credentials;
 pub(super) mod recovery;
 pub(super) mod register;
 pub(super) mod request_setup;
+pub(super) mod saml;
 pub(super) mod second_step;
 pub(super) mod security;
 pub(super) mod session;

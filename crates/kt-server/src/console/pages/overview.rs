@@ -156,6 +156,12 @@ impl OverviewPage {
                 "/settings/security",
                 "network",
             ),
+            Concern::CertificateEnds => (
+                None,
+                "The certificate of the identity provider ends within 30 days, or has ended: nobody may be able to sign in with SSO",
+                "/settings/security/sso",
+                "clock",
+            ),
         };
         self.overview.concerns.iter().map(row).collect()
     }

@@ -56,6 +56,15 @@ impl<'a> Browser<'a> {
         self.cookies.lock().unwrap().insert(name.into(), value.into());
     }
 
+    /// The same browser as a request from another site knows it: with this cookie alone.
+    pub(crate) fn carrying_only(&self, name: &str) -> Self {
+        let browser = Self { api: self.api, cookies: Mutex::default(), peer: self.peer };
+        if let Some(value) = self.cookie(name) {
+            browser.hold(name, &value);
+        }
+        browser
+    }
+
     /// Goes to a page, as by a click on a link.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(

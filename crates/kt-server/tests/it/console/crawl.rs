@@ -37,6 +37,9 @@ const PAGES: &[(&str, Shown)] = &[
     ("/login/verify", Elsewhere),
     ("/login/sso", ToStrangers),
     ("/sso/oidc/{organization}/callback", Elsewhere),
+    ("/sso/saml/arrive", Elsewhere),
+    ("/sso/saml/{organization}/metadata", Elsewhere),
+    ("/sso/saml/{organization}/logout", Elsewhere),
     ("/sso/google/callback", Elsewhere),
     ("/change-password", Elsewhere),
     ("/mfa/setup", Elsewhere),
@@ -121,10 +124,17 @@ const OPEN: &[&str] = &[
     "/api/password-strength",
     "/csp-report",
     "/sso/oidc/{organization}/logout",
+    "/sso/saml/{organization}/acs",
+    "/sso/saml/{organization}/logout",
 ];
 
 /// What no page sends: a browser itself, or an identity provider.
-const SENT_BY_MACHINES: &[&str] = &["/csp-report", "/sso/oidc/{organization}/logout"];
+const SENT_BY_MACHINES: &[&str] = &[
+    "/csp-report",
+    "/sso/oidc/{organization}/logout",
+    "/sso/saml/{organization}/acs",
+    "/sso/saml/{organization}/logout",
+];
 
 /// The addresses that take this method.
 fn addresses(method: &str) -> BTreeSet<&'static str> {

@@ -5,6 +5,8 @@ mod lies;
 mod page;
 mod people;
 mod provider;
+mod saml;
+mod saml_provider;
 mod settings;
 mod way;
 

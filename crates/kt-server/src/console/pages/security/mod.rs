@@ -3,6 +3,7 @@
 pub(in crate::console) mod forms;
 pub(in crate::console) mod network;
 mod ranges;
+pub(in crate::console) mod saml;
 pub(in crate::console) mod sso;
 
 use askama::Template;

@@ -3,11 +3,11 @@
 use askama::Template;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use kt_control::{DomainView, Expected, NewOidcProvider, OidcPlace, ProviderChange, ProviderView};
+use kt_control::{DomainView, Expected, NewOidcProvider, OidcPlace, ProviderChange, ProviderView, SamlPlace};
 use kt_domain::actor::Role;
 use kt_domain::error::Error;
 use kt_domain::sso::{
-    AttributeNames, GroupRole, OidcEndpoints, OidcSettings, Protocol, ProviderDetails, ProviderSettings,
+    AttributeNames, GroupRole, OidcEndpoints, OidcSettings, Protocol, ProviderSettings, SamlSettings,
 };
 use serde::Deserialize;
 
@@ -31,6 +31,9 @@ struct SsoPage {
     domains: Vec<DomainView>,
     providers: Vec<Provider>,
     place: OidcPlace,
+    offers_saml: bool,
+    saml_place: SamlPlace,
+    now: jiff::Timestamp,
 }
 
 /// A provider and how its form shows it.
@@ -39,13 +42,13 @@ struct Provider {
     protocol: Protocol,
 }
 
-impl Provider {
-    /// What the form of an OIDC provider shows.
-    fn oidc(&self) -> &OidcSettings {
-        let ProviderDetails::Oidc(oidc) = &self.view.details;
-        oidc
-    }
+/// A provider as the form of its protocol shows it.
+struct Connected<'a, S> {
+    view: &'a ProviderView,
+    settings: &'a S,
+}
 
+impl Provider {
     /// The groups and their roles, one in each line.
     fn group_roles(&self) -> String {
         let rows = self.view.settings.group_roles.iter();
@@ -64,18 +67,31 @@ impl Provider {
 }
 
 impl SsoPage {
-    fn oidc(&self) -> Option<&Provider> {
-        self.providers.iter().find(|provider| provider.protocol == Protocol::Oidc)
+    fn oidc(&self) -> Option<Connected<'_, OidcSettings>> {
+        self.providers.iter().find_map(|provider| {
+            Some(Connected { view: &provider.view, settings: provider.view.details.oidc()? })
+        })
+    }
+
+    fn saml(&self) -> Option<Connected<'_, SamlSettings>> {
+        self.providers.iter().find_map(|provider| {
+            Some(Connected { view: &provider.view, settings: provider.view.details.saml()? })
+        })
+    }
+
+    /// When the last certificate of the SAML provider ends, if that is near.
+    fn certificates_end(&self) -> Option<jiff::Timestamp> {
+        self.saml()?.settings.certificates_end_soon(self.now)
     }
 
     /// How we prove to the provider who we are.
     fn authentication(&self) -> &'static str {
-        self.oidc().map(|provider| provider.oidc().authentication).unwrap_or_default().as_str()
+        self.oidc().map(|provider| provider.settings.authentication).unwrap_or_default().as_str()
     }
 
     /// Where the provider is reached, if that was set by hand.
     fn endpoints(&self) -> Option<&OidcEndpoints> {
-        self.oidc().and_then(|provider| provider.oidc().endpoints.as_ref())
+        self.oidc().and_then(|provider| provider.settings.endpoints.as_ref())
     }
 }
 
@@ -89,6 +105,9 @@ pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, session }
         domains: doors.control.domains(&visit.ctx).await?,
         providers: providers.map(|view| Provider { protocol: view.details.protocol(), view }).collect(),
         place: doors.control.oidc_place(&visit.ctx).await?,
+        offers_saml: doors.control.offers(Protocol::Saml),
+        saml_place: doors.control.saml_place(&visit.ctx).await?,
+        now: visit.ctx.now,
     };
     page(&visit.look, &template)
 }
@@ -320,7 +339,7 @@ pub(crate) async fn remove_domain(
     Ok(said(&doors, &visit, "The domain is no longer your organization's."))
 }
 
-fn expected(version: String) -> Expected {
+pub(super) fn expected(version: String) -> Expected {
     Expected::OneOf(vec![version])
 }
 
@@ -328,6 +347,6 @@ fn protocol(text: &str) -> Result<Protocol, Error> {
     text.parse().map_err(|_| Error::invalid("protocol", "Choose OIDC or SAML."))
 }
 
-fn said(doors: &Doors, visit: &Visit, text: &'static str) -> axum::response::Response {
+pub(super) fn said(doors: &Doors, visit: &Visit, text: &'static str) -> axum::response::Response {
     see_and_say(doors, PAGE, visit.look.language.text(text))
 }

@@ -1,0 +1,273 @@
+//! SAML 2.0: requests by redirect, responses by a form that the browser posts, and logout that the provider asks for.
+//!
+//! What a provider says is verified in [`kt_saml`]. Its answer comes in two steps. The form is posted from the provider's
+//! site, and such a request carries no cookie but the one made for it; so the answer is verified there, bound to the browser
+//! by that cookie, and kept under a ticket, with which the browser is sent on to an address of ours. There it is at home
+//! again, with its session, and the way goes on as with every protocol.
+
+mod logout;
+mod settings;
+
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::secret::Token;
+use kt_domain::sso::{AttributeNames, ExternalIdentity, SamlSettings};
+use kt_saml::{AuthnRequest, Certificate, Expected, IdentityProvider, ServiceProvider, VerifiedAssertion};
+use kt_store::identity_providers::IdentityProvider as Provider;
+use kt_store::{once, organizations};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::errand::{Departure, Errand, Origin, begun_otherwise};
+use super::receive::{Disbelief, SsoOutcome};
+use super::sso_refused;
+use super::trial::Trail;
+use crate::control::Control;
+
+pub use logout::LogoutMessage;
+pub use settings::{NewSamlProvider, SamlPlace, SamlSource};
+
+/// Where Entra ID tells how somebody signed in, besides the authentication context.
+const METHODS: &str = "http://schemas.microsoft.com/claims/authnmethodsreferences";
+
+/// What a response is compared with.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pledge {
+    /// The ID of the request.
+    request: String,
+}
+
+/// What came of a response, until the browser is back on an address of ours.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Landed {
+    said: Result<Said, String>,
+}
+
+/// What a response that is believed says.
+#[derive(Serialize, Deserialize)]
+struct Said {
+    identity: ExternalIdentity,
+    /// As the provider sent it, for whoever tries it out.
+    sent: Value,
+}
+
+/// What a browser posts from the provider's page.
+pub struct SamlAnswer<'a> {
+    /// Whose provider, by the address that it came in at: the organisation's identifier.
+    pub organization: &'a str,
+    /// `RelayState`.
+    pub relay_state: &'a str,
+    /// `SAMLResponse`.
+    pub response: &'a str,
+    /// What the browser has kept since it began.
+    pub browser: Option<&'a str>,
+}
+
+impl Control {
+    pub(super) async fn depart_by_saml(
+        &self,
+        ctx: &Ctx,
+        provider: &Provider,
+        settings: &SamlSettings,
+        errand: Errand,
+        browser: Option<&str>,
+    ) -> Result<Departure, Error> {
+        let us = self.service_provider(&self.identifier_of(provider).await?);
+        let them = identity_provider(settings)?;
+        let key = if settings.sign_requests { Some(self.signing_key(provider, settings)?) } else { None };
+        let state = self.new_token();
+        // An XML name begins with no digit.
+        let request = format!("_{}", self.new_token().expose());
+        let asked = AuthnRequest {
+            id: &request,
+            identity_provider: &them,
+            service_provider: &us,
+            force_authentication: matches!(errand, Errand::Reauthenticate { .. }),
+            now: ctx.now,
+        };
+        let to = Url::parse(&asked.address(state.expose(), key.as_ref())).map_err(Error::internal)?;
+        let origin = Origin::of(provider, errand, ctx.now);
+        let browser = self.keep_errand(ctx, &state, origin, browser, Pledge { request }).await?;
+        Ok(Departure { to, browser })
+    }
+
+    /// Verifies what a browser posts, and gives the ticket with which it goes on at [`Self::receive_saml`]. Refused with
+    /// `sso_refused` where this browser did not ask for it.
+    pub async fn land_saml(&self, ctx: &Ctx, answer: SamlAnswer<'_>) -> Result<Token, Error> {
+        let (origin, pledge) = self.take_errand::<Pledge>(ctx, answer.relay_state, answer.browser).await?;
+        let (provider, settings) = self.saml_of_origin(&origin).await?;
+        let identifier = self.identifier_of(&provider).await?;
+        if identifier != answer.organization {
+            return Err(
+                sso_refused().with_private("the answer came back to the address of another organization")
+            );
+        }
+        let must_ask = matches!(origin.errand, Errand::Reauthenticate { .. });
+        let expected = Expected {
+            identity_provider: &identity_provider(&settings)?,
+            service_provider: &self.service_provider(&identifier),
+            request: &pledge.request,
+            authenticated_since: must_ask.then_some(origin.begun_at),
+            now: ctx.now,
+        };
+        let said = match kt_saml::verify_response(answer.response, &expected) {
+            Ok(assertion) => self
+                .use_up(&provider, &assertion)
+                .await?
+                .and_then(|()| said(&provider, &settings, &assertion)),
+            Err(refusal) => Err(refusal.to_string()),
+        };
+        let ticket = self.new_token();
+        self.keep_errand(ctx, &ticket, origin, answer.browser, Landed { said }).await?;
+        Ok(ticket)
+    }
+
+    /// Somebody goes on whose answer was verified. Whatever was wrong with it is `sso_refused`.
+    pub async fn receive_saml(
+        &self,
+        ctx: &Ctx,
+        ticket: &str,
+        browser: Option<&str>,
+    ) -> Result<SsoOutcome, Error> {
+        let (origin, landed) = self.take_errand::<Landed>(ctx, ticket, browser).await?;
+        let mut trail = Trail::default();
+        trail.passed("The answer came back to the browser that asked", "");
+        let verified = match landed.said {
+            Ok(said) => {
+                trail.passed(
+                    "The response",
+                    "signed with a configured certificate, for this service, in time, and not used before",
+                );
+                trail.sent("Assertion", said.sent);
+                Ok(said.identity)
+            }
+            Err(why) => Err(Disbelief { step: "The response", why }),
+        };
+        self.receive(ctx, origin, trail, verified).await
+    }
+
+    /// An assertion counts once (SAML profiles, section 4.1.4.5).
+    async fn use_up(
+        &self,
+        provider: &Provider,
+        assertion: &VerifiedAssertion,
+    ) -> Result<Result<(), String>, Error> {
+        let tx = self.store.begin_write().await?;
+        let scope = format!("saml/{}", provider.id);
+        let is_first = once::claim(&tx, &scope, &assertion.id, assertion.remember_until).await?;
+        tx.commit().await?;
+        Ok(if is_first { Ok(()) } else { Err("the assertion was used before".to_owned()) })
+    }
+
+    /// The provider of somebody who comes back, as it is at this moment.
+    async fn saml_of_origin(&self, origin: &Origin) -> Result<(Provider, SamlSettings), Error> {
+        let provider = self.provider_again(&self.store, origin).await?.ok_or_else(begun_otherwise)?;
+        let settings = provider.details.saml().ok_or_else(begun_otherwise)?.clone();
+        Ok((provider, settings))
+    }
+
+    async fn identifier_of(&self, provider: &Provider) -> Result<String, Error> {
+        let organization = organizations::find(&self.store, &provider.organization).await?;
+        Ok(organization.ok_or_else(|| Error::not_found("organization"))?.identifier)
+    }
+
+    /// We, as the provider of an organisation sees us.
+    fn service_provider(&self, identifier: &str) -> ServiceProvider {
+        let address = |part| self.saml_address(identifier, part).into();
+        ServiceProvider {
+            entity_id: address("metadata"),
+            acs_url: address("acs"),
+            logout_url: address("logout"),
+        }
+    }
+
+    /// An address of the console that belongs to the SAML provider of an organisation.
+    fn saml_address(&self, identifier: &str, part: &str) -> Url {
+        let mut url = self.console.page("/sso/saml");
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(identifier).push(part);
+        }
+        url
+    }
+}
+
+/// The provider as the verification needs it.
+fn identity_provider(settings: &SamlSettings) -> Result<IdentityProvider, Error> {
+    let certificates = settings.certificates.iter().map(|kept| Certificate::from_text(&kept.certificate));
+    let certificates = certificates.collect::<Result<_, _>>().map_err(Error::internal)?;
+    let (entity, logout) = (&settings.entity_id, settings.logout_url.as_deref());
+    let provider =
+        IdentityProvider::new(entity, &settings.sso_url, logout, certificates).map_err(Error::internal)?;
+    Ok(IdentityProvider { name_id_format: settings.name_id_format.clone(), ..provider })
+}
+
+/// Whom an assertion names, or why that is nobody.
+fn said(provider: &Provider, settings: &SamlSettings, assertion: &VerifiedAssertion) -> Result<Said, String> {
+    let identity = identity(&provider.settings.attributes, settings, assertion)?;
+    Ok(Said { identity, sent: as_sent(assertion) })
+}
+
+fn identity(
+    names: &AttributeNames,
+    settings: &SamlSettings,
+    assertion: &VerifiedAssertion,
+) -> Result<ExternalIdentity, String> {
+    let first = |name: &str| assertion.values(name).next().map(str::to_owned);
+    let name_as_email = || assertion.subject.is_email().then(|| assertion.subject.value.clone());
+    let is_sent = |name: &str| {
+        assertion.attributes.iter().any(|it| it.name == name || it.friendly_name.as_deref() == Some(name))
+    };
+    let groups = || assertion.values(&names.groups).map(str::to_owned).collect();
+    let context = assertion.authentication_context.clone();
+    Ok(ExternalIdentity {
+        issuer: assertion.issuer.clone(),
+        subject: subject(settings, assertion)?,
+        email: first(&names.email).or_else(name_as_email),
+        // SAML has no word for it; an organisation says so for its provider (`trust_email`).
+        email_verified: false,
+        name: first(&names.name),
+        groups: is_sent(&names.groups).then(groups),
+        authenticated_at: Some(assertion.authenticated_at),
+        methods: context.into_iter().chain(assertion.values(METHODS).map(str::to_owned)).collect(),
+        session: assertion.session_index.clone(),
+        ends_by: assertion.session_ends_at,
+    })
+}
+
+/// The name that stays with somebody (STANDARDS SAML-13).
+fn subject(settings: &SamlSettings, assertion: &VerifiedAssertion) -> Result<String, String> {
+    let Some(name) = &settings.subject_attribute else {
+        return if assertion.subject.is_transient() {
+            Err("the provider names the person anew at every sign-in (a transient NameID): have it send a persistent \
+                 one, or choose an attribute that tells people apart"
+                .to_owned())
+        } else {
+            Ok(assertion.subject.value.clone())
+        };
+    };
+    let mut values = assertion.values(name);
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value.to_owned()),
+        (None, _) => Err(format!("the attribute {name}, which tells people apart, was not sent")),
+        _ => Err(format!("the attribute {name}, which tells people apart, has several values")),
+    }
+}
+
+/// What an assertion says, for people to read.
+fn as_sent(assertion: &VerifiedAssertion) -> Value {
+    let attributes: Map<String, Value> =
+        assertion.attributes.iter().map(|it| (it.name.clone(), json!(it.values))).collect();
+    json!({
+        "issuer": assertion.issuer,
+        "name_id": assertion.subject.value,
+        "name_id_format": assertion.subject.format,
+        "attributes": attributes,
+        "authenticated_at": assertion.authenticated_at,
+        "authentication_context": assertion.authentication_context,
+        "session_index": assertion.session_index,
+        "session_ends_at": assertion.session_ends_at,
+    })
+}

@@ -1,0 +1,233 @@
+//! An organisation's SAML provider as its owners set it up, and what the provider has to know about us.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kt_domain::actor::Permission;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::network::reach::Reach;
+use kt_domain::sso::{
+    Protocol, ProviderDetails, ProviderSettings, SamlCertificate, SamlSettings, is_web_address,
+};
+use kt_saml::{Certificate, IdentityProvider, MetadataError, SigningKey};
+use kt_store::identity_providers::{self, IdentityProvider as Provider};
+use kt_store::organizations;
+use url::Url;
+
+use crate::control::Control;
+use crate::sso::domains::owners_organization;
+use crate::sso::{ProviderChange, ProviderView, fetch};
+use crate::version::Expected;
+
+/// A SAML provider as it is to be.
+pub struct NewSamlProvider {
+    /// Whether people come in through it; as it is with `None`.
+    pub enabled: Option<bool>,
+    /// What both protocols share; as it is with `None`.
+    pub settings: Option<ProviderSettings>,
+    /// How it is described.
+    pub source: SamlSource,
+    /// The attribute that tells people apart, where that is not their `NameID`.
+    pub subject_attribute: Option<String>,
+    /// Whether our requests are signed; where it is `None`, they are if the provider wants that.
+    pub sign_requests: Option<bool>,
+}
+
+/// How a provider is described.
+pub enum SamlSource {
+    /// As it is kept.
+    Kept,
+    /// By what it publishes at an address. It is read now.
+    Address(String),
+    /// By what it publishes, pasted.
+    Document(String),
+    /// By hand.
+    Values {
+        /// Its name.
+        entity_id: String,
+        /// Where people are sent.
+        sso_url: String,
+        /// Where answers to requests to log out go.
+        logout_url: Option<String>,
+        /// Its certificates, in PEM form, one after the other.
+        certificates: String,
+    },
+}
+
+/// What a provider has to know about us.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SamlPlace {
+    /// Our name, where our metadata is as well.
+    pub entity_id: String,
+    /// Where it has browsers post its responses.
+    pub acs_url: String,
+    /// Where it sends requests to log out.
+    pub logout_url: String,
+}
+
+impl Control {
+    /// Puts a SAML provider in place of the present one. Metadata at an address are read now: refused with
+    /// [`kt_domain::error::ErrorKind::Invalid`] and what is wrong where that cannot be done.
+    pub async fn put_saml_provider(
+        &self,
+        ctx: &Ctx,
+        expected: &Expected,
+        new: NewSamlProvider,
+    ) -> Result<ProviderView, Error> {
+        let organization = owners_organization(ctx)?;
+        self.require_protocol(Protocol::Saml)?;
+        let kept = identity_providers::of_protocol(&self.store, organization, Protocol::Saml).await?;
+        let kept = kept.as_ref().and_then(|kept| kept.details.saml());
+        let is_new = kept.is_none();
+        let described = self.described(ctx, new.source, kept).await?;
+        let (secret, own_certificate) = match kept {
+            Some(kept) => (None, kept.own_certificate.clone()),
+            None => self.new_signing_key(ctx).await?,
+        };
+        let details = SamlSettings {
+            sign_requests: new.sign_requests.unwrap_or(described.sign_requests),
+            subject_attribute: new.subject_attribute.filter(|name| !name.is_empty()),
+            own_certificate,
+            ..described
+        };
+        details.validate(self.sso.outbound.reach() == Reach::Private)?;
+        let change = ProviderChange {
+            enabled: new.enabled,
+            settings: new.settings.or_else(|| is_new.then(at_first)),
+            details: Some(ProviderDetails::Saml(details)),
+            secret,
+        };
+        self.change_identity_provider(ctx, expected, Protocol::Saml, change).await
+    }
+
+    /// The provider as it is described, before what is ours to decide.
+    async fn described(
+        &self,
+        ctx: &Ctx,
+        source: SamlSource,
+        kept: Option<&SamlSettings>,
+    ) -> Result<SamlSettings, Error> {
+        let (provider, metadata_url) = match source {
+            SamlSource::Kept => {
+                let message =
+                    "Give the address of the provider's metadata, paste them, or write its values by hand.";
+                return kept.cloned().ok_or_else(|| Error::invalid("metadata_url", message));
+            }
+            SamlSource::Address(address) => {
+                let address = address.trim().to_owned();
+                let document = self.fetched_metadata(&address).await?;
+                let provider = IdentityProvider::from_metadata(&document, ctx.now);
+                (provider.map_err(|why| Error::invalid("metadata_url", why.to_string()))?, Some(address))
+            }
+            SamlSource::Document(document) => {
+                let provider = IdentityProvider::from_metadata(document.as_bytes(), ctx.now);
+                (provider.map_err(|why| Error::invalid("metadata", why.to_string()))?, None)
+            }
+            SamlSource::Values { entity_id, sso_url, logout_url, certificates } => {
+                let certificates = Certificate::all_in(&certificates)
+                    .map_err(|why| Error::invalid("certificates", why.to_string()))?;
+                let logout = logout_url.as_deref().filter(|address| !address.is_empty());
+                let provider = IdentityProvider::new(&entity_id, &sso_url, logout, certificates);
+                (provider.map_err(|why| by_hand(&why, &sso_url))?, None)
+            }
+        };
+        Ok(settings_of(&provider, metadata_url))
+    }
+
+    async fn fetched_metadata(&self, address: &str) -> Result<Vec<u8>, Error> {
+        let is_private = self.sso.outbound.reach() == Reach::Private;
+        let url = Url::parse(address).ok().filter(|_| is_web_address(address, is_private));
+        let url = url.ok_or_else(|| {
+            Error::invalid(
+                "metadata_url",
+                "Write an https address of the provider, without user name and without `#`.",
+            )
+        })?;
+        let fetched = fetch::get(&self.sso.outbound, &url, &[]).await;
+        fetched.map_err(|why| Error::invalid("metadata_url", why.to_string()))
+    }
+
+    /// A key of our own for a new provider: what is sealed of it, and its certificate.
+    async fn new_signing_key(&self, ctx: &Ctx) -> Result<(Option<String>, String), Error> {
+        let name = self.console.page("/").host_str().unwrap_or("keeptrusts").to_owned();
+        let now = ctx.now;
+        // Searching for two primes takes a while.
+        let made = tokio::task::spawn_blocking(move || SigningKey::generate(&name, now)).await;
+        let key = made.map_err(Error::internal)?.map_err(Error::internal)?;
+        Ok((Some(STANDARD.encode(key.pkcs8())), key.certificate().to_base64()))
+    }
+
+    /// The key that signs what we say to this provider.
+    pub(super) fn signing_key(
+        &self,
+        provider: &Provider,
+        settings: &SamlSettings,
+    ) -> Result<SigningKey, Error> {
+        let missing = || Error::internal("a SAML provider has no key of ours");
+        let sealed = self.secret_of(provider)?.ok_or_else(missing)?;
+        let pkcs8 = STANDARD.decode(sealed).map_err(Error::internal)?;
+        let certificate = STANDARD.decode(&settings.own_certificate).map_err(Error::internal)?;
+        SigningKey::from_parts(pkcs8, certificate).map_err(Error::internal)
+    }
+
+    /// What the organisation's SAML provider has to know about us; known before there is one.
+    pub async fn saml_place(&self, ctx: &Ctx) -> Result<SamlPlace, Error> {
+        let id = ctx.require(Permission::ReadSettings)?;
+        let organization = organizations::find(&self.store, id).await?;
+        let identifier = organization.ok_or_else(|| Error::not_found("organization"))?.identifier;
+        let us = self.service_provider(&identifier);
+        Ok(SamlPlace { entity_id: us.entity_id, acs_url: us.acs_url, logout_url: us.logout_url })
+    }
+
+    /// What we publish for the provider of the organisation that people call so. There is such a document for every name, so
+    /// that it does not tell which organisations there are; our key is in it once a provider is set up.
+    pub async fn saml_metadata(&self, identifier: &str) -> Result<String, Error> {
+        self.require_protocol(Protocol::Saml)?;
+        let organization = organizations::by_identifier(&self.store, identifier).await?;
+        let provider = match &organization {
+            Some(found) => identity_providers::of_protocol(&self.store, &found.id, Protocol::Saml).await?,
+            None => None,
+        };
+        let settings = provider.as_ref().and_then(|provider| provider.details.saml());
+        let key = settings.map(|settings| Certificate::from_text(&settings.own_certificate)).transpose();
+        let key = key.map_err(Error::internal)?;
+        let signs = settings.is_some_and(|settings| settings.sign_requests);
+        Ok(self.service_provider(identifier).metadata(key.as_ref(), signs))
+    }
+}
+
+/// What holds until owners decide otherwise. SAML has no word for an address that was verified; whoever is trusted to say who
+/// somebody is in the organisation's own domains is trusted with that as well.
+fn at_first() -> ProviderSettings {
+    ProviderSettings { trust_email: true, ..ProviderSettings::default() }
+}
+
+fn settings_of(provider: &IdentityProvider, metadata_url: Option<String>) -> SamlSettings {
+    let certificates = provider.certificates.iter().map(|certificate| SamlCertificate {
+        certificate: certificate.to_base64(),
+        fingerprint: certificate.fingerprint(),
+        not_after: certificate.not_after,
+    });
+    SamlSettings {
+        entity_id: provider.entity_id.clone(),
+        sso_url: provider.sso_url.to_string(),
+        logout_url: provider.logout_url.as_ref().map(Url::to_string),
+        certificates: certificates.collect(),
+        metadata_url,
+        name_id_format: provider.name_id_format.clone(),
+        subject_attribute: None,
+        sign_requests: provider.wants_signed_requests,
+        own_certificate: String::new(),
+    }
+}
+
+/// What is wrong with values that were written by hand, at the field that has it.
+fn by_hand(why: &MetadataError, sso_url: &str) -> Error {
+    let field = match why {
+        MetadataError::EntityId => "entity_id",
+        MetadataError::Address(address) if sso_url.starts_with(address.as_str()) => "sso_url",
+        MetadataError::Address(_) => "logout_url",
+        _ => "certificates",
+    };
+    Error::invalid(field, why.to_string())
+}

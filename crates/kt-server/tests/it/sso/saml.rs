@@ -1,0 +1,224 @@
+//! SAML 2.0: set up, gone through, lied to, and logout. Records: `sso.updated`, `sso.removed`, `sso.logout`.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use kt_domain::clock::Clock;
+use serde_json::{Value, json};
+
+use super::saml_provider::{ENTITY, PATH, Posted, SamlProvider, between, come_back, depart, land};
+use crate::console::browser::Browser;
+use crate::harness::{Answer, TestApi, on_both};
+
+const REFUSED: Option<&str> = Some("/login?reason=sso_refused");
+
+fn is_in(browser: &Browser<'_>, answer: &Answer) -> bool {
+    browser.cookie("kt_session").is_some()
+        && answer.leads_to().is_some_and(|place| !place.starts_with("/login"))
+}
+
+/// A response of the provider about Alice that was changed on the way.
+fn edited<'a>(provider: &'a SamlProvider, from: &'a str, to: &'a str) -> impl Fn(&str) -> Posted + 'a {
+    move |departure| {
+        let posted = provider.posts(departure, "alice", &[]);
+        assert!(posted.response.contains(from), "{from}");
+        Posted { response: posted.response.replace(from, to), ..posted }
+    }
+}
+
+async fn change(api: &TestApi, owner: &Answer, body: Value) -> Answer {
+    api.put(PATH, body).bearer(owner.access_token()).send().await
+}
+
+on_both! {
+    somebody_comes_in_by_a_form_that_the_provider_has_posted(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true, "group_roles": [{ "group": "staff", "role": "auditor" }] })).await;
+        let browser = api.browser();
+        let answer = provider.way(&browser, "alice").await;
+        assert!(is_in(&browser, &answer), "{} {}", answer.status, answer.body);
+        assert!(browser.get("/settings/profile").await.page().contains("Person alice"));
+        let record = api.records("auth.sign_in").await.pop().unwrap();
+        assert_eq!(record["details"]["after"]["proofs"], json!(["fed"]));
+        let second = api.browser();
+        let answer = provider.way(&second, "alice").await;
+        assert!(is_in(&second, &answer), "the second time by the name");
+        let users: Vec<_> = api.records("sso.linked").await;
+        assert_eq!(users.len(), 1, "it is one account");
+    }
+
+    a_response_counts_once_and_in_the_browser_that_asked(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let (browser, stranger) = (api.browser(), api.browser());
+        let posted = provider.posts(&depart(&browser).await, "alice", &[]);
+        depart(&stranger).await;
+        assert_eq!(land(&stranger, &posted).await.leads_to(), REFUSED, "of another browser");
+        assert_eq!(land(&api.browser(), &posted).await.leads_to(), REFUSED, "without a cookie");
+        let unknown = Posted { relay_state: "https://evil.example".to_owned(), ..posted.clone() };
+        assert_eq!(land(&browser, &unknown).await.leads_to(), REFUSED, "with a state that nobody began");
+        let landed = land(&browser, &posted).await;
+        let on = landed.leads_to().unwrap().to_owned();
+        assert_eq!(landed.status, 303);
+        assert_eq!(stranger.come_back(&on).await.leads_to(), REFUSED, "a ticket of another browser");
+        let answer = browser.come_back(&on).await;
+        assert!(is_in(&browser, &answer), "the control");
+        assert_eq!(browser.come_back(&on).await.leads_to(), REFUSED, "a ticket works once");
+        assert_eq!(land(&browser, &posted).await.leads_to(), REFUSED, "so does a request");
+        // The same assertion, in answer to a request of the same name.
+        let late = api.browser();
+        let posted = provider.posts(&depart(&late).await, "alice", &[]);
+        api.clock.advance(Duration::from_mins(10));
+        assert_eq!(come_back(&late, &posted).await.leads_to(), REFUSED, "after ten minutes");
+    }
+
+    no_forged_response_signs_anybody_in(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let stranger = SamlProvider::new(&api.clock);
+        let forge = async |forge: &dyn Fn(&str) -> Posted| {
+            let browser = api.browser();
+            let answer = come_back(&browser, &forge(&depart(&browser).await)).await;
+            let is_in = is_in(&browser, &answer);
+            assert!(is_in || answer.leads_to() == REFUSED, "{}", answer.body);
+            is_in
+        };
+        assert!(forge(&|departure| provider.posts(departure, "alice", &[])).await, "the control");
+        for (name, lie) in [
+            ("a foreign key", &(|departure: &str| stranger.posts(departure, "alice", &[])) as &dyn Fn(&str) -> Posted),
+            ("a changed name", &edited(&provider, ">alice<", ">mallory<")),
+            ("a comment", &edited(&provider, ">alice<", ">alice<!---->.evil<")),
+            ("another audience", &|departure| provider.posts(departure, "alice", &[("/acme/metadata", "/other/metadata")])),
+            ("another recipient", &|departure| provider.posts(departure, "alice", &[("/acme/acs", "/other/acs")])),
+            ("another request", &|departure| provider.posts(departure, "alice", &[("InResponseTo=\"_", "InResponseTo=\"_x")])),
+            ("a name for one sign-in", &|departure| provider.posts(departure, "alice", &[("nameid-format:persistent", "nameid-format:transient")])),
+            ("nothing", &|departure| Posted { response: String::new(), ..provider.posts(departure, "alice", &[]) }),
+        ] {
+            assert!(!forge(lie).await, "{name}");
+        }
+        assert!(forge(&|departure| provider.posts(departure, "alice", &[])).await, "the control, after");
+        let refusals = api.records("auth.sign_in").await;
+        assert!(refusals.iter().any(|record| record.to_string().contains("no configured certificate fits")), "{refusals:?}");
+    }
+
+    what_was_asked_of_one_protocol_is_not_answered_in_another(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let browser = api.browser();
+        let posted = provider.posts(&depart(&browser).await, "alice", &[]);
+        let callback = format!("/sso/oidc/acme/callback?code=x&state={}", posted.relay_state);
+        assert_eq!(browser.come_back(&callback).await.leads_to(), REFUSED);
+        let answer = come_back(&browser, &posted).await;
+        assert!(is_in(&browser, &answer), "the control: it was not used up");
+    }
+
+    the_provider_ends_sessions_by_a_signed_request_alone(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let (alice, bob) = (api.browser(), api.browser());
+        provider.way(&alice, "alice").await;
+        provider.way(&bob, "bob").await;
+        let is_signed_in = async |browser: &Browser<'_>| browser.get("/settings/profile").await.status == 200;
+        let log_out = async |query: &str| api.browser().get(&format!("/sso/saml/acme/logout?{query}")).await;
+        let stranger = SamlProvider::new(&api.clock);
+        let unsigned = provider.logout_query("_1", "alice");
+        let unsigned = unsigned.split("&SigAlg").next().unwrap();
+        for query in ["", unsigned, &stranger.logout_query("_1", "alice"), &provider.logout_query("_1", "alice").replace("back", "forth")] {
+            let refused = log_out(query).await;
+            assert_eq!(refused.status, 400, "{query}");
+        }
+        assert!(is_signed_in(&alice).await, "nothing was ended");
+        let query = provider.logout_query("_1", "alice");
+        let answer = log_out(&query).await;
+        let on = answer.leads_to().unwrap();
+        assert!(on.starts_with("https://id.acme.example/logout?SAMLResponse=") && on.contains("RelayState=back"), "{on}");
+        assert!(!is_signed_in(&alice).await, "at once");
+        assert!(is_signed_in(&bob).await, "nobody else's");
+        assert_eq!(api.records("sso.logout").await.len(), 1);
+        assert_eq!(log_out(&query).await.status, 400, "a request works once");
+        assert_eq!(log_out(&provider.logout_query("_2", "nobody")).await.status, 303);
+    }
+
+    the_provider_proves_again_who_somebody_is(api) {
+        let provider = api.with_saml(json!({})).await;
+        api.add_member("alice@acme.example", "admin").await;
+        let browser = api.browser();
+        provider.way(&browser, "alice").await;
+        api.clock.advance(Duration::from_mins(11));
+        let prove = async |edits: &[(&str, &str)]| {
+            let left = browser.post("/api/session/reauthenticate/provider", &[("returnTo", "/settings/organization")]).await;
+            come_back(&browser, &provider.posts(left.leads_to().unwrap(), "alice", edits)).await
+        };
+        let now = Clock::now(&api.clock);
+        let at = |moment: jiff::Timestamp| format!("AuthnInstant=\"{moment:.0}\"");
+        let stale = at(now - jiff::SignedDuration::from_mins(5));
+        let refused = prove(&[(&at(now), &stale)]).await;
+        assert_ne!(refused.leads_to(), Some("/settings/organization"), "it did not ask");
+        assert_eq!(prove(&[]).await.leads_to(), Some("/settings/organization"), "the control");
+    }
+
+    a_provider_is_tried_out_without_signing_anybody_in(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let browser = api.signed_in("owner@acme.example").await;
+        let try_out = async |edits: &[(&str, &str)]| {
+            let left = browser.post("/settings/security/sso/test", &[("protocol", "saml")]).await;
+            let to = left.leads_to().unwrap_or_else(|| panic!("{}", left.body)).to_owned();
+            come_back(&browser, &provider.posts(&to, "new", edits)).await
+        };
+        let good = try_out(&[]).await;
+        assert!(good.page().contains("a new one would be made") && good.page().contains("new@acme.example"));
+        let bad = try_out(&[("/acme/metadata", "/other/metadata")]).await;
+        assert!(bad.page().contains("it is meant for the service"), "{}", bad.body);
+        assert_eq!(kt_store::users::by_email(&api.store, "new@acme.example").await.unwrap(), None);
+        assert_eq!(api.records("sso.tested").await.len(), 2);
+    }
+
+    a_provider_is_described_in_one_of_three_ways(api) {
+        let (owner, provider) = (api.owner().await, SamlProvider::new(&api.clock));
+        let read = async || api.get(PATH).bearer(owner.access_token()).send().await;
+        assert_eq!(read().await.refusal(), (404, "not_found"));
+        assert_eq!(change(&api, &owner, json!({})).await.text("/error/param"), "metadata_url");
+        let both = json!({ "metadata": provider.metadata(), "entity_id": ENTITY });
+        assert_eq!(change(&api, &owner, both).await.text("/error/param"), "metadata_url");
+        for (field, value) in [("metadata", "<a/>"), ("metadata_url", "ftp://id.acme.example"), ("metadata_url", "http://127.0.0.1:1/")] {
+            assert_eq!(change(&api, &owner, json!({ field: value })).await.text("/error/param"), field, "{value}");
+        }
+        for (field, value) in [("certificates", "none"), ("certificates", ""), ("sso_url", "javascript:alert(1)")] {
+            let mut body = provider.values(&json!({}));
+            body[field] = value.into();
+            assert_eq!(change(&api, &owner, body).await.text("/error/param"), field, "{value}");
+        }
+        let made = change(&api, &owner, json!({ "metadata": provider.metadata() })).await;
+        assert_eq!(made.status, 200, "{}", made.json);
+        assert_eq!(made.text("/entity_id"), ENTITY);
+        assert_eq!(made.text("/service_acs_url"), "http://localhost:3000/sso/saml/acme/acs");
+        assert_eq!(read().await.json, made.json);
+        let kept = change(&api, &owner, json!({ "settings": { "display_name": "Acme ID" } })).await;
+        assert_eq!(kept.json["certificates"], made.json["certificates"], "what is not given stays");
+        assert!(!api.records("sso.updated").await[0].to_string().contains("PRIVATE"));
+        let gone = api.request(Method::DELETE, PATH).bearer(owner.access_token()).send().await;
+        assert_eq!(gone.status, 204);
+        assert!(api.recorded("sso.removed").await);
+    }
+
+    a_certificate_that_ends_soon_is_told_on_the_page_and_on_overview(api) {
+        let provider = SamlProvider::until(&api.clock, 2026, 4, 16);
+        let body = provider.values(&json!({}));
+        assert_eq!(change(&api, &api.owner().await, body).await.status, 200);
+        let tells = async |page: &str| {
+            let browser = api.signed_in("owner@acme.example").await;
+            browser.get(page).await.page().contains("ertificate of the")
+        };
+        assert!(!tells("/overview").await && !tells("/settings/security/sso").await, "{}", Clock::now(&api.clock));
+        api.clock.advance(Duration::from_hours(24 * 3));
+        assert!(tells("/overview").await && tells("/settings/security/sso").await);
+    }
+
+    our_metadata_is_there_for_every_name_and_has_our_key_once_there_is_one(api) {
+        let document = async |name: &str| api.browser().get(&format!("/sso/saml/{name}/metadata")).await;
+        let nowhere = document("nowhere").await;
+        assert_eq!((nowhere.status.as_u16(), &nowhere.headers["content-type"]), (200, &"application/samlmetadata+xml".parse().unwrap()));
+        assert_eq!(document("acme").await.body.replace("acme", "nowhere"), nowhere.body, "it does not tell who is here");
+        let _ = api.with_saml(json!({})).await;
+        let text = document("acme").await.body;
+        assert!(text.contains("http://localhost:3000/sso/saml/acme/acs"));
+        assert!(between(&text, "<ds:X509Certificate>", "</").len() > 500);
+        let odd = document("%22%3E%3Cscript%3E").await;
+        assert!(!odd.body.contains("<script>"), "{}", odd.body);
+    }
+}
