@@ -24,7 +24,8 @@ const FILES: Files = groups! {
         "accounts", "passwords", "mfa", "single-sign-on", "single-sign-on-saml", "command-line"
     ],
     "Protecting the organization": "guide" [
-        "hardening", "organization-security", "console-sign-in", "break-glass", "audit"
+        "hardening", "organization-security", "console-sign-in", "break-glass", "audit", "logs",
+        "data-protection"
     ],
     "Gateways": "guide" [
         "connect-gateways", "configurations", "gateways", "policies", "routing", "routes-and-groups", "rate-limits",
@@ -36,7 +37,8 @@ const FILES: Files = groups! {
     ],
     "Running the control plane": "guide" ["control-plane", "api-keys", "backup", "errors"],
     "Reference": "reference" [
-        "cli", "policy-config", "keeptrusts", "lint-codes", "audit-actions", "api", "event-log-format"
+        "cli", "policy-config", "keeptrusts", "lint-codes", "audit-actions", "api", "event-log-format",
+        "cryptography"
     ],
 };
 
