@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use kt_domain::events::Phase;
 use kt_domain::policy_config::{LoadOptions, Source, load};
-use kt_gateway::Trial;
+use kt_gateway::{Caller, Trial};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ static TRIAL: LazyLock<Trial> = LazyLock::new(|| {
 });
 
 fuzz_target!(|body: &[u8]| {
-    let passed = TRIAL.judge(Phase::Request, body, None, None).body.expect("nothing is blocked");
+    let passed = TRIAL.judge(Phase::Request, body, Caller::default()).body.expect("nothing is blocked");
     if serde_json::from_slice::<Value>(body).is_ok() {
         assert!(serde_json::from_slice::<Value>(&passed).is_ok());
     }

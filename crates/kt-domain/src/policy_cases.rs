@@ -43,6 +43,9 @@ pub struct Case {
     /// The id of the key that is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The id of the consumer group that asks, if it is not to be that of `key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// What is to come of it.
     pub expect: Expectation,
 }

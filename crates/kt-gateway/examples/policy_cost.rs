@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kt_domain::events::Phase;
 use kt_domain::policy_config::{LoadOptions, Source, load};
-use kt_gateway::Trial;
+use kt_gateway::{Caller, Trial};
 
 /// Prose with a number and a name now and then, as people write to models.
 const PROSE: &str = "Please summarize the minutes of the last meeting for the team, and keep it short. The release was \
@@ -34,6 +34,8 @@ const CHAINS: [(&str, &str); 6] = [
     ),
 ];
 
+const CALLER: Caller<'_> = Caller { key: None, group: None, model: Some("m") };
+
 fn main() {
     println!("| chain | 1.5 KiB request | 1 MiB of text | SSE, per event |\n|---|---|---|---|");
     for (name, yaml) in CHAINS {
@@ -42,8 +44,8 @@ fn main() {
         let short = request(1500, end);
         let long = request(1 << 20, end);
         let stream = stream(200);
-        let of_short = fastest(|| trial.judge(Phase::Request, black_box(&short), None, Some("m")));
-        let of_long = fastest(|| trial.judge(Phase::Request, black_box(&long), None, Some("m")));
+        let of_short = fastest(|| trial.judge(Phase::Request, black_box(&short), CALLER));
+        let of_long = fastest(|| trial.judge(Phase::Request, black_box(&long), CALLER));
         let of_stream = fastest(|| trial.judge_stream(black_box(&stream), 1500));
         println!(
             "| {name} | {:.1} µs | {:.2} GB/s | {:.2} µs |",

@@ -21,6 +21,7 @@ use crate::metrics::Moment;
 use crate::providers::target::Target;
 use crate::reply::{Refusal, Reply, X_KT_REQUEST_ID};
 use crate::shared::rfc3339;
+use crate::surface::Surface;
 
 /// Answers on the operator's listener.
 pub(crate) struct AdminService {
@@ -35,7 +36,7 @@ impl Service for AdminService {
         let request_id = self.control.new_request_id();
         let mut reply = match self.check(&head).and_then(|()| self.answer(&head)) {
             Ok(reply) => reply,
-            Err(refusal) => refusal.into_reply(&request_id),
+            Err(refusal) => refusal.into_reply(Surface::default(), &request_id),
         };
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = HeaderValue::from_str(&request_id) {
@@ -45,7 +46,7 @@ impl Service for AdminService {
     }
 
     async fn refuse_malformed(&self, fault: HeadFault, _: &Peer) -> Reply {
-        Refusal::from(fault).into_reply(&self.control.new_request_id())
+        Refusal::from(fault).into_reply(Surface::default(), &self.control.new_request_id())
     }
 
     fn client_timeouts(&self) -> ClientTimeouts {

@@ -11,6 +11,7 @@ use http::uri::Authority;
 use kt_domain::id::RequestId;
 use kt_domain::policy_config::SizeLimits;
 
+use crate::contain::{Panicked, contained_async};
 use crate::forward::Forwarded;
 use crate::health;
 use crate::http1::connection::ClientTimeouts;
@@ -28,6 +29,7 @@ use crate::stages::content::Summary;
 use crate::stages::cors::CorsRules;
 use crate::stages::route::{Content, Route};
 use crate::stages::{address, authenticate, content, path, policy_chain, rate_limits, route, size_limits};
+use crate::surface::Surface;
 use crate::usage::Usage;
 
 /// After how many seconds a request may be sent again that was refused because the gateway stands aside.
@@ -38,7 +40,12 @@ pub(crate) struct GatewayService(pub(crate) Arc<Worker>);
 
 impl Service for GatewayService {
     async fn call(&self, head: Head, body: &mut dyn Incoming, peer: &Peer) -> Reply {
-        Exchange::begin(&self.0, head, body, *peer).run().await
+        let exchange = Exchange::begin(&self.0, head, body, *peer);
+        let (request_id, surface) = (exchange.request_id, exchange.surface);
+        match contained_async(exchange.run()).await {
+            Ok(reply) => reply,
+            Err(Panicked) => self.answer_defect(request_id, surface),
+        }
     }
 
     async fn refuse_malformed(&self, fault: HeadFault, peer: &Peer) -> Reply {
@@ -47,9 +54,7 @@ impl Service for GatewayService {
         record.event().peer_ip = Some(kt_domain::network::cidr::canonical(peer.address.ip()));
         let refusal = Refusal::from(fault);
         record.finish_refused(&refusal).await;
-        let mut reply = refusal.into_reply(&request_id.to_string());
-        dress(&mut reply, snapshot.cors.as_ref(), &HeaderMap::new(), request_id);
-        reply
+        answer_headless(refusal, request_id, Surface::default(), &snapshot)
     }
 
     fn client_timeouts(&self) -> ClientTimeouts {
@@ -61,11 +66,28 @@ impl Service for GatewayService {
     }
 }
 
+impl GatewayService {
+    /// The answer to a request that met a defect. Its record was kept when it was dropped.
+    fn answer_defect(&self, request_id: RequestId, surface: Surface) -> Reply {
+        tracing::error!(%request_id, "a request met a defect; the message is on standard error");
+        answer_headless(Refusal::internal(), request_id, surface, &self.0.shared.snapshot.load())
+    }
+}
+
+/// The refusal of a request whose head is not known, or not any more.
+fn answer_headless(refusal: Refusal, request_id: RequestId, surface: Surface, snapshot: &Snapshot) -> Reply {
+    let mut reply = refusal.into_reply(surface, &request_id.to_string());
+    dress(&mut reply, snapshot.cors.as_ref(), &HeaderMap::new(), request_id);
+    reply
+}
+
 /// One request under way.
 pub(crate) struct Exchange<'a> {
     pub(crate) worker: &'a Arc<Worker>,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) head: Head,
+    /// Whose errors the client understands.
+    surface: Surface,
     pub(crate) body: &'a mut dyn Incoming,
     pub(crate) peer: Peer,
     /// The client's address, as the rules see it.
@@ -104,6 +126,7 @@ impl<'a> Exchange<'a> {
         Self {
             worker,
             snapshot,
+            surface: Surface::of(&head.path),
             head,
             body,
             peer,
@@ -290,6 +313,9 @@ impl<'a> Exchange<'a> {
         let event = self.record.event();
         event.model.clone_from(&summary.model);
         event.stream = Some(summary.stream);
+        if let Some(details) = self.record.details() {
+            (details.max_tokens, details.temperature) = (summary.max_output, summary.temperature);
+        }
         Ok(summary)
     }
 
@@ -330,7 +356,7 @@ impl<'a> Exchange<'a> {
         let mut reply = match outcome {
             Err(refusal) => {
                 self.record.finish_refused(&refusal).await;
-                let mut reply = refusal.into_reply(&self.request_id.to_string());
+                let mut reply = refusal.into_reply(self.surface, &self.request_id.to_string());
                 // What a refusal itself says about limits is the latest.
                 limits.extend(std::mem::take(&mut reply.headers));
                 reply
@@ -341,7 +367,7 @@ impl<'a> Exchange<'a> {
             }
             Ok(Answered::Stream(mut reply, source)) => {
                 let chain = self.snapshot.scopes.chain(self.route.as_ref(), self.group.as_ref());
-                let stream = JudgedStream::new(source, reply.status, self.record, chain, most);
+                let stream = JudgedStream::new(source, reply.status, self.surface, self.record, chain, most);
                 reply.body = ReplyBody::Stream(Box::new(stream));
                 reply
             }

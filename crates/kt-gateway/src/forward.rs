@@ -242,7 +242,7 @@ impl Exchange<'_> {
     /// learns how that went.
     async fn deliver(
         &mut self,
-        answer: Answer,
+        mut answer: Answer,
         target: &Target,
         choice: Option<Choice>,
         forwarded: &Forwarded,
@@ -252,6 +252,9 @@ impl Exchange<'_> {
         reply.headers = answer.headers;
         if answer.is_stream {
             self.settle(choice, None);
+            if self.record.details().is_some() {
+                answer.body.gather();
+            }
             let body = match translation {
                 None => answer.body,
                 Some(translation) => {
@@ -265,6 +268,9 @@ impl Exchange<'_> {
         let whole = unless_gone(self.body, whole).await.map_err(|_| Refusal::client_closed())?;
         self.settle(choice, whole.as_ref().err().copied());
         let (body, usage) = whole.map_err(|fault| self.upstream_refusal(fault))?;
+        if let Some(details) = self.record.details() {
+            details.answered.get_or_insert_default().read(&body);
+        }
         let body = match translation {
             None => body.freeze(),
             Some(translation) => {

@@ -31,6 +31,9 @@ const MAX_RESETS: usize = 20;
 /// How large a head the library reads, as RFC 9113 section 6.5.2 counts. What is above our own limits and below this is
 /// refused with a body that says why; what is above this with a bare 431.
 const MAX_HEADER_LIST: u32 = 256 * 1024;
+/// How long what came of a broken stream is given to leave, the word of what went wrong at its end: a reset takes back
+/// whatever still waits.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// How often an idle connection is looked at.
 const IDLE_CHECK: Duration = Duration::from_secs(5);
 
@@ -196,7 +199,7 @@ fn respond(reply: Reply, under_way: UnderWay) -> Response<ReplyContent> {
     let content = match reply.body {
         ReplyBody::Empty => Content::Full(None),
         ReplyBody::Full(bytes) => Content::Full(Some(bytes)),
-        ReplyBody::Stream(stream) => Content::Stream { stream, is_over: false },
+        ReplyBody::Stream(stream) => Content::Stream { stream, then: Then::More },
     };
     let mut response = Response::new(ReplyContent { content, _under_way: under_way, _place: reply.place });
     *response.status_mut() = reply.status;
@@ -213,7 +216,15 @@ struct ReplyContent {
 
 enum Content {
     Full(Option<Bytes>),
-    Stream { stream: Box<dyn ReplyStream>, is_over: bool },
+    Stream { stream: Box<dyn ReplyStream>, then: Then },
+}
+
+/// How a stream goes on.
+enum Then {
+    More,
+    End,
+    /// It is reset once the timer expires.
+    Broken(Timer),
 }
 
 impl Body for ReplyContent {
@@ -223,16 +234,24 @@ impl Body for ReplyContent {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.content {
             Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Stream { is_over: true, .. } => Poll::Ready(None),
-            Content::Stream { stream, is_over } => {
+            Content::Stream { then: Then::End, .. } => Poll::Ready(None),
+            Content::Stream { then: Then::Broken(timer), .. } => {
+                ready!(timer.poll(cx));
+                Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())))
+            }
+            Content::Stream { stream, then } => {
                 let mut piece = Vec::new();
                 match ready!(stream.poll_fill(cx, &mut piece)) {
-                    Fill::Broken => return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into()))),
+                    Fill::More => {}
                     Fill::End => {
-                        *is_over = true;
+                        *then = Then::End;
                         stream.delivered();
                     }
-                    Fill::More => {}
+                    Fill::Broken => {
+                        let mut timer = Timer::new();
+                        timer.arm(LAST_WORDS);
+                        *then = Then::Broken(timer);
+                    }
                 }
                 Poll::Ready(Some(Ok(Frame::data(piece.into()))))
             }
@@ -249,7 +268,7 @@ impl Body for ReplyContent {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.content, Content::Full(None) | Content::Stream { is_over: true, .. })
+        matches!(self.content, Content::Full(None) | Content::Stream { then: Then::End, .. })
     }
 }
 

@@ -7,6 +7,7 @@
 mod access_keys;
 mod admin;
 mod breaker;
+mod contain;
 mod events;
 mod exchange;
 mod explain;
@@ -35,6 +36,7 @@ mod scopes;
 mod shared;
 mod snapshot;
 mod stages;
+mod surface;
 mod telemetry;
 mod tls;
 mod trial;
@@ -48,4 +50,4 @@ pub use gateway::{ConfigInForce, ConfigSource, Gateway, GatewayHandle, LoadedCon
 pub use handover::Inherited;
 pub use snapshot::CompileError;
 pub use tls::TlsFiles;
-pub use trial::{Observed, Trial};
+pub use trial::{Caller, Observed, Trial};

@@ -7,11 +7,13 @@ use std::task::{Context, Poll, ready};
 use http::StatusCode;
 use kt_domain::events::Phase;
 
+use crate::contain::{Panicked, contained};
 use crate::policies::{Block, Chain, StreamJudge, strictest};
 use crate::providers::response::AnswerBody;
 use crate::record::Record;
-use crate::reply::{Fill, ReplyStream};
+use crate::reply::{Fill, Refusal, ReplyStream};
 use crate::stages::policy_chain;
+use crate::surface::Surface;
 use crate::usage::Usage;
 
 /// Where a stream's events come from.
@@ -24,6 +26,9 @@ pub(crate) enum Source {
 pub(crate) struct JudgedStream {
     source: Source,
     status: StatusCode,
+    /// Whose errors the client understands.
+    surface: Surface,
+    sent: Tail,
     record: Option<Record>,
     /// Who reads it before the client does, if anybody.
     reader: Option<Box<Reader>>,
@@ -35,6 +40,38 @@ struct Reader {
     /// What came from the source at last.
     came: Vec<u8>,
     is_over: bool,
+}
+
+/// The last bytes that a client was given of a stream, the latest lowest. Before the first there is nothing unfinished.
+struct Tail(u128);
+
+impl Default for Tail {
+    fn default() -> Self {
+        let mut tail = Self(0);
+        tail.add(b"\n\n");
+        tail
+    }
+}
+
+impl Tail {
+    fn add(&mut self, piece: &[u8]) {
+        for byte in &piece[piece.len().saturating_sub(16)..] {
+            self.0 = self.0 << 8 | u128::from(*byte);
+        }
+    }
+
+    /// Whether the last event is over: an empty line stands behind it (WHATWG HTML section 9.2.5).
+    fn is_between_events(&self) -> bool {
+        let last = self.0.to_be_bytes();
+        [&b"\n\n"[..], b"\r\r", b"\n\r\n"].iter().any(|end| last.ends_with(end))
+    }
+
+    /// Whether the last thing said is that the stream is over, as OpenAI's APIs have it.
+    fn says_done(&self) -> bool {
+        let last = self.0.to_be_bytes();
+        let end = last.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |at| at + 1);
+        last[..end].ends_with(b"[DONE]")
+    }
 }
 
 impl Source {
@@ -91,6 +128,7 @@ impl JudgedStream {
     pub(crate) fn new(
         source: Source,
         status: StatusCode,
+        surface: Surface,
         record: Record,
         chain: &Arc<Chain>,
         most: u64,
@@ -99,12 +137,37 @@ impl JudgedStream {
             let judge = StreamJudge::new(Arc::clone(chain), most);
             Box::new(Reader { judge, came: Vec::new(), is_over: false })
         });
-        Self { source, status, record: Some(record), reader }
+        Self { source, status, surface, sent: Tail::default(), record: Some(record), reader }
+    }
+
+    /// As [`ReplyStream::poll_fill`], a defect not contained.
+    fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
+        let before = out.len();
+        let filled = match &mut self.reader {
+            None => ready!(self.source.poll_fill(cx, out)),
+            Some(reader) => match ready!(reader.poll_fill(&mut self.source, cx, out)) {
+                Ok(filled) => filled,
+                Err(block) => self.end_blocked(&block, out),
+            },
+        };
+        self.sent.add(&out[before..]);
+        if filled == Fill::Broken
+            && let Source::Provider(body) = &self.source
+            && let Some(fault) = body.fault()
+        {
+            // A word that the policies have not read did not reach the client.
+            let is_told = body.told_its_fault() && self.reader.is_none();
+            self.end_broken(&fault.into(), is_told, out);
+        }
+        Poll::Ready(filled)
     }
 
     fn finish(&mut self, code: &str) {
         if let Some(mut record) = self.record.take() {
             record.count_tokens(self.source.usage(), self.status, code == "ok");
+            if let (Source::Provider(body), Some(details)) = (&mut self.source, record.details()) {
+                details.answered = body.take_answered();
+            }
             if let Some(reader) = &self.reader {
                 let evaluations = reader.judge.evaluations();
                 let verdict = strictest(&evaluations);
@@ -118,30 +181,36 @@ impl JudgedStream {
     /// further.
     fn end_blocked(&mut self, block: &Block, out: &mut Vec<u8>) -> Fill {
         let refusal = block.refusal();
-        if let (Some(reader), Some(record)) = (&self.reader, &self.record) {
-            reader.judge.write_refusal(&refusal, &record.request_id().to_string(), out);
-        }
+        self.write_error(&refusal, out);
         self.finish(refusal.code);
         Fill::End
+    }
+
+    /// Tells the client why a stream breaks off, unless it was told that it is over: nobody is to take a part for the
+    /// whole. The answer is cut off behind it all the same, for whoever reads no errors.
+    fn end_broken(&mut self, refusal: &Refusal, is_told: bool, out: &mut Vec<u8>) {
+        if !is_told && !self.sent.says_done() {
+            if !self.sent.is_between_events() {
+                out.extend_from_slice(b"\n\n");
+            }
+            self.write_error(refusal, out);
+        }
+        self.finish(refusal.code);
+    }
+
+    fn write_error(&self, refusal: &Refusal, out: &mut Vec<u8>) {
+        if let Some(record) = &self.record {
+            refusal.write_event(self.surface, &record.request_id().to_string(), out);
+        }
     }
 }
 
 impl ReplyStream for JudgedStream {
     fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
-        let filled = match &mut self.reader {
-            None => ready!(self.source.poll_fill(cx, out)),
-            Some(reader) => match ready!(reader.poll_fill(&mut self.source, cx, out)) {
-                Ok(filled) => filled,
-                Err(block) => self.end_blocked(&block, out),
-            },
-        };
-        if filled == Fill::Broken
-            && let Source::Provider(body) = &self.source
-            && let Some(fault) = body.fault()
-        {
-            self.finish(fault.code());
-        }
-        Poll::Ready(filled)
+        contained(|| self.poll_next(cx, out)).unwrap_or_else(|Panicked| {
+            self.end_broken(&Refusal::internal(), false, out);
+            Poll::Ready(Fill::Broken)
+        })
     }
 
     fn delivered(&mut self) {
@@ -152,5 +221,37 @@ impl ReplyStream for JudgedStream {
 impl Drop for JudgedStream {
     fn drop(&mut self) {
         self.finish("client_closed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_what_was_sent_is_known_however_it_came() {
+        for (sent, is_between_events, says_done) in [
+            ("", true, false),
+            ("data: 1\n\n", true, false),
+            ("data: 1\r\n\r\n", true, false),
+            ("data: 1\r\r", true, false),
+            ("data: 1\n", false, false),
+            ("data: 1\r\n", false, false),
+            ("data: 1", false, false),
+            ("data: [DONE]\n\n", true, true),
+            ("data: [DONE]\r\n\r\n", true, true),
+            ("data: [DONE]", false, true),
+            ("data: [DONE]\n\n: bye\n\n", true, false),
+        ] {
+            for size in 1..=sent.len().max(1) {
+                let mut tail = Tail::default();
+                sent.as_bytes().chunks(size).for_each(|piece| tail.add(piece));
+                assert_eq!(
+                    (tail.is_between_events(), tail.says_done()),
+                    (is_between_events, says_done),
+                    "{sent:?} in pieces of {size}"
+                );
+            }
+        }
     }
 }

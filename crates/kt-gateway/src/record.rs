@@ -17,13 +17,14 @@ use crate::providers::target::Target;
 use crate::reply::Refusal;
 use crate::shared::{Shared, Worker};
 use crate::snapshot::Snapshot;
-use crate::telemetry::{self, Attempt, Finished, Trace};
+use crate::telemetry::{self, Attempt, Details, Finished, Trace};
 use crate::usage::Usage;
 
 /// The status that stands in the event of a request whose client went away.
 const CLIENT_CLOSED: u16 = 499;
 
-/// The event of one request. Dropped before it was finished, it says that the client went away.
+/// The event of one request. Dropped before it was finished, it says that the client went away, or that the request met a
+/// defect if it is a panic that drops it.
 ///
 /// The event is made when it is first asked for: many an answer is not worth one.
 pub(crate) struct Record {
@@ -43,6 +44,8 @@ pub(crate) struct Record {
     trace: Option<Trace>,
     /// The targets that were asked, for the trace.
     attempts: Vec<Attempt>,
+    /// What else the trace says.
+    details: Details,
 }
 
 impl Record {
@@ -65,6 +68,7 @@ impl Record {
             price: None,
             trace: None,
             attempts: Vec::new(),
+            details: Details::default(),
         }
     }
 
@@ -143,6 +147,11 @@ impl Record {
         }
     }
 
+    /// What the trace says beside the event, to be filled; `None` for a request of which no trace is sent.
+    pub(crate) fn details(&mut self) -> Option<&mut Details> {
+        self.trace.is_some_and(|trace| trace.is_sampled).then_some(&mut self.details)
+    }
+
     /// Leaves what telemetry wants to know of a request that is over.
     fn leave_traces(&mut self, event: &Event) {
         if let Some(trace) = self.trace.take() {
@@ -152,6 +161,7 @@ impl Record {
                 took: self.started.elapsed(),
                 event: event.clone(),
                 attempts: std::mem::take(&mut self.attempts),
+                details: std::mem::take(&mut self.details),
             });
         }
     }
@@ -225,7 +235,14 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(event) = self.close(CLIENT_CLOSED, "client_closed") {
+        let (status, code) = if std::thread::panicking() {
+            // Whatever it was that went wrong, this is to be found.
+            self.event();
+            (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), "internal_error")
+        } else {
+            (CLIENT_CLOSED, "client_closed")
+        };
+        if let Some(event) = self.close(status, code) {
             self.shared().keep(*event);
         }
     }

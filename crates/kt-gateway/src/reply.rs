@@ -1,4 +1,4 @@
-//! Answers, and refusals in the one shape that all of Keeptrusts uses.
+//! Answers, and refusals with the one error that all of Keeptrusts uses.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use kt_domain::events::EventType;
-use serde::Serialize;
 
 use crate::http1::head::HeadFault;
 use crate::shared::Place;
+use crate::surface::{ErrorBody, Surface};
 
 /// The header that names a request in every answer and every event.
 pub(crate) const X_KT_REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
@@ -191,6 +191,13 @@ impl Refusal {
         Self { policy: Some(Arc::clone(policy)), ..refusal }
     }
 
+    /// A defect of the gateway's own.
+    pub(crate) fn internal() -> Self {
+        let message =
+            "Something went wrong in the gateway. Try again; if it stays, give the operator the request id.";
+        Self::of_kind("internal_error", 500, "internal_error", message.into())
+    }
+
     /// The client went away; nobody reads this answer, but the event does.
     pub(crate) fn client_closed() -> Self {
         Self::invalid(499, "client_closed", "The client closed the connection before its answer was there.")
@@ -213,25 +220,28 @@ impl Refusal {
         }
     }
 
-    /// The error body, in the shape that Keeptrusts uses everywhere.
-    pub(crate) fn body(&self, request_id: &str) -> Vec<u8> {
-        let error = ErrorBody {
+    /// Appends the event that ends a stream with this refusal.
+    pub(crate) fn write_event(&self, surface: Surface, request_id: &str, out: &mut Vec<u8>) {
+        surface.write_event(self.error(request_id), out);
+    }
+
+    /// The answer.
+    pub(crate) fn into_reply(self, surface: Surface, request_id: &str) -> Reply {
+        let mut reply = Reply::json(self.status, surface.body(self.error(request_id)));
+        reply.headers.extend(self.headers);
+        reply.unread = self.unread;
+        reply
+    }
+
+    fn error<'a>(&'a self, request_id: &'a str) -> ErrorBody<'a> {
+        ErrorBody {
             kind: self.kind,
             code: self.code,
             message: &self.message,
             param: self.param.as_deref(),
             policy: self.policy.as_deref(),
             request_id,
-        };
-        serde_json::to_vec(&Envelope { error }).unwrap_or_default()
-    }
-
-    /// The answer.
-    pub(crate) fn into_reply(self, request_id: &str) -> Reply {
-        let mut reply = Reply::json(self.status, self.body(request_id));
-        reply.headers.extend(self.headers);
-        reply.unread = self.unread;
-        reply
+        }
     }
 }
 
@@ -239,24 +249,6 @@ impl From<HeadFault> for Refusal {
     fn from(fault: HeadFault) -> Self {
         Self::invalid(fault.status.as_u16(), fault.code, fault.message)
     }
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    error: ErrorBody<'a>,
-}
-
-#[derive(Serialize)]
-struct ErrorBody<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    code: &'static str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    param: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    policy: Option<&'a str>,
-    request_id: &'a str,
 }
 
 /// The methods of a list, as `Allow` names them.

@@ -1,6 +1,6 @@
 //! Other rules for requests to some paths (`routes`) and for the holders of some keys (`consumer_groups`), made ready.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -73,6 +73,11 @@ impl Scopes {
     /// The group that a key belongs to.
     pub(crate) fn group(&self, key: &str) -> Option<&Arc<Scope>> {
         self.groups.get(key)
+    }
+
+    /// The group with this id.
+    pub(crate) fn group_named(&self, id: &str) -> Option<&Arc<Scope>> {
+        self.groups.values().find(|group| *group.id == *id)
     }
 
     /// What judges the requests of a route and a group.
@@ -150,6 +155,11 @@ impl Scope {
                 limits: None,
             },
         }
+    }
+
+    /// The only targets that its requests may go to; `None` means any.
+    pub(crate) fn only_targets(&self) -> Option<BTreeSet<String>> {
+        (!self.targets.is_empty()).then(|| self.targets.iter().cloned().collect())
     }
 
     /// Whether its requests may go to a target.

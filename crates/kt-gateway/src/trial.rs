@@ -1,19 +1,32 @@
 //! Trying out a chain of policies offline: what it would say of content, without a gateway, a client or a provider.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kt_domain::events::{Phase, PolicyEvaluation, Verdict};
 use kt_domain::policy_config::PolicyConfig;
 
-use crate::policies::{Asked, Chain, Content, Judged, Outcome, StreamJudge, strictest};
+use crate::policies::{Asked, Content, Judged, Outcome, StreamJudge, strictest};
+use crate::scopes::{Scope, Scopes};
 use crate::snapshot::CompileError;
 
 /// The largest event of a stream that is read, in bytes.
 const MAX_EVENT: u64 = 32 * 1024 * 1024;
 
-/// A chain to be tried out. Moderation services are not asked.
+/// The chains of a configuration to be tried out. Moderation services are not asked.
 pub struct Trial {
-    chain: Arc<Chain>,
+    scopes: Scopes,
+}
+
+/// Who sends content, and what they ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller<'a> {
+    /// The id of the key that is shown. It brings its consumer group with it.
+    pub key: Option<&'a str>,
+    /// The id of a consumer group, whichever key of it is shown.
+    pub group: Option<&'a str>,
+    /// The model that is asked for.
+    pub model: Option<&'a str>,
 }
 
 /// What a chain said of content.
@@ -32,17 +45,33 @@ pub struct Observed {
 }
 
 impl Trial {
-    /// Makes the chain of a configuration ready.
+    /// Makes the chains of a configuration ready.
     pub fn new(config: &PolicyConfig) -> Result<Self, CompileError> {
-        let chain = Chain::new(&config.policies.chain, "policies.chain", &config.policy)?;
-        Ok(Self { chain: Arc::new(chain) })
+        Scopes::compile(config).map(|scopes| Self { scopes })
     }
 
-    /// Judges a body of JSON that is sent with this key and asks for this model.
+    /// Whether there is a consumer group with this id.
     #[must_use]
-    pub fn judge(&self, phase: Phase, body: &[u8], key: Option<&str>, model: Option<&str>) -> Observed {
-        let judged = self.chain.judge(phase, Content::Json(body), Asked { key, group: None, model });
-        let Judged { evaluations, outcome, targets } = judged;
+    pub fn knows_group(&self, id: &str) -> bool {
+        self.scopes.group_named(id).is_some()
+    }
+
+    /// Judges a body of JSON as the gateway would for this caller: by the usual chain and that of the group. Answers are
+    /// judged for whoever asked for them.
+    #[must_use]
+    pub fn judge(&self, phase: Phase, body: &[u8], caller: Caller<'_>) -> Observed {
+        let Caller { key, group, model } = caller;
+        let group = match group {
+            Some(id) => self.scopes.group_named(id),
+            None => key.and_then(|key| self.scopes.group(key)),
+        };
+        let chain = self.scopes.chain(None, group);
+        let asked = Asked { key, group: group.map(|group| &*group.id), model };
+        let Judged { evaluations, outcome, targets } = chain.judge(phase, Content::Json(body), asked);
+        let targets = match phase {
+            Phase::Request => within(targets, group.map(|group| &**group)),
+            Phase::Response => None,
+        };
         let (blocked_by, body) = match outcome {
             Outcome::Pass => (None, Some(body.to_vec())),
             Outcome::Redacted(redacted) => (None, Some(redacted.to_vec())),
@@ -52,16 +81,25 @@ impl Trial {
         Observed { targets, ..observed(&evaluations, blocked_by, body) }
     }
 
-    /// Judges a stream of events that comes in pieces of `size` bytes.
+    /// Judges, by the usual chain, a stream of events that comes in pieces of `size` bytes.
     #[must_use]
     pub fn judge_stream(&self, stream: &[u8], size: usize) -> Observed {
-        let mut judge = StreamJudge::new(Arc::clone(&self.chain), MAX_EVENT);
+        let mut judge = StreamJudge::new(Arc::clone(self.scopes.chain(None, None)), MAX_EVENT);
         let mut out = Vec::new();
         let mut pieces = stream.chunks(size.max(1));
         let fed = pieces.try_for_each(|piece| judge.feed(piece, &mut out));
         let blocked_by =
             fed.and_then(|()| judge.finish(&mut out)).err().map(|block| block.policy.to_string());
         observed(&judge.evaluations(), blocked_by, Some(out))
+    }
+}
+
+/// The targets that both a policy and a group let a request go to; `None` means any.
+fn within(targets: Option<BTreeSet<String>>, group: Option<&Scope>) -> Option<BTreeSet<String>> {
+    let of_group = group.and_then(Scope::only_targets);
+    match (targets, of_group) {
+        (Some(targets), Some(of_group)) => Some(targets.intersection(&of_group).cloned().collect()),
+        (targets, of_group) => targets.or(of_group),
     }
 }
 

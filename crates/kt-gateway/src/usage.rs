@@ -6,6 +6,8 @@ use memchr::memmem::{self, Finder};
 use memchr::{memchr, memchr2};
 use serde::Deserialize;
 
+use crate::telemetry::Answered;
+
 /// The longest line of a stream that is looked at, in bytes; a longer one passes unread.
 const MAX_LINE: usize = 256 * 1024;
 const KEY: &[u8] = b"\"usage\"";
@@ -81,6 +83,8 @@ fn length_of_string(after_key: &[u8]) -> u64 {
 #[derive(Debug, Default)]
 pub(crate) struct StreamUsage {
     usage: Usage,
+    /// What the provider says of its answer, if that is asked for.
+    answered: Option<Box<Answered>>,
     /// The beginning of a line whose end has not come.
     partial: Vec<u8>,
     /// Whether that line is too long to be looked at.
@@ -90,6 +94,16 @@ pub(crate) struct StreamUsage {
 impl StreamUsage {
     pub(crate) fn usage(&self) -> Usage {
         self.usage
+    }
+
+    /// From now on what the provider says of its answer is gathered too.
+    pub(crate) fn gather(&mut self) {
+        self.answered = Some(Box::default());
+    }
+
+    /// What was gathered.
+    pub(crate) fn take_answered(&mut self) -> Option<Box<Answered>> {
+        self.answered.take()
     }
 
     pub(crate) fn feed(&mut self, mut piece: &[u8]) {
@@ -104,6 +118,9 @@ impl StreamUsage {
                 };
                 self.usage.read(line);
                 self.usage.hear(line);
+                if let (Some(answered), Some(data)) = (&mut self.answered, line.strip_prefix(b"data:")) {
+                    answered.read(data);
+                }
             }
             self.partial.clear();
             self.overlong = false;

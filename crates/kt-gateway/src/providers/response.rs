@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use crate::http1::body::Decoder;
 use crate::http1::client::{AnswerFault, AnswerHead, ClientConnection};
 use crate::http1::head::connection_options;
-use crate::providers::translate::StreamTranslator;
+use crate::providers::translate::{Stopped, StreamTranslator};
 use crate::reply::Fill;
 use crate::shared::Worker;
+use crate::telemetry::Answered;
 use crate::upstream::{Limits, Origin, UpstreamFault};
 use crate::usage::{StreamUsage, Usage};
 
@@ -58,6 +59,8 @@ pub(crate) struct AnswerBody {
     limits: Limits,
     usage: StreamUsage,
     fault: Option<UpstreamFault>,
+    /// Whether the client has heard of the fault from the provider.
+    told_its_fault: bool,
     /// What puts a stream into the client's words, if they are others.
     translator: Option<Box<Translating>>,
 }
@@ -98,6 +101,7 @@ impl Answer {
             limits,
             usage: StreamUsage::default(),
             fault: None,
+            told_its_fault: false,
             translator: None,
         };
         Ok(Self { status: head.status, headers: visible(head.headers), body, is_stream, retry_after: None })
@@ -174,11 +178,15 @@ impl AnswerBody {
             read.clear();
             let filled = ready!(self.poll_as_it_is(cx, read));
             let translated = translator.feed(read, out);
+            if let Err(stopped) = translated {
+                self.told_its_fault = stopped == Stopped::Failed;
+                self.fault = Some(match stopped {
+                    Stopped::Unreadable => UpstreamFault::Answer(AnswerFault::Malformed),
+                    Stopped::Failed => UpstreamFault::Failed,
+                });
+                return Poll::Ready(Fill::Broken);
+            }
             match filled {
-                _ if translated.is_err() => {
-                    self.fault = Some(UpstreamFault::Answer(AnswerFault::Malformed));
-                    return Poll::Ready(Fill::Broken);
-                }
                 Fill::More => {}
                 Fill::End if translator.finish(out) => return Poll::Ready(Fill::End),
                 Fill::End => {
@@ -232,6 +240,21 @@ impl AnswerBody {
     /// Why the stream broke off, if it did.
     pub(crate) fn fault(&self) -> Option<UpstreamFault> {
         self.fault
+    }
+
+    /// Whether what was given of the stream ends with the provider's own word that it failed.
+    pub(crate) fn told_its_fault(&self) -> bool {
+        self.told_its_fault
+    }
+
+    /// From now on what the provider says of its answer is gathered for telemetry.
+    pub(crate) fn gather(&mut self) {
+        self.usage.gather();
+    }
+
+    /// What was gathered.
+    pub(crate) fn take_answered(&mut self) -> Option<Box<Answered>> {
+        self.usage.take_answered()
     }
 
     /// The tokens that were counted so far.

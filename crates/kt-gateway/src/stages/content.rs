@@ -15,7 +15,7 @@ use crate::stages::route::Field;
 const MAX_DEPTH: usize = 128;
 
 /// What the gateway knows of a request's body.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Summary {
     /// The model that is asked for.
     pub(crate) model: Option<String>,
@@ -23,6 +23,8 @@ pub(crate) struct Summary {
     pub(crate) stream: bool,
     /// How many tokens the answer may have at most, if the request says so.
     pub(crate) max_output: Option<u32>,
+    /// How freely the model is to choose its words, if the request says so.
+    pub(crate) temperature: Option<f64>,
 }
 
 /// Refuses a body that a page could send without its browser asking first (Fetch standard, "CORS-safelisted
@@ -54,7 +56,12 @@ pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> 
         Some("true") => true,
         Some(_) => return Err(wrong("stream", "must be true or false")),
     };
-    Ok(Summary { model: top.model.and_then(text_of), stream, max_output: top.max_output() })
+    Ok(Summary {
+        model: top.model.and_then(text_of),
+        stream,
+        max_output: top.max_output(),
+        temperature: top.temperature.and_then(|value| value.get().parse().ok()),
+    })
 }
 
 /// The same body with `model` for its model. `body` was read before, so there is one model in it.
@@ -93,6 +100,8 @@ struct Top<'a> {
     max_completion_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     max_output_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    temperature: Option<&'a RawValue>,
 }
 
 impl Top<'_> {
@@ -181,7 +190,10 @@ mod tests {
     #[test]
     fn what_matters_is_read_whatever_stands_beside_it() {
         let body = br#"{"messages":[{"role":"user","content":"a \" ] } {"}],"x":{"model":"no"},"stream":true,"model":"gp\u0074"}"#;
-        assert_eq!(code_of(body), Ok(Summary { model: Some("gpt".into()), stream: true, max_output: None }));
+        assert_eq!(
+            code_of(body),
+            Ok(Summary { model: Some("gpt".into()), stream: true, ..Summary::default() })
+        );
         assert_eq!(
             code_of(br#"{"model":"m","messages":[],"stream":null}"#).map(|read| read.stream),
             Ok(false)

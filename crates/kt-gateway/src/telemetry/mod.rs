@@ -4,6 +4,7 @@
 //! and sends both now and then. No request waits for that, and what does not fit into the queue is counted and dropped.
 //! Prompts and answers do not come here at all.
 
+mod answered;
 mod exporter;
 mod histograms;
 mod protobuf;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::providers::target::Target;
 
+pub(crate) use answered::Answered;
 pub(crate) use exporter::run;
 #[cfg(test)]
 pub(crate) use histograms::Histograms;
@@ -37,6 +39,15 @@ pub(crate) struct Finished {
     pub(crate) took: Duration,
     pub(crate) event: Event,
     pub(crate) attempts: Vec<Attempt>,
+    pub(crate) details: Details,
+}
+
+/// What a trace says of a request and its answer beside the event.
+#[derive(Debug, Default)]
+pub(crate) struct Details {
+    pub(crate) max_tokens: Option<u32>,
+    pub(crate) temperature: Option<f64>,
+    pub(crate) answered: Option<Box<Answered>>,
 }
 
 /// One try at one target.

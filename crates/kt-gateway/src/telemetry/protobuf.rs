@@ -65,6 +65,12 @@ impl Message {
                     any.key(2, VARINT);
                     any.varint(u64::from(*is));
                 }
+                Value::Double(number) => any.double(4, *number),
+                Value::Texts(texts) => any.message(5, |list| {
+                    for text in *texts {
+                        list.message(1, |any| any.delimited(1, text.as_bytes()));
+                    }
+                }),
             });
         });
     }
@@ -89,11 +95,13 @@ impl Message {
 }
 
 /// The value of an attribute.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value<'a> {
     Text(&'a str),
     Number(u64),
     Bool(bool),
+    Double(f64),
+    Texts(&'a [String]),
 }
 
 #[cfg(test)]

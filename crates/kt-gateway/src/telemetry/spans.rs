@@ -6,7 +6,7 @@ use std::time::Duration;
 use kt_domain::events::{Event, Verdict};
 
 use super::protobuf::{Message, Value};
-use super::{Attempt, Finished};
+use super::{Answered, Attempt, Finished};
 
 const SERVER: u64 = 2;
 const CLIENT: u64 = 3;
@@ -108,6 +108,16 @@ fn client(finished: &Finished, attempt: &Attempt, is_last: bool, span: &mut Mess
     if let Some(stream) = event.stream {
         span.attribute(9, "gen_ai.request.stream", &Value::Bool(stream));
     }
+    let details = &finished.details;
+    if let Some(most) = details.max_tokens {
+        span.attribute(9, "gen_ai.request.max_tokens", &Value::Number(most.into()));
+    }
+    if let Some(temperature) = details.temperature {
+        span.attribute(9, "gen_ai.request.temperature", &Value::Double(temperature));
+    }
+    if let Some(answered) = details.answered.as_ref().filter(|_| is_last) {
+        response(answered, span);
+    }
     if is_last {
         let tokens = [
             ("gen_ai.usage.input_tokens", event.input_tokens),
@@ -121,6 +131,18 @@ fn client(finished: &Finished, attempt: &Attempt, is_last: bool, span: &mut Mess
     }
     if fault.is_some() {
         span.message(15, |state| state.number(3, FAILED));
+    }
+}
+
+/// What the provider says of its answer.
+fn response(Answered { id, model, finish_reasons }: &Answered, span: &mut Message) {
+    for (key, value) in [("gen_ai.response.id", id), ("gen_ai.response.model", model)] {
+        if let Some(value) = value {
+            span.attribute(9, key, &Value::Text(value));
+        }
+    }
+    if !finish_reasons.is_empty() {
+        span.attribute(9, "gen_ai.response.finish_reasons", &Value::Texts(finish_reasons));
     }
 }
 

@@ -229,6 +229,55 @@ async fn a_stream_passes_piece_by_piece_and_ends_when_its_client_leaves() {
     assert!(left.is_some(), "the provider is still connected");
 }
 
+#[tokio::test]
+async fn a_stream_that_breaks_off_ends_with_an_error_and_a_reset() {
+    let gateway = TestGateway::with("");
+    gateway.upstream.answer_with(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 100\r\n\r\ndata: 1\n\n",
+        Then::Close,
+    );
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let (response, mut send) = client.begin(done(chat()), false).await;
+    send.send_data(Bytes::from_static(CHAT), true).expect("the body can be sent");
+    let mut content = response.await.expect("there is an answer").into_body();
+    let mut came = Vec::new();
+    let end = loop {
+        match content.data().await {
+            Some(Ok(piece)) => {
+                content.flow_control().release_capacity(piece.len()).expect("it was taken");
+                came.extend_from_slice(&piece);
+            }
+            Some(Err(error)) => break Some(error),
+            None => break None,
+        }
+    };
+    let text = String::from_utf8(came).expect("a stream is text");
+    assert!(text.starts_with("data: 1\n\ndata: {\"error\":{"), "{text}");
+    assert!(text.contains(r#""code":"upstream_incomplete""#) && !text.contains("[DONE]"), "{text}");
+    assert!(end.is_some_and(|error| error.is_reset()), "it is never taken for whole");
+    assert_eq!(client.ask(done(request("GET", "/healthz")), b"").await.status, 200, "the connection goes on");
+}
+
+#[tokio::test]
+async fn a_defect_ends_its_own_stream_alone() {
+    let gateway = TestGateway::with("");
+    let go = two_pieces(&gateway);
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let (response, mut send) = client.begin(done(chat()), false).await;
+    send.send_data(Bytes::from_static(CHAT), true).expect("the body can be sent");
+    let mut content = response.await.expect("there is an answer").into_body();
+    assert_eq!(next(&mut content).await.as_deref(), Some(&b"data: 1\n\n"[..]));
+
+    gateway.break_next_request();
+    let answer = client.ask(done(chat()), CHAT).await;
+    assert_eq!((answer.status, answer.code()), (500, "internal_error".to_owned()));
+    let event = gateway.event_of(answer.request_id());
+    assert_eq!((event.status, event.reason_code.as_deref()), (Some(500), Some("internal_error")));
+
+    go();
+    assert_eq!(next(&mut content).await.as_deref(), Some(&b"data: 2\n\n"[..]), "the other goes on");
+}
+
 /// One frame (RFC 9113 section 4.1).
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a frame is short");

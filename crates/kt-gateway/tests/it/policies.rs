@@ -184,7 +184,7 @@ fn a_stream_is_judged_across_its_events() {
     let answer = blocks.ask(&chat("hello"));
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     assert!(
-        text.contains(r#""code":"policy_block""#) && !text.contains("[DONE]") && !text.contains("4111"),
+        text.contains(r#""code":"policy_block""#) && !text.contains("[DONE]") && !text.contains("4111 11"),
         "{text}"
     );
     assert_eq!(said(&answer), "mail jane.canary@exam", "what was judged before has left");
@@ -260,7 +260,8 @@ fn nothing_of_what_was_found_stands_in_an_event_or_an_error() {
         event_of(&gateway, &answer);
         let events = serde_json::to_string(&gateway.events()).unwrap();
         let shown = format!("{events} {:?} {}", answer.headers, String::from_utf8_lossy(&answer.body));
-        assert!(!shown.contains("canary") && !shown.contains("4111"), "{settings}: {shown}");
+        let found = ["canary", CARD, "1111 1111", "4111111111111111"];
+        assert!(found.iter().all(|found| !shown.contains(found)), "{settings}: {shown}");
     }
 }
 

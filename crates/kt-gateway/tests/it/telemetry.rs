@@ -75,7 +75,13 @@ fn attributes(message: &Message, field: u64) -> BTreeMap<String, String> {
         let value = read(&all(&attribute, 2)[0]);
         let shown = match &value[0] {
             (1, Field::Bytes(text)) => String::from_utf8(text.clone()).expect("it is text"),
+            (4, Field::Number(bits)) => f64::from_bits(*bits).to_string(),
             (_, Field::Number(number)) => number.to_string(),
+            (5, Field::Bytes(list)) => {
+                let texts: Vec<String> =
+                    all(&read(list), 1).iter().map(|value| text(&read(value), 1)).collect();
+                texts.join(", ")
+            }
             other => panic!("{other:?}"),
         };
         (text(&attribute, 1), shown)
@@ -123,6 +129,7 @@ impl Collector {
         for request in self.sent_to(path) {
             for of_resource in all(&read(&request.body), 1) {
                 let of_resource = read(&of_resource);
+                assert_eq!(text(&of_resource, 3), "https://opentelemetry.io/schemas/1.41.1");
                 let resource = attributes(&read(&all(&of_resource, 1)[0]), 1);
                 assert_eq!(resource["service.name"], "keeptrusts-gateway");
                 for scope in all(&of_resource, 2) {
@@ -209,6 +216,38 @@ fn a_request_leaves_its_span_and_one_for_each_try() {
 }
 
 #[test]
+fn what_is_asked_for_and_what_the_provider_says_of_its_answer_is_in_the_span() {
+    const WHOLE: &str = r#"{"id":"cmpl-7","model":"m-2026","choices":[{"message":{"content":"canary"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":5}}"#;
+    const PIECES: &str = "data: {\"id\":\"cmpl-7\",\"model\":\"m-2026\",\"choices\":[{\"delta\":{\"content\":\"canary\"},\"finish_reason\":null}]}\n\ndata: {\"id\":\"cmpl-7\",\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    for (stream, fields, answer) in
+        [(false, "", WHOLE), (true, "Content-Type: text/event-stream\r\n", PIECES)]
+    {
+        let collector = Collector::start();
+        let gateway = TestGateway::with(&collector.yaml(""));
+        gateway.upstream.answer_as("200 OK", fields, answer);
+        let asked = format!(
+            r#"{{"model":"m","stream":{stream},"max_tokens":64,"temperature":0.5,"messages":[{{"role":"user","content":"hello"}}]}}"#
+        );
+        assert_eq!(gateway.ask(&Request::chat().json(asked)).status, 200);
+        assert_eq!(gateway.ask(&Request::chat().json(CHAT)).status, 200, "the control");
+        let spans = after(gateway, &collector);
+        let [_, client, _, plain] = &spans[..] else { panic!("{spans:?}") };
+        for (name, value) in [
+            ("gen_ai.request.max_tokens", "64"),
+            ("gen_ai.request.temperature", "0.5"),
+            ("gen_ai.response.id", "cmpl-7"),
+            ("gen_ai.response.model", "m-2026"),
+            ("gen_ai.response.finish_reasons", "stop"),
+        ] {
+            assert_eq!(client.attributes.get(name).map(String::as_str), Some(value), "{name}, {stream}");
+        }
+        assert_eq!(client.attributes["gen_ai.request.stream"], u8::from(stream).to_string());
+        assert!(!plain.attributes.contains_key("gen_ai.request.max_tokens"), "nothing is made up");
+        assert!(spans.iter().all(|span| !format!("{span:?}").contains("canary")));
+    }
+}
+
+#[test]
 fn a_trace_of_anybody_else_is_not_joined_and_sampling_keeps_to_its_share() {
     let collector = Collector::start();
     let gateway = TestGateway::with(&collector.yaml(""));
@@ -231,8 +270,9 @@ fn a_trace_of_anybody_else_is_not_joined_and_sampling_keeps_to_its_share() {
 fn durations_and_tokens_are_counted_by_model_and_provider() {
     let collector = Collector::start();
     let gateway = TestGateway::with(&collector.yaml(""));
-    for _ in 0..3 {
-        assert_eq!(gateway.ask(&Request::chat()).status, 200);
+    for stream in ["", "", r#""stream":true,"#] {
+        let body = String::from_utf8_lossy(CHAT).replacen('{', &format!("{{{stream}"), 1);
+        assert_eq!(gateway.ask(&Request::chat().json(body)).status, 200);
     }
     gateway.drain();
     let metrics: BTreeMap<String, Message> = collector
@@ -253,6 +293,11 @@ fn durations_and_tokens_are_counted_by_model_and_provider() {
         [&*of["gen_ai.operation.name"], &*of["gen_ai.provider.name"], &*of["gen_ai.request.model"]],
         ["chat", "openai", "m"]
     );
+
+    let first_chunks = points("gen_ai.client.operation.time_to_first_chunk");
+    assert_eq!((first_chunks.len(), number(&first_chunks[0], 4)), (1, 1), "of the stream alone");
+    let attempts = f64::from_bits(number(&first_chunks[0], 5));
+    assert!(attempts <= f64::from_bits(number(&durations[0], 5)), "its head came before its end");
 
     assert_eq!(text(&metrics["gen_ai.client.token.usage"], 3), "{token}");
     let mut tokens: Vec<(String, f64, Vec<u8>)> = points("gen_ai.client.token.usage")

@@ -102,6 +102,39 @@ fn the_cases_of_the_shipped_policies_are_as_expected() {
 }
 
 #[test]
+fn a_case_may_come_from_a_key_or_a_group() {
+    const CARD: &str = "text: card 4111111111111111";
+    let directory = tempfile::tempdir().unwrap();
+    let config = "providers: {targets: [{id: here, provider: echo}, {id: there, provider: echo}]}\n\
+        policies: {chain: [data-routing-policy]}\n\
+        policy: {data-routing-policy: {rules: [{name: helpers, groups: [help], models: [small-*]}]}}\n\
+        auth: {mode: static, keys: [{id: bot, secret_key_ref: {env: BOT}}, {id: own, secret_key_ref: {env: OWN}}]}\n\
+        consumer_groups: [{id: help, keys: [bot], policies: {chain: [pii-detector]}, targets: [here]}]\n";
+    fs::write(directory.path().join("c.yaml"), config).unwrap();
+    let tried = |cases: &[String]| {
+        let file = format!("cases:\n  - {{{}}}\n", cases.join("}\n  - {"));
+        fs::write(directory.path().join("policy-cases.yaml"), file).unwrap();
+        kt(directory.path(), &["policy", "test", "--file", "c.yaml"])
+    };
+    let test = tried(&[
+        format!("name: nobody in particular, {CARD}, expect: {{verdict: allow, rules: []}}"),
+        format!("name: another key, key: own, {CARD}, expect: {{verdict: allow, rules: []}}"),
+        format!(
+            "name: a key of the group, key: bot, model: small-1, {CARD}, \
+             expect: {{verdict: redact, rules: [card, helpers], targets: [here]}}"
+        ),
+        "name: the group, group: help, model: large, text: hello, \
+         expect: {verdict: block, policy: data-routing-policy}"
+            .to_owned(),
+    ]);
+    assert_eq!(test.status.code(), Some(0), "{}{}", printed(&test), complaint(&test));
+    assert!(printed(&test).contains("4 of 4 cases passed"), "{}", printed(&test));
+    let test = tried(&["name: x, group: helpers, text: hello, expect: {verdict: allow}".to_owned()]);
+    assert_eq!(test.status.code(), Some(2));
+    assert!(complaint(&test).contains("`helpers`"), "{}", complaint(&test));
+}
+
+#[test]
 fn a_case_that_is_not_as_expected_shows_the_difference() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("c.yaml"), "policies: {chain: [pii-detector]}\n").unwrap();

@@ -3,20 +3,8 @@
 
 use super::outline::{Kind, Outline};
 
-/// Whose events they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// Chat Completions and Completions.
-    #[default]
-    Choices,
-    Responses,
-    Messages,
-}
-
 /// What one event adds to which texts.
 pub(crate) struct Shape {
-    /// Whose event it is; an error is of all.
-    pub(crate) dialect: Option<Dialect>,
     /// The name of a text, and the node that continues it.
     pub(crate) fragments: Vec<(String, usize)>,
     /// How the names of the texts begin that are over after this event.
@@ -31,27 +19,23 @@ const LABELS: [&str; 4] = ["id", "role", "signature", "type"];
 /// The shape of an event; `None` for one that is not known.
 pub(crate) fn shape(json: &str, outline: &Outline) -> Option<Shape> {
     let event = Event { json, outline };
-    let mut shape = Shape { dialect: None, fragments: Vec::new(), ends: Vec::new() };
+    let mut shape = Shape { fragments: Vec::new(), ends: Vec::new() };
     if let Some((choices, _)) = event.of_kind(0, "choices", Kind::Array) {
-        shape.dialect = Some(Dialect::Choices);
         event.choices(choices, &mut shape);
         return Some(shape);
     }
-    shape.dialect = Some(Dialect::Messages);
     match event.string(0, "type") {
         Some("content_block_start") => event.block("content_block", &mut shape)?,
         Some("content_block_delta") => event.block("delta", &mut shape)?,
         Some("content_block_stop") => shape.ends.push(format!("block {}/", event.number(0, "index", 0))),
         Some(kind) if WHOLE.contains(&kind) => {}
-        Some("error" | "keepalive") => shape.dialect = None,
+        Some("error" | "keepalive") => {}
         Some(kind) if kind.starts_with("response.") => {
-            shape.dialect = Some(Dialect::Responses);
             event.response(kind, &mut shape)?;
         }
         Some(_) => return None,
         None => {
             outline.get(json, 0, "error")?;
-            shape.dialect = None;
         }
     }
     Some(shape)

@@ -10,14 +10,12 @@ use std::sync::Arc;
 
 use kt_domain::events::{Phase, PolicyEvaluation};
 use memchr::memchr2;
-use serde_json::{Value, json};
 
 use super::body::{self, Body};
-use super::dialect::{self, Dialect, Shape};
+use super::dialect::{self, Shape};
 use super::outline::Outline;
 use crate::policies::chain::{Block, Chain, Tallies};
 use crate::policies::text::channel::Channel;
-use crate::reply::Refusal;
 
 /// How much of a stream is held back at most, in bytes. A text is held back for 8 KiB at most, which even letter by
 /// letter makes less than this.
@@ -42,7 +40,6 @@ pub(crate) struct StreamJudge {
     held: VecDeque<Event>,
     held_bytes: usize,
     outline: Outline,
-    dialect: Dialect,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,7 +82,6 @@ impl StreamJudge {
             held: VecDeque::new(),
             held_bytes: 0,
             outline: Outline::default(),
-            dialect: Dialect::default(),
         }
     }
 
@@ -116,23 +112,6 @@ impl StreamJudge {
         self.end_channels("")?;
         self.release(out);
         Ok(())
-    }
-
-    /// Writes an event that ends the stream and says why, as the API of its events has it.
-    pub(crate) fn write_refusal(&self, refusal: &Refusal, request_id: &str, out: &mut Vec<u8>) {
-        let body = refusal.body(request_id);
-        let parsed: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let (name, data) = match self.dialect {
-            Dialect::Choices => ("", parsed),
-            Dialect::Messages => ("event: error\n", json!({ "type": "error", "error": parsed["error"] })),
-            Dialect::Responses => {
-                let error = &parsed["error"];
-                let data = json!({ "type": "error", "code": error["code"], "message": error["message"],
-                    "param": null, "policy": error["policy"], "request_id": error["request_id"] });
-                ("event: error\n", data)
-            }
-        };
-        out.extend_from_slice(format!("{name}data: {data}\n\n").as_bytes());
     }
 
     /// What each policy said of the stream.
@@ -183,10 +162,9 @@ impl StreamJudge {
             Ok(()) => dialect::shape(&event.data, outline),
             Err(_) => None,
         };
-        let Some(Shape { dialect, fragments, ends }) = shape else {
+        let Some(Shape { fragments, ends }) = shape else {
             return self.chain.unreadable(&mut self.tallies);
         };
-        self.dialect = dialect.unwrap_or(self.dialect);
         let body =
             Body::read(&event.data, outline, &|index| fragments.iter().any(|(_, node)| *node == index));
         let cuts = self.chain.judge_texts(&body, &mut self.tallies)?;

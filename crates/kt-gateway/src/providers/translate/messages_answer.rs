@@ -64,13 +64,18 @@ pub(super) fn usage(usage: &Value) -> Value {
     })
 }
 
-/// A refusal in Anthropic's shape.
+/// A refusal in Anthropic's shape. Statuses that its API does not name are of the kind that it has for all of 4xx.
 pub(super) fn error(status: StatusCode, message: &str) -> Value {
     let kind = match status.as_u16() {
-        400 | 422 => "invalid_request_error",
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
         404 => "not_found_error",
         413 => "request_too_large",
         429 => "rate_limit_error",
+        504 => "timeout_error",
+        503 | 529 => "overloaded_error",
+        400..500 => "invalid_request_error",
         _ => "api_error",
     };
     json!({ "type": "error", "error": { "type": kind, "message": message } })

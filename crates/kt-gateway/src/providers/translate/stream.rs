@@ -15,9 +15,14 @@ pub(crate) struct StreamTranslator {
     words: Words,
 }
 
-/// The stream cannot be translated any further.
+/// Why a stream is translated no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Untranslatable;
+pub(crate) enum Stopped {
+    /// It cannot be read.
+    Unreadable,
+    /// The target said that it failed, and the client has been told in its own words.
+    Failed,
+}
 
 #[derive(Debug)]
 enum Words {
@@ -35,7 +40,7 @@ impl StreamTranslator {
     }
 
     /// Reads on, and appends what the client gets to `out`.
-    pub(crate) fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Untranslatable> {
+    pub(crate) fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Stopped> {
         let mut written = String::new();
         let mut outcome = Ok(());
         let words = &mut self.words;
@@ -48,7 +53,7 @@ impl StreamTranslator {
             }
         });
         out.extend_from_slice(written.as_bytes());
-        read.map_err(|TooLong| Untranslatable).and(outcome)
+        read.map_err(|TooLong| Stopped::Unreadable).and(outcome)
     }
 
     /// The target's stream is over. Whether that is the end of a whole answer.
@@ -82,8 +87,8 @@ impl ToChat {
         Self { context, id: Value::Null, model: Value::Null, usage: json!({}), calls: 0, is_over: false }
     }
 
-    fn event(&mut self, data: &[u8], out: &mut String) -> Result<(), Untranslatable> {
-        let event: Value = serde_json::from_slice(data).map_err(|_| Untranslatable)?;
+    fn event(&mut self, data: &[u8], out: &mut String) -> Result<(), Stopped> {
+        let event: Value = serde_json::from_slice(data).map_err(|_| Stopped::Unreadable)?;
         match event["type"].as_str() {
             Some("message_start") => {
                 self.id = event["message"]["id"].clone();
@@ -110,7 +115,7 @@ impl ToChat {
                 let error = &event["error"];
                 let told = chat_answer::error(error["type"].as_str(), text(&error["message"]));
                 write_data(&told, out);
-                return Err(Untranslatable);
+                return Err(Stopped::Failed);
             }
             // `ping`, the end of a block, and what later versions may add.
             _ => {}
@@ -191,16 +196,16 @@ enum Open {
 }
 
 impl ToMessages {
-    fn event(&mut self, data: &[u8], out: &mut String) -> Result<(), Untranslatable> {
+    fn event(&mut self, data: &[u8], out: &mut String) -> Result<(), Stopped> {
         if data == b"[DONE]" {
             self.end(out);
             return Ok(());
         }
-        let chunk: Value = serde_json::from_slice(data).map_err(|_| Untranslatable)?;
+        let chunk: Value = serde_json::from_slice(data).map_err(|_| Stopped::Unreadable)?;
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
             let status = http::StatusCode::INTERNAL_SERVER_ERROR;
             write_event("error", &messages_answer::error(status, text(&error["message"])), out);
-            return Err(Untranslatable);
+            return Err(Stopped::Failed);
         }
         self.begin(&chunk, out);
         if chunk["usage"].is_object() {

@@ -12,11 +12,17 @@ use tokio::sync::oneshot;
 pub(crate) struct RecordedEvents {
     events: Mutex<Vec<Event>>,
     broken: AtomicBool,
+    panics: AtomicBool,
 }
 
 impl RecordedEvents {
     pub(crate) fn all(&self) -> Vec<Event> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The next one who asks whether anything can be recorded meets a defect.
+    pub(crate) fn panic_once(&self) {
+        self.panics.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn set_broken(&self, broken: bool) {
@@ -39,6 +45,7 @@ impl EventSink for RecordedEvents {
     }
 
     fn is_writable(&self) -> bool {
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "a defect of the tests' own");
         !self.broken.load(Ordering::SeqCst)
     }
 

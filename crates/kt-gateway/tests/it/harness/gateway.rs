@@ -131,6 +131,11 @@ impl TestGateway {
         self.events.set_broken(broken);
     }
 
+    /// Has the next request meet a defect on its way.
+    pub(crate) fn break_next_request(&self) {
+        self.events.panic_once();
+    }
+
     /// Lets the gateway end well.
     pub(crate) fn drain(self) -> Drained {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -7,7 +7,7 @@ use clap::Args;
 use kt_domain::events::Verdict;
 use kt_domain::policy_cases::{self, Case, CaseVerdict};
 use kt_domain::policy_config::{Finding, LoadOptions, load};
-use kt_gateway::{Observed, Trial};
+use kt_gateway::{Caller, Observed, Trial};
 
 use crate::config::read_sources;
 use crate::failure::Failure;
@@ -34,6 +34,7 @@ impl Test {
         let read = source.map(policy_cases::load);
         let Some(read) = read else { return Ok(()) };
         let cases = read.cases.ok_or_else(|| refused(&read.findings))?;
+        check_groups(&trial, &cases)?;
         let (report, failed) = report(&trial, &cases);
         output::line(report.trim_end());
         if failed == 0 { Ok(()) } else { Err(Failure::silent(1)) }
@@ -49,6 +50,18 @@ impl Test {
 fn refused(findings: &[Finding]) -> Failure {
     output::line(findings.iter().map(Finding::render).collect::<Vec<_>>().join("\n"));
     Failure::silent(2)
+}
+
+/// A group that is misspelt would be judged like nobody in particular.
+fn check_groups(trial: &Trial, cases: &[Case]) -> Result<(), Failure> {
+    let unknown = cases.iter().find_map(|case| {
+        let group = case.group.as_deref().filter(|group| !trial.knows_group(group))?;
+        Some(format!(
+            "the case `{}` comes from the group `{group}`, which has no keys in `consumer_groups`; name one that has",
+            case.name
+        ))
+    });
+    unknown.map_or(Ok(()), |message| Err(Failure::invalid(message)))
 }
 
 /// A line for each case, the differences below it, and what it comes to.
@@ -74,7 +87,9 @@ fn report(trial: &Trial, cases: &[Case]) -> (String, usize) {
 }
 
 fn observe(trial: &Trial, case: &Case) -> Observed {
-    trial.judge(case.phase, case.whole_body().as_bytes(), case.key.as_deref(), case.model.as_deref())
+    let caller =
+        Caller { key: case.key.as_deref(), group: case.group.as_deref(), model: case.model.as_deref() };
+    trial.judge(case.phase, case.whole_body().as_bytes(), caller)
 }
 
 /// Something that is not as expected.
