@@ -3,7 +3,8 @@
 use kt_domain::patterns::{self, Hir};
 use kt_domain::policy_config::PolicySettings;
 
-use super::text::patterns::{Lead, Patterns, Rule, TooLarge};
+use super::text::leads::Lead;
+use super::text::patterns::{Patterns, Rule, TooLarge};
 use super::{Finder, Judge, Reading};
 
 pub(super) const KIND: &str = "dlp-filter";

@@ -6,7 +6,8 @@ mod rules;
 
 use kt_domain::policy_config::{Entity, PolicySettings};
 
-use super::text::patterns::{Lead, Patterns, Rule, TooLarge};
+use super::text::leads::Lead;
+use super::text::patterns::{Patterns, Rule, TooLarge};
 use super::{Finder, Judge, Reading};
 
 pub(super) const KIND: &str = "pii-detector";

@@ -2,4 +2,5 @@
 
 pub(crate) mod channel;
 pub(crate) mod fold;
+pub(crate) mod leads;
 pub(crate) mod patterns;

@@ -10,17 +10,15 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use kt_domain::patterns::Hir;
-use memchr::memchr;
 use regex_automata::hybrid::dfa::{Cache, DFA};
-use regex_automata::meta::{BuildError, Regex};
 use regex_automata::nfa::thompson::{Compiler, Config, WhichCaptures};
 use regex_automata::util::pool::{Pool, PoolGuard};
 use regex_automata::{Anchored, Input, MatchKind};
 
+use super::leads::{Lead, Scout};
+
 /// How much text before a match its rule may look at, in bytes.
 pub(crate) const CONTEXT: usize = 48;
-/// How many bytes are asked at once whether one of them is a digit; a multiple of what the machine compares at once.
-const BLOCK: usize = 64;
 /// The memory that one thread's automaton may take, in bytes; it is rebuilt from the beginning beyond.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 
@@ -38,17 +36,6 @@ pub(crate) struct Candidate<'a> {
     /// Up to [`CONTEXT`] bytes before it.
     pub(crate) before: &'a [u8],
     pub(crate) text: &'a str,
-}
-
-/// Where in a whole text a match of a group can begin.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Lead {
-    /// At a digit, or at most so many bytes before one.
-    Digit(usize),
-    /// At this byte, or at most so many bytes before one.
-    Byte(u8, usize),
-    /// Where the patterns themselves are found.
-    Patterns,
 }
 
 /// Something found.
@@ -81,11 +68,9 @@ type MakeCache = Box<dyn Fn() -> Cache + Send + Sync + UnwindSafe + RefUnwindSaf
 /// The patterns of one lead, as one automaton.
 struct Group {
     rules: Vec<Rule>,
-    lead: Lead,
+    scout: Scout,
     automaton: Arc<DFA>,
     caches: Pool<Cache, MakeCache>,
-    /// Finds the first match of any pattern; of [`Lead::Patterns`].
-    finder: Option<Regex>,
 }
 
 /// Why patterns cannot be made ready: together they are larger than an automaton may be.
@@ -169,47 +154,11 @@ impl Group {
         let automaton =
             DFA::builder().configure(config).build_from_nfa(nfa).map_err(|error| too_large(&error))?;
         let automaton = Arc::new(automaton);
-        let finder = match lead {
-            Lead::Patterns => Some(finder(&patterns).map_err(|error| too_large(&error))?),
-            Lead::Digit(_) | Lead::Byte(..) => None,
-        };
+        let scout = Scout::new(lead, &patterns, CACHE_BYTES).map_err(|error| too_large(&error))?;
         let of_caches = Arc::clone(&automaton);
         let caches = Pool::new(Box::new(move || of_caches.create_cache()) as MakeCache);
-        Ok(Self { rules, lead, automaton, caches, finder })
+        Ok(Self { rules, scout, automaton, caches })
     }
-
-    /// The first place at `from` or later where a match may begin.
-    fn candidate(&self, text: &str, from: usize) -> Option<usize> {
-        let bytes = text.as_bytes();
-        let (at, back) = match self.lead {
-            Lead::Digit(back) => (first_digit(bytes, from)?, back),
-            Lead::Byte(byte, back) => (from + memchr(byte, &bytes[from..])?, back),
-            Lead::Patterns => {
-                let found = self.finder.as_ref()?.search(&Input::new(text).range(from..))?;
-                return Some(found.start());
-            }
-        };
-        Some(text.ceil_char_boundary(at.saturating_sub(back)).max(from))
-    }
-}
-
-/// Finds the first match of any of the patterns.
-fn finder(patterns: &[&Hir]) -> Result<Regex, BuildError> {
-    let config = Regex::config().nfa_size_limit(Some(CACHE_BYTES)).hybrid_cache_capacity(CACHE_BYTES);
-    Regex::builder().configure(config).build_many_from_hir(patterns)
-}
-
-/// The first digit at `from` or later. Most text has few, so blocks without one are passed over as a whole.
-fn first_digit(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = &bytes[from..];
-    let without = rest.chunks(BLOCK).take_while(|block| !has_digit(block)).count() * BLOCK;
-    let at = rest.get(without..)?.iter().position(u8::is_ascii_digit)?;
-    Some(from + without + at)
-}
-
-/// Looks at every byte, without a branch that would keep the compiler from comparing many at once.
-fn has_digit(block: &[u8]) -> bool {
-    block.iter().fold(false, |found, byte| found | byte.is_ascii_digit())
 }
 
 /// One group's search through one text.
@@ -218,6 +167,8 @@ struct Search<'p> {
     cache: PoolGuard<'p, Cache, MakeCache>,
     /// Where the next match may begin.
     next: Option<usize>,
+    /// Up to where it may begin at every place from there on.
+    until: usize,
 }
 
 /// What the patterns came to at one place.
@@ -229,7 +180,7 @@ struct Walked<'p> {
 
 impl<'p> Search<'p> {
     fn new(group: &'p Group) -> Self {
-        Self { group, cache: group.caches.get(), next: None }
+        Self { group, cache: group.caches.get(), next: None, until: 0 }
     }
 
     fn of(group: &'p Group, text: &str) -> Self {
@@ -239,7 +190,13 @@ impl<'p> Search<'p> {
     }
 
     fn advance(&mut self, text: &str, from: usize) {
-        self.next = self.group.candidate(text, from);
+        if self.next.is_some() && from <= self.until {
+            self.next = Some(from);
+            return;
+        }
+        let places = self.group.scout.next(text, from);
+        self.next = places.map(|(first, _)| first);
+        self.until = places.map_or(0, |(_, last)| last);
     }
 
     /// Tries every pattern at `start`.
