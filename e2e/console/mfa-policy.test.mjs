@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 
-import { codeOf } from '../lib/authenticator.mjs';
-import { OWNER, hasComeIn, joinAs, lettersTo, signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { codeOf, enrolApp } from '../lib/authenticator.mjs';
+import { OWNER, hasComeIn, joinAs, knock as knockAs, lettersTo, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
 
 const LIMIT = { timeout: 180_000 };
@@ -38,15 +38,7 @@ suite('second factors that an organization asks for', LIMIT, () => {
     console_.pass(Math.round(hours * HOUR));
   };
 
-  const knock = async ({ email, password }) => {
-    const { page } = await chromium.person(console_.origin);
-    await page.goto('/login');
-    await page.getByLabel('E-mail').fill(email);
-    await page.getByLabel('Password', { exact: true }).fill(password);
-    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
-    await page.waitForURL((url) => url.pathname !== '/login');
-    return page;
-  };
+  const knock = async (person) => (await knockAs(console_, chromium, person)).page;
 
   /** What each role meets at the door: the page it comes to, and whether that carries the demand. */
   const met = async () => {
@@ -79,15 +71,7 @@ suite('second factors that an organization asks for', LIMIT, () => {
   };
 
   /** Adds an app on the page that a late person is held at; ends where they wanted to go. */
-  const enrol = async (page) => {
-    await page.getByRole('button', { name: 'Use an authenticator app' }).click();
-    const secret = await page.locator('#secret').textContent();
-    await page.getByLabel('Verification code').fill(codeOf(secret, Math.round(hours * HOUR)));
-    await page.getByRole('button', { name: 'Enable MFA' }).click();
-    await page.getByRole('heading', { name: 'Save your recovery codes' }).waitFor();
-    await page.getByRole('link', { name: 'I have saved them' }).click();
-    return secret;
-  };
+  const enrol = (page) => enrolApp(page, Math.round(hours * HOUR));
 
   test('each role is asked, reminded, and at the end let in to enrol alone', LIMIT, async () => {
     const free = { owner: '/chat', admin: '/overview', auditor: '/overview', member: '/request-setup' };

@@ -6,11 +6,11 @@ import { once } from 'node:events';
 import { after, before, suite, test } from 'node:test';
 
 import { faultsOf } from '../lib/axe.mjs';
-import { OWNER, hasComeIn, joinAs, signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { answerIn, ask } from '../lib/chat.mjs';
+import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
 
 const LIMIT = { timeout: 180_000 };
-const JO = { email: 'jo@acme.example', password: 'slow heron 5 Lake, humming' };
 const HOSTILE = [
   '<script>document.title = "owned"</script>',
   '<img src=x onerror=\'document.title = "owned"\'>',
@@ -86,24 +86,11 @@ suite('the workspaces', LIMIT, () => {
     provider?.stop();
   });
 
-  const ask = async (page, question, model = 'talker-1') => {
-    await page.getByLabel('Model').selectOption(model);
-    await page.getByLabel('Your question').fill(question);
-    await page.getByRole('button', { name: 'Send' }).click();
-  };
-
-  /** The last answer, once it is there. */
-  const answered = async (page, questions) => {
-    const last = page.locator('#thread .turn').nth(questions - 1);
-    await last.locator('.prose').waitFor();
-    return last;
-  };
-
   test('a question is answered, and the gateway’s decision stands beside the answer', LIMIT, async () => {
     const { page } = owner;
     await page.goto('/chat');
-    await ask(page, 'What is **bold**?');
-    const answer = await answered(page, 1);
+    await ask(page, 'What is **bold**?', 'talker-1');
+    const answer = await answerIn(page, 1);
     assert.equal(await answer.locator('.prose').innerHTML(), '<p>You said: What is <strong>bold</strong>?</p>\n');
     assert.match(page.url(), /\/chat\/cnv_/);
     const decision = answer.locator('.decision');
@@ -120,11 +107,11 @@ suite('the workspaces', LIMIT, () => {
     const { page } = owner;
     await page.goto('/chat');
     const before = provider.seen.requests;
-    await ask(page, 'Write to olive@acme.example');
+    await ask(page, 'Write to olive@acme.example', 'talker-1');
     await page.getByText('The policy pii-detector did not let this pass').waitFor();
     assert.equal(provider.seen.requests, before, 'the model has not seen it');
     await ask(page, 'Thank you', 'echo');
-    const answer = await answered(page, 2);
+    const answer = await answerIn(page, 2);
     assert.match(await answer.innerText(), /Thank you/);
   });
 
@@ -132,7 +119,7 @@ suite('the workspaces', LIMIT, () => {
     const { page } = owner;
     await page.goto('/chat');
     const left = provider.seen.left;
-    await ask(page, 'Count slowly');
+    await ask(page, 'Count slowly', 'talker-1');
     await page.getByText('word60', { exact: false }).first().waitFor();
     const parts = await page.evaluate(() => performance.getEntriesByName('kt:part').map(({ duration }) => duration));
     await page.getByRole('button', { name: 'Stop' }).click();
@@ -155,7 +142,7 @@ suite('the workspaces', LIMIT, () => {
     const { page } = owner;
     await page.goto('/chat');
     await ask(page, HOSTILE, 'echo');
-    const answer = await answered(page, 1);
+    const answer = await answerIn(page, 1);
     assert.equal(await answer.locator('script, img, svg:not(.icon), style, iframe').count(), 0);
     const links = await answer.locator('.prose a').evaluateAll((all) => all.map(({ href, rel, target }) => [href, rel, target]));
     assert.deepEqual(links, [
@@ -170,7 +157,7 @@ suite('the workspaces', LIMIT, () => {
     const { page } = owner;
     await page.goto('/chat');
     await ask(page, 'Short-lived', 'echo');
-    await answered(page, 1);
+    await answerIn(page, 1);
     await page.getByRole('button', { name: 'Rename' }).click();
     await page.getByLabel('Title').fill('Called otherwise');
     await page.locator('#rename').getByRole('button', { name: 'Save' }).click();
@@ -237,49 +224,4 @@ suite('the workspaces', LIMIT, () => {
   });
 
   test('no page of it has done what it must not', LIMIT, () => assert.deepEqual(owner.wrong, []));
-});
-
-suite('before anything is deployed', LIMIT, () => {
-  let console_;
-  let chromium;
-
-  before(async () => {
-    console_ = await startConsole();
-    chromium = await startChromium();
-  });
-
-  after(async () => {
-    await chromium?.stop();
-    await console_?.stop();
-  });
-
-  const enter = async ({ email, password }) => {
-    const { page } = await chromium.person(console_.origin);
-    await page.goto('/login');
-    await page.getByLabel('E-mail').fill(email);
-    await page.getByLabel('Password', { exact: true }).fill(password);
-    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
-    await page.waitForURL(hasComeIn);
-    return page;
-  };
-
-  test('the first owner begins in a chat that works, and a member asks for a gateway', LIMIT, async () => {
-    const owner = await enter(OWNER);
-    assert.equal(new URL(owner.url()).pathname, '/chat');
-    await owner.getByLabel('Your question').fill('Hello, world');
-    await owner.getByRole('button', { name: 'Send' }).click();
-    await owner.locator('#thread .prose').getByText('Hello, world').waitFor();
-
-    await joinAs(console_, chromium, JO, owner);
-    const jo = await enter(JO);
-    assert.equal(new URL(jo.url()).pathname, '/request-setup');
-    await jo.getByLabel('What should they know?').fill('For the support team');
-    await jo.getByRole('button', { name: 'Ask the administrators' }).click();
-    await jo.getByText('You asked on').waitFor();
-    await owner.goto('/overview');
-    await owner.getByRole('link', { name: /ask that a gateway be set up/ }).click();
-    await owner.getByText('For the support team').waitFor();
-    await owner.getByRole('button', { name: 'Close' }).click();
-    await owner.getByText('Nobody has asked').waitFor();
-  });
 });

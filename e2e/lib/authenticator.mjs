@@ -27,3 +27,14 @@ export function codeOf(secret, later = 0) {
   const now = `@${Math.floor(Date.now() / 1000) + later}`;
   return execFileSync('oathtool', ['--totp', '--base32', `--now=${now}`, secret], { encoding: 'utf8' }).trim();
 }
+
+/** Adds an app on the page for second factors, so many seconds later; its secret. */
+export async function enrolApp(page, later = 0) {
+  await page.getByRole('button', { name: 'Use an authenticator app' }).click();
+  const secret = await page.locator('#secret').textContent();
+  await page.getByLabel('Verification code').fill(codeOf(secret, later));
+  await page.getByRole('button', { name: 'Enable MFA' }).click();
+  await page.getByRole('heading', { name: 'Save your recovery codes' }).waitFor();
+  await page.getByRole('link', { name: 'I have saved them' }).click();
+  return secret;
+}

@@ -120,6 +120,18 @@ export async function signIn(page, { email, password } = OWNER, path = '/overvie
   await page.waitForURL((url) => url.pathname === path.split('?')[0]);
 }
 
+/** Signs somebody in by the form who asks for no page. Gives them where they are led to, and what went wrong on their pages. */
+export async function knock({ origin }, chromium, { email, password }) {
+  const person = await chromium.person(origin);
+  const { page } = person;
+  await page.goto('/login');
+  await page.getByLabel('E-mail').fill(email);
+  await page.getByLabel('Password', { exact: true }).fill(password);
+  await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+  await page.waitForURL((url) => !['/', '/login'].includes(url.pathname));
+  return person;
+}
+
 /** Whether somebody is in: at one of the pages where people begin who have asked for none. */
 export const hasComeIn = (url) => ['/overview', '/chat', '/request-setup'].includes(new URL(url).pathname);
 
