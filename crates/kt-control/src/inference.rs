@@ -26,6 +26,8 @@ const LONGEST_LINE: usize = 4 << 20;
 /// The longest refusal that is read, in bytes.
 const LONGEST_REFUSAL: usize = 64 << 10;
 
+const BROKE_OFF: &str = "gateway_broke_off";
+
 /// What a model is asked.
 #[derive(Serialize)]
 pub(crate) struct Question<'a> {
@@ -339,8 +341,13 @@ fn unreachable() -> NotAnswered {
     refused("gateway_unreachable", "The gateway cannot be reached at the moment. Try again soon.")
 }
 
+/// Whether nobody knows what the answer would have been: its connection ended before it did.
+pub(crate) fn is_broken_off(refusal: &Refusal) -> bool {
+    refusal.code == BROKE_OFF
+}
+
 fn broke_off() -> NotAnswered {
-    refused("gateway_broke_off", "The answer broke off. What had come is kept; try again.")
+    refused(BROKE_OFF, "The answer broke off. What had come is kept; try again.")
 }
 
 #[cfg(test)]

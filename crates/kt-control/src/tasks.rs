@@ -1,7 +1,8 @@
 //! Tasks: saved prompts that are run in the background, through a gateway, on behalf of whoever started them.
 //!
 //! A run is a row that servers lease. Whoever holds the latest lease works on it and alone can end it; a run whose server
-//! has ended is begun again by another, at most three times, under the same key for whoever stands behind the gateway.
+//! has ended is begun again by another, at most three times, under the same key for whoever stands behind the gateway. So
+//! is a run whose gateway has ended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{RunId, TaskId};
 use kt_domain::workspace::{
-    self, Decision, Ending, LEASE, LONGEST_ANSWER, MOST_KEPT, Prompt, Refusal, RunState, Taken, fill_in,
-    may_take,
+    self, Decision, Ending, LEASE, LONGEST_ANSWER, MOST_ATTEMPTS, MOST_KEPT, Prompt, Refusal, RunState,
+    Taken, fill_in, may_take,
 };
 use kt_store::conversations::Answered;
 use kt_store::tasks::{self, Run, Task};
@@ -21,10 +22,13 @@ use tokio::task::JoinSet;
 
 use crate::chat::keeper;
 use crate::control::Control;
-use crate::inference::{NotAnswered, Question, Said};
+use crate::inference::{NotAnswered, Question, Said, is_broken_off};
 
 /// How often a server says that it still works on a run; also how soon it learns that the run was cancelled.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// How soon a run is begun again whose answer broke off: long enough for a gateway that restarts.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// How often runs that wait are looked for without being told to.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -229,13 +233,20 @@ impl Control {
         Ok(None)
     }
 
-    /// Works on a run that is leased by this server, as long as it is. Ends it under the number of the lease.
+    /// Works on a run that is leased by this server, as long as it is. Ends it under the number of the lease, or leaves it
+    /// to be begun again where the gateway ended before the answer.
     pub(crate) async fn work_on(&self, run: Run) {
         let began = Instant::now();
         let (state, mut answered) = tokio::select! {
             outcome = self.answer_run(&run) => outcome,
             () = self.hold(&run) => return,
         };
+        let is_worth_another = run.attempt < i64::from(MOST_ATTEMPTS);
+        if is_worth_another && answered.refusal.as_ref().is_some_and(is_broken_off) {
+            // Where the store is away, the lease that there is ends by itself.
+            let _ = self.hold_for(&run, AGAIN_AFTER).await;
+            return;
+        }
         answered.spent.duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let settled = async {
             let tx = self.store.begin_write().await?;
@@ -255,20 +266,21 @@ impl Control {
     async fn hold(&self, run: &Run) {
         loop {
             tokio::time::sleep(SIGN_OF_LIFE).await;
-            let until = self.clock.now() + LEASE;
-            let renewed = async {
-                let tx = self.store.begin_write().await?;
-                let is_ours = tasks::renew(&tx, &run.id, run.attempt, until).await?;
-                tx.commit().await?;
-                Ok::<_, Error>(is_ours)
-            };
-            match renewed.await {
+            match self.hold_for(run, LEASE).await {
                 Ok(true) => {}
                 Ok(false) => return,
                 // While the store is away, the lease may end; then the outcome is not taken from here.
                 Err(error) => tracing::warn!(%error, run = %run.id, "a lease cannot be renewed"),
             }
         }
+    }
+
+    /// Keeps everybody else from the run for so long; `false` where it is no longer this server's own.
+    async fn hold_for(&self, run: &Run, time: Duration) -> Result<bool, Error> {
+        let tx = self.store.begin_write().await?;
+        let is_ours = tasks::renew(&tx, &run.id, run.attempt, self.clock.now() + time).await?;
+        tx.commit().await?;
+        Ok(is_ours)
     }
 
     async fn answer_run(&self, run: &Run) -> (RunState, Answered) {

@@ -45,6 +45,8 @@ pub(crate) struct Holder {
     pub(crate) email: String,
     pub(crate) role: kt_domain::actor::Role,
     pub(crate) organization: String,
+    /// What people type to sign in to it.
+    pub(crate) organization_identifier: String,
     /// When the session ends if its holder does nothing more.
     pub(crate) ends_at: jiff::Timestamp,
     /// From when on the holder can do nothing but add a second factor, where they are asked for one and have none.
@@ -104,6 +106,7 @@ impl Frame {
             email: session.person.email.clone(),
             role: session.person.role,
             organization: session.organization_name.clone(),
+            organization_identifier: session.organization_identifier.clone(),
             ends_at: session.ends_at,
             factor_deadline: session.factor_deadline,
             proves_by: ProvesBy::of(session),

@@ -6,6 +6,7 @@ use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use kt_control::passwords::Candidate;
 use kt_control::{Cookie as Held, PasskeyAnswer, Reproof};
+use kt_domain::actor::Role;
 use kt_domain::csrf;
 use kt_domain::error::Error;
 use kt_domain::return_to::ReturnTo;
@@ -13,19 +14,32 @@ use serde::{Deserialize, Serialize};
 
 use super::Fields;
 use crate::Doors;
-use crate::console::answer::{Answer, leave_for, see};
+use crate::console::answer::{Answer, leave_for, see, see_and_say};
 use crate::console::cookies::{Cookie, Cookies};
 use crate::console::look::Theme;
 use crate::console::messages::Language;
 use crate::console::visit::{Anybody, SignedIn};
 
-/// `/`: leads somebody signed in to where they begin, and anybody else to the way in.
+/// `/`: leads somebody signed in to where they begin and says in which organization that is (R233), and anybody else to
+/// the way in.
 pub(crate) async fn home(State(doors): State<Doors>, Anybody(visit): Anybody) -> Answer {
     if let Some(session) = &visit.session {
         let person = &session.person;
-        return Ok(see(doors.control.landing(&person.organization, &person.user, person.role).await?));
+        let landing = doors.control.landing(&person.organization, &person.user, person.role).await?;
+        let said = visit.look.language.text_with(arrival(person.role), &[&session.organization_name]);
+        return Ok(see_and_say(&doors, landing, &said));
     }
     Ok(see(if doors.control.is_new().await? { "/setup" } else { "/login" }))
+}
+
+/// What is said to somebody who arrives.
+fn arrival(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "You are in {}, as an owner.",
+        Role::Admin => "You are in {}, as an administrator.",
+        Role::Auditor => "You are in {}, as an auditor.",
+        Role::Member => "You are in {}, as a member.",
+    }
 }
 
 /// What the browser is told of its session, and nothing else (R193).

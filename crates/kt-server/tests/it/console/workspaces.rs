@@ -275,6 +275,26 @@ on_both! {
         assert!(jo.get(&run).await.page().contains("Failed"), "then it is given up");
     }
 
+    a_run_whose_answer_broke_off_is_begun_again_under_the_same_key(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Break"), ("prompt", "please break"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        for attempt in 1..=2 {
+            assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+            assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "its gateway may be starting again");
+            assert!(jo.get(&run).await.page().contains("Running"), "after {attempt}");
+            api.clock.advance(Duration::from_secs(6));
+        }
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        assert!(jo.get(&run).await.page().contains("Failed"), "then it is given up");
+        api.clock.advance(Duration::from_secs(6));
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0);
+        let keys: Vec<_> = stub.asked().into_iter().map(|asked| asked.idempotency_key).collect();
+        assert_eq!(keys, [run.rsplit('/').next().unwrap(); 3]);
+    }
+
     a_run_of_somebody_who_was_suspended_is_refused(api) {
         let stub = StubGateway::start(&api, "openai").await;
         let session = api.somebody("member").await;
@@ -315,6 +335,22 @@ on_both! {
         assert_eq!(landing("member@acme.example").await, "/request-setup");
         let _echo = StubGateway::start(&api, "echo").await;
         assert_eq!(landing("member@acme.example").await, "/request-setup", "the built-in echo deploys nothing");
+    }
+
+    the_active_organization_is_named_at_the_arrival_and_on_every_page(api) {
+        api.add_member(JO, "member").await;
+        let jo = api.signed_in(JO).await;
+        let arrived = jo.get(jo.get("/").await.leads_to().unwrap()).await;
+        assert!(arrived.page().contains("data-say=\"You are in Acme, as a member.\""), "{}", arrived.body);
+        let next = jo.get("/settings/profile").await;
+        assert!(!next.page().contains("You are in"), "that is said once");
+        for page in [arrived, next] {
+            let (_, active) = page.page().split_once("The active organization").unwrap();
+            let (active, _) = active.split_once("</details>").unwrap();
+            for part in ["Acme", "<code>acme</code>", "hx-post=\"/logout\""] {
+                assert!(active.contains(part), "{part} in {active}");
+            }
+        }
     }
 
     with_a_deployment_everybody_begins_at_the_overview(api) {
