@@ -2,10 +2,10 @@
 // test goes on where the one before it ended.
 
 import assert from 'node:assert/strict';
-import { request as connect } from 'node:http';
 import { after, before, suite, test } from 'node:test';
 
 import { codeOf, enrolApp } from '../lib/authenticator.mjs';
+import { call } from '../lib/call.mjs';
 import { answerIn, ask } from '../lib/chat.mjs';
 import { OWNER, joinAs, knock, lettersTo, startChromium, startConsole } from '../lib/console.mjs';
 import { MODEL } from '../lib/gateway.mjs';
@@ -58,15 +58,12 @@ suite('the first run', LIMIT, () => {
 
   const questionsToTheModel = async () => (await model.stats()).requests['POST /v1/chat/completions'] ?? 0;
 
-  /** What the gateway answers a program that calls from this address of this machine. */
-  const callFrom = (localAddress, key) =>
-    new Promise((resolve, reject) => {
-      const headers = { 'content-type': 'application/json', authorization: `Bearer ${key}` };
-      const call = connect(`${console_.gateway}/v1/chat/completions`, { method: 'POST', headers, localAddress });
-      call.on('response', (answer) => answer.resume().on('end', () => resolve(answer.statusCode)));
-      call.on('error', reject);
-      call.end(JSON.stringify({ model: 'echo', messages: [{ role: 'user', content: 'Hello' }] }));
-    });
+  /** The status that the gateway gives a program that calls from this address of this machine. */
+  const callFrom = async (localAddress, key) => {
+    const body = { model: 'echo', messages: [{ role: 'user', content: 'Hello' }] };
+    const answer = await call('POST', `${console_.gateway}/v1/chat/completions`, { key, body, localAddress });
+    return answer.status;
+  };
 
   test('the link that the server prints makes an owner, once, who begins in a chat that works', LIMIT, async () => {
     const { page } = await chromium.person(console_.origin);
@@ -87,7 +84,8 @@ suite('the first run', LIMIT, () => {
 
     owner = await enter(OWNER);
     assert.equal(new URL(owner.url()).pathname, '/chat');
-    assert.equal(await owner.locator('.org').innerText(), 'Acme');
+    assert.equal(await owner.locator('.org summary span:not(.sr)').innerText(), 'Acme');
+    await owner.getByRole('status').getByText('You are in Acme, as an owner.').waitFor();
     await ask(owner, 'Hello, world');
     await (await answerIn(owner, 1)).getByText('Hello, world').last().waitFor();
   });

@@ -1,14 +1,13 @@
 // Chat and tasks in a real Chromium, through a real gateway: to a model that can be slow, and to the built-in echo.
 
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
-import { once } from 'node:events';
 import { after, before, suite, test } from 'node:test';
 
 import { faultsOf } from '../lib/axe.mjs';
 import { answerIn, ask } from '../lib/chat.mjs';
 import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
+import { startTalker } from '../lib/talker.mjs';
 
 const LIMIT = { timeout: 180_000 };
 const HOSTILE = [
@@ -20,39 +19,6 @@ const HOSTILE = [
   '<style>* { display: none }</style>',
   '[guide](https://example.com/guide)',
 ].join('\n\n');
-
-/** A provider that says words back, one in so many milliseconds where a question asks for it, and knows who went away. */
-async function startProvider() {
-  const seen = { requests: 0, left: 0 };
-  const server = createServer(async (request, response) => {
-    let body = '';
-    for await (const part of request) body += part;
-    seen.requests += 1;
-    const { model, messages } = JSON.parse(body);
-    const question = messages.at(-1).content;
-    const isSlow = question.includes('slowly');
-    const words = isSlow ? Array.from({ length: 400 }, (_, place) => `word${place} `) : [`You said: ${question}`];
-    const send = (choice, usage) =>
-      response.write(`data: ${JSON.stringify({ id: 'c', object: 'chat.completion.chunk', created: 1, model, choices: [choice], usage })}\n\n`);
-    let isOver = false;
-    response.on('close', () => {
-      if (!isOver) seen.left += 1;
-      isOver = true;
-    });
-    response.writeHead(200, { 'content-type': 'text/event-stream' });
-    for (const content of words) {
-      if (isOver) return;
-      send({ index: 0, delta: { content }, finish_reason: null });
-      if (isSlow) await new Promise((resolve) => setTimeout(resolve, 25));
-    }
-    send({ index: 0, delta: {}, finish_reason: 'stop' }, { prompt_tokens: 5, completion_tokens: 7, total_tokens: 12 });
-    isOver = true;
-    response.end('data: [DONE]\n\n');
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  return { url: `http://127.0.0.1:${server.address().port}/v1`, seen, stop: () => server.close() };
-}
 
 const policyConfig = (url) => `
 pack: { name: workspaces, version: 1.0.0, enabled: true }
@@ -73,7 +39,7 @@ suite('the workspaces', LIMIT, () => {
   let owner;
 
   before(async () => {
-    provider = await startProvider();
+    provider = await startTalker();
     console_ = await startConsole({ policyConfig: policyConfig(provider.url) });
     chromium = await startChromium();
     owner = await chromium.person(console_.origin);

@@ -1,0 +1,255 @@
+// Two control planes and two gateways over one PostgreSQL and one Redis: to whoever uses them they are one, and none of them is
+// missed for longer than it takes to start it again. Each test goes on where the one before it ended.
+
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { call } from '../lib/call.mjs';
+import { OWNER, signIn, startChromium } from '../lib/console.mjs';
+import { ownerAt, startFleet } from '../lib/fleet.mjs';
+import { until } from '../lib/poll.mjs';
+import { startTalker } from '../lib/talker.mjs';
+
+const LIMIT = { timeout: 180_000 };
+
+/** Within which time a revoked key stops at every gateway. */
+const REVOKED_WITHIN_MS = 5_000;
+
+/** How young a decision may be that a gateway killed with `kill -9` has not written down. */
+const WRITTEN_WITHIN_MS = 100;
+
+/** The tokens of the model `dear-1` that a day has; a question takes 12. */
+const BUDGET = 400;
+const EACH = 12;
+
+const configuration = (url, version) => `
+pack: { name: fleet, version: ${version} }
+providers:
+  targets:
+    - { id: local, provider: "openai:chat:talker-1", base_url: "${url}" }
+    - { id: dear, provider: "openai:chat:dear-1", base_url: "${url}" }
+policies: { chain: [audit-logger] }
+prices:
+  currency: EUR
+  models: [{ model: dear-1, input: 1, output: 1 }, { model: "*", input: 0, output: 0 }]
+budgets: [{ id: dear, per: model, only: [dear-1], period: day, tokens: ${BUDGET} }]
+`;
+
+suite('a fleet', LIMIT, () => {
+  let provider;
+  let fleet;
+  let chromium;
+  let owners;
+  let key;
+
+  before(async () => {
+    provider = await startTalker({ words: 120 });
+    fleet = await startFleet();
+    chromium = await startChromium();
+    owners = await Promise.all(fleet.servers.map(ownerAt));
+  });
+
+  after(async () => {
+    await chromium?.stop();
+    await fleet?.stop();
+    provider?.stop();
+  });
+
+  const newKey = (owner, terms = {}) => owner('POST', '/v1/tokens', { type: 'access', name: 'Application', scope: 'write', ...terms });
+
+  const chat = ({ groups }, bearer, { model = 'talker-1', stream = false, content = 'Hello' } = {}) => {
+    const body = { model, stream, max_tokens: 7, messages: [{ role: 'user', content }] };
+    return call('POST', `${groups.url}/v1/chat/completions`, { key: bearer, body });
+  };
+
+  /** Has every gateway asked so often at once; what they answer. */
+  const atOnce = (times, bearer, what) =>
+    Promise.all(Array.from({ length: times }, (_, index) => chat(fleet.gateways[index % 2], bearer, what)));
+
+  const letIn = (gateway, bearer) => until('the key to be let in', 10_000, async () => (await chat(gateway, bearer)).status === 200);
+
+  test('keys and configurations that are made at one control plane reach every gateway', LIMIT, async () => {
+    const [one, other] = owners;
+    const { key: token } = await one('POST', '/v1/tokens', { type: 'gateway', name: 'Edge', scope: 'write' });
+    await other('POST', '/v1/configurations', { name: 'main', text: configuration(provider.url, '1.0.0') });
+    await one('POST', '/v1/configurations/main/rollout', { version: 1 });
+    await Promise.all([token, token].map(fleet.addGateway));
+    const runs = async ({ groups }) => (await (await fetch(`${groups.admin}/keeptrusts/config`)).json()).config_version;
+    assert.deepEqual(await Promise.all(fleet.gateways.map(runs)), ['main@1', 'main@1']);
+    await other('POST', '/v1/configurations/main/versions', { text: configuration(provider.url, '2.0.0') });
+    await other('POST', '/v1/configurations/main/rollout', { version: 2 });
+    for (const gateway of fleet.gateways) await until('the second version', 10_000, async () => (await runs(gateway)) === 'main@2');
+
+    const [first, second] = await Promise.all(owners.map((owner) => newKey(owner)));
+    for (const gateway of fleet.gateways) {
+      for (const made of [first, second]) await letIn(gateway, made.key);
+    }
+    await other('DELETE', `/v1/tokens/${first.id}`);
+    for (const gateway of fleet.gateways) {
+      await until('the key to be refused', REVOKED_WITHIN_MS, async () => (await chat(gateway, first.key)).status === 401);
+      assert.equal((await chat(gateway, second.key)).status, 200, 'the other one goes on');
+    }
+    key = second.key;
+  });
+
+  test('the rate of a key and a budget are spent once by all gateways together', LIMIT, async () => {
+    const limited = await newKey(owners[0], { requests_per_minute: 6 });
+    for (const gateway of fleet.gateways) await letIn(gateway, limited.key);
+    const answers = await atOnce(20, limited.key);
+    assert.equal(answers.filter(({ status }) => status === 200).length, 4, 'two were used before');
+    assert.equal((await atOnce(2, key)).filter(({ status }) => status === 200).length, 2, 'another key has its own');
+
+    const what = { model: 'dear-1' };
+    let paid = (await atOnce(60, key, what)).filter(({ status }) => status === 200).length;
+    // In the rush some were refused because of what others had claimed; what is left is spent one by one.
+    await until('the budget to be spent', 10_000, async () => {
+      const [answer] = await atOnce(1, key, what);
+      paid += answer.status === 200 ? 1 : 0;
+      return paid * EACH >= BUDGET;
+    });
+    assert.ok(paid * EACH <= BUDGET + EACH, `${paid} questions of ${EACH} tokens`);
+    for (const { status, text } of await atOnce(4, key, what)) {
+      assert.deepEqual([status, JSON.parse(text).error.code], [429, 'budget_exceeded']);
+    }
+    assert.equal((await chat(fleet.gateways[0], key)).status, 200, 'another model is not concerned');
+  });
+
+  /** A page of the console at each control plane, of one session; and a task there. */
+  const openTask = async () => {
+    const [one, other] = fleet.servers.map(({ groups }) => groups.console);
+    const { page, context } = await chromium.person(one);
+    await signIn(page, OWNER);
+    const second = await context.newPage();
+    await second.goto(`${other}/tasks`);
+    assert.equal(new URL(second.url()).pathname, '/tasks', 'a session is good at both');
+    await page.goto('/tasks');
+    await page.getByRole('button', { name: 'New task' }).click();
+    await page.getByLabel('Name').fill('Count');
+    await page.locator('#add').getByLabel('Prompt').fill('Count {{how}}');
+    await page.locator('#add').getByLabel('Model').selectOption('talker-1');
+    await page.locator('#add').getByRole('button', { name: 'Save' }).click();
+    await page.waitForURL('**/tasks/tsk_*');
+    const { pathname } = new URL(page.url());
+    await second.goto(`${other}${pathname}`);
+    return [page, second];
+  };
+
+  /** Starts a run on the page of the task; its identifier. */
+  const startRun = async (page, how) => {
+    const task = page.url();
+    await page.getByLabel('how').fill(how);
+    await page.locator('main form').getByRole('button', { name: 'Run' }).click();
+    await page.waitForURL('**/runs/run_*');
+    const run = page.url().split('/').at(-1);
+    await page.goto(task);
+    return run;
+  };
+
+  /** Waits until the runs are done, as this page of the task sees them; how often each was begun. */
+  const whenDone = async (page, runs) => {
+    const begun = [];
+    const task = page.url();
+    for (const run of runs) {
+      await page.goto(`${task}/runs/${run}`);
+      await page.locator('#run-state .badge.good').first().waitFor({ timeout: 60_000 });
+      const times = /begun (\d) times/.exec(await page.locator('#run-state').innerText());
+      begun.push(times ? Number(times[1]) : 1);
+    }
+    await page.goto(task);
+    return begun;
+  };
+
+  const timesAsked = (run) => provider.seen.keys.filter((asked) => asked.endsWith(run)).length;
+
+  let pages;
+
+  test('of two control planes one works on a run, wherever it was started', LIMIT, async () => {
+    pages = await openTask();
+    const runs = [];
+    for (let turn = 0; turn < 8; turn += 1) runs.push(await startRun(pages[turn % 2], 'at once'));
+    await whenDone(pages[1], runs);
+    assert.deepEqual(runs.map(timesAsked), runs.map(() => 1));
+  });
+
+  /** Uses a gateway until it is told to stop, every second time for a stream; what fails while the gateway is away is no answer. */
+  const useGateway = async (gateway, traffic) => {
+    for (let turn = 0; !traffic.isOver; turn += 1) {
+      const stream = turn % 2 === 0;
+      const wasUp = gateway.isUp;
+      const answer = await chat(gateway, key, { stream }).catch((error) => ({ text: String(error) }));
+      if (answer.status === 200 && (!stream || answer.text.includes('[DONE]'))) {
+        traffic.answered.push({ gateway, id: answer.headers['x-kt-request-id'], at: Date.now() });
+      } else if (wasUp && gateway.isUp) {
+        traffic.unexpected.push(`${answer.status} ${answer.text}`);
+      }
+      await sleep(25);
+    }
+  };
+
+  /** Starts runs that take a while, and waits until a gateway has been asked for each. */
+  const startRuns = async (page) => {
+    const runs = [];
+    for (let count = 0; count < 3; count += 1) runs.push(await startRun(page, 'slowly'));
+    await until('the runs to be under way', 20_000, () => runs.every((run) => timesAsked(run) > 0));
+    return runs;
+  };
+
+  test('any of them is killed amid the traffic: no answer without its event, no event twice, no run lost or repeated', LIMIT, async () => {
+    const traffic = { answered: [], unexpected: [], isOver: false };
+    const users = [...fleet.gateways, ...fleet.gateways].map((gateway) => useGateway(gateway, traffic));
+    const [first, second] = fleet.servers;
+    const [atFirst, atSecond] = pages;
+    const begun = { first: [], gateways: [] };
+    /** Kills it while runs are under way, and waits until they are done; how often each was begun. */
+    const killAmidRuns = async (member, page) => {
+      const runs = await startRuns(page);
+      await member.kill();
+      const times = await whenDone(atSecond, runs);
+      assert.deepEqual(runs.map(timesAsked), times, 'the model was asked each time that a run was begun, and no more');
+      await member.restart();
+      return times;
+    };
+    try {
+      begun.first = await killAmidRuns(first, atFirst);
+      for (const gateway of fleet.gateways) begun.gateways.push(...(await killAmidRuns(gateway, atSecond)));
+      await second.kill();
+      await second.restart();
+    } finally {
+      traffic.isOver = true;
+      await Promise.all(users);
+    }
+    console.log(`${traffic.answered.length} answers; runs were begun ${JSON.stringify(begun)} times`);
+    assert.deepEqual(traffic.unexpected, [], 'gateways do not miss a control plane');
+    for (const times of Object.values(begun)) {
+      assert.ok(times.includes(2) && times.every((count) => count <= 2), 'what was killed had a run');
+    }
+
+    const mayBeLost = ({ gateway, at }) => gateway.kills.some((kill) => at <= kill && at > kill - WRITTEN_WITHIN_MS);
+    const kept = traffic.answered.filter((answer) => !mayBeLost(answer));
+    assert.ok(kept.length > 200, `only ${kept.length}`);
+    for (const server of fleet.servers) {
+      const owner = await ownerAt(server);
+      const counts = await until('all events', 20_000, async () => {
+        const found = await eventCounts(owner);
+        return kept.every(({ id }) => found.has(id)) && found;
+      });
+      assert.deepEqual([...counts].filter(([, count]) => count !== 1), [], 'each event once');
+    }
+    const [gateway] = fleet.gateways;
+    assert.equal((await chat(gateway, key, { model: 'dear-1' })).status, 429, 'nor is a budget forgotten');
+    assert.equal((await chat(gateway, key)).status, 200);
+  });
+
+  /** How many events there are of each request. */
+  const eventCounts = async (owner) => {
+    const counts = new Map();
+    let cursor = null;
+    do {
+      const page = await owner('GET', `/v1/events?limit=1000${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`);
+      for (const { request_id: id } of page.events) if (id) counts.set(id, (counts.get(id) ?? 0) + 1);
+      cursor = page.next_cursor;
+    } while (cursor);
+    return counts;
+  };
+});
