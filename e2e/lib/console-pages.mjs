@@ -26,6 +26,7 @@ export const OF_MEMBERS = [
   '/chat',
   '/tasks',
   '/request-setup',
+  '/usage',
   '/settings/profile',
 ];
 
