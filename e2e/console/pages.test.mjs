@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 
 import { faultsOf } from '../lib/axe.mjs';
-import { OF_MEMBERS, OF_OWNERS, OPEN } from '../lib/console-pages.mjs';
+import { OF_MEMBERS, OF_OWNERS, OPEN, firstOfEach } from '../lib/console-pages.mjs';
 import { signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { furnish } from '../lib/furnish.mjs';
 
 const LIMIT = { timeout: 300_000 };
 const WIDTHS = [360, 768, 1280, 2560];
@@ -35,6 +36,11 @@ suite('the pages of the console', LIMIT, () => {
         assert.equal(answer.status(), 200, path);
         found.push(...(await faultsOf(page, path)));
       }
+    }
+    await furnish(console_);
+    for (const path of await firstOfEach(owner.page)) {
+      await owner.page.goto(path);
+      found.push(...(await faultsOf(owner.page, path)));
     }
     assert.deepEqual(found, []);
     assert.deepEqual([...stranger.wrong, ...owner.wrong], []);

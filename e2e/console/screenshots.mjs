@@ -8,7 +8,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { OF_MEMBERS, OF_OWNERS, OPEN } from '../lib/console-pages.mjs';
+import { OF_MEMBERS, OF_OWNERS, OPEN, firstOfEach } from '../lib/console-pages.mjs';
 import { signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { furnish } from '../lib/furnish.mjs';
 
@@ -32,7 +32,8 @@ async function everyPage(chromium, origin, directory) {
     const stranger = await chromium.person(origin, options);
     const owner = await chromium.person(origin, options);
     await signIn(owner.page);
-    for (const [{ page }, paths] of [[stranger, OPEN], [owner, [...OF_MEMBERS, ...OF_OWNERS]]]) {
+    const entries = await firstOfEach(owner.page);
+    for (const [{ page }, paths] of [[stranger, OPEN], [owner, [...OF_MEMBERS, ...OF_OWNERS, ...entries]]]) {
       for (const path of paths) {
         await page.goto(path);
         await page.screenshot({ path: join(directory, `${nameOf(path)}-${look}.png`), fullPage: true });

@@ -179,6 +179,9 @@ suite('the workspaces', LIMIT, () => {
     const task = await first('/tasks', 'a[href^="/tasks/tsk_"]');
     const places = [await first('/chat', 'a[href^="/chat/cnv_"]'), task, await first(task, 'a[href*="/runs/run_"]')];
     const found = [];
+    await page.goto(places[0]);
+    const [list, talk] = await Promise.all(['.talks a', '.talk'].map((part) => page.locator(part).first().boundingBox()));
+    if (list.x + list.width > talk.x) found.push('the list of conversations lies on the conversation');
     await page.setViewportSize({ width: 360, height: 800 });
     for (const place of places) {
       await page.goto(place);

@@ -1,5 +1,7 @@
 // The console's pages, by who may see them.
 
+import { until } from './poll.mjs';
+
 /** Pages that anybody may see. */
 export const OPEN = [
   '/login',
@@ -45,3 +47,20 @@ export const OF_OWNERS = [
   '/settings/provider-credentials',
   '/settings/security/sso',
 ];
+
+/** Lists whose entries have pages of their own. */
+const LISTS = ['/events', '/audit-log', '/gateways', '/configurations', '/configurations/main/versions', '/settings/members', '/settings/access-keys'];
+
+/** For each of the lists, the page of its first entry; an event may still be on its way. */
+export async function firstOfEach(page) {
+  const found = [];
+  for (const list of LISTS) {
+    const first = page.locator(`main tbody a[href^="${list}/"]`).first();
+    await until(`an entry of ${list}`, 20_000, async () => {
+      await page.goto(list);
+      return first.isVisible();
+    });
+    found.push(await first.getAttribute('href'));
+  }
+  return found;
+}

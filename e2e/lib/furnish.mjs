@@ -1,4 +1,5 @@
-// Fills a deployment with what a small company has after a week: people, keys, and traffic with a refusal in it.
+// Fills a deployment with what a small company has after a week: people, keys, a configuration, and traffic with
+// a refusal in it.
 
 import { OWNER } from './console.mjs';
 
@@ -7,6 +8,8 @@ const PEOPLE = [
   ['bo@acme.example', 'member'],
   ['cy@acme.example', 'auditor'],
 ];
+
+const configuration = (version) => `pack: {name: first, version: ${version}}\nproviders:\n  targets:\n    - {id: echo, provider: echo}\n`;
 
 /** Fills the deployment through its own API, and sends requests through its gateway. */
 export async function furnish({ api, gateway }) {
@@ -28,6 +31,8 @@ export async function furnish({ api, gateway }) {
     keys.push(await call('POST', '/v1/tokens', { type: 'access', name, scope }, token));
   }
   await call('POST', '/v1/tokens', { type: 'gateway', name: 'Gateway in Dublin', scope: 'write' }, token);
+  await call('POST', '/v1/configurations', { name: 'main', text: configuration('1.0.0') }, token);
+  await call('POST', '/v1/configurations/main/versions', { text: configuration('1.1.0') }, token);
   const ask = (content, headers = {}) =>
     fetch(`${gateway}/v1/chat/completions`, {
       method: 'POST',
