@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, before, suite, test } from 'node:test';
 
+import { faultsAtAnyWidth } from '../lib/axe.mjs';
 import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
 
@@ -84,10 +85,16 @@ suite('connecting a provider by the guided set-up', LIMIT, () => {
     await page.getByLabel('Provider', { exact: true }).selectOption('echo');
     await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByRole('heading', { name: 'Who may call' }).waitFor();
+    const found = await faultsAtAnyWidth(page, 'the rules');
     await page.getByRole('button', { name: 'Continue' }).click();
+    await page.getByRole('button', { name: 'Publish' }).waitFor();
+    found.push(...(await faultsAtAnyWidth(page, 'the review')));
     await page.getByRole('button', { name: 'Publish' }).click();
     await proveIfAsked(page, page.getByText('runs main@1'));
     await page.getByRole('button', { name: 'Make a key and show the line' }).click();
+    await page.locator('#curl').waitFor();
+    found.push(...(await faultsAtAnyWidth(page, 'the last step')));
+    assert.deepEqual(found, []);
     const line = await page.locator('#curl').textContent();
     const key = /kt_ak_\w+/.exec(line)[0];
     assert.ok(line.includes(`${console_.gateway}/v1/chat/completions`), line);

@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 
+import { faultsAtAnyWidth } from '../lib/axe.mjs';
 import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { ktBinary } from '../lib/places.mjs';
 import { proveAt, startSimpleSamlPhp } from '../lib/simplesamlphp.mjs';
@@ -71,9 +72,12 @@ suite('single sign-on by SAML', LIMIT, () => {
     await proveAt(page, idp, 'trial', PEOPLE.trial.password);
     await page.getByText('a new one would be made').waitFor();
     await page.getByText('trial@acme.example').first().waitFor();
+    const found = await faultsAtAnyWidth(page, 'what the trial found');
     await page.getByRole('link', { name: 'Back to single sign-on' }).click();
     await page.getByRole('button', { name: 'Turn on' }).click();
     await saml.getByText('Turned on').waitFor();
+    found.push(...(await faultsAtAnyWidth(page, 'the connection')));
+    assert.deepEqual(found, []);
   });
 
   test('somebody new comes in by a form that is posted from another site', LIMIT, async () => {

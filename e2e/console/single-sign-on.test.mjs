@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 
+import { faultsAtAnyWidth } from '../lib/axe.mjs';
 import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { CLIENT, proveAt, startOpenId } from '../lib/openid.mjs';
 import { ktBinary } from '../lib/places.mjs';
@@ -48,7 +49,7 @@ suite('single sign-on by OIDC', LIMIT, () => {
     await page.getByLabel('Metadata URL or issuer').fill(`${openid.issuer}/.well-known/openid-configuration`);
     await page.getByLabel('Client ID').fill(CLIENT.id);
     await page.getByLabel('Client secret').fill(CLIENT.secret);
-    await page.getByRole('button', { name: 'Save connection' }).click();
+    await page.locator('#oidc').getByRole('button', { name: 'Save connection' }).click();
     await page.getByRole('status').getByText('The connection is saved').first().waitFor();
     await page.getByRole('switch', { name: /Make accounts at the first sign-in/ }).check();
     await page.getByRole('button', { name: 'Save', exact: true }).click();
@@ -58,9 +59,12 @@ suite('single sign-on by OIDC', LIMIT, () => {
     await proveAt(page, openid.issuer, 'trial');
     await page.getByText('a new one would be made').waitFor();
     await page.getByText('trial@acme.example').first().waitFor();
+    const found = await faultsAtAnyWidth(page, 'what the trial found');
     await page.getByRole('link', { name: 'Back to single sign-on' }).click();
     await page.getByRole('button', { name: 'Turn on' }).click();
     await page.getByText('Turned on').waitFor();
+    found.push(...(await faultsAtAnyWidth(page, 'the connection')));
+    assert.deepEqual(found, []);
   });
 
   test('somebody new comes in and is led to the page that they asked for', LIMIT, async () => {

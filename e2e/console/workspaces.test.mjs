@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 
-import { faultsOf } from '../lib/axe.mjs';
+import { faultsAtAnyWidth } from '../lib/axe.mjs';
 import { answerIn, ask } from '../lib/chat.mjs';
 import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
@@ -182,12 +182,9 @@ suite('the workspaces', LIMIT, () => {
     await page.goto(places[0]);
     const [list, talk] = await Promise.all(['.talks a', '.talk'].map((part) => page.locator(part).first().boundingBox()));
     if (list.x + list.width > talk.x) found.push('the list of conversations lies on the conversation');
-    await page.setViewportSize({ width: 360, height: 800 });
     for (const place of places) {
       await page.goto(place);
-      found.push(...(await faultsOf(page, place)));
-      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      if (over > 0) found.push(`${place}: ${over} too wide`);
+      found.push(...(await faultsAtAnyWidth(page, place)));
     }
     assert.deepEqual(found, []);
   });

@@ -16,3 +16,15 @@ export async function faultsOf(page, what) {
   }
   return found;
 }
+
+/** The same, and whether the page is wider than its window, on a phone and on a desk. */
+export async function faultsAtAnyWidth(page, what) {
+  const found = [];
+  for (const width of [360, 1280]) {
+    await page.setViewportSize({ width, height: 900 });
+    found.push(...(await faultsOf(page, `${what}, ${width} wide`)));
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    if (over > 0) found.push(`${what}, ${width} wide: ${over} too wide`);
+  }
+  return found;
+}
