@@ -1,6 +1,7 @@
 //! What gateways tell the control plane, and what they are told: which of them are there, which keys they may let in,
 //! what they are to run, and whether they are to take requests.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use kt_domain::configurations::{ConfigurationSource, Orders, RefusedConfiguratio
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::gateways::TargetReport;
-use kt_domain::id::{ApiKeyId, OrganizationId};
+use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::keys::{KeySnapshot, KeyTerms, KnownKey};
 use kt_domain::public_url::PublicUrl;
 use kt_domain::secret::SecretDigest;
 use kt_domain::traffic::Tally;
 use kt_store::gateways::{self, Delivering, Gateway, OwnOrders};
-use kt_store::keys::{self, LiveKey};
+use kt_store::keys::{self, ApiKey, LiveKey};
 use kt_store::{Tx, audit, events, organizations};
 
 use crate::configurations::fleet_orders;
@@ -190,11 +191,14 @@ impl Control {
             return Ok(read_meanwhile);
         }
         let generation = snapshots.generation();
-        let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
+        let settings = self.security_of(&self.store, organization).await?.value;
+        let closed = self.owners_closed_to(organization, &settings.mfa).await?;
         let live = keys::of_applications(&self.store, organization, now).await?;
-        let first_to_end = live.iter().filter_map(|(live, _)| live.key.terms.ends_at).min();
+        let known: Vec<KnownKey> = live.into_iter().map(|live| known_key(live, &closed)).collect();
+        let known: Vec<KnownKey> = known.into_iter().filter(|key| !key.terms.has_ended(now)).collect();
+        let first_to_end = known.iter().filter_map(|key| key.terms.ends_at).min();
         let (passes, first_to_retire) = self.pass_terms(organization, now).await?;
-        let snapshot = KeySnapshot::new(restrictions, live.into_iter().map(known_key).collect());
+        let snapshot = KeySnapshot::new(settings.api_keys, known);
         let snapshot = snapshot.with_passes(passes);
         let good_until = first_to_end.into_iter().chain(first_to_retire).min().unwrap_or(Timestamp::MAX);
         Ok(snapshots.remember(generation, organization.clone(), snapshot, good_until))
@@ -321,11 +325,14 @@ impl GatewayReport {
     }
 }
 
-/// What a gateway is told of a key. One that its owner may not use for inference only reads.
-fn known_key((live, digest): (LiveKey, SecretDigest)) -> KnownKey {
+/// What a gateway is told of a key. One that its owner may not use for inference only reads, and one whose owner is to be
+/// closed out ends when they are.
+fn known_key((live, digest): (LiveKey, SecretDigest), closed: &HashMap<UserId, Timestamp>) -> KnownKey {
     let may_infer = Actor::Program(program_of(&live)).may(Permission::Infer);
-    let scope = live.key.terms.scope.filter(|_| may_infer);
-    KnownKey { id: live.key.id, owner: live.key.owner, digest, terms: KeyTerms { scope, ..live.key.terms } }
+    let ApiKey { id, owner, terms, .. } = live.key;
+    let scope = terms.scope.filter(|_| may_infer);
+    let ends_at = terms.ends_at.into_iter().chain(closed.get(&owner).copied()).min();
+    KnownKey { id, owner, digest, terms: KeyTerms { scope, ends_at, ..terms } }
 }
 
 fn check_word(param: &'static str, text: &str) -> Result<(), Error> {

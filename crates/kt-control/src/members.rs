@@ -173,10 +173,15 @@ pub(crate) async fn ask_again(
 }
 
 fn view(member: Member, mfa: &MfaSettings) -> MemberView {
-    let Member { membership, email, name, factors } = member;
-    let is_met = mfa.demand(membership.role).is_met_by(&factors.list());
-    let mfa_deadline = membership.mfa_asked_since.filter(|_| !is_met).map(|since| mfa.deadline(since));
+    let mfa_deadline = mfa_deadline(&member, mfa);
+    let Member { membership, email, name, factors, .. } = member;
     MemberView { membership, email, name, has_second_factor: factors.has_any(), mfa_deadline }
+}
+
+/// From when on somebody can do nothing but add the second factor that they lack, if they lack one that is asked of them.
+pub(crate) fn mfa_deadline(member: &Member, mfa: &MfaSettings) -> Option<Timestamp> {
+    let is_met = mfa.demand(member.membership.role).is_met_by(&member.factors.list());
+    member.membership.mfa_asked_since.filter(|_| !is_met).map(|since| mfa.deadline(since))
 }
 
 /// Refuses what has left the organisation without an active owner.

@@ -39,6 +39,8 @@ pub struct Member {
     pub name: String,
     /// The second factors they have.
     pub factors: Factors,
+    /// Whether the organisation's identity provider, where one is turned on, vouches for them.
+    pub is_vouched_for: bool,
 }
 
 /// Which members are looked for.
@@ -55,7 +57,9 @@ pub struct MembersFilter {
 /// What is read of a member, up to the condition.
 const MEMBER: &str = "SELECT m.*, u.email, u.name,
         (SELECT COUNT(*) FROM passkeys p WHERE p.user_id = m.user_id) AS passkeys,
-        (SELECT COUNT(*) FROM totp_secrets t WHERE t.user_id = m.user_id) AS totp
+        (SELECT COUNT(*) FROM totp_secrets t WHERE t.user_id = m.user_id) AS totp,
+        (SELECT COUNT(*) FROM external_identities e JOIN identity_providers p ON p.id = e.source
+            WHERE e.user_id = m.user_id AND p.organization_id = m.organization_id AND p.enabled) AS vouchers
     FROM memberships m JOIN users u ON u.id = m.user_id
     WHERE ";
 
@@ -357,5 +361,6 @@ fn read_member(row: &Row) -> Result<Member, StoreError> {
         // They are told to their holder alone.
         recovery_codes: 0,
     };
-    Ok(Member { membership: read(row)?, email: row.get("email")?, name: row.get("name")?, factors })
+    let is_vouched_for = row.get::<i64>("vouchers")? > 0;
+    Ok(Member { membership: read(row)?, email: row.get("email")?, name: row.get("name")?, factors, is_vouched_for })
 }

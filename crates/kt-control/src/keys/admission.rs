@@ -1,25 +1,31 @@
 //! Whether a key that comes with a request may be used for it: at this moment, from this address, this often.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kt_domain::actor::{Actor, Program, Scope};
+use kt_domain::actor::{Actor, KeyKind, Program, Role, Scope};
 use kt_domain::allowance::Allowance;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::keys::{KeyRestrictions, Verdict, effective_rate, judge};
+use kt_domain::mfa::MfaSettings;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 use kt_store::keys::{self, LiveKey};
+use kt_store::memberships::{self, Member, MembersFilter};
 
 use crate::authenticate::Authenticated;
 use crate::control::Control;
+use crate::members::mfa_deadline;
 
 /// A key, its owner's present standing, and what its organisation demands of it.
 pub(crate) struct KeyHolder {
     live: LiveKey,
     restrictions: KeyRestrictions,
+    closed_from: Option<Timestamp>,
 }
 
 impl KeyHolder {
@@ -27,6 +33,9 @@ impl KeyHolder {
         let key = &self.live.key;
         if let Verdict::Refused(refusal) = judge(&key.terms, &self.restrictions, ip, now) {
             return Err(Error::from(refusal).with_private(&key.id));
+        }
+        if self.closed_from.is_some_and(|closed_from| closed_from <= now) {
+            return Err(owner_must_enroll().with_private(&key.id));
         }
         Ok(())
     }
@@ -44,8 +53,37 @@ impl Control {
     async fn holder_of(&self, live: Option<LiveKey>) -> Result<KeyHolder, Error> {
         let live = live.filter(|live| live.owner_state == MembershipState::Active);
         let live = live.ok_or_else(Error::invalid_key)?;
-        let restrictions = self.security_of(&self.store, &live.key.organization).await?.value.api_keys;
-        Ok(KeyHolder { live, restrictions })
+        let settings = self.security_of(&self.store, &live.key.organization).await?.value;
+        let closed_from = self.closed_from(&live, &settings.mfa).await?;
+        Ok(KeyHolder { live, restrictions: settings.api_keys, closed_from })
+    }
+
+    /// From when on this key does nothing, as [`closed_to`] says; only those that act for a person are closed.
+    async fn closed_from(&self, live: &LiveKey, mfa: &MfaSettings) -> Result<Option<Timestamp>, Error> {
+        if live.key.kind != KeyKind::Access || !mfa.asks(live.owner_role) {
+            return Ok(None);
+        }
+        let owner = memberships::member(&self.store, &live.key.organization, &live.key.owner).await?;
+        Ok(owner.and_then(|owner| closed_to(&owner, mfa)))
+    }
+
+    /// The same for everybody in an organisation to whom it happens. An owner is asked whenever anybody is.
+    pub(crate) async fn owners_closed_to(
+        &self,
+        organization: &OrganizationId,
+        mfa: &MfaSettings,
+    ) -> Result<HashMap<UserId, Timestamp>, Error> {
+        if !mfa.asks(Role::Owner) {
+            return Ok(HashMap::new());
+        }
+        let filter = MembersFilter {
+            lacking: true,
+            admins_need_passkey: mfa.require_passkey_for_admins,
+            ..MembersFilter::default()
+        };
+        let lacking = memberships::members(&self.store, organization, filter, None, u32::MAX).await?;
+        let closed = |owner: Member| Some((owner.membership.user.clone(), closed_to(&owner, mfa)?));
+        Ok(lacking.into_iter().filter_map(closed).collect())
     }
 
     /// Whom a request with this key comes from, once it is judged and counted.
@@ -97,6 +135,18 @@ impl Control {
             .with_allowance(allowance)
             .with_private(&key.id))
     }
+}
+
+/// From when on the access keys of this member do nothing until they have added the second factor that they lack: a key is
+/// no way round what its owner is asked for. Those for whom the organisation's identity provider vouches are asked there.
+fn closed_to(owner: &Member, mfa: &MfaSettings) -> Option<Timestamp> {
+    mfa_deadline(owner, mfa).filter(|_| !owner.is_vouched_for)
+}
+
+fn owner_must_enroll() -> Error {
+    let message = "The owner of this API key has not added the second factor that their organization asks for. It works \
+                   again as soon as they have: they sign in to the console and follow what it shows.";
+    Error::new(ErrorKind::Forbidden, "mfa_enrollment_required", message)
 }
 
 /// The program that acts by a key.

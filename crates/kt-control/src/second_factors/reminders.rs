@@ -10,6 +10,7 @@ use kt_store::{Tx, once};
 
 use crate::control::Control;
 use crate::mail::Message;
+use crate::members::mfa_deadline;
 use crate::post::kept_email;
 
 /// Reminders are looked for once an hour, whichever process comes first.
@@ -36,10 +37,8 @@ impl Control {
     async fn remind(&self, ctx: &Ctx, tx: &Tx<'_>, member: &Member) -> Result<(), Error> {
         let place = &member.membership;
         let mfa = self.security_of(tx, &place.organization).await?.value.mfa;
-        let Some(since) = place.mfa_asked_since else { return Ok(()) };
-        let deadline = mfa.deadline(since);
-        let is_met = mfa.demand(place.role).is_met_by(&member.factors.list());
-        let Some(reminder) = Reminder::due(deadline, ctx.now).filter(|_| !is_met) else { return Ok(()) };
+        let Some(deadline) = mfa_deadline(member, &mfa) else { return Ok(()) };
+        let Some(reminder) = Reminder::due(deadline, ctx.now) else { return Ok(()) };
         let scope = format!("mfa_reminder/{}/{}", place.organization, place.user);
         // A deadline that was moved is worth another message.
         let which = format!("{deadline}/{reminder}");

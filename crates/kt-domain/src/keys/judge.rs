@@ -31,6 +31,14 @@ pub struct KeyTerms {
     pub flagged_at: Option<Timestamp>,
 }
 
+impl KeyTerms {
+    /// Whether it was revoked, or replaced by a rotation whose overlap is over.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.ends_at.is_some_and(|end| end <= now)
+    }
+}
+
 /// A demand of the organisation that a key does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
@@ -88,11 +96,10 @@ pub fn judge(
     ip: Option<IpAddr>,
     now: Timestamp,
 ) -> Verdict {
-    let is_over = |end: Option<Timestamp>| end.is_some_and(|end| end <= now);
-    if is_over(terms.ends_at) {
+    if terms.has_ended(now) {
         return Verdict::Refused(Refusal::Ended);
     }
-    if is_over(terms.expires_at) {
+    if terms.expires_at.is_some_and(|end| end <= now) {
         return Verdict::Refused(Refusal::Expired);
     }
     let reasons = breaches(terms, restrictions, now);

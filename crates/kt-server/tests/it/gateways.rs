@@ -19,14 +19,14 @@ use crate::harness::{Answer, TestApi, on_both};
 /// Longer than anything takes here but a wait for a change that does not come.
 const PATIENCE_S: u64 = 20;
 
-async fn key(api: &TestApi, session: &Answer, kind: &str, scope: &str) -> Answer {
+pub(crate) async fn key(api: &TestApi, session: &Answer, kind: &str, scope: &str) -> Answer {
     let body = json!({ "type": kind, "name": "a key", "scope": scope });
     let made = api.post("/v1/tokens", body).bearer(session.access_token()).send().await;
     assert_eq!(made.status, 201, "{}", made.json);
     made
 }
 
-async fn sync(api: &TestApi, bearer: &str, more: Value) -> Answer {
+pub(crate) async fn sync(api: &TestApi, bearer: &str, more: Value) -> Answer {
     let mut body =
         json!({ "gateway_id": "gw_edge", "software_version": "0.1.0", "config_version": "0123456789ab" });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -34,7 +34,7 @@ async fn sync(api: &TestApi, bearer: &str, more: Value) -> Answer {
 }
 
 /// The ids of the keys in an answer.
-fn known(answer: &Answer) -> Vec<&str> {
+pub(crate) fn known(answer: &Answer) -> Vec<&str> {
     assert_eq!(answer.status, 200, "{}", answer.json);
     answer.json["keys"]["keys"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap()).collect()
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::authenticator::Authenticator;
 use super::{App, Holder, amr, codes, factors, step, verify};
+use crate::gateways::{key, known, sync};
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
 /// Makes `acme` ask for a second factor.
@@ -78,6 +79,34 @@ on_both! {
         let refreshed = api.post("/v1/auth/refresh", refresh).send().await;
         assert_eq!(refreshed.refusal(), (401, "invalid_refresh_token"));
         assert_eq!(whoami(&jo.token).await.status, 200, "who has one goes on");
+    }
+
+    keys_rest_while_their_owner_lacks_what_is_asked_of_them(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        api.add_member("kim@acme.example", "admin").await;
+        let kims = key(&api, &api.login("kim@acme.example", PASSWORD).await, "access", "admin").await;
+        api.add_member("jo@acme.example", "member").await;
+        let jos = key(&api, &api.login("jo@acme.example", PASSWORD).await, "access", "write").await;
+        demand(&api, "required_for_admins", "10m").await;
+        let used = |key: &str| api.get("/v1/whoami").bearer(key).send();
+        let admitted = async || {
+            let told = sync(&api, gateway.text("/key"), json!({})).await;
+            known(&told).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        api.clock.advance(Duration::from_secs(599));
+        assert_eq!(used(kims.text("/key")).await.status, 200, "within the grace");
+        assert_eq!(admitted().await, [kims.text("/id"), jos.text("/id")]);
+
+        api.clock.advance(Duration::from_secs(1));
+        assert_eq!(used(kims.text("/key")).await.refusal(), (403, "mfa_enrollment_required"));
+        assert_eq!(used(jos.text("/key")).await.status, 200, "who is not asked");
+        assert_eq!(admitted().await, [jos.text("/id")], "the gateway's own key works on");
+
+        let login = api.login("kim@acme.example", PASSWORD).await;
+        enroll(&api, login.text("/flow_token")).await;
+        assert_eq!(used(kims.text("/key")).await.status, 200);
+        assert_eq!(admitted().await, [kims.text("/id"), jos.text("/id")]);
     }
 
     only_those_who_are_asked_must_enrol_and_the_last_factor_stays(api) {
