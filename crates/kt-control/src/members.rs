@@ -12,7 +12,7 @@ use kt_domain::sign_in::MembershipState;
 use kt_domain::words;
 use kt_store::conversations::{self, Keeper};
 use kt_store::memberships::{self, Member, MembersFilter, Membership};
-use kt_store::{Tx, audit, keys, organizations, sessions, setup_requests, tasks};
+use kt_store::{Tx, audit, external_identities, keys, organizations, sessions, setup_requests, tasks};
 use serde_json::{Value, json};
 
 use crate::control::Control;
@@ -137,6 +137,7 @@ impl Control {
         sessions::end_all(&tx, organization, &before.user, ctx.now).await?;
         // Should they be invited again one day, their old keys are not.
         keys::end_all(&tx, organization, &before.user, ctx.now).await?;
+        external_identities::forget_member(&tx, organization, &before.user).await?;
         keep_an_owner(&tx, before).await?;
         let was = json!({ "role": before.role, "state": before.state });
         let record = self

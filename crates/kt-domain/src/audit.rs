@@ -70,6 +70,7 @@ actions! {
     InvitationResent = "invitation.resent": "An invitation was sent again, with another link.";
     InvitationRevoked = "invitation.revoked": "An invitation was taken back.";
     InvitationAccepted = "invitation.accepted": "Somebody joined by an invitation.";
+    MemberJoined = "member.joined": "Somebody was given a place, and a role, on the word of the identity provider.";
     TemporaryPasswordSet = "member.temporary_password_set": "An administrator set a temporary password; everything issued before was ended.";
     MailFailed = "mail.failed": "A message could not be sent and was given up.";
     DeviceApproved = "auth.device_approved": "Somebody let a device sign in on the strength of their own session.";

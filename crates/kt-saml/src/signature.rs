@@ -5,7 +5,7 @@
 //! nothing else. Within it there is nothing to be interpreted: the element is written out in its canonical form and hashed,
 //! and what is read afterwards is read from the very same element.
 
-use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
+use aws_lc_rs::digest::{self, Algorithm, SHA256, SHA384, SHA512};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bergshamra_c14n::{C14nMode, canonicalize_doc};
@@ -15,6 +15,9 @@ use crate::certificate::{Certificate, SignatureAlgorithm};
 use crate::name;
 use crate::refusal::Refusal;
 use crate::xml::Element;
+
+/// How many prefixes a canonicalisation may name. Each is looked for in every element; providers name one or two.
+const MAX_PREFIXES: usize = 32;
 
 /// Which elements of a message carry a signature that was checked.
 pub(crate) struct Signed {
@@ -66,14 +69,14 @@ fn check_in(element: Element<'_>, trusted: &[Certificate]) -> Result<bool, Refus
     }
     let parts = Parts::of(signature)?;
     let (reference, algorithm) = parts.signed_info()?;
-    holds_digest(element, signature, reference)?;
+    let reference = Reference::of(element, reference)?;
+    // First whether the provider has signed this: what a stranger sends is not worth writing out and hashing.
     let canonical = canonical(parts.info, None, &prefixes_of(parts.canonicalization)?)?;
     let value = bytes_of(parts.value)?;
-    if trusted.iter().any(|certificate| certificate.verifies(algorithm, &canonical, &value)) {
-        Ok(true)
-    } else {
-        Err(Refusal::UnknownKey)
+    if !trusted.iter().any(|certificate| certificate.verifies(algorithm, &canonical, &value)) {
+        return Err(Refusal::UnknownKey);
     }
+    if reference.holds(element, signature)? { Ok(true) } else { Err(Refusal::Digest) }
 }
 
 /// The parts of a signature. What its `KeyInfo` says is not among them: whoever forges a message writes that too.
@@ -125,49 +128,59 @@ impl<'t> Parts<'t> {
     }
 }
 
-/// Whether the digest of the reference is that of `element` without its `signature`.
-fn holds_digest(element: Element<'_>, signature: Element<'_>, reference: Element<'_>) -> Result<(), Refusal> {
-    let id = element.attribute("ID").filter(|id| !id.is_empty());
-    let names_element =
-        id.is_some_and(|id| reference.attribute("URI").and_then(|it| it.strip_prefix('#')) == Some(id));
-    if !names_element {
-        return Err(Refusal::SignatureForm("its reference must name the element that it lies in"));
+/// What the signature says of the element that it signs.
+struct Reference {
+    algorithm: &'static Algorithm,
+    digest: Vec<u8>,
+    prefixes: Vec<String>,
+}
+
+impl Reference {
+    /// Reads a reference to `element` in the one form that is accepted.
+    fn of(element: Element<'_>, reference: Element<'_>) -> Result<Self, Refusal> {
+        let id = element.attribute("ID").filter(|id| !id.is_empty());
+        let names_element =
+            id.is_some_and(|id| reference.attribute("URI").and_then(|it| it.strip_prefix('#')) == Some(id));
+        if !names_element {
+            return Err(Refusal::SignatureForm("its reference must name the element that it lies in"));
+        }
+        let [transforms, method, value] = *reference.children().collect::<Vec<_>>() else {
+            return Err(Refusal::SignatureForm(
+                "its reference must hold transforms, a digest method and a digest",
+            ));
+        };
+        let is_built_right = transforms.is(name::SIGNATURE, "Transforms")
+            && method.is(name::SIGNATURE, "DigestMethod")
+            && value.is(name::SIGNATURE, "DigestValue")
+            && method.children().next().is_none();
+        let [enveloped, exclusive] = *transforms.children().collect::<Vec<_>>() else {
+            return Err(Refusal::SignatureForm(
+                "its transforms must be enveloped-signature and exclusive canonicalisation",
+            ));
+        };
+        let are_transforms = [enveloped, exclusive].iter().all(|it| it.is(name::SIGNATURE, "Transform"))
+            && enveloped.attribute("Algorithm") == Some(name::ENVELOPED)
+            && enveloped.children().next().is_none();
+        if !is_built_right || !are_transforms {
+            return Err(Refusal::SignatureForm(
+                "its transforms must be enveloped-signature and exclusive canonicalisation",
+            ));
+        }
+        is_exclusive(exclusive)?;
+        let uri = method.attribute("Algorithm").unwrap_or_default();
+        let algorithm = match uri {
+            "http://www.w3.org/2001/04/xmlenc#sha256" => &SHA256,
+            "http://www.w3.org/2001/04/xmldsig-more#sha384" => &SHA384,
+            "http://www.w3.org/2001/04/xmlenc#sha512" => &SHA512,
+            _ => return Err(Refusal::Algorithm(uri.to_owned())),
+        };
+        Ok(Self { algorithm, digest: bytes_of(value)?, prefixes: prefixes_of(exclusive)? })
     }
-    let [transforms, method, value] = *reference.children().collect::<Vec<_>>() else {
-        return Err(Refusal::SignatureForm(
-            "its reference must hold transforms, a digest method and a digest",
-        ));
-    };
-    let is_built_right = transforms.is(name::SIGNATURE, "Transforms")
-        && method.is(name::SIGNATURE, "DigestMethod")
-        && value.is(name::SIGNATURE, "DigestValue")
-        && method.children().next().is_none();
-    let [enveloped, exclusive] = *transforms.children().collect::<Vec<_>>() else {
-        return Err(Refusal::SignatureForm(
-            "its transforms must be enveloped-signature and exclusive canonicalisation",
-        ));
-    };
-    let are_transforms = [enveloped, exclusive].iter().all(|it| it.is(name::SIGNATURE, "Transform"))
-        && enveloped.attribute("Algorithm") == Some(name::ENVELOPED)
-        && enveloped.children().next().is_none();
-    if !is_built_right || !are_transforms {
-        return Err(Refusal::SignatureForm(
-            "its transforms must be enveloped-signature and exclusive canonicalisation",
-        ));
-    }
-    is_exclusive(exclusive)?;
-    let uri = method.attribute("Algorithm").unwrap_or_default();
-    let algorithm = match uri {
-        "http://www.w3.org/2001/04/xmlenc#sha256" => &SHA256,
-        "http://www.w3.org/2001/04/xmldsig-more#sha384" => &SHA384,
-        "http://www.w3.org/2001/04/xmlenc#sha512" => &SHA512,
-        _ => return Err(Refusal::Algorithm(uri.to_owned())),
-    };
-    let canonical = canonical(element, Some(signature), &prefixes_of(exclusive)?)?;
-    if digest::digest(algorithm, &canonical).as_ref() == bytes_of(value)? {
-        Ok(())
-    } else {
-        Err(Refusal::Digest)
+
+    /// Whether its digest is that of `element` without the `signature` in it.
+    fn holds(&self, element: Element<'_>, signature: Element<'_>) -> Result<bool, Refusal> {
+        let canonical = canonical(element, Some(signature), &self.prefixes)?;
+        Ok(digest::digest(self.algorithm, &canonical).as_ref() == self.digest)
     }
 }
 
@@ -183,9 +196,13 @@ fn prefixes_of(method: Element<'_>) -> Result<Vec<String>, Refusal> {
     let parameters: Vec<_> = method.children().collect();
     match *parameters {
         [] => Ok(Vec::new()),
-        [list] if list.is(name::EXCLUSIVE, "InclusiveNamespaces") => {
-            let prefixes = list.attribute("PrefixList").unwrap_or_default();
-            Ok(prefixes.split_ascii_whitespace().map(str::to_owned).collect())
+        [list] if list.is(name::EXCLUSIVE, "InclusiveNamespaces") && list.children().next().is_none() => {
+            let prefixes = list.attribute("PrefixList").unwrap_or_default().split_ascii_whitespace();
+            let prefixes: Vec<String> = prefixes.take(MAX_PREFIXES + 1).map(str::to_owned).collect();
+            if prefixes.len() > MAX_PREFIXES {
+                return Err(Refusal::SignatureForm("its canonicalisation names too many prefixes"));
+            }
+            Ok(prefixes)
         }
         _ => Err(Refusal::SignatureForm("its canonicalisation has parameters that are not known")),
     }

@@ -134,19 +134,21 @@ fn look_over(text: &str, profile: Profile) -> Result<(), XmlError> {
             return Err(XmlError::NotAccepted("a document type or a CDATA section"));
         } else if rest.starts_with('?') {
             return Err(XmlError::NotAccepted("a processing instruction"));
-        } else if attributes_of(rest) > MAX_ATTRIBUTES {
+        } else if attributes_of(rest)? > MAX_ATTRIBUTES {
             return Err(XmlError::NotAccepted("a tag of too many attributes"));
         }
     }
     Ok(())
 }
 
-/// How many attributes the tag has that `text` begins with: each has its `=` outside quotes.
-fn attributes_of(text: &str) -> usize {
+/// How many attributes the tag has that `text` begins with: each has its `=` outside quotes. A `<` within it is refused, so
+/// that no byte is looked at for a second tag.
+fn attributes_of(text: &str) -> Result<usize, XmlError> {
     let mut quote = None;
     let mut count = 0;
     for byte in text.bytes() {
         match (quote, byte) {
+            (_, b'<') => return Err(XmlError::NotAccepted("a `<` within a tag")),
             (Some(open), _) if byte == open => quote = None,
             (None, b'"' | b'\'') => quote = Some(byte),
             (None, b'=') => count += 1,
@@ -154,7 +156,7 @@ fn attributes_of(text: &str) -> usize {
             _ => {}
         }
     }
-    count
+    Ok(count)
 }
 
 impl<'t> Element<'t> {
@@ -271,6 +273,8 @@ mod tests {
             "<a:b/>",
             "<a></b>",
             "<a/><b/>",
+            "<a<b/>",
+            "<a b='<'/>",
             "",
         ] {
             assert!(read(refused, Profile::Message).is_err(), "{refused}");
@@ -290,6 +294,10 @@ mod tests {
         let nested = |depth: usize| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
         assert_eq!(read(&nested(60), Profile::Message), Ok(()));
         assert!(read(&nested(70), Profile::Message).is_err());
+        for opened in ["<", "<a ", "<a b='"] {
+            let within = Err(XmlError::NotAccepted("a `<` within a tag"));
+            assert_eq!(read(&opened.repeat(10_000), Profile::Message), within, "the first tag tells");
+        }
         assert_eq!(read(&"a".repeat(100_001), Profile::Message), Err(XmlError::TooLarge(100_000)));
     }
 

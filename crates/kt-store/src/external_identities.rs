@@ -1,7 +1,7 @@
 //! Whose account somebody is that an identity provider names.
 
 use jiff::Timestamp;
-use kt_domain::id::UserId;
+use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::sso::IdentitySource;
 
 use crate::database::{Source, StoreError, Tx};
@@ -24,6 +24,16 @@ pub async fn user_of(source: &impl Source, name: ExternalName<'_>) -> Result<Opt
         "SELECT user_id FROM external_identities WHERE source = $1 AND issuer = $2 AND subject = $3";
     let row = sql::row(source, SELECT, values![name.source.to_string(), name.issuer, name.subject]).await?;
     row.map(|row| row.parsed("user_id")).transpose()
+}
+
+/// Whether a source vouches for this account, whatever it calls its holder.
+pub async fn is_linked(
+    source: &impl Source,
+    of: &IdentitySource,
+    user: &UserId,
+) -> Result<bool, StoreError> {
+    const SELECT: &str = "SELECT 1 AS found FROM external_identities WHERE user_id = $1 AND source = $2 LIMIT 1";
+    Ok(sql::row(source, SELECT, values![user.as_str(), of.to_string()]).await?.is_some())
 }
 
 /// Links an account. `false` when somebody has the name already.
@@ -54,6 +64,18 @@ pub async fn count(source: &impl Source, of: &IdentitySource) -> Result<i64, Sto
     const COUNT: &str = "SELECT COUNT(*) AS linked FROM external_identities WHERE source = $1";
     let row = sql::row(source, COUNT, values![of.to_string()]).await?;
     row.map_or(Ok(0), |row| row.get("linked"))
+}
+
+/// Forgets what the providers of an organisation call this person.
+pub async fn forget_member(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<(), StoreError> {
+    const DELETE: &str = "DELETE FROM external_identities WHERE user_id = $1
+        AND source IN (SELECT id FROM identity_providers WHERE organization_id = $2)";
+    sql::execute(tx, DELETE, values![user.as_str(), organization.as_str()]).await?;
+    Ok(())
 }
 
 /// Forgets whom a source vouches for.

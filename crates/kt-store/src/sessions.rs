@@ -159,7 +159,8 @@ pub async fn note_federation(tx: &Tx<'_>, id: &SessionId, federation: &Federatio
     const UPSERT: &str =
         "INSERT INTO federated_sessions (session_id, source, issuer, subject, provider_session, ends_by)
         VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (session_id) DO UPDATE SET provider_session = excluded.provider_session";
+        ON CONFLICT (session_id) DO UPDATE
+            SET provider_session = excluded.provider_session, ends_by = excluded.ends_by";
     let values = values![
         id.as_str(),
         federation.source.to_string(),
@@ -172,7 +173,8 @@ pub async fn note_federation(tx: &Tx<'_>, id: &SessionId, federation: &Federatio
     Ok(())
 }
 
-/// Which of the sessions that a source has vouched for.
+/// Which of the sessions that a source has vouched for. Where both a subject and a session are named, those of the subject are
+/// meant as well of which no session at the provider is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VouchedFor<'a> {
     /// Of this source.
@@ -191,7 +193,8 @@ pub async fn end_federated(
 ) -> Result<Vec<(SessionId, UserId)>, StoreError> {
     const UPDATE: &str = "UPDATE sessions SET ended_at = $4 WHERE ended_at IS NULL AND id IN (
             SELECT session_id FROM federated_sessions WHERE source = $1
-                AND ($2 IS NULL OR subject = $2) AND ($3 IS NULL OR provider_session = $3))
+                AND ($2 IS NULL OR subject = $2)
+                AND ($3 IS NULL OR provider_session = $3 OR ($2 IS NOT NULL AND provider_session IS NULL)))
         RETURNING id, user_id";
     let values = values![
         which.source.to_string(),

@@ -83,7 +83,7 @@ impl Control {
         let state = place.as_ref().map(|place| place.state);
         let joins = reception::joins(settings, state).map_err(|why| away(why, Some(organization)))?;
         let (entrant, has_changed) =
-            self.place_of(ctx, tx, organization, settings, identity, user, joins).await?;
+            self.place_of(ctx, tx, origin, organization, settings, identity, user, joins).await?;
         Ok(Received { entrant, is_linked_later: false, has_changed })
     }
 
@@ -116,7 +116,7 @@ impl Control {
             }
             (Reception::Link { .. }, None) => return Err(away(Refusal::NoAccount, None)),
         };
-        let (entrant, _) = self.place_of(ctx, tx, &organization, settings, identity, user, joins).await?;
+        let (entrant, _) = self.place_of(ctx, tx, origin, &organization, settings, identity, user, joins).await?;
         if !asks_for_factor && entrant.membership.state != MembershipState::Suspended {
             self.link(ctx, tx, &entrant, name_of(origin, identity)).await?;
         }
@@ -183,6 +183,7 @@ impl Control {
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
+        origin: &Origin,
         organization: &OrganizationId,
         settings: &ProviderSettings,
         identity: &ExternalIdentity,
@@ -199,6 +200,10 @@ impl Control {
             {
                 memberships::change(tx, &waiting, role, MembershipState::Active).await?;
             }
+            let record = self
+                .record(ctx, AuditAction::MemberJoined, user.id.as_str())
+                .with_change(Value::Null, json!({ "role": role, "source": origin.source }));
+            audit::append(tx, Some(organization), &record).await?;
             has_changed = true;
         }
         let place = memberships::find(tx, organization, &user.id).await?;
@@ -262,6 +267,7 @@ impl Control {
             (Some(user), Some(organization)) => Some(Account {
                 email_verified: user.email_verified_at.is_some(),
                 has_factors: !second_factors::of(source, &user.id).await?.list().is_empty(),
+                is_linked: external_identities::is_linked(source, &origin.source, &user.id).await?,
                 place: memberships::find(source, organization, &user.id).await?.map(|place| place.state),
             }),
             _ => None,

@@ -168,6 +168,7 @@ impl Control {
         errand: Errand,
         browser: Option<&str>,
     ) -> Result<Departure, Error> {
+        self.count_begun(ctx).await?;
         match &provider.details {
             ProviderDetails::Oidc(settings) => {
                 self.depart_by_oidc(ctx, provider, settings, errand, browser).await
@@ -176,6 +177,20 @@ impl Control {
                 self.depart_by_saml(ctx, provider, settings, errand, browser).await
             }
         }
+    }
+
+    /// Counts the ways that are begun from a network, before anything is asked of a provider.
+    pub(crate) async fn count_begun(&self, ctx: &Ctx) -> Result<(), Error> {
+        let Some(network) = ctx.client.ip.map(network_of) else { return Ok(()) };
+        let tx = self.store.begin_write().await?;
+        let begun = limits::count(&tx, &format!("sso_begun/{network}"), WINDOW, ctx.now).await?;
+        tx.commit().await?;
+        if begun > BEGUN {
+            let message = "Too many sign-ins from your network. Wait a quarter of an hour, then try again.";
+            let refusal = Error::new(ErrorKind::TooManyRequests, "too_many_attempts", message);
+            return Err(refusal.with_retry_after(WINDOW));
+        }
+        Ok(())
     }
 
     /// Keeps what was begun, under `state`; what the browser has to keep. It keeps one secret for all ways that it begins at
@@ -193,15 +208,6 @@ impl Control {
             None => self.new_token().expose().to_owned(),
         };
         let tx = self.store.begin_write().await?;
-        if let Some(network) = ctx.client.ip.map(network_of) {
-            let begun = limits::count(&tx, &format!("sso_begun/{network}"), WINDOW, ctx.now).await?;
-            if begun > BEGUN {
-                let message =
-                    "Too many sign-ins from your network. Wait a quarter of an hour, then try again.";
-                let refusal = Error::new(ErrorKind::TooManyRequests, "too_many_attempts", message);
-                return Err(refusal.with_retry_after(WINDOW));
-            }
-        }
         let subject = origin.source.to_string();
         let protocol = serde_json::to_value(protocol).map_err(Error::internal)?;
         let kept = Kept { origin, bond: bond_of(&browser), protocol };

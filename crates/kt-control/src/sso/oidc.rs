@@ -38,6 +38,9 @@ pub use settings::{NewOidcProvider, OidcPlace};
 /// What we ask for: who somebody is, their address and their name (STANDARDS OIDC-11).
 const SCOPE: &str = "openid email profile";
 
+/// The claim that says something of `email`.
+const EMAIL_VERIFIED: &str = "email_verified";
+
 /// What an answer is compared with.
 #[derive(Serialize, Deserialize)]
 struct Pledge {
@@ -214,9 +217,7 @@ impl Control {
             let told = told.map_err(|why| disbelief("What the provider tells besides", why.to_string()))?;
             trail.sent("UserInfo", Value::Object(told.clone()));
             trail.passed("What the provider tells besides", "of the same subject");
-            for (name, value) in told {
-                claims.entry(name).or_insert(value);
-            }
+            add_told(&party.attributes, &mut claims, told);
         }
         Ok(identity(&party.settings.issuer, &party.attributes, &claims))
     }
@@ -313,7 +314,7 @@ fn identity(issuer: &str, names: &AttributeNames, claims: &Map<String, Value>) -
         subject: owned("sub").unwrap_or_default(),
         email: owned(&names.email),
         // It says something of `email` alone.
-        email_verified: names.email == "email" && claims.get("email_verified") == Some(&Value::Bool(true)),
+        email_verified: names.email == "email" && claims.get(EMAIL_VERIFIED) == Some(&Value::Bool(true)),
         name: owned(&names.name),
         groups: claims.get(&names.groups).map(listed),
         authenticated_at: id_token::moment(claims, "auth_time"),
@@ -327,4 +328,20 @@ fn unreachable_provider(why: &impl std::fmt::Display) -> Error {
     let message = "Your identity provider cannot be reached at this moment. Try again in a minute; if it stays, tell an \
                    administrator of your organization.";
     Error::new(kt_domain::error::ErrorKind::Unavailable, "provider_unreachable", message).with_private(why)
+}
+
+/// Takes address, name and groups from what the provider tells besides, where the ID token does not have them; and nothing else,
+/// least of all how somebody has proven who they are. Whether an address is verified is said where the address is.
+fn add_told(names: &AttributeNames, claims: &mut Map<String, Value>, mut told: Map<String, Value>) {
+    if !claims.contains_key(&names.email) {
+        claims.remove(EMAIL_VERIFIED);
+        for name in [names.email.as_str(), EMAIL_VERIFIED] {
+            claims.extend(told.remove_entry(name));
+        }
+    }
+    for name in [&names.name, &names.groups] {
+        if let Some((name, value)) = told.remove_entry(name) {
+            claims.entry(name).or_insert(value);
+        }
+    }
 }

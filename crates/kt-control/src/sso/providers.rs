@@ -133,6 +133,9 @@ impl Control {
             Err(StoreError::Exists) => return Err(another_enabled()),
             other => other?,
         }
+        if kept.as_ref().is_some_and(|kept| names_differ(&kept.details, &provider.details)) {
+            external_identities::forget_source(&tx, &IdentitySource::Provider(provider.id.clone())).await?;
+        }
         if kept.as_ref().is_some_and(|kept| kept.enabled) && !provider.enabled {
             self.end_sessions_of(ctx, &tx, organization, &provider.id).await?;
         }
@@ -162,6 +165,10 @@ impl Control {
             None => self.draw(|random| IdentityProviderId::new(ctx.now, random)),
         };
         let secret_sealed = match change.secret.as_deref() {
+            None if kept.is_some_and(|kept| sends_secret_elsewhere(kept, &details)) => {
+                let message = "The client secret was given for another provider. Give the one that belongs to this.";
+                return Err(Error::invalid("client_secret", message));
+            }
             None => kept.and_then(|kept| kept.secret_sealed.clone()),
             Some("") => None,
             Some(secret) => {
@@ -276,6 +283,21 @@ fn with_secret(mut told: Value, change: &ProviderChange, kept: Option<&IdentityP
         told.insert("secret".to_owned(), said.into());
     }
     told
+}
+
+/// Whether people are told apart by something else than before: a name of the one kind says nothing of the other.
+fn names_differ(kept: &ProviderDetails, new: &ProviderDetails) -> bool {
+    let attribute = |details: &ProviderDetails| details.saml().and_then(|saml| saml.subject_attribute.clone());
+    attribute(kept) != attribute(new)
+}
+
+/// Whether a secret that is kept would be sent to somebody else than whom it was given for.
+fn sends_secret_elsewhere(kept: &IdentityProvider, new: &ProviderDetails) -> bool {
+    let place = |details: &ProviderDetails| {
+        let oidc = details.oidc()?;
+        Some((oidc.issuer.clone(), oidc.endpoints.as_ref().map(|endpoints| endpoints.token.clone())))
+    };
+    kept.secret_sealed.is_some() && place(&kept.details) != place(new)
 }
 
 fn no_provider() -> Error {

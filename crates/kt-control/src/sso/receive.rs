@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
@@ -147,13 +148,7 @@ impl Control {
             return Err(away("the organization's own provider is required"));
         }
         let vouched = Vouched {
-            federation: Federation {
-                source: origin.source.clone(),
-                issuer: identity.issuer.clone(),
-                subject: identity.subject.clone(),
-                provider_session: identity.session.clone(),
-                ends_by: settings.ends_by(identity, ctx.now),
-            },
+            federation: federation(origin, &settings, identity, ctx.now),
             links: is_linked_later,
         };
         let is_one_factor = is_linked_later || !is_own;
@@ -211,6 +206,10 @@ impl Control {
         if !live.session.proofs.are_matched_by(proof) {
             return Err(stronger_proof_required());
         }
+        if live.federation.is_some_and(|federation| federation.source == origin.source) {
+            let federation = federation(origin, &settings, identity, ctx.now);
+            sessions::note_federation(&tx, &person.session, &federation).await?;
+        }
         let proofs = live.session.proofs.and(proof);
         sessions::note_authentication(&tx, &person.session, &proofs, ctx.now).await?;
         let record = self.record(ctx, AuditAction::Reauthenticated, person.session.as_str());
@@ -235,6 +234,22 @@ impl Control {
         let tx = self.store.begin_write().await?;
         audit::append(&tx, organization, &record).await?;
         Ok(tx.commit().await?)
+    }
+}
+
+/// What is kept of a provider's word beside a session.
+fn federation(
+    origin: &Origin,
+    settings: &ProviderSettings,
+    identity: &ExternalIdentity,
+    now: Timestamp,
+) -> Federation {
+    Federation {
+        source: origin.source.clone(),
+        issuer: identity.issuer.clone(),
+        subject: identity.subject.clone(),
+        provider_session: identity.session.clone(),
+        ends_by: settings.ends_by(identity, now),
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Account {
     pub email_verified: bool,
     /// Whether it has second factors.
     pub has_factors: bool,
+    /// Whether the provider knows its holder by another name already.
+    pub is_linked: bool,
     /// Its place in the organisation.
     pub place: Option<MembershipState>,
 }
@@ -58,6 +60,9 @@ pub enum Refusal {
     NoAccount,
     /// There is an account without a place in the organisation, and none is made.
     NoPlace,
+    /// The account is linked to somebody else at the same provider: an address that went to a new colleague takes nobody's
+    /// account along.
+    LinkedToAnother,
 }
 
 words!(Refusal {
@@ -66,6 +71,7 @@ words!(Refusal {
     ForeignDomain = "foreign_domain",
     NoAccount = "no_account",
     NoPlace = "no_place",
+    LinkedToAnother = "linked_to_another",
 });
 
 impl Refusal {
@@ -90,6 +96,10 @@ impl Refusal {
                 "The account with this address has no place in your organization. Invite them, or let places be made at \
                  the first sign-in."
             }
+            Self::LinkedToAnother => {
+                "The account with this address belongs to somebody whom the provider calls by another name. If it is the same \
+                 person, remove them from the organization and invite them again; if not, give the account its right address."
+            }
         }
     }
 }
@@ -110,6 +120,9 @@ pub fn receive(
     let Some(account) = account else {
         return if settings.just_in_time { Ok(Reception::Create) } else { Err(Refusal::NoAccount) };
     };
+    if account.is_linked {
+        return Err(Refusal::LinkedToAnother);
+    }
     let joins = joins(settings, account.place)?;
     Ok(Reception::Link {
         wipes_credentials: !account.email_verified,
@@ -139,8 +152,12 @@ mod tests {
         let good = Some(Address { is_verified: true, is_own: true });
         let unverified = Some(Address { is_verified: false, is_own: true });
         let foreign = Some(Address { is_verified: true, is_own: false });
-        let active =
-            Account { email_verified: true, has_factors: false, place: Some(MembershipState::Active) };
+        let active = Account {
+            email_verified: true,
+            has_factors: false,
+            is_linked: false,
+            place: Some(MembershipState::Active),
+        };
         let link = |wipes_credentials, asks_for_factor, joins| {
             Ok(Reception::Link { wipes_credentials, asks_for_factor, joins })
         };
@@ -176,6 +193,7 @@ mod tests {
                 Some(Account { place: Some(MembershipState::Suspended), ..active }),
                 link(false, false, false),
             ),
+            (true, good, Some(Account { is_linked: true, ..active }), Err(Refusal::LinkedToAnother)),
             (true, unverified, None, Err(Refusal::AddressUnverified)),
             (true, unverified, Some(active), Err(Refusal::AddressUnverified)),
             (true, foreign, None, Err(Refusal::ForeignDomain)),

@@ -314,6 +314,13 @@ fn only_strong_algorithms_and_the_two_transforms_are_accepted() {
         "another digest than the signature's",
         &with_info(signature_method("http://www.w3.org/2001/04/xmldsig-more#rsa-sha512"), sha256),
     );
+    let inclusive = |prefixes: &str, more: &str| {
+        let list = format!(
+            "<ec:InclusiveNamespaces xmlns:ec=\"http://www.w3.org/2001/10/xml-exc-c14n#\" PrefixList=\"{prefixes}\">{more}</ec:InclusiveNamespaces></ds:Transform>"
+        );
+        EXCLUSIVE.replace("</ds:Transform>", &list)
+    };
+    assert!(verify(&with_info(transforms(EXCLUSIVE, inclusive("xs", "")), sha256)).is_ok(), "the control");
     let xslt = "<ds:Transform Algorithm=\"http://www.w3.org/TR/1999/REC-xslt-19991116\"></ds:Transform>";
     let xpath = "<ds:Transform Algorithm=\"http://www.w3.org/TR/1999/REC-xpath-19991116\"><ds:XPath>false()</ds:XPath></ds:Transform>";
     for (name, to) in [
@@ -324,6 +331,8 @@ fn only_strong_algorithms_and_the_two_transforms_are_accepted() {
             "inclusive canonicalisation",
             EXCLUSIVE.replace("2001/10/xml-exc-c14n#", "TR/2001/REC-xml-c14n-20010315"),
         ),
+        ("more prefixes than anybody needs", inclusive(&"a ".repeat(33), "")),
+        ("something in a list of prefixes", inclusive("xs", "<a></a>")),
         (
             "Base64",
             EXCLUSIVE.replace(

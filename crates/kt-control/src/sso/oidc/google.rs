@@ -33,6 +33,7 @@ impl Control {
         browser: Option<&str>,
     ) -> Result<Departure, Error> {
         let party = self.google_party()?;
+        self.count_begun(ctx).await?;
         let origin = Origin {
             source: IdentitySource::Google,
             organization: None,

@@ -25,6 +25,9 @@ const RELIED_ON: Duration = Duration::from_mins(10);
 /// How often keys are asked for again because a token names one that is not known (STANDARDS OIDC-07).
 const ASKED_AGAIN: Duration = Duration::from_mins(1);
 
+/// How long a provider is left alone that could not be reached: whoever wants to sign in through it waits for nothing.
+const LEFT_ALONE: Duration = Duration::from_secs(10);
+
 /// How many keys of a provider are looked at.
 const MOST_KEYS: usize = 100;
 
@@ -48,6 +51,7 @@ pub(crate) struct Remembered(Mutex<HashMap<String, Found>>);
 
 #[derive(Clone, Default)]
 struct Found {
+    failed: Option<(Timestamp, String)>,
     published: Option<(Timestamp, Published)>,
     keys: Option<(Timestamp, Vec<Jwk>)>,
 }
@@ -58,6 +62,9 @@ pub(super) enum MetadataError {
     /// It cannot be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// It could not be fetched a moment ago.
+    #[error("{0} (tried a moment ago; it is tried again in {LEFT_ALONE:?} at the latest)")]
+    Lately(String),
     /// It is no metadata.
     #[error("{0} holds no metadata of an OIDC provider: {1}")]
     NoMetadata(Url, String),
@@ -93,15 +100,22 @@ struct KeySet {
 impl Control {
     /// What a provider publishes of itself, or its settings say in its place.
     pub(super) async fn published(&self, ctx: &Ctx, party: &Party) -> Result<Published, MetadataError> {
-        let remembered = self.oidc.look(&party.key).and_then(|found| found.published);
-        if let Some((_, published)) = remembered.filter(|(at, _)| is_fresh(*at, ctx.now, RELIED_ON)) {
+        let found = self.oidc.look(&party.key).unwrap_or_default();
+        if let Some((_, published)) = found.published.filter(|(at, _)| is_fresh(*at, ctx.now, RELIED_ON)) {
             return Ok(published);
+        }
+        if let Some((_, why)) = found.failed.filter(|(at, _)| is_fresh(*at, ctx.now, LEFT_ALONE)) {
+            return Err(MetadataError::Lately(why));
         }
         let published = if let Some(endpoints) = &party.settings.endpoints {
             Published { endpoints: endpoints.clone(), answers_name_issuer: false }
         } else {
             let issuer = &party.settings.issuer;
-            let (found, published) = discover(&self.sso.outbound, issuer).await?;
+            let found = discover(&self.sso.outbound, issuer).await;
+            if let Err(why) = &found {
+                self.oidc.note(&party.key, |found| found.failed = Some((ctx.now, why.to_string())));
+            }
+            let (found, published) = found?;
             if found != *issuer {
                 return Err(MetadataError::OtherIssuer(found, issuer.clone()));
             }

@@ -81,7 +81,11 @@ impl Control {
         let subject = settings.subject_attribute.is_none().then_some(request.subject.value.as_str());
         let mut indexes: Vec<Option<&str>> =
             request.session_indexes.iter().map(|it| Some(it.as_str())).collect();
-        if indexes.is_empty() && subject.is_some() {
+        if indexes.is_empty() {
+            if subject.is_none() {
+                let why = "it names no session, and an attribute that it does not hold tells people apart";
+                return Err(invalid_logout_request().with_private(why));
+            }
             indexes.push(None);
         }
         for provider_session in indexes {

@@ -1,6 +1,7 @@
 //! Whose account somebody is who comes from a provider: linked, made, refused, never revived (STANDARDS OIDC-09; ATTACKS
 //! I18, I19, I28).
 
+use axum::http::Method;
 use kt_domain::actor::Role;
 use kt_domain::sign_in::MembershipState;
 use kt_store::{memberships, sessions, users};
@@ -60,7 +61,12 @@ on_both! {
             assert_eq!(comes(&api, &provider, "other").await.leads_to(), REFUSED, "{told}");
             assert_eq!(why(&api).await, expected, "{told}");
         }
-        provider.says(Says::default());
+        // What is told of one address says nothing of another.
+        let own_address = |claims: Value| Says { claims, ..Says::default() };
+        provider.says(own_address(json!({ "email": "boss@acme.example" })));
+        assert_eq!(comes(&api, &provider, "other").await.leads_to(), REFUSED);
+        assert_eq!(why(&api).await, "address_unverified");
+        provider.says(own_address(json!({ "email": "other@acme.example", "email_verified": true })));
         assert_eq!(comes(&api, &provider, "other").await.leads_to(), Some("/"), "the control");
         let trusting = json!({ "just_in_time": true, "trust_email": true });
         api.put_provider(&api.owner().await, &provider, trusting).await;
@@ -76,14 +82,29 @@ on_both! {
         // The address is another one now, and the subject is the same.
         provider.says(userinfo(json!({ "email": "elsewhere@other.example", "email_verified": false })));
         assert_eq!(comes(&api, &provider, "1").await.leads_to(), Some("/"));
-        // Somebody else with the same address is somebody else: the account is theirs alone who came first.
-        provider.says(userinfo(json!({ "email": "1@acme.example" })));
-        assert_eq!(comes(&api, &provider, "2").await.leads_to(), Some("/"), "a second name of the same address");
-        assert_eq!(sessions::of_user(&api.store, &user).await.unwrap().len(), 3);
         provider.says(userinfo(json!({ "email": "2@acme.example" })));
         api.add_member("2@acme.example", "member").await;
         assert_eq!(comes(&api, &provider, "1").await.leads_to(), Some("/"));
-        assert_eq!(sessions::of_user(&api.store, &user).await.unwrap().len(), 4, "not the account of that address");
+        assert_eq!(sessions::of_user(&api.store, &user).await.unwrap().len(), 3, "not the account of that address");
+    }
+
+    an_address_that_went_to_somebody_else_takes_nobodys_account_along(api) {
+        let provider = api.with_provider(json!({ "just_in_time": true })).await;
+        let user = api.add_member("1@acme.example", "member").await;
+        assert_eq!(comes(&api, &provider, "1").await.leads_to(), Some("/"));
+        assert_eq!(api.records("member.joined").await.len(), 0);
+        provider.says(userinfo(json!({ "email": "1@acme.example" })));
+        assert_eq!(comes(&api, &provider, "2").await.leads_to(), REFUSED);
+        assert_eq!(why(&api).await, "linked_to_another");
+        // An administrator who knows that both are one person removes them: they come as a stranger again.
+        let (owner, path) = (api.owner().await, format!("/v1/members/{user}"));
+        let removed = api.request(Method::DELETE, &path).bearer(owner.access_token()).send().await;
+        assert_eq!(removed.status, 204, "{}", removed.json);
+        assert_eq!(comes(&api, &provider, "2").await.leads_to(), Some("/"));
+        assert_eq!(sessions::of_user(&api.store, &user).await.unwrap().len(), 1);
+        let joined = api.records("member.joined").await;
+        assert_eq!((joined.len(), &joined[0]["details"]["after"]["role"]), (1, &json!("member")));
+        assert_eq!(comes(&api, &provider, "1").await.leads_to(), REFUSED, "it is theirs now");
     }
 
     an_account_with_second_factors_is_linked_after_one_was_shown(api) {

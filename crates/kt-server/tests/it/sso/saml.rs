@@ -98,6 +98,22 @@ on_both! {
         assert!(refusals.iter().any(|record| record.to_string().contains("no configured certificate fits")), "{refusals:?}");
     }
 
+    a_name_of_one_kind_is_no_name_of_another(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        provider.way(&api.browser(), "alice").await;
+        assert_eq!(api.records("sso.linked").await.len(), 1);
+        let mut body = provider.values(&json!({ "just_in_time": true, "trust_email": true }));
+        body["subject_attribute"] = json!("groups");
+        let changed = change(&api, &api.owner().await, body.clone()).await;
+        assert_eq!((changed.status.as_u16(), changed.json["linked"].as_i64()), (200, Some(0)), "{}", changed.json);
+        // `bob` calls himself what the provider called Alice before.
+        let browser = api.browser();
+        let posted = provider.posts(&depart(&browser).await, "bob", &[(">staff<", ">alice<")]);
+        let answer = come_back(&browser, &posted).await;
+        assert!(is_in(&browser, &answer), "{}", answer.body);
+        assert!(browser.get("/settings/profile").await.page().contains("Person bob"));
+    }
+
     what_was_asked_of_one_protocol_is_not_answered_in_another(api) {
         let provider = api.with_saml(json!({ "just_in_time": true })).await;
         let browser = api.browser();

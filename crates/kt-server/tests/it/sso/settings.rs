@@ -44,6 +44,12 @@ on_both! {
         let changed = change(&api, &owner, body.clone(), Some(&version)).await;
         assert_eq!(changed.json["has_secret"], true, "a secret that is left out stays");
         assert_eq!(change(&api, &owner, body, Some(&version)).await.refusal(), (412, "version_mismatch"));
+        let elsewhere = Provider::start(&api.clock).await;
+        let mut body = json!({ "issuer": elsewhere.issuer(), "client_id": CLIENT });
+        let refused = change(&api, &owner, body.clone(), None).await;
+        assert_eq!((refused.status.as_u16(), refused.text("/error/param")), (422, "client_secret"), "it is sent to no other");
+        body["client_secret"] = json!("another");
+        assert_eq!(change(&api, &owner, body, None).await.status, 200);
         let gone = api.request(Method::DELETE, PATH).bearer(owner.access_token()).send().await;
         assert_eq!(gone.status, 204);
         assert!(api.recorded("sso.removed").await);

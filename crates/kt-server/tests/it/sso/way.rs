@@ -105,10 +105,12 @@ on_both! {
 
     the_provider_ends_sessions_through_the_back_channel(api) {
         let provider = api.with_provider(json!({})).await;
-        for email in ["1@acme.example", "2@acme.example"] {
+        for email in ["1@acme.example", "2@acme.example", "3@acme.example"] {
             api.add_member(email, "member").await;
         }
         let (one, two) = (come_in(&api, &provider, "1").await, come_in(&api, &provider, "2").await);
+        provider.says(Says { claims: json!({ "sid": null }), ..Says::default() });
+        let three = come_in(&api, &provider, "3").await;
         let refused = [
             json!({ "iss": "https://evil.example" }),
             json!({ "aud": "others" }),
@@ -149,6 +151,10 @@ on_both! {
         assert_eq!(log_out(&api, &provider.logout_token(&json!({ "sub": "nobody" }))).await.status, 200);
         assert_eq!(log_out(&api, &provider.logout_token(&json!({ "sub": "2" }))).await.status, 200);
         assert!(!is_signed_in(&two).await, "by the subject alone");
+        assert!(is_signed_in(&three).await);
+        let both = json!({ "sub": "3", "sid": "s-3" });
+        assert_eq!(log_out(&api, &provider.logout_token(&both)).await.status, 200);
+        assert!(!is_signed_in(&three).await, "a session of the subject of which no sid is known");
     }
 }
 
