@@ -27,12 +27,9 @@ pub async fn user_of(source: &impl Source, name: ExternalName<'_>) -> Result<Opt
 }
 
 /// Whether a source vouches for this account, whatever it calls its holder.
-pub async fn is_linked(
-    source: &impl Source,
-    of: &IdentitySource,
-    user: &UserId,
-) -> Result<bool, StoreError> {
-    const SELECT: &str = "SELECT 1 AS found FROM external_identities WHERE user_id = $1 AND source = $2 LIMIT 1";
+pub async fn is_linked(source: &impl Source, of: &IdentitySource, user: &UserId) -> Result<bool, StoreError> {
+    const SELECT: &str =
+        "SELECT 1 AS found FROM external_identities WHERE user_id = $1 AND source = $2 LIMIT 1";
     Ok(sql::row(source, SELECT, values![user.as_str(), of.to_string()]).await?.is_some())
 }
 

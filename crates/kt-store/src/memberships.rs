@@ -362,5 +362,11 @@ fn read_member(row: &Row) -> Result<Member, StoreError> {
         recovery_codes: 0,
     };
     let is_vouched_for = row.get::<i64>("vouchers")? > 0;
-    Ok(Member { membership: read(row)?, email: row.get("email")?, name: row.get("name")?, factors, is_vouched_for })
+    Ok(Member {
+        membership: read(row)?,
+        email: row.get("email")?,
+        name: row.get("name")?,
+        factors,
+        is_vouched_for,
+    })
 }

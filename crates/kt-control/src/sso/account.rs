@@ -116,7 +116,8 @@ impl Control {
             }
             (Reception::Link { .. }, None) => return Err(away(Refusal::NoAccount, None)),
         };
-        let (entrant, _) = self.place_of(ctx, tx, origin, &organization, settings, identity, user, joins).await?;
+        let (entrant, _) =
+            self.place_of(ctx, tx, origin, &organization, settings, identity, user, joins).await?;
         if !asks_for_factor && entrant.membership.state != MembershipState::Suspended {
             self.link(ctx, tx, &entrant, name_of(origin, identity)).await?;
         }

@@ -166,7 +166,8 @@ impl Control {
         };
         let secret_sealed = match change.secret.as_deref() {
             None if kept.is_some_and(|kept| sends_secret_elsewhere(kept, &details)) => {
-                let message = "The client secret was given for another provider. Give the one that belongs to this.";
+                let message =
+                    "The client secret was given for another provider. Give the one that belongs to this.";
                 return Err(Error::invalid("client_secret", message));
             }
             None => kept.and_then(|kept| kept.secret_sealed.clone()),
@@ -287,7 +288,8 @@ fn with_secret(mut told: Value, change: &ProviderChange, kept: Option<&IdentityP
 
 /// Whether people are told apart by something else than before: a name of the one kind says nothing of the other.
 fn names_differ(kept: &ProviderDetails, new: &ProviderDetails) -> bool {
-    let attribute = |details: &ProviderDetails| details.saml().and_then(|saml| saml.subject_attribute.clone());
+    let attribute =
+        |details: &ProviderDetails| details.saml().and_then(|saml| saml.subject_attribute.clone());
     attribute(kept) != attribute(new)
 }
 

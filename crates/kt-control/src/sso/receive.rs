@@ -147,10 +147,8 @@ impl Control {
         if !is_own && self.must_use_sso(tx, &entrant.membership, &entrant.user.email).await? {
             return Err(away("the organization's own provider is required"));
         }
-        let vouched = Vouched {
-            federation: federation(origin, &settings, identity, ctx.now),
-            links: is_linked_later,
-        };
+        let vouched =
+            Vouched { federation: federation(origin, &settings, identity, ctx.now), links: is_linked_later };
         let is_one_factor = is_linked_later || !is_own;
         let proof = if is_one_factor { Proof::FederatedSingle } else { settings.proof_of(identity) };
         let Errand::SignIn { device, return_to } = &origin.errand else { return Err(away("no sign-in")) };

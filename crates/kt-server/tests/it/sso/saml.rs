@@ -105,13 +105,19 @@ on_both! {
         let mut body = provider.values(&json!({ "just_in_time": true, "trust_email": true }));
         body["subject_attribute"] = json!("groups");
         let changed = change(&api, &api.owner().await, body.clone()).await;
-        assert_eq!((changed.status.as_u16(), changed.json["linked"].as_i64()), (200, Some(0)), "{}", changed.json);
+        assert_eq!((changed.status.as_u16(), changed.json["linked_accounts"].as_i64()), (200, Some(0)), "{}", changed.json);
         // `bob` calls himself what the provider called Alice before.
         let browser = api.browser();
         let posted = provider.posts(&depart(&browser).await, "bob", &[(">staff<", ">alice<")]);
         let answer = come_back(&browser, &posted).await;
         assert!(is_in(&browser, &answer), "{}", answer.body);
         assert!(browser.get("/settings/profile").await.page().contains("Person bob"));
+        // His NameID is no name of ours any more, so a request to log him out has to name his session.
+        let log_out = async |query: &str| api.browser().get(&format!("/sso/saml/acme/logout?{query}")).await;
+        let refused = log_out(&provider.logout_query_for("_1", "bob", "")).await;
+        assert_eq!((refused.status, browser.get("/settings/profile").await.status.as_u16()), (400.try_into().unwrap(), 200));
+        assert_eq!(log_out(&provider.logout_query("_2", "bob")).await.status, 303);
+        assert_eq!(browser.get("/settings/profile").await.status, 303);
     }
 
     what_was_asked_of_one_protocol_is_not_answered_in_another(api) {

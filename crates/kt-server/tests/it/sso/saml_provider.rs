@@ -144,8 +144,14 @@ impl SamlProvider {
 
     /// The query of a request to log `subject` out, whose ID is `id`.
     pub(crate) fn logout_query(&self, id: &str, subject: &str) -> String {
+        let session = format!("<samlp:SessionIndex>session-{subject}</samlp:SessionIndex>");
+        self.logout_query_for(id, subject, &session)
+    }
+
+    /// The same with what names sessions, if anything.
+    pub(crate) fn logout_query_for(&self, id: &str, subject: &str, sessions: &str) -> String {
         let request = format!(
-            r#"<samlp:LogoutRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" Destination="http://localhost:3000/sso/saml/acme/logout" ID="{id}" IssueInstant="{:.0}" Version="2.0"><saml:Issuer xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">{ENTITY}</saml:Issuer><saml:NameID xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">{subject}</saml:NameID><samlp:SessionIndex>session-{subject}</samlp:SessionIndex></samlp:LogoutRequest>"#,
+            r#"<samlp:LogoutRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" Destination="http://localhost:3000/sso/saml/acme/logout" ID="{id}" IssueInstant="{:.0}" Version="2.0"><saml:Issuer xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">{ENTITY}</saml:Issuer><saml:NameID xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">{subject}</saml:NameID>{sessions}</samlp:LogoutRequest>"#,
             self.clock.now(),
         );
         let mut deflate = DeflateEncoder::new(Vec::new(), Compression::default());
