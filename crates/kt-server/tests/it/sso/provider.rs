@@ -1,11 +1,16 @@
 //! An OIDC provider that says what a test tells it to: the truth, or a lie.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+    RsaKeyPair,
+};
 use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -37,6 +42,12 @@ pub(crate) enum Signature {
     Embedded,
     /// Changed after it was signed.
     Changed,
+    /// With the RSA key that is published besides.
+    Rs256,
+    /// The same, with PSS.
+    Ps256,
+    /// With the key on P-256 that is published besides.
+    Es256,
 }
 
 /// What the provider does. Whatever a test leaves alone is the truth.
@@ -55,6 +66,8 @@ pub(crate) struct Says {
     pub(crate) metadata: Value,
     /// Keys that it publishes in place of its own.
     pub(crate) keys: Option<Vec<Value>>,
+    /// How many other keys of the same kind it publishes before its own.
+    pub(crate) others: usize,
     /// What is at the address of its metadata, and of its keys, in place of them.
     pub(crate) documents: Document,
     /// Whether it gives tokens.
@@ -86,6 +99,7 @@ impl Default for Says {
             userinfo: json!({}),
             metadata: json!({}),
             keys: None,
+            others: 0,
             documents: Document::Itself,
             gives_tokens: true,
         }
@@ -223,7 +237,10 @@ impl Provider {
             Signature::Missing(name) => own["alg"] = name.into(),
             Signature::Hs256 => own["alg"] = "HS256".into(),
             Signature::Embedded => own["jwk"] = jwk(&stranger, "first"),
-            _ => {}
+            Signature::Rs256 => own = json!({ "alg": "RS256", "typ": "JWT", "kid": "rsa" }),
+            Signature::Ps256 => own = json!({ "alg": "PS256", "typ": "JWT", "kid": "rsa" }),
+            Signature::Es256 => own = json!({ "alg": "ES256", "typ": "JWT", "kid": "p256" }),
+            Signature::Own | Signature::Foreign | Signature::Changed => {}
         }
         let own = merged(own, header);
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -234,6 +251,13 @@ impl Provider {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, public.as_bytes());
                 hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
             }
+            Signature::Rs256 | Signature::Ps256 => {
+                let padding = if signature == Signature::Rs256 { &RSA_PKCS1_SHA256 } else { &RSA_PSS_SHA256 };
+                let mut bytes = vec![0; RSA.public_modulus_len()];
+                RSA.sign(padding, &SystemRandom::new(), text.as_bytes(), &mut bytes).unwrap();
+                bytes
+            }
+            Signature::Es256 => P256.sign(&SystemRandom::new(), text.as_bytes()).unwrap().as_ref().to_vec(),
             Signature::Foreign | Signature::Embedded => stranger.sign(text.as_bytes()).as_ref().to_vec(),
             Signature::Own => world.key.sign(text.as_bytes()).as_ref().to_vec(),
             Signature::Changed => {
@@ -269,6 +293,27 @@ impl Browser<'_> {
         let headers = [("sec-fetch-mode", "navigate"), ("sec-fetch-site", "cross-site")];
         self.send(axum::http::Method::GET, path, &headers, None).await
     }
+}
+
+/// Finding primes takes a while, so that every provider has this one.
+static RSA: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+
+static P256: LazyLock<EcdsaKeyPair> =
+    LazyLock::new(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
+
+fn rsa_jwk() -> Value {
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let key = RSA.public_key();
+    let (n, e) =
+        (key.modulus().big_endian_without_leading_zero(), key.exponent().big_endian_without_leading_zero());
+    json!({ "kty": "RSA", "use": "sig", "kid": "rsa", "n": part(n), "e": part(e) })
+}
+
+fn p256_jwk() -> Value {
+    // SEC 1 section 2.3.3: a byte that says that it is not compressed, then the coordinates.
+    let point = P256.public_key().as_ref();
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    json!({ "kty": "EC", "crv": "P-256", "use": "sig", "kid": "p256", "x": part(&point[1..33]), "y": part(&point[33..]) })
 }
 
 fn new_key() -> Ed25519KeyPair {
@@ -318,7 +363,8 @@ async fn metadata(State(provider): State<Provider>, uri: axum::http::Uri) -> Res
 async fn keys(State(provider): State<Provider>) -> Json<Value> {
     let mut world = provider.world();
     world.looks += 1;
-    let own = vec![jwk(&world.key, &world.kid)];
+    let mut own: Vec<Value> = (0..world.says.others).map(|n| jwk(&new_key(), &format!("other{n}"))).collect();
+    own.extend([jwk(&world.key, &world.kid), rsa_jwk(), p256_jwk()]);
     Json(json!({ "keys": world.says.keys.clone().unwrap_or(own) }))
 }
 

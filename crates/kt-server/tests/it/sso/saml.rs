@@ -98,6 +98,51 @@ on_both! {
         assert!(refusals.iter().any(|record| record.to_string().contains("no configured certificate fits")), "{refusals:?}");
     }
 
+    a_session_ends_when_the_provider_says(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let browser = api.browser();
+        let end = Clock::now(&api.clock) + jiff::SignedDuration::from_mins(10);
+        let until = format!("SessionIndex=\"session-alice\" SessionNotOnOrAfter=\"{end:.0}\"");
+        let edits = [("SessionIndex=\"session-alice\"", until.as_str())];
+        let answer = come_back(&browser, &provider.posts(&depart(&browser).await, "alice", &edits)).await;
+        assert!(is_in(&browser, &answer), "{}", answer.body);
+        let other = api.browser();
+        provider.way(&other, "bob").await;
+        let is_signed_in = async |browser: &Browser<'_>| browser.get("/settings/profile").await.status == 200;
+        api.clock.advance(Duration::from_mins(9));
+        assert!(is_signed_in(&browser).await);
+        api.clock.advance(Duration::from_mins(1));
+        assert!(!is_signed_in(&browser).await, "however active");
+        assert!(is_signed_in(&other).await, "of whom nothing was said");
+    }
+
+    a_class_of_authentication_counts_as_two_factors_where_owners_say_so(api) {
+        let class = "urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport";
+        for (values, expected) in [(json!(["mfa"]), "/mfa/setup"), (json!([class]), "/")] {
+            let settings = json!({ "just_in_time": true, "require_mfa": true, "mfa_values": values });
+            let provider = api.with_saml(settings).await;
+            let answer = provider.way(&api.browser(), "alice").await;
+            assert_eq!(answer.leads_to(), Some(expected), "{values}");
+        }
+    }
+
+    responses_come_as_forms_of_a_bounded_size(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let browser = api.browser();
+        let posted = provider.posts(&depart(&browser).await, "alice", &[]);
+        let acs = "/sso/saml/acme/acs";
+        let send = async |method: Method, kind: &str, body: String| {
+            let headers = [("content-type", kind), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+            browser.carrying_only("kt_sso").send(method, acs, &headers, Some(body)).await.status.as_u16()
+        };
+        let form = "application/x-www-form-urlencoded";
+        assert_eq!(send(Method::GET, form, String::new()).await, 405);
+        assert_eq!(send(Method::POST, "application/json", "{}".to_owned()).await, 415);
+        assert_eq!(send(Method::POST, form, format!("SAMLResponse={}", "A".repeat(256 * 1024))).await, 413);
+        let answer = come_back(&browser, &posted).await;
+        assert!(is_in(&browser, &answer), "the control: {}", answer.body);
+    }
+
     a_name_of_one_kind_is_no_name_of_another(api) {
         let provider = api.with_saml(json!({ "just_in_time": true })).await;
         provider.way(&api.browser(), "alice").await;
