@@ -181,6 +181,28 @@ suite('passkeys that are examined', LIMIT, () => {
     await owner.page.getByRole('alert').getByText('InvalidStateError').waitFor();
     assert.equal((await owner.device.credentials()).length, 1);
   });
+
+  test('a passkey that nobody here knows any more is told to the browser, and no other', LIMIT, async () => {
+    const owner = await holder();
+    const [kept] = await owner.device.credentials();
+    await owner.page.goto('/mfa/setup');
+    await owner.page.getByRole('button', { name: 'Remove' }).first().click();
+    await owner.page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
+    await owner.page.getByText('The passkey was removed').waitFor();
+    const { page } = await chromium.person(console_.origin);
+    await page.addInitScript(() => {
+      PublicKeyCredential.signalUnknownCredential = async (told) => sessionStorage.setItem('told', JSON.stringify(told));
+    });
+    const device = await authenticator(page, { credentials: [kept] });
+    const told = () => page.evaluate(() => sessionStorage.getItem('told'));
+    const [{ credentialId }] = await device.credentials();
+    await comeIn({ page, device });
+    assert.deepEqual(JSON.parse(await told()), {
+      rpId: 'localhost',
+      credentialId: Buffer.from(credentialId, 'base64').toString('base64url'),
+    });
+    assert.equal(await page.evaluate(() => sessionStorage.length), 1, 'the console itself keeps nothing there');
+  });
 });
 
 /** What the next ceremony of a page says: the challenge, the authenticator's answer, and the whole of what was posted. */

@@ -22,18 +22,22 @@ use serde_json::{Value, json};
 use crate::authenticate::RELIED_ON;
 use crate::control::Control;
 use crate::ip_restrictions::IP_RESTRICTIONS;
+use crate::sparingly::Sparingly;
 
-/// Of refusals of one network, one is recorded in this time; the chain must not grow as fast as a stranger can send.
+/// Of refusals of one network, one is recorded in this time.
 const RECORDED_EVERY: Duration = Duration::from_mins(1);
 
-/// At most so many networks are told apart; in a flood from more, the others are refused without a record.
-const MOST_NETWORKS: usize = 10_000;
-
 /// What is known about the rules of all organisations.
-#[derive(Default)]
 pub(crate) struct Addresses {
     known: Mutex<Known>,
-    recorded: Mutex<HashMap<(Option<OrganizationId>, String), Timestamp>>,
+    /// The networks whose refusals were recorded of late.
+    recorded: Sparingly<(Option<OrganizationId>, String)>,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        Self { known: Mutex::default(), recorded: Sparingly::new(RECORDED_EVERY) }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -63,18 +67,7 @@ impl Addresses {
         now: Timestamp,
     ) -> bool {
         let Some(network) = ip.map(network_of) else { return true };
-        let mut recorded = lock(&self.recorded);
-        if recorded.len() >= MOST_NETWORKS {
-            recorded.retain(|_, last| now.duration_since(*last).unsigned_abs() < RECORDED_EVERY);
-        }
-        let key = (organization.cloned(), network.to_string());
-        let is_due = recorded.get(&key).map_or(recorded.len() < MOST_NETWORKS, |last| {
-            now.duration_since(*last).unsigned_abs() >= RECORDED_EVERY
-        });
-        if is_due {
-            recorded.insert(key, now);
-        }
-        is_due
+        self.recorded.lets_through((organization.cloned(), network.to_string()), now)
     }
 }
 

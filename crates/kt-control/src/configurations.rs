@@ -328,7 +328,8 @@ impl Control {
             return Ok(known);
         }
         let generation = memory.generation();
-        let OwnOrders { configuration, is_drained } = gateways::orders(&self.store, gateway).await?;
+        let OwnOrders { configuration, is_drained } =
+            gateways::orders(&self.store, organization, gateway).await?;
         let wanted = match (source, configuration) {
             (ConfigurationSource::File, _) => None,
             (ConfigurationSource::Kept, Some(own)) => Some(own),
@@ -433,9 +434,10 @@ async fn tell_some(
             )
             .with_param("gateways"));
         }
-        let present = gateways::orders(tx, gateway).await?;
+        let present = gateways::orders(tx, organization, gateway).await?;
         before.insert(gateway.clone(), json!(present.configuration));
-        gateways::order(tx, gateway, &OwnOrders { configuration: Some(id.clone()), ..present }).await?;
+        let orders = OwnOrders { configuration: Some(id.clone()), ..present };
+        gateways::order(tx, organization, gateway, &orders).await?;
     }
     Ok(json!({ "gateways": before }))
 }

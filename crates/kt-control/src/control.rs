@@ -21,6 +21,7 @@ use crate::keys::KeyUses;
 use crate::outbound::Outbound;
 use crate::passwords::Hasher;
 use crate::recent::Recent;
+use crate::refusals::{Refusals, refusals};
 use crate::seal::SealKey;
 use crate::second_factors::webauthn::RelyingParty;
 use crate::shared_counts::SharedCounts;
@@ -65,6 +66,7 @@ pub struct Control {
     pub(crate) audit_key: AuditKey,
     pub(crate) recent: Recent,
     pub(crate) addresses: Addresses,
+    pub(crate) refusals: Refusals,
     /// Wakes the delivery of mail.
     pub(crate) mail_waits: Notify,
     pub(crate) relying_party: RelyingParty,
@@ -116,6 +118,7 @@ impl Control {
             audit_key,
             recent: Recent::default(),
             addresses: Addresses::default(),
+            refusals: refusals(),
             mail_waits: Notify::new(),
             relying_party,
             deployment,

@@ -116,16 +116,14 @@ const LIST: &str = "gateways";
 const PAGE: PageSize = PageSize { usual: 50, most: 200 };
 
 impl Control {
-    /// Takes a gateway's report. The first one enrols it in the organisation of its key; a name that a gateway of
-    /// another organisation has is refused.
+    /// Takes a gateway's report. The first one enrols it in the organisation of its key.
     pub async fn report_gateway(&self, ctx: &Ctx, report: GatewayReport) -> Result<(), Error> {
         let organization = self.gateways_organization(ctx).await?;
         report.check()?;
-        let known = gateways::find(&self.store, &report.id).await?;
+        let known = gateways::find(&self.store, &organization, &report.id).await?;
         let now = report.into_gateway(ctx, organization, known.as_ref());
         match known {
             None => self.enrol(ctx, now).await,
-            Some(known) if known.organization != now.organization => Err(name_taken()),
             Some(known) if !is_news(&known, &now) => Ok(()),
             Some(_) => {
                 let tx = self.store.begin_write().await?;
@@ -252,9 +250,9 @@ impl Control {
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
         require_gateway(&tx, organization, id).await?;
-        let present = gateways::orders(&tx, id).await?;
+        let present = gateways::orders(&tx, organization, id).await?;
         if present.is_drained != drain {
-            gateways::order(&tx, id, &OwnOrders { is_drained: drain, ..present }).await?;
+            gateways::order(&tx, organization, id, &OwnOrders { is_drained: drain, ..present }).await?;
             let action = if drain { AuditAction::GatewayDrained } else { AuditAction::GatewayResumed };
             audit::append(&tx, Some(organization), &self.record(ctx, action, id)).await?;
             self.commit_revocation(tx).await?;
@@ -362,21 +360,15 @@ fn is_connected(gateway: &Gateway, now: Timestamp) -> bool {
     now.duration_since(gateway.seen_at).unsigned_abs() < GONE_AFTER
 }
 
-/// The gateway of this name, unless it belongs to another organisation.
+/// The gateway of this name.
 pub(crate) async fn require_gateway(
     tx: &Tx<'_>,
     organization: &OrganizationId,
     id: &str,
 ) -> Result<Gateway, Error> {
-    let found = gateways::find(tx, id).await?;
-    found.filter(|gateway| gateway.organization == *organization).ok_or_else(no_gateway)
+    gateways::find(tx, organization, id).await?.ok_or_else(no_gateway)
 }
 
 fn no_gateway() -> Error {
     Error::not_found("gateway")
-}
-
-fn name_taken() -> Error {
-    let message = "A gateway of another organization has this name. Give this one another data directory.";
-    Error::new(ErrorKind::Conflict, "gateway_name_taken", message)
 }

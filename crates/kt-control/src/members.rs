@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use kt_domain::actor::{Permission, Role};
-use kt_domain::audit::AuditAction;
+use kt_domain::audit::{AuditAction, AuditActor};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
@@ -16,7 +16,9 @@ use kt_store::{Tx, audit, external_identities, keys, organizations, sessions, se
 use serde_json::{Value, json};
 
 use crate::control::Control;
+use crate::mail::{Label, Message};
 use crate::paging::{Page, PageRequest, PageSize};
+use crate::post::kept_email;
 
 /// A member, and how they stand with what is asked of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,13 +97,16 @@ impl Control {
         let member = memberships::member(&tx, organization, user).await?.ok_or_else(no_member)?;
         let before = &member.membership;
         allow_change(&ctx.actor, user, before.role, change)?;
+        let mfa = self.security_of(&tx, organization).await?.value.mfa;
         let (role, state) = match change {
             MemberChange::Role(role) => (role, before.state),
             MemberChange::Suspend => (before.role, MembershipState::Suspended),
             MemberChange::Reactivate => (before.role, MembershipState::Active),
+            MemberChange::EndSessions => {
+                return self.end_sessions_of_member(ctx, tx, member, &mfa).await.map(Some);
+            }
             MemberChange::Remove => return self.remove_member(ctx, tx, organization, before).await,
         };
-        let mfa = self.security_of(&tx, organization).await?.value.mfa;
         if (role, state) == (before.role, before.state) {
             return Ok(Some(view(member, &mfa)));
         }
@@ -117,9 +122,51 @@ impl Control {
         };
         let record = self.record(ctx, recorded_as(change), user.as_str()).with_change(was, is);
         audit::append(&tx, Some(organization), &record).await?;
+        self.tell_of_change(ctx, &tx, &member, change).await?;
         let after = memberships::member(&tx, organization, user).await?;
         self.commit_revocation(tx).await?;
         Ok(after.map(|member| view(member, &mfa)))
+    }
+
+    /// Signs somebody out who stays a member; they may sign in again at once.
+    async fn end_sessions_of_member(
+        &self,
+        ctx: &Ctx,
+        tx: Tx<'_>,
+        member: Member,
+        mfa: &MfaSettings,
+    ) -> Result<MemberView, Error> {
+        let place = &member.membership;
+        let ended = sessions::end_all(&tx, &place.organization, &place.user, ctx.now).await?;
+        self.record_revoked(ctx, &tx, &place.organization, &ended).await?;
+        if !ended.is_empty() {
+            self.tell_of_change(ctx, &tx, &member, MemberChange::EndSessions).await?;
+        }
+        self.commit_revocation(tx).await?;
+        Ok(view(member, mfa))
+    }
+
+    /// Tells somebody by mail what an administrator has done to their sessions and their way in.
+    async fn tell_of_change(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        member: &Member,
+        change: MemberChange,
+    ) -> Result<(), Error> {
+        let id = &member.membership.organization;
+        let found = organizations::find(tx, id).await?.ok_or_else(|| Error::not_found("organization"))?;
+        let (organization, at) = (Label::new(&found.name), ctx.now);
+        let message = match change {
+            MemberChange::Suspend => Message::Suspended { organization, at },
+            MemberChange::Reactivate => Message::Reactivated { organization, at },
+            MemberChange::EndSessions => {
+                let by = Label::new(&AuditActor::of(&ctx.actor).name);
+                Message::SessionsEnded { organization, by, at }
+            }
+            MemberChange::Role(_) | MemberChange::Remove => return Ok(()),
+        };
+        self.enqueue(ctx, tx, Some(id), Some(&kept_email(&member.email)?), &message).await
     }
 
     async fn remove_member(
@@ -199,6 +246,7 @@ fn recorded_as(change: MemberChange) -> AuditAction {
         MemberChange::Role(_) => AuditAction::MemberRoleChanged,
         MemberChange::Suspend => AuditAction::MemberSuspended,
         MemberChange::Reactivate => AuditAction::MemberReactivated,
+        MemberChange::EndSessions => AuditAction::SessionRevoked,
         MemberChange::Remove => AuditAction::MemberRemoved,
     }
 }

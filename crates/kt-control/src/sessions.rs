@@ -10,6 +10,7 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, SessionId, UserId};
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::sessions::Door;
+use kt_domain::sign_in::Proofs;
 use kt_store::sessions::{self, LiveSession, RefreshUse, Session};
 use kt_store::{Tx, audit, memberships, organizations, users};
 
@@ -45,6 +46,8 @@ pub struct SessionView {
     pub is_current: bool,
     /// Through which door it was made.
     pub door: Door,
+    /// What was proven in it.
+    pub proofs: Proofs,
     /// When it was made.
     pub created_at: Timestamp,
     /// Its holder's last act, to the minute.
@@ -225,6 +228,7 @@ impl Control {
                     is_current: session.id == person.session,
                     id: session.id,
                     door: session.door,
+                    proofs: session.proofs,
                     created_at: session.created_at,
                     active_at: session.active_at,
                     ip: session.ip,
@@ -243,9 +247,33 @@ impl Control {
         if !sessions::end(&tx, &person.user, session, ctx.now).await? {
             return Err(Error::not_found("session"));
         }
-        let record = self.record(ctx, AuditAction::SessionRevoked, session.as_str());
-        audit::append(&tx, Some(&person.organization), &record).await?;
+        self.record_revoked(ctx, &tx, &person.organization, std::slice::from_ref(session)).await?;
         self.commit_revocation(tx).await
+    }
+
+    /// Ends all of one's own sessions but the one that asks, in every organisation (OWASP ASVS 5.0, 7.5.2).
+    pub async fn end_my_other_sessions(&self, ctx: &Ctx) -> Result<(), Error> {
+        let person = ctx.require_person()?;
+        ctx.require_fresh_authentication()?;
+        let tx = self.store.begin_write().await?;
+        let ended = sessions::end_others(&tx, &person.user, &person.session, ctx.now).await?;
+        self.record_revoked(ctx, &tx, &person.organization, &ended).await?;
+        self.commit_revocation(tx).await
+    }
+
+    /// Records that these sessions were ended by hand.
+    pub(crate) async fn record_revoked(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        ended: &[SessionId],
+    ) -> Result<(), Error> {
+        for session in ended {
+            let record = self.record(ctx, AuditAction::SessionRevoked, session.as_str());
+            audit::append(tx, Some(organization), &record).await?;
+        }
+        Ok(())
     }
 }
 

@@ -44,6 +44,7 @@ actions! {
     SignIn = "auth.sign_in": "Somebody signed in, or tried to.";
     SignOut = "auth.sign_out": "Somebody signed out.";
     AccountLocked = "auth.account_locked": "Too many wrong passwords locked an account for a while.";
+    StuffingSuspected = "auth.stuffing_suspected": "One network failed to sign in to many accounts, or very many sign-ins failed everywhere.";
     AccountUnlocked = "auth.account_unlocked": "The operator let an account be signed in to again that wrong passwords had locked.";
     RefreshReplayed = "auth.refresh_replayed": "A refresh token came a second time; its session was ended.";
     PasswordChanged = "auth.password_changed": "Somebody replaced their password; everything issued before was ended.";
@@ -93,6 +94,7 @@ actions! {
     RegistrationUpdated = "security.registration.updated": "Who may ask to join was changed.";
     IpRestrictionsUpdated = "security.ip_restrictions.updated": "The lists of addresses that may or may not come in were changed.";
     IpDenied = "security.ip_denied": "A request was refused for the address that it came from; of many from one network, one a minute is recorded.";
+    Refused = "access.refused": "Somebody was refused for their role, rank or scope, for want of a fresh proof, or for a form token; of many of one session or key for one thing, one in ten minutes is recorded.";
     MemberRoleChanged = "member.role_changed": "A member got another role.";
     MemberSuspended = "member.suspended": "A member was suspended: nothing of theirs is let in any more.";
     MemberReactivated = "member.reactivated": "A suspended member was let in again.";

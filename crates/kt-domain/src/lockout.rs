@@ -85,7 +85,7 @@ impl Count {
     /// Whether it counts what is tried at one account, and not all that comes from a network.
     #[must_use]
     pub fn is_of_account(&self) -> bool {
-        !self.key.starts_with(NETWORK)
+        !self.key.starts_with(NETWORK) && self.key != DEPLOYMENT
     }
 }
 
@@ -98,6 +98,29 @@ const ACCOUNT_FACTOR: u32 = 10;
 
 /// Failures that one network may cause within the window, over all accounts (a /24 or /64).
 const NETWORK_LIMIT: u32 = 100;
+
+/// What all failures of strangers are counted by, over all accounts and networks.
+pub const DEPLOYMENT: &str = "everywhere";
+
+/// So many failures within the window, wherever they come from, are an attack by many machines: until it is over,
+/// passwords are listened to only from devices that have signed in before (OWASP ASVS 5.0, 6.3.1; API security 2).
+pub const DEPLOYMENT_LIMIT: u32 = 5000;
+
+/// So many accounts that one network fails at within the window are worth a record: whoever has a list of stolen passwords
+/// tries each account once or twice.
+pub const SPREAD: i64 = 20;
+
+/// What the accounts are counted by that one network has failed at.
+#[must_use]
+pub fn spread_key(network: IpNet) -> String {
+    format!("spread/{network}")
+}
+
+/// What the failures of one account from one network are counted by.
+#[must_use]
+pub fn account_at_network_key(account: &str, network: IpNet) -> String {
+    format!("{}/{network}", account_key(account))
+}
 
 /// The counts that a try adds to and must be below, before any password is looked at.
 ///
@@ -118,10 +141,11 @@ pub fn counts(
         limit: settings.max_failures.saturating_mul(ACCOUNT_FACTOR),
     }];
     if let Some(network) = ip.map(network_of) {
-        counts
-            .push(Count { key: format!("{}/{network}", account_key(account)), limit: settings.max_failures });
+        let key = account_at_network_key(account, network);
+        counts.push(Count { key, limit: settings.max_failures });
         counts.push(Count { key: format!("{NETWORK}{network}"), limit: NETWORK_LIMIT });
     }
+    counts.push(Count { key: DEPLOYMENT.to_owned(), limit: DEPLOYMENT_LIMIT });
     counts
 }
 
@@ -181,6 +205,12 @@ mod tests {
         let holder = counts(&settings, "usr_1", Some(&SecretDigest::of("device")), ip);
         assert_eq!(holder.len(), 1);
         assert!(stranger.iter().all(|count| count.key != holder[0].key));
+        let of_account: Vec<_> = stranger.iter().filter(|count| count.is_of_account()).collect();
+        assert_eq!(
+            (stranger.len(), of_account.len()),
+            (4, 2),
+            "a network and the deployment lock nobody's account"
+        );
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub enum MemberChange {
     Suspend,
     /// Let them in again.
     Reactivate,
+    /// Sign them out everywhere; they may sign in again.
+    EndSessions,
     /// End their membership.
     Remove,
 }
@@ -39,6 +41,9 @@ pub fn allow_change(actor: &Actor, target: &UserId, role: Role, change: MemberCh
             "own_membership",
             "You cannot suspend or remove yourself. Ask another administrator.",
         )),
+        MemberChange::EndSessions if actor.user() == Some(target) => {
+            Err(Error::new(ErrorKind::Conflict, "own_membership", "End your own sessions in your profile."))
+        }
         _ => Ok(()),
     }
 }
@@ -84,7 +89,13 @@ mod tests {
         for &rank in Role::ALL {
             let (actor, _) = somebody(rank);
             for &role in Role::ALL {
-                for change in [MemberChange::Suspend, MemberChange::Reactivate, MemberChange::Remove] {
+                let changes = [
+                    MemberChange::Suspend,
+                    MemberChange::Reactivate,
+                    MemberChange::EndSessions,
+                    MemberChange::Remove,
+                ];
+                for change in changes {
                     let allowed = allow_change(&actor, &other, role, change).is_ok();
                     assert_eq!(allowed, role <= rank, "{rank} on {role}: {change:?}");
                 }

@@ -124,6 +124,11 @@ impl Proofs {
         self.contains(Proof::Password) || self.contains(Proof::Passkey) || self.are_federated()
     }
 
+    /// Each of them, in the order in which they were given.
+    pub fn given(&self) -> impl Iterator<Item = Proof> {
+        self.0.iter().copied()
+    }
+
     /// Their words, as the claim `amr` of RFC 8176 lists them.
     pub fn words(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().map(|proof| proof.as_str())

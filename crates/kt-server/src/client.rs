@@ -18,6 +18,7 @@ use crate::Doors;
 use crate::allowance::AllowanceNote;
 use crate::failure::Failure;
 use crate::layers::RequestId;
+use crate::refusals::CallerNote;
 
 /// How the API and the console tell a client's address: the TCP peer, unless that is one of `trusted_proxies`; then the
 /// right-most entry of `X-Forwarded-For` that is not itself one of them.
@@ -75,6 +76,9 @@ pub(crate) async fn identify(parts: &Parts, doors: &Doors) -> Result<Ctx, Error>
         note.write(allowance);
     }
     ctx.actor = outcome?.actor;
+    if let Some(note) = parts.extensions.get::<CallerNote>() {
+        note.write(&ctx);
+    }
     doors.control.require_address(&ctx, Surface::Api).await?;
     Ok(ctx)
 }

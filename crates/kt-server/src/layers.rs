@@ -18,7 +18,7 @@ use tracing::Instrument;
 use crate::Doors;
 use crate::client::{anonymous, resolve};
 use crate::failure::{Failure, write_failure};
-use crate::{allowance, idempotency};
+use crate::{allowance, idempotency, refusals};
 
 /// The largest body that the API reads, in bytes: a batch of events is the largest thing it takes.
 pub(crate) const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -34,6 +34,7 @@ pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
     routes
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(doors.clone(), idempotency::once))
+        .layer(from_fn_with_state(doors.clone(), refusals::recorded))
         .layer(from_fn(allowance::told))
         .layer(from_fn(no_key_in_the_address))
         .layer(from_fn_with_state((doors.clone(), Surface::Api), ip_restrictions))

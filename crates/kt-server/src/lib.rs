@@ -12,6 +12,7 @@ mod failure;
 mod idempotency;
 mod layers;
 mod listener;
+mod refusals;
 mod routes;
 
 use std::sync::Arc;

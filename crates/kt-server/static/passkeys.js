@@ -5,6 +5,7 @@
   const { send, ask, tell, prove, goOn, problemOf, words } = globalThis.keeptrusts;
   const isAble = Boolean(globalThis.PublicKeyCredential?.parseRequestOptionsFromJSON);
   let offered = null;
+  let shown = null;
 
   /** The challenge for a form, as the browser takes it; a refusal is told at the form. */
   const challengeFor = async (form, again) => {
@@ -23,6 +24,7 @@
     const credential = isNew
       ? await navigator.credentials.create({ publicKey, signal })
       : await navigator.credentials.get({ publicKey, mediation, signal });
+    shown = { rpId: publicKey.rpId, credentialId: credential.id };
     return { flow_token, credential: JSON.stringify(credential.toJSON()) };
   };
 
@@ -72,6 +74,11 @@
     const allAcceptedCredentialIds = accepted.split(" ").filter(Boolean);
     await PublicKeyCredential.signalAllAcceptedCredentials?.({ rpId, userId, allAcceptedCredentialIds });
   };
+
+  /** Tells it that the passkey which was just shown is known to nobody here (section 5.1.10.2). */
+  document.addEventListener("kt:problem", ({ detail: { problem } }) => {
+    if (problem.unknown_credential && shown) PublicKeyCredential.signalUnknownCredential?.(shown);
+  });
 
   document.addEventListener("submit", (event) => {
     if (!event.target.matches("[data-passkey]")) return;

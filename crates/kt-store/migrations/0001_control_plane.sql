@@ -387,9 +387,9 @@ CREATE TABLE event_counts (
 );
 CREATE INDEX event_counts_by_hour ON event_counts (hour);
 
--- The gateways that have reported. A name belongs to the organization whose key it first came with.
+-- The gateways that have reported, by the names that they gave themselves: two organizations may have the same.
 CREATE TABLE gateways (
-    id TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
     organization_id TEXT NOT NULL REFERENCES organizations (id),
     key_id TEXT,
     software_version TEXT NOT NULL,
@@ -404,9 +404,9 @@ CREATE TABLE gateways (
     is_draining BOOLEAN NOT NULL,
     ip TEXT,
     enrolled_at BIGINT NOT NULL,
-    seen_at BIGINT NOT NULL
+    seen_at BIGINT NOT NULL,
+    PRIMARY KEY (organization_id, id)
 );
-CREATE INDEX gateways_by_organization ON gateways (organization_id, id);
 
 -- What people ask models in the console, and what was answered. It belongs to one person in one organization.
 CREATE TABLE conversations (
@@ -536,10 +536,13 @@ CREATE TABLE provider_credentials (
 
 -- What one gateway is told besides what all are. A gateway without a row is told what all are.
 CREATE TABLE gateway_orders (
-    gateway_id TEXT PRIMARY KEY REFERENCES gateways (id),
+    organization_id TEXT NOT NULL,
+    gateway_id TEXT NOT NULL,
     -- NAME@NUMBER
     configuration TEXT,
-    is_drained BOOLEAN NOT NULL
+    is_drained BOOLEAN NOT NULL,
+    PRIMARY KEY (organization_id, gateway_id),
+    FOREIGN KEY (organization_id, gateway_id) REFERENCES gateways (organization_id, id)
 );
 
 -- An organization's identity providers: at most one for each protocol, and at most one that is turned on.

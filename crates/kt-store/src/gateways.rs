@@ -41,13 +41,15 @@ pub struct Gateway {
     pub seen_at: Timestamp,
 }
 
-/// The gateway of this name, whichever organisation it belongs to.
-pub async fn find(source: &impl Source, id: &str) -> Result<Option<Gateway>, StoreError> {
-    sql::row(source, "SELECT * FROM gateways WHERE id = $1", values![id])
-        .await?
-        .as_ref()
-        .map(read)
-        .transpose()
+/// The gateway of this name in an organisation.
+pub async fn find(
+    source: &impl Source,
+    organization: &OrganizationId,
+    id: &str,
+) -> Result<Option<Gateway>, StoreError> {
+    const SELECT: &str = "SELECT * FROM gateways WHERE organization_id = $1 AND id = $2";
+    let row = sql::row(source, SELECT, values![organization.as_str(), id]).await?;
+    row.as_ref().map(read).transpose()
 }
 
 /// Every gateway of an organisation, by name.
@@ -107,9 +109,10 @@ pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
 
 /// Forgets a gateway and what it was told. Its events stay.
 pub async fn delete(tx: &Tx<'_>, organization: &OrganizationId, id: &str) -> Result<(), StoreError> {
-    const DELETE: &str = "DELETE FROM gateways WHERE id = $1 AND organization_id = $2";
-    sql::execute(tx, "DELETE FROM gateway_orders WHERE gateway_id = $1", values![id]).await?;
-    sql::execute(tx, DELETE, values![id, organization.as_str()]).await?;
+    const FORGET: &str = "DELETE FROM gateway_orders WHERE organization_id = $1 AND gateway_id = $2";
+    const DELETE: &str = "DELETE FROM gateways WHERE organization_id = $1 AND id = $2";
+    sql::execute(tx, FORGET, values![organization.as_str(), id]).await?;
+    sql::execute(tx, DELETE, values![organization.as_str(), id]).await?;
     Ok(())
 }
 
@@ -123,26 +126,35 @@ pub struct OwnOrders {
 }
 
 /// What a gateway is told besides what all are.
-pub async fn orders(source: &impl Source, id: &str) -> Result<OwnOrders, StoreError> {
-    const SELECT: &str = "SELECT configuration, is_drained FROM gateway_orders WHERE gateway_id = $1";
-    let row = sql::row(source, SELECT, values![id]).await?;
+pub async fn orders(
+    source: &impl Source,
+    organization: &OrganizationId,
+    id: &str,
+) -> Result<OwnOrders, StoreError> {
+    const SELECT: &str = "SELECT configuration, is_drained FROM gateway_orders
+        WHERE organization_id = $1 AND gateway_id = $2";
+    let row = sql::row(source, SELECT, values![organization.as_str(), id]).await?;
     row.as_ref().map_or_else(|| Ok(OwnOrders::default()), read_orders)
 }
 
 /// Tells a gateway this from now on.
-pub async fn order(tx: &Tx<'_>, id: &str, orders: &OwnOrders) -> Result<(), StoreError> {
-    const UPSERT: &str = "INSERT INTO gateway_orders (gateway_id, configuration, is_drained)
-        VALUES ($1, $2, $3) ON CONFLICT (gateway_id)
+pub async fn order(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    id: &str,
+    orders: &OwnOrders,
+) -> Result<(), StoreError> {
+    const UPSERT: &str = "INSERT INTO gateway_orders (organization_id, gateway_id, configuration, is_drained)
+        VALUES ($1, $2, $3, $4) ON CONFLICT (organization_id, gateway_id)
         DO UPDATE SET configuration = excluded.configuration, is_drained = excluded.is_drained";
     let configuration = orders.configuration.as_ref().map(ToString::to_string);
-    sql::execute(tx, UPSERT, values![id, configuration, orders.is_drained]).await?;
+    sql::execute(tx, UPSERT, values![organization.as_str(), id, configuration, orders.is_drained]).await?;
     Ok(())
 }
 
 /// From now on every gateway of an organisation is to run what all are.
 pub async fn forget_own_configurations(tx: &Tx<'_>, organization: &OrganizationId) -> Result<(), StoreError> {
-    const UPDATE: &str = "UPDATE gateway_orders SET configuration = NULL WHERE gateway_id IN
-        (SELECT id FROM gateways WHERE organization_id = $1)";
+    const UPDATE: &str = "UPDATE gateway_orders SET configuration = NULL WHERE organization_id = $1";
     sql::execute(tx, UPDATE, values![organization.as_str()]).await?;
     Ok(())
 }
@@ -152,9 +164,8 @@ pub async fn own_configurations(
     source: &impl Source,
     organization: &OrganizationId,
 ) -> Result<Vec<VersionId>, StoreError> {
-    const SELECT: &str = "SELECT DISTINCT o.configuration AS configuration FROM gateway_orders o
-        JOIN gateways g ON g.id = o.gateway_id
-        WHERE g.organization_id = $1 AND o.configuration IS NOT NULL ORDER BY o.configuration";
+    const SELECT: &str = "SELECT DISTINCT configuration FROM gateway_orders
+        WHERE organization_id = $1 AND configuration IS NOT NULL ORDER BY configuration";
     let rows = sql::rows(source, SELECT, values![organization.as_str()]).await?;
     rows.iter().map(|row| row.parsed("configuration")).collect()
 }
@@ -207,7 +218,7 @@ async fn select(
         FROM gateways g
         LEFT JOIN api_keys k ON k.id = g.key_id AND k.organization_id = g.organization_id
         LEFT JOIN event_chains c ON c.organization_id = g.organization_id AND c.gateway_id = g.id
-        LEFT JOIN gateway_orders o ON o.gateway_id = g.id
+        LEFT JOIN gateway_orders o ON o.organization_id = g.organization_id AND o.gateway_id = g.id
         WHERE g.organization_id = ";
     let mut query = Composed::new(SELECT);
     query.value(organization.as_str()).text(which).value(id);

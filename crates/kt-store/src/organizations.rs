@@ -58,6 +58,15 @@ pub async fn first(source: &impl Source) -> Result<Option<Organization>, StoreEr
     sql::row(source, SELECT, values![]).await?.as_ref().map(read).transpose()
 }
 
+/// The organisation, where there is one alone.
+pub async fn only(source: &impl Source) -> Result<Option<OrganizationId>, StoreError> {
+    let rows = sql::rows(source, "SELECT id FROM organizations LIMIT 2", values![]).await?;
+    match rows.as_slice() {
+        [row] => row.parsed("id").map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Holds the organisation still until the transaction ends, so that what is counted in it (its owners) stays true.
 pub async fn lock(tx: &Tx<'_>, id: &OrganizationId) -> Result<(), StoreError> {
     if tx.locks_rows() {

@@ -134,17 +134,30 @@ pub async fn of_organization(
     rows.iter().map(|row| Ok((read(row)?, row.get("email")?))).collect()
 }
 
-/// Ends all sessions of somebody in this organisation.
+/// Ends all sessions of somebody in this organisation; which.
 pub async fn end_all(
     tx: &Tx<'_>,
     organization: &OrganizationId,
     user: &UserId,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Vec<SessionId>, StoreError> {
     const UPDATE: &str = "UPDATE sessions SET ended_at = $3
-        WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL";
-    sql::execute(tx, UPDATE, values![organization.as_str(), user.as_str(), now]).await?;
-    Ok(())
+        WHERE organization_id = $1 AND user_id = $2 AND ended_at IS NULL RETURNING id";
+    let rows = sql::rows(tx, UPDATE, values![organization.as_str(), user.as_str(), now]).await?;
+    rows.iter().map(|row| row.parsed("id")).collect()
+}
+
+/// Ends all sessions of somebody but this one, wherever they are; which.
+pub async fn end_others(
+    tx: &Tx<'_>,
+    user: &UserId,
+    kept: &SessionId,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, StoreError> {
+    const UPDATE: &str = "UPDATE sessions SET ended_at = $3
+        WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL RETURNING id";
+    let rows = sql::rows(tx, UPDATE, values![user.as_str(), kept.as_str(), now]).await?;
+    rows.iter().map(|row| row.parsed("id")).collect()
 }
 
 /// Ends a session of this user. `false` when there is none that lives.

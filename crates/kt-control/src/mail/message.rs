@@ -51,6 +51,8 @@ pub enum Message {
     Suspended { organization: Label, at: Timestamp },
     /// It can be used again.
     Reactivated { organization: Label, at: Timestamp },
+    /// An administrator ended all sessions of the account in this organisation.
+    SessionsEnded { organization: Label, by: Label, at: Timestamp },
     /// To administrators: a member has nothing to work with yet and asks them to set it up.
     SetupRequested {
         organization: Label,

@@ -48,6 +48,11 @@ impl Message {
             },
             Self::Suspended { organization: organization.clone(), at: after(0) },
             Self::Reactivated { organization: organization.clone(), at: after(0) },
+            Self::SessionsEnded {
+                organization: organization.clone(),
+                by: administrator.clone(),
+                at: after(0),
+            },
             Self::SetupRequested {
                 organization: organization.clone(),
                 member: Label::new("Ada Lovelace"),

@@ -42,9 +42,9 @@ pub struct PasskeyAnswer {
 /// What a challenge was made for. Its answer is good for nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Bond {
-    /// A sign-in that begins with it.
-    Anybody,
-    /// A step of a sign-in.
+    /// A sign-in that begins with it or, at a step, goes on with it; in one browser, where one has asked.
+    SignIn { step: Option<SecretDigest>, browser: Option<SecretDigest> },
+    /// A step of a sign-in at which a passkey is added.
     Step(SecretDigest),
     /// Somebody signed in.
     Session(SessionId),

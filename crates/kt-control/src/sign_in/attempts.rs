@@ -4,9 +4,12 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::OrganizationId;
-use kt_domain::lockout::{Count, LockoutSettings, counts};
+use kt_domain::lockout::{
+    Count, DEPLOYMENT, DEPLOYMENT_LIMIT, LockoutSettings, SPREAD, account_at_network_key, counts, network_of,
+    spread_key,
+};
 use kt_domain::secret::SecretDigest;
-use kt_store::{audit, limits, users};
+use kt_store::{Tx, audit, limits, organizations, users};
 use serde_json::json;
 
 use super::Entrant;
@@ -25,6 +28,8 @@ pub(super) struct Attempt {
     counts: Vec<Count>,
     /// The counts that this very try has brought to their limit.
     locked: Vec<String>,
+    /// Whether it is the first at this account from its network.
+    is_first_here: bool,
     settings: LockoutSettings,
     organization: Option<OrganizationId>,
     /// The account's id, or the address that was typed.
@@ -58,18 +63,20 @@ impl Control {
             _ => None,
         };
         let counts = counts(&settings, &subject, device.as_ref(), ctx.client.ip);
-        let (mut is_heard, mut locked) = (true, Vec::new());
+        let here = ctx.client.ip.map(|ip| account_at_network_key(&subject, network_of(ip)));
+        let (mut is_heard, mut locked, mut is_first_here) = (true, Vec::new(), false);
         for count in &counts {
             let tries = limits::count(&tx, &count.key, settings.window.0, ctx.now).await?;
             is_heard &= tries <= i64::from(count.limit);
             if tries == i64::from(count.limit) {
                 locked.push(count.key.clone());
             }
+            is_first_here |= tries == 1 && here.as_ref() == Some(&count.key);
         }
         tx.commit().await?;
         let organization = entrant.map(|entrant| entrant.organization.id.clone());
         let address = entrant.map(|entrant| entrant.user.email.clone());
-        Ok(Attempt { is_heard, counts, locked, settings, organization, subject, address })
+        Ok(Attempt { is_heard, counts, locked, is_first_here, settings, organization, subject, address })
     }
 
     /// The try was wrong: it stays counted, is recorded, and a limit that it reached holds for the lock's duration.
@@ -85,6 +92,7 @@ impl Control {
             .with_change(serde_json::Value::Null, json!({ "reason": reason }))
             .refused();
         audit::append(&tx, organization, &failed).await?;
+        self.look_for_stuffing(ctx, &tx, attempt).await?;
         // A network that has had its tries locks nobody's account.
         let locked =
             attempt.counts.iter().find(|count| count.is_of_account() && attempt.locked.contains(&count.key));
@@ -99,6 +107,34 @@ impl Control {
             self.enqueue(ctx, &tx, organization, recipient.as_ref(), &message).await?;
         }
         Ok(tx.commit().await?)
+    }
+
+    /// Records what looks like a list of stolen passwords that is tried: one network that fails at account after account, or
+    /// failures everywhere. Each is told once in the window.
+    async fn look_for_stuffing(&self, ctx: &Ctx, tx: &Tx<'_>, attempt: &Attempt) -> Result<(), Error> {
+        let mut suspected = Vec::new();
+        if let Some(network) = ctx.client.ip.map(network_of).filter(|_| attempt.is_first_here) {
+            let window = attempt.settings.window.0;
+            let accounts = limits::count(tx, &spread_key(network), window, ctx.now).await?;
+            if accounts == SPREAD {
+                suspected.push((network.to_string(), json!({ "accounts": accounts })));
+            }
+        }
+        if attempt.locked.iter().any(|key| key == DEPLOYMENT) {
+            suspected.push(("deployment".to_owned(), json!({ "failures": DEPLOYMENT_LIMIT })));
+        }
+        for (source, what) in suspected {
+            let organization = match &attempt.organization {
+                Some(organization) => Some(organization.clone()),
+                None => organizations::only(tx).await?,
+            };
+            let record = self
+                .record(ctx, AuditAction::StuffingSuspected, source)
+                .with_change(serde_json::Value::Null, what)
+                .refused();
+            audit::append(tx, organization.as_ref(), &record).await?;
+        }
+        Ok(())
     }
 
     /// The try was right: the account's counts start anew. What a whole network has done wrong stays counted,

@@ -10,7 +10,7 @@ use kt_domain::lockout::network_of;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Factor, Gate, Proof, Proofs};
-use kt_store::{Tx, audit, limits, passkeys, users};
+use kt_store::{Tx, audit, limits, memberships, passkeys, users};
 use serde_json::{Value, json};
 use webauthn_rs::prelude::DiscoverableAuthentication;
 
@@ -31,6 +31,8 @@ pub struct PasskeySignIn {
     pub device: Option<String>,
     /// Through which door.
     pub door: Door,
+    /// By what the console knows the browser that shows it.
+    pub browser: Option<String>,
 }
 
 /// How many challenges one network may ask for in a quarter of an hour: a page of sign-in asks for one each time it is
@@ -41,11 +43,13 @@ const WINDOW: Duration = Duration::from_mins(15);
 impl Control {
     /// What a browser needs to sign somebody in with a passkey. With the token of a step that asks for a second factor it
     /// takes that place, and only passkeys of that person are offered; the step stays good, so that a code may be given
-    /// instead.
+    /// instead. Where a `browser` asks, no other can answer (WebAuthn level 3 section 13.4.3): whoever has lured an answer from
+    /// somebody cannot sign them in elsewhere.
     pub async fn begin_passkey_sign_in(
         &self,
         ctx: &Ctx,
         flow_token: Option<&str>,
+        browser: Option<&str>,
     ) -> Result<PasskeyChallenge, Error> {
         let step = flow_token.map(SecretDigest::of);
         let entrant = match &step {
@@ -59,12 +63,9 @@ impl Control {
                 return Err(too_many_challenges());
             }
         }
-        let challenge = match (step, entrant) {
-            (Some(step), Some(entrant)) => {
-                self.assertion(ctx, &tx, Some(&entrant.user.id), Bond::Step(step)).await?
-            }
-            _ => self.assertion(ctx, &tx, None, Bond::Anybody).await?,
-        };
+        let of = entrant.as_ref().map(|entrant| &entrant.user.id);
+        let bond = Bond::SignIn { step, browser: browser.map(SecretDigest::of) };
+        let challenge = self.assertion(ctx, &tx, of, bond).await?;
         tx.commit().await?;
         Ok(challenge)
     }
@@ -77,10 +78,14 @@ impl Control {
         sign_in: PasskeySignIn,
     ) -> Result<SignInOutcome, Error> {
         let ceremony = self.take_ceremony(ctx, ASSERTION, &sign_in.answer).await?;
+        let shown_by = sign_in.browser.as_deref().map(SecretDigest::of);
         match ceremony.bond.clone() {
-            Bond::Anybody => self.begin_with_passkey(ctx, ceremony, sign_in).await,
-            Bond::Step(step) => self.go_on_with_passkey(ctx, ceremony, &step, &sign_in.answer).await,
-            Bond::Session(_) => Err(over()),
+            Bond::SignIn { browser, .. } if browser != shown_by => Err(over()),
+            Bond::SignIn { step: None, .. } => self.begin_with_passkey(ctx, ceremony, sign_in).await,
+            Bond::SignIn { step: Some(step), .. } => {
+                self.go_on_with_passkey(ctx, ceremony, &step, &sign_in.answer).await
+            }
+            Bond::Step(_) | Bond::Session(_) => Err(over()),
         }
     }
 
@@ -172,7 +177,14 @@ impl Control {
         let assertion = self.relying_party.read_assertion(&answer.credential).map_err(Error::from)?;
         let tx = self.store.begin_write().await?;
         let kept: Option<KeptPasskey> = passkeys::by_credential(&tx, &assertion.credential_id()).await?;
-        let mut kept = kept.ok_or_else(|| invalid_passkey().with_private("nobody has this passkey"))?;
+        let Some(mut kept) = kept else {
+            if let Some(entrant) = expected {
+                self.record_wrong_passkey(ctx, &tx, &entrant.user.id, json!({ "reason": "unknown_passkey" }))
+                    .await?;
+                tx.commit().await?;
+            }
+            return Err(unknown_passkey());
+        };
         let holder = users::find(&tx, &kept.user).await?.ok_or_else(invalid_passkey)?;
         let is_theirs = match (assertion.is_of(&holder)?, expected) {
             (Some(false), _) => false,
@@ -180,6 +192,10 @@ impl Control {
             (said, None) => said == Some(true),
         };
         if !is_theirs {
+            let whom = expected.map_or(&holder.id, |entrant| &entrant.user.id);
+            let what = json!({ "reason": "passkey_of_somebody_else", "passkey": kept.id });
+            self.record_wrong_passkey(ctx, &tx, whom, what).await?;
+            tx.commit().await?;
             return Err(invalid_passkey().with_private("it is somebody else's, or does not say whose it is"));
         }
         match self.relying_party.finish_assertion(ceremony.state, &assertion, kept.credential.clone()) {
@@ -191,37 +207,39 @@ impl Control {
                 Ok(kept.user)
             }
             Err(refusal) => {
-                self.record_refusal(ctx, &tx, &kept, &refusal).await?;
+                let what = json!({ "reason": "wrong_passkey", "passkey": kept.id });
+                self.record_wrong_passkey(ctx, &tx, &kept.user, what).await?;
+                if matches!(refusal, Refusal::Cloned) {
+                    self.record_clone(ctx, &tx, &kept).await?;
+                }
                 tx.commit().await?;
                 Err(refusal.into())
             }
         }
     }
 
-    /// A passkey of somebody known was refused: their organisation sees it among the sign-ins that failed.
-    async fn record_refusal(
+    /// A passkey was refused to somebody known: their organisation sees it among the sign-ins that failed.
+    async fn record_wrong_passkey(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
-        passkey: &KeptPasskey,
-        refusal: &Refusal,
+        user: &UserId,
+        what: Value,
     ) -> Result<(), Error> {
-        let places = kt_store::memberships::of_user(tx, &passkey.user).await?;
+        let places = memberships::of_user(tx, user).await?;
         let organization = places.first().map(|place| &place.organization);
-        let what = json!({ "reason": "wrong_passkey", "passkey": passkey.id });
-        let failed = self
-            .record(ctx, AuditAction::SignIn, passkey.user.as_str())
-            .with_change(Value::Null, what)
+        let failed =
+            self.record(ctx, AuditAction::SignIn, user.as_str()).with_change(Value::Null, what).refused();
+        Ok(audit::append(tx, organization, &failed).await?)
+    }
+
+    async fn record_clone(&self, ctx: &Ctx, tx: &Tx<'_>, passkey: &KeptPasskey) -> Result<(), Error> {
+        let places = memberships::of_user(tx, &passkey.user).await?;
+        let record = self
+            .record(ctx, AuditAction::PasskeyCloned, passkey.id.as_str())
+            .with_change(Value::Null, json!({ "name": passkey.name, "user": passkey.user }))
             .refused();
-        audit::append(tx, organization, &failed).await?;
-        if matches!(refusal, Refusal::Cloned) {
-            let record = self
-                .record(ctx, AuditAction::PasskeyCloned, passkey.id.as_str())
-                .with_change(Value::Null, json!({ "name": passkey.name, "user": passkey.user }))
-                .refused();
-            audit::append(tx, organization, &record).await?;
-        }
-        Ok(())
+        Ok(audit::append(tx, places.first().map(|place| &place.organization), &record).await?)
     }
 }
 
@@ -241,6 +259,12 @@ fn invalid_passkey() -> Error {
     let message = "This passkey does not let anybody in here. Sign in in another way, and look at your passkeys in \
                    the settings.";
     Error::new(ErrorKind::Unauthenticated, "invalid_passkey", message)
+}
+
+/// The same, saying that it can be forgotten: the page tells the browser, so that it is not offered again (WebAuthn level 3
+/// section 5.1.10.2). An identifier of 16 random bytes and more tells whoever has it nothing else.
+fn unknown_passkey() -> Error {
+    invalid_passkey().with_detail("unknown_credential", true).with_private("nobody has this passkey")
 }
 
 fn too_many_challenges() -> Error {

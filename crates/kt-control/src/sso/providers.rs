@@ -242,11 +242,9 @@ impl Control {
     ) -> Result<(), Error> {
         let source = IdentitySource::Provider(provider.clone());
         let which = VouchedFor { source: &source, subject: None, provider_session: None };
-        for (session, _) in sessions::end_federated(tx, which, ctx.now).await? {
-            let record = self.record(ctx, AuditAction::SessionRevoked, session.as_str());
-            audit::append(tx, Some(organization), &record).await?;
-        }
-        Ok(())
+        let ended = sessions::end_federated(tx, which, ctx.now).await?;
+        let ended: Vec<_> = ended.into_iter().map(|(session, _)| session).collect();
+        self.record_revoked(ctx, tx, organization, &ended).await
     }
 
     /// The secret of a provider, opened; `None` where it has none.

@@ -32,6 +32,8 @@ pub(crate) struct SessionAnswer {
     current: bool,
     /// `api`, `console` or `cli`.
     door: String,
+    /// What was proven in it, by the words of RFC 8176, such as `pwd` and `otp`.
+    proofs: Vec<&'static str>,
     created_at: String,
     active_at: String,
     ip_address: Option<String>,
@@ -44,6 +46,7 @@ impl From<SessionView> for SessionAnswer {
             id: view.id.to_string(),
             current: view.is_current,
             door: view.door.to_string(),
+            proofs: view.proofs.words().collect(),
             created_at: view.created_at.to_string(),
             active_at: view.active_at.to_string(),
             ip_address: view.ip.map(|ip| ip.to_string()),
@@ -86,5 +89,19 @@ pub(crate) async fn end_session(
 ) -> Result<StatusCode, Failure> {
     let id = id.parse().map_err(|_| kt_domain::error::Error::not_found("session"))?;
     doors.control.end_my_session(&ctx, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End all of one's own sessions but the one that asks.
+#[utoipa::path(delete, path = "/v1/me/sessions", tag = "self", responses(
+    (status = 204, description = "They are over."),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "A fresh proof of identity is asked for.", body = ErrorBody),
+))]
+pub(crate) async fn end_other_sessions(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+) -> Result<StatusCode, Failure> {
+    doors.control.end_my_other_sessions(&ctx).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -167,6 +167,23 @@ pub(crate) async fn reactivate(
     change(&doors, &ctx, &id, MemberChange::Reactivate).await
 }
 
+/// Sign a member out everywhere; they may sign in again at once. They are told by mail.
+#[utoipa::path(post, path = "/v1/members/{id}/end-sessions", tag = "people", params(("id" = String, Path)), responses(
+    (status = 200, description = "They, signed out.", body = MemberAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Your role or rank does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such member.", body = ErrorBody),
+    (status = 409, description = "It is yourself: your own are ended at `/v1/me/sessions`.", body = ErrorBody),
+))]
+pub(crate) async fn end_sessions(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Path(id): Path<String>,
+) -> Result<Json<MemberAnswer>, Failure> {
+    change(&doors, &ctx, &id, MemberChange::EndSessions).await
+}
+
 /// Why.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

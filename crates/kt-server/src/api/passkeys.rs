@@ -228,7 +228,7 @@ pub(crate) async fn sign_in_options(
     request: Option<Input<SignInOptionsRequest>>,
 ) -> Result<Json<ChallengeAnswer>, Failure> {
     let flow_token = request.and_then(|Input(request)| request.flow_token);
-    Ok(Json(doors.control.begin_passkey_sign_in(&ctx, flow_token.as_deref()).await?.into()))
+    Ok(Json(doors.control.begin_passkey_sign_in(&ctx, flow_token.as_deref(), None).await?.into()))
 }
 
 /// A passkey that is shown.
@@ -262,6 +262,7 @@ pub(crate) async fn sign_in(
         organization: request.organization,
         device: request.device_token,
         door: Door::Api,
+        browser: None,
     };
     Ok(Json(doors.control.sign_in_by_passkey(&ctx, sign_in).await?.try_into()?))
 }

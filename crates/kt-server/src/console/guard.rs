@@ -24,6 +24,7 @@ use crate::Doors;
 use crate::client::anonymous;
 use crate::failure::{self, ErrorContent, Failure};
 use crate::layers;
+use crate::refusals::{self, Asked};
 
 /// The largest form, in bytes: a list of address ranges is the largest thing that people paste.
 const MAX_FORM: usize = 1024 * 1024;
@@ -159,7 +160,9 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
         ctx,
     };
     let is_change = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let asked = Asked::of(&parts.method, parts.extensions.get());
     if is_change && let Err(error) = require_own_page(&doors, &visit, &parts.headers).await {
+        refusals::record(&doors, &visit.ctx, &asked, error.code).await;
         return Failure(error).into_response();
     }
     if let Err(error) = note_activity(&doors, &visit, &parts.headers, is_change).await {
@@ -167,6 +170,9 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
     }
     parts.extensions.insert(visit.clone());
     let mut response = next.run(Request::from_parts(parts, body)).await;
+    if let Some(rule) = refusals::rule_of(&response) {
+        refusals::record(&doors, &visit.ctx, &asked, rule).await;
+    }
     let headers = response.headers_mut();
     let sets_session = headers.get_all(header::SET_COOKIE).iter().any(|line| names(line, "kt_session="));
     if is_new_visitor && !sets_session {

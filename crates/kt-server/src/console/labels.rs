@@ -2,7 +2,7 @@
 
 use kt_domain::actor::{KeyKind, Role, Scope};
 use kt_domain::keys::{Breach, KeyStatus};
-use kt_domain::sign_in::MembershipState;
+use kt_domain::sign_in::{MembershipState, Proof};
 
 /// A word that has a name for people. Templates translate it.
 pub(crate) trait Label {
@@ -27,6 +27,20 @@ impl Label for MembershipState {
             Self::Active => "Active",
             Self::PendingApproval => "Waiting for approval",
             Self::Suspended => "Suspended",
+        }
+    }
+}
+
+impl Label for Proof {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Password => "Password",
+            Self::Totp => "Authenticator app",
+            Self::RecoveryCode => "Recovery code",
+            Self::Passkey => "Passkey",
+            Self::Federated | Self::FederatedMfa | Self::FederatedSingle | Self::FederatedStepUp => {
+                "Identity provider"
+            }
         }
     }
 }

@@ -85,13 +85,14 @@ on_both! {
         api.add_member_of(&other, "boss@other.example", Role::Owner).await;
         let boss = api.login("boss@other.example", crate::harness::PASSWORD).await;
         let theirs = key(&api, &boss, "gateway", "write").await;
-        let taken = sync(&api, theirs.text("/key"), json!({})).await;
-        assert_eq!(taken.refusal(), (409, "gateway_name_taken"));
-        let told = sync(&api, theirs.text("/key"), json!({ "gateway_id": "gw_theirs" })).await;
+        let told = sync(&api, theirs.text("/key"), json!({ "software_version": "9.9.9" })).await;
+        assert_eq!(told.status, 200, "who else has a gateway of this name is nobody's business: {}", told.json);
         assert_eq!(known(&told), Vec::<&str>::new());
-        let list = api.get("/v1/gateways").bearer(boss.access_token()).send().await;
-        assert_eq!(list.json["gateways"][0]["id"], "gw_theirs");
-        assert_eq!(list.json["gateways"].as_array().unwrap().len(), 1);
+        for (bearer, version) in [(boss.access_token(), "9.9.9"), (owner.access_token(), "0.1.0")] {
+            let list = api.get("/v1/gateways").bearer(bearer).send().await;
+            assert_eq!(list.json["gateways"].as_array().unwrap().len(), 1);
+            assert_eq!(list.json["gateways"][0]["software_version"], version);
+        }
     }
 
     what_a_gateway_says_of_itself_is_checked(api) {

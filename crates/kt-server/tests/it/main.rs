@@ -27,6 +27,7 @@ mod profile;
 mod recovery;
 mod redis;
 mod reference;
+mod refusals;
 mod registration;
 mod security;
 mod sessions;

@@ -83,6 +83,32 @@ on_both! {
         assert_eq!(api.get("/v1/whoami").bearer(theirs).send().await.refusal(), (401, "invalid_token"), "the old session stays over");
         assert_eq!(api.login("jo@acme.example", PASSWORD).await.json["status"], "authenticated");
         assert_eq!((api.records("member.suspended").await.len(), api.records("member.reactivated").await.len()), (1, 1));
+        assert_eq!(api.told("jo@acme.example", "Your account at Acme is suspended").await, 1);
+        assert_eq!(api.told("jo@acme.example", "Your account at Acme works again").await, 1);
+    }
+
+    a_member_is_signed_out_everywhere_without_being_suspended(api) {
+        let jo = api.add_member("jo@acme.example", "member").await.to_string();
+        api.add_member("admin@acme.example", "admin").await;
+        let (owner, admin) = (api.token_of("owner@acme.example").await, api.token_of("admin@acme.example").await);
+        let theirs = [api.token_of("jo@acme.example").await, api.token_of("jo@acme.example").await];
+        let end = async |who: &str, whose: &str| act(&api, who, Method::POST, whose, "/end-sessions").await;
+        assert_eq!(end(&admin, &jo).await.text("/status"), "active");
+        for bearer in &theirs {
+            assert_eq!(api.get("/v1/whoami").bearer(bearer).send().await.refusal(), (401, "invalid_token"));
+        }
+        assert_eq!(api.login("jo@acme.example", PASSWORD).await.json["status"], "authenticated", "and may come again");
+        let records = api.records("session.revoked").await;
+        assert_eq!(records.len(), 2);
+        assert_eq!(records[0]["actor"]["name"], "admin@acme.example");
+        let letters = api.letters_to("jo@acme.example").await;
+        let told = letters.iter().filter(|letter| letter.content.subject.contains("signed out")).count();
+        assert_eq!(told, 1, "one letter tells of all");
+        let (owner_id, admin_id) = (id_of(&api, &owner).await, id_of(&api, &admin).await);
+        assert_eq!(end(&admin, &owner_id).await.refusal(), (403, "rank_too_low"));
+        assert_eq!(end(&admin, &admin_id).await.refusal(), (409, "own_membership"));
+        api.clock.advance(Duration::from_mins(11));
+        assert_eq!(end(&admin, &jo).await.refusal(), (403, "reauthentication_required"));
     }
 
     whoever_is_removed_is_out_at_the_next_request_and_not_seen_again(api) {

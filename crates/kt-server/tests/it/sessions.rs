@@ -1,9 +1,11 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use kt_domain::lockout::{DEPLOYMENT, DEPLOYMENT_LIMIT};
+use kt_store::limits;
 use serde_json::json;
 
-use crate::harness::{PASSWORD, on_both, side_by_side};
+use crate::harness::{Answer, PASSWORD, on_both, side_by_side};
 
 on_both! {
     an_owner_signs_in_and_is_told_who_they_are(api) {
@@ -212,6 +214,43 @@ on_both! {
         assert_eq!(end().await.refusal(), (403, "reauthentication_required"));
     }
 
+    all_other_sessions_of_ones_own_are_ended_at_once(api) {
+        api.add_member("jo@acme.example", "member").await;
+        let (one, other, jo) = (api.owner().await, api.owner().await, api.token_of("jo@acme.example").await);
+        let end = || api.request(Method::DELETE, "/v1/me/sessions").bearer(one.access_token()).send();
+        assert_eq!(end().await.status, StatusCode::NO_CONTENT);
+        assert_eq!(api.get("/v1/whoami").bearer(other.access_token()).send().await.refusal(), (401, "invalid_token"));
+        let refresh = json!({ "refresh_token": other.text("/refresh_token") });
+        assert_eq!(api.post("/v1/auth/refresh", refresh).send().await.refusal(), (401, "invalid_refresh_token"));
+        for kept in [one.access_token(), &jo] {
+            assert_eq!(api.get("/v1/whoami").bearer(kept).send().await.status, StatusCode::OK, "nobody else's, nor this one");
+        }
+        assert_eq!(api.records("session.revoked").await.len(), 1);
+        assert_eq!(end().await.status, StatusCode::NO_CONTENT, "with none, none is ended");
+        let list = api.get("/v1/me/sessions").bearer(one.access_token()).send().await;
+        assert_eq!(list.json["sessions"].as_array().unwrap().len(), 1);
+        assert_eq!(list.json["sessions"][0]["proofs"], json!(["pwd"]), "and says how it was proven");
+        api.clock.advance(Duration::from_mins(11));
+        assert_eq!(end().await.refusal(), (403, "reauthentication_required"));
+    }
+
+    the_eleventh_session_ends_the_first(api) {
+        let first = api.owner().await;
+        let mut later = Vec::new();
+        for _ in 0..9 {
+            api.clock.advance(Duration::from_secs(1));
+            later.push(api.owner().await);
+        }
+        let is_good = async |session: &Answer| {
+            api.get("/v1/whoami").bearer(session.access_token()).send().await.status == StatusCode::OK
+        };
+        assert!(is_good(&first).await, "ten may live at once");
+        api.clock.advance(Duration::from_secs(1));
+        let eleventh = api.owner().await;
+        assert!(!is_good(&first).await);
+        assert!(is_good(&later[0]).await && is_good(&eleventh).await, "the oldest alone");
+    }
+
     a_session_ends_by_idleness(api) {
         let session = api.owner().await;
         api.clock.advance(Duration::from_mins(31));
@@ -250,6 +289,52 @@ on_both! {
         let key = &keys.json["keys"][0];
         assert_eq!((&key["kty"], &key["crv"], &key["alg"]), (&json!("OKP"), &json!("Ed25519"), &json!("EdDSA")));
         assert!(key.get("d").is_none());
+    }
+
+    one_network_that_fails_at_many_accounts_is_told_once(api) {
+        let fail = async |name: String, from: &str| {
+            let body = json!({ "email": format!("{name}@acme.example"), "password": "wrong" });
+            api.post("/v1/auth/login", body).from(from).send().await
+        };
+        for n in 0..19 {
+            fail(format!("somebody-{n}"), "198.51.100.7:1").await;
+            fail("one-account".to_owned(), "192.0.2.7:1").await;
+        }
+        assert_eq!(api.records("auth.stuffing_suspected").await.len(), 0, "one account again and again is something else");
+        for n in 19..40 {
+            fail(format!("somebody-{n}"), "198.51.100.200:1").await;
+        }
+        let records = api.records("auth.stuffing_suspected").await;
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0]["resource"], "198.51.100.0/24");
+        assert_eq!(records[0]["details"]["after"], json!({ "accounts": 20 }));
+        api.clock.advance(Duration::from_mins(15));
+        for n in 0..20 {
+            fail(format!("somebody-{n}"), "198.51.100.7:1").await;
+        }
+        assert_eq!(api.records("auth.stuffing_suspected").await.len(), 2, "and again when it goes on");
+    }
+
+    an_attack_from_everywhere_shuts_out_strangers_and_no_known_device(api) {
+        let known = api.owner().await;
+        let now = kt_domain::clock::Clock::now(&api.clock);
+        let tx = api.store.begin_write().await.unwrap();
+        for _ in 0..DEPLOYMENT_LIMIT - 2 {
+            limits::count(&tx, DEPLOYMENT, Duration::from_mins(15), now).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        assert_eq!(api.login("owner@acme.example", PASSWORD).await.json["status"], "authenticated", "the control");
+        for _ in 0..2 {
+            api.login("nobody@acme.example", "wrong").await;
+        }
+        assert_eq!(api.login("owner@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"));
+        let body = json!({ "email": "owner@acme.example", "password": PASSWORD, "device_token": known.text("/device_token") });
+        assert_eq!(api.post("/v1/auth/login", body).send().await.json["status"], "authenticated", "a lane of its own");
+        let records = api.records("auth.stuffing_suspected").await;
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0]["resource"], "deployment");
+        api.clock.advance(Duration::from_mins(15));
+        api.owner().await;
     }
 
     a_network_of_many_who_sign_in_rightly_locks_nobody_out(api) {

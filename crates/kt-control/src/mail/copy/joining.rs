@@ -105,6 +105,16 @@ pub(super) fn reactivated(organization: &Label, at: Timestamp, home: &PublicUrl)
         .button("Sign in", &home.page("/login"))
 }
 
+pub(super) fn sessions_ended(organization: &Label, by: &Label, at: Timestamp, home: &PublicUrl) -> Content {
+    Content::new(format!("You were signed out of {organization} by an administrator"))
+        .opens(format!(
+            "{by}, an administrator, ended all your sessions at {organization}. You can sign in again."
+        ))
+        .when(at)
+        .button("Sign in", &home.page("/login"))
+        .closes(format!("If you do not know why, ask an administrator of {organization}."))
+}
+
 pub(super) fn setup_requested(
     organization: &Label,
     member: &Label,

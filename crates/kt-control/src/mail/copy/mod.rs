@@ -31,6 +31,9 @@ impl Message {
             }
             Self::Suspended { organization, at } => joining::suspended(organization, *at),
             Self::Reactivated { organization, at } => joining::reactivated(organization, *at, home),
+            Self::SessionsEnded { organization, by, at } => {
+                joining::sessions_ended(organization, by, *at, home)
+            }
             Self::SetupRequested { organization, member, address, note, at } => {
                 joining::setup_requested(organization, member, address, note.as_ref(), *at, home)
             }

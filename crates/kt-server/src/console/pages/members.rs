@@ -164,6 +164,15 @@ pub(crate) async fn change_role(
     change(&doors, &visit, &id, MemberChange::Role(given.role), said).await
 }
 
+/// Signs a member out everywhere.
+pub(crate) async fn end_sessions(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Path(id): Path<String>,
+) -> Answer {
+    change(&doors, &visit, &id, MemberChange::EndSessions, "They were signed out everywhere.").await
+}
+
 /// Suspends a member: nothing of theirs is let in any more.
 pub(crate) async fn suspend(
     State(doors): State<Doors>,

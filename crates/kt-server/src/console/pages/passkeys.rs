@@ -49,7 +49,7 @@ impl Shown {
 
 /// `POST /login/passkey/options`: for a sign-in that begins with a passkey.
 pub(crate) async fn begin_sign_in(State(doors): State<Doors>, Anybody(visit): Anybody) -> Answer {
-    Ok(challenge(&doors.control.begin_passkey_sign_in(&visit.ctx, None).await?))
+    Ok(challenge(&doors.control.begin_passkey_sign_in(&visit.ctx, None, Some(&visit.cookie)).await?))
 }
 
 /// `POST /login/verify/passkey/options`: for the second step of one.
@@ -59,7 +59,8 @@ pub(crate) async fn begin_second_step(
     headers: HeaderMap,
 ) -> Answer {
     let flow = Cookies::of(&doors).read(&headers, Cookie::Flow).unwrap_or_default().to_owned();
-    Ok(challenge(&doors.control.begin_passkey_sign_in(&visit.ctx, Some(&flow)).await?))
+    let asked = doors.control.begin_passkey_sign_in(&visit.ctx, Some(&flow), Some(&visit.cookie)).await?;
+    Ok(challenge(&asked))
 }
 
 /// `POST /login/passkey`: the answer to either.
@@ -72,7 +73,8 @@ pub(crate) async fn sign_in(
     let return_to = ReturnTo::parse(&shown.return_to);
     let (_, answer) = shown.into_parts()?;
     let device = Cookies::of(&doors).read(&headers, Cookie::Device).map(str::to_owned);
-    let sign_in = PasskeySignIn { answer, organization: None, device, door: Door::Console };
+    let browser = Some(visit.cookie.to_string());
+    let sign_in = PasskeySignIn { answer, organization: None, device, door: Door::Console, browser };
     let outcome = doors.control.sign_in_by_passkey(&visit.ctx, sign_in).await?;
     sign_in::next(&doors, outcome, return_to.as_ref())
 }

@@ -11,6 +11,7 @@ use crate::Doors;
 use crate::console::answer::{Answer, Frame, leave_for, page, see, see_and_say};
 use crate::console::cookies::{Cookie, Cookies};
 use crate::console::filters;
+use crate::console::labels::Label;
 use crate::console::visit::SignedIn;
 
 const PAGE: &str = "/settings/profile";
@@ -88,4 +89,13 @@ pub(crate) async fn end_session(
     let id = id.parse().map_err(|_| Error::not_found("session"))?;
     doors.control.end_my_session(&visit.ctx, &id).await?;
     Ok(see_and_say(&doors, PAGE, visit.look.language.text("The session was ended.")))
+}
+
+/// Ends all of one's own sessions but this one.
+pub(crate) async fn end_other_sessions(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+) -> Answer {
+    doors.control.end_my_other_sessions(&visit.ctx).await?;
+    Ok(see_and_say(&doors, PAGE, visit.look.language.text("All other sessions were ended.")))
 }

@@ -58,13 +58,24 @@ on_both! {
         assert_eq!(owner.get(&path).await.status.as_u16(), 404);
     }
 
+    a_member_is_signed_out_everywhere(api) {
+        let id = api.add_member(JO, "member").await;
+        let path = format!("/settings/members/{id}");
+        let (owner, jo) = (api.signed_in(OWNER).await, api.signed_in(JO).await);
+        assert!(owner.get(&path).await.page().contains("End Sessions"));
+        assert_eq!(owner.post(&format!("{path}/end-sessions"), &[]).await.leads_to(), Some(path.as_str()));
+        assert_eq!(jo.get("/overview").await.status.as_u16(), 303);
+        assert_eq!(jo.sign_in(JO, PASSWORD).await.leads_to(), Some("/"));
+        assert_eq!(jo.post(&format!("{path}/end-sessions"), &[]).await.refusal(), (403, "insufficient_role"));
+    }
+
     nobody_is_offered_or_does_what_is_above_their_rank(api) {
         api.add_member("admin@acme.example", "admin").await;
         let session = api.owner().await;
         let path = format!("/settings/members/{}", session.text("/user/id"));
         let admin = api.signed_in("admin@acme.example").await;
         let page = admin.get(&path).await;
-        for button in ["/role", "/suspend", "/remove", "/temporary-password"] {
+        for button in ["/role", "/end-sessions", "/suspend", "/remove", "/temporary-password"] {
             assert!(!page.page().contains(button), "{button}");
             let fields: &[_] = if button == "/role" { &[("role", "member")] } else { &[] };
             let answer = admin.post(&format!("{path}{button}"), fields).await;

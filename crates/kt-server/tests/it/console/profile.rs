@@ -40,4 +40,20 @@ on_both! {
         let jo = api.signed_in("jo@acme.example").await;
         assert_eq!(jo.post(&path, &[]).await.refusal(), (404, "not_found"), "and nobody else's");
     }
+
+    all_other_sessions_of_ones_own_are_ended_by_one_button(api) {
+        let browser = api.signed_in(OWNER).await;
+        assert!(!browser.get("/settings/profile").await.page().contains("End All Other Sessions"), "there are none");
+        let others = [api.signed_in(OWNER).await, api.signed_in(OWNER).await];
+        let page = browser.get("/settings/profile").await;
+        assert!(page.page().contains("End All Other Sessions") && page.body.contains("<td>Password</td>"));
+        let path = "/settings/profile/sessions/end-others";
+        assert_eq!(browser.post(path, &[]).await.leads_to(), Some("/settings/profile"));
+        for other in &others {
+            assert_eq!(other.get("/overview").await.status.as_u16(), 303);
+        }
+        assert_eq!(browser.get("/overview").await.status.as_u16(), 200);
+        api.clock.advance(std::time::Duration::from_mins(11));
+        assert_eq!(browser.post(path, &[]).await.refusal(), (403, "reauthentication_required"));
+    }
 }

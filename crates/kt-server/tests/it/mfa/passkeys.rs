@@ -126,6 +126,34 @@ on_both! {
         assert_eq!(sign_in(&api, &mut copied.clone()).await.refusal(), (401, "invalid_passkey"), "it could not be copied");
     }
 
+    a_challenge_of_the_sign_in_page_is_answered_in_the_browser_that_asked(api) {
+        let (mut authenticator, _) = member_with_passkey(&api, JO).await;
+        let (asking, other) = (api.browser(), api.browser());
+        let ask = async || {
+            let answer = asking.post("/login/passkey/options", &[]).await;
+            serde_json::from_str::<Value>(&answer.body).unwrap()
+        };
+        let mut answered = async |asked: &Value| {
+            let credential = authenticator.get(&asked["options"]).to_string();
+            [("flow_token", asked["flow_token"].as_str().unwrap().to_owned()), ("credential", credential)]
+        };
+        let asked = ask().await;
+        let lured = answered(&asked).await;
+        let lured = [(lured[0].0, &*lured[0].1), (lured[1].0, &*lured[1].1)];
+        assert_eq!(other.post("/login/passkey", &lured).await.refusal(), (401, "invalid_flow_token"));
+        let asked = ask().await;
+        let relayed = answered(&asked).await;
+        let body = json!({
+            "flow_token": relayed[0].1, "credential": serde_json::from_str::<Value>(&relayed[1].1).unwrap()
+        });
+        let at_the_api = api.post("/v1/auth/passkey/verify", body).send().await;
+        assert_eq!(at_the_api.refusal(), (401, "invalid_flow_token"), "and not by a program");
+        let asked = ask().await;
+        let own = answered(&asked).await;
+        let own = [(own[0].0, &*own[0].1), (own[1].0, &*own[1].1)];
+        assert_eq!(asking.post("/login/passkey", &own).await.leads_to(), Some("/"), "the control");
+    }
+
     a_passkey_is_the_second_factor_of_its_holder_alone(api) {
         let (mut authenticator, _) = member_with_passkey(&api, JO).await;
         let (mut others, _) = member_with_passkey(&api, "kim@acme.example").await;
@@ -134,6 +162,13 @@ on_both! {
         assert_eq!(asked.json["options"]["allowCredentials"][0]["id"], json!(authenticator.id()));
         let theirs = others.get(&asked.json["options"]);
         assert_eq!(show(&api, &asked, theirs).await.refusal(), (401, "invalid_passkey"));
+        let asked = challenge(&api, Some(&flow)).await;
+        let mut unknown = Authenticator::new();
+        let unheard = show(&api, &asked, unknown.get(&asked.json["options"])).await;
+        assert_eq!((unheard.refusal(), &unheard.json["error"]["unknown_credential"]), ((401, "invalid_passkey"), &json!(true)));
+        let failed = api.records("auth.sign_in").await.into_iter().filter(|record| record["outcome"] == "failure");
+        let reasons: Vec<_> = failed.map(|record| record["details"]["after"]["reason"].clone()).collect();
+        assert_eq!(reasons, ["passkey_of_somebody_else", "unknown_passkey"]);
         let asked = challenge(&api, Some(&flow)).await;
         let credential = authenticator.get(&asked.json["options"]);
         let signed_in = show(&api, &asked, credential).await;

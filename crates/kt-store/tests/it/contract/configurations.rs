@@ -50,10 +50,16 @@ async fn enrol(store: &Store, organization: &OrganizationId, id: &str) {
     tx.commit().await.unwrap();
 }
 
-async fn order(store: &Store, gateway: &str, configuration: Option<&str>, is_drained: bool) {
+async fn order(
+    store: &Store,
+    organization: &OrganizationId,
+    gateway: &str,
+    configuration: Option<&str>,
+    is_drained: bool,
+) {
     let tx = store.begin_write().await.unwrap();
     let orders = OwnOrders { configuration: configuration.map(id), is_drained };
-    gateways::order(&tx, gateway, &orders).await.unwrap();
+    gateways::order(&tx, organization, gateway, &orders).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -82,24 +88,28 @@ on_both! {
         let (one, other) = (organization(&store, "one").await, organization(&store, "other").await);
         enrol(&store, &one, "gw_one").await;
         enrol(&store, &other, "gw_other").await;
-        assert_eq!(gateways::orders(&store, "gw_one").await.unwrap(), OwnOrders::default());
-        order(&store, "gw_one", Some("main@1"), true).await;
-        order(&store, "gw_other", Some("main@1"), false).await;
+        enrol(&store, &other, "gw_one").await;
+        assert_eq!(gateways::orders(&store, &one, "gw_one").await.unwrap(), OwnOrders::default());
+        order(&store, &one, "gw_one", Some("main@1"), true).await;
+        order(&store, &other, "gw_other", Some("main@1"), false).await;
         let listed = gateways::one(&store, &one, "gw_one").await.unwrap().unwrap();
         assert_eq!(listed.orders, OwnOrders { configuration: Some(id("main@1")), is_drained: true });
         assert_eq!(gateways::one(&store, &one, "gw_other").await.unwrap(), None);
+        let namesake = gateways::one(&store, &other, "gw_one").await.unwrap().unwrap();
+        assert_eq!(namesake.orders, OwnOrders::default(), "a name is an organisation's own");
         assert_eq!(gateways::own_configurations(&store, &one).await.unwrap(), [id("main@1")]);
         let tx = store.begin_write().await.unwrap();
         gateways::forget_own_configurations(&tx, &one).await.unwrap();
         tx.commit().await.unwrap();
-        let left = gateways::orders(&store, "gw_one").await.unwrap();
+        let left = gateways::orders(&store, &one, "gw_one").await.unwrap();
         assert_eq!(left, OwnOrders { configuration: None, is_drained: true }, "drained it stays");
         assert_eq!(gateways::own_configurations(&store, &other).await.unwrap(), [id("main@1")]);
         let tx = store.begin_write().await.unwrap();
         gateways::delete(&tx, &one, "gw_one").await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(gateways::find(&store, "gw_one").await.unwrap(), None);
-        assert_eq!(gateways::orders(&store, "gw_one").await.unwrap(), OwnOrders::default());
+        assert_eq!(gateways::find(&store, &one, "gw_one").await.unwrap(), None);
+        assert_eq!(gateways::orders(&store, &one, "gw_one").await.unwrap(), OwnOrders::default());
+        assert!(gateways::find(&store, &other, "gw_one").await.unwrap().is_some());
     }
 
     a_credential_is_its_organisations_own(store) {
