@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::http1::body::{Decoder, Framing, Step};
 use crate::http1::{client, head};
+use crate::providers::translate::{Context, StreamTranslator, Towards, Translation};
 use crate::proxy_protocol;
 use crate::stages::{content, path, route};
 use crate::usage::{StreamUsage, Usage};
@@ -81,4 +82,38 @@ pub fn usage_of_stream(stream: &[u8], size: usize) -> (Option<u64>, Option<u64>)
 #[must_use]
 pub fn proxied_client(header: &[u8], peer: SocketAddr) -> Option<SocketAddr> {
     proxy_protocol::client(header, peer).ok()
+}
+
+/// Into whose words something is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Those of Anthropic's Messages.
+    ToMessages,
+    /// Those of OpenAI's Chat Completions.
+    ToChat,
+}
+
+/// Translates a conversation for a target that uses `model`; `None` when it is refused.
+#[must_use]
+pub fn translated_request(way: Way, body: &[u8], model: &str) -> Option<Bytes> {
+    let translation = match way {
+        Way::ToMessages => Translation::ChatToMessages,
+        Way::ToChat => Translation::MessagesToChat,
+    };
+    translation.request(body, Towards { model, knows_max_completion_tokens: true }).ok()
+}
+
+/// Translates a target's stream that arrives in pieces of `size` bytes: what the client gets, and whether it is whole.
+#[must_use]
+pub fn translated_stream(way: Way, stream: &[u8], size: usize) -> (Vec<u8>, bool) {
+    let translation = match way {
+        Way::ToMessages => Translation::MessagesToChat,
+        Way::ToChat => Translation::ChatToMessages,
+    };
+    let mut translator = StreamTranslator::new(translation, Context { created: 0, include_usage: true });
+    let mut events = Vec::new();
+    let mut pieces = stream.chunks(size.max(1));
+    let is_read = pieces.try_for_each(|piece| translator.feed(piece, &mut events)).is_ok();
+    let is_whole = is_read && translator.finish(&mut events);
+    (events, is_whole)
 }

@@ -88,6 +88,9 @@ impl ToChat {
     }
 
     fn event(&mut self, data: &[u8], out: &mut String) -> Result<(), Stopped> {
+        if self.is_over {
+            return Ok(());
+        }
         let event: Value = serde_json::from_slice(data).map_err(|_| Stopped::Unreadable)?;
         match event["type"].as_str() {
             Some("message_start") => {
@@ -197,6 +200,9 @@ enum Open {
 
 impl ToMessages {
     fn event(&mut self, data: &[u8], out: &mut String) -> Result<(), Stopped> {
+        if self.is_over {
+            return Ok(());
+        }
         if data == b"[DONE]" {
             self.end(out);
             return Ok(());

@@ -282,6 +282,36 @@ fn a_stream_that_ends_early_or_fails_is_not_whole() {
     assert!(!whole && !out.contains("message_stop"));
     let (_, whole) = streamed(Translation::MessagesToChat, b"data: nonsense\n\n", &[7]);
     assert!(!whole);
+    let (out, _) = streamed(Translation::ChatToMessages, MESSAGES_STREAM.as_bytes(), &[7]);
+    for more in [
+        "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}\n\n",
+        "data: nonsense\n\n",
+    ] {
+        let stream = [MESSAGES_STREAM, more].concat();
+        let behind = streamed(Translation::ChatToMessages, stream.as_bytes(), &[7]);
+        assert_eq!(behind, (out.clone(), true), "nothing is said behind the end");
+    }
+}
+
+#[test]
+fn the_seeds_of_fuzzing_are_translated_as_a_whole() {
+    let seed = |name: &str| {
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds");
+        std::fs::read(format!("{seeds}/{name}")).expect("there is such a seed")
+    };
+    for (translation, name) in
+        [(Translation::ChatToMessages, "chat"), (Translation::MessagesToChat, "messages")]
+    {
+        let there = translation.request(&seed(&format!("translated_request/{name}")), TOWARDS);
+        assert!(there.is_ok(), "{name}: {there:?}");
+    }
+    for (translation, name) in
+        [(Translation::ChatToMessages, "messages"), (Translation::MessagesToChat, "chat")]
+    {
+        // The first byte says how the stream is cut.
+        let stream = seed(&format!("translated_stream/{name}"));
+        assert!(streamed(translation, &stream[1..], &[5]).1, "{name}");
+    }
 }
 
 #[test]
