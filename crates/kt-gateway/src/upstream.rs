@@ -314,7 +314,7 @@ async fn open(origin: &Origin) -> Result<ClientConnection, UpstreamFault> {
     Ok(ClientConnection::new(Transport::new(Io::Tls(Box::new(tls.into())))))
 }
 
-/// Resolves the origin's name, then connects to the addresses that were checked and to no others.
+/// Resolves the origin's name, then connects to one of the addresses that it has now.
 async fn dial(origin: &Origin) -> Result<TcpStream, UpstreamFault> {
     let addresses: Vec<SocketAddr> = match origin.bare_host().parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, origin.port)],
@@ -323,6 +323,12 @@ async fn dial(origin: &Origin) -> Result<TcpStream, UpstreamFault> {
             .map_err(|_| UpstreamFault::Unreachable)?
             .collect(),
     };
+    connect_to_first(&addresses).await
+}
+
+/// Connects to the first of a name's addresses that may be connected to and takes a connection, and to no others: what was
+/// checked is what is used, whatever the name resolves to a moment later.
+async fn connect_to_first(addresses: &[SocketAddr]) -> Result<TcpStream, UpstreamFault> {
     let mut fault = UpstreamFault::Unreachable;
     for address in addresses {
         if is_forbidden(address.ip()) {
@@ -370,6 +376,8 @@ impl fmt::Display for Origin {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
@@ -380,6 +388,23 @@ mod tests {
         assert_eq!(of("http://[::1]:80").as_deref(), Some("http://[::1]"));
         assert_eq!(of("ftp://example.com"), None);
         assert_eq!(of("/v1"), None);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_a_forbidden_address_is_not_followed_there() {
+        let provider = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = provider.local_addr().unwrap();
+        let forbidden =
+            ["169.254.169.254:80", "[fd00:ec2::254]:80", "0.0.0.0:80"].map(|text| text.parse().unwrap());
+        let outcome = connect_to_first(&forbidden).await;
+        assert_eq!(outcome.err(), Some(UpstreamFault::ForbiddenAddress));
+        // The port is open on this machine, so that it is the address alone that keeps it from being connected to.
+        let open = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), good.port());
+        assert_eq!(connect_to_first(&[open]).await.err(), Some(UpstreamFault::ForbiddenAddress));
+
+        let both = [forbidden[0], good];
+        let connected = connect_to_first(&both).await.expect("the control: the other address is good");
+        assert_eq!(connected.peer_addr().unwrap(), good);
     }
 
     #[test]

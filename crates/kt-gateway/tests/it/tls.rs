@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kt_gateway::TlsFiles;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
 use crate::harness::{Client, PATIENCE, Request, TestGateway};
@@ -175,4 +176,82 @@ fn files_that_are_no_certificate_keep_the_gateway_from_starting() {
     let started = TestGateway::try_with_options("", |options| options.tls = Some(identity.files()));
     let error = started.err().expect("there is no certificate").to_string();
     assert!(error.contains("cert.pem"), "{error}");
+}
+
+#[test]
+fn keys_are_exchanged_by_each_good_group_and_by_no_other() {
+    let (identity, certificate) = Identity::new();
+    let gateway = gateway("", &identity);
+    let ask_by = |group: &'static dyn SupportedKxGroup| {
+        let provider = CryptoProvider { kx_groups: vec![group], ..aws_lc_rs::default_provider() };
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).expect("it is a certificate");
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .expect("the versions fit")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut stream = secure(connect(&gateway), Arc::new(config));
+        let answer = status_line(&mut stream).ok();
+        answer.and_then(|_| Some(stream.conn.negotiated_key_exchange_group()?.name()))
+    };
+    let good = [NamedGroup::X25519, NamedGroup::secp256r1, NamedGroup::secp384r1, NamedGroup::X25519MLKEM768];
+    for group in aws_lc_rs::ALL_KX_GROUPS {
+        let agreed = ask_by(*group);
+        assert_eq!(agreed, good.contains(&group.name()).then_some(group.name()), "{:?}", group.name());
+    }
+    let offered = |name: &NamedGroup| aws_lc_rs::ALL_KX_GROUPS.iter().any(|group| group.name() == *name);
+    assert!(good.iter().all(offered), "each of them was tried");
+}
+
+/// The first message of a client that speaks nothing newer than `version` and offers these suites, as bytes on the wire
+/// (RFC 5246 section 7.4.1.2).
+fn hello(version: u16, suites: &[u16]) -> Vec<u8> {
+    const P256: &[u8] = &[0, 10, 0, 4, 0, 2, 0, 23];
+    const POINTS: &[u8] = &[0, 11, 0, 2, 1, 0];
+    const ECDSA_SHA256: &[u8] = &[0, 13, 0, 4, 0, 2, 4, 3];
+    let extensions = [P256, POINTS, ECDSA_SHA256].concat();
+    let short = |length: usize| u16::try_from(length).expect("it is short").to_be_bytes();
+    let mut body = version.to_be_bytes().to_vec();
+    body.extend([7; 32]);
+    body.push(0);
+    body.extend(short(2 * suites.len()));
+    body.extend(suites.iter().flat_map(|suite| suite.to_be_bytes()));
+    body.extend([1, 0]);
+    body.extend(short(extensions.len()));
+    body.extend(extensions);
+    let message = [&[1, 0][..], &short(body.len()), &body].concat();
+    [&[22, 3, 1][..], &short(message.len()), &message].concat()
+}
+
+#[test]
+fn older_versions_and_weak_suites_are_refused() {
+    const ECDHE_ECDSA_AES_128_GCM: u16 = 0xc02b;
+    const ECDHE_ECDSA_AES_128_CBC: u16 = 0xc009;
+    const RSA_AES_128_GCM: u16 = 0x009c;
+    const RSA_3DES_CBC: u16 = 0x000a;
+    const RC4: u16 = 0x0005;
+    let (identity, _) = Identity::new();
+    let gateway = gateway("timeouts: {request_header: 300ms}", &identity);
+    let first = |bytes: &[u8]| {
+        let mut client =
+            Client::connect(gateway.gateway.address(), [127, 0, 0, 1].into()).expect("it connects");
+        client.send(bytes).expect("it is taken");
+        client.rest()
+    };
+    let accepted = first(&hello(0x0303, &[RC4, ECDHE_ECDSA_AES_128_GCM]));
+    assert_eq!(accepted.first(), Some(&22), "the control: TLS 1.2 with a good suite goes on");
+    assert!(accepted.windows(2).any(|suite| suite == ECDHE_ECDSA_AES_128_GCM.to_be_bytes()));
+    for (version, suites, alert) in [
+        (0x0302, &[ECDHE_ECDSA_AES_128_GCM][..], 70),
+        (0x0301, &[ECDHE_ECDSA_AES_128_GCM], 70),
+        (0x0300, &[ECDHE_ECDSA_AES_128_GCM], 70),
+        (0x0303, &[ECDHE_ECDSA_AES_128_CBC], 40),
+        (0x0303, &[RSA_AES_128_GCM], 40),
+        (0x0303, &[RSA_3DES_CBC, RC4], 40),
+    ] {
+        let answer = first(&hello(version, suites));
+        // RFC 5246 section 7.2: a fatal alert, of `protocol_version` or `handshake_failure`.
+        assert_eq!((answer[0], &answer[5..]), (21, &[2, alert][..]), "{version:04x} {suites:04x?}");
+    }
 }
