@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::Authority;
+use kt_domain::events::Phase;
 use kt_domain::id::RequestId;
 use kt_domain::policy_config::SizeLimits;
 
@@ -28,6 +29,7 @@ use crate::stages::budgets::Expected;
 use crate::stages::content::Summary;
 use crate::stages::cors::CorsRules;
 use crate::stages::route::{Content, Route};
+use crate::stages::safety::Moderator;
 use crate::stages::{address, authenticate, content, path, policy_chain, rate_limits, route, size_limits};
 use crate::surface::Surface;
 use crate::usage::Usage;
@@ -163,7 +165,10 @@ impl<'a> Exchange<'a> {
                 reply
             }
             Ok(Passed::Forward(forwarded)) => {
-                let answered = self.forward(forwarded).await.and_then(|answered| self.judge(answered));
+                let answered = match self.forward(forwarded).await {
+                    Ok(answered) => self.judge(answered).await,
+                    Err(refusal) => Err(refusal),
+                };
                 self.finish(answered).await
             }
             Err(refusal) => self.finish(Err(refusal)).await,
@@ -333,11 +338,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// Has a policy read an answer that is there as a whole; a stream is read on its way.
-    fn judge(&mut self, answered: Answered) -> Result<Answered, Refusal> {
+    async fn judge(&mut self, answered: Answered) -> Result<Answered, Refusal> {
         match answered {
             Answered::Whole(mut reply, usage) => {
                 self.record.count_tokens(usage, reply.status, true);
-                policy_chain::judge_answer(self, &mut reply)?;
+                policy_chain::judge_answer(self, &mut reply).await?;
                 Ok(Answered::Whole(reply, usage))
             }
             stream @ Answered::Stream(..) => Ok(stream),
@@ -366,8 +371,11 @@ impl<'a> Exchange<'a> {
                 reply
             }
             Ok(Answered::Stream(mut reply, source)) => {
+                let moderator = Moderator::of(&self, Phase::Response);
                 let chain = self.snapshot.scopes.chain(self.route.as_ref(), self.group.as_ref());
-                let stream = JudgedStream::new(source, reply.status, self.surface, self.record, chain, most);
+                let stream = JudgedStream::new(source, reply.status, self.surface, self.record)
+                    .judged_by(chain, most)
+                    .moderated_by(moderator);
                 reply.body = ReplyBody::Stream(Box::new(stream));
                 reply
             }

@@ -25,6 +25,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod models;
+mod moderated;
 mod outgoing;
 mod policies;
 mod providers;

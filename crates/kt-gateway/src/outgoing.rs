@@ -8,11 +8,13 @@ use http::StatusCode;
 use kt_domain::events::Phase;
 
 use crate::contain::{Panicked, contained};
-use crate::policies::{Block, Chain, StreamJudge, strictest};
+use crate::moderated::Moderation;
+use crate::policies::{Chain, StreamJudge, strictest};
 use crate::providers::response::AnswerBody;
 use crate::record::Record;
 use crate::reply::{Fill, Refusal, ReplyStream};
 use crate::stages::policy_chain;
+use crate::stages::safety::{self, Moderator};
 use crate::surface::Surface;
 use crate::usage::Usage;
 
@@ -32,6 +34,8 @@ pub(crate) struct JudgedStream {
     record: Option<Record>,
     /// Who reads it before the client does, if anybody.
     reader: Option<Box<Reader>>,
+    /// Who is asked about what is left of it, if anybody.
+    moderation: Option<Box<Moderation>>,
 }
 
 /// What reading a stream takes.
@@ -100,7 +104,7 @@ impl Reader {
         source: &mut Source,
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
-    ) -> Poll<Result<Fill, Block>> {
+    ) -> Poll<Result<Fill, Refusal>> {
         let before = out.len();
         while !self.is_over {
             self.came.clear();
@@ -113,7 +117,7 @@ impl Reader {
             let judged = if self.is_over { judged.and_then(|()| self.judge.finish(out)) } else { judged };
             if let Err(block) = judged {
                 self.is_over = true;
-                return Poll::Ready(Err(block));
+                return Poll::Ready(Err(block.refusal()));
             }
             if out.len() > before && !self.is_over {
                 return Poll::Ready(Ok(Fill::More));
@@ -124,39 +128,54 @@ impl Reader {
 }
 
 impl JudgedStream {
-    /// A stream that the policies of `chain` read on its way, if any of them reads answers, holding back `most` bytes.
-    pub(crate) fn new(
-        source: Source,
-        status: StatusCode,
-        surface: Surface,
-        record: Record,
-        chain: &Arc<Chain>,
-        most: u64,
-    ) -> Self {
-        let reader = chain.judges(Phase::Response).then(|| {
+    /// A stream that passes as it comes.
+    pub(crate) fn new(source: Source, status: StatusCode, surface: Surface, record: Record) -> Self {
+        Self {
+            source,
+            status,
+            surface,
+            sent: Tail::default(),
+            record: Some(record),
+            reader: None,
+            moderation: None,
+        }
+    }
+
+    /// The same, read on its way by the policies of `chain` that read answers, which hold back `most` bytes.
+    pub(crate) fn judged_by(mut self, chain: &Arc<Chain>, most: u64) -> Self {
+        self.reader = chain.reads(Phase::Response).then(|| {
             let judge = StreamJudge::new(Arc::clone(chain), most);
             Box::new(Reader { judge, came: Vec::new(), is_over: false })
         });
-        Self { source, status, surface, sent: Tail::default(), record: Some(record), reader }
+        self
+    }
+
+    /// The same, with what is left of it judged by moderation services, if there are any.
+    pub(crate) fn moderated_by(mut self, moderator: Option<Moderator>) -> Self {
+        self.moderation = moderator.map(|moderator| Box::new(Moderation::new(moderator)));
+        self
     }
 
     /// As [`ReplyStream::poll_fill`], a defect not contained.
     fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
         let before = out.len();
-        let filled = match &mut self.reader {
-            None => ready!(self.source.poll_fill(cx, out)),
-            Some(reader) => match ready!(reader.poll_fill(&mut self.source, cx, out)) {
-                Ok(filled) => filled,
-                Err(block) => self.end_blocked(&block, out),
-            },
+        let Self { source, reader, moderation, .. } = self;
+        let mut read = |cx: &mut Context<'_>, out: &mut Vec<u8>| match reader {
+            None => source.poll_fill(cx, out).map(Ok),
+            Some(reader) => reader.poll_fill(source, cx, out),
         };
+        let judged = match moderation {
+            None => ready!(read(cx, out)),
+            Some(moderation) => ready!(moderation.poll_fill(cx, out, read)),
+        };
+        let filled = judged.unwrap_or_else(|refusal| self.end_blocked(&refusal, out));
         self.sent.add(&out[before..]);
         if filled == Fill::Broken
             && let Source::Provider(body) = &self.source
             && let Some(fault) = body.fault()
         {
             // A word that the policies have not read did not reach the client.
-            let is_told = body.told_its_fault() && self.reader.is_none();
+            let is_told = body.told_its_fault() && self.reader.is_none() && self.moderation.is_none();
             self.end_broken(&fault.into(), is_told, out);
         }
         Poll::Ready(filled)
@@ -173,15 +192,17 @@ impl JudgedStream {
                 let verdict = strictest(&evaluations);
                 policy_chain::note(record.event(), evaluations, verdict);
             }
+            if let Some(moderation) = &mut self.moderation {
+                safety::note(record.event(), moderation.evaluations());
+            }
             record.finish(self.status, code);
         }
     }
 
     /// Ends the answer with an event that says why; what was let out before was judged. The provider is not heard any
     /// further.
-    fn end_blocked(&mut self, block: &Block, out: &mut Vec<u8>) -> Fill {
-        let refusal = block.refusal();
-        self.write_error(&refusal, out);
+    fn end_blocked(&mut self, refusal: &Refusal, out: &mut Vec<u8>) -> Fill {
+        self.write_error(refusal, out);
         self.finish(refusal.code);
         Fill::End
     }

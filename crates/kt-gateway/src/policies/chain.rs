@@ -110,12 +110,15 @@ impl Chain {
         Ok(Self { policies, passed })
     }
 
-    /// Whether any of it has something to say in this phase.
-    pub(crate) fn judges(&self, phase: Phase) -> bool {
-        let is_of_requests = |policy: &Policy| matches!(policy.judge, Judge::Routing(_) | Judge::Safety(_));
-        self.policies.iter().any(|policy| {
-            policy.reading(phase).is_some() || (phase == Phase::Request && is_of_requests(policy))
-        })
+    /// Whether any of it has something to say of a request.
+    pub(crate) fn judges_requests(&self) -> bool {
+        let routes = self.policies.iter().any(|policy| matches!(policy.judge, Judge::Routing(_)));
+        routes || self.reads(Phase::Request) || self.safety_filters(Phase::Request).next().is_some()
+    }
+
+    /// Whether any of it reads content in this phase itself.
+    pub(crate) fn reads(&self, phase: Phase) -> bool {
+        self.policies.iter().any(|policy| policy.reading(phase).is_some())
     }
 
     /// What each policy does, in a few words.
@@ -138,10 +141,10 @@ impl Chain {
         self.passed.clone()
     }
 
-    /// The moderation services to be asked, with the kinds of their policies.
-    pub(crate) fn safety_filters(&self) -> impl Iterator<Item = (&Arc<str>, &SafetyFilter)> {
-        self.policies.iter().filter_map(|policy| match &policy.judge {
-            Judge::Safety(settings) => Some((&policy.kind, settings)),
+    /// The moderation services to be asked in this phase, with the kinds of their policies.
+    pub(crate) fn safety_filters(&self, phase: Phase) -> impl Iterator<Item = (&Arc<str>, &SafetyFilter)> {
+        self.policies.iter().filter_map(move |policy| match &policy.judge {
+            Judge::Safety(settings) if settings.phases.contains(&phase) => Some((&policy.kind, settings)),
             _ => None,
         })
     }

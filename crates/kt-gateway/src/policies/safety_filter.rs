@@ -18,18 +18,22 @@ pub(super) fn make(settings: &PolicySettings) -> Result<Judge, TooLarge> {
     Ok(settings.safety_filter.clone().map_or(Judge::Silent, Judge::Safety))
 }
 
-/// What the service is asked about a request's body; `None` when there is nothing in it that it could read.
-pub(crate) fn question(body: &[u8], model: Option<&str>) -> Option<String> {
+/// The texts of a body; `None` when there is nothing in it that could be read.
+pub(crate) fn texts(body: &[u8]) -> Option<Vec<String>> {
     let json = std::str::from_utf8(body).ok()?;
     let mut outline = Outline::default();
     outline.read(json).ok()?;
     let body = Body::read(json, &outline, &|_| false);
-    let texts: Vec<&str> = body.texts().map(|(written, _)| written).collect();
+    Some(body.texts().map(|(written, _)| written.to_owned()).collect())
+}
+
+/// What the service is asked about texts.
+pub(crate) fn question(texts: &[String], model: Option<&str>) -> String {
     let mut question = json!({ "input": texts });
     if let Some(model) = model {
         question["model"] = model.into();
     }
-    Some(question.to_string())
+    question.to_string()
 }
 
 /// The categories of `settings` that the service's answer flags; `None` when it is no answer.
@@ -66,6 +70,7 @@ struct Outcome {
 mod tests {
     use std::time::Duration;
 
+    use kt_domain::events::Phase;
     use kt_domain::policy_config::Unreadable;
     use kt_domain::span::Span;
 
@@ -74,6 +79,7 @@ mod tests {
     fn settings(categories: &[&str]) -> SafetyFilter {
         SafetyFilter {
             target: "moderation".into(),
+            phases: vec![Phase::Request],
             categories: categories.iter().map(ToString::to_string).collect(),
             timeout: Span(Duration::from_secs(2)),
             on_failure: Unreadable::Block,
@@ -85,10 +91,10 @@ mod tests {
     fn every_text_of_a_request_is_asked_about() {
         let body = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"one\n"}]},{"content":"two"}]}"#;
         assert_eq!(
-            question(body, Some("mod")).as_deref(),
+            texts(body).map(|texts| question(&texts, Some("mod"))).as_deref(),
             Some(r#"{"input":["one\n","two"],"model":"mod"}"#)
         );
-        assert_eq!(question(b"no json", None), None);
+        assert_eq!(texts(b"no json"), None);
     }
 
     #[test]

@@ -10,5 +10,5 @@ pub(crate) mod path;
 pub(crate) mod policy_chain;
 pub(crate) mod rate_limits;
 pub(crate) mod route;
-mod safety;
+pub(crate) mod safety;
 pub(crate) mod size_limits;

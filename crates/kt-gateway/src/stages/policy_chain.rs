@@ -16,7 +16,7 @@ use crate::stages::safety;
 /// which is another one where something was cut out of it.
 pub(crate) async fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> Result<Bytes, Refusal> {
     let chain = Arc::clone(exchange.chain());
-    if !chain.judges(Phase::Request) {
+    if !chain.judges_requests() {
         let passed = chain.passed();
         note(exchange.record.event(), passed, Verdict::Allow);
         return Ok(body);
@@ -32,23 +32,22 @@ pub(crate) async fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> R
     let Judged { evaluations, outcome, targets } = chain.judge(Phase::Request, content, asked);
     let body = apply(event, evaluations, outcome, body)?;
     exchange.only = targets;
-    if !body.is_empty() {
-        safety::check(exchange, &body).await?;
-    }
+    safety::check(exchange, Phase::Request, &body).await?;
     Ok(body)
 }
 
 /// The same for an answer that is there as a whole.
-pub(crate) fn judge_answer(exchange: &mut Exchange<'_>, reply: &mut Reply) -> Result<(), Refusal> {
+pub(crate) async fn judge_answer(exchange: &mut Exchange<'_>, reply: &mut Reply) -> Result<(), Refusal> {
     let chain = exchange.chain();
     let ReplyBody::Full(body) = &reply.body else { return Ok(()) };
-    if chain.judges(Phase::Response) {
+    if chain.reads(Phase::Response) {
         let content = content(&reply.headers, body, false);
         let Judged { evaluations, outcome, .. } = chain.judge(Phase::Response, content, Asked::default());
         let judged = apply(exchange.record.event(), evaluations, outcome, body.clone())?;
         reply.body = ReplyBody::Full(judged);
     }
-    Ok(())
+    let ReplyBody::Full(body) = &reply.body else { return Ok(()) };
+    safety::check(exchange, Phase::Response, &body.clone()).await
 }
 
 fn apply(

@@ -18,6 +18,7 @@ mod framing;
 mod harness;
 mod http2;
 mod keys;
+mod moderation;
 mod on_failure;
 mod policies;
 mod proxy_protocol;

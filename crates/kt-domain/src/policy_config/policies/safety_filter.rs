@@ -5,13 +5,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::content::Unreadable;
+use super::content::{Phase, Unreadable};
 use crate::policy_config::rules::Review;
 use crate::policy_config::{PolicyConfig, codes};
 use crate::span::Span;
 
-/// `safety-filter`: has the texts of a request judged by a moderation service that speaks OpenAI's `/moderations`, after
-/// every other policy has let the request pass.
+/// `safety-filter`: has texts judged by a moderation service that speaks OpenAI's `/moderations`, after every other policy
+/// has let them pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SafetyFilter {
@@ -19,20 +19,28 @@ pub struct SafetyFilter {
     /// there.
     #[schemars(length(min = 1))]
     pub target: String,
-    /// The categories because of which a request is blocked, such as `self-harm`. Empty means every one that the service
+    /// What the service is asked about. A stream is held back until it has judged what was said: every 2,000 bytes, and at
+    /// the end.
+    #[serde(default = "requests")]
+    pub phases: Vec<Phase>,
+    /// The categories because of which content is blocked, such as `self-harm`. Empty means every one that the service
     /// flags.
     #[serde(default)]
     pub categories: Vec<String>,
     /// How long the service may take.
     #[serde(default = "two_seconds")]
     pub timeout: Span,
-    /// What happens to a request when the service gives no usable answer in time: `block` answers it 503
+    /// What happens to content when the service gives no usable answer in time: `block` answers it 503
     /// `safety_unavailable`, `allow` lets it pass and the event says that it was not scanned.
     #[serde(default = "block")]
     pub on_failure: Unreadable,
     /// Whether it only records what it would have done.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+fn requests() -> Vec<Phase> {
+    vec![Phase::Request]
 }
 
 fn two_seconds() -> Span {
@@ -45,6 +53,7 @@ fn block() -> Unreadable {
 
 impl SafetyFilter {
     pub(super) fn review(&self, config: &PolicyConfig, review: &mut Review) {
+        super::review_phases("policy.safety-filter", &self.phases, review);
         // A missing name was reported before.
         let is_known = config.providers.targets.iter().any(|target| target.id == self.target);
         if !self.target.is_empty() && !is_known {

@@ -2,5 +2,7 @@
 
 pub(crate) mod body;
 mod dialect;
+mod events;
 pub(crate) mod outline;
+pub(crate) mod said;
 pub(crate) mod stream;

@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use kt_domain::events::{Phase, PolicyEvaluation};
-use memchr::memchr2;
 
 use super::body::{self, Body};
 use super::dialect::{self, Shape};
+use super::events::{Splitter, fields};
 use super::outline::Outline;
 use crate::policies::chain::{Block, Chain, Tallies};
 use crate::policies::text::channel::Channel;
@@ -29,10 +29,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub(crate) struct StreamJudge {
     chain: Arc<Chain>,
     tallies: Tallies,
-    /// The beginning of an event whose end has not come.
-    partial: Vec<u8>,
-    /// Where its last line begins that has no end yet.
-    searched: usize,
+    events: Splitter,
     /// How long one event may be.
     max_event: u64,
     channels: Vec<(String, Channel, Life)>,
@@ -75,8 +72,7 @@ impl StreamJudge {
         Self {
             chain,
             tallies,
-            partial: Vec::new(),
-            searched: 0,
+            events: Splitter::default(),
             max_event,
             channels: Vec::new(),
             held: VecDeque::new(),
@@ -87,17 +83,12 @@ impl StreamJudge {
 
     /// Takes what came and appends to `out` what may leave.
     pub(crate) fn feed(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Block> {
-        self.partial.extend_from_slice(piece);
-        let mut start = 0;
-        while let Some(end) = self.event_end() {
-            let raw = self.partial[start..end].to_vec();
-            start = end;
+        self.events.push(piece);
+        while let Some(raw) = self.events.next() {
             self.take(raw)?;
             self.release(out);
         }
-        self.partial.drain(..start);
-        self.searched -= start;
-        if self.partial.len() as u64 > self.max_event || self.held_bytes > MAX_HELD {
+        if self.events.unfinished() as u64 > self.max_event || self.held_bytes > MAX_HELD {
             return Err(self.chain.block_unreadable(&mut self.tallies));
         }
         Ok(())
@@ -105,7 +96,7 @@ impl StreamJudge {
 
     /// Lets out the rest: nothing more will come.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Block> {
-        let rest = std::mem::take(&mut self.partial);
+        let rest = self.events.rest();
         if !rest.is_empty() {
             self.take(rest)?;
         }
@@ -117,21 +108,6 @@ impl StreamJudge {
     /// What each policy said of the stream.
     pub(crate) fn evaluations(&self) -> Vec<PolicyEvaluation> {
         self.chain.evaluations(&self.tallies)
-    }
-
-    /// Where the first event in `partial` is over: behind its empty line.
-    fn event_end(&mut self) -> Option<usize> {
-        loop {
-            let at = self.searched + memchr2(b'\n', b'\r', &self.partial[self.searched..])?;
-            // A CR at the very end may be the first half of a line end.
-            let next = *self.partial.get(at + 1).or((self.partial[at] == b'\n').then_some(&0))?;
-            let after = at + if self.partial[at] == b'\r' && next == b'\n' { 2 } else { 1 };
-            let is_empty_line = at == self.searched;
-            self.searched = after;
-            if is_empty_line {
-                return Some(after);
-            }
-        }
     }
 
     /// Judges one event and holds it.
@@ -284,26 +260,4 @@ impl StreamJudge {
 fn is_name(line: &str) -> bool {
     let is_word = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || b" _.".contains(&byte));
     line.strip_prefix("event:").is_some_and(is_word)
-}
-
-/// The lines of an event that are not its data, and its data.
-fn fields(event: &str) -> (Vec<String>, String) {
-    let mut others = Vec::new();
-    let mut data: Option<String> = None;
-    for line in event.split_terminator(['\n', '\r']).filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        if name != "data" {
-            others.push(line.to_owned());
-            continue;
-        }
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match &mut data {
-            Some(data) => {
-                data.push('\n');
-                data.push_str(value);
-            }
-            None => data = Some(value.to_owned()),
-        }
-    }
-    (others, data.unwrap_or_default())
 }
