@@ -254,6 +254,19 @@ fn two_gateways_over_one_redis_let_no_more_through_than_one() {
 }
 
 #[test]
+fn the_limit_of_a_key_is_one_over_two_gateways() {
+    let redis = OwnRedis::start();
+    let [one, other] =
+        two_over(&redis, &format!("{KEYS}rate_limits: {{per_key: {{requests_per_minute: 4}}}}"));
+    let ask = |gateway: &TestGateway, key: &str| gateway.ask(&with_key(key)).status;
+    let in_turn = || [ask(&one, "client-key"), ask(&other, "client-key")];
+    assert_eq!([in_turn(), in_turn()], [[200, 200], [200, 200]]);
+    assert_eq!(in_turn(), [429, 429], "a quarter of a minute has not passed");
+    let another = crate::harness::PROVIDER_KEY;
+    assert_eq!([ask(&one, another), ask(&other, another)], [200, 200], "another key has not used anything");
+}
+
+#[test]
 fn places_and_tokens_are_shared_as_well() {
     let redis = OwnRedis::start();
     let [one, other] = two_over(&redis, "rate_limits: {total: {concurrent: 1, tokens_per_minute: 1000}}");
