@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the control plane of one `kt server run`, on SQLite or PostgreSQL. See README.md.
 
-    bench.py [--database URL] [--seconds N] [--events N] [--sign-ins N] [--audit-records N] [--out FILE]
+    bench.py [--database URL] [--seconds N] [--events N] [--copies N] [--sign-ins N] [--audit-records N] [--out FILE]
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -227,6 +228,30 @@ def ingest(server, key, total):
     return rates | {"batch": summary(taken)}, events.samples
 
 
+def copy_events(directory, copies):
+    """Puts copies of each event into the SQLite database itself, with names, addresses and requests of their own."""
+    (path,) = Path(directory, "data").glob("*.db")
+    columns = "organization_id, id, gateway_id, seq, hash, occurred_at, event_type, source_ip, request_id, verdict, body"
+    made = """organization_id, printf('evt_%08x', ?1) || substr(id, 13), gateway_id, NULL, NULL, occurred_at, event_type,
+        printf('10.%d.%d.%d', random() & 255, random() & 255, random() & 255), lower(hex(randomblob(16))), verdict, body"""
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA synchronous = OFF")
+    found = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'events' AND sql IS NOT NULL"
+    indexes = database.execute(found).fetchall()
+    database.execute("BEGIN")
+    database.execute("CREATE TEMP TABLE originals AS SELECT * FROM events")
+    for name, _ in indexes:
+        database.execute(f"DROP INDEX {name}")
+    for copy in range(1, copies + 1):
+        database.execute(f"INSERT INTO events ({columns}) SELECT {made} FROM originals", [copy])
+    for _, sql in indexes:
+        database.execute(sql)
+    database.execute("COMMIT")
+    (count,) = database.execute("SELECT count(*) FROM events").fetchone()
+    database.close()
+    return count
+
+
 def queries(server, samples):
     """Each way of asking for events, with values that exist, over the whole store."""
     day = lambda event: event["timestamp"][:10]
@@ -251,6 +276,7 @@ def main():
     parser.add_argument("--database", help="postgres://…; without it SQLite in the data directory")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--copies", type=int, default=0, help="of each delivered event, put into SQLite directly")
     parser.add_argument("--sign-ins", type=int, default=30)
     parser.add_argument("--audit-records", type=int, default=100_000)
     parser.add_argument("--out", type=Path)
@@ -274,6 +300,10 @@ def main():
             tell("a change with its audit record", audited_changes(server, 200))
             delivered, samples = ingest(server, gateway, options.events)
             tell("delivery of events", delivered)
+            if options.copies:
+                server.stop()
+                tell("events with their copies", copy_events(directory, options.copies))
+                server = Server(directory, options.database)
             tell("queries", queries(server, samples))
             audited_changes(server, options.audit_records)
             tell(f"pages with {options.audit_records} audit records", pages(server, 100))
