@@ -341,9 +341,10 @@ fn unreachable() -> NotAnswered {
     refused("gateway_unreachable", "The gateway cannot be reached at the moment. Try again soon.")
 }
 
-/// Whether nobody knows what the answer would have been: its connection ended before it did.
+/// Whether nobody knows what the answer would have been: the gateway's connection ended before it did, or the gateway says
+/// that the provider's did.
 pub(crate) fn is_broken_off(refusal: &Refusal) -> bool {
-    refusal.code == BROKE_OFF
+    matches!(&*refusal.code, BROKE_OFF | "upstream_incomplete")
 }
 
 fn broke_off() -> NotAnswered {
