@@ -135,7 +135,7 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
     let held = cookies.read(&parts.headers, Cookie::Session).map(str::to_owned);
     let session = match session_of(&doors, &mut ctx, held.as_deref()).await {
         Ok(session) => session,
-        Err(error) => return Failure(error).into_response(),
+        Err(error) => return refused(error),
     };
     let visitor = cookies.read(&parts.headers, Cookie::Visit).map(str::to_owned);
     let is_new_visitor = session.is_none() && visitor.is_none();
@@ -163,10 +163,10 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
     let asked = Asked::of(&parts.method, parts.extensions.get());
     if is_change && let Err(error) = require_own_page(&doors, &visit, &parts.headers).await {
         refusals::record(&doors, &visit.ctx, &asked, error.code).await;
-        return Failure(error).into_response();
+        return refused(error);
     }
     if let Err(error) = note_activity(&doors, &visit, &parts.headers, is_change).await {
-        return Failure(error).into_response();
+        return refused(error);
     }
     parts.extensions.insert(visit.clone());
     let mut response = next.run(Request::from_parts(parts, body)).await;
@@ -188,8 +188,20 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
     {
         headers.insert(csrf::HEADER, token);
     }
-    headers.append(header::VARY, HeaderValue::from_static("Cookie, Sec-Fetch-Site, Origin, HX-Request"));
+    vary(headers);
     response
+}
+
+/// A refusal that another request to the same address might not get.
+fn refused(error: Error) -> Response {
+    let mut response = Failure(error).into_response();
+    vary(response.headers_mut());
+    response
+}
+
+/// Names what an answer goes by, for whoever keeps it (RFC 9110 section 12.5.5).
+fn vary(headers: &mut HeaderMap) {
+    headers.append(header::VARY, HeaderValue::from_static("Cookie, Sec-Fetch-Site, Origin, HX-Request"));
 }
 
 fn names(line: &HeaderValue, name: &str) -> bool {

@@ -37,6 +37,9 @@ on_both! {
             let answer = browser.post_with(CHANGE, &FIELDS, &headers).await;
             let expected = if is_heard { 303 } else { 403 };
             assert_eq!(answer.status.as_u16(), expected, "{headers:?} {}", answer.body);
+            let varies: Vec<_> = answer.headers.get_all("vary").iter().collect();
+            let names = format!("{varies:?}");
+            assert!(names.contains("Sec-Fetch-Site, Origin"), "what decides is named: {headers:?} {names}");
         }
     }
 
