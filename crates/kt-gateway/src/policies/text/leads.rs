@@ -37,6 +37,8 @@ pub(super) struct Words {
     /// Each with how much of a match may stand before it.
     listed: &'static [(&'static str, usize)],
     most_before: usize,
+    /// How long the longest of them is.
+    longest: usize,
 }
 
 impl Scout {
@@ -80,6 +82,7 @@ impl Words {
             finder: Prefilter::new(MatchKind::LeftmostFirst, &needles)?,
             listed: words,
             most_before: words.iter().map(|(_, before)| *before).max()?,
+            longest: words.iter().map(|(word, _)| word.len()).max()?,
         })
     }
 
@@ -91,13 +94,15 @@ impl Words {
         while let Some(found) = self.finder.find(text, rest) {
             let at = found.start;
             let own = (at.saturating_sub(self.before(&text[found.range()])).max(from), at);
-            places = match places {
-                None => Some(own),
+            let (first, last) = match places {
+                None => own,
                 Some((_, last)) if at > last + self.most_before => break,
-                Some((first, last)) if own.0 <= last + 1 => Some((first.min(own.0), at)),
-                earlier => earlier,
+                Some((first, last)) if own.0 <= last + 1 => (first.min(own.0), at),
+                Some(earlier) => earlier,
             };
-            rest.start = at + 1;
+            places = Some((first, last));
+            let end = last + self.most_before + self.longest;
+            rest = Span { start: at + 1, end: end.min(text.len()) };
         }
         places
     }
