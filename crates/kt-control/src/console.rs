@@ -7,10 +7,11 @@ use kt_domain::actor::{Actor, Person};
 use kt_domain::csrf;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
+use kt_domain::lockout::network_of;
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::security_settings::CsrfRotation;
 use kt_domain::sign_in::Proofs;
-use kt_store::{once, organizations, second_factors, sessions, users};
+use kt_store::{limits, once, organizations, second_factors, sessions, users};
 
 use crate::control::Control;
 
@@ -113,6 +114,20 @@ impl Control {
         Ok(cookie)
     }
 
+    /// Counts a browser's report of what it has stopped; refused where its network has sent its share.
+    pub async fn count_report(&self, ctx: &Ctx) -> Result<(), Error> {
+        let network = ctx.client.ip.map_or_else(|| "unknown".to_owned(), |ip| network_of(ip).to_string());
+        let tx = self.store.begin_write().await?;
+        let counted = limits::count(&tx, &format!("reports/{network}"), REPORTS_WINDOW, ctx.now).await?;
+        tx.commit().await?;
+        if counted > REPORTS {
+            let message = "Your network has sent enough of these for now.";
+            return Err(Error::new(ErrorKind::TooManyRequests, "too_many_reports", message)
+                .with_retry_after(REPORTS_WINDOW));
+        }
+        Ok(())
+    }
+
     /// A form token for the holder of this cookie.
     pub fn new_csrf_token(&self, cookie: Cookie<'_>) -> String {
         self.draw(|random| csrf::issue(cookie.0, random))
@@ -140,6 +155,10 @@ impl Control {
         Ok(tx.commit().await?)
     }
 }
+
+/// How many reports of browsers one network sends within [`REPORTS_WINDOW`].
+const REPORTS: i64 = 60;
+const REPORTS_WINDOW: Duration = Duration::from_mins(10);
 
 /// No session lasts longer: what was used in it need not be remembered beyond.
 const LONGEST_SESSION: Duration = Duration::from_hours(24);

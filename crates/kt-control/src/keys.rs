@@ -4,6 +4,7 @@
 //! neither mint another nor widen itself. A key can be revoked by whoever may see it, at any time.
 
 mod admission;
+mod reminders;
 mod uses;
 
 use std::time::Duration;

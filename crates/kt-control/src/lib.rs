@@ -44,6 +44,7 @@ mod recent;
 mod recovery;
 mod refusals;
 mod registration;
+mod resealing;
 mod seal;
 mod second_factors;
 mod security;

@@ -80,6 +80,7 @@ actions! {
     BackedUp = "deployment.backed_up": "The operator copied the database.";
     Restored = "deployment.restored": "The operator put a copy of the database in its place: what came after the copy is gone.";
     Migrated = "deployment.migrated": "The operator brought the database to the present schema.";
+    Resealed = "deployment.secrets_resealed": "The operator put another key in the place of the one that seals secrets.";
     AuditExported = "audit.exported": "Somebody took a copy of the audit log.";
     UsageExported = "usage.exported": "Somebody took a copy of what was used.";
     EventsExported = "events.exported": "Somebody took a copy of events from the console.";

@@ -151,6 +151,12 @@ pub struct ListenSection {
 pub struct ServerSection {
     /// The proxies whose `X-Forwarded-For` is believed; none by default.
     pub trusted_proxies: Vec<String>,
+    /// Listen to other machines without TLS although no public address begins with `https://`: where a container's port is
+    /// published to its own machine alone, or in a network where nobody listens in.
+    pub allow_plain_http: bool,
+    /// Whom somebody tells who has found a weakness, such as `mailto:security@example.com`: served as
+    /// `/.well-known/security.txt` of the console.
+    pub security_contact: Option<String>,
 }
 
 /// How mail is sent.
@@ -373,6 +379,13 @@ impl Review<'_, '_> {
                 let path = format!("server.trusted_proxies[{index}]");
                 self.say(&codes::BAD_CIDR, &path, &why.to_string(), "write it like `10.0.0.0/8`");
             }
+        }
+        if let Some(contact) = &config.server.security_contact
+            && !Url::parse(contact).is_ok_and(|url| ["mailto", "https", "tel"].contains(&url.scheme()))
+        {
+            let message = format!("`{contact}` is no address to be told at");
+            let suggestion = "write it like `mailto:security@example.com` or `https://example.com/security`";
+            self.say(&codes::OUT_OF_RANGE, "server.security_contact", &message, suggestion);
         }
         for why in config.security.broken_rules() {
             let path = format!("security.{}", why.param.as_deref().unwrap_or_default());

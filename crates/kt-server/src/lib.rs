@@ -20,6 +20,7 @@ use std::sync::Arc;
 use kt_control::Control;
 use kt_domain::network::client_addr::ClientAddress;
 use kt_domain::public_url::PublicUrl;
+use url::Url;
 
 pub use client::client_address;
 pub use console::console;
@@ -35,4 +36,6 @@ pub struct Doors {
     pub addresses: Arc<ClientAddress>,
     /// Where people find the console.
     pub console: PublicUrl,
+    /// Whom somebody tells who has found a weakness.
+    pub security_contact: Option<Url>,
 }

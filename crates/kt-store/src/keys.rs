@@ -98,6 +98,21 @@ pub async fn of_applications(
     rows.iter().map(|row| Ok((read_live(row)?, row.parsed("digest")?))).collect()
 }
 
+/// The keys in use of active members that expire within this time and were not replaced, with their owners' addresses.
+pub async fn ending(
+    source: &impl Source,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<(ApiKey, String)>, StoreError> {
+    const SELECT: &str = "SELECT k.*, u.email FROM api_keys k
+        JOIN memberships m ON m.user_id = k.owner_id AND m.organization_id = k.organization_id
+        JOIN users u ON u.id = k.owner_id
+        WHERE k.expires_at > $1 AND k.expires_at <= $2 AND (k.ends_at IS NULL OR k.ends_at > $1)
+            AND k.replaced_by IS NULL AND m.state = 'active' ORDER BY k.id";
+    let rows = sql::rows(source, SELECT, values![now, until]).await?;
+    rows.iter().map(|row| Ok((read(row)?, row.get("email")?))).collect()
+}
+
 /// The key of this id and its owner's present standing, whether or not it may still be used.
 pub async fn find(source: &impl Source, id: &ApiKeyId) -> Result<Option<LiveKey>, StoreError> {
     const SELECT: &str = "SELECT k.*, m.role AS owner_role, m.state AS owner_state

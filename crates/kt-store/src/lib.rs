@@ -31,6 +31,7 @@ pub mod passkeys;
 pub mod posture;
 pub mod provider_credentials;
 pub mod revision;
+pub mod sealed;
 pub mod second_factors;
 pub mod sessions;
 pub mod setup_requests;

@@ -89,6 +89,7 @@ impl Settings {
     /// Opens the store, makes what a first start needs, and binds the API and the console.
     pub(crate) async fn start(&self) -> Result<ControlPlane, Failure> {
         let mut config = self.load()?;
+        self.require_safe_listeners(&config)?;
         let api = bind("API", self.listen_address(&config)?).await?;
         let console = bind("console", self.console_listen_address(&config)?).await?;
         let (address, pages) = (api.address()?, console.address()?);
@@ -101,7 +102,9 @@ impl Settings {
         let home = console_url(&config)?;
         let invitation = first_owner(&control, &home).await?;
         let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
-        let doors = Doors { control: Arc::clone(&control), addresses, console: home };
+        let security_contact =
+            config.server.security_contact.as_deref().and_then(|contact| contact.parse().ok());
+        let doors = Doors { control: Arc::clone(&control), addresses, console: home, security_contact };
         Ok(ControlPlane {
             control,
             post,
@@ -121,6 +124,25 @@ impl Settings {
 
     pub(crate) fn console_listen_address(&self, config: &DeploymentConfig) -> Result<SocketAddr, Failure> {
         address_of(self.console_listen, config.console.listen.as_deref().unwrap_or(CONSOLE_LISTEN))
+    }
+
+    /// Refuses to listen to other machines without TLS, unless a public address of https says that TLS ends in front, or the
+    /// configuration allows it: passwords and keys would be read on the way (OWASP ASVS 5.0, 12.2.1).
+    pub(crate) fn require_safe_listeners(&self, config: &DeploymentConfig) -> Result<(), Failure> {
+        let listeners = [
+            ("api", self.listen_address(config)?, &config.api.public_url),
+            ("console", self.console_listen_address(config)?, &config.console.public_url),
+        ];
+        for (section, address, public_url) in listeners {
+            let has_tls_in_front = public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
+            if !address.ip().is_loopback() && !has_tls_in_front && !config.server.allow_plain_http {
+                return Err(Failure::invalid(format!(
+                    "`{section}` would listen on {address}, to other machines and without TLS: set `{section}.public_url` to the \
+                     https address of the proxy in front of it, or `server.allow_plain_http: true` where nobody listens in"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Where the database is.
@@ -194,7 +216,8 @@ impl Settings {
         let mut random = Random::from_os();
         let key_file = self.key_file(config);
         let seal = SealKey::from_text(&sealing_key(&key_file, &mut random)?)
-            .map_err(|error| Failure::failed(format!("{}: {error}", key_file.display())))?;
+            .map_err(|error| Failure::failed(format!("{}: {error}", key_file.display())))?
+            .rereading(move || std::fs::read_to_string(&key_file).ok());
         let hasher = Hasher::new(&Cost::default(), Capacity::default())
             .map_err(|error| Failure::failed(error.to_string()))?;
         Ok(Parts {
@@ -404,5 +427,46 @@ pub(crate) fn sealing_key(path: &Path, random: &mut Random) -> Result<String, Fa
             Ok(text)
         }
         Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_listened_to_without_tls_unless_it_ends_in_front() {
+        let settings = |api: &str, console: &str| Settings {
+            data_dir: "data".into(),
+            config: None,
+            api_listen: Some(api.parse().unwrap()),
+            console_listen: Some(console.parse().unwrap()),
+            serves_gateway: false,
+        };
+        let (here, anywhere) = ("127.0.0.1:1", "0.0.0.0:1");
+        let https = Some("https://keeptrusts.example.com");
+        let http = Some("http://localhost:3000");
+        // where the API and the console listen, their public addresses, whether plain text is allowed, and whether it starts
+        let table = [
+            (here, here, None, None, false, true),
+            ("[::1]:1", here, None, None, false, true),
+            (anywhere, here, None, None, false, false),
+            (here, anywhere, None, None, false, false),
+            ("[::]:1", here, None, None, false, false),
+            ("192.0.2.7:1", here, None, None, false, false),
+            (anywhere, here, http, None, false, false),
+            (anywhere, here, https, None, false, true),
+            (anywhere, anywhere, https, None, false, false),
+            (anywhere, anywhere, https, https, false, true),
+            (anywhere, anywhere, None, None, true, true),
+        ];
+        for (api, console, api_url, console_url, allowed, starts) in table {
+            let mut config = DeploymentConfig::default();
+            config.api.public_url = api_url.map(str::to_owned);
+            config.console.public_url = console_url.map(str::to_owned);
+            config.server.allow_plain_http = allowed;
+            let outcome = settings(api, console).require_safe_listeners(&config);
+            assert_eq!(outcome.is_ok(), starts, "{api} {console} {api_url:?} {console_url:?} {allowed}");
+        }
     }
 }

@@ -111,6 +111,8 @@ pub enum Message {
         undo_until: Timestamp,
         happened: Circumstances,
     },
+    /// A reminder: a key that the account answers for stops working.
+    ApiKeyEnds { key: KeyKind, name: Label, expires_at: Timestamp },
     /// A key was made that acts with the rights of the account.
     ApiKeyMade { key: KeyKind, name: Label, expires_at: Option<Timestamp>, happened: Circumstances },
 }

@@ -115,6 +115,11 @@ impl Message {
                 undo_until: after(3 * DAY),
                 happened: circumstances(),
             },
+            Self::ApiKeyEnds {
+                key: KeyKind::Access,
+                name: Label::new("nightly reports"),
+                expires_at: after(7 * DAY),
+            },
             Self::ApiKeyMade {
                 key: KeyKind::Access,
                 name: Label::new("nightly reports"),

@@ -6,7 +6,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::UserId;
-use kt_domain::lockout::network_of;
+use kt_domain::lockout::{CODE_WINDOW, network_of, step_key};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Factor, Gate, Proof, Proofs};
@@ -17,6 +17,8 @@ use webauthn_rs::prelude::DiscoverableAuthentication;
 use super::flow::step_is_over;
 use super::{Entrant, Flow, SignInOutcome};
 use crate::control::Control;
+use crate::mail::Message;
+use crate::post::{circumstances, kept_email};
 use crate::second_factors::ceremonies::{ASSERTION, Bond, Ceremony, PasskeyAnswer, PasskeyChallenge, over};
 use crate::second_factors::passkeys::{KeptPasskey, is_backed_up};
 use crate::second_factors::webauthn::Refusal;
@@ -111,7 +113,10 @@ impl Control {
         answer: &PasskeyAnswer,
     ) -> Result<SignInOutcome, Error> {
         let entrant = self.look_at_step(ctx, step).await?;
-        self.prove_passkey(ctx, ceremony, answer, Some(&entrant)).await?;
+        if let Err(refusal) = self.prove_passkey(ctx, ceremony, answer, Some(&entrant)).await {
+            self.tell_of_wrong_passkey(ctx, step, &entrant).await?;
+            return Err(refusal);
+        }
         let tx = self.store.begin_write().await?;
         let (entrant, flow) = self.take_step(ctx, &tx, step).await?;
         match self.next_step(ctx, &tx, &entrant, &flow.proofs).await? {
@@ -121,6 +126,23 @@ impl Control {
         let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(Proof::Passkey)).await?;
         tx.commit().await?;
         Ok(outcome)
+    }
+
+    /// Whoever has the account hears of the first wrong proof at a step, since somebody knows their password (OWASP ASVS 5.0,
+    /// 6.3.5).
+    async fn tell_of_wrong_passkey(
+        &self,
+        ctx: &Ctx,
+        step: &SecretDigest,
+        entrant: &Entrant,
+    ) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        if limits::count(&tx, &step_key(step), CODE_WINDOW, ctx.now).await? == 1 {
+            let message = Message::SecondFactorFailed { happened: circumstances(ctx) };
+            let recipient = kept_email(&entrant.user.email)?;
+            self.enqueue(ctx, &tx, Some(&entrant.organization.id), Some(&recipient), &message).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// What a browser needs to prove again who the person is that asks.

@@ -1,10 +1,15 @@
 //! Every address of the console. One that is not here is not served.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use kt_domain::error::Error;
 
 use super::pages::provider_credentials as credentials;
 use super::pages::security::{self, forms, network, saml as saml_settings, sso as sso_settings};
@@ -15,6 +20,7 @@ use super::pages::{
 };
 use super::{assets, guard};
 use crate::Doors;
+use crate::client::anonymous;
 use crate::failure::Failure;
 
 /// The console, ready to be served.
@@ -105,6 +111,7 @@ pub fn console(doors: Doors) -> Router {
             post(sso::log_out).layer(DefaultBodyLimit::max(MAX_LOGOUT_TOKEN)),
         )
         .merge(saml_doors())
+        .route("/.well-known/security.txt", get(security_txt))
         .route("/csp-report", post(policy_broken).layer(DefaultBodyLimit::max(MAX_REPORT)))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(ready));
@@ -210,11 +217,28 @@ const MAX_LOGOUT_TOKEN: usize = 64 * 1024;
 /// The longest report of a browser that is read, in bytes.
 const MAX_REPORT: usize = 8 * 1024;
 
-/// A browser says that a page has tried what its policy forbids (CSP level 3 section 5): the operator's log tells.
-async fn policy_broken(report: Bytes) -> StatusCode {
+/// A browser says that a page has tried what its policy forbids (CSP level 3 section 5): the operator's log tells. Anybody
+/// can say so, and one network is heard so often as a broken page would say it.
+async fn policy_broken(State(doors): State<Doors>, request: Request) -> Result<StatusCode, Failure> {
+    let (parts, body) = request.into_parts();
+    doors.control.count_report(&anonymous(&doors, &parts)).await?;
+    let report = Bytes::from_request(Request::from_parts(parts, body), &doors).await;
+    let Ok(report) = report else { return Ok(StatusCode::PAYLOAD_TOO_LARGE) };
     // Escaped: whoever sends this must not write lines of the log.
     tracing::warn!(report = ?String::from_utf8_lossy(&report), "a browser has stopped what a page tried");
-    StatusCode::NO_CONTENT
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// How long what `security.txt` says is to be believed (RFC 9116 section 2.5.5: less than a year).
+const BELIEVED: Duration = Duration::from_hours(180 * 24);
+
+/// `GET /.well-known/security.txt`: whom somebody tells who has found a weakness (RFC 9116), where the operator has said it.
+async fn security_txt(State(doors): State<Doors>) -> Result<Response, Failure> {
+    let contact = doors.security_contact.as_ref().ok_or_else(|| Error::not_found("contact"))?;
+    let expires = (doors.control.clock().now() + BELIEVED).strftime("%Y-%m-%dT%H:%M:%SZ");
+    let canonical = doors.console.page("/.well-known/security.txt");
+    let text = format!("Contact: {contact}\nExpires: {expires}\nCanonical: {canonical}\n");
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 
 /// Whether the store answers.

@@ -258,6 +258,15 @@ async fn bearer(api: &TestApi, caller: char, keys: &[(char, String)]) -> Option<
     Some(api.token_of(email).await)
 }
 
+/// Somebody who passes the authorization of a route that lets these in.
+async fn key_or_owner(api: &TestApi, allowed: &str) -> Option<String> {
+    match allowed {
+        OPEN => None,
+        GATEWAYS => Some(make_key(api, "gateway", "write").await.text("/key").to_owned()),
+        _ => Some(api.token_of("owner@acme.example").await),
+    }
+}
+
 async fn make_key(api: &TestApi, kind: &str, scope: &str) -> Answer {
     let owner = api.token_of("owner@acme.example").await;
     api.post("/v1/tokens", json!({ "type": kind, "name": "table", "scope": scope }))
@@ -561,6 +570,53 @@ on_both! {
             let path = concrete(&api, route.split_once(' ').unwrap().1);
             let answer = ask(&api, route, &path, r#"{"no such field":1}"#, None).await;
             assert_eq!(answer.refusal(), (401, "missing_credentials"), "{route} for {allowed}");
+        }
+    }
+
+    no_route_takes_a_field_that_it_does_not_know(api) {
+        let mut asked = 0;
+        for (route, allowed, body) in TABLE.iter().filter(|(_, _, body)| !body.is_empty()) {
+            let mut body: Value = serde_json::from_str(body).unwrap();
+            body["no such field"] = json!(1);
+            let path = concrete(&api, route.split_once(' ').unwrap().1);
+            let answer = ask(&api, route, &path, &body.to_string(), key_or_owner(&api, allowed).await.as_deref()).await;
+            assert_eq!(answer.refusal(), (422, "validation_error"), "{route}");
+            asked += 1;
+        }
+        assert!(asked > 40, "{asked}");
+    }
+
+    every_route_that_reads_a_body_reads_json_alone(api) {
+        let mut asked = 0;
+        for (route, allowed, body) in TABLE.iter().filter(|(_, _, body)| !body.is_empty()) {
+            let (method, path) = route.split_once(' ').unwrap();
+            let bearer = key_or_owner(&api, allowed).await;
+            for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "text/json", ""] {
+                let mut request = api.request(method.parse().unwrap(), &concrete(&api, path)).text(kind, body);
+                if let Some(bearer) = &bearer {
+                    request = request.bearer(bearer);
+                }
+                assert_eq!(request.send().await.refusal(), (415, "unsupported_media_type"), "{route} as {kind:?}");
+                asked += 1;
+            }
+        }
+        assert!(asked > 200, "{asked}");
+    }
+
+    nothing_that_the_api_answers_is_kept_or_opened_as_a_page(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        for (route, _, body) in TABLE {
+            let path = concrete(&api, route.split_once(' ').unwrap().1);
+            for bearer in [None, Some(owner.as_str())] {
+                let answer = ask(&api, route, &path, body, bearer).await;
+                let header = |name: &str| answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+                let kept = header("cache-control");
+                let is_public = path.starts_with("/.well-known/") || path == "/v1/audit-log/keys";
+                assert!(kept == "no-store" || is_public, "{route}: {kept}");
+                assert_eq!(header("x-content-type-options"), "nosniff", "{route}");
+                assert_eq!(header("content-security-policy"), "default-src 'none'; frame-ancestors 'none'", "{route}");
+                assert_eq!(header("referrer-policy"), "no-referrer", "{route}");
+            }
         }
     }
 

@@ -135,6 +135,21 @@ impl TestApi {
         Self::process(database, clock(), seal, deployment, None, offers).await.set_up().await
     }
 
+    /// An API with `acme` and its owner, whose secrets are sealed so.
+    pub(crate) async fn with_seal(kind: Kind, seal: SealKey) -> Self {
+        let database = Arc::new(TestDatabase::empty(kind).await);
+        Self::process(database, clock(), seal, DeploymentSettings::default(), None, Offers::default())
+            .await
+            .set_up()
+            .await
+    }
+
+    /// The same API, as another process serves it that has these keys.
+    pub(crate) async fn sealing_with(&self, seal: SealKey) -> Self {
+        let (database, clock) = (Arc::clone(&self.database), self.clock.clone());
+        Self::process(database, clock, seal, DeploymentSettings::default(), None, Offers::default()).await
+    }
+
     /// The same API, as another process serves it that counts uses in Redis.
     pub(crate) async fn beside(&self, redis: &str) -> Self {
         let (database, clock, seal) = (Arc::clone(&self.database), self.clock.clone(), self.seal.clone());
@@ -174,7 +189,7 @@ impl TestApi {
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
         let console = PublicUrl::parse("http://localhost:3000").unwrap();
-        let doors = Doors { control: Arc::clone(&control), addresses, console };
+        let doors = Doors { control: Arc::clone(&control), addresses, console, security_contact: None };
         let (router, pages) = (kt_server::api(doors.clone()), kt_server::console(doors));
         let mailbox = Captured::default();
         let post = Post {
@@ -221,6 +236,7 @@ impl TestApi {
             api: self,
             builder: Request::builder().method(method).uri(path),
             body: None,
+            text: None,
             peer: PEER,
         }
     }
@@ -478,6 +494,7 @@ pub(crate) struct TestRequest<'a> {
     api: &'a TestApi,
     builder: axum::http::request::Builder,
     body: Option<Value>,
+    text: Option<String>,
     peer: &'a str,
 }
 
@@ -497,6 +514,12 @@ impl<'a> TestRequest<'a> {
         Self { body, ..self }
     }
 
+    /// With this text as its body, said to be of this kind; of none, where that is empty.
+    pub(crate) fn text(self, kind: &str, text: &str) -> Self {
+        let request = if kind.is_empty() { self } else { self.header("content-type", kind) };
+        Self { text: Some(text.to_owned()), ..request }
+    }
+
     /// From this address and port.
     pub(crate) fn from(self, peer: &'a str) -> Self {
         Self { peer, ..self }
@@ -511,7 +534,7 @@ impl<'a> TestRequest<'a> {
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(Body::from(body.to_string()))
                 .unwrap(),
-            None => builder.body(Body::empty()).unwrap(),
+            None => builder.body(self.text.map_or_else(Body::empty, Body::from)).unwrap(),
         };
         Answer::read(self.api.router.clone().oneshot(request).await.unwrap()).await
     }

@@ -29,6 +29,7 @@ mod redis;
 mod reference;
 mod refusals;
 mod registration;
+mod sealing;
 mod security;
 mod sessions;
 mod set_up;

@@ -103,6 +103,21 @@ on_both! {
         assert_eq!(api.records("mfa.factor_added").await.len(), 1);
     }
 
+    a_wrong_password_gets_one_answer_with_and_without_a_factor(api) {
+        Holder::new(&api, JO, "member").await;
+        api.add_member("kim@acme.example", "member").await;
+        let mut answers = Vec::new();
+        for email in [JO, "kim@acme.example"] {
+            let mut wrong = api.login(email, "Wrong-pebble-3-cloud").await;
+            wrong.json["error"]["request_id"] = json!(null);
+            answers.push((wrong.status, wrong.json));
+        }
+        assert_eq!(answers[0], answers[1]);
+        assert_eq!(answers[0].0, 401);
+        assert_eq!(api.login(JO, PASSWORD).await.text("/status"), "mfa_required", "told once the password is right");
+        assert_eq!(api.login("kim@acme.example", PASSWORD).await.text("/status"), "authenticated");
+    }
+
     a_code_works_once_and_closes_the_ones_before(api) {
         let jo = Holder::new(&api, JO, "member").await;
         let earlier = jo.app.code(&api.clock);

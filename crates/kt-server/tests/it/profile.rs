@@ -89,6 +89,21 @@ on_both! {
         assert_eq!(proven.json, json!({ "status": "reauthenticated" }));
     }
 
+    wrong_present_passwords_at_a_change_lock_as_at_the_door(api) {
+        let change = async |session: &Answer, current: &str| {
+            let body = json!({ "current_password": current, "new_password": NEW });
+            api.post("/v1/me/password", body).bearer(session.access_token()).send().await
+        };
+        let session = api.owner().await;
+        for _ in 0..10 {
+            assert_eq!(change(&session, "wrong").await.refusal(), (401, "invalid_credentials"));
+        }
+        assert_eq!(change(&session, PASSWORD).await.refusal(), (401, "invalid_credentials"), "locked");
+        assert_eq!(api.login(OWNER, PASSWORD).await.refusal(), (401, "invalid_credentials"), "here too");
+        api.clock.advance(Duration::from_mins(15));
+        assert_eq!(change(&api.owner().await, PASSWORD).await.status, StatusCode::OK, "the control");
+    }
+
     a_fresh_proof_lets_what_asks_for_one_through_at_once(api) {
         let session = api.owner().await;
         api.clock.advance(Duration::from_mins(11));
@@ -124,6 +139,15 @@ on_both! {
         for action in ["profile.email_change_requested", "profile.email_changed", "profile.email_change_undone"] {
             assert!(api.recorded(action).await, "{action}");
         }
+    }
+
+    the_way_back_to_an_address_ends_after_three_days(api) {
+        ask_for_address(&api, &api.owner().await, "olive@new.example").await;
+        link(&api, "/v1/auth/email/verify", &api.token_for("olive@new.example").await).await;
+        let undo = api.token_for(OWNER).await;
+        api.clock.advance(Duration::from_hours(72));
+        assert_eq!(link(&api, "/v1/auth/email/undo", &undo).await.refusal(), (422, "invalid_token"));
+        assert_eq!(api.login("olive@new.example", PASSWORD).await.json["status"], "authenticated");
     }
 
     an_address_can_be_undone_whatever_a_thief_does_meanwhile(api) {

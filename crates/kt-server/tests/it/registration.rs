@@ -55,6 +55,20 @@ on_both! {
         assert_eq!(register(&api, JO, CHOSEN).await.status, StatusCode::ACCEPTED);
     }
 
+    a_link_to_verify_an_address_ends_after_a_day(api) {
+        open(&api, false).await;
+        for (email, hours, expected) in [(JO, 23, "active"), ("kim@acme.example", 24, "")] {
+            register(&api, email, CHOSEN).await;
+            let token = api.token_for(email).await;
+            api.clock.advance(Duration::from_hours(hours));
+            let verified = verify(&api, &token).await;
+            match expected {
+                "" => assert_eq!(verified.refusal(), (422, "invalid_token"), "{hours} hours"),
+                status => assert_eq!(verified.json["status"], status, "{hours} hours"),
+            }
+        }
+    }
+
     somebody_registers_verifies_and_signs_in(api) {
         open(&api, false).await;
         let answer = register(&api, JO, CHOSEN).await;

@@ -1,8 +1,11 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use kt_control::passwords::{Capacity, Cost, Hasher};
 use kt_domain::lockout::{DEPLOYMENT, DEPLOYMENT_LIMIT};
-use kt_store::limits;
+use kt_domain::passwords::Password;
+use kt_domain::secret::SecretDigest;
+use kt_store::{limits, users};
 use serde_json::json;
 
 use crate::harness::{Answer, PASSWORD, on_both, side_by_side};
@@ -112,6 +115,68 @@ on_both! {
         assert_eq!(still.refusal(), (401, "invalid_credentials"), "the count of the account is still there");
         api.clock.advance(Duration::from_mins(15));
         api.owner().await;
+    }
+
+    a_right_password_starts_the_count_anew(api) {
+        for _ in 0..2 {
+            for _ in 0..9 {
+                api.login("owner@acme.example", "wrong").await;
+            }
+            api.owner().await;
+        }
+    }
+
+    a_hundred_wrong_passwords_from_many_networks_lock_an_account_for_strangers_alone(api) {
+        let known = api.owner().await;
+        let guess = async |n: usize, password: &str, device: Option<&str>| {
+            let body = json!({ "email": "owner@acme.example", "password": password, "device_token": device });
+            api.post("/v1/auth/login", body).from(&format!("198.51.{n}.7:1")).send().await
+        };
+        for n in 0..98 {
+            guess(n, "wrong", None).await;
+        }
+        assert_eq!(guess(98, PASSWORD, None).await.json["status"], "authenticated", "the control, which starts anew");
+        for n in 0..100 {
+            guess(n, "wrong", None).await;
+        }
+        assert_eq!(guess(200, PASSWORD, None).await.refusal(), (401, "invalid_credentials"));
+        let device = Some(known.text("/device_token"));
+        assert_eq!(guess(200, PASSWORD, device).await.json["status"], "authenticated", "its holder is not shut out");
+    }
+
+    a_sign_in_puts_a_new_hash_in_place_of_an_outdated_one(api) {
+        let kept = async || {
+            let user = users::by_email(&api.store, "owner@acme.example").await.unwrap().unwrap();
+            (user.id, user.password.unwrap().hash)
+        };
+        let hasher = Hasher::new(&Cost::default(), Capacity::default()).unwrap();
+        let outdated = hasher.hash(&Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
+        let (owner, first) = kept().await;
+        let tx = api.store.begin_write().await.unwrap();
+        users::rehash(&tx, &owner, &first, &outdated).await.unwrap();
+        tx.commit().await.unwrap();
+        api.login("owner@acme.example", "wrong").await;
+        assert_eq!(kept().await.1, outdated, "a wrong password changes nothing");
+        api.owner().await;
+        let (_, renewed) = kept().await;
+        let cost = |hash: &str| hash.split('$').nth(3).unwrap().to_owned();
+        assert_eq!(cost(&renewed), cost(&first), "as the deployment hashes now");
+        assert_ne!(cost(&renewed), cost(&outdated));
+        api.owner().await;
+        assert_eq!(kept().await.1, renewed, "and that once");
+    }
+
+    what_the_database_holds_of_a_session_opens_nothing(api) {
+        let session = api.owner().await;
+        let refresh = session.text("/refresh_token");
+        let kept = SecretDigest::of(refresh).to_string();
+        for stolen in [kept.as_str(), session.text("/user/id")] {
+            let body = json!({ "refresh_token": stolen });
+            assert_eq!(api.post("/v1/auth/refresh", body).send().await.refusal(), (401, "invalid_refresh_token"));
+            assert_eq!(api.get("/v1/whoami").bearer(stolen).send().await.refusal(), (401, "invalid_token"));
+        }
+        let good = api.post("/v1/auth/refresh", json!({ "refresh_token": refresh })).send().await;
+        assert_eq!(good.status, StatusCode::OK, "the control");
     }
 
     of_many_guesses_at_once_no_more_are_heard_than_one_after_the_other(api) {

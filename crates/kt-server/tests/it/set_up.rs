@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use kt_control::SetUp;
 use kt_domain::actor::Actor;
 use kt_domain::ctx::Ctx;
@@ -50,4 +52,20 @@ async fn a_link_sets_up_once_on_sqlite() {
 #[tokio::test]
 async fn a_link_sets_up_once_on_postgres() {
     a_link_sets_up_once(Kind::Postgres).await;
+}
+
+#[tokio::test]
+async fn a_link_ends_after_a_day() {
+    for (hours, is_good) in [(23, true), (24, false)] {
+        let api = TestApi::empty(Kind::Sqlite).await;
+        let link = api.control.new_set_up_link(&api.operator()).await.unwrap().unwrap();
+        api.clock.advance(Duration::from_hours(hours));
+        let anonymous = Ctx { actor: Actor::Anonymous, ..api.operator() };
+        let outcome = api.control.set_up_by_link(&anonymous, link.expose(), acme(PASSWORD)).await;
+        assert_eq!(
+            outcome.map_err(|error| error.code).err(),
+            (!is_good).then_some("invalid_token"),
+            "{hours} hours"
+        );
+    }
 }

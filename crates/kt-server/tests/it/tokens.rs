@@ -56,6 +56,33 @@ async fn revoke(api: &TestApi, bearer: &str, key: &Answer) -> Answer {
 }
 
 on_both! {
+    whoever_answers_for_a_key_is_told_a_week_before_it_ends_and_once(api) {
+        let owner = api.owner().await;
+        let now = kt_domain::clock::Clock::now(&api.clock);
+        let ending = |name: &str, days: u32| json!({
+            "type": "access", "name": name, "scope": "read-only", "expires_at": (now + DAY * days).to_string(),
+        });
+        for (name, days) in [("nightly", 10), ("later", 30), ("revoked", 10)] {
+            let made = make(&api, &owner, ending(name, days)).await;
+            assert_eq!(made.status, StatusCode::CREATED, "{}", made.json);
+            if name == "revoked" {
+                api.request(Method::DELETE, &path(&made)).bearer(owner.access_token()).send().await;
+            }
+        }
+        let told = async || {
+            api.control.run_jobs(&api.operator()).await.unwrap();
+            let letters = api.letters_to("owner@acme.example").await;
+            let told = letters.iter().filter(|letter| letter.content.subject == "An access key of yours ends soon");
+            told.map(|letter| letter.content.text.contains("nightly")).collect::<Vec<_>>()
+        };
+        api.clock.advance(DAY * 2);
+        assert!(told().await.is_empty(), "eight days before");
+        api.clock.advance(DAY);
+        assert_eq!(told().await, [true]);
+        api.clock.advance(DAY);
+        assert_eq!(told().await.len(), 1, "once, and not of what is revoked or later");
+    }
+
     one_key_is_seen_by_its_owner_and_by_who_manages_keys(api) {
         api.add_member("jo@acme.example", "member").await;
         api.demand(json!({ "creation": "everyone" })).await;

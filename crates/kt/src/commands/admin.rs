@@ -6,6 +6,7 @@ mod domains;
 mod ip_restrictions;
 mod mfa;
 mod organizations;
+mod secrets;
 mod sso;
 mod users;
 
@@ -52,6 +53,9 @@ pub(crate) enum Admin {
     /// The keys that sign access tokens
     #[command(subcommand)]
     Jwt(Jwt),
+    /// The key that seals secrets in the database
+    #[command(subcommand)]
+    Secrets(secrets::Secrets),
     /// How long gateways' events are kept
     #[command(subcommand)]
     Retention(Retention),
@@ -71,6 +75,7 @@ impl Admin {
                 Self::Domain(domain) => domain.run().await,
                 Self::Sso(sso) => sso.run().await,
                 Self::Jwt(Jwt::Rotate(rotate)) => rotate.run().await,
+                Self::Secrets(secrets) => secrets.run().await,
                 Self::Retention(Retention::Run(run)) => run.run().await,
             }
         })
@@ -91,6 +96,12 @@ impl Scene {
     /// The control plane that is kept here. Nothing is made that is not there.
     async fn open(&self) -> Result<(Control, Ctx), Failure> {
         Ok((self.place.settings().open().await?, by_the_operator()))
+    }
+
+    /// Where the key is that seals secrets.
+    fn key_file(&self) -> Result<std::path::PathBuf, Failure> {
+        let settings = self.place.settings();
+        Ok(settings.key_file(&settings.load()?))
     }
 
     /// Tells what was done: a sentence for people, or its facts for programs.

@@ -319,9 +319,9 @@ fn mail(settings: &Settings, config: &DeploymentConfig) -> Said {
 }
 
 fn listener(settings: &Settings, config: &DeploymentConfig) -> Said {
-    match settings.listen_address(config) {
+    match settings.require_safe_listeners(config).and_then(|()| settings.listen_address(config)) {
         Ok(address) => taken_or_free(address),
-        Err(failure) => fail(failure.to_string(), "mend `api.listen`"),
+        Err(failure) => fail(failure.to_string(), "mend `api` and `console` of the configuration"),
     }
 }
 

@@ -121,6 +121,36 @@ fn a_signing_key_is_rotated_and_the_schema_is_present() {
 }
 
 #[test]
+fn the_key_that_seals_secrets_is_replaced_while_the_server_runs() {
+    let plane = Plane::start();
+    let token = plane.sign_in(PASSWORD).unwrap();
+    let file = plane.home.path("data/secrets.key");
+    let keys =
+        || -> Vec<String> { std::fs::read_to_string(&file).unwrap().lines().map(str::to_owned).collect() };
+    let first = keys();
+    let added = said(&admin(&plane.home, &["secrets", "new-key"]), 0);
+    assert!(added.contains("2 keys") && added.contains("reseal"), "{added}");
+    assert_eq!((keys().len(), &keys()[0]), (2, &first[0]), "the older ones stay");
+    let early = admin(&plane.home, &["secrets", "forget-old"]);
+    said(&early, 1);
+    assert!(complaint(&early).contains("kt admin secrets reseal"), "{}", complaint(&early));
+    let anew: Value =
+        serde_json::from_str(&said(&admin(&plane.home, &["secrets", "reseal", "--json"]), 0)).unwrap();
+    assert!(anew["sealed_anew"].as_u64() >= Some(2), "{anew}");
+    assert!(
+        said(&admin(&plane.home, &["secrets", "forget-old"]), 0).starts_with("1 older keys were removed")
+    );
+    assert_eq!(keys().len(), 1);
+    assert_ne!(keys(), first);
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    said(&plane.kt(Some(&token), &["auth", "whoami"]), 0);
+    let (home, status) = plane.terminate();
+    assert!(status.success());
+    let plane = home.start();
+    said(&plane.kt(Some(&token), &["auth", "whoami"]), 0);
+}
+
+#[test]
 fn a_copy_is_taken_beside_the_server_and_put_back_without_it() {
     let plane = Plane::start();
     let copied = admin(&plane.home, &["backup", "copy.db"]);

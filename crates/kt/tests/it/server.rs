@@ -121,3 +121,24 @@ fn kt_up_is_set_up_by_the_link_that_it_prints_and_serves_everything() {
     let (_, events) = send(&address("admin"), "GET /v1/events?limit=1", &Value::Null);
     assert_eq!(events["events"][0]["event_type"], "decision", "{events}");
 }
+
+#[test]
+fn other_machines_are_not_listened_to_in_plain_text_unless_it_is_said() {
+    let home = Home::new();
+    for listeners in [["0.0.0.0:0", "127.0.0.1:0"], ["127.0.0.1:0", "0.0.0.0:0"]] {
+        let [api, console] = listeners;
+        let refused = home.kt(&[
+            "server",
+            "run",
+            "--data-dir",
+            "data",
+            "--api-listen",
+            api,
+            "--console-listen",
+            console,
+        ]);
+        said(&refused, 2);
+        let why = complaint(&refused);
+        assert!(why.contains("without TLS") && why.contains("server.allow_plain_http"), "{why}");
+    }
+}

@@ -9,6 +9,10 @@ use super::IF_NOT_YOU;
 use crate::mail::content::{Content, readable};
 use crate::mail::{Circumstances, Factor, Label, LinkToken, PasswordChange};
 
+/// Where keys of each kind are looked after.
+const ACCESS_KEYS: &str = "/settings/access-keys";
+const GATEWAY_KEYS: &str = "/settings/gateway-keys";
+
 pub(super) fn password_reset(
     token: &LinkToken,
     expires_at: Timestamp,
@@ -170,8 +174,8 @@ pub(super) fn api_key_made(
     home: &PublicUrl,
 ) -> Content {
     let (subject, page) = match key {
-        KeyKind::Access => ("An access key was made with your account", "/settings/access-keys"),
-        KeyKind::Gateway => ("A gateway key was made with your account", "/settings/gateway-keys"),
+        KeyKind::Access => ("An access key was made with your account", ACCESS_KEYS),
+        KeyKind::Gateway => ("A gateway key was made with your account", GATEWAY_KEYS),
     };
     Content::new(subject)
         .opens("A key was made with your account. Whoever holds it can act with the rights that it was given.")
@@ -180,4 +184,17 @@ pub(super) fn api_key_made(
         .circumstances(happened)
         .button("Review the keys", &home.page(page))
         .closes("If this was not you, revoke the key now. Then change your password, end all other sessions, and tell an administrator of your organisation.")
+}
+
+pub(super) fn api_key_ends(key: KeyKind, name: &Label, expires_at: Timestamp, home: &PublicUrl) -> Content {
+    let (what, page) = match key {
+        KeyKind::Access => ("An access key", ACCESS_KEYS),
+        KeyKind::Gateway => ("A gateway key", GATEWAY_KEYS),
+    };
+    Content::new(format!("{what} of yours ends soon"))
+        .opens("A key that you answer for stops working soon, and with it whatever uses it.")
+        .fact("Key", name)
+        .fact("Works until", &readable(expires_at))
+        .button("Rotate the key", &home.page(page))
+        .closes("Rotate it with an overlap and put the new one in its place, or let it end if nothing needs it any more.")
 }

@@ -66,6 +66,9 @@ impl Message {
             Self::EmailChanged { new_address, token, undo_until, happened } => {
                 account::email_changed(new_address, token, *undo_until, happened, home)
             }
+            Self::ApiKeyEnds { key, name, expires_at } => {
+                account::api_key_ends(*key, name, *expires_at, home)
+            }
             Self::ApiKeyMade { key, name, expires_at, happened } => {
                 account::api_key_made(*key, name, *expires_at, happened, home)
             }

@@ -93,6 +93,7 @@ const PAGES: &[(&str, Shown)] = &[
     ("/help/{page}", Elsewhere),
     ("/design", ToAll),
     ("/.well-known/passkey-endpoints", ToAll),
+    ("/.well-known/security.txt", Elsewhere),
     ("/api/session", ToAll),
     ("/assets/{digest}/{name}", Elsewhere),
     ("/healthz", ToAll),
@@ -135,6 +136,9 @@ const SENT_BY_MACHINES: &[&str] = &[
     "/sso/saml/{organization}/acs",
     "/sso/saml/{organization}/logout",
 ];
+
+/// How the head of a JWT begins in base64: `{"alg`, `{"typ`, `{"kid`.
+const JWT_BEGINNINGS: [&str; 3] = ["eyJhbGci", "eyJ0eXAi", "eyJraWQi"];
 
 /// The addresses that take this method.
 fn addresses(method: &str) -> BTreeSet<&'static str> {
@@ -188,6 +192,9 @@ on_both! {
                     _ => StatusCode::FORBIDDEN,
                 };
                 assert_eq!(answer.status, expected, "{path} as number {rank}: {}", answer.body);
+                let told = format!("{:?}{}", answer.headers, answer.body);
+                assert!(!JWT_BEGINNINGS.iter().any(|word| told.contains(word)), "an access token at {path}");
+                assert!(!told.contains(&browser.cookie("kt_session").unwrap()), "the session's secret at {path}");
             }
         }
     }

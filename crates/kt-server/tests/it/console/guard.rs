@@ -1,10 +1,19 @@
 //! What stands before every page: the host, the address, the origin of a change, its token, and a browser's defences.
 
-use axum::http::Method;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Method, Request};
+use kt_domain::network::cidr::CidrSet;
+use kt_domain::public_url::PublicUrl;
+use kt_server::Doors;
 use serde_json::json;
+use tower::ServiceExt;
 
 use super::browser::{CSRF, ORIGIN};
-use crate::harness::{PASSWORD, on_both};
+use crate::harness::{Answer, PASSWORD, PEER, on_both};
 
 const CHANGE: &str = "/settings/profile";
 const FIELDS: [(&str, &str); 2] = [("name", "Olive"), ("email", "owner@acme.example")];
@@ -104,12 +113,66 @@ on_both! {
             assert_eq!(header("x-content-type-options"), "nosniff");
             assert_eq!(header("referrer-policy"), "no-referrer");
             assert_eq!(header("cross-origin-opener-policy"), "same-origin");
+            assert_eq!(header("cross-origin-resource-policy"), "same-origin");
+            assert_eq!(header("x-frame-options"), "DENY");
+            assert_eq!(header("x-robots-tag"), "noindex, nofollow");
+            assert!(header("permissions-policy").contains("publickey-credentials-get=(self)"));
+            assert!(!answer.headers.contains_key("strict-transport-security"), "not over http");
+            if path != "/nowhere" {
+                assert_eq!(header("vary"), "Cookie, Sec-Fetch-Site, Origin, HX-Request");
+            }
         }
+        assert_eq!(browser.get("/api/session/x.css").await.status.as_u16(), 404, "no page under another name");
         assert_eq!(nonces.len(), 4, "a nonce of its own for each answer");
         let page = browser.get("/overview").await;
         let style = page.page().split("href=\"").find(|part| part.contains(".css")).unwrap().split('"').next().unwrap().to_owned();
         let style = browser.get(&style).await;
         assert!(style.headers["cache-control"].to_str().unwrap().contains("immutable"));
+    }
+
+    over_https_cookies_and_browsers_stay_there(api) {
+        let console = PublicUrl::parse("https://console.example").unwrap();
+        let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
+        let pages = kt_server::console(Doors { control: Arc::clone(&api.control), addresses, console, security_contact: None });
+        let send = async |method: Method, path: &str, more: &[(&str, String)], body: String| {
+            let peer: SocketAddr = PEER.parse().unwrap();
+            let mut request = Request::builder().method(method).uri(path).extension(ConnectInfo(peer)).header("host", "console.example");
+            for (name, value) in more {
+                request = request.header(*name, value);
+            }
+            Answer::read(pages.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()).await
+        };
+        let cookies = |answer: &Answer| -> Vec<String> {
+            answer.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap().to_owned()).collect()
+        };
+        let page = send(Method::GET, "/login", &[], String::new()).await;
+        let visit = cookies(&page).pop().unwrap();
+        let held = visit.split(';').next().unwrap().to_owned();
+        let session = send(Method::GET, "/api/session", &[("cookie", held.clone())], String::new()).await;
+        let form = [
+            ("cookie", held),
+            ("content-type", "application/x-www-form-urlencoded".to_owned()),
+            ("sec-fetch-site", "same-origin".to_owned()),
+            (CSRF, session.text("/csrf_token").to_owned()),
+        ];
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("email", "owner@acme.example"), ("password", PASSWORD)])
+            .finish();
+        let signed_in = send(Method::POST, "/login", &form, body).await;
+        let set = [vec![visit], cookies(&signed_in)].concat();
+        assert!(set.iter().any(|line| line.starts_with("__Host-kt_session=")), "{set:?}");
+        for line in set {
+            assert!(line.starts_with("__Host-kt_") && line.len() < 4096, "{line}");
+            for part in ["; Path=/", "; HttpOnly", "; SameSite=Lax", "; Secure"] {
+                assert!(line.contains(part), "{line}");
+            }
+            assert!(!line.contains("Domain"), "{line}");
+        }
+        for path in ["/login", "/overview", "/nowhere"] {
+            let answer = send(Method::GET, path, &[], String::new()).await;
+            let told = answer.headers["strict-transport-security"].to_str().unwrap().to_owned();
+            assert_eq!(told, "max-age=63072000; includeSubDomains", "{path}: {}", answer.status);
+        }
     }
 
     a_browser_reports_what_it_has_stopped_and_no_more_than_that(api) {
@@ -120,6 +183,36 @@ on_both! {
             let answer = browser.send(Method::POST, "/csp-report", &json, Some(report(length))).await;
             assert_eq!(answer.status.as_u16(), expected, "{length}");
         }
+        for _ in 1..60 {
+            browser.send(Method::POST, "/csp-report", &json, Some(report(10))).await;
+        }
+        let one_more = browser.send(Method::POST, "/csp-report", &json, Some(report(10))).await;
+        assert_eq!(one_more.status.as_u16(), 429, "a page that breaks its policy does not fill the log");
+        let elsewhere = api.browser().from("198.51.100.7:1");
+        assert_eq!(elsewhere.send(Method::POST, "/csp-report", &json, Some(report(10))).await.status.as_u16(), 204);
+    }
+
+    whoever_finds_a_weakness_is_told_whom_to_tell(api) {
+        let of = |contact: Option<&str>| {
+            let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
+            let console = PublicUrl::parse("https://console.example").unwrap();
+            let security_contact = contact.map(|contact| contact.parse().unwrap());
+            kt_server::console(Doors { control: Arc::clone(&api.control), addresses, console, security_contact })
+        };
+        let ask = async |pages: axum::Router| {
+            let peer: SocketAddr = PEER.parse().unwrap();
+            let request = Request::builder().uri("/.well-known/security.txt").header("host", "console.example");
+            Answer::read(pages.oneshot(request.extension(ConnectInfo(peer)).body(Body::empty()).unwrap()).await.unwrap()).await
+        };
+        let told = ask(of(Some("mailto:security@example.com"))).await;
+        assert_eq!(told.headers["content-type"], "text/plain; charset=utf-8");
+        let lines: Vec<_> = told.body.lines().collect();
+        assert_eq!(lines[0], "Contact: mailto:security@example.com");
+        let expires: jiff::Timestamp = lines[1].strip_prefix("Expires: ").unwrap().parse().unwrap();
+        let days = expires.duration_since(kt_domain::clock::Clock::now(&api.clock)).as_hours() / 24;
+        assert!((1..366).contains(&days), "{}", lines[1]);
+        assert_eq!(lines[2], "Canonical: https://console.example/.well-known/security.txt");
+        assert_eq!(ask(of(None)).await.status.as_u16(), 404, "nobody is named who is not there");
     }
 
     another_host_is_refused_and_told_where_the_console_is(api) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use kt_domain::secret::SecretDigest;
 use serde_json::json;
 
 use super::browser::{CSRF, ORIGIN};
@@ -29,7 +30,9 @@ on_both! {
         assert_eq!(names, ["authenticated", "csrf_token", "expires_at"], "R193: and nothing else");
         assert!(browser.get("/settings/profile").await.page().contains("owner@acme.example"));
 
-        assert_eq!(browser.post("/logout", &[]).await.leads_to(), Some("/login"));
+        let out = browser.post("/logout", &[]).await;
+        assert_eq!(out.leads_to(), Some("/login"));
+        assert_eq!(out.headers["clear-site-data"], "\"cache\", \"storage\"");
         browser.hold("kt_session", &cookie);
         assert_eq!(browser.get("/overview").await.leads_to(), Some("/login?returnTo=%2Foverview&reason=timeout"));
     }
@@ -44,9 +47,17 @@ on_both! {
         let cookie = browser.cookie("kt_session").unwrap();
         assert_eq!(api.get("/v1/whoami").bearer(&cookie).send().await.status.as_u16(), 401, "no cookie is a bearer");
         let token = api.owner().await.access_token().to_owned();
+        let body = json!({ "type": "access", "name": "deploy", "scope": "admin" });
+        let key = api.post("/v1/tokens", body).bearer(&token).send().await;
         let other = api.browser();
-        other.hold("kt_session", &token);
-        assert_eq!(other.get("/overview").await.status.as_u16(), 303, "no bearer is a cookie");
+        for bearer in [token.as_str(), key.text("/key")] {
+            assert_eq!(api.get("/v1/whoami").bearer(bearer).send().await.status.as_u16(), 200, "the control");
+            other.hold("kt_session", bearer);
+            assert_eq!(other.get("/overview").await.status.as_u16(), 303, "no bearer is a cookie");
+        }
+        // What the database holds in place of a cookie opens nothing.
+        other.hold("kt_session", &SecretDigest::of(&cookie).to_string());
+        assert_eq!(other.get("/overview").await.status.as_u16(), 303);
     }
 
     sixteen_idle_minutes_end_a_session_of_fifteen_and_activity_carries_it_on(api) {

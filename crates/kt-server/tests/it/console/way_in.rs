@@ -280,3 +280,40 @@ pub(super) fn secret_of(page: &str) -> String {
 fn main_of(page: &str) -> &str {
     page.split_once(r#"<div class="card">"#).unwrap().1
 }
+
+#[test]
+fn every_field_for_a_password_suits_managers_and_pasting() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = 0;
+    for folder in ["templates/pages", "templates/parts"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            for tag in text.split("<input").skip(1).map(|rest| rest.split('>').next().unwrap()) {
+                let is_password = tag.contains("name=\"password\"")
+                    || tag.contains("_password\"")
+                    || tag.contains("current-password")
+                    || tag.contains("new-password");
+                if !is_password
+                    || ["hidden", "checkbox"].iter().any(|kind| tag.contains(&format!("type=\"{kind}\"")))
+                {
+                    continue;
+                }
+                found += 1;
+                let shown = format!("{}: {tag}", path.display());
+                assert!(tag.contains("type=\"password\""), "{shown}");
+                let names = ["autocomplete=\"current-password\"", "autocomplete=\"new-password\""];
+                assert!(names.iter().any(|name| tag.contains(name)), "{shown}");
+                assert!(!tag.contains("readonly") && !tag.contains("onpaste"), "{shown}");
+            }
+        }
+    }
+    assert!(found >= 4, "{found}");
+    for script in ["app.js", "passkeys.js", "chat.js"] {
+        let text = std::fs::read_to_string(root.join("static").join(script)).unwrap();
+        assert!(!text.contains("\"paste\"") && !text.contains("onpaste"), "{script} hears of pasting");
+    }
+}

@@ -73,6 +73,11 @@ impl Authenticator {
         Self { key, id, handle: None, counter: 0, aaguid, browser: Browser::default() }
     }
 
+    /// A new one with this identifier.
+    pub(crate) fn called(id: &[u8]) -> Self {
+        Self { id: id.to_vec(), ..Self::new() }
+    }
+
     /// The same, with a browser that does something else.
     pub(crate) fn with(&self, change: impl FnOnce(&mut Browser)) -> Self {
         let mut other = self.clone();

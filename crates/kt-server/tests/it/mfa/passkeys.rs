@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::authenticator::{Authenticator, BACKED_UP, BACKUP_ELIGIBLE, Browser, PRESENT, VERIFIED};
@@ -169,6 +171,8 @@ on_both! {
         let failed = api.records("auth.sign_in").await.into_iter().filter(|record| record["outcome"] == "failure");
         let reasons: Vec<_> = failed.map(|record| record["details"]["after"]["reason"].clone()).collect();
         assert_eq!(reasons, ["passkey_of_somebody_else", "unknown_passkey"]);
+        let told = api.told(JO, "Your password was right, the second factor was not").await;
+        assert_eq!(told, 1, "once for a sign-in");
         let asked = challenge(&api, Some(&flow)).await;
         let credential = authenticator.get(&asked.json["options"]);
         let signed_in = show(&api, &asked, credential).await;
@@ -226,6 +230,50 @@ on_both! {
         assert_eq!(add(&api, &token, &asked, credential).await.status, 201);
         assert_eq!(sign_in(&api, &mut authenticator.clone()).await.text("/status"), "authenticated");
         assert!(api.records("auth.sign_in").await.iter().any(|record| record["details"]["after"]["reason"] == "wrong_passkey"));
+    }
+
+    what_cannot_be_read_is_refused_and_breaks_nothing(api) {
+        api.add_member(JO, "member").await;
+        let token = api.token_of(JO).await;
+        let good = Authenticator::new().create(&options(&api, &token).await.json["options"]);
+        let object = URL_SAFE_NO_PAD.decode(good["response"]["attestationObject"].as_str().unwrap()).unwrap();
+        let mut broken: Vec<Vec<u8>> = vec![vec![], vec![0xff], vec![0x9f], vec![0x5b; 9], vec![0xa1; 4000], vec![0x81; 4000]];
+        broken.extend((1..object.len()).step_by(7).map(|length| object[..length].to_vec()));
+        for bytes in broken {
+            let asked = options(&api, &token).await;
+            let mut credential = Authenticator::new().create(&asked.json["options"]);
+            credential["response"]["attestationObject"] = json!(URL_SAFE_NO_PAD.encode(&bytes));
+            assert_eq!(add(&api, &token, &asked, credential).await.refusal(), (422, "invalid_passkey"), "{bytes:02x?}");
+        }
+        let asked = options(&api, &token).await;
+        let credential = Authenticator::new().create(&asked.json["options"]);
+        assert_eq!(add(&api, &token, &asked, credential).await.status, 201, "the control");
+    }
+
+    an_identifier_of_a_passkey_has_at_most_1023_bytes(api) {
+        api.add_member(JO, "member").await;
+        let token = api.token_of(JO).await;
+        for (length, is_good) in [(16, true), (1023, true), (1024, false), (4000, false)] {
+            let asked = options(&api, &token).await;
+            let credential = Authenticator::called(&vec![7; length]).create(&asked.json["options"]);
+            let added = add(&api, &token, &asked, credential).await;
+            assert_eq!(added.status == 201, is_good, "{length} bytes: {}", added.json);
+        }
+    }
+
+    what_is_said_about_copies_is_kept_and_never_taken_back(api) {
+        api.add_member(JO, "member").await;
+        let token = api.token_of(JO).await;
+        let asked = options(&api, &token).await;
+        let mut passkey = Authenticator::new().with(|browser| browser.flags |= BACKUP_ELIGIBLE);
+        let credential = passkey.create(&asked.json["options"]);
+        assert_eq!(add(&api, &token, &asked, credential).await.json["backed_up"], false);
+        let mut copied = passkey.with(|browser| browser.flags |= BACKED_UP);
+        assert_eq!(sign_in(&api, &mut copied).await.text("/status"), "authenticated", "it may be copied, and was");
+        let listed = api.get("/v1/me/passkeys").bearer(&token).send().await;
+        assert_eq!(listed.json["passkeys"][0]["backed_up"], true);
+        let mut other = copied.with(|browser| browser.flags = PRESENT | VERIFIED);
+        assert_eq!(sign_in(&api, &mut other).await.refusal(), (401, "invalid_passkey"), "it cannot stop to be one of those");
     }
 
     a_challenge_is_for_one_answer_of_one_kind_within_five_minutes(api) {
