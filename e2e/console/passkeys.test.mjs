@@ -186,6 +186,7 @@ suite('passkeys that are examined', LIMIT, () => {
     const owner = await holder();
     const [kept] = await owner.device.credentials();
     await owner.page.goto('/mfa/setup');
+    await owner.page.locator('[data-signal] summary').click();
     await owner.page.getByRole('button', { name: 'Remove' }).first().click();
     await owner.page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
     await owner.page.getByText('The passkey was removed').waitFor();
@@ -201,7 +202,6 @@ suite('passkeys that are examined', LIMIT, () => {
       rpId: 'localhost',
       credentialId: Buffer.from(credentialId, 'base64').toString('base64url'),
     });
-    assert.equal(await page.evaluate(() => sessionStorage.length), 1, 'the console itself keeps nothing there');
   });
 });
 
