@@ -45,6 +45,7 @@ mod recovery;
 mod refusals;
 mod registration;
 mod resealing;
+mod scim;
 mod seal;
 mod second_factors;
 mod security;
@@ -84,6 +85,7 @@ pub use kt_store::events::ChainStanding;
 pub use kt_store::gateways::Delivering;
 pub use kt_store::invitations::Invitation;
 pub use kt_store::memberships::Waiting;
+pub use kt_store::scim::Part as ScimPart;
 pub use kt_store::setup_requests::SetupRequest;
 pub use kt_store::tasks::{Run, Task};
 pub use members::{FactorFilter, MemberView};
@@ -98,6 +100,7 @@ pub use profile::{Profile, ProfileChange};
 pub use provider_credentials::CredentialView;
 pub use provider_trial::{ProviderTrial, Tried};
 pub use registration::{Register, Registered};
+pub use scim::{ScimGroupView, ScimQuery, ScimUserView};
 pub use seal::{SealKey, SealKeyError};
 pub use second_factors::{
     AuthenticatorApp, Enrolled, EnrolledAtSignIn, FactorDemand, PasskeyAnswer, PasskeyChallenge, PasskeyView,

@@ -12,7 +12,7 @@ use kt_domain::sign_in::MembershipState;
 use kt_domain::words;
 use kt_store::conversations::{self, Keeper};
 use kt_store::memberships::{self, Member, MembersFilter, Membership};
-use kt_store::{Tx, audit, external_identities, keys, organizations, sessions, setup_requests, tasks};
+use kt_store::{Tx, audit, external_identities, keys, organizations, scim, sessions, setup_requests, tasks};
 use serde_json::{Value, json};
 
 use crate::control::Control;
@@ -92,58 +92,68 @@ impl Control {
         let organization = ctx.require(Permission::ManageMembers)?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
+        self.change_place(ctx, &tx, organization, user, change).await?;
+        let mfa = self.security_of(&tx, organization).await?.value.mfa;
+        let after = memberships::member(&tx, organization, user).await?;
+        self.commit_revocation(tx).await?;
+        Ok(after.map(|member| view(member, &mfa)))
+    }
+
+    /// Does so in a transaction that is under way, and for whoever has been let through to it: what the actor's rank
+    /// allows, and no more.
+    pub(crate) async fn change_place(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        user: &UserId,
+        change: MemberChange,
+    ) -> Result<(), Error> {
         // Held still, so that two owners cannot remove each other.
-        organizations::lock(&tx, organization).await?;
-        let member = memberships::member(&tx, organization, user).await?.ok_or_else(no_member)?;
+        organizations::lock(tx, organization).await?;
+        let member = memberships::member(tx, organization, user).await?.ok_or_else(no_member)?;
         let before = &member.membership;
         allow_change(&ctx.actor, user, before.role, change)?;
-        let mfa = self.security_of(&tx, organization).await?.value.mfa;
         let (role, state) = match change {
             MemberChange::Role(role) => (role, before.state),
             MemberChange::Suspend => (before.role, MembershipState::Suspended),
             MemberChange::Reactivate => (before.role, MembershipState::Active),
-            MemberChange::EndSessions => {
-                return self.end_sessions_of_member(ctx, tx, member, &mfa).await.map(Some);
-            }
+            MemberChange::EndSessions => return self.end_sessions_of_member(ctx, tx, &member).await,
             MemberChange::Remove => return self.remove_member(ctx, tx, organization, before).await,
         };
         if (role, state) == (before.role, before.state) {
-            return Ok(Some(view(member, &mfa)));
+            return Ok(());
         }
-        memberships::change(&tx, before, role, state).await?;
-        ask_as(ctx, &tx, &member, role, &mfa).await?;
+        memberships::change(tx, before, role, state).await?;
+        let mfa = self.security_of(tx, organization).await?.value.mfa;
+        ask_as(ctx, tx, &member, role, &mfa).await?;
         if state == MembershipState::Suspended {
-            sessions::end_all(&tx, organization, user, ctx.now).await?;
+            sessions::end_all(tx, organization, user, ctx.now).await?;
         }
-        keep_an_owner(&tx, before).await?;
+        keep_an_owner(tx, before).await?;
         let (was, is) = match change {
             MemberChange::Role(_) => (json!({ "role": before.role }), json!({ "role": role })),
             _ => (json!({ "state": before.state }), json!({ "state": state })),
         };
         let record = self.record(ctx, recorded_as(change), user.as_str()).with_change(was, is);
-        audit::append(&tx, Some(organization), &record).await?;
-        self.tell_of_change(ctx, &tx, &member, change).await?;
-        let after = memberships::member(&tx, organization, user).await?;
-        self.commit_revocation(tx).await?;
-        Ok(after.map(|member| view(member, &mfa)))
+        audit::append(tx, Some(organization), &record).await?;
+        self.tell_of_change(ctx, tx, &member, change).await
     }
 
     /// Signs somebody out who stays a member; they may sign in again at once.
     async fn end_sessions_of_member(
         &self,
         ctx: &Ctx,
-        tx: Tx<'_>,
-        member: Member,
-        mfa: &MfaSettings,
-    ) -> Result<MemberView, Error> {
+        tx: &Tx<'_>,
+        member: &Member,
+    ) -> Result<(), Error> {
         let place = &member.membership;
-        let ended = sessions::end_all(&tx, &place.organization, &place.user, ctx.now).await?;
-        self.record_revoked(ctx, &tx, &place.organization, &ended).await?;
+        let ended = sessions::end_all(tx, &place.organization, &place.user, ctx.now).await?;
+        self.record_revoked(ctx, tx, &place.organization, &ended).await?;
         if !ended.is_empty() {
-            self.tell_of_change(ctx, &tx, &member, MemberChange::EndSessions).await?;
+            self.tell_of_change(ctx, tx, member, MemberChange::EndSessions).await?;
         }
-        self.commit_revocation(tx).await?;
-        Ok(view(member, mfa))
+        Ok(())
     }
 
     /// Tells somebody by mail what an administrator has done to their sessions and their way in.
@@ -172,27 +182,26 @@ impl Control {
     async fn remove_member(
         &self,
         ctx: &Ctx,
-        tx: Tx<'_>,
+        tx: &Tx<'_>,
         organization: &OrganizationId,
         before: &Membership,
-    ) -> Result<Option<MemberView>, Error> {
+    ) -> Result<(), Error> {
         let keeper = Keeper { organization, user: &before.user };
-        conversations::remove_all(&tx, keeper).await?;
-        tasks::remove_all(&tx, keeper).await?;
-        setup_requests::remove_all(&tx, organization, &before.user).await?;
-        memberships::remove(&tx, organization, &before.user).await?;
-        sessions::end_all(&tx, organization, &before.user, ctx.now).await?;
+        conversations::remove_all(tx, keeper).await?;
+        tasks::remove_all(tx, keeper).await?;
+        setup_requests::remove_all(tx, organization, &before.user).await?;
+        scim::forget_user(tx, organization, &before.user).await?;
+        memberships::remove(tx, organization, &before.user).await?;
+        sessions::end_all(tx, organization, &before.user, ctx.now).await?;
         // Should they be invited again one day, their old keys are not.
-        keys::end_all(&tx, organization, &before.user, ctx.now).await?;
-        external_identities::forget_member(&tx, organization, &before.user).await?;
-        keep_an_owner(&tx, before).await?;
+        keys::end_all(tx, organization, &before.user, ctx.now).await?;
+        external_identities::forget_member(tx, organization, &before.user).await?;
+        keep_an_owner(tx, before).await?;
         let was = json!({ "role": before.role, "state": before.state });
         let record = self
             .record(ctx, recorded_as(MemberChange::Remove), before.user.as_str())
             .with_change(was, Value::Null);
-        audit::append(&tx, Some(organization), &record).await?;
-        self.commit_revocation(tx).await?;
-        Ok(None)
+        Ok(audit::append(tx, Some(organization), &record).await?)
     }
 }
 

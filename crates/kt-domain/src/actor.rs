@@ -90,16 +90,18 @@ pub enum Scope {
 
 words!(Scope { ReadOnly = "read-only", Write = "write", Admin = "admin" });
 
-/// What the two kinds of API key are for.
+/// What the kinds of API key are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyKind {
     /// A program's key: API calls, and application traffic through a gateway.
     Access,
     /// A gateway's own credential.
     Gateway,
+    /// An identity provider's credential, by which it provisions members.
+    Scim,
 }
 
-words!(KeyKind { Access = "access", Gateway = "gateway" });
+words!(KeyKind { Access = "access", Gateway = "gateway", Scim = "scim" });
 
 /// One thing that an actor may or may not do. Every use case asks for one in its first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +132,8 @@ pub enum Permission {
     Infer,
     /// Deliver events and fetch what a gateway needs.
     ServeAsGateway,
+    /// Make, change and end memberships in the name of an identity provider.
+    Provision,
 }
 
 impl Permission {
@@ -148,6 +152,7 @@ impl Permission {
         Self::ManageKeys,
         Self::Infer,
         Self::ServeAsGateway,
+        Self::Provision,
     ];
 
     /// Whether a person of this role has it.
@@ -165,7 +170,7 @@ impl Permission {
             }
             Self::UseKeys | Self::Infer => role != Role::Auditor,
             Self::ChangeSettings | Self::ManageMembers | Self::ManageKeys => role >= Role::Admin,
-            Self::ServeAsGateway => false,
+            Self::ServeAsGateway | Self::Provision => false,
         }
     }
 
@@ -183,7 +188,7 @@ impl Permission {
             Self::ChangeSettings | Self::ManageMembers | Self::ManageKeys | Self::UseKeys => {
                 Some(Scope::Admin)
             }
-            Self::ServeAsGateway => None,
+            Self::ServeAsGateway | Self::Provision => None,
         }
     }
 }
@@ -251,6 +256,11 @@ impl Actor {
                     permission == Permission::ServeAsGateway
                         && program.scope >= Scope::Write
                         && Permission::ManageKeys.allows_role(program.owner_role)
+                }
+                KeyKind::Scim => {
+                    permission == Permission::Provision
+                        && program.scope >= Scope::Write
+                        && Permission::ManageMembers.allows_role(program.owner_role)
                 }
                 KeyKind::Access => {
                     permission.allows_role(program.owner_role)

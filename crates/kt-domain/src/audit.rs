@@ -99,6 +99,8 @@ actions! {
     MemberRoleChanged = "member.role_changed": "A member got another role.";
     MemberSuspended = "member.suspended": "A member was suspended: nothing of theirs is let in any more.";
     MemberReactivated = "member.reactivated": "A suspended member was let in again.";
+    MemberProvisioned = "member.provisioned": "An identity provider made a member, or changed what it has said of one.";
+    GroupProvisioned = "group.provisioned": "An identity provider made, changed or removed a group; the roles of its members follow.";
     MemberRemoved = "member.removed": "Somebody was removed from the organization.";
     KeyCreated = "key.created": "An API key was made.";
     KeyChanged = "key.updated": "An API key's name, scope, ranges, rate or expiry were changed.";

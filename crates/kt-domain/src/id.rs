@@ -115,6 +115,8 @@ macro_rules! identifiers {
 identifiers! {
     /// An organisation.
     OrganizationId = "org_";
+    /// A group of an identity provider's.
+    ScimGroupId = "grp_";
     /// A person, in whatever organisations.
     UserId = "usr_";
     /// A signed-in session.

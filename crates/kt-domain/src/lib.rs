@@ -35,6 +35,7 @@ pub mod random;
 pub mod recovery_code;
 pub mod registration;
 pub mod return_to;
+pub mod scim;
 pub mod secret;
 pub mod security_choices;
 pub mod security_settings;

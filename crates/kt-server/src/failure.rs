@@ -89,9 +89,21 @@ fn status_of(kind: ErrorKind) -> (StatusCode, &'static str) {
     }
 }
 
+/// A failure whose body was written by whoever speaks another protocol.
+#[derive(Clone, Copy)]
+struct Written;
+
+/// Lets the answer be as it is: its failure has been told.
+pub(crate) fn note_written(response: &mut Response) {
+    response.extensions_mut().insert(Written);
+}
+
 /// What went wrong in making this answer, if something did. Refusals of the router itself (no such path, no such
 /// method) count too.
 pub(crate) fn take(response: &mut Response) -> Option<ErrorContent> {
+    if response.extensions().get::<Written>().is_some() {
+        return None;
+    }
     response.extensions_mut().remove::<ErrorContent>().or_else(|| of_router(response.status()))
 }
 

@@ -15,7 +15,7 @@ use crate::Doors;
 use crate::api::{
     audit_log, configurations, device, events, gateways, health, invitations, ip_restrictions, me, members,
     mfa, organization, passkeys, passwords, posture, profile, provider_credentials, reauthentication,
-    registration, saml, security, set_up, setup_requests, sign_in, sso, tokens, usage,
+    registration, saml, scim, security, set_up, setup_requests, sign_in, sso, tokens, usage,
 };
 use crate::idempotency::{self, IDEMPOTENCY_KEY};
 use crate::layers;
@@ -26,6 +26,7 @@ pub fn api(doors: Doors) -> Router {
     let document = with_common(document);
     let document = serde_json::to_string(&document).unwrap_or_default();
     let routes = routes
+        .merge(scim::routes())
         .route("/openapi.json", get(|| async move { ([("content-type", "application/json")], document) }));
     layers::around(routes, &doors).with_state(doors)
 }

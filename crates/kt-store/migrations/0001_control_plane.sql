@@ -601,3 +601,33 @@ CREATE TABLE federated_sessions (
     ends_by BIGINT
 );
 CREATE INDEX federated_sessions_by_subject ON federated_sessions (source, subject);
+
+-- What an identity provider has said of members by SCIM.
+CREATE TABLE scim_users (
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    external_id TEXT,
+    names TEXT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    PRIMARY KEY (organization_id, user_id)
+);
+CREATE UNIQUE INDEX scim_users_by_external_id ON scim_users (organization_id, external_id);
+
+-- Its groups, by which roles are given, and who is in them.
+CREATE TABLE scim_groups (
+    id TEXT PRIMARY KEY,
+    organization_id TEXT NOT NULL REFERENCES organizations (id),
+    display_name TEXT NOT NULL,
+    external_id TEXT,
+    created_at BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL
+);
+CREATE UNIQUE INDEX scim_groups_by_name ON scim_groups (organization_id, display_name);
+CREATE UNIQUE INDEX scim_groups_by_external_id ON scim_groups (organization_id, external_id);
+
+CREATE TABLE scim_group_members (
+    group_id TEXT NOT NULL REFERENCES scim_groups (id) ON DELETE CASCADE,
+    user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    PRIMARY KEY (group_id, user_id)
+);
+CREATE INDEX scim_group_members_by_user ON scim_group_members (user_id);

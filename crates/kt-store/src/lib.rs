@@ -32,6 +32,7 @@ pub mod posture;
 pub mod provider_credentials;
 pub mod revision;
 pub mod sealed;
+pub mod scim;
 pub mod second_factors;
 pub mod sessions;
 pub mod setup_requests;

@@ -132,6 +132,12 @@ impl Message {
                 expires_at: None,
                 happened: circumstances(),
             },
+            Self::ApiKeyMade {
+                key: KeyKind::Scim,
+                name: Label::new("directory"),
+                expires_at: None,
+                happened: circumstances(),
+            },
         ]
     }
 }

@@ -90,7 +90,7 @@ impl KeyRestrictions {
                 "Your organization demands a scope: give `read-only`, `write` or `admin`.".to_owned(),
             ),
             (
-                kind == KeyKind::Gateway && terms.scope == Some(Scope::ReadOnly),
+                kind != KeyKind::Access && terms.scope == Some(Scope::ReadOnly),
                 "scope",
                 "A gateway delivers events, which is more than reading: give `write`.".to_owned(),
             ),

@@ -38,7 +38,9 @@ fn ip(text: &str) -> Option<IpAddr> {
 #[test]
 fn a_key_has_one_length_a_marker_of_its_kind_and_a_checksum() {
     let mut random = Random::seeded(1);
-    for (kind, marker) in [(KeyKind::Access, "kt_ak_"), (KeyKind::Gateway, "kt_gk_")] {
+    for (kind, marker) in
+        [(KeyKind::Access, "kt_ak_"), (KeyKind::Gateway, "kt_gk_"), (KeyKind::Scim, "kt_sk_")]
+    {
         for _ in 0..200 {
             let key = KeyText::generate(kind, &mut random);
             assert_eq!(key.expose().len(), 55);

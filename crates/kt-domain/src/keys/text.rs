@@ -1,4 +1,4 @@
-//! How a key is written: `kt_ak_` or `kt_gk_`, 32 random bytes and a checksum, both in base62.
+//! How a key is written: `kt_ak_`, `kt_gk_` or `kt_sk_`, 32 random bytes and a checksum, both in base62.
 //!
 //! The checksum lets a scanner of leaked secrets tell a key from what only looks like one, without asking anybody, and
 //! lets the API refuse most of what was never a key without asking its database. It guards nothing.
@@ -85,6 +85,7 @@ fn marker(kind: KeyKind) -> &'static str {
     match kind {
         KeyKind::Access => "kt_ak_",
         KeyKind::Gateway => "kt_gk_",
+        KeyKind::Scim => "kt_sk_",
     }
 }
 

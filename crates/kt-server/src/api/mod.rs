@@ -21,6 +21,7 @@ pub(crate) mod provider_credentials;
 pub(crate) mod reauthentication;
 pub(crate) mod registration;
 pub(crate) mod saml;
+pub(crate) mod scim;
 pub(crate) mod security;
 pub(crate) mod set_up;
 pub(crate) mod setup_requests;

@@ -24,7 +24,7 @@ use crate::client::Caller;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct TokensParams {
-    /// `access` or `gateway`; both without it.
+    /// `access`, `gateway` or `scim`; all without it.
     r#type: Option<String>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct TokensParams {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct NewTokenParams {
-    /// `access` or `gateway`; may stand in the body instead.
+    /// `access`, `gateway` or `scim`; may stand in the body instead.
     r#type: Option<String>,
 }
 
@@ -41,8 +41,8 @@ pub(crate) struct NewTokenParams {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewTokenRequest {
-    /// `access` (API calls, and application traffic through a gateway; without it this) or `gateway` (a gateway's own
-    /// credential).
+    /// `access` (API calls, and application traffic through a gateway; without it this) `gateway` (a gateway's own
+    /// credential) or `scim` (an identity provider's, to provision members).
     r#type: Option<String>,
     /// 1 to 200 characters.
     name: String,

@@ -24,8 +24,8 @@ const FILES: Files = groups! {
         "accounts", "passwords", "mfa", "single-sign-on", "single-sign-on-saml", "command-line"
     ],
     "Protecting the organization": "guide" [
-        "hardening", "organization-security", "console-sign-in", "break-glass", "audit", "logs",
-        "data-protection"
+        "hardening", "organization-security", "provisioning", "console-sign-in", "break-glass", "audit",
+        "logs", "data-protection"
     ],
     "Gateways": "guide" [
         "connect-gateways", "configurations", "gateways", "policies", "routing", "routes-and-groups", "rate-limits",

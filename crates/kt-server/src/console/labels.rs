@@ -60,6 +60,7 @@ impl Label for KeyKind {
         match self {
             Self::Access => "Access Keys",
             Self::Gateway => "Gateway Keys",
+            Self::Scim => "Provisioning Keys",
         }
     }
 }

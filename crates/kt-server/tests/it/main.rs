@@ -30,6 +30,7 @@ mod reference;
 mod refusals;
 mod registration;
 mod sealing;
+mod scim;
 mod security;
 mod sessions;
 mod set_up;

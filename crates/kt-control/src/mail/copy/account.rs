@@ -12,6 +12,7 @@ use crate::mail::{Circumstances, Factor, Label, LinkToken, PasswordChange};
 /// Where keys of each kind are looked after.
 const ACCESS_KEYS: &str = "/settings/access-keys";
 const GATEWAY_KEYS: &str = "/settings/gateway-keys";
+const PROVISIONING_KEYS: &str = "/settings/provisioning-keys";
 
 pub(super) fn password_reset(
     token: &LinkToken,
@@ -176,6 +177,7 @@ pub(super) fn api_key_made(
     let (subject, page) = match key {
         KeyKind::Access => ("An access key was made with your account", ACCESS_KEYS),
         KeyKind::Gateway => ("A gateway key was made with your account", GATEWAY_KEYS),
+        KeyKind::Scim => ("A provisioning key was made with your account", PROVISIONING_KEYS),
     };
     Content::new(subject)
         .opens("A key was made with your account. Whoever holds it can act with the rights that it was given.")
@@ -190,6 +192,7 @@ pub(super) fn api_key_ends(key: KeyKind, name: &Label, expires_at: Timestamp, ho
     let (what, page) = match key {
         KeyKind::Access => ("An access key", ACCESS_KEYS),
         KeyKind::Gateway => ("A gateway key", GATEWAY_KEYS),
+        KeyKind::Scim => ("A provisioning key", PROVISIONING_KEYS),
     };
     Content::new(format!("{what} of yours ends soon"))
         .opens("A key that you answer for stops working soon, and with it whatever uses it.")

@@ -31,6 +31,7 @@ use crate::console::visit::{SignedIn, Visit};
 pub(crate) enum List {
     Access,
     Gateway,
+    Scim,
 }
 
 /// Told from the address.
@@ -38,8 +39,8 @@ impl<S: Sync> FromRequestParts<S> for List {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let is_gateway = parts.uri.path().starts_with(Self::Gateway.path());
-        Ok(if is_gateway { Self::Gateway } else { Self::Access })
+        let is_at = |list: &Self| parts.uri.path().starts_with(list.path());
+        Ok([Self::Gateway, Self::Scim].into_iter().find(is_at).unwrap_or(Self::Access))
     }
 }
 
@@ -48,6 +49,7 @@ impl List {
         match self {
             Self::Access => KeyKind::Access,
             Self::Gateway => KeyKind::Gateway,
+            Self::Scim => KeyKind::Scim,
         }
     }
 
@@ -55,6 +57,7 @@ impl List {
         match self {
             Self::Access => "/settings/access-keys",
             Self::Gateway => "/settings/gateway-keys",
+            Self::Scim => "/settings/provisioning-keys",
         }
     }
 
@@ -70,6 +73,9 @@ impl List {
             }
             Self::Gateway => {
                 "For gateways: by such a key a gateway delivers its events and fetches what it needs. It sends no AI traffic."
+            }
+            Self::Scim => {
+                "For identity providers: by such a key a provider makes, changes and ends memberships over SCIM, as far as whoever made the key may."
             }
         }
     }
@@ -90,6 +96,7 @@ impl List {
             Self::Gateway => {
                 &[(Scope::Write, "All that a gateway needs."), (Scope::Admin, "No more than that today.")]
             }
+            Self::Scim => &[(Scope::Write, "Makes, changes and ends memberships.")],
         }
     }
 }

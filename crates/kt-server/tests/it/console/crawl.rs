@@ -89,6 +89,8 @@ const PAGES: &[(&str, Shown)] = &[
     ("/settings/access-keys/{id}", Elsewhere),
     ("/settings/gateway-keys", ToMembers),
     ("/settings/gateway-keys/{id}", Elsewhere),
+    ("/settings/provisioning-keys", ToMembers),
+    ("/settings/provisioning-keys/{id}", Elsewhere),
     ("/help", ToAll),
     ("/help/{page}", Elsewhere),
     ("/design", ToAll),

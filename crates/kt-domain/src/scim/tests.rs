@@ -1,0 +1,191 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::id::UserId;
+
+fn code<T: std::fmt::Debug>(read: Result<T, Error>) -> &'static str {
+    read.expect_err("it is refused").code
+}
+
+#[test]
+fn filters_find_by_one_attribute_and_nothing_else() {
+    let parse = |filter| Equals::parse(filter, &["username", "externalid"]);
+    let table = [
+        (r#"userName eq "ada@example.com""#, ("username", "ada@example.com")),
+        (r#"USERNAME EQ "a b""#, ("username", "a b")),
+        (r#"  externalId  eq  "x \"y\" ü"  "#, ("externalid", "x \"y\" ü")),
+        (r#"urn:ietf:params:scim:schemas:core:2.0:User:userName eq "a""#, ("username", "a")),
+    ];
+    for (filter, (attribute, value)) in table {
+        let expected = Equals { attribute: attribute.into(), value: value.into() };
+        assert_eq!(parse(filter).ok(), Some(expected), "{filter}");
+    }
+    for filter in [
+        "",
+        "userName",
+        "userName eq",
+        "userName eq ada",
+        "userName eq 'ada'",
+        r#"userName eq "ada" or active eq true"#,
+        r#"userName eq "ada" and externalId eq "x""#,
+        r#"not (userName eq "ada")"#,
+        r#"userName co "a""#,
+        r#"userName ne "ada""#,
+        r#"userName pr"#,
+        r#"password eq "x""#,
+        r#"emails[type eq "work"].value eq "a""#,
+        r#"userName eq "unfinished"#,
+        "userName eq null",
+        "userName eq true",
+        r#"user Name eq "a""#,
+    ] {
+        assert_eq!(code(parse(filter)), "invalid_filter", "{filter}");
+    }
+    assert_eq!(code(parse(&format!("userName eq \"{}\"", "a".repeat(2000)))), "invalid_filter");
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_asked_for_is_read_back_or_refused(value: String, noise: String) {
+        let filter = format!("userName eq {}", serde_json::to_string(&value).unwrap());
+        if filter.len() <= 1024 {
+            let read = Equals::parse(&filter, &["username"]);
+            prop_assert_eq!(read.map(|read| read.value).ok(), Some(value));
+        }
+        if let Err(refusal) = Equals::parse(&noise, &["username"]) {
+            prop_assert_eq!(refusal.code, "invalid_filter");
+        }
+    }
+}
+
+fn patched(list: serde_json::Value) -> Result<UserChange, Error> {
+    UserChange::of_operations(&operations(&json!({ "Operations": list }))?)
+}
+
+#[test]
+fn a_user_is_deactivated_in_every_spelling() {
+    for operation in [
+        json!({ "op": "replace", "path": "active", "value": false }),
+        json!({ "op": "Replace", "path": "active", "value": "False" }),
+        json!({ "op": "replace", "value": { "active": false } }),
+        json!({ "op": "Add", "path": "urn:ietf:params:scim:schemas:core:2.0:User:active", "value": "false" }),
+        json!({ "OP": "REPLACE", "PATH": "ACTIVE", "VALUE": [{ "value": "False" }] }),
+        json!({ "op": "replace", "value": { "urn:ietf:params:scim:schemas:core:2.0:User:active": false } }),
+    ] {
+        let change = patched(json!([operation]));
+        assert_eq!(
+            change.as_ref().ok().and_then(|change| change.active),
+            Some(false),
+            "{operation}: {change:?}"
+        );
+    }
+    let last = patched(json!([
+        { "op": "replace", "path": "active", "value": false },
+        { "op": "replace", "path": "active", "value": true },
+    ]));
+    assert_eq!(last.unwrap().active, Some(true), "the later one holds");
+}
+
+#[test]
+fn names_are_put_together_from_what_was_sent() {
+    let change = patched(json!([
+        { "op": "add", "value": { "name.givenName": "Ada", "name": { "familyName": "Byron" }, "title": "Countess" } },
+        { "op": "add", "path": "emails[type eq \"work\"].value", "value": "ada@example.com" },
+    ]));
+    let names = change.unwrap().names_after(&Names::default());
+    assert_eq!(names.whole().as_deref(), Some("Ada Byron"));
+    let renamed =
+        patched(json!([{ "op": "replace", "path": "name.familyName", "value": "Lovelace" }])).unwrap();
+    assert_eq!(renamed.names_after(&names).whole().as_deref(), Some("Ada Lovelace"));
+    let shown = patched(json!([{ "op": "add", "path": "displayName", "value": "A. Lovelace" }])).unwrap();
+    let shown = shown.names_after(&names);
+    assert_eq!(shown.whole().as_deref(), Some("A. Lovelace"));
+    let hidden =
+        patched(json!([{ "op": "remove", "path": "displayName" }, { "op": "remove", "path": "name" }]));
+    assert_eq!(hidden.unwrap().names_after(&shown).whole(), None);
+}
+
+#[test]
+fn a_whole_user_says_what_it_says_and_no_more() {
+    let body = json!({ "schemas": [USER_SCHEMA], "USERNAME": "ada@example.com", "externalId": "42", "id": "ignored" });
+    let user = UserChange::of_resource(&body).unwrap();
+    assert_eq!(user.user_name.as_deref(), Some("ada@example.com"));
+    assert_eq!(
+        (user.external_id, user.active),
+        (Some(Some("42".into())), None),
+        "nobody is let in or out by silence"
+    );
+}
+
+#[test]
+fn what_cannot_be_done_is_named_in_the_words_of_the_standard() {
+    for (list, expected) in [
+        (json!("x"), "invalid_syntax"),
+        (json!(["x"]), "invalid_syntax"),
+        (json!([{ "path": "active" }]), "invalid_syntax"),
+        (json!([{ "op": "move", "path": "active" }]), "invalid_syntax"),
+        (json!([{ "op": "replace", "value": false }]), "no_target"),
+        (json!([{ "op": "remove" }]), "no_target"),
+        (json!([{ "op": "remove", "value": {} }]), "no_target"),
+        (json!([{ "op": "remove", "path": "active" }]), "mutability"),
+        (json!([{ "op": "remove", "path": "userName" }]), "mutability"),
+        (json!([{ "op": "replace", "path": "active", "value": "perhaps" }]), "invalid_value"),
+        (json!([{ "op": "replace", "path": "active" }]), "invalid_value"),
+        (json!([{ "op": "replace", "path": "userName", "value": "" }]), "invalid_value"),
+        (json!([{ "op": "replace", "path": "displayName", "value": ["a"] }]), "invalid_value"),
+        (json!([{ "op": "replace", "path": "displayName", "value": "a\u{0}b" }]), "invalid_value"),
+        (json!([{ "op": "remove", "path": "members[value eq \"x" }]), "invalid_path"),
+        (json!([{ "op": "remove", "path": "members[value co \"x\"]" }]), "invalid_path"),
+    ] {
+        assert_eq!(code(patched(list.clone())), expected, "{list}");
+    }
+    assert_eq!(code(UserChange::of_resource(&json!({ "active": true }))), "invalid_value");
+    assert_eq!(code(UserChange::of_resource(&json!([]))), "invalid_syntax");
+    let many: Vec<_> = (0..=MOST_OPERATIONS).map(|_| json!({ "op": "remove", "path": "title" })).collect();
+    assert_eq!(code(patched(json!(many))), "too_many");
+}
+
+#[test]
+fn groups_change_as_okta_and_entra_id_say_it() {
+    let [ada, bob] = [1, 2].map(|n| format!("usr_{n:0>32}"));
+    let id = |text: &str| text.parse::<UserId>().unwrap();
+    let group = |list: serde_json::Value| {
+        GroupChange::of_operations(&operations(&json!({ "Operations": list })).unwrap())
+            .map(|change| change.members)
+    };
+    for (operation, expected) in [
+        (
+            json!({ "op": "add", "path": "members", "value": [{ "value": ada }, { "value": bob }] }),
+            MemberEdit::Add(vec![id(&ada), id(&bob)]),
+        ),
+        (
+            json!({ "op": "Add", "path": "members", "value": { "value": ada } }),
+            MemberEdit::Add(vec![id(&ada)]),
+        ),
+        (
+            json!({ "op": "remove", "path": format!("members[value eq \"{bob}\"]") }),
+            MemberEdit::Remove(vec![id(&bob)]),
+        ),
+        (
+            json!({ "op": "Remove", "path": "members", "value": [{ "value": bob }] }),
+            MemberEdit::Remove(vec![id(&bob)]),
+        ),
+        (json!({ "op": "remove", "path": "members" }), MemberEdit::Set(vec![])),
+        (
+            json!({ "op": "replace", "path": "members", "value": [{ "value": ada }] }),
+            MemberEdit::Set(vec![id(&ada)]),
+        ),
+        (json!({ "op": "replace", "value": { "members": [] } }), MemberEdit::Set(vec![])),
+    ] {
+        assert_eq!(group(json!([operation])).ok(), Some(vec![expected]), "{operation}");
+    }
+    assert_eq!(
+        code(group(json!([{ "op": "add", "path": "members", "value": [{ "value": "everybody" }] }]))),
+        "invalid_value"
+    );
+    assert_eq!(code(group(json!([{ "op": "remove", "path": "displayName" }]))), "mutability");
+    let whole = GroupChange::of_resource(&json!({ "displayName": "Ops" })).unwrap();
+    assert_eq!(whole.members, [MemberEdit::Set(vec![])], "a whole group without members has none");
+    assert_eq!(code(GroupChange::of_resource(&json!({ "members": [] }))), "invalid_value");
+}

@@ -1,0 +1,278 @@
+//! What an identity provider has said of an organisation's people and groups by SCIM, beside what everybody has.
+
+use jiff::Timestamp;
+use kt_domain::id::{OrganizationId, ScimGroupId, UserId};
+use kt_domain::scim::{Equals, Names};
+use kt_domain::sign_in::MembershipState;
+
+use crate::database::{Source, StoreError, Tx};
+use crate::sql::{self, Composed, Row, values};
+
+/// A member, as a provider sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScimUser {
+    /// Who.
+    pub user: UserId,
+    /// Their address.
+    pub email: String,
+    /// What they are called here.
+    pub name: String,
+    /// Where their membership stands.
+    pub state: MembershipState,
+    /// What the provider calls them.
+    pub external_id: Option<String>,
+    /// Their name, as the provider has sent it.
+    pub names: Names,
+    /// Since when they are a member.
+    pub created_at: Timestamp,
+    /// When the provider last changed something.
+    pub changed_at: Timestamp,
+}
+
+/// A group of the provider's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScimGroup {
+    /// Its identifier here.
+    pub id: ScimGroupId,
+    /// What it is called.
+    pub display_name: String,
+    /// What the provider calls it.
+    pub external_id: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub changed_at: Timestamp,
+}
+
+/// A part of a list, and how many there are in all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part<T> {
+    /// How many fit.
+    pub total: i64,
+    /// Those asked for.
+    pub items: Vec<T>,
+}
+
+const USER: &str =
+    "SELECT m.user_id, m.state, m.created_at, u.email, u.name, s.external_id, s.names, s.changed_at
+    FROM memberships m JOIN users u ON u.id = m.user_id
+    LEFT JOIN scim_users s ON s.organization_id = m.organization_id AND s.user_id = m.user_id
+    WHERE m.organization_id = ";
+const USERS: &str = "SELECT COUNT(*) AS total
+    FROM memberships m JOIN users u ON u.id = m.user_id
+    LEFT JOIN scim_users s ON s.organization_id = m.organization_id AND s.user_id = m.user_id
+    WHERE m.organization_id = ";
+const GROUP: &str = "SELECT * FROM scim_groups g WHERE g.organization_id = ";
+const GROUPS: &str = "SELECT COUNT(*) AS total FROM scim_groups g WHERE g.organization_id = ";
+
+/// The members that fit, from place `from` (the first is 0), at most `limit`.
+pub async fn users(
+    source: &impl Source,
+    organization: &OrganizationId,
+    filter: Option<&Equals>,
+    from: i64,
+    limit: i64,
+) -> Result<Part<ScimUser>, StoreError> {
+    let narrowed = |sql| {
+        let mut query = Composed::new(sql);
+        query.value(organization.as_str());
+        if let Some(Equals { attribute, value }) = filter {
+            match attribute.as_str() {
+                "externalid" => query.text(" AND s.external_id = ").value(value),
+                "id" => query.text(" AND m.user_id = ").value(value),
+                // Addresses are the same in any capitals.
+                _ => query.text(" AND u.email_folded = ").value(value.to_lowercase()),
+            };
+        }
+        query
+    };
+    let total = narrowed(USERS).rows(source).await?.first().map_or(Ok(0), |row| row.get("total"))?;
+    let mut query = narrowed(USER);
+    query.text(" ORDER BY m.user_id LIMIT ").value(limit).text(" OFFSET ").value(from);
+    let items = query.rows(source).await?.iter().map(read_user).collect::<Result<_, _>>()?;
+    Ok(Part { total, items })
+}
+
+/// One member.
+pub async fn user(
+    source: &impl Source,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<Option<ScimUser>, StoreError> {
+    let mut query = Composed::new(USER);
+    query.value(organization.as_str()).text(" AND m.user_id = ").value(user.as_str());
+    query.rows(source).await?.first().map(read_user).transpose()
+}
+
+/// Keeps what the provider has said of a member. [`StoreError::Exists`] when it calls another one the same.
+pub async fn save_user(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    user: &UserId,
+    external_id: Option<&str>,
+    names: &Names,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const UPSERT: &str = "INSERT INTO scim_users (organization_id, user_id, external_id, names, changed_at)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (organization_id, user_id) DO UPDATE SET
+            external_id = excluded.external_id, names = excluded.names, changed_at = excluded.changed_at";
+    let values = values![
+        organization.as_str(),
+        user.as_str(),
+        external_id.map(str::to_owned),
+        sql::document(names)?,
+        now,
+    ];
+    sql::execute(tx, UPSERT, values).await?;
+    Ok(())
+}
+
+/// Forgets what the provider has said of somebody who is a member no more, their groups among it.
+pub async fn forget_user(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<(), StoreError> {
+    const USER: &str = "DELETE FROM scim_users WHERE organization_id = $1 AND user_id = $2";
+    const PLACES: &str = "DELETE FROM scim_group_members WHERE user_id = $2
+        AND group_id IN (SELECT id FROM scim_groups WHERE organization_id = $1)";
+    sql::execute(tx, USER, values![organization.as_str(), user.as_str()]).await?;
+    sql::execute(tx, PLACES, values![organization.as_str(), user.as_str()]).await?;
+    Ok(())
+}
+
+/// The groups that a member is in, by their names.
+pub async fn groups_of(
+    source: &impl Source,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<Vec<(ScimGroupId, String)>, StoreError> {
+    const SELECT: &str = "SELECT g.id, g.display_name FROM scim_groups g
+        JOIN scim_group_members p ON p.group_id = g.id
+        WHERE g.organization_id = $1 AND p.user_id = $2 ORDER BY g.display_name, g.id";
+    let rows = sql::rows(source, SELECT, values![organization.as_str(), user.as_str()]).await?;
+    rows.iter().map(|row| Ok((row.parsed("id")?, row.get("display_name")?))).collect()
+}
+
+/// The groups that fit, from place `from` (the first is 0), at most `limit`.
+pub async fn groups(
+    source: &impl Source,
+    organization: &OrganizationId,
+    filter: Option<&Equals>,
+    from: i64,
+    limit: i64,
+) -> Result<Part<ScimGroup>, StoreError> {
+    let narrowed = |sql| {
+        let mut query = Composed::new(sql);
+        query.value(organization.as_str());
+        if let Some(Equals { attribute, value }) = filter {
+            match attribute.as_str() {
+                "externalid" => query.text(" AND g.external_id = ").value(value),
+                "id" => query.text(" AND g.id = ").value(value),
+                _ => query.text(" AND g.display_name = ").value(value),
+            };
+        }
+        query
+    };
+    let total = narrowed(GROUPS).rows(source).await?.first().map_or(Ok(0), |row| row.get("total"))?;
+    let mut query = narrowed(GROUP);
+    query.text(" ORDER BY g.id LIMIT ").value(limit).text(" OFFSET ").value(from);
+    let items = query.rows(source).await?.iter().map(read_group).collect::<Result<_, _>>()?;
+    Ok(Part { total, items })
+}
+
+/// One group.
+pub async fn group(
+    source: &impl Source,
+    organization: &OrganizationId,
+    id: &ScimGroupId,
+) -> Result<Option<ScimGroup>, StoreError> {
+    let mut query = Composed::new(GROUP);
+    query.value(organization.as_str()).text(" AND g.id = ").value(id.as_str());
+    query.rows(source).await?.first().map(read_group).transpose()
+}
+
+/// Adds a group, or puts it in the place of the one with the same identifier. [`StoreError::Exists`] when another one is
+/// called the same.
+pub async fn save_group(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    group: &ScimGroup,
+) -> Result<(), StoreError> {
+    const UPSERT: &str = "INSERT INTO scim_groups
+            (id, organization_id, display_name, external_id, created_at, changed_at)
+        VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (id) DO UPDATE SET
+            display_name = excluded.display_name, external_id = excluded.external_id, changed_at = excluded.changed_at";
+    let values = values![
+        group.id.as_str(),
+        organization.as_str(),
+        &group.display_name,
+        group.external_id.clone(),
+        group.created_at,
+        group.changed_at,
+    ];
+    sql::execute(tx, UPSERT, values).await?;
+    Ok(())
+}
+
+/// Removes a group; its members stay.
+pub async fn remove_group(tx: &Tx<'_>, id: &ScimGroupId) -> Result<(), StoreError> {
+    sql::execute(tx, "DELETE FROM scim_groups WHERE id = $1", values![id.as_str()]).await?;
+    Ok(())
+}
+
+/// Who is in a group, with their names.
+pub async fn members(source: &impl Source, id: &ScimGroupId) -> Result<Vec<(UserId, String)>, StoreError> {
+    const SELECT: &str = "SELECT p.user_id, u.name FROM scim_group_members p JOIN users u ON u.id = p.user_id
+        WHERE p.group_id = $1 ORDER BY p.user_id";
+    let rows = sql::rows(source, SELECT, values![id.as_str()]).await?;
+    rows.iter().map(|row| Ok((row.parsed("user_id")?, row.get("name")?))).collect()
+}
+
+/// Puts a member of the organisation into a group; `false` for whoever is none.
+pub async fn join_group(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    id: &ScimGroupId,
+    user: &UserId,
+) -> Result<bool, StoreError> {
+    const INSERT: &str = "INSERT INTO scim_group_members (group_id, user_id)
+        SELECT $1, user_id FROM memberships WHERE organization_id = $2 AND user_id = $3
+        ON CONFLICT (group_id, user_id) DO UPDATE SET user_id = excluded.user_id";
+    let values = values![id.as_str(), organization.as_str(), user.as_str()];
+    Ok(sql::execute(tx, INSERT, values).await? == 1)
+}
+
+/// Takes somebody out of a group.
+pub async fn leave_group(tx: &Tx<'_>, id: &ScimGroupId, user: &UserId) -> Result<(), StoreError> {
+    const DELETE: &str = "DELETE FROM scim_group_members WHERE group_id = $1 AND user_id = $2";
+    sql::execute(tx, DELETE, values![id.as_str(), user.as_str()]).await?;
+    Ok(())
+}
+
+fn read_user(row: &Row) -> Result<ScimUser, StoreError> {
+    let created_at = row.time("created_at")?;
+    let names: Option<String> = row.get("names")?;
+    Ok(ScimUser {
+        user: row.parsed("user_id")?,
+        email: row.get("email")?,
+        name: row.get("name")?,
+        state: row.parsed("state")?,
+        external_id: row.get("external_id")?,
+        names: if names.is_some() { row.document("names")? } else { Names::default() },
+        created_at,
+        changed_at: row.time_opt("changed_at")?.unwrap_or(created_at),
+    })
+}
+
+fn read_group(row: &Row) -> Result<ScimGroup, StoreError> {
+    Ok(ScimGroup {
+        id: row.parsed("id")?,
+        display_name: row.get("display_name")?,
+        external_id: row.get("external_id")?,
+        created_at: row.time("created_at")?,
+        changed_at: row.time("changed_at")?,
+    })
+}
