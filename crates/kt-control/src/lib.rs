@@ -85,7 +85,7 @@ pub use kt_store::events::ChainStanding;
 pub use kt_store::gateways::Delivering;
 pub use kt_store::invitations::Invitation;
 pub use kt_store::memberships::Waiting;
-pub use kt_store::scim::Part as ScimPart;
+pub use kt_store::scim::ScimGroup;
 pub use kt_store::setup_requests::SetupRequest;
 pub use kt_store::tasks::{Run, Task};
 pub use members::{FactorFilter, MemberView};

@@ -23,6 +23,7 @@ use kt_domain::sso::Protocol;
 use crate::control::Control;
 use crate::outbound::Outbound;
 
+pub(crate) use account::wiped;
 pub use domains::DomainView;
 pub use errand::{Departure, SsoJourney};
 pub use names::{NameError, NameServers, Names, Texts};

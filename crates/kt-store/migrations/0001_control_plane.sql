@@ -618,11 +618,13 @@ CREATE TABLE scim_groups (
     id TEXT PRIMARY KEY,
     organization_id TEXT NOT NULL REFERENCES organizations (id),
     display_name TEXT NOT NULL,
+    -- Names are the same in any capitals.
+    name_folded TEXT NOT NULL,
     external_id TEXT,
     created_at BIGINT NOT NULL,
     changed_at BIGINT NOT NULL
 );
-CREATE UNIQUE INDEX scim_groups_by_name ON scim_groups (organization_id, display_name);
+CREATE UNIQUE INDEX scim_groups_by_name ON scim_groups (organization_id, name_folded);
 CREATE UNIQUE INDEX scim_groups_by_external_id ON scim_groups (organization_id, external_id);
 
 CREATE TABLE scim_group_members (

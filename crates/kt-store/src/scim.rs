@@ -1,5 +1,7 @@
 //! What an identity provider has said of an organisation's people and groups by SCIM, beside what everybody has.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use kt_domain::id::{OrganizationId, ScimGroupId, UserId};
 use kt_domain::scim::{Equals, Names};
@@ -21,7 +23,7 @@ pub struct ScimUser {
     pub state: MembershipState,
     /// What the provider calls them.
     pub external_id: Option<String>,
-    /// Their name, as the provider has sent it.
+    /// Their name as the provider has sent it; what they are called here where it has said nothing of them yet.
     pub names: Names,
     /// Since when they are a member.
     pub created_at: Timestamp,
@@ -147,12 +149,12 @@ pub async fn groups_of(
     source: &impl Source,
     organization: &OrganizationId,
     user: &UserId,
-) -> Result<Vec<(ScimGroupId, String)>, StoreError> {
-    const SELECT: &str = "SELECT g.id, g.display_name FROM scim_groups g
+) -> Result<Vec<ScimGroup>, StoreError> {
+    const SELECT: &str = "SELECT g.* FROM scim_groups g
         JOIN scim_group_members p ON p.group_id = g.id
         WHERE g.organization_id = $1 AND p.user_id = $2 ORDER BY g.display_name, g.id";
     let rows = sql::rows(source, SELECT, values![organization.as_str(), user.as_str()]).await?;
-    rows.iter().map(|row| Ok((row.parsed("id")?, row.get("display_name")?))).collect()
+    rows.iter().map(read_group).collect()
 }
 
 /// The groups that fit, from place `from` (the first is 0), at most `limit`.
@@ -170,7 +172,8 @@ pub async fn groups(
             match attribute.as_str() {
                 "externalid" => query.text(" AND g.external_id = ").value(value),
                 "id" => query.text(" AND g.id = ").value(value),
-                _ => query.text(" AND g.display_name = ").value(value),
+                // Names are the same in any capitals (RFC 7643 section 8.7.1).
+                _ => query.text(" AND g.name_folded = ").value(value.to_lowercase()),
             };
         }
         query
@@ -201,14 +204,16 @@ pub async fn save_group(
     group: &ScimGroup,
 ) -> Result<(), StoreError> {
     const UPSERT: &str = "INSERT INTO scim_groups
-            (id, organization_id, display_name, external_id, created_at, changed_at)
-        VALUES ($1, $2, $3, $4, $5, $6)
+            (id, organization_id, display_name, name_folded, external_id, created_at, changed_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (id) DO UPDATE SET
-            display_name = excluded.display_name, external_id = excluded.external_id, changed_at = excluded.changed_at";
+            display_name = excluded.display_name, name_folded = excluded.name_folded,
+            external_id = excluded.external_id, changed_at = excluded.changed_at";
     let values = values![
         group.id.as_str(),
         organization.as_str(),
         &group.display_name,
+        group.display_name.to_lowercase(),
         group.external_id.clone(),
         group.created_at,
         group.changed_at,
@@ -223,12 +228,10 @@ pub async fn remove_group(tx: &Tx<'_>, id: &ScimGroupId) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Who is in a group, with their names.
-pub async fn members(source: &impl Source, id: &ScimGroupId) -> Result<Vec<(UserId, String)>, StoreError> {
-    const SELECT: &str = "SELECT p.user_id, u.name FROM scim_group_members p JOIN users u ON u.id = p.user_id
-        WHERE p.group_id = $1 ORDER BY p.user_id";
-    let rows = sql::rows(source, SELECT, values![id.as_str()]).await?;
-    rows.iter().map(|row| Ok((row.parsed("user_id")?, row.get("name")?))).collect()
+/// Who is in a group.
+pub async fn members(source: &impl Source, id: &ScimGroupId) -> Result<BTreeSet<UserId>, StoreError> {
+    const SELECT: &str = "SELECT user_id FROM scim_group_members WHERE group_id = $1";
+    sql::rows(source, SELECT, values![id.as_str()]).await?.iter().map(|row| row.parsed("user_id")).collect()
 }
 
 /// Puts a member of the organisation into a group; `false` for whoever is none.
@@ -254,14 +257,16 @@ pub async fn leave_group(tx: &Tx<'_>, id: &ScimGroupId, user: &UserId) -> Result
 
 fn read_user(row: &Row) -> Result<ScimUser, StoreError> {
     let created_at = row.time("created_at")?;
-    let names: Option<String> = row.get("names")?;
+    let name: String = row.get("name")?;
+    let named_here = || Names { display: Some(name.clone()), ..Names::default() };
+    let names = row.document_opt("names")?.unwrap_or_else(named_here);
     Ok(ScimUser {
         user: row.parsed("user_id")?,
         email: row.get("email")?,
-        name: row.get("name")?,
+        name,
         state: row.parsed("state")?,
         external_id: row.get("external_id")?,
-        names: if names.is_some() { row.document("names")? } else { Names::default() },
+        names,
         created_at,
         changed_at: row.time_opt("changed_at")?.unwrap_or(created_at),
     })

@@ -10,7 +10,7 @@ use kt_domain::allowance::Allowance;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
-use kt_domain::keys::{KeyRestrictions, Verdict, effective_rate, judge};
+use kt_domain::keys::{KeyRestrictions, Verdict, effective_rate, judge, usual_rate};
 use kt_domain::mfa::MfaSettings;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
@@ -117,7 +117,8 @@ impl Control {
     /// Counts one more use in the minute that began with the first, over all processes; tells what is left.
     async fn count_key_use(&self, holder: &KeyHolder, now: Timestamp) -> Result<Option<Allowance>, Error> {
         let key = &holder.live.key;
-        let Some(limit) = effective_rate(&key.terms, &holder.restrictions) else { return Ok(None) };
+        let limit = effective_rate(&key.terms, &holder.restrictions).or(usual_rate(key.kind));
+        let Some(limit) = limit else { return Ok(None) };
         let uses = self.count(&format!("key/{}", key.id), MINUTE, now).await?;
         let left = i64::from(limit) - uses.count;
         let allowance = Allowance {

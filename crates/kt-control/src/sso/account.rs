@@ -287,7 +287,7 @@ pub(super) fn name_of<'a>(origin: &'a Origin, identity: &'a ExternalIdentity) ->
 }
 
 /// The account without whatever it was opened with: password, second factors, everything issued (ATTACKS I19).
-async fn wiped(ctx: &Ctx, tx: &Tx<'_>, user: User) -> Result<User, Error> {
+pub(crate) async fn wiped(ctx: &Ctx, tx: &Tx<'_>, user: User) -> Result<User, Error> {
     users::take_over_unverified(tx, &user.id, ctx.now).await?;
     second_factors::remove_all(tx, &user.id, ctx.now).await?;
     let user = users::find(tx, &user.id).await?;

@@ -9,7 +9,7 @@ mod standing;
 mod tests;
 mod text;
 
-pub use judge::{Breach, KeyTerms, Refusal, Verdict, breaches, effective_rate, judge};
+pub use judge::{Breach, KeyTerms, Refusal, Verdict, breaches, effective_rate, judge, usual_rate};
 pub use pass::{BadPass, PASS_LIFETIME, PASS_TYPE, PassClaims, PassKey, PassTerms, UnverifiedPass};
 pub use restrictions::{KeyCreation, KeyRestrictions, check_ranges, check_rate};
 pub use snapshot::{KeySnapshot, KnownKey};

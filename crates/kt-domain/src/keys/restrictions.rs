@@ -90,9 +90,14 @@ impl KeyRestrictions {
                 "Your organization demands a scope: give `read-only`, `write` or `admin`.".to_owned(),
             ),
             (
-                kind != KeyKind::Access && terms.scope == Some(Scope::ReadOnly),
+                kind == KeyKind::Gateway && terms.scope == Some(Scope::ReadOnly),
                 "scope",
                 "A gateway delivers events, which is more than reading: give `write`.".to_owned(),
+            ),
+            (
+                kind == KeyKind::Scim && terms.scope == Some(Scope::ReadOnly),
+                "scope",
+                "An identity provider changes members, which is more than reading: give `write`.".to_owned(),
             ),
             (
                 self.require_ip_binding && terms.ranges.is_empty(),

@@ -1,6 +1,6 @@
 //! Filters, as far as providers use them to find what they have made: one attribute that equals one text.
 
-use super::{plain, refused};
+use super::{ScimType, plain};
 use crate::error::Error;
 
 /// `attribute eq "value"` (RFC 7644 section 3.4.2.2).
@@ -21,7 +21,7 @@ impl Equals {
     pub fn parse(filter: &str, attributes: &[&str]) -> Result<Self, Error> {
         read(filter).filter(|read| attributes.contains(&read.attribute.as_str())).ok_or_else(|| {
             let known: Vec<_> = attributes.iter().map(|name| format!("`{name} eq \"…\"`")).collect();
-            refused("invalid_filter", format!("Filter by {}.", known.join(" or ")))
+            ScimType::InvalidFilter.refusal(format!("Filter by {}.", known.join(" or ")))
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Operation, Verb, get, invalid_value, refused, text};
+use super::{Operation, Said, ScimType, Verb, get, text};
 use crate::error::Error;
 use crate::id::UserId;
 
@@ -12,7 +12,7 @@ pub struct GroupChange {
     /// What it is called: what roles are given by.
     pub display_name: Option<String>,
     /// What the provider itself calls it.
-    pub external_id: Option<Option<String>>,
+    pub external_id: Said,
     /// Who belongs to it, in order.
     pub members: Vec<MemberEdit>,
 }
@@ -31,14 +31,16 @@ pub enum MemberEdit {
 impl GroupChange {
     /// Reads a whole group, of `POST` and `PUT`: without `members` it has none.
     pub fn of_resource(body: &Value) -> Result<Self, Error> {
-        let unreadable = || refused("invalid_syntax", "Send a group as a JSON object.");
+        let unreadable = || ScimType::InvalidSyntax.refusal("Send a group as a JSON object.");
         let body = body.as_object().ok_or_else(unreadable)?;
         let mut change = Self::default();
         for (name, value) in body {
             change.set(&super::plain(name), value)?;
         }
         if change.display_name.is_none() {
-            return Err(invalid_value("`displayName` is missing: send what the group is called."));
+            return Err(
+                ScimType::InvalidValue.refusal("`displayName` is missing: send what the group is called.")
+            );
         }
         if get(body, "members").is_none() {
             change.members.push(MemberEdit::Set(Vec::new()));
@@ -60,7 +62,7 @@ impl GroupChange {
                 }
                 ("members", Verb::Remove, None) => change.members.push(MemberEdit::Remove(members(value)?)),
                 ("displayname", Verb::Remove, _) => {
-                    return Err(refused("mutability", "`displayName` always has a value; replace it."));
+                    return Err(ScimType::Mutability.refusal("`displayName` always has a value; replace it."));
                 }
                 (path, Verb::Remove, _) => change.set(path, &Value::Null)?,
                 (path, _, _) => change.set(path, value)?,
@@ -73,9 +75,9 @@ impl GroupChange {
         match path {
             "displayname" => match text("displayName", value)? {
                 Some(name) => self.display_name = Some(name),
-                None => return Err(invalid_value("`displayName` must not be empty.")),
+                None => return Err(ScimType::InvalidValue.refusal("`displayName` must not be empty.")),
             },
-            "externalid" => self.external_id = Some(text("externalId", value)?),
+            "externalid" => self.external_id = Said::Value(text("externalId", value)?),
             "members" => self.members.push(MemberEdit::Set(members(value)?)),
             // Not kept here.
             _ => {}
@@ -101,5 +103,5 @@ fn member(id: &str) -> Result<UserId, Error> {
 }
 
 fn no_member() -> Error {
-    invalid_value("Each of `members` must have the `id` of a user as its `value`.")
+    ScimType::InvalidValue.refusal("Each of `members` must have the `id` of a user as its `value`.")
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{get, plain, refused};
+use super::{Equals, ScimType, get, plain};
 use crate::error::Error;
 
 /// What is done to an attribute.
@@ -23,7 +23,7 @@ pub struct Operation {
     pub verb: Verb,
     /// To which attribute, in small letters, without its schema.
     pub path: String,
-    /// What the condition in brackets asks `value` to equal, as in `members[value eq "…"]`.
+    /// Which of its members is meant, as in `members[value eq "…"]`.
     pub among: Option<String>,
     /// With what.
     pub value: Value,
@@ -35,12 +35,15 @@ pub const MOST_OPERATIONS: usize = 1000;
 /// Reads the changes of a request, in order. One without a path is read as one for each attribute of its value, as Okta
 /// and Entra ID send them.
 pub fn operations(body: &Value) -> Result<Vec<Operation>, Error> {
-    let unreadable =
-        || refused("invalid_syntax", "Send `Operations`, a list of objects with `op`, `path` and `value`.");
+    let unreadable = || {
+        ScimType::InvalidSyntax.refusal("Send `Operations`, a list of objects with `op`, `path` and `value`.")
+    };
     let body = body.as_object().ok_or_else(unreadable)?;
     let list = get(body, "operations").and_then(Value::as_array).ok_or_else(unreadable)?;
     if list.len() > MOST_OPERATIONS {
-        return Err(refused("too_many", format!("Send at most {MOST_OPERATIONS} operations at a time.")));
+        return Err(
+            ScimType::TooMany.refusal(format!("Send at most {MOST_OPERATIONS} operations at a time."))
+        );
     }
     let mut operations = Vec::new();
     for operation in list {
@@ -60,17 +63,17 @@ fn read(
         "add" => Verb::Add,
         "replace" => Verb::Replace,
         "remove" => Verb::Remove,
-        _ => return Err(refused("invalid_syntax", "`op` is `add`, `replace` or `remove`.")),
+        _ => return Err(ScimType::InvalidSyntax.refusal("`op` is `add`, `replace` or `remove`.")),
     };
     let value = get(operation, "value").cloned().unwrap_or_default();
     let path = get(operation, "path").and_then(Value::as_str).filter(|path| !path.trim().is_empty());
     let Some(path) = path else {
         let Value::Object(attributes) = value else {
             let message = "Without a `path`, `value` must be an object of attributes.";
-            return Err(refused("no_target", message));
+            return Err(ScimType::NoTarget.refusal(message));
         };
         if verb == Verb::Remove {
-            return Err(refused("no_target", "`remove` needs a `path`."));
+            return Err(ScimType::NoTarget.refusal("`remove` needs a `path`."));
         }
         operations.extend(attributes.into_iter().map(|(name, value)| Operation {
             verb,
@@ -85,24 +88,16 @@ fn read(
     Ok(())
 }
 
-/// An attribute, and the condition on its `value`. A condition on something else, as in `emails[type eq "work"]`, stays a
-/// part of the path.
+/// An attribute, and which of the members of a group is meant. A condition on something else, as in
+/// `emails[type eq "work"].value`, stays a part of the path: nothing of that kind is kept here.
 fn target(path: &str) -> Result<(String, Option<String>), Error> {
-    let Some((attribute, rest)) = path.split_once('[') else { return Ok((plain(path), None)) };
-    let bad = || refused("invalid_path", "Write a path such as `active` or `members[value eq \"…\"]`.");
-    let (condition, behind) = rest.split_once(']').ok_or_else(bad)?;
-    let mut words = condition.trim().splitn(3, ' ');
-    let (name, operator, value) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
-    let value = serde_json::from_str::<String>(value.trim()).map_err(|_| bad())?;
-    if !operator.eq_ignore_ascii_case("eq") {
-        return Err(bad());
+    let (attribute, condition) = path.split_once('[').map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let attribute = plain(attribute);
+    let Some(condition) = condition else { return Ok((attribute, None)) };
+    if attribute != "members" {
+        return Ok((format!("{attribute}[{condition}"), None));
     }
-    if name.eq_ignore_ascii_case("value") && behind.is_empty() {
-        return Ok((plain(attribute), Some(value)));
-    }
-    Ok((format!("{}[]{}", plain(attribute), behind.to_ascii_lowercase()), None))
+    let read = condition.strip_suffix(']').and_then(|condition| Equals::parse(condition, &["value"]).ok());
+    let bad = || ScimType::InvalidPath.refusal("Write a path such as `active` or `members[value eq \"…\"]`.");
+    Ok((attribute, Some(read.ok_or_else(bad)?.value)))
 }

@@ -32,7 +32,7 @@ fn filters_find_by_one_attribute_and_nothing_else() {
         r#"not (userName eq "ada")"#,
         r#"userName co "a""#,
         r#"userName ne "ada""#,
-        r#"userName pr"#,
+        "userName pr",
         r#"password eq "x""#,
         r#"emails[type eq "work"].value eq "a""#,
         r#"userName eq "unfinished"#,
@@ -40,9 +40,9 @@ fn filters_find_by_one_attribute_and_nothing_else() {
         "userName eq true",
         r#"user Name eq "a""#,
     ] {
-        assert_eq!(code(parse(filter)), "invalid_filter", "{filter}");
+        assert_eq!(code(parse(filter)), "invalidFilter", "{filter}");
     }
-    assert_eq!(code(parse(&format!("userName eq \"{}\"", "a".repeat(2000)))), "invalid_filter");
+    assert_eq!(code(parse(&format!("userName eq \"{}\"", "a".repeat(2000)))), "invalidFilter");
 }
 
 proptest! {
@@ -54,12 +54,12 @@ proptest! {
             prop_assert_eq!(read.map(|read| read.value).ok(), Some(value));
         }
         if let Err(refusal) = Equals::parse(&noise, &["username"]) {
-            prop_assert_eq!(refusal.code, "invalid_filter");
+            prop_assert_eq!(refusal.code, "invalidFilter");
         }
     }
 }
 
-fn patched(list: serde_json::Value) -> Result<UserChange, Error> {
+fn patched(list: &Value) -> Result<UserChange, Error> {
     UserChange::of_operations(&operations(&json!({ "Operations": list }))?)
 }
 
@@ -73,14 +73,20 @@ fn a_user_is_deactivated_in_every_spelling() {
         json!({ "OP": "REPLACE", "PATH": "ACTIVE", "VALUE": [{ "value": "False" }] }),
         json!({ "op": "replace", "value": { "urn:ietf:params:scim:schemas:core:2.0:User:active": false } }),
     ] {
-        let change = patched(json!([operation]));
+        let change = patched(&json!([operation]));
         assert_eq!(
             change.as_ref().ok().and_then(|change| change.active),
             Some(false),
             "{operation}: {change:?}"
         );
     }
-    let last = patched(json!([
+    let passed_over = patched(&json!([
+        { "op": "add", "path": "emails[type eq \"work\" and primary eq true].value", "value": "eve@example.com" },
+        { "op": "replace", "path": "roles[primary eq \"True\"].value", "value": "owner" },
+        { "op": "replace", "path": "id", "value": "usr_1" },
+    ]));
+    assert_eq!(passed_over.ok(), Some(UserChange::default()), "what is not kept here changes nothing");
+    let last = patched(&json!([
         { "op": "replace", "path": "active", "value": false },
         { "op": "replace", "path": "active", "value": true },
     ]));
@@ -89,20 +95,20 @@ fn a_user_is_deactivated_in_every_spelling() {
 
 #[test]
 fn names_are_put_together_from_what_was_sent() {
-    let change = patched(json!([
+    let change = patched(&json!([
         { "op": "add", "value": { "name.givenName": "Ada", "name": { "familyName": "Byron" }, "title": "Countess" } },
         { "op": "add", "path": "emails[type eq \"work\"].value", "value": "ada@example.com" },
     ]));
     let names = change.unwrap().names_after(&Names::default());
     assert_eq!(names.whole().as_deref(), Some("Ada Byron"));
     let renamed =
-        patched(json!([{ "op": "replace", "path": "name.familyName", "value": "Lovelace" }])).unwrap();
+        patched(&json!([{ "op": "replace", "path": "name.familyName", "value": "Lovelace" }])).unwrap();
     assert_eq!(renamed.names_after(&names).whole().as_deref(), Some("Ada Lovelace"));
-    let shown = patched(json!([{ "op": "add", "path": "displayName", "value": "A. Lovelace" }])).unwrap();
+    let shown = patched(&json!([{ "op": "add", "path": "displayName", "value": "A. Lovelace" }])).unwrap();
     let shown = shown.names_after(&names);
     assert_eq!(shown.whole().as_deref(), Some("A. Lovelace"));
     let hidden =
-        patched(json!([{ "op": "remove", "path": "displayName" }, { "op": "remove", "path": "name" }]));
+        patched(&json!([{ "op": "remove", "path": "displayName" }, { "op": "remove", "path": "name" }]));
     assert_eq!(hidden.unwrap().names_after(&shown).whole(), None);
 }
 
@@ -113,7 +119,7 @@ fn a_whole_user_says_what_it_says_and_no_more() {
     assert_eq!(user.user_name.as_deref(), Some("ada@example.com"));
     assert_eq!(
         (user.external_id, user.active),
-        (Some(Some("42".into())), None),
+        (Said::Value(Some("42".into())), None),
         "nobody is let in or out by silence"
     );
 }
@@ -121,29 +127,29 @@ fn a_whole_user_says_what_it_says_and_no_more() {
 #[test]
 fn what_cannot_be_done_is_named_in_the_words_of_the_standard() {
     for (list, expected) in [
-        (json!("x"), "invalid_syntax"),
-        (json!(["x"]), "invalid_syntax"),
-        (json!([{ "path": "active" }]), "invalid_syntax"),
-        (json!([{ "op": "move", "path": "active" }]), "invalid_syntax"),
-        (json!([{ "op": "replace", "value": false }]), "no_target"),
-        (json!([{ "op": "remove" }]), "no_target"),
-        (json!([{ "op": "remove", "value": {} }]), "no_target"),
+        (json!("x"), "invalidSyntax"),
+        (json!(["x"]), "invalidSyntax"),
+        (json!([{ "path": "active" }]), "invalidSyntax"),
+        (json!([{ "op": "move", "path": "active" }]), "invalidSyntax"),
+        (json!([{ "op": "replace", "value": false }]), "noTarget"),
+        (json!([{ "op": "remove" }]), "noTarget"),
+        (json!([{ "op": "remove", "value": {} }]), "noTarget"),
         (json!([{ "op": "remove", "path": "active" }]), "mutability"),
         (json!([{ "op": "remove", "path": "userName" }]), "mutability"),
-        (json!([{ "op": "replace", "path": "active", "value": "perhaps" }]), "invalid_value"),
-        (json!([{ "op": "replace", "path": "active" }]), "invalid_value"),
-        (json!([{ "op": "replace", "path": "userName", "value": "" }]), "invalid_value"),
-        (json!([{ "op": "replace", "path": "displayName", "value": ["a"] }]), "invalid_value"),
-        (json!([{ "op": "replace", "path": "displayName", "value": "a\u{0}b" }]), "invalid_value"),
-        (json!([{ "op": "remove", "path": "members[value eq \"x" }]), "invalid_path"),
-        (json!([{ "op": "remove", "path": "members[value co \"x\"]" }]), "invalid_path"),
+        (json!([{ "op": "replace", "path": "active", "value": "perhaps" }]), "invalidValue"),
+        (json!([{ "op": "replace", "path": "active" }]), "invalidValue"),
+        (json!([{ "op": "replace", "path": "userName", "value": "" }]), "invalidValue"),
+        (json!([{ "op": "replace", "path": "displayName", "value": ["a"] }]), "invalidValue"),
+        (json!([{ "op": "replace", "path": "displayName", "value": "a\u{0}b" }]), "invalidValue"),
+        (json!([{ "op": "remove", "path": "members[value eq \"x" }]), "invalidPath"),
+        (json!([{ "op": "remove", "path": "members[value co \"x\"]" }]), "invalidPath"),
     ] {
-        assert_eq!(code(patched(list.clone())), expected, "{list}");
+        assert_eq!(code(patched(&list)), expected, "{list}");
     }
-    assert_eq!(code(UserChange::of_resource(&json!({ "active": true }))), "invalid_value");
-    assert_eq!(code(UserChange::of_resource(&json!([]))), "invalid_syntax");
+    assert_eq!(code(UserChange::of_resource(&json!({ "active": true }))), "invalidValue");
+    assert_eq!(code(UserChange::of_resource(&json!([]))), "invalidSyntax");
     let many: Vec<_> = (0..=MOST_OPERATIONS).map(|_| json!({ "op": "remove", "path": "title" })).collect();
-    assert_eq!(code(patched(json!(many))), "too_many");
+    assert_eq!(code(patched(&json!(many))), "tooMany");
 }
 
 #[test]
@@ -182,10 +188,48 @@ fn groups_change_as_okta_and_entra_id_say_it() {
     }
     assert_eq!(
         code(group(json!([{ "op": "add", "path": "members", "value": [{ "value": "everybody" }] }]))),
-        "invalid_value"
+        "invalidValue"
     );
     assert_eq!(code(group(json!([{ "op": "remove", "path": "displayName" }]))), "mutability");
     let whole = GroupChange::of_resource(&json!({ "displayName": "Ops" })).unwrap();
     assert_eq!(whole.members, [MemberEdit::Set(vec![])], "a whole group without members has none");
-    assert_eq!(code(GroupChange::of_resource(&json!({ "members": [] }))), "invalid_value");
+    assert_eq!(code(GroupChange::of_resource(&json!({ "members": [] }))), "invalidValue");
+}
+
+#[test]
+fn an_answer_holds_what_is_asked_for_and_always_who_it_is() {
+    let whole = json!({
+        "schemas": [USER_SCHEMA], "id": "usr_1", "userName": "ada@example.com", "active": true,
+        "name": { "givenName": "Ada", "familyName": "Lovelace" },
+        "emails": [{ "value": "ada@example.com", "type": "work" }],
+    });
+    let of = |attributes: Option<&str>, excluded: Option<&str>| {
+        let mut resource = whole.clone();
+        Selection::read(attributes, excluded).unwrap().apply(&mut resource);
+        resource
+    };
+    let id = json!({ "schemas": [USER_SCHEMA], "id": "usr_1" });
+    let with = |more: Value| {
+        let mut resource = id.clone();
+        resource.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        resource
+    };
+    assert_eq!(of(None, None), whole);
+    for (asked, expected) in [
+        ("USERNAME", json!({ "userName": "ada@example.com" })),
+        ("userName, active", json!({ "userName": "ada@example.com", "active": true })),
+        ("urn:ietf:params:scim:schemas:core:2.0:User:active", json!({ "active": true })),
+        ("name.givenName", json!({ "name": { "givenName": "Ada" } })),
+        ("emails.type", json!({ "emails": [{ "type": "work" }] })),
+        ("password", json!({})),
+        ("name.title", json!({})),
+        ("", json!({})),
+    ] {
+        assert_eq!(of(Some(asked), None), with(expected), "{asked}");
+    }
+    assert_eq!(of(None, Some("id,schemas,name,emails,active,userName")), id);
+    let without = of(None, Some("name.familyName,emails.value,active"));
+    let expected = json!({ "userName": "ada@example.com", "name": { "givenName": "Ada" }, "emails": [{ "type": "work" }] });
+    assert_eq!(without, with(expected));
+    assert_eq!(code(Selection::read(Some("id"), Some("name"))), "invalidValue");
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Operation, Verb, get, invalid_value, refused, text};
+use super::{Operation, Said, ScimType, Verb, get, text};
 use crate::error::Error;
 
 /// The parts of a name, as far as the provider has sent them.
@@ -26,27 +26,29 @@ pub struct UserChange {
     /// The name to sign in with: an address of mail.
     pub user_name: Option<String>,
     /// What the provider itself calls them.
-    pub external_id: Option<Option<String>>,
+    pub external_id: Said,
     /// Whether they may come in.
     pub active: Option<bool>,
-    display: Option<Option<String>>,
-    formatted: Option<Option<String>>,
-    given: Option<Option<String>>,
-    family: Option<Option<String>>,
+    display: Said,
+    formatted: Said,
+    given: Said,
+    family: Said,
 }
 
 impl UserChange {
     /// Reads a whole user, of `POST` and `PUT`. What it lacks stays as it is, `active` among it: who says nothing about
     /// somebody's access neither gives nor takes it.
     pub fn of_resource(body: &Value) -> Result<Self, Error> {
-        let unreadable = || refused("invalid_syntax", "Send a user as a JSON object.");
+        let unreadable = || ScimType::InvalidSyntax.refusal("Send a user as a JSON object.");
         let body = body.as_object().ok_or_else(unreadable)?;
         let mut change = Self::default();
         for (name, value) in body {
             change.set(&super::plain(name), value)?;
         }
         if change.user_name.is_none() {
-            return Err(invalid_value("`userName` is missing: send the address to sign in with."));
+            return Err(
+                ScimType::InvalidValue.refusal("`userName` is missing: send the address to sign in with.")
+            );
         }
         Ok(change)
     }
@@ -59,7 +61,7 @@ impl UserChange {
                 Verb::Add | Verb::Replace => change.set(&operation.path, &operation.value)?,
                 Verb::Remove if matches!(operation.path.as_str(), "username" | "active") => {
                     let message = format!("`{}` always has a value; replace it.", operation.path);
-                    return Err(refused("mutability", message));
+                    return Err(ScimType::Mutability.refusal(message));
                 }
                 Verb::Remove => change.set(&operation.path, &Value::Null)?,
             }
@@ -71,14 +73,14 @@ impl UserChange {
         match path {
             "username" => match text("userName", value)? {
                 Some(name) => self.user_name = Some(name),
-                None => return Err(invalid_value("`userName` must not be empty.")),
+                None => return Err(ScimType::InvalidValue.refusal("`userName` must not be empty.")),
             },
-            "externalid" => self.external_id = Some(text("externalId", value)?),
+            "externalid" => self.external_id = Said::Value(text("externalId", value)?),
             "active" => self.active = Some(truth(value)?),
-            "displayname" => self.display = Some(text("displayName", value)?),
-            "name.formatted" => self.formatted = Some(text("name.formatted", value)?),
-            "name.givenname" => self.given = Some(text("name.givenName", value)?),
-            "name.familyname" => self.family = Some(text("name.familyName", value)?),
+            "displayname" => self.display = Said::Value(text("displayName", value)?),
+            "name.formatted" => self.formatted = Said::Value(text("name.formatted", value)?),
+            "name.givenname" => self.given = Said::Value(text("name.givenName", value)?),
+            "name.familyname" => self.family = Said::Value(text("name.familyName", value)?),
             "name" => {
                 let none = serde_json::Map::new();
                 let parts = value.as_object().unwrap_or(&none);
@@ -97,14 +99,11 @@ impl UserChange {
     /// The names that somebody has afterwards who had `names`.
     #[must_use]
     pub fn names_after(&self, names: &Names) -> Names {
-        let after = |change: &Option<Option<String>>, before: &Option<String>| {
-            change.clone().unwrap_or_else(|| before.clone())
-        };
         Names {
-            display: after(&self.display, &names.display),
-            formatted: after(&self.formatted, &names.formatted),
-            given: after(&self.given, &names.given),
-            family: after(&self.family, &names.family),
+            display: self.display.over(names.display.as_deref()),
+            formatted: self.formatted.over(names.formatted.as_deref()),
+            given: self.given.over(names.given.as_deref()),
+            family: self.family.over(names.family.as_deref()),
         }
     }
 }
@@ -131,6 +130,6 @@ fn truth(value: &Value) -> Result<bool, Error> {
         Value::Bool(truth) => Ok(*truth),
         Value::String(text) if text.eq_ignore_ascii_case("true") => Ok(true),
         Value::String(text) if text.eq_ignore_ascii_case("false") => Ok(false),
-        _ => Err(invalid_value("`active` must be true or false.")),
+        _ => Err(ScimType::InvalidValue.refusal("`active` must be true or false.")),
     }
 }

@@ -83,18 +83,7 @@ pub fn console(doors: Doors) -> Router {
         .route("/settings/organization", get(organization::show).post(organization::rename))
         .route("/settings/organization/registration", post(organization::change_registration))
         .merge(people())
-        .route("/settings/access-keys", get(keys::show).post(keys::create))
-        .route("/settings/access-keys/{id}", get(keys::show_one).post(keys::change))
-        .route("/settings/access-keys/{id}/rotate", post(keys::rotate))
-        .route("/settings/access-keys/{id}/revoke", post(keys::revoke))
-        .route("/settings/gateway-keys", get(keys::show).post(keys::create))
-        .route("/settings/gateway-keys/{id}", get(keys::show_one).post(keys::change))
-        .route("/settings/gateway-keys/{id}/rotate", post(keys::rotate))
-        .route("/settings/gateway-keys/{id}/revoke", post(keys::revoke))
-        .route("/settings/provisioning-keys", get(keys::show).post(keys::create))
-        .route("/settings/provisioning-keys/{id}", get(keys::show_one).post(keys::change))
-        .route("/settings/provisioning-keys/{id}/rotate", post(keys::rotate))
-        .route("/settings/provisioning-keys/{id}/revoke", post(keys::revoke))
+        .merge(api_keys())
         .merge(security_settings())
         .merge(workspaces())
         .route("/help", get(help::index))
@@ -160,6 +149,23 @@ fn people() -> Router<Doors> {
         .route("/settings/invitations", post(invitations::invite))
         .route("/settings/invitations/{id}/resend", post(invitations::resend))
         .route("/settings/invitations/{id}/revoke", post(invitations::revoke))
+}
+
+/// The lists of keys, one for each kind.
+fn api_keys() -> Router<Doors> {
+    Router::new()
+        .route("/settings/access-keys", get(keys::show).post(keys::create))
+        .route("/settings/access-keys/{id}", get(keys::show_one).post(keys::change))
+        .route("/settings/access-keys/{id}/rotate", post(keys::rotate))
+        .route("/settings/access-keys/{id}/revoke", post(keys::revoke))
+        .route("/settings/gateway-keys", get(keys::show).post(keys::create))
+        .route("/settings/gateway-keys/{id}", get(keys::show_one).post(keys::change))
+        .route("/settings/gateway-keys/{id}/rotate", post(keys::rotate))
+        .route("/settings/gateway-keys/{id}/revoke", post(keys::revoke))
+        .route("/settings/provisioning-keys", get(keys::show).post(keys::create))
+        .route("/settings/provisioning-keys/{id}", get(keys::show_one).post(keys::change))
+        .route("/settings/provisioning-keys/{id}/rotate", post(keys::rotate))
+        .route("/settings/provisioning-keys/{id}/revoke", post(keys::revoke))
 }
 
 /// `/settings/security`, and what each of its sections sends.

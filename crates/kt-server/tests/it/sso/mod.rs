@@ -21,7 +21,7 @@ const SECRET: &str = "secret: of/the+client";
 
 impl TestApi {
     /// A provider of `acme` that is turned on, with these settings besides; `acme.example` is a domain of `acme`.
-    async fn with_provider(&self, settings: Value) -> Provider {
+    pub(crate) async fn with_provider(&self, settings: Value) -> Provider {
         let provider = Provider::start(&self.clock).await;
         let made = self.put_provider(&self.owner().await, &provider, settings).await;
         assert_eq!(made.status, 200, "{}", made.json);

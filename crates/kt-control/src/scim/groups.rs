@@ -1,0 +1,199 @@
+//! The groups of an organisation's identity provider, and the roles that follow from them.
+
+use std::collections::BTreeSet;
+
+use kt_domain::actor::Permission;
+use kt_domain::audit::AuditAction;
+use kt_domain::ctx::Ctx;
+use kt_domain::error::Error;
+use kt_domain::id::{OrganizationId, ScimGroupId, UserId};
+use kt_domain::members::MemberChange;
+use kt_domain::scim::{GroupChange, MemberEdit, ScimType};
+use kt_store::scim::{self, Part, ScimGroup};
+use kt_store::{StoreError, Tx, audit, identity_providers, memberships, organizations};
+use serde_json::{Value, json};
+
+use super::{ScimQuery, taken};
+use crate::control::Control;
+
+/// A group, and who is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScimGroupView {
+    /// The group.
+    pub group: ScimGroup,
+    /// Its members.
+    pub members: BTreeSet<UserId>,
+}
+
+impl Control {
+    /// The provider's groups.
+    pub async fn scim_groups(&self, ctx: &Ctx, query: &ScimQuery) -> Result<Part<ScimGroupView>, Error> {
+        let organization = ctx.require(Permission::Provision)?;
+        let found =
+            scim::groups(&self.store, organization, query.filter.as_ref(), query.from, query.limit).await?;
+        let mut items = Vec::new();
+        for group in found.items {
+            let members = scim::members(&self.store, &group.id).await?;
+            items.push(ScimGroupView { group, members });
+        }
+        Ok(Part { total: found.total, items })
+    }
+
+    /// One of them.
+    pub async fn scim_group(&self, ctx: &Ctx, id: &str) -> Result<ScimGroupView, Error> {
+        let organization = ctx.require(Permission::Provision)?;
+        let id = id.parse().map_err(|_| no_group())?;
+        let group = scim::group(&self.store, organization, &id).await?.ok_or_else(no_group)?;
+        let members = scim::members(&self.store, &id).await?;
+        Ok(ScimGroupView { group, members })
+    }
+
+    /// Adds a group.
+    pub async fn create_scim_group(&self, ctx: &Ctx, change: &GroupChange) -> Result<ScimGroupView, Error> {
+        let organization = ctx.require(Permission::Provision)?;
+        let group = ScimGroup {
+            id: self.draw(|random| ScimGroupId::new(ctx.now, random)),
+            display_name: change.display_name.clone().unwrap_or_default(),
+            external_id: change.external_id.over(None),
+            created_at: ctx.now,
+            changed_at: ctx.now,
+        };
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
+        self.save_group(ctx, tx, organization, None, group, &change.members).await
+    }
+
+    /// Changes a group. The roles of all whom that concerns follow at once.
+    pub async fn change_scim_group(
+        &self,
+        ctx: &Ctx,
+        id: &str,
+        change: &GroupChange,
+    ) -> Result<ScimGroupView, Error> {
+        let organization = ctx.require(Permission::Provision)?;
+        let id = id.parse().map_err(|_| no_group())?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
+        let before = scim::group(&tx, organization, &id).await?.ok_or_else(no_group)?;
+        let after = ScimGroup {
+            display_name: change.display_name.clone().unwrap_or_else(|| before.display_name.clone()),
+            external_id: change.external_id.over(before.external_id.as_deref()),
+            changed_at: ctx.now,
+            ..before.clone()
+        };
+        self.save_group(ctx, tx, organization, Some(&before), after, &change.members).await
+    }
+
+    async fn save_group(
+        &self,
+        ctx: &Ctx,
+        tx: Tx<'_>,
+        organization: &OrganizationId,
+        before: Option<&ScimGroup>,
+        after: ScimGroup,
+        edits: &[MemberEdit],
+    ) -> Result<ScimGroupView, Error> {
+        match scim::save_group(&tx, organization, &after).await {
+            Err(StoreError::Exists) => {
+                return Err(taken("There is a group with this `displayName` or `externalId`."));
+            }
+            saved => saved?,
+        }
+        let was = scim::members(&tx, &after.id).await?;
+        for edit in edits {
+            edit_members(&tx, organization, &after.id, edit).await?;
+        }
+        let is = scim::members(&tx, &after.id).await?;
+        let is_renamed = before.is_some_and(|before| names(before) != names(&after));
+        let concerned: Vec<_> =
+            if is_renamed { was.union(&is).collect() } else { was.symmetric_difference(&is).collect() };
+        for user in concerned {
+            self.follow_groups(ctx, &tx, organization, user).await?;
+        }
+        let change = before.map_or(Value::Null, |before| told(before, &was));
+        let record = self
+            .record(ctx, AuditAction::GroupProvisioned, after.id.as_str())
+            .with_change(change, told(&after, &is));
+        audit::append(&tx, Some(organization), &record).await?;
+        self.commit_revocation(tx).await?;
+        self.scim_group(ctx, after.id.as_str()).await
+    }
+
+    /// Removes a group. Its members stay, with the roles that their other groups give them.
+    pub async fn remove_scim_group(&self, ctx: &Ctx, id: &str) -> Result<(), Error> {
+        let organization = ctx.require(Permission::Provision)?;
+        let id = id.parse().map_err(|_| no_group())?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
+        let before = scim::group(&tx, organization, &id).await?.ok_or_else(no_group)?;
+        let members = scim::members(&tx, &id).await?;
+        scim::remove_group(&tx, &id).await?;
+        for user in &members {
+            self.follow_groups(ctx, &tx, organization, user).await?;
+        }
+        let record = self
+            .record(ctx, AuditAction::GroupProvisioned, id.as_str())
+            .with_change(told(&before, &members), Value::Null);
+        audit::append(&tx, Some(organization), &record).await?;
+        self.commit_revocation(tx).await
+    }
+
+    /// Gives a member the role that their groups say, by the rule of single sign-on: never owner, and an owner stays one.
+    async fn follow_groups(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        user: &UserId,
+    ) -> Result<(), Error> {
+        let Some(provider) = identity_providers::enabled(tx, organization).await? else { return Ok(()) };
+        let Some(place) = memberships::find(tx, organization, user).await? else { return Ok(()) };
+        let groups = scim::groups_of(tx, organization, user).await?;
+        let groups: Vec<String> = groups.iter().flat_map(names).map(str::to_owned).collect();
+        let role = provider.settings.role_after(place.role, Some(&groups));
+        if role != place.role {
+            self.change_place(ctx, tx, organization, user, MemberChange::Role(role)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What single sign-on knows a group by: its name, or the provider's own identifier, as Entra ID sends it in tokens.
+fn names(group: &ScimGroup) -> Vec<&str> {
+    [Some(group.display_name.as_str()), group.external_id.as_deref()].into_iter().flatten().collect()
+}
+
+async fn edit_members(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    group: &ScimGroupId,
+    edit: &MemberEdit,
+) -> Result<(), Error> {
+    let (joining, leaving): (Vec<UserId>, Vec<UserId>) = match edit {
+        MemberEdit::Add(users) => (users.clone(), Vec::new()),
+        MemberEdit::Remove(users) => (Vec::new(), users.clone()),
+        MemberEdit::Set(users) => {
+            let present = scim::members(tx, group).await?;
+            (users.clone(), present.into_iter().filter(|user| !users.contains(user)).collect())
+        }
+    };
+    for user in leaving {
+        scim::leave_group(tx, group, &user).await?;
+    }
+    for user in joining {
+        if !scim::join_group(tx, organization, group, &user).await? {
+            let message = format!("`{user}` is no user of this organization.");
+            return Err(ScimType::InvalidValue.refusal(message));
+        }
+    }
+    Ok(())
+}
+
+/// What the audit log says of a group.
+fn told(group: &ScimGroup, members: &BTreeSet<UserId>) -> Value {
+    json!({ "name": group.display_name, "external_id": group.external_id, "members": members })
+}
+
+fn no_group() -> Error {
+    Error::not_found("group")
+}

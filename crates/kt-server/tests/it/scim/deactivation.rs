@@ -1,0 +1,123 @@
+//! The end of access: whoever is deactivated at the provider is refused at their very next request, by every way in.
+
+use std::time::Duration;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::word;
+use crate::harness::{Answer, PASSWORD, TestApi, on_both};
+
+/// A key of this kind that the holder of the session makes.
+async fn key(api: &TestApi, session: &Answer, kind: &str) -> String {
+    let new = json!({ "type": kind, "name": "laptop", "scope": "write" });
+    let made = api.post("/v1/tokens", new).bearer(session.access_token()).send().await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    made.text("/key").to_owned()
+}
+
+async fn status_of(api: &TestApi, path: &str, bearer: &str) -> u16 {
+    api.get(path).bearer(bearer).send().await.status.as_u16()
+}
+
+async fn sync(api: &TestApi, bearer: &str) -> u16 {
+    let report =
+        json!({ "gateway_id": "gw_edge", "software_version": "0.1.0", "config_version": "0123456789ab" });
+    api.post("/v1/gateways/sync", report).bearer(bearer).send().await.status.as_u16()
+}
+
+async fn refresh(api: &TestApi, token: &str) -> Answer {
+    api.post("/v1/auth/refresh", json!({ "refresh_token": token })).send().await
+}
+
+/// The identifiers of the keys by which a gateway is told to admit requests.
+async fn told_to_a_gateway(api: &TestApi, bearer: &str) -> usize {
+    let report =
+        json!({ "gateway_id": "gw_other", "software_version": "0.1.0", "config_version": "0123456789ab" });
+    let told = api.post("/v1/gateways/sync", report).bearer(bearer).send().await;
+    told.json["keys"]["keys"].as_array().unwrap().len()
+}
+
+on_both! {
+    one_request_after_deactivation_every_credential_is_refused(api) {
+        let directory = api.directory().await;
+        let admin = api.add_member("ada@acme.example", "admin").await.to_string();
+        let owners_gateway = key(&api, &api.owner().await, "gateway").await;
+        for ending in ["deactivated", "deleted"] {
+            let session = api.login("ada@acme.example", PASSWORD).await;
+            let browser = api.signed_in("ada@acme.example").await;
+            let (access, gateway) = (key(&api, &session, "access").await, key(&api, &session, "gateway").await);
+            let provider = api.directory_by(session.access_token()).await;
+            // The control: a moment before, all of them are good, and what was found about them is still remembered.
+            assert_eq!(status_of(&api, "/v1/whoami", session.access_token()).await, 200);
+            assert_eq!(browser.get("/profile").await.status, 200);
+            assert_eq!(status_of(&api, "/v1/whoami", &access).await, 200);
+            assert_eq!(sync(&api, &gateway).await, 200);
+            assert_eq!(provider.get("/Users").await.status, 200);
+            assert_eq!(told_to_a_gateway(&api, &owners_gateway).await, 1);
+            match ending {
+                "deactivated" => assert_eq!(directory.set_active(&admin, false).await.json["active"], false),
+                _ => assert_eq!(directory.delete(&format!("/Users/{admin}")).await.status, 204),
+            }
+            assert_eq!(status_of(&api, "/v1/whoami", session.access_token()).await, 401, "{ending}");
+            assert!(browser.get("/profile").await.leads_to().is_some_and(|place| place.starts_with("/login")), "{ending}");
+            assert_eq!(status_of(&api, "/v1/whoami", &access).await, 401, "{ending}");
+            assert_eq!(sync(&api, &gateway).await, 401, "{ending}");
+            assert_eq!(word(&provider.get("/Users").await).0, 401, "{ending}");
+            assert_eq!(told_to_a_gateway(&api, &owners_gateway).await, 0, "{ending}");
+            assert_eq!(refresh(&api, session.text("/refresh_token")).await.status, 401, "{ending}");
+            assert_ne!(api.login("ada@acme.example", PASSWORD).await.json["status"], "authenticated", "{ending}");
+            if ending == "deactivated" {
+                assert_eq!(directory.set_active(&admin, true).await.json["active"], true);
+                assert_eq!(status_of(&api, "/v1/whoami", session.access_token()).await, 401, "what was ended stays so");
+                api.clock.advance(Duration::from_mins(1));
+                let keys = api.get("/v1/tokens").bearer(&api.token_of("owner@acme.example").await).send().await;
+                for id in keys.json["tokens"].as_array().into_iter().flatten().filter(|key| key["owner"] == admin) {
+                    let path = format!("/v1/tokens/{}", id["id"].as_str().unwrap());
+                    api.request(Method::DELETE, &path).bearer(&api.token_of("owner@acme.example").await).send().await;
+                }
+            }
+        }
+    }
+
+    every_spelling_of_deactivation_is_understood(api) {
+        let directory = api.directory().await;
+        let ada = directory.user("ada@acme.example").await;
+        for (method, body) in [
+            // Okta.
+            (Method::PATCH, json!({ "Operations": [{ "op": "replace", "value": { "active": false } }] })),
+            (Method::PUT, json!({ "userName": "ada@acme.example", "active": false })),
+            // Entra ID, before and after it learned the standard's spelling.
+            (Method::PATCH, json!({ "Operations": [{ "op": "Replace", "path": "active", "value": "False" }] })),
+            (Method::PATCH, json!({ "Operations": [{ "op": "replace", "path": "active", "value": false }] })),
+            (Method::PATCH, json!({ "Operations": [{ "op": "Replace", "path": "urn:ietf:params:scim:schemas:core:2.0:User:active", "value": false }] })),
+        ] {
+            assert_eq!(directory.set_active(&ada, true).await.json["active"], true, "the control");
+            let changed = directory.send(method, &format!("/Users/{ada}"), body.clone()).await;
+            assert_eq!((changed.status.as_u16(), &changed.json["active"]), (200, &json!(false)), "{body}");
+        }
+        let silent = directory.send(Method::PUT, &format!("/Users/{ada}"), json!({ "userName": "ada@acme.example" })).await;
+        assert_eq!(silent.json["active"], false, "silence lets nobody in");
+        let removed = directory.patch(&format!("/Users/{ada}"), json!([{ "op": "remove", "path": "active" }])).await;
+        assert_eq!(word(&removed), (400, "mutability"));
+    }
+
+    an_owner_who_is_deactivated_has_no_way_in_of_their_own_left(api) {
+        // Owners keep their own ways in where single sign-on is the only one; not past their suspension.
+        let second = api.add_member("second@acme.example", "owner").await.to_string();
+        let directory = api.directory().await;
+        assert_eq!(api.login("second@acme.example", PASSWORD).await.json["status"], "authenticated", "the control");
+        assert_eq!(directory.set_active(&second, false).await.json["active"], false);
+        assert_ne!(api.login("second@acme.example", PASSWORD).await.json["status"], "authenticated");
+    }
+
+    whoever_is_deactivated_from_the_start_is_a_member_who_is_not_let_in(api) {
+        let directory = api.directory().await;
+        let body = json!({ "userName": "ada@acme.example", "active": false });
+        let made = directory.send(Method::POST, "/Users", body).await;
+        assert_eq!((made.status.as_u16(), &made.json["active"]), (201, &Value::Bool(false)));
+        let listed = api.get("/v1/members").bearer(&api.token_of("owner@acme.example").await).send().await;
+        let ada = listed.json["members"].as_array().unwrap().iter().find(|member| member["email"] == "ada@acme.example");
+        assert_eq!(ada.unwrap()["state"], "suspended");
+    }
+}
