@@ -42,7 +42,7 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
     command = [kt_binary(), "server", "run", *data, "--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"]
     owner = {"KEEPTRUSTS_BOOTSTRAP_EMAIL": EMAIL, "KEEPTRUSTS_BOOTSTRAP_PASSWORD": PASSWORD}
     with running(command, r"ready api=(\S+).*", **owner) as (url,):
-        subprocess.run([kt_binary(), "admin", *data, "domain", "verify", DOMAIN], check=True, capture_output=True)
+        subprocess.run([kt_binary(), "admin", "domain", "verify", DOMAIN, *data], check=True, capture_output=True)
         session = post(f"{url}/v1/auth/login", {"email": EMAIL, "password": PASSWORD})["access_token"]
         key = post(f"{url}/v1/tokens", {"type": "scim", "name": "directory", "scope": "write"}, session)["key"]
         with Client(base_url=f"{url}/scim/v2", headers={"Authorization": f"Bearer {key}"}) as client:

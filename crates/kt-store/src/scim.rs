@@ -55,15 +55,16 @@ pub struct Part<T> {
     pub items: Vec<T>,
 }
 
+/// Whoever waits for approval is none yet.
 const USER: &str =
     "SELECT m.user_id, m.state, m.created_at, u.email, u.name, s.external_id, s.names, s.changed_at
     FROM memberships m JOIN users u ON u.id = m.user_id
     LEFT JOIN scim_users s ON s.organization_id = m.organization_id AND s.user_id = m.user_id
-    WHERE m.organization_id = ";
+    WHERE m.state <> 'pending_approval' AND m.organization_id = ";
 const USERS: &str = "SELECT COUNT(*) AS total
     FROM memberships m JOIN users u ON u.id = m.user_id
     LEFT JOIN scim_users s ON s.organization_id = m.organization_id AND s.user_id = m.user_id
-    WHERE m.organization_id = ";
+    WHERE m.state <> 'pending_approval' AND m.organization_id = ";
 const GROUP: &str = "SELECT * FROM scim_groups g WHERE g.organization_id = ";
 const GROUPS: &str = "SELECT COUNT(*) AS total FROM scim_groups g WHERE g.organization_id = ";
 
@@ -242,7 +243,8 @@ pub async fn join_group(
     user: &UserId,
 ) -> Result<bool, StoreError> {
     const INSERT: &str = "INSERT INTO scim_group_members (group_id, user_id)
-        SELECT $1, user_id FROM memberships WHERE organization_id = $2 AND user_id = $3
+        SELECT $1, user_id FROM memberships
+        WHERE organization_id = $2 AND user_id = $3 AND state <> 'pending_approval'
         ON CONFLICT (group_id, user_id) DO UPDATE SET user_id = excluded.user_id";
     let values = values![id.as_str(), organization.as_str(), user.as_str()];
     Ok(sql::execute(tx, INSERT, values).await? == 1)

@@ -136,9 +136,6 @@ impl Control {
         let is_own = self.owns_domain(&tx, organization, email.domain()).await?;
         self.change_names(ctx, &tx, organization, &before, change, is_own).await?;
         if let Some(active) = change.active {
-            if active && is_own && before.state == MembershipState::PendingApproval {
-                self.account_for(ctx, &tx, &email, &change.names_after(&before.names)).await?;
-            }
             let wanted = if active { MemberChange::Reactivate } else { MemberChange::Suspend };
             self.change_place(ctx, &tx, organization, &user, wanted).await?;
         }

@@ -50,7 +50,7 @@ on_both! {
             let provider = api.directory_by(session.access_token()).await;
             // The control: a moment before, all of them are good, and what was found about them is still remembered.
             assert_eq!(status_of(&api, "/v1/whoami", session.access_token()).await, 200);
-            assert_eq!(browser.get("/profile").await.status, 200);
+            assert_eq!(browser.get("/settings/profile").await.status, 200);
             assert_eq!(status_of(&api, "/v1/whoami", &access).await, 200);
             assert_eq!(sync(&api, &gateway).await, 200);
             assert_eq!(provider.get("/Users").await.status, 200);
@@ -60,7 +60,7 @@ on_both! {
                 _ => assert_eq!(directory.delete(&format!("/Users/{admin}")).await.status, 204),
             }
             assert_eq!(status_of(&api, "/v1/whoami", session.access_token()).await, 401, "{ending}");
-            assert!(browser.get("/profile").await.leads_to().is_some_and(|place| place.starts_with("/login")), "{ending}");
+            assert!(browser.get("/settings/profile").await.leads_to().is_some_and(|place| place.starts_with("/login")), "{ending}");
             assert_eq!(status_of(&api, "/v1/whoami", &access).await, 401, "{ending}");
             assert_eq!(sync(&api, &gateway).await, 401, "{ending}");
             assert_eq!(word(&provider.get("/Users").await).0, 401, "{ending}");
@@ -118,6 +118,6 @@ on_both! {
         assert_eq!((made.status.as_u16(), &made.json["active"]), (201, &Value::Bool(false)));
         let listed = api.get("/v1/members").bearer(&api.token_of("owner@acme.example").await).send().await;
         let ada = listed.json["members"].as_array().unwrap().iter().find(|member| member["email"] == "ada@acme.example");
-        assert_eq!(ada.unwrap()["state"], "suspended");
+        assert_eq!(ada.unwrap()["status"], "suspended");
     }
 }
