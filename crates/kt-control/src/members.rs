@@ -141,12 +141,7 @@ impl Control {
     }
 
     /// Signs somebody out who stays a member; they may sign in again at once.
-    async fn end_sessions_of_member(
-        &self,
-        ctx: &Ctx,
-        tx: &Tx<'_>,
-        member: &Member,
-    ) -> Result<(), Error> {
+    async fn end_sessions_of_member(&self, ctx: &Ctx, tx: &Tx<'_>, member: &Member) -> Result<(), Error> {
         let place = &member.membership;
         let ended = sessions::end_all(tx, &place.organization, &place.user, ctx.now).await?;
         self.record_revoked(ctx, tx, &place.organization, &ended).await?;
