@@ -44,7 +44,7 @@ impl Control {
         person: &Person,
         email: &str,
     ) -> Result<(), Error> {
-        ctx.require_fresh_authentication()?;
+        self.require_own_proof(ctx).await?;
         let email = parse_email("email", email)?;
         let tx = self.store.begin_write().await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;

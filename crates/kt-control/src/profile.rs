@@ -94,7 +94,7 @@ impl Control {
                 return Err(Error::invalid("current_password", message));
             }
             (None, None) => {
-                ctx.require_fresh_authentication()?;
+                self.require_own_proof(ctx).await?;
                 PasswordChange::Added
             }
         };

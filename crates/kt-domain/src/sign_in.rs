@@ -112,6 +112,13 @@ impl Proofs {
         [Federated, FederatedMfa, FederatedSingle, FederatedStepUp].iter().any(|proof| self.contains(*proof))
     }
 
+    /// Whether something is among them that is the account's own, and no provider's word.
+    #[must_use]
+    pub fn are_of_the_account(&self) -> bool {
+        use Proof::{Passkey, Password, RecoveryCode, Totp};
+        [Password, Passkey, Totp, RecoveryCode].iter().any(|proof| self.contains(*proof))
+    }
+
     /// Whether this proof is worth as much as the best of them: whoever has found an open session must not get further in it
     /// by less than it was opened with.
     #[must_use]

@@ -76,7 +76,7 @@ impl Control {
     /// What a browser needs to make a passkey for the person that asks.
     pub async fn begin_passkey(&self, ctx: &Ctx) -> Result<PasskeyChallenge, Error> {
         let person = ctx.require_person()?;
-        ctx.require_fresh_authentication()?;
+        self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
         let challenge = self.registration(ctx, &tx, &user, Bond::Session(person.session.clone())).await?;
@@ -164,7 +164,7 @@ impl Control {
     /// it is the last factor and one is asked for.
     pub async fn remove_passkey(&self, ctx: &Ctx, id: &PasskeyId) -> Result<(), Error> {
         let person = ctx.require_person()?;
-        ctx.require_fresh_authentication()?;
+        self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
         users::lock(&tx, &person.user).await?;
         let name = passkeys::remove(&tx, &person.user, id).await?.ok_or_else(no_passkey)?;

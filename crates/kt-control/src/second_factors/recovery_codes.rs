@@ -20,7 +20,7 @@ impl Control {
     /// Refused with `no_second_factor` where there is nothing that a code could take the place of.
     pub async fn renew_recovery_codes(&self, ctx: &Ctx) -> Result<Vec<String>, Error> {
         let person = ctx.require_person()?;
-        ctx.require_fresh_authentication()?;
+        self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
         users::lock(&tx, &person.user).await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;

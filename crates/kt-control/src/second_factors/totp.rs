@@ -48,7 +48,7 @@ impl Control {
     /// then everything stays as it is.
     pub async fn begin_totp(&self, ctx: &Ctx) -> Result<TotpSetup, Error> {
         let person = ctx.require_person()?;
-        ctx.require_fresh_authentication()?;
+        self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
         let setup = self.pending_totp(ctx, &tx, &user).await?;
@@ -110,7 +110,7 @@ impl Control {
     /// of theirs asks for a second factor and this is the last.
     pub async fn remove_totp(&self, ctx: &Ctx) -> Result<(), Error> {
         let person = ctx.require_person()?;
-        ctx.require_fresh_authentication()?;
+        self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
         users::lock(&tx, &person.user).await?;
         if !second_factors::remove_totp(&tx, &person.user).await? {

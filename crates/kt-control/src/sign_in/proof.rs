@@ -4,11 +4,12 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::sign_in::{Factor, Proof};
-use kt_store::{audit, sessions};
+use kt_store::{audit, memberships, second_factors, sessions};
 
 use super::codes::wrong_code;
 use super::{Entrant, invalid_credentials};
 use crate::control::Control;
+use crate::jwt::invalid_token;
 use crate::second_factors::ceremonies::PasskeyAnswer;
 
 /// A proof of identity that is given again in a session.
@@ -57,6 +58,21 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
+    /// Refused without a fresh proof that is good for the account itself, which what it is opened with is changed on. The word
+    /// of an identity provider is good for the provider's own organisation: where the account has second factors, or belongs
+    /// to another organisation too, one of its own proofs must be among those of the session (`own_proof_required`).
+    pub(crate) async fn require_own_proof(&self, ctx: &Ctx) -> Result<(), Error> {
+        ctx.require_fresh_authentication()?;
+        let person = ctx.require_person()?;
+        let live = sessions::find(&self.store, &person.session).await?.ok_or_else(invalid_token)?;
+        if live.session.proofs.are_of_the_account() {
+            return Ok(());
+        }
+        let has_factors = second_factors::of(&self.store, &person.user).await?.has_any();
+        let belongs_elsewhere = memberships::of_user(&self.store, &person.user).await?.len() > 1;
+        if has_factors || belongs_elsewhere { Err(own_proof_required()) } else { Ok(()) }
+    }
+
     /// Refused when this is not a code of somebody signed in. A wrong one counts as at a sign-in.
     async fn prove_code(
         &self,
@@ -98,4 +114,10 @@ pub(crate) fn stronger_proof_required() -> Error {
     let message =
         "This session was opened with a second factor: confirm with that one, or with a stronger one.";
     Error::new(ErrorKind::Forbidden, "stronger_proof_required", message)
+}
+
+fn own_proof_required() -> Error {
+    let message = "Your identity provider's word is not enough here, since the account has second factors of its own or belongs \
+                   to another organization too. Sign in with the account's own passkey, or password and code, then try again.";
+    Error::new(ErrorKind::Forbidden, "own_proof_required", message)
 }

@@ -1,6 +1,8 @@
 //! Whose account somebody is who comes from a provider: linked, made, refused, never revived (STANDARDS OIDC-09; ATTACKS
 //! I18, I19, I28).
 
+use std::time::Duration;
+
 use axum::http::Method;
 use kt_domain::actor::Role;
 use kt_domain::sign_in::MembershipState;
@@ -8,6 +10,7 @@ use kt_store::{memberships, sessions, users};
 use serde_json::{Value, json};
 
 use super::provider::{Provider, Says};
+use crate::console::browser::Browser;
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 use crate::mfa::Holder;
 
@@ -124,6 +127,36 @@ on_both! {
         assert_eq!(shown.leads_to(), Some("/"), "{}", shown.body);
         assert_eq!(api.records("sso.linked").await.len(), 1);
         assert_eq!(comes(&api, &provider, "1").await.leads_to(), Some("/"), "from then on it is left to the provider");
+    }
+
+    a_providers_word_changes_no_account_that_is_guarded_otherwise(api) {
+        let provider = api.with_provider(json!({})).await;
+        let begin = async |browser: &Browser<'_>| browser.post("/mfa/setup/totp", &[]).await;
+        let plain = api.browser();
+        api.add_member("1@acme.example", "member").await;
+        provider.way(&plain, "1").await;
+        assert_eq!(begin(&plain).await.status, 200, "an account that is nobody else's");
+
+        let holder = Holder::new(&api, "2@acme.example", "member").await;
+        let browser = api.browser();
+        provider.way(&browser, "2").await;
+        api.clock.advance(Duration::from_secs(30));
+        let code = holder.app.code(&api.clock);
+        browser.post("/login/verify", &[("method", "totp"), ("code", &code)]).await;
+        assert_eq!(begin(&browser).await.status, 200, "one of its own factors was shown");
+        let later = api.browser();
+        provider.way(&later, "2").await;
+        for path in ["/mfa/setup/totp", "/mfa/setup/passkey/options", "/mfa/totp/remove", "/mfa/recovery-codes"] {
+            assert_eq!(later.post(path, &[]).await.refusal(), (403, "own_proof_required"), "{path}");
+        }
+
+        let elsewhere = api.add_member("3@acme.example", "member").await;
+        let browser = api.browser();
+        provider.way(&browser, "3").await;
+        assert_eq!(begin(&browser).await.status, 200, "the control");
+        api.organization("other").await;
+        api.add_place("other", &elsewhere, "member").await;
+        assert_eq!(begin(&browser).await.refusal(), (403, "own_proof_required"), "it opens `other` as well");
     }
 
     what_an_unproven_account_was_opened_with_is_wiped_at_the_first_verified_link(api) {
