@@ -44,7 +44,8 @@ pub(crate) fn routes() -> Router<Doors> {
         .route("/scim/v2/Me", any(not_spoken))
         .route("/scim/v2/{*rest}", any(nothing))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn(answers::in_its_own_words))
+        // Of these routes alone: `layer` would also speak for every address that there is not.
+        .route_layer(from_fn(answers::in_its_own_words))
 }
 
 /// Which part of a list.
