@@ -45,7 +45,11 @@ suite('usage', LIMIT, () => {
   });
 
   const chat = async (page, questions) => {
-    await page.goto('/chat');
+    // A gateway that was last heard of a day ago is heard of again in a moment.
+    await until('the chat is open', 15_000, async () => {
+      await page.goto('/chat');
+      return (await page.getByLabel('Your question').count()) === 1;
+    });
     for (let count = 1; count <= questions; count += 1) {
       await ask(page, `Question ${count}`);
       await answerIn(page, count);
