@@ -230,7 +230,7 @@ suite('a fleet', LIMIT, () => {
     assert.ok(kept.length > 200, `only ${kept.length}`);
     for (const server of fleet.servers) {
       const owner = await ownerAt(server);
-      const counts = await until('all events', 20_000, async () => {
+      const counts = await until('all events', 60_000, async () => {
         const found = await eventCounts(owner);
         return kept.every(({ id }) => found.has(id)) && found;
       });
