@@ -1,6 +1,7 @@
 //! Conversations with models: each is its owner's alone, in one organisation, and everything asked in it goes through a
 //! gateway under their identity.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use kt_store::event_log::EventFilter;
 use kt_store::{Tx, events};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
+use tokio::time::Interval;
 
 use crate::control::Control;
 use crate::inference::{NotAnswered, Question, Reply, Said};
@@ -291,11 +293,9 @@ impl Answering {
 
     /// Asks, and hands on what comes. Dropped with the connection to the gateway in it, which ends the call there too.
     async fn answer(&mut self) -> Ending {
-        let reader = self.reader.clone();
-        let begun = tokio::select! {
-            begun = self.ask() => begun,
-            () = reader.closed() => return Ending::Stopped,
-        };
+        let mut keeping = tokio::time::interval(KEPT_EVERY);
+        keeping.tick().await;
+        let Some(begun) = self.while_wanted(&mut keeping, self.ask()).await else { return Ending::Stopped };
         let mut reply = match begun {
             Ok(reply) => reply,
             Err(NotAnswered { request_id, refusal }) => {
@@ -304,32 +304,43 @@ impl Answering {
             }
         };
         self.so_far.request_id.clone_from(&reply.request_id);
-        let mut keeping = tokio::time::interval(KEPT_EVERY);
-        keeping.tick().await;
+        loop {
+            let Some(part) = self.while_wanted(&mut keeping, reply.next()).await else {
+                return Ending::Stopped;
+            };
+            match part {
+                Ok(None) => {
+                    self.note_tokens(&reply);
+                    return Ending::Complete;
+                }
+                Ok(Some(text)) => {
+                    self.so_far.text.push_str(&text);
+                    if self.so_far.text.len() > LONGEST_ANSWER {
+                        return Ending::Stopped;
+                    }
+                    let handed_on = self.while_wanted(&mut keeping, self.reader.send(text)).await;
+                    if !matches!(handed_on, Some(Ok(()))) {
+                        return Ending::Stopped;
+                    }
+                }
+                Err(refusal) => {
+                    self.note_tokens(&reply);
+                    return self.refuse(refusal);
+                }
+            }
+        }
+    }
+
+    /// Waits for a step of the answer, however long that takes, and says meanwhile that it is still being worked on: whoever
+    /// asked must not be told that it was interrupted, and ask again. `None` when nobody wants the answer any more.
+    async fn while_wanted<T>(&self, keeping: &mut Interval, step: impl Future<Output = T>) -> Option<T> {
+        let mut step = pin!(step);
         loop {
             tokio::select! {
-                part = reply.next() => match part {
-                    Ok(None) => {
-                        self.note_tokens(&reply);
-                        return Ending::Complete;
-                    }
-                    Ok(Some(text)) => {
-                        self.so_far.text.push_str(&text);
-                        if self.so_far.text.len() > LONGEST_ANSWER {
-                            return Ending::Stopped;
-                        }
-                        if reader.send(text).await.is_err() {
-                            return Ending::Stopped;
-                        }
-                    }
-                    Err(refusal) => {
-                        self.note_tokens(&reply);
-                        return self.refuse(refusal);
-                    }
-                },
-                () = reader.closed() => return Ending::Stopped,
+                done = &mut step => return Some(done),
+                () = self.reader.closed() => return None,
                 _ = keeping.tick() => if !self.keep_so_far().await {
-                    return Ending::Stopped;
+                    return None;
                 },
             }
         }

@@ -3,6 +3,11 @@
 //! A run is a row that servers lease. Whoever holds the latest lease works on it and alone can end it; a run whose server
 //! has ended is begun again by another, at most three times, under the same key for whoever stands behind the gateway. So
 //! is a run whose gateway has ended.
+//!
+//! A server works on a few runs at once, of which each organisation has its share, and on none for ever: a gateway that
+//! answers drop by drop keeps nobody waiting but its own organisation.
+
+mod under_way;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,18 +16,18 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::{RunId, TaskId};
+use kt_domain::id::{OrganizationId, RunId, TaskId};
 use kt_domain::workspace::{
-    self, Decision, Ending, LEASE, LONGEST_ANSWER, MOST_ATTEMPTS, MOST_KEPT, Prompt, Refusal, RunState,
-    Taken, fill_in, may_take,
+    self, Decision, Ending, LEASE, LONGEST_ANSWER, LONGEST_RUN, MOST_ATTEMPTS, MOST_KEPT, Prompt, Refusal,
+    RunState, Taken, fill_in, may_take,
 };
 use kt_store::conversations::Answered;
 use kt_store::tasks::{self, Run, Task};
-use tokio::task::JoinSet;
 
 use crate::chat::keeper;
 use crate::control::Control;
 use crate::inference::{NotAnswered, Question, Said, is_broken_off};
+use under_way::{OF_ONE_ORGANIZATION, UnderWay};
 
 /// How often a server says that it still works on a run; also how soon it learns that the run was cancelled.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
@@ -32,9 +37,6 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// How often runs that wait are looked for without being told to.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// How many runs one server works on at once.
-const AT_ONCE: usize = 4;
 
 /// How many runs of somebody's may wait or be under way.
 const MOST_UNDER_WAY: i64 = 20;
@@ -177,14 +179,11 @@ impl Control {
 
     /// Works on runs as long as it is polled, a few at once. Any number of servers may do so.
     pub async fn keep_running_tasks(self: &Arc<Self>) {
-        let mut under_way = JoinSet::new();
+        let mut under_way = UnderWay::default();
         loop {
-            while under_way.len() < AT_ONCE {
-                match self.take_run().await {
-                    Ok(Some(run)) => {
-                        let control = Arc::clone(self);
-                        under_way.spawn(async move { control.work_on(run).await });
-                    }
+            while under_way.has_room() {
+                match self.take_run(&under_way.with_their_share()).await {
+                    Ok(Some(run)) => under_way.begin(Arc::clone(self), run),
                     Ok(None) => break,
                     Err(error) => {
                         tracing::error!(%error, "runs of tasks cannot be looked for at the moment");
@@ -194,7 +193,7 @@ impl Control {
             }
             tokio::select! {
                 () = self.runs_wait.notified() => {}
-                Some(_) = under_way.join_next() => {}
+                Some(()) = under_way.next_end() => {}
                 () = tokio::time::sleep(INTERVAL) => {}
             }
         }
@@ -203,23 +202,24 @@ impl Control {
     /// Works on all runs that wait, one after the other, and tells how many there were.
     pub async fn run_waiting_tasks(&self) -> Result<usize, Error> {
         let mut worked_on = 0;
-        while let Some(run) = self.take_run().await? {
+        while let Some(run) = self.take_run(&[]).await? {
             self.work_on(run).await;
             worked_on += 1;
         }
         Ok(worked_on)
     }
 
-    /// The run that has waited longest, leased by this server; `None` when none waits.
-    pub(crate) async fn take_run(&self) -> Result<Option<Run>, Error> {
+    /// The run that has waited longest, leased by this server; `None` when none waits. Of several organisations each has its
+    /// turn, and none has one that `have_their_share`.
+    async fn take_run(&self, have_their_share: &[OrganizationId]) -> Result<Option<Run>, Error> {
         let now = self.clock.now();
-        for run in tasks::due(&self.store, now, BATCH).await? {
+        let due = tasks::due(&self.store, now, OF_ONE_ORGANIZATION, BATCH).await?;
+        for run in due.into_iter().filter(|run| !have_their_share.contains(&run.organization)) {
             let attempts = u32::try_from(run.attempt).unwrap_or(u32::MAX);
             let tx = self.store.begin_write().await?;
             match may_take(run.state, attempts, run.leased_until, now) {
                 Taken::GiveUp => {
-                    let given_up = Answered { refusal: Some(given_up()), ..Answered::default() };
-                    tasks::settle(&tx, &run.id, run.attempt, RunState::Failed, &given_up, now).await?;
+                    tasks::give_up(&tx, &run, &given_up(), now).await?;
                 }
                 Taken::Begin(attempt) if tasks::lease(&tx, &run, now + LEASE).await? => {
                     tx.commit().await?;
@@ -235,11 +235,17 @@ impl Control {
 
     /// Works on a run that is leased by this server, as long as it is. Ends it under the number of the lease, or leaves it
     /// to be begun again where the gateway ended before the answer.
-    pub(crate) async fn work_on(&self, run: Run) {
+    async fn work_on(&self, run: Run) {
         let began = Instant::now();
         let (state, mut answered) = tokio::select! {
             outcome = self.answer_run(&run) => outcome,
-            () = self.hold(&run) => return,
+            held = self.hold(&run) => match held {
+                Held::Lost => return,
+                Held::TooLong => {
+                    let refusal = Some(took_too_long());
+                    (RunState::Failed, Answered { refusal, ..Answered::default() })
+                }
+            },
         };
         let is_worth_another = run.attempt < i64::from(MOST_ATTEMPTS);
         if is_worth_another && answered.refusal.as_ref().is_some_and(is_broken_off) {
@@ -262,13 +268,17 @@ impl Control {
         }
     }
 
-    /// Says again and again that this server works on the run. Is ready when the run is no longer its own.
-    async fn hold(&self, run: &Run) {
+    /// Says again and again that this server works on the run. Is ready when it does so no longer.
+    async fn hold(&self, run: &Run) -> Held {
+        let until = self.clock.now() + LONGEST_RUN;
         loop {
             tokio::time::sleep(SIGN_OF_LIFE).await;
+            if self.clock.now() >= until {
+                return Held::TooLong;
+            }
             match self.hold_for(run, LEASE).await {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => return Held::Lost,
                 // While the store is away, the lease may end; then the outcome is not taken from here.
                 Err(error) => tracing::warn!(%error, run = %run.id, "a lease cannot be renewed"),
             }
@@ -323,6 +333,14 @@ impl Control {
     }
 }
 
+/// Why a server no longer holds a run.
+enum Held {
+    /// It is over, or another server's.
+    Lost,
+    /// It has had all the time that a run gets.
+    TooLong,
+}
+
 impl TaskTerms {
     fn checked(self, id: TaskId, now: Timestamp) -> Result<Task, Error> {
         Ok(Task {
@@ -352,6 +370,14 @@ fn given_up() -> Refusal {
             .to_owned(),
         policy: None,
     }
+}
+
+fn took_too_long() -> Refusal {
+    let minutes = LONGEST_RUN.as_secs() / 60;
+    let message = format!(
+        "The answer was not whole after {minutes} minutes, and was stopped. Ask for less at once, or choose another model."
+    );
+    Refusal { code: "run_too_slow".to_owned(), message, policy: None }
 }
 
 fn too_long() -> Refusal {

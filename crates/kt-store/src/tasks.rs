@@ -192,19 +192,38 @@ pub async fn forget_old_runs(tx: &Tx<'_>, task: &TaskId, keep: u32) -> Result<()
     Ok(())
 }
 
-/// Runs that nobody works on, the longest waiting first, at most `limit`.
-pub async fn due(source: &impl Source, now: Timestamp, limit: u32) -> Result<Vec<Run>, StoreError> {
-    const SELECT: &str = "SELECT * FROM task_runs
-        WHERE state IN ('queued', 'running') AND leased_until <= $1 ORDER BY leased_until, id LIMIT $2";
-    sql::rows(source, SELECT, values![now, i64::from(limit)]).await?.iter().map(read_run).collect()
+/// Runs that nobody works on, at most `each` of an organisation and `limit` of all: the longest waiting of each first, then
+/// the second of each.
+pub async fn due(
+    source: &impl Source,
+    now: Timestamp,
+    each: u32,
+    limit: u32,
+) -> Result<Vec<Run>, StoreError> {
+    const SELECT: &str = "SELECT r.* FROM task_runs r JOIN (
+            SELECT id, ROW_NUMBER() OVER (PARTITION BY organization_id ORDER BY leased_until, id) AS place
+            FROM task_runs WHERE state IN ('queued', 'running') AND leased_until <= $1
+        ) waiting ON waiting.id = r.id
+        WHERE waiting.place <= $2 ORDER BY waiting.place, r.leased_until, r.id LIMIT $3";
+    let values = values![now, i64::from(each), i64::from(limit)];
+    sql::rows(source, SELECT, values).await?.iter().map(read_run).collect()
 }
 
-/// Takes a run as it was read, under the next number; `false` where somebody else was faster. Of all who try, one gets
-/// it.
+/// Takes a run as it was read, under the next number; `false` where somebody else was faster, or whoever held it has said
+/// since that it still does. Of all who try, one gets it.
 pub async fn lease(tx: &Tx<'_>, run: &Run, until: Timestamp) -> Result<bool, StoreError> {
-    const UPDATE: &str = "UPDATE task_runs SET state = 'running', attempt = attempt + 1, leased_until = $3
-        WHERE id = $1 AND attempt = $2 AND state IN ('queued', 'running')";
-    Ok(sql::execute(tx, UPDATE, values![run.id.as_str(), run.attempt, until]).await? == 1)
+    const UPDATE: &str = "UPDATE task_runs SET state = 'running', attempt = attempt + 1, leased_until = $4
+        WHERE id = $1 AND attempt = $2 AND leased_until = $3 AND state IN ('queued', 'running')";
+    let values = values![run.id.as_str(), run.attempt, run.leased_until, until];
+    Ok(sql::execute(tx, UPDATE, values).await? == 1)
+}
+
+/// Ends a run as it was read that nobody begins again; `false`, and nothing changed, where that is no longer so.
+pub async fn give_up(tx: &Tx<'_>, run: &Run, why: &Refusal, now: Timestamp) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE task_runs SET state = 'failed', refusal = $4, ended_at = $5
+        WHERE id = $1 AND attempt = $2 AND leased_until = $3 AND state IN ('queued', 'running')";
+    let values = values![run.id.as_str(), run.attempt, run.leased_until, sql::document(why)?, now];
+    Ok(sql::execute(tx, UPDATE, values).await? == 1)
 }
 
 /// Holds a run on under this number; `false` where it is over, or somebody else's.

@@ -12,6 +12,10 @@ use crate::words;
 /// For how long a server that works on a run is believed to; it says so again every few seconds.
 pub const LEASE: Duration = Duration::from_secs(20);
 
+/// How long a server works on a run at a time. What a model answers within a gateway's own limits takes less; a gateway that
+/// answers drop by drop would otherwise be listened to for ever.
+pub const LONGEST_RUN: Duration = Duration::from_mins(30);
+
 /// How often a run is begun at most. One that ends its server again and again must not go on for ever.
 pub const MOST_ATTEMPTS: u32 = 3;
 

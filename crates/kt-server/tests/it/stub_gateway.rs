@@ -37,6 +37,10 @@ pub(crate) struct Asked {
     pub(crate) idempotency_key: String,
     /// Whether whoever asked went away before the answer was there.
     pub(crate) was_left: bool,
+    /// Whether everything was said that it says before it hangs.
+    pub(crate) was_told: bool,
+    /// Whether the answer waits for a word of [`StubGateway::release`].
+    is_held: bool,
 }
 
 impl Asked {
@@ -49,12 +53,17 @@ impl Asked {
 impl StubGateway {
     /// Starts it, and has it report a target of this vendor with the model `small`.
     pub(crate) async fn start(api: &TestApi, provider: &str) -> Self {
+        Self::start_for(api, "owner@acme.example", provider).await
+    }
+
+    /// The same, in the organisation of this owner.
+    pub(crate) async fn start_for(api: &TestApi, owner: &str, provider: &str) -> Self {
         let heard = Heard::default();
         let app = Router::new().route("/v1/chat/completions", post(answer)).with_state(Arc::clone(&heard));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
-        let owner = api.token_of("owner@acme.example").await;
+        let owner = api.token_of(owner).await;
         let new = json!({ "type": "gateway", "name": "stub", "scope": "write" });
         let made = api.post("/v1/tokens", new).bearer(&owner).send().await;
         let key = made.text("/key").to_owned();
@@ -68,7 +77,8 @@ impl StubGateway {
             json!({ "id": "main", "provider": provider, "state": "usable", "models": ["small", "large"] });
         let report = json!({ "gateway_id": GATEWAY, "software_version": "0.1.0", "config_version": "0123456789ab",
             "address": address, "targets": [target] });
-        let answer = api.post("/v1/gateways/sync", report).bearer(&self.key).send().await;
+        let sync = api.post("/v1/gateways/sync", report).bearer(&self.key).from("127.0.0.1:40001");
+        let answer = sync.send().await;
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
 
@@ -88,6 +98,13 @@ impl StubGateway {
         self.heard.lock().unwrap().clone()
     }
 
+    /// Lets the answers come that are held back.
+    pub(crate) fn release(&self) {
+        for asked in self.heard.lock().unwrap().iter_mut() {
+            asked.is_held = false;
+        }
+    }
+
     /// Waits until it was asked so, which takes no longer than a few seconds.
     pub(crate) async fn wait_for(&self, holds: impl Fn(&[Asked]) -> bool) {
         for _ in 0..500 {
@@ -101,7 +118,8 @@ impl StubGateway {
 }
 
 /// By the last words of a question: `block` is refused by a policy, `fail` with a failure, `hang` begins and goes on until
-/// whoever asked is gone, `break` breaks off; everything else is said back in bold.
+/// whoever asked is gone, `pour` says much before it hangs, `break` breaks off, `think` says nothing before it is released;
+/// everything else is said back in bold.
 async fn answer(State(heard): State<Heard>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
     let text = |name: &str| headers[name].to_str().unwrap().to_owned();
     let bearer = text("authorization");
@@ -111,18 +129,25 @@ async fn answer(State(heard): State<Heard>, headers: HeaderMap, Json(body): Json
         body,
         idempotency_key: text("idempotency-key"),
         was_left: false,
+        was_told: false,
+        is_held: false,
     };
     let question = asked.question().to_owned();
+    let ending = question.split_whitespace().last().unwrap_or_default();
+    let asked = Asked { is_held: ending == "think", ..asked };
     let number = {
         let mut all = heard.lock().unwrap();
         all.push(asked);
         all.len()
     };
+    while heard.lock().unwrap()[number - 1].is_held {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let request_id = ("x-kt-request-id", format!("{REQUEST}{number}"));
     let refuse = |status: StatusCode, error: Value| {
         (status, [request_id.clone()], Json(json!({ "error": error }))).into_response()
     };
-    match question.split_whitespace().last().unwrap_or_default() {
+    match ending {
         "block" => refuse(
             StatusCode::CONFLICT,
             json!({ "type": "policy_violation", "code": "policy_block", "message": "The policy does not allow it.",
@@ -132,45 +157,38 @@ async fn answer(State(heard): State<Heard>, headers: HeaderMap, Json(body): Json
             StatusCode::BAD_GATEWAY,
             json!({ "type": "upstream_error", "code": "upstream_failed", "message": "The model did not answer." }),
         ),
-        ending => {
+        _ => {
             let (sender, channel) = Channel::new(1);
-            let (hangs, breaks) = (ending == "hang", ending == "break");
-            tokio::spawn(speak(sender, question, hangs, breaks, heard, number - 1));
+            tokio::spawn(speak(sender, question.clone(), heard, number - 1));
             let kind = ("content-type", "text/event-stream".to_owned());
             (StatusCode::OK, [request_id, kind], Body::new(channel)).into_response()
         }
     }
 }
 
-async fn speak(
-    mut sender: Sender<Bytes, std::io::Error>,
-    question: String,
-    hangs: bool,
-    breaks: bool,
-    heard: Heard,
-    place: usize,
-) {
+async fn speak(mut sender: Sender<Bytes, std::io::Error>, question: String, heard: Heard, place: usize) {
+    let ending = question.split_whitespace().last().unwrap_or_default();
+    let hangs = matches!(ending, "hang" | "pour");
     let chunk = |content: &str| {
         let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": content } }] });
         Bytes::from(format!("data: {chunk}\n\n"))
     };
     let usage = json!({ "choices": [], "usage": { "prompt_tokens": 3, "completion_tokens": 4 } });
     let mut parts = vec![chunk("You said: "), chunk(&format!("**{question}**"))];
-    if breaks {
-        parts.truncate(1);
-    } else {
-        parts.push(Bytes::from(format!("data: {usage}\n\ndata: [DONE]\n\n")));
-    }
-    if hangs {
-        parts.truncate(1);
+    match ending {
+        "break" | "hang" => parts.truncate(1),
+        "pour" => parts = vec![chunk("more "); 64],
+        _ => parts.push(Bytes::from(format!("data: {usage}\n\ndata: [DONE]\n\n"))),
     }
     for part in parts {
-        // Whoever went away is told of below.
+        // Whoever went away is told of below. Each part is to arrive by itself.
         let _ = sender.send_data(part).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     if !hangs {
         return;
     }
+    heard.lock().unwrap()[place].was_told = true;
     loop {
         tokio::time::sleep(Duration::from_millis(5)).await;
         if sender.send_data(Bytes::from_static(b": still here\n\n")).await.is_err() {

@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use http_body_util::BodyExt;
 use kt_domain::actor::Role;
 use kt_domain::sign_in::MembershipState;
+use kt_domain::workspace::LONGEST_RUN;
 
 use super::browser::Browser;
 use crate::harness::{Answer, TestApi, on_both, side_by_side};
@@ -33,6 +34,18 @@ async fn settled(browser: &Browser<'_>, place: &str) -> Answer {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the answer at {place} did not come to an end");
+}
+
+/// Waits until the page says that the answer is being written, and not that it was interrupted.
+async fn still_written(browser: &Browser<'_>, place: &str) {
+    for _ in 0..500 {
+        let page = browser.get(place).await;
+        if page.page().contains("The answer is being written") && !page.page().contains("interrupted") {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the answer at {place} is told to be interrupted");
 }
 
 /// A member and somebody else, both signed in.
@@ -154,6 +167,35 @@ on_both! {
         assert!(page.page().contains("interrupted") && page.body.contains("data-again"), "{}", page.body);
     }
 
+    an_answer_that_is_long_in_coming_is_not_interrupted(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let answer = jo.begin("/chat", &[("question", "please think"), ("model", "small")]).await;
+        let place = answer.headers()["content-location"].to_str().unwrap().to_owned();
+        stub.wait_for(|asked| asked.len() == 1).await;
+        api.clock.advance(Duration::from_secs(40));
+        still_written(&jo, &place).await;
+        let again = jo.post(&format!("{place}/retry"), &[("model", "small")]).await;
+        assert_eq!(again.refusal(), (409, "still_answering"), "nobody asks the model a second time");
+        stub.release();
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(text, "You said: **please think**");
+        assert_eq!(stub.asked().len(), 1);
+    }
+
+    an_answer_whose_reader_is_slow_is_not_interrupted(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let answer = jo.begin("/chat", &[("question", "please pour"), ("model", "small")]).await;
+        let place = answer.headers()["content-location"].to_str().unwrap().to_owned();
+        stub.wait_for(|asked| asked.first().is_some_and(|asked| asked.was_told)).await;
+        api.clock.advance(Duration::from_secs(40));
+        still_written(&jo, &place).await;
+        drop(answer);
+        stub.wait_for(|asked| asked[0].was_left).await;
+        assert!(settled(&jo, &place).await.page().contains("Stopped. What had come is kept."));
+    }
+
     what_a_model_writes_stays_text(api) {
         let _stub = StubGateway::start(&api, "openai").await;
         let (jo, _) = two(&api).await;
@@ -250,6 +292,52 @@ on_both! {
         let worked_on = side_by_side((0..8).map(|_| api.control.run_waiting_tasks())).await;
         assert_eq!(worked_on.into_iter().map(Result::unwrap).sum::<usize>(), 3);
         assert_eq!(stub.asked().len(), 3);
+    }
+
+    a_gateway_that_never_comes_to_an_end_holds_up_its_own_organization_alone(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        api.owner_of_another().await;
+        let theirs = StubGateway::start_for(&api, "owner@other.example", "openai").await;
+        let other = api.signed_in("owner@other.example").await;
+        let fields = [("name", "Wait"), ("prompt", "please hang"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        for _ in 0..6 {
+            jo.post(&format!("{task}/runs"), &[]).await;
+        }
+        let control = std::sync::Arc::clone(&api.control);
+        let server = tokio::spawn(async move { control.keep_running_tasks().await });
+        stub.wait_for(|asked| asked.len() == 4).await;
+        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
+        let task = other.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = other.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        theirs.wait_for(|asked| asked.len() == 1).await;
+        for _ in 0..500 {
+            if other.get(&run).await.page().contains("Done") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(other.get(&run).await.page().contains("Done"));
+        assert_eq!(stub.asked().len(), 4, "the others wait for a place of their own organization");
+        server.abort();
+    }
+
+    a_run_is_stopped_when_it_has_had_its_time(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Wait"), ("prompt", "please hang"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        let control = std::sync::Arc::clone(&api.control);
+        let server = tokio::spawn(async move { control.run_waiting_tasks().await });
+        stub.wait_for(|asked| asked.first().is_some_and(|asked| asked.was_told)).await;
+        assert!(jo.get(&run).await.page().contains("Running") && !stub.asked()[0].was_left);
+        api.clock.advance(LONGEST_RUN);
+        stub.wait_for(|asked| asked[0].was_left).await;
+        assert_eq!(server.await.unwrap().unwrap(), 1, "and it is not begun again");
+        let page = api.signed_in(JO).await.get(&run).await;
+        assert!(page.page().contains("Failed") && page.body.contains("not whole after 30 minutes"), "{}", page.body);
     }
 
     a_run_whose_server_ended_is_begun_again_under_the_same_key(api) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kt_domain::id::{ConversationId, RunId, SetupRequestId, TaskId, TurnId};
 use kt_domain::random::Random;
-use kt_domain::workspace::{Ending, RunState, Spent};
+use kt_domain::workspace::{Ending, Refusal, RunState, Spent};
 use kt_store::conversations::{self, Answered, Conversation, Keeper, Turn};
 use kt_store::tasks::{self, Run, Task};
 use kt_store::{Store, setup_requests};
@@ -13,10 +13,10 @@ use super::{now, on_both, organization, user};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A run that waits, of a task of somebody new.
-async fn waiting(store: &Store) -> Run {
-    let organization = organization(store, "acme").await;
-    let user = user(store, "ada@example.org").await.id;
+/// A run that waits, of a task of somebody new in a new organisation.
+async fn waiting(store: &Store, organization: &str) -> Run {
+    let user = user(store, &format!("ada@{organization}.example")).await.id;
+    let organization = self::organization(store, organization).await;
     let mut random = Random::from_os();
     let task = Task {
         id: TaskId::new(now(), &mut random),
@@ -67,7 +67,7 @@ async fn settle(store: &Store, run: &Run, attempt: i64, text: &str) -> bool {
 
 on_both! {
     of_a_hundred_servers_one_takes_a_run(store) {
-        let run = waiting(&store).await;
+        let run = waiting(&store, "acme").await;
         let (store, run) = (Arc::new(store), Arc::new(run));
         let takers: Vec<_> = (0..100).map(|_| {
             let (store, run) = (Arc::clone(&store), Arc::clone(&run));
@@ -78,14 +78,14 @@ on_both! {
             taken += usize::from(taker.await.unwrap());
         }
         assert_eq!(taken, 1);
-        assert!(tasks::due(&*store, now() + 19 * SECOND, 5).await.unwrap().is_empty());
-        assert_eq!(tasks::due(&*store, now() + 20 * SECOND, 5).await.unwrap().len(), 1);
+        assert!(tasks::due(&*store, now() + 19 * SECOND, 5, 5).await.unwrap().is_empty());
+        assert_eq!(tasks::due(&*store, now() + 20 * SECOND, 5, 5).await.unwrap().len(), 1);
     }
 
     a_server_whose_lease_was_taken_over_changes_nothing(store) {
-        let run = waiting(&store).await;
+        let run = waiting(&store, "acme").await;
         assert!(lease(&store, &run, now() + SECOND).await);
-        let due = tasks::due(&store, now() + SECOND, 5).await.unwrap();
+        let due = tasks::due(&store, now() + SECOND, 5, 5).await.unwrap();
         assert_eq!((due[0].attempt, due[0].state), (1, RunState::Running));
         assert!(lease(&store, &due[0], now() + 20 * SECOND).await, "another takes it over");
         let tx = store.begin_write().await.unwrap();
@@ -97,11 +97,43 @@ on_both! {
         assert!(!settle(&store, &run, 2, "twice").await);
         let kept = tasks::runs(&store, &run.task, 5).await.unwrap();
         assert_eq!((kept[0].answer.as_str(), kept[0].state), ("right", RunState::Complete));
-        assert!(tasks::due(&store, now() + 3600 * SECOND, 5).await.unwrap().is_empty());
+        assert!(tasks::due(&store, now() + 3600 * SECOND, 5, 5).await.unwrap().is_empty());
+    }
+
+    a_run_that_is_held_on_is_neither_taken_nor_given_up(store) {
+        let run = waiting(&store, "acme").await;
+        assert!(lease(&store, &run, now() + SECOND).await);
+        let seen = tasks::due(&store, now() + SECOND, 5, 5).await.unwrap().remove(0);
+        let tx = store.begin_write().await.unwrap();
+        assert!(tasks::renew(&tx, &run.id, 1, now() + 20 * SECOND).await.unwrap(), "its server was only slow");
+        assert!(!tasks::lease(&tx, &seen, now() + 30 * SECOND).await.unwrap());
+        assert!(!tasks::give_up(&tx, &seen, &Refusal::default(), now()).await.unwrap());
+        tx.commit().await.unwrap();
+        let seen = tasks::due(&store, now() + 20 * SECOND, 5, 5).await.unwrap().remove(0);
+        let tx = store.begin_write().await.unwrap();
+        assert!(tasks::give_up(&tx, &seen, &Refusal::default(), now()).await.unwrap(), "the control");
+        tx.commit().await.unwrap();
+        assert_eq!(tasks::runs(&store, &run.task, 5).await.unwrap()[0].state, RunState::Failed);
+    }
+
+    of_several_organizations_each_has_its_turn(store) {
+        let acme = waiting(&store, "acme").await;
+        let tx = store.begin_write().await.unwrap();
+        for _ in 0..5 {
+            let id = RunId::new(now(), &mut Random::from_os());
+            tasks::start(&tx, &Run { id, ..acme.clone() }).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let other = waiting(&store, "other").await;
+        let due = tasks::due(&store, now(), 3, 10).await.unwrap();
+        let whose: Vec<_> = due.iter().map(|run| &run.organization).collect();
+        assert_eq!(whose.len(), 4, "three of one and all of the other");
+        assert!(whose[..2].contains(&&other.organization) && whose[2..] == [&acme.organization; 2], "{whose:?}");
+        assert_eq!(tasks::due(&store, now(), 3, 3).await.unwrap().len(), 3);
     }
 
     what_was_cancelled_is_neither_taken_nor_ended(store) {
-        let run = waiting(&store).await;
+        let run = waiting(&store, "acme").await;
         let keeper = Keeper { organization: &run.organization, user: &run.user };
         assert!(lease(&store, &run, now() + SECOND).await);
         let tx = store.begin_write().await.unwrap();
@@ -110,7 +142,7 @@ on_both! {
         assert!(!tasks::renew(&tx, &run.id, 1, now() + 60 * SECOND).await.unwrap());
         tx.commit().await.unwrap();
         assert!(!settle(&store, &run, 1, "late").await);
-        assert!(tasks::due(&store, now() + 60 * SECOND, 5).await.unwrap().is_empty());
+        assert!(tasks::due(&store, now() + 60 * SECOND, 5, 5).await.unwrap().is_empty());
     }
 
     what_somebody_keeps_is_found_and_changed_by_nobody_else(store) {
