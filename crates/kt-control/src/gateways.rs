@@ -11,7 +11,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::configurations::{ConfigurationSource, Orders, RefusedConfiguration, VersionId};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::gateways::TargetReport;
+use kt_domain::gateways::{TargetReport, reached_at};
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::keys::{KeySnapshot, KeyTerms, KnownKey};
 use kt_domain::public_url::PublicUrl;
@@ -82,6 +82,13 @@ pub struct GatewayView {
 }
 
 impl GatewayView {
+    /// Where chat and tasks reach it; `None` where it reports no address that leads there from this server.
+    #[must_use]
+    pub fn reached_at(&self) -> Option<PublicUrl> {
+        let gateway = &self.delivering.gateway;
+        reached_at(gateway.address.as_deref(), gateway.ip)
+    }
+
     /// The version that it is to run and has neither put in force nor refused.
     #[must_use]
     pub fn behind(&self) -> Option<&VersionId> {
@@ -104,6 +111,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The hours of traffic that are shown with a gateway.
 const HOURS: i64 = 24;
+
+/// How many gateways an organisation has at most. One key may report under any name: it must not fill the store, nor the
+/// memory in which each gateway's orders are kept.
+const MOST_GATEWAYS: i64 = 1000;
 
 /// The longest reason for a refusal that is kept.
 const MOST_REASON: usize = 4000;
@@ -135,6 +146,10 @@ impl Control {
 
     async fn enrol(&self, ctx: &Ctx, gateway: Gateway) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, &gateway.organization).await?;
+        if gateways::count(&tx, &gateway.organization).await? >= MOST_GATEWAYS {
+            return Err(too_many_gateways());
+        }
         gateways::insert(&tx, &gateway).await?;
         let record = self.record(ctx, AuditAction::GatewayEnrolled, &gateway.id);
         audit::append(&tx, Some(&gateway.organization), &record).await?;
@@ -367,6 +382,13 @@ pub(crate) async fn require_gateway(
     id: &str,
 ) -> Result<Gateway, Error> {
     gateways::find(tx, organization, id).await?.ok_or_else(no_gateway)
+}
+
+fn too_many_gateways() -> Error {
+    let message = format!(
+        "This organization has {MOST_GATEWAYS} gateways, which is as many as it may have. Forget those that are gone, then report again."
+    );
+    Error::new(ErrorKind::Conflict, "too_many_gateways", message)
 }
 
 fn no_gateway() -> Error {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use jiff::Timestamp;
 use kt_domain::error::Error;
+use kt_domain::gateways::{TargetReport, reached_at};
 use kt_domain::id::OrganizationId;
 use kt_domain::public_url::PublicUrl;
 use kt_domain::workspace::Refusal;
@@ -95,9 +96,9 @@ impl Control {
         let mut found: Vec<_> = all
             .into_iter()
             .filter(|gateway| now.duration_since(gateway.seen_at).unsigned_abs() < GONE_AFTER)
-            .filter(|gateway| gateway.targets.iter().any(kt_domain::gateways::TargetReport::is_usable))
+            .filter(|gateway| gateway.targets.iter().any(TargetReport::is_usable))
             .filter_map(|gateway| {
-                let address = PublicUrl::parse(gateway.address.as_deref()?).ok()?;
+                let address = reached_at(gateway.address.as_deref(), gateway.ip)?;
                 Some((gateway, address))
             })
             .collect();
@@ -296,7 +297,7 @@ impl Reply {
     }
 }
 
-/// The text of a part; what it says of tokens is kept.
+/// The text of a part, in which the character NUL is none that is kept; what it says of tokens is.
 fn note(used: &mut Used, chunk: Chunk) -> Result<String, Refusal> {
     if let Some(error) = chunk.error {
         return Err(error.into());
@@ -305,7 +306,7 @@ fn note(used: &mut Used, chunk: Chunk) -> Result<String, Refusal> {
         *used = told;
     }
     let deltas = chunk.choices.into_iter().filter_map(|choice| choice.delta?.content);
-    Ok(deltas.collect())
+    Ok(deltas.collect::<String>().replace('\0', "\u{FFFD}"))
 }
 
 impl From<Refused> for Refusal {
@@ -366,6 +367,7 @@ mod tests {
                 "a b",
             ),
             (r#"{"choices":[{"delta":{"content":null}}]}"#, ""),
+            (r#"{"choices":[{"delta":{"content":"a\u0000b"}}]}"#, "a\u{FFFD}b"),
             (r#"{"choices":[{"delta":{"tool_calls":[]}}]}"#, ""),
             (r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"whole"}}]}"#, "whole"),
             (r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}"#, ""),

@@ -1,9 +1,27 @@
-//! What a gateway tells of the places that it forwards to, and when it counts as a deployment.
+//! What a gateway tells of itself and of the places that it forwards to: where it is reached, and when it counts as a
+//! deployment.
+
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::network::cidr::canonical;
+use crate::public_url::PublicUrl;
 use crate::words;
+
+/// Where the control plane reaches a gateway that says it is at `address`, and came from `ip`, or from no address where it
+/// runs in the same process; `None` where it can be asked nothing.
+///
+/// An address that leads to its own machine is believed to whoever is on this one. From anywhere else it names another
+/// service than the gateway, and whoever holds a gateway's key could speak to it through this server (OWASP: server-side
+/// request forgery).
+#[must_use]
+pub fn reached_at(address: Option<&str>, ip: Option<IpAddr>) -> Option<PublicUrl> {
+    let address = PublicUrl::parse(address?).ok()?;
+    let is_here = ip.is_none_or(|ip| canonical(ip).is_loopback());
+    (is_here || !address.is_of_its_own_machine()).then_some(address)
+}
 
 /// A place that a gateway forwards to, as it stands at this moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +100,23 @@ mod tests {
 
     fn target(provider: &str, state: TargetState) -> TargetReport {
         TargetReport { id: "main".into(), provider: provider.into(), state, models: Vec::new() }
+    }
+
+    #[test]
+    fn an_address_of_its_own_machine_is_believed_to_a_gateway_on_this_one() {
+        let (far, here) = (Some("203.0.113.9".parse().unwrap()), Some("::ffff:127.0.0.1".parse().unwrap()));
+        for (address, ip, is_reached) in [
+            (Some("http://127.0.0.1:41002"), far, false),
+            (Some("https://localhost:41002"), far, false),
+            (Some("http://127.0.0.1:41002"), here, true),
+            (Some("http://127.0.0.1:41002"), None, true),
+            (Some("https://gateway.example"), far, true),
+            (Some("https://gateway.example"), here, true),
+            (Some("gateway.example"), far, false),
+            (None, here, false),
+        ] {
+            assert_eq!(reached_at(address, ip).is_some(), is_reached, "{address:?} from {ip:?}");
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The address under which people reach a deployment. Every link that leaves it is built from this one, never from what
 //! a request claims in `Host`.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use thiserror::Error;
 use url::{Host, Url};
+
+use crate::network::cidr::canonical;
 
 /// A configured base address: https, or http on this machine alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +69,21 @@ impl PublicUrl {
         self.0.host_str().unwrap_or_default()
     }
 
+    /// Whether it leads to whoever follows it, or to what hangs on the same link: on another machine it is another place. So
+    /// do `localhost` and all names below it (RFC 6761 section 6.3).
+    #[must_use]
+    pub fn is_of_its_own_machine(&self) -> bool {
+        match self.0.host() {
+            Some(Host::Domain(name)) => {
+                let name = name.trim_end_matches('.');
+                name == "localhost" || name.ends_with(".localhost")
+            }
+            Some(Host::Ipv4(address)) => is_local(address.into()),
+            Some(Host::Ipv6(address)) => is_local(address.into()),
+            None => false,
+        }
+    }
+
     /// The address itself.
     #[must_use]
     pub fn url(&self) -> &Url {
@@ -78,6 +96,15 @@ fn is_loopback(host: &Host<&str>) -> bool {
         Host::Domain(name) => *name == "localhost",
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+fn is_local(address: IpAddr) -> bool {
+    match canonical(address) {
+        IpAddr::V4(address) => address.is_loopback() || address.is_link_local() || address.is_unspecified(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unicast_link_local() || address.is_unspecified()
+        }
     }
 }
 
@@ -129,6 +156,29 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(PublicUrl::parse(text), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_leads_to_its_own_machine_is_told() {
+        for (text, expected) in [
+            ("http://127.0.0.1:41002", true),
+            ("http://127.8.9.1:41002", true),
+            ("http://localhost:41002", true),
+            ("http://[::1]:41002", true),
+            ("https://[::ffff:127.0.0.1]", true),
+            ("https://localhost./", true),
+            ("https://db.localhost", true),
+            ("https://169.254.7.7", true),
+            ("https://[fe80::1]", true),
+            ("https://0.0.0.0", true),
+            ("https://[::]", true),
+            ("https://10.0.0.7:41002", false),
+            ("https://[fd00::7]", false),
+            ("https://gateway.example", false),
+            ("https://localhost.example", false),
+        ] {
+            assert_eq!(PublicUrl::parse(text).unwrap().is_of_its_own_machine(), expected, "{text}");
         }
     }
 

@@ -58,6 +58,13 @@ pub async fn all(source: &impl Source, organization: &OrganizationId) -> Result<
     sql::rows(source, SELECT, values![organization.as_str()]).await?.iter().map(read).collect()
 }
 
+/// How many gateways an organisation has.
+pub async fn count(source: &impl Source, organization: &OrganizationId) -> Result<i64, StoreError> {
+    const SELECT: &str = "SELECT COUNT(*) AS gateways FROM gateways WHERE organization_id = $1";
+    let row = sql::row(source, SELECT, values![organization.as_str()]).await?;
+    row.map_or(Ok(0), |row| row.get("gateways"))
+}
+
 /// Adds a gateway; [`StoreError::Exists`] when one of this name came first.
 pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
     const INSERT: &str =

@@ -79,7 +79,8 @@ pub(crate) struct SyncAnswer {
     (status = 200, description = "What is new.", body = SyncAnswer),
     (status = 401, description = "The key is not good.", body = ErrorBody),
     (status = 403, description = "It is no gateway's key.", body = ErrorBody),
-    (status = 409, description = "Another first report came at the same moment; send it again.", body = ErrorBody),
+    (status = 409, description = "Another first report came at the same moment; send it again. Or the organization has as many
+        gateways as it may have.", body = ErrorBody),
     (status = 422, description = "A field is not valid.", body = ErrorBody),
 ))]
 pub(crate) async fn sync(
@@ -121,6 +122,9 @@ pub(crate) struct GatewayAnswer {
     config_version: String,
     /// Where it is reached, if it says so.
     address: Option<String>,
+    /// Where chat and tasks reach it; `null` where it reports no address that can be reached from this server. One of its own
+    /// machine, such as `http://127.0.0.1:41002`, counts only for a gateway beside this server.
+    reached_at: Option<String>,
     /// The places that it forwards to, as it last reported them.
     #[schema(value_type = Vec<Object>)]
     targets: Vec<TargetReport>,
@@ -153,6 +157,8 @@ pub(crate) struct GatewaysAnswer {
 
 impl From<GatewayView> for GatewayAnswer {
     fn from(view: GatewayView) -> Self {
+        let reached_at =
+            view.reached_at().map(|address| address.url().as_str().trim_end_matches('/').to_owned());
         let gateway = view.delivering.gateway;
         Self {
             id: gateway.id,
@@ -168,6 +174,7 @@ impl From<GatewayView> for GatewayAnswer {
             software_version: gateway.software_version,
             config_version: gateway.config_version,
             address: gateway.address,
+            reached_at,
             targets: gateway.targets,
             ip_address: gateway.ip.map(|ip| ip.to_string()),
             enrolled_at: gateway.enrolled_at.to_string(),

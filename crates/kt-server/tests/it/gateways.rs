@@ -1,5 +1,7 @@
 //! What gateways report and fetch: the keys of their own organisation, told as they change.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
@@ -11,10 +13,11 @@ use kt_domain::ctx::Ctx;
 use kt_domain::keys::{PassTerms, UnverifiedPass};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
+use kt_store::gateways::{self, Gateway};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, TestApi, on_both};
+use crate::harness::{Answer, PEER, TestApi, on_both};
 
 /// Longer than anything takes here but a wait for a change that does not come.
 const PATIENCE_S: u64 = 20;
@@ -66,6 +69,56 @@ on_both! {
         assert_eq!((&listed[0]["address"], &listed[0]["targets"]), (&json!("https://gateway.example"), &targets));
         api.clock.advance(Duration::from_mins(2));
         assert_eq!(list().await.json["gateways"][0]["connected"], false);
+    }
+
+    an_address_of_its_own_machine_is_believed_to_a_gateway_on_this_one_alone(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        let secrets = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", secrets.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let listens = tokio::spawn(async move {
+            while secrets.accept().await.is_ok() {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let targets = json!([{ "id": "main", "provider": "openai", "state": "usable", "models": [] }]);
+        let report = json!({ "gateway_id": "gw_edge", "software_version": "0.1.0", "config_version": "0123456789ab",
+            "address": address, "targets": targets });
+        let bearer = Bearer(owner.access_token());
+        let found = api.control.authenticate(bearer, None, api.clock.now()).await.unwrap();
+        let ctx = Ctx { actor: found.actor, ..api.operator() };
+        for (peer, is_reached) in [(PEER, false), ("127.0.0.1:40000", true)] {
+            let sync = api.post("/v1/gateways/sync", report.clone()).bearer(gateway.text("/key")).from(peer);
+            assert_eq!(sync.send().await.status, 200);
+            let told = api.get("/v1/gateways/gw_edge").bearer(owner.access_token()).send().await;
+            assert_eq!(told.json["reached_at"].is_string(), is_reached, "{peer}: {}", told.json);
+            api.control.models(&ctx).await.unwrap();
+            let was_asked = asked.load(Ordering::SeqCst) > 0;
+            assert_eq!(was_asked, is_reached, "what listens on this machine, for a gateway at {peer}");
+        }
+        listens.abort();
+    }
+
+    one_key_does_not_enrol_gateways_without_end(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        assert_eq!(sync(&api, gateway.text("/key"), json!({})).await.status, 200);
+        let organization = owner.text("/organization/id").parse().unwrap();
+        let known = gateways::find(&api.store, &organization, "gw_edge").await.unwrap().unwrap();
+        let tx = api.store.begin_write().await.unwrap();
+        for number in 1..1000 {
+            gateways::insert(&tx, &Gateway { id: format!("gw_{number}"), ..known.clone() }).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let more = sync(&api, gateway.text("/key"), json!({ "gateway_id": "gw_more" })).await;
+        assert_eq!(more.refusal(), (409, "too_many_gateways"));
+        assert_eq!(sync(&api, gateway.text("/key"), json!({})).await.status, 200, "one that is known reports on");
+        let tx = api.store.begin_write().await.unwrap();
+        gateways::delete(&tx, &organization, "gw_1").await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(sync(&api, gateway.text("/key"), json!({ "gateway_id": "gw_more" })).await.status, 200, "the control");
     }
 
     only_a_gateways_key_fetches_keys_and_only_of_its_own_organisation(api) {
