@@ -11,10 +11,13 @@ use kt_domain::members::MemberChange;
 use kt_domain::scim::{GroupChange, MemberEdit, ScimType};
 use kt_store::scim::{self, Part, ScimGroup};
 use kt_store::{StoreError, Tx, audit, identity_providers, memberships, organizations};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{ScimQuery, taken};
 use crate::control::Control;
+
+/// How many of those who have joined or left a group at once a record names.
+const MOST_NAMED: usize = 200;
 
 /// A group, and who is in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,10 +113,12 @@ impl Control {
         for user in concerned {
             self.follow_groups(ctx, &tx, organization, user).await?;
         }
-        let change = before.map_or(Value::Null, |before| told(before, &was));
+        let mut change = told(&after);
+        name(&mut change, "joined", is.difference(&was));
+        name(&mut change, "left", was.difference(&is));
         let record = self
             .record(ctx, AuditAction::GroupProvisioned, after.id.as_str())
-            .with_change(change, told(&after, &is));
+            .with_change(before.map_or(Value::Null, |before| told(before).into()), change.into());
         audit::append(&tx, Some(organization), &record).await?;
         self.commit_revocation(tx).await?;
         self.scim_group(ctx, after.id.as_str()).await
@@ -131,9 +136,11 @@ impl Control {
         for user in &members {
             self.follow_groups(ctx, &tx, organization, user).await?;
         }
+        let mut removed = told(&before);
+        name(&mut removed, "members", members.iter());
         let record = self
             .record(ctx, AuditAction::GroupProvisioned, id.as_str())
-            .with_change(told(&before, &members), Value::Null);
+            .with_change(removed.into(), Value::Null);
         audit::append(&tx, Some(organization), &record).await?;
         self.commit_revocation(tx).await
     }
@@ -189,11 +196,51 @@ async fn edit_members(
     Ok(())
 }
 
-/// What the audit log says of a group.
-fn told(group: &ScimGroup, members: &BTreeSet<UserId>) -> Value {
-    json!({ "name": group.display_name, "external_id": group.external_id, "members": members })
+/// What the audit log says of a group. Who is in it follows from who has joined and left: a record that named all of a large
+/// group at each change of one member would grow with the group, for ever.
+fn told(group: &ScimGroup) -> Map<String, Value> {
+    Map::from_iter([
+        ("name".to_owned(), json!(group.display_name)),
+        ("external_id".to_owned(), json!(group.external_id)),
+    ])
+}
+
+/// Adds those who have joined, left or stood in it, if anybody has: the first of them by name, and how many more.
+fn name<'u>(told: &mut Map<String, Value>, how: &str, users: impl Iterator<Item = &'u UserId>) {
+    let users: Vec<_> = users.collect();
+    let (named, more) = users.split_at(users.len().min(MOST_NAMED));
+    if !named.is_empty() {
+        told.insert(how.to_owned(), json!(named));
+    }
+    if !more.is_empty() {
+        told.insert(format!("{how}_and_more"), json!(more.len()));
+    }
 }
 
 fn no_group() -> Error {
     Error::not_found("group")
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use kt_domain::random::Random;
+
+    use super::*;
+
+    #[test]
+    fn a_record_names_some_hundred_and_counts_the_others() {
+        let mut random = Random::seeded(1);
+        let users: Vec<_> =
+            (0..5 * MOST_NAMED).map(|_| UserId::new(Timestamp::UNIX_EPOCH, &mut random)).collect();
+        for (count, more) in
+            [(0, None), (1, None), (MOST_NAMED, None), (5 * MOST_NAMED, Some(4 * MOST_NAMED))]
+        {
+            let mut told = Map::new();
+            name(&mut told, "joined", users[..count].iter());
+            let named = told.get("joined").map_or(0, |named| named.as_array().unwrap().len());
+            assert_eq!(named, count.min(MOST_NAMED), "{count}");
+            assert_eq!(told.get("joined_and_more"), more.map(|more| json!(more)).as_ref(), "{count}");
+        }
+    }
 }

@@ -53,7 +53,8 @@ impl GroupChange {
         let mut change = Self::default();
         for Operation { verb, path, among, value } in operations {
             match (path.as_str(), verb, among) {
-                ("members", Verb::Add, _) => change.members.push(MemberEdit::Add(members(value)?)),
+                ("members", Verb::Add | Verb::Replace, Some(_)) => return Err(not_in_one_member()),
+                ("members", Verb::Add, None) => change.members.push(MemberEdit::Add(members(value)?)),
                 ("members", Verb::Remove, Some(one)) => {
                     change.members.push(MemberEdit::Remove(vec![member(one)?]));
                 }
@@ -100,6 +101,14 @@ fn members(value: &Value) -> Result<Vec<UserId>, Error> {
 
 fn member(id: &str) -> Result<UserId, Error> {
     id.parse().map_err(|_| no_member())
+}
+
+/// A value in the place of one member would be read as all of them (RFC 7644 section 3.5.2.3), and a member is nothing
+/// but its `value`, which never changes.
+fn not_in_one_member() -> Error {
+    let message = "A member has nothing that could be changed. Send `remove` with `members[value eq \"…\"]` and `add` with \
+                   `members`.";
+    ScimType::InvalidPath.refusal(message)
 }
 
 fn no_member() -> Error {

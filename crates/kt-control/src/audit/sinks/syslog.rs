@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kt_domain::audit::Outcome;
 use kt_store::audit::ChainEntry;
 use serde::Deserialize;
+use serde_json::json;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
@@ -18,6 +19,11 @@ use url::Host;
 
 use super::NotTaken;
 use crate::outbound::{Destination, Outbound, OutboundError, within};
+
+/// The longest message that is sent in a datagram, in bytes: what collectors take without being told otherwise. Longer ones
+/// are cut here, where it can be said, and not on the way; one longer than a datagram would never leave (RFC 5426 section
+/// 3.2, RFC 5424 section 6.1).
+const LONGEST_DATAGRAM: usize = 8192;
 
 /// Facility 13, "log audit" (RFC 5424 section 6.2.1).
 const FACILITY: u8 = 13;
@@ -103,16 +109,23 @@ impl Syslog {
         let shown: Shown = serde_json::from_str(&entry.body)?;
         // Notice for what was refused, else informational.
         let severity = if shown.outcome == Some(Outcome::Failure) { 5 } else { 6 };
-        let line = entry.line();
-        Ok(format!(
-            "<{}>1 {:.3} {} keeptrusts {chain} {} [origin software=\"keeptrusts\" swVersion=\"{}\"] {}",
+        let head = format!(
+            "<{}>1 {:.3} {} keeptrusts {chain} {} [origin software=\"keeptrusts\" swVersion=\"{}\"] ",
             FACILITY * 8 + severity,
             shown.timestamp,
             self.host_name,
             shown.action.as_deref().unwrap_or("audit.checkpoint"),
             env!("CARGO_PKG_VERSION"),
-            String::from_utf8_lossy(line.trim_ascii_end()),
-        ))
+        );
+        let line = entry.line();
+        let line = String::from_utf8_lossy(line.trim_ascii_end());
+        match self.address.transport {
+            Transport::Datagrams if head.len() + line.len() > LONGEST_DATAGRAM => {
+                let text = cut(entry, &line, LONGEST_DATAGRAM.saturating_sub(head.len()))?;
+                Ok(head + &text)
+            }
+            _ => Ok(head + &line),
+        }
     }
 
     async fn stream(&self, messages: &[String]) -> Result<(), OutboundError> {
@@ -147,6 +160,18 @@ impl Syslog {
     }
 }
 
+/// What stands in the place of an entry that is too long: which one it is, by number and hash, and how it begins.
+fn cut(entry: &ChainEntry, line: &str, longest: usize) -> Result<String, serde_json::Error> {
+    let told = |begins: &str| {
+        let hash = entry.hash.to_string();
+        json!({ "cut": true, "bytes": line.len(), "seq": entry.seq, "hash": hash, "begins": begins })
+    };
+    let frame = serde_json::to_string(&told(""))?.len();
+    // Within a text of JSON, each of its characters takes at most twice its room.
+    let end = line.floor_char_boundary(longest.saturating_sub(frame) / 2);
+    serde_json::to_string(&told(&line[..end]))
+}
+
 #[cfg(test)]
 mod tests {
     use kt_domain::actor::Actor;
@@ -155,6 +180,7 @@ mod tests {
     use kt_domain::events::Kind;
     use kt_domain::network::reach::Reach;
     use kt_domain::random::Random;
+    use serde_json::Value;
 
     use super::*;
 
@@ -207,6 +233,45 @@ mod tests {
         let text = message.strip_prefix(&head).unwrap_or_else(|| panic!("{message}"));
         assert_eq!(format!("{text}\n").into_bytes(), entry.line());
         assert!(!message.contains(char::is_control), "{message}");
+    }
+
+    #[test]
+    fn a_message_that_no_datagram_holds_is_cut_and_says_so() {
+        let ctx = Ctx {
+            actor: Actor::System("test"),
+            client: Client::default(),
+            request_id: "r".into(),
+            now: "2026-03-15T14:22:31Z".parse().unwrap(),
+        };
+        let entry = |text: &str| {
+            let change = json!({ "name": text });
+            let action = AuditAction::GroupProvisioned;
+            let record = AuditRecord::new(&ctx, &mut Random::seeded(1), action, "grp_1");
+            let chained = append(genesis("org_1"), &record.with_change(change, Value::Null)).unwrap();
+            ChainEntry { seq: 1, kind: Kind::Audit, body: chained.body, hash: chained.head.hash }
+        };
+        let message = |address: &str, entry: &ChainEntry| {
+            let outbound = Outbound::new(Reach::Public, None).unwrap();
+            let syslog = Syslog::new(address.parse().unwrap(), "kt.example.com".into(), outbound);
+            syslog.message("org_1", entry).unwrap()
+        };
+        let (udp, tcp) = ("udp://logs.example.com", "tcp://logs.example.com");
+        for letter in ["x", "\"\\", "\u{7}", "ü", "\u{1F600}"] {
+            let long = entry(&letter.repeat(70_000 / letter.len()));
+            let (cut, whole) = (message(udp, &long), message(tcp, &long));
+            assert!(cut.len() <= LONGEST_DATAGRAM, "{letter:?}: {}", cut.len());
+            let (head, text) = cut.split_once("] ").unwrap();
+            assert!(
+                whole.starts_with(head)
+                    && whole.ends_with(String::from_utf8(long.line()).unwrap().trim_end())
+            );
+            let told: Value = serde_json::from_str(text).unwrap();
+            assert_eq!((&told["cut"], &told["seq"]), (&json!(true), &json!(1)));
+            assert_eq!(told["hash"], long.hash.to_string());
+            assert!(whole.split_once("] ").unwrap().1.starts_with(told["begins"].as_str().unwrap()));
+        }
+        let short = entry("x");
+        assert_eq!(message(udp, &short), message(tcp, &short), "the control");
     }
 
     #[test]

@@ -53,6 +53,45 @@ on_both! {
         assert!(api.recorded("group.provisioned").await);
     }
 
+    a_value_for_one_member_is_never_read_as_all_of_them(api) {
+        let directory = api.directory().await;
+        let (ada, bob) = (directory.user("ada@acme.example").await, directory.user("bob@acme.example").await);
+        let body = json!({ "displayName": "Ops", "members": [{ "value": ada }, { "value": bob }] });
+        let path = group(&directory, body).await;
+        let count = async || directory.get(&path).await.json["members"].as_array().unwrap().len();
+        for op in ["replace", "add"] {
+            let one = format!("members[value eq \"{ada}\"]");
+            let change = json!([{ "op": op, "path": one, "value": [{ "value": ada, "display": "Ada" }] }]);
+            assert_eq!(word(&directory.patch(&path, change).await), (400, "invalidPath"), "{op}");
+            assert_eq!(count().await, 2, "{op}");
+        }
+        let all = json!([{ "op": "replace", "path": "members", "value": [{ "value": ada }] }]);
+        assert_eq!(directory.patch(&path, all).await.status, 200, "the control");
+        assert_eq!(count().await, 1);
+    }
+
+    a_record_tells_who_joined_and_left_and_not_who_stayed(api) {
+        let directory = api.directory().await;
+        let (ada, bob) = (directory.user("ada@acme.example").await, directory.user("bob@acme.example").await);
+        let path = group(&directory, json!({ "displayName": "Ops", "members": [{ "value": ada }] })).await;
+        directory.patch(&path, json!([{ "op": "add", "path": "members", "value": [{ "value": bob }] }])).await;
+        directory.patch(&path, json!([{ "op": "remove", "path": format!("members[value eq \"{ada}\"]") }])).await;
+        directory.delete(&path).await;
+        let told: Vec<_> = api.records("group.provisioned").await.into_iter().map(|mut record| record["details"].take()).collect();
+        let group = |more: Value| {
+            let mut group = json!({ "name": "Ops", "external_id": null });
+            group.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            group
+        };
+        let plain = group(json!({}));
+        assert_eq!(told, [
+            json!({ "before": null, "after": group(json!({ "joined": [ada] })) }),
+            json!({ "before": plain, "after": group(json!({ "joined": [bob] })) }),
+            json!({ "before": plain, "after": group(json!({ "left": [ada] })) }),
+            json!({ "before": group(json!({ "members": [bob] })), "after": null }),
+        ]);
+    }
+
     groups_give_the_roles_of_single_sign_on_at_once_and_never_an_owners(api) {
         let directory = api.directory().await;
         api.with_provider(json!({ "group_roles": [{ "group": "Ops", "role": "admin" }, { "group": "5e1f", "role": "auditor" }] })).await;
