@@ -54,7 +54,10 @@ impl Control {
         if !self.may_request_mail(ctx, &tx, &email).await? {
             return Ok(tx.commit().await?);
         }
-        let is_free = users::by_email(&tx, &email.folded()).await?.is_none();
+        let is_free = match users::by_email(&tx, &email.folded()).await? {
+            Some(known) => users::is_unclaimed(&tx, &known.id).await?,
+            None => true,
+        };
         let link = NewLink {
             link: &CHANGE_EMAIL,
             subject: user.id.as_str(),
@@ -86,6 +89,7 @@ impl Control {
     ) -> Result<(), Error> {
         let user = holder(tx, link).await?;
         let new = kept_email(&link.data.to)?;
+        self.displace_registration(ctx, tx, &new).await?;
         match users::change_email(tx, &user.id, &link.data.from, &new, ctx.now).await {
             Ok(true) => {}
             Ok(false) | Err(StoreError::Exists) => return Err(link_is_over()),
@@ -119,6 +123,7 @@ impl Control {
         let user = users::find(&tx, &id).await?.ok_or_else(link_is_over)?;
         let OldEmail { email, until } = link.data;
         let old = kept_email(&email)?;
+        self.displace_registration(ctx, &tx, &old).await?;
         match users::change_email(&tx, &user.id, &user.email_folded, &old, ctx.now).await {
             Ok(true) => {}
             Ok(false) | Err(StoreError::Exists) => return Err(link_is_over()),

@@ -247,6 +247,28 @@ impl Control {
         Ok(state)
     }
 
+    /// Forgets a registration with this address that nobody has verified, for somebody who has shown that the address is
+    /// theirs: whoever only knows an address must not keep its holder from it.
+    pub(crate) async fn displace_registration(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        email: &EmailAddress,
+    ) -> Result<(), Error> {
+        let Some(known) = users::by_email(tx, &email.folded()).await? else { return Ok(()) };
+        let places = memberships::of_user(tx, &known.id).await?;
+        if !users::forget_unclaimed(tx, &known.id).await? {
+            return Ok(());
+        }
+        for place in places {
+            let record = self
+                .record(ctx, AuditAction::RegistrationDisplaced, known.id.as_str())
+                .with_change(json!({ "email": known.email }), Value::Null);
+            audit::append(tx, Some(&place.organization), &record).await?;
+        }
+        Ok(())
+    }
+
     async fn tell_administrators(
         &self,
         ctx: &Ctx,

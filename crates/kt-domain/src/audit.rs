@@ -67,6 +67,7 @@ actions! {
     VerificationRequested = "registration.link_requested": "Somebody asked for the link to verify their address again.";
     RegistrationApproved = "registration.approved": "An administrator let somebody in who had registered.";
     RegistrationRejected = "registration.rejected": "An administrator did not let somebody in who had registered.";
+    RegistrationDisplaced = "registration.displaced": "A registration whose address was never verified made way for somebody who has shown that the address is theirs.";
     InvitationMade = "invitation.made": "Somebody was invited to join.";
     InvitationResent = "invitation.resent": "An invitation was sent again, with another link.";
     InvitationRevoked = "invitation.revoked": "An invitation was taken back.";

@@ -210,6 +210,28 @@ pub async fn take_over_unverified(tx: &Tx<'_>, user: &UserId, now: Timestamp) ->
     Ok(true)
 }
 
+/// Forgets a registration that nobody has made theirs: its address was never verified, and it was let in nowhere. `false`, and
+/// nothing changed, for any other account.
+pub async fn forget_unclaimed(tx: &Tx<'_>, user: &UserId) -> Result<bool, StoreError> {
+    const WAITS: &str = "DELETE FROM memberships WHERE user_id = $1";
+    lock(tx, user).await?;
+    if !is_unclaimed(tx, user).await? {
+        return Ok(false);
+    }
+    sql::execute(tx, WAITS, values![user.as_str()]).await?;
+    forget_stranger(tx, user).await?;
+    Ok(true)
+}
+
+/// Whether it is a registration whose address was never verified, and which was let in nowhere: at most it waits.
+pub async fn is_unclaimed(source: &impl Source, user: &UserId) -> Result<bool, StoreError> {
+    const SELECT: &str = "SELECT id FROM users WHERE id = $1 AND email_verified_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM memberships WHERE user_id = $1 AND state <> 'pending_approval')
+        AND NOT EXISTS (SELECT 1 FROM sessions WHERE user_id = $1)
+        AND NOT EXISTS (SELECT 1 FROM external_identities WHERE user_id = $1)";
+    Ok(sql::row(source, SELECT, values![user.as_str()]).await?.is_some())
+}
+
 /// Forgets somebody who belongs nowhere and never has: a registration that was rejected.
 pub async fn forget_stranger(tx: &Tx<'_>, user: &UserId) -> Result<(), StoreError> {
     const HISTORY: &str = "DELETE FROM password_history WHERE user_id = $1

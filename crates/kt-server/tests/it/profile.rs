@@ -167,6 +167,37 @@ on_both! {
         assert_eq!(again.status, StatusCode::UNPROCESSABLE_ENTITY, "the thief has no way back: {}", again.json);
     }
 
+    a_registration_that_nobody_has_verified_keeps_no_holder_from_their_address(api) {
+        api.set_registration(json!({ "self_registration": true, "signup_approval": true })).await;
+        let squat = async |email: &str| {
+            let body = json!({ "organization": "acme", "email": email, "name": "Eve", "password": NEW });
+            assert_eq!(api.post("/v1/auth/register", body).send().await.status, StatusCode::ACCEPTED);
+        };
+        let session = api.owner().await;
+        squat("olive@new.example").await;
+        ask_for_address(&api, &session, "olive@new.example").await;
+        let subject = "Confirm your new e-mail address";
+        assert_eq!(api.told("olive@new.example", subject).await, 1, "it is asked for in spite of that");
+        let token = token_in(api.letters_to("olive@new.example").await.iter().rfind(|letter| letter.content.subject == subject).unwrap());
+        assert_eq!(link(&api, "/v1/auth/email/verify", &token).await.json, json!({ "status": "email_changed" }));
+        let undo = api.token_for(OWNER).await;
+        squat(OWNER).await;
+        assert_eq!(api.login(OWNER, NEW).await.json["status"], "pending_verification");
+        assert_eq!(link(&api, "/v1/auth/email/undo", &undo).await.json, json!({ "status": "email_restored" }));
+        api.owner().await;
+        assert_eq!(api.login(OWNER, NEW).await.refusal(), (401, "invalid_credentials"));
+        assert_eq!(api.records("registration.displaced").await.len(), 2);
+    }
+
+    a_verified_account_keeps_its_address(api) {
+        ask_for_address(&api, &api.owner().await, "olive@new.example").await;
+        link(&api, "/v1/auth/email/verify", &api.token_for("olive@new.example").await).await;
+        let undo = api.token_for(OWNER).await;
+        api.add_member(OWNER, "member").await;
+        assert_eq!(link(&api, "/v1/auth/email/undo", &undo).await.refusal(), (422, "invalid_token"));
+        assert!(!api.recorded("registration.displaced").await);
+    }
+
     an_address_of_somebody_else_gets_the_same_answer_and_no_letter(api) {
         let session = api.owner().await;
         api.add_member("mia@acme.example", "member").await;
