@@ -31,6 +31,7 @@ use crate::mail::PasswordChange;
 use crate::passwords::Phc;
 use crate::sessions::Credentials;
 use crate::sso::sso_required;
+use attempts::Tried;
 use flow::step_is_over;
 pub(crate) use flow::{Flow, Vouched};
 pub use passkey::PasskeySignIn;
@@ -142,8 +143,12 @@ impl Control {
             Some(email) => self.entrant_by_email(&email.folded(), sign_in.organization.as_deref()).await?,
             None => None,
         };
-        let typed = email.map_or_else(|| sign_in.email.to_lowercase(), |email| email.folded());
-        let attempt = self.begin_attempt(ctx, entrant.as_ref(), &typed, sign_in.device.as_deref()).await?;
+        let whose = match (&entrant, email) {
+            (Some(entrant), _) => Tried::Account(entrant),
+            (None, Some(email)) => Tried::Address(email.folded()),
+            (None, None) => Tried::NoAddress(&sign_in.email),
+        };
+        let attempt = self.begin_attempt(ctx, &whose, sign_in.device.as_deref()).await?;
         let matches = self.password_matches(&sign_in.password, entrant.as_ref(), ctx.now).await?;
         let Some(entrant) = entrant.filter(|_| matches && attempt.is_heard) else {
             self.fail_attempt(ctx, &attempt).await?;

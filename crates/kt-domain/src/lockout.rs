@@ -124,7 +124,7 @@ pub fn account_at_network_key(account: &str, network: IpNet) -> String {
 
 /// The counts that a try adds to and must be below, before any password is looked at.
 ///
-/// `account` is the account's id, or the folded address where there is none; `device` the digest of the secret of a
+/// `account` is the account's id, or the folded address where there is none, or the digest of what is no address; `device` the digest of the secret of a
 /// device that has signed in to this very account before.
 #[must_use]
 pub fn counts(

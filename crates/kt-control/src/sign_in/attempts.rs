@@ -21,6 +21,42 @@ use crate::post::{circumstances, kept_email};
 /// 6.3.5).
 const WORTH_TELLING: i64 = 5;
 
+/// Whose password somebody tries.
+pub(super) enum Tried<'a> {
+    /// Somebody's.
+    Account(&'a Entrant),
+    /// That of an address that nobody has.
+    Address(String),
+    /// What was typed is no address: passwords are, by mistake, and anything else.
+    NoAddress(&'a str),
+}
+
+impl Tried<'_> {
+    fn entrant(&self) -> Option<&Entrant> {
+        match self {
+            Self::Account(entrant) => Some(entrant),
+            Self::Address(_) | Self::NoAddress(_) => None,
+        }
+    }
+
+    /// What it is counted by, which has no more than the length of an address.
+    fn counted_by(&self) -> String {
+        match self {
+            Self::Account(entrant) => entrant.user.id.to_string(),
+            Self::Address(folded) => folded.clone(),
+            Self::NoAddress(typed) => SecretDigest::of(typed).to_string(),
+        }
+    }
+
+    /// What the audit log says of it. It keeps no digest of what may be a password: that could be guessed at for ever.
+    fn recorded_as(&self) -> String {
+        match self {
+            Self::Account(_) | Self::Address(_) => self.counted_by(),
+            Self::NoAddress(_) => "no address".to_owned(),
+        }
+    }
+}
+
 /// A try that was counted.
 pub(super) struct Attempt {
     /// Whether the password is listened to at all.
@@ -32,7 +68,7 @@ pub(super) struct Attempt {
     is_first_here: bool,
     settings: LockoutSettings,
     organization: Option<OrganizationId>,
-    /// The account's id, or the address that was typed.
+    /// The account's id, or the address that was typed, if it was one.
     subject: String,
     /// The holder's address, where there is an account.
     address: Option<String>,
@@ -44,15 +80,15 @@ impl Control {
     pub(super) async fn begin_attempt(
         &self,
         ctx: &Ctx,
-        entrant: Option<&Entrant>,
-        typed: &str,
+        whose: &Tried<'_>,
         device: Option<&str>,
     ) -> Result<Attempt, Error> {
+        let entrant = whose.entrant();
         let settings = match entrant {
             Some(entrant) => self.security_of(&self.store, &entrant.organization.id).await?.value.lockout,
             None => self.deployment.lockout.clone(),
         };
-        let subject = entrant.map_or_else(|| typed.to_owned(), |entrant| entrant.user.id.to_string());
+        let account = whose.counted_by();
         let tx = self.store.begin_write().await?;
         let device = match (entrant, device.map(SecretDigest::of)) {
             (Some(entrant), Some(digest)) => {
@@ -62,8 +98,8 @@ impl Control {
             }
             _ => None,
         };
-        let counts = counts(&settings, &subject, device.as_ref(), ctx.client.ip);
-        let here = ctx.client.ip.map(|ip| account_at_network_key(&subject, network_of(ip)));
+        let counts = counts(&settings, &account, device.as_ref(), ctx.client.ip);
+        let here = ctx.client.ip.map(|ip| account_at_network_key(&account, network_of(ip)));
         let (mut is_heard, mut locked, mut is_first_here) = (true, Vec::new(), false);
         for count in &counts {
             let tries = limits::count(&tx, &count.key, settings.window.0, ctx.now).await?;
@@ -74,6 +110,7 @@ impl Control {
             is_first_here |= tries == 1 && here.as_ref() == Some(&count.key);
         }
         tx.commit().await?;
+        let subject = whose.recorded_as();
         let organization = entrant.map(|entrant| entrant.organization.id.clone());
         let address = entrant.map(|entrant| entrant.user.email.clone());
         Ok(Attempt { is_heard, counts, locked, is_first_here, settings, organization, subject, address })

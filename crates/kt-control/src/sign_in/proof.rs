@@ -6,6 +6,7 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::sign_in::{Factor, Proof};
 use kt_store::{audit, memberships, second_factors, sessions};
 
+use super::attempts::Tried;
 use super::codes::wrong_code;
 use super::{Entrant, invalid_credentials};
 use crate::control::Control;
@@ -100,7 +101,7 @@ impl Control {
         entrant: &Entrant,
         typed: &str,
     ) -> Result<(), Error> {
-        let attempt = self.begin_attempt(ctx, Some(entrant), &entrant.user.email_folded, None).await?;
+        let attempt = self.begin_attempt(ctx, &Tried::Account(entrant), None).await?;
         let matches = self.password_matches(typed, Some(entrant), ctx.now).await?;
         if !matches || !attempt.is_heard {
             self.fail_attempt(ctx, &attempt).await?;

@@ -5,7 +5,7 @@ use kt_control::passwords::{Capacity, Cost, Hasher};
 use kt_domain::lockout::{DEPLOYMENT, DEPLOYMENT_LIMIT};
 use kt_domain::passwords::Password;
 use kt_domain::secret::SecretDigest;
-use kt_store::{limits, users};
+use kt_store::{audit, limits, users};
 use serde_json::json;
 
 use crate::harness::{Answer, PASSWORD, on_both, side_by_side};
@@ -38,6 +38,27 @@ on_both! {
         }
         assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
         api.owner().await;
+    }
+
+    what_is_typed_for_an_address_and_is_none_is_written_nowhere(api) {
+        let expected = api.login("nobody@acme.example", "wrong").await.json["error"]["message"].clone();
+        let long = "Tall-cedar-9-river ".repeat(150_000);
+        for typed in [PASSWORD, "a\u{0}b", &long] {
+            let answer = api.login(typed, "wrong").await;
+            assert_eq!(answer.refusal(), (401, "invalid_credentials"), "{typed:.20}");
+            assert_eq!(answer.json["error"]["message"], expected);
+        }
+        let chain = audit::chain(&api.store, None).await.unwrap();
+        let failed: Vec<_> = chain.iter().filter(|entry| entry.body.contains("auth.sign_in")).collect();
+        assert_eq!(failed.len(), 4);
+        assert!(failed.iter().all(|entry| entry.body.len() < 2000 && !entry.body.contains("cedar")));
+        assert!(failed[0].body.contains("nobody@acme.example"), "the control: what is an address is told");
+        assert!(failed[1..].iter().all(|entry| entry.body.contains("\"resource\":\"no address\"")));
+        for _ in 0..10 {
+            api.login(PASSWORD, "wrong").await;
+        }
+        let reasons = audit::chain(&api.store, None).await.unwrap();
+        assert!(reasons.last().unwrap().body.contains("\"locked\""), "it is counted all the same");
     }
 
     the_eleventh_try_is_not_heard_even_when_right_until_the_lock_ends(api) {
