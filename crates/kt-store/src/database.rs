@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kt_domain::error::Error;
+use kt_domain::error::{Error, ErrorKind};
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqlErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -55,6 +55,9 @@ pub enum StoreError {
     /// There is such a thing already.
     #[error("there is such a thing already")]
     Exists,
+    /// A text holds the character NUL.
+    #[error("a text holds the character NUL")]
+    Nul,
     /// A stored value cannot be read.
     #[error("the stored {what} cannot be read: {why}")]
     Corrupt {
@@ -81,6 +84,10 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Database(_) => Self::unavailable(error),
+            StoreError::Nul => {
+                let message = "The character NUL stands in no name and no text here. Leave it out.";
+                Self::new(ErrorKind::Invalid, "validation_error", message)
+            }
             _ => Self::internal(error),
         }
     }

@@ -54,6 +54,21 @@ impl Bind for Option<Timestamp> {
     }
 }
 
+/// A statement with its values. Text with the character NUL, which PostgreSQL takes for none, is refused for both databases
+/// alike: nothing is called so.
+fn statement(
+    connection: &impl ConnectionTrait,
+    sql: impl Into<String>,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<Statement, StoreError> {
+    let values: Vec<Value> = values.into_iter().collect();
+    let has_nul = |value: &Value| matches!(value, Value::String(Some(text)) if text.contains('\0'));
+    if values.iter().any(has_nul) {
+        return Err(StoreError::Nul);
+    }
+    Ok(Statement::from_sql_and_values(connection.get_database_backend(), sql, values))
+}
+
 /// All rows of a query.
 pub(crate) async fn rows(
     source: &impl Source,
@@ -61,7 +76,7 @@ pub(crate) async fn rows(
     values: impl IntoIterator<Item = Value>,
 ) -> Result<Vec<Row>, StoreError> {
     let connection = source.connection();
-    let query = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let query = statement(connection, sql, values)?;
     Ok(connection.query_all_raw(query).await?.into_iter().map(Row).collect())
 }
 
@@ -72,7 +87,7 @@ pub(crate) async fn row(
     values: impl IntoIterator<Item = Value>,
 ) -> Result<Option<Row>, StoreError> {
     let connection = source.connection();
-    let query = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let query = statement(connection, sql, values)?;
     Ok(connection.query_one_raw(query).await?.map(Row))
 }
 
@@ -83,7 +98,7 @@ pub(crate) async fn execute(
     values: impl IntoIterator<Item = Value>,
 ) -> Result<u64, StoreError> {
     let connection = tx.connection();
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let statement = statement(connection, sql, values)?;
     Ok(connection.execute_raw(statement).await?.rows_affected())
 }
 
@@ -94,7 +109,7 @@ pub(crate) async fn execute_outside(
     values: impl IntoIterator<Item = Value>,
 ) -> Result<(), StoreError> {
     let connection = store.connection();
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let statement = statement(connection, sql, values)?;
     connection.execute_raw(statement).await?;
     Ok(())
 }
@@ -160,16 +175,14 @@ impl Composed {
     /// All rows of it as a query.
     pub(crate) async fn rows(self, source: &impl Source) -> Result<Vec<Row>, StoreError> {
         let connection = source.connection();
-        let backend = connection.get_database_backend();
-        let query = Statement::from_sql_and_values(backend, self.sql, self.values);
+        let query = statement(connection, self.sql, self.values)?;
         Ok(connection.query_all_raw(query).await?.into_iter().map(Row).collect())
     }
 
     /// Changes rows; tells how many.
     pub(crate) async fn execute(self, tx: &Tx<'_>) -> Result<u64, StoreError> {
         let connection = tx.connection();
-        let backend = connection.get_database_backend();
-        let statement = Statement::from_sql_and_values(backend, self.sql, self.values);
+        let statement = statement(connection, self.sql, self.values)?;
         Ok(connection.execute_raw(statement).await?.rows_affected())
     }
 }

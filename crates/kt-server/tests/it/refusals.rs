@@ -74,3 +74,30 @@ on_both! {
         ]);
     }
 }
+
+on_both! {
+    the_character_nul_finds_nothing_and_is_no_failure_of_the_database(api) {
+        let owner = api.owner().await;
+        api.control.vouch_for_domain(&api.operator(), "acme", "acme.example").await.unwrap();
+        let scim = json!({ "type": "scim", "name": "directory", "scope": "write" });
+        let scim = api.post("/v1/tokens", scim).bearer(owner.access_token()).send().await.text("/key").to_owned();
+        for path in [
+            "/v1/gateways/a%00b", "/v1/members/usr_%00", "/v1/configurations/a%00b", "/v1/events/a%00b",
+            "/v1/events?request_id=a%00b", "/v1/events?gateway_id=%00", "/v1/audit-log?actor=a%00b",
+            "/v1/audit-log?resource=%00", "/v1/events?limit=1&cursor=a%00b",
+        ] {
+            let status = api.get(path).bearer(owner.access_token()).send().await.status.as_u16();
+            assert!([404, 422].contains(&status), "{path}: {status}");
+        }
+        for filter in ["userName%20eq%20%22a%00b%22", "externalId%20eq%20%22a%00b%22"] {
+            let path = format!("/scim/v2/Users?filter={filter}");
+            let status = api.get(&path).bearer(&scim).send().await.status.as_u16();
+            assert!([200, 400, 422].contains(&status), "{path}: {status}");
+        }
+        let body = json!({ "organization": "a\u{0}b", "email": JO, "name": "Jo", "password": "Quiet-willow-4-lakes" });
+        let registered = api.post("/v1/auth/register", body).send().await.status.as_u16();
+        assert!([403, 422].contains(&registered), "{registered}");
+        let control = api.get("/v1/audit-log?actor=a%2500b").bearer(owner.access_token()).send().await;
+        assert_eq!(control.status, 200, "{}", control.body);
+    }
+}
