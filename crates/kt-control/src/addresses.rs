@@ -31,7 +31,7 @@ const RECORDED_EVERY: Duration = Duration::from_mins(1);
 pub(crate) struct Addresses {
     known: Mutex<Known>,
     /// The networks whose refusals were recorded of late.
-    recorded: Sparingly<(Option<OrganizationId>, String)>,
+    recorded: Sparingly<String>,
 }
 
 impl Default for Addresses {
@@ -67,7 +67,7 @@ impl Addresses {
         now: Timestamp,
     ) -> bool {
         let Some(network) = ip.map(network_of) else { return true };
-        self.recorded.lets_through((organization.cloned(), network.to_string()), now)
+        self.recorded.lets_through(organization, network.to_string(), now)
     }
 }
 

@@ -32,7 +32,7 @@ impl Control {
             Actor::Program(program) => (program.key.to_string(), &program.organization),
             Actor::Anonymous | Actor::System(_) => return Ok(()),
         };
-        if !self.refusals.lets_through((by, asked.to_owned(), rule), ctx.now) {
+        if !self.refusals.lets_through(Some(organization), (by, asked.to_owned(), rule), ctx.now) {
             return Ok(());
         }
         let record = self
