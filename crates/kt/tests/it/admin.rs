@@ -153,6 +153,24 @@ fn the_key_that_seals_secrets_is_replaced_while_the_server_runs() {
 }
 
 #[test]
+fn one_command_at_a_time_changes_the_key_file() {
+    let (home, _) = Plane::start().terminate();
+    let keys = || std::fs::read_to_string(home.path("data/secrets.key")).unwrap();
+    let first = keys();
+    let other = std::fs::File::create(home.path("data/secrets.lock")).unwrap();
+    other.lock().unwrap();
+    for command in ["new-key", "forget-old"] {
+        let refused = admin(&home, &["secrets", command]);
+        said(&refused, 1);
+        assert!(complaint(&refused).contains("another `kt admin secrets`"), "{}", complaint(&refused));
+        assert_eq!(keys(), first, "{command}");
+    }
+    other.unlock().unwrap();
+    said(&admin(&home, &["secrets", "new-key"]), 0);
+    assert_ne!(keys(), first, "the control");
+}
+
+#[test]
 fn a_copy_is_taken_beside_the_server_and_put_back_without_it() {
     let plane = Plane::start();
     let copied = admin(&plane.home, &["backup", "copy.db"]);

@@ -1,9 +1,9 @@
 //! `kt admin secrets …`: another key in the place of the one that seals secrets, while servers run.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use kt_control::SealKey;
@@ -47,16 +47,16 @@ impl NewKey {
     async fn run(self) -> Result<(), Failure> {
         // The present keys open the database, or the file is another's.
         self.scene.open().await?;
-        let file = self.scene.key_file()?;
-        let mut keys = keys_in(&file)?;
+        let file = KeyFile::hold(self.scene.key_file()?)?;
+        let mut keys = file.keys()?;
         keys.push(SealKey::new_text(&mut Random::from_os()));
-        write_keys(&file, &keys)?;
+        file.replace(&keys)?;
         let sentence = format!(
             "{} holds {} keys now; copy it to every machine that runs a server, then run `kt admin secrets reseal`",
-            file.display(),
+            file.path.display(),
             keys.len()
         );
-        self.scene.tell(&sentence, &json!({ "key_file": file, "keys": keys.len() }));
+        self.scene.tell(&sentence, &json!({ "key_file": file.path, "keys": keys.len() }));
         Ok(())
     }
 }
@@ -92,6 +92,8 @@ pub(crate) struct ForgetOld {
 
 impl ForgetOld {
     async fn run(self) -> Result<(), Failure> {
+        // Held from before anything is counted: a key that was added meanwhile would count the present one as old.
+        let file = KeyFile::hold(self.scene.key_file()?)?;
         let (control, ctx) = self.scene.open().await?;
         let left = control.count_sealed_with_older_keys(&ctx).await?;
         if left > 0 {
@@ -99,34 +101,61 @@ impl ForgetOld {
                 format!("{left} secrets are sealed with an older key: run `kt admin secrets reseal` first");
             return Err(Failure::failed(message));
         }
-        let file = self.scene.key_file()?;
-        let mut keys = keys_in(&file)?;
+        let mut keys = file.keys()?;
         let forgotten = keys.drain(..keys.len().saturating_sub(1)).count();
-        write_keys(&file, &keys)?;
+        file.replace(&keys)?;
         let sentence = format!(
             "{forgotten} older keys were removed from {}; copies made before still need them",
-            file.display()
+            file.path.display()
         );
-        self.scene.tell(&sentence, &json!({ "key_file": file, "forgotten": forgotten }));
+        self.scene.tell(&sentence, &json!({ "key_file": file.path, "forgotten": forgotten }));
         Ok(())
     }
 }
 
-fn keys_in(file: &Path) -> Result<Vec<String>, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| cannot(file, &error))?;
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+/// The key file, which one command at a time changes.
+struct KeyFile {
+    path: PathBuf,
+    /// Another file beside it, since the key file itself is replaced. Closed, it gives the lock back.
+    _lock: File,
 }
 
-/// Replaces the key file as a whole, or not at all.
-fn write_keys(file: &Path, keys: &[String]) -> Result<(), Failure> {
-    let new = file.with_extension("new");
-    let write = || {
-        let mut there = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        there.write_all(keys.join("\n").as_bytes())?;
-        there.sync_all()?;
-        std::fs::rename(&new, file)
-    };
-    write().map_err(|error| cannot(file, &error))
+impl KeyFile {
+    fn hold(path: PathBuf) -> Result<Self, Failure> {
+        let beside = path.with_extension("lock");
+        let mut options = OpenOptions::new();
+        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(&beside);
+        let lock = lock.map_err(|error| cannot(&beside, &error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(Failure::failed(format!(
+                "another `kt admin secrets` is changing {}; try again when it has ended",
+                path.display()
+            ))),
+            Err(TryLockError::Error(error)) => Err(cannot(&beside, &error)),
+        }
+    }
+
+    fn keys(&self) -> Result<Vec<String>, Failure> {
+        let text = std::fs::read_to_string(&self.path).map_err(|error| cannot(&self.path, &error))?;
+        Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// Replaces the file as a whole, or not at all. Afterwards it stays replaced whatever happens: a secret that is sealed
+    /// with a key that a loss of power took back could never be opened again.
+    fn replace(&self, keys: &[String]) -> Result<(), Failure> {
+        let new = self.path.with_extension("new");
+        let write = || {
+            let mut options = OpenOptions::new();
+            let mut there = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            there.write_all(keys.join("\n").as_bytes())?;
+            there.sync_all()?;
+            std::fs::rename(&new, &self.path)?;
+            let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+        };
+        write().map_err(|error| cannot(&self.path, &error))
+    }
 }
 
 fn cannot(file: &Path, error: &std::io::Error) -> Failure {
