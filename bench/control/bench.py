@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Measures the control plane of one `kt server run`, on SQLite or PostgreSQL. See README.md.
 
-    bench.py [--database URL] [--seconds N] [--events N] [--copies N] [--sign-ins N] [--audit-records N] [--out FILE]
+    bench.py [--database URL] [--seconds N] [--events N] [--copies N] [--sign-ins N] [--audit-records N]
+             [--sessions N] [--out FILE]
 """
 
 import argparse
+import hashlib
 import http.client
 import json
 import os
 import random
 import re
+import secrets
 import signal
 import sqlite3
 import statistics
@@ -49,6 +52,10 @@ class Server:
         assert match, f"the server did not start: {line}"
         self.address, self.console = match[1], match[2]
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
+        self.sign_in()
+
+    def sign_in(self):
+        """Signs in anew: a change asks for a proof of the last ten minutes."""
         self.token = self.ask("POST", "/v1/auth/login", {"email": EMAIL, "password": PASSWORD}, token="")["access_token"]
 
     def ask(self, method, path, body=None, token=None):
@@ -235,6 +242,8 @@ def copy_events(directory, copies):
     made = """organization_id, printf('evt_%08x', ?1) || substr(id, 13), gateway_id, NULL, NULL, occurred_at, event_type,
         printf('10.%d.%d.%d', random() & 255, random() & 255, random() & 255), lower(hex(randomblob(16))), verdict, body"""
     database = sqlite3.connect(path, isolation_level=None)
+    # Nothing is lost with a store that is made for this: the server sets both back when it starts.
+    database.execute("PRAGMA journal_mode = OFF")
     database.execute("PRAGMA synchronous = OFF")
     found = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'events' AND sql IS NOT NULL"
     indexes = database.execute(found).fetchall()
@@ -250,6 +259,52 @@ def copy_events(directory, copies):
     (count,) = database.execute("SELECT count(*) FROM events").fetchone()
     database.close()
     return count
+
+
+def copy_sessions(directory, copies):
+    """Gives each of so many copied members a session at the console, put into SQLite directly; their cookies."""
+    (path,) = Path(directory, "data").glob("*.db")
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("PRAGMA synchronous = OFF")
+    # Where nobody has been at the console, there is no session to copy: any other of the owner's does.
+    (session, user) = database.execute("SELECT id, user_id FROM sessions WHERE ended_at IS NULL LIMIT 1").fetchone()
+
+    def copy(table, column, of, changes):
+        columns = [name for _, name, *_ in database.execute(f"PRAGMA table_info({table})")]
+        values = ", ".join(changes.get(name, name) for name in columns)
+        database.execute(
+            f"WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n LIMIT {copies})"
+            f" INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM n, {table} WHERE {column} = ?",
+            [of],
+        )
+
+    member = "printf('usr_%032x', n)"
+    address = "printf('member-%d@example.com', n)"
+    database.execute("BEGIN")
+    copy("users", "id", user, {"id": member, "email": address, "email_folded": address})
+    copy("memberships", "user_id", user, {"user_id": member, "role": "'member'"})
+    copy("sessions", "id", session, {"id": "printf('ses_%032x', n)", "user_id": member, "door": "'console'"})
+    cookies = [secrets.token_urlsafe(32) for _ in range(copies)]
+    database.executemany(
+        "INSERT INTO console_cookies (digest, session_id, created_at) VALUES (?, ?, ?)",
+        [
+            (hashlib.sha256(cookie.encode()).hexdigest(), f"ses_{n:032x}", int(time.time() * 1e6))
+            for n, cookie in enumerate(cookies)
+        ],
+    )
+    database.execute("COMMIT")
+    database.close()
+    return cookies
+
+
+def sessions(server, cookies):
+    """Every one of these sessions asks for a page; resident memory before and after, and what a page takes."""
+    browser = Browser(server)
+    before = server.memory_mib()
+    ask = lambda n: browser.ask("GET", "/settings/profile", more={"Cookie": f"kt_session={cookies[n]}"})
+    assert "member-0@example.com" in ask(0).decode(), "a copied session is not its member's"
+    taken = timed(len(cookies), ask)
+    return {"sessions": len(cookies), "before_mib": before, "after_mib": server.memory_mib(), "page": taken}
 
 
 def queries(server, samples):
@@ -279,6 +334,7 @@ def main():
     parser.add_argument("--copies", type=int, default=0, help="of each delivered event, put into SQLite directly")
     parser.add_argument("--sign-ins", type=int, default=30)
     parser.add_argument("--audit-records", type=int, default=100_000)
+    parser.add_argument("--sessions", type=int, default=100_000, help="at once, on SQLite")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     results = {"database": "PostgreSQL" if options.database else "SQLite"}
@@ -305,9 +361,15 @@ def main():
                 tell("events with their copies", copy_events(directory, options.copies))
                 server = Server(directory, options.database)
             tell("queries", queries(server, samples))
+            server.sign_in()
             audited_changes(server, options.audit_records)
             tell(f"pages with {options.audit_records} audit records", pages(server, 100))
             tell("memory afterwards, MiB", server.memory_mib())
+            if not options.database and options.sessions:
+                server.stop()
+                cookies = copy_sessions(directory, options.sessions)
+                server = Server(directory, options.database)
+                tell("sessions at once", sessions(server, cookies))
         finally:
             server.stop()
     if options.out:

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 
 import { chromium } from 'playwright-core';
 
-import { ktBinary } from './places.mjs';
+import { CHROMIUM, ktBinary } from './places.mjs';
 import { until } from './poll.mjs';
 import { ServerProcess } from './process.mjs';
 
@@ -80,8 +80,7 @@ function moveTime(clock, seconds) {
 
 /** A Chromium in which each person has a profile of their own. */
 export async function startChromium() {
-  const path = process.env.CHROMIUM ?? '/usr/bin/chromium';
-  const browser = await chromium.launch({ executablePath: path, args: FLAGS });
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
   return {
     /** A page of somebody who has never been here, and what went wrong on it. */
     person: async (origin, options = {}) => {

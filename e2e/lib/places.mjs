@@ -10,6 +10,8 @@ export const E2E = dirname(dirname(fileURLToPath(import.meta.url)));
 const cache = process.env.KEEPTRUSTS_CACHE ?? join(homedir(), '.cache', 'keeptrusts');
 export const MODEL_FILE = join(cache, 'e2e', 'model', 'SmolLM2-135M-Instruct.Q4_1.gguf');
 
+export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
 /** The `kt` to test: `$KT`, else the one built last. */
 export function ktBinary() {
   if (process.env.KT) return process.env.KT;

@@ -51,6 +51,7 @@ impl Control {
         if user.email_folded == email.folded() {
             return Err(Error::invalid("email", "This is your address already."));
         }
+        self.require_free_address(&tx, &user).await?;
         if !self.may_request_mail(ctx, &tx, &email).await? {
             return Ok(tx.commit().await?);
         }
@@ -88,6 +89,7 @@ impl Control {
         link: &Consumed<NewEmail>,
     ) -> Result<(), Error> {
         let user = holder(tx, link).await?;
+        self.require_free_address(tx, &user).await?;
         let new = kept_email(&link.data.to)?;
         self.displace_registration(ctx, tx, &new).await?;
         match users::change_email(tx, &user.id, &link.data.from, &new, ctx.now).await {

@@ -28,7 +28,7 @@ use crate::snapshot::{Key, Snapshot};
 use crate::stages::budgets::Expected;
 use crate::stages::content::Summary;
 use crate::stages::cors::CorsRules;
-use crate::stages::route::{Content, Route};
+use crate::stages::route::Route;
 use crate::stages::safety::Moderator;
 use crate::stages::{address, authenticate, content, path, policy_chain, rate_limits, route, size_limits};
 use crate::surface::Surface;
@@ -308,8 +308,8 @@ impl<'a> Exchange<'a> {
     }
 
     fn read_content(&mut self, route: &Route, body: &Bytes) -> Result<Summary, Refusal> {
-        let summary = match route.content {
-            Content::Json(required) if self.head.method == Method::POST => {
+        let summary = match route.content.required(body) {
+            Some(required) if self.head.method == Method::POST => {
                 content::check_type(&self.head.headers)?;
                 content::read(body, required)?
             }
@@ -330,9 +330,10 @@ impl<'a> Exchange<'a> {
             return Ok(());
         }
         let mut expected = Expected::default();
-        if let Content::Json(_) = route.content {
+        if route.content.required(body).is_some() {
             expected = rate_limits::expected(self, summary, body);
-            self.record.expect_input(expected.input);
+            let usual = self.snapshot.rates.usual(expected);
+            self.record.expect(usual);
         }
         rate_limits::take_tokens(self, summary, expected).await
     }

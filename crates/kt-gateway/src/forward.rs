@@ -93,7 +93,7 @@ impl Exchange<'_> {
             event.provider = Some(Arc::clone(&target.vendor));
             event.target_id = Some(Arc::clone(&target.id));
             let asked = forwarded.summary.model.as_deref();
-            self.record.use_price_of(target.model_instead_of(asked).or(asked));
+            self.record.ask_for(target.model_instead_of(asked).or(asked));
             if target.wire == Wire::Echo {
                 choice.succeeded();
                 return self.echo(&forwarded);
@@ -176,6 +176,7 @@ impl Exchange<'_> {
             query: self.head.query.as_deref().filter(|_| translation.is_none()),
             model: target.model.as_deref().or(forwarded.summary.model.as_deref()),
             headers: &self.head.headers,
+            caller: self.key.as_ref().map(|key| &*key.id),
             traceparent,
             body: &body,
             request_id: self.request_id.encode(&mut buffer),

@@ -22,7 +22,7 @@ use crate::admin::AdminService;
 use crate::events::EventSink;
 use crate::exchange::GatewayService;
 use crate::handover::{Inherited, Offer};
-use crate::limits::{self, Kept};
+use crate::limits::{self, Kept, Memory};
 use crate::listener::{self, Intake};
 use crate::proxy_protocol::Proxies;
 use crate::shared::{Shared, Worker};
@@ -273,7 +273,7 @@ impl Gateway {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.control.summarise_refusals();
-        self.control.keep_spending();
+        self.control.keep_spending(Kept::leave);
         shared.telemetry.flush().await;
         shared.in_flight.load(Ordering::Acquire)
     }
@@ -375,10 +375,10 @@ impl Control {
     }
 
     /// Keeps what is spent of budgets. Should that fail, it is tried again with the next second.
-    fn keep_spending(&self) {
+    fn keep_spending(&self, keep: fn(&Kept, &Memory, i64) -> io::Result<()>) {
         let Some(kept) = &self.kept else { return };
         let Shared { lasting, clock, .. } = &*self.shared;
-        if let Err(error) = kept.write(&lasting.used, clock.now_micros()) {
+        if let Err(error) = keep(kept, &lasting.used, clock.now_micros()) {
             tracing::error!(%error, "what is spent of budgets cannot be kept, and would be forgotten by a restart");
         }
     }
@@ -504,7 +504,7 @@ async fn summarise(control: Arc<Control>) {
         control.summarise_refusals();
         let keeping = Arc::clone(&control);
         // A disk may be slow, and requests are served on this thread.
-        let _ = tokio::task::spawn_blocking(move || keeping.keep_spending()).await;
+        let _ = tokio::task::spawn_blocking(move || keeping.keep_spending(Kept::write)).await;
     }
 }
 

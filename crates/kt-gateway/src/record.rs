@@ -17,6 +17,7 @@ use crate::providers::target::Target;
 use crate::reply::Refusal;
 use crate::shared::{Shared, Worker};
 use crate::snapshot::Snapshot;
+use crate::stages::budgets::Expected;
 use crate::telemetry::{self, Attempt, Details, Finished, Trace};
 use crate::usage::Usage;
 
@@ -36,8 +37,10 @@ pub(crate) struct Record {
     event: Option<Box<Event>>,
     /// What the request was granted of the limits that concern it.
     grants: Vec<Grant>,
-    /// How many tokens the prompt is taken to have; none for what is no prompt.
-    expected_input: Option<u64>,
+    /// How many tokens the request is taken to use where nobody tells; none for what is no prompt.
+    expected: Option<Expected>,
+    /// Whether a provider was asked, so that something was used.
+    is_asked: bool,
     /// What the tokens cost, if that is known.
     price: Option<ModelPrice>,
     /// The trace that the request belongs to, if telemetry is sent.
@@ -64,7 +67,8 @@ impl Record {
             started: Instant::now(),
             event: None,
             grants: Vec::new(),
-            expected_input: None,
+            expected: None,
+            is_asked: false,
             price: None,
             trace: None,
             attempts: Vec::new(),
@@ -87,26 +91,27 @@ impl Record {
         self.grants.push(grant);
     }
 
-    /// Notes how many tokens the prompt is taken to have, in case the provider does not tell.
-    pub(crate) fn expect_input(&mut self, tokens: u64) {
-        self.expected_input = Some(tokens).filter(|tokens| *tokens > 0);
+    /// Notes how many tokens the request is taken to use, in case nobody tells.
+    pub(crate) fn expect(&mut self, expected: Expected) {
+        self.expected = Some(expected).filter(|expected| expected.input > 0);
     }
 
     /// From now on a provider is asked for this model.
-    pub(crate) fn use_price_of(&mut self, model: Option<&str>) {
-        self.price = model.and_then(|model| self.snapshot.budgets.price_of(model)).cloned();
+    pub(crate) fn ask_for(&mut self, model: Option<&str>) {
+        self.is_asked = true;
+        self.price = self.snapshot.budgets.price_of(model.unwrap_or_default()).cloned();
     }
 
     /// Puts into the event how many tokens were used. Where the provider does not tell, or was not heard to the end of its
     /// answer, they are estimated by what it said so far.
     pub(crate) fn count_tokens(&mut self, usage: Usage, status: StatusCode, is_over: bool) {
         let told = (usage.input, usage.output);
-        let counted = match (self.expected_input, told) {
+        let counted = match (self.expected, told) {
             (Some(expected), (input, output)) if status.is_success() => {
                 // Who tells of the prompt alone has no tokens in the answer, such as of embeddings.
                 let is_told = is_over && told != (None, None);
                 let so_far = || output.unwrap_or(0).max(usage.estimated_output());
-                (input.or(Some(expected)), if is_told { output } else { Some(so_far()) })
+                (input.or(Some(expected.input)), if is_told { output } else { Some(so_far()) })
             }
             _ => told,
         };
@@ -222,7 +227,15 @@ impl Record {
 
     /// What the request used in the end. What its tokens cost is noted in its event.
     fn outlay(&self, event: &mut Event, code: &str) -> Outlay {
-        let tokens = used_tokens(event, code);
+        if let Some(expected) = self.expected.filter(|_| code == "client_closed" && self.is_asked)
+            && (event.input_tokens, event.output_tokens) == (None, None)
+        {
+            // Nothing was heard of the answer. Who goes away early avoids no charge, and spends no more than a usual answer,
+            // however much they said they would take.
+            (event.input_tokens, event.output_tokens) = (Some(expected.input), Some(expected.output));
+            event.usage_estimated = Some(true);
+        }
+        let tokens = used_tokens(event);
         let price = self.price.as_ref().filter(|_| event.input_tokens.or(event.output_tokens).is_some());
         if let Some(price) = price {
             let [input, output] = [event.input_tokens, event.output_tokens].map(Option::unwrap_or_default);
@@ -248,12 +261,11 @@ impl Drop for Record {
     }
 }
 
-/// How many tokens a request used; `None` when nobody can tell, so that what it claimed stays claimed. A client that went
-/// away did not do so for nothing.
-fn used_tokens(event: &Event, code: &str) -> Option<u64> {
+/// How many tokens a request used; `None` when nobody can tell, so that what it claimed stays claimed.
+fn used_tokens(event: &Event) -> Option<u64> {
     let is_answered = event.status.is_some_and(|status| status < 400);
     match (event.input_tokens, event.output_tokens) {
-        (None, None) if is_answered || code == "client_closed" => None,
+        (None, None) if is_answered => None,
         (input, output) => Some(input.unwrap_or(0).saturating_add(output.unwrap_or(0))),
     }
 }

@@ -21,6 +21,9 @@ use crate::reply::Refusal;
 
 /// How long an unused connection is kept. Providers close theirs after a minute or more; ours must go first.
 const KEEP_IDLE: Duration = Duration::from_secs(50);
+/// A kept connection that is closed within so long of a request being sent was closed before the request arrived: the two
+/// crossed on their way.
+const CROSSING: Duration = Duration::from_millis(250);
 /// How many unused connections each worker keeps to one origin.
 const MAX_IDLE: usize = 256;
 
@@ -222,7 +225,8 @@ struct Idle {
 impl Pool {
     /// Sends a request and waits for the head of its answer.
     ///
-    /// A kept connection that the provider had closed meanwhile is replaced, once: nothing of an answer had come.
+    /// A kept connection that the provider had closed meanwhile is replaced, once. One that is closed later may have been
+    /// worked for: whether that is asked again is for `max_retries` to say.
     pub(crate) async fn ask(
         &self,
         origin: &Arc<Origin>,
@@ -231,9 +235,12 @@ impl Pool {
         limits: &Limits,
     ) -> Result<(ClientConnection, AnswerHead), UpstreamFault> {
         if let Some(mut kept) = self.take(origin) {
+            let asked = Instant::now();
             match ask_over(&mut kept, head, body, limits).await {
                 Ok(answer) => return Ok((kept, answer)),
-                Err(UpstreamFault::Unsendable | UpstreamFault::Answer(AnswerFault::ClosedBeforeAnswer)) => {}
+                Err(UpstreamFault::Unsendable) => {}
+                Err(UpstreamFault::Answer(AnswerFault::ClosedBeforeAnswer)) if asked.elapsed() < CROSSING => {
+                }
                 Err(fault) => return Err(fault),
             }
         }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use memchr::memmem::{self, Finder};
 use memchr::{memchr, memchr2};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::telemetry::Answered;
 
@@ -30,23 +31,59 @@ pub(crate) struct Usage {
 
 #[derive(Deserialize)]
 struct Counts {
-    #[serde(alias = "prompt_tokens")]
-    input_tokens: Option<u64>,
-    #[serde(alias = "completion_tokens")]
-    output_tokens: Option<u64>,
+    #[serde(alias = "prompt_tokens", rename = "input_tokens")]
+    input: Option<u64>,
+    #[serde(alias = "completion_tokens", rename = "output_tokens")]
+    output: Option<u64>,
+    /// Messages alone counts these apart; elsewhere they are part of the prompt's tokens and stand under other names.
+    #[serde(rename = "cache_creation_input_tokens")]
+    written_to_cache: Option<u64>,
+    #[serde(rename = "cache_read_input_tokens")]
+    read_from_cache: Option<u64>,
+}
+
+impl Counts {
+    /// All tokens of the prompt, wherever the provider read them from.
+    fn input(&self) -> Option<u64> {
+        let cached = [self.written_to_cache, self.read_from_cache];
+        let apart = cached.into_iter().flatten().fold(0, u64::saturating_add);
+        self.input.map(|tokens| tokens.saturating_add(apart))
+    }
+}
+
+/// Where answers tell their counts: at the top, or one level down in the events of Responses (`response`), of Messages
+/// (`message`) and of Groq (`x_groq`). What a client said stands elsewhere, even where a provider repeats it.
+#[derive(Deserialize)]
+struct Told<'a> {
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    response: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    x_groq: Option<&'a RawValue>,
+}
+
+impl Told<'_> {
+    fn counts(&self) -> Option<Counts> {
+        let below = [self.response, self.message, self.x_groq].into_iter().flatten();
+        let told = below.filter_map(|event| serde_json::from_str::<Told<'_>>(event.get()).ok()?.usage);
+        self.usage.into_iter().chain(told).find_map(|usage| serde_json::from_str(usage.get()).ok())
+    }
 }
 
 impl Usage {
-    /// Takes the counts of the last `usage` object in a JSON text, in the words of either API.
-    ///
-    /// Within a JSON string the key would stand with escaped quotes, so it is not mistaken for one.
-    pub(crate) fn read(&mut self, json: &[u8]) {
-        let Some(at) = memmem::rfind(json, KEY) else { return };
-        let Some(value) = json[at + KEY.len()..].trim_ascii_start().strip_prefix(b":") else { return };
-        let mut values = serde_json::Deserializer::from_slice(value).into_iter::<Option<Counts>>();
-        if let Some(Ok(Some(counts))) = values.next() {
-            self.input = counts.input_tokens.or(self.input);
-            self.output = counts.output_tokens.or(self.output);
+    /// Takes the counts that a JSON document tells, in the words of either API. It may stand in a line of an event stream.
+    pub(crate) fn read(&mut self, line: &[u8]) {
+        if !tells_counts(line) {
+            return;
+        }
+        let json = line.strip_prefix(b"data:").unwrap_or(line);
+        if let Some(counts) = serde_json::from_slice::<Told<'_>>(json).ok().and_then(|told| told.counts()) {
+            // What an earlier event told of the prompt is not taken back by a later one that tells less of it.
+            self.input = counts.input().max(self.input);
+            self.output = counts.output.or(self.output);
         }
     }
 
@@ -63,6 +100,15 @@ impl Usage {
     pub(crate) fn estimated_output(&self) -> u64 {
         self.said.div_ceil(BYTES_PER_TOKEN as u64)
     }
+}
+
+/// Whether counts may stand in a JSON text, told without reading it: most events of a stream have none, or `null`.
+fn tells_counts(json: &[u8]) -> bool {
+    memmem::find_iter(json, KEY).any(|at| {
+        let value =
+            json[at + KEY.len()..].trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        value.is_some_and(|value| value.starts_with(b"{"))
+    })
 }
 
 /// The length of the string that is the value of a key which ends here; 0 for another value.
@@ -150,6 +196,19 @@ mod tests {
         let told = Usage { input: Some(12), output: Some(34), said: 0 };
         assert_eq!(read(r#"{"usage":{"prompt_tokens":12,"completion_tokens":34,"total_tokens":46}}"#), told);
         assert_eq!(read(r#"{"usage" : {"input_tokens":12,"output_tokens":34}}"#), told);
+        assert_eq!(
+            read(
+                r#"{"usage":{"input_tokens":2,"cache_creation_input_tokens":7,"cache_read_input_tokens":3,"output_tokens":34}}"#
+            ),
+            told,
+            "what is read from a cache or written to it is part of the prompt"
+        );
+        assert_eq!(
+            read(
+                r#"{"usage":{"prompt_tokens":12,"prompt_tokens_details":{"cached_tokens":10},"completion_tokens":34}}"#
+            ),
+            told
+        );
         assert_eq!(read(r#"{"usage":null}"#), Usage::default());
         assert_eq!(read(r#"{"usage":{"prompt_tokens":-1}}"#), Usage::default());
     }
@@ -158,6 +217,32 @@ mod tests {
     fn the_models_own_words_are_not_taken_for_counts() {
         let body = r#"{"usage":{"prompt_tokens":1},"content":"{\"usage\":{\"prompt_tokens\":999}}"}"#;
         assert_eq!(read(body).input, Some(1));
+    }
+
+    #[test]
+    fn what_a_client_said_is_not_taken_for_counts_where_it_is_repeated() {
+        let told = Usage { input: Some(1), output: Some(2), said: 0 };
+        for repeated in [r#""metadata":{"usage":"x"}"#, r#""metadata":{"usage":{"input_tokens":9}}"#] {
+            let usage = r#""usage":{"input_tokens":1,"output_tokens":2}"#;
+            for response in [format!("{{{usage},{repeated}}}"), format!("{{{repeated},{usage}}}")] {
+                assert_eq!(read(&response), told, "{response}");
+                assert_eq!(
+                    read(&format!(r#"data: {{"type":"response.completed","response":{response}}}"#)),
+                    told
+                );
+            }
+        }
+        assert_eq!(read(r#"{"metadata":{"usage":{"input_tokens":9}}}"#), Usage::default());
+    }
+
+    #[test]
+    fn counts_are_found_one_level_down_in_events() {
+        let told = Usage { input: Some(1), output: Some(2), said: 0 };
+        for within in ["response", "message", "x_groq"] {
+            let event =
+                format!(r#"data:{{"{within}":{{"id":"i","usage":{{"input_tokens":1,"output_tokens":2}}}}}}"#);
+            assert_eq!(read(&event), told, "{event}");
+        }
     }
 
     #[test]
@@ -172,6 +257,14 @@ mod tests {
                 "pieces of {size}"
             );
         }
+    }
+
+    #[test]
+    fn what_was_told_of_the_prompt_is_not_taken_back() {
+        let mut usage = Usage::default();
+        usage.read(br#"{"usage":{"input_tokens":5,"cache_creation_input_tokens":2000,"output_tokens":1}}"#);
+        usage.read(br#"{"usage":{"input_tokens":5,"output_tokens":20}}"#);
+        assert_eq!(usage, Usage { input: Some(2005), output: Some(20), said: 0 });
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod listener;
 mod refusals;
 mod routes;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use kt_control::Control;
@@ -27,9 +28,12 @@ pub use console::console;
 pub use listener::{Listener, serve};
 pub use routes::{api, openapi};
 
-/// What the doors need of the process.
+/// What the doors need of the process. Every layer that a request passes holds it, so a clone costs one count.
 #[derive(Clone)]
-pub struct Doors {
+pub struct Doors(Arc<Needs>);
+
+/// What [`Doors`] are made of.
+pub struct Needs {
     /// The use cases.
     pub control: Arc<Control>,
     /// How the address of a client is told.
@@ -38,4 +42,18 @@ pub struct Doors {
     pub console: PublicUrl,
     /// Whom somebody tells who has found a weakness.
     pub security_contact: Option<Url>,
+}
+
+impl From<Needs> for Doors {
+    fn from(needs: Needs) -> Self {
+        Self(Arc::new(needs))
+    }
+}
+
+impl Deref for Doors {
+    type Target = Needs;
+
+    fn deref(&self) -> &Needs {
+        &self.0
+    }
 }

@@ -21,7 +21,7 @@ use kt_domain::network::reach::Reach;
 use kt_domain::policy_config::{Finding, Source};
 use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
-use kt_server::{Doors, Listener};
+use kt_server::{Doors, Listener, Needs};
 use kt_store::{Store, sqlite_path};
 use tokio::sync::watch;
 
@@ -104,7 +104,8 @@ impl Settings {
         let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
         let security_contact =
             config.server.security_contact.as_deref().and_then(|contact| contact.parse().ok());
-        let doors = Doors { control: Arc::clone(&control), addresses, console: home, security_contact };
+        let doors =
+            Doors::from(Needs { control: Arc::clone(&control), addresses, console: home, security_contact });
         Ok(ControlPlane {
             control,
             post,

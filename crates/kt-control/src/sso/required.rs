@@ -50,6 +50,22 @@ impl Control {
         Ok(!places.is_empty())
     }
 
+    /// Refuses to give another address to somebody whom it would lead past the only way in.
+    pub(crate) async fn require_free_address(
+        &self,
+        source: &impl Source,
+        user: &users::User,
+    ) -> Result<(), Error> {
+        for place in &memberships::of_user(source, &user.id).await? {
+            if self.must_use_sso(source, place, &user.email).await? {
+                let message = "Your organization signs in with its identity provider alone, and knows you by this address. \
+                               Have it changed there.";
+                return Err(Error::new(ErrorKind::Forbidden, "sso_required", message));
+            }
+        }
+        Ok(())
+    }
+
     /// Lets members sign in past the provider again, for the operator when the provider lets nobody in (SPEC section 14).
     /// The provider stays as it is otherwise. `false` where it was not required.
     pub async fn disable_required_sso(&self, ctx: &Ctx, identifier: &str) -> Result<bool, Error> {

@@ -3,8 +3,11 @@
 //! It is written once a second while it changes, with what requests under way have claimed: a process that is killed
 //! forgets a second of spending at most, and charges what it could not settle. Events are no substitute: a month of them
 //! takes minutes to read, and an operator may have chosen not to keep those of requests that went well.
+//!
+//! While a process takes over from another, both spend and one of them writes: whoever holds the lock beside the file. The
+//! other adds what was written meanwhile once it gets the lock.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +19,14 @@ use super::{Claim, Measure, Memory, Spending, Subject, Unit};
 /// The file.
 pub(crate) struct Kept {
     path: PathBuf,
-    /// What stands in it.
-    written: Mutex<Vec<Entry>>,
+    lock: File,
+    state: Mutex<State>,
+}
+
+struct State {
+    turn: Turn,
+    /// What stood in it when this process looked last, or wrote it.
+    known: Vec<Entry>,
 }
 
 /// What is spent of one period of a budget.
@@ -30,32 +39,86 @@ struct Entry {
     spent: i64,
 }
 
+/// Who writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// Another process, still.
+    Others,
+    /// This one.
+    Own,
+    /// This one no more.
+    Over,
+}
+
 impl Kept {
     /// Opens the file at `path`, which need not be there, and puts into `memory` what is in it.
     pub(crate) fn open(path: PathBuf, memory: &Memory, now: i64) -> io::Result<Self> {
-        let written: Vec<Entry> = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|why| io::Error::other(format!("{} cannot be read: {why}", path.display())))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let current: Vec<Claim> =
-            written.iter().filter(|entry| entry.until > now).filter_map(Entry::claim).collect();
-        memory.note(&current, now);
-        Ok(Self { path, written: Mutex::new(written) })
+        let lock = File::options().create(true).append(true).open(path.with_extension("lock"))?;
+        let turn = if is_locked(&lock)? { Turn::Own } else { Turn::Others };
+        let mut state = State { turn, known: Vec::new() };
+        state.learn(&path, memory, now)?;
+        Ok(Self { path, lock, state: Mutex::new(state) })
     }
 
-    /// Writes what is spent at `now`, unless it stands there already. It is on disk afterwards.
+    /// Writes what is spent at `now`, unless it stands there already. It is on disk afterwards. Nothing is written while
+    /// another process still writes.
     pub(crate) fn write(&self, memory: &Memory, now: i64) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.turn == Turn::Others && is_locked(&self.lock)? {
+            state.learn(&self.path, memory, now)?;
+            state.turn = Turn::Own;
+        }
+        if state.turn != Turn::Own {
+            return Ok(());
+        }
         let mut entries: Vec<Entry> = memory.spent(now).into_iter().map(Entry::from).collect();
         entries.sort();
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if *written == entries {
+        if state.known == entries {
             return Ok(());
         }
         replace(&self.path, &serde_json::to_vec(&entries)?)?;
-        *written = entries;
+        state.known = entries;
         Ok(())
+    }
+
+    /// Writes what is spent in the end, and leaves the file to whoever takes over.
+    pub(crate) fn leave(&self, memory: &Memory, now: i64) -> io::Result<()> {
+        self.write(memory, now)?;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).turn = Turn::Over;
+        self.lock.unlock()
+    }
+}
+
+impl State {
+    /// Adds to `memory` what others have spent since the file was looked at.
+    fn learn(&mut self, path: &Path, memory: &Memory, now: i64) -> io::Result<()> {
+        let entries = read(path)?;
+        for entry in entries.iter().filter(|entry| entry.until > now) {
+            let Some(claim) = entry.claim() else { continue };
+            let before =
+                self.known.iter().find(|known| known.is_of_same(entry)).map_or(0, |known| known.spent);
+            memory.add(&claim, entry.spent - before, now);
+        }
+        self.known = entries;
+        Ok(())
+    }
+}
+
+/// Whether this process has the lock from now on.
+fn is_locked(lock: &File) -> io::Result<bool> {
+    match lock.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<Entry>> {
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(|why| io::Error::other(format!("{} cannot be read: {why}", path.display()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -79,7 +142,13 @@ impl From<(Subject, Spending, i64)> for Entry {
 }
 
 impl Entry {
-    /// A claim of all that was spent.
+    /// Whether both are of one period of one subject's budget.
+    fn is_of_same(&self, other: &Self) -> bool {
+        (self.until, self.unit, &self.budget, &self.subject)
+            == (other.until, other.unit, &other.budget, &other.subject)
+    }
+
+    /// A claim on what it is of, for nothing.
     fn claim(&self) -> Option<Claim> {
         let named = |kind: &str| Some(self.subject.strip_prefix(kind)?.strip_prefix(':')?.into());
         let subject = match self.subject.as_str() {
@@ -90,8 +159,7 @@ impl Entry {
                 .or_else(|| named("model").map(Subject::Model))?,
         };
         let spending = Spending { budget: Arc::clone(&self.budget), unit: self.unit, until: self.until };
-        let spent = u64::try_from(self.spent).ok()?;
-        Some(Claim::new(subject, Measure::Spent(spending), u64::MAX, spent))
+        Some(Claim::new(subject, Measure::Spent(spending), u64::MAX, 0))
     }
 }
 
@@ -111,6 +179,28 @@ mod tests {
         let mut all: Vec<Entry> = memory.spent(now).into_iter().map(Entry::from).collect();
         all.sort();
         all
+    }
+
+    #[test]
+    fn a_process_that_takes_over_adds_what_the_other_still_spends() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("budgets.json");
+        let spent = |memory: &Memory| sorted(memory, 0).iter().map(|entry| entry.spent).collect::<Vec<_>>();
+        let (old, new) = (Memory::default(), Memory::default());
+        let of_old = Kept::open(path.clone(), &old, 0).unwrap();
+        spend(&old, &Subject::Everybody, DAY, 100);
+        of_old.write(&old, 0).unwrap();
+        let of_new = Kept::open(path.clone(), &new, 0).unwrap();
+        assert_eq!(spent(&new), [100]);
+
+        spend(&new, &Subject::Everybody, DAY, 7);
+        of_new.write(&new, 0).unwrap();
+        spend(&old, &Subject::Everybody, DAY, 30);
+        of_old.write(&old, 0).unwrap();
+        assert_eq!(read(&path).unwrap()[0].spent, 130, "one of them writes");
+        drop(of_old);
+        of_new.write(&new, 0).unwrap();
+        assert_eq!((spent(&new), read(&path).unwrap()[0].spent), (vec![137], 137));
     }
 
     #[test]

@@ -89,6 +89,11 @@ impl Memory {
         claims.iter().map(noted).collect()
     }
 
+    /// Adds so much to what was claimed elsewhere; takes it away, if it is negative.
+    pub(super) fn add(&self, claim: &Claim, more: i64, now: i64) {
+        self.count_of(claim, now).add(claim, more);
+    }
+
     /// Each period of a budget that is not over at `now`, and what is spent of it.
     pub(super) fn spent(&self, now: i64) -> Vec<(Subject, Spending, i64)> {
         let mut all = Vec::new();

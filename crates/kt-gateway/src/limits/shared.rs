@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, RedisError, Script, ScriptInvocation};
+use redis::{Client, ErrorKind, RedisError, Script, ScriptInvocation};
+use tokio::sync::oneshot;
 
 use super::{
     Claim, Denied, Left, MINUTE_MICROS, Measure, left_of_budget, left_of_rate, micros, share, signed,
@@ -141,7 +142,7 @@ impl Shared {
         if !inner.outage.may_ask(Instant::now()) {
             return None;
         }
-        match inner.ask(claims, name, now).await {
+        match self.ask_to_the_end(claims, name, now).await {
             Ok(answer) => {
                 if inner.outage.ends() {
                     tracing::info!("Redis answers again: limits are counted together again");
@@ -161,6 +162,34 @@ impl Shared {
                 }
                 None
             }
+        }
+    }
+
+    /// Asks for the claims, to the end: whoever waits for the answer may go away meanwhile, as its client does.
+    async fn ask_to_the_end(&self, claims: &[Claim], name: u64, now: i64) -> Result<Vec<i64>, RedisError> {
+        let (answered, answer) = oneshot::channel();
+        let (shared, claims) = (self.clone(), claims.to_vec());
+        tokio::spawn(async move {
+            let asked = shared.0.ask(&claims, name, now).await;
+            let granted = asked.map(|answer| Unheard { shared, claims, name, answer: Some(answer) });
+            // Should nobody wait any more, it is dropped, and so given back.
+            let _ = answered.send(granted);
+        });
+        match answer.await {
+            Ok(granted) => granted.map(|mut granted| granted.answer.take().unwrap_or_default()),
+            Err(_) => Err(RedisError::from((ErrorKind::Io, "the gateway stops"))),
+        }
+    }
+
+    /// Gives back what was granted to a request that has not begun.
+    fn undo(&self, claims: &[Claim], name: u64) {
+        let (held, counted): (Vec<&Claim>, Vec<&Claim>) =
+            claims.iter().partition(|claim| claim.measure == Measure::Concurrent);
+        for claim in counted {
+            self.add(claim, -signed(claim.amount));
+        }
+        if !held.is_empty() {
+            self.give_back(&held, name);
         }
     }
 
@@ -218,6 +247,23 @@ impl Shared {
                     tracing::debug!(%error, "Redis did not take back a claim");
                 }
             });
+        }
+    }
+}
+
+/// An answer to claims that nobody has heard yet. Dropped unheard, it gives back what was granted.
+struct Unheard {
+    shared: Shared,
+    claims: Vec<Claim>,
+    name: u64,
+    answer: Option<Vec<i64>>,
+}
+
+impl Drop for Unheard {
+    fn drop(&mut self) {
+        let is_granted = self.answer.as_ref().is_some_and(|answer| answer.first() == Some(&0));
+        if is_granted {
+            self.shared.undo(&self.claims, self.name);
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Every policy judges the content as it came; what several of them cut out of one text is cut out together.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,7 +12,7 @@ use kt_domain::policy_config::{PolicySettings, SafetyFilter};
 use super::reading::body::{Body, TextCuts, spliced};
 use super::reading::outline::Outline;
 use super::tally::Tally;
-use super::text::channel::{Channel, Cuts};
+use super::text::channel::Channel;
 use super::text::patterns::Patterns;
 use super::{Asked, Finder, Judge, Policy};
 use crate::reply::Refusal;
@@ -324,7 +323,7 @@ impl Policy {
                 body.find(&finder.patterns, |text, place, rule| {
                     tally.note(rule);
                     if finder.cuts() {
-                        add_cut(cuts, text, (place, index, rule));
+                        cuts.entry(text).or_default().add(place, index, rule);
                     }
                 });
                 let is_clean = tally.rules.is_empty();
@@ -368,13 +367,4 @@ pub(crate) fn strictest(evaluations: &[PolicyEvaluation]) -> Verdict {
     } else {
         Verdict::Allow
     }
-}
-
-fn add_cut(cuts: &mut TextCuts, text: usize, (place, judge, rule): (Range<usize>, usize, &Arc<str>)) {
-    if let Some((_, cuts)) = cuts.iter_mut().find(|(own, _)| *own == text) {
-        return cuts.add(place, judge, rule);
-    }
-    let mut own = Cuts::default();
-    own.add(place, judge, rule);
-    cuts.push((text, own));
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header};
 use kt_domain::policy_config::vendors::Wire;
+use kt_domain::secret::SecretDigest;
 
 use crate::http1::head::connection_options;
 use crate::providers::target::Target;
@@ -13,11 +14,10 @@ use crate::providers::target::Target;
 const ANTHROPIC_VERSION: &[u8] = b"anthropic-version: 2023-06-01\r\n";
 
 /// A client's headers that a provider may see, by their whole name.
-const PASSED: [HeaderName; 6] = [
+const PASSED: [HeaderName; 5] = [
     header::CONTENT_TYPE,
     header::ACCEPT,
     header::USER_AGENT,
-    HeaderName::from_static("idempotency-key"),
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];
@@ -33,6 +33,8 @@ pub(crate) struct Forward<'a> {
     /// The model that is asked for; Azure has it in the path.
     pub(crate) model: Option<&'a str>,
     pub(crate) headers: &'a HeaderMap,
+    /// Whose key the request came with, if any: all share the gateway's own key at the provider.
+    pub(crate) caller: Option<&'a str>,
     /// The trace that this request belongs to, if the gateway traces it; the client's own otherwise passes.
     pub(crate) traceparent: Option<&'a str>,
     pub(crate) body: &'a Bytes,
@@ -64,6 +66,7 @@ impl Forward<'_> {
         head.extend_from_slice(b" HTTP/1.1\r\n");
         head.extend_from_slice(&target.fixed_lines);
         self.write_passed(&mut head, target);
+        self.write_idempotency_key(&mut head);
         if target.wire == Wire::Anthropic && !self.headers.contains_key("anthropic-version") {
             head.extend_from_slice(ANTHROPIC_VERSION);
         }
@@ -106,6 +109,15 @@ impl Forward<'_> {
                 let _ = write!(head, "%{byte:02X}");
             }
         }
+    }
+
+    /// What tells the provider a repeated request from another one. Two callers may have chosen the same word, and neither
+    /// is to be given the other's answer.
+    fn write_idempotency_key(&self, head: &mut Vec<u8>) {
+        let Some(word) = self.headers.get("idempotency-key") else { return };
+        let named = [self.caller.unwrap_or_default().as_bytes(), word.as_bytes()].join(&0);
+        // Writing to a vector cannot fail.
+        let _ = write!(head, "idempotency-key: {}\r\n", SecretDigest::of(&named));
     }
 
     fn write_passed(&self, head: &mut Vec<u8>, target: &Target) {

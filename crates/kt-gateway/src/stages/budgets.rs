@@ -18,7 +18,7 @@ pub(crate) struct BudgetRules {
     budgets: Vec<(Arc<str>, Budget)>,
 }
 
-/// How many tokens a request may come to use, as far as can be told before.
+/// A number of tokens, of the prompt and of the answer, as far as it can be told before there is an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) input: u64,
@@ -78,7 +78,7 @@ impl BudgetRules {
             Payer::User => (Arc::clone(key?.user.as_ref()?), Subject::User),
             Payer::Group => (Arc::clone(&exchange.group.as_ref()?.id), Subject::Group),
             Payer::Model => {
-                let price = self.price_of(model?);
+                let price = self.price_of(model.unwrap_or_default());
                 (price.map_or(UNPRICED, |price| &price.model).into(), Subject::Model)
             }
         };
@@ -89,7 +89,9 @@ impl BudgetRules {
     /// What a request may cost at most, whichever target answers it.
     fn highest_cost(&self, targets: &[Arc<Target>], model: Option<&str>, expected: Expected) -> u64 {
         let instead = targets.iter().filter_map(|target| target.model_instead_of(model));
-        let prices = model.into_iter().chain(instead).filter_map(|model| self.price_of(model));
+        // A provider that is named no model takes one of its own: of the prices, that of every model fits.
+        let asked = model.unwrap_or_default();
+        let prices = instead.chain([asked]).filter_map(|model| self.price_of(model));
         prices.map(|price| price.cost(expected.input, expected.output)).max().unwrap_or(0)
     }
 }

@@ -13,6 +13,8 @@ use crate::stages::route::Field;
 
 /// How deep arrays and objects may be nested.
 const MAX_DEPTH: usize = 128;
+/// The longest name of a model, in bytes. It stands in the event of the request, which has to be delivered.
+const MAX_MODEL: usize = 256;
 
 /// What the gateway knows of a request's body.
 #[derive(Debug, Default, PartialEq)]
@@ -23,6 +25,8 @@ pub(crate) struct Summary {
     pub(crate) stream: bool,
     /// How many tokens the answer may have at most, if the request says so.
     pub(crate) max_output: Option<u32>,
+    /// How many answers are asked for, if the request says so.
+    pub(crate) answers: Option<u32>,
     /// How freely the model is to choose its words, if the request says so.
     pub(crate) temperature: Option<f64>,
 }
@@ -51,15 +55,20 @@ pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> 
     for field in required {
         top.check(*field)?;
     }
+    let model = top.model.and_then(text_of);
+    if model.as_ref().is_some_and(|name| name.len() > MAX_MODEL) {
+        return Err(wrong("model", "must not be longer than 256 bytes"));
+    }
     let stream = match top.stream.map(RawValue::get) {
         None | Some("false") => false,
         Some("true") => true,
         Some(_) => return Err(wrong("stream", "must be true or false")),
     };
     Ok(Summary {
-        model: top.model.and_then(text_of),
+        model,
         stream,
         max_output: top.max_output(),
+        answers: top.answers(),
         temperature: top.temperature.and_then(|value| value.get().parse().ok()),
     })
 }
@@ -101,14 +110,22 @@ struct Top<'a> {
     #[serde(borrow)]
     max_output_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
+    n: Option<&'a RawValue>,
+    #[serde(borrow)]
+    best_of: Option<&'a RawValue>,
+    #[serde(borrow)]
     temperature: Option<&'a RawValue>,
 }
 
 impl Top<'_> {
     /// What the request says in the words of whichever API.
     fn max_output(&self) -> Option<u32> {
-        let said = [self.max_tokens, self.max_completion_tokens, self.max_output_tokens];
-        said.into_iter().flatten().filter_map(|value| value.get().parse().ok()).max()
+        largest([self.max_tokens, self.max_completion_tokens, self.max_output_tokens])
+    }
+
+    /// How many answers the model is to write, whether or not all are told.
+    fn answers(&self) -> Option<u32> {
+        largest([self.n, self.best_of])
     }
 
     fn check(&self, field: Field) -> Result<(), Refusal> {
@@ -131,6 +148,11 @@ impl Top<'_> {
             Field::Input | Field::Prompt => Ok(()),
         }
     }
+}
+
+/// The largest of those that are whole numbers.
+fn largest<const N: usize>(values: [Option<&RawValue>; N]) -> Option<u32> {
+    values.into_iter().flatten().filter_map(|value| value.get().parse().ok()).max()
 }
 
 fn text_of(value: &RawValue) -> Option<String> {
@@ -198,6 +220,8 @@ mod tests {
             code_of(br#"{"model":"m","messages":[],"stream":null}"#).map(|read| read.stream),
             Ok(false)
         );
+        let many = code_of(br#"{"model":"m","messages":[],"max_tokens":5,"max_completion_tokens":7,"n":4}"#);
+        assert_eq!(many.map(|read| (read.max_output, read.answers)), Ok((Some(7), Some(4))));
     }
 
     #[test]
@@ -240,6 +264,7 @@ mod tests {
             (r#"{"model":null,"messages":[]}"#, "model"),
             (r#"{"model":4,"messages":[]}"#, "model"),
             (r#"{"model":"","messages":[]}"#, "model"),
+            (&format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(257)), "model"),
             (r#"{"model":"m"}"#, "messages"),
             (r#"{"model":"m","messages":"hello"}"#, "messages"),
             (r#"{"model":"m","messages":[],"stream":"yes"}"#, "stream"),
@@ -247,6 +272,8 @@ mod tests {
             let refusal = read(body.as_bytes(), CHAT).expect_err(body);
             assert_eq!((refusal.status().as_u16(), refusal.param()), (422, Some(param)), "{body}");
         }
+        let longest = format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(256));
+        assert!(read(longest.as_bytes(), CHAT).is_ok(), "the control");
     }
 
     #[test]

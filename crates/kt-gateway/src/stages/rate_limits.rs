@@ -51,6 +51,11 @@ impl RateRules {
         concerned
     }
 
+    /// What a request is taken to have used of what it may use, where nobody tells: no more than a usual answer.
+    pub(crate) fn usual(&self, expected: Expected) -> Expected {
+        Expected { output: expected.output.min(self.limits.assumed_output_tokens.into()), ..expected }
+    }
+
     fn are_none(&self, exchange: &Exchange<'_>) -> bool {
         let has_own_rate = exchange.key.as_ref().is_some_and(|key| key.requests_per_minute.is_some());
         self.is_empty && !has_own_rate && exchange.route.is_none() && exchange.group.is_none()
@@ -76,13 +81,14 @@ pub(crate) async fn take_request(exchange: &mut Exchange<'_>) -> Result<(), Refu
 
 /// How many tokens a request with this JSON body may come to use. Who only asks how many there are uses none.
 pub(crate) fn expected(exchange: &Exchange<'_>, summary: &Summary, body: &Bytes) -> Expected {
-    if exchange.head.path.ends_with("/count_tokens") {
+    if ["/count_tokens", "/input_tokens"].iter().any(|end| exchange.head.path.ends_with(end)) {
         return Expected::default();
     }
     let assumed = exchange.snapshot.rates.limits.assumed_output_tokens;
+    let of_one = u64::from(summary.max_output.unwrap_or(assumed));
     Expected {
         input: (body.len() / BYTES_PER_TOKEN) as u64,
-        output: summary.max_output.unwrap_or(assumed).into(),
+        output: of_one.saturating_mul(summary.answers.unwrap_or(1).max(1).into()),
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Api {
 pub(crate) enum Content {
     /// A JSON object with these fields.
     Json(&'static [Field]),
+    /// A JSON object, or nothing.
+    JsonOrNothing,
     /// Something that is passed on as it is: an upload, or nothing.
     Opaque,
 }
@@ -45,14 +47,15 @@ pub(crate) enum Field {
     Prompt,
 }
 
-use Content::{Json, Opaque};
+use Content::{Json, JsonOrNothing, Opaque};
 use Field::{Input, Messages, Model, Prompt};
 
 /// Every path that is forwarded.
-const ROUTES: [Route; 17] = [
+const ROUTES: [Route; 18] = [
     openai("/v1/chat/completions", "POST", Json(&[Model, Messages])),
     openai("/v1/completions", "POST", Json(&[Model, Prompt])),
     openai("/v1/responses", "POST", Json(&[Model])),
+    openai("/v1/responses/compact", "POST", Json(&[Model])),
     openai("/v1/embeddings", "POST", Json(&[Model, Input])),
     openai("/v1/moderations", "POST", Json(&[Input])),
     openai("/v1/images/generations", "POST", Json(&[Prompt])),
@@ -62,10 +65,11 @@ const ROUTES: [Route; 17] = [
     openai("/v1/audio/transcriptions", "POST", Opaque),
     openai("/v1/audio/translations", "POST", Opaque),
     openai("/v1/models", "GET", Opaque),
-    children_of("/v1/models", "GET"),
-    children_of("/v1/responses", "GET, POST, DELETE"),
+    children_of("/v1/models", "GET", Opaque),
+    // Some take nothing, some a model and its input.
+    children_of("/v1/responses", "GET, POST, DELETE", JsonOrNothing),
     openai("/v1/files", "GET, POST", Opaque),
-    children_of("/v1/files", "GET, POST, DELETE"),
+    children_of("/v1/files", "GET, POST, DELETE", Opaque),
     Route {
         api: Api::Anthropic,
         with_children: true,
@@ -77,8 +81,19 @@ const fn openai(path: &'static str, methods: &'static str, content: Content) -> 
     Route { path, with_children: false, methods, api: Api::OpenAi, content }
 }
 
-const fn children_of(path: &'static str, methods: &'static str) -> Route {
-    Route { with_children: true, ..openai(path, methods, Opaque) }
+const fn children_of(path: &'static str, methods: &'static str, content: Content) -> Route {
+    Route { with_children: true, ..openai(path, methods, content) }
+}
+
+impl Content {
+    /// The fields that a `POST` with this body must have; `None` where the body is not read.
+    pub(crate) fn required(self, body: &[u8]) -> Option<&'static [Field]> {
+        match self {
+            Json(fields) => Some(fields),
+            JsonOrNothing if !body.is_empty() => Some(&[]),
+            JsonOrNothing | Opaque => None,
+        }
+    }
 }
 
 impl Route {
@@ -152,6 +167,19 @@ mod tests {
         ] {
             assert_eq!(found(path, Method::GET), Err("unknown_path"), "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_asked_of_a_model_is_read_wherever_it_is_sent() {
+        let required = |path: &str, body: &[u8]| {
+            let route = find(path, &Method::POST).map_err(|error| error.code)?;
+            Ok::<_, &str>(route.content.required(body).map(<[_]>::len))
+        };
+        assert_eq!(required("/v1/responses", b"{}"), Ok(Some(1)));
+        assert_eq!(required("/v1/responses/compact", b"{}"), Ok(Some(1)));
+        assert_eq!(required("/v1/responses/resp_1/whatever-comes", b"{}"), Ok(Some(0)));
+        assert_eq!(required("/v1/responses/resp_1/cancel", b""), Ok(None));
+        assert_eq!(required("/v1/files/f/whatever", b"bytes"), Ok(None));
     }
 
     #[test]

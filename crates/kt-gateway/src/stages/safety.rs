@@ -116,6 +116,7 @@ impl Moderator {
             path: "/v1/moderations",
             query: None,
             headers: &headers,
+            caller: None,
             traceparent: None,
             body: &question,
             model: target.model.as_deref(),

@@ -1,9 +1,9 @@
 //! How much may be used in a day or a month, by whom; alone, with several gateways, and beyond a restart.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kt_domain::clock::ManualClock;
@@ -12,7 +12,7 @@ use kt_domain::keys::{KeyRestrictions, KeySnapshot, KeyTerms, KnownKey};
 use kt_domain::secret::SecretDigest;
 use kt_gateway::{AccessKeys, Options};
 
-use crate::harness::{OwnRedis, PROVIDER_KEY, Request, TestGateway, wait_for};
+use crate::harness::{OwnRedis, PROVIDER_KEY, Request, TestGateway, Then, wait_for};
 
 const KEYS: &str = "auth: {mode: static, keys: [{id: app, secret_key_ref: {env: CLIENT_KEY}}, {id: other, secret_key_ref: {env: PROVIDER_KEY}}]}\n";
 const PRICES: &str = "prices: {currency: EUR, models: [{model: 'big*', input: 2.50, output: '10'}, {model: '*', input: 1, output: 1}]}\n";
@@ -177,6 +177,74 @@ fn who_stops_an_answer_ends_the_upstream_call_and_is_charged_what_was_said() {
     assert_eq!((event.usage_estimated, event.cost_micros), (Some(true), Some(30)));
     wait_for("the upstream call to end", || (gateway.upstream.open_connections() == 0).then_some(()));
     assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "30 of 30");
+}
+
+/// Each of the answers that are asked for may become as long as was said.
+#[test]
+fn a_request_for_many_answers_claims_all_of_them() {
+    let (gateway, _) = clocked("budgets: [{id: org, per: total, period: day, tokens: 100}]", |_| {});
+    let go_on = Arc::new(AtomicBool::new(false));
+    let waiting = Arc::clone(&go_on);
+    gateway.upstream.behave(move |_, client| {
+        wait_for("the test to go on", || waiting.load(Ordering::SeqCst).then_some(()));
+        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").map(|()| Then::KeepOpen)
+    });
+    let ask = |n: u32| {
+        let mut client = gateway.connect();
+        let body = format!(r#"{{"model":"m","max_tokens":5,"n":{n},"messages":[]}}"#);
+        client.send(Request::chat().json(format!("{body:80}")).bytes()).expect("the request is taken");
+        client
+    };
+    let mut held = ask(15);
+    wait_for("it to be under way", || (gateway.upstream.requests().len() == 1).then_some(()));
+    let mut next = ask(1);
+    wait_for("the next to be under way", || (gateway.upstream.requests().len() == 2).then_some(()));
+    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "95 are claimed by the one, 25 by the other");
+    go_on.store(true, Ordering::SeqCst);
+    assert_eq!([held.answer().status, next.answer().status], [200, 200]);
+}
+
+/// Every way to ask a model is counted, and what is asked of no model by name costs what every model does.
+#[test]
+fn no_path_leads_past_a_budget() {
+    for (path, body) in [
+        ("/v1/responses/compact", r#"{"model":"m","input":"hello"}"#),
+        ("/v1/responses/resp_1/anything", r#"{"model":"m","input":"hello"}"#),
+        ("/v1/images/generations", r#"{"prompt":"a cat"}"#),
+    ] {
+        let (gateway, _) = clocked(
+            &format!("{PRICES}budgets: [{{id: money, per: model, period: day, cost: 0.00001}}]"),
+            |_| {},
+        );
+        gateway.upstream.answer_as("200 OK", "", r#"{"usage":{"input_tokens":7,"output_tokens":8}}"#);
+        let ask = || gateway.ask(&Request::new("POST", path).json(body));
+        let answer = ask();
+        assert_eq!(answer.status, 200, "{path}");
+        let event = gateway.event_of(answer.request_id());
+        assert_eq!((event.cost_micros, tokens(&event)), (Some(15), 15), "{path}");
+        assert_eq!(ask().outcome(), used_up(), "{path}: 15 of 10");
+    }
+}
+
+/// Nobody tells what a client used that goes away before the answer begins: it is its prompt and a usual answer, not all
+/// that it said it would take.
+#[test]
+fn who_goes_away_before_the_answer_is_charged_a_usual_one_and_empties_no_budget() {
+    let (gateway, _) = clocked("budgets: [{id: org, per: total, period: month, tokens: 2000}]", |_| {});
+    gateway.upstream.behave(|_, client| client.read(&mut [0]).map(|_| Then::Close));
+    let body = format!("{:80}", r#"{"model":"m","max_tokens":4294967295,"messages":[]}"#);
+    let mut client = gateway.connect();
+    client.send(Request::chat().json(&body).bytes()).expect("the request is taken");
+    wait_for("the provider to be asked", || (gateway.upstream.requests().len() == 1).then_some(()));
+    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "while it is under way it may use everything");
+    drop(client);
+    let is_closed = |event: &Event| event.reason_code.as_deref() == Some("client_closed");
+    let event = wait_for("its event", || gateway.events().into_iter().find(is_closed));
+    assert_eq!((event.input_tokens, event.output_tokens), (Some(20), Some(1024)));
+    assert_eq!(event.usage_estimated, Some(true));
+    gateway.upstream.answer_as("200 OK", "", r#"{"usage":{"prompt_tokens":900,"completion_tokens":56}}"#);
+    assert_eq!(gateway.ask(&chat("m")).status, 200, "1,044 of 2,000 are spent");
+    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "2,000 of 2,000");
 }
 
 /// How many of a thousand requests pass, sent by fifty clients at once to these gateways in turn, and then one by one

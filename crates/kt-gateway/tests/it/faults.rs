@@ -326,6 +326,23 @@ fn a_kept_connection_that_was_closed_is_replaced_once_and_a_new_one_never() {
     assert_eq!(events.iter().filter(|event| event.request_id == ids[1]).count(), 1);
 }
 
+/// What a provider closes after a while it may have worked for: only `max_retries` has it asked again.
+#[test]
+fn a_kept_connection_that_is_closed_late_is_not_replaced() {
+    let gateway = TestGateway::with("timeouts: {first_byte: 10s}\n");
+    let asked = Arc::new(AtomicUsize::new(0));
+    gateway.upstream.behave(move |_, client| {
+        if asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            return client.write_all(GOOD).map(|()| Then::KeepOpen);
+        }
+        thread::sleep(Duration::from_millis(400));
+        Ok(Then::Close)
+    });
+    assert_eq!(gateway.ask(&Request::chat()).status, 200);
+    assert_eq!(gateway.ask(&Request::chat()).outcome(), (502, "upstream_reset".to_owned()));
+    assert_eq!(gateway.upstream.requests().len(), 2, "neither was sent twice");
+}
+
 #[test]
 fn a_connection_that_was_closed_while_it_waited_is_not_tried() {
     let gateway = TestGateway::with(IMPATIENT);

@@ -35,13 +35,34 @@ const PRIVATE: [(&str, &str); 16] = [
     ("OpenAI-Organization", "org-of-the-client"),
 ];
 
+/// All callers share the gateway's key at the provider, which tells their words apart only if they differ.
+#[test]
+fn the_word_by_which_a_repetition_is_known_is_each_callers_own() {
+    let two = "auth: {mode: static, keys: [{id: app, secret_key_ref: {env: CLIENT_KEY}}, {id: other, secret_key_ref: {env: PROVIDER_KEY}}]}";
+    let gateway = TestGateway::with(two);
+    let seen = |request: &Request| {
+        assert_eq!(gateway.ask(request).status, 200);
+        let requests = gateway.upstream.requests();
+        requests.last().and_then(|request| request.header("idempotency-key"))
+    };
+    let ask = |key: &str, word: &str| {
+        let key = format!("Bearer {key}");
+        seen(&Request::chat().header("Authorization", key).header("Idempotency-Key", word))
+    };
+    let first = ask("client-key", "word").expect("it is passed on");
+    assert_eq!((first.len(), first.contains("word")), (64, false));
+    assert_eq!(ask("client-key", "word").as_ref(), Some(&first), "a repetition is known as one");
+    assert_ne!(ask("client-key", "another").as_ref(), Some(&first));
+    assert_ne!(ask(PROVIDER_KEY, "word").as_ref(), Some(&first), "another caller's word is another one");
+    assert_eq!(seen(&with_key(Request::chat())), None, "the control");
+}
+
 #[test]
 fn a_provider_sees_what_is_listed_and_nothing_else() {
     let gateway = TestGateway::with(KEYS);
     let passed = [
         ("Accept", "text/event-stream"),
         ("User-Agent", "sdk/1"),
-        ("Idempotency-Key", "i-1"),
         ("X-Stainless-Lang", "js"),
         ("OpenAI-Beta", "assistants=v2"),
         ("Traceparent", "00-1"),

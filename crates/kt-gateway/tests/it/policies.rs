@@ -61,6 +61,18 @@ fn a_request_that_is_redacted_reaches_its_provider_without_it() {
     assert_eq!(rules(&event, None), ["card", "email"]);
 }
 
+/// What is found costs the same wherever it stands: a search through all of what was found before would take minutes here.
+#[test]
+fn a_body_of_nothing_but_finds_is_redacted_as_it_is_read() {
+    let gateway = with_chain("{action: redact}");
+    let many = 100_000;
+    let body = format!(r#"{{"model":"m","messages":[],"x":[{}"a"]}}"#, r#""a@b.example","#.repeat(many));
+    let answer = gateway.ask(&Request::chat().json(&body));
+    assert_eq!((answer.status, answer.header("x-kt-policy-action")), (200, Some("redact")));
+    let body = String::from_utf8(gateway.upstream.only_request().body).unwrap();
+    assert_eq!((body.matches("[email]").count(), body.contains('@')), (many, false));
+}
+
 #[test]
 fn what_a_request_holds_is_found_wherever_it_stands() {
     let gateway = with_chain("{action: block}");

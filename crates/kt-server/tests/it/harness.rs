@@ -27,7 +27,7 @@ use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_domain::sign_in::MembershipState;
 use kt_domain::sso::Protocol;
-use kt_server::Doors;
+use kt_server::{Doors, Needs};
 use kt_store::memberships::{self, Membership};
 use kt_store::organizations::{self, Organization};
 use kt_store::users::{self, User};
@@ -189,7 +189,8 @@ impl TestApi {
         let control = Arc::new(Control::start(parts).await.unwrap());
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
         let console = PublicUrl::parse("http://localhost:3000").unwrap();
-        let doors = Doors { control: Arc::clone(&control), addresses, console, security_contact: None };
+        let doors =
+            Doors::from(Needs { control: Arc::clone(&control), addresses, console, security_contact: None });
         let (router, pages) = (kt_server::api(doors.clone()), kt_server::console(doors));
         let mailbox = Captured::default();
         let post = Post {

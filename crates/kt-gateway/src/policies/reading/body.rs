@@ -2,6 +2,7 @@
 //! of them, in place of those that are known, leaves no field in which something could be hidden.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ struct Text<'j> {
 }
 
 /// What is to be replaced in which of the texts.
-pub(crate) type TextCuts = Vec<(usize, Cuts)>;
+pub(crate) type TextCuts = BTreeMap<usize, Cuts>;
 
 impl<'j> Body<'j> {
     /// Reads every text but those of the nodes to be left out.

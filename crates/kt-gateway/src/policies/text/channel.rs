@@ -105,7 +105,7 @@ impl Channel {
 /// one that begins first, and of those that begin together by that of the first judge's.
 #[derive(Debug, Default)]
 pub(crate) struct Cuts {
-    /// What is still to be cut, by its beginning and its judge.
+    /// What is still to be cut; each judge's in the order of the text.
     places: Vec<(Range<usize>, usize, Arc<str>)>,
     /// How far the last cut goes.
     until: usize,
@@ -113,13 +113,13 @@ pub(crate) struct Cuts {
 
 impl Cuts {
     pub(crate) fn add(&mut self, place: Range<usize>, judge: usize, name: &Arc<str>) {
-        let order = (place.start, judge);
-        let at = self.places.partition_point(|(other, judge, _)| (other.start, *judge) <= order);
-        self.places.insert(at, (place, judge, Arc::clone(name)));
+        self.places.push((place, judge, Arc::clone(name)));
     }
 
     /// The part of a text that stands at `start`, with its places replaced; `None` if there are none.
     pub(crate) fn apply(&mut self, start: usize, part: &str) -> Option<String> {
+        // Joining what each judge has found in order takes a step for each find.
+        self.places.sort_by_key(|(place, judge, _)| (place.start, *judge));
         let end = start + part.len();
         let first = self.places.first().map_or(usize::MAX, |(place, ..)| place.start);
         if self.until <= start && first >= end {

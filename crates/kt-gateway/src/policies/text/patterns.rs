@@ -237,16 +237,19 @@ impl<'p> Search<'p> {
     /// The longest of the ends that its rule accepts; of equals that of the first rule.
     fn accepted(&self, text: &str, start: usize, ends: &[(usize, usize)]) -> Option<Match<'p>> {
         let before = &text.as_bytes()[start.saturating_sub(CONTEXT)..start];
-        let accepts = |&(end, index): &(usize, usize)| {
+        let accepts = |end: usize, index: usize| {
             let rule = &self.group.rules[index];
             (rule.accepts)(Candidate { before, text: &text[start..end] })
         };
-        let (end, index) = ends
-            .iter()
-            .copied()
-            .filter(|(end, _)| *end > start)
-            .filter(accepts)
-            .max_by_key(|(end, index)| (*end, std::cmp::Reverse(*index)))?;
-        Some(Match { start, end, rule: &self.group.rules[index].name })
+        // The longest stand last, and none that is shorter than an accepted one is looked at.
+        let mut best: Option<(usize, usize)> = None;
+        for &(end, index) in ends.iter().rev().filter(|(end, _)| *end > start) {
+            let is_better =
+                best.is_none_or(|(longest, first)| end > longest || (end == longest && index < first));
+            if is_better && accepts(end, index) {
+                best = Some((end, index));
+            }
+        }
+        best.map(|(end, index)| Match { start, end, rule: &self.group.rules[index].name })
     }
 }

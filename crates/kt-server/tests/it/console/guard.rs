@@ -8,7 +8,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{Method, Request};
 use kt_domain::network::cidr::CidrSet;
 use kt_domain::public_url::PublicUrl;
-use kt_server::Doors;
+use kt_server::{Doors, Needs};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -133,7 +133,7 @@ on_both! {
     over_https_cookies_and_browsers_stay_there(api) {
         let console = PublicUrl::parse("https://console.example").unwrap();
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
-        let pages = kt_server::console(Doors { control: Arc::clone(&api.control), addresses, console, security_contact: None });
+        let pages = kt_server::console(Doors::from(Needs { control: Arc::clone(&api.control), addresses, console, security_contact: None }));
         let send = async |method: Method, path: &str, more: &[(&str, String)], body: String| {
             let peer: SocketAddr = PEER.parse().unwrap();
             let mut request = Request::builder().method(method).uri(path).extension(ConnectInfo(peer)).header("host", "console.example");
@@ -197,7 +197,7 @@ on_both! {
             let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
             let console = PublicUrl::parse("https://console.example").unwrap();
             let security_contact = contact.map(|contact| contact.parse().unwrap());
-            kt_server::console(Doors { control: Arc::clone(&api.control), addresses, console, security_contact })
+            kt_server::console(Doors::from(Needs { control: Arc::clone(&api.control), addresses, console, security_contact }))
         };
         let ask = async |pages: axum::Router| {
             let peer: SocketAddr = PEER.parse().unwrap();

@@ -190,6 +190,26 @@ on_both! {
         assert!(api.recorded("sso.required_lifted").await);
     }
 
+    an_address_is_not_changed_to_one_that_leads_past_the_only_way_in(api) {
+        let provider = api.with_provider(json!({})).await;
+        api.add_member("1@acme.example", "member").await;
+        api.add_member("guest@partner.example", "member").await;
+        let change = async |who: &str, to: &str| {
+            let session = api.login(who, PASSWORD).await;
+            api.patch("/v1/me", json!({ "email": to })).bearer(session.access_token()).send().await
+        };
+        assert_eq!(change("1@acme.example", "1@elsewhere.example").await.status, 200, "the control");
+        let link = api.token_for("1@elsewhere.example").await;
+        let session = api.login("1@acme.example", PASSWORD).await;
+        require(&api, &provider).await;
+
+        assert_eq!(change("guest@partner.example", "guest@elsewhere.example").await.status, 200, "the control");
+        let patch = api.patch("/v1/me", json!({ "email": "1@elsewhere.example" }));
+        assert_eq!(patch.bearer(session.access_token()).send().await.refusal(), (403, "sso_required"));
+        let confirmed = api.post("/v1/auth/email/verify", json!({ "token": link })).send().await;
+        assert_eq!(confirmed.refusal(), (403, "sso_required"), "a link from before leads past it neither");
+    }
+
     two_factors_are_taken_from_the_provider_or_asked_for_here(api) {
         let provider = api.with_provider(json!({ "require_mfa": true })).await;
         api.add_member("1@acme.example", "member").await;

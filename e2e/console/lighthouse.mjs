@@ -1,0 +1,56 @@
+// Has Lighthouse look at every page of the console, and fails where a score is below what is promised.
+//
+//     npm install --prefix DIRECTORY lighthouse
+//     LIGHTHOUSE=DIRECTORY/node_modules/.bin/lighthouse node e2e/console/lighthouse.mjs
+//
+// Lighthouse and all that it brings is larger than everything else here and slow on two cores, so it is run by hand.
+// `KT` names the `kt` to look at: an optimised build, where performance is the question.
+
+import { execFileSync } from 'node:child_process';
+
+import { OF_MEMBERS, OF_OWNERS, OPEN, firstOfEach } from '../lib/console-pages.mjs';
+import { signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { furnish } from '../lib/furnish.mjs';
+import { CHROMIUM } from '../lib/places.mjs';
+
+const PROMISED = { performance: 95, accessibility: 100, 'best-practices': 100 };
+
+/** What Lighthouse says of one page: a score of each category in percent, and the audits that cost something. */
+function lookAt(address, headers) {
+  const options = ['--quiet', '--output=json', '--preset=desktop', `--only-categories=${Object.keys(PROMISED)}`];
+  const flags = '--chrome-flags=--headless=new --no-sandbox --disable-gpu';
+  const env = { ...process.env, CHROME_PATH: CHROMIUM };
+  const out = execFileSync(process.env.LIGHTHOUSE ?? 'lighthouse', [
+    address, ...options, flags, `--extra-headers=${JSON.stringify(headers)}`,
+  ], { env, maxBuffer: 1 << 28, stdio: ['ignore', 'pipe', 'ignore'] });
+  const { categories, audits, finalDisplayedUrl } = JSON.parse(out);
+  return {
+    at: finalDisplayedUrl,
+    scores: Object.fromEntries(Object.values(categories).map(({ id, score }) => [id, Math.round(score * 100)])),
+    lost: Object.values(audits)
+      .filter(({ score, scoreDisplayMode }) => score !== null && score < 1 && !/^(metricSavings|informative)$/.test(scoreDisplayMode))
+      .map(({ id }) => id),
+  };
+}
+
+const console_ = await startConsole();
+const chromium = await startChromium();
+await furnish(console_);
+const { page, context } = await chromium.person(console_.origin);
+await signIn(page);
+const entries = await firstOfEach(page);
+const cookies = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join('; ');
+await chromium.stop();
+
+let failed = 0;
+for (const [paths, headers] of [[OPEN, {}], [[...OF_MEMBERS, ...OF_OWNERS, ...entries], { Cookie: cookies }]]) {
+  for (const path of paths) {
+    const { at, scores, lost } = lookAt(console_.origin + path, headers);
+    const isKept = Object.entries(PROMISED).every(([category, least]) => scores[category] >= least);
+    failed += isKept ? 0 : 1;
+    const seen = Object.entries(scores).map(([category, score]) => `${category} ${score}`).join(', ');
+    console.log(`${isKept ? 'ok    ' : 'BELOW '} ${at.replace(console_.origin, '')}: ${seen}${lost.length ? ` (${lost.join(', ')})` : ''}`);
+  }
+}
+await console_.stop();
+process.exit(failed ? 1 : 0);
