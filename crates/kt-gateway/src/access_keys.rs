@@ -15,6 +15,7 @@ use kt_domain::keys::{
     effective_rate, judge,
 };
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use crate::reply::Refusal;
 use crate::snapshot::Key;
@@ -38,26 +39,63 @@ struct Known {
 struct Entry {
     key: Arc<Key>,
     terms: KeyTerms,
+    /// Goes on from list to list, for as long as the key stands in them.
+    life: Arc<watch::Sender<bool>>,
+}
+
+/// The time for which a key is known, as its requests under way see it.
+#[derive(Clone)]
+pub(crate) struct Life(watch::Receiver<bool>);
+
+impl Life {
+    /// Is ready once the key was taken back.
+    pub(crate) async fn over(mut self) {
+        if self.0.wait_for(|is_over| *is_over).await.is_err() {
+            // Nobody is left who could take it back.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 impl AccessKeys {
-    /// From now on these keys may be used and no others. What a key has used of its rate stays used.
+    /// From now on these keys may be used and no others; a stream that began with another ends. What a key has used of its
+    /// rate stays used.
     pub fn replace(&self, snapshot: KeySnapshot) {
-        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let KeySnapshot { version, restrictions, keys, passes } = snapshot;
-        let entry = |known: KnownKey| {
-            let requests_per_minute = effective_rate(&known.terms, &restrictions);
-            let owner = known.owner.as_str();
-            let key = Key::new(known.id.as_str(), requests_per_minute).answered_for_by(owner);
-            (*known.digest.as_bytes(), Entry { key: Arc::new(key), terms: known.terms })
-        };
-        let keys = keys.into_iter().map(entry).collect();
-        self.known.store(Some(Arc::new(Known { version, restrictions, keys, passes })));
+        self.succeed(|before| {
+            let entry = |known: KnownKey| {
+                let digest = *known.digest.as_bytes();
+                let life = before.and_then(|before| before.keys.get(&digest));
+                let life = life.map_or_else(Arc::default, |entry| Arc::clone(&entry.life));
+                let requests_per_minute = effective_rate(&known.terms, &restrictions);
+                let key = Key::new(known.id.as_str(), requests_per_minute)
+                    .answered_for_by(known.owner.as_str())
+                    .for_as_long_as(Life(life.subscribe()));
+                (digest, Entry { key: Arc::new(key), terms: known.terms, life })
+            };
+            let keys = keys.into_iter().map(entry).collect();
+            Some(Known { version, restrictions, keys, passes })
+        });
     }
 
-    /// From now on no key may be used.
+    /// From now on no key may be used, and every stream that began with one ends.
     pub fn forget(&self) {
-        self.known.store(None);
+        self.succeed(|_| None);
+    }
+
+    /// Puts in force what comes after the keys that are known, and ends the life of those that are not among them.
+    fn succeed(&self, next: impl FnOnce(Option<&Known>) -> Option<Known>) {
+        let _one_at_a_time = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.known.load_full();
+        let after = next(before.as_deref()).map(Arc::new);
+        self.known.store(after.clone());
+        let is_known =
+            |digest: &[u8; 32]| after.as_ref().is_some_and(|after| after.keys.contains_key(digest));
+        for (digest, entry) in before.iter().flat_map(|before| &before.keys) {
+            if !is_known(digest) {
+                entry.life.send_replace(true);
+            }
+        }
     }
 
     /// The version of the keys that may be used; `None` until the control plane has said which.

@@ -36,6 +36,8 @@ use crate::usage::Usage;
 
 /// After how many seconds a request may be sent again that was refused because the gateway stands aside.
 const DRAINING_RETRY_AFTER: &str = "5";
+/// Told to whoever came over TLS: for two years, come no other way (RFC 6797; OWASP ASVS 5.0, 3.4.1).
+const STAY_WITH_HTTPS: &str = "max-age=63072000; includeSubDomains";
 
 /// The gateway's answers, given by one worker.
 pub(crate) struct GatewayService(pub(crate) Arc<Worker>);
@@ -46,7 +48,7 @@ impl Service for GatewayService {
         let (request_id, surface) = (exchange.request_id, exchange.surface);
         match contained_async(exchange.run()).await {
             Ok(reply) => reply,
-            Err(Panicked) => self.answer_defect(request_id, surface),
+            Err(Panicked) => self.answer_defect(request_id, surface, peer),
         }
     }
 
@@ -56,7 +58,7 @@ impl Service for GatewayService {
         record.event().peer_ip = Some(kt_domain::network::cidr::canonical(peer.address.ip()));
         let refusal = Refusal::from(fault);
         record.finish_refused(&refusal).await;
-        answer_headless(refusal, request_id, Surface::default(), &snapshot)
+        answer_headless(refusal, request_id, Surface::default(), &snapshot, peer)
     }
 
     fn client_timeouts(&self) -> ClientTimeouts {
@@ -70,16 +72,22 @@ impl Service for GatewayService {
 
 impl GatewayService {
     /// The answer to a request that met a defect. Its record was kept when it was dropped.
-    fn answer_defect(&self, request_id: RequestId, surface: Surface) -> Reply {
+    fn answer_defect(&self, request_id: RequestId, surface: Surface, peer: &Peer) -> Reply {
         tracing::error!(%request_id, "a request met a defect; the message is on standard error");
-        answer_headless(Refusal::internal(), request_id, surface, &self.0.shared.snapshot.load())
+        answer_headless(Refusal::internal(), request_id, surface, &self.0.shared.snapshot.load(), peer)
     }
 }
 
 /// The refusal of a request whose head is not known, or not any more.
-fn answer_headless(refusal: Refusal, request_id: RequestId, surface: Surface, snapshot: &Snapshot) -> Reply {
+fn answer_headless(
+    refusal: Refusal,
+    request_id: RequestId,
+    surface: Surface,
+    snapshot: &Snapshot,
+    peer: &Peer,
+) -> Reply {
     let mut reply = refusal.into_reply(surface, &request_id.to_string());
-    dress(&mut reply, snapshot.cors.as_ref(), &HeaderMap::new(), request_id);
+    dress(&mut reply, snapshot.cors.as_ref(), &HeaderMap::new(), peer, request_id);
     reply
 }
 
@@ -161,7 +169,7 @@ impl<'a> Exchange<'a> {
             Ok(Passed::Local(mut reply)) => {
                 self.record.discard();
                 let cors = cors_of(self.route.as_ref(), &self.snapshot);
-                dress(&mut reply, cors, &self.head.headers, self.request_id);
+                dress(&mut reply, cors, &self.head.headers, &self.peer, self.request_id);
                 reply
             }
             Ok(Passed::Forward(forwarded)) => {
@@ -376,7 +384,8 @@ impl<'a> Exchange<'a> {
                 let chain = self.snapshot.scopes.chain(self.route.as_ref(), self.group.as_ref());
                 let stream = JudgedStream::new(source, reply.status, self.surface, self.record)
                     .judged_by(chain, most)
-                    .moderated_by(moderator);
+                    .moderated_by(moderator)
+                    .for_as_long_as(self.key.as_ref().and_then(|key| key.life.clone()));
                 reply.body = ReplyBody::Stream(Box::new(stream));
                 reply
             }
@@ -388,7 +397,7 @@ impl<'a> Exchange<'a> {
             reply.headers.insert(X_KT_POLICY_ACTION, HeaderValue::from_static(verdict.as_str()));
         }
         let cors = cors_of(self.route.as_ref(), &self.snapshot);
-        dress(&mut reply, cors, &self.head.headers, self.request_id);
+        dress(&mut reply, cors, &self.head.headers, &self.peer, self.request_id);
         reply
     }
 }
@@ -399,7 +408,16 @@ fn cors_of<'r>(route: Option<&'r Arc<Scope>>, snapshot: &'r Snapshot) -> Option<
 }
 
 /// Puts on every answer what every answer carries.
-fn dress(reply: &mut Reply, cors: Option<&CorsRules>, request: &HeaderMap, request_id: RequestId) {
+fn dress(
+    reply: &mut Reply,
+    cors: Option<&CorsRules>,
+    request: &HeaderMap,
+    peer: &Peer,
+    request_id: RequestId,
+) {
+    if peer.is_encrypted {
+        reply.headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STAY_WITH_HTTPS));
+    }
     if let Ok(value) = HeaderValue::from_str(request_id.encode(&mut [0; 36])) {
         reply.headers.insert(X_KT_REQUEST_ID, value);
     }

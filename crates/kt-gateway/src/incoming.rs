@@ -16,6 +16,8 @@ use crate::reply::Reply;
 pub(crate) struct Peer {
     /// The address of the TCP connection, or the one that a trusted PROXY protocol header gave.
     pub(crate) address: SocketAddr,
+    /// Whether the connection is TLS.
+    pub(crate) is_encrypted: bool,
 }
 
 /// The body of a request under way, and the client that sends it.

@@ -90,7 +90,7 @@ impl<S: Service> Intake<S> {
         // Small writes must not wait for each other; a kernel that cannot do that still works.
         let _ = tcp.set_nodelay(true);
         let limit = self.service.client_timeouts().request_header;
-        let mut peer = Peer { address };
+        let mut peer = Peer { address, is_encrypted: self.tls.is_some() };
         if self.proxies.is_expected() {
             let read = proxy_protocol::read(&mut tcp, address, &*self.proxies);
             match tokio::time::timeout(limit, read).await {

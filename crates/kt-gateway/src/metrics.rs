@@ -85,7 +85,9 @@ impl Metrics {
             (EventType::RequestTooLarge, _) => "too_large",
             (EventType::RateLimited, _) => "rate_limited",
             (_, Some(Verdict::Allow | Verdict::Redact)) => "allowed",
-            _ => "blocked",
+            (_, Some(Verdict::Block | Verdict::Escalate)) => "blocked",
+            // No policy was asked: malformed, given up by its client, or come while the gateway takes none.
+            (_, None) => "unserved",
         };
         self.requests.get_or_create(&Outcome { outcome }).inc();
         self.duration.observe(took.as_secs_f64());

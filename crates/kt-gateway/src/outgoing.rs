@@ -1,12 +1,14 @@
 //! A stream on its way to the client: passed on as it comes, or read by the policies before.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::StatusCode;
 use kt_domain::events::Phase;
 
+use crate::access_keys::Life;
 use crate::contain::{Panicked, contained};
 use crate::moderated::Moderation;
 use crate::policies::{Chain, StreamJudge, strictest};
@@ -36,6 +38,8 @@ pub(crate) struct JudgedStream {
     reader: Option<Box<Reader>>,
     /// Who is asked about what is left of it, if anybody.
     moderation: Option<Box<Moderation>>,
+    /// Is ready once the key that it was asked for with is taken back.
+    revoked: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// What reading a stream takes.
@@ -138,7 +142,14 @@ impl JudgedStream {
             record: Some(record),
             reader: None,
             moderation: None,
+            revoked: None,
         }
+    }
+
+    /// The same, cut off once this life is over (OWASP ASVS 5.0, 7.4.1: what was revoked is of no further use).
+    pub(crate) fn for_as_long_as(mut self, life: Option<Life>) -> Self {
+        self.revoked = life.map(|life| -> Pin<Box<dyn Future<Output = ()> + Send>> { Box::pin(life.over()) });
+        self
     }
 
     /// The same, read on its way by the policies of `chain` that read answers, which hold back `most` bytes.
@@ -158,6 +169,11 @@ impl JudgedStream {
 
     /// As [`ReplyStream::poll_fill`], a defect not contained.
     fn poll_next(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
+        if self.revoked.as_mut().is_some_and(|revoked| revoked.as_mut().poll(cx).is_ready()) {
+            self.revoked = None;
+            self.end_broken(&key_revoked(), false, out);
+            return Poll::Ready(Fill::Broken);
+        }
         let before = out.len();
         let Self { source, reader, moderation, .. } = self;
         let mut read = |cx: &mut Context<'_>, out: &mut Vec<u8>| match reader {
@@ -224,6 +240,11 @@ impl JudgedStream {
             refusal.write_event(self.surface, &record.request_id().to_string(), out);
         }
     }
+}
+
+fn key_revoked() -> Refusal {
+    let message = "The key that this answer was asked for with was taken back meanwhile. Ask for a new one.";
+    Refusal::authentication(401, "key_revoked", message)
 }
 
 impl ReplyStream for JudgedStream {

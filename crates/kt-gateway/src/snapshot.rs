@@ -11,7 +11,7 @@ use kt_domain::network::gateway_rules::IpRules;
 use kt_domain::policy_config::{self, AuthMode, OnFailure, PolicyConfig, SecretRef, SizeLimits, StaticKey};
 use sha2::{Digest, Sha256};
 
-use crate::access_keys::AccessKeys;
+use crate::access_keys::{AccessKeys, Life};
 use crate::http1::connection::ClientTimeouts;
 use crate::limits::Memory;
 use crate::policies;
@@ -93,11 +93,13 @@ pub(crate) struct Key {
     pub(crate) user: Option<Arc<str>>,
     /// How many requests it may make in a minute; `None` for any number.
     pub(crate) requests_per_minute: Option<u32>,
+    /// Tells when it is taken back, of a key that can be while its requests are under way.
+    pub(crate) life: Option<Life>,
 }
 
 impl Key {
     pub(crate) fn new(id: &str, requests_per_minute: Option<u32>) -> Self {
-        Self { id: id.into(), is_person: false, user: None, requests_per_minute }
+        Self { id: id.into(), is_person: false, user: None, requests_per_minute, life: None }
     }
 
     /// The same key, which this person answers for.
@@ -105,10 +107,15 @@ impl Key {
         Self { user: Some(user.into()), ..self }
     }
 
+    /// The same key, which can be taken back.
+    pub(crate) fn for_as_long_as(self, life: Life) -> Self {
+        Self { life: Some(life), ..self }
+    }
+
     /// Somebody who uses the workspaces of the console.
     pub(crate) fn person(id: &str) -> Self {
         let id: Arc<str> = id.into();
-        Self { user: Some(Arc::clone(&id)), id, is_person: true, requests_per_minute: None }
+        Self { user: Some(Arc::clone(&id)), id, is_person: true, requests_per_minute: None, life: None }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
@@ -18,6 +18,7 @@ use kt_domain::keys::{
 use kt_domain::secret::SecretDigest;
 use kt_gateway::AccessKeys;
 
+use crate::drain::stream_on_demand;
 use crate::harness::{Request, TestGateway};
 
 const START: &str = "2026-03-15T14:22:31Z";
@@ -160,6 +161,41 @@ fn a_revoked_key_is_refused_from_the_next_request_on() {
     gateway.knows(KeyRestrictions::default(), vec![known("other", terms())]);
     assert_ne!(gateway.keys.version(), before);
     assert_eq!([gateway.ask("app"), gateway.ask("other")], [refused(401, "invalid_key"), ok()]);
+}
+
+#[test]
+fn a_stream_ends_within_a_second_once_its_key_is_revoked_and_with_no_other_key() {
+    for (left, code) in [(Some("app"), "ok"), (Some("other"), "key_revoked"), (None, "key_revoked")] {
+        let gateway = connected("");
+        let keys = ["app", "other"].map(|name| known(name, terms()));
+        gateway.knows(KeyRestrictions::default(), keys.to_vec());
+        let stream = stream_on_demand(&gateway.gateway);
+        let mut client = gateway.gateway.connect();
+        let request = Request::chat().header("Authorization", "Bearer app");
+        client.send(request.bytes()).expect("the request is taken");
+        let head = client.head_answer();
+        stream.send(b"9\r\ndata: 1\n\n\r\n").expect("the provider waits for it");
+        assert_eq!(client.chunk().as_deref(), Some(&b"data: 1\n\n"[..]));
+
+        let began = Instant::now();
+        match left {
+            Some(name) => gateway.knows(KeyRestrictions::default(), vec![known(name, terms())]),
+            None => gateway.keys.forget(),
+        }
+        if code == "ok" {
+            stream.send(b"9\r\ndata: 2\n\n\r\n").expect("the provider waits for it");
+            assert_eq!(client.chunk().as_deref(), Some(&b"data: 2\n\n"[..]), "the control");
+            drop(stream);
+            assert_eq!(client.chunk(), None);
+        } else {
+            // Nothing more comes from the provider: the gateway ends it by itself.
+            let rest = String::from_utf8(client.rest()).expect("a stream is text");
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            assert!(rest.contains(r#""code":"key_revoked""#) && !rest.ends_with("0\r\n\r\n"), "{rest}");
+        }
+        let event = gateway.gateway.event_of(head.request_id());
+        assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some(code)), "{left:?}");
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// Lets the provider stream one chunk for everything that is sent to the channel, and end with it.
-fn stream_on_demand(gateway: &TestGateway) -> mpsc::Sender<&'static [u8]> {
+pub(crate) fn stream_on_demand(gateway: &TestGateway) -> mpsc::Sender<&'static [u8]> {
     let (sender, chunks) = mpsc::channel::<&'static [u8]>();
     let chunks = Arc::new(Mutex::new(chunks));
     gateway.upstream.behave(move |_, client| {

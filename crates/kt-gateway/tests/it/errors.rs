@@ -156,6 +156,31 @@ fn every_refusal_has_the_shape_of_the_api_that_was_called() {
 }
 
 #[test]
+fn what_the_gateway_answers_itself_is_inert_in_a_browser_and_what_a_provider_answers_is_left_alone() {
+    let gateway = TestGateway::with(KEYS);
+    let inert = [
+        ("x-content-type-options", "nosniff"),
+        ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ];
+    let own =
+        [Request::new("GET", "/healthz"), good("/v1/chat/completions"), Request::new("GET", "/nowhere")];
+    for request in own {
+        let answer = gateway.ask(&request);
+        for (name, value) in inert {
+            assert_eq!(answer.header(name), Some(value), "{}", answer.status);
+        }
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+    }
+    let malformed = gateway.raw("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    assert_eq!((malformed.status, malformed.header(inert[0].0)), (400, Some(inert[0].1)));
+    let of_provider = TestGateway::with("").ask(&Request::chat());
+    assert_eq!(of_provider.status, 200);
+    for (name, _) in inert {
+        assert_eq!(of_provider.header(name), None, "{name}");
+    }
+}
+
+#[test]
 fn a_route_of_its_own_has_the_shape_of_its_surface_too() {
     let gateway = TestGateway::with("routes: [{id: team, path: /team}]");
     let answer = gateway.ask(&post("/team/v1/messages", "{"));

@@ -70,6 +70,12 @@ fn connect(gateway: &TestGateway) -> TcpStream {
 
 /// Sends a request that is answered with a small body, and gives the status line.
 fn status_line(stream: &mut (impl Read + Write)) -> std::io::Result<String> {
+    let text = answer_text(stream)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Sends a request that is answered with a small body, and gives the whole answer.
+fn answer_text(stream: &mut (impl Read + Write)) -> std::io::Result<String> {
     stream.write_all(&Request::chat().bytes())?;
     let mut answer = Vec::new();
     while !answer.windows(2).any(|end| end == b"}}") {
@@ -79,8 +85,7 @@ fn status_line(stream: &mut (impl Read + Write)) -> std::io::Result<String> {
             length => answer.extend_from_slice(&piece[..length]),
         }
     }
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 #[test]
@@ -93,6 +98,19 @@ fn http_1_is_spoken_with_and_without_being_named() {
         assert_eq!(stream.conn.alpn_protocol(), protocols.first().copied());
         assert_eq!(status_line(&mut stream).expect("it is answered again"), "HTTP/1.1 200 OK");
     }
+}
+
+#[test]
+fn whoever_comes_over_tls_is_told_to_stay_with_it() {
+    let (identity, certificate) = Identity::new();
+    let gateway = gateway("", &identity);
+    let header = "strict-transport-security: max-age=63072000; includeSubDomains\r\n";
+    let answer = answer_text(&mut secure(connect(&gateway), trusting(&certificate, &[])));
+    assert!(answer.expect("it is answered").to_ascii_lowercase().contains(&header.to_ascii_lowercase()));
+    let plain = TestGateway::with("");
+    let answer = answer_text(&mut connect(&plain)).expect("it is answered");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(!answer.to_ascii_lowercase().contains("strict-transport-security"), "{answer}");
 }
 
 #[test]

@@ -4,6 +4,8 @@ mod corpora;
 mod entities;
 mod splits;
 
+use std::time::{Duration, Instant};
+
 use kt_domain::events::{Phase, Verdict};
 use kt_domain::policy_config::{self, LoadOptions, POLICY_KINDS, PolicyConfig, Source};
 
@@ -51,6 +53,18 @@ policy:
 fn the_registry_and_the_configurations_kinds_are_the_same() {
     let known: Vec<&str> = REGISTRY.iter().map(|(kind, _)| *kind).collect();
     assert_eq!(known, POLICY_KINDS);
+}
+
+#[test]
+fn a_pattern_that_elsewhere_tries_every_way_is_through_with_a_long_text_in_no_time() {
+    let chain = chain(
+        "policies: {chain: [dlp-filter]}\npolicy: {dlp-filter: {patterns: [{name: slow, regex: '(a|a|aa)+b'}]}}",
+    );
+    let body = |end: &str| format!(r#"{{"messages":[{{"content":"{}{end}"}}]}}"#, "a".repeat(50_000));
+    let began = Instant::now();
+    assert!(judged(&chain, &body("!")).1.is_some());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(judged(&chain, &body("b")).1, None, "the control");
 }
 
 #[test]
