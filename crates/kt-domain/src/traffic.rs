@@ -10,7 +10,7 @@ use crate::words;
 pub enum Measure {
     /// Requests that went through.
     Allowed,
-    /// Requests that a policy refused.
+    /// Requests that a policy refused, or whose answer it refused.
     Blocked,
     /// Requests that went through with parts removed.
     Redacted,
@@ -24,6 +24,9 @@ pub enum Measure {
     RateLimited,
     /// Requests refused for their size.
     TooLarge,
+    /// Requests refused for anything else before a policy was asked: malformed, for an address that there is not, or come
+    /// at a time when the gateway takes none.
+    Unserved,
     /// Of all these, the ones that were answered with a failure of the gateway or of a provider.
     Failed,
     /// Events that a gateway could not keep.
@@ -45,6 +48,7 @@ words!(Measure {
     AuthFailed = "auth_failed",
     RateLimited = "rate_limited",
     TooLarge = "too_large",
+    Unserved = "unserved",
     Failed = "failed",
     EventsLost = "events_lost",
     InputTokens = "input_tokens",
@@ -53,8 +57,8 @@ words!(Measure {
 });
 
 /// What refuses a request before any policy is asked.
-const REFUSALS: [Measure; 4] =
-    [Measure::IpDenied, Measure::AuthFailed, Measure::RateLimited, Measure::TooLarge];
+const REFUSALS: [Measure; 5] =
+    [Measure::IpDenied, Measure::AuthFailed, Measure::RateLimited, Measure::TooLarge, Measure::Unserved];
 
 /// What becomes of a request: each is exactly one of these.
 const OUTCOMES: [Measure; 4] = [Measure::Allowed, Measure::Blocked, Measure::Redacted, Measure::Escalated];
@@ -72,6 +76,8 @@ pub struct Counted {
     pub input_tokens: Option<u64>,
     /// Tokens of the answer.
     pub output_tokens: Option<u64>,
+    /// Whether a policy refused it.
+    pub is_blocked_by_policy: bool,
 }
 
 /// The most that one event adds to a count: what it says of itself must not make sums overflow.
@@ -85,7 +91,7 @@ impl Tally {
     /// Adds what an event tells.
     pub fn note(&mut self, event_type: EventType, verdict: Option<Verdict>, counted: Counted) {
         let count = counted.count.unwrap_or(1).min(MOST);
-        let Some(measure) = measure_of(event_type, verdict) else { return };
+        let Some(measure) = measure_of(event_type, verdict, counted.is_blocked_by_policy) else { return };
         self.add(measure, 0, count);
         if counted.status.is_some_and(|status| status >= 500) {
             self.add(Measure::Failed, 0, count);
@@ -152,7 +158,11 @@ impl Tally {
     }
 }
 
-fn measure_of(event_type: EventType, verdict: Option<Verdict>) -> Option<Measure> {
+fn measure_of(
+    event_type: EventType,
+    verdict: Option<Verdict>,
+    is_blocked_by_policy: bool,
+) -> Option<Measure> {
     Some(match event_type {
         EventType::AuthFailed => Measure::AuthFailed,
         EventType::EventsLost => Measure::EventsLost,
@@ -161,7 +171,8 @@ fn measure_of(event_type: EventType, verdict: Option<Verdict>) -> Option<Measure
         EventType::RequestTooLarge => Measure::TooLarge,
         EventType::Decision => match verdict? {
             Verdict::Allow => Measure::Allowed,
-            Verdict::Block => Measure::Blocked,
+            Verdict::Block if is_blocked_by_policy => Measure::Blocked,
+            Verdict::Block => Measure::Unserved,
             Verdict::Redact => Measure::Redacted,
             Verdict::Escalate => Measure::Escalated,
         },
@@ -209,9 +220,11 @@ mod tests {
     #[test]
     fn each_event_is_counted_as_what_became_of_its_request() {
         let plain = Counted::default();
+        let blocked = Counted { is_blocked_by_policy: true, ..plain };
         let table = [
             (EventType::Decision, Some(Verdict::Allow), plain, (1, 0), Measure::Allowed),
-            (EventType::Decision, Some(Verdict::Block), plain, (1, 0), Measure::Blocked),
+            (EventType::Decision, Some(Verdict::Block), blocked, (1, 0), Measure::Blocked),
+            (EventType::Decision, Some(Verdict::Block), plain, (1, 1), Measure::Unserved),
             (EventType::Decision, Some(Verdict::Redact), plain, (1, 0), Measure::Redacted),
             (EventType::Decision, Some(Verdict::Escalate), plain, (1, 0), Measure::Escalated),
             (EventType::IpDenied, None, Counted { count: Some(7), ..plain }, (7, 7), Measure::IpDenied),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use kt_domain::events::{EventType, Head, Verdict};
+use kt_domain::events::{EventType, Head, PolicyEvaluation, Verdict};
 use kt_domain::id::ApiKeyId;
 use kt_domain::traffic::Counted;
 use kt_domain::usage::Used;
@@ -41,6 +41,8 @@ struct Facts {
     currency: Option<String>,
     #[serde(default)]
     usage_estimated: bool,
+    #[serde(default)]
+    policies_evaluated: Vec<PolicyEvaluation>,
 }
 
 impl Facts {
@@ -104,6 +106,7 @@ impl Events {
                 duration_ms: facts.duration_ms,
                 input_tokens: facts.input_tokens,
                 output_tokens: facts.output_tokens,
+                is_blocked_by_policy: facts.policies_evaluated.iter().any(PolicyEvaluation::blocks),
             },
             usage,
             body,

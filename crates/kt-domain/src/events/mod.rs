@@ -103,6 +103,13 @@ impl PolicyEvaluation {
     pub fn new(kind: Arc<str>, verdict: Verdict) -> Self {
         Self { dry_run: false, kind, not_scanned: false, phase: None, rules: Vec::new(), verdict }
     }
+
+    /// Whether its verdict alone kept the request or its answer from going on. A request can be refused without any such
+    /// evaluation, for being malformed for example.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        self.verdict == Verdict::Block && !self.dry_run
+    }
 }
 
 /// A target that gave no usable answer, before another one or a repetition did.

@@ -40,6 +40,14 @@ pub struct Judged {
     pub rules: Vec<String>,
 }
 
+impl Judged {
+    /// Whether the question or the answer went no further because of it.
+    #[must_use]
+    pub fn blocks(&self) -> bool {
+        self.verdict == Verdict::Block && !self.is_dry_run
+    }
+}
+
 impl From<Event> for Decision {
     fn from(event: Event) -> Self {
         let policies = event.policies_evaluated.unwrap_or_default().into_iter().map(|evaluation| Judged {

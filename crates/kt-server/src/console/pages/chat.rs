@@ -284,7 +284,13 @@ fn verdict_badge(verdict: Verdict) -> (&'static str, &'static str) {
 
 impl DecisionPart {
     fn badge(&self) -> Option<(&'static str, &'static str)> {
-        self.decision.as_ref()?.verdict.map(verdict_badge)
+        let decision = self.decision.as_ref()?;
+        let is_blocked = decision.policies.iter().any(Judged::blocks);
+        match decision.verdict? {
+            // Refused before any policy was asked.
+            Verdict::Block if !is_blocked => Some(("Not served", "warn")),
+            verdict => Some(verdict_badge(verdict)),
+        }
     }
 
     fn is_redacted(&self) -> bool {

@@ -47,9 +47,15 @@ impl ShownEvent {
         serde_json::from_str(body).map_err(Error::internal)
     }
 
+    /// Whether a policy refused it: what is malformed is refused as well, before any policy is asked.
+    fn is_blocked_by_policy(&self) -> bool {
+        self.policies_evaluated.iter().any(PolicyEvaluation::blocks)
+    }
+
     /// What it reports, in a word.
     fn word(&self) -> &'static str {
         match (self.event_type, self.verdict) {
+            (EventType::Decision, Some(Verdict::Block)) if !self.is_blocked_by_policy() => "Not served",
             (EventType::Decision, Some(verdict)) => word_of(verdict),
             (event_type, _) => type_word(event_type),
         }
@@ -58,6 +64,7 @@ impl ShownEvent {
     /// How that looks.
     fn mood(&self) -> &'static str {
         match (self.event_type, self.verdict) {
+            (EventType::Decision, Some(Verdict::Block)) if !self.is_blocked_by_policy() => "warn",
             (EventType::Decision, Some(verdict)) => mood_of(verdict),
             (EventType::EventsLost, _) => "bad",
             (EventType::Decision, None) => "",
@@ -105,8 +112,12 @@ const TYPES: [(&str, &str); 6] = [
     ("events_lost", "Events lost"),
 ];
 
-const VERDICTS: [(&str, &str); 4] =
-    [("allow", "Allowed"), ("block", "Blocked"), ("redact", "Redacted"), ("escalate", "Escalated")];
+const VERDICTS: [(&str, &str); 4] = [
+    ("allow", "Allowed"),
+    ("block", "Blocked or not served"),
+    ("redact", "Redacted"),
+    ("escalate", "Escalated"),
+];
 
 #[derive(Template)]
 #[template(path = "pages/events.html")]

@@ -69,7 +69,7 @@ const REQUESTS: [Series; 5] = [
     Series { name: "Allowed", class: "accent" },
     Series { name: "Redacted", class: "warn" },
     Series { name: "Escalated", class: "good" },
-    Series { name: "Blocked", class: "bad" },
+    Series { name: "Blocked by a policy", class: "bad" },
     Series { name: "Refused at the door", class: "soft" },
 ];
 

@@ -221,6 +221,35 @@ on_both! {
         assert!(browser.get("/gateways").await.page().contains("Silent"));
     }
 
+    what_no_policy_has_refused_is_not_told_as_blocked_by_one(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        let key = gateway_key(&api).await;
+        let mut log = Log::begin(&api, "gw-1");
+        let judged = |verdict, dry_run| {
+            Some(vec![PolicyEvaluation { dry_run, ..PolicyEvaluation::new("dlp-filter".into(), verdict) }])
+        };
+        let malformed = log.event(&api, |event| {
+            event.verdict = Some(Verdict::Block);
+            event.status = Some(400);
+            event.reason_code = Some("invalid_json".into());
+        });
+        log.event(&api, |event| event.policies_evaluated = judged(Verdict::Block, true));
+        let blocked = log.event(&api, |event| {
+            event.verdict = Some(Verdict::Block);
+            event.policies_evaluated = judged(Verdict::Block, false);
+        });
+        assert_eq!(log.deliver(&api, &key).await.status, 200);
+        let overview = browser.get("/overview").await;
+        for figure in ["Requests</span><b>3<", "Blocked by a policy</span><b>1<", "Refused at the door</span><b>1<"] {
+            assert!(overview.page().contains(figure), "{figure}: {}", overview.body);
+        }
+        for (id, word) in [(&malformed, "Not served"), (&blocked, "Blocked")] {
+            let page = browser.get(&format!("/events/{id}")).await;
+            let (_, heading) = page.page().split_once("<h1>").unwrap();
+            assert!(heading.split_once("</span>").unwrap().0.ends_with(&format!(">{word}")), "{heading}");
+        }
+    }
+
     the_overview_sums_up_what_happened_and_what_waits(api) {
         let browser = api.signed_in("owner@acme.example").await;
         let calm = browser.get("/overview").await;
