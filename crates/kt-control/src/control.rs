@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::addresses::Addresses;
 use crate::audit::AuditKey;
+use crate::copies::Copies;
 use crate::inference::PATIENCE;
 use crate::jwt::Signer;
 use crate::keys::KeyUses;
@@ -83,6 +84,8 @@ pub struct Control {
     pub(crate) sso: Sso,
     /// What OIDC providers have published.
     pub(crate) oidc: Remembered,
+    /// Who takes copies at this moment.
+    pub(crate) copies: Copies,
 }
 
 impl Control {
@@ -130,6 +133,7 @@ impl Control {
             console,
             sso,
             oidc: Remembered::default(),
+            copies: Copies::default(),
         };
         control.load_signing_keys().await?;
         Ok(control)

@@ -16,6 +16,7 @@ use kt_store::{Tx, audit};
 use serde_json::{Value, json};
 
 use crate::control::Control;
+use crate::copies::CopyUnderWay;
 use crate::csv;
 use crate::paging::{Page, PageRequest, PageSize};
 
@@ -116,6 +117,7 @@ pub struct UsageExport {
     after: Option<UsageOf>,
     begun: bool,
     complete: bool,
+    _under_way: CopyUnderWay,
 }
 
 /// The columns of a table.
@@ -228,6 +230,7 @@ impl Control {
         let organization = ctx.require(Permission::ReadUsage)?.clone();
         let (since, until) = days(filter, ctx.now)?;
         let sought = sought(ctx, filter, since, until);
+        let under_way = self.copies.begin(ctx)?;
         let asked =
             json!({ "since": since, "until": until, "user_id": sought.user, "group_by": filter.group_by });
         let tx = self.store.begin_write().await?;
@@ -237,7 +240,15 @@ impl Control {
         audit::append(&tx, Some(&organization), &record).await?;
         tx.commit().await?;
         let group_by = filter.group_by.clone();
-        Ok(UsageExport { organization, filter: sought, group_by, after: None, begun: false, complete: false })
+        Ok(UsageExport {
+            organization,
+            filter: sought,
+            group_by,
+            after: None,
+            begun: false,
+            complete: false,
+            _under_way: under_way,
+        })
     }
 
     /// The next part of the table; `None` when it is complete.

@@ -41,7 +41,7 @@ pub(crate) fn attachment(
     disposition: &'static str,
 ) -> Response {
     let (sender, body) = Channel::new(1);
-    tokio::spawn(pump(Arc::clone(control), parts, sender));
+    tokio::spawn(pump(Arc::clone(control), sender, parts));
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -50,8 +50,8 @@ pub(crate) fn attachment(
 }
 
 /// Sends the copy until it is complete or the client has gone. A failure breaks the answer off, so that nobody takes it
-/// for the whole.
-async fn pump(control: Arc<Control>, mut parts: impl Parts, mut sender: Sender<Bytes, Error>) {
+/// for the whole. The copy is over before its answer is, so that the next one can be taken at once.
+async fn pump(control: Arc<Control>, mut sender: Sender<Bytes, Error>, mut parts: impl Parts) {
     loop {
         match parts.next(&control).await {
             Ok(None) => return,

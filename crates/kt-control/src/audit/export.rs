@@ -14,6 +14,7 @@ use kt_store::audit::{self, ChainEntry};
 use serde_json::{Value, json};
 
 use crate::control::Control;
+use crate::copies::CopyUnderWay;
 
 /// In which form a copy is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub struct AuditExport {
     /// The last entry that is to be written.
     end: u64,
     begun: bool,
+    _under_way: CopyUnderWay,
 }
 
 impl Control {
@@ -66,6 +68,7 @@ impl Control {
     ) -> Result<AuditExport, Error> {
         self.require_audit_export(ctx)?;
         let organization = ctx.require(Permission::ReadAudit)?;
+        let under_way = self.copies.begin(ctx)?;
         let chain = audit::chain_of(Some(organization));
         let tx = self.store.begin_write().await?;
         let asked = json!({ "format": format, "since": since, "until": until });
@@ -89,6 +92,7 @@ impl Control {
             at: before.unwrap_or_else(|| chain::genesis(chain)),
             end: behind.unwrap_or(end).seq,
             begun: false,
+            _under_way: under_way,
         })
     }
 

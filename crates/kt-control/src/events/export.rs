@@ -12,6 +12,7 @@ use kt_store::events::{self, Position};
 use serde_json::{Map, Value, json};
 
 use crate::control::Control;
+use crate::copies::CopyUnderWay;
 use crate::csv;
 
 /// In which form a copy is written.
@@ -73,6 +74,7 @@ pub struct EventsExport {
     after: Option<Position>,
     begun: bool,
     complete: bool,
+    _under_way: CopyUnderWay,
 }
 
 impl Control {
@@ -84,13 +86,22 @@ impl Control {
         filter: EventFilter,
     ) -> Result<EventsExport, Error> {
         let organization = ctx.require(Permission::ReadEvents)?.clone();
+        let under_way = self.copies.begin(ctx)?;
         let tx = self.store.begin_write().await?;
         let record = self
             .record(ctx, AuditAction::EventsExported, organization.as_str())
             .with_change(Value::Null, asked(format, &filter));
         audit::append(&tx, Some(&organization), &record).await?;
         tx.commit().await?;
-        Ok(EventsExport { format, organization, filter, after: None, begun: false, complete: false })
+        Ok(EventsExport {
+            format,
+            organization,
+            filter,
+            after: None,
+            begun: false,
+            complete: false,
+            _under_way: under_way,
+        })
     }
 
     /// The next part of the copy; `None` when it is complete.

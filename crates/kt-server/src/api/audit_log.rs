@@ -168,6 +168,7 @@ pub(crate) struct ExportParams {
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this role or key, or a fresh proof of identity is asked for.", body = ErrorBody),
     (status = 422, description = "A parameter breaks a rule.", body = ErrorBody),
+    (status = 429, description = "As many copies are under way as one person may take at once.", body = ErrorBody),
 ))]
 pub(crate) async fn export(
     State(doors): State<Doors>,

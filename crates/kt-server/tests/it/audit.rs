@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use kt_control::{Bearer, ExportFormat};
 use kt_domain::clock::Clock;
+use kt_domain::ctx::Ctx;
 use kt_store::event_log::{Expectations, Expected, LogKind, Verification, verify};
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
@@ -27,7 +29,7 @@ fn proven(export: &str) -> Verification {
 }
 
 /// Changes the database as somebody with its password can.
-async fn behind_its_back(api: &TestApi, statement: &'static str) {
+pub(crate) async fn behind_its_back(api: &TestApi, statement: &'static str) {
     let url = &api.database.url;
     if url.starts_with("sqlite:") {
         SqliteConnection::connect(url).await.unwrap().execute(statement).await.unwrap();
@@ -212,6 +214,27 @@ on_both! {
         let fresh = api.owner().await;
         assert_eq!(ask(&api, &fresh, "/v1/audit-log/export").await.status, StatusCode::OK);
         assert_eq!(ask(&api, &session, "/v1/audit-log").await.status, StatusCode::OK, "looking does not");
+    }
+
+    nobody_takes_many_copies_at_once_and_nobody_else_is_kept_waiting(api) {
+        let session = api.owner().await;
+        let other = api.somebody("auditor").await;
+        let bearer = Bearer(session.access_token());
+        let actor = api.control.authenticate(bearer, None, api.clock.now()).await.unwrap().actor;
+        let ctx = Ctx { actor, ..api.operator() };
+        let mut under_way = Vec::new();
+        for _ in 0..3 {
+            under_way.push(api.control.export_audit(&ctx, ExportFormat::Jsonl, None, None).await.unwrap());
+        }
+        let ways = ["/v1/audit-log/export", "/v1/usage/export"];
+        for path in ways {
+            assert_eq!(ask(&api, &session, path).await.refusal(), (429, "too_many_copies"));
+            assert_eq!(ask(&api, &other, path).await.status, StatusCode::OK, "somebody else");
+        }
+        under_way.pop();
+        for path in ways {
+            assert_eq!(ask(&api, &session, path).await.status, StatusCode::OK, "one after the other");
+        }
     }
 
     other_forms_hold_exactly_the_records_of_the_time(api) {
