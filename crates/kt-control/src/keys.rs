@@ -17,6 +17,7 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{ApiKeyId, OrganizationId};
 use kt_domain::keys::{self as rules, KeyCreation, KeyRestrictions, KeyStanding, KeyTerms, KeyText};
 use kt_domain::network::cidr::Cidr;
+use kt_domain::search::Search;
 use kt_store::keys::{self, ApiKey, KeyFilter};
 use kt_store::{Tx, audit};
 use serde::{Deserialize, Deserializer};
@@ -95,6 +96,15 @@ pub struct KeyView {
     pub standing: KeyStanding,
 }
 
+/// Which keys are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WhichKeys {
+    /// Of this kind only.
+    pub kind: Option<KeyKind>,
+    /// Those alone whose name or first characters hold this.
+    pub search: Option<String>,
+}
+
 /// What is demanded of the keys of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDemands {
@@ -144,15 +154,16 @@ impl Control {
     pub async fn keys(
         &self,
         ctx: &Ctx,
-        kind: Option<KeyKind>,
+        which: &WhichKeys,
         request: &PageRequest,
     ) -> Result<Page<KeyView>, Error> {
         let organization = ctx.require(Permission::ReadKeys)?;
+        let search = Search::read(which.search.as_deref().unwrap_or_default())?;
         let sees_all = ctx.actor.may(Permission::ManageKeys);
         let owner = ctx.actor.user().filter(|_| !sees_all).cloned();
         let limit = PAGE.of(request)?;
         let after: Option<ApiKeyId> = self.position(LIST, request)?;
-        let filter = KeyFilter { kind, owner };
+        let filter = KeyFilter { kind: which.kind, owner, search };
         let found = keys::page(&self.store, organization, &filter, after.as_ref(), limit + 1).await?;
         let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
         let views = found.into_iter().map(|key| view(key, &restrictions, ctx.now)).collect();

@@ -8,6 +8,7 @@ use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::members::{MemberChange, allow_change, last_owner};
 use kt_domain::mfa::MfaSettings;
+use kt_domain::search::Search;
 use kt_domain::sign_in::MembershipState;
 use kt_domain::words;
 use kt_store::conversations::{self, Keeper};
@@ -46,26 +47,37 @@ pub enum FactorFilter {
 
 words!(FactorFilter { Missing = "missing", Late = "late" });
 
+/// Which members are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WhichMembers {
+    /// Those alone.
+    pub factor: Option<FactorFilter>,
+    /// Those alone whose name, address or role holds this.
+    pub search: Option<String>,
+}
+
 /// How long the pages of members are.
 const PAGES: PageSize = PageSize { usual: 50, most: 200 };
 
 impl Control {
-    /// Who belongs to the organisation; all, or those alone who lack a second factor.
+    /// Who belongs to the organisation, in the order in which their accounts were made.
     pub async fn members(
         &self,
         ctx: &Ctx,
         request: &PageRequest,
-        filter: Option<FactorFilter>,
+        which: &WhichMembers,
     ) -> Result<Page<MemberView>, Error> {
         let organization = ctx.require(Permission::ReadMembers)?;
+        let search = Search::read(which.search.as_deref().unwrap_or_default())?;
         let mfa = self.security_of(&self.store, organization).await?.value.mfa;
         let list = format!("members/{organization}");
         let limit = PAGES.of(request)?;
         let after: Option<UserId> = self.position(&list, request)?;
         let filter = MembersFilter {
-            lacking: filter.is_some(),
+            lacking: which.factor.is_some(),
             admins_need_passkey: mfa.require_passkey_for_admins,
-            asked_before: (filter == Some(FactorFilter::Late)).then(|| mfa.asked_before(ctx.now)),
+            asked_before: (which.factor == Some(FactorFilter::Late)).then(|| mfa.asked_before(ctx.now)),
+            search: search.as_ref(),
         };
         let found = memberships::members(&self.store, organization, filter, after.as_ref(), limit + 1);
         let found = found.await?.into_iter().map(|member| view(member, &mfa)).collect();

@@ -36,6 +36,7 @@ pub mod recovery_code;
 pub mod registration;
 pub mod return_to;
 pub mod scim;
+pub mod search;
 pub mod secret;
 pub mod security_choices;
 pub mod security_settings;

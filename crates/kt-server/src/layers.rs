@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -27,6 +27,9 @@ pub(crate) const MAX_BODY: usize = 4 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) Arc<str>);
 
+/// Which pages may show an answer (Fetch standard section 3.7).
+pub(crate) const OWN_ORIGIN_ALONE: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
 
 /// Puts the layers around the routes. The last one added is the first that a request passes.
@@ -39,8 +42,8 @@ pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
         .layer(from_fn(no_key_in_the_address))
         .layer(from_fn_with_state((doors.clone(), Surface::Api), ip_restrictions))
         .layer(from_fn_with_state(doors.clone(), client_address))
-        .layer(from_fn(headers))
         .layer(from_fn_with_state(doors.clone(), request_id))
+        .layer(from_fn_with_state(doors.clone(), headers))
 }
 
 /// Names the request, in its answer too.
@@ -80,8 +83,18 @@ pub(crate) fn named(mut response: Response, id: &str) -> Response {
     response
 }
 
-/// Nothing that the API answers may be kept, framed or guessed at (STANDARDS: OWASP REST security).
-async fn headers(request: Request, next: Next) -> Response {
+/// Told to browsers that come over https: for two years, come no other way (RFC 6797; OWASP ASVS 5.0, 3.4.1).
+pub(crate) fn stay_with_https(doors: &Doors, headers: &mut HeaderMap) {
+    // A deployment whose console is reached over https is so as a whole; over http, browsers do not listen to this.
+    if doors.console.url().scheme() == "https" {
+        let two_years = HeaderValue::from_static("max-age=63072000; includeSubDomains");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, two_years);
+    }
+}
+
+/// Nothing that the API answers may be kept, framed, guessed at, or shown by a page of another origin (STANDARDS: OWASP
+/// REST security).
+async fn headers(State(doors): State<Doors>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -91,6 +104,8 @@ async fn headers(request: Request, next: Next) -> Response {
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     );
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(OWN_ORIGIN_ALONE, HeaderValue::from_static("same-origin"));
+    stay_with_https(&doors, headers);
     response
 }
 

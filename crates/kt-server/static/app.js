@@ -55,6 +55,17 @@
     }
   };
 
+  // A message with what stands between backticks as code. All of it is text.
+  const say = (place, message) => {
+    const parts = message.split(/`([^`]*)`/).map((part, at) => {
+      if (at % 2 === 0) return part;
+      const code = document.createElement("code");
+      code.textContent = part;
+      return code;
+    });
+    place.replaceChildren(...parts);
+  };
+
   const tell = (form, problem) => {
     forget(form);
     const { message, param, violations } = problem;
@@ -63,7 +74,7 @@
       const note = document.createElement("p");
       note.className = "field-error";
       note.id = `${field.id || param}-error`;
-      note.textContent = violations?.length ? violations.map((violation) => violation.message).join(" · ") : message;
+      say(note, violations?.length ? violations.map((violation) => violation.message).join(" · ") : message);
       (field.closest(".field") ?? field.parentElement).append(note);
       field.setAttribute("aria-invalid", "true");
       field.setAttribute("aria-describedby", `${field.getAttribute("aria-describedby") ?? ""} ${note.id}`.trim());
@@ -73,7 +84,7 @@
     const note = document.createElement("div");
     note.className = "form-error";
     note.setAttribute("role", "alert");
-    note.textContent = message;
+    say(note, message);
     form.prepend(note);
   };
 
@@ -156,7 +167,7 @@
   function toast(text, isBad = false) {
     const note = document.createElement("div");
     note.className = isBad ? "toast bad" : "toast";
-    note.textContent = text;
+    say(note, text);
     $("#toasts").append(note);
     setTimeout(() => note.remove(), isBad ? 12000 : 6000);
   }
@@ -267,8 +278,6 @@
     const field = event.target;
     if (field.dataset?.identifierFor) suggestIdentifier(field);
     if (field.closest?.("[data-strength]")) judgeSoon(field);
-    const list = field.dataset?.filter && $(field.dataset.filter);
-    if (list) filterRows(list, field.value.toLowerCase());
   });
 
   const suggestIdentifier = (field) => {
@@ -277,10 +286,6 @@
     const plain = field.value.normalize("NFKD").toLowerCase().replace(/[^a-z0-9]+/g, "-");
     target.value = plain.replace(/^-+|-+$/g, "").slice(0, 40);
     target.addEventListener("input", () => (target.dataset.touched = "yes"), { once: true });
-  };
-
-  const filterRows = (list, typed) => {
-    for (const row of list.children) row.hidden = !row.textContent.toLowerCase().includes(typed);
   };
 
   // ---- How strong a password is, while it is typed -----------------------------------------------------------------

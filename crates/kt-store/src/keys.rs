@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use kt_domain::actor::{KeyKind, Role};
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::keys::KeyTerms;
+use kt_domain::search::Search;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 
 use crate::database::{Source, StoreError, Tx};
-use crate::sql::{self, Row, values};
+use crate::sql::{self, Composed, Row, values};
 
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +130,8 @@ pub struct KeyFilter {
     pub kind: Option<KeyKind>,
     /// Of this person only.
     pub owner: Option<UserId>,
+    /// Those only whose name or first characters hold this.
+    pub search: Option<Search>,
 }
 
 /// Up to `limit` keys of an organisation, the newest first, those behind `after`.
@@ -139,18 +142,14 @@ pub async fn page(
     after: Option<&ApiKeyId>,
     limit: u32,
 ) -> Result<Vec<ApiKey>, StoreError> {
-    const SELECT: &str = "SELECT * FROM api_keys
-        WHERE organization_id = $1 AND (kind = $2 OR $2 IS NULL) AND (owner_id = $3 OR $3 IS NULL)
-            AND (id < $4 OR $4 IS NULL)
-        ORDER BY id DESC LIMIT $5";
-    let values = values![
-        organization.as_str(),
-        filter.kind.map(|kind| kind.as_str().to_owned()),
-        filter.owner.as_ref().map(|owner| owner.as_str().to_owned()),
-        after.map(|id| id.as_str().to_owned()),
-        i64::from(limit),
-    ];
-    sql::rows(source, SELECT, values).await?.iter().map(read).collect()
+    let mut query = Composed::new("SELECT * FROM api_keys WHERE organization_id = ");
+    query.value(organization.as_str());
+    query.and("kind = ", filter.kind.map(KeyKind::as_str));
+    query.and("owner_id = ", filter.owner.as_ref().map(UserId::as_str));
+    query.and("id < ", after.map(ApiKeyId::as_str));
+    query.and_found_in(["name", "prefix"], filter.search.as_ref());
+    query.text(" ORDER BY id DESC LIMIT ").value(i64::from(limit));
+    query.rows(source).await?.iter().map(read).collect()
 }
 
 /// A key of this organisation, whether or not it may still be used.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use kt_domain::actor::Role;
 use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::search::Search;
 use kt_domain::sign_in::MembershipState;
 
 use crate::database::{Source, StoreError, Tx};
@@ -45,13 +46,15 @@ pub struct Member {
 
 /// Which members are looked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MembersFilter {
+pub struct MembersFilter<'a> {
     /// Active members alone who lack a second factor.
     pub lacking: bool,
     /// Admins and owners lack one as long as they have no passkey.
     pub admins_need_passkey: bool,
     /// Those alone who were asked for one at this moment or before.
     pub asked_before: Option<Timestamp>,
+    /// Those alone whose name, address or role holds this.
+    pub search: Option<&'a Search>,
 }
 
 /// What is read of a member, up to the condition.
@@ -222,7 +225,7 @@ pub async fn member(
 pub async fn members(
     source: &impl Source,
     organization: &OrganizationId,
-    filter: MembersFilter,
+    filter: MembersFilter<'_>,
     after: Option<&UserId>,
     limit: u32,
 ) -> Result<Vec<Member>, StoreError> {
@@ -237,6 +240,7 @@ pub async fn members(
         query.text(")");
     }
     query.and("m.mfa_asked_since <= ", filter.asked_before);
+    query.and_found_in(["u.name", "u.email", "m.role"], filter.search);
     query.text(" ORDER BY m.user_id LIMIT ").value(i64::from(limit));
     query.rows(source).await?.iter().map(read_member).collect()
 }

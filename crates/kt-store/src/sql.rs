@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use kt_domain::search::Search;
 use sea_orm::{ConnectionTrait, QueryResult, Statement, TryGetable, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -149,6 +150,23 @@ impl Composed {
         }
     }
 
+    /// Goes on with ` AND `, and that one of these columns holds what is searched for, if something is. Capital and small
+    /// letters are taken for each other as far as the database does so: SQLite goes no further than ASCII.
+    pub(crate) fn and_found_in(
+        &mut self,
+        columns: impl IntoIterator<Item = &'static str>,
+        search: Option<&Search>,
+    ) -> &mut Self {
+        let Some(search) = search else { return self };
+        let pattern = containing(search);
+        self.text(" AND (");
+        for (place, column) in columns.into_iter().enumerate() {
+            self.text(if place == 0 { "LOWER(" } else { " OR LOWER(" }).text(column);
+            self.text(") LIKE LOWER(").value(&pattern).text(") ESCAPE '!'");
+        }
+        self.text(")")
+    }
+
     /// Goes on with these texts, with a comma between any two.
     pub(crate) fn listed(&mut self, texts: impl IntoIterator<Item = &'static str>) -> &mut Self {
         for (place, text) in texts.into_iter().enumerate() {
@@ -185,6 +203,19 @@ impl Composed {
         let statement = statement(connection, self.sql, self.values)?;
         Ok(connection.execute_raw(statement).await?.rows_affected())
     }
+}
+
+/// The pattern of `LIKE` that every text fits which holds what is searched for, with `!` before what stands for itself.
+fn containing(search: &Search) -> String {
+    let mut pattern = String::from("%");
+    for character in search.as_str().chars() {
+        if matches!(character, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
 }
 
 /// One row of an answer.

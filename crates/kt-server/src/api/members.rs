@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use kt_control::{FactorFilter, MemberView};
+use kt_control::{FactorFilter, MemberView, WhichMembers};
 use kt_domain::actor::Role;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
@@ -26,6 +26,8 @@ pub(crate) struct MembersParams {
     /// whose deadline has passed.
     #[param(value_type = Option<String>)]
     mfa: Option<FactorFilter>,
+    /// Those alone whose name, address or role holds this.
+    q: Option<String>,
 }
 
 /// A member.
@@ -94,7 +96,8 @@ pub(crate) async fn list(
     Caller(ctx): Caller,
     Listing { filter: params, page: request }: Listing<MembersParams>,
 ) -> Result<Json<MembersAnswer>, Failure> {
-    let page = doors.control.members(&ctx, &request, params.mfa).await?;
+    let which = WhichMembers { factor: params.mfa, search: params.q };
+    let page = doors.control.members(&ctx, &request, &which).await?;
     let members = page.items.into_iter().map(MemberAnswer::from).collect();
     Ok(Json(MembersAnswer { members, next_cursor: page.next_cursor }))
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
-use kt_control::{Change, KeyChange, KeyMade, KeyView, NewKey};
+use kt_control::{Change, KeyChange, KeyMade, KeyView, NewKey, WhichKeys};
 use kt_domain::actor::{KeyKind, Scope};
 use kt_domain::error::Error;
 use kt_domain::id::ApiKeyId;
@@ -26,6 +26,8 @@ use crate::client::Caller;
 pub(crate) struct TokensParams {
     /// `access`, `gateway` or `scim`; all without it.
     r#type: Option<String>,
+    /// Those alone whose name or first characters hold this.
+    q: Option<String>,
 }
 
 /// What kind of key is made.
@@ -182,7 +184,7 @@ pub(crate) async fn tokens(
     Listing { filter: params, page: request }: Listing<TokensParams>,
 ) -> Result<Json<TokensAnswer>, Failure> {
     let kind = params.r#type.as_deref().map(kind).transpose()?;
-    let page = doors.control.keys(&ctx, kind, &request).await?;
+    let page = doors.control.keys(&ctx, &WhichKeys { kind, search: params.q }, &request).await?;
     let tokens = page.items.into_iter().map(TokenAnswer::from).collect();
     Ok(Json(TokensAnswer { tokens, next_cursor: page.next_cursor }))
 }

@@ -9,8 +9,9 @@
     reason = "the attribute that makes a filter of a function asks for it, or writes it so"
 )]
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
+use askama::filters::{Escaper, Html, Safe};
 use askama::{Error, Values, filter_fn, get_value};
 use jiff::Timestamp;
 use kt_domain::money::Money;
@@ -34,6 +35,33 @@ pub(super) fn t(text: &str, values: &dyn Values) -> Result<String, Error> {
 #[filter_fn]
 pub(super) fn t1<A: Display>(text: &str, values: &dyn Values, one: A) -> Result<String, Error> {
     Ok(language(values)?.text_with(text, &[&one]))
+}
+
+/// A message as HTML in which what stands between backticks is code. All of it is text: nothing in it becomes markup.
+#[filter_fn]
+pub(super) fn coded<M: Display>(message: M, _: &dyn Values) -> Result<Safe<String>, Error> {
+    Ok(Safe(with_code(&message.to_string())?))
+}
+
+fn with_code(message: &str) -> Result<String, fmt::Error> {
+    let mut html = String::with_capacity(message.len() + 32);
+    let mut rest = message;
+    while let Some((before, code, behind)) = next_code(rest) {
+        Html.write_escaped_str(&mut html, before)?;
+        html.push_str("<code>");
+        Html.write_escaped_str(&mut html, code)?;
+        html.push_str("</code>");
+        rest = behind;
+    }
+    Html.write_escaped_str(&mut html, rest)?;
+    Ok(html)
+}
+
+/// What stands before the next pair of backticks, between them, and behind.
+fn next_code(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('`')?;
+    let (code, behind) = rest.split_once('`')?;
+    Some((before, code, behind))
 }
 
 /// A moment as the attribute `datetime` has it: RFC 3339, to the second, in UTC.
@@ -82,4 +110,25 @@ pub(super) fn grouped<N: Display>(number: N, _: &dyn Values) -> Result<String, E
         text.push(digit);
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_between_backticks_is_code_and_nothing_is_markup() {
+        for (message, html) in [
+            ("plain", "plain"),
+            ("The policy `pii` says", "The policy <code>pii</code> says"),
+            ("`a` and `b`", "<code>a</code> and <code>b</code>"),
+            ("one ` alone", "one ` alone"),
+            ("`a` and ` alone", "<code>a</code> and ` alone"),
+            ("", ""),
+            ("`<script>`", "<code>&#60;script&#62;</code>"),
+            (r#"<img src=x onerror="a('b')">&"#, "&#60;img src=x onerror=&#34;a(&#39;b&#39;)&#34;&#62;&#38;"),
+        ] {
+            assert_eq!(with_code(message).unwrap(), html, "{message}");
+        }
+    }
 }

@@ -86,7 +86,7 @@ fn defend(headers: &mut HeaderMap, doors: &Doors, look: &Look) {
         (header::X_FRAME_OPTIONS, "DENY"),
         (HeaderName::from_static("x-robots-tag"), "noindex, nofollow"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (layers::OWN_ORIGIN_ALONE, "same-origin"),
         (
             HeaderName::from_static("permissions-policy"),
             "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=(), \
@@ -99,10 +99,7 @@ fn defend(headers: &mut HeaderMap, doors: &Doors, look: &Look) {
     if let Ok(policy) = HeaderValue::from_str(&policy) {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
-    if doors.console.url().scheme() == "https" {
-        let two_years = HeaderValue::from_static("max-age=63072000; includeSubDomains");
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, two_years);
-    }
+    layers::stay_with_https(doors, headers);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 

@@ -15,7 +15,7 @@ use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
 /// Who calls: nobody, a member, an auditor, an admin, an owner, an owner's access key with the scope read-only, write or
 /// admin, and a gateway's key.
-const CALLERS: &str = "-muaorwdg";
+pub(crate) const CALLERS: &str = "-muaorwdg";
 
 /// Everybody, known or not.
 const OPEN: &str = CALLERS;
@@ -37,7 +37,7 @@ const KEY_HOLDERS: &str = "mao";
 const GATEWAYS: &str = "g";
 
 /// Each route, who passes its authorization, and a body that is read.
-const TABLE: &[(&str, &str, &str)] = &[
+pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("GET /healthz", OPEN, ""),
     ("GET /readyz", OPEN, ""),
     ("GET /.well-known/jwks.json", OPEN, ""),
@@ -616,6 +616,7 @@ on_both! {
                 assert_eq!(header("x-content-type-options"), "nosniff", "{route}");
                 assert_eq!(header("content-security-policy"), "default-src 'none'; frame-ancestors 'none'", "{route}");
                 assert_eq!(header("referrer-policy"), "no-referrer", "{route}");
+                assert_eq!(header("cross-origin-resource-policy"), "same-origin", "{route}");
             }
         }
     }

@@ -43,7 +43,7 @@ fn operations(canary: &str) -> Vec<Operation> {
 }
 
 /// A value as `schema` asks for.
-fn example(document: &Value, schema: &Value, name: &str, canary: &str) -> Value {
+pub(crate) fn example(document: &Value, schema: &Value, name: &str, canary: &str) -> Value {
     if let Some(reference) = schema["$ref"].as_str() {
         let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
         return example(document, schema, name, canary);
@@ -93,10 +93,10 @@ fn handed_out(answer: &Value, found: &mut Vec<String>) {
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// Everything that the program logs, however unimportant.
-struct Log;
+pub(crate) struct Log;
 
 impl Log {
-    fn begin() {
+    pub(crate) fn begin() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             tracing_subscriber::fmt()
@@ -107,7 +107,7 @@ impl Log {
         });
     }
 
-    fn text() -> String {
+    pub(crate) fn text() -> String {
         String::from_utf8_lossy(&LOG.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }
 }

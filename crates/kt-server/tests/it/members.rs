@@ -51,6 +51,32 @@ on_both! {
         assert_eq!(api.get("/v1/members?cursor=made-up").bearer(&owner).send().await.refusal(), (422, "validation_error"));
     }
 
+    members_are_searched_for_on_every_page_of_the_list(api) {
+        for n in 0..6 {
+            api.clock.advance(Duration::from_secs(1));
+            let name = if n % 2 == 0 { "even" } else { "odd" };
+            api.add_member(&format!("{name}-{n}@acme.example"), "member").await;
+        }
+        let owner = api.token_of("owner@acme.example").await;
+        let page = async |query: &str| {
+            let page = api.get(&format!("/v1/members?{query}")).bearer(&owner).send().await;
+            let emails = page.json["members"].as_array().unwrap_or_else(|| panic!("{}", page.json)).iter();
+            let emails: Vec<_> = emails.map(|member| member["email"].as_str().unwrap().to_owned()).collect();
+            (emails, page.json["next_cursor"].as_str().map(str::to_owned))
+        };
+        let (first, next) = page("q=EVEN-&limit=2").await;
+        assert_eq!(first, ["even-0@acme.example", "even-2@acme.example"]);
+        let (rest, next) = page(&format!("q=EVEN-&limit=2&cursor={}", next.unwrap())).await;
+        assert_eq!((rest.as_slice(), next), (["even-4@acme.example".to_owned()].as_slice(), None));
+        assert_eq!(page("q=").await.0.len(), 7);
+        assert_eq!(page("q=%25").await.0.len(), 0);
+        assert_eq!(page("q=owner&mfa=missing").await.0, ["owner@acme.example"]);
+        for refused in ["q=%00".to_owned(), format!("q={}", "a".repeat(321))] {
+            let answer = api.get(&format!("/v1/members?{refused}")).bearer(&owner).send().await;
+            assert_eq!(answer.refusal(), (422, "validation_error"));
+        }
+    }
+
     another_role_is_felt_at_the_next_request(api) {
         let jo = api.add_member("jo@acme.example", "admin").await.to_string();
         let (owner, theirs) = (api.token_of("owner@acme.example").await, api.token_of("jo@acme.example").await);

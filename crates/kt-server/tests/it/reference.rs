@@ -45,7 +45,7 @@ fn every_route_says_what_it_does_and_how_it_fails() {
     }
 }
 
-fn compare(name: &str, text: &str) {
+pub(crate) fn compare(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
     #[expect(clippy::disallowed_methods, reason = "whoever runs the test says here that it is to write")]
     let write = std::env::var("KEEPTRUSTS_WRITE_REFERENCE").is_ok();

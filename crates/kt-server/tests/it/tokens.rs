@@ -56,6 +56,28 @@ async fn revoke(api: &TestApi, bearer: &str, key: &Answer) -> Answer {
 }
 
 on_both! {
+    keys_are_searched_for_among_those_that_one_may_see(api) {
+        let owner = api.owner().await;
+        let jo = api.somebody("member").await;
+        api.demand(json!({ "creation": "everyone" })).await;
+        for (holder, name) in [(&owner, "Reports"), (&owner, "deploy"), (&jo, "reports of Jo")] {
+            // Keys are listed in the order of the moments at which they were made.
+            api.clock.advance(Duration::from_secs(1));
+            assert_eq!(make(&api, holder, json!({ "name": name, "scope": "read-only" })).await.status, StatusCode::CREATED);
+        }
+        let found = async |holder: &Answer, query: &str| {
+            let list = api.get(&format!("/v1/tokens?{query}")).bearer(holder.access_token()).send().await;
+            let names = list.json["tokens"].as_array().unwrap_or_else(|| panic!("{}", list.json)).iter();
+            names.map(|key| key["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&owner, "q=REPORTS").await, ["reports of Jo", "Reports"]);
+        assert_eq!(found(&jo, "q=reports").await, ["reports of Jo"]);
+        assert_eq!(found(&jo, "q=deploy").await, [""; 0]);
+        assert_eq!(found(&owner, "q=reports&type=gateway").await, [""; 0]);
+        let bad = api.get("/v1/tokens?q=a%0Ab").bearer(owner.access_token()).send().await;
+        assert_eq!(bad.refusal(), (422, "validation_error"));
+    }
+
     whoever_answers_for_a_key_is_told_a_week_before_it_ends_and_once(api) {
         let owner = api.owner().await;
         let now = kt_domain::clock::Clock::now(&api.clock);

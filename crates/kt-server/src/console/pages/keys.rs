@@ -8,20 +8,18 @@ use askama::Template;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::http::request::Parts;
 use jiff::Timestamp;
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-use kt_control::{Change, KeyChange, KeyDemands, KeyMade, KeyView, NewKey, Page, PageRequest};
+use kt_control::{Change, KeyChange, KeyDemands, KeyMade, KeyView, NewKey, Page, PageRequest, WhichKeys};
 use kt_domain::actor::{KeyKind, Permission, Scope};
 use kt_domain::error::Error;
 use kt_domain::id::{ApiKeyId, UserId};
 use kt_domain::keys::{KeyCreation, KeyRestrictions, KeyStatus};
-use kt_domain::network::cidr::Cidr;
 use serde::Deserialize;
 
 use super::Fields;
+use super::key_terms::{Terms, last_day};
 use super::shown_once::ShownOnce;
 use crate::Doors;
-use crate::console::answer::{Answer, Frame, page, see_and_say};
+use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::filters;
 use crate::console::labels::Label;
 use crate::console::visit::{SignedIn, Visit};
@@ -107,6 +105,7 @@ struct KeysPage {
     frame: Frame,
     list: List,
     keys: Page<KeyView>,
+    q: String,
     demands: KeyDemands,
     you: UserId,
     sees_all: bool,
@@ -119,11 +118,13 @@ impl KeysPage {
     }
 }
 
-/// Where the list goes on.
+/// What of the list, and where it goes on.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct Asked {
     cursor: Option<String>,
+    /// What is searched for.
+    q: String,
 }
 
 /// The list.
@@ -134,73 +135,18 @@ pub(crate) async fn show(
     Query(asked): Query<Asked>,
 ) -> Answer {
     let request = PageRequest { limit: None, cursor: asked.cursor };
+    let which = WhichKeys { kind: Some(list.kind()), search: Some(asked.q.clone()) };
     let template = KeysPage {
         frame: Frame::of(&visit),
         list,
-        keys: doors.control.keys(&visit.ctx, Some(list.kind()), &request).await?,
+        keys: doors.control.keys(&visit.ctx, &which, &request).await?,
+        q: asked.q,
         demands: doors.control.key_demands(&visit.ctx, list.kind()).await?,
         you: session.person.user,
         sees_all: visit.may(Permission::ManageKeys),
         now: visit.ctx.now,
     };
     page(&visit.look, &template)
-}
-
-/// The terms of a key, as forms have them: an empty field is none.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Terms {
-    name: String,
-    #[serde(default)]
-    scope: String,
-    /// Apart by lines, blanks or commas.
-    ip_ranges: String,
-    requests_per_minute: String,
-    /// The last day on which it works.
-    expires_at: String,
-}
-
-impl Terms {
-    fn scope(&self) -> Result<Option<Scope>, Error> {
-        if self.scope.is_empty() {
-            return Ok(None);
-        }
-        self.scope.parse().map(Some).map_err(|why| Error::invalid("scope", format!("{why}")))
-    }
-
-    fn ranges(&self) -> Result<Vec<Cidr>, Error> {
-        let apart = |c: char| c.is_whitespace() || c == ',';
-        let ranges = self.ip_ranges.split(apart).filter(|range| !range.is_empty());
-        ranges.map(|range| range.parse().map_err(|why| no_range(range, &why))).collect()
-    }
-
-    fn requests_per_minute(&self) -> Result<Option<u32>, Error> {
-        let digits = self.requests_per_minute.trim();
-        let no_number =
-            || Error::invalid("requests_per_minute", "Give a whole number, or nothing for no limit.");
-        (!digits.is_empty()).then(|| digits.parse().map_err(|_| no_number())).transpose()
-    }
-
-    fn expires_at(&self) -> Result<Option<Timestamp>, Error> {
-        let no_day = || Error::invalid("expires_at", "Give a day such as 2030-12-31, or nothing.");
-        (!self.expires_at.is_empty()).then(|| end_of_day(&self.expires_at).ok_or_else(no_day)).transpose()
-    }
-}
-
-fn no_range(range: &str, why: &impl std::fmt::Display) -> Error {
-    Error::invalid("ip_ranges", format!("`{range}`: {why}"))
-}
-
-/// The end of a day in UTC.
-fn end_of_day(text: &str) -> Option<Timestamp> {
-    let next: Date = text.parse::<Date>().ok()?.tomorrow().ok()?;
-    Some(next.to_zoned(TimeZone::UTC).ok()?.timestamp())
-}
-
-/// The last day in UTC on which something works that ends at this moment.
-fn last_day(end: Timestamp) -> String {
-    let last = end.checked_sub(jiff::SignedDuration::from_nanos(1)).unwrap_or(end);
-    last.to_zoned(TimeZone::UTC).date().to_string()
 }
 
 /// Makes a key, and shows it once.
@@ -313,11 +259,8 @@ pub(crate) async fn change(
 ) -> Answer {
     let id = key_id(&id)?;
     let present = doors.control.key(&visit.ctx, &id).await?.key.terms.expires_at;
-    let expires_at = if present.map(last_day).unwrap_or_default() == terms.expires_at {
-        Change::Keep
-    } else {
-        Change::Set(terms.expires_at()?)
-    };
+    let expires_at =
+        if terms.keeps_expiry(present) { Change::Keep } else { Change::Set(terms.expires_at()?) };
     let change = KeyChange {
         scope: Change::Set(terms.scope()?),
         ranges: Change::Set(terms.ranges()?),
@@ -358,33 +301,9 @@ pub(crate) async fn revoke(
     Path(id): Path<String>,
 ) -> Answer {
     doors.control.revoke_key(&visit.ctx, &key_id(&id)?).await?;
-    Ok(see_and_say(&doors, list.path(), visit.look.language.text("The key was revoked.")))
+    Ok(leave_and_say(&doors, list.path(), visit.look.language.text("The key was revoked.")))
 }
 
 fn key_id(text: &str) -> Result<ApiKeyId, Error> {
     text.parse().map_err(|_| Error::not_found("key"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_works_to_the_end_of_its_last_day() {
-        let table = [
-            ("2030-12-31", Some("2031-01-01T00:00:00Z")),
-            ("2028-02-28", Some("2028-02-29T00:00:00Z")),
-            ("2027-02-29", None),
-            ("31.12.2030", None),
-            ("9999-12-31", None),
-        ];
-        for (day, end) in table {
-            let end: Option<Timestamp> = end.map(|end| end.parse().unwrap());
-            assert_eq!(end_of_day(day), end, "{day}");
-            if let Some(end) = end {
-                assert_eq!(last_day(end), day);
-            }
-        }
-        assert_eq!(last_day("2030-06-01T12:00:00Z".parse().unwrap()), "2030-06-01");
-    }
 }

@@ -4,7 +4,7 @@
 use askama::Template;
 use axum::extract::{Path, Query, State};
 use jiff::Timestamp;
-use kt_control::{FactorFilter, Invitation, MemberView, Page, PageRequest, Waiting};
+use kt_control::{FactorFilter, Invitation, MemberView, Page, PageRequest, Waiting, WhichMembers};
 use kt_domain::actor::{Permission, Role};
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::Fields;
 use super::shown_once::ShownOnce;
 use crate::Doors;
-use crate::console::answer::{Answer, Frame, page, see_and_say};
+use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::filters;
 use crate::console::labels::Label;
 use crate::console::visit::{SignedIn, Visit};
@@ -31,6 +31,8 @@ pub(crate) struct Asked {
     invitations: Option<String>,
     /// Those members alone.
     mfa: Option<FactorFilter>,
+    /// What is searched for among the members.
+    q: String,
 }
 
 #[derive(Template)]
@@ -40,6 +42,7 @@ struct MembersPage {
     you: UserId,
     members: Page<MemberView>,
     filter: Option<FactorFilter>,
+    q: String,
     waiting: Page<Waiting>,
     invitations: Page<Invitation>,
     /// Whether whoever looks may do anything here.
@@ -76,12 +79,13 @@ pub(crate) async fn show(
     Query(asked): Query<Asked>,
 ) -> Answer {
     let part = |cursor| PageRequest { limit: None, cursor };
-    let everybody = PageRequest { limit: Some(200), cursor: asked.cursor };
+    let which = WhichMembers { factor: asked.mfa, search: Some(asked.q.clone()) };
     let template = MembersPage {
         frame: Frame::of(&visit),
         you: session.person.user,
-        members: doors.control.members(&visit.ctx, &everybody, asked.mfa).await?,
+        members: doors.control.members(&visit.ctx, &part(asked.cursor), &which).await?,
         filter: asked.mfa,
+        q: asked.q,
         waiting: doors.control.registrations(&visit.ctx, &part(asked.waiting)).await?,
         invitations: doors.control.invitations(&visit.ctx, &part(asked.invitations)).await?,
         may_manage: visit.may(Permission::ManageMembers),
@@ -203,9 +207,12 @@ pub(crate) async fn remove(
 
 async fn change(doors: &Doors, visit: &Visit, id: &str, change: MemberChange, said: &'static str) -> Answer {
     let still_there = doors.control.change_member(&visit.ctx, &user_id(id)?, change).await?;
-    let back =
-        still_there.map_or_else(|| PAGE.to_owned(), |member| format!("{PAGE}/{}", member.membership.user));
-    Ok(see_and_say(doors, &back, visit.look.language.text(said)))
+    let said = visit.look.language.text(said);
+    Ok(match still_there {
+        Some(member) => see_and_say(doors, &format!("{PAGE}/{}", member.membership.user), said),
+        // The page of somebody who is gone is not there to be looked at again.
+        None => leave_and_say(doors, PAGE, said),
+    })
 }
 
 /// Sets a temporary password for a member, and shows it once.

@@ -12,6 +12,7 @@ pub(super) mod events;
 pub(super) mod gateways;
 pub(super) mod help;
 pub(super) mod invitations;
+mod key_terms;
 pub(super) mod keys;
 pub(super) mod members;
 pub(super) mod mfa;

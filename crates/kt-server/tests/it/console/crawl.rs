@@ -11,7 +11,7 @@ use crate::harness::on_both;
 
 /// Who is shown a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown {
+pub(crate) enum Shown {
     /// Everybody, signed in or not.
     ToAll,
     /// Those who are not signed in; whoever is, is led on.
@@ -31,7 +31,7 @@ enum Shown {
 use Shown::{Elsewhere, ToAdmins, ToAll, ToAuditors, ToMembers, ToStrangers, ToUsers};
 
 /// Every page.
-const PAGES: &[(&str, Shown)] = &[
+pub(crate) const PAGES: &[(&str, Shown)] = &[
     ("/", Elsewhere),
     ("/login", ToStrangers),
     ("/login/verify", Elsewhere),

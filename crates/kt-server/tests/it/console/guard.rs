@@ -133,7 +133,8 @@ on_both! {
     over_https_cookies_and_browsers_stay_there(api) {
         let console = PublicUrl::parse("https://console.example").unwrap();
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
-        let pages = kt_server::console(Doors::from(Needs { control: Arc::clone(&api.control), addresses, console, security_contact: None }));
+        let doors = Doors::from(Needs { control: Arc::clone(&api.control), addresses, console, security_contact: None });
+        let (pages, over_https) = (kt_server::console(doors.clone()), kt_server::api(doors));
         let send = async |method: Method, path: &str, more: &[(&str, String)], body: String| {
             let peer: SocketAddr = PEER.parse().unwrap();
             let mut request = Request::builder().method(method).uri(path).extension(ConnectInfo(peer)).header("host", "console.example");
@@ -172,6 +173,13 @@ on_both! {
             let answer = send(Method::GET, path, &[], String::new()).await;
             let told = answer.headers["strict-transport-security"].to_str().unwrap().to_owned();
             assert_eq!(told, "max-age=63072000; includeSubDomains", "{path}: {}", answer.status);
+        }
+        for path in ["/healthz", "/v1/whoami", "/nowhere"] {
+            let request = Request::builder().uri(path).extension(ConnectInfo(PEER.parse::<SocketAddr>().unwrap()));
+            let answer = over_https.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(answer.headers()["strict-transport-security"], "max-age=63072000; includeSubDomains", "{path}");
+            let over_http = api.get(path).send().await;
+            assert!(!over_http.headers.contains_key("strict-transport-security"), "{path}");
         }
     }
 

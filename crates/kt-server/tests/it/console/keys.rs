@@ -60,6 +60,23 @@ on_both! {
         assert_eq!(api.get("/v1/whoami").bearer(&key).from("192.0.2.1:1").send().await.status.as_u16(), 403);
     }
 
+    keys_are_searched_for_by_name_and_by_their_first_characters(api) {
+        let browser = api.signed_in(OWNER).await;
+        for name in ["reports", "deploy"] {
+            make(&browser, ACCESS, name).await;
+        }
+        let finds = async |typed: &str| {
+            let page = browser.get(&format!("{ACCESS}?q={typed}")).await;
+            (page.page().contains(">reports<"), page.body.contains(">deploy<"))
+        };
+        assert_eq!(finds("").await, (true, true));
+        assert_eq!(finds("REP").await, (true, false));
+        assert_eq!(finds("kt_ak_").await, (true, true));
+        assert_eq!(finds("rep%25").await, (false, false));
+        assert!(browser.get(&format!("{ACCESS}?q=nothing")).await.page().contains("No key fits this search."));
+        assert!(browser.get(&format!("{GATEWAY}?q=reports")).await.page().contains("No key fits this search."));
+    }
+
     what_the_form_cannot_mean_is_told_at_its_field(api) {
         let browser = api.signed_in(OWNER).await;
         for (fields, param) in [

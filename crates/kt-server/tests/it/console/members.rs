@@ -1,5 +1,7 @@
 //! Members, invitations and approvals as the console shows them.
 
+use std::time::Duration;
+
 use super::way_in::secret_of;
 use crate::harness::{PASSWORD, on_both};
 use crate::mfa::Holder;
@@ -33,6 +35,26 @@ on_both! {
             };
             assert_eq!(invited.status.as_u16(), expected, "{email}: {}", invited.body);
         }
+    }
+
+    a_search_reaches_every_page_of_the_list_and_is_kept_from_one_to_the_next(api) {
+        for n in 0..60 {
+            api.clock.advance(Duration::from_secs(1));
+            api.add_member(&format!("{}{n}@acme.example", if n == 59 { "last" } else { "m" }), "member").await;
+        }
+        let owner = api.signed_in(OWNER).await;
+        let page = async |query: &str| owner.get(&format!("/settings/members{query}")).await;
+        assert!(!page("").await.page().contains("last59@"), "it stands on the second page");
+        assert!(page("?q=LAST").await.page().contains("last59@"));
+        let found = page("?q=m%26m").await;
+        assert!(found.page().contains("Nobody fits this search.") && found.body.contains(r#"value="m&#38;m""#), "{}", found.body);
+        let first = page("?q=acme&mfa=missing").await;
+        let (_, rest) = first.page().split_once("/settings/members?cursor=").unwrap();
+        let (next, _) = rest.split_once('"').unwrap();
+        assert!(next.ends_with("&amp;mfa=missing&amp;q=acme"), "{next}");
+        let second = page(&format!("?cursor={}", next.replace("&amp;", "&"))).await;
+        assert!(second.page().contains("last59@") && !second.body.contains("m0@"));
+        assert_eq!(page("?q=%00").await.status.as_u16(), 422);
     }
 
     a_member_is_given_a_role_suspended_let_in_again_and_removed(api) {

@@ -2,7 +2,7 @@
 
 pub(crate) mod browser;
 mod configurations;
-mod crawl;
+pub(crate) mod crawl;
 mod evidence;
 mod guard;
 mod help;

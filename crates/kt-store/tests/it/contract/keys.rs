@@ -5,10 +5,11 @@ use kt_domain::actor::{KeyKind, Role, Scope};
 use kt_domain::id::{ApiKeyId, OrganizationId};
 use kt_domain::keys::{KeyTerms, KeyText};
 use kt_domain::random::Random;
+use kt_domain::search::Search;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 use kt_store::keys::{self, ApiKey, KeyFilter};
-use kt_store::memberships::{self, Membership};
+use kt_store::memberships::{self, MembersFilter, Membership};
 use kt_store::{Store, StoreError};
 
 use super::{minutes, now, on_both, organization, user};
@@ -102,6 +103,48 @@ on_both! {
         for (row, (filter, after, limit, expected)) in table.into_iter().enumerate() {
             let found = keys::page(&store, &org, filter, after, limit).await.unwrap();
             assert_eq!(found.iter().collect::<Vec<_>>(), expected, "row {row}");
+        }
+    }
+
+    a_search_finds_what_holds_its_characters_and_no_character_of_it_stands_for_others(store) {
+        let org = organization(&store, "example").await;
+        let owner = member(&store, &org, "jo.o_neil@example.com").await;
+        member(&store, &org, "joxoxneil@example.com").await;
+        let names = ["100% reports", "100 reports", "a_b", "axb", "wow!", "Über", r"back\slash", "it's", "x'); DROP TABLE api_keys; --"];
+        for name in names {
+            let (mut key, digest) = key_of(&owner, KeyKind::Access, minutes(0));
+            key.name = name.into();
+            let tx = store.begin_write().await.unwrap();
+            keys::insert(&tx, &key, &digest).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let search = |text: &str| Search::read(text).unwrap();
+        let every = names.len();
+        for (text, expected) in [
+            ("", every),
+            ("REPORTS", 2),
+            ("100%", 1),
+            ("%", 1),
+            ("_", every),
+            ("A_B", 1),
+            ("!", 1),
+            ("Über", 1),
+            ("\\", 1),
+            ("'", 2),
+            ("' OR '1'='1", 0),
+            ("'); drop table api_keys", 1),
+            ("kt_ak_", every),
+            ("nothing", 0),
+        ] {
+            let filter = KeyFilter { search: search(text), ..KeyFilter::default() };
+            let found = keys::page(&store, &org, &filter, None, 100).await.unwrap();
+            assert_eq!(found.len(), expected, "{text}");
+        }
+        for (text, expected) in [("o_neil", 1), ("NEIL@", 2), ("somebody", 2), ("admin", 2), ("owner", 0), ("%", 0)] {
+            let search = search(text);
+            let filter = MembersFilter { search: search.as_ref(), ..MembersFilter::default() };
+            let found = memberships::members(&store, &org, filter, None, 100).await.unwrap();
+            assert_eq!(found.len(), expected, "{text}");
         }
     }
 

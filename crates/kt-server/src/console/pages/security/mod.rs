@@ -9,7 +9,7 @@ pub(in crate::console) mod sso;
 use askama::Template;
 use axum::extract::State;
 use kt_control::{
-    FactorFilter, LivingSession, MemberView, PageRequest, Posture, SecondFactors, SecurityView,
+    FactorFilter, LivingSession, MemberView, PageRequest, Posture, SecondFactors, SecurityView, WhichMembers,
 };
 use kt_domain::actor::Permission;
 use kt_domain::deployment_settings::ManagedBy;
@@ -52,8 +52,8 @@ impl Organization {
     async fn of(doors: &Doors, visit: &Visit, network: Network) -> Result<Self, Error> {
         let posture = doors.control.posture(&visit.ctx).await?;
         let days = || posture.history.iter();
-        let missing = Some(FactorFilter::Missing);
-        let late = doors.control.members(&visit.ctx, &PageRequest::default(), missing).await?;
+        let missing = WhichMembers { factor: Some(FactorFilter::Missing), search: None };
+        let late = doors.control.members(&visit.ctx, &PageRequest::default(), &missing).await?;
         Ok(Self {
             may_change: visit.may(Permission::ChangeSettings),
             security: doors.control.security(&visit.ctx).await?,
