@@ -6,7 +6,7 @@ import { after, before, suite, test } from 'node:test';
 import { faultsOf } from '../lib/axe.mjs';
 import { OF_MEMBERS, OF_OWNERS, OPEN, firstOfEach } from '../lib/console-pages.mjs';
 import { signIn, startChromium, startConsole } from '../lib/console.mjs';
-import { furnish } from '../lib/furnish.mjs';
+import { furnish, work } from '../lib/furnish.mjs';
 
 const LIMIT = { timeout: 300_000 };
 const WIDTHS = [360, 768, 1280, 2560];
@@ -38,7 +38,7 @@ suite('the pages of the console', LIMIT, () => {
       }
     }
     await furnish(console_);
-    for (const path of await firstOfEach(owner.page)) {
+    for (const path of [...(await firstOfEach(owner.page)), ...(await work(owner.page))]) {
       await owner.page.goto(path);
       found.push(...(await faultsOf(owner.page, path)));
     }

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 
 import { OF_MEMBERS, OF_OWNERS, OPEN, firstOfEach } from '../lib/console-pages.mjs';
 import { signIn, startChromium, startConsole } from '../lib/console.mjs';
-import { furnish } from '../lib/furnish.mjs';
+import { furnish, work } from '../lib/furnish.mjs';
 
 const LOOKS = {
   light: { viewport: { width: 1280, height: 860 }, colorScheme: 'light' },
@@ -32,7 +32,7 @@ async function everyPage(chromium, origin, directory) {
     const stranger = await chromium.person(origin, options);
     const owner = await chromium.person(origin, options);
     await signIn(owner.page);
-    const entries = await firstOfEach(owner.page);
+    const entries = [...(await firstOfEach(owner.page)), ...(await work(owner.page))];
     for (const [{ page }, paths] of [[stranger, OPEN], [owner, [...OF_MEMBERS, ...OF_OWNERS, ...entries]]]) {
       for (const path of paths) {
         await page.goto(path);

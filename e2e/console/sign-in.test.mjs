@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 
+import { faultsAtAnyWidth } from '../lib/axe.mjs';
 import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 
 const LIMIT = { timeout: 120_000 };
@@ -106,6 +107,7 @@ suite('a deployment that nobody owns yet', LIMIT, () => {
     const { page, wrong } = await chromium.person(console_.origin);
     await page.goto(console_.setUpLink());
     assert.equal(new URL(page.url()).search, '', 'the token has left the address');
+    assert.deepEqual(await faultsAtAnyWidth(page, '/setup'), []);
     await page.getByLabel('Name of the organization').fill('Acme & Sons');
     assert.equal(await page.getByLabel('Identifier').inputValue(), 'acme-sons');
     await page.getByLabel('Your name').fill('Olive Owner');

@@ -5,9 +5,9 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 
 import { codeOf } from '../lib/authenticator.mjs';
-import { faultsOf } from '../lib/axe.mjs';
+import { faultsAtAnyWidth, faultsOf } from '../lib/axe.mjs';
 import { OF_MEMBERS, OF_OWNERS } from '../lib/console-pages.mjs';
-import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { OWNER, joinAs, knock, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { furnish } from '../lib/furnish.mjs';
 
 const LIMIT = { timeout: 300_000 };
@@ -86,6 +86,38 @@ suite('the states of the console', LIMIT, () => {
     assert.ok(seen.length >= 8, `only ${seen}`);
     assert.deepEqual(found, []);
     assert.deepEqual(wrong, []);
+  });
+
+  test('searches, members in their states and the password that must be replaced are without a fault', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin);
+    await signIn(page);
+    const jo = { email: 'jo@acme.example', password: 'quiet Harbor 3 lantern, plum' };
+    await joinAs(console_, chromium, jo, page);
+    const found = [];
+    for (const [path, rows] of [['/settings/members', '#members'], ['/settings/access-keys', '#keys']]) {
+      await page.goto(path);
+      await page.getByLabel('Search').fill('nothing that is called so');
+      await page.locator(`${rows} .empty`).waitFor();
+      assert.equal(new URL(page.url()).search, '?q=nothing+that+is+called+so');
+      assert.ok(await page.getByLabel('Search').evaluate((field) => field === document.activeElement), 'it may be typed on');
+      found.push(...(await faultsAtAnyWidth(page, `${path} without a find`)));
+    }
+    await page.goto('/settings/members');
+    await page.getByRole('link', { name: 'jo', exact: true }).click();
+    await page.getByRole('button', { name: 'Set', exact: true }).click();
+    await page.locator('#confirm-yes').click();
+    const temporary = await page.locator('#secret').textContent();
+    found.push(...(await faultsAtAnyWidth(page, 'a temporary password')));
+    const { page: guest } = await knock(console_, chromium, { ...jo, password: temporary });
+    assert.equal(new URL(guest.url()).pathname, '/change-password');
+    found.push(...(await faultsAtAnyWidth(guest, '/change-password')));
+    await page.goto('/settings/members');
+    await page.getByRole('link', { name: 'jo', exact: true }).click();
+    await page.getByRole('button', { name: 'Suspend', exact: true }).click();
+    await page.locator('#confirm-yes').click();
+    await page.getByRole('button', { name: 'Reactivate' }).waitFor();
+    found.push(...(await faultsAtAnyWidth(page, 'a suspended member')));
+    assert.deepEqual(found, []);
   });
 
   test('failures, questions and secrets shown once are without a fault', LIMIT, async () => {

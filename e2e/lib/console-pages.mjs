@@ -44,12 +44,23 @@ export const OF_OWNERS = [
   '/setup/gateway',
   '/settings/members',
   '/settings/gateway-keys',
+  '/settings/provisioning-keys',
   '/settings/provider-credentials',
   '/settings/security/sso',
 ];
 
 /** Lists whose entries have pages of their own. */
-const LISTS = ['/events', '/audit-log', '/gateways', '/configurations', '/configurations/main/versions', '/settings/members', '/settings/access-keys'];
+const LISTS = [
+  '/events',
+  '/audit-log',
+  '/gateways',
+  '/configurations',
+  '/configurations/main/versions',
+  '/settings/members',
+  '/settings/access-keys',
+  '/settings/gateway-keys',
+  '/settings/provisioning-keys',
+];
 
 /** For each of the lists, the page of its first entry; an event may still be on its way. */
 export async function firstOfEach(page) {

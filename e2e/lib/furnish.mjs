@@ -1,6 +1,7 @@
 // Fills a deployment with what a small company has after a week: people, keys, a configuration, and traffic with
 // a refusal in it.
 
+import { answerIn, ask } from './chat.mjs';
 import { OWNER } from './console.mjs';
 
 const PEOPLE = [
@@ -31,16 +32,39 @@ export async function furnish({ api, gateway }) {
     keys.push(await call('POST', '/v1/tokens', { type: 'access', name, scope }, token));
   }
   await call('POST', '/v1/tokens', { type: 'gateway', name: 'Gateway in Dublin', scope: 'write' }, token);
+  await call('POST', '/v1/tokens', { type: 'scim', name: 'Entra ID', scope: 'write' }, token);
   await call('POST', '/v1/configurations', { name: 'main', text: configuration('1.0.0') }, token);
   await call('POST', '/v1/configurations/main/versions', { text: configuration('1.1.0') }, token);
-  const ask = (content, headers = {}) =>
+  const send = (content, headers = {}) =>
     fetch(`${gateway}/v1/chat/completions`, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', ...headers },
       body: JSON.stringify({ model: 'echo', messages: [{ role: 'user', content }] }),
     });
   for (let question = 0; question < 24; question += 1) {
-    await ask(`Question ${question}: what does our contract say about delivery?`);
+    await send(`Question ${question}: what does our contract say about delivery?`);
   }
   await fetch(`${gateway}/v1/chat/completions`, { method: 'POST', body: 'not JSON', headers: { 'Content-Type': 'text/plain' } });
+}
+
+/** Has somebody ask a question in chat, and make and run a task. Gives the pages that show them. */
+export async function work(page) {
+  await page.goto('/chat');
+  await ask(page, 'What does our contract say about delivery? Answer in **one** sentence.');
+  await answerIn(page, 1);
+  await page.waitForURL('**/chat/cnv_*');
+  const talk = new URL(page.url()).pathname;
+  await page.goto('/tasks');
+  await page.getByRole('button', { name: 'New task' }).click();
+  const dialog = page.locator('#add');
+  await dialog.getByLabel('Name').fill('Summary of a ticket');
+  await dialog.getByLabel('Prompt').fill('Summarize this ticket in three sentences for the support team:\n\n{{ticket}}');
+  await dialog.getByRole('button', { name: 'Save' }).click();
+  await page.waitForURL('**/tasks/tsk_*');
+  const task = new URL(page.url()).pathname;
+  await page.getByLabel('ticket').fill('The parcel has not arrived, and the customer asks for another one.');
+  await page.locator('main form').getByRole('button', { name: 'Run' }).click();
+  await page.waitForURL('**/runs/run_*');
+  await page.locator('#run-state .badge.good').first().waitFor({ timeout: 30_000 });
+  return [talk, task, new URL(page.url()).pathname];
 }

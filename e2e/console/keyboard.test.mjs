@@ -1,0 +1,198 @@
+// Everything with the keyboard alone: every control of every page is reached and seen to have the keyboard, and each flow is
+// gone through from its beginning to its end without a pointer.
+
+import assert from 'node:assert/strict';
+import { after, before, suite, test } from 'node:test';
+
+import { codeOf } from '../lib/authenticator.mjs';
+import { OF_MEMBERS, OF_OWNERS, OPEN, firstOfEach } from '../lib/console-pages.mjs';
+import { OWNER, linkTo, signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { furnish } from '../lib/furnish.mjs';
+
+const LIMIT = { timeout: 300_000 };
+const GUEST = { email: 'dee@acme.example', password: 'quiet Harbor 3 lantern, plum' };
+
+/** What takes the keyboard on a page as it stands. Of radio buttons that belong together, one does. */
+const CONTROLS = 'a[href], button, input:not([type="hidden"]), select, textarea, summary, [tabindex="0"]';
+
+suite('the console by keyboard', LIMIT, () => {
+  let console_;
+  let chromium;
+
+  before(async () => {
+    console_ = await startConsole();
+    chromium = await startChromium();
+    await furnish(console_);
+  });
+
+  after(async () => {
+    await chromium?.stop();
+    await console_?.stop();
+  });
+
+  /** Goes on by Tab until the element has the keyboard. */
+  const reach = async (page, element) => {
+    const hasIt = () => element.evaluate((wanted) => wanted === document.activeElement);
+    for (let steps = 0; steps < 300; steps += 1) {
+      if (await hasIt()) return;
+      await page.keyboard.press('Tab');
+    }
+    assert.fail(`${await element.evaluate((wanted) => wanted.outerHTML)} is not reached`);
+  };
+  const press = async (page, element, key = 'Enter') => {
+    await element.waitFor();
+    await reach(page, element);
+    await page.keyboard.press(key);
+  };
+  const type = async (page, element, text) => {
+    await element.waitFor();
+    await reach(page, element);
+    await page.keyboard.press('Control+a');
+    await page.keyboard.type(text);
+  };
+  const choose = async (page, element, label) => {
+    await element.waitFor();
+    await reach(page, element);
+    await page.keyboard.type(label);
+  };
+  const button = (place, name) => place.getByRole('button', { name, exact: true }).first();
+
+  /** The controls of a page that Tab does not come to, and those that do not show that they have the keyboard. */
+  const missed = async (page, path) => {
+    await page.goto(path);
+    await page.evaluate((controls) => {
+      const isReached = (control) => {
+        if (control.matches(':disabled') || control.tabIndex < 0 || control.closest('dialog:not([open]), [hidden]')) return false;
+        if (!control.checkVisibility({ visibilityProperty: true })) return false;
+        if (control.type !== 'radio') return true;
+        const group = [...document.querySelectorAll(`input[type="radio"][name="${control.name}"]`)].filter(({ form }) => form === control.form);
+        return control.checked || (!group.some(({ checked }) => checked) && group[0] === control);
+      };
+      globalThis.toReach = new Set([...document.querySelectorAll(controls)].filter(isReached));
+      globalThis.unseen = new Set();
+    }, CONTROLS);
+    const count = await page.evaluate(() => globalThis.toReach.size);
+    for (let steps = 0; steps < count * 2 + 20; steps += 1) {
+      await page.keyboard.press('Tab');
+      const left = await page.evaluate(() => {
+        const at = document.activeElement;
+        if (globalThis.toReach.delete(at)) {
+          const { outlineStyle, outlineWidth, boxShadow } = getComputedStyle(at);
+          const ringed = at.closest('label') ?? at;
+          const around = getComputedStyle(ringed);
+          const isSeen = (outlineStyle !== 'none' && outlineWidth !== '0px') || boxShadow !== 'none' || around.outlineStyle !== 'none' || around.boxShadow !== 'none';
+          if (!isSeen) globalThis.unseen.add(at);
+        }
+        return globalThis.toReach.size;
+      });
+      if (left === 0) break;
+    }
+    return page.evaluate((where) => {
+      const name = (control) => control.outerHTML.slice(0, 120);
+      return [
+        ...[...globalThis.toReach].map((control) => `${where} does not come to ${name(control)}`),
+        ...[...globalThis.unseen].map((control) => `${where} does not show the keyboard at ${name(control)}`),
+      ];
+    }, path);
+  };
+
+  test('every control of every page is reached by it, and shows that it is', LIMIT, async () => {
+    const stranger = await chromium.person(console_.origin);
+    const owner = await chromium.person(console_.origin);
+    await signIn(owner.page);
+    const found = [];
+    for (const path of OPEN) found.push(...(await missed(stranger.page, path)));
+    for (const path of [...OF_MEMBERS, ...OF_OWNERS, ...(await firstOfEach(owner.page))]) found.push(...(await missed(owner.page, path)));
+    assert.deepEqual(found, []);
+    assert.deepEqual([...stranger.wrong, ...owner.wrong], []);
+  });
+
+  test('a member is invited, comes in, is found and suspended', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin);
+    await signIn(page, OWNER, '/settings/members');
+    await press(page, button(page, 'Invite'));
+    const dialog = page.locator('dialog[open]');
+    await type(page, dialog.getByLabel('E-mail'), GUEST.email);
+    await choose(page, dialog.getByLabel('Role'), 'Auditor');
+    await page.keyboard.press('Tab');
+    await press(page, button(dialog, 'Invite'));
+    const { page: guest } = await chromium.person(console_.origin);
+    await guest.goto(await linkTo(console_, GUEST.email, '/register'));
+    await type(guest, guest.getByLabel('Your name'), 'Dee');
+    await type(guest, guest.getByLabel('Password', { exact: true }), GUEST.password);
+    await press(guest, button(guest, 'Make my account'));
+    await guest.waitForURL(/\/login/);
+
+    await page.goto('/settings/members');
+    await type(page, page.getByLabel('Search'), 'dee@');
+    await page.locator('#members tbody tr').nth(1).waitFor({ state: 'detached' });
+    await press(page, page.locator('#members tbody a').first());
+    await page.waitForURL('**/settings/members/usr_*');
+    await press(page, button(page, 'Suspend'));
+    await press(page, page.locator('#confirm-yes'));
+    await page.getByText('Suspended').first().waitFor();
+  });
+
+  test('a key is made, changed and revoked', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin);
+    await signIn(page, OWNER, '/settings/access-keys');
+    await press(page, button(page, 'New key'));
+    await type(page, page.locator('dialog[open]').getByLabel('Name'), 'By hand');
+    await page.keyboard.press('Enter');
+    await page.locator('#secret').waitFor();
+    await page.goto('/settings/access-keys');
+    await press(page, page.getByRole('link', { name: 'By hand' }));
+    await page.waitForURL('**/settings/access-keys/key_*');
+    await type(page, page.locator('main form').getByLabel('Name'), 'By keyboard');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'By keyboard' }).first().waitFor();
+    await press(page, button(page, 'Revoke'));
+    await press(page, page.locator('#confirm-yes'));
+    await page.waitForURL('**/settings/access-keys');
+  });
+
+  test('an authenticator app is added', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin);
+    await signIn(page, OWNER, '/mfa/setup');
+    await press(page, button(page, 'Use an authenticator app'));
+    const secret = await page.locator('#secret').textContent();
+    await type(page, page.getByLabel('Verification code'), codeOf(secret));
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Save your recovery codes' }).waitFor();
+    await press(page, page.getByRole('link', { name: 'I have saved them' }));
+    await page.waitForURL((url) => url.pathname !== '/mfa/setup/totp');
+  });
+
+  test('a question is asked, a task is made and run, and the way out is found', LIMIT, async () => {
+    const { page, context } = await chromium.person(console_.origin);
+    const password = GUEST.password;
+    await context.clearCookies();
+    const member = { email: 'bo@acme.example', password };
+    const { page: guest } = await chromium.person(console_.origin);
+    await guest.goto(await linkTo(console_, member.email, '/register'));
+    await type(guest, guest.getByLabel('Your name'), 'Bo');
+    await type(guest, guest.getByLabel('Password', { exact: true }), password);
+    await guest.keyboard.press('Enter');
+    await guest.waitForURL(/\/login/);
+    await signIn(page, member, '/chat');
+    await type(page, page.getByLabel('Your question'), 'Hello by keyboard');
+    await page.keyboard.press('Enter');
+    await page.locator('#thread .prose').getByText('Hello by keyboard').waitFor();
+    await page.keyboard.press('Control+k');
+    await page.keyboard.type('tasks');
+    await page.keyboard.press('Enter');
+    await page.waitForURL('**/tasks');
+    await press(page, button(page, 'New task'));
+    await type(page, page.locator('#add').getByLabel('Name'), 'Greet');
+    await type(page, page.locator('#add').getByLabel('Prompt'), 'Hello {{name}}');
+    await press(page, button(page.locator('#add'), 'Save'));
+    await page.waitForURL('**/tasks/tsk_*');
+    await type(page, page.getByLabel('name', { exact: true }), 'Bo');
+    await press(page, button(page.locator('main'), 'Run'));
+    await page.waitForURL('**/runs/run_*');
+    await page.locator('#run-state .badge.good').first().waitFor({ timeout: 30_000 });
+    await press(page, page.locator('.me summary'));
+    await press(page, button(page, 'Sign out'));
+    await page.waitForURL(/\/login/);
+  });
+});
