@@ -231,6 +231,8 @@ impl Control {
         let (since, until) = days(filter, ctx.now)?;
         let sought = sought(ctx, filter, since, until);
         let under_way = self.copies.begin(ctx)?;
+        // What the store cannot look for is refused while there is an answer to refuse it in.
+        usage::sums(&self.store, &organization, &sought, &filter.group_by, None, 1).await?;
         let asked =
             json!({ "since": since, "until": until, "user_id": sought.user, "group_by": filter.group_by });
         let tx = self.store.begin_write().await?;

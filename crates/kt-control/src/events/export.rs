@@ -87,6 +87,8 @@ impl Control {
     ) -> Result<EventsExport, Error> {
         let organization = ctx.require(Permission::ReadEvents)?.clone();
         let under_way = self.copies.begin(ctx)?;
+        // What the store cannot look for is refused while there is an answer to refuse it in.
+        events::page(&self.store, &organization, &filter, None, 1).await?;
         let tx = self.store.begin_write().await?;
         let record = self
             .record(ctx, AuditAction::EventsExported, organization.as_str())
