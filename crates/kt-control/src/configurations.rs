@@ -1,32 +1,25 @@
-//! Gateway configurations that are kept here: linted, saved as versions that never change, rolled out to gateways.
-//!
-//! Rolling back is rolling out an older version.
+//! Gateway configurations that are kept here: linted, and saved as versions that never change.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod rollout;
 
-use jiff::Timestamp;
 use kt_domain::actor::{Actor, Permission};
 use kt_domain::audit::AuditAction;
-use kt_domain::configurations::{
-    ConfigurationSource, Credential, KeptConfiguration, KeptName, Orders, VersionId,
-};
+use kt_domain::configurations::{KeptName, VersionId};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::OrganizationId;
 use kt_domain::policy_config::{self, Finding, LoadOptions, Loaded, PolicyConfig, Source};
 use kt_domain::secret::SecretDigest;
 use kt_store::configurations::{self, ConfigurationVersion};
-use kt_store::gateways::{self, OwnOrders};
-use kt_store::organizations::{self, Versioned};
-use kt_store::{Source as Readable, Tx, audit, provider_credentials};
-use serde::{Deserialize, Serialize};
+use kt_store::{Source as Readable, Tx, audit, gateways, organizations, provider_credentials};
 use serde_json::{Value, json};
 
 use crate::control::Control;
-use crate::gateways::require_gateway;
 use crate::paging::{Page, PageRequest, PageSize};
 use crate::version::Expected;
+
+pub use rollout::RollOutTo;
+pub(crate) use rollout::fleet_orders;
 
 /// A configuration: the newest version of it, and which version gateways are told to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,27 +60,6 @@ pub struct NewVersion {
     /// Why, for people; may be empty.
     pub note: String,
 }
-
-/// Which gateways are to run a version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RollOutTo {
-    /// All that are not configured by files, those that are yet to come too.
-    All,
-    /// These.
-    Gateways(Vec<String>),
-}
-
-/// What all gateways are told that are told nothing else.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FleetOrders {
-    pub(crate) configuration: Option<VersionId>,
-}
-
-/// The name of the document that holds them.
-const FLEET: &str = "fleet";
-
-/// The configuration that the guided set-up writes.
-const MAIN: &str = "main";
 
 /// What the text is called in findings.
 const FILE: &str = "policy-config.yaml";
@@ -150,12 +122,6 @@ impl Control {
             }
         };
         Ok(found.into_iter().map(view).collect())
-    }
-
-    /// The version that all gateways are told to run that are told nothing else.
-    pub async fn running_for_all(&self, ctx: &Ctx) -> Result<Option<VersionId>, Error> {
-        let organization = ctx.require(Permission::ReadSettings)?;
-        Ok(fleet_orders(&self.store, organization).await?.value.configuration)
     }
 
     /// The versions of a configuration, the newest first.
@@ -269,177 +235,6 @@ impl Control {
         tx.commit().await?;
         Ok(VersionView { newest: version.id.number, version, text })
     }
-
-    /// Tells gateways to run a version. A gateway that is connected takes it up at once; one that finds a mistake in it
-    /// stays with what it has, and reports why.
-    pub async fn roll_out(&self, ctx: &Ctx, id: &VersionId, to: &RollOutTo) -> Result<(), Error> {
-        let organization = ctx.require(Permission::ChangeSettings)?;
-        ctx.require_fresh_authentication()?;
-        let tx = self.store.begin_write().await?;
-        organizations::lock(&tx, organization).await?;
-        let found = configurations::find(&tx, organization, id).await?;
-        let (_, text) = found.ok_or_else(no_configuration)?;
-        require_credentials(&tx, organization, &valid(&text)?).await?;
-        let before = match to {
-            RollOutTo::All => tell_all(&tx, organization, id, ctx.now).await?,
-            RollOutTo::Gateways(gateways) => tell_some(&tx, organization, id, gateways).await?,
-        };
-        let gateways = match to {
-            RollOutTo::All => json!("all"),
-            RollOutTo::Gateways(gateways) => json!(gateways),
-        };
-        let record = self
-            .record(ctx, AuditAction::ConfigurationRolledOut, id.to_string())
-            .with_change(before, json!({ "configuration": id, "gateways": gateways }));
-        audit::append(&tx, Some(organization), &record).await?;
-        self.commit_revocation(tx).await
-    }
-
-    /// Saves a text as the newest version of the configuration `main`, and tells all gateways to run it.
-    pub async fn publish_configuration(&self, ctx: &Ctx, text: String) -> Result<VersionId, Error> {
-        let name: KeptName = MAIN.parse().map_err(Error::internal)?;
-        let new = |text: &str| NewVersion { text: text.to_owned(), note: String::new() };
-        let saved = match self.save_configuration(ctx, &name, &Expected::Any, new(&text)).await {
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                self.create_configuration(ctx, &name, new(&text)).await?
-            }
-            outcome => outcome?,
-        };
-        self.roll_out(ctx, &saved.version.id, &RollOutTo::All).await?;
-        Ok(saved.version.id)
-    }
-
-    /// Refuses whoever may not change what gateways run.
-    pub fn require_configurer(&self, ctx: &Ctx) -> Result<(), Error> {
-        ctx.require(Permission::ChangeSettings).map(|_| ())
-    }
-
-    /// What a gateway is told to do at this moment. One that is configured by files is told no configuration, and gets
-    /// no credential.
-    pub(crate) async fn orders_of(
-        &self,
-        organization: &OrganizationId,
-        gateway: &str,
-        source: ConfigurationSource,
-    ) -> Result<Arc<Orders>, Error> {
-        let memory = &self.recent.orders;
-        let key = (organization.clone(), gateway.to_owned(), source);
-        if let Some(known) = memory.get(&key, self.clock.now()) {
-            return Ok(known);
-        }
-        let generation = memory.generation();
-        let OwnOrders { configuration, is_drained } =
-            gateways::orders(&self.store, organization, gateway).await?;
-        let wanted = match (source, configuration) {
-            (ConfigurationSource::File, _) => None,
-            (ConfigurationSource::Kept, Some(own)) => Some(own),
-            (ConfigurationSource::Kept, None) => {
-                fleet_orders(&self.store, organization).await?.value.configuration
-            }
-        };
-        let configuration = match wanted {
-            Some(id) => Some(self.kept_configuration(organization, id).await?),
-            None => None,
-        };
-        let orders = Orders::new(configuration, is_drained);
-        Ok(memory.remember(generation, key, orders, Timestamp::MAX))
-    }
-
-    async fn kept_configuration(
-        &self,
-        organization: &OrganizationId,
-        id: VersionId,
-    ) -> Result<KeptConfiguration, Error> {
-        let found = configurations::find(&self.store, organization, &id).await?;
-        let (_, text) = found.ok_or_else(|| Error::internal(format!("there is no configuration {id}")))?;
-        let mut credentials: BTreeMap<KeptName, Credential> = BTreeMap::new();
-        // One that does not load any more is told to the gateway too, which says what is wrong with it.
-        for name in load(&text).config.iter().flat_map(PolicyConfig::stored_credentials) {
-            let name: KeptName = name.parse().map_err(Error::internal)?;
-            if let Some(credential) = self.open_credential(organization, &name).await? {
-                credentials.insert(name, credential);
-            }
-        }
-        Ok(KeptConfiguration { id, text, credentials })
-    }
-
-    /// The versions in force or to come that ask for this credential.
-    pub(crate) async fn users_of_credential(
-        &self,
-        source: &impl Readable,
-        organization: &OrganizationId,
-        name: &KeptName,
-    ) -> Result<Vec<VersionId>, Error> {
-        let for_all = fleet_orders(source, organization).await?.value.configuration;
-        let mut told = gateways::own_configurations(source, organization).await?;
-        told.extend(for_all);
-        told.sort();
-        told.dedup();
-        let mut users = Vec::new();
-        for id in told {
-            let found = configurations::find(source, organization, &id).await?;
-            let config = found.and_then(|(_, text)| load(&text).config);
-            if config.is_some_and(|config| config.stored_credentials().contains(name.as_str())) {
-                users.push(id);
-            }
-        }
-        Ok(users)
-    }
-}
-
-/// What all gateways of an organisation are told that are told nothing else.
-pub(crate) async fn fleet_orders(
-    source: &impl Readable,
-    organization: &OrganizationId,
-) -> Result<Versioned<FleetOrders>, Error> {
-    Ok(organizations::settings(source, organization, FLEET).await?)
-}
-
-/// Tells all gateways; gives what they were told before.
-async fn tell_all(
-    tx: &Tx<'_>,
-    organization: &OrganizationId,
-    id: &VersionId,
-    now: Timestamp,
-) -> Result<Value, Error> {
-    let before = fleet_orders(tx, organization).await?;
-    let orders = FleetOrders { configuration: Some(id.clone()) };
-    organizations::replace_settings(tx, organization, FLEET, before.version, &orders, now).await?;
-    gateways::forget_own_configurations(tx, organization).await?;
-    Ok(json!({ "configuration": before.value.configuration, "gateways": "all" }))
-}
-
-/// Tells single gateways; gives what they were told before.
-async fn tell_some(
-    tx: &Tx<'_>,
-    organization: &OrganizationId,
-    id: &VersionId,
-    chosen: &[String],
-) -> Result<Value, Error> {
-    if chosen.is_empty() {
-        return Err(Error::invalid("gateways", "Choose at least one gateway, or all."));
-    }
-    let mut before = serde_json::Map::new();
-    for gateway in chosen {
-        let found = require_gateway(tx, organization, gateway).await;
-        let found = found.map_err(|_| Error::invalid("gateways", "One of these gateways is not here."))?;
-        if found.config_source == ConfigurationSource::File {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "configured_by_file",
-                format!(
-                    "`{gateway}` was started with --policy-config, and its files decide. Start it without, and it runs \
-                     what is rolled out here."
-                ),
-            )
-            .with_param("gateways"));
-        }
-        let present = gateways::orders(tx, organization, gateway).await?;
-        before.insert(gateway.clone(), json!(present.configuration));
-        let orders = OwnOrders { configuration: Some(id.clone()), ..present };
-        gateways::order(tx, organization, gateway, &orders).await?;
-    }
-    Ok(json!({ "gateways": before }))
 }
 
 /// Who may save a version, and what it holds.
