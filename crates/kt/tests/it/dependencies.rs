@@ -1,6 +1,11 @@
 //! What `deny.toml` says of the tree of dependencies, as far as it can be checked without an internet: licences, and where
 //! sources come from. Advisories are for `cargo deny`.
 
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+
 use crate::house::{cargo, root};
 
 /// The words of the list `allow` of a section of `deny.toml`, one on each line as it is written there.
@@ -103,4 +108,36 @@ fn every_dependency_comes_from_the_registry() {
         .split("\n\n")
         .filter(|package| package.contains("source = ") && !package.contains("checksum = "));
     assert_eq!(unchecked.count(), 0, "what comes from outside has its checksum in the lock file");
+}
+
+#[test]
+fn the_bill_of_materials_names_what_the_program_is_built_from_with_its_checksum() {
+    let output = Command::new(root().join("sbom")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bill: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
+    assert_eq!(bill["metadata"]["component"]["name"], "kt");
+    let named: BTreeSet<String> = bill["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| format!("{} v{}", part["name"].as_str().unwrap(), part["version"].as_str().unwrap()))
+        .collect();
+    let tree =
+        cargo(&["tree", "--offline", "--package=kt", "--edges=normal", "--prefix=none", "--format={p}"]);
+    let linked: BTreeSet<String> = tree
+        .lines()
+        .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+        .filter(|part| !part.is_empty() && !part.starts_with("kt v"))
+        .collect();
+    let missing: Vec<_> = linked.difference(&named).collect();
+    assert!(linked.len() > 100 && missing.is_empty(), "{missing:?}");
+    for part in bill["components"].as_array().unwrap() {
+        let name = part["name"].as_str().unwrap();
+        assert_eq!(
+            part.get("hashes").is_some(),
+            !name.starts_with("kt-"),
+            "{name}: all but ours have a checksum"
+        );
+    }
 }

@@ -82,6 +82,18 @@ fn what_marks_a_crate_is_used_by_no_other() {
     }
 }
 
+/// What reads the bytes of strangers. A number that would wrap there is a defect that ends one request, and no wrong answer.
+const CHECKED_ARITHMETIC: [&str; 3] = ["kt-domain", "kt-gateway", "kt-saml"];
+
+#[test]
+fn what_reads_the_bytes_of_strangers_checks_its_arithmetic_in_released_programs() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    for name in CHECKED_ARITHMETIC {
+        let section = format!("[profile.release.package.{name}]\noverflow-checks = true\n");
+        assert!(manifest.contains(&section), "{name}");
+    }
+}
+
 #[test]
 fn the_tree_holds_one_cryptographic_library() {
     // The lock file would not do: it also lists what only an option that nobody chose would bring.
