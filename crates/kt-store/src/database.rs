@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use kt_domain::error::{Error, ErrorKind};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqlErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr,
+    SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, MutexGuard};
@@ -49,6 +49,16 @@ pub enum StoreError {
         /// The step's name.
         name: &'static str,
     },
+    /// Steps of the schema are missing, and this role may not make them.
+    #[error(
+        "the database lacks steps of the schema ({}), and its role may not change the schema: run `kt admin migrate` with the \
+         role that owns it, then start again",
+        .pending.join(", ")
+    )]
+    MayNotMigrate {
+        /// The names of the steps.
+        pending: Vec<&'static str>,
+    },
     /// The file of the database is being replaced.
     #[error("{} is being replaced by `kt admin restore`: try again when that is done", .0.display())]
     BeingReplaced(PathBuf),
@@ -69,6 +79,22 @@ pub enum StoreError {
     /// The database refused or cannot be reached.
     #[error("the database failed: {0}")]
     Database(DbErr),
+}
+
+impl StoreError {
+    /// Whether PostgreSQL says that the role may not do this (`insufficient_privilege`).
+    pub(crate) fn is_for_want_of_rights(&self) -> bool {
+        let Self::Database(
+            DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)),
+        ) = self
+        else {
+            return false;
+        };
+        error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .is_some_and(|code| code == "42501")
+    }
 }
 
 impl From<DbErr> for StoreError {

@@ -44,9 +44,21 @@ pub struct Migrated {
 impl Store {
     /// Applies the steps that are missing, all or none. Other processes that try at the same time wait.
     ///
-    /// Fails, and changes nothing, when the database was made by a newer version or a step in it is not the one
-    /// this version knows.
+    /// Fails, and changes nothing, when the database was made by a newer version, a step in it is not the one this version
+    /// knows, or steps are missing and whoever asks may not change the schema. Where none is missing nothing is asked for
+    /// but to read: a server needs no right to change the schema that somebody else has made.
     pub async fn migrate(&self, clock: &dyn Clock) -> Result<Migrated, StoreError> {
+        let pending = self.pending_migrations().await?;
+        if pending.is_empty() {
+            return Ok(Migrated { version: newest(), applied: pending });
+        }
+        match self.apply_missing(clock).await {
+            Err(error) if error.is_for_want_of_rights() => Err(StoreError::MayNotMigrate { pending }),
+            outcome => outcome,
+        }
+    }
+
+    async fn apply_missing(&self, clock: &dyn Clock) -> Result<Migrated, StoreError> {
         let tx = self.begin_write().await?;
         if self.is_postgres() {
             tx.execute_batch(&format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
@@ -61,25 +73,32 @@ impl Store {
             names.push(migration.name);
         }
         tx.commit().await?;
-        Ok(Migrated { version: MIGRATIONS.last().map_or(0, |last| last.version), applied: names })
+        Ok(Migrated { version: newest(), applied: names })
     }
 }
 
 impl Store {
     /// The names of the steps that [`Store::migrate`] would apply. Nothing is changed. Fails where that would.
     pub async fn pending_migrations(&self) -> Result<Vec<&'static str>, StoreError> {
-        let is_empty = if self.is_postgres() {
-            let found =
-                sql::row(self, "SELECT to_regclass('schema_migrations') IS NULL AS absent", values![]);
-            found.await?.map_or(Ok(true), |row| row.get("absent"))?
-        } else {
-            const FIND: &str = "SELECT name FROM sqlite_schema WHERE name = 'schema_migrations'";
-            sql::row(self, FIND, values![]).await?.is_none()
-        };
-        let applied = if is_empty { Vec::new() } else { applied(self).await? };
+        let applied = if self.has_schema().await? { applied(self).await? } else { Vec::new() };
         check(&applied)?;
         Ok(MIGRATIONS[applied.len()..].iter().map(|migration| migration.name).collect())
     }
+}
+
+impl Store {
+    /// Whether any step was ever applied to it.
+    pub async fn has_schema(&self) -> Result<bool, StoreError> {
+        const ON_POSTGRES: &str = "SELECT 1 AS found WHERE to_regclass('schema_migrations') IS NOT NULL";
+        const ON_SQLITE: &str = "SELECT 1 AS found FROM sqlite_schema WHERE name = 'schema_migrations'";
+        let find = if self.is_postgres() { ON_POSTGRES } else { ON_SQLITE };
+        Ok(sql::row(self, find, values![]).await?.is_some())
+    }
+}
+
+/// The version of the schema that has all steps.
+fn newest() -> i64 {
+    MIGRATIONS.last().map_or(0, |last| last.version)
 }
 
 /// The digests of the steps that were applied, in order.

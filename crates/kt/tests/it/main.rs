@@ -12,13 +12,17 @@ mod events;
 mod gateway;
 mod house;
 mod killed;
+mod least_rights;
 mod plane;
 mod policy;
+mod postgres;
 #[expect(dead_code, reason = "shared with the tests of the API, which need more of it")]
 #[path = "../../../kt-server/tests/it/redis.rs"]
 mod redis;
 mod scale_out;
 mod server;
+mod small_disk;
+mod storage_away;
 
 use std::path::Path;
 use std::process::{Command, Output};

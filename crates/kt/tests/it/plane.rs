@@ -68,6 +68,15 @@ impl Home {
         command
     }
 
+    /// Starts a control plane on this database, whose first owner is made from the environment.
+    pub(crate) fn start_on(self, database: &str) -> Plane {
+        self.start_in(&[
+            ("KEEPTRUSTS_DATABASE__URL", database),
+            ("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL),
+            ("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD),
+        ])
+    }
+
     /// Starts a control plane whose first owner is made from the environment.
     pub(crate) fn start(self) -> Plane {
         self.start_with_owner(EMAIL, PASSWORD)
@@ -80,8 +89,13 @@ impl Home {
 
     /// Starts a control plane with these variables; what it complains about goes into the file `complaints`.
     pub(crate) fn start_in(self, environment: &[(&str, &str)]) -> Plane {
+        let command = self.server(&[]);
+        self.start_by(command, environment)
+    }
+
+    /// Starts a control plane by this command.
+    pub(crate) fn start_by(self, mut command: Command, environment: &[(&str, &str)]) -> Plane {
         let complaints = File::create(self.path("complaints")).unwrap();
-        let mut command = self.server(&[]);
         command.envs(environment.iter().copied());
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(complaints).spawn().unwrap();
@@ -96,6 +110,11 @@ impl Home {
 impl Plane {
     pub(crate) fn start() -> Self {
         Home::new().start()
+    }
+
+    /// The identifier of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its address, as it is typed.
@@ -125,6 +144,12 @@ impl Plane {
         self.try_ask(what, credentials, body).unwrap().1
     }
 
+    /// The status of its answer, and its body if that is an error.
+    pub(crate) fn refusal(&self, what: &str, credentials: &str, body: &str) -> (u16, Value) {
+        let (status, answer) = self.try_ask(what, credentials, body).unwrap();
+        (status, answer["error"].clone())
+    }
+
     /// The status and body of what it answers; `None` when it dies meanwhile. HTTP/1.0: the answer ends with the
     /// connection.
     pub(crate) fn try_ask(&self, what: &str, credentials: &str, body: &str) -> Option<(u16, Value)> {
@@ -142,7 +167,8 @@ impl Plane {
         stream.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some((status, serde_json::from_str(body).ok()?))
+        let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).ok()? };
+        Some((status, body))
     }
 
     /// Asks it to end, and waits until it has; its place stays.

@@ -1,45 +1,13 @@
 //! Two control planes as processes, over one PostgreSQL and one Redis: to whoever asks, they are one.
 
-use std::process::Command;
 use std::thread;
 
-use kt_domain::random::Random;
 use serde_json::{Value, json};
 
 use crate::gateway::wait_for;
 use crate::plane::{EMAIL, Home, PASSWORD, Plane};
+use crate::postgres::Schema;
 use crate::redis::OwnRedis;
-
-/// A schema of its own on the PostgreSQL server that `./test` starts.
-struct Schema {
-    server: String,
-    name: String,
-}
-
-impl Schema {
-    fn new() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "tests are told here where their server is")]
-        let server = std::env::var("KEEPTRUSTS_TEST_POSTGRES").expect(
-            "tests need a PostgreSQL server: ./test starts one, and so does `e2e/postgres start DIR`",
-        );
-        let name = format!("test_{:016x}", Random::from_os().next_u64());
-        let schema = Self { server, name };
-        schema.ask(&format!("CREATE SCHEMA {}", schema.name));
-        schema
-    }
-
-    fn url(&self) -> String {
-        format!("{}?options[search_path]={}", self.server, self.name)
-    }
-
-    /// What the server answers to a statement.
-    fn ask(&self, statement: &str) -> String {
-        let arguments = ["--no-psqlrc", "--tuples-only", "--no-align", "--command", statement];
-        let output = Command::new("psql").arg(&self.server).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-}
 
 /// Two processes that share everything; the second is given the first one's key file.
 fn two_planes(schema: &Schema, redis: &OwnRedis) -> [Plane; 2] {

@@ -1,41 +1,9 @@
 //! A disk that is really full: requests are refused or let through, as configured, and the log goes on when there is
 //! room again.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::Command;
-
 use super::process::{Place, Process};
 use super::{ECHO, Http, verified, wait_for};
-
-/// A small file system of its own, gone when it is dropped.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where that is not permitted.
-    fn mount(at: PathBuf) -> Option<Self> {
-        fs::create_dir(&at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&at).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(at))
-    }
-
-    fn fill(&self) {
-        let mut filler = File::create(self.0.join("filler")).unwrap();
-        while filler.write_all(&[0; 1024]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Left to the machine's owner if it does not work.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
-    }
-}
+use crate::small_disk::SmallDisk;
 
 fn chat(process: &Process) -> super::http::Answer {
     Http::connect(process.gateway()).unwrap().chat().unwrap()
@@ -52,13 +20,9 @@ fn is_ready(process: &Process) -> bool {
     process.ask_admin("/readyz").status == 200
 }
 
-#[expect(clippy::print_stdout, reason = "whoever runs the tests is told what was left out")]
 fn with_small_disk(on_failure: &str, test: impl FnOnce(&SmallDisk, &Process)) {
     let place = Place::with(&format!("{ECHO}events: {{on_failure: {on_failure}}}\n"));
-    let Some(disk) = SmallDisk::mount(place.data_dir()) else {
-        println!("skipped: a file system can be mounted by root only");
-        return;
-    };
+    let Some(disk) = SmallDisk::mount(place.data_dir(), "1m") else { return };
     let process = place.start(&[]);
     assert_eq!(chat(&process).status, 200, "the control");
     disk.fill();
