@@ -56,7 +56,9 @@ impl ApiAddress {
         let file = CredentialsFile::of_this_user()?;
         let Some(credentials) = file.load()? else { return Ok(None) };
         let issuer = PublicUrl::parse(&credentials.api_url).map_err(|error| {
-            Failure::failed(format!("{file} names no API ({error}). Remove it, then run `kt auth login`"))
+            Failure::failed(format!(
+                "what is kept of your session names no API ({error}): run `kt auth login`"
+            ))
         })?;
         // Tokens go to where they come from and nowhere else, whatever is asked.
         if let Some(asked) = self.api_url.filter(|asked| *asked != issuer) {

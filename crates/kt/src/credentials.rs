@@ -1,4 +1,4 @@
-//! Who is signed in on this machine: one file, which its owner alone can read.
+//! Who is signed in on this machine: in the desktop's keyring where there is one, else in a file that its owner alone can read.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::desktop::Keyring;
 use crate::environment;
 use crate::failure::Failure;
 
@@ -29,6 +30,25 @@ pub(crate) struct Credentials {
 #[derive(Clone)]
 pub(crate) struct CredentialsFile {
     path: PathBuf,
+    keyring: Option<Keyring>,
+}
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Held {
+    Credentials(Credentials),
+    /// Where they are, which is no secret.
+    Elsewhere {
+        kept_in: KeptIn,
+        api_url: String,
+    },
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KeptIn {
+    Keyring,
 }
 
 impl CredentialsFile {
@@ -41,11 +61,38 @@ impl CredentialsFile {
         let directory = absolute("XDG_CONFIG_HOME").or_else(home).ok_or_else(|| {
             Failure::failed("there is no place for credentials: set HOME or XDG_CONFIG_HOME to a directory")
         })?;
-        Ok(Self { path: directory.join("keeptrusts/credentials.json") })
+        let path = directory.join("keeptrusts/credentials.json");
+        Ok(Self { path, keyring: Keyring::of_this_desktop() })
     }
 
-    /// What it holds; `None` when nobody is signed in. A file that others can read is refused.
+    /// Who is signed in; `None` when nobody is. A file that others can read is refused.
     pub(crate) fn load(&self) -> Result<Option<Credentials>, Failure> {
+        let api_url = match self.held()? {
+            None => return Ok(None),
+            Some(Held::Credentials(credentials)) => return Ok(Some(credentials)),
+            Some(Held::Elsewhere { kept_in: KeptIn::Keyring, api_url }) => api_url,
+        };
+        self.in_keyring(&api_url).map(Some).ok_or_else(|| {
+            Failure::not_allowed(format!(
+                "the keyring does not give out the session at {api_url}: unlock it, or sign in again with `kt auth login` \
+                 (KEEPTRUSTS_KEYRING=off keeps sessions in a file)"
+            ))
+        })
+    }
+
+    /// The same for whoever signs in anew: a keyring that gives nothing out is as good as an empty one.
+    pub(crate) fn load_if_any(&self) -> Result<Option<Credentials>, Failure> {
+        Ok(self.held()?.and_then(|held| match held {
+            Held::Credentials(credentials) => Some(credentials),
+            Held::Elsewhere { kept_in: KeptIn::Keyring, api_url } => self.in_keyring(&api_url),
+        }))
+    }
+
+    fn in_keyring(&self, api_url: &str) -> Option<Credentials> {
+        serde_json::from_str(&self.keyring.as_ref()?.find(api_url)?).ok()
+    }
+
+    fn held(&self) -> Result<Option<Held>, Failure> {
         let file = match File::open(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(|error| self.failed(&error))?,
@@ -66,8 +113,19 @@ impl CredentialsFile {
         })
     }
 
-    /// Puts these in place of what it held, whole or not at all.
-    pub(crate) fn save(&self, credentials: &Credentials) -> Result<(), Failure> {
+    /// Puts these in place of what was kept, whole or not at all; tells where they are.
+    pub(crate) fn save(&self, credentials: &Credentials) -> Result<String, Failure> {
+        let text = serde_json::to_string(credentials).map_err(|error| Failure::failed(error.to_string()))?;
+        let api_url = &credentials.api_url;
+        if self.keyring.as_ref().is_some_and(|keyring| keyring.keep(api_url, &text)) {
+            self.write(&Held::Elsewhere { kept_in: KeptIn::Keyring, api_url: api_url.clone() })?;
+            return Ok("the keyring".to_owned());
+        }
+        self.write(&Held::Credentials(credentials.clone()))?;
+        Ok(self.path.display().to_string())
+    }
+
+    fn write(&self, held: &Held) -> Result<(), Failure> {
         self.make_directory()?;
         let new = self.path.with_extension("new");
         let write = || {
@@ -75,7 +133,7 @@ impl CredentialsFile {
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             // It may be left over from a version that was interrupted, or made by somebody else.
             file.set_permissions(PermissionsExt::from_mode(0o600))?;
-            file.write_all(&serde_json::to_vec_pretty(credentials)?)?;
+            file.write_all(&serde_json::to_vec_pretty(held)?)?;
             file.sync_all()?;
             std::fs::rename(&new, &self.path)
         };
@@ -84,6 +142,9 @@ impl CredentialsFile {
 
     /// Forgets them. Nothing is to be done where there are none.
     pub(crate) fn remove(&self) -> Result<(), Failure> {
+        if let (Some(keyring), Ok(Some(Held::Elsewhere { api_url, .. }))) = (&self.keyring, self.held()) {
+            keyring.forget(&api_url);
+        }
         match std::fs::remove_file(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(self.failed(&error)),
             _ => Ok(()),
@@ -114,12 +175,6 @@ impl CredentialsFile {
     }
 }
 
-impl std::fmt::Display for CredentialsFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.path.display().fmt(f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +192,8 @@ mod tests {
     #[test]
     fn what_is_saved_is_readable_by_its_owner_alone_and_is_refused_when_it_is_not() {
         let directory = tempfile::tempdir().unwrap();
-        let file = CredentialsFile { path: directory.path().join("keeptrusts/credentials.json") };
+        let file =
+            CredentialsFile { path: directory.path().join("keeptrusts/credentials.json"), keyring: None };
         assert!(file.load().unwrap().is_none(), "nobody has signed in");
         file.save(&credentials()).unwrap();
         let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;

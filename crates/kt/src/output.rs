@@ -9,6 +9,11 @@ pub(crate) fn line(text: impl Display) {
     let _ = writeln!(io::stdout().lock(), "{text}");
 }
 
+/// Tells what was done: a sentence for people, or its facts for programs.
+pub(crate) fn done(as_json: bool, sentence: impl Display, facts: impl Display) {
+    if as_json { line(facts) } else { line(sentence) }
+}
+
 /// Writes one line to standard error.
 pub(crate) fn complain(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");

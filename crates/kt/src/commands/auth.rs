@@ -17,7 +17,7 @@ use crate::output;
 /// Sign in on this machine, let others sign in, sign out.
 #[derive(Subcommand)]
 pub(crate) enum Auth {
-    /// Sign in; the session is kept in a file that you alone can read
+    /// Sign in; the session is kept in your keyring, or in a file that you alone can read
     Login(login::Login),
     /// End the session of this machine
     Logout(Logout),
@@ -51,20 +51,23 @@ impl Auth {
 pub(crate) struct Logout {
     #[command(flatten)]
     api: ApiAddress,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Logout {
     fn run(self) -> Result<(), Failure> {
         let file = CredentialsFile::of_this_user()?;
         let Some(api) = self.api.session()? else {
-            output::line("nobody was signed in");
+            output::done(self.json, "nobody was signed in", json!({ "signed_out": false }));
             return Ok(());
         };
         let ended = api.tell(&Call::post("/v1/auth/logout"));
         file.remove()?;
         match ended {
             Ok(()) | Err(ApiError::Over(_)) => {
-                output::line("signed out");
+                output::done(self.json, "signed out", json!({ "signed_out": true }));
                 Ok(())
             }
             // This machine cannot use the session any more; whoever has copied the file still could.

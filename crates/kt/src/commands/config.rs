@@ -1,6 +1,5 @@
 //! `kt config …`: the configurations that the control plane keeps: listed, shown, saved, compared, rolled out.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -9,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::{Api, ApiAddress, ApiError, Call};
-use crate::commands::reading::{printable, printable_lines};
+use crate::commands::reading::{empty_table, printable, printable_lines};
 use crate::config::read_sources;
 use crate::failure::Failure;
 use crate::output;
@@ -62,22 +61,24 @@ impl List {
             output::line(listed);
             return Ok(());
         }
+        let configurations = listed["configurations"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if configurations.is_empty() {
+            output::complain("There are none yet. `kt config push NAME --file FILE` saves one.");
+            return Ok(());
+        }
         let text = |value: &Value| printable(value.as_str().unwrap_or("-"));
-        for configuration in listed["configurations"].as_array().into_iter().flatten() {
+        let mut table = empty_table(&["name", "newest", "all gateways run", "single ones run"]);
+        for configuration in configurations {
             let single = configuration["for_single"].as_array().into_iter().flatten().map(text);
             let single: Vec<String> = single.collect();
-            let mut line = format!(
-                "{:<24} newest {:<28} all gateways: {}",
+            table.add_row([
                 text(&configuration["name"]),
                 text(&configuration["newest"]["id"]),
-                text(&configuration["for_all"])
-            );
-            if !single.is_empty() {
-                // Writing to a string cannot fail.
-                let _ = write!(line, ", single ones: {}", single.join(" "));
-            }
-            output::line(line);
+                text(&configuration["for_all"]),
+                if single.is_empty() { "-".to_owned() } else { single.join(" ") },
+            ]);
         }
+        output::line(table);
         Ok(())
     }
 }
@@ -131,6 +132,9 @@ pub(crate) struct Push {
     from: Option<u32>,
     #[command(flatten)]
     api: ApiAddress,
+    /// Print what was saved as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Push {
@@ -151,7 +155,11 @@ impl Push {
             }
             outcome => outcome?,
         };
-        output::line(printable(&format!("saved as {}", saved.id)));
+        let sentence = printable(&format!("saved as {}", saved.id));
+        if !self.json {
+            output::complain("Gateways run it once it is rolled out, by `kt config rollout`.");
+        }
+        output::done(self.json, sentence, json!({ "id": saved.id }));
         Ok(())
     }
 }
@@ -209,6 +217,9 @@ pub(crate) struct Rollout {
     gateways: Vec<String>,
     #[command(flatten)]
     api: ApiAddress,
+    /// Print what was told as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Rollout {
@@ -220,7 +231,9 @@ impl Rollout {
         api.tell(&call)?;
         let told =
             if self.gateways.is_empty() { "all gateways".to_owned() } else { self.gateways.join(", ") };
-        output::line(printable(&format!("{}@{}: told to {told}", self.name, self.number)));
+        let id = format!("{}@{}", self.name, self.number);
+        let sentence = printable(&format!("{id}: told to {told}"));
+        output::done(self.json, sentence, json!({ "id": id, "gateways": gateways }));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use comfy_table::Table;
+use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 
@@ -45,6 +45,14 @@ pub(crate) fn new_file(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
         _ => Failure::failed(format!("cannot write {}: {error}", path.display())),
     })?;
     Ok(Box::new(file))
+}
+
+/// A table with this heading and no rows yet, as wide as the terminal.
+pub(crate) fn empty_table(heading: &[impl ToString]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(heading.iter().map(ToString::to_string));
+    table
 }
 
 /// A printable line, cut to the width of the terminal where there is one.

@@ -51,6 +51,84 @@ fn whoever_signs_in_is_known_until_they_sign_out() {
     said(&plane.kt(Some(&access_token), &["auth", "whoami"]), 3);
 }
 
+/// A desktop whose programs are scripts that keep what they are told in files.
+fn desktop(home: &Home) -> [(&'static str, String); 3] {
+    let programs = home.path("programs");
+    std::fs::create_dir(&programs).unwrap();
+    for (name, script) in [
+        (
+            "secret-tool",
+            r#"ring="$(dirname "$0")/ring"
+echo "$@" >> "$ring.asked"
+case $1 in
+store) cat > "$ring" ;;
+lookup) [ -f "$ring" ] && cat "$ring" ;;
+clear) rm "$ring" ;;
+esac"#,
+        ),
+        ("xdg-open", r#"echo "$1" > "$(dirname "$0")/opened""#),
+    ] {
+        let file = programs.join(name);
+        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    [
+        ("DISPLAY", ":0".into()),
+        ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere".into()),
+        ("PATH", format!("{}:/usr/bin:/bin", programs.display())),
+    ]
+}
+
+#[test]
+fn on_a_desktop_the_session_is_kept_in_its_keyring_and_in_no_file() {
+    let plane = Plane::start();
+    let home = Home::new();
+    let desktop = desktop(&home);
+    let kt = |arguments: &[&str]| home.command(arguments).envs(desktop.clone()).output().unwrap();
+    let url = plane.url();
+    let mut login = home.command(&["auth", "login", "--email", EMAIL, "--password-stdin", "--api-url", &url]);
+    let mut child = login.envs(desktop.clone()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    writeln!(child.stdin.take().unwrap(), "{PASSWORD}").unwrap();
+    assert!(said(&child.wait_with_output().unwrap(), 0).contains("kept in       the keyring"));
+
+    let ring: Value =
+        serde_json::from_str(&std::fs::read_to_string(home.path("programs/ring")).unwrap()).unwrap();
+    let token = ring["refresh_token"].as_str().unwrap();
+    let file = std::fs::read_to_string(home.path("config/keeptrusts/credentials.json")).unwrap();
+    let asked = std::fs::read_to_string(home.path("programs/ring.asked")).unwrap();
+    assert!(!file.contains(token) && !asked.contains(token), "{file} {asked}");
+    assert!(said(&kt(&["auth", "whoami"]), 0).contains(EMAIL));
+
+    let elsewhere = home.kt(&["auth", "whoami"]);
+    assert!(complaint(&elsewhere).contains("the keyring does not give out"), "{}", complaint(&elsewhere));
+    said(&elsewhere, 3);
+    assert_eq!(said(&kt(&["auth", "logout"]), 0), "signed out\n");
+    assert!(!home.path("programs/ring").exists());
+    said(&kt(&["auth", "whoami"]), 3);
+}
+
+#[test]
+fn the_browser_of_a_desktop_is_shown_where_the_code_is_approved() {
+    let plane = Plane::start();
+    let home = Home::new();
+    let desktop = desktop(&home);
+    let url = plane.url();
+    let mut login = home.command(&["auth", "login", "--api-url", &url]);
+    let mut child = login
+        .envs(desktop)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let opened = crate::gateway::wait_for("the browser", || {
+        std::fs::read_to_string(home.path("programs/opened")).ok().filter(|text| text.ends_with('\n'))
+    });
+    child.kill().unwrap();
+    let told = complaint(&child.wait_with_output().unwrap());
+    assert!(opened.starts_with("http") && told.contains(opened.trim()), "{opened} in {told}");
+}
+
 #[test]
 fn an_access_token_that_is_over_is_renewed_once_by_however_many_commands() {
     let plane = Plane::start();

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::api::{Api, ApiAddress, Call};
 use crate::commands::reading::printable;
@@ -21,6 +22,9 @@ pub(crate) struct Approve {
     /// Do not ask whether it is your machine
     #[arg(long)]
     yes: bool,
+    /// Print what was decided as JSON; with --yes
+    #[arg(long, requires = "yes")]
+    json: bool,
 }
 
 /// Refuse the machine that shows a code
@@ -30,6 +34,9 @@ pub(crate) struct Deny {
     api: ApiAddress,
     /// The code, such as WDJB-MJHT
     code: String,
+    /// Print what was decided as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// What the API says about a machine that waits.
@@ -44,17 +51,21 @@ impl Approve {
     pub(super) fn run(self) -> Result<(), Failure> {
         let api = self.api.open()?;
         let waiting: Waiting = api.ask(&Call::get(REQUESTS).segment(&self.code))?;
-        output::line(printable(&format!(
+        let asks = printable(&format!(
             "{} at {} asks since {} to sign in as you",
             waiting.user_agent.as_deref().unwrap_or("something without a name"),
             waiting.ip_address.as_deref().unwrap_or("an unknown address"),
             waiting.asked_at,
-        )));
+        ));
+        if !self.json {
+            output::line(asks);
+        }
         if !self.yes {
             ask_whether_it_is_yours()?;
         }
         decide(&api, &self.code, "approve")?;
-        output::line("approved: it is signed in within seconds");
+        let facts = json!({ "decision": "approved", "ip_address": waiting.ip_address, "user_agent": waiting.user_agent });
+        output::done(self.json, "approved: it is signed in within seconds", facts);
         Ok(())
     }
 }
@@ -74,7 +85,7 @@ fn ask_whether_it_is_yours() -> Result<(), Failure> {
 impl Deny {
     pub(super) fn run(self) -> Result<(), Failure> {
         decide(&self.api.open()?, &self.code, "deny")?;
-        output::line("refused");
+        output::done(self.json, "refused", json!({ "decision": "refused" }));
         Ok(())
     }
 }

@@ -12,13 +12,14 @@ use super::Somebody;
 use crate::api::{Api, ApiAddress, ApiError, Call};
 use crate::commands::reading::printable;
 use crate::credentials::{Credentials, CredentialsFile};
+use crate::desktop;
 use crate::failure::Failure;
 use crate::output;
 use crate::terminal::{Terminal, read_line};
 
-/// Sign in; the session is kept in a file that you alone can read
+/// Sign in; the session is kept in the keyring of your desktop, or in a file that you alone can read
 ///
-/// Without --email, shows a code to approve where you are signed in already.
+/// Without --email, opens a page of the console where you approve a code; any browser that is signed in will do.
 #[derive(Args)]
 pub(crate) struct Login {
     #[command(flatten)]
@@ -32,6 +33,9 @@ pub(crate) struct Login {
     /// Read the password from the first line of standard input
     #[arg(long, requires = "email")]
     password_stdin: bool,
+    /// Only show where to approve the code; open no browser
+    #[arg(long, conflicts_with = "email")]
+    no_browser: bool,
     /// Print who has signed in as JSON
     #[arg(long)]
     json: bool,
@@ -70,12 +74,12 @@ impl Login {
         let file = CredentialsFile::of_this_user()?;
         let api = self.api.clone().anonymous()?;
         let known = file
-            .load()?
+            .load_if_any()?
             .filter(|known| self.email.as_ref() == Some(&known.email) && known.api_url == api.address());
         let device = known.and_then(|known| known.device_token);
         let signed_in = match &self.email {
             Some(email) => self.by_password(&api, email, device.as_deref())?,
-            None => by_device(&api)?,
+            None => by_device(&api, !self.no_browser)?,
         };
         let credentials = Credentials {
             api_url: api.address().to_owned(),
@@ -84,10 +88,10 @@ impl Login {
             device_token: signed_in.device_token.or(device),
             email: signed_in.somebody.user.email.clone(),
         };
-        file.save(&credentials)?;
+        let place = file.save(&credentials)?;
         signed_in.somebody.print(&api, self.json);
         if !self.json {
-            output::line(format_args!("kept in       {file}"));
+            output::line(format_args!("kept in       {place}"));
         }
         Ok(())
     }
@@ -129,7 +133,7 @@ struct Codes {
 }
 
 /// Signs in by a code that somebody approves elsewhere (RFC 8628).
-fn by_device(api: &Api) -> Result<Authenticated, Failure> {
+fn by_device(api: &Api, opens_browser: bool) -> Result<Authenticated, Failure> {
     let device: Codes = api.ask(&Call::post("/v1/auth/device/authorize"))?;
     output::complain(printable(&format!(
         "To sign in, approve the code {} within ten minutes:",
@@ -143,6 +147,9 @@ fn by_device(api: &Api) -> Result<Authenticated, Failure> {
         "  where you are signed in:     kt auth approve {}",
         device.user_code
     )));
+    if opens_browser {
+        desktop::show_page(&device.verification_uri_complete);
+    }
     let ask = json!({ "device_code": device.device_code });
     let mut interval = Duration::from_secs(device.interval.clamp(1, 60));
     loop {

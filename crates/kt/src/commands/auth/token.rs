@@ -1,13 +1,13 @@
 //! `kt auth token …`: API keys, for programs and for gateways.
 
 use clap::{Args, Subcommand, ValueEnum};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use kt_domain::actor::Scope;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::{ApiAddress, Call};
-use crate::commands::reading::{printable, time};
+use crate::commands::reading::{empty_table, printable, time};
 use crate::failure::Failure;
 use crate::output;
 
@@ -79,7 +79,7 @@ pub(crate) struct Create {
     /// How often it works in a minute at most
     #[arg(long, value_name = "N")]
     requests_per_minute: Option<u32>,
-    /// When it ends
+    /// When it ends, such as 2026-12-31T00:00:00Z; without it, never by itself
     #[arg(long, value_name = "TIME", value_parser = time)]
     expires_at: Option<jiff::Timestamp>,
     /// Print the key and all about it as JSON
@@ -158,6 +158,10 @@ impl List {
         }
         if self.json {
             tokens.iter().for_each(output::line);
+        } else if tokens.is_empty() {
+            output::complain(
+                "There are no keys yet. `kt auth token create NAME --scope read-only` makes one.",
+            );
         } else {
             output::line(table(&tokens));
         }
@@ -169,9 +173,7 @@ impl List {
 fn table(tokens: &[Value]) -> Table {
     const COLUMNS: [&str; 8] =
         ["id", "type", "name", "prefix", "scope", "status", "expires_at", "last_used_at"];
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(COLUMNS.map(|column| column.replace('_', " ")));
+    let mut table = empty_table(&COLUMNS.map(|column| column.replace('_', " ")));
     for token in tokens {
         table.add_row(COLUMNS.map(|column| printable(token[column].as_str().unwrap_or("-"))));
     }
@@ -208,12 +210,16 @@ pub(crate) struct Revoke {
     api: ApiAddress,
     /// The key's id, such as `key_…`
     id: String,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Revoke {
     fn run(self) -> Result<(), Failure> {
         self.api.open()?.tell(&Call::delete(TOKENS).segment(&self.id))?;
-        output::line(printable(&format!("{} is revoked", self.id)));
+        let sentence = printable(&format!("{} is revoked", self.id));
+        output::done(self.json, sentence, json!({ "id": self.id, "status": "revoked" }));
         Ok(())
     }
 }

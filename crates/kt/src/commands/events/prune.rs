@@ -3,6 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use kt_store::event_log::{purge, repair, retain};
+use serde_json::json;
 
 use super::{DataDir, options_of};
 use crate::commands::reading::time;
@@ -20,6 +21,9 @@ pub(crate) struct Prune {
     /// Remove also what was finished before this time, unless it is immutable and its retention has not ended
     #[arg(long, value_name = "TIME", value_parser = time)]
     before: Option<Timestamp>,
+    /// Print what was removed as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Prune {
@@ -30,10 +34,12 @@ impl Prune {
         let asked =
             self.before.map(|before| purge(&events, &options, before)).transpose()?.unwrap_or_default();
         let entries = ended.entries + asked.entries;
-        match ended.segments + asked.segments {
-            0 => output::line("nothing was removed"),
-            segments => output::line(format_args!("removed {segments} segments with {entries} entries")),
-        }
+        let segments = ended.segments + asked.segments;
+        let sentence = match segments {
+            0 => "nothing was removed".to_owned(),
+            _ => format!("removed {segments} segments with {entries} entries"),
+        };
+        output::done(self.json, sentence, json!({ "segments": segments, "entries": entries }));
         if asked.kept_immutable {
             return Err(Failure::failed(
                 "older events are immutable and were kept: they go when their retention ends, not before",
