@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::csv::write_row;
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "id",
     "timestamp",
     "actor_type",
@@ -19,6 +19,7 @@ const COLUMNS: [&str; 13] = [
     "request_id",
     "before",
     "after",
+    "session_id",
 ];
 
 /// The first line.
@@ -45,6 +46,7 @@ pub(super) fn write(record: &AuditRecord, out: &mut Vec<u8>) {
         record.request_id.clone(),
         change(&record.details.before),
         change(&record.details.after),
+        record.session_id.as_ref().map(ToString::to_string).unwrap_or_default(),
     ];
     write_row(fields, out);
 }
