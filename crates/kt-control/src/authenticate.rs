@@ -3,7 +3,6 @@
 //! What was found is remembered for a second, so that a busy client does not cost all queries again with each request.
 //! A change that takes something away, in this process or in another, ends that at once.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,14 +41,10 @@ pub struct Authenticated {
 pub(crate) const RELIED_ON: Duration = Duration::from_secs(1);
 
 impl Control {
-    /// Who sends a request with this bearer from this address. A bearer that is not good is refused with one answer,
-    /// whatever is wrong with it; a key that is good and may not be used so is told why.
-    pub async fn authenticate(
-        &self,
-        bearer: Bearer<'_>,
-        ip: Option<IpAddr>,
-        now: Timestamp,
-    ) -> Result<Authenticated, Error> {
+    /// Who sends a request with this bearer. One that is not good is refused with one answer, whatever is wrong with it; a key
+    /// that is good and may not be used so is told why.
+    pub async fn authenticate(&self, ctx: &Ctx, bearer: Bearer<'_>) -> Result<Authenticated, Error> {
+        let now = ctx.now;
         self.catch_up().await?;
         let digest = SecretDigest::of(bearer.0);
         let holder = match self.recent.bearers.get(&digest, now) {
@@ -60,7 +55,7 @@ impl Control {
             Holder::Person(person) => {
                 Ok(Authenticated { actor: Actor::Person(person.clone()), allowance: None })
             }
-            Holder::Key(key) => self.admit_key(key, ip, now).await,
+            Holder::Key(key) => self.admit_key(ctx, key).await,
         }
     }
 

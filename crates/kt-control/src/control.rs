@@ -1,6 +1,7 @@
 //! What all use cases stand on.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use kt_domain::audit::{AuditAction, AuditRecord};
 use kt_domain::clock::Clock;
@@ -17,7 +18,7 @@ use crate::addresses::Addresses;
 use crate::audit::AuditKey;
 use crate::copies::Copies;
 use crate::inference::PATIENCE;
-use crate::jwt::Signer;
+use crate::jwt::{ConfiguredJwtKey, Signer};
 use crate::keys::KeyUses;
 use crate::outbound::Outbound;
 use crate::passwords::Hasher;
@@ -27,6 +28,9 @@ use crate::seal::SealKey;
 use crate::second_factors::webauthn::RelyingParty;
 use crate::shared_counts::SharedCounts;
 use crate::sso::{Remembered, Sso};
+
+/// How long the store may take to answer whoever asks whether it is there: they ask often, and do not wait long.
+const READY_WITHIN: Duration = Duration::from_secs(2);
 
 /// What [`Control`] is made of. Whoever wires the process decides these.
 pub struct Parts {
@@ -46,6 +50,10 @@ pub struct Parts {
     pub console: PublicUrl,
     /// What the deployment sets for all its organisations.
     pub deployment: DeploymentSettings,
+    /// The keys that sign and verify access tokens, where the deployment keeps them itself; in the database, without any.
+    pub jwt_keys: Vec<ConfiguredJwtKey>,
+    /// For how many days conversations and runs of tasks are kept; without it, until their holder deletes them.
+    pub workspace_days: Option<u32>,
     /// Where uses of keys are counted; in the database, without it.
     pub shared_counts: Option<SharedCounts>,
     /// Makes connections to gateways.
@@ -72,6 +80,8 @@ pub struct Control {
     pub(crate) mail_waits: Notify,
     pub(crate) relying_party: RelyingParty,
     pub(crate) deployment: DeploymentSettings,
+    pub(crate) jwt_keys: Vec<ConfiguredJwtKey>,
+    pub(crate) workspace_days: Option<u32>,
     pub(crate) key_uses: KeyUses,
     pub(crate) shared_counts: Option<SharedCounts>,
     /// Asks gateways, as patiently as models think.
@@ -100,6 +110,8 @@ impl Control {
             issuer,
             console,
             deployment,
+            jwt_keys,
+            workspace_days,
             shared_counts,
             gateways,
             providers,
@@ -125,6 +137,8 @@ impl Control {
             mail_waits: Notify::new(),
             relying_party,
             deployment,
+            jwt_keys,
+            workspace_days,
             key_uses: KeyUses::default(),
             shared_counts,
             gateways: gateways.with_patience(PATIENCE),
@@ -139,9 +153,12 @@ impl Control {
         Ok(control)
     }
 
-    /// Whether the store answers.
+    /// Whether the store answers, soon.
     pub async fn ready(&self) -> Result<(), Error> {
-        Ok(self.store.ping().await?)
+        match tokio::time::timeout(READY_WITHIN, self.store.ping()).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Error::unavailable("the database did not answer a ping in time")),
+        }
     }
 
     /// The time, as the use cases see it.

@@ -11,7 +11,8 @@ use crate::usage::forget_old_usage;
 
 impl Control {
     /// Takes up signing keys that another process has rotated, writes when API keys were last used, removes
-    /// events whose retention has ended, reminds of second factors and of keys that end, signs the audit log, and forgets what has expired. Done twice, it does no harm.
+    /// events whose retention has ended, reminds of second factors and of keys that end, records what waits too long to leave,
+    /// signs the audit log, and forgets what has expired. Done twice, it does no harm.
     pub async fn run_jobs(&self, ctx: &Ctx) -> Result<(), Error> {
         require_operator(ctx)?;
         self.load_signing_keys().await?;
@@ -27,6 +28,8 @@ impl Control {
         self.remind_of_ending_keys(ctx).await?;
         self.keep_postures(ctx).await?;
         self.retain_events(ctx).await?;
+        self.forget_old_workspaces(ctx).await?;
+        self.record_late_sinks(ctx).await?;
         self.checkpoint_audit(ctx.now).await?;
         Ok(())
     }

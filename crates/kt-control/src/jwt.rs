@@ -2,6 +2,10 @@
 //!
 //! Ed25519 only (RFC 8037). The algorithm is that of our own key record, never the one a token names; `kid` selects
 //! among our keys and nothing else (RFC 8725 sections 3.1 and 3.2).
+//!
+//! The keys live in the database and are rotated by the operator, or in files that the configuration names.
+
+mod configured;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,6 +29,8 @@ use kt_store::{Tx, audit};
 use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
+
+pub use configured::{ConfiguredJwtKey, JwtKeyError};
 
 /// How long an access token is good (SPEC section 6).
 pub(crate) const LIFETIME: Duration = Duration::from_mins(15);
@@ -199,6 +205,16 @@ impl Control {
         organization: &OrganizationId,
         now: Timestamp,
     ) -> Result<(PassTerms, Option<Timestamp>), Error> {
+        let (keys, first_to_retire) = self.pass_keys(now).await?;
+        let issuer = self.signer.issuer.clone();
+        Ok((PassTerms { issuer, organization: organization.clone(), keys }, first_to_retire))
+    }
+
+    /// The keys whose passes are good, and when the first of them will not be any more.
+    async fn pass_keys(&self, now: Timestamp) -> Result<(Vec<PassKey>, Option<Timestamp>), Error> {
+        if !self.jwt_keys.is_empty() {
+            return Ok((self.jwt_keys.iter().map(ConfiguredJwtKey::pass_key).collect(), None));
+        }
         let stored = jwt_keys::verifying(&self.store, now).await?;
         let first_to_retire = stored.iter().filter_map(|key| key.retires_at).min();
         let key = |key: JwtKey| {
@@ -207,9 +223,7 @@ impl Control {
                 .map_err(|_| Error::internal("a signing key of another length"))?;
             Ok(PassKey { kid: key.kid, key: PublicKey(bytes) })
         };
-        let keys = stored.into_iter().map(key).collect::<Result<_, Error>>()?;
-        let issuer = self.signer.issuer.clone();
-        Ok((PassTerms { issuer, organization: organization.clone(), keys }, first_to_retire))
+        Ok((stored.into_iter().map(key).collect::<Result<_, Error>>()?, first_to_retire))
     }
 
     /// The public keys that verify at this moment.
@@ -234,9 +248,13 @@ impl Control {
 
     /// Makes a new signing key and retires the others once the tokens that they signed have ended. The new key signs
     /// after it has been published for ten minutes, or at once with `immediately`, for when a key has leaked: then the
-    /// others verify nothing any more either. Only the operator does this.
+    /// others verify nothing any more either. Only the operator does this; refused with `deployment_managed` where the
+    /// configuration names the keys.
     pub async fn rotate_signing_key(&self, ctx: &Ctx, immediately: bool) -> Result<String, Error> {
         crate::authenticate::require_operator(ctx)?;
+        if !self.jwt_keys.is_empty() {
+            return Err(keys_are_configured());
+        }
         let tx = self.store.begin_write().await?;
         let wait = if immediately { Duration::ZERO } else { PUBLISHED_BEFORE };
         let key = self.new_key(ctx.now, ctx.now + wait)?;
@@ -250,8 +268,19 @@ impl Control {
         Ok(key.kid)
     }
 
-    /// Takes the keys that the store holds into use; makes the first one where there is none.
+    /// Takes the keys that are configured, or else those that the store holds, into use; makes the first one where there is
+    /// none.
     pub(crate) async fn load_signing_keys(&self) -> Result<(), Error> {
+        let keys = if self.jwt_keys.is_empty() {
+            self.stored_keys().await?
+        } else {
+            configured::in_use(&self.jwt_keys)?
+        };
+        self.signer.replace(keys);
+        Ok(())
+    }
+
+    async fn stored_keys(&self) -> Result<Keys, Error> {
         let now = self.clock.now();
         let mut stored = jwt_keys::verifying(&self.store, now).await?;
         if !stored.iter().any(|key| key.private_key_sealed.is_some()) {
@@ -268,8 +297,7 @@ impl Control {
             let decoding = DecodingKey::from_ed_components(&key.public_key).map_err(Error::internal)?;
             keys.verifying.insert(key.kid, (decoding, key.public_key));
         }
-        self.signer.replace(keys);
-        Ok(())
+        Ok(keys)
     }
 
     /// Of several processes that start at once, one makes the key.
@@ -304,6 +332,12 @@ impl Control {
 
 fn place_of(kid: &str) -> String {
     format!("jwt_keys/{kid}")
+}
+
+fn keys_are_configured() -> Error {
+    let message = "The configuration names the keys that sign access tokens, at `auth.jwt.keys`. Add a key there with `state: \
+                   verifying`, start every server anew, then let it sign and the others verify, and start them again.";
+    Error::new(ErrorKind::Conflict, "deployment_managed", message)
 }
 
 /// The answer to a bearer that is not good, whatever is wrong with it.

@@ -13,6 +13,7 @@ use kt_store::{Tx, attention, events, identity_providers};
 
 use crate::control::Control;
 use crate::gateways::GONE_AFTER;
+use crate::lateness::Lateness;
 use crate::posture::{AllowlistStatus, Posture};
 
 /// How far back figures of traffic reach.
@@ -67,6 +68,10 @@ pub enum Concern {
     SignInsFail(i64),
     /// So many events were lost by gateways.
     EventsLost(u64),
+    /// So many entries of the audit log wait too long for a sink outside.
+    AuditWaits(i64),
+    /// So many messages wait too long, or were given up within a day.
+    MailWaits(i64),
     /// So many gateways do not report.
     GatewaysSilent(i64),
     /// So many keys break what is demanded of keys.
@@ -111,7 +116,8 @@ impl Control {
         let provider = identity_providers::enabled(&self.store, organization).await?;
         let saml = provider.as_ref().and_then(|provider| provider.details.saml());
         let certificate_ends = saml.is_some_and(|saml| saml.certificates_end_soon(ctx.now).is_some());
-        let concerns = concerns(&waiting, &posture, &traffic.total, certificate_ends);
+        let lateness = self.lateness(ctx, organization).await?;
+        let concerns = concerns(&waiting, &posture, &traffic.total, lateness, certificate_ends);
         let has_events = events::any(&self.store, organization).await?;
         Ok(Overview { traffic, posture, concerns, has_events })
     }
@@ -145,6 +151,7 @@ fn concerns(
     waiting: &attention::Waiting,
     posture: &Posture,
     traffic: &Tally,
+    lateness: Lateness,
     certificate_ends: bool,
 ) -> Vec<Concern> {
     let figures = &posture.figures;
@@ -156,6 +163,8 @@ fn concerns(
         (waiting.setup_requests > 0, Concern::SetupRequested(waiting.setup_requests)),
         (is_unusual(figures.failed_logins_24h, &before), Concern::SignInsFail(figures.failed_logins_24h)),
         (lost > 0, Concern::EventsLost(lost)),
+        (lateness.entries > 0, Concern::AuditWaits(lateness.entries)),
+        (lateness.messages > 0, Concern::MailWaits(lateness.messages)),
         (waiting.silent_gateways > 0, Concern::GatewaysSilent(waiting.silent_gateways)),
         (waiting.flagged_keys > 0, Concern::KeysToRotate(waiting.flagged_keys)),
         (figures.keys_expiring_soon > 0, Concern::KeysExpire(figures.keys_expiring_soon)),

@@ -255,7 +255,10 @@ impl Control {
         }
         memberships::note_sign_in(tx, &entrant.organization.id, &entrant.user.id, ctx.now).await?;
         let new_device = self.remember_device(ctx, tx, entrant, flow.device.as_deref()).await?;
-        let after = json!({ "door": flow.door, "proofs": flow.proofs, "session": session });
+        let mut after = json!({ "door": flow.door, "proofs": flow.proofs, "session": session });
+        if let Some(vouched) = &flow.vouched {
+            after["identity_provider"] = self.told_of(tx, vouched).await?;
+        }
         let record = self
             .record(&acting(ctx, entrant, &session), AuditAction::SignIn, entrant.user.id.as_str())
             .with_change(serde_json::Value::Null, after);

@@ -299,6 +299,15 @@ impl Actor {
             Self::Program(program) => Some(&program.organization),
         }
     }
+
+    /// The session in which a person acts.
+    #[must_use]
+    pub fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Person(person) => Some(&person.session),
+            Self::Anonymous | Self::Program(_) | Self::System(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::actor::Actor;
 use crate::ctx::Ctx;
-use crate::id::AuditId;
+use crate::id::{AuditId, SessionId};
 use crate::random::Random;
 use crate::words;
 
@@ -83,6 +83,7 @@ actions! {
     Migrated = "deployment.migrated": "The operator brought the database to the present schema.";
     Resealed = "deployment.secrets_resealed": "The operator put another key in the place of the one that seals secrets.";
     AuditExported = "audit.exported": "Somebody took a copy of the audit log.";
+    SinkLate = "audit.sink_late": "A sink outside has not taken the audit log for a quarter of an hour; recorded once a day as long as that lasts.";
     UsageExported = "usage.exported": "Somebody took a copy of what was used.";
     EventsExported = "events.exported": "Somebody took a copy of events from the console.";
     EventsRemoved = "events.removed": "Events of a gateway whose retention had ended were removed; the record says up to which entry of its chain.";
@@ -96,7 +97,7 @@ actions! {
     RegistrationUpdated = "security.registration.updated": "Who may ask to join was changed.";
     IpRestrictionsUpdated = "security.ip_restrictions.updated": "The lists of addresses that may or may not come in were changed.";
     IpDenied = "security.ip_denied": "A request was refused for the address that it came from; of many from one network, one a minute is recorded.";
-    Refused = "access.refused": "Somebody was refused for their role, rank or scope, for want of a fresh proof, or for a form token; of many of one session or key for one thing, one in ten minutes is recorded.";
+    Refused = "access.refused": "Somebody was refused for their role, rank or scope, for want of a fresh proof, or for a form token, or a key was for its age, address or rate; of many of one session, key or network for one thing, one in ten minutes is recorded.";
     MemberRoleChanged = "member.role_changed": "A member got another role.";
     MemberSuspended = "member.suspended": "A member was suspended: nothing of theirs is let in any more.";
     MemberReactivated = "member.reactivated": "A suspended member was let in again.";
@@ -217,6 +218,9 @@ pub struct AuditRecord {
     pub user_agent: Option<String>,
     /// The request that it was part of.
     pub request_id: String,
+    /// The session that it was done in, where it was one: its name, which opens nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -235,6 +239,7 @@ impl AuditRecord {
             ip_address: ctx.client.ip,
             user_agent: ctx.client.user_agent.clone(),
             request_id: ctx.request_id.clone(),
+            session_id: ctx.actor.session().cloned(),
             outcome: Outcome::Success,
         }
     }

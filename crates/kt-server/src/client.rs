@@ -67,7 +67,7 @@ pub(crate) struct Identified(pub(crate) Ctx);
 pub(crate) async fn identify(parts: &Parts, doors: &Doors) -> Result<Ctx, Error> {
     let mut ctx = anonymous(doors, parts);
     let bearer = bearer(&parts.headers)?.ok_or_else(Error::missing_credentials)?;
-    let outcome = doors.control.authenticate(Bearer(bearer), ctx.client.ip, ctx.now).await;
+    let outcome = doors.control.authenticate(&ctx, Bearer(bearer)).await;
     let allowance = match &outcome {
         Ok(authenticated) => authenticated.allowance,
         Err(error) => error.allowance,

@@ -163,6 +163,11 @@ pub async fn remove_all(tx: &Tx<'_>, keeper: Keeper<'_>) -> Result<(), StoreErro
     Ok(())
 }
 
+/// Removes every conversation that nobody has gone on with since `before`.
+pub async fn remove_untouched(tx: &Tx<'_>, before: Timestamp) -> Result<u64, StoreError> {
+    sql::execute(tx, "DELETE FROM conversations WHERE updated_at < $1", values![before]).await
+}
+
 /// Adds a question.
 pub async fn ask(tx: &Tx<'_>, conversation: &ConversationId, turn: &Turn) -> Result<(), StoreError> {
     const INSERT: &str = "INSERT INTO conversation_turns

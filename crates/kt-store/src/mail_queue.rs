@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kt_domain::id::{MailId, OrganizationId};
 
 use crate::database::{Source, StoreError, Tx};
-use crate::sql::{self, Row, values};
+use crate::sql::{self, Composed, Row, values};
 
 /// A message that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,43 @@ pub async fn failed(source: &impl Source, limit: u32) -> Result<Vec<FailedMail>,
         })
     };
     rows.iter().map(read).collect()
+}
+
+/// How the mail stands that does not leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// How many messages wait that were written before the time that was asked about.
+    pub waiting: i64,
+    /// When the oldest message that waits was written.
+    pub oldest: Option<Timestamp>,
+    /// How many were given up since the other time.
+    pub given_up: i64,
+}
+
+/// How the mail of an organisation stands, or all mail: what was written before `before` and waits, and what was given up
+/// since `given_up_since`.
+pub async fn backlog(
+    source: &impl Source,
+    organization: Option<&OrganizationId>,
+    before: Timestamp,
+    given_up_since: Timestamp,
+) -> Result<Backlog, StoreError> {
+    let mut query = Composed::new("SELECT COUNT(CASE WHEN failed_at IS NULL AND created_at < ");
+    query
+        .value(before.as_microsecond())
+        .text(" THEN 1 END) AS waiting, MIN(CASE WHEN failed_at IS NULL THEN created_at END) AS oldest")
+        .text(", COUNT(CASE WHEN failed_at >= ")
+        .value(given_up_since.as_microsecond())
+        .text(" THEN 1 END) AS given_up FROM mail_queue WHERE recipient IS NOT NULL")
+        .and("organization_id = ", organization.map(ToString::to_string));
+    let rows = query.rows(source).await?;
+    rows.first().map_or(Ok(Backlog::default()), |row| {
+        Ok(Backlog {
+            waiting: row.get("waiting")?,
+            oldest: row.time_opt("oldest")?,
+            given_up: row.get("given_up")?,
+        })
+    })
 }
 
 fn read(row: &Row) -> Result<QueuedMail, StoreError> {

@@ -192,6 +192,11 @@ pub async fn forget_old_runs(tx: &Tx<'_>, task: &TaskId, keep: u32) -> Result<()
     Ok(())
 }
 
+/// Removes every run that ended before `before`.
+pub async fn remove_ended_runs(tx: &Tx<'_>, before: Timestamp) -> Result<u64, StoreError> {
+    sql::execute(tx, "DELETE FROM task_runs WHERE ended_at < $1", values![before]).await
+}
+
 /// Runs that nobody works on, at most `each` of an organisation and `limit` of all: the longest waiting of each first, then
 /// the second of each.
 pub async fn due(

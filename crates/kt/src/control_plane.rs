@@ -15,19 +15,21 @@ use kt_domain::actor::Actor;
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::ctx::{Client, Ctx};
 use kt_domain::deployment_config::{self, DeploymentConfig};
-use kt_domain::error::Error;
+use kt_domain::error::{self, Error};
 use kt_domain::network::cidr::CidrSet;
 use kt_domain::network::reach::Reach;
 use kt_domain::policy_config::{Finding, Source};
 use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_server::{Doors, Listener, Needs};
-use kt_store::{Store, sqlite_path};
+use kt_store::{Store, StoreError, sqlite_path};
 use tokio::sync::watch;
 
 use crate::audit_sinks::audit_sinks;
 use crate::environment;
 use crate::failure::Failure;
+use crate::jwt_keys::jwt_keys;
+use crate::logging;
 use crate::output;
 use crate::post;
 use crate::single_sign_on::single_sign_on;
@@ -89,6 +91,7 @@ impl Settings {
     /// Opens the store, makes what a first start needs, and binds the API and the console.
     pub(crate) async fn start(&self) -> Result<ControlPlane, Failure> {
         let mut config = self.load()?;
+        logging::start(&config.telemetry.log)?;
         self.require_safe_listeners(&config)?;
         let api = bind("API", self.listen_address(&config)?).await?;
         let console = bind("console", self.console_listen_address(&config)?).await?;
@@ -174,11 +177,17 @@ impl Settings {
         self.control(&config).await
     }
 
-    /// The same, after the database was brought to the present schema; the names of the steps that this took.
+    /// The same, after the database was brought to the present schema; the names of the steps that this took. Of a database
+    /// without any schema nothing is sealed yet: the key that seals is made as at a first start.
     pub(crate) async fn migrate(&self) -> Result<(Control, Vec<&'static str>), Failure> {
+        let failed = |error: StoreError| Failure::failed(error.to_string());
         let config = self.load()?;
-        let pending = self.existing_store(&config).await?.pending_migrations().await;
-        let pending = pending.map_err(|error| Failure::failed(error.to_string()))?;
+        let store = self.existing_store(&config).await?;
+        let pending = store.pending_migrations().await.map_err(failed)?;
+        if !store.has_schema().await.map_err(failed)? {
+            private_directory(&self.data_dir)?;
+            sealing_key(&self.key_file(&config), &mut Random::from_os())?;
+        }
         Ok((self.control(&config).await?, pending))
     }
 
@@ -230,6 +239,8 @@ impl Settings {
             issuer,
             console: console_url(config)?,
             deployment: config.security.clone(),
+            jwt_keys: jwt_keys(config)?,
+            workspace_days: config.workspaces.retention_days,
             shared_counts: shared_counts(config)?,
             // Gateways stand in one's own network as often as not.
             gateways: Outbound::new(Reach::Private, None).map_err(|why| Failure::failed(why.to_string()))?,
@@ -241,7 +252,11 @@ impl Settings {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::failed(error.to_string())
+        match error {
+            // Whoever is at the machine is told the reason itself.
+            Error { kind: error::ErrorKind::Internal, private: Some(reason), .. } => Self::failed(reason),
+            error => Self::failed(error.to_string()),
+        }
     }
 }
 

@@ -6,10 +6,13 @@ mod commands;
 mod config;
 mod control_plane;
 mod credentials;
+mod desktop;
 mod environment;
 mod event_store;
 mod failure;
+mod jwt_keys;
 mod link;
+mod logging;
 mod output;
 mod post;
 #[cfg(test)]
@@ -26,11 +29,19 @@ use crate::commands::Command;
 
 /// A self-hosted AI-governance system: guards, forwards and records LLM traffic.
 #[derive(Parser)]
-#[command(name = "kt", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "kt", version, propagate_version = true, arg_required_else_help = true, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// What somebody needs who has never seen it.
+const FIRST_STEPS: &str = "New here? `kt up` runs everything on this machine and prints a link to begin with.
+Something is wrong? `kt doctor` says what, and what to do.
+Every command takes --help, and what shows or does something takes --json.
+
+Exit status: 0 done; 1 failed; 2 wrong usage or invalid configuration; 3 not signed in or not allowed;
+4 the server cannot be reached.";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use kt_control::GatewayReport;
 use kt_domain::clock::SystemClock;
 use kt_domain::configurations::ConfigurationSource;
+use kt_domain::deployment_config::LogSection;
 use kt_domain::policy_config::PolicyConfig;
 use kt_domain::public_url::PublicUrl;
 use kt_gateway::{ConfigInForce, ConfigSource, Gateway, Inherited, Options, StartError, TlsFiles};
@@ -19,6 +20,7 @@ use crate::environment;
 use crate::event_store::EventStore;
 use crate::failure::Failure;
 use crate::link::{Link, Plane};
+use crate::logging;
 use crate::output;
 
 /// How often the configuration files are looked at for a change.
@@ -70,7 +72,7 @@ pub(crate) struct Reporter {
 impl Settings {
     /// Checks everything, then starts to serve. Warnings go to standard error.
     pub(crate) async fn start(self) -> Result<Serving, Failure> {
-        start_logging();
+        logging::start(&LogSection::default())?;
         let files = if self.configuration.is_empty() {
             None
         } else {
@@ -310,12 +312,4 @@ fn usual_event_options() -> event_log::Options {
 
 fn open_events(data_dir: &Path, options: event_log::Options) -> Result<EventStore, Failure> {
     EventStore::open(&data_dir.join("events"), options).map_err(|error| Failure::failed(error.to_string()))
-}
-
-/// Log lines go to standard error; `KEEPTRUSTS_LOG` chooses which (as `RUST_LOG` does elsewhere).
-pub(crate) fn start_logging() {
-    let filter = environment::variable("KEEPTRUSTS_LOG").unwrap_or_else(|| "info".to_owned());
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
-    // A second gateway in one process, as in a test, keeps the first one's logging.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

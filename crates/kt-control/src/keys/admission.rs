@@ -86,18 +86,23 @@ impl Control {
         Ok(lacking.into_iter().filter_map(closed).collect())
     }
 
-    /// Whom a request with this key comes from, once it is judged and counted.
-    pub(crate) async fn admit_key(
-        &self,
-        holder: &KeyHolder,
-        ip: Option<IpAddr>,
-        now: Timestamp,
-    ) -> Result<Authenticated, Error> {
-        let key = &holder.live.key;
-        holder.require_admission(ip, now)?;
-        let allowance = self.count_key_use(holder, now).await?;
-        self.key_uses.note(key, ip, now);
-        Ok(Authenticated { actor: Actor::Program(program_of(&holder.live)), allowance })
+    /// Whom a request with this key comes from, once it is judged and counted. A refusal is recorded.
+    pub(crate) async fn admit_key(&self, ctx: &Ctx, holder: &KeyHolder) -> Result<Authenticated, Error> {
+        let actor = Actor::Program(program_of(&holder.live));
+        match self.use_key(ctx, holder).await {
+            Ok(allowance) => Ok(Authenticated { actor, allowance }),
+            Err(refusal) => {
+                self.record_refused_key(ctx, actor, &refusal).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn use_key(&self, ctx: &Ctx, holder: &KeyHolder) -> Result<Option<Allowance>, Error> {
+        holder.require_admission(ctx.client.ip, ctx.now)?;
+        let allowance = self.count_key_use(holder, ctx.now).await?;
+        self.key_uses.note(&holder.live.key, ctx.client.ip, ctx.now);
+        Ok(allowance)
     }
 
     /// Refuses a program whose key may no longer be used, though it could when it began to wait.

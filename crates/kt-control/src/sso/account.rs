@@ -8,12 +8,14 @@ use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, SessionId, UserId};
 use kt_domain::sign_in::MembershipState;
 use kt_domain::sso::reception::{self, Account, Address, Reception, Refusal};
-use kt_domain::sso::{ExternalIdentity, ProviderSettings};
+use kt_domain::sso::{ExternalIdentity, IdentitySource, Protocol, ProviderSettings};
 use kt_store::external_identities::{self, ExternalName};
 use kt_store::memberships::Membership;
 use kt_store::sessions::Federation;
 use kt_store::users::{self, User};
-use kt_store::{Source, Tx, audit, domains, memberships, organizations, second_factors, sessions};
+use kt_store::{
+    Source, Tx, audit, domains, identity_providers, memberships, organizations, second_factors, sessions,
+};
 use serde_json::{Value, json};
 
 use super::errand::Origin;
@@ -155,6 +157,18 @@ impl Control {
             self.link(ctx, tx, entrant, ExternalName { source, issuer, subject }).await?;
         }
         Ok(sessions::note_federation(tx, session, &vouched.federation).await?)
+    }
+
+    /// By whose word somebody came in, as records tell it.
+    pub(crate) async fn told_of(&self, source: &impl Source, vouched: &Vouched) -> Result<Value, Error> {
+        let Federation { source: provider, issuer, .. } = &vouched.federation;
+        let protocol = match provider {
+            IdentitySource::Google => Some(Protocol::Oidc),
+            IdentitySource::Provider(id) => {
+                identity_providers::find(source, id).await?.map(|found| found.details.protocol())
+            }
+        };
+        Ok(json!({ "id": provider, "issuer": issuer, "protocol": protocol }))
     }
 
     async fn new_federated_user(

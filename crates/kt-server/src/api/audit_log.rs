@@ -78,6 +78,8 @@ pub(crate) struct AuditRecordAnswer {
     ip_address: Option<String>,
     user_agent: Option<String>,
     request_id: String,
+    /// The session that it was done in; absent where it was none.
+    session_id: Option<String>,
     /// `success` or `failure`.
     outcome: String,
 }

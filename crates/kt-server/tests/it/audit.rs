@@ -5,7 +5,7 @@ use kt_control::{Bearer, ExportFormat};
 use kt_domain::clock::Clock;
 use kt_domain::ctx::Ctx;
 use kt_store::event_log::{Expectations, Expected, LogKind, Verification, verify};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
 use crate::harness::{Answer, TestApi, on_both};
@@ -48,13 +48,31 @@ on_both! {
         let mut fields: Vec<&str> = record.keys().map(String::as_str).collect();
         fields.sort_unstable();
         assert_eq!(fields, [
-            "action", "actor", "details", "id", "ip_address", "outcome", "request_id", "resource", "timestamp",
-            "user_agent",
+            "action", "actor", "details", "id", "ip_address", "outcome", "request_id", "resource", "session_id",
+            "timestamp", "user_agent",
         ]);
         assert_eq!(record["actor"]["name"], "owner@acme.example");
         assert_eq!(record["actor"]["type"], "user");
         assert_eq!(record["ip_address"], "203.0.113.9");
         assert_eq!(record["outcome"], "success");
+        let sessions = api.get("/v1/me/sessions").bearer(session.access_token()).send().await;
+        assert_eq!(record["session_id"], sessions.json["sessions"][0]["id"], "the one that it began");
+        assert!(page.json["records"][1].get("session_id").is_none(), "the machine has none");
+    }
+
+    what_is_done_in_a_session_names_it_and_what_a_key_does_names_the_key(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        let own = api.get("/v1/me/sessions").bearer(&owner).send().await.json["sessions"][0]["id"].clone();
+        let body = json!({ "type": "access", "name": "CI", "scope": "admin" });
+        let key = api.post("/v1/tokens", body).bearer(&owner).send().await;
+        for (bearer, name) in [(owner.as_str(), "Acme & Co."), (key.text("/key"), "Acme, Inc.")] {
+            let renamed = api.patch("/v1/organization", json!({ "name": name })).bearer(bearer).send().await;
+            assert_eq!(renamed.status, 200, "{}", renamed.json);
+        }
+        let records = api.records("organization.renamed").await;
+        assert_eq!((&records[0]["session_id"], &records[0]["actor"]["type"]), (&own, &json!("user")));
+        assert_eq!((records[1].get("session_id"), &records[1]["actor"]["type"]), (None, &json!("api_key")));
+        assert_eq!(records[1]["actor"]["id"], key.json["id"]);
     }
 
     one_record_is_shown_with_its_place_in_the_chain(api) {

@@ -1,4 +1,5 @@
-//! No secret that goes in comes out: not in a record of the audit log, not in a copy of it, not in the program's log.
+//! No secret that goes in comes out: not in a record of the audit log, not in a copy of it, not in the program's log, and
+//! not in the database.
 //!
 //! Every route of the OpenAPI document is asked, those too that come later.
 
@@ -7,11 +8,14 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use axum::http::Method;
-use kt_store::audit;
+use kt_domain::secret::SecretDigest;
+use kt_store::{audit, sqlite_path};
 use serde_json::{Map, Value, json};
+use sqlx::{Connection, PgConnection};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::harness::{PASSWORD, TestApi, on_both};
+use crate::mfa::App;
 
 /// Whether a field of this name holds what nobody else may read.
 fn is_secret(name: &str) -> bool {
@@ -145,7 +149,36 @@ async fn everything_written(api: &TestApi) -> Vec<(&'static str, String)> {
     }
     let chain = audit::chain(&api.store, None).await.unwrap();
     written.push(("the deployment's chain", chain.into_iter().map(|entry| entry.body).collect()));
+    written.push(("the database", whole_database(&api.database.url).await));
     written
+}
+
+/// Everything that a database holds, as whoever has stolen it can read it.
+async fn whole_database(url: &str) -> String {
+    let Some(file) = sqlite_path(url) else { return whole_schema(url).await };
+    let mut all = String::new();
+    for more in ["", "-wal"] {
+        let bytes = std::fs::read(format!("{}{more}", file.display())).unwrap_or_default();
+        all.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    assert!(all.contains("owner@acme.example"), "it is the database");
+    all
+}
+
+async fn whole_schema(url: &str) -> String {
+    const TABLES: &str =
+        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut connection).await.unwrap();
+    assert!(tables.len() > 20, "{tables:?}");
+    let mut all = String::new();
+    for table in tables {
+        let rows =
+            sqlx::AssertSqlSafe(format!("SELECT COALESCE(string_agg(t::text, ' '), '') FROM {table} t"));
+        all.push_str(&sqlx::query_scalar::<_, String>(rows).fetch_one(&mut connection).await.unwrap());
+    }
+    assert!(all.contains("owner@acme.example"), "it is the database");
+    all
 }
 
 on_both! {
@@ -174,6 +207,37 @@ on_both! {
             for secret in &secrets {
                 assert!(!text.contains(secret), "{secret} stands in {place}");
             }
+        }
+    }
+
+    no_link_code_or_recovery_code_stands_in_the_database(api) {
+        let owner = api.owner().await;
+        let mut secrets = vec![PASSWORD.to_owned(), owner.text("/refresh_token").to_owned()];
+        let ask = |path: &'static str, body: Value| api.post(path, body).bearer(owner.access_token()).send();
+        api.set_registration(json!({ "self_registration": true })).await;
+        ask("/v1/invitations", json!({ "email": "ivy@acme.example", "role": "member" })).await;
+        ask("/v1/auth/password/forgot", json!({ "email": "owner@acme.example" })).await;
+        let rita = json!({ "organization": "acme", "email": "rita@acme.example", "name": "Rita", "password": "Quiet-willow-4-lakes" });
+        ask("/v1/auth/register", rita).await;
+        // They wait in the database, and leave it.
+        let waiting = whole_database(&api.database.url).await;
+        for address in ["ivy@acme.example", "owner@acme.example", "rita@acme.example"] {
+            secrets.push(api.token_for(address).await);
+        }
+        let setup = ask("/v1/me/mfa/totp", json!({})).await;
+        secrets.push(setup.text("/secret").to_owned());
+        let app = App::reading(setup.text("/otpauth_uri"));
+        let enrolled = ask("/v1/me/mfa/totp/confirm", json!({ "code": app.code(&api.clock) })).await;
+        let codes = enrolled.json["recovery_codes"].as_array().unwrap_or_else(|| panic!("{}", enrolled.json));
+        for code in codes.iter().map(|code| code.as_str().unwrap()) {
+            secrets.extend([code.to_owned(), code.replace('-', "")]);
+        }
+        let kept = whole_database(&api.database.url).await;
+        assert_eq!(secrets.len(), 26);
+        for secret in &secrets {
+            assert!(!kept.contains(secret) && !waiting.contains(secret), "{secret}");
+            let digest = SecretDigest::of(secret).to_string();
+            assert!(secret.len() < 40 || kept.contains(&digest), "the control: what a link opens by is there, digested");
         }
     }
 

@@ -227,7 +227,7 @@ on_both! {
         let terms: PassTerms = serde_json::from_value(told.json["keys"]["passes"].clone()).unwrap();
         let ctx_of = async |session: &Answer| {
             let bearer = Bearer(session.access_token());
-            let found = api.control.authenticate(bearer, None, api.clock.now()).await.unwrap();
+            let found = api.control.authenticate(&api.operator(), bearer).await.unwrap();
             Ctx { actor: found.actor, ..api.operator() }
         };
         let ctx = ctx_of(&owner).await;

@@ -1,41 +1,34 @@
 //! The API in this process, on a database of its own, with a clock that is moved by hand.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+mod asked;
+mod deployed;
+
+use std::sync::Arc;
 use std::task::Poll;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use axum::response::Response;
-use kt_control::mail::{Captured, Letter, Renderer};
-use kt_control::outbound::Outbound;
+use axum::http::StatusCode;
+use kt_control::mail::{Captured, Letter};
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{Control, GoogleClient, Names, Parts, Post, SealKey, SetUp, SharedCounts, Sso, Texts};
+use kt_control::{Control, Post, SealKey, SetUp};
 use kt_domain::actor::{Actor, Role};
 use kt_domain::clock::{Clock, ManualClock};
 use kt_domain::ctx::{Client, Ctx};
-use kt_domain::deployment_settings::DeploymentSettings;
 use kt_domain::email::EmailAddress;
 use kt_domain::id::{OrganizationId, UserId};
-use kt_domain::network::cidr::CidrSet;
-use kt_domain::network::reach::Reach;
 use kt_domain::passwords::Password;
-use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_domain::sign_in::MembershipState;
-use kt_domain::sso::Protocol;
-use kt_server::{Doors, Needs};
 use kt_store::memberships::{self, Membership};
 use kt_store::organizations::{self, Organization};
 use kt_store::users::{self, User};
 use kt_store::{Store, audit, revision};
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
-use crate::databases::{Kind, TestDatabase, clock};
+use crate::databases::{Kind, TestDatabase};
+
+pub(crate) use asked::Answer;
+use deployed::TestNames;
 
 /// A good password that breaks no rule.
 pub(crate) const PASSWORD: &str = "Tall-cedar-9-river";
@@ -61,147 +54,7 @@ pub(crate) struct TestApi {
     pub(crate) names: TestNames,
 }
 
-/// Which single sign-on a deployment offers.
-struct Offers {
-    protocols: Vec<Protocol>,
-    google: Option<GoogleClient>,
-}
-
-impl Default for Offers {
-    fn default() -> Self {
-        Self { protocols: Protocol::ALL.to_vec(), google: None }
-    }
-}
-
-/// Name servers that know what a test has told them.
-#[derive(Clone, Default)]
-pub(crate) struct TestNames(Arc<Mutex<HashMap<String, Vec<String>>>>);
-
-impl TestNames {
-    /// Sets the TXT records of a name.
-    pub(crate) fn set(&self, name: &str, texts: &[&str]) {
-        let texts = texts.iter().map(|&text| text.to_owned()).collect();
-        self.0.lock().unwrap().insert(name.to_owned(), texts);
-    }
-}
-
-impl Names for TestNames {
-    fn texts<'a>(&'a self, name: &'a str) -> Texts<'a> {
-        let texts = self.0.lock().unwrap().get(name).cloned().unwrap_or_default();
-        Box::pin(async move { Ok(texts) })
-    }
-}
-
 impl TestApi {
-    /// An API on an empty database.
-    pub(crate) async fn empty(kind: Kind) -> Self {
-        Self::deployed(kind, DeploymentSettings::default()).await
-    }
-
-    /// The same, in a deployment with these settings.
-    pub(crate) async fn deployed(kind: Kind, deployment: DeploymentSettings) -> Self {
-        let seal = SealKey::from_text(&SealKey::new_text(&mut Random::from_os())).unwrap();
-        Self::process(
-            Arc::new(TestDatabase::empty(kind).await),
-            clock(),
-            seal,
-            deployment,
-            None,
-            Offers::default(),
-        )
-        .await
-    }
-
-    /// The same, in a deployment whose Google is at this issuer.
-    pub(crate) async fn with_google(kind: Kind, issuer: &str) -> Self {
-        let seal = SealKey::from_text(&SealKey::new_text(&mut Random::from_os())).unwrap();
-        let database = Arc::new(TestDatabase::empty(kind).await);
-        let google = GoogleClient {
-            issuer: issuer.to_owned(),
-            client_id: "keeptrusts".to_owned(),
-            client_secret: "secret: of/the+client".to_owned(),
-        };
-        let offers = Offers { google: Some(google), ..Offers::default() };
-        let deployment = DeploymentSettings::default();
-        Self::process(database, clock(), seal, deployment, None, offers).await.set_up().await
-    }
-
-    /// The same, in a deployment that offers these protocols alone.
-    pub(crate) async fn offering(kind: Kind, protocols: &[Protocol]) -> Self {
-        let seal = SealKey::from_text(&SealKey::new_text(&mut Random::from_os())).unwrap();
-        let database = Arc::new(TestDatabase::empty(kind).await);
-        let offers = Offers { protocols: protocols.to_vec(), google: None };
-        let deployment = DeploymentSettings::default();
-        Self::process(database, clock(), seal, deployment, None, offers).await.set_up().await
-    }
-
-    /// An API with `acme` and its owner, whose secrets are sealed so.
-    pub(crate) async fn with_seal(kind: Kind, seal: SealKey) -> Self {
-        let database = Arc::new(TestDatabase::empty(kind).await);
-        Self::process(database, clock(), seal, DeploymentSettings::default(), None, Offers::default())
-            .await
-            .set_up()
-            .await
-    }
-
-    /// The same API, as another process serves it that has these keys.
-    pub(crate) async fn sealing_with(&self, seal: SealKey) -> Self {
-        let (database, clock) = (Arc::clone(&self.database), self.clock.clone());
-        Self::process(database, clock, seal, DeploymentSettings::default(), None, Offers::default()).await
-    }
-
-    /// The same API, as another process serves it that counts uses in Redis.
-    pub(crate) async fn beside(&self, redis: &str) -> Self {
-        let (database, clock, seal) = (Arc::clone(&self.database), self.clock.clone(), self.seal.clone());
-        let counts = SharedCounts::new(redis).unwrap();
-        Self::process(database, clock, seal, DeploymentSettings::default(), Some(counts), Offers::default())
-            .await
-    }
-
-    async fn process(
-        database: Arc<TestDatabase>,
-        clock: ManualClock,
-        seal: SealKey,
-        deployment: DeploymentSettings,
-        shared_counts: Option<SharedCounts>,
-        offers: Offers,
-    ) -> Self {
-        let names = TestNames::default();
-        let parts = Parts {
-            store: database.store().await,
-            clock: Arc::new(clock.clone()),
-            hasher: Hasher::new(&Cost::for_tests(), crowd()).unwrap(),
-            seal: seal.clone(),
-            random: Random::from_os(),
-            issuer: "http://localhost:8080".into(),
-            console: PublicUrl::parse("http://localhost:3000").unwrap(),
-            deployment,
-            shared_counts,
-            gateways: Outbound::new(Reach::Private, None).unwrap(),
-            providers: Outbound::new(Reach::Private, None).unwrap(),
-            sso: Sso {
-                protocols: offers.protocols,
-                outbound: Outbound::new(Reach::Private, None).unwrap(),
-                names: Box::new(names.clone()),
-                google: offers.google,
-            },
-        };
-        let control = Arc::new(Control::start(parts).await.unwrap());
-        let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
-        let console = PublicUrl::parse("http://localhost:3000").unwrap();
-        let doors =
-            Doors::from(Needs { control: Arc::clone(&control), addresses, console, security_contact: None });
-        let (router, pages) = (kt_server::api(doors.clone()), kt_server::console(doors));
-        let mailbox = Captured::default();
-        let post = Post {
-            mailer: Arc::new(mailbox.clone()),
-            renderer: Renderer::new(PublicUrl::parse("http://localhost:3000").unwrap()),
-            sender: "Keeptrusts <no-reply@keeptrusts.example>".parse().unwrap(),
-        };
-        let store = database.store().await;
-        Self { control, clock, mailbox, post, store, router, pages, database, seal, names }
-    }
-
     /// An API with the organisation `acme`, whose owner is `owner@acme.example` with [`PASSWORD`].
     pub(crate) async fn with_owner(kind: Kind) -> Self {
         Self::empty(kind).await.set_up().await
@@ -228,17 +81,6 @@ impl TestApi {
             client: Client::default(),
             request_id: "test".into(),
             now: self.clock.now(),
-        }
-    }
-
-    /// A request to be sent.
-    pub(crate) fn request(&self, method: Method, path: &str) -> TestRequest<'_> {
-        TestRequest {
-            api: self,
-            builder: Request::builder().method(method).uri(path),
-            body: None,
-            text: None,
-            peer: PEER,
         }
     }
 
@@ -315,26 +157,6 @@ impl TestApi {
         let chain = audit::chain(&self.store, Some(&acme.id)).await.unwrap();
         let records = chain.iter().map(|entry| serde_json::from_str::<Value>(&entry.body).unwrap());
         records.filter(|record| record["action"] == action).collect()
-    }
-
-    /// `GET`.
-    pub(crate) fn get(&self, path: &str) -> TestRequest<'_> {
-        self.request(Method::GET, path)
-    }
-
-    /// `POST` with a JSON body.
-    pub(crate) fn post(&self, path: &str, body: Value) -> TestRequest<'_> {
-        TestRequest { body: Some(body), ..self.request(Method::POST, path) }
-    }
-
-    /// `PATCH` with a JSON body.
-    pub(crate) fn patch(&self, path: &str, body: Value) -> TestRequest<'_> {
-        TestRequest { body: Some(body), ..self.request(Method::PATCH, path) }
-    }
-
-    /// `PUT` with a JSON body.
-    pub(crate) fn put(&self, path: &str, body: Value) -> TestRequest<'_> {
-        TestRequest { body: Some(body), ..self.request(Method::PUT, path) }
     }
 
     /// Delivers all mail that is due.
@@ -463,11 +285,6 @@ impl TestApi {
     }
 }
 
-/// Place for a thousand at once.
-fn crowd() -> Capacity {
-    Capacity { waiting: 2000, ..Capacity::default() }
-}
-
 /// The token in the link of a letter.
 pub(crate) fn token_in(letter: &Letter) -> String {
     let (_, rest) =
@@ -488,96 +305,6 @@ pub(crate) async fn side_by_side<F: Future>(all: impl IntoIterator<Item = F>) ->
     })
     .await;
     running.into_iter().filter_map(|(_, outcome)| outcome).collect()
-}
-
-/// A request under construction.
-pub(crate) struct TestRequest<'a> {
-    api: &'a TestApi,
-    builder: axum::http::request::Builder,
-    body: Option<Value>,
-    text: Option<String>,
-    peer: &'a str,
-}
-
-impl<'a> TestRequest<'a> {
-    /// With this bearer.
-    pub(crate) fn bearer(self, token: &str) -> Self {
-        self.header("authorization", &format!("Bearer {token}"))
-    }
-
-    /// With this header.
-    pub(crate) fn header(self, name: &str, value: &str) -> Self {
-        Self { builder: self.builder.header(name, value), ..self }
-    }
-
-    /// With this JSON body, if any.
-    pub(crate) fn body(self, body: Option<Value>) -> Self {
-        Self { body, ..self }
-    }
-
-    /// With this text as its body, said to be of this kind; of none, where that is empty.
-    pub(crate) fn text(self, kind: &str, text: &str) -> Self {
-        let request = if kind.is_empty() { self } else { self.header("content-type", kind) };
-        Self { text: Some(text.to_owned()), ..request }
-    }
-
-    /// From this address and port.
-    pub(crate) fn from(self, peer: &'a str) -> Self {
-        Self { peer, ..self }
-    }
-
-    /// The answer.
-    pub(crate) async fn send(self) -> Answer {
-        let peer: SocketAddr = self.peer.parse().unwrap();
-        let builder = self.builder.extension(ConnectInfo(peer));
-        let request = match self.body {
-            Some(body) => builder
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(Body::from(body.to_string()))
-                .unwrap(),
-            None => builder.body(self.text.map_or_else(Body::empty, Body::from)).unwrap(),
-        };
-        Answer::read(self.api.router.clone().oneshot(request).await.unwrap()).await
-    }
-}
-
-/// An answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) json: Value,
-    /// The body as it was sent.
-    pub(crate) body: String,
-}
-
-impl Answer {
-    /// The whole of an answer.
-    pub(crate) async fn read(response: Response) -> Self {
-        let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, usize::MAX).await.unwrap();
-        let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        let body = String::from_utf8_lossy(&bytes).into_owned();
-        Self { status: parts.status, headers: parts.headers, json, body }
-    }
-
-    /// The text at this place of the body.
-    pub(crate) fn text(&self, pointer: &str) -> &str {
-        self.json
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_else(|| panic!("{pointer} in {}", self.json))
-    }
-
-    /// The access token that it carries.
-    pub(crate) fn access_token(&self) -> &str {
-        self.text("/access_token")
-    }
-
-    /// Its status and the code of its error.
-    pub(crate) fn refusal(&self) -> (u16, &str) {
-        (self.status.as_u16(), self.text("/error/code"))
-    }
 }
 
 /// A test of what must hold on both databases. The API has an owner, or is what the function behind `from` makes.

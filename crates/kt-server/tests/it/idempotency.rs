@@ -131,7 +131,7 @@ on_both! {
         let fingerprint = SecretDigest::of(&format!("\n{body}"));
         let request = OnceRequest { address: "/v1/tokens", key: WORD, fingerprint };
         let mut ctx = api.operator();
-        ctx.actor = api.control.authenticate(Bearer(owner.access_token()), None, ctx.now).await.unwrap().actor;
+        ctx.actor = api.control.authenticate(&ctx, Bearer(owner.access_token())).await.unwrap().actor;
         assert!(matches!(api.control.begin_once(&ctx, &request).await.unwrap(), Begun::First(_)));
         let again = || post(&api, "/v1/tokens", body.clone(), owner.access_token(), WORD);
         assert_eq!(again().await.refusal(), (409, "idempotency_in_flight"));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
-use app::App;
+pub(crate) use app::App;
 
 const JO: &str = "jo@acme.example";
 

@@ -57,6 +57,21 @@ on_both! {
         assert_eq!(whoami.status, StatusCode::OK, "{}", whoami.json);
     }
 
+    a_link_to_an_address_that_is_another_one_meanwhile_opens_nothing(api) {
+        let session = api.owner().await;
+        forgot(&api, OWNER).await;
+        let to_the_old_address = api.token_for(OWNER).await;
+        let change = json!({ "email": "olive@new.example" });
+        assert_eq!(api.patch("/v1/me", change).bearer(session.access_token()).send().await.status, StatusCode::OK);
+        let confirm = json!({ "token": api.token_for("olive@new.example").await });
+        assert_eq!(api.post("/v1/auth/email/verify", confirm).send().await.status, StatusCode::OK);
+        assert_eq!(reset(&api, &to_the_old_address, NEW).await.refusal(), (422, "invalid_token"));
+        assert_eq!(api.login("olive@new.example", PASSWORD).await.json["status"], "authenticated");
+        forgot(&api, "olive@new.example").await;
+        let token = api.token_for("olive@new.example").await;
+        assert_eq!(reset(&api, &token, NEW).await.status, StatusCode::OK, "the control: a link to the present one");
+    }
+
     a_link_ends_by_age_by_a_newer_one_and_by_a_changed_password(api) {
         forgot(&api, OWNER).await;
         forgot(&api, OWNER).await;

@@ -6,7 +6,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::console::browser::ORIGIN;
-use crate::harness::{TestApi, on_both, side_by_side};
+use crate::harness::{Answer, TestApi, on_both, side_by_side};
 
 const JO: &str = "jo@acme.example";
 
@@ -55,6 +55,58 @@ on_both! {
             (&json!("api_key"), &json!("insufficient_scope")),
             (&json!("user"), &json!("reauthentication_required")),
         ]);
+    }
+
+    a_key_that_is_tried_after_its_time_from_elsewhere_or_too_often_is_seen(api) {
+        let owner = api.owner().await;
+        let make = |name: &'static str, more: Value| {
+            let mut body = json!({ "type": "access", "name": name, "scope": "read-only" });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            api.post("/v1/tokens", body).bearer(owner.access_token()).send()
+        };
+        let good = make("good", json!({})).await;
+        let bound = make("bound", json!({ "ip_ranges": ["192.0.2.0/24"] })).await;
+        let limited = make("limited", json!({ "requests_per_minute": 2 })).await;
+        let brief = make("brief", json!({ "expires_at": "2026-03-15T15:00:00Z" })).await;
+        let revoked = make("revoked", json!({})).await;
+        let path = format!("/v1/tokens/{}", revoked.text("/id"));
+        api.request(Method::DELETE, &path).bearer(owner.access_token()).send().await;
+        let used = |key: &Answer| api.get("/v1/whoami").bearer(key.text("/key")).send();
+        for _ in 0..5 {
+            assert_eq!(used(&good).await.status, 200, "the control");
+            assert_eq!(used(&bound).await.refusal(), (403, "key_ip_denied"));
+            assert_eq!(used(&revoked).await.refusal(), (401, "invalid_key"));
+            used(&limited).await;
+        }
+        assert_eq!(api.get("/v1/whoami").bearer("kt_ak_nobodys").send().await.refusal(), (401, "invalid_key"));
+        api.clock.advance(Duration::from_hours(1));
+        assert_eq!(used(&brief).await.refusal(), (401, "key_expired"));
+        let records = refused(&api).await;
+        let told: Vec<_> = records
+            .iter()
+            .map(|record| (record["actor"]["name"].as_str().unwrap(), record["details"]["after"]["rule"].as_str().unwrap()))
+            .collect();
+        assert_eq!(told, [
+            ("bound", "key_ip_denied"),
+            ("revoked", "invalid_key"),
+            ("limited", "rate_limited"),
+            ("brief", "key_expired"),
+        ]);
+        assert_eq!((&records[3]["resource"], &records[3]["ip_address"]), (&brief.json["id"], &json!("203.0.113.9")));
+    }
+
+    a_form_of_another_site_is_seen_although_nobody_is_signed_in(api) {
+        let browser = api.browser();
+        browser.get("/login").await;
+        let cross = [("sec-fetch-site", "cross-site")];
+        for _ in 0..3 {
+            let form = [("email", "owner@acme.example"), ("password", "x")];
+            assert_eq!(browser.post_with("/login", &form, &cross).await.refusal(), (403, "cross_site_request"));
+        }
+        let records = refused(&api).await;
+        assert_eq!(records.len(), 1, "of many alike from one network, one");
+        assert_eq!((&records[0]["resource"], &records[0]["actor"]["id"]), (&json!("POST /login"), &json!("anonymous")));
+        assert_eq!(records[0]["details"]["after"]["rule"], "cross_site_request");
     }
 
     the_console_records_what_it_refuses_and_forms_of_other_sites(api) {

@@ -11,6 +11,7 @@ use kt_domain::clock::Clock;
 use kt_domain::network::reach::Reach;
 use kt_store::audit;
 use listeners::{Collector, Receiver};
+use serde_json::json;
 
 use crate::harness::{TestApi, on_both};
 
@@ -100,6 +101,38 @@ on_both! {
         api.clock.advance(Duration::from_mins(2));
         assert_eq!(api.control.send_audit(&sink).await.unwrap(), 1);
         assert_eq!(receiver.requests()[1].entries(), all_entries(&api).await);
+    }
+
+    a_sink_that_stays_away_is_recorded_once_a_day_and_shown_on_the_overview(api) {
+        let receiver = Receiver::answering([503; 20]).await;
+        let sink = webhook(&receiver, Reach::Private);
+        let late = async || api.records("audit.sink_late").await;
+        let told = async || api.signed_in("owner@acme.example").await.get("/overview").await.page().contains("wait to be sent");
+        for _ in 0..14 {
+            api.control.send_audit(&sink).await.unwrap();
+            api.clock.advance(Duration::from_mins(1));
+            api.control.run_jobs(&api.operator()).await.unwrap();
+        }
+        assert!(late().await.is_empty() && !told().await, "it may come back soon");
+        for _ in 0..3 {
+            api.clock.advance(Duration::from_mins(5));
+            api.control.send_audit(&sink).await.unwrap();
+            api.control.run_jobs(&api.operator()).await.unwrap();
+        }
+        let records = late().await;
+        assert_eq!(records.len(), 1);
+        assert_eq!((&records[0]["resource"], &records[0]["outcome"]), (&json!("webhook"), &json!("failure")));
+        assert_eq!(records[0]["details"]["after"]["oldest"], "2026-03-15T14:22:31Z");
+        assert!(told().await);
+
+        let well = webhook(&Receiver::answering([200; 9]).await, Reach::Private);
+        api.clock.advance(Duration::from_mins(5));
+        while api.control.send_audit(&well).await.unwrap() > 0 {}
+        assert!(!told().await, "it has come back");
+        // It is away again, and stands no more in the configuration: nobody tries.
+        api.control.send_audit(&sink).await.unwrap();
+        api.clock.advance(Duration::from_hours(1));
+        assert!(!told().await);
     }
 
     many_processes_send_each_entry_once(api) {

@@ -14,6 +14,29 @@ async fn whoami(process: &TestApi, bearer: &str) -> Answer {
 }
 
 on_both! {
+    wrong_passwords_and_asked_for_mail_are_counted_over_all_processes(api) {
+        let other = api.beside(&redis::shared()).await;
+        api.add_member("jo@acme.example", "member").await;
+        for (n, process) in [&api, &other].into_iter().cycle().take(10).enumerate() {
+            let wrong = process.login("jo@acme.example", &format!("wrong {n}")).await;
+            assert_eq!(wrong.refusal(), (401, "invalid_credentials"));
+        }
+        for process in [&api, &other] {
+            let right = process.login("jo@acme.example", PASSWORD).await;
+            assert_eq!(right.refusal(), (401, "invalid_credentials"), "ten in all have locked it for both");
+        }
+        api.owner().await;
+        other.owner().await;
+
+        for process in [&api, &other].into_iter().cycle().take(8) {
+            let forgot = json!({ "email": "owner@acme.example" });
+            process.post("/v1/auth/password/forgot", forgot).send().await;
+        }
+        let letters = api.told("owner@acme.example", "Choose a new password").await
+            + other.told("owner@acme.example", "Choose a new password").await;
+        assert_eq!(letters, 3, "three an hour, whoever is asked");
+    }
+
     what_one_process_takes_away_the_other_refuses_at_the_next_request(api) {
         let other = api.beside(&redis::shared()).await;
         let owner = api.token_of("owner@acme.example").await;

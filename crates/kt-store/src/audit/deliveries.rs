@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::database::{Source, StoreError, Tx};
-use crate::sql::{self, values};
+use crate::sql::{self, Row, values};
 
 /// A position that was leased.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub async fn due(source: &impl Source, sink: &str, now: Timestamp) -> Result<Vec
 pub struct Lag {
     /// How many entries, over all chains.
     pub entries: i64,
+    /// When the oldest of them was made; `None` where it lacks nothing.
+    pub oldest: Option<Timestamp>,
     /// Why the last try failed, where one has.
     pub reason: Option<String>,
 }
@@ -41,14 +43,55 @@ pub struct Lag {
 /// How much this sink lacks at the moment.
 pub async fn lag(source: &impl Source, sink: &str) -> Result<Lag, StoreError> {
     const SELECT: &str =
-        "SELECT CAST(COALESCE(SUM(audit_heads.seq - COALESCE(audit_deliveries.seq, 0)), 0) AS BIGINT)
-            AS entries, MAX(audit_deliveries.reason) AS reason
-        FROM audit_heads LEFT JOIN audit_deliveries
-            ON audit_deliveries.organization_id = audit_heads.organization_id AND audit_deliveries.sink = $1";
+        "SELECT CAST(COALESCE(SUM(h.seq - COALESCE(d.seq, 0)), 0) AS BIGINT) AS entries, MAX(d.reason) AS reason,
+            MIN(COALESCE(r.recorded_at, c.signed_at)) AS oldest
+        FROM audit_heads h
+        LEFT JOIN audit_deliveries d ON d.organization_id = h.organization_id AND d.sink = $1
+        LEFT JOIN audit_records r ON r.organization_id = h.organization_id AND r.seq = COALESCE(d.seq, 0) + 1
+        LEFT JOIN audit_checkpoints c ON c.organization_id = h.organization_id AND c.seq = COALESCE(d.seq, 0) + 1";
     let row = sql::row(source, SELECT, values![sink]).await?;
-    row.map_or(Ok(Lag { entries: 0, reason: None }), |row| {
-        Ok(Lag { entries: row.get("entries")?, reason: row.get("reason")? })
+    row.map_or(Ok(Lag { entries: 0, oldest: None, reason: None }), |row| {
+        Ok(Lag { entries: row.get("entries")?, oldest: row.time_opt("oldest")?, reason: row.get("reason")? })
     })
+}
+
+/// What a sink lacks of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The sink.
+    pub sink: String,
+    /// The chain.
+    pub chain: String,
+    /// How many entries of it.
+    pub entries: i64,
+    /// When the oldest of them was made.
+    pub oldest: Timestamp,
+}
+
+/// What sinks lack that was made before `before`. Of sinks that were tried, or are to be, since `tried_since` alone.
+pub async fn late(
+    source: &impl Source,
+    before: Timestamp,
+    tried_since: Timestamp,
+) -> Result<Vec<Late>, StoreError> {
+    const SELECT: &str =
+        "SELECT d.sink, d.organization_id, h.seq - d.seq AS entries, COALESCE(r.recorded_at, c.signed_at) AS oldest
+        FROM audit_deliveries d
+        JOIN audit_heads h ON h.organization_id = d.organization_id AND h.seq > d.seq
+        LEFT JOIN audit_records r ON r.organization_id = d.organization_id AND r.seq = d.seq + 1
+        LEFT JOIN audit_checkpoints c ON c.organization_id = d.organization_id AND c.seq = d.seq + 1
+        WHERE d.due_at >= $2 AND COALESCE(r.recorded_at, c.signed_at) < $1
+        ORDER BY d.sink, d.organization_id";
+    let rows = sql::rows(source, SELECT, values![before, tried_since]).await?;
+    let read = |row: &Row| {
+        Ok(Late {
+            sink: row.get("sink")?,
+            chain: row.get("organization_id")?,
+            entries: row.get("entries")?,
+            oldest: row.time("oldest")?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Takes a due position until `until`, when it is due again. Of all who try, one gets it.

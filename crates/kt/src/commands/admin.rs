@@ -106,7 +106,7 @@ impl Scene {
 
     /// Tells what was done: a sentence for people, or its facts for programs.
     fn tell(&self, sentence: &str, facts: &Value) {
-        if self.json { output::line(facts) } else { output::line(sentence) }
+        output::done(self.json, sentence, facts);
     }
 }
 

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use kt_control::SealKey;
+use kt_control::{SealKey, TOO_LONG};
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::deployment_config::DeploymentConfig;
 use kt_store::audit::deliveries::{self, Lag};
+use kt_store::mail_queue::{self, Backlog};
 use kt_store::{Store, audit, sqlite_path};
 use serde::Serialize;
 use serde_json::json;
@@ -25,6 +26,9 @@ use crate::post;
 
 /// How long a server elsewhere may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Mail that was given up within this time is told.
+const LATELY: Duration = Duration::from_hours(24);
 
 /// With less room than this the next days, or the next hours, may fill the disk.
 const LITTLE: u64 = 1 << 30;
@@ -222,6 +226,7 @@ async fn database(url: &str, config: &DeploymentConfig) -> Vec<Finding> {
         Ok(_) => {
             findings.push(Finding::of("schema", ok("it is the present one")));
             findings.push(Finding::of("clock", clock(&store).await));
+            findings.push(Finding::of("mail queue", mail_queue(&store).await));
             findings.extend(sinks(&store, config).await);
         }
     }
@@ -256,16 +261,41 @@ async fn sinks(store: &Store, config: &DeploymentConfig) -> Vec<Finding> {
 }
 
 async fn sink_of(store: &Store, name: &str) -> Said {
-    match deliveries::lag(store, name).await {
-        Err(error) => fail(error.to_string(), "the audit log cannot be read; look at the database"),
-        Ok(Lag { entries: 0, .. }) => ok(format!("the {name} has the whole audit log")),
-        Ok(Lag { entries, reason: None }) => {
-            ok(format!("the {name} is being sent the newest {entries} entries"))
-        }
-        Ok(Lag { entries, reason: Some(reason) }) => warn(
-            format!("the {name} lacks {entries} entries of the audit log: {reason}"),
-            "look at where it leads; nothing is skipped, and the entries are kept until it takes them",
+    let lag = match deliveries::lag(store, name).await {
+        Err(error) => return fail(error.to_string(), "the audit log cannot be read; look at the database"),
+        Ok(lag) => lag,
+    };
+    let Lag { entries, oldest: Some(oldest), reason } = lag else {
+        return ok(format!("the {name} has the whole audit log"));
+    };
+    let is_late = oldest < SystemClock.now() - TOO_LONG;
+    if reason.is_none() && !is_late {
+        return ok(format!("the {name} is being sent the newest {entries} entries"));
+    }
+    let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    warn(
+        format!("the {name} lacks {entries} entries of the audit log, the oldest of {oldest:.0}{why}"),
+        "look at where it leads, and whether a server runs that sends; nothing is skipped, and the entries are kept until \
+         it takes them",
+    )
+}
+
+/// How much mail does not leave.
+async fn mail_queue(store: &Store) -> Said {
+    let now = SystemClock.now();
+    let backlog = mail_queue::backlog(store, None, now - TOO_LONG, now - LATELY).await;
+    let Backlog { waiting, oldest, given_up } = match backlog {
+        Err(error) => return fail(error.to_string(), "the queue cannot be read; look at the database"),
+        Ok(backlog) => backlog,
+    };
+    let advice = "look at the mail server; the log of the server and `mail.failed` in the audit log say what went wrong";
+    match oldest.filter(|_| waiting > 0) {
+        Some(oldest) => warn(
+            format!("{waiting} messages wait, the oldest since {oldest:.0}; {given_up} were given up today"),
+            advice,
         ),
+        None if given_up > 0 => warn(format!("{given_up} messages were given up within a day"), advice),
+        None => ok("no message waits"),
     }
 }
 

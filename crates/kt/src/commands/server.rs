@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use crate::control_plane::Settings;
 use crate::failure::Failure;
 use crate::output;
-use crate::serve::start_logging;
 
 /// The control plane.
 #[derive(Subcommand)]
@@ -66,7 +65,6 @@ impl Place {
 
 impl Run {
     fn run(self) -> Result<(), Failure> {
-        start_logging();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let settings = Settings {

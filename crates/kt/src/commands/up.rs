@@ -12,7 +12,7 @@ use crate::commands::server::Place;
 use crate::control_plane;
 use crate::failure::Failure;
 use crate::link::Plane;
-use crate::serve::{Serving, Settings, start_logging};
+use crate::serve::{Serving, Settings};
 
 /// How everything is run.
 #[derive(Args)]
@@ -54,7 +54,6 @@ impl Up {
             serves_gateway: true,
             ..self.place.settings()
         };
-        start_logging();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async {
             let plane = plane.start().await?;

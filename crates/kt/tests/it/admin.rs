@@ -230,6 +230,7 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
         "database",
         "schema",
         "clock",
+        "mail queue",
         "redis",
         "public address",
         "mail",

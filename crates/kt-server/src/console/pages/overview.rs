@@ -132,6 +132,18 @@ impl OverviewPage {
                 "/events?event_type=events_lost",
                 "triangle-alert",
             ),
+            Concern::AuditWaits(count) => (
+                some(count),
+                "Entries of the audit log wait to be sent elsewhere: the operator finds out why with kt doctor",
+                "/audit-log?action=audit.sink_late",
+                "scroll-text",
+            ),
+            Concern::MailWaits(count) => (
+                some(count),
+                "Messages could not be sent: the operator finds out why with kt doctor",
+                "/audit-log?action=mail.failed",
+                "mail",
+            ),
             Concern::GatewaysSilent(count) => {
                 (some(count), "Gateways that have stopped reporting", "/gateways", "waypoints")
             }

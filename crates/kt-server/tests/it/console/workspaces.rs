@@ -56,6 +56,24 @@ async fn two(api: &TestApi) -> (Browser<'_>, Browser<'_>) {
 }
 
 on_both! {
+    conversations_go_when_their_days_are_over_and_never_before(api) {
+        let _stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let (_, place) = say(&jo, "/chat", "Hello").await;
+        settled(&jo, &place).await;
+        let keeping = api.keeping_workspaces_for(30).await;
+        let day = Duration::from_hours(24);
+        let is_there = async || api.signed_in(JO).await.get(&place).await.status == StatusCode::OK;
+        api.clock.advance(29 * day);
+        keeping.control.run_jobs(&keeping.operator()).await.unwrap();
+        assert!(is_there().await, "its days are not over");
+        api.clock.advance(2 * day);
+        api.control.run_jobs(&api.operator()).await.unwrap();
+        assert!(is_there().await, "this deployment keeps it");
+        keeping.control.run_jobs(&keeping.operator()).await.unwrap();
+        assert!(!is_there().await);
+    }
+
     a_question_is_answered_through_a_gateway_as_the_person_who_asks(api) {
         let stub = StubGateway::start(&api, "openai").await;
         let id = api.add_member(JO, "member").await;

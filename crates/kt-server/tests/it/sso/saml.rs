@@ -39,6 +39,7 @@ on_both! {
         assert!(browser.get("/settings/profile").await.page().contains("Person alice"));
         let record = api.records("auth.sign_in").await.pop().unwrap();
         assert_eq!(record["details"]["after"]["proofs"], json!(["fed"]));
+        assert_eq!(record["details"]["after"]["identity_provider"]["protocol"], "saml");
         let second = api.browser();
         let answer = provider.way(&second, "alice").await;
         assert!(is_in(&second, &answer), "the second time by the name");

@@ -68,7 +68,10 @@ on_both! {
             assert!(is_signed_in(&browser).await);
         }
         let record = api.records("auth.sign_in").await.pop().unwrap();
-        assert_eq!(record["details"]["after"]["proofs"], json!(["fed"]));
+        let after = &record["details"]["after"];
+        assert_eq!((&after["proofs"], &after["door"]), (&json!(["fed"]), &json!("console")));
+        assert_eq!(after["identity_provider"]["protocol"], "oidc");
+        assert_eq!(after["identity_provider"]["issuer"], provider.issuer());
         assert!(!record.to_string().contains("access-1"), "no token of the provider is kept");
     }
 

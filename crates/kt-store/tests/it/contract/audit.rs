@@ -96,7 +96,8 @@ on_both! {
         };
         assert_eq!(deliveries::due(&store, "sink", now()).await.unwrap(), [chain]);
         let lag = async |sink: &str| {
-            let Lag { entries, reason } = deliveries::lag(&store, sink).await.unwrap();
+            let Lag { entries, oldest, reason } = deliveries::lag(&store, sink).await.unwrap();
+            assert_eq!(oldest, (entries > 0).then(now), "{sink}");
             (entries, reason)
         };
         assert_eq!(lag("sink").await, (3, None), "nothing was sent yet");
@@ -120,6 +121,11 @@ on_both! {
         deliveries::put_off(&tx, &third, now() + minutes(2), "it is away").await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(lag("sink").await, (1, Some("it is away".to_owned())));
+        let late = async |before, tried_since| deliveries::late(&store, before, tried_since).await.unwrap();
+        let told = late(now() + minutes(1), now()).await;
+        assert_eq!((told.len(), told[0].entries, told[0].oldest, &*told[0].chain), (1, 1, now(), chain));
+        assert!(late(now(), now()).await.is_empty(), "nothing was made before that");
+        assert!(late(now() + minutes(1), now() + minutes(3)).await.is_empty(), "nobody tries it any more");
         let fourth = lease(now() + minutes(2)).await.unwrap();
         let tx = store.begin_write().await.unwrap();
         deliveries::advance(&tx, &fourth, 3, now() + minutes(2)).await.unwrap();

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use kt_domain::id::MailId;
+use kt_domain::id::{MailId, OrganizationId};
 use kt_domain::random::Random;
 use kt_store::Store;
 use kt_store::mail_queue::{self, QueuedMail};
@@ -33,6 +33,25 @@ async fn lease(store: &Store, mail: &QueuedMail, after: u64) -> Option<QueuedMai
 }
 
 on_both! {
+    what_waits_and_what_was_given_up_is_counted(store) {
+        let backlog = async |before| {
+            let told = mail_queue::backlog(&store, None, before, now()).await.unwrap();
+            (told.waiting, told.oldest, told.given_up)
+        };
+        assert_eq!(backlog(now() + minutes(1)).await, (0, None, 0));
+        let mail = queued(&store).await;
+        queued(&store).await;
+        assert_eq!(backlog(now()).await, (0, Some(now()), 0), "none of them waits for long");
+        assert_eq!(backlog(now() + minutes(1)).await, (2, Some(now()), 0));
+        let tx = store.begin_write().await.unwrap();
+        mail_queue::give_up(&tx, &mail, "nobody there", now()).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(backlog(now() + minutes(1)).await, (1, Some(now()), 1));
+        let elsewhere = OrganizationId::new(now(), &mut Random::from_os());
+        let theirs = mail_queue::backlog(&store, Some(&elsewhere), now() + minutes(1), now()).await.unwrap();
+        assert_eq!(theirs, mail_queue::Backlog::default(), "it belongs to nobody in particular");
+    }
+
     of_a_hundred_servers_one_takes_a_message(store) {
         let mail = queued(&store).await;
         assert_eq!(mail_queue::due(&store, now(), 5).await.unwrap(), std::slice::from_ref(&mail.id));

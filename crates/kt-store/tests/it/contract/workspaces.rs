@@ -66,6 +66,32 @@ async fn settle(store: &Store, run: &Run, attempt: i64, text: &str) -> bool {
 }
 
 on_both! {
+    what_is_older_than_it_is_kept_for_is_removed_and_nothing_else(store) {
+        let run = waiting(&store).await;
+        let keeper = Keeper { organization: &run.organization, user: &run.user };
+        let mut random = Random::from_os();
+        let mut make = |title: &str, at: Timestamp| Conversation {
+            id: ConversationId::new(at, &mut random),
+            title: title.into(),
+            model: "small".into(),
+            created_at: now(),
+            updated_at: at,
+        };
+        let (old, new) = (make("old", now()), make("new", now() + SECOND));
+        assert!(lease(&store, &run, now() + SECOND).await && settle(&store, &run, 1, "Hello").await);
+        let tx = store.begin_write().await.unwrap();
+        for conversation in [&old, &new] {
+            conversations::insert(&tx, keeper, conversation).await.unwrap();
+        }
+        assert_eq!(tasks::remove_ended_runs(&tx, now()).await.unwrap(), 0, "it ended later");
+        assert_eq!(conversations::remove_untouched(&tx, now() + SECOND).await.unwrap(), 1);
+        assert_eq!(tasks::remove_ended_runs(&tx, now() + 60 * SECOND).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        assert_eq!(conversations::find(&store, keeper, &old.id).await.unwrap(), None);
+        assert!(conversations::find(&store, keeper, &new.id).await.unwrap().is_some());
+        assert!(tasks::find(&store, keeper, &run.task).await.unwrap().is_some(), "the task itself stays");
+    }
+
     of_a_hundred_servers_one_takes_a_run(store) {
         let run = waiting(&store, "acme").await;
         let (store, run) = (Arc::new(store), Arc::new(run));
