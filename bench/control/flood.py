@@ -36,7 +36,7 @@ def watch(server, ended, seen):
     while not ended.is_set():
         began = time.perf_counter()
         connection = http.client.HTTPConnection(server.address, timeout=120)
-        connection.request("GET", "/healthz")
+        connection.request("GET", "/healthz", headers={"X-Forwarded-For": "198.51.100.1"})
         assert connection.getresponse().status == 200
         seen.append(((time.perf_counter() - began) * 1000, server.memory_mib()))
         time.sleep(0.02)

@@ -50,7 +50,9 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let error = self.0;
         let (status, class) = status_of(error.kind);
-        if status.is_server_error() {
+        // What has nothing to tell the operator is no failure but a refusal, such as of a crowd that signs in at once: strangers
+        // must not fill the log with it.
+        if status.is_server_error() && error.private.is_some() {
             tracing::error!(%error, "a request failed");
         }
         let mut response = status.into_response();

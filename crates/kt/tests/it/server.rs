@@ -142,3 +142,19 @@ fn other_machines_are_not_listened_to_in_plain_text_unless_it_is_said() {
         assert!(why.contains("without TLS") && why.contains("server.allow_plain_http"), "{why}");
     }
 }
+
+#[test]
+fn the_proxy_in_front_looks_whether_it_lives_without_forwarding_anybody() {
+    let plane = Home::new().start_in(&[
+        ("KEEPTRUSTS_SERVER__TRUSTED_PROXIES", "[127.0.0.1/32]"),
+        ("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL),
+        ("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD),
+    ]);
+    for path in ["GET /healthz", "GET /readyz"] {
+        assert_eq!(plane.try_ask(path, "", "").unwrap().0, 200, "{path}");
+    }
+    let (status, error) = plane.refusal("GET /v1/whoami", "", "");
+    assert_eq!((status, error["code"].as_str()), (403, Some("unresolved_source")), "all else names a client");
+    let forwarded = plane.refusal("GET /v1/whoami", "X-Forwarded-For: 192.0.2.7\r\n", "");
+    assert_eq!(forwarded.1["code"], "missing_credentials", "the control");
+}
