@@ -34,7 +34,7 @@ impl Control {
             Actor::Anonymous => ctx.client.ip.map(|ip| network_of(ip).to_string()).unwrap_or_default(),
             Actor::System(_) => return Ok(()),
         };
-        if !self.refusals.lets_through(Some(organization), (by, asked.to_owned(), rule), ctx.now) {
+        if !self.refusals.lets_through(ctx.actor.organization(), (by, asked.to_owned(), rule), ctx.now) {
             return Ok(());
         }
         let record = self
