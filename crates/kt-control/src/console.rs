@@ -8,6 +8,7 @@ use kt_domain::csrf;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::lockout::network_of;
+use kt_domain::mfa::{Demand, Reminder};
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::security_settings::CsrfRotation;
 use kt_domain::sign_in::Proofs;
@@ -40,9 +41,10 @@ pub struct ConsoleSession {
     pub proofs: Proofs,
     /// Whether it was opened through an identity provider.
     pub federated: bool,
-    /// From when on its holder can do nothing but add a second factor, where the organisation asks them for one and they
-    /// have none.
-    pub factor_deadline: Option<Timestamp>,
+    /// What the organisation asks its holder for, and from when on they can do nothing else, where they lack it.
+    pub factor_deadline: Option<(Demand, Timestamp)>,
+    /// From when on its holder has to choose another password, where that is within the week.
+    pub password_ends_at: Option<Timestamp>,
 }
 
 /// A holder's acts are noted no more often than this (SPEC section 8).
@@ -63,19 +65,21 @@ impl Control {
         let user = users::find(&self.store, &session.user).await?.ok_or_else(signed_out)?;
         let organization = organizations::find(&self.store, &session.organization).await?;
         let organization = organization.ok_or_else(signed_out)?;
-        let asked_since = live.membership.mfa_asked_since.filter(|_| security.mfa.asks(live.membership.role));
-        let factor_deadline = match asked_since {
-            Some(since) if !second_factors::of(&self.store, &session.user).await?.has_any() => {
-                Some(security.mfa.deadline(since))
-            }
-            _ => None,
-        };
+        let demand = security.mfa.demand(live.membership.role);
+        let factors = second_factors::of(&self.store, &session.user).await?;
+        let asked_since = live.membership.mfa_asked_since.filter(|_| !demand.is_met_by(&factors.list()));
+        let factor_deadline = asked_since.map(|since| (demand, security.mfa.deadline(since)));
+        let password = user.password.filter(|_| live.federation.is_none());
+        let password_ends_at = password
+            .and_then(|password| security.password.ends_at(password.set_at))
+            .filter(|end| Reminder::of_last_week(*end, now).is_some());
         let ends_at = security.session.ends_at(session.created_at, session.active_at);
         let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
         Ok(ConsoleSession {
             proofs: session.proofs,
             federated: live.federation.is_some(),
             factor_deadline,
+            password_ends_at,
             name: user.name,
             organization_name: organization.name,
             organization_identifier: organization.identifier,
