@@ -235,8 +235,21 @@ async fn policy_broken(State(doors): State<Doors>, request: Request) -> Result<S
     let report = Bytes::from_request(Request::from_parts(parts, body), &doors).await;
     let Ok(report) = report else { return Ok(StatusCode::PAYLOAD_TOO_LARGE) };
     // Escaped: whoever sends this must not write lines of the log.
-    tracing::warn!(report = ?String::from_utf8_lossy(&report), "a browser has stopped what a page tried");
+    let report = without_queries(&String::from_utf8_lossy(&report));
+    tracing::warn!(?report, "a browser has stopped what a page tried");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A report without what stands behind `?` in its addresses: that of the page itself may hold the token of a link.
+fn without_queries(report: &str) -> String {
+    let mut pieces = report.split('?');
+    let mut told = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece.find(|c: char| c.is_whitespace() || "\"'\\,".contains(c));
+        told.push_str("?…");
+        told.push_str(end.map_or("", |end| &piece[end..]));
+    }
+    told
 }
 
 /// How long what `security.txt` says is to be believed (RFC 9116 section 2.5.5: less than a year).
