@@ -4,7 +4,7 @@ mod domains;
 mod lies;
 mod page;
 mod people;
-mod provider;
+pub(crate) mod provider;
 mod saml;
 mod saml_provider;
 mod settings;
