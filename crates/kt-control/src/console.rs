@@ -11,7 +11,7 @@ use kt_domain::lockout::network_of;
 use kt_domain::mfa::{Demand, Reminder};
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::security_settings::CsrfRotation;
-use kt_domain::sign_in::Proofs;
+use kt_domain::sign_in::{Factor, Proofs};
 use kt_store::{limits, once, organizations, second_factors, sessions, users};
 
 use crate::control::Control;
@@ -41,6 +41,8 @@ pub struct ConsoleSession {
     pub proofs: Proofs,
     /// Whether it was opened through an identity provider.
     pub federated: bool,
+    /// The account's own second factors, where it was: its holder can prove themselves by those too.
+    pub own_factors: Vec<Factor>,
     /// What the organisation asks its holder for, and from when on they can do nothing else, where they lack it.
     pub factor_deadline: Option<(Demand, Timestamp)>,
     /// From when on its holder has to choose another password, where that is within the week.
@@ -73,11 +75,13 @@ impl Control {
         let password_ends_at = password
             .and_then(|password| security.password.ends_at(password.set_at))
             .filter(|end| Reminder::of_last_week(*end, now).is_some());
+        let own_factors = live.federation.as_ref().map_or_else(Vec::new, |_| factors.list());
         let ends_at = security.session.ends_at(session.created_at, session.active_at);
         let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
         Ok(ConsoleSession {
             proofs: session.proofs,
             federated: live.federation.is_some(),
+            own_factors,
             factor_deadline,
             password_ends_at,
             name: user.name,

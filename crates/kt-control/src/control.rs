@@ -27,7 +27,7 @@ use crate::refusals::{Refusals, refusals};
 use crate::seal::SealKey;
 use crate::second_factors::webauthn::RelyingParty;
 use crate::shared_counts::SharedCounts;
-use crate::sso::{Remembered, Sso};
+use crate::sso::{Remembered, Sso, Strays, strays};
 
 /// How long the store may take to answer whoever asks whether it is there: they ask often, and do not wait long.
 const READY_WITHIN: Duration = Duration::from_secs(2);
@@ -96,6 +96,8 @@ pub struct Control {
     pub(crate) oidc: Remembered,
     /// Who takes copies at this moment.
     pub(crate) copies: Copies,
+    /// Of what was brought in vain to the addresses of providers.
+    pub(crate) strays: Strays,
 }
 
 impl Control {
@@ -148,6 +150,7 @@ impl Control {
             sso,
             oidc: Remembered::default(),
             copies: Copies::default(),
+            strays: strays(),
         };
         control.load_signing_keys().await?;
         Ok(control)

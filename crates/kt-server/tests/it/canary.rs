@@ -129,7 +129,7 @@ impl io::Write for Log {
 }
 
 /// Whatever is recorded and logged, in every form.
-async fn everything_written(api: &TestApi) -> Vec<(&'static str, String)> {
+pub(crate) async fn everything_written(api: &TestApi) -> Vec<(&'static str, String)> {
     tracing::trace!("even this is heard");
     assert!(Log::text().contains("even this is heard"));
     let session = api.owner().await;
