@@ -238,7 +238,7 @@ on_both! {
         let session = api.owner().await;
         let other = api.somebody("auditor").await;
         let bearer = Bearer(session.access_token());
-        let actor = api.control.authenticate(bearer, None, api.clock.now()).await.unwrap().actor;
+        let actor = api.control.authenticate(&api.operator(), bearer).await.unwrap().actor;
         let ctx = Ctx { actor, ..api.operator() };
         let mut under_way = Vec::new();
         for _ in 0..3 {

@@ -87,7 +87,7 @@ on_both! {
         let report = json!({ "gateway_id": "gw_edge", "software_version": "0.1.0", "config_version": "0123456789ab",
             "address": address, "targets": targets });
         let bearer = Bearer(owner.access_token());
-        let found = api.control.authenticate(bearer, None, api.clock.now()).await.unwrap();
+        let found = api.control.authenticate(&api.operator(), bearer).await.unwrap();
         let ctx = Ctx { actor: found.actor, ..api.operator() };
         for (peer, is_reached) in [(PEER, false), ("127.0.0.1:40000", true)] {
             let sync = api.post("/v1/gateways/sync", report.clone()).bearer(gateway.text("/key")).from(peer);

@@ -20,8 +20,8 @@ A key never reaches further than the role of whoever made it; the columns show k
 
 ## The API
 
-| route | anybody | member | auditor | admin | owner | key, `read-only` | key, `write` | key, `admin` | gateway key |
-|---|---|---|---|---|---|---|---|---|---|
+| route | anybody | member | auditor | admin | owner | key, `read-only` | key, `write` | key, `admin` | gateway key | provisioning key |
+|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 const CONSOLE: &str = "

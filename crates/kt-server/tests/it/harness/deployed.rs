@@ -7,7 +7,7 @@ use kt_control::mail::{Captured, Renderer};
 use kt_control::outbound::Outbound;
 use kt_control::passwords::{Capacity, Cost, Hasher};
 use kt_control::{
-    ConfiguredJwtKey, Control, GoogleClient, Names, Parts, Post, SealKey, SharedCounts, Sso, Texts,
+    ConfiguredJwtKey, Control, GoogleClient, NameError, Names, Parts, Post, SealKey, SharedCounts, Sso, Texts,
 };
 use kt_domain::clock::ManualClock;
 use kt_domain::deployment_settings::DeploymentSettings;
@@ -31,6 +31,8 @@ struct Deployed {
     /// By which protocols people may come from elsewhere.
     protocols: Vec<Protocol>,
     google: Option<GoogleClient>,
+    /// How far connections to identity providers may go.
+    reach: Reach,
 }
 
 impl Default for Deployed {
@@ -42,26 +44,32 @@ impl Default for Deployed {
             workspace_days: None,
             protocols: Protocol::ALL.to_vec(),
             google: None,
+            reach: Reach::Private,
         }
     }
 }
 
-/// Name servers that know what a test has told them.
+/// Name servers that know what a test has told them; of a name for which there is none they do not answer.
 #[derive(Clone, Default)]
-pub(crate) struct TestNames(Arc<Mutex<HashMap<String, Vec<String>>>>);
+pub(crate) struct TestNames(Arc<Mutex<HashMap<String, Option<Vec<String>>>>>);
 
 impl TestNames {
     /// Sets the TXT records of a name.
     pub(crate) fn set(&self, name: &str, texts: &[&str]) {
         let texts = texts.iter().map(|&text| text.to_owned()).collect();
-        self.0.lock().unwrap().insert(name.to_owned(), texts);
+        self.0.lock().unwrap().insert(name.to_owned(), Some(texts));
+    }
+
+    /// They do not answer for a name.
+    pub(crate) fn fail(&self, name: &str) {
+        self.0.lock().unwrap().insert(name.to_owned(), None);
     }
 }
 
 impl Names for TestNames {
     fn texts<'a>(&'a self, name: &'a str) -> Texts<'a> {
-        let texts = self.0.lock().unwrap().get(name).cloned().unwrap_or_default();
-        Box::pin(async move { Ok(texts) })
+        let texts = self.0.lock().unwrap().get(name).cloned().unwrap_or_else(|| Some(Vec::new()));
+        Box::pin(async move { texts.ok_or_else(|| NameError("they are away".to_owned())) })
     }
 }
 
@@ -90,6 +98,11 @@ impl TestApi {
     pub(crate) async fn offering(kind: Kind, protocols: &[Protocol]) -> Self {
         let deployed = Deployed { protocols: protocols.to_vec(), ..Deployed::default() };
         Self::first(kind, deployed).await.set_up().await
+    }
+
+    /// The same, in a deployment whose providers are on the internet alone.
+    pub(crate) async fn with_public_providers(kind: Kind) -> Self {
+        Self::first(kind, Deployed { reach: Reach::Public, ..Deployed::default() }).await.set_up().await
     }
 
     /// An API with `acme` and its owner, whose secrets are sealed so.
@@ -154,7 +167,7 @@ impl TestApi {
             providers: Outbound::new(Reach::Private, None).unwrap(),
             sso: Sso {
                 protocols: deployed.protocols,
-                outbound: Outbound::new(Reach::Private, None).unwrap(),
+                outbound: Outbound::new(deployed.reach, None).unwrap(),
                 names: Box::new(names.clone()),
                 google: deployed.google,
             },

@@ -67,7 +67,7 @@ async fn settle(store: &Store, run: &Run, attempt: i64, text: &str) -> bool {
 
 on_both! {
     what_is_older_than_it_is_kept_for_is_removed_and_nothing_else(store) {
-        let run = waiting(&store).await;
+        let run = waiting(&store, "acme").await;
         let keeper = Keeper { organization: &run.organization, user: &run.user };
         let mut random = Random::from_os();
         let mut make = |title: &str, at: Timestamp| Conversation {
