@@ -19,15 +19,23 @@ pub use users::ScimUserView;
 /// Which part of a list: the first place is 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScimQuery {
-    /// What fits.
-    pub filter: Option<Equals>,
+    /// What fits: all of these hold.
+    pub filter: Vec<Equals>,
     /// From where.
     pub from: i64,
     /// At most how many.
     pub limit: i64,
+    /// Whether the members of groups, or the groups of users, are wanted too.
+    pub with_places: bool,
 }
 
 impl Control {
+    /// Where identity providers reach this deployment: by what the operator has configured, and never by what a request says.
+    #[must_use]
+    pub fn provisioning_address(&self) -> String {
+        format!("{}/scim/v2", self.api_address().trim_end_matches('/'))
+    }
+
     /// Lets an identity provider through, and nobody else.
     pub fn require_provisioning(&self, ctx: &Ctx) -> Result<(), Error> {
         ctx.require(Permission::Provision).map(|_| ())

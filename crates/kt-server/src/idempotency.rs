@@ -36,9 +36,9 @@ pub(crate) const REFUSALS: [(&str, &str); 3] = [
 /// The longest word.
 const MOST_BYTES: usize = 255;
 
-/// Whether a POST to this address may be named.
+/// Whether a POST to this address may be named. Provisioning has names of its own, and refuses what is there already.
 pub(crate) fn is_kept(path: &str) -> bool {
-    !path.starts_with("/v1/auth/") && path != "/v1/setup"
+    !path.starts_with("/v1/auth/") && !path.starts_with("/scim/") && path != "/v1/setup"
 }
 
 /// Carries out a named request once; the others pass.

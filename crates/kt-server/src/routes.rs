@@ -26,7 +26,6 @@ pub fn api(doors: Doors) -> Router {
     let document = with_common(document);
     let document = serde_json::to_string(&document).unwrap_or_default();
     let routes = routes
-        .merge(scim::routes())
         .route("/openapi.json", get(|| async move { ([("content-type", "application/json")], document) }));
     layers::around(routes, &doors).with_state(doors)
 }
@@ -180,6 +179,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(configurations::roll_out))
         .routes(routes!(provider_credentials::list, provider_credentials::store))
         .routes(routes!(provider_credentials::replace, provider_credentials::remove))
+        .merge(scim::routes())
 }
 
 fn error_body() -> Content {

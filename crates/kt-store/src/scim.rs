@@ -1,6 +1,6 @@
 //! What an identity provider has said of an organisation's people and groups by SCIM, beside what everybody has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use kt_domain::id::{OrganizationId, ScimGroupId, UserId};
@@ -72,18 +72,18 @@ const GROUPS: &str = "SELECT COUNT(*) AS total FROM scim_groups g WHERE g.organi
 pub async fn users(
     source: &impl Source,
     organization: &OrganizationId,
-    filter: Option<&Equals>,
+    filter: &[Equals],
     from: i64,
     limit: i64,
 ) -> Result<Part<ScimUser>, StoreError> {
     let narrowed = |sql| {
         let mut query = Composed::new(sql);
         query.value(organization.as_str());
-        if let Some(Equals { attribute, value }) = filter {
+        for Equals { attribute, value } in filter {
             match attribute.as_str() {
                 "externalid" => query.text(" AND s.external_id = ").value(value),
                 "id" => query.text(" AND m.user_id = ").value(value),
-                // Addresses are the same in any capitals.
+                // `userName` is the address, and the only one. Addresses are the same in any capitals.
                 _ => query.text(" AND u.email_folded = ").value(value.to_lowercase()),
             };
         }
@@ -158,21 +158,45 @@ pub async fn groups_of(
     rows.iter().map(read_group).collect()
 }
 
+/// The same of all of these members, by one query; whoever is in none is absent.
+pub async fn groups_of_all(
+    source: &impl Source,
+    organization: &OrganizationId,
+    users: &[UserId],
+) -> Result<BTreeMap<UserId, Vec<ScimGroup>>, StoreError> {
+    const SELECT: &str = "SELECT p.user_id, g.* FROM scim_groups g
+        JOIN scim_group_members p ON p.group_id = g.id WHERE g.organization_id = ";
+    let mut found: BTreeMap<UserId, Vec<ScimGroup>> = BTreeMap::new();
+    if users.is_empty() {
+        return Ok(found);
+    }
+    let mut query = Composed::new(SELECT);
+    query.value(organization.as_str()).text(" AND p.user_id IN ");
+    query.values(users.iter().map(UserId::as_str)).text(" ORDER BY g.display_name, g.id");
+    for row in query.rows(source).await? {
+        found.entry(row.parsed("user_id")?).or_default().push(read_group(&row)?);
+    }
+    Ok(found)
+}
+
 /// The groups that fit, from place `from` (the first is 0), at most `limit`.
 pub async fn groups(
     source: &impl Source,
     organization: &OrganizationId,
-    filter: Option<&Equals>,
+    filter: &[Equals],
     from: i64,
     limit: i64,
 ) -> Result<Part<ScimGroup>, StoreError> {
+    const HAS_MEMBER: &str =
+        " AND EXISTS (SELECT 1 FROM scim_group_members p WHERE p.group_id = g.id AND p.user_id = ";
     let narrowed = |sql| {
         let mut query = Composed::new(sql);
         query.value(organization.as_str());
-        if let Some(Equals { attribute, value }) = filter {
+        for Equals { attribute, value } in filter {
             match attribute.as_str() {
                 "externalid" => query.text(" AND g.external_id = ").value(value),
                 "id" => query.text(" AND g.id = ").value(value),
+                "members" | "members.value" => query.text(HAS_MEMBER).value(value).text(")"),
                 // Names are the same in any capitals (RFC 7643 section 8.7.1).
                 _ => query.text(" AND g.name_folded = ").value(value.to_lowercase()),
             };
@@ -235,25 +259,58 @@ pub async fn members(source: &impl Source, id: &ScimGroupId) -> Result<BTreeSet<
     sql::rows(source, SELECT, values![id.as_str()]).await?.iter().map(|row| row.parsed("user_id")).collect()
 }
 
-/// Puts a member of the organisation into a group; `false` for whoever is none.
+/// Who is in each of these groups, by one query; a group without members is absent.
+pub async fn members_of_all(
+    source: &impl Source,
+    ids: &[&ScimGroupId],
+) -> Result<BTreeMap<ScimGroupId, BTreeSet<UserId>>, StoreError> {
+    let mut found: BTreeMap<ScimGroupId, BTreeSet<UserId>> = BTreeMap::new();
+    if ids.is_empty() {
+        return Ok(found);
+    }
+    let mut query = Composed::new("SELECT group_id, user_id FROM scim_group_members WHERE group_id IN ");
+    query.values(ids.iter().map(|id| id.as_str()));
+    for row in query.rows(source).await? {
+        found.entry(row.parsed("group_id")?).or_default().insert(row.parsed("user_id")?);
+    }
+    Ok(found)
+}
+
+/// How many people one statement puts into a group, or takes out of it: databases bound how many values it has.
+const AT_A_TIME: usize = 500;
+
+/// Puts members of the organisation into a group; `false` where any of them is none.
 pub async fn join_group(
     tx: &Tx<'_>,
     organization: &OrganizationId,
     id: &ScimGroupId,
-    user: &UserId,
+    users: &BTreeSet<UserId>,
 ) -> Result<bool, StoreError> {
-    const INSERT: &str = "INSERT INTO scim_group_members (group_id, user_id)
-        SELECT $1, user_id FROM memberships
-        WHERE organization_id = $2 AND user_id = $3 AND state <> 'pending_approval'
-        ON CONFLICT (group_id, user_id) DO UPDATE SET user_id = excluded.user_id";
-    let values = values![id.as_str(), organization.as_str(), user.as_str()];
-    Ok(sql::execute(tx, INSERT, values).await? == 1)
+    const ON_CONFLICT: &str = " ON CONFLICT (group_id, user_id) DO UPDATE SET user_id = excluded.user_id";
+    let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
+    for some in users.chunks(AT_A_TIME) {
+        let mut insert = Composed::new(
+            "INSERT INTO scim_group_members (group_id, user_id) SELECT g.id, m.user_id
+            FROM scim_groups g JOIN memberships m ON m.organization_id = g.organization_id
+            WHERE m.state <> 'pending_approval' AND g.id = ",
+        );
+        insert.value(id.as_str()).text(" AND g.organization_id = ").value(organization.as_str());
+        insert.text(" AND m.user_id IN ").values(some.iter().copied()).text(ON_CONFLICT);
+        if insert.execute(tx).await? != some.len() as u64 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
-/// Takes somebody out of a group.
-pub async fn leave_group(tx: &Tx<'_>, id: &ScimGroupId, user: &UserId) -> Result<(), StoreError> {
-    const DELETE: &str = "DELETE FROM scim_group_members WHERE group_id = $1 AND user_id = $2";
-    sql::execute(tx, DELETE, values![id.as_str(), user.as_str()]).await?;
+/// Takes people out of a group.
+pub async fn leave_group(tx: &Tx<'_>, id: &ScimGroupId, users: &BTreeSet<UserId>) -> Result<(), StoreError> {
+    let users: Vec<&str> = users.iter().map(UserId::as_str).collect();
+    for some in users.chunks(AT_A_TIME) {
+        let mut delete = Composed::new("DELETE FROM scim_group_members WHERE group_id = ");
+        delete.value(id.as_str()).text(" AND user_id IN ").values(some.iter().copied());
+        delete.execute(tx).await?;
+    }
     Ok(())
 }
 

@@ -160,8 +160,8 @@ impl Composed {
         self
     }
 
-    /// Goes on with a row of placeholders, in parentheses.
-    pub(crate) fn row<const N: usize>(&mut self, values: [Value; N]) -> &mut Self {
+    /// Goes on with placeholders for all of these, of which there is at least one, in parentheses.
+    pub(crate) fn values(&mut self, values: impl IntoIterator<Item = impl Bind>) -> &mut Self {
         self.text("(");
         for (place, value) in values.into_iter().enumerate() {
             if place > 0 {
@@ -170,6 +170,11 @@ impl Composed {
             self.value(value);
         }
         self.text(")")
+    }
+
+    /// Goes on with a row of placeholders, in parentheses.
+    pub(crate) fn row<const N: usize>(&mut self, values: [Value; N]) -> &mut Self {
+        self.values(values)
     }
 
     /// All rows of it as a query.

@@ -32,22 +32,23 @@ impl Control {
     /// The provider's groups.
     pub async fn scim_groups(&self, ctx: &Ctx, query: &ScimQuery) -> Result<Part<ScimGroupView>, Error> {
         let organization = ctx.require(Permission::Provision)?;
-        let found =
-            scim::groups(&self.store, organization, query.filter.as_ref(), query.from, query.limit).await?;
-        let mut items = Vec::new();
-        for group in found.items {
-            let members = scim::members(&self.store, &group.id).await?;
-            items.push(ScimGroupView { group, members });
-        }
-        Ok(Part { total: found.total, items })
+        let found = scim::groups(&self.store, organization, &query.filter, query.from, query.limit).await?;
+        let wanted: Vec<_> =
+            found.items.iter().filter(|_| query.with_places).map(|group| &group.id).collect();
+        let mut members = scim::members_of_all(&self.store, &wanted).await?;
+        let view = |group: ScimGroup| {
+            let members = members.remove(&group.id).unwrap_or_default();
+            ScimGroupView { group, members }
+        };
+        Ok(Part { total: found.total, items: found.items.into_iter().map(view).collect() })
     }
 
-    /// One of them.
-    pub async fn scim_group(&self, ctx: &Ctx, id: &str) -> Result<ScimGroupView, Error> {
+    /// One of them, with its members where they are wanted.
+    pub async fn scim_group(&self, ctx: &Ctx, id: &str, with_members: bool) -> Result<ScimGroupView, Error> {
         let organization = ctx.require(Permission::Provision)?;
         let id = id.parse().map_err(|_| no_group())?;
         let group = scim::group(&self.store, organization, &id).await?.ok_or_else(no_group)?;
-        let members = scim::members(&self.store, &id).await?;
+        let members = if with_members { scim::members(&self.store, &id).await? } else { BTreeSet::default() };
         Ok(ScimGroupView { group, members })
     }
 
@@ -110,9 +111,7 @@ impl Control {
         let is_renamed = before.is_some_and(|before| names(before) != names(&after));
         let concerned: Vec<_> =
             if is_renamed { was.union(&is).collect() } else { was.symmetric_difference(&is).collect() };
-        for user in concerned {
-            self.follow_groups(ctx, &tx, organization, user).await?;
-        }
+        self.follow_groups(ctx, &tx, organization, concerned).await?;
         let mut change = told(&after);
         name(&mut change, "joined", is.difference(&was));
         name(&mut change, "left", was.difference(&is));
@@ -121,7 +120,7 @@ impl Control {
             .with_change(before.map_or(Value::Null, |before| told(before).into()), change.into());
         audit::append(&tx, Some(organization), &record).await?;
         self.commit_revocation(tx).await?;
-        self.scim_group(ctx, after.id.as_str()).await
+        Ok(ScimGroupView { group: after, members: is })
     }
 
     /// Removes a group. Its members stay, with the roles that their other groups give them.
@@ -133,9 +132,7 @@ impl Control {
         let before = scim::group(&tx, organization, &id).await?.ok_or_else(no_group)?;
         let members = scim::members(&tx, &id).await?;
         scim::remove_group(&tx, &id).await?;
-        for user in &members {
-            self.follow_groups(ctx, &tx, organization, user).await?;
-        }
+        self.follow_groups(ctx, &tx, organization, &members).await?;
         let mut removed = told(&before);
         name(&mut removed, "members", members.iter());
         let record = self
@@ -145,21 +142,27 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// Gives a member the role that their groups say, by the rule of single sign-on: never owner, and an owner stays one.
+    /// Gives members the role that their groups say, by the rule of single sign-on: never owner, and an owner stays one.
     async fn follow_groups(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
         organization: &OrganizationId,
-        user: &UserId,
+        users: impl IntoIterator<Item = &UserId>,
     ) -> Result<(), Error> {
-        let Some(provider) = identity_providers::enabled(tx, organization).await? else { return Ok(()) };
-        let Some(place) = memberships::find(tx, organization, user).await? else { return Ok(()) };
-        let groups = scim::groups_of(tx, organization, user).await?;
-        let groups: Vec<String> = groups.iter().flat_map(names).map(str::to_owned).collect();
-        let role = provider.settings.role_after(place.role, Some(&groups));
-        if role != place.role {
-            self.change_place(ctx, tx, organization, user, MemberChange::Role(role)).await?;
+        let provider = identity_providers::enabled(tx, organization).await?;
+        // Where no group has a role, there is nothing to follow.
+        let Some(provider) = provider.filter(|provider| !provider.settings.group_roles.is_empty()) else {
+            return Ok(());
+        };
+        for user in users {
+            let Some(place) = memberships::find(tx, organization, user).await? else { continue };
+            let groups = scim::groups_of(tx, organization, user).await?;
+            let groups: Vec<String> = groups.iter().flat_map(names).map(str::to_owned).collect();
+            let role = provider.settings.role_after(place.role, Some(&groups));
+            if role != place.role {
+                self.change_place(ctx, tx, organization, user, MemberChange::Role(role)).await?;
+            }
         }
         Ok(())
     }
@@ -176,22 +179,19 @@ async fn edit_members(
     group: &ScimGroupId,
     edit: &MemberEdit,
 ) -> Result<(), Error> {
-    let (joining, leaving): (Vec<UserId>, Vec<UserId>) = match edit {
-        MemberEdit::Add(users) => (users.clone(), Vec::new()),
-        MemberEdit::Remove(users) => (Vec::new(), users.clone()),
+    let named = |users: &[UserId]| users.iter().cloned().collect::<BTreeSet<_>>();
+    let (joining, leaving) = match edit {
+        MemberEdit::Add(users) => (named(users), BTreeSet::new()),
+        MemberEdit::Remove(users) => (BTreeSet::new(), named(users)),
         MemberEdit::Set(users) => {
-            let present = scim::members(tx, group).await?;
-            (users.clone(), present.into_iter().filter(|user| !users.contains(user)).collect())
+            let (wanted, present) = (named(users), scim::members(tx, group).await?);
+            (&wanted - &present, &present - &wanted)
         }
     };
-    for user in leaving {
-        scim::leave_group(tx, group, &user).await?;
-    }
-    for user in joining {
-        if !scim::join_group(tx, organization, group, &user).await? {
-            let message = format!("`{user}` is no user of this organization.");
-            return Err(ScimType::InvalidValue.refusal(message));
-        }
+    scim::leave_group(tx, group, &leaving).await?;
+    if !scim::join_group(tx, organization, group, &joining).await? {
+        let message = "One of `members` is no user of this organization.";
+        return Err(ScimType::InvalidValue.refusal(message));
     }
     Ok(())
 }

@@ -35,14 +35,15 @@ impl Control {
     /// The members, as the provider sees them.
     pub async fn scim_users(&self, ctx: &Ctx, query: &ScimQuery) -> Result<Part<ScimUserView>, Error> {
         let organization = ctx.require(Permission::Provision)?;
-        let found =
-            scim::users(&self.store, organization, query.filter.as_ref(), query.from, query.limit).await?;
-        let mut items = Vec::new();
-        for user in found.items {
-            let groups = scim::groups_of(&self.store, organization, &user.user).await?;
-            items.push(ScimUserView { user, groups });
-        }
-        Ok(Part { total: found.total, items })
+        let found = scim::users(&self.store, organization, &query.filter, query.from, query.limit).await?;
+        let wanted = found.items.iter().filter(|_| query.with_places).map(|user| user.user.clone());
+        let wanted: Vec<_> = wanted.collect();
+        let mut groups = scim::groups_of_all(&self.store, organization, &wanted).await?;
+        let view = |user: ScimUser| {
+            let groups = groups.remove(&user.user).unwrap_or_default();
+            ScimUserView { user, groups }
+        };
+        Ok(Part { total: found.total, items: found.items.into_iter().map(view).collect() })
     }
 
     /// One of them.

@@ -35,6 +35,23 @@ impl Selection {
         }
     }
 
+    /// Whether anything was said of what is asked for.
+    #[must_use]
+    pub fn is_said(&self) -> bool {
+        *self != Self::All
+    }
+
+    /// Whether an attribute, or a part of it, is asked for.
+    #[must_use]
+    pub fn asks_for(&self, attribute: &str) -> bool {
+        let is_part = |name: &String| name.strip_prefix(attribute).is_some_and(|rest| rest.starts_with('.'));
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.iter().any(|name| name == attribute || is_part(name)),
+            Self::Without(names) => names.iter().all(|name| name != attribute),
+        }
+    }
+
     /// Takes out of a resource what is not asked for.
     pub fn apply(&self, resource: &mut Value) {
         if let Value::Object(attributes) = resource {

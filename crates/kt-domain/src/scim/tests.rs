@@ -45,6 +45,37 @@ fn filters_find_by_one_attribute_and_nothing_else() {
     assert_eq!(code(parse(&format!("userName eq \"{}\"", "a".repeat(2000)))), "invalidFilter");
 }
 
+#[test]
+fn conditions_are_joined_and_addresses_are_found_by_their_kind_as_entra_id_asks() {
+    let work = r#"emails[type eq "work"].value"#;
+    let all = |filter: &str| Equals::all(filter, &["id", "members", work]);
+    let equals = |attribute: &str, value: &str| Equals { attribute: attribute.into(), value: value.into() };
+    for (filter, expected) in [
+        (r#"id eq "1""#, vec![equals("id", "1")]),
+        (r#"id eq "1" and members eq "a and b""#, vec![equals("id", "1"), equals("members", "a and b")]),
+        (r#"members eq "2" AND id eq "1" "#, vec![equals("members", "2"), equals("id", "1")]),
+        (r#"emails[type eq "work"].value eq "a@b.example""#, vec![equals(work, "a@b.example")]),
+        (r#"Emails[type eq "work"].value Eq "a b""#, vec![equals(work, "a b")]),
+    ] {
+        assert_eq!(all(filter).ok(), Some(expected), "{filter}");
+    }
+    for filter in [
+        r#"id eq "1" or members eq "2""#,
+        r#"id eq "1" and"#,
+        r#"id eq "1" and members"#,
+        r#"id eq "1" and id eq "1" and id eq "1""#,
+        r#"id eq "1"and members eq "2""#,
+        r#"id eq "1" members eq "2""#,
+        r#"emails[type eq "home"].value eq "a""#,
+        r#"emails[type eq "work" eq "a""#,
+        r#"emails[type eq "work"].display eq "a""#,
+        r#"emails[].value eq "a""#,
+        "emails[ eq \"a\"",
+    ] {
+        assert_eq!(code(all(filter)), "invalidFilter", "{filter}");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_is_asked_for_is_read_back_or_refused(value: String, noise: String) {
@@ -52,6 +83,9 @@ proptest! {
         if filter.len() <= 1024 {
             let read = Equals::parse(&filter, &["username"]);
             prop_assert_eq!(read.map(|read| read.value).ok(), Some(value));
+        }
+        if let Err(refusal) = Equals::all(&noise, &["username"]) {
+            prop_assert_eq!(refusal.code, "invalidFilter");
         }
         if let Err(refusal) = Equals::parse(&noise, &["username"]) {
             prop_assert_eq!(refusal.code, "invalidFilter");
@@ -232,4 +266,16 @@ fn an_answer_holds_what_is_asked_for_and_always_who_it_is() {
     let expected = json!({ "userName": "ada@example.com", "name": { "givenName": "Ada" }, "emails": [{ "type": "work" }] });
     assert_eq!(without, with(expected));
     assert_eq!(code(Selection::read(Some("id"), Some("name"))), "invalidValue");
+    for (attributes, excluded, asks) in [
+        (None, None, true),
+        (Some("members"), None, true),
+        (Some("displayName, Members.value"), None, true),
+        (Some("displayName,membership"), None, false),
+        (None, Some("MEMBERS"), false),
+        (None, Some("members.value,externalId"), true),
+    ] {
+        let selection = Selection::read(attributes, excluded).unwrap();
+        assert_eq!(selection.asks_for("members"), asks, "{attributes:?} {excluded:?}");
+        assert_eq!(selection.is_said(), attributes.or(excluded).is_some());
+    }
 }

@@ -1,26 +1,29 @@
 //! `/scim/v2`: provisioning by an identity provider (RFC 7643, RFC 7644). It speaks the protocol's own words: resources with
-//! schemas, and failures as RFC 7644 section 3.12 has them.
+//! schemas, and failures as RFC 7644 section 3.12 has them. What resources consist of is described by the protocol itself, at
+//! `/scim/v2/Schemas`; the OpenAPI document leads there.
 
 mod answers;
 mod discovery;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::any;
 use kt_control::ScimQuery;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::scim::{Equals, GroupChange, ScimType, UserChange, operations};
 use serde::Deserialize;
 use serde_json::Value;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{Failure, Params};
 use crate::Doors;
 use crate::client::Caller;
-use answers::Answers;
+use answers::{Answers, ScimError, ScimList, ScimResource, Wanted};
 
 /// The largest body that is read, in bytes: a group of seven thousand.
 const MAX_BODY: usize = 1024 * 1024;
@@ -29,14 +32,14 @@ const MAX_BODY: usize = 1024 * 1024;
 const USUAL: i64 = 100;
 const MOST: i64 = 200;
 
-/// Every address. They are not in the OpenAPI document: the protocol describes itself, and its failures have another form.
-pub(crate) fn routes() -> Router<Doors> {
-    Router::new()
+/// Every address.
+pub(crate) fn routes() -> OpenApiRouter<Doors> {
+    OpenApiRouter::new()
         .merge(discovery::routes())
-        .route("/scim/v2/Users", get(users).post(create_user))
-        .route("/scim/v2/Users/{id}", get(user).put(replace_user).patch(patch_user).delete(remove_user))
-        .route("/scim/v2/Groups", get(groups).post(create_group))
-        .route("/scim/v2/Groups/{id}", get(group).put(replace_group).patch(patch_group).delete(remove_group))
+        .routes(routes!(users, create_user))
+        .routes(routes!(user, replace_user, patch_user, remove_user))
+        .routes(routes!(groups, create_group))
+        .routes(routes!(group, replace_group, patch_group, remove_group))
         .route("/scim/v2/Users/.search", any(not_spoken))
         .route("/scim/v2/Groups/.search", any(not_spoken))
         .route("/scim/v2/.search", any(not_spoken))
@@ -49,28 +52,32 @@ pub(crate) fn routes() -> Router<Doors> {
 }
 
 /// Which part of a list.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ScimParams {
-    /// One attribute that equals one text, such as `userName eq "ada@example.com"`.
+    /// One attribute that equals one text, such as `userName eq "ada@example.com"`; or two of these with `and` between them.
     filter: Option<String>,
     /// The place of the first resource, from 1.
     #[serde(rename = "startIndex")]
     start_index: Option<i64>,
-    /// At most how many; 200 at most.
+    /// At most how many; 100 without it, 200 at most.
     count: Option<i64>,
 }
 
 impl ScimParams {
     /// Out of range is taken for the nearest that is in it (RFC 7644 section 3.4.2.4).
-    fn query(&self, attributes: &[&str]) -> Result<ScimQuery, Error> {
-        let filter = self.filter.as_deref().map(|filter| Equals::parse(filter, attributes)).transpose()?;
+    fn query(&self, attributes: &[&str], with_places: bool) -> Result<ScimQuery, Error> {
+        let filter = self.filter.as_deref().map(|filter| Equals::all(filter, attributes)).transpose()?;
         let from = self.start_index.unwrap_or(1).max(1) - 1;
-        Ok(ScimQuery { filter, from, limit: self.count.unwrap_or(USUAL).clamp(0, MOST) })
+        let limit = self.count.unwrap_or(USUAL).clamp(0, MOST);
+        Ok(ScimQuery { filter: filter.unwrap_or_default(), from, limit, with_places })
     }
 }
 
-const USER_FILTERS: [&str; 3] = ["username", "externalid", "id"];
-const GROUP_FILTERS: [&str; 3] = ["displayname", "externalid", "id"];
+/// By what users are found. Their one address is `userName`, of the kind `work`.
+const USER_FILTERS: [&str; 5] =
+    ["username", "externalid", "id", "emails.value", r#"emails[type eq "work"].value"#];
+const GROUP_FILTERS: [&str; 5] = ["displayname", "externalid", "id", "members", "members.value"];
 
 /// A JSON body, of the protocol's own type or the usual one.
 struct ScimInput(Value);
@@ -102,18 +109,40 @@ impl<S: Send + Sync> FromRequest<S> for ScimInput {
 }
 
 /// The users.
+#[utoipa::path(get, path = "/scim/v2/Users", tag = "provisioning",
+    params(ScimParams, Wanted),
+    responses(
+    (status = 200, description = "They, page by page.", body = ScimList, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn users(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
     answers: Answers,
     Params(params): Params<ScimParams>,
 ) -> Result<Response, Failure> {
-    let query = params.query(&USER_FILTERS)?;
+    let query = params.query(&USER_FILTERS, answers.asks_for("groups"))?;
     let part = doors.control.scim_users(&ctx, &query).await?;
     Ok(answers::list(part.total, query.from, part.items.iter().map(|view| answers.user_resource(view))))
 }
 
 /// Make a user.
+#[utoipa::path(post, path = "/scim/v2/Users", tag = "provisioning",
+    params(Wanted),
+    request_body(content = ScimResource, content_type = "application/scim+json"),
+    responses(
+    (status = 201, description = "It.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
+    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
+    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn create_user(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
@@ -125,6 +154,16 @@ async fn create_user(
 }
 
 /// One user.
+#[utoipa::path(get, path = "/scim/v2/Users/{id}", tag = "provisioning",
+    params(("id" = String, Path, description = "Its identifier here."), Wanted),
+    responses(
+    (status = 200, description = "It.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn user(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
@@ -136,6 +175,20 @@ async fn user(
 }
 
 /// Put a whole user in place of what is there.
+#[utoipa::path(put, path = "/scim/v2/Users/{id}", tag = "provisioning",
+    params(("id" = String, Path, description = "Its identifier here."), Wanted),
+    request_body(content = ScimResource, content_type = "application/scim+json"),
+    responses(
+    (status = 200, description = "It, as it is now.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
+    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
+    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn replace_user(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
@@ -148,6 +201,20 @@ async fn replace_user(
 }
 
 /// Change a part of a user.
+#[utoipa::path(patch, path = "/scim/v2/Users/{id}", tag = "provisioning",
+    params(("id" = String, Path, description = "Its identifier here."), Wanted),
+    request_body(content = ScimResource, content_type = "application/scim+json"),
+    responses(
+    (status = 200, description = "It, as it is now.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
+    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
+    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn patch_user(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
@@ -161,6 +228,16 @@ async fn patch_user(
 }
 
 /// End a user's membership. Their sessions and keys are refused from the next request on.
+#[utoipa::path(delete, path = "/scim/v2/Users/{id}", tag = "provisioning",
+    params(("id" = String, Path, description = "Its identifier here.")),
+    responses(
+    (status = 204, description = "They are no member any more."),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn remove_user(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
@@ -171,18 +248,40 @@ async fn remove_user(
 }
 
 /// The groups.
+#[utoipa::path(get, path = "/scim/v2/Groups", tag = "provisioning",
+    params(ScimParams, Wanted),
+    responses(
+    (status = 200, description = "They, page by page.", body = ScimList, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn groups(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
     answers: Answers,
     Params(params): Params<ScimParams>,
 ) -> Result<Response, Failure> {
-    let query = params.query(&GROUP_FILTERS)?;
+    let query = params.query(&GROUP_FILTERS, answers.asks_for("members"))?;
     let part = doors.control.scim_groups(&ctx, &query).await?;
     Ok(answers::list(part.total, query.from, part.items.iter().map(|view| answers.group_resource(view))))
 }
 
 /// Add a group.
+#[utoipa::path(post, path = "/scim/v2/Groups", tag = "provisioning",
+    params(Wanted),
+    request_body(content = ScimResource, content_type = "application/scim+json"),
+    responses(
+    (status = 201, description = "It.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
+    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
+    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn create_group(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
@@ -194,17 +293,41 @@ async fn create_group(
 }
 
 /// One group.
+#[utoipa::path(get, path = "/scim/v2/Groups/{id}", tag = "provisioning",
+    params(("id" = String, Path, description = "Its identifier here."), Wanted),
+    responses(
+    (status = 200, description = "It.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn group(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
     answers: Answers,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
-    let found = doors.control.scim_group(&ctx, &id).await?;
+    let found = doors.control.scim_group(&ctx, &id, answers.asks_for("members")).await?;
     Ok(answers.group(StatusCode::OK, &found))
 }
 
 /// Put a whole group in place of what is there.
+#[utoipa::path(put, path = "/scim/v2/Groups/{id}", tag = "provisioning",
+    params(("id" = String, Path, description = "Its identifier here."), Wanted),
+    request_body(content = ScimResource, content_type = "application/scim+json"),
+    responses(
+    (status = 200, description = "It, as it is now.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
+    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
+    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn replace_group(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
@@ -216,7 +339,23 @@ async fn replace_group(
     Ok(answers.group(StatusCode::OK, &changed))
 }
 
-/// Change a part of a group.
+/// Change a part of a group. A group may have thousands of members, so it is answered where somebody asks for attributes of
+/// it, and not otherwise (RFC 7644 section 3.5.2).
+#[utoipa::path(patch, path = "/scim/v2/Groups/{id}", tag = "provisioning",
+    params(("id" = String, Path, description = "Its identifier here."), Wanted),
+    request_body(content = ScimResource, content_type = "application/scim+json"),
+    responses(
+    (status = 200, description = "It, as it is now, where attributes are asked for.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 204, description = "It is changed."),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
+    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
+    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn patch_group(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
@@ -226,10 +365,23 @@ async fn patch_group(
 ) -> Result<Response, Failure> {
     let change = GroupChange::of_operations(&operations(&body)?)?;
     let changed = doors.control.change_scim_group(&ctx, &id, &change).await?;
-    Ok(answers.group(StatusCode::OK, &changed))
+    if answers.are_asked_for() {
+        return Ok(answers.group(StatusCode::OK, &changed));
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Remove a group. Its members stay members of the organization.
+#[utoipa::path(delete, path = "/scim/v2/Groups/{id}", tag = "provisioning",
+    params(("id" = String, Path, description = "Its identifier here.")),
+    responses(
+    (status = 204, description = "It is removed."),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn remove_group(
     State(doors): State<Doors>,
     Caller(ctx): Caller,

@@ -1,5 +1,6 @@
 //! What a provider is answered: resources, lists of them, and failures.
 
+use axum::Json;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -8,8 +9,9 @@ use axum::response::{IntoResponse, Response};
 use kt_control::{ScimGroupView, ScimUserView};
 use kt_domain::scim::{GROUP_SCHEMA, ScimType, Selection, USER_SCHEMA};
 use kt_domain::sign_in::MembershipState;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::super::{Failure, Params};
 use crate::Doors;
@@ -19,6 +21,41 @@ const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/scim+json"
 const LIST_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 const ERROR_SCHEMA: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 
+/// A user, a group, or a part of how the protocol describes itself; what it consists of stands at `/scim/v2/Schemas`.
+#[derive(Serialize, ToSchema)]
+#[schema(value_type = Object)]
+pub(super) struct ScimResource(Value);
+
+/// A part of a list (RFC 7644 section 3.4.2).
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ScimList {
+    schemas: [&'static str; 1],
+    /// How many fit.
+    total_results: i64,
+    /// The place of the first one here, from 1.
+    start_index: i64,
+    /// How many are here.
+    items_per_page: usize,
+    #[serde(rename = "Resources")]
+    resources: Vec<ScimResource>,
+}
+
+/// A failure (RFC 7644 section 3.12).
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ScimError<'a> {
+    schemas: [&'static str; 1],
+    /// The status, as a text.
+    status: &'a str,
+    /// What to do next, for people.
+    detail: &'a str,
+    /// What is wrong, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    scim_type: Option<ScimType>,
+}
+
 /// How one request is answered: where resources are, and what of them is asked for.
 pub(super) struct Answers {
     base: String,
@@ -26,9 +63,12 @@ pub(super) struct Answers {
 }
 
 /// What of a resource is asked for (RFC 7644 section 3.9).
-#[derive(Deserialize)]
-struct Wanted {
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// These attributes alone, with commas between their names.
     attributes: Option<String>,
+    /// All but these.
     #[serde(rename = "excludedAttributes")]
     excluded_attributes: Option<String>,
 }
@@ -39,9 +79,7 @@ impl FromRequestParts<Doors> for Answers {
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
         let Params(wanted) = Params::<Wanted>::from_request_parts(parts, doors).await?;
         let selection = Selection::read(wanted.attributes.as_deref(), wanted.excluded_attributes.as_deref())?;
-        // By what the operator has configured, and never by what a request says.
-        let base = format!("{}/scim/v2", doors.control.api_address().trim_end_matches('/'));
-        Ok(Self { base, selection })
+        Ok(Self { base: doors.control.provisioning_address(), selection })
     }
 }
 
@@ -49,6 +87,16 @@ impl Answers {
     /// The address of a resource.
     pub(super) fn place(&self, kind: &str, id: &str) -> String {
         format!("{}/{kind}/{id}", self.base)
+    }
+
+    /// Whether anything was said of what is asked for.
+    pub(super) fn are_asked_for(&self) -> bool {
+        self.selection.is_said()
+    }
+
+    /// Whether an attribute is asked for.
+    pub(super) fn asks_for(&self, attribute: &str) -> bool {
+        self.selection.asks_for(attribute)
     }
 
     /// A user.
@@ -137,24 +185,21 @@ pub(super) fn resource(status: StatusCode, location: &str, resource: &Value) -> 
 
 /// A part of a list; the first place is 0 here and 1 there.
 pub(super) fn list(total: i64, from: i64, resources: impl Iterator<Item = Value>) -> Response {
-    let resources: Vec<_> = resources.collect();
-    let list = json!({
-        "schemas": [LIST_SCHEMA],
-        "totalResults": total,
-        "startIndex": from + 1,
-        "itemsPerPage": resources.len(),
-        "Resources": resources,
-    });
-    list.to_string().into_response()
+    let resources: Vec<_> = resources.map(ScimResource).collect();
+    let list = ScimList {
+        schemas: [LIST_SCHEMA],
+        total_results: total,
+        start_index: from + 1,
+        items_per_page: resources.len(),
+        resources,
+    };
+    Json(list).into_response()
 }
 
 /// A failure, as RFC 7644 section 3.12 has it.
 pub(super) fn failure(status: StatusCode, detail: &str, word: Option<ScimType>) -> Response {
-    let mut body = json!({ "schemas": [ERROR_SCHEMA], "status": status.as_str(), "detail": detail });
-    if let Some(word) = word {
-        body["scimType"] = json!(word);
-    }
-    (status, body.to_string()).into_response()
+    let error = ScimError { schemas: [ERROR_SCHEMA], status: status.as_str(), detail, scim_type: word };
+    (status, Json(error)).into_response()
 }
 
 /// Writes failures in the protocol's words, and all answers with its media type.

@@ -1,30 +1,39 @@
 //! How the protocol describes itself (RFC 7644 section 4): what is offered, which kinds of resources there are, and what
 //! they consist of.
 
-use axum::Router;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
-use axum::routing::get;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::scim::{GROUP_SCHEMA, ScimType, USER_SCHEMA};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::super::{Failure, Params};
 use super::MOST;
-use super::answers::{Answers, list, resource};
+use super::answers::{Answers, ScimError, ScimList, ScimResource, Wanted, list, resource};
 use crate::Doors;
 use crate::client::Caller;
 
-pub(super) fn routes() -> Router<Doors> {
-    Router::new()
-        .route("/scim/v2/ServiceProviderConfig", get(config))
-        .route("/scim/v2/ResourceTypes", get(types))
-        .route("/scim/v2/ResourceTypes/{name}", get(one_type))
-        .route("/scim/v2/Schemas", get(schemas))
-        .route("/scim/v2/Schemas/{name}", get(one_schema))
+pub(super) fn routes() -> OpenApiRouter<Doors> {
+    OpenApiRouter::new()
+        .routes(routes!(config))
+        .routes(routes!(types))
+        .routes(routes!(one_type))
+        .routes(routes!(schemas))
+        .routes(routes!(one_schema))
+}
+
+/// What these lists do not take.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Filtered {
+    /// Refused: the lists are short.
+    filter: Option<String>,
 }
 
 /// A provider that may ask, and how it is answered.
@@ -34,10 +43,6 @@ impl FromRequestParts<Doors> for Asked {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
-        #[derive(Deserialize)]
-        struct Filtered {
-            filter: Option<String>,
-        }
         let Caller(ctx) = Caller::from_request_parts(parts, doors).await?;
         doors.control.require_provisioning(&ctx)?;
         let Params(Filtered { filter }) = Params::from_request_parts(parts, doors).await?;
@@ -52,6 +57,15 @@ impl FromRequestParts<Doors> for Asked {
 }
 
 /// What of the protocol is offered.
+#[utoipa::path(get, path = "/scim/v2/ServiceProviderConfig", tag = "provisioning",
+    params(Filtered, Wanted),
+    responses(
+    (status = 200, description = "It.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn config(Asked(answers): Asked) -> Response {
     let location = answers.place("ServiceProviderConfig", "");
     let location = location.trim_end_matches('/');
@@ -76,21 +90,59 @@ async fn config(Asked(answers): Asked) -> Response {
 }
 
 /// The kinds of resources.
+#[utoipa::path(get, path = "/scim/v2/ResourceTypes", tag = "provisioning",
+    params(Filtered, Wanted),
+    responses(
+    (status = 200, description = "They.", body = ScimList, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn types(Asked(answers): Asked) -> Response {
     list(2, 0, resource_types(&answers).into_iter())
 }
 
 /// One of them.
+#[utoipa::path(get, path = "/scim/v2/ResourceTypes/{name}", tag = "provisioning",
+    params(("name" = String, Path, description = "Its identifier."), Filtered, Wanted),
+    responses(
+    (status = 200, description = "It.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn one_type(Asked(answers): Asked, Path(name): Path<String>) -> Result<Response, Failure> {
     find(resource_types(&answers), &name)
 }
 
 /// What users and groups consist of.
+#[utoipa::path(get, path = "/scim/v2/Schemas", tag = "provisioning",
+    params(Filtered, Wanted),
+    responses(
+    (status = 200, description = "They.", body = ScimList, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn schemas(Asked(answers): Asked) -> Response {
     list(2, 0, schema_resources(&answers).into_iter())
 }
 
 /// One of them.
+#[utoipa::path(get, path = "/scim/v2/Schemas/{name}", tag = "provisioning",
+    params(("name" = String, Path, description = "Its identifier."), Filtered, Wanted),
+    responses(
+    (status = 200, description = "It.", body = ScimResource, content_type = "application/scim+json"),
+    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
+    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
+    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
+    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
+    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+))]
 async fn one_schema(Asked(answers): Asked, Path(name): Path<String>) -> Result<Response, Failure> {
     find(schema_resources(&answers), &name)
 }

@@ -1,5 +1,5 @@
-//! `/settings/access-keys` and `/settings/gateway-keys`: API keys, made and shown once, changed, rotated, revoked
-//! (R137–R149, R248, R249). Both pages are one.
+//! `/settings/access-keys`, `/settings/gateway-keys` and `/settings/provisioning-keys`: API keys, made and shown once,
+//! changed, rotated, revoked (R137–R149, R248, R249). The pages are one.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -99,6 +99,21 @@ impl List {
             Self::Scim => &[(Scope::Write, "Makes, changes and ends memberships.")],
         }
     }
+
+    /// The scope that every key of this kind has, where there is no choice.
+    fn only_scope(self) -> Option<Scope> {
+        (self == Self::Scim).then_some(Scope::Write)
+    }
+
+    /// What to do where there is no key yet.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Access | Self::Gateway => {
+                "Make one for each program, so that each can be rotated and revoked alone."
+            }
+            Self::Scim => "Make one for your identity provider, and give it the address above.",
+        }
+    }
 }
 
 #[derive(Template)]
@@ -111,6 +126,8 @@ struct KeysPage {
     you: UserId,
     sees_all: bool,
     now: Timestamp,
+    /// Where identity providers reach this deployment.
+    provisioning: String,
 }
 
 impl KeysPage {
@@ -142,6 +159,7 @@ pub(crate) async fn show(
         you: session.person.user,
         sees_all: visit.may(Permission::ManageKeys),
         now: visit.ctx.now,
+        provisioning: doors.control.provisioning_address(),
     };
     page(&visit.look, &template)
 }

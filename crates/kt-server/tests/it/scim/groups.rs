@@ -30,15 +30,18 @@ on_both! {
         assert_eq!(of(&ada).await[0]["display"], "Ops");
         // As Entra ID and Okta send them.
         let added = json!([{ "op": "Add", "path": "members", "value": [{ "value": bob, "display": "bob@acme.example" }] }]);
-        let both = directory.patch(&path, added).await;
-        assert_eq!(both.json["members"].as_array().unwrap().len(), 2);
+        assert_eq!(directory.patch(&path, added).await.status, 204, "a group of thousands is not told after each change");
+        let members = async || directory.get(&path).await.json["members"].clone();
+        assert_eq!(members().await.as_array().unwrap().len(), 2);
         let removed = json!([{ "op": "remove", "path": format!("members[value eq \"{ada}\"]") }]);
-        assert_eq!(directory.patch(&path, removed).await.text("/members/0/value"), bob);
+        let asked_for = directory.patch(&format!("{path}?attributes=members.value"), removed).await;
+        assert_eq!((asked_for.status.as_u16(), asked_for.text("/members/0/value")), (200, bob.as_str()), "where that is asked for");
         assert_eq!(of(&ada).await, json!([]));
         let left = json!([{ "op": "Remove", "path": "members", "value": [{ "$ref": null, "value": bob }] }]);
-        assert_eq!(directory.patch(&path, left).await.json["members"], json!([]));
+        assert_eq!((directory.patch(&path, left).await.status.as_u16(), members().await), (204, json!([])));
         let renamed = json!([{ "op": "replace", "value": { "id": path.trim_start_matches("/Groups/"), "displayName": "Operations" } }]);
-        assert_eq!(directory.patch(&path, renamed).await.text("/displayName"), "Operations");
+        assert_eq!(directory.patch(&path, renamed).await.status, 204);
+        assert_eq!(directory.get(&path).await.text("/displayName"), "Operations");
         let nobody = json!([{ "op": "add", "path": "members", "value": [{ "value": format!("usr_{:032}", 7) }] }]);
         assert_eq!(word(&directory.patch(&path, nobody).await), (400, "invalidValue"));
         for filter in ["displayName eq \"Operations\"", "displayName eq \"operations\"", "externalId eq \"g1\""] {
@@ -50,7 +53,33 @@ on_both! {
         assert_eq!(directory.delete(&path).await.status, 204);
         assert_eq!(of(&bob).await, json!([]));
         assert_eq!(word(&directory.get(&path).await), (404, ""));
-        assert!(api.recorded("group.provisioned").await);
+        let records = api.records("group.provisioned").await;
+        let told: Vec<_> = records.iter().map(|record| &record["details"]["after"]).collect();
+        assert_eq!((&told[0]["members"], &told[0]["joined"]), (&json!(1), &json!([ada])));
+        assert_eq!((&told[1]["members"], &told[1]["joined"], &told[1]["left"]), (&json!(2), &json!([bob]), &json!([])));
+        assert_eq!((&told[2]["joined"], &told[2]["left"]), (&json!([]), &json!([ada])), "who came and went, and not all who are in it");
+    }
+
+    somebody_is_found_in_a_group_as_entra_id_asks(api) {
+        let directory = api.directory().await;
+        let (ada, bob) = (directory.user("ada@acme.example").await, directory.user("bob@acme.example").await);
+        let path = group(&directory, json!({ "displayName": "Ops", "members": [{ "value": ada }] })).await;
+        let id = path.trim_start_matches("/Groups/");
+        for (filter, expected) in [
+            (format!("id eq \"{id}\" and members eq \"{ada}\""), 1),
+            (format!("id eq \"{id}\" and members eq \"{bob}\""), 0),
+            (format!("members.value eq \"{ada}\""), 1),
+            (format!("members eq \"{bob}\""), 0),
+            ("displayName eq \"Ops\" and externalId eq \"g1\"".to_owned(), 0),
+        ] {
+            assert_eq!(directory.find("Groups", &filter).await.json["totalResults"], expected, "{filter}");
+        }
+        let narrow = directory.get(&format!("{path}?excludedAttributes=members")).await;
+        assert_eq!((narrow.text("/displayName"), narrow.json.get("members")), ("Ops", None));
+        let listed = directory.get("/Groups?startIndex=1&count=100").await;
+        assert_eq!(listed.json["Resources"][0]["members"][0]["value"], json!(ada), "as Okta lists them");
+        let narrow = directory.get("/Groups?excludedAttributes=members&filter=displayName%20eq%20%22Ops%22").await;
+        assert_eq!((&narrow.json["totalResults"], narrow.json["Resources"][0].get("members")), (&json!(1), None));
     }
 
     a_value_for_one_member_is_never_read_as_all_of_them(api) {

@@ -3,6 +3,7 @@
 mod deactivation;
 mod groups;
 mod protocol;
+mod providers;
 mod users;
 
 use axum::http::Method;
@@ -74,7 +75,7 @@ impl Directory<'_> {
 
     /// Who fits a filter.
     async fn find(&self, kind: &str, filter: &str) -> Answer {
-        let filter = filter.replace(' ', "%20").replace('"', "%22");
+        let filter = filter.replace(' ', "%20").replace('"', "%22").replace('[', "%5B").replace(']', "%5D");
         self.get(&format!("/{kind}?filter={filter}")).await
     }
 

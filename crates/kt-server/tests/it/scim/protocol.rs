@@ -42,7 +42,7 @@ on_both! {
         for (method, path, body, expected) in [
             (Method::GET, "/Users?filter=userName%20co%20%22a%22", Value::Null, (400, "invalidFilter")),
             (Method::GET, "/Users?filter=password%20eq%20%22a%22", Value::Null, (400, "invalidFilter")),
-            (Method::GET, "/Groups?filter=members%20eq%20%22a%22", Value::Null, (400, "invalidFilter")),
+            (Method::GET, "/Groups?filter=members%20co%20%22a%22", Value::Null, (400, "invalidFilter")),
             (Method::GET, "/Users?attributes=id&excludedAttributes=name", Value::Null, (400, "invalidValue")),
             (Method::POST, "/Users", json!({ "active": true }), (400, "invalidValue")),
             (Method::POST, "/Users", json!([]), (400, "invalidSyntax")),

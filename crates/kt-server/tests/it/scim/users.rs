@@ -22,6 +22,8 @@ on_both! {
             "userName eq \"ADA@acme.example\"",
             "userName Eq \"ada@acme.example\"",
             "externalId eq \"ext-ada@acme.example\"",
+            "emails[type eq \"work\"].value eq \"ada@acme.example\"",
+            "emails.value eq \"ada@acme.example\"",
         ] {
             let found = directory.find("Users", filter).await;
             assert_eq!((&found.json["totalResults"], found.text("/Resources/0/id")), (&json!(1), id.as_str()), "{filter}");
