@@ -16,7 +16,7 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::OrganizationId;
 use kt_domain::lockout::network_of;
 use kt_domain::network::console_rules::{ConsoleRules, Denial, IpRestrictions, Surface};
-use kt_store::{audit, organizations};
+use kt_store::{Source, audit, organizations};
 use serde_json::{Value, json};
 
 use crate::authenticate::RELIED_ON;
@@ -81,7 +81,7 @@ impl Control {
         if let Some(organization) = ctx.actor.organization() {
             return self.require_address_of(ctx, organization, surface).await;
         }
-        let rules = self.address_rules(ctx.now).await?;
+        let rules = self.address_rules(&self.store, ctx.now).await?;
         let mut refusal = None;
         for (organization, (_, rules)) in &*rules {
             match rules.decide(surface, ctx.client.ip) {
@@ -101,34 +101,41 @@ impl Control {
         organization: &OrganizationId,
         surface: Surface,
     ) -> Result<(), Error> {
-        let rules = self.address_rules(ctx.now).await?;
-        let decision = match rules.get(organization) {
-            Some((_, rules)) => rules.decide(surface, ctx.client.ip),
-            // Made since they were looked at, so nothing has been restricted yet.
-            None => Ok(()),
-        };
-        match decision {
+        match self.decide_address(&self.store, ctx, organization, surface).await? {
             Ok(()) => Ok(()),
             Err(denial) => self.refuse_address(ctx, Some(organization), &denial).await,
         }
     }
 
-    async fn address_rules(&self, now: Timestamp) -> Result<Rules, Error> {
+    /// What the rules of one organisation say of where a request comes from. Nothing is written.
+    pub(crate) async fn decide_address(
+        &self,
+        source: &impl Source,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        surface: Surface,
+    ) -> Result<Result<(), Denial>, Error> {
+        let rules = self.address_rules(source, ctx.now).await?;
+        Ok(match rules.get(organization) {
+            Some((_, rules)) => rules.decide(surface, ctx.client.ip),
+            // Made since they were looked at, so nothing has been restricted yet.
+            None => Ok(()),
+        })
+    }
+
+    async fn address_rules(&self, source: &impl Source, now: Timestamp) -> Result<Rules, Error> {
         let known = lock(&self.addresses.known).clone();
         let is_fresh = |at: Timestamp| now.duration_since(at).unsigned_abs() < RELIED_ON;
         if known.looked_at.is_some_and(is_fresh) {
             return Ok(known.rules);
         }
         let mut rules = HashMap::new();
-        for (organization, version) in organizations::versions(&self.store, IP_RESTRICTIONS).await? {
+        for (organization, version) in organizations::versions(source, IP_RESTRICTIONS).await? {
             let compiled = match known.rules.get(&organization) {
                 Some((compiled_for, compiled)) if *compiled_for == version => Arc::clone(compiled),
                 _ => {
-                    let kept = organizations::settings::<IpRestrictions>(
-                        &self.store,
-                        &organization,
-                        IP_RESTRICTIONS,
-                    );
+                    let kept =
+                        organizations::settings::<IpRestrictions>(source, &organization, IP_RESTRICTIONS);
                     Arc::new(ConsoleRules::from(&kept.await?.value))
                 }
             };
@@ -143,7 +150,8 @@ impl Control {
         Ok(rules)
     }
 
-    async fn refuse_address(
+    /// Refuses, and records it sparingly.
+    pub(crate) async fn refuse_address(
         &self,
         ctx: &Ctx,
         organization: Option<&OrganizationId>,

@@ -10,7 +10,7 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::lockout::network_of;
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::security_settings::CsrfRotation;
-use kt_domain::sign_in::Proofs;
+use kt_domain::sign_in::{Factor, Proofs};
 use kt_store::{limits, once, organizations, second_factors, sessions, users};
 
 use crate::control::Control;
@@ -40,6 +40,8 @@ pub struct ConsoleSession {
     pub proofs: Proofs,
     /// Whether it was opened through an identity provider.
     pub federated: bool,
+    /// The account's own second factors, where it was: its holder can prove themselves by those too.
+    pub own_factors: Vec<Factor>,
     /// From when on its holder can do nothing but add a second factor, where the organisation asks them for one and they
     /// have none.
     pub factor_deadline: Option<Timestamp>,
@@ -70,11 +72,16 @@ impl Control {
             }
             _ => None,
         };
+        let own_factors = match &live.federation {
+            Some(_) => second_factors::of(&self.store, &session.user).await?.list(),
+            None => Vec::new(),
+        };
         let ends_at = security.session.ends_at(session.created_at, session.active_at);
         let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
         Ok(ConsoleSession {
             proofs: session.proofs,
             federated: live.federation.is_some(),
+            own_factors,
             factor_deadline,
             name: user.name,
             organization_name: organization.name,

@@ -25,7 +25,7 @@ use crate::refusals::{Refusals, refusals};
 use crate::seal::SealKey;
 use crate::second_factors::webauthn::RelyingParty;
 use crate::shared_counts::SharedCounts;
-use crate::sso::{Remembered, Sso};
+use crate::sso::{Remembered, Sso, Strays, strays};
 
 /// What [`Control`] is made of. Whoever wires the process decides these.
 pub struct Parts {
@@ -83,6 +83,8 @@ pub struct Control {
     pub(crate) sso: Sso,
     /// What OIDC providers have published.
     pub(crate) oidc: Remembered,
+    /// Of what was brought in vain to the addresses of providers.
+    pub(crate) strays: Strays,
 }
 
 impl Control {
@@ -130,6 +132,7 @@ impl Control {
             console,
             sso,
             oidc: Remembered::default(),
+            strays: strays(),
         };
         control.load_signing_keys().await?;
         Ok(control)

@@ -14,7 +14,7 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::SessionId;
 use kt_domain::lockout::network_of;
 use kt_domain::secret::{SecretDigest, Token};
-use kt_domain::sessions::Door;
+use kt_domain::sessions::{Door, SessionSettings};
 use kt_store::once::{self, OneTime};
 use kt_store::{Tx, audit, limits, sessions};
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,12 @@ impl Control {
         tx.commit().await?;
         let asked = once::peek::<Asked>(&self.store, USER_CODE, &code.digest(), ctx.now).await?;
         Ok(asked.ok_or_else(|| Error::not_found("code"))?.data.device)
+    }
+
+    /// How long the session of a device lasts that whoever asks lets in.
+    pub async fn device_session(&self, ctx: &Ctx) -> Result<SessionSettings, Error> {
+        let organization = &ctx.require_person()?.organization;
+        Ok(self.security_of(&self.store, organization).await?.value.session)
     }
 
     /// Lets the device that shows this code sign in as the person that asks, with the proofs of their own session.

@@ -30,4 +30,12 @@ impl Control {
         self.checkpoint_audit(ctx.now).await?;
         Ok(())
     }
+
+    /// What others have to be asked for: the records of verified domains, and identity providers that could not be asked
+    /// before. Beside the jobs, since whoever is asked may let us wait.
+    pub async fn look_outside(&self, ctx: &Ctx) -> Result<(), Error> {
+        require_operator(ctx)?;
+        self.look_for_domains(ctx).await?;
+        self.ask_providers_again(ctx).await
+    }
 }

@@ -79,6 +79,10 @@ pub enum Concern {
     AllowlistEmpty,
     /// The last certificate of the identity provider ends soon, or has.
     CertificateEnds,
+    /// The identity provider cannot be asked for its metadata or keys, so that nobody comes in through it.
+    ProviderUnreachable,
+    /// The records of so many domains are gone that show them to be the organisation's.
+    DomainsMissing(i64),
 }
 
 /// How things stand.
@@ -111,7 +115,8 @@ impl Control {
         let provider = identity_providers::enabled(&self.store, organization).await?;
         let saml = provider.as_ref().and_then(|provider| provider.details.saml());
         let certificate_ends = saml.is_some_and(|saml| saml.certificates_end_soon(ctx.now).is_some());
-        let concerns = concerns(&waiting, &posture, &traffic.total, certificate_ends);
+        let is_unreachable = provider.as_ref().is_some_and(|provider| provider.problem.is_some());
+        let concerns = concerns(&waiting, &posture, &traffic.total, certificate_ends, is_unreachable);
         let has_events = events::any(&self.store, organization).await?;
         Ok(Overview { traffic, posture, concerns, has_events })
     }
@@ -146,12 +151,14 @@ fn concerns(
     posture: &Posture,
     traffic: &Tally,
     certificate_ends: bool,
+    is_unreachable: bool,
 ) -> Vec<Concern> {
     let figures = &posture.figures;
     let days = posture.history.iter().rev().take(DAYS_COMPARED);
     let before: Vec<i64> = days.map(|(_, day)| day.failed_logins_24h).collect();
     let lost = traffic.of(Measure::EventsLost);
     let all = [
+        (is_unreachable, Concern::ProviderUnreachable),
         (waiting.people > 0, Concern::PeopleWaiting(waiting.people)),
         (waiting.setup_requests > 0, Concern::SetupRequested(waiting.setup_requests)),
         (is_unusual(figures.failed_logins_24h, &before), Concern::SignInsFail(figures.failed_logins_24h)),
@@ -162,6 +169,7 @@ fn concerns(
         (waiting.asked_for_factor > 0, Concern::FactorsMissing(waiting.asked_for_factor)),
         (posture.allowlist == AllowlistStatus::Empty, Concern::AllowlistEmpty),
         (certificate_ends, Concern::CertificateEnds),
+        (waiting.missing_domains > 0, Concern::DomainsMissing(waiting.missing_domains)),
     ];
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, concern)| concern).collect()
 }

@@ -152,6 +152,8 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
 
     #[test]
@@ -222,6 +224,47 @@ mod tests {
         assert!(counts.count(&name(), Duration::from_mins(1)).await.is_none());
         assert!(counts.ping().await.is_err());
         assert!(shared_counts().ping().await.is_ok(), "the control");
+    }
+
+    /// A server that says what it was told first: over TLS, with a certificate of nobody whom this machine trusts, or in
+    /// plain text.
+    async fn listener(tls: bool) -> (u16, tokio::task::JoinHandle<Option<Vec<u8>>>) {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder().with_no_client_auth();
+        let config = config.with_single_cert(vec![own.cert.der().clone()], key).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let told = tokio::spawn(async move {
+            let (mut tcp, _) = listener.accept().await.unwrap();
+            let mut first = vec![0; 4096];
+            let length = if tls {
+                let mut tls =
+                    tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config)).accept(tcp).await.ok()?;
+                tls.read(&mut first).await.ok()?
+            } else {
+                tcp.read(&mut first).await.ok()?
+            };
+            first.truncate(length);
+            Some(first)
+        });
+        (port, told)
+    }
+
+    #[tokio::test]
+    async fn a_server_with_a_strangers_certificate_is_told_nothing() {
+        let (port, told) = listener(true).await;
+        let counts = SharedCounts::new(&format!("rediss://localhost:{port}")).unwrap();
+        assert!(counts.ping().await.is_err());
+        assert!(
+            counts.count(&name(), Duration::from_mins(1)).await.is_none(),
+            "the database counts in its place"
+        );
+        assert_eq!(told.await.unwrap(), None, "no handshake, and nothing behind it");
+        let (port, told) = listener(false).await;
+        let counts = SharedCounts::new(&format!("redis://localhost:{port}")).unwrap();
+        let _ = counts.ping().await;
+        assert!(told.await.unwrap().is_some_and(|first| !first.is_empty()), "the control: it is spoken to");
     }
 
     #[test]

@@ -177,18 +177,18 @@ impl Control {
             }
             Err(error) => {
                 drop(tx);
-                self.record_no_entry(ctx, &entrant).await?;
+                self.record_no_entry(ctx, &entrant, &flow).await?;
                 Err(error)
             }
         }
     }
 
     /// Somebody has proven who they are and is not let in, such as a member who is suspended.
-    async fn record_no_entry(&self, ctx: &Ctx, entrant: &Entrant) -> Result<(), Error> {
+    async fn record_no_entry(&self, ctx: &Ctx, entrant: &Entrant, flow: &Flow) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
         let failed = self
             .record(ctx, AuditAction::SignIn, entrant.user.id.as_str())
-            .with_change(serde_json::Value::Null, json!({ "reason": "not_admitted" }))
+            .with_change(serde_json::Value::Null, json!({ "reason": "not_admitted", "door": flow.door }))
             .refused();
         audit::append(&tx, Some(&entrant.organization.id), &failed).await?;
         Ok(tx.commit().await?)

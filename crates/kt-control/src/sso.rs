@@ -5,6 +5,7 @@
 //! and ends at the one gate of every sign-in.
 
 mod account;
+mod domain_watch;
 mod domains;
 mod errand;
 mod fetch;
@@ -14,6 +15,7 @@ mod providers;
 mod receive;
 mod required;
 mod saml;
+mod stray;
 mod trial;
 
 use kt_domain::error::{Error, ErrorKind};
@@ -33,6 +35,7 @@ pub use providers::{ProviderChange, ProviderView};
 pub use receive::{Arrival, SsoOutcome};
 pub(crate) use required::sso_required;
 pub use saml::{LogoutMessage, NewSamlProvider, SamlAnswer, SamlPlace, SamlSource};
+pub(crate) use stray::{Strays, strays};
 pub use trial::{TestReport, TestStep};
 
 /// What single sign-on needs of the process.

@@ -123,10 +123,16 @@ actions! {
     SsoRequiredLifted = "sso.required_lifted": "The operator let members sign in past the identity provider again.";
     SsoLinked = "sso.linked": "An account was linked to an identity of the identity provider.";
     SsoTested = "sso.tested": "Somebody tried out the identity provider without signing in.";
+    SsoUnreachable = "sso.unreachable": "The identity provider could not be asked for its metadata or keys; nobody comes in through it meanwhile.";
+    SsoReachable = "sso.reachable": "The identity provider answered again.";
+    SsoStray = "sso.stray_message": "An answer, or a request to log out, was brought that no known browser or provider had sent; of many from one network, one in ten minutes is recorded.";
     SsoLogout = "sso.logout": "The identity provider ended somebody's sessions.";
     DomainAdded = "sso.domain_added": "The organization claimed a domain of mail addresses.";
     DomainVerified = "sso.domain_verified": "A domain of mail addresses was shown to be the organization's.";
-    DomainRemoved = "sso.domain_removed": "The organization gave up a domain of mail addresses.";
+    DomainRemoved = "sso.domain_removed": "The organization, or the operator, gave up a domain of mail addresses.";
+    DomainMissing = "sso.domain_missing": "The TXT record of a verified domain was found to be gone.";
+    DomainFound = "sso.domain_found": "The TXT record of a verified domain that was gone is there again.";
+    DomainLapsed = "sso.domain_lapsed": "A domain whose TXT record was gone for two weeks counts as the organization's no more.";
     SessionRevoked = "session.revoked": "A session was ended by its holder or an administrator.";
 }
 

@@ -96,23 +96,30 @@
 
   // What was asked for when a fresh proof was missing, to be asked for again.
   let waiting = null;
-  const prove = (then) => {
+  const prove = (then, byOwnFactor = false) => {
     waiting = then;
+    // The word of an identity provider is not what is missing then.
+    const provider = $("#prove-provider");
+    if (provider) provider.hidden = byOwnFactor;
     for (const form of document.querySelectorAll("#prove form")) {
       form.reset();
       forget(form);
     }
     $("#prove").showModal();
   };
+  /** Asks for the proof for want of which something was refused; false where it was refused for something else. */
+  const proveFor = (problem, then) => {
+    const byOwnFactor = problem.code === "own_proof_required" && Boolean($("#prove [data-own]"));
+    if (!byOwnFactor && !(problem.code === "reauthentication_required" && $("#prove"))) return false;
+    prove(then, byOwnFactor);
+    return true;
+  };
   document.addEventListener("htmx:responseError", (event) => {
     const { xhr, elt, requestConfig } = event.detail;
     if (xhr.getResponseHeader("hx-redirect") || isFollowing(elt)) return;
     const problem = problemOf(xhr.responseText);
-    if (problem.code === "reauthentication_required" && $("#prove")) {
-      const { verb, path, parameters: values } = requestConfig;
-      prove(() => ask(verb, path, elt, values));
-      return;
-    }
+    const { verb, path, parameters: values } = requestConfig;
+    if (proveFor(problem, () => ask(verb, path, elt, values))) return;
     if (problem.code === "csrf_failed") token = null;
     const asks = new CustomEvent("kt:problem", { detail: { problem, elt, requestConfig }, bubbles: true, cancelable: true });
     if (elt.dispatchEvent(asks)) present(elt, problem);
@@ -385,7 +392,7 @@
   });
 
   // What the other scripts of this console need.
-  globalThis.keeptrusts = { send, ask, tell, toast, prove, goOn, problemOf, words };
+  globalThis.keeptrusts = { send, ask, tell, toast, prove, proveFor, goOn, problemOf, words };
 
   // ---- Beginning ---------------------------------------------------------------------------------------------------
 

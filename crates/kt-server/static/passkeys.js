@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { send, ask, tell, prove, goOn, problemOf, words } = globalThis.keeptrusts;
+  const { send, ask, tell, proveFor, goOn, problemOf, words } = globalThis.keeptrusts;
   const isAble = Boolean(globalThis.PublicKeyCredential?.parseRequestOptionsFromJSON);
   let offered = null;
   let shown = null;
@@ -12,8 +12,7 @@
     const answer = await send(form.dataset.options, {});
     if (answer.ok) return answer.json();
     const problem = problemOf(await answer.text());
-    if (problem.code === "reauthentication_required" && again) prove(again);
-    else tell(form, problem);
+    if (!again || !proveFor(problem, again)) tell(form, problem);
     return null;
   };
 

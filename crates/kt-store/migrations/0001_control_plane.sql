@@ -561,7 +561,9 @@ CREATE TABLE identity_providers (
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     -- When somebody last came through it.
-    used_at BIGINT
+    used_at BIGINT,
+    -- Which part of what it publishes cannot be had, since when and why.
+    problem TEXT
 );
 CREATE UNIQUE INDEX identity_providers_by_protocol ON identity_providers (organization_id, protocol);
 CREATE UNIQUE INDEX identity_providers_enabled ON identity_providers (organization_id) WHERE enabled;
@@ -586,6 +588,11 @@ CREATE TABLE organization_domains (
     challenge TEXT NOT NULL,
     added_at BIGINT NOT NULL,
     verified_at BIGINT,
+    -- By what it was shown: `dns`, whose record is looked for again, or `operator`.
+    verified_by TEXT,
+    -- When its record was last looked for, and since when it is gone.
+    looked_at BIGINT,
+    missing_since BIGINT,
     PRIMARY KEY (organization_id, domain)
 );
 CREATE UNIQUE INDEX verified_domains ON organization_domains (domain) WHERE verified_at IS NOT NULL;

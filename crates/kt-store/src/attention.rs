@@ -21,6 +21,8 @@ pub struct Waiting {
     pub asked_for_factor: i64,
     /// Members who ask that a gateway be set up.
     pub setup_requests: i64,
+    /// Domains whose record is gone that shows them to be the organisation's.
+    pub missing_domains: i64,
 }
 
 /// A gateway that has been silent for longer was taken away.
@@ -44,7 +46,9 @@ pub async fn waiting(
             AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)) AS asked_for_factor,
         (SELECT COUNT(*) FROM setup_requests s JOIN memberships m ON m.organization_id = s.organization_id
             AND m.user_id = s.user_id AND m.state = 'active'
-            WHERE s.organization_id = $1 AND s.closed_at IS NULL) AS setup_requests";
+            WHERE s.organization_id = $1 AND s.closed_at IS NULL) AS setup_requests,
+        (SELECT COUNT(*) FROM organization_domains
+            WHERE organization_id = $1 AND missing_since IS NOT NULL) AS missing_domains";
     let row =
         sql::row(source, SELECT, values![organization.as_str(), now, silent_since, now - DISMANTLED_AFTER])
             .await?;
@@ -55,5 +59,6 @@ pub async fn waiting(
         silent_gateways: row.get("silent_gateways")?,
         asked_for_factor: row.get("asked_for_factor")?,
         setup_requests: row.get("setup_requests")?,
+        missing_domains: row.get("missing_domains")?,
     })
 }

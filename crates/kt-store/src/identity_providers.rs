@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use kt_domain::id::{IdentityProviderId, OrganizationId};
-use kt_domain::sso::{Protocol, ProviderDetails, ProviderSettings};
+use kt_domain::sso::{Protocol, ProviderDetails, ProviderSettings, PublishedProblem};
 
 use crate::database::{Source, StoreError, Tx};
 use crate::sql::{self, Row, values};
@@ -28,6 +28,8 @@ pub struct IdentityProvider {
     pub created_at: Timestamp,
     /// When somebody last came through it.
     pub used_at: Option<Timestamp>,
+    /// Why what it publishes cannot be had at this moment.
+    pub problem: Option<PublishedProblem>,
 }
 
 /// Adds a provider. [`StoreError::Exists`] where the organisation has one of its protocol, or another that is turned on
@@ -56,7 +58,8 @@ pub async fn insert(tx: &Tx<'_>, provider: &IdentityProvider) -> Result<(), Stor
 /// another one is turned on beside it.
 pub async fn replace(tx: &Tx<'_>, provider: &IdentityProvider, now: Timestamp) -> Result<bool, StoreError> {
     const UPDATE: &str = "UPDATE identity_providers
-        SET enabled = $2, version = $3 + 1, settings = $4, details = $5, secret_sealed = $6, updated_at = $7
+        SET enabled = $2, version = $3 + 1, settings = $4, details = $5, secret_sealed = $6, updated_at = $7,
+            problem = NULL
         WHERE id = $1 AND version = $3";
     let values = values![
         provider.id.as_str(),
@@ -81,6 +84,26 @@ pub async fn note_use(tx: &Tx<'_>, id: &IdentityProviderId, now: Timestamp) -> R
     const UPDATE: &str = "UPDATE identity_providers SET used_at = $2 WHERE id = $1";
     sql::execute(tx, UPDATE, values![id.as_str(), now]).await?;
     Ok(())
+}
+
+/// Notes that what this version of it publishes cannot be had, or that it can be had again. `false` where that is noted
+/// already, or the provider was changed.
+pub async fn note_problem(
+    tx: &Tx<'_>,
+    id: &IdentityProviderId,
+    version: i64,
+    problem: Option<&PublishedProblem>,
+) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE identity_providers SET problem = $3
+        WHERE id = $1 AND version = $2 AND (problem IS NULL) = $4";
+    let document = problem.map(sql::document).transpose()?;
+    Ok(sql::execute(tx, UPDATE, values![id.as_str(), version, document, problem.is_some()]).await? == 1)
+}
+
+/// Those that are turned on and of which something cannot be had.
+pub async fn with_problems(source: &impl Source) -> Result<Vec<IdentityProvider>, StoreError> {
+    const SELECT: &str = "SELECT * FROM identity_providers WHERE enabled AND problem IS NOT NULL ORDER BY id";
+    sql::rows(source, SELECT, values![]).await?.iter().map(read).collect()
 }
 
 /// The provider with this id.
@@ -112,6 +135,17 @@ pub async fn enabled(
     sql::row(source, SELECT, values![organization.as_str()]).await?.as_ref().map(read).transpose()
 }
 
+/// The same of the organisation that people call so: one statement, whether or not there is such an organisation.
+pub async fn enabled_at(
+    source: &impl Source,
+    identifier: &str,
+) -> Result<Option<IdentityProvider>, StoreError> {
+    const SELECT: &str =
+        "SELECT p.* FROM organizations o JOIN identity_providers p ON p.organization_id = o.id
+        WHERE o.identifier = $1 AND p.enabled";
+    sql::row(source, SELECT, values![identifier]).await?.as_ref().map(read).transpose()
+}
+
 fn read(row: &Row) -> Result<IdentityProvider, StoreError> {
     Ok(IdentityProvider {
         id: row.parsed("id")?,
@@ -123,5 +157,6 @@ fn read(row: &Row) -> Result<IdentityProvider, StoreError> {
         secret_sealed: row.get("secret_sealed")?,
         created_at: row.time("created_at")?,
         used_at: row.time_opt("used_at")?,
+        problem: row.document_opt("problem")?,
     })
 }

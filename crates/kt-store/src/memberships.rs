@@ -170,6 +170,14 @@ pub async fn administrators(
     rows.iter().map(|row| row.get("email")).collect()
 }
 
+/// The addresses of the organisation's active owners.
+pub async fn owners(source: &impl Source, organization: &OrganizationId) -> Result<Vec<String>, StoreError> {
+    const SELECT: &str = "SELECT u.email FROM memberships m JOIN users u ON u.id = m.user_id
+        WHERE m.organization_id = $1 AND m.state = 'active' AND m.role = 'owner' ORDER BY u.email";
+    let rows = sql::rows(source, SELECT, values![organization.as_str()]).await?;
+    rows.iter().map(|row| row.get("email")).collect()
+}
+
 /// How many are active in an organisation, and who was the first of its administrators.
 pub async fn founders(
     source: &impl Source,

@@ -35,6 +35,9 @@ use crate::single_sign_on::single_sign_on;
 /// How often the jobs look for work.
 const JOBS: Duration = Duration::from_secs(10);
 
+/// How often those look for work that ask name servers and identity providers.
+const LOOKS_OUTSIDE: Duration = Duration::from_mins(1);
+
 /// Where the control plane is told what to be.
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
@@ -259,6 +262,7 @@ impl ControlPlane {
     /// Serves until `ended` says so, then lets requests under way finish.
     pub(crate) async fn serve(self, ended: watch::Receiver<bool>) {
         let jobs = tokio::spawn(run_jobs(Arc::clone(&self.control), ended.clone()));
+        let looks = tokio::spawn(look_outside(Arc::clone(&self.control), ended.clone()));
         let tasks = tokio::spawn(run_tasks(Arc::clone(&self.control), ended.clone()));
         let mail = tokio::spawn(deliver_mail(Arc::clone(&self.control), self.post, ended.clone()));
         for sink in self.audit_sinks {
@@ -268,7 +272,7 @@ impl ControlPlane {
         let console = kt_server::serve(self.console, kt_server::console(self.doors), is_true(ended));
         tokio::join!(api, console);
         // A job that panicked has said so itself.
-        let _ = tokio::join!(jobs, mail, tasks);
+        let _ = tokio::join!(jobs, looks, mail, tasks);
     }
 }
 
@@ -286,6 +290,24 @@ async fn run_jobs(control: Arc<Control>, ended: watch::Receiver<bool>) {
                 }
             }
         }
+    }
+}
+
+/// Asks name servers and identity providers until `ended` says so; whatever is under way then is asked again by the next
+/// process.
+async fn look_outside(control: Arc<Control>, ended: watch::Receiver<bool>) {
+    let looks = async {
+        let mut timer = tokio::time::interval(LOOKS_OUTSIDE);
+        loop {
+            timer.tick().await;
+            if let Err(error) = control.look_outside(&operator("jobs")).await {
+                tracing::error!(%error, "looking outside failed; it will be tried again");
+            }
+        }
+    };
+    tokio::select! {
+        () = is_true(ended) => {}
+        () = looks => {}
     }
 }
 

@@ -61,6 +61,10 @@ pub enum Message {
         note: Option<Label>,
         at: Timestamp,
     },
+    /// To owners: the record is gone that shows a domain to be the organisation's.
+    DomainMissing { organization: Label, domain: Label, record: Label, lapses_at: Timestamp },
+    /// To owners: it was gone for too long, and the domain counts as the organisation's no more.
+    DomainLapsed { organization: Label, domain: Label, at: Timestamp },
 
     /// Somebody asked for a link to choose a new password.
     PasswordReset {

@@ -60,6 +60,17 @@ impl Message {
                 note: Some(Label::new("We would like to try it with the support team.")),
                 at: after(0),
             },
+            Self::DomainMissing {
+                organization: organization.clone(),
+                domain: Label::new("example.org"),
+                record: Label::new("_keeptrusts-challenge.example.org"),
+                lapses_at: after(14 * DAY),
+            },
+            Self::DomainLapsed {
+                organization: organization.clone(),
+                domain: Label::new("example.org"),
+                at: after(0),
+            },
             Self::PasswordReset {
                 token: token(),
                 expires_at: after(30 * MINUTE),

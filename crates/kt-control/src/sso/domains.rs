@@ -8,7 +8,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::OrganizationId;
-use kt_domain::sso::OwnDomain;
+use kt_domain::sso::{DOMAIN_GRACE, DomainProof, OwnDomain};
 use kt_store::domains::{self, ClaimedDomain};
 use kt_store::{Source, StoreError, Tx, audit, limits, organizations};
 use serde_json::{Value, json};
@@ -29,6 +29,12 @@ pub struct DomainView {
     pub added_at: Timestamp,
     /// When it was shown to be theirs.
     pub verified_at: Option<Timestamp>,
+    /// By what.
+    pub proof: Option<DomainProof>,
+    /// Since when its record is gone.
+    pub missing_since: Option<Timestamp>,
+    /// When it stops counting as theirs, if the record stays away.
+    pub lapses_at: Option<Timestamp>,
 }
 
 /// How many domains an organisation can claim.
@@ -70,7 +76,7 @@ impl Control {
         domain: OwnDomain,
     ) -> Result<ClaimedDomain, Error> {
         let challenge = self.new_token().expose().to_owned();
-        let claim = ClaimedDomain { domain, challenge, added_at: ctx.now, verified_at: None };
+        let claim = ClaimedDomain::new(domain, challenge, ctx.now);
         domains::add(tx, organization, &claim).await?;
         let record = self.record(ctx, AuditAction::DomainAdded, claim.domain.as_str());
         audit::append(tx, Some(organization), &record).await?;
@@ -96,7 +102,8 @@ impl Control {
         if !texts.contains(&OwnDomain::record_value(&claim.challenge)) {
             return Err(not_proven(&claim));
         }
-        self.note_verified(ctx, organization, &domain, "dns").await
+        // The operator's word is not taken back by a record that somebody has set as well.
+        self.note_verified(ctx, organization, &domain, claim.proof.unwrap_or(DomainProof::Dns)).await
     }
 
     /// Counts a domain as an organisation's own on the word of the operator, who answers for that.
@@ -115,7 +122,7 @@ impl Control {
             self.claim(ctx, &tx, &organization, domain.clone()).await?;
         }
         tx.commit().await?;
-        self.note_verified(ctx, &organization, &domain, "operator").await
+        self.note_verified(ctx, &organization, &domain, DomainProof::Operator).await
     }
 
     async fn note_verified(
@@ -123,17 +130,17 @@ impl Control {
         ctx: &Ctx,
         organization: &OrganizationId,
         domain: &OwnDomain,
-        by: &str,
+        proof: DomainProof,
     ) -> Result<DomainView, Error> {
         let tx = self.store.begin_write().await?;
-        match domains::verify(&tx, organization, domain, ctx.now).await {
+        match domains::verify(&tx, organization, domain, proof, ctx.now).await {
             Ok(()) => {}
             Err(StoreError::Exists) => return Err(domain_taken()),
             Err(error) => return Err(error.into()),
         }
         let record = self
             .record(ctx, AuditAction::DomainVerified, domain.as_str())
-            .with_change(Value::Null, json!({ "by": by }));
+            .with_change(Value::Null, json!({ "by": proof }));
         audit::append(&tx, Some(organization), &record).await?;
         let claim = domains::find(&tx, organization, domain).await?.ok_or_else(no_domain)?;
         tx.commit().await?;
@@ -142,7 +149,24 @@ impl Control {
 
     /// Gives a domain up. Accounts that are linked stay so; no others are by an address in it.
     pub async fn remove_domain(&self, ctx: &Ctx, typed: &str) -> Result<(), Error> {
-        let organization = owners_organization(ctx)?;
+        self.give_domain_up(ctx, owners_organization(ctx)?, typed).await
+    }
+
+    /// The same for the operator, where an organisation holds a domain that is another's by now and nobody there gives it up
+    /// (SPEC section 14).
+    pub async fn take_domain_away(&self, ctx: &Ctx, identifier: &str, typed: &str) -> Result<(), Error> {
+        require_operator(ctx)?;
+        let organization = organizations::by_identifier(&self.store, identifier).await?;
+        let organization = organization.ok_or_else(|| Error::not_found("organization"))?.id;
+        self.give_domain_up(ctx, &organization, typed).await
+    }
+
+    async fn give_domain_up(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        typed: &str,
+    ) -> Result<(), Error> {
         let domain = OwnDomain::parse(typed)?;
         let tx = self.store.begin_write().await?;
         if !domains::remove(&tx, organization, &domain).await? {
@@ -181,6 +205,9 @@ impl From<ClaimedDomain> for DomainView {
             domain: claim.domain,
             added_at: claim.added_at,
             verified_at: claim.verified_at,
+            proof: claim.proof,
+            missing_since: claim.missing_since,
+            lapses_at: claim.verified_at.and(claim.missing_since).map(|since| since + DOMAIN_GRACE),
         }
     }
 }

@@ -14,7 +14,7 @@ use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::sso::{IdentitySource, Protocol, ProviderDetails};
 use kt_store::identity_providers::{self, IdentityProvider};
 use kt_store::once::{self, OneTime};
-use kt_store::{limits, organizations, sessions};
+use kt_store::{limits, sessions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -109,11 +109,7 @@ impl Control {
         organization: &str,
         journey: SsoJourney<'_>,
     ) -> Result<Departure, Error> {
-        let organization = organizations::by_identifier(&self.store, organization).await?;
-        let provider = match &organization {
-            Some(organization) => identity_providers::enabled(&self.store, &organization.id).await?,
-            None => None,
-        };
+        let provider = identity_providers::enabled_at(&self.store, organization).await?;
         let provider = provider.filter(|provider| self.offers(provider.details.protocol()));
         let provider = provider.ok_or_else(sso_unavailable)?;
         let errand = Errand::SignIn {

@@ -4,10 +4,12 @@
 //! remembered in [`metadata`], its signatures are verified in [`jws`], and what its claims must say is a pure rule of
 //! [`kt_domain::sso::id_token`].
 
+mod away;
 mod exchange;
 mod google;
 mod jws;
 mod logout;
+mod memory;
 mod metadata;
 mod settings;
 
@@ -16,6 +18,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
+use kt_domain::id::IdentityProviderId;
 use kt_domain::secret::Token;
 use kt_domain::sso::id_token::{self, TokenContext, check_id_token, text};
 use kt_domain::sso::{AttributeNames, ExternalIdentity, OidcSettings};
@@ -28,6 +31,7 @@ use url::Url;
 use super::errand::{Departure, Errand, Origin, begun_otherwise};
 use super::receive::{Disbelief, SsoOutcome};
 use super::sso_refused;
+use super::stray::Brought;
 use super::trial::Trail;
 use crate::control::Control;
 
@@ -72,6 +76,8 @@ pub struct OidcAnswer<'a> {
 struct Party {
     /// What is remembered of it is kept under this.
     key: String,
+    /// Which provider of an organisation it is, in which version; none for Google.
+    provider: Option<(IdentityProviderId, i64)>,
     settings: OidcSettings,
     secret: Option<Vec<u8>>,
     redirect_uri: Url,
@@ -126,7 +132,9 @@ impl Control {
 
     /// Somebody comes back from a provider. Whatever is wrong with what they bring is `sso_refused`.
     pub async fn receive_oidc(&self, ctx: &Ctx, answer: OidcAnswer<'_>) -> Result<SsoOutcome, Error> {
-        let (origin, pledge) = self.take_errand::<Pledge>(ctx, answer.state, answer.browser).await?;
+        let taken = self.take_errand::<Pledge>(ctx, answer.state, answer.browser).await;
+        let (origin, pledge) =
+            self.recording_strays(ctx, answer.organization, Brought::Answer, taken).await?;
         let party = self.party_of_origin(&origin).await?;
         self.require_own_address(&origin, &answer).await?;
         let mut trail = Trail::default();
@@ -166,6 +174,7 @@ impl Control {
         let organization = organization.ok_or_else(|| Error::not_found("organization"))?;
         Ok(Party {
             key: format!("{}/{}", provider.id, provider.version),
+            provider: Some((provider.id.clone(), provider.version)),
             settings: settings.clone(),
             secret: self.secret_of(provider)?,
             redirect_uri: self.oidc_address(&organization.identifier, "callback"),

@@ -7,7 +7,7 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{IdentityProviderId, OrganizationId};
 use kt_domain::security_choices::difference;
-use kt_domain::sso::{IdentitySource, Protocol, ProviderDetails, ProviderSettings};
+use kt_domain::sso::{IdentitySource, Protocol, ProviderDetails, ProviderSettings, PublishedProblem};
 use kt_store::identity_providers::{self, IdentityProvider};
 use kt_store::sessions::VouchedFor;
 use kt_store::{StoreError, Tx, audit, domains, external_identities, organizations, sessions};
@@ -34,6 +34,8 @@ pub struct ProviderView {
     pub used_at: Option<Timestamp>,
     /// How many accounts it is linked to.
     pub linked: i64,
+    /// Why what it publishes cannot be had at this moment; nobody comes in through it meanwhile.
+    pub problem: Option<PublishedProblem>,
     /// Changes with every change.
     pub version: String,
 }
@@ -88,6 +90,7 @@ impl Control {
             has_secret: provider.secret_sealed.is_some(),
             used_at: provider.used_at,
             linked,
+            problem: provider.problem,
             version: provider.version.to_string(),
         })
     }
@@ -186,6 +189,7 @@ impl Control {
             secret_sealed,
             created_at: kept.map_or(ctx.now, |kept| kept.created_at),
             used_at: kept.and_then(|kept| kept.used_at),
+            problem: None,
         })
     }
 

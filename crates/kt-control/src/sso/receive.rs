@@ -7,6 +7,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, SessionId, UserId};
+use kt_domain::network::console_rules::Denial;
 use kt_domain::return_to::ReturnTo;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Proof, Proofs};
@@ -57,6 +58,8 @@ pub(crate) const SKEW: Duration = Duration::from_mins(1);
 pub(super) enum Turned {
     /// The person is not received.
     Away { why: String, user: Option<UserId>, organization: Option<OrganizationId> },
+    /// The organisation does not let the address in that they come from.
+    Elsewhere { organization: OrganizationId, denial: Denial },
     /// Something failed.
     Back(Error),
 }
@@ -105,9 +108,6 @@ impl Control {
         origin: &Origin,
         identity: &ExternalIdentity,
     ) -> Result<SsoOutcome, Error> {
-        if let Some(organization) = &origin.organization {
-            self.require_address_of(ctx, organization, Door::Console.into()).await?;
-        }
         let tx = self.store.begin_write().await?;
         match self.let_in(ctx, &tx, origin, identity).await {
             Ok((arrival, has_changed)) => {
@@ -122,6 +122,11 @@ impl Control {
                 drop(tx);
                 self.record_turned_away(ctx, origin, organization.as_ref(), user.as_ref(), &why).await?;
                 Err(sso_refused().with_private(why))
+            }
+            Err(Turned::Elsewhere { organization, denial }) => {
+                drop(tx);
+                self.refuse_address(ctx, Some(&organization), &denial).await?;
+                Err(sso_refused())
             }
             Err(Turned::Back(error)) => Err(error),
         }
@@ -143,6 +148,11 @@ impl Control {
             user: Some(entrant.user.id.clone()),
             organization: Some(entrant.organization.id.clone()),
         };
+        // Whose member somebody is who comes from Google is known only now.
+        let organization = &entrant.organization.id;
+        if let Err(denial) = self.decide_address(tx, ctx, organization, Door::Console.into()).await? {
+            return Err(Turned::Elsewhere { organization: organization.clone(), denial });
+        }
         let is_own = matches!(origin.source, IdentitySource::Provider(_));
         if !is_own && self.must_use_sso(tx, &entrant.membership, &entrant.user.email).await? {
             return Err(away("the organization's own provider is required"));
@@ -227,7 +237,13 @@ impl Control {
         let why: String = why.chars().filter(|c| !c.is_control()).take(300).collect();
         let record = self
             .record(ctx, AuditAction::SignIn, subject)
-            .with_change(Value::Null, json!({ "reason": "sso_refused", "why": why }))
+            .with_change(
+                Value::Null,
+                json!({
+                    "reason": "sso_refused", "why": why, "door": Door::Console,
+                    "identity_provider": { "id": origin.source },
+                }),
+            )
             .refused();
         let tx = self.store.begin_write().await?;
         audit::append(&tx, organization, &record).await?;

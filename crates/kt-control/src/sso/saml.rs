@@ -22,6 +22,7 @@ use url::Url;
 use super::errand::{Departure, Errand, Origin, begun_otherwise};
 use super::receive::{Disbelief, SsoOutcome};
 use super::sso_refused;
+use super::stray::Brought;
 use super::trial::Trail;
 use crate::control::Control;
 
@@ -97,7 +98,9 @@ impl Control {
     /// Verifies what a browser posts, and gives the ticket with which it goes on at [`Self::receive_saml`]. Refused with
     /// `sso_refused` where this browser did not ask for it.
     pub async fn land_saml(&self, ctx: &Ctx, answer: SamlAnswer<'_>) -> Result<Token, Error> {
-        let (origin, pledge) = self.take_errand::<Pledge>(ctx, answer.relay_state, answer.browser).await?;
+        let taken = self.take_errand::<Pledge>(ctx, answer.relay_state, answer.browser).await;
+        let (origin, pledge) =
+            self.recording_strays(ctx, Some(answer.organization), Brought::Answer, taken).await?;
         let (provider, settings) = self.saml_of_origin(&origin).await?;
         let identifier = self.identifier_of(&provider).await?;
         if identifier != answer.organization {
@@ -132,7 +135,8 @@ impl Control {
         ticket: &str,
         browser: Option<&str>,
     ) -> Result<SsoOutcome, Error> {
-        let (origin, landed) = self.take_errand::<Landed>(ctx, ticket, browser).await?;
+        let taken = self.take_errand::<Landed>(ctx, ticket, browser).await;
+        let (origin, landed) = self.recording_strays(ctx, None, Brought::Answer, taken).await?;
         let mut trail = Trail::default();
         trail.passed("The answer came back to the browser that asked", "");
         let verified = match landed.said {

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::email::EmailAddress;
 use crate::error::Error;
+use crate::words;
 
 /// The label under which the TXT record stands that proves a domain. A name of its own, as RFC 8552 wants it: whoever can
 /// write there can write into the domain's zone, and it is in nobody's way.
@@ -17,6 +20,44 @@ pub const DOMAIN_RECORD: &str = "_keeptrusts-challenge";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OwnDomain(String);
+
+/// By what a domain was shown to be an organisation's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DomainProof {
+    /// By the TXT record, which is looked for again every day.
+    Dns,
+    /// By the word of the operator, who answers for it.
+    Operator,
+}
+
+words!(DomainProof { Dns = "dns", Operator = "operator" });
+
+/// How long the record of a verified domain may be gone before the domain counts as nobody's again. Long enough for whoever
+/// has tidied up the zone to be told and to put it back; not as long as a domain stays with somebody who has let it go.
+pub const DOMAIN_GRACE: Duration = Duration::from_hours(14 * 24);
+
+/// How a verified domain stands once its record was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DomainStanding {
+    /// The record is there.
+    Proven,
+    /// It is gone since then, and may come back.
+    Missing(Timestamp),
+    /// It was gone for too long.
+    Lapsed,
+}
+
+impl DomainStanding {
+    /// How it stands at `now`, where the record is there or was found gone since `missing_since`.
+    #[must_use]
+    pub fn of(is_there: bool, missing_since: Option<Timestamp>, now: Timestamp) -> Self {
+        match missing_since {
+            _ if is_there => Self::Proven,
+            Some(since) if since + DOMAIN_GRACE <= now => Self::Lapsed,
+            since => Self::Missing(since.unwrap_or(now)),
+        }
+    }
+}
 
 /// Where everybody can get an address of their own: no organisation owns these.
 const PUBLIC_MAIL: [&str; 46] = [
@@ -133,6 +174,21 @@ impl From<OwnDomain> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_that_is_gone_is_waited_for_for_two_weeks() {
+        let start = Timestamp::UNIX_EPOCH;
+        let days = |days: u64| start + Duration::from_hours(days * 24);
+        for (is_there, missing_since, now, expected) in [
+            (true, None, start, DomainStanding::Proven),
+            (true, Some(start), days(100), DomainStanding::Proven),
+            (false, None, days(3), DomainStanding::Missing(days(3))),
+            (false, Some(start), days(13), DomainStanding::Missing(start)),
+            (false, Some(start), days(14), DomainStanding::Lapsed),
+        ] {
+            assert_eq!(DomainStanding::of(is_there, missing_since, now), expected, "{now}");
+        }
+    }
 
     #[test]
     fn a_domain_is_one_whole_name_and_nobodys_public_mail() {

@@ -8,13 +8,15 @@ mod domains;
 pub mod id_token;
 mod identity;
 mod oidc;
+mod published;
 pub mod reception;
 mod saml;
 mod settings;
 
-pub use domains::{DOMAIN_RECORD, OwnDomain};
+pub use domains::{DOMAIN_GRACE, DOMAIN_RECORD, DomainProof, DomainStanding, OwnDomain};
 pub use identity::{ExternalIdentity, IdentitySource};
 pub use oidc::{ClientAuthentication, OidcEndpoints, OidcSettings, is_web_address};
+pub use published::{PublishedPart, PublishedProblem};
 pub use saml::{CERTIFICATE_WARNING, SamlCertificate, SamlSettings};
 pub use settings::{AttributeNames, GroupRole, ProviderDetails, ProviderSettings};
 

@@ -6,6 +6,7 @@ pub(crate) mod device;
 pub(crate) mod events;
 pub(crate) mod gateways;
 pub(crate) mod health;
+mod identity_providers;
 pub(crate) mod invitations;
 pub(crate) mod ip_restrictions;
 pub(crate) mod me;

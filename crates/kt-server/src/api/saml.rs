@@ -8,7 +8,7 @@ use kt_domain::sso::{Protocol, SamlCertificate};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::sso::ProviderBody;
+use super::identity_providers::{ProviderAnswer, ProviderBody};
 use super::versions::{IfMatch, Tagged};
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
@@ -69,8 +69,8 @@ impl From<SamlCertificate> for CertificateAnswer {
 /// A SAML provider.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SamlAnswer {
-    id: String,
-    enabled: bool,
+    #[serde(flatten)]
+    provider: ProviderAnswer,
     entity_id: String,
     sso_url: String,
     logout_url: Option<String>,
@@ -84,18 +84,13 @@ pub(crate) struct SamlAnswer {
     service_acs_url: String,
     /// Where the provider sends requests to log out.
     service_logout_url: String,
-    /// How many accounts it is linked to.
-    linked_accounts: i64,
-    /// When somebody last came through it.
-    last_used_at: Option<String>,
-    settings: ProviderBody,
 }
 
 fn tagged(view: ProviderView, place: SamlPlace) -> Result<Tagged<SamlAnswer>, Failure> {
     let saml = view.details.saml().cloned().ok_or_else(|| Error::not_found("identity provider"))?;
+    let version = view.version.clone();
     let body = SamlAnswer {
-        id: view.id.to_string(),
-        enabled: view.enabled,
+        provider: view.into(),
         entity_id: saml.entity_id,
         sso_url: saml.sso_url,
         logout_url: saml.logout_url,
@@ -106,11 +101,8 @@ fn tagged(view: ProviderView, place: SamlPlace) -> Result<Tagged<SamlAnswer>, Fa
         service_entity_id: place.entity_id,
         service_acs_url: place.acs_url,
         service_logout_url: place.logout_url,
-        linked_accounts: view.linked,
-        last_used_at: view.used_at.map(|at| at.to_string()),
-        settings: view.settings.into(),
     };
-    Ok(Tagged { version: view.version, body })
+    Ok(Tagged { version, body })
 }
 
 /// How a provider is described: in one way.

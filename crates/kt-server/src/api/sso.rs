@@ -5,15 +5,12 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kt_control::{DomainView, NewOidcProvider, OidcPlace, ProviderView};
-use kt_domain::actor::Role;
 use kt_domain::error::Error;
-use kt_domain::span::Span;
-use kt_domain::sso::{
-    AttributeNames, ClientAuthentication, GroupRole, OidcEndpoints, OidcSettings, Protocol, ProviderSettings,
-};
+use kt_domain::sso::{ClientAuthentication, DomainProof, OidcEndpoints, OidcSettings, Protocol};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::identity_providers::{ProviderAnswer, ProviderBody};
 use super::versions::{IfMatch, Tagged};
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
@@ -48,109 +45,6 @@ pub(crate) async fn start(
     let mut url = doors.console.page("/login/sso");
     url.query_pairs_mut().append_pair("organization", &request.organization);
     Ok(Json(SsoStartAnswer { url: url.into() }))
-}
-
-/// Under which names the provider sends what is needed.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AttributesBody {
-    email: String,
-    name: String,
-    groups: String,
-}
-
-impl Default for AttributesBody {
-    fn default() -> Self {
-        AttributeNames::default().into()
-    }
-}
-
-impl From<AttributeNames> for AttributesBody {
-    fn from(AttributeNames { email, name, groups }: AttributeNames) -> Self {
-        Self { email, name, groups }
-    }
-}
-
-/// A group and the role of those in it.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct GroupRoleBody {
-    /// Exactly as the provider sends it.
-    group: String,
-    /// `member`, `auditor` or `admin`.
-    #[schema(value_type = String)]
-    role: Role,
-}
-
-/// What providers of every protocol share.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub(crate) struct ProviderBody {
-    /// What people call it.
-    display_name: String,
-    attributes: AttributesBody,
-    /// Where there are any, groups decide the role at every sign-in, but never an owner's.
-    group_roles: Vec<GroupRoleBody>,
-    /// The role of whoever is in none of these groups; never `owner`.
-    #[schema(value_type = String)]
-    default_role: Role,
-    /// Whether somebody without an account gets one at their first sign-in.
-    just_in_time: bool,
-    /// Whether its addresses count as verified although it does not say so.
-    trust_email: bool,
-    /// Whether members with an address in the organization's domains sign in through it alone; owners keep a way past it.
-    required: bool,
-    /// Whether it has to say that two factors were used; where it does not, one of ours is asked for.
-    require_mfa: bool,
-    /// The values of `amr` or `acr` by which it says so.
-    mfa_values: Vec<String>,
-    /// How long a session lasts at most that was opened through it, such as `8h`.
-    #[schema(value_type = Option<String>)]
-    session_limit: Option<Span>,
-}
-
-impl Default for ProviderBody {
-    fn default() -> Self {
-        ProviderSettings::default().into()
-    }
-}
-
-impl From<ProviderSettings> for ProviderBody {
-    fn from(settings: ProviderSettings) -> Self {
-        let group = |GroupRole { group, role }| GroupRoleBody { group, role };
-        Self {
-            display_name: settings.display_name,
-            attributes: settings.attributes.into(),
-            group_roles: settings.group_roles.into_iter().map(group).collect(),
-            default_role: settings.default_role,
-            just_in_time: settings.just_in_time,
-            trust_email: settings.trust_email,
-            required: settings.required,
-            require_mfa: settings.require_mfa,
-            mfa_values: settings.mfa_values,
-            session_limit: settings.session_limit,
-        }
-    }
-}
-
-impl From<ProviderBody> for ProviderSettings {
-    fn from(body: ProviderBody) -> Self {
-        let AttributesBody { email, name, groups } = body.attributes;
-        let group = |GroupRoleBody { group, role }| GroupRole { group, role };
-        Self {
-            display_name: body.display_name,
-            attributes: AttributeNames { email, name, groups },
-            group_roles: body.group_roles.into_iter().map(group).collect(),
-            default_role: body.default_role,
-            just_in_time: body.just_in_time,
-            trust_email: body.trust_email,
-            required: body.required,
-            require_mfa: body.require_mfa,
-            mfa_values: body.mfa_values,
-            session_limit: body.session_limit,
-        }
-    }
 }
 
 /// Where a provider is reached that has no metadata.
@@ -203,8 +97,8 @@ pub(crate) struct OidcRequest {
 /// An OIDC provider.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct OidcAnswer {
-    id: String,
-    enabled: bool,
+    #[serde(flatten)]
+    provider: ProviderAnswer,
     issuer: String,
     client_id: String,
     has_secret: bool,
@@ -215,30 +109,22 @@ pub(crate) struct OidcAnswer {
     redirect_uri: String,
     /// Where the provider sends its logout tokens.
     back_channel_logout_uri: String,
-    /// How many accounts it is linked to.
-    linked_accounts: i64,
-    /// When somebody last came through it.
-    last_used_at: Option<String>,
-    settings: ProviderBody,
 }
 
 fn tagged(view: ProviderView, place: OidcPlace) -> Result<Tagged<OidcAnswer>, Failure> {
     let oidc = view.details.oidc().cloned().ok_or_else(|| Error::not_found("identity provider"))?;
+    let (version, has_secret) = (view.version.clone(), view.has_secret);
     let body = OidcAnswer {
-        id: view.id.to_string(),
-        enabled: view.enabled,
+        provider: view.into(),
         issuer: oidc.issuer,
         client_id: oidc.client_id,
-        has_secret: view.has_secret,
+        has_secret,
         authentication: oidc.authentication.as_str(),
         endpoints: oidc.endpoints.map(Into::into),
         redirect_uri: place.redirect_uri.into(),
         back_channel_logout_uri: place.back_channel_logout_uri.into(),
-        linked_accounts: view.linked,
-        last_used_at: view.used_at.map(|at| at.to_string()),
-        settings: view.settings.into(),
     };
-    Ok(Tagged { version: view.version, body })
+    Ok(Tagged { version, body })
 }
 
 /// The organization's OIDC provider.
@@ -331,6 +217,12 @@ pub(crate) struct DomainAnswer {
     added_at: String,
     /// When it was shown to be the organization's.
     verified_at: Option<String>,
+    /// By what: `dns`, whose record is looked for again every day, or `operator`.
+    verified_by: Option<&'static str>,
+    /// Since when the record is gone.
+    missing_since: Option<String>,
+    /// When it no longer counts as the organization's, if the record stays away.
+    lapses_at: Option<String>,
 }
 
 impl From<DomainView> for DomainAnswer {
@@ -341,6 +233,9 @@ impl From<DomainView> for DomainAnswer {
             record_value: view.record_value,
             added_at: view.added_at.to_string(),
             verified_at: view.verified_at.map(|at| at.to_string()),
+            verified_by: view.proof.map(DomainProof::as_str),
+            missing_since: view.missing_since.map(|at| at.to_string()),
+            lapses_at: view.lapses_at.map(|at| at.to_string()),
         }
     }
 }

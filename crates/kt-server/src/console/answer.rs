@@ -8,8 +8,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kt_control::ConsoleSession;
 use kt_domain::error::Error;
-use kt_domain::sign_in::{Proof, Proofs};
+use kt_domain::sign_in::{Factor, Proof};
 
 use super::assets::{ASSETS, Assets};
 use super::cookies::{Cookie, Cookies};
@@ -52,35 +53,44 @@ pub(crate) struct Holder {
     /// From when on the holder can do nothing but add a second factor, where they are asked for one and have none.
     pub(crate) factor_deadline: Option<jiff::Timestamp>,
     /// How the holder can prove again who they are: as well as they have when they signed in.
-    pub(crate) proves_by: ProvesBy,
+    pub(crate) ways: Ways,
     /// What the holder may do decides which pages are offered.
     pub(crate) may_read: MayRead,
 }
 
-/// How somebody can prove again who they are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ProvesBy {
-    Password,
+/// How somebody can prove again who they are: in each of these ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a way of its own")]
+pub(crate) struct Ways {
+    pub(crate) password: bool,
     /// The identity provider through which they came.
-    Provider,
-    /// A code of the app, or a passkey.
-    Code,
-    Passkey,
+    pub(crate) provider: bool,
+    /// A code of the app.
+    pub(crate) code: bool,
+    pub(crate) passkey: bool,
 }
 
-impl ProvesBy {
-    fn of(session: &kt_control::ConsoleSession) -> Self {
-        let proofs: &Proofs = &session.proofs;
-        let provider_is_enough =
-            proofs.are_matched_by(Proof::Federated) || proofs.contains(Proof::FederatedMfa);
-        if session.federated && provider_is_enough && !proofs.contains(Proof::Passkey) {
-            Self::Provider
-        } else if proofs.are_matched_by(Proof::Password) {
-            Self::Password
-        } else if proofs.are_matched_by(Proof::Totp) {
-            Self::Code
-        } else {
-            Self::Passkey
+impl Ways {
+    /// What is worth as much as what the session was opened with; of somebody who came through a provider, what they have.
+    fn of(session: &ConsoleSession) -> Self {
+        let proofs = &session.proofs;
+        let fits = |proof| proofs.are_matched_by(proof);
+        if !session.federated {
+            let password = fits(Proof::Password);
+            return Self {
+                password,
+                provider: false,
+                code: !password && fits(Proof::Totp),
+                passkey: !password,
+            };
+        }
+        let provider_is_enough = fits(Proof::Federated) || proofs.contains(Proof::FederatedMfa);
+        let has = |factor, proof| session.own_factors.contains(&factor) && fits(proof);
+        Self {
+            password: false,
+            provider: provider_is_enough && !proofs.contains(Proof::Passkey),
+            code: has(Factor::Totp, Proof::Totp),
+            passkey: has(Factor::Passkey, Proof::Passkey),
         }
     }
 }
@@ -109,7 +119,7 @@ impl Frame {
             organization_identifier: session.organization_identifier.clone(),
             ends_at: session.ends_at,
             factor_deadline: session.factor_deadline,
-            proves_by: ProvesBy::of(session),
+            ways: Ways::of(session),
             may_read: MayRead {
                 events: visit.may(Permission::ReadEvents),
                 audit: visit.may(Permission::ReadAudit),

@@ -93,10 +93,10 @@ fn handed_out(answer: &Value, found: &mut Vec<String>) {
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 /// Everything that the program logs, however unimportant.
-struct Log;
+pub(crate) struct Log;
 
 impl Log {
-    fn begin() {
+    pub(crate) fn begin() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
             tracing_subscriber::fmt()
@@ -124,7 +124,7 @@ impl io::Write for Log {
 }
 
 /// Whatever is recorded and logged, in every form.
-async fn everything_written(api: &TestApi) -> Vec<(&'static str, String)> {
+pub(crate) async fn everything_written(api: &TestApi) -> Vec<(&'static str, String)> {
     tracing::trace!("even this is heard");
     assert!(Log::text().contains("even this is heard"));
     let session = api.owner().await;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use kt_domain::actor::Role;
+use kt_domain::sign_in::MembershipState;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, TestApi, on_both};
@@ -59,6 +61,16 @@ on_both! {
         let sessions = api.get("/v1/me/sessions").bearer(session.access_token()).send().await;
         let doors: Vec<&Value> = sessions.json["sessions"].as_array().unwrap().iter().map(|one| &one["door"]).collect();
         assert_eq!(doors, ["cli", "api"]);
+    }
+
+    nobody_is_let_in_on_a_device_by_somebody_who_is_suspended(api) {
+        for (state, expected) in [(MembershipState::Suspended, 403), (MembershipState::Active, 200)] {
+            let device = ask(&api).await;
+            let session = api.somebody("member").await;
+            assert_eq!(decide(&api, session.access_token(), &device.user_code, "approve").await.status, 204);
+            api.becomes(&session, Role::Member, state).await;
+            assert_eq!(fetch(&api, &device).await.status, expected, "{state}");
+        }
     }
 
     of_a_thousand_who_fetch_one_session_one_gets_it(api) {

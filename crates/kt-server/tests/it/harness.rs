@@ -13,7 +13,9 @@ use axum::response::Response;
 use kt_control::mail::{Captured, Letter, Renderer};
 use kt_control::outbound::Outbound;
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{Control, GoogleClient, Names, Parts, Post, SealKey, SetUp, SharedCounts, Sso, Texts};
+use kt_control::{
+    Control, GoogleClient, NameError, Names, Parts, Post, SealKey, SetUp, SharedCounts, Sso, Texts,
+};
 use kt_domain::actor::{Actor, Role};
 use kt_domain::clock::{Clock, ManualClock};
 use kt_domain::ctx::{Client, Ctx};
@@ -65,30 +67,37 @@ pub(crate) struct TestApi {
 struct Offers {
     protocols: Vec<Protocol>,
     google: Option<GoogleClient>,
+    /// How far connections to providers may go.
+    reach: Reach,
 }
 
 impl Default for Offers {
     fn default() -> Self {
-        Self { protocols: Protocol::ALL.to_vec(), google: None }
+        Self { protocols: Protocol::ALL.to_vec(), google: None, reach: Reach::Private }
     }
 }
 
-/// Name servers that know what a test has told them.
+/// Name servers that know what a test has told them; of a name for which there is none they do not answer.
 #[derive(Clone, Default)]
-pub(crate) struct TestNames(Arc<Mutex<HashMap<String, Vec<String>>>>);
+pub(crate) struct TestNames(Arc<Mutex<HashMap<String, Option<Vec<String>>>>>);
 
 impl TestNames {
     /// Sets the TXT records of a name.
     pub(crate) fn set(&self, name: &str, texts: &[&str]) {
         let texts = texts.iter().map(|&text| text.to_owned()).collect();
-        self.0.lock().unwrap().insert(name.to_owned(), texts);
+        self.0.lock().unwrap().insert(name.to_owned(), Some(texts));
+    }
+
+    /// They do not answer for a name.
+    pub(crate) fn fail(&self, name: &str) {
+        self.0.lock().unwrap().insert(name.to_owned(), None);
     }
 }
 
 impl Names for TestNames {
     fn texts<'a>(&'a self, name: &'a str) -> Texts<'a> {
-        let texts = self.0.lock().unwrap().get(name).cloned().unwrap_or_default();
-        Box::pin(async move { Ok(texts) })
+        let texts = self.0.lock().unwrap().get(name).cloned().unwrap_or_else(|| Some(Vec::new()));
+        Box::pin(async move { texts.ok_or_else(|| NameError("they are away".to_owned())) })
     }
 }
 
@@ -130,7 +139,16 @@ impl TestApi {
     pub(crate) async fn offering(kind: Kind, protocols: &[Protocol]) -> Self {
         let seal = SealKey::from_text(&SealKey::new_text(&mut Random::from_os())).unwrap();
         let database = Arc::new(TestDatabase::empty(kind).await);
-        let offers = Offers { protocols: protocols.to_vec(), google: None };
+        let offers = Offers { protocols: protocols.to_vec(), ..Offers::default() };
+        let deployment = DeploymentSettings::default();
+        Self::process(database, clock(), seal, deployment, None, offers).await.set_up().await
+    }
+
+    /// The same, in a deployment whose providers are on the internet alone.
+    pub(crate) async fn with_public_providers(kind: Kind) -> Self {
+        let seal = SealKey::from_text(&SealKey::new_text(&mut Random::from_os())).unwrap();
+        let database = Arc::new(TestDatabase::empty(kind).await);
+        let offers = Offers { reach: Reach::Public, ..Offers::default() };
         let deployment = DeploymentSettings::default();
         Self::process(database, clock(), seal, deployment, None, offers).await.set_up().await
     }
@@ -181,7 +199,7 @@ impl TestApi {
             providers: Outbound::new(Reach::Private, None).unwrap(),
             sso: Sso {
                 protocols: offers.protocols,
-                outbound: Outbound::new(Reach::Private, None).unwrap(),
+                outbound: Outbound::new(offers.reach, None).unwrap(),
                 names: Box::new(names.clone()),
                 google: offers.google,
             },

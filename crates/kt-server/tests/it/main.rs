@@ -38,6 +38,7 @@ mod shared_counts;
 mod sinks;
 mod sso;
 mod stub_gateway;
+mod timing;
 mod tokens;
 mod two_processes;
 mod usage;

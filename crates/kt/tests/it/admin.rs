@@ -260,3 +260,22 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     let broken = command.env("KEEPTRUSTS_MAIL__TRANSPORT", "smtp").output().unwrap();
     assert!(said(&broken, 1).starts_with("FAIL  configuration"), "{}", complaint(&broken));
 }
+
+#[test]
+fn a_domain_is_given_to_an_organization_and_taken_away_on_the_operators_word() {
+    let plane = Plane::start();
+    let given = said(&admin(&plane.home, &["domain", "verify", "example.com"]), 0);
+    assert_eq!(given, "example.com belongs to default from now on\n");
+    let removed = said(&admin(&plane.home, &["domain", "remove", "example.com", "--json"]), 0);
+    let removed: Value = serde_json::from_str(&removed).unwrap();
+    assert_eq!((&removed["organization"], &removed["domain"]), (&"default".into(), &"example.com".into()));
+    assert!(
+        complaint(&admin(&plane.home, &["domain", "remove", "example.com"])).contains("domain"),
+        "it is gone"
+    );
+    let token = plane.sign_in(PASSWORD).unwrap();
+    let records =
+        said(&plane.kt(Some(&token), &["audit", "tail", "--action", "sso.domain_removed", "--json"]), 0);
+    let record: Value = serde_json::from_str(records.lines().next().unwrap()).unwrap();
+    assert!(record["actor"]["name"].as_str().unwrap().starts_with("kt admin, by "), "{record}");
+}

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kt_domain::email::EmailAddress;
 use kt_domain::public_url::PublicUrl;
 
-use crate::mail::content::Content;
+use crate::mail::content::{Content, readable};
 use crate::mail::{Circumstances, Label, LinkToken};
 
 pub(super) fn verify_address(
@@ -133,4 +133,38 @@ pub(super) fn setup_requested(
         None => content,
     };
     content.button("Set up a gateway", &home.page("/gateways"))
+}
+
+/// Where domains are.
+const SINGLE_SIGN_ON: &str = "/settings/security/sso";
+
+pub(super) fn domain_missing(
+    organization: &Label,
+    domain: &Label,
+    record: &Label,
+    lapses_at: Timestamp,
+    home: &PublicUrl,
+) -> Content {
+    Content::new(format!("The TXT record of {domain} is gone"))
+        .opens(format!("{organization} has shown that {domain} is its own by a TXT record, and that record cannot be found any more. Nothing has changed yet."))
+        .fact("Domain", domain)
+        .fact("TXT record", record)
+        .fact("Counts until", &readable(lapses_at))
+        .button("Look at the domains", &home.page(SINGLE_SIGN_ON))
+        .closes("Set the record again as the page shows it, and leave it there: it is looked for every day.")
+        .closes("If it stays away, the domain no longer counts as yours from then on: no account is made or linked by an address in it, and where single sign-on is required, members with such addresses can also sign in otherwise.")
+}
+
+pub(super) fn domain_lapsed(
+    organization: &Label,
+    domain: &Label,
+    at: Timestamp,
+    home: &PublicUrl,
+) -> Content {
+    Content::new(format!("{domain} no longer counts as your organization's"))
+        .opens(format!("The TXT record by which {organization} has shown that {domain} is its own was gone for two weeks."))
+        .fact("Domain", domain)
+        .when(at)
+        .button("Verify the domain again", &home.page(SINGLE_SIGN_ON))
+        .closes("No account is made or linked by an address in it any more. Where single sign-on is required, members with such addresses can also sign in otherwise. Accounts that are linked stay so.")
 }

@@ -37,6 +37,12 @@ impl Message {
             Self::SetupRequested { organization, member, address, note, at } => {
                 joining::setup_requested(organization, member, address, note.as_ref(), *at, home)
             }
+            Self::DomainMissing { organization, domain, record, lapses_at } => {
+                joining::domain_missing(organization, domain, record, *lapses_at, home)
+            }
+            Self::DomainLapsed { organization, domain, at } => {
+                joining::domain_lapsed(organization, domain, *at, home)
+            }
             Self::PasswordReset { token, expires_at, requested } => {
                 account::password_reset(token, *expires_at, requested, home)
             }

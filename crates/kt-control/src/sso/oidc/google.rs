@@ -48,6 +48,7 @@ impl Control {
         let google = self.sso.google.as_ref().ok_or_else(sso_unavailable)?;
         Ok(Party {
             key: "google".to_owned(),
+            provider: None,
             settings: OidcSettings {
                 issuer: google.issuer.clone(),
                 client_id: google.client_id.clone(),

@@ -10,6 +10,7 @@ use kt_store::{audit, identity_providers, once, organizations, sessions};
 use serde_json::{Value, json};
 
 use crate::control::Control;
+use crate::sso::stray::Brought;
 
 /// The kind that a logout token says it is (section 2.4).
 const KIND: &str = "logout+jwt";
@@ -23,6 +24,11 @@ impl Control {
         organization: &str,
         token: &str,
     ) -> Result<(), Error> {
+        let ended = self.take_logout_token(ctx, organization, token).await;
+        self.recording_strays(ctx, Some(organization), Brought::Logout, ended).await
+    }
+
+    async fn take_logout_token(&self, ctx: &Ctx, organization: &str, token: &str) -> Result<(), Error> {
         let refuse = |why: &dyn std::fmt::Display| invalid_logout_token().with_private(why);
         let organization = organizations::by_identifier(&self.store, organization).await?;
         let organization = organization.ok_or_else(|| refuse(&"there is no such organization"))?.id;

@@ -1,20 +1,20 @@
 //! What a provider publishes: where it is reached, and the keys that it signs with. Remembered for ten minutes.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jsonwebtoken::jwk::Jwk;
 use kt_domain::ctx::Ctx;
 use kt_domain::network::reach::Reach;
-use kt_domain::sso::{OidcEndpoints, OidcSettings, is_web_address};
+use kt_domain::sso::{OidcEndpoints, OidcSettings, PublishedPart, is_web_address};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 use url::Url;
 
 use super::Party;
+use super::memory::{LEFT_ALONE, Memory, Outcome};
 use crate::control::Control;
 use crate::outbound::Outbound;
 use crate::sso::fetch::{self, FetchError};
@@ -24,9 +24,6 @@ const RELIED_ON: Duration = Duration::from_mins(10);
 
 /// How often keys are asked for again because a token names one that is not known (STANDARDS OIDC-07).
 const ASKED_AGAIN: Duration = Duration::from_mins(1);
-
-/// How long a provider is left alone that could not be reached: whoever wants to sign in through it waits for nothing.
-const LEFT_ALONE: Duration = Duration::from_secs(10);
 
 /// How many keys of a provider are looked at.
 const MOST_KEYS: usize = 100;
@@ -45,15 +42,15 @@ pub(crate) struct Published {
     pub(crate) answers_name_issuer: bool,
 }
 
-/// What was found of providers a while ago.
+/// What was found of providers a while ago, and which could not be asked a moment ago.
 #[derive(Default)]
-pub(crate) struct Remembered(Mutex<HashMap<String, Found>>);
+pub(crate) struct Remembered(Mutex<HashMap<String, Arc<Provider>>>);
 
-#[derive(Clone, Default)]
-struct Found {
-    failed: Option<(Timestamp, String)>,
-    published: Option<(Timestamp, Published)>,
-    keys: Option<(Timestamp, Vec<Jwk>)>,
+/// What is remembered of one of them.
+#[derive(Default)]
+struct Provider {
+    published: Memory<Published>,
+    keys: Memory<Vec<Jwk>>,
 }
 
 /// Why nothing is known of a provider.
@@ -100,29 +97,21 @@ struct KeySet {
 impl Control {
     /// What a provider publishes of itself, or its settings say in its place.
     pub(super) async fn published(&self, ctx: &Ctx, party: &Party) -> Result<Published, MetadataError> {
-        let found = self.oidc.look(&party.key).unwrap_or_default();
-        if let Some((_, published)) = found.published.filter(|(at, _)| is_fresh(*at, ctx.now, RELIED_ON)) {
-            return Ok(published);
+        if let Some(endpoints) = &party.settings.endpoints {
+            return Ok(Published { endpoints: endpoints.clone(), answers_name_issuer: false });
         }
-        if let Some((_, why)) = found.failed.filter(|(at, _)| is_fresh(*at, ctx.now, LEFT_ALONE)) {
-            return Err(MetadataError::Lately(why));
-        }
-        let published = if let Some(endpoints) = &party.settings.endpoints {
-            Published { endpoints: endpoints.clone(), answers_name_issuer: false }
-        } else {
+        let ask = Box::pin(async {
             let issuer = &party.settings.issuer;
-            let found = discover(&self.sso.outbound, issuer).await;
-            if let Err(why) = &found {
-                self.oidc.note(&party.key, |found| found.failed = Some((ctx.now, why.to_string())));
+            let (found, published) = discover(&self.sso.outbound, issuer).await?;
+            if found == *issuer {
+                Ok(published)
+            } else {
+                Err(MetadataError::OtherIssuer(found, issuer.clone()))
             }
-            let (found, published) = found?;
-            if found != *issuer {
-                return Err(MetadataError::OtherIssuer(found, issuer.clone()));
-            }
-            published
-        };
-        self.oidc.note(&party.key, |found| found.published = Some((ctx.now, published.clone())));
-        Ok(published)
+        });
+        let provider = self.oidc.of(&party.key);
+        let outcome = provider.published.recall(ctx.now, RELIED_ON, ask).await;
+        self.settled(ctx, party, PublishedPart::Metadata, outcome).await
     }
 
     /// The keys that a provider signs with. Asked for anew where `again` says that a token names one that is not among those
@@ -133,33 +122,39 @@ impl Control {
         party: &Party,
         again: bool,
     ) -> Result<Vec<Jwk>, MetadataError> {
-        let relied_on = if again { ASKED_AGAIN } else { RELIED_ON };
-        let remembered = self.oidc.look(&party.key).and_then(|found| found.keys);
-        if let Some((_, keys)) = remembered.filter(|(at, _)| is_fresh(*at, ctx.now, relied_on)) {
-            return Ok(keys);
-        }
         let published = self.published(ctx, party).await?;
-        let keys = fetch_keys(&self.sso.outbound, &published.endpoints.jwks).await?;
-        self.oidc.note(&party.key, |found| found.keys = Some((ctx.now, keys.clone())));
-        Ok(keys)
+        let relied_on = if again { ASKED_AGAIN } else { RELIED_ON };
+        let provider = self.oidc.of(&party.key);
+        let ask = Box::pin(fetch_keys(&self.sso.outbound, &published.endpoints.jwks));
+        let outcome = provider.keys.recall(ctx.now, relied_on, ask).await;
+        self.settled(ctx, party, PublishedPart::Keys, outcome).await
     }
-}
 
-fn is_fresh(at: Timestamp, now: Timestamp, for_how_long: Duration) -> bool {
-    at <= now && at + for_how_long > now
+    /// What was asked for just now is noted: a provider that cannot be asked is its organisation's concern.
+    async fn settled<T>(
+        &self,
+        ctx: &Ctx,
+        party: &Party,
+        part: PublishedPart,
+        outcome: Outcome<T, MetadataError>,
+    ) -> Result<T, MetadataError> {
+        match outcome {
+            Outcome::Known(known) => known.map_err(MetadataError::Lately),
+            Outcome::Asked(asked) => {
+                self.note_asked(ctx, party, part, asked.as_ref().err()).await;
+                asked
+            }
+        }
+    }
 }
 
 impl Remembered {
-    fn look(&self, key: &str) -> Option<Found> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
-    }
-
-    fn note(&self, key: &str, change: impl FnOnce(&mut Found)) {
+    fn of(&self, key: &str) -> Arc<Provider> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= MOST_PROVIDERS {
+        if all.len() >= MOST_PROVIDERS && !all.contains_key(key) {
             all.clear();
         }
-        change(all.entry(key.to_owned()).or_default());
+        Arc::clone(all.entry(key.to_owned()).or_default())
     }
 }
 

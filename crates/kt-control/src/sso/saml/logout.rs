@@ -16,6 +16,7 @@ use url::Url;
 
 use super::identity_provider;
 use crate::control::Control;
+use crate::sso::stray::Brought;
 
 /// A request to log out, as the browser brings it.
 #[derive(Clone, Copy)]
@@ -36,6 +37,16 @@ impl Control {
     /// takes the answer, if the provider has one. Refused with `invalid_logout_request`, whatever is wrong with it. No session
     /// need be left for it to be answered.
     pub async fn end_sessions_by_saml(
+        &self,
+        ctx: &Ctx,
+        organization: &str,
+        message: LogoutMessage<'_>,
+    ) -> Result<Option<Url>, Error> {
+        let ended = self.take_logout_request(ctx, organization, message).await;
+        self.recording_strays(ctx, Some(organization), Brought::Logout, ended).await
+    }
+
+    async fn take_logout_request(
         &self,
         ctx: &Ctx,
         organization: &str,

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use kt_control::WaitingDevice;
+use kt_domain::sessions::SessionSettings;
 use serde::Deserialize;
 
 use super::Fields;
@@ -24,8 +25,8 @@ struct DevicePage {
 enum Step {
     /// The code is asked for.
     Ask,
-    /// The device is shown.
-    Decide { user_code: String, device: WaitingDevice },
+    /// The device is shown, and how long its session would last.
+    Decide { user_code: String, device: WaitingDevice, life: SessionSettings },
     /// It may sign in.
     Approved,
     /// It was refused.
@@ -49,7 +50,8 @@ impl Step {
         user_code: String,
     ) -> Result<Self, crate::failure::Failure> {
         let device = doors.control.waiting_device(&visit.ctx, &user_code).await?;
-        Ok(Self::Decide { user_code, device })
+        let life = doors.control.device_session(&visit.ctx).await?;
+        Ok(Self::Decide { user_code, device, life })
     }
 }
 

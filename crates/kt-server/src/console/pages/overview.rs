@@ -162,6 +162,18 @@ impl OverviewPage {
                 "/settings/security/sso",
                 "clock",
             ),
+            Concern::ProviderUnreachable => (
+                None,
+                "The identity provider cannot be asked for its metadata or keys: nobody can sign in with SSO",
+                "/settings/security/sso",
+                "triangle-alert",
+            ),
+            Concern::DomainsMissing(count) => (
+                some(count),
+                "Domains whose TXT record is gone: they stop counting as yours",
+                "/settings/security/sso",
+                "triangle-alert",
+            ),
         };
         self.overview.concerns.iter().map(row).collect()
     }

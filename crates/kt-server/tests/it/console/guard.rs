@@ -168,6 +168,14 @@ on_both! {
             }
             assert!(!line.contains("Domain"), "{line}");
         }
+        // The way to an identity provider: its cookie comes along from the provider's site as well.
+        let _provider = api.with_provider(serde_json::json!({})).await;
+        let left = send(Method::POST, "/login/sso", &form, "organization=acme".to_owned()).await;
+        let kept = cookies(&left).pop().unwrap_or_else(|| panic!("{}", left.body));
+        assert!(kept.starts_with("__Host-kt_sso=") && !kept.contains("Domain"), "{kept}");
+        for part in ["; Path=/", "; HttpOnly", "; SameSite=None; Secure", "; Max-Age=600"] {
+            assert!(kept.contains(part), "{kept}");
+        }
         for path in ["/login", "/overview", "/nowhere"] {
             let answer = send(Method::GET, path, &[], String::new()).await;
             let told = answer.headers["strict-transport-security"].to_str().unwrap().to_owned();

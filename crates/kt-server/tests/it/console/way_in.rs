@@ -254,6 +254,7 @@ on_both! {
         let typed = code.to_lowercase().replace('-', "");
         let page = browser.post("/device", &[("user_code", &typed)]).await;
         assert!(page.page().contains("&#60;b&#62;kt") && page.body.contains(OWNER), "{}", page.body);
+        assert!(page.page().contains("Until 30m without use have passed") && page.page().contains("For 12h at the longest"), "how long its session lives: {}", page.body);
         assert_eq!(fetch(&device).await.refusal(), (409, "authorization_pending"), "looking decides nothing");
         assert!(browser.post("/device/approve", &[("user_code", &code)]).await.page().contains("The device is signed in"));
         assert_eq!(fetch(&device).await.json["status"], "authenticated");

@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kt_domain::actor::Role;
+use kt_domain::sign_in::MembershipState;
 use serde_json::{Value, json};
 
 use super::authenticator::{Authenticator, BACKED_UP, BACKUP_ELIGIBLE, Browser, PRESENT, VERIFIED};
@@ -126,6 +128,16 @@ on_both! {
         assert_eq!(sign_in(&api, &mut authenticator).await.text("/status"), "authenticated");
         let copied = authenticator.with(|browser| browser.flags |= BACKUP_ELIGIBLE | BACKED_UP);
         assert_eq!(sign_in(&api, &mut copied.clone()).await.refusal(), (401, "invalid_passkey"), "it could not be copied");
+    }
+
+    whoever_is_suspended_gets_in_by_no_passkey(api) {
+        let (mut authenticator, _) = member_with_passkey(&api, JO).await;
+        let session = sign_in(&api, &mut authenticator).await;
+        assert_eq!(session.text("/status"), "authenticated", "the control");
+        api.becomes(&session, Role::Member, MembershipState::Suspended).await;
+        assert_eq!(sign_in(&api, &mut authenticator).await.status, 401);
+        api.becomes(&session, Role::Member, MembershipState::Active).await;
+        assert_eq!(sign_in(&api, &mut authenticator).await.text("/status"), "authenticated");
     }
 
     a_challenge_of_the_sign_in_page_is_answered_in_the_browser_that_asked(api) {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::provider::{Document, Provider, Says, Signature, depart};
 use crate::console::browser::Browser;
+use crate::databases::Kind;
 use crate::harness::{Answer, TestApi, on_both};
 
 /// Whether somebody was let in.
@@ -229,5 +230,30 @@ on_both! {
         provider.says(Says::default());
         let made = api.put_provider(&owner, &provider, json!({})).await;
         assert_eq!(made.status, 200, "the control: {}", made.json);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_inside_the_network_is_not_asked_where_providers_are_on_the_internet() {
+    for (inside, is_forbidden) in [
+        (TestApi::with_public_providers(Kind::Sqlite).await, true),
+        (TestApi::with_owner(Kind::Sqlite).await, false),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = tokio::spawn(async move { listener.accept().await.is_ok() });
+        let body = json!({ "issuer": format!("https://127.0.0.1:{port}"), "client_id": "x" });
+        let owner = inside.owner().await;
+        let put = inside.put("/v1/organization/sso/oidc", body).bearer(owner.access_token());
+        let refused = tokio::time::timeout(Duration::from_secs(20), put.send()).await.unwrap();
+        assert_eq!((refused.status.as_u16(), refused.text("/error/param")), (422, "issuer"));
+        assert_eq!(
+            refused.text("/error/message").contains("inside this network"),
+            is_forbidden,
+            "{}",
+            refused.json
+        );
+        assert_eq!(heard.is_finished(), !is_forbidden, "whether anybody knocked");
+        heard.abort();
     }
 }

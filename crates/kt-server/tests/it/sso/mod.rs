@@ -1,13 +1,17 @@
 //! Single sign-on: set up, gone through, and lied to.
 
+mod away;
+mod canary;
 mod domains;
 mod lies;
+mod own_factors;
 mod page;
 mod people;
 mod provider;
 mod saml;
 mod saml_provider;
 mod settings;
+mod strays;
 mod way;
 
 use serde_json::{Value, json};

@@ -72,6 +72,8 @@ pub(crate) struct Says {
     pub(crate) documents: Document,
     /// Whether it gives tokens.
     pub(crate) gives_tokens: bool,
+    /// Whether its keys are away.
+    pub(crate) keys_are_away: bool,
 }
 
 /// What is where a document should be.
@@ -102,6 +104,7 @@ impl Default for Says {
             others: 0,
             documents: Document::Itself,
             gives_tokens: true,
+            keys_are_away: false,
         }
     }
 }
@@ -112,6 +115,8 @@ struct World {
     kid: String,
     /// What was asked for with each code.
     codes: HashMap<String, Asked>,
+    /// How often its metadata was asked for.
+    metadata_looks: usize,
     /// How often its keys were asked for.
     looks: usize,
     /// How often a code was exchanged, or tried to be.
@@ -143,6 +148,7 @@ impl Provider {
             key: new_key(),
             kid: "first".into(),
             codes: HashMap::new(),
+            metadata_looks: 0,
             looks: 0,
             exchanges: 0,
         };
@@ -169,6 +175,11 @@ impl Provider {
     /// From now on it does this.
     pub(crate) fn says(&self, says: Says) {
         self.world().says = says;
+    }
+
+    /// How often its metadata was asked for.
+    pub(crate) fn metadata_looks(&self) -> usize {
+        self.world().metadata_looks
     }
 
     /// How often its keys were asked for.
@@ -340,6 +351,7 @@ fn merged(mut base: Value, changes: &Value) -> Value {
 
 async fn metadata(State(provider): State<Provider>, uri: axum::http::Uri) -> Response {
     let (issuer, says) = (&provider.issuer, provider.world().says.clone());
+    provider.world().metadata_looks += 1;
     match says.documents {
         Document::Elsewhere if uri.path() != "/moved" => {
             return Redirect::temporary("/moved").into_response();
@@ -360,12 +372,15 @@ async fn metadata(State(provider): State<Provider>, uri: axum::http::Uri) -> Res
     Json(merged(own, &says.metadata)).into_response()
 }
 
-async fn keys(State(provider): State<Provider>) -> Json<Value> {
+async fn keys(State(provider): State<Provider>) -> Response {
     let mut world = provider.world();
     world.looks += 1;
+    if world.says.keys_are_away {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let mut own: Vec<Value> = (0..world.says.others).map(|n| jwk(&new_key(), &format!("other{n}"))).collect();
     own.extend([jwk(&world.key, &world.kid), rsa_jwk(), p256_jwk()]);
-    Json(json!({ "keys": world.says.keys.clone().unwrap_or(own) }))
+    Json(json!({ "keys": world.says.keys.clone().unwrap_or(own) })).into_response()
 }
 
 async fn token(

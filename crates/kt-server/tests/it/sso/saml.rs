@@ -70,6 +70,23 @@ on_both! {
         assert_eq!(come_back(&late, &posted).await.leads_to(), REFUSED, "after ten minutes");
     }
 
+    an_assertion_counts_once_whatever_it_is_brought_to(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let (one, other) = (api.browser(), api.browser());
+        let to_one = provider.posts_as(Some("_same"), &depart(&one).await, "alice", &[]);
+        let departure = depart(&other).await;
+        let brought = Posted { response: to_one.response.clone(), ..provider.posts(&departure, "alice", &[]) };
+        assert_eq!(come_back(&other, &brought).await.leads_to(), REFUSED, "it answers another request");
+        assert!(is_in(&one, &come_back(&one, &to_one).await), "the control: it was not used up");
+        // A provider, or somebody with its key, names two assertions alike.
+        let third = api.browser();
+        let again = provider.posts_as(Some("_same"), &depart(&third).await, "alice", &[]);
+        assert_eq!(come_back(&third, &again).await.leads_to(), REFUSED);
+        let refused = api.records("auth.sign_in").await.pop().unwrap();
+        assert!(refused.to_string().contains("the assertion was used before"), "{refused}");
+        assert_eq!(refused["details"]["after"]["identity_provider"]["id"].as_str().map(|id| id.starts_with("idp_")), Some(true));
+    }
+
     no_forged_response_signs_anybody_in(api) {
         let provider = api.with_saml(json!({ "just_in_time": true })).await;
         let stranger = SamlProvider::new(&api.clock);

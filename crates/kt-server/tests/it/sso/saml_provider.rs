@@ -93,6 +93,17 @@ impl SamlProvider {
 
     /// What it gives `subject` to post who was sent to `departure`; `edits` are made before it signs.
     pub(crate) fn posts(&self, departure: &str, subject: &str, edits: &[(&str, &str)]) -> Posted {
+        self.posts_as(None, departure, subject, edits)
+    }
+
+    /// The same with an assertion of this name.
+    pub(crate) fn posts_as(
+        &self,
+        id: Option<&str>,
+        departure: &str,
+        subject: &str,
+        edits: &[(&str, &str)],
+    ) -> Posted {
         let departure = Url::parse(departure).unwrap();
         assert!(departure.as_str().starts_with(SSO), "{departure}");
         let parameter = |name: &str| {
@@ -103,7 +114,7 @@ impl SamlProvider {
         let request = between(&request, " ID=\"", "\"");
         let now = self.clock.now();
         let moment = |moment: Timestamp| format!("{moment:.0}");
-        let id = format!("_{}", hex(request));
+        let id = id.map_or_else(|| format!("_{}", hex(request)), str::to_owned);
         let mut assertion = ASSERTION
             .replace("{proven}", &moment(now))
             .replace("{now}", &moment(now))

@@ -304,6 +304,36 @@ async fn google_vouches_for_accounts_that_there_are_and_counts_as_one_factor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn google_lets_nobody_in_who_is_suspended_or_comes_from_elsewhere() {
+    let google = Provider::start(&crate::databases::clock()).await;
+    let api = TestApi::with_google(Kind::Sqlite, google.issuer()).await;
+    // Another organization has no rules about addresses, so that strangers are heard at all.
+    api.organization("other").await;
+    api.control.vouch_for_domain(&api.operator(), "acme", "acme.example").await.unwrap();
+    let comes = async |peer: &'static str| {
+        let browser = api.browser().from(peer);
+        let left = browser.post("/login/google", &[]).await;
+        let answer = browser.come_back(&google.authorize(left.leads_to().unwrap(), "1")).await;
+        (answer.status.as_u16(), answer.leads_to().map(str::to_owned), browser.cookie("kt_session").is_some())
+    };
+    const OFFICE: &str = "203.0.113.9:40000";
+    api.add_member("1@acme.example", "member").await;
+    let lists = json!({ "enforce_allowlist": true, "applies_to": "console", "allow": [{ "cidr": "203.0.113.0/24", "label": "" }] });
+    let owner = api.owner().await;
+    let saved = api.put("/v1/organization/ip-restrictions", lists).bearer(owner.access_token()).send().await;
+    assert_eq!(saved.status, 200, "{}", saved.json);
+    let outside = comes("198.51.100.7:40000").await;
+    assert_eq!((outside.0, outside.2), (403, false), "{outside:?}");
+    assert!(api.records("sso.linked").await.is_empty(), "nothing came of it");
+    assert!(api.recorded("security.ip_denied").await);
+    assert_eq!(comes(OFFICE).await, (303, Some("/".to_owned()), true), "the control");
+    let session = api.login("1@acme.example", PASSWORD).await;
+    api.becomes(&session, kt_domain::actor::Role::Member, kt_domain::sign_in::MembershipState::Suspended)
+        .await;
+    assert_eq!(comes(OFFICE).await, (303, REFUSED.map(str::to_owned), false), "who is suspended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_deployment_does_not_offer_is_nowhere() {
     let api = TestApi::offering(Kind::Sqlite, &[]).await;
     let owner = api.owner().await;

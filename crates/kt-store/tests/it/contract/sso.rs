@@ -4,8 +4,8 @@ use kt_domain::random::Random;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{MembershipState, Proof, Proofs};
 use kt_domain::sso::{
-    ClientAuthentication, IdentitySource, OidcSettings, OwnDomain, Protocol, ProviderDetails,
-    ProviderSettings,
+    ClientAuthentication, DomainProof, IdentitySource, OidcSettings, OwnDomain, Protocol, ProviderDetails,
+    ProviderSettings, PublishedPart, PublishedProblem,
 };
 use kt_store::domains::{self, ClaimedDomain};
 use kt_store::external_identities::{self, ExternalName};
@@ -33,6 +33,7 @@ fn provider(organization: &OrganizationId, enabled: bool) -> IdentityProvider {
         secret_sealed: Some("sealed".into()),
         created_at: now(),
         used_at: None,
+        problem: None,
     }
 }
 
@@ -133,24 +134,76 @@ on_both! {
     a_domain_is_verified_for_one_organisation(store) {
         let (org, other) = (organization(&store, "acme").await, organization(&store, "other").await);
         let domain = OwnDomain::parse("acme.example").unwrap();
-        let claim = ClaimedDomain { domain: domain.clone(), challenge: "c".into(), added_at: now(), verified_at: None };
+        let claim = ClaimedDomain::new(domain.clone(), "c".into(), now());
         let tx = store.begin_write().await.unwrap();
         assert!(domains::add(&tx, &org, &claim).await.unwrap());
         assert!(!domains::add(&tx, &org, &claim).await.unwrap());
         assert!(domains::add(&tx, &other, &claim).await.unwrap(), "anybody may claim");
         assert_eq!(domains::owner_of(&tx, "acme.example").await.unwrap(), None, "nobody has shown it");
-        domains::verify(&tx, &org, &domain, now()).await.unwrap();
+        domains::verify(&tx, &org, &domain, DomainProof::Dns, now()).await.unwrap();
         tx.commit().await.unwrap();
         let tx = store.begin_write().await.unwrap();
-        assert!(matches!(domains::verify(&tx, &other, &domain, now()).await, Err(StoreError::Exists)));
+        assert!(matches!(domains::verify(&tx, &other, &domain, DomainProof::Dns, now()).await, Err(StoreError::Exists)));
         drop(tx);
         assert_eq!(domains::owner_of(&store, "acme.example").await.unwrap(), Some(org.clone()));
         assert_eq!(domains::owner_of(&store, "mail.acme.example").await.unwrap(), None);
         let tx = store.begin_write().await.unwrap();
         assert!(domains::remove(&tx, &org, &domain).await.unwrap());
-        domains::verify(&tx, &other, &domain, now()).await.unwrap();
+        domains::verify(&tx, &other, &domain, DomainProof::Operator, now()).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(domains::owner_of(&store, "acme.example").await.unwrap(), Some(other));
+    }
+
+    the_record_of_a_verified_domain_is_looked_for_by_one_at_a_time(store) {
+        let org = organization(&store, "acme").await;
+        let domain = OwnDomain::parse("acme.example").unwrap();
+        let [told, claimed] = ["told.example", "claimed.example"].map(|name| OwnDomain::parse(name).unwrap());
+        let tx = store.begin_write().await.unwrap();
+        for domain in [&domain, &told, &claimed] {
+            domains::add(&tx, &org, &ClaimedDomain::new(domain.clone(), "c".into(), now())).await.unwrap();
+        }
+        domains::verify(&tx, &org, &domain, DomainProof::Dns, now()).await.unwrap();
+        domains::verify(&tx, &org, &told, DomainProof::Operator, now()).await.unwrap();
+        let day = std::time::Duration::from_hours(24);
+        assert!(domains::to_look_at(&tx, now(), 10).await.unwrap().is_empty(), "it was looked for just now");
+        let due = domains::to_look_at(&tx, now() + day, 10).await.unwrap();
+        let named: Vec<_> = due.iter().map(|(org, claim)| (org, claim.domain.as_str())).collect();
+        assert_eq!(named, [(&org, "acme.example")], "the operator's word has no record, and a claim shows nothing");
+        assert!(domains::take_look(&tx, &org, &domain, now() + day, now() + day).await.unwrap());
+        assert!(!domains::take_look(&tx, &org, &domain, now() + day, now() + day).await.unwrap(), "one has the turn");
+        assert!(!domains::lapse(&tx, &org, &domain).await.unwrap(), "its record is there");
+        assert!(domains::note_missing(&tx, &org, &domain, Some(now())).await.unwrap());
+        assert!(!domains::note_missing(&tx, &org, &told, Some(now())).await.unwrap());
+        assert!(domains::lapse(&tx, &org, &domain).await.unwrap());
+        assert_eq!(domains::owner_of(&tx, "acme.example").await.unwrap(), None);
+        let claim = domains::find(&tx, &org, &domain).await.unwrap().unwrap();
+        assert_eq!((claim.verified_at, claim.proof, claim.missing_since), (None, None, Some(now())));
+        domains::verify(&tx, &org, &domain, DomainProof::Dns, now()).await.unwrap();
+        let claim = domains::find(&tx, &org, &domain).await.unwrap().unwrap();
+        assert_eq!((claim.verified_at, claim.missing_since), (Some(now()), None), "shown again");
+        tx.commit().await.unwrap();
+    }
+
+    what_is_wrong_with_a_provider_is_noted_once_and_for_one_version(store) {
+        let org = organization(&store, "acme").await;
+        let ours = provider(&org, true);
+        let problem = PublishedProblem { part: PublishedPart::Keys, since: now(), why: "away".into() };
+        let tx = store.begin_write().await.unwrap();
+        identity_providers::insert(&tx, &ours).await.unwrap();
+        let note = async |version, problem: Option<&PublishedProblem>| {
+            identity_providers::note_problem(&tx, &ours.id, version, problem).await.unwrap()
+        };
+        assert!(!note(1, None).await, "there is nothing to end");
+        assert!(!note(2, Some(&problem)).await, "of another version");
+        assert!(note(1, Some(&problem)).await);
+        assert!(!note(1, Some(&problem)).await, "once");
+        let found = identity_providers::with_problems(&tx).await.unwrap();
+        assert_eq!(found.iter().map(|found| found.problem.clone()).collect::<Vec<_>>(), [Some(problem.clone())]);
+        assert!(note(1, None).await);
+        assert!(note(1, Some(&problem)).await);
+        assert!(identity_providers::replace(&tx, &ours, now()).await.unwrap());
+        assert!(identity_providers::with_problems(&tx).await.unwrap().is_empty(), "other settings begin anew");
+        tx.commit().await.unwrap();
     }
 
     a_provider_ends_the_sessions_that_it_names_and_no_others(store) {

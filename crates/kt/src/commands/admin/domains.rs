@@ -11,6 +11,8 @@ use crate::failure::Failure;
 pub(crate) enum Domain {
     /// Count a domain as an organization's own, without a TXT record
     Verify(Verify),
+    /// Take a domain away from an organization
+    Remove(Remove),
 }
 
 /// Count a domain as an organization's own, without a TXT record
@@ -27,14 +29,49 @@ pub(crate) struct Verify {
     organization: String,
 }
 
+/// Take a domain away from an organization
+///
+/// For a domain that is another's by now, where no owner of the organization gives it up. Accounts that are linked stay so;
+/// no others are by an address in it, and another organization can show that the domain is its own. A server that runs
+/// follows with the next request.
+#[derive(Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    scene: Scene,
+    /// The domain, such as example.com
+    domain: String,
+    /// The organization's identifier
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    organization: String,
+}
+
 impl Domain {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let Self::Verify(verify) = self;
-        let (control, ctx) = verify.scene.open().await?;
-        let claim = control.vouch_for_domain(&ctx, &verify.organization, &verify.domain).await?;
-        let sentence = format!("{} belongs to {} from now on", claim.domain, verify.organization);
-        let facts = json!({ "organization": verify.organization, "domain": claim.domain });
-        verify.scene.tell(&sentence, &facts);
+        match self {
+            Self::Verify(verify) => verify.run().await,
+            Self::Remove(remove) => remove.run().await,
+        }
+    }
+}
+
+impl Verify {
+    async fn run(self) -> Result<(), Failure> {
+        let (control, ctx) = self.scene.open().await?;
+        let claim = control.vouch_for_domain(&ctx, &self.organization, &self.domain).await?;
+        let sentence = format!("{} belongs to {} from now on", claim.domain, self.organization);
+        let facts = json!({ "organization": self.organization, "domain": claim.domain });
+        self.scene.tell(&sentence, &facts);
+        Ok(())
+    }
+}
+
+impl Remove {
+    async fn run(self) -> Result<(), Failure> {
+        let (control, ctx) = self.scene.open().await?;
+        control.take_domain_away(&ctx, &self.organization, &self.domain).await?;
+        let sentence = format!("{} no longer belongs to {}", self.domain, self.organization);
+        let facts = json!({ "organization": self.organization, "domain": self.domain });
+        self.scene.tell(&sentence, &facts);
         Ok(())
     }
 }
