@@ -28,13 +28,13 @@ on_both! {
         let path = format!("/Users/{}", made.text("/id"));
         let found = directory.find("Users", "emails[type eq \"work\"].value eq \"ada@acme.example\"").await;
         assert_eq!(found.text("/Resources/0/externalId"), "0a21f0f2-8d2a-4f8e-bf98-7363c4aed4ef");
-        let patch = async |operations: Value| {
+        let send = async |operations: Value| {
             let body = json!({ "schemas": [PATCH], "Operations": operations });
             let answer = directory.send(Method::PATCH, &path, body).await;
             assert_eq!(answer.status, 200, "{}", answer.body);
             answer.json
         };
-        let without_flag = patch(json!([
+        let without_flag = send(json!([
             { "op": "Replace", "path": "displayName", "value": "Ada L." },
             { "op": "Replace", "path": "emails[type eq \"work\"].value", "value": "other@acme.example" },
             { "op": "Replace", "path": "name.givenName", "value": "Augusta" },
@@ -46,7 +46,7 @@ on_both! {
         assert_eq!((&without_flag["displayName"], &without_flag["externalId"]), (&json!("Ada L."), &json!("Eqpj")));
         assert_eq!(without_flag["name"], json!({ "formatted": "Ada Byron", "familyName": "King", "givenName": "Augusta" }));
         assert_eq!(without_flag["emails"][0]["value"], "Ada@acme.example", "an address is its holder's to change");
-        let with_flag = patch(json!([
+        let with_flag = send(json!([
             { "op": "replace", "path": "emails[type eq \"work\"].value", "value": "other@acme.example" },
             { "op": "replace", "value": {
                 "displayName": "Ada Lovelace", "name.givenName": "Ada", "name.familyName": "Lovelace",
@@ -55,9 +55,9 @@ on_both! {
         ])).await;
         assert_eq!((&with_flag["displayName"], &with_flag["name"]["familyName"]), (&json!("Ada Lovelace"), &json!("Lovelace")));
         for (ends, begins) in [(json!("False"), json!("True")), (json!(false), json!(true))] {
-            let ended = patch(json!([{ "op": "Replace", "path": "active", "value": ends }])).await;
+            let ended = send(json!([{ "op": "Replace", "path": "active", "value": ends }])).await;
             assert_eq!(ended["active"], false, "{ends}");
-            let begun = patch(json!([{ "op": "Replace", "path": "active", "value": begins }])).await;
+            let begun = send(json!([{ "op": "Replace", "path": "active", "value": begins }])).await;
             assert_eq!(begun["active"], true, "{begins}");
         }
         assert_eq!(directory.delete(&path).await.status, 204);
