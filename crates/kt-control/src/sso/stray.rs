@@ -57,14 +57,15 @@ impl Control {
         brought: Brought,
         why: &Error,
     ) -> Result<(), Error> {
-        let network = ctx.client.ip.map_or_else(|| "unknown".to_owned(), |ip| network_of(ip).to_string());
-        if !self.strays.lets_through(network, ctx.now) {
-            return Ok(());
-        }
         let organization = match organization {
             Some(identifier) => organizations::by_identifier(&self.store, identifier).await?,
             None => None,
         };
+        let organization = organization.as_ref().map(|found| &found.id);
+        let network = ctx.client.ip.map_or_else(|| "unknown".to_owned(), |ip| network_of(ip).to_string());
+        if !self.strays.lets_through(organization, network, ctx.now) {
+            return Ok(());
+        }
         let resource = match brought {
             Brought::Answer => "answer",
             Brought::Logout => "logout",
@@ -74,7 +75,7 @@ impl Control {
             .with_change(Value::Null, json!({ "why": why.private }))
             .refused();
         let tx = self.store.begin_write().await?;
-        audit::append(&tx, organization.as_ref().map(|found| &found.id), &record).await?;
+        audit::append(&tx, organization, &record).await?;
         Ok(tx.commit().await?)
     }
 }
