@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Whether the time of an answer tells who has an account: pairs of requests about a known and an unknown address.
+"""Whether the time of an answer tells who has an account, or how near a key is to a good one: pairs of requests about a known
+and an unknown address, and with a key that is all but one that lives and one that is nothing like it.
 
     timing.py [--pairs N] [--out FILE]
 
 Signing in, registering, asking for a reset, and inviting are each asked for the same number of known and unknown
-addresses, in an order drawn anew for every pair, each address once. Prints both medians, the difference of the pairs,
+addresses, in an order drawn anew for every pair, each address once; keys likewise. Prints both medians, the difference of the pairs,
 and the two-sided p of the Wilcoxon signed-rank test and of the Mann-Whitney test: below 0.01 a difference shows.
 """
 
@@ -15,8 +16,10 @@ import math
 import random
 import sqlite3
 import statistics
+import string
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 import bench
@@ -65,15 +68,16 @@ class Asker:
         self.server = server
         self.connection = http.client.HTTPConnection(server.address, timeout=60)
         self.asked = 0
+        self.living = None
 
-    def ask(self, path, body, token=None):
+    def ask(self, path, body, token=None, method="POST"):
         self.asked += 1
         source = f"100.{64 + self.asked // 256}.{self.asked % 256}.7"
         headers = {"Content-Type": "application/json", "X-Forwarded-For": source}
         if token:
             headers["Authorization"] = f"Bearer {token}"
         start = time.perf_counter()
-        self.connection.request("POST", path, json.dumps(body), headers)
+        self.connection.request(method, path, None if body is None else json.dumps(body), headers)
         response = self.connection.getresponse()
         text = response.read()
         taken = (time.perf_counter() - start) * 1000
@@ -101,7 +105,31 @@ def invite(asker, email):
     return taken, (status, sorted(answer))
 
 
-QUESTIONS = {"signing in": sign_in, "registering": register, "asking for a reset": forgot, "inviting": invite}
+BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+
+def with_checksum(text):
+    """A key as the API writes them: its CRC-32 in base62 stands at the end."""
+    checksum, digits = zlib.crc32(text.encode()), ""
+    for _ in range(6):
+        checksum, digit = divmod(checksum, 62)
+        digits = BASE62[digit] + digits
+    return text + digits
+
+
+def try_key(asker, name):
+    """One that differs from a living key in the last two characters of its secret, or in all of them."""
+    if not asker.living:
+        asker.living = asker.server.new_key("access")
+        assert with_checksum(asker.living[:-6]) == asker.living, "keys are written otherwise"
+    secret = asker.living[len("kt_ak_") : -6]
+    kept = secret[:-2] if name.startswith("known") else ""
+    while (drawn := kept + "".join(random.choices(BASE62, k=len(secret) - len(kept)))) == secret:
+        pass
+    return asker.ask("/v1/whoami", None, with_checksum("kt_ak_" + drawn), "GET")
+
+
+QUESTIONS = {"signing in": sign_in, "registering": register, "asking for a reset": forgot, "inviting": invite, "trying a key": try_key}
 
 
 def add_people(database, names):
