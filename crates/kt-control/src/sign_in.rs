@@ -157,7 +157,8 @@ impl Control {
         self.finish_attempt(ctx, &attempt, &entrant).await?;
         self.look_at_password_again(&entrant, &sign_in.password).await?;
         self.rehash_if_outdated(&entrant.user, &sign_in.password).await?;
-        let flow = Flow::new(&entrant, Proofs::of(Proof::Password), sign_in.door, sign_in.device);
+        let device = sign_in.device.as_deref().map(SecretDigest::of);
+        let flow = Flow::new(&entrant, Proofs::of(Proof::Password), sign_in.door, device);
         self.advance(ctx, entrant, flow).await
     }
 
@@ -254,7 +255,7 @@ impl Control {
             self.note_vouched(ctx, tx, entrant, &session, vouched).await?;
         }
         memberships::note_sign_in(tx, &entrant.organization.id, &entrant.user.id, ctx.now).await?;
-        let new_device = self.remember_device(ctx, tx, entrant, flow.device.as_deref()).await?;
+        let new_device = self.remember_device(ctx, tx, entrant, flow.device.as_ref()).await?;
         let after = json!({ "door": flow.door, "proofs": flow.proofs, "session": session });
         let record = self
             .record(&acting(ctx, entrant, &session), AuditAction::SignIn, entrant.user.id.as_str())

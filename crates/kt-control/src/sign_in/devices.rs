@@ -18,14 +18,13 @@ impl Control {
         ctx: &Ctx,
         tx: &Tx<'_>,
         entrant: &Entrant,
-        device: Option<&str>,
+        device: Option<&SecretDigest>,
     ) -> Result<Option<String>, Error> {
         let user = &entrant.user;
-        if let Some(device) = device {
-            let digest = SecretDigest::of(device).to_string();
-            if users::recognize_device(tx, &user.id, &digest, ctx.now).await? {
-                return Ok(None);
-            }
+        if let Some(device) = device
+            && users::recognize_device(tx, &user.id, &device.to_string(), ctx.now).await?
+        {
+            return Ok(None);
         }
         if users::has_device(tx, &user.id).await? {
             let message = Message::NewDevice { happened: circumstances(ctx) };

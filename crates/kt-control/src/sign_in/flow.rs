@@ -30,7 +30,8 @@ pub(crate) struct Flow {
     epoch: i64,
     pub(crate) proofs: Proofs,
     pub(crate) door: Door,
-    pub(crate) device: Option<String>,
+    /// By what the device is known, where it has signed in before.
+    pub(crate) device: Option<SecretDigest>,
     /// When the proofs were given, where that was in an earlier session; otherwise they are given now.
     pub(crate) authenticated_at: Option<Timestamp>,
     /// By whose word, where it is that of an identity provider.
@@ -47,7 +48,7 @@ pub(crate) struct Vouched {
 }
 
 impl Flow {
-    pub(crate) fn new(entrant: &Entrant, proofs: Proofs, door: Door, device: Option<String>) -> Self {
+    pub(crate) fn new(entrant: &Entrant, proofs: Proofs, door: Door, device: Option<SecretDigest>) -> Self {
         Self {
             user: entrant.user.id.clone(),
             organization: entrant.organization.id.clone(),

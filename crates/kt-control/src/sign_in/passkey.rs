@@ -101,7 +101,8 @@ impl Control {
         let user = users::find(&self.store, &user).await?.ok_or_else(invalid_passkey)?;
         let entrant = self.entrant_in(user, sign_in.organization.as_deref()).await?;
         let entrant = entrant.ok_or_else(invalid_passkey)?;
-        let flow = Flow::new(&entrant, Proofs::of(Proof::Passkey), sign_in.door, sign_in.device);
+        let device = sign_in.device.as_deref().map(SecretDigest::of);
+        let flow = Flow::new(&entrant, Proofs::of(Proof::Passkey), sign_in.door, device);
         self.advance(ctx, entrant, flow).await
     }
 

@@ -48,10 +48,7 @@ impl Control {
             None => None,
         };
         match known {
-            Some(user) => {
-                external_identities::note_use(tx, name, ctx.now).await?;
-                self.receive_known(ctx, tx, origin, settings, identity, user).await
-            }
+            Some(user) => self.receive_known(ctx, tx, origin, settings, identity, user).await,
             None => self.receive_stranger(ctx, tx, origin, settings, identity).await,
         }
     }
@@ -151,9 +148,12 @@ impl Control {
         vouched: &Vouched,
     ) -> Result<(), Error> {
         let Federation { source, issuer, subject, .. } = &vouched.federation;
+        let name = ExternalName { source, issuer, subject };
         if vouched.links {
-            self.link(ctx, tx, entrant, ExternalName { source, issuer, subject }).await?;
+            self.link(ctx, tx, entrant, name).await?;
         }
+        // Not before: a second factor may have been asked for besides.
+        external_identities::note_use(tx, name, ctx.now).await?;
         Ok(sessions::note_federation(tx, session, &vouched.federation).await?)
     }
 

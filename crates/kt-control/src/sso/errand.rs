@@ -55,8 +55,8 @@ pub struct Departure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Errand {
-    /// To sign in at the console.
-    SignIn { device: Option<String>, return_to: Option<String> },
+    /// To sign in at the console, on a device that is known by this where it has signed in before.
+    SignIn { device: Option<SecretDigest>, return_to: Option<String> },
     /// To prove again who they are, in this session.
     Reauthenticate { session: SessionId, return_to: Option<String> },
     /// To try the provider out, in this session, without signing in.
@@ -113,7 +113,7 @@ impl Control {
         let provider = provider.filter(|provider| self.offers(provider.details.protocol()));
         let provider = provider.ok_or_else(sso_unavailable)?;
         let errand = Errand::SignIn {
-            device: journey.device,
+            device: journey.device.as_deref().map(SecretDigest::of),
             return_to: journey.return_to.map(|page| page.as_str().to_owned()),
         };
         self.depart(ctx, &provider, errand, journey.browser).await

@@ -162,7 +162,7 @@ impl Control {
         let is_one_factor = is_linked_later || !is_own;
         let proof = if is_one_factor { Proof::FederatedSingle } else { settings.proof_of(identity) };
         let Errand::SignIn { device, return_to } = &origin.errand else { return Err(away("no sign-in")) };
-        let mut flow = Flow::new(&entrant, Proofs::of(proof), Door::Console, device.clone());
+        let mut flow = Flow::new(&entrant, Proofs::of(proof), Door::Console, *device);
         flow.vouched = Some(vouched);
         let outcome = match self.advance_in(ctx, tx, &entrant, &flow).await {
             Err(error) if error.kind == ErrorKind::Unauthenticated => {

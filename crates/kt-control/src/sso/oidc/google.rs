@@ -3,6 +3,7 @@
 
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
+use kt_domain::secret::SecretDigest;
 use kt_domain::sso::{AttributeNames, ClientAuthentication, IdentitySource, OidcSettings};
 
 use super::Party;
@@ -20,7 +21,7 @@ impl Control {
     /// The way to Google.
     pub async fn begin_google(&self, ctx: &Ctx, journey: SsoJourney<'_>) -> Result<Departure, Error> {
         let errand = Errand::SignIn {
-            device: journey.device,
+            device: journey.device.as_deref().map(SecretDigest::of),
             return_to: journey.return_to.map(|page| page.as_str().to_owned()),
         };
         self.depart_to_google(ctx, errand, journey.browser).await
