@@ -8,6 +8,7 @@ use kt_domain::csrf;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::lockout::network_of;
+use kt_domain::mfa::{Demand, Reminder};
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::security_settings::CsrfRotation;
 use kt_domain::sign_in::{Factor, Proofs};
@@ -42,9 +43,10 @@ pub struct ConsoleSession {
     pub federated: bool,
     /// The account's own second factors, where it was: its holder can prove themselves by those too.
     pub own_factors: Vec<Factor>,
-    /// From when on its holder can do nothing but add a second factor, where the organisation asks them for one and they
-    /// have none.
-    pub factor_deadline: Option<Timestamp>,
+    /// What the organisation asks its holder for, and from when on they can do nothing else, where they lack it.
+    pub factor_deadline: Option<(Demand, Timestamp)>,
+    /// From when on its holder has to choose another password, where that is within the week.
+    pub password_ends_at: Option<Timestamp>,
 }
 
 /// A holder's acts are noted no more often than this (SPEC section 8).
@@ -65,17 +67,15 @@ impl Control {
         let user = users::find(&self.store, &session.user).await?.ok_or_else(signed_out)?;
         let organization = organizations::find(&self.store, &session.organization).await?;
         let organization = organization.ok_or_else(signed_out)?;
-        let asked_since = live.membership.mfa_asked_since.filter(|_| security.mfa.asks(live.membership.role));
-        let factor_deadline = match asked_since {
-            Some(since) if !second_factors::of(&self.store, &session.user).await?.has_any() => {
-                Some(security.mfa.deadline(since))
-            }
-            _ => None,
-        };
-        let own_factors = match &live.federation {
-            Some(_) => second_factors::of(&self.store, &session.user).await?.list(),
-            None => Vec::new(),
-        };
+        let demand = security.mfa.demand(live.membership.role);
+        let factors = second_factors::of(&self.store, &session.user).await?;
+        let asked_since = live.membership.mfa_asked_since.filter(|_| !demand.is_met_by(&factors.list()));
+        let factor_deadline = asked_since.map(|since| (demand, security.mfa.deadline(since)));
+        let password = user.password.filter(|_| live.federation.is_none());
+        let password_ends_at = password
+            .and_then(|password| security.password.ends_at(password.set_at))
+            .filter(|end| Reminder::of_last_week(*end, now).is_some());
+        let own_factors = live.federation.as_ref().map(|_| factors.list()).unwrap_or_default();
         let ends_at = security.session.ends_at(session.created_at, session.active_at);
         let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
         Ok(ConsoleSession {
@@ -83,6 +83,7 @@ impl Control {
             federated: live.federation.is_some(),
             own_factors,
             factor_deadline,
+            password_ends_at,
             name: user.name,
             organization_name: organization.name,
             organization_identifier: organization.identifier,

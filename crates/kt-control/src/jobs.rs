@@ -1,17 +1,25 @@
 //! Work that nobody asks for: it runs every few seconds in every process of the control plane.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_store::{limits, once, once_requests};
+use kt_store::{Tx, limits, once, once_requests};
 
 use crate::authenticate::require_operator;
 use crate::control::Control;
 use crate::overview::forget_old_counts;
 use crate::usage::forget_old_usage;
 
+const HOUR: i64 = 3600;
+
+/// How long it is remembered that somebody has looked.
+const REMEMBERED: Duration = Duration::from_hours(24);
+
 impl Control {
     /// Takes up signing keys that another process has rotated, writes when API keys were last used, removes
-    /// events whose retention has ended, reminds of second factors and of keys that end, signs the audit log, and forgets what has expired. Done twice, it does no harm.
+    /// events whose retention has ended, reminds of second factors and of what ends, signs the audit log, and forgets what has expired. Done twice, it does no harm.
     pub async fn run_jobs(&self, ctx: &Ctx) -> Result<(), Error> {
         require_operator(ctx)?;
         self.load_signing_keys().await?;
@@ -25,6 +33,7 @@ impl Control {
         tx.commit().await?;
         self.remind_of_second_factors(ctx).await?;
         self.remind_of_ending_keys(ctx).await?;
+        self.remind_of_ending_passwords(ctx).await?;
         self.keep_postures(ctx).await?;
         self.retain_events(ctx).await?;
         self.checkpoint_audit(ctx.now).await?;
@@ -38,4 +47,10 @@ impl Control {
         self.look_for_domains(ctx).await?;
         self.ask_providers_again(ctx).await
     }
+}
+
+/// Whether this is the first look within the hour, of all processes: what is looked for does not change faster.
+pub(crate) async fn is_first_of_hour(tx: &Tx<'_>, what: &str, now: Timestamp) -> Result<bool, Error> {
+    let hour = now.as_second().div_euclid(HOUR).to_string();
+    Ok(once::claim(tx, what, &hour, now + REMEMBERED).await?)
 }

@@ -80,6 +80,13 @@ impl Reminder {
             Self::Asked
         })
     }
+
+    /// The one that is due of something that ends at `end` and was announced when it began, such as a password: none
+    /// before the last week.
+    #[must_use]
+    pub fn of_last_week(end: Timestamp, now: Timestamp) -> Option<Self> {
+        Self::due(end, now).filter(|reminder| *reminder != Self::Asked)
+    }
 }
 
 /// The section `mfa` of an organisation's security settings (SPEC section 7).
@@ -262,5 +269,10 @@ mod tests {
             assert_eq!(Reminder::due(deadline, deadline - left), expected, "{left:?} before");
         }
         assert_eq!(Reminder::due(deadline, deadline + hours(1)), None);
+        let of_last_week = |left: u64| Reminder::of_last_week(deadline, deadline - hours(left));
+        assert_eq!(
+            [169, 168, 24, 0].map(of_last_week),
+            [None, Some(Reminder::Week), Some(Reminder::Day), None]
+        );
     }
 }

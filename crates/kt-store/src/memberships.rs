@@ -259,6 +259,35 @@ pub async fn asked_without_passkey(source: &impl Source) -> Result<Vec<Member>, 
     query.rows(source).await?.iter().map(read_member).collect()
 }
 
+/// The active members of this organisation who have chosen their password behind `after` and not behind `until`.
+pub async fn with_password_set(
+    source: &impl Source,
+    organization: &OrganizationId,
+    after: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<Member>, StoreError> {
+    let mut query = Composed::new(MEMBER);
+    query.text("m.organization_id = ").value(organization.as_str()).text(" AND m.state = 'active'");
+    query.text(" AND u.password_hash IS NOT NULL AND u.password_temporary_until IS NULL");
+    query.text(" AND u.password_set_at > ").value(after).text(" AND u.password_set_at <= ").value(until);
+    query.text(" ORDER BY m.user_id");
+    query.rows(source).await?.iter().map(read_member).collect()
+}
+
+/// The active members of all organisations who have a temporary password that ends behind `after` and not behind `until`.
+pub async fn with_temporary_password(
+    source: &impl Source,
+    after: Timestamp,
+    until: Timestamp,
+) -> Result<Vec<Member>, StoreError> {
+    let mut query = Composed::new(MEMBER);
+    query.text("m.state = 'active'");
+    query.text(" AND u.password_temporary_until > ").value(after);
+    query.text(" AND u.password_temporary_until <= ").value(until);
+    query.text(" ORDER BY m.organization_id, m.user_id");
+    query.rows(source).await?.iter().map(read_member).collect()
+}
+
 /// Ends a membership. `false` when there is none.
 pub async fn remove(tx: &Tx<'_>, organization: &OrganizationId, user: &UserId) -> Result<bool, StoreError> {
     const DELETE: &str = "DELETE FROM memberships WHERE organization_id = $1 AND user_id = $2";

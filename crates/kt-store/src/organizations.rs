@@ -51,6 +51,12 @@ pub async fn rename(tx: &Tx<'_>, id: &OrganizationId, name: &str) -> Result<(), 
     Ok(())
 }
 
+/// All organisations.
+pub async fn ids(source: &impl Source) -> Result<Vec<OrganizationId>, StoreError> {
+    let rows = sql::rows(source, "SELECT id FROM organizations ORDER BY id", values![]).await?;
+    rows.iter().map(|row| row.parsed("id")).collect()
+}
+
 /// The organisation that was made first.
 pub async fn first(source: &impl Source) -> Result<Option<Organization>, StoreError> {
     const SELECT: &str =

@@ -7,16 +7,14 @@ use kt_domain::error::Error;
 use kt_store::{keys, once};
 
 use crate::control::Control;
+use crate::jobs::is_first_of_hour;
 use crate::mail::{Label, Message};
 use crate::post::kept_email;
 
 /// Whoever answers for a key is told so long before it ends.
 const BEFORE: Duration = Duration::from_hours(7 * 24);
 
-/// Looked for once an hour, whichever process comes first.
-const HOUR: i64 = 3600;
-
-/// How long it is remembered that somebody has looked.
+/// How long it is remembered that one was sent.
 const REMEMBERED: Duration = Duration::from_hours(24);
 
 impl Control {
@@ -24,8 +22,7 @@ impl Control {
     /// is worth another message.
     pub(crate) async fn remind_of_ending_keys(&self, ctx: &Ctx) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
-        let hour = ctx.now.as_second().div_euclid(HOUR).to_string();
-        if !once::claim(&tx, "key_reminders", &hour, ctx.now + REMEMBERED).await? {
+        if !is_first_of_hour(&tx, "key_reminders", ctx.now).await? {
             return Ok(());
         }
         for (key, email) in keys::ending(&tx, ctx.now, ctx.now + BEFORE).await? {

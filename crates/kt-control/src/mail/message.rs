@@ -77,6 +77,10 @@ pub enum Message {
     PasswordChanged { change: PasswordChange, happened: Circumstances, keys: Vec<Label> },
     /// An administrator made a temporary password, which no mail ever holds.
     TemporaryPasswordSet { by: Label, at: Timestamp, expires_at: Timestamp },
+    /// A reminder: a temporary password that was not replaced stops working.
+    TemporaryPasswordEnds { ends_at: Timestamp },
+    /// A reminder: from then on a sign-in goes no further than choosing another password.
+    PasswordEnds { organization: Label, ends_at: Timestamp },
 
     /// A sign-in from a device or network not seen before.
     NewDevice { happened: Circumstances },

@@ -101,6 +101,8 @@ impl Message {
                 at: after(0),
                 expires_at: after(3 * DAY),
             },
+            Self::TemporaryPasswordEnds { ends_at: after(DAY) },
+            Self::PasswordEnds { organization: organization.clone(), ends_at: after(7 * DAY) },
             Self::NewDevice { happened: circumstances() },
             Self::SignInAfterFailures { failures: 7, happened: circumstances() },
             Self::SecondFactorFailed { happened: circumstances() },

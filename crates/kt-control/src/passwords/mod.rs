@@ -7,6 +7,7 @@ mod cost;
 mod hasher;
 mod judge;
 mod queue;
+mod reminders;
 mod temporary;
 
 pub use cost::{Cost, TooCheap};

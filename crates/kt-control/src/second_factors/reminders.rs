@@ -9,12 +9,10 @@ use kt_store::memberships::{self, Member};
 use kt_store::{Tx, once};
 
 use crate::control::Control;
+use crate::jobs::is_first_of_hour;
 use crate::mail::Message;
 use crate::members::mfa_deadline;
 use crate::post::kept_email;
-
-/// Reminders are looked for once an hour, whichever process comes first.
-const HOUR: i64 = 3600;
 
 /// How long it is remembered that one was sent.
 const REMEMBERED: Duration = Duration::from_hours(24);
@@ -24,8 +22,7 @@ impl Control {
     /// however many processes do this.
     pub(crate) async fn remind_of_second_factors(&self, ctx: &Ctx) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
-        let hour = ctx.now.as_second().div_euclid(HOUR).to_string();
-        if !once::claim(&tx, "mfa_reminders", &hour, ctx.now + REMEMBERED).await? {
+        if !is_first_of_hour(&tx, "mfa_reminders", ctx.now).await? {
             return Ok(());
         }
         for member in memberships::asked_without_passkey(&tx).await? {

@@ -1,6 +1,8 @@
 //! What an organisation demands of passwords, and how that stands to the standards.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -146,11 +148,22 @@ impl PasswordPolicy {
         presets.into_iter().find(|preset| preset.policy(second_factor_enforced) == *self)
     }
 
+    /// How old a password may become, if there is an end to that.
+    #[must_use]
+    pub fn max_age(&self) -> Option<Duration> {
+        (self.max_age_days > 0).then(|| Duration::from_hours(24 * u64::from(self.max_age_days)))
+    }
+
+    /// From when on a password that was chosen at `chosen` has to be changed, if ever.
+    #[must_use]
+    pub fn ends_at(&self, chosen: Timestamp) -> Option<Timestamp> {
+        self.max_age().map(|age| chosen.saturating_add(age).unwrap_or(Timestamp::MAX))
+    }
+
     /// Whether a password that was chosen at `chosen` has to be changed at `now`.
     #[must_use]
     pub fn has_expired(&self, chosen: Timestamp, now: Timestamp) -> bool {
-        let lifetime = SignedDuration::from_hours(24 * i64::from(self.max_age_days));
-        self.max_age_days > 0 && now.duration_since(chosen) >= lifetime
+        self.ends_at(chosen).is_some_and(|end| end <= now)
     }
 
     /// Where this policy departs from NIST SP 800-63B-4 or ASVS 5.0, in sentences for whoever answers for it.
@@ -187,6 +200,8 @@ impl PasswordPolicy {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn changed(change: impl Fn(&mut PasswordPolicy)) -> PasswordPolicy {
@@ -264,8 +279,10 @@ mod tests {
         let ninety = PasswordPolicy::default();
         assert!(!ninety.has_expired(chosen, after(90 * 24 - 1)));
         assert!(ninety.has_expired(chosen, after(90 * 24)));
+        assert_eq!(ninety.ends_at(chosen), Some(after(90 * 24)));
         let never = Preset::Nist80063b.policy(false);
         assert!(!never.has_expired(chosen, after(400 * 24)));
+        assert_eq!(never.ends_at(chosen), None);
     }
 
     #[test]

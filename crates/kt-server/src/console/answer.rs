@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kt_control::ConsoleSession;
 use kt_domain::error::Error;
+use kt_domain::mfa::Demand;
 use kt_domain::sign_in::{Factor, Proof};
 
 use super::assets::{ASSETS, Assets};
@@ -50,8 +51,12 @@ pub(crate) struct Holder {
     pub(crate) organization_identifier: String,
     /// When the session ends if its holder does nothing more.
     pub(crate) ends_at: jiff::Timestamp,
-    /// From when on the holder can do nothing but add a second factor, where they are asked for one and have none.
+    /// From when on the holder can do nothing but add a second factor, where they are asked for one that they lack.
     pub(crate) factor_deadline: Option<jiff::Timestamp>,
+    /// Whether it has to be a passkey.
+    pub(crate) needs_passkey: bool,
+    /// From when on the holder has to choose another password, where that is soon.
+    pub(crate) password_ends_at: Option<jiff::Timestamp>,
     /// How the holder can prove again who they are: as well as they have when they signed in.
     pub(crate) ways: Ways,
     /// What the holder may do decides which pages are offered.
@@ -118,7 +123,9 @@ impl Frame {
             organization: session.organization_name.clone(),
             organization_identifier: session.organization_identifier.clone(),
             ends_at: session.ends_at,
-            factor_deadline: session.factor_deadline,
+            factor_deadline: session.factor_deadline.map(|(_, deadline)| deadline),
+            needs_passkey: matches!(session.factor_deadline, Some((Demand::Passkey, _))),
+            password_ends_at: session.password_ends_at,
             ways: Ways::of(session),
             may_read: MayRead {
                 events: visit.may(Permission::ReadEvents),

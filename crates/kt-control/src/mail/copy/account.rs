@@ -80,6 +80,22 @@ pub(super) fn temporary_password_set(
         .closes("If you did not expect this, speak to an administrator whom you know before you sign in.")
 }
 
+pub(super) fn temporary_password_ends(ends_at: Timestamp, home: &PublicUrl) -> Content {
+    let end = readable(ends_at);
+    Content::new(format!("Use your temporary password before {end}"))
+        .opens(format!("An administrator gave you a temporary password, and you have not chosen one of your own yet. It stops working on {end}."))
+        .button("Sign in", &home.page("/login"))
+        .closes("Once it has ended, choose a password by the link that “Forgot Password” sends you, or ask an administrator for another.")
+}
+
+pub(super) fn password_ends(organization: &Label, ends_at: Timestamp, home: &PublicUrl) -> Content {
+    let end = readable(ends_at);
+    Content::new(format!("Choose a new password before {end}"))
+        .opens(format!("{organization} asks for another password from time to time. From {end} on you have to choose one when you sign in, before you can do anything else."))
+        .button("Choose a new password", &home.page("/settings/profile"))
+        .closes("Choosing it signs you out everywhere. Your second factors and API keys stay as they are.")
+}
+
 pub(super) fn factor_added(factor: &Factor, happened: &Circumstances, home: &PublicUrl) -> Content {
     let (subject, opening) = match factor {
         Factor::AuthenticatorApp => (

@@ -52,6 +52,10 @@ impl Message {
             Self::TemporaryPasswordSet { by, at, expires_at } => {
                 account::temporary_password_set(by, *at, *expires_at, home)
             }
+            Self::TemporaryPasswordEnds { ends_at } => account::temporary_password_ends(*ends_at, home),
+            Self::PasswordEnds { organization, ends_at } => {
+                account::password_ends(organization, *ends_at, home)
+            }
             Self::NewDevice { happened } => sign_in::new_device(happened, home),
             Self::SignInAfterFailures { failures, happened } => {
                 sign_in::after_failures(*failures, happened, home)
