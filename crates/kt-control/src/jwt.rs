@@ -177,6 +177,23 @@ impl Signer {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Signer {
+    /// A signer with one key, `k1`, that is drawn from this seed.
+    pub(crate) fn with_key(issuer: &str, seed: &[u8; 32]) -> Result<Self, Error> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(Error::internal)?;
+        let pkcs8 = pair.to_pkcs8v1().map_err(Error::internal)?;
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+        let verifying = DecodingKey::from_ed_components(&x).map_err(Error::internal)?;
+        let signer = Self::new(issuer.to_owned());
+        signer.replace(Keys {
+            signing: vec![(Timestamp::UNIX_EPOCH, "k1".into(), EncodingKey::from_ed_der(pkcs8.as_ref()))],
+            verifying: HashMap::from([("k1".into(), (verifying, x))]),
+        });
+        Ok(signer)
+    }
+}
+
 impl Keys {
     /// A token of this type, signed by the newest key whose time has come.
     fn sign(&self, r#type: &str, claims: &impl Serialize, now: Timestamp) -> Result<String, Error> {

@@ -16,12 +16,7 @@ fn signer() -> (Signer, EncodingKey, String) {
     let pkcs8 = pair.to_pkcs8v1().unwrap();
     let x = URL_SAFE_NO_PAD.encode(pair.public_key());
     let key = EncodingKey::from_ed_der(pkcs8.as_ref());
-    let signer = Signer::new("https://api.example.com".into());
-    signer.replace(Keys {
-        signing: vec![(Timestamp::UNIX_EPOCH, "k1".into(), key.clone())],
-        verifying: HashMap::from([("k1".into(), (DecodingKey::from_ed_components(&x).unwrap(), x.clone()))]),
-    });
-    (signer, key, x)
+    (Signer::with_key("https://api.example.com", &[7; 32]).unwrap(), key, x)
 }
 
 fn good_claims() -> Value {
@@ -128,6 +123,78 @@ fn other_spellings_of_a_good_token_are_refused() {
     ];
     for token in spellings {
         assert!(signer.verify(&token, now()).is_none(), "{token}");
+    }
+    assert!(signer.verify(&good, now()).is_some(), "the control");
+}
+
+/// A token whose header and claims are these texts, signed with the good key.
+fn signed(header: &str, claims: &str) -> String {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signature = URL_SAFE_NO_PAD.encode(pair.sign(text.as_bytes()));
+    format!("{text}.{signature}")
+}
+
+const HEADER: &str = r#"{"typ":"at+jwt","alg":"EdDSA","kid":"k1"}"#;
+
+#[test]
+fn no_bit_of_a_good_token_can_be_changed() {
+    let (signer, _, _) = signer();
+    let good = signed(HEADER, &good_claims().to_string());
+    assert!(signer.verify(&good, now()).is_some(), "the control");
+    for at in 0..good.len() {
+        for bit in 0..7 {
+            let mut bytes = good.clone().into_bytes();
+            bytes[at] ^= 1 << bit;
+            let changed = String::from_utf8(bytes).unwrap();
+            assert!(signer.verify(&changed, now()).is_none(), "bit {bit} of byte {at}: {changed}");
+        }
+    }
+}
+
+#[test]
+fn a_token_without_a_signature_is_none_whatever_its_algorithm_is_called() {
+    let (signer, _, _) = signer();
+    let claims = good_claims().to_string();
+    let names = ["none", "None", "NONE", "nOnE", "", "HS256", "ES256", "RS256", "EdDSA"];
+    for name in names {
+        let header = HEADER.replace("EdDSA", name);
+        let token = signed(&header, &claims);
+        let (text, _) = token.rsplit_once('.').unwrap();
+        // The last: r and s of an ECDSA signature that are both 0 (CVE-2022-21449).
+        for signature in ["", "AA", &URL_SAFE_NO_PAD.encode([0; 64])] {
+            let token = format!("{text}.{signature}");
+            assert!(signer.verify(&token, now()).is_none(), "{name}: {token}");
+        }
+        assert_eq!(signer.verify(&token, now()).is_some(), name == "EdDSA", "{name}");
+    }
+}
+
+#[test]
+fn a_token_is_written_in_one_way() {
+    let (signer, _, _) = signer();
+    let claims = good_claims().to_string();
+    let good = signed(HEADER, &claims);
+    let [protected, payload, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
+    let flattened = json!({ "protected": protected, "payload": payload, "signature": signature });
+    let general =
+        json!({ "payload": payload, "signatures": [{ "protected": protected, "signature": signature }] });
+    let twice = |text: &str, member: &str| text.replacen('{', &format!("{{{member},"), 1);
+    let others = [
+        ("the JSON form with one signature", flattened.to_string()),
+        ("the general JSON form", general.to_string()),
+        ("with a header's member twice", signed(&twice(HEADER, r#""alg":"none""#), &claims)),
+        ("with a key's name twice", signed(&twice(HEADER, r#""kid":"k0""#), &claims)),
+        ("with a claim twice", signed(HEADER, &twice(&claims, r#""sub":"usr_1""#))),
+        ("with its end twice", signed(HEADER, &twice(&claims, r#""exp":99999999999"#))),
+        ("compressed", signed(&twice(HEADER, r#""zip":"DEF""#), &claims)),
+        ("with what must be understood", signed(&twice(HEADER, r#""crit":["exp"]"#), &claims)),
+        ("with standard base64", format!("{protected}.{payload}.{}", signature.replace(['-', '_'], "+"))),
+        ("with line ends", format!("{protected}.\n{payload}.{signature}")),
+        ("in five parts", format!("{good}.{payload}.{signature}")),
+    ];
+    for (what, token) in others {
+        assert!(signer.verify(&token, now()).is_none(), "{what}: {token}");
     }
     assert!(signer.verify(&good, now()).is_some(), "the control");
 }

@@ -222,5 +222,9 @@ fn refused_registration(why: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Invalid, "invalid_passkey", message).with_param("credential").with_private(why)
 }
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+#[cfg(any(test, fuzzing))]
+mod specification;
 #[cfg(test)]
 mod tests;
