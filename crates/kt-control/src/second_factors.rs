@@ -139,7 +139,8 @@ impl Control {
         Ok(Enrolled { recovery_codes })
     }
 
-    /// What is to be done once the person that asks has removed a factor. Recovery codes go with the last one.
+    /// What is to be done once the person that asks has removed a factor. Recovery codes go with the last one, and every
+    /// other session of theirs ends: whoever has what was removed may hold one (OWASP ASVS 5.0, 7.4.3).
     async fn factor_removed(
         &self,
         ctx: &Ctx,
@@ -157,6 +158,7 @@ impl Control {
         if !left.has_any() {
             once::supersede(tx, RECOVERY_CODE, person.user.as_str(), ctx.now).await?;
         }
+        self.end_others(ctx, tx).await?;
         let record = self
             .record(ctx, AuditAction::FactorRemoved, person.user.as_str())
             .with_change(json!({ "factor": factor }), Value::Null);

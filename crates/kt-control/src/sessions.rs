@@ -253,12 +253,19 @@ impl Control {
 
     /// Ends all of one's own sessions but the one that asks, in every organisation (OWASP ASVS 5.0, 7.5.2).
     pub async fn end_my_other_sessions(&self, ctx: &Ctx) -> Result<(), Error> {
-        let person = ctx.require_person()?;
+        ctx.require_person()?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
-        let ended = sessions::end_others(&tx, &person.user, &person.session, ctx.now).await?;
-        self.record_revoked(ctx, &tx, &person.organization, &ended).await?;
+        self.end_others(ctx, &tx).await?;
         self.commit_revocation(tx).await
+    }
+
+    /// Ends all sessions of the person that asks but the one that does, as part of a transaction that is committed as a
+    /// revocation.
+    pub(crate) async fn end_others(&self, ctx: &Ctx, tx: &Tx<'_>) -> Result<(), Error> {
+        let person = ctx.require_person()?;
+        let ended = sessions::end_others(tx, &person.user, &person.session, ctx.now).await?;
+        self.record_revoked(ctx, tx, &person.organization, &ended).await
     }
 
     /// Records that these sessions were ended by hand.

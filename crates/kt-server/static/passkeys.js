@@ -67,11 +67,13 @@
     }
   };
 
-  /** Tells the browser's password manager which passkeys are still good (WebAuthn level 3 section 5.1.10). */
+  /** Tells the browser's password manager which passkeys are still good, and what it is to call their holder (WebAuthn
+   * level 3 section 5.1.10). */
   const signal = async (list) => {
-    const { signal: rpId, user: userId, accepted } = list.dataset;
+    const { signal: rpId, user: userId, accepted, account, name: displayName } = list.dataset;
     const allAcceptedCredentialIds = accepted.split(" ").filter(Boolean);
     await PublicKeyCredential.signalAllAcceptedCredentials?.({ rpId, userId, allAcceptedCredentialIds });
+    await PublicKeyCredential.signalCurrentUserDetails?.({ rpId, userId, name: account, displayName });
   };
 
   /** Tells it that the passkey which was just shown is known to nobody here (section 5.1.10.2). */

@@ -43,7 +43,7 @@ pub struct PasskeyView {
 }
 
 /// The passkeys of somebody, and what a page needs to tell an authenticator which of them still count
-/// (`PublicKeyCredential.signalAllAcceptedCredentials`).
+/// (`PublicKeyCredential.signalAllAcceptedCredentials`), and how their holder is called (`signalCurrentUserDetails`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passkeys {
     /// They, in the order in which they were added.
@@ -52,6 +52,10 @@ pub struct Passkeys {
     pub rp_id: String,
     /// How authenticators know their holder.
     pub user_handle: String,
+    /// Their holder's address, under which authenticators list them.
+    pub account: String,
+    /// Their holder's name.
+    pub name: String,
 }
 
 /// What is kept of a passkey.
@@ -70,6 +74,8 @@ impl Control {
             passkeys: kept.into_iter().map(view).collect(),
             rp_id: self.relying_party.id().to_owned(),
             user_handle: base64url(handle_of(&user)?.as_bytes()),
+            account: user.email,
+            name: user.name,
         })
     }
 

@@ -76,14 +76,18 @@ impl Control {
     }
 
     /// Adds the app that shows this code to the account of the person that asks, in place of the one before. The session
-    /// that asks goes on with it; sessions without a second factor end. With the account's first second factor come
-    /// its recovery codes.
+    /// that asks goes on with it; sessions without a second factor end, and all others where an app was replaced. With the
+    /// account's first second factor come its recovery codes.
     pub async fn confirm_totp(&self, ctx: &Ctx, code: &str) -> Result<Enrolled, Error> {
         let person = ctx.require_person()?;
         let tx = self.store.begin_write().await?;
         users::lock(&tx, &person.user).await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
+        let replaces = second_factors::totp(&tx, &user.id).await?.is_some();
         let enrolled = self.add_totp(ctx, &tx, &user, &person.organization, code).await?;
+        if replaces {
+            self.end_others(ctx, &tx).await?;
+        }
         let live = sessions::find(&tx, &person.session).await?.ok_or_else(crate::jwt::invalid_token)?;
         sessions::note_proofs(&tx, &person.session, &live.session.proofs.and(Proof::Totp)).await?;
         self.commit_revocation(tx).await?;

@@ -29,6 +29,8 @@ struct Present {
     rp_id: String,
     user_handle: String,
     accepted: String,
+    account: String,
+    name: String,
 }
 
 #[derive(Template)]
@@ -77,6 +79,8 @@ async fn present(doors: &Doors, visit: &Visit) -> Result<Present, Error> {
         passkeys: all.passkeys,
         rp_id: all.rp_id,
         user_handle: all.user_handle,
+        account: all.account,
+        name: all.name,
     })
 }
 
