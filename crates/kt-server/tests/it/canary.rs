@@ -11,6 +11,7 @@ use kt_store::audit;
 use serde_json::{Map, Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::console::browser::ORIGIN;
 use crate::harness::{PASSWORD, TestApi, on_both};
 
 /// Whether a field of this name holds what nobody else may read.
@@ -199,6 +200,46 @@ on_both! {
             for secret in &secrets {
                 assert!(!text.contains(secret), "{secret} stands in {place}");
             }
+        }
+    }
+
+    no_token_of_a_link_stands_in_the_log_of_the_console(api) {
+        Log::begin();
+        let owner = api.owner().await;
+        let invitation = json!({ "email": "new@acme.example", "role": "member" });
+        api.post("/v1/invitations", invitation).bearer(owner.access_token()).send().await;
+        api.post("/v1/auth/password/forgot", json!({ "email": "owner@acme.example" })).send().await;
+        let change = json!({ "email": "olive@acme.example" });
+        api.patch("/v1/me", change).bearer(owner.access_token()).send().await;
+        let mut tokens = Vec::new();
+        for (address, page) in [
+            ("new@acme.example", "/register"),
+            ("owner@acme.example", "/reset-password"),
+            ("olive@acme.example", "/verify-email"),
+        ] {
+            let token = api.token_for(address).await;
+            let browser = api.browser();
+            let path = format!("{page}?token={token}");
+            for _ in 0..2 {
+                let shown = browser.get(&path).await;
+                assert!(shown.page().contains("data-hide-token"), "{page}: the script takes it out of the address");
+            }
+            let from = format!("{ORIGIN}{path}");
+            browser.send(Method::GET, &format!("{path}&more"), &[("referer", &from)], None).await;
+            // What a browser would report of a page whose address still holds it.
+            let report = json!({ "csp-report": { "document-uri": from, "blocked-uri": "eval" } });
+            let kind = [("content-type", "application/csp-report")];
+            let reported = browser.send(Method::POST, "/csp-report", &kind, Some(report.to_string())).await;
+            assert_eq!(reported.status, 204);
+            tokens.push(token);
+        }
+        let fields = [("token", tokens[1].as_str()), ("new_password", "Quiet-willow-4-lakes")];
+        let posted = api.browser().post("/reset-password", &fields).await;
+        assert!(posted.status.is_success() || posted.status.is_redirection(), "{}", posted.body);
+        let log = Log::text();
+        assert!(log.contains("/reset-password?…") && log.contains("eval"), "the report itself is told");
+        for token in tokens {
+            assert!(!log.contains(&token), "{token} stands in the log");
         }
     }
 }
