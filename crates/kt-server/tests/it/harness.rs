@@ -58,7 +58,8 @@ pub(crate) struct TestApi {
     /// The console of the same process.
     pub(crate) pages: Router,
     pub(crate) database: Arc<TestDatabase>,
-    seal: SealKey,
+    /// What its secrets are sealed with.
+    pub(crate) seal: SealKey,
     /// The TXT records that it finds.
     pub(crate) names: TestNames,
 }
@@ -237,6 +238,11 @@ impl TestApi {
         };
         api.control.set_up(&api.operator(), set_up).await.unwrap();
         api
+    }
+
+    /// Which database it is on.
+    pub(crate) fn kind(&self) -> Kind {
+        if self.database.url.starts_with("sqlite:") { Kind::Sqlite } else { Kind::Postgres }
     }
 
     /// The operator at the machine.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it did not expect, wherever that happens")]
 
+mod at_rest;
 mod audit;
 mod authorization;
 mod canary;
@@ -11,6 +12,7 @@ mod console;
 #[path = "../../../kt-store/tests/it/databases.rs"]
 mod databases;
 mod device;
+mod ending_passwords;
 mod events;
 mod gateways;
 mod harness;

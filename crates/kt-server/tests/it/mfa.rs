@@ -1,6 +1,6 @@
 //! Second factors: added, asked for, used once, lost, taken away.
 
-mod app;
+pub(crate) mod app;
 mod authenticator;
 mod orders;
 mod passkeys;
@@ -101,6 +101,31 @@ on_both! {
         assert_eq!(verify(&api, &flow, "totp", &app.code(&api.clock)).await.refusal(), (401, "invalid_flow_token"));
         assert_eq!(api.told(JO, "An authenticator app was added to your account").await, 1);
         assert_eq!(api.records("mfa.factor_added").await.len(), 1);
+    }
+
+    replacing_or_removing_a_factor_ends_all_other_sessions(api) {
+        let jo = Holder::new(&api, JO, "member").await;
+        let works = async |token: &str| api.get("/v1/whoami").bearer(token).send().await.status == 200;
+        let by_code = async |app: &App| {
+            api.clock.advance(Duration::from_secs(30));
+            let flow = step(&api, JO).await;
+            verify(&api, &flow, "totp", &app.code(&api.clock)).await.access_token().to_owned()
+        };
+        let (own, other) = (by_code(&jo.app).await, by_code(&jo.app).await);
+        assert!(works(&own).await && works(&other).await);
+        let setup = api.post("/v1/me/mfa/totp", json!({})).bearer(&own).send().await;
+        assert!(works(&other).await, "nothing is replaced yet");
+        let app = App::reading(setup.text("/otpauth_uri"));
+        let confirm = json!({ "code": app.code(&api.clock) });
+        assert_eq!(api.post("/v1/me/mfa/totp/confirm", confirm).bearer(&own).send().await.status, 200);
+        assert_eq!((works(&own).await, works(&other).await), (true, false), "replaced");
+
+        let other = by_code(&app).await;
+        let removed = api.request("DELETE".parse().unwrap(), "/v1/me/mfa/totp").bearer(&own).send().await;
+        assert_eq!(removed.status, 204);
+        assert_eq!((works(&own).await, works(&other).await), (true, false), "removed");
+        // The first of Jo's sessions ended when the app was replaced, like the other one.
+        assert_eq!(api.records("session.revoked").await.len(), 3);
     }
 
     a_wrong_password_gets_one_answer_with_and_without_a_factor(api) {

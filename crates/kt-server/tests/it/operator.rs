@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
-use crate::harness::{PASSWORD, on_both};
+use aws_lc_rs::signature::Ed25519KeyPair;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use kt_domain::clock::Clock;
+use kt_store::sealed::{self, SealedKind};
+use serde_json::{Value, json};
+
+use crate::harness::{PASSWORD, on_both, side_by_side};
 
 on_both! {
     an_account_that_is_locked_is_let_try_again(api) {
@@ -49,6 +57,63 @@ on_both! {
         assert!(!works(&leaked).await, "a leaked key verifies nothing any more");
         assert!(works(api.owner().await.access_token()).await);
     }
+
+    a_retired_key_verifies_nothing_once_its_last_token_has_ended(api) {
+        let token = api.owner().await.access_token().to_owned();
+        let [key] = &sealed::all(&api.store, SealedKind::JwtKey).await.unwrap()[..] else { panic!("one key") };
+        let retired = api.seal.open(&key.place(), &key.text).unwrap();
+        api.control.rotate_signing_key(&api.operator(), false).await.unwrap();
+        let keys = async || {
+            api.control.run_jobs(&api.operator()).await.unwrap();
+            api.get("/.well-known/jwks.json").send().await.json["keys"].as_array().unwrap().len()
+        };
+        api.clock.advance(Duration::from_mins(25) - Duration::from_secs(1));
+        assert_eq!(keys().await, 2);
+        let session = api.owner().await;
+        let forged = |now| signed_with(&retired, &token, session.access_token(), now);
+        let ask = async |token: String| api.get("/v1/whoami").bearer(&token).send().await;
+        assert_eq!(ask(forged(api.clock.now())).await.status, 200, "the control: it still verifies");
+        api.clock.advance(Duration::from_secs(1));
+        assert_eq!(keys().await, 1);
+        assert_eq!(ask(forged(api.clock.now())).await.refusal(), (401, "invalid_token"));
+        assert_eq!(ask(session.access_token().to_owned()).await.status, 200);
+    }
+
+    nobody_is_turned_away_while_keys_are_replaced(api) {
+        let mut tokens = Vec::new();
+        for _ in 0..5 {
+            tokens.push(api.owner().await.access_token().to_owned());
+        }
+        for _ in 0..2 {
+            let whoami = |number: usize| api.get("/v1/whoami").bearer(&tokens[number % tokens.len()]).send();
+            let rotations = async {
+                for _ in 0..5 {
+                    api.control.rotate_signing_key(&api.operator(), false).await.unwrap();
+                }
+            };
+            let (answers, ()) = tokio::join!(side_by_side((0..200).map(whoami)), rotations);
+            assert!(answers.iter().all(|answer| answer.status == 200));
+            // The first of the new keys signs.
+            api.clock.advance(Duration::from_mins(10));
+            let before = tokens[0].clone();
+            for token in &mut tokens {
+                *token = api.owner().await.access_token().to_owned();
+            }
+            assert_ne!(header(&tokens[0]), header(&before));
+        }
+    }
+}
+
+/// A token that says now what `session` says, with the head of `token`, signed with this private key (PKCS #8).
+fn signed_with(key: &[u8], token: &str, session: &str, now: Timestamp) -> String {
+    let payload = URL_SAFE_NO_PAD.decode(session.split('.').nth(1).unwrap()).unwrap();
+    let mut claims: Value = serde_json::from_slice(&payload).unwrap();
+    for (claim, later) in [("iat", 0), ("nbf", 0), ("exp", 60)] {
+        claims[claim] = json!(now.as_second() + later);
+    }
+    let text = format!("{}.{}", header(token), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key).unwrap();
+    format!("{text}.{}", URL_SAFE_NO_PAD.encode(pair.sign(text.as_bytes())))
 }
 
 /// The part of a token that names its key.

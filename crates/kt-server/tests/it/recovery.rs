@@ -45,6 +45,21 @@ on_both! {
         }
     }
 
+    a_link_that_went_to_an_address_which_was_changed_since_is_over(api) {
+        forgot(&api, OWNER).await;
+        let token = api.token_for(OWNER).await;
+        let owner = api.owner().await;
+        let change = json!({ "email": "olive@acme.example" });
+        api.patch("/v1/me", change).bearer(owner.access_token()).send().await;
+        let confirm = json!({ "token": api.token_for("olive@acme.example").await });
+        let confirmed = api.post("/v1/auth/email/verify", confirm).send().await;
+        assert_eq!(confirmed.json, json!({ "status": "email_changed" }));
+        assert_eq!(reset(&api, &token, NEW).await.refusal(), (422, "invalid_token"));
+        forgot(&api, "olive@acme.example").await;
+        let token = api.token_for("olive@acme.example").await;
+        assert_eq!(reset(&api, &token, NEW).await.json, json!({ "status": "password_changed" }), "the control");
+    }
+
     keys_work_on_and_are_named_to_their_owner(api) {
         let owner = api.owner().await;
         let new = json!({ "type": "access", "name": "nightly reports", "scope": "read-only" });

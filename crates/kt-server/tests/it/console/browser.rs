@@ -51,6 +51,11 @@ impl<'a> Browser<'a> {
         self.cookies.lock().unwrap().get(name).cloned()
     }
 
+    /// The values of all cookies that it holds.
+    pub(crate) fn cookies(&self) -> Vec<String> {
+        self.cookies.lock().unwrap().values().cloned().collect()
+    }
+
     /// Puts a cookie into it.
     pub(crate) fn hold(&self, name: &str, value: &str) {
         self.cookies.lock().unwrap().insert(name.into(), value.into());

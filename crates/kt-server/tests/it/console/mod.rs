@@ -8,6 +8,7 @@ mod guard;
 mod help;
 mod keys;
 mod members;
+mod mfa_policy;
 mod organization;
 mod profile;
 mod security;

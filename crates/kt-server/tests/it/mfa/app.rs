@@ -17,8 +17,13 @@ impl App {
         for setting in ["issuer=Keeptrusts", "algorithm=SHA1", "digits=6", "period=30"] {
             assert!(uri.contains(setting), "{uri}");
         }
-        let shared = Secret::try_from_base32(&secret).unwrap();
-        Self { secret, totp: Builder::new().with_secret(shared).build().unwrap() }
+        Self::with_secret(&secret)
+    }
+
+    /// An app into which this secret was typed.
+    pub(crate) fn with_secret(secret: &str) -> Self {
+        let shared = Secret::try_from_base32(secret).unwrap();
+        Self { secret: secret.to_owned(), totp: Builder::new().with_secret(shared).build().unwrap() }
     }
 
     /// The secret as it would be typed in.

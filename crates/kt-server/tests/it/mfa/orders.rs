@@ -1,4 +1,5 @@
-//! All factors in all orders, beside a model of one account: what opens it, and what does not, at each moment.
+//! All factors in all orders, through all doors, beside a model of one account: what opens it, and what does not, at each
+//! moment.
 
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use serde_json::{Value, json};
 use super::authenticator::Authenticator;
 use super::{App, amr, codes, verify};
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
+use crate::sso::provider::{Provider, Says};
 
 /// How many accounts walk, and how far.
-const WALKS: u64 = 4;
-const STEPS: usize = 70;
+const WALKS: u64 = 8;
+const STEPS: usize = 90;
 
 /// A step takes so long: two fit into the life of a flow token, and no ten wrong codes into a quarter of an hour.
 const PACE: Duration = Duration::from_mins(2);
@@ -30,14 +32,21 @@ struct Reached {
     by_code: u32,
     by_recovery_code: u32,
     by_passkey: u32,
+    by_provider: u32,
+    by_provider_and_code: u32,
+    devices: u32,
     enrolled: u32,
     removed: u32,
 }
 
 struct Session {
     token: String,
+    /// When its token was made, and when its holder has proven who they are.
     made: Timestamp,
+    proven: Timestamp,
     has_shown_factor: bool,
+    /// Whether something of the account's own was shown, and not a provider's word alone.
+    is_own: bool,
 }
 
 struct Walk<'a> {
@@ -46,6 +55,9 @@ struct Walk<'a> {
     email: String,
     id: String,
     owner: Authenticator,
+    provider: Provider,
+    /// Whether the provider's name for somebody is known to be that of this account.
+    is_linked: bool,
     app: Option<App>,
     passkey: Option<(Authenticator, String)>,
     recovery_codes: Vec<String>,
@@ -58,14 +70,15 @@ struct Walk<'a> {
 
 on_both! {
     no_order_of_factors_opens_an_account_without_one_that_it_has(api) {
+        let provider = api.with_provider(json!({ "require_mfa": true })).await;
         let owner = owner_with_passkey(&api).await;
         let mut reached = Reached::default();
         for seed in 0..WALKS {
             let email = format!("walker{seed}@acme.example");
             let id = api.add_member(&email, "member").await.to_string();
             let mut walk = Walk {
-                api: &api, random: Random::seeded(seed), email, id, owner: owner.clone(), app: None, passkey: None,
-                recovery_codes: Vec::new(), is_demanded: false, step: None, session: None, reached: &mut reached,
+                api: &api, random: Random::seeded(seed), email, id, owner: owner.clone(), provider: provider.clone(),
+                is_linked: false, app: None, passkey: None, recovery_codes: Vec::new(), is_demanded: false, step: None, session: None, reached: &mut reached,
             };
             walk.owner.counter = u32::try_from(seed).unwrap() * 1000 + 10;
             for step in 0..STEPS {
@@ -73,8 +86,11 @@ on_both! {
             }
             walk.demand(false).await;
         }
-        let Reached { by_password, by_code, by_recovery_code, by_passkey, enrolled, removed } = reached;
-        for often in [by_password, by_code, by_recovery_code, by_passkey, enrolled, removed] {
+        let Reached {
+            by_password, by_code, by_recovery_code, by_passkey, by_provider, by_provider_and_code, devices, enrolled, removed
+        } = reached;
+        let here = [by_password, by_code, by_recovery_code, by_passkey, enrolled, removed];
+        for often in here.into_iter().chain([by_provider, by_provider_and_code, devices]) {
             assert!(often > 1, "{reached:?}");
         }
     }
@@ -94,7 +110,7 @@ async fn owner_with_passkey(api: &TestApi) -> Authenticator {
 impl Walk<'_> {
     async fn go(&mut self, place: &str) {
         self.api.clock.advance(PACE);
-        match self.draw(14) {
+        match self.draw(16) {
             0..=2 => self.sign_in(place).await,
             3..=4 => self.show_code(place).await,
             5 => self.show_recovery_code(place).await,
@@ -109,6 +125,8 @@ impl Walk<'_> {
                 self.remove(place, format!("/v1/me/passkeys/{id}")).await;
             }
             12 => self.demand(!self.is_demanded).await,
+            13 => self.come_through_provider(place).await,
+            14 => self.bring_in_device(place).await,
             _ if self.draw(3) == 0 => self.reset().await,
             _ => self.enroll_on_the_way_in(place).await,
         }
@@ -190,6 +208,80 @@ impl Walk<'_> {
         if self.settle(&answer, true, place) {
             self.reached.by_passkey += 1;
         }
+    }
+
+    /// Comes in by a provider's word, which speaks of two factors or of one. A device carries the console's session to the API.
+    async fn come_through_provider(&mut self, place: &str) {
+        let says_two = self.draw(2) == 0;
+        let claims = json!({ "amr": if says_two { ["pwd", "mfa"].as_slice() } else { &["pwd"] } });
+        self.provider.says(Says { claims, ..Says::default() });
+        let browser = self.api.browser();
+        let subject = self.email.split('@').next().unwrap();
+        let answer = self.provider.way(&browser, subject).await;
+        // A word about an account that has factors and was not linked yet is worth no more than a password.
+        let is_enough = says_two && (self.is_linked || !self.has_factor());
+        let expected = match (is_enough, self.has_factor()) {
+            (true, _) => "/",
+            (false, true) => "/login/verify",
+            (false, false) => "/mfa/setup",
+        };
+        let led_to = answer.leads_to().and_then(|to| to.split('?').next());
+        assert_eq!(led_to, Some(expected), "{place}: {}", answer.body);
+        self.is_linked |= !self.has_factor();
+        if expected == "/mfa/setup" {
+            return;
+        }
+        if expected == "/login/verify" {
+            let Some(app) = &self.app else { return };
+            let code = app.code(&self.api.clock);
+            let shown = browser.post("/login/verify", &[("method", "totp"), ("code", &code)]).await;
+            assert_eq!(shown.leads_to(), Some("/"), "{place}: {}", shown.body);
+            self.is_linked = true;
+            self.reached.by_provider_and_code += 1;
+        } else {
+            self.reached.by_provider += 1;
+        }
+        let device = self.device().await;
+        let approved = browser.post("/device/approve", &[("user_code", device.text("/user_code"))]).await;
+        assert_eq!(approved.status, 200, "{place}: {}", approved.body);
+        let fetched = self.fetch(&device).await;
+        assert_eq!(fetched.json["status"], "authenticated", "{place}: {}", fetched.json);
+        let (token, now) = (fetched.access_token().to_owned(), self.now());
+        let is_own = !is_enough;
+        self.session = Some(Session { token, made: now, proven: now, has_shown_factor: true, is_own });
+    }
+
+    /// Brings in a device on the strength of the session that there is. What changes between its approval and its coming
+    /// counts.
+    async fn bring_in_device(&mut self, place: &str) {
+        let Some(session) = &self.session else { return };
+        let is_open = self.is_open(session);
+        let device = self.device().await;
+        let path = format!("/v1/me/device-requests/{}/approve", device.text("/user_code"));
+        let approved = self.api.request(Method::POST, &path).bearer(&session.token).send().await;
+        assert_eq!(approved.status == 204, is_open, "{place}: {}", approved.json);
+        match self.draw(4) {
+            0 => self.demand(!self.is_demanded).await,
+            1 => self.reset().await,
+            _ => {}
+        }
+        let is_let_in = is_open && self.session.as_ref().is_some_and(|session| self.is_open(session));
+        let fetched = self.fetch(&device).await;
+        assert_eq!(fetched.json["status"] == "authenticated", is_let_in, "{place}: {}", fetched.json);
+        let now = self.now();
+        if let (true, Some(session)) = (is_let_in, &mut self.session) {
+            self.reached.devices += 1;
+            (session.token, session.made) = (fetched.access_token().to_owned(), now);
+        }
+    }
+
+    async fn device(&self) -> Answer {
+        self.api.request(Method::POST, "/v1/auth/device/authorize").send().await
+    }
+
+    async fn fetch(&self, device: &Answer) -> Answer {
+        let body = json!({ "device_code": device.text("/device_code") });
+        self.api.post("/v1/auth/device/token", body).send().await
     }
 
     async fn add_app(&mut self, place: &str) {
@@ -303,7 +395,9 @@ impl Walk<'_> {
     /// The session's token, and whether it may change factors.
     fn fresh_session(&self) -> Option<(String, bool)> {
         let session = self.session.as_ref()?;
-        Some((session.token.clone(), self.is_open(session) && self.age(session.made) <= FRESH))
+        let is_good_for_account = session.is_own || !self.has_factor();
+        let is_fresh = self.age(session.proven) <= FRESH;
+        Some((session.token.clone(), self.is_open(session) && is_fresh && is_good_for_account))
     }
 
     /// An answer carries a session where it is to, with a factor among its proofs, and nowhere else.
@@ -320,8 +414,8 @@ impl Walk<'_> {
     }
 
     fn begin(&mut self, answer: &Answer, has_shown_factor: bool) {
-        let token = answer.access_token().to_owned();
-        self.session = Some(Session { token, made: self.now(), has_shown_factor });
+        let (token, now) = (answer.access_token().to_owned(), self.now());
+        self.session = Some(Session { token, made: now, proven: now, has_shown_factor, is_own: true });
         self.step = None;
     }
 
@@ -334,6 +428,7 @@ impl Walk<'_> {
         self.recovery_codes.extend(new);
         if let Some(session) = &mut self.session {
             session.has_shown_factor = true;
+            session.is_own = true;
         }
     }
 

@@ -187,6 +187,44 @@ on_both! {
         assert_eq!(listed(&api, auditor.access_token(), "late").await, ["owner@acme.example"]);
     }
 
+    whoever_belongs_to_several_organizations_is_held_to_the_strictest(api) {
+        let jo = Holder::new(&api, "jo@acme.example", "member").await;
+        let other = api.owner_of_another().await;
+        let id = api.get("/v1/whoami").bearer(&jo.token).send().await.text("/user/id").parse().unwrap();
+        assert_eq!(factors(&api, &jo.token).await["required"], false);
+        api.add_place("other", &id, "admin").await;
+        for (mfa, required, passkey) in [
+            (json!({ "policy": "required_for_admins", "grace_period": "72h" }), true, false),
+            (json!({ "require_passkey_for_admins": true }), true, true),
+        ] {
+            let patch = api.patch("/v1/organization/security", json!({ "mfa": mfa }));
+            assert_eq!(patch.bearer(other.access_token()).send().await.status, 200);
+            let told = factors(&api, &jo.token).await;
+            assert_eq!((&told["required"], &told["passkey_required"]), (&json!(required), &json!(passkey)), "{told}");
+        }
+        let remove = api.request("DELETE".parse().unwrap(), "/v1/me/mfa/totp").bearer(&jo.token).send().await;
+        assert_eq!(remove.refusal(), (409, "factor_required"), "although `acme` asks for nothing");
+    }
+
+    whoever_comes_by_an_invitation_passes_the_same_gate(api) {
+        let owner = api.owner().await;
+        api.post("/v1/invitations", json!({ "email": "new@acme.example", "role": "admin" }))
+            .bearer(owner.access_token())
+            .send()
+            .await;
+        let token = api.token_for("new@acme.example").await;
+        demand(&api, "required_for_admins", "0h").await;
+        let registration = json!({
+            "organization": "acme", "email": "new@acme.example", "name": "New", "password": PASSWORD, "invitation_token": token,
+        });
+        let joined = api.post("/v1/auth/register", registration).send().await;
+        assert_eq!((joined.text("/status"), joined.body.contains("access_token")), ("active", false));
+        let login = api.login("new@acme.example", PASSWORD).await;
+        assert_eq!(login.text("/status"), "mfa_enrollment_required");
+        let (_, answer) = enroll(&api, login.text("/flow_token")).await;
+        assert_eq!(answer.text("/status"), "authenticated", "the control");
+    }
+
     a_passkey_can_be_demanded_of_those_who_run_the_organization(api) {
         let admin = Holder::new(&api, "admin@acme.example", "admin").await;
         let member = Holder::new(&api, "member@acme.example", "member").await;

@@ -7,7 +7,7 @@ mod lies;
 mod own_factors;
 mod page;
 mod people;
-mod provider;
+pub(crate) mod provider;
 mod saml;
 mod saml_provider;
 mod settings;

@@ -14,10 +14,9 @@ use serde_json::{Value, json};
 
 use self::model::{Entry, Kind, Model};
 use crate::databases::Kind as Database;
-use crate::harness::{Answer, PASSWORD, TestApi, token_in};
+use crate::harness::{Answer, PASSWORD, TestApi, on_both, token_in};
 
-/// How many walks, and of how many steps.
-const WALKS: u64 = 20;
+/// Of how many steps a walk is.
 const STEPS: usize = 60;
 
 const MIA: &str = "mia@acme.example";
@@ -61,14 +60,22 @@ struct Walk<'a> {
     reached: &'a mut Reached,
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_order_of_steps_leads_to_a_session_without_the_proofs_that_the_policy_demands() {
+on_both! {
+    no_order_of_steps_leads_to_a_session_without_the_proofs_that_the_policy_demands(api) {
+        match api.kind() {
+            Database::Sqlite => walk(Database::Sqlite, 20).await,
+            Database::Postgres => walk(Database::Postgres, 10).await,
+        }
+    }
+}
+
+async fn walk(database: Database, walks: u64) {
     let mut reached = Reached::default();
-    for seed in 0..WALKS {
+    for seed in 0..walks {
         // Locks have tests of their own; here they would close doors that the walk is to try.
         let lockout = LockoutSettings { max_failures: 100, ..LockoutSettings::default() };
         let deployment = DeploymentSettings { lockout, ..DeploymentSettings::default() };
-        let api = TestApi::deployed(Database::Sqlite, deployment).await.set_up().await;
+        let api = TestApi::deployed(database, deployment).await.set_up().await;
         let mia = api.add_member(MIA, "member").await.to_string();
         let mut walk = Walk {
             model: Model::new(api.clock.now(), PASSWORD),
@@ -87,7 +94,7 @@ async fn no_order_of_steps_leads_to_a_session_without_the_proofs_that_the_policy
     }
     let Reached { sessions, refreshed, replaced, reset, signed_out, let_in } = reached;
     for often in [sessions, refreshed, replaced, reset, signed_out, let_in] {
-        assert!(often > 5, "{reached:?}");
+        assert!(often > 3, "{reached:?}");
     }
 }
 
