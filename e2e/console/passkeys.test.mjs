@@ -2,12 +2,12 @@
 // the console takes, @simplewebauthn/server takes, and what the console refuses, it refuses.
 
 import assert from 'node:assert/strict';
-import { createServer } from 'node:http';
 import { after, before, beforeEach, suite, test } from 'node:test';
 
 import { verifyAuthenticationResponse, verifyRegistrationResponse } from '@simplewebauthn/server';
 
 import { authenticator } from '../lib/authenticator.mjs';
+import { clientData, startPhisher } from '../lib/ceremonies.mjs';
 import { OWNER, hasComeIn, joinAs, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
 
 const LIMIT = { timeout: 120_000 };
@@ -213,8 +213,6 @@ async function ceremony(page, path) {
   return { body, credential, challenge: clientData(credential).challenge };
 }
 
-const clientData = ({ response }) => JSON.parse(Buffer.from(response.clientDataJSON, 'base64url').toString());
-
 /** Sets how often the only passkey of a device counts itself used. */
 async function count(device, signCount) {
   const [credential] = await device.credentials();
@@ -226,11 +224,4 @@ async function count(device, signCount) {
 async function getCredential(challenge) {
   const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON({ challenge, rpId: 'localhost', userVerification: 'required' });
   return (await navigator.credentials.get({ publicKey })).toJSON();
-}
-
-/** A page of another origin, to which the passkeys of `localhost` answer all the same. */
-async function startPhisher() {
-  const server = createServer((_, answer) => answer.setHeader('Content-Type', 'text/html').end('<title>Win a prize</title>'));
-  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { origin: `http://localhost:${server.address().port}`, stop: () => server.close() };
 }

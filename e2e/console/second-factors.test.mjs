@@ -1,10 +1,12 @@
 // Second factors in a real Chromium: its virtual authenticator makes the passkeys, oathtool the codes.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, suite, test } from 'node:test';
 
-import { authenticator, codeOf } from '../lib/authenticator.mjs';
+import { authenticator, codeOf, scan } from '../lib/authenticator.mjs';
 import { OWNER, hasComeIn, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
+import { until } from '../lib/poll.mjs';
 
 const LIMIT = { timeout: 120_000 };
 
@@ -78,6 +80,34 @@ suite('second factors at the console', LIMIT, () => {
     assert.deepEqual(wrong, []);
   });
 
+  test('recovery codes are shown once, to be copied, saved and printed, and a second factor is advised', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin, { permissions: ['clipboard-read', 'clipboard-write'] });
+    await authenticator(page);
+    await page.addInitScript(() => {
+      window.print = () => document.body.classList.add('was-printed');
+    });
+    await signIn(page);
+    await page.goto('/mfa/setup');
+    const [first, then] = [page.getByRole('button', { name: 'Add Passkey' }), page.getByRole('button', { name: 'Use an authenticator app' })];
+    assert.ok((await first.boundingBox()).y < (await then.boundingBox()).y, 'a passkey comes first');
+    await first.click();
+    await page.getByRole('heading', { name: 'Save your recovery codes' }).waitFor();
+    const codes = await page.locator('#codes li').allTextContents();
+    await page.getByRole('button', { name: 'Copy' }).click();
+    const copied = await until('a copy', 5_000, () => page.evaluate(() => navigator.clipboard.readText()));
+    assert.deepEqual(codes.filter((code) => !copied.includes(code)), []);
+    const download = page.waitForEvent('download');
+    await page.getByRole('button', { name: 'Download' }).click();
+    const saved = readFileSync(await (await download).path(), 'utf8');
+    assert.deepEqual(codes.filter((code) => !saved.includes(code)), []);
+    await page.getByRole('button', { name: 'Print' }).click();
+    await page.locator('body.was-printed').waitFor();
+    await page.getByRole('link', { name: 'I have saved them' }).click();
+    await page.getByText('10 of them are left.').waitFor();
+    assert.equal(await page.locator('#codes').count(), 0, 'never again');
+    await page.getByText('One factor can get lost: add a second one.').waitFor();
+  });
+
   test('a signature that is not the key’s own lets nobody in', LIMIT, async () => {
     const { page } = await chromium.person(console_.origin);
     const device = await authenticator(page);
@@ -105,6 +135,10 @@ suite('second factors at the console', LIMIT, () => {
     await page.getByRole('button', { name: 'Use an authenticator app' }).click();
     const secret = await page.locator('#secret').textContent();
     assert.match(secret, /^[A-Z2-7]{32}$/, '160 bits');
+    const scanned = new URL(await scan(page.locator('.qr')));
+    assert.deepEqual([scanned.protocol, scanned.host, scanned.searchParams.get('secret')], ['otpauth:', 'totp', secret]);
+    const settings = ['issuer', 'algorithm', 'digits', 'period'].map((name) => scanned.searchParams.get(name));
+    assert.deepEqual(settings, ['Keeptrusts', 'SHA1', '6', '30']);
     await page.getByLabel('Verification code').fill('000000');
     await page.getByRole('button', { name: 'Enable MFA' }).click();
     await page.locator('.field-error, .form-error').waitFor();

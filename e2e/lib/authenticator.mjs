@@ -2,6 +2,8 @@
 
 import { execFileSync } from 'node:child_process';
 
+import jsQR from 'jsqr';
+
 const OPTIONS = {
   protocol: 'ctap2',
   ctap2Version: 'ctap2_1',
@@ -26,6 +28,21 @@ export async function authenticator(page, { credentials = [], ...options } = {})
 export function codeOf(secret, later = 0) {
   const now = `@${Math.floor(Date.now() / 1000) + later}`;
   return execFileSync('oathtool', ['--totp', '--base32', `--now=${now}`, secret], { encoding: 'utf8' }).trim();
+}
+
+/** What the camera of a phone reads of a part of a page: the text of its QR code. */
+export async function scan(part) {
+  const picture = (await part.screenshot()).toString('base64');
+  const dark = await part.page().context().newPage();
+  const { pixels, width, height } = await dark.evaluate(async (picture) => {
+    const bitmap = await createImageBitmap(await (await fetch(`data:image/png;base64,${picture}`)).blob());
+    const canvas = new OffscreenCanvas(bitmap.width, bitmap.height).getContext('2d');
+    canvas.drawImage(bitmap, 0, 0);
+    const { data, width, height } = canvas.getImageData(0, 0, bitmap.width, bitmap.height);
+    return { pixels: Array.from(data), width, height };
+  }, picture);
+  await dark.close();
+  return jsQR(new Uint8ClampedArray(pixels), width, height)?.data;
 }
 
 /** Adds an app on the page for second factors, so many seconds later; its secret. */
