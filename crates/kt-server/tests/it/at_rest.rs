@@ -56,6 +56,11 @@ impl Secrets {
     }
 }
 
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
 /// Each byte as the character of its number, which a search in text is quick with.
 fn as_text(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
@@ -63,13 +68,13 @@ fn as_text(bytes: &[u8]) -> String {
 
 /// All that the database holds: the bytes of SQLite's files, the rows of PostgreSQL's tables.
 async fn copy_of(api: &TestApi) -> Vec<u8> {
+    const TABLES: &str =
+        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
     let url = &api.database.url;
     if let Some(file) = url.strip_prefix("sqlite://") {
         let files = std::fs::read_dir(Path::new(file).parent().unwrap()).unwrap();
         return files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
     }
-    const TABLES: &str =
-        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
     let mut connection = PgConnection::connect(url).await.unwrap();
     let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut connection).await.unwrap();
     let mut rows = Vec::new();

@@ -97,7 +97,7 @@ on_both! {
             api.clock.advance(Duration::from_mins(10));
             let before = tokens[0].clone();
             for token in &mut tokens {
-                *token = api.owner().await.access_token().to_owned();
+                api.owner().await.access_token().clone_into(token);
             }
             assert_ne!(header(&tokens[0]), header(&before));
         }
