@@ -47,9 +47,12 @@ impl Secrets {
     fn found_in(&self, copy: &[u8]) -> Vec<&str> {
         let copy = as_text(copy);
         let found = self.0.iter().filter(|(_, secret)| {
-            let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            let written =
-                [as_text(secret), URL_SAFE_NO_PAD.encode(secret), STANDARD_NO_PAD.encode(secret), hex];
+            let written = [
+                as_text(secret),
+                URL_SAFE_NO_PAD.encode(secret),
+                STANDARD_NO_PAD.encode(secret),
+                hexadecimal(secret),
+            ];
             written.iter().any(|text| copy.contains(text))
         });
         found.map(|(what, _)| what.as_str()).collect()
