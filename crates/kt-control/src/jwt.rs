@@ -177,7 +177,7 @@ impl Signer {
     }
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 impl Signer {
     /// A signer with one key, `k1`, that is drawn from this seed.
     pub(crate) fn with_key(issuer: &str, seed: &[u8; 32]) -> Result<Self, Error> {

@@ -222,9 +222,7 @@ fn refused_registration(why: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Invalid, "invalid_passkey", message).with_param("credential").with_private(why)
 }
 
-#[cfg(fuzzing)]
-pub mod fuzzing;
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 mod specification;
 #[cfg(test)]
 mod tests;

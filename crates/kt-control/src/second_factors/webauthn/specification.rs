@@ -1,9 +1,4 @@
-//! The ceremonies of WebAuthn level 3 section 16, for tests and fuzz targets.
-
-#![expect(
-    clippy::unwrap_used,
-    reason = "tests and fuzz targets alone have this; the vectors are what they are"
-)]
+//! The ceremonies of WebAuthn level 3 section 16, for tests.
 
 use jiff::Timestamp;
 use kt_domain::id::UserId;
