@@ -17,9 +17,9 @@ async fn medians(one: impl AsyncFn(usize), other: impl AsyncFn(usize)) -> [Durat
         for place in if pair % 2 == 0 { [0, 1] } else { [1, 0] } {
             let began = Instant::now();
             if place == 0 {
-                one(pair).await
+                one(pair).await;
             } else {
-                other(pair).await
+                other(pair).await;
             }
             // The first ones warm up.
             if pair >= 4 {

@@ -308,6 +308,7 @@ async fn google_vouches_for_accounts_that_there_are_and_counts_as_one_factor() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn google_lets_nobody_in_who_is_suspended_or_comes_from_elsewhere() {
+    const OFFICE: &str = "203.0.113.9:40000";
     let google = Provider::start(&crate::databases::clock()).await;
     let api = TestApi::with_google(Kind::Sqlite, google.issuer()).await;
     // Another organization has no rules about addresses, so that strangers are heard at all.
@@ -319,7 +320,6 @@ async fn google_lets_nobody_in_who_is_suspended_or_comes_from_elsewhere() {
         let answer = browser.come_back(&google.authorize(left.leads_to().unwrap(), "1")).await;
         (answer.status.as_u16(), answer.leads_to().map(str::to_owned), browser.cookie("kt_session").is_some())
     };
-    const OFFICE: &str = "203.0.113.9:40000";
     api.add_member("1@acme.example", "member").await;
     let lists = json!({ "enforce_allowlist": true, "applies_to": "console", "allow": [{ "cidr": "203.0.113.0/24", "label": "" }] });
     let owner = api.owner().await;
