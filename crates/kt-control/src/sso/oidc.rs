@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::IdentityProviderId;
-use kt_domain::secret::Token;
+use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::sso::id_token::{self, TokenContext, check_id_token, text};
 use kt_domain::sso::{AttributeNames, ExternalIdentity, OidcSettings};
 use kt_store::identity_providers::IdentityProvider;
@@ -50,8 +50,8 @@ const EMAIL_VERIFIED: &str = "email_verified";
 struct Pledge {
     /// The issuer that was set when the way was begun.
     issuer: String,
-    /// What the ID token must repeat.
-    nonce: String,
+    /// The digest of what the ID token must repeat.
+    nonce: SecretDigest,
     /// What proves to the provider that whoever exchanges the code has asked for it.
     verifier: String,
 }
@@ -268,7 +268,7 @@ fn disbelief(step: &'static str, why: impl Into<String>) -> Disbelief {
 fn pledge(party: &Party, nonce: &Token, verifier: &Token) -> Pledge {
     Pledge {
         issuer: party.settings.issuer.clone(),
-        nonce: nonce.expose().to_owned(),
+        nonce: nonce.digest(),
         verifier: verifier.expose().to_owned(),
     }
 }

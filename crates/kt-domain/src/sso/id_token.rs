@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::secret::SecretDigest;
+
 /// How far the provider's clock may be from ours.
 pub const SKEW: Duration = Duration::from_mins(1);
 
@@ -68,18 +70,19 @@ pub enum ClaimError {
     Nobody,
 }
 
-/// Refuses the claims of an ID token that was not made by this issuer, for us, for this very request, to be used now.
+/// Refuses the claims of an ID token that was not made by this issuer, for us, for this very request, to be used now. Of the
+/// request `nonce` is kept, the digest of what the token must repeat.
 pub fn check_id_token(
     claims: &Map<String, Value>,
     context: TokenContext<'_>,
-    nonce: &str,
+    nonce: &SecretDigest,
 ) -> Result<(), ClaimError> {
     check_origin(claims, context)?;
     let subject = text(claims, "sub").ok_or(ClaimError::Subject)?;
     if subject.is_empty() || subject.len() > LONGEST_SUBJECT {
         return Err(ClaimError::Subject);
     }
-    if text(claims, "nonce") != Some(nonce) {
+    if text(claims, "nonce").map(SecretDigest::of).as_ref() != Some(nonce) {
         return Err(ClaimError::Nonce);
     }
     Ok(())
@@ -262,7 +265,11 @@ mod tests {
         ];
         for (changes, expected) in table {
             let claims = with(id_token(), &changes);
-            assert_eq!(check_id_token(&claims, context(), "n-0S6_WzA2Mj"), expected, "{changes}");
+            assert_eq!(
+                check_id_token(&claims, context(), &SecretDigest::of("n-0S6_WzA2Mj")),
+                expected,
+                "{changes}"
+            );
         }
     }
 

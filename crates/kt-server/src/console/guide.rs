@@ -35,7 +35,9 @@ const FILES: Files = groups! {
     "At the gateway's edge": "guide" [
         "edge-ip-allowlist", "behind-a-load-balancer", "edge-cors", "edge-size-limits", "authentication-static-keys"
     ],
-    "Running the control plane": "guide" ["control-plane", "api-keys", "backup", "errors"],
+    "Running the control plane": "guide" [
+        "control-plane", "least-rights", "rotation", "api-keys", "backup", "errors"
+    ],
     "Reference": "reference" [
         "cli", "policy-config", "keeptrusts", "lint-codes", "audit-actions", "api", "event-log-format",
         "cryptography"

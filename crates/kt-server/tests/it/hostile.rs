@@ -110,15 +110,25 @@ on_both! {
     what_attackers_write_is_a_value_or_refused_in_every_field(api) {
         let texts = hostile();
         let (mut asked, mut broken) = (0, Vec::new());
+        let owner = api.owner().await;
+        let new = json!({ "type": "scim", "name": "provider", "scope": "write" });
+        let provisioning = api.post("/v1/tokens", new).bearer(owner.access_token()).send().await.text("/key").to_owned();
         for operation in operations() {
             for text in &texts {
                 // Whatever counts failures has forgotten them.
                 api.clock.advance(Duration::from_hours(1));
-                let owner = api.token_of("owner@acme.example").await;
+                let is_provisioning = operation.path.starts_with("/scim/");
+                let bearer = if is_provisioning {
+                    provisioning.clone()
+                } else {
+                    api.token_of("owner@acme.example").await
+                };
                 for (path, body) in operation.with(text) {
                     let what = format!("{} {path}: {body:?}", operation.method);
-                    let answer = ask(&api, &operation.method, &path, body, &owner).await;
-                    let is_told = answer.status.is_success() || answer.json["error"]["code"].is_string();
+                    let answer = ask(&api, &operation.method, &path, body, &bearer).await;
+                    // Provisioning has errors of its own (RFC 7644 section 3.12).
+                    let says = if is_provisioning { &answer.json["detail"] } else { &answer.json["error"]["code"] };
+                    let is_told = answer.status.is_success() || says.is_string();
                     if answer.status.is_server_error() || !is_told {
                         broken.push(format!("{}: {}", answer.status, what.chars().take(200).collect::<String>()));
                     }
