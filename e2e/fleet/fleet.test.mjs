@@ -135,23 +135,26 @@ suite('a fleet', LIMIT, () => {
     return [page, second];
   };
 
-  /** Starts a run on the page of the task; its identifier. */
+  let runsStarted = 0;
+
+  /** Starts a run on the page of the task, with a question that no other run asks; its identifier and its question. */
   const startRun = async (page, how) => {
     const task = page.url();
-    await page.getByLabel('how').fill(how);
+    const value = `${how}, run ${(runsStarted += 1)}.`;
+    await page.getByLabel('how').fill(value);
     await page.locator('main form').getByRole('button', { name: 'Run' }).click();
     await page.waitForURL('**/runs/run_*');
-    const run = page.url().split('/').at(-1);
+    const id = page.url().split('/').at(-1);
     await page.goto(task);
-    return run;
+    return { id, question: `Count ${value}` };
   };
 
   /** Waits until the runs are done, as this page of the task sees them; how often each was begun. */
   const whenDone = async (page, runs) => {
     const begun = [];
     const task = page.url();
-    for (const run of runs) {
-      await page.goto(`${task}/runs/${run}`);
+    for (const { id } of runs) {
+      await page.goto(`${task}/runs/${id}`);
       await page.locator('#run-state .badge.good').first().waitFor({ timeout: 60_000 });
       const times = /begun (\d) times/.exec(await page.locator('#run-state').innerText());
       begun.push(times ? Number(times[1]) : 1);
@@ -160,7 +163,8 @@ suite('a fleet', LIMIT, () => {
     return begun;
   };
 
-  const timesAsked = (run) => provider.seen.keys.filter((asked) => asked.endsWith(run)).length;
+  const askedFor = (run) => provider.seen.asked.filter(({ question }) => question === run.question);
+  const timesAsked = (run) => askedFor(run).length;
 
   let pages;
 
@@ -207,6 +211,9 @@ suite('a fleet', LIMIT, () => {
       await member.kill();
       const times = await whenDone(atSecond, runs);
       assert.deepEqual(runs.map(timesAsked), times, 'the model was asked each time that a run was begun, and no more');
+      const keys = runs.map((run) => new Set(askedFor(run).map(({ key }) => key)));
+      assert.deepEqual(keys.map(({ size }) => size), runs.map(() => 1), 'a provider can tell that it was asked before');
+      assert.equal(new Set(keys.flatMap((ofRun) => [...ofRun])).size, runs.length, 'and two runs apart');
       await member.restart();
       return times;
     };

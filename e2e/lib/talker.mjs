@@ -9,18 +9,17 @@ const EACH_WORD = 25;
 
 /**
  * Starts it. It has so many `words` for a question that asks for them slowly; another one it says back. `seen` tells how many
- * requests there were, how many left before the end of their answer, and the `Idempotency-Key` of each that had one.
+ * requests there were, how many left before the end of their answer, and of each its question and its `Idempotency-Key`.
  */
 export async function startTalker({ words = 400 } = {}) {
-  const seen = { requests: 0, left: 0, keys: [] };
+  const seen = { requests: 0, left: 0, asked: [] };
   const server = createServer(async (request, response) => {
     let body = '';
     for await (const part of request) body += part;
     seen.requests += 1;
-    const key = request.headers['idempotency-key'];
-    if (key) seen.keys.push(key);
     const { model, messages, stream } = JSON.parse(body);
     const question = messages.at(-1).content;
+    seen.asked.push({ question, key: request.headers['idempotency-key'] });
     const isSlow = question.includes('slowly');
     const parts = isSlow ? Array.from({ length: words }, (_, place) => `word${place} `) : [`You said: ${question}`];
     const usage = { prompt_tokens: 5, completion_tokens: 7, total_tokens: 12 };
