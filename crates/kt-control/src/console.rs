@@ -101,15 +101,16 @@ impl Control {
         })
     }
 
-    /// Notes that the holder of a session has just done something, unless that was noted within the minute. Their
-    /// session lasts on from now where it counts inactivity.
-    pub async fn note_console_activity(&self, ctx: &Ctx, session: &ConsoleSession) -> Result<(), Error> {
+    /// Notes that the holder of a session has just done something, unless that was noted within the minute: then it tells
+    /// `false`. Their session lasts on from now where it counts inactivity.
+    pub async fn note_console_activity(&self, ctx: &Ctx, session: &ConsoleSession) -> Result<bool, Error> {
         if ctx.now.duration_since(session.active_at).unsigned_abs() < NOTED_EVERY {
-            return Ok(());
+            return Ok(false);
         }
         let tx = self.store.begin_write().await?;
         sessions::note_activity(&tx, &session.person.session, ctx.now).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// A new cookie for the session that asks: at each rise of what it may do, what was known of it before is worthless

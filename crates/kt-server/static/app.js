@@ -14,35 +14,52 @@
 
   // ---- Tokens -----------------------------------------------------------------------------------------------------
 
+  // Each is spent on one change, whose answer brings the next: where the organization lets a token work once, two changes
+  // at the same time must not share one. Whoever finds none asks for one.
   let token = null;
-  const takeToken = (headers) => {
-    const next = headers?.get ? headers.get(CSRF) : headers;
+  const keepToken = (next) => {
     if (next) token = next;
   };
-  const currentToken = () => token ?? main()?.dataset.csrf ?? "";
+  const spendToken = () => {
+    const spent = token;
+    token = null;
+    return spent;
+  };
+  const newToken = () => learn().catch(() => null);
 
-  const send = async (path, fields, signal) => {
+  const post = async (path, fields, signal, keepalive) => {
+    const spent = spendToken() ?? (await newToken()) ?? "";
     const answer = await fetch(path, {
       method: "POST",
       body: new URLSearchParams(fields),
-      headers: { [CSRF]: currentToken(), "hx-request": "true" },
+      headers: { [CSRF]: spent, "hx-request": "true", "hx-current-url": location.href },
       signal,
+      keepalive,
     });
-    takeToken(answer.headers);
+    keepToken(answer.headers.get(CSRF));
     return answer;
+  };
+  /** Sends a change. Where only its token was out of date, such as after a step-up in another tab, it is sent once more. */
+  const send = async (path, fields, signal, keepalive = false) => {
+    const answer = await post(path, fields, signal, keepalive);
+    if (answer.status !== 403 || problemOf(await answer.clone().text()).code !== "csrf_failed") return answer;
+    token = null;
+    return post(path, fields, signal, keepalive);
   };
 
   document.addEventListener("htmx:configRequest", (event) => {
     const { elt, verb, headers, parameters } = event.detail;
-    if (verb !== "get") headers[CSRF] = currentToken();
+    if (verb !== "get") headers[CSRF] = spendToken() ?? "";
     for (const field of elt.querySelectorAll?.("[data-moment]") ?? []) {
       if (field.value) parameters[field.name] = new Date(field.value).toISOString();
     }
   });
-  document.addEventListener("htmx:beforeOnLoad", (event) => takeToken(event.detail.xhr.getResponseHeader(CSRF)));
-  // The new page brings a token of its own.
+  document.addEventListener("htmx:beforeOnLoad", (event) => keepToken(event.detail.xhr.getResponseHeader(CSRF)));
+  const takePageToken = () => {
+    token = main()?.dataset.csrf || null;
+  };
   document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.detail.target?.id === "main") token = null;
+    if (event.detail.target?.id === "main") takePageToken();
   });
 
   // ---- Failures ---------------------------------------------------------------------------------------------------
@@ -125,13 +142,21 @@
     prove(then, byOwnFactor);
     return true;
   };
+  // Whether a change is being sent once more, with a new token.
+  let isRepeated = false;
   document.addEventListener("htmx:responseError", (event) => {
-    const { xhr, elt, requestConfig } = event.detail;
+    const { xhr, elt, target, requestConfig } = event.detail;
     if (xhr.getResponseHeader("hx-redirect") || isFollowing(elt)) return;
     const problem = problemOf(xhr.responseText);
     const { verb, path, parameters: values } = requestConfig;
-    if (proveFor(problem, () => ask(verb, path, elt, values))) return;
-    if (problem.code === "csrf_failed") token = null;
+    const repeat = () => ask(verb, path, elt, values, target);
+    if (proveFor(problem, repeat)) return;
+    isRepeated = problem.code === "csrf_failed" && !isRepeated;
+    if (isRepeated) {
+      token = null;
+      repeat();
+      return;
+    }
     const asks = new CustomEvent("kt:problem", { detail: { problem, elt, requestConfig }, bubbles: true, cancelable: true });
     if (elt.dispatchEvent(asks)) present(elt, problem);
   });
@@ -146,14 +171,21 @@
 
   // ---- A fresh proof of who somebody is, and then what they wanted -----------------------------------------------
 
-  const ask = (verb, path, source, values) =>
-    htmx.ajax(verb, path, {
+  // What is asked for again has been confirmed before.
+  let isConfirmed = false;
+  const ask = (verb, path, source, values, place) => {
+    const target = place?.isConnected ? place : main();
+    isConfirmed = true;
+    const answer = htmx.ajax(verb, path, {
       source: source.isConnected ? source : document.body,
-      target: "#main",
-      select: "#main",
+      target,
+      select: `#${target.id}`,
       swap: "outerHTML show:none",
       values,
     });
+    isConfirmed = false;
+    return answer;
+  };
   const goOn = () => {
     $("#prove").close();
     const then = waiting;
@@ -180,18 +212,30 @@
   }
 
   document.addEventListener("htmx:afterRequest", (event) => {
-    if (event.detail.xhr.status < 300) event.detail.elt.closest?.("dialog")?.close();
+    if (event.detail.xhr.status >= 300) return;
+    isRepeated = false;
+    event.detail.elt.closest?.("dialog")?.close();
   });
 
+  // What a request waits for: the yes of whoever makes it, and for a change a token.
   document.addEventListener("htmx:confirm", (event) => {
-    if (!event.detail.question) return;
+    const { question, verb, elt, triggeringEvent, issueRequest } = event.detail;
+    if (!question && (verb === "get" || token)) return;
     event.preventDefault();
+    const issue = async () => {
+      if (verb !== "get") token ??= await newToken();
+      issueRequest(true);
+    };
+    if (!question || isConfirmed) {
+      issue();
+      return;
+    }
     const dialog = $("#confirm");
-    $("#confirm-text").textContent = event.detail.question;
-    const label = event.detail.elt.textContent.trim();
-    if (label && label.length < 30) $("#confirm-yes").textContent = label;
+    $("#confirm-text").textContent = question;
+    const button = triggeringEvent?.submitter ?? (elt.matches("button, a") ? elt : null);
+    $("#confirm-yes").textContent = button?.textContent.trim() || words().goOn;
     dialog.returnValue = "no";
-    dialog.onclose = () => dialog.returnValue === "yes" && event.detail.issueRequest(true);
+    dialog.onclose = () => dialog.returnValue === "yes" && issue();
     dialog.showModal();
   });
 
@@ -319,18 +363,35 @@
 
   // ---- The session's time ------------------------------------------------------------------------------------------
 
+  // By this browser's clock, but counted from how long the server says is left: the clock may be wrong.
   let endsAt = null;
   let told = 0;
   let used = false;
 
+  const left = () => endsAt - Date.now();
+  const noteEnd = (answer, end) => {
+    const now = answer.headers.get("date") ?? Date.now();
+    endsAt = Date.now() + (new Date(end) - new Date(now));
+  };
+
+  /** Asks the server about the session, which is nobody's act; leaves where it is over. Gives a token for a change. */
+  const learn = async () => {
+    const answer = await fetch("/api/session");
+    if (!answer.ok) return null;
+    const { authenticated, csrf_token, expires_at } = await answer.json();
+    if (endsAt !== null && authenticated) noteEnd(answer, expires_at);
+    else if (endsAt !== null) leave();
+    return csrf_token;
+  };
+
   const act = async (atOnce) => {
     used = true;
-    if (!endsAt || (!atOnce && Date.now() - told < MINUTE)) return;
+    if (endsAt === null || (!atOnce && Date.now() - told < MINUTE)) return;
     told = Date.now();
     used = false;
-    const answer = await send("/api/session/activity", {}).catch(() => null);
+    const answer = await send("/api/session/activity", {}, undefined, true).catch(() => null);
     if (answer?.ok) {
-      endsAt = new Date((await answer.json()).expires_at);
+      noteEnd(answer, (await answer.json()).expires_at);
       warn(false);
     } else if (answer?.status === 401) leave();
   };
@@ -343,11 +404,16 @@
     location.assign(`/login?returnTo=${encodeURIComponent(here)}&reason=timeout`);
   };
 
-  const watch = () => {
-    const left = endsAt - Date.now();
-    if (used && left < 2 * MINUTE) act(Date.now() - told >= MINUTE);
-    warn(left <= MINUTE);
-    if (left <= 0) leave();
+  // Another tab may have carried the session on: nobody is warned or led away before the server has said so.
+  let isLearning = false;
+  const watch = async () => {
+    if (used && left() < 2 * MINUTE) act(Date.now() - told >= MINUTE);
+    if (left() <= MINUTE && !isLearning) {
+      isLearning = true;
+      await newToken().then(keepToken);
+      isLearning = false;
+    }
+    warn(left() <= MINUTE);
   };
 
   // ---- Going to a page by its name ---------------------------------------------------------------------------------
@@ -367,7 +433,14 @@
     const shown = options.filter((option) => !option.hidden);
     const at = shown.findIndex((option) => option.getAttribute("aria-selected") === "true");
     const next = shown[Math.min(Math.max(step === 0 ? 0 : at + step, 0), shown.length - 1)];
-    for (const option of options) option.setAttribute("aria-selected", String(option === next));
+    for (const [place, option] of options.entries()) {
+      option.id = `page-${place}`;
+      option.setAttribute("aria-selected", String(option === next));
+    }
+    // The keyboard stays in the field: this is how a screen reader learns which page is chosen (ARIA 1.2, combobox).
+    if (next) field.setAttribute("aria-activedescendant", next.id);
+    else field.removeAttribute("aria-activedescendant");
+    field.setAttribute("aria-expanded", String(Boolean(next)));
     next?.scrollIntoView({ block: "nearest" });
     return next;
   };
@@ -402,16 +475,20 @@
   // ---- Beginning ---------------------------------------------------------------------------------------------------
 
   document.addEventListener("DOMContentLoaded", () => {
+    takePageToken();
     ready(document);
+    if (navigator.platform.startsWith("Mac")) for (const key of document.querySelectorAll(".search kbd")) key.textContent = "⌘ K";
     // A token in the address would stay in the history.
     if ($("[data-hide-token]")) history.replaceState(null, "", location.pathname);
-    if (document.body.dataset.endsAt) {
-      endsAt = new Date(document.body.dataset.endsAt);
-      told = Date.now();
+    const { endsIn, activeAgo } = document.body.dataset;
+    if (endsIn) {
+      endsAt = Date.now() + endsIn * 1000;
+      told = Date.now() - activeAgo * 1000;
       for (const use of ["mousemove", "mousedown", "keydown", "wheel", "touchstart"]) {
         document.addEventListener(use, () => act(false), { passive: true });
       }
       setInterval(watch, 5000);
+      document.addEventListener("visibilitychange", watch);
     }
   });
 })();

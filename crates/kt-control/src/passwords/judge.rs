@@ -1,9 +1,12 @@
 //! What speaks against a password, told while it is typed.
 
+use std::time::Duration;
+
 use kt_domain::ctx::Ctx;
-use kt_domain::error::Error;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::lockout::network_of;
 use kt_domain::passwords::{Context, Password, PasswordPolicy, check, strength};
-use kt_store::organizations;
+use kt_store::{limits, organizations};
 
 use super::choose::OwnedContext;
 use crate::control::Control;
@@ -20,6 +23,23 @@ pub struct Candidate<'a> {
     pub organization: &'a str,
 }
 
+impl Candidate<'_> {
+    fn require_short(&self) -> Result<(), Error> {
+        let told = [("name", self.name), ("email", self.email), ("organization", self.organization)];
+        match told.into_iter().find(|(_, text)| text.chars().nth(LONGEST).is_some()) {
+            Some((param, _)) => Err(Error::invalid(param, format!("Use at most {LONGEST} characters."))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The longest of what may be told about somebody is an address, of 254 characters; no more than this is looked at.
+const LONGEST: usize = 320;
+
+/// How many passwords are judged for one network within [`WINDOW`]: a person who types slowly asks for thirty.
+const JUDGED: i64 = 300;
+const WINDOW: Duration = Duration::from_mins(5);
+
 /// What a password is worth.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -31,8 +51,11 @@ pub struct Judgement {
 
 impl Control {
     /// Judges a password by the rules of the organisation of whoever asks; of anybody else, by those of the organisation
-    /// that they want to join, if it lets people register, or of the deployment. Nothing is kept of it.
+    /// that they want to join, if it lets people register, or of the deployment. Nothing is kept of it. Anybody may ask, and
+    /// the answer stands in the queue of the sign-ins: so the length of what is told and the number of askings are bounded.
     pub async fn judge_password(&self, ctx: &Ctx, candidate: Candidate<'_>) -> Result<Judgement, Error> {
+        candidate.require_short()?;
+        self.count_judged(ctx).await?;
         let Ok(password) = Password::new(candidate.password) else {
             let violations = vec!["Use at most 256 characters.".to_owned()];
             return Ok(Judgement { score: 0, violations });
@@ -50,6 +73,19 @@ impl Control {
         });
         let (score, violations) = examined.await?;
         Ok(Judgement { score, violations: violations.iter().map(ToString::to_string).collect() })
+    }
+
+    async fn count_judged(&self, ctx: &Ctx) -> Result<(), Error> {
+        let Some(network) = ctx.client.ip.map(network_of) else { return Ok(()) };
+        let tx = self.store.begin_write().await?;
+        let judged = limits::count(&tx, &format!("passwords_judged/{network}"), WINDOW, ctx.now).await?;
+        tx.commit().await?;
+        if judged > JUDGED {
+            let message = "Too many passwords were judged for your network. Wait five minutes, then go on.";
+            let refusal = Error::new(ErrorKind::TooManyRequests, "too_many_attempts", message);
+            return Err(refusal.with_retry_after(WINDOW));
+        }
+        Ok(())
     }
 
     async fn policy_for(&self, ctx: &Ctx, organization: &str) -> Result<PasswordPolicy, Error> {

@@ -1,6 +1,8 @@
 //! Words that an attacker would try first for one account: its own, its organisation's, the product's.
 //! NIST SP 800-63B-4 section 3.1.1.2 calls them context-specific; ASVS 6.1.2 wants the list documented.
 
+use std::collections::HashSet;
+
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
@@ -28,11 +30,11 @@ impl Context<'_> {
     pub(super) fn words(&self) -> Vec<String> {
         let (local, domain) = self.address.rsplit_once('@').unwrap_or((self.address, ""));
         let domain = domain.rsplit_once('.').map_or(domain, |(name, _ending)| name);
-        let mut words = Vec::new();
+        let (mut words, mut known) = (Vec::new(), HashSet::new());
         for text in [self.name, local, domain, self.organization_name, self.organization_identifier, PRODUCT]
         {
             for word in text.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).chain([joined(text)]) {
-                if fold(&word).chars().count() >= SHORTEST_WORD && !words.contains(&word) {
+                if fold(&word).chars().count() >= SHORTEST_WORD && known.insert(word.clone()) {
                     words.push(word);
                 }
             }

@@ -49,8 +49,11 @@ pub(crate) struct Holder {
     pub(crate) organization: String,
     /// What people type to sign in to it.
     pub(crate) organization_identifier: String,
-    /// When the session ends if its holder does nothing more.
-    pub(crate) ends_at: jiff::Timestamp,
+    /// In how many seconds the session ends if its holder does nothing more: a length of time, because the browser's clock
+    /// may be wrong.
+    pub(crate) ends_in: i64,
+    /// How many seconds ago its holder's last act was noted.
+    pub(crate) active_ago: i64,
     /// From when on the holder can do nothing but add a second factor, where they are asked for one that they lack.
     pub(crate) factor_deadline: Option<jiff::Timestamp>,
     /// Whether it has to be a passkey.
@@ -122,7 +125,8 @@ impl Frame {
             role: session.person.role,
             organization: session.organization_name.clone(),
             organization_identifier: session.organization_identifier.clone(),
-            ends_at: session.ends_at,
+            ends_in: session.ends_at.duration_since(visit.ctx.now).as_secs(),
+            active_ago: visit.ctx.now.duration_since(session.active_at).as_secs(),
             factor_deadline: session.factor_deadline.map(|(_, deadline)| deadline),
             needs_passkey: matches!(session.factor_deadline, Some((Demand::Passkey, _))),
             password_ends_at: session.password_ends_at,

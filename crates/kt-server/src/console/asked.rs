@@ -9,11 +9,12 @@ use kt_domain::error::Error;
 use serde::de::DeserializeOwned;
 use url::form_urlencoded;
 
+use super::visit::PARTIAL;
 use crate::api::paging;
 use crate::failure::Failure;
 
 /// The parameters of a list, which are those of the API; what a form leaves empty is absent. `live` and `seen` are the
-/// console's own: whether the list is followed, and the newest thing that is shown already.
+/// console's own: whether the list is followed, and, where the page's script asks, the newest thing that is shown already.
 pub(crate) struct Asked<F> {
     pub(crate) filter: F,
     pub(crate) page: PageRequest,
@@ -34,7 +35,7 @@ impl<F: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<F> {
             .filter(|(_, value)| !value.is_empty())
             .collect();
         let is_live = take(&mut pairs, "live").is_some();
-        let seen = take(&mut pairs, "seen");
+        let seen = take(&mut pairs, "seen").filter(|_| parts.headers.contains_key(PARTIAL));
         parts.uri = address(&path, &pairs).parse().map_err(Error::internal)?;
         let paging::Listing { filter, page } = paging::Listing::from_request_parts(parts, state).await?;
         Ok(Self { filter, page, path, pairs, is_live, seen })

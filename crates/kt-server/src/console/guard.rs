@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{self, HeaderName};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -15,11 +16,13 @@ use kt_domain::csrf;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::network::console_rules::Surface;
+use kt_domain::return_to::ReturnTo;
+use url::Position;
 
 use super::answer;
 use super::cookies::{Cookie, Cookies};
 use super::look::Look;
-use super::visit::{PARTIAL, Visit};
+use super::visit::{CURRENT_PAGE, PARTIAL, Visit};
 use crate::Doors;
 use crate::client::anonymous;
 use crate::failure::{self, ErrorContent, Failure};
@@ -146,11 +149,12 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
     let flash = cookies.read(&parts.headers, Cookie::Flash).and_then(answer::read_flash);
     let is_told = flash.is_some();
     let look = parts.extensions.get::<Look>().cloned().unwrap_or_else(|| Look::of(&doors, &parts.headers));
-    let visit = Visit {
+    let mut visit = Visit {
         look,
         has_timed_out,
         asked: parts.uri.path_and_query().map_or("/", |asked| asked.as_str()).into(),
         is_partial: is_partial(&parts.headers),
+        page: page_of(&doors, &parts),
         flash,
         cookie: Arc::clone(&cookie),
         control: Arc::clone(&doors.control),
@@ -163,8 +167,11 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
         refusals::record(&doors, &visit.ctx, &asked, error.code).await;
         return refused(error);
     }
-    if let Err(error) = note_activity(&doors, &visit, &parts.headers, is_change).await {
-        return refused(error);
+    if is_change || is_gone_to(&parts.headers) {
+        visit = match note_activity(&doors, visit).await {
+            Ok(visit) => visit,
+            Err(error) => return refused(error),
+        };
     }
     parts.extensions.insert(visit.clone());
     let mut response = next.run(Request::from_parts(parts, body)).await;
@@ -188,6 +195,17 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
     }
     vary(headers);
     response
+}
+
+/// The page that somebody has before them: the one that they go to, or the one whose script asks.
+fn page_of(doors: &Doors, parts: &Parts) -> Option<ReturnTo> {
+    if !is_partial(&parts.headers) {
+        let asked = parts.uri.path_and_query().filter(|_| parts.method == Method::GET)?;
+        return ReturnTo::parse(asked.as_str());
+    }
+    let page = url::Url::parse(parts.headers.get(CURRENT_PAGE)?.to_str().ok()?).ok()?;
+    let is_own = page.origin() == doors.console.url().origin();
+    ReturnTo::parse(&page[Position::BeforePath..Position::AfterQuery]).filter(|_| is_own)
 }
 
 /// A refusal that another request to the same address might not get.
@@ -247,19 +265,21 @@ fn comes_from_own_page(doors: &Doors, headers: &HeaderMap) -> bool {
     }
 }
 
+/// Whether a person has gone to this page by an act of theirs: a link, a bookmark, the address bar. A page that goes
+/// somewhere by itself sends no `Sec-Fetch-User` (Fetch Metadata section 2.4). Nor do some browsers: there the page's script
+/// reports what mouse and keyboard did.
+fn is_gone_to(headers: &HeaderMap) -> bool {
+    let is = |name: &str, expected: &str| headers.get(name).is_some_and(|value| value == expected);
+    is("sec-fetch-mode", "navigate") && is("sec-fetch-user", "?1")
+}
+
 /// A page that was gone to and a change that was asked for are acts of the person; what a page fetches by itself is
-/// none (R17, SPEC section 8).
-async fn note_activity(
-    doors: &Doors,
-    visit: &Visit,
-    headers: &HeaderMap,
-    is_change: bool,
-) -> Result<(), Error> {
-    let is_navigation = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
-    match &visit.session {
-        Some(session) if is_change || is_navigation => {
-            doors.control.note_console_activity(&visit.ctx, session).await
-        }
-        _ => Ok(()),
+/// none (R17, SPEC section 8). The visit afterwards knows until when its session lasts now.
+async fn note_activity(doors: &Doors, visit: Visit) -> Result<Visit, Error> {
+    let Some(session) = &visit.session else { return Ok(visit) };
+    if !doors.control.note_console_activity(&visit.ctx, session).await? {
+        return Ok(visit);
     }
+    let session = doors.control.console_session(Held(&visit.cookie), visit.ctx.now).await?;
+    Ok(Visit { session: Some(session), ..visit })
 }

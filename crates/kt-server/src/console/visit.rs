@@ -20,6 +20,9 @@ use crate::failure::Failure;
 /// The header by which the pages' script says that it asks for a part of a page.
 pub(crate) const PARTIAL: HeaderName = HeaderName::from_static("hx-request");
 
+/// The header by which the pages' script says on which page it runs.
+pub(crate) const CURRENT_PAGE: HeaderName = HeaderName::from_static("hx-current-url");
+
 /// Where the pages' script is to lead the browser.
 pub(crate) const REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 
@@ -36,6 +39,8 @@ pub(crate) struct Visit {
     pub(crate) asked: Arc<str>,
     /// Whether the script asks.
     pub(crate) is_partial: bool,
+    /// The page that somebody has before them, if it may be come back to.
+    pub(crate) page: Option<ReturnTo>,
     /// What this page is to say besides, once.
     pub(crate) flash: Option<String>,
     /// What form tokens are bound to: the session's cookie, or the visit's.
@@ -54,13 +59,10 @@ impl Visit {
         self.ctx.actor.may(permission)
     }
 
-    /// Leads to the sign-in page, and from there back to the page that was asked for.
+    /// Leads to the sign-in page, and from there back to the page that somebody has before them.
     fn to_sign_in(&self) -> Response {
         let reason = self.has_timed_out.then_some("timeout");
-        let place = match ReturnTo::parse(&self.asked) {
-            Some(page) => page.sign_in(reason),
-            None => "/login".to_owned(),
-        };
+        let place = self.page.as_ref().map_or_else(|| "/login".to_owned(), |page| page.sign_in(reason));
         let place = HeaderValue::from_str(&place).unwrap_or(HeaderValue::from_static("/login"));
         if self.is_partial {
             let message = "You are not signed in, or your session is over. Sign in.";

@@ -75,7 +75,7 @@ impl<'a> Browser<'a> {
         self.send(
             Method::GET,
             path,
-            &[("sec-fetch-mode", "navigate"), ("sec-fetch-site", "same-origin")],
+            &[("sec-fetch-mode", "navigate"), ("sec-fetch-site", "same-origin"), ("sec-fetch-user", "?1")],
             None,
         )
         .await

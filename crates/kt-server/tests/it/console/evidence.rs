@@ -110,6 +110,7 @@ on_both! {
             let address = address.split('"').next().unwrap().replace("&#38;", "&");
             assert!(page.page().contains("every 2s"), "{list}");
             assert_eq!(poll(&browser, &address).await.status, 204, "{address}: nothing new");
+            assert!(browser.get(&address).await.page().contains("every 2s"), "who goes there sees the list");
             let key = gateway_key(&api).await;
             let mut log = Log::begin(&api, &format!("gw{}", list.replace('/', "-")));
             api.clock.advance(Duration::from_secs(1));

@@ -90,6 +90,93 @@ on_both! {
         assert_eq!(active.get("/overview").await.status.as_u16(), 303, "and no second more");
     }
 
+    a_page_that_goes_somewhere_by_itself_is_no_act_of_a_person(api) {
+        let going = ("sec-fetch-mode", "navigate");
+        let site = ("sec-fetch-site", "same-origin");
+        let by_itself = api.signed_in("owner@acme.example").await;
+        let by_hand = api.signed_in("owner@acme.example").await;
+        for _ in 0..3 {
+            api.clock.advance(Duration::from_mins(9));
+            let table: [&[(&str, &str)]; 4] =
+                [&[going, site], &[going, site, ("sec-fetch-user", "?0")], &[site, ("sec-fetch-user", "?1")], &[]];
+            for headers in table {
+                let page = by_itself.send(Method::GET, "/overview", headers, None).await;
+                assert_eq!(page.status.as_u16(), 200, "{headers:?}");
+            }
+            let page = by_hand.send(Method::GET, "/overview", &[going, site, ("sec-fetch-user", "?1")], None).await;
+            let ends = r#"data-ends-in="1800" data-active-ago="0""#;
+            assert!(page.page().contains(ends), "the page counts from the act that brought it");
+        }
+        assert!(by_itself.send(Method::GET, "/overview", &[], None).await.page().contains(r#"data-ends-in="180""#));
+        api.clock.advance(Duration::from_mins(4));
+        assert_eq!(by_itself.get("/overview").await.status.as_u16(), 303);
+        assert_eq!(by_hand.get("/overview").await.status.as_u16(), 200);
+    }
+
+    whoever_signs_in_again_is_back_at_the_page_they_had_before_them(api) {
+        let lapsed = api.signed_in("owner@acme.example").await;
+        api.clock.advance(Duration::from_mins(31));
+        let page = |path: &str| format!("{ORIGIN}{path}");
+        let back = |path: &str| {
+            let path: String = url::form_urlencoded::byte_serialize(path.as_bytes()).collect();
+            format!("/login?returnTo={path}&reason=timeout")
+        };
+        // what asks, from which page, and where that leads
+        let table = [
+            (Method::POST, "/settings/security/session", page("/settings/security"), back("/settings/security")),
+            (Method::GET, "/events?live=on&seen=evt_1", page("/events?live=on#top"), back("/events?live=on")),
+            (Method::POST, "/settings/security/session", page("/login"), "/login".to_owned()),
+            (Method::POST, "/settings/profile", String::new(), "/login".to_owned()),
+            (Method::POST, "/settings/profile", "https://evil.example/overview".to_owned(), "/login".to_owned()),
+            (Method::POST, "/settings/profile", "http://localhost:3001/overview".to_owned(), "/login".to_owned()),
+            (Method::GET, "/events?live=on&seen=evt_1", "//evil.example/overview".to_owned(), "/login".to_owned()),
+        ];
+        for (method, path, current, place) in table {
+            let token = lapsed.token().await;
+            let fields = "name=Olive&email=owner%40acme.example&timeout=15m&idle=on";
+            let headers = [
+                ("content-type", "application/x-www-form-urlencoded"),
+                ("hx-request", "true"),
+                ("hx-current-url", current.as_str()),
+                ("sec-fetch-site", "same-origin"),
+                (CSRF, token.as_str()),
+            ];
+            let body = (method == Method::POST).then(|| fields.to_owned());
+            let answer = lapsed.send(method, path, &headers, body).await;
+            assert_eq!((answer.status.as_u16(), answer.leads_to()), (401, Some(place.as_str())), "{path} from {current}");
+        }
+        let gone_to = lapsed.send(Method::GET, "/events?verdict=blocked", &[("hx-current-url", ORIGIN)], None).await;
+        assert_eq!(gone_to.leads_to(), Some(back("/events?verdict=blocked").as_str()), "the browser itself goes to pages");
+    }
+
+    a_password_is_judged_while_it_is_typed_within_bounds(api) {
+        let browser = api.browser();
+        let judge = async |password: &str, field: &str, value: &str| {
+            browser.post("/api/password-strength", &[("password", password), (field, value)]).await
+        };
+        let weak = judge("acme", "organization", "acme").await;
+        assert_eq!((weak.status.as_u16(), &weak.json["score"]), (200, &json!(0)));
+        assert!(weak.body.contains("use at least 12 characters"), "{}", weak.body);
+        let strong = judge(PASSWORD, "name", "Jo").await;
+        assert_eq!((strong.json["violations"].clone(), strong.json["score"].as_u64() >= Some(3)), (json!([]), true));
+        let own = judge(PASSWORD, "name", PASSWORD).await;
+        assert_ne!(own.json["violations"], json!([]), "what belongs to its holder");
+        for field in ["name", "email", "organization"] {
+            let most = "x ".repeat(160);
+            assert_eq!(judge(PASSWORD, field, &most).await.status.as_u16(), 200, "{field}");
+            let more = judge(PASSWORD, field, &format!("{most}x")).await;
+            assert_eq!((more.refusal(), &more.json["error"]["param"]), ((422, "validation_error"), &json!(field)));
+        }
+        for _ in 6..300 {
+            assert_eq!(judge("", "name", "").await.status.as_u16(), 200);
+        }
+        assert_eq!(judge("", "name", "").await.refusal(), (429, "too_many_attempts"));
+        let elsewhere = api.browser().from("198.51.100.7:1");
+        assert_eq!(elsewhere.post("/api/password-strength", &[]).await.status.as_u16(), 200, "of another network");
+        api.clock.advance(Duration::from_mins(5));
+        assert_eq!(judge("", "name", "").await.status.as_u16(), 200, "and after a while");
+    }
+
     a_fresh_proof_gives_the_session_another_cookie(api) {
         let browser = api.signed_in("owner@acme.example").await;
         let (cookie, token) = (browser.cookie("kt_session").unwrap(), browser.token().await);
