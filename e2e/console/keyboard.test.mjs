@@ -12,6 +12,8 @@ import { furnish } from '../lib/furnish.mjs';
 const LIMIT = { timeout: 300_000 };
 const GUEST = { email: 'dee@acme.example', password: 'quiet Harbor 3 lantern, plum' };
 
+const KIM = 'kim@acme.example';
+
 /** What takes the keyboard on a page as it stands. Of radio buttons that belong together, one does. */
 const CONTROLS = 'a[href], button, input:not([type="hidden"]), select, textarea, summary, [tabindex="0"]';
 
@@ -133,6 +135,81 @@ suite('the console by keyboard', LIMIT, () => {
     await page.getByText('Suspended').first().waitFor();
   });
 
+  test('somebody registers, is approved, and gets a temporary password in place of theirs', LIMIT, async () => {
+    const kim = { email: KIM, password: 'quiet Harbor 3 lantern, plum' };
+    const { page } = await chromium.person(console_.origin);
+    await signIn(page, OWNER, '/settings/organization');
+    await press(page, page.getByRole('checkbox', { name: /Self-registration/ }), 'Space');
+    const registration = page.locator('form[hx-post="/settings/organization/registration"]');
+    await press(page, button(registration, 'Save'));
+    await page.getByText('Registration was changed.').waitFor();
+    const { page: guest } = await chromium.person(console_.origin);
+    await guest.goto('/register');
+    await type(guest, guest.getByLabel('Organization'), 'acme');
+    await type(guest, guest.getByLabel('Your name'), 'Kim');
+    await type(guest, guest.getByLabel('E-mail'), kim.email);
+    await type(guest, guest.getByLabel('Password', { exact: true }), kim.password);
+    await press(guest, button(guest, 'Register'));
+    await guest.waitForURL('**/verify-email');
+    await guest.goto(await linkTo(console_, kim.email, '/verify-email'));
+    await press(guest, guest.locator('main form button').first());
+    await guest.waitForURL('**/pending');
+
+    await page.goto('/settings/members');
+    await press(page, button(page.locator('tr', { hasText: kim.email }), 'Approve…'));
+    await press(page, page.locator('dialog[open]').getByRole('checkbox'), 'Space');
+    await press(page, button(page.locator('dialog[open]'), 'Approve'));
+    const temporary = await page.locator('#secret').textContent();
+    await guest.goto('/login');
+    await type(guest, guest.getByLabel('E-mail'), kim.email);
+    await type(guest, guest.getByLabel('Password', { exact: true }), temporary.trim());
+    await guest.keyboard.press('Enter');
+    await guest.waitForURL('**/change-password');
+    await type(guest, guest.getByLabel('New password'), 'slow Cedar 8 window, marble');
+    await guest.keyboard.press('Enter');
+    await guest.waitForURL(/\/login\?reason=password_changed/);
+  });
+
+  test('a forgotten password is replaced', LIMIT, async () => {
+    const chosen = 'vexing otter plumbs 4 Azure';
+    const { page } = await chromium.person(console_.origin);
+    await page.goto('/login');
+    await press(page, page.getByRole('link', { name: 'Forgot Password' }));
+    await type(page, page.getByLabel('E-mail'), KIM);
+    await page.keyboard.press('Enter');
+    await page.goto(await linkTo(console_, KIM, '/reset-password'));
+    await type(page, page.getByLabel('New password'), chosen);
+    await press(page, button(page, 'Choose this password'));
+    await page.waitForURL(/\/login\?reason=password_changed/);
+  });
+
+  test('a range is added to a list and saved, a provider is refused, and the audit log is exported', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin);
+    await signIn(page, OWNER, '/settings/security');
+    await press(page, button(page, 'Add Range'));
+    await type(page, page.locator('#add-range').getByLabel('CIDR range'), '127.0.0.0/8');
+    await type(page, page.locator('#add-range').getByLabel('Label'), 'This machine');
+    await page.keyboard.press('Enter');
+    const restrictions = page.locator('#ip-restrictions');
+    await restrictions.locator('tbody tr', { hasText: 'This machine' }).waitFor();
+    await press(page, button(restrictions, 'Save'));
+    await page.getByRole('status').getByText('They are in force').first().waitFor();
+
+    await page.goto('/settings/security/sso');
+    await type(page, page.getByLabel('Metadata URL or issuer'), 'https://provider.invalid');
+    await type(page, page.getByLabel('Client ID'), 'console');
+    await type(page, page.getByLabel('Client secret'), 'a secret of nobody');
+    await press(page, button(page.locator('#oidc'), 'Save connection'));
+    await page.locator('.field-error, .form-error').first().waitFor();
+
+    await page.goto('/audit-log');
+    await press(page, page.locator('[data-dialog="export"]').first());
+    await press(page, page.locator('#export').getByRole('radio').first(), 'ArrowDown');
+    const downloaded = page.waitForEvent('download');
+    await press(page, button(page.locator('#export'), 'Export'));
+    assert.match((await downloaded).suggestedFilename(), /\.csv$/);
+  });
+
   test('a key is made, changed and revoked', LIMIT, async () => {
     const { page } = await chromium.person(console_.origin);
     await signIn(page, OWNER, '/settings/access-keys');
@@ -179,7 +256,17 @@ suite('the console by keyboard', LIMIT, () => {
     await page.keyboard.press('Enter');
     await page.locator('#thread .prose').getByText('Hello by keyboard').waitFor();
     await page.keyboard.press('Control+k');
+    const named = () => page.locator('#palette input').evaluate((field) => document.getElementById(field.getAttribute('aria-activedescendant'))?.textContent ?? null);
+    const first = await named();
+    await page.keyboard.press('ArrowDown');
+    assert.notEqual(await named(), first, 'a screen reader is told which page is chosen');
+    await page.keyboard.press('ArrowUp');
+    assert.equal(await named(), first);
+    await page.keyboard.type('no such page');
+    assert.deepEqual([await named(), await page.locator('#palette input').getAttribute('aria-expanded')], [null, 'false']);
+    await page.keyboard.press('Control+a');
     await page.keyboard.type('tasks');
+    assert.equal(await named(), 'Tasks');
     await page.keyboard.press('Enter');
     await page.waitForURL('**/tasks');
     await press(page, button(page, 'New task'));
