@@ -7,14 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use kt_domain::events::{PolicyEvaluation, Verdict};
 
-use crate::policies::StreamTexts;
+use crate::policies::{Portion, StreamTexts};
 use crate::reply::{Fill, Refusal};
 use crate::stages::safety::{Moderator, Opinion};
-
-/// How much is said before the services are asked, in bytes: a few sentences.
-const PORTION: usize = 2000;
-/// How much is held back at most before they are asked, in bytes, however little of it is said.
-const MAX_HELD: usize = 256 * 1024;
 
 /// What a stream says on its way through moderation services.
 pub(crate) struct Moderation {
@@ -22,9 +17,19 @@ pub(crate) struct Moderation {
     texts: StreamTexts,
     /// What came and was not judged.
     held: Vec<u8>,
-    asking: Option<Pin<Box<dyn Future<Output = Opinion> + Send>>>,
+    asking: Option<Asking>,
+    /// Whether nothing more will come.
     is_over: bool,
+    /// Whether the services were asked about the last of it.
+    is_last: bool,
     evaluations: Vec<PolicyEvaluation>,
+}
+
+/// What the services are asked about.
+struct Asking {
+    opinion: Pin<Box<dyn Future<Output = Opinion> + Send>>,
+    /// How much of what is held it is.
+    length: usize,
 }
 
 impl Moderation {
@@ -35,6 +40,7 @@ impl Moderation {
             held: Vec::new(),
             asking: None,
             is_over: false,
+            is_last: false,
             evaluations: Vec::new(),
         }
     }
@@ -47,29 +53,27 @@ impl Moderation {
         mut fill: impl FnMut(&mut Context<'_>, &mut Vec<u8>) -> Poll<Result<Fill, Refusal>>,
     ) -> Poll<Result<Fill, Refusal>> {
         loop {
-            if let Some(asking) = &mut self.asking {
-                let opinion = ready!(asking.as_mut().poll(cx));
+            if let Some(Asking { opinion, length }) = &mut self.asking {
+                let (opinion, length) = (ready!(opinion.as_mut().poll(cx)), *length);
                 self.asking = None;
                 merge(&mut self.evaluations, opinion.evaluations);
                 if let Some(refusal) = opinion.refusal {
                     return Poll::Ready(Err(refusal));
                 }
-                out.append(&mut self.held);
-                return Poll::Ready(Ok(if self.is_over { Fill::End } else { Fill::More }));
+                out.extend(self.held.drain(..length));
+                return Poll::Ready(Ok(if self.is_last { Fill::End } else { Fill::More }));
+            }
+            if let Some(portion) = self.next_portion() {
+                self.ask(portion);
+                continue;
             }
             let before = self.held.len();
-            let filled = ready!(fill(cx, &mut self.held))?;
-            self.texts.feed(&self.held[before..]);
-            match filled {
+            match ready!(fill(cx, &mut self.held))? {
                 Fill::Broken => return Poll::Ready(Ok(Fill::Broken)),
-                Fill::End => {
-                    self.is_over = true;
-                    self.texts.finish();
-                    self.ask();
-                }
-                Fill::More if self.texts.waiting() >= PORTION || self.held.len() >= MAX_HELD => self.ask(),
+                Fill::End => self.is_over = true,
                 Fill::More => {}
             }
+            self.texts.feed(&self.held[before..]);
         }
     }
 
@@ -78,9 +82,19 @@ impl Moderation {
         std::mem::take(&mut self.evaluations)
     }
 
-    fn ask(&mut self) {
-        let (moderator, texts) = (Arc::clone(&self.moderator), self.texts.take());
-        self.asking = Some(Box::pin(async move { moderator.ask(texts.as_deref()).await }));
+    fn next_portion(&mut self) -> Option<Portion> {
+        let portion = self.texts.next();
+        if portion.is_some() || !self.is_over {
+            return portion;
+        }
+        self.is_last = true;
+        Some(self.texts.rest())
+    }
+
+    fn ask(&mut self, Portion { texts, length }: Portion) {
+        let moderator = Arc::clone(&self.moderator);
+        let opinion = Box::pin(async move { moderator.ask(texts.as_deref()).await });
+        self.asking = Some(Asking { opinion, length });
     }
 }
 

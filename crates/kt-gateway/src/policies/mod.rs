@@ -20,7 +20,7 @@ use kt_domain::policy_config::{Action, PolicyConfig, PolicySettings, SafetyFilte
 
 pub(crate) use chain::{Block, Chain, Content, Judged, Outcome, strictest};
 pub(crate) use data_routing::Asked;
-pub(crate) use reading::said::StreamTexts;
+pub(crate) use reading::said::{Portion, StreamTexts};
 pub(crate) use reading::stream::StreamJudge;
 
 use crate::snapshot::CompileError;

@@ -14,6 +14,12 @@ fn rules_found(chain: &Chain, text: &str) -> Vec<String> {
     judged(chain, &body).0.remove(0).2
 }
 
+/// Whether the rule that a line of a corpus names finds the text behind it.
+fn is_found(chain: &Chain, line: &str) -> bool {
+    let (name, text) = line.split_once('\t').unwrap();
+    rules_found(chain, text).iter().any(|rule| rule == name)
+}
+
 fn is_blocked(chain: &Chain, text: &str) -> bool {
     let body = serde_json::json!({ "messages": [{ "role": "user", "content": text }] }).to_string();
     judged(chain, &body).1.is_none()
@@ -23,13 +29,7 @@ fn is_blocked(chain: &Chain, text: &str) -> bool {
 fn personal_data_is_found_as_often_as_the_guide_says() {
     let chain = chain("policies: {chain: [pii-detector]}");
     let texts = lines(include_str!("corpora/personal.txt"));
-    let missed: Vec<&String> = texts
-        .iter()
-        .filter(|line| {
-            let (name, text) = line.split_once('\t').unwrap();
-            !rules_found(&chain, text).iter().any(|rule| rule == name)
-        })
-        .collect();
+    let missed: Vec<&String> = texts.iter().filter(|line| !is_found(&chain, line)).collect();
     assert_eq!((texts.len(), missed.len()), (51, 3), "missed: {missed:#?}");
 
     let texts = lines(include_str!("corpora/impersonal.txt"));
@@ -39,6 +39,20 @@ fn personal_data_is_found_as_often_as_the_guide_says() {
         .filter(|(_, rules)| !rules.is_empty())
         .collect();
     assert_eq!((texts.len(), wrong.len()), (40, 0), "wrong: {wrong:#?}");
+}
+
+#[test]
+fn words_and_patterns_of_ones_own_are_found_as_often_as_the_guide_says() {
+    let chain = chain(
+        "policies: {chain: [dlp-filter]}\npolicy: {dlp-filter: {patterns: [{name: ticket, regex: 'ACME-\\d{4,8}'}], dictionaries: [{name: projects, terms: [Blue Heron, Grey Heron]}]}}",
+    );
+    let texts = lines(include_str!("corpora/confidential.txt"));
+    let missed: Vec<&String> = texts.iter().filter(|line| !is_found(&chain, line)).collect();
+    assert_eq!((texts.len(), missed.len()), (18, 3), "missed: {missed:#?}");
+
+    let texts = lines(include_str!("corpora/public.txt"));
+    let wrong: Vec<&String> = texts.iter().filter(|text| !rules_found(&chain, text).is_empty()).collect();
+    assert_eq!((texts.len(), wrong.len()), (12, 0), "wrong: {wrong:#?}");
 }
 
 #[test]
