@@ -1,5 +1,5 @@
-//! What must not get out is in no line that the program logs, however unimportant the line: keys of clients and providers,
-//! prompts, answers.
+//! What must not get out is in no line that the program logs, however unimportant the line, and in no metric, event or
+//! refusal: keys of clients and providers, prompts, answers.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -43,7 +43,9 @@ fn no_key_prompt_or_answer_is_logged_whatever_goes_wrong() {
     const WRONG: &str = "wrong-key-canary-2020";
     let secrets = [PROVIDER_KEY, "client-key", PROMPT, ANSWER, WRONG];
     Log::begin();
-    let gateway = TestGateway::with(KEYS);
+    let gateway = TestGateway::with_options(KEYS, |options| {
+        options.admin_listen = Some(([127, 0, 0, 1], 0).into());
+    });
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{PROMPT}"}}]}}"#);
     let chat = |target: &str| Request::new("POST", target).json(&body);
     let requests = [
@@ -53,6 +55,9 @@ fn no_key_prompt_or_answer_is_logged_whatever_goes_wrong() {
         with_key(chat(&format!("/v1/{PROMPT}"))),
         with_key(chat("/v1/chat/completions")).header("Content-Type", format!("text/{PROMPT}")),
         with_key(chat("/v1/chat/completions")).json(format!("{{\"{PROMPT}\": ")),
+        with_key(chat("/v1/chat/completions")).json(format!("\"{PROMPT}\"")),
+        with_key(chat("/v1/chat/completions")).json(format!("[\"{PROMPT}\"]")),
+        with_key(chat("/v1/chat/completions")).json(format!(r#"{{"model":"m","messages":"{PROMPT}"}}"#)),
         with_key(chat("/v1/chat/completions")).header("Content-Length", PROMPT),
         with_key(chat("/v1/chat/completions")).header("Transfer-Encoding", PROMPT),
     ];
@@ -67,8 +72,26 @@ fn no_key_prompt_or_answer_is_logged_whatever_goes_wrong() {
     for answer in &answers {
         gateway.upstream.answer_with(answer.clone(), Then::Close);
         for request in &requests {
-            statuses.insert(gateway.connect().ask(request).status);
+            let told = gateway.connect().ask(request);
+            statuses.insert(told.status);
+            if told.status >= 400 {
+                let text = String::from_utf8_lossy(&told.body).into_owned();
+                assert!(!secrets.iter().any(|secret| text.contains(secret)), "{text}");
+            }
         }
+    }
+    let metrics = Request::new("GET", "/metrics").without("Host").header("Host", "localhost");
+    let metrics = String::from_utf8(gateway.connect_admin().ask(&metrics).body).expect("metrics are text");
+    assert!(metrics.contains("keeptrusts_gateway"), "they are there: {metrics}");
+    // A path is recorded as it is.
+    let in_path = |path: &str| path.contains(PROMPT);
+    let events =
+        gateway.events().into_iter().filter(|event| !event.request_path.as_deref().is_some_and(in_path));
+    let events = serde_json::to_string(&events.collect::<Vec<_>>()).expect("events can be written");
+    assert!(events.contains("invalid_json"), "they are there: {events}");
+    for secret in secrets {
+        assert!(!metrics.contains(secret), "{secret} stands in the metrics: {metrics}");
+        assert!(!events.contains(secret), "{secret} stands in an event: {events}");
     }
     assert!(statuses.len() >= 5, "{statuses:?}");
     assert!(gateway.reload("nonsense: [").is_err(), "a line of the log says so");

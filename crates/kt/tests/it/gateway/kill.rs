@@ -9,8 +9,8 @@ use super::process::Place;
 use super::{ECHO, recorded_requests, send_until, verified, wait_for};
 
 const CLIENTS: usize = 4;
-/// By when an answered request is on disk: 100 ms, and what a busy machine may keep a thread waiting beside it.
-const DURABLE_WITHIN: Duration = Duration::from_millis(100 + 50);
+/// By when an answered request is on disk.
+const DURABLE_WITHIN: Duration = Duration::from_millis(100);
 /// How long each process is let to serve at the least.
 const SERVED_FOR: Duration = Duration::from_millis(200);
 
