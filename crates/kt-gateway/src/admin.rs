@@ -1,7 +1,7 @@
 //! The operator's listener: health, metrics, the configuration in force, reload, and the newest events.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +21,7 @@ use crate::metrics::Moment;
 use crate::providers::target::Target;
 use crate::reply::{Refusal, Reply, X_KT_REQUEST_ID};
 use crate::shared::rfc3339;
+use crate::stages::host;
 use crate::surface::Surface;
 
 /// Answers on the operator's listener.
@@ -47,6 +48,10 @@ impl Service for AdminService {
 
     async fn refuse_malformed(&self, fault: HeadFault, _: &Peer) -> Reply {
         Refusal::from(fault).into_reply(Surface::default(), &self.control.new_request_id())
+    }
+
+    async fn turn_away(&self, _: &Head, _: &Peer) -> Reply {
+        Refusal::too_many_connections().into_reply(Surface::default(), &self.control.new_request_id())
     }
 
     fn client_timeouts(&self) -> ClientTimeouts {
@@ -81,19 +86,10 @@ impl AdminService {
         if !self.address.ip().is_loopback() {
             return Ok(());
         }
-        let host = head.authority.as_ref().map(|authority| authority.host().trim_matches(['[', ']']));
-        let is_loopback = |host: &str| {
-            host.eq_ignore_ascii_case("localhost")
-                || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-        };
-        if host.is_none_or(is_loopback) {
+        if head.authority.as_ref().is_none_or(host::is_local) {
             return Ok(());
         }
-        Err(Refusal::invalid(
-            421,
-            "misdirected_request",
-            "Address the admin listener as localhost or by its address.",
-        ))
+        Err(host::misdirected("Address the admin listener as localhost or by its address."))
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::uri::Authority;
 use kt_domain::events::Phase;
 use kt_domain::id::RequestId;
 use kt_domain::policy_config::SizeLimits;
@@ -30,7 +29,9 @@ use crate::stages::content::Summary;
 use crate::stages::cors::CorsRules;
 use crate::stages::route::Route;
 use crate::stages::safety::Moderator;
-use crate::stages::{address, authenticate, content, path, policy_chain, rate_limits, route, size_limits};
+use crate::stages::{
+    address, authenticate, content, host, path, policy_chain, rate_limits, route, size_limits,
+};
 use crate::surface::Surface;
 use crate::usage::Usage;
 
@@ -59,6 +60,19 @@ impl Service for GatewayService {
         let refusal = Refusal::from(fault);
         record.finish_refused(&refusal).await;
         answer_headless(refusal, request_id, Surface::default(), &snapshot, peer)
+    }
+
+    async fn turn_away(&self, head: &Head, peer: &Peer) -> Reply {
+        let snapshot = self.0.shared.snapshot.load_full();
+        let (request_id, mut record) = self.0.begin_record(&snapshot);
+        let event = record.event();
+        event.peer_ip = Some(kt_domain::network::cidr::canonical(peer.address.ip()));
+        describe(event, &head.method, &head.path);
+        let refusal = Refusal::too_many_connections();
+        record.finish_refused(&refusal).await;
+        let mut reply = refusal.into_reply(Surface::of(&head.path), &request_id.to_string());
+        dress(&mut reply, snapshot.cors.as_ref(), &head.headers, peer, request_id);
+        reply
     }
 
     fn client_timeouts(&self) -> ClientTimeouts {
@@ -168,7 +182,7 @@ impl<'a> Exchange<'a> {
         match self.check().await {
             Ok(Passed::Local(mut reply)) => {
                 self.record.discard();
-                let cors = cors_of(self.route.as_ref(), &self.snapshot);
+                let cors = self.snapshot.cors_of(self.route.as_ref());
                 dress(&mut reply, cors, &self.head.headers, &self.peer, self.request_id);
                 reply
             }
@@ -194,7 +208,7 @@ impl<'a> Exchange<'a> {
         {
             return cors.answer_options(&path, &self.head.headers).map(Passed::Local);
         }
-        self.check_host()?;
+        host::check(self)?;
         if let Some(health) = health::answer(&self.worker.shared, &self.head.method, &path) {
             return health.map(Passed::Local);
         }
@@ -212,12 +226,13 @@ impl<'a> Exchange<'a> {
         let body = size_limits::decode(&self.head.headers, body, limit)?;
         let summary = self.read_content(route, &body)?;
         self.claim_tokens(route, &summary, &body).await?;
-        let body = policy_chain::judge_request(self, body).await?;
+        let body = policy_chain::judge_request(self, route, body).await?;
         let is_conversation = route::is_conversation(&self.head.path);
         let (custom, group) = (self.route.clone(), self.group.clone());
         Ok(Passed::Forward(Forwarded {
             api: route.api,
             is_conversation,
+            is_kept: route::is_kept(&self.head.path) && !summary.leaves_nothing,
             summary,
             body,
             route: custom,
@@ -241,29 +256,11 @@ impl<'a> Exchange<'a> {
 
     /// How large its bodies may be.
     pub(crate) fn size_limits(&self) -> &SizeLimits {
-        let of_route = self.route.as_ref().and_then(|route| route.edge.limits.as_ref());
-        of_route.unwrap_or(&self.snapshot.limits)
+        self.snapshot.limits_of(self.route.as_ref())
     }
 
     fn cors(&self) -> Option<&CorsRules> {
-        cors_of(self.route.as_ref(), &self.snapshot)
-    }
-
-    fn check_host(&self) -> Result<(), Refusal> {
-        let hosts = &self.snapshot.hosts;
-        let is_ours = |named: &Authority| {
-            let is_any_port =
-                |host: &Authority| host.port().is_none() && host.host().eq_ignore_ascii_case(named.host());
-            hosts.iter().any(|host| host == named || is_any_port(host))
-        };
-        if hosts.is_empty() || self.head.authority.as_ref().is_some_and(is_ours) {
-            return Ok(());
-        }
-        Err(Refusal::invalid(
-            421,
-            "misdirected_request",
-            "The gateway is not known by the name in the Host field.",
-        ))
+        self.snapshot.cors_of(self.route.as_ref())
     }
 
     /// A request that this gateway has forwarded before has come round in a circle.
@@ -320,6 +317,10 @@ impl<'a> Exchange<'a> {
             Some(required) if self.head.method == Method::POST => {
                 content::check_type(&self.head.headers)?;
                 content::read(body, required)?
+            }
+            None if self.head.method == Method::POST => {
+                content::check_site(&self.head.headers, self.cors())?;
+                Summary::default()
             }
             _ => Summary::default(),
         };
@@ -396,15 +397,10 @@ impl<'a> Exchange<'a> {
         if let Some(verdict) = verdict {
             reply.headers.insert(X_KT_POLICY_ACTION, HeaderValue::from_static(verdict.as_str()));
         }
-        let cors = cors_of(self.route.as_ref(), &self.snapshot);
+        let cors = self.snapshot.cors_of(self.route.as_ref());
         dress(&mut reply, cors, &self.head.headers, &self.peer, self.request_id);
         reply
     }
-}
-
-fn cors_of<'r>(route: Option<&'r Arc<Scope>>, snapshot: &'r Snapshot) -> Option<&'r CorsRules> {
-    let of_route = route.and_then(|route| route.edge.cors.as_ref());
-    of_route.or(snapshot.cors.as_ref())
 }
 
 /// Puts on every answer what every answer carries.

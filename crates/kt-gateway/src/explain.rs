@@ -11,6 +11,7 @@ use kt_domain::policy_config::PolicyConfig;
 
 use crate::access_keys::AccessKeys;
 use crate::reply::Refusal;
+use crate::scopes::Scope;
 use crate::snapshot::{AuthRules, CompileError, Lasting, Snapshot, Surroundings};
 use crate::stages::{path, route, size_limits};
 
@@ -48,13 +49,19 @@ pub fn explain(
     let surroundings =
         Surroundings { lasting: &Lasting::default(), access_keys: access_keys.as_ref(), secrets: &|_| None };
     let (snapshot, _) = Snapshot::compile("".into(), config, surroundings)?;
+    let path = question.path.as_deref().map(path::normalise);
+    let normal = path.as_ref().and_then(|path| path.as_deref().ok());
+    let route = normal.and_then(|path| snapshot.scopes.route(path));
     let stages = [
         Some(address(&snapshot, question.ip)),
-        question.origin.as_deref().and_then(|origin| cors(&snapshot, origin)),
-        question.size.map(|size| size_limit(&snapshot, size)),
+        path.as_ref().and_then(|path| path.as_ref().err()).map(hidden_path),
+        route.map(|route| route_address(route, question.ip)),
+        question.origin.as_deref().map(|origin| cors(&snapshot, route, origin)),
+        (!snapshot.config.pack.enabled).then(switched_off),
+        question.size.map(|size| size_limit(&snapshot, route, size)),
         Some(authentication(&snapshot)),
-        question.path.as_deref().map(|path| path_step(&snapshot, question.ip, path)),
-        Some(policies(&snapshot, question.path.as_deref())),
+        normal.map(|path| surface(route, path)),
+        Some(policies(&snapshot, route)),
     ];
     let mut steps = Vec::new();
     for step in stages.into_iter().flatten() {
@@ -84,17 +91,36 @@ fn address(snapshot: &Snapshot, ip: IpAddr) -> Step {
     }
 }
 
+fn hidden_path(refusal: &Refusal) -> Step {
+    let reason = format!("it is written in a way that hides another path: {}", name_of(refusal));
+    Step { stage: "path", passes: false, reason }
+}
+
+/// The route's own addresses narrow those for all.
+fn route_address(route: &Scope, ip: IpAddr) -> Step {
+    let step = |passes, reason| Step { stage: "route", passes, reason };
+    match route.edge.denies(Some(canonical(ip))) {
+        None => step(true, format!("the rules of route `{}` hold, and let {ip} in", route.id)),
+        Some((_, Some(range))) => {
+            step(false, format!("{ip} is in the `deny` range {range} of route `{}`: 403 ip_denied", route.id))
+        }
+        Some((_, None)) => step(
+            false,
+            format!("{ip} is in none of the `allow` ranges of route `{}`: 403 ip_denied", route.id),
+        ),
+    }
+}
+
 /// CORS refuses nothing; it tells browsers what their pages may read.
-fn cors(snapshot: &Snapshot, origin: &str) -> Option<Step> {
-    let step = |reason| Some(Step { stage: "cors", passes: true, reason });
-    let Some(rules) = &snapshot.cors else {
+fn cors(snapshot: &Snapshot, route: Option<&Arc<Scope>>, origin: &str) -> Step {
+    let step = |reason| Step { stage: "cors", passes: true, reason };
+    let Some(rules) = snapshot.cors_of(route) else {
         return step("no `Access-Control-*` header is sent (`cors.enabled` is false), so browsers keep the answer from the page".into());
     };
-    let mut request = HeaderMap::new();
     let Ok(value) = HeaderValue::from_str(origin) else {
         return step("this is no origin".into());
     };
-    request.insert(ORIGIN, value);
+    let request = HeaderMap::from_iter([(ORIGIN, value)]);
     let mut answer = HeaderMap::new();
     rules.decorate(&request, &mut answer);
     step(match answer.get(ACCESS_CONTROL_ALLOW_ORIGIN) {
@@ -102,12 +128,17 @@ fn cors(snapshot: &Snapshot, origin: &str) -> Option<Step> {
             "the page may read the answer (Access-Control-Allow-Origin: {})",
             allowed.to_str().unwrap_or("?")
         ),
-        None => format!("{origin} is not in `cors.allow_origins`, so browsers keep the answer from the page"),
+        None => format!("{origin} is not in `allow_origins`, so browsers keep the answer from the page"),
     })
 }
 
-fn size_limit(snapshot: &Snapshot, size: u64) -> Step {
-    let limit = snapshot.limits.max_request_body_bytes;
+fn switched_off() -> Step {
+    let reason = "`pack.enabled` is false: 503 pack_disabled".to_owned();
+    Step { stage: "pack", passes: false, reason }
+}
+
+fn size_limit(snapshot: &Snapshot, route: Option<&Arc<Scope>>, size: u64) -> Step {
+    let limit = snapshot.limits_of(route).max_request_body_bytes;
     let (passes, reason) = match size_limits::check_length(size, limit) {
         Ok(()) => (true, format!("{size} bytes are within `max_request_body_bytes` ({limit})")),
         Err(refusal) => (
@@ -134,37 +165,17 @@ fn authentication(snapshot: &Snapshot) -> Step {
     Step { stage: "auth", passes: true, reason }
 }
 
-fn path_step(snapshot: &Snapshot, ip: IpAddr, asked: &str) -> Step {
-    let step = |passes, reason| Step { stage: "route", passes, reason };
-    let path = match path::normalise(asked) {
-        Ok(path) => path,
-        Err(refusal) => {
-            let reason =
-                format!("{asked} is written in a way that hides another path: {}", name_of(&refusal));
-            return step(false, reason);
-        }
+fn surface(route: Option<&Arc<Scope>>, path: &str) -> Step {
+    let surface = route.map_or(path, |route| route.edge.surface(path));
+    let (passes, reason) = match route::methods_of_known(surface) {
+        None => (false, format!("there is no {path}: 404 unknown_path")),
+        Some(methods) => (true, format!("{path} takes {methods}")),
     };
-    let scope = snapshot.scopes.route(&path);
-    let (surface, rules) = match scope {
-        None => (&*path, String::new()),
-        Some(scope) => (scope.edge.surface(&path), format!(", by the rules of route `{}`", scope.id)),
-    };
-    if let Some((_, range)) = scope.and_then(|scope| scope.edge.denies(Some(canonical(ip)))) {
-        let why = range.map_or("is in none of its `allow` ranges".to_owned(), |range| {
-            format!("is in its `deny` range {range}")
-        });
-        return step(false, format!("{asked} goes{rules}: {ip} {why}: 403 ip_denied"));
-    }
-    match route::methods_of_known(surface) {
-        None => step(false, format!("there is no {asked}: 404 unknown_path")),
-        Some(methods) => step(true, format!("{asked} takes {methods}{rules}")),
-    }
+    Step { stage: "path", passes, reason }
 }
 
 /// What they say depends on the content, which nobody knows here.
-fn policies(snapshot: &Snapshot, path: Option<&str>) -> Step {
-    let path = path.and_then(|path| path::normalise(path).ok());
-    let route = path.and_then(|path| snapshot.scopes.route(&path));
+fn policies(snapshot: &Snapshot, route: Option<&Arc<Scope>>) -> Step {
     let described: Vec<String> = snapshot.scopes.chain(route, None).describe().collect();
     let reason =
         if described.is_empty() { "none is in `policies.chain`".to_owned() } else { described.join("; ") };

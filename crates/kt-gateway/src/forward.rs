@@ -36,6 +36,8 @@ pub(crate) struct Forwarded {
     pub(crate) api: Api,
     /// Whether it can be put into the words of another API.
     pub(crate) is_conversation: bool,
+    /// Whether the provider keeps what it is about.
+    pub(crate) is_kept: bool,
     pub(crate) summary: Summary,
     pub(crate) body: Bytes,
     /// Whose rules it keeps to, beside those for all.
@@ -67,13 +69,13 @@ struct Tries {
     retries: u32,
     /// How often of these to a target that had had it before.
     repetitions: u32,
-    /// The targets that were asked, none twice.
+    /// The targets that were asked, or that the request cannot be put into words for; none twice.
     targets: Vec<Arc<Target>>,
 }
 
 enum Next {
-    /// Another target, at once.
-    Other(Choice),
+    /// Another target, at once, with the body for it.
+    Other(Choice, Bytes),
     /// The same one, after so long.
     Again(Duration),
 }
@@ -82,11 +84,11 @@ impl Exchange<'_> {
     /// The answer of the first target that gives one.
     pub(crate) async fn forward(&mut self, forwarded: Forwarded) -> Result<Answered, Refusal> {
         let limits = self.snapshot.upstream_limits.starting_now();
-        if self.is_for_all_models() {
-            return self.list_models(&forwarded, limits).await;
+        if self.is_about_all_models() {
+            return self.tell_models(&forwarded, limits).await;
         }
         let mut tries = Tries::default();
-        let mut choice = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now())?;
+        let (mut choice, mut body) = self.choose(&forwarded, &mut tries)?;
         loop {
             let target = Arc::clone(&choice.target);
             let event = self.record.event();
@@ -98,14 +100,14 @@ impl Exchange<'_> {
                 choice.succeeded();
                 return self.echo(&forwarded);
             }
-            let setback = match self.attempt(&target, &forwarded, limits).await? {
+            let setback = match self.attempt(&target, &forwarded, &body, limits).await? {
                 Ok(answer) => return self.deliver(answer, &target, Some(choice), &forwarded).await,
                 Err(setback) => setback,
             };
             choice.failed(self.fault(setback.code), setback.is_fault());
             self.record.end_attempt(setback.code);
             match self.next(&target, &setback, &forwarded, &mut tries, limits) {
-                Some(Next::Other(other)) => choice = other,
+                Some(Next::Other(other, translated)) => (choice, body) = (other, translated),
                 Some(Next::Again(wait)) => {
                     let waited = unless_gone(self.body, tokio::time::sleep(wait)).await;
                     waited.map_err(|_| Refusal::client_closed())?;
@@ -122,6 +124,25 @@ impl Exchange<'_> {
         }
     }
 
+    /// The next target for a request, with the body for it. A target whose API has no words for what is asked is passed
+    /// over; that is why the request is refused only when no other is left.
+    fn choose(&self, forwarded: &Forwarded, tries: &mut Tries) -> Result<(Choice, Bytes), Refusal> {
+        let mut untranslatable = None;
+        loop {
+            let chosen = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now());
+            let choice = match (chosen, untranslatable) {
+                (Ok(choice), _) => choice,
+                (Err(_), Some(refusal)) => return Err(refusal),
+                (Err(none), None) => return Err(none),
+            };
+            match forwarded.body_for(&choice.target) {
+                Ok(body) => return Ok((choice, body)),
+                Err(refusal) => untranslatable = Some(refusal),
+            }
+            tries.targets.push(Arc::clone(&choice.target));
+        }
+    }
+
     pub(crate) fn now(&self) -> i64 {
         self.worker.shared.clock.now_micros()
     }
@@ -135,11 +156,12 @@ impl Exchange<'_> {
         &mut self,
         target: &Arc<Target>,
         forwarded: &Forwarded,
+        body: &Bytes,
         limits: Limits,
     ) -> Result<Result<Answer, Setback>, Refusal> {
         let traceparent = self.record.begin_attempt(target);
         let asked = Instant::now();
-        let answer = self.ask(target, forwarded, traceparent.as_deref(), limits).await;
+        let answer = self.ask(target, forwarded, body, traceparent.as_deref(), limits).await;
         self.record.event().upstream_ms = Some(millis(asked.elapsed()));
         Ok(match answer? {
             Ok(answer) if answer.status == StatusCode::TOO_MANY_REQUESTS => Err(Setback {
@@ -162,12 +184,12 @@ impl Exchange<'_> {
         &mut self,
         target: &Target,
         forwarded: &Forwarded,
+        body: &Bytes,
         traceparent: Option<&str>,
         limits: Limits,
     ) -> Result<Result<Answer, (UpstreamFault, Option<Duration>)>, Refusal> {
         let Some(origin) = &target.origin else { return Ok(Err((UpstreamFault::Unreachable, None))) };
         let translation = forwarded.translation_for(target);
-        let body = forwarded.body_for(target)?;
         let mut buffer = [0; 36];
         let head = Forward {
             method: &self.head.method,
@@ -178,12 +200,12 @@ impl Exchange<'_> {
             headers: &self.head.headers,
             caller: self.key.as_ref().map(|key| &*key.id),
             traceparent,
-            body: &body,
+            body,
             request_id: self.request_id.encode(&mut buffer),
             gateway_id: &self.worker.shared.gateway_id,
         }
         .head(target);
-        let asked = unless_gone(self.body, self.worker.pool.ask(origin, &head, &body, &limits)).await;
+        let asked = unless_gone(self.body, self.worker.pool.ask(origin, &head, body, &limits)).await;
         let (connection, head) = match asked.map_err(|_| Refusal::client_closed())? {
             Ok(answered) => answered,
             Err(fault) => return Ok(Err((fault, None))),
@@ -214,9 +236,9 @@ impl Exchange<'_> {
             tries.targets.push(Arc::clone(target));
         }
         if settings.fallback_on.contains(&setback.kind)
-            && let Ok(other) = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now())
+            && let Ok((other, body)) = self.choose(forwarded, tries)
         {
-            return Some(Next::Other(other));
+            return Some(Next::Other(other, body));
         }
         if !settings.on.contains(&setback.kind) {
             return None;
@@ -282,7 +304,9 @@ impl Exchange<'_> {
                     .ok_or_else(|| self.upstream_refusal(UpstreamFault::Answer(AnswerFault::Malformed)))?
             }
         };
-        reply.body = ReplyBody::Full(body);
+        if reply.status != StatusCode::NO_CONTENT {
+            reply.body = ReplyBody::Full(body);
+        }
         Ok(Answered::Whole(reply, usage))
     }
 
@@ -303,7 +327,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn upstream_refusal(&self, fault: UpstreamFault) -> Refusal {
+    pub(crate) fn upstream_refusal(&self, fault: UpstreamFault) -> Refusal {
         self.worker.shared.metrics.count_upstream_fault(fault.code());
         fault.into()
     }
@@ -335,6 +359,7 @@ impl Forwarded {
             api: self.api,
             model: self.summary.model.as_deref(),
             is_translatable: self.is_conversation,
+            is_kept: self.is_kept,
             within: [self.route.as_deref(), self.group.as_deref()],
             only: self.only.as_ref(),
         }
@@ -362,8 +387,17 @@ impl Forwarded {
 }
 
 impl Setback {
-    /// Whether it speaks against the target. One that asks to come back later works as it should.
+    /// Whether it speaks against the target. One that asks to come back later works as it should; and a client can bring a
+    /// refusal of the key about, by what it asks for, such as a model or a project that the key does not reach.
     pub(crate) fn is_fault(&self) -> bool {
-        matches!(self.last_word, LastWord::Fault(_))
+        self.fault().is_some_and(|fault| fault != UpstreamFault::KeyRefused)
+    }
+
+    /// What is wrong, if there is no answer to give.
+    pub(crate) fn fault(&self) -> Option<UpstreamFault> {
+        match self.last_word {
+            LastWord::Fault(fault) => Some(fault),
+            LastWord::Answer(_) => None,
+        }
     }
 }

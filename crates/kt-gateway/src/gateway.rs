@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -124,6 +124,8 @@ pub(crate) struct Control {
     reloading: Mutex<()>,
     /// Where what is spent of budgets is kept.
     kept: Option<Kept>,
+    /// Where clients connect.
+    listen: SocketAddr,
 }
 
 /// A running gateway. It serves until the process ends; [`Gateway::drain`] lets it end well.
@@ -173,6 +175,7 @@ impl Gateway {
             random: Mutex::new(Random::from_os()),
             reloading: Mutex::default(),
             kept,
+            listen: options.listen,
         });
         let workers = WorkerSetup { control: &control, acceptors, stopped: &stopped };
         for index in 0..options.workers.max(1) {
@@ -353,13 +356,15 @@ impl Control {
         let loaded = self.source.load()?;
         let version = loaded.version.clone();
         let Shared { lasting, access_keys, .. } = &*self.shared;
-        let (snapshot, warnings) = compile(loaded, lasting, access_keys.as_ref(), &*self.source)?;
+        let (snapshot, mut warnings) = compile(loaded, lasting, access_keys.as_ref(), &*self.source)?;
+        warn_of_open_door(self.listen, &snapshot, &mut warnings);
         if let Some((files, acceptors)) = &self.tls {
             acceptors.send_replace(files.acceptor().map_err(|error| error.to_string())?);
         }
         for warning in warnings {
             tracing::warn!("{warning}");
         }
+        lasting.targets.retain(|id| snapshot.targets.iter().any(|target| *target.id == *id));
         self.shared.snapshot.store(Arc::new(snapshot));
         Ok(version)
     }
@@ -464,12 +469,14 @@ impl WorkerSetup<'_> {
     /// be done once for all.
     fn spawn(&self, index: usize, socket: TcpListener, counts: Option<limits::Shared>) -> io::Result<()> {
         let shared = Arc::clone(&self.control.shared);
-        let worker = Arc::new(Worker::new(Arc::clone(&shared), counts));
+        let worker =
+            Arc::new(Worker::new(Arc::clone(&shared), counts, self.control.listen.ip().is_loopback()));
         let proxies = Arc::new(ConfiguredProxies(Arc::clone(&shared)));
         let intake = Arc::new(Intake {
             service: Arc::new(GatewayService(Arc::clone(&worker))),
             tls: self.acceptors.clone(),
             open: Arc::clone(&shared.connections),
+            turned_away: Arc::default(),
             max_open: Arc::new(move || shared.snapshot.load().config.listener.max_connections as usize),
             proxies,
         });
@@ -529,7 +536,8 @@ fn spawn_admin(
     let intake = Arc::new(Intake {
         service: Arc::new(AdminService { control: Arc::clone(control), address, token }),
         tls: None,
-        open: Arc::new(AtomicUsize::new(0)),
+        open: Arc::default(),
+        turned_away: Arc::default(),
         max_open: Arc::new(|| 256),
         proxies: Arc::new(NoProxies),
     });

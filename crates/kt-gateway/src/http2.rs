@@ -1,6 +1,8 @@
 //! Serving a client that speaks HTTP/2 (RFC 9113), by `hyper`, with limits on what one connection may do.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -12,15 +14,16 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
+use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault, MAX_FIELD_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
 use crate::http1::transport::{Io, Timer, Transport};
-use crate::incoming::{BodyFault, Incoming, Peer, Service};
+use crate::incoming::{BodyFault, BodyPatience, Incoming, Peer, Service};
 use crate::reply::{Fill, Reply, ReplyBody, ReplyStream};
 use crate::shared::Place;
 
@@ -34,8 +37,16 @@ const MAX_HEADER_LIST: u32 = 256 * 1024;
 /// How long what came of a broken stream is given to leave, the word of what went wrong at its end: a reset takes back
 /// whatever still waits.
 const LAST_WORDS: Duration = Duration::from_millis(100);
+/// How much of an answer that is there as a whole is handed over at once: the next piece waits until the client has taken
+/// of this one.
+const PIECE: usize = 64 * 1024;
 /// How often an idle connection is looked at.
 const IDLE_CHECK: Duration = Duration::from_secs(5);
+
+tokio::task_local! {
+    /// How the client of the stream that a task is for takes its answer.
+    static TAKING: Cell<Taking>;
+}
 
 /// Serves `transport` until it is closed, by either side.
 pub(crate) async fn serve<S: Service>(transport: Transport, peer: Peer, service: Arc<S>) {
@@ -50,7 +61,7 @@ pub(crate) async fn serve<S: Service>(transport: Transport, peer: Peer, service:
             }
         })
     };
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+    let mut builder = http2::Builder::new(Watching);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -59,7 +70,7 @@ pub(crate) async fn serve<S: Service>(transport: Transport, peer: Peer, service:
         .max_local_error_reset_streams(MAX_RESETS)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20))
-        .max_send_buf_size(64 * 1024);
+        .max_send_buf_size(PIECE);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Rewound::new(transport)), answers));
     let mut idle = Duration::ZERO;
     loop {
@@ -69,7 +80,12 @@ pub(crate) async fn serve<S: Service>(transport: Transport, peer: Peer, service:
             () = tokio::time::sleep(IDLE_CHECK) => {
                 let is_idle = under_way.load(Ordering::Acquire) == 0;
                 idle = if is_idle { idle + IDLE_CHECK } else { Duration::ZERO };
-                if service.is_draining() || idle >= service.client_timeouts().keep_alive {
+                let ClientTimeouts { keep_alive, response_idle, .. } = service.client_timeouts();
+                if idle >= keep_alive + response_idle {
+                    // What is left of its last answers the client does not take.
+                    return;
+                }
+                if service.is_draining() || idle >= keep_alive {
                     connection.as_mut().graceful_shutdown();
                 }
             }
@@ -84,11 +100,10 @@ async fn answer<S: Service>(
     under_way: UnderWay,
 ) -> Response<ReplyContent> {
     let (parts, content) = request.into_parts();
+    let timeouts = service.client_timeouts();
+    TAKING.with(|taking| taking.set(Taking::within(timeouts.response_idle)));
     let reply = match head_of(parts) {
-        Ok(head) => {
-            let timeouts = service.client_timeouts();
-            service.call(head, &mut Http2Body::new(content, timeouts), peer).await
-        }
+        Ok(head) => service.call(head, &mut Http2Body::new(content, timeouts), peer).await,
         Err(fault) => service.refuse_malformed(fault, peer).await,
     };
     respond(reply, under_way)
@@ -99,14 +114,16 @@ fn head_of(parts: http::request::Parts) -> Result<Head, HeadFault> {
     let malformed =
         |message| HeadFault { status: StatusCode::BAD_REQUEST, code: "malformed_request", message };
     let mut headers = parts.headers;
-    let host = match headers.get(header::HOST) {
-        Some(host) => Some(
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => return Err(malformed("The Host field is there twice.")),
+        (Some(host), None) => Some(
             host.to_str()
                 .ok()
                 .and_then(|host| host.parse().ok())
                 .ok_or(malformed("The Host field is no authority (`host` or `host:port`)."))?,
         ),
-        None => None,
+        (None, None) => None,
     };
     let authority = parts.uri.authority().cloned();
     if host.is_some() && authority.is_some() && host != authority {
@@ -151,13 +168,13 @@ fn drop_underscored(headers: &mut HeaderMap) {
 struct Http2Body {
     content: hyper::body::Incoming,
     timer: Timer,
-    idle: Duration,
+    patience: BodyPatience,
     waiting: bool,
 }
 
 impl Http2Body {
     fn new(content: hyper::body::Incoming, timeouts: ClientTimeouts) -> Self {
-        Self { content, timer: Timer::new(), idle: timeouts.request_body_idle, waiting: false }
+        Self { content, timer: Timer::new(), patience: BodyPatience::new(timeouts), waiting: false }
     }
 }
 
@@ -181,7 +198,7 @@ impl Incoming for Http2Body {
                 Poll::Pending => {
                     if !self.waiting {
                         self.waiting = true;
-                        self.timer.arm(self.idle);
+                        self.timer.arm(self.patience.for_next_piece());
                     }
                     ready!(self.timer.poll(cx));
                     return Poll::Ready(Some(Err(BodyFault::TimedOut)));
@@ -232,8 +249,30 @@ impl Body for ReplyContent {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Taking::asks();
+        let frame = ready!(self.poll_next(cx));
+        Taking::is_handed();
+        Poll::Ready(frame)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Full(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Content::Stream { .. } => SizeHint::default(),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.content, Content::Full(None) | Content::Stream { then: Then::End, .. })
+    }
+}
+
+impl ReplyContent {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match &mut self.content {
-            Content::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Content::Full(bytes) => Poll::Ready(next_piece(bytes).map(|piece| Ok(Frame::data(piece)))),
             Content::Stream { then: Then::End, .. } => Poll::Ready(None),
             Content::Stream { then: Then::Broken(timer), .. } => {
                 ready!(timer.poll(cx));
@@ -257,19 +296,81 @@ impl Body for ReplyContent {
             }
         }
     }
+}
 
-    fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Content::Stream { .. } => SizeHint::default(),
+/// Takes the next piece of what is left; after the last there is nothing left.
+fn next_piece(left: &mut Option<Bytes>) -> Option<Bytes> {
+    match left {
+        Some(bytes) if bytes.len() > PIECE => Some(bytes.split_to(PIECE)),
+        _ => left.take(),
+    }
+}
+
+/// How a client takes an answer: whether the next step is the client's or ours.
+#[derive(Clone, Copy, Default)]
+struct Taking {
+    /// How long the client may take for a piece.
+    within: Duration,
+    /// Odd from when a piece was handed over until the next is asked for, which is when the client has taken of it.
+    step: usize,
+}
+
+impl Taking {
+    fn within(within: Duration) -> Self {
+        Self { within, step: 0 }
+    }
+
+    /// The next piece is asked for.
+    fn asks() {
+        Self::change(|taking| taking.step += taking.step % 2);
+    }
+
+    /// A piece is there for the client to take.
+    fn is_handed() {
+        Self::change(|taking| taking.step += 1);
+    }
+
+    fn change(change: impl FnOnce(&mut Self)) {
+        TAKING.with(|taking| {
+            let mut changed = taking.get();
+            change(&mut changed);
+            taking.set(changed);
+        });
+    }
+}
+
+/// Runs the work for each stream, and gives it up when its client takes nothing of the answer for too long, which resets
+/// the stream. `hyper` waits for a client without a word to the answer's content, so nothing else would ever end that.
+#[derive(Clone, Copy)]
+struct Watching;
+
+impl<F> Executor<F> for Watching
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, work: F) {
+        tokio::spawn(TAKING.scope(Cell::default(), while_taken(work)));
+    }
+}
+
+async fn while_taken(work: impl Future<Output = ()>) {
+    let mut work = pin!(work);
+    let mut timer: Option<Timer> = None;
+    let mut waits_since = 0;
+    poll_fn(|cx| {
+        let done = work.as_mut().poll(cx);
+        let Taking { within, step } = TAKING.with(Cell::get);
+        if done.is_ready() || step % 2 == 0 {
+            return done;
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self.content, Content::Full(None) | Content::Stream { then: Then::End, .. })
-    }
+        let timer = timer.get_or_insert_with(Timer::new);
+        if step != waits_since {
+            waits_since = step;
+            timer.arm(within);
+        }
+        timer.poll(cx)
+    })
+    .await;
 }
 
 /// Counts a request while it is under way.

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -43,6 +44,28 @@ pub(crate) enum BodyFault {
     Gone,
 }
 
+/// How long the body of one request is waited for: each piece, and all of them together, so that a client that sends a
+/// byte now and then does not hold its place for days.
+pub(crate) struct BodyPatience {
+    idle: Duration,
+    whole: Duration,
+    /// When all of it is to be there, once anything of it had to be waited for.
+    until: Option<Instant>,
+}
+
+impl BodyPatience {
+    pub(crate) fn new(timeouts: ClientTimeouts) -> Self {
+        Self { idle: timeouts.request_body_idle, whole: timeouts.request_body, until: None }
+    }
+
+    /// How long to wait for the next piece, from now on.
+    pub(crate) fn for_next_piece(&mut self) -> Duration {
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + self.whole);
+        self.idle.min(until.saturating_duration_since(now))
+    }
+}
+
 /// The client went away before its answer was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientGone;
@@ -67,6 +90,9 @@ pub(crate) trait Service: Send + Sync + 'static {
 
     /// Answers what is no request.
     fn refuse_malformed(&self, fault: HeadFault, peer: &Peer) -> impl Future<Output = Reply> + Send;
+
+    /// Answers a request that came over a connection more than there may be.
+    fn turn_away(&self, head: &Head, peer: &Peer) -> impl Future<Output = Reply> + Send;
 
     /// How long a client may take at present.
     fn client_timeouts(&self) -> ClientTimeouts;

@@ -11,18 +11,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::http1::connection::{self, Next};
+use crate::http1::connection::{self, ClientTimeouts, Next};
+use crate::http1::head::{Head, HeadFault};
 use crate::http1::transport::{Io, Transport};
 use crate::http2;
-use crate::incoming::{Peer, Service};
+use crate::incoming::{Incoming, Peer, Service};
 use crate::proxy_protocol::{self, Proxies};
+use crate::reply::Reply;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// The answer to a connection beyond the limit.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 123\r\n\
-Retry-After: 1\r\nConnection: close\r\n\r\n\
-{\"error\":{\"type\":\"unavailable\",\"code\":\"too_many_connections\",\"message\":\"Too many connections. Try again.\",\"request_id\":\"\"}}";
+/// How many connections beyond the limit each worker takes, to say that they are too many. Those beyond these are closed.
+const TURNED_AWAY: usize = 64;
+/// How long such a connection may take.
+const TURNING_AWAY: Duration = Duration::from_secs(5);
 
 /// Binds a socket that can be bound again right after a restart.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<StdListener> {
@@ -40,6 +42,8 @@ pub(crate) struct Intake<S> {
     pub(crate) tls: Option<watch::Receiver<TlsAcceptor>>,
     /// How many connections there are, over all workers.
     pub(crate) open: Arc<AtomicUsize>,
+    /// How many there are beyond those, only to be told that they are too many.
+    pub(crate) turned_away: Arc<AtomicUsize>,
     pub(crate) max_open: Arc<dyn Fn() -> usize + Send + Sync>,
     /// Whether and from whom a PROXY protocol header is expected.
     pub(crate) proxies: Arc<dyn Proxies>,
@@ -73,23 +77,35 @@ impl<S: Service> Intake<S> {
     }
 
     fn admit(self: &Arc<Self>, tcp: TcpStream, address: SocketAddr) {
-        let place = OpenConnection::new(&self.open);
+        let (place, intake) = (OpenConnection::new(&self.open), Arc::clone(self));
         if place.count > (self.max_open)() {
-            // Best effort: the client may not be there any more.
-            let _ = tcp.try_write(FULL);
-            return;
+            drop(place);
+            return self.turn_away(tcp, address);
         }
-        let intake = Arc::clone(self);
         tokio::spawn(async move {
             let _place = place;
-            intake.serve(tcp, address).await;
+            intake.serve(tcp, address, Arc::clone(&intake.service)).await;
         });
     }
 
-    async fn serve(&self, mut tcp: TcpStream, address: SocketAddr) {
+    /// Takes the connection for as long as it takes to say that it is one too many, in the client's protocol.
+    fn turn_away(self: &Arc<Self>, tcp: TcpStream, address: SocketAddr) {
+        let (place, intake) = (OpenConnection::new(&self.turned_away), Arc::clone(self));
+        if place.count > TURNED_AWAY {
+            return;
+        }
+        tokio::spawn(async move {
+            let _place = place;
+            let service = Arc::new(Crowded(Arc::clone(&intake.service)));
+            // Whoever asks for nothing in time is told nothing.
+            let _ = tokio::time::timeout(TURNING_AWAY, intake.serve(tcp, address, service)).await;
+        });
+    }
+
+    async fn serve<A: Service>(&self, mut tcp: TcpStream, address: SocketAddr, service: Arc<A>) {
         // Small writes must not wait for each other; a kernel that cannot do that still works.
         let _ = tcp.set_nodelay(true);
-        let limit = self.service.client_timeouts().request_header;
+        let limit = service.client_timeouts().request_header;
         let mut peer = Peer { address, is_encrypted: self.tls.is_some() };
         if self.proxies.is_expected() {
             let read = proxy_protocol::read(&mut tcp, address, &*self.proxies);
@@ -108,16 +124,41 @@ impl<S: Service> Intake<S> {
                 match tokio::time::timeout(limit, acceptor.accept(tcp)).await {
                     Ok(Ok(tls)) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
                         let transport = Transport::new(Io::Tls(Box::new(tls.into())));
-                        return http2::serve(transport, peer, Arc::clone(&self.service)).await;
+                        return http2::serve(transport, peer, service).await;
                     }
                     Ok(Ok(tls)) => Io::Tls(Box::new(tls.into())),
                     Ok(Err(_)) | Err(_) => return,
                 }
             }
         };
-        if let Next::Http2(transport) = connection::serve(Transport::new(io), peer, &*self.service).await {
-            http2::serve(transport, peer, Arc::clone(&self.service)).await;
+        if let Next::Http2(transport) = connection::serve(Transport::new(io), peer, &*service).await {
+            http2::serve(transport, peer, service).await;
         }
+    }
+}
+
+/// A service that is too busy to answer over this connection.
+struct Crowded<S>(Arc<S>);
+
+impl<S: Service> Service for Crowded<S> {
+    async fn call(&self, head: Head, _: &mut dyn Incoming, peer: &Peer) -> Reply {
+        self.0.turn_away(&head, peer).await
+    }
+
+    async fn refuse_malformed(&self, fault: HeadFault, peer: &Peer) -> Reply {
+        self.0.refuse_malformed(fault, peer).await
+    }
+
+    async fn turn_away(&self, head: &Head, peer: &Peer) -> Reply {
+        self.0.turn_away(head, peer).await
+    }
+
+    fn client_timeouts(&self) -> ClientTimeouts {
+        self.0.client_timeouts()
+    }
+
+    fn is_draining(&self) -> bool {
+        true
     }
 }
 
@@ -138,18 +179,5 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_answer_to_a_connection_too_many_is_whole() {
-        let text = std::str::from_utf8(FULL).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{}", body.len());
-        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
     }
 }

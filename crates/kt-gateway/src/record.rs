@@ -183,7 +183,7 @@ impl Record {
     /// Keeps the event of a request that went through; it is on disk within 100 ms.
     pub(crate) fn finish(mut self, status: StatusCode, code: &str) {
         if let Some(event) = self.close(status.as_u16(), code)
-            && (self.snapshot.records_all_access || code != "ok" || !status.is_success())
+            && (self.snapshot.records_all_access || code != "ok" || !status.is_success() || is_noted(&event))
         {
             self.shared().keep(*event);
         }
@@ -259,6 +259,14 @@ impl Drop for Record {
             self.shared().keep(*event);
         }
     }
+}
+
+/// Whether a policy had something to say of a request that went through.
+fn is_noted(event: &Event) -> bool {
+    let evaluations = event.policies_evaluated.iter().flatten();
+    evaluations
+        .into_iter()
+        .any(|said| said.verdict != Verdict::Allow || !said.rules.is_empty() || said.not_scanned)
 }
 
 /// How many tokens a request used; `None` when nobody can tell, so that what it claimed stays claimed.

@@ -5,14 +5,33 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kt_domain::events::{Event, EventType};
+use kt_domain::network::cidr::subscriber;
 
 /// How many sources are told apart; all others share one allowance, so that many addresses are no way around it.
 const MAX_SOURCES: usize = 16_384;
 /// How many refusals a source may have in one burst, in seconds' worth of the rate.
 const BURST_SECONDS: u32 = 10;
 
-/// Which refusals share an allowance: those of one kind, for one reason, from one address.
-type Source = (EventType, Option<Arc<str>>, Option<IpAddr>);
+/// Which refusals share an allowance: those of one kind, for one reason, of one client.
+type Source = (EventType, Option<Arc<str>>, Who);
+
+/// Whose refusals they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    /// A client, by the address that the rules saw.
+    Client(IpAddr),
+    /// Whoever is at the other end of the connection; which client it is could not be told.
+    Peer(IpAddr),
+    /// All for whom there is no room to be told apart.
+    Others,
+}
+
+impl Who {
+    fn of(event: &Event) -> Self {
+        let peer = || event.peer_ip.map(|address| Self::Peer(subscriber(address)));
+        event.source_ip.map(|address| Self::Client(subscriber(address))).or_else(peer).unwrap_or(Self::Others)
+    }
+}
 
 /// Admits the refusals of each source one by one up to a rate, and counts the rest.
 #[derive(Debug, Default)]
@@ -31,11 +50,11 @@ impl RefusalMeter {
     /// Gives the event back if it is to be recorded by itself; else it is counted and `None` is given.
     pub(crate) fn admit(&self, event: Box<Event>, per_second: u32) -> Option<Box<Event>> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut source = (event.event_type, event.reason_code.clone(), event.source_ip.or(event.peer_ip));
+        let mut source = (event.event_type, event.reason_code.clone(), Who::of(&event));
         if sources.len() >= MAX_SOURCES && !sources.contains_key(&source) {
-            source.2 = None;
+            source.2 = Who::Others;
         }
-        let address = source.2;
+        let who = source.2;
         let allowance =
             sources.entry(source).or_insert_with(|| Allowance { left: burst(per_second), summary: None });
         if allowance.left > 0 {
@@ -44,7 +63,7 @@ impl RefusalMeter {
         }
         match &mut allowance.summary {
             Some(summary) => summary.count = summary.count.map(|count| count + 1),
-            None => allowance.summary = Some(Box::new(summarise(*event, address))),
+            None => allowance.summary = Some(Box::new(summarise(*event, who))),
         }
         None
     }
@@ -68,25 +87,30 @@ fn burst(per_second: u32) -> u32 {
     per_second.saturating_mul(BURST_SECONDS)
 }
 
-/// The first event that was not admitted, turned into the one that stands for all.
-fn summarise(first: Event, address: Option<IpAddr>) -> Event {
+/// The event that stands for all that were not admitted, of which this is the first. It says no more than what they have in
+/// common, so that nobody is blamed for another's request.
+fn summarise(first: Event, who: Who) -> Event {
+    let (source_ip, peer_ip) = match who {
+        Who::Client(address) => (Some(address), None),
+        Who::Peer(address) => (None, Some(address)),
+        Who::Others => (None, None),
+    };
     Event {
         count: Some(1),
         since: Some(first.timestamp.clone()),
-        source_ip: address,
-        request_id: None,
-        request_path: None,
-        method: None,
-        duration_ms: None,
-        key_id: None,
-        user_id: None,
-        model: None,
-        ..first
+        source_ip,
+        peer_ip,
+        reason_code: first.reason_code,
+        status: first.status,
+        verdict: first.verdict,
+        ..Event::new(first.event_type, first.id, first.timestamp, first.gateway_id)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use kt_domain::events::MatchedRule;
+
     use super::*;
 
     fn refusal(address: [u8; 4]) -> Box<Event> {
@@ -120,6 +144,60 @@ mod tests {
         let summaries = meter.tick(10);
         assert_eq!(summaries.len(), 1);
         assert_eq!((summaries[0].count, summaries[0].source_ip), (Some(900), Some([10, 0, 0, 1].into())));
+    }
+
+    #[test]
+    fn all_addresses_of_one_network_are_one_source() {
+        let meter = RefusalMeter::default();
+        let from = |address: &str| {
+            let mut event = refusal([10, 0, 0, 1]);
+            event.source_ip = address.parse().ok();
+            meter.admit(event, 1)
+        };
+        let admitted = (0..50).filter(|n| from(&format!("2001:db8:1:2::{n:x}")).is_some()).count();
+        assert_eq!(admitted, 10, "one burst");
+        assert!(from("2001:db8:1:3::1").is_some(), "the control: another network");
+        let summaries = meter.tick(1);
+        assert_eq!(summaries.len(), 1);
+        assert_eq!(
+            (summaries[0].count, summaries[0].source_ip),
+            (Some(40), "2001:db8:1:2::".parse().ok()),
+            "their network is named"
+        );
+    }
+
+    #[test]
+    fn a_summary_says_only_what_its_refusals_have_in_common() {
+        let meter = RefusalMeter::default();
+        let told = |source: Option<[u8; 4]>| {
+            let mut event = refusal([0; 4]);
+            event.source_ip = source.map(Into::into);
+            event.peer_ip = Some([192, 0, 2, 1].into());
+            event.reason_code = Some("ip_denied".into());
+            event.status = Some(403);
+            event.matched_rule = Some(MatchedRule::Deny);
+            for text in [&mut event.deny_range, &mut event.route, &mut event.limited_by, &mut event.key_id] {
+                *text = Some("of the first alone".into());
+            }
+            event
+        };
+        for source in [Some([10, 0, 0, 1]), None] {
+            (0..11).for_each(|_| drop(meter.admit(told(source), 1)));
+        }
+        for n in 0..u32::try_from(MAX_SOURCES).unwrap() {
+            meter.admit(told(Some((n + 0x0b00_0000).to_be_bytes())), 1);
+        }
+        (0..11).for_each(|_| drop(meter.admit(told(Some([203, 0, 113, 9])), 1)));
+        let summaries = meter.tick(1);
+        let mut whom: Vec<_> = summaries.iter().map(|summary| (summary.source_ip, summary.peer_ip)).collect();
+        whom.sort();
+        let (client, peer) = ([10, 0, 0, 1].into(), [192, 0, 2, 1].into());
+        assert_eq!(whom, [(None, None), (None, Some(peer)), (Some(client), None)]);
+        for summary in summaries {
+            assert_eq!((summary.reason_code.as_deref(), summary.status), (Some("ip_denied"), Some(403)));
+            let rest = [&summary.deny_range, &summary.route, &summary.limited_by, &summary.key_id];
+            assert!(rest.iter().all(|text| text.is_none()) && summary.matched_rule.is_none(), "{summary:?}");
+        }
     }
 
     #[test]

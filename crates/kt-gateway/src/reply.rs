@@ -205,6 +205,12 @@ impl Refusal {
         Self::of_kind("internal_error", 500, "internal_error", message.into())
     }
 
+    /// As many connections are open as there may be.
+    pub(crate) fn too_many_connections() -> Self {
+        let message = "As many connections are open as this gateway takes. Use those you have, or try again in a second.";
+        Self::unavailable(503, "too_many_connections", message).with_header(header::RETRY_AFTER, 1.into())
+    }
+
     /// The client went away; nobody reads this answer, but the event does.
     pub(crate) fn client_closed() -> Self {
         Self::invalid(499, "client_closed", "The client closed the connection before its answer was there.")

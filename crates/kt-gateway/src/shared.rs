@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::Method;
@@ -155,8 +156,7 @@ impl Shared {
         }
         drop(place);
         let message = "The gateway is serving as many requests as it may. Try again in a second.";
-        Err(Refusal::rate_limit(429, "concurrency_limit", message)
-            .with_header(http::header::RETRY_AFTER, http::HeaderValue::from(1)))
+        Err(limits::no_place(self.max_concurrency as u64, message, Duration::from_secs(1)))
     }
 }
 
@@ -174,13 +174,15 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Pool,
     pub(crate) limiter: Arc<Limiter>,
+    /// Whether only this machine can reach it.
+    pub(crate) is_local: bool,
     random: Mutex<Random>,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, counts: Option<limits::Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, counts: Option<limits::Shared>, is_local: bool) -> Self {
         let limiter = Arc::new(Limiter::new(Arc::clone(&shared.lasting.used), counts));
-        Self { shared, pool: Pool::default(), limiter, random: Mutex::new(Random::from_os()) }
+        Self { shared, pool: Pool::default(), limiter, is_local, random: Mutex::new(Random::from_os()) }
     }
 
     /// Starts the record of a request that begins now.

@@ -17,7 +17,7 @@ use crate::limits::Memory;
 use crate::policies;
 use crate::providers::health::HealthOfTargets;
 use crate::providers::target::{self, Target};
-use crate::scopes::Scopes;
+use crate::scopes::{Scope, Scopes};
 use crate::stages::budgets::BudgetRules;
 use crate::stages::cors::CorsRules;
 use crate::stages::rate_limits::RateRules;
@@ -177,6 +177,7 @@ impl Snapshot {
             client_timeouts: ClientTimeouts {
                 request_header: config.timeouts.request_header.0,
                 request_body_idle: config.timeouts.request_body_idle.0,
+                request_body: config.timeouts.request_body.0,
                 keep_alive: config.timeouts.keep_alive.0,
                 response_idle: config.timeouts.response_idle.0,
             },
@@ -186,6 +187,18 @@ impl Snapshot {
             config,
         };
         Ok((snapshot, warnings))
+    }
+}
+
+impl Snapshot {
+    /// What browsers are told of answers to requests of this route, or of none.
+    pub(crate) fn cors_of<'a>(&'a self, route: Option<&'a Arc<Scope>>) -> Option<&'a CorsRules> {
+        route.and_then(|route| route.edge.cors.as_ref()).or(self.cors.as_ref())
+    }
+
+    /// How large bodies of this route, or of none, may be.
+    pub(crate) fn limits_of<'a>(&'a self, route: Option<&'a Arc<Scope>>) -> &'a SizeLimits {
+        route.and_then(|route| route.edge.limits.as_ref()).unwrap_or(&self.limits)
     }
 }
 

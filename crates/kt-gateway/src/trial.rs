@@ -66,7 +66,7 @@ impl Trial {
             None => key.and_then(|key| self.scopes.group(key)),
         };
         let chain = self.scopes.chain(None, group);
-        let asked = Asked { key, group: group.map(|group| &*group.id), model };
+        let asked = Asked { key, group: group.map(|group| &*group.id), model, hides_model: false };
         let Judged { evaluations, outcome, targets } = chain.judge(phase, Content::Json(body), asked);
         let targets = match phase {
             Phase::Request => within(targets, group.map(|group| &**group)),

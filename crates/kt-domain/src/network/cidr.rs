@@ -10,7 +10,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -63,6 +63,16 @@ impl Cidr {
 #[must_use]
 pub fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
+}
+
+/// Who an address is counted as: whoever has an IPv6 address usually has a whole network of 64 bits (RFC 6177 section 2), so
+/// each of its addresses is the same one's.
+#[must_use]
+pub fn subscriber(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+    }
 }
 
 /// How many bits of an IPv4-mapped address come before the IPv4 address.

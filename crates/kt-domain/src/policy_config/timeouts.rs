@@ -15,6 +15,8 @@ pub struct Timeouts {
     pub request_header: Span,
     /// Between two pieces of a request's body.
     pub request_body_idle: Span,
+    /// For all of a request's body, however steadily it comes.
+    pub request_body: Span,
     /// For the next request on an open connection.
     pub keep_alive: Span,
     /// For the connection to a provider, TLS included.
@@ -39,6 +41,7 @@ impl Default for Timeouts {
         Self {
             request_header: seconds(10),
             request_body_idle: seconds(30),
+            request_body: seconds(120),
             keep_alive: seconds(75),
             connect: seconds(5),
             first_byte: seconds(300),

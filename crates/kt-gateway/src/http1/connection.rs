@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::body::{Decoder, Framing, Step};
 use super::head::{self, HeadFault, Wire};
 use super::transport::{Timer, Transport};
-use crate::incoming::{BodyFault, Incoming, Peer, Service};
+use crate::incoming::{BodyFault, BodyPatience, Incoming, Peer, Service};
 use crate::reply::{Fill, Reply, ReplyBody, ReplyStream, UnreadBody};
 
 /// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113 section 3.4).
@@ -32,6 +32,7 @@ pub(crate) enum Next {
 pub(crate) struct ClientTimeouts {
     pub(crate) request_header: Duration,
     pub(crate) request_body_idle: Duration,
+    pub(crate) request_body: Duration,
     pub(crate) keep_alive: Duration,
     pub(crate) response_idle: Duration,
 }
@@ -155,7 +156,7 @@ struct Http1Body<'a> {
     timer: &'a mut Timer,
     decoder: Decoder,
     framing: Framing,
-    timeouts: ClientTimeouts,
+    patience: BodyPatience,
     /// `100 Continue`, as far as it is still to be sent.
     invitation: &'static [u8],
     waiting: bool,
@@ -165,7 +166,8 @@ impl<'a> Http1Body<'a> {
     fn new(transport: &'a mut Transport, timer: &'a mut Timer, wire: Wire, timeouts: ClientTimeouts) -> Self {
         let invitation: &[u8] = if wire.expects_continue { b"HTTP/1.1 100 Continue\r\n\r\n" } else { b"" };
         let decoder = Decoder::new(wire.framing);
-        Self { transport, timer, decoder, framing: wire.framing, timeouts, invitation, waiting: false }
+        let patience = BodyPatience::new(timeouts);
+        Self { transport, timer, decoder, framing: wire.framing, patience, invitation, waiting: false }
     }
 
     /// Drops what has arrived of a body that nobody asked for; whether that was all of it.
@@ -223,7 +225,7 @@ impl Incoming for Http1Body<'_> {
                 Poll::Pending => {
                     if !self.waiting {
                         self.waiting = true;
-                        self.timer.arm(self.timeouts.request_body_idle);
+                        self.timer.arm(self.patience.for_next_piece());
                     }
                     ready!(self.timer.poll(cx));
                     return Poll::Ready(Some(Err(BodyFault::TimedOut)));
@@ -327,7 +329,7 @@ fn write_head(out: &mut Vec<u8>, reply: &Reply, manner: Manner) {
         ReplyBody::Stream(_) if manner.chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         ReplyBody::Stream(_) => {}
         // RFC 9110 section 8.6: none in an answer without content.
-        ReplyBody::Empty if reply.status == StatusCode::NO_CONTENT => {}
+        _ if reply.status == StatusCode::NO_CONTENT => {}
         ReplyBody::Empty => out.extend_from_slice(b"Content-Length: 0\r\n"),
         ReplyBody::Full(body) => {
             // Writing to a vector cannot fail.

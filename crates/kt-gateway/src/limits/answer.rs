@@ -1,13 +1,15 @@
 //! What a client is told about limits: in the words of OpenAI's SDKs (`x-ratelimit-…`) and in those of the IETF
 //! (`RateLimit`, `RateLimit-Policy`: draft-ietf-httpapi-ratelimit-headers).
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
+use kt_domain::money::Money;
 
-use super::{Claim, Denied, Grant, Left, Measure, Spending, Subject};
+use super::{Claim, Denied, Grant, Left, Measure, Spending, Subject, Unit};
 use crate::reply::Refusal;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -28,6 +30,34 @@ const TOKENS: Names = [
     HeaderName::from_static("x-ratelimit-remaining-tokens"),
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
+
+const CONCURRENT: Names = [
+    HeaderName::from_static("x-ratelimit-limit-concurrent"),
+    HeaderName::from_static("x-ratelimit-remaining-concurrent"),
+    HeaderName::from_static("x-ratelimit-reset-concurrent"),
+];
+const BUDGET: Names = [
+    HeaderName::from_static("x-ratelimit-limit-budget"),
+    HeaderName::from_static("x-ratelimit-remaining-budget"),
+    HeaderName::from_static("x-ratelimit-reset-budget"),
+];
+
+/// The refusal of a request while so many are under way that no more may be.
+pub(crate) fn no_place(limit: u64, message: impl Into<Cow<'static, str>>, again: Duration) -> Refusal {
+    let refusal = Refusal::rate_limit(429, "concurrency_limit", message)
+        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds(again).max(1)));
+    with_nothing_left(refusal, CONCURRENT, limit.into(), again)
+}
+
+/// The same refusal, told that nothing is left until then.
+fn with_nothing_left(refusal: Refusal, names: Names, limit: HeaderValue, reset: Duration) -> Refusal {
+    let [limit_name, remaining, reset_name] = names;
+    let refusal = refusal.with_header(limit_name, limit).with_header(remaining, 0.into());
+    match HeaderValue::from_str(&format!("{}s", seconds(reset))) {
+        Ok(reset) => refusal.with_header(reset_name, reset),
+        Err(_) => refusal,
+    }
+}
 
 impl Denied {
     /// Whose limit was reached, and of what, for the event.
@@ -51,7 +81,7 @@ impl From<Denied> for Refusal {
         };
         let seconds = seconds(wait).max(1);
         if let Measure::Spent(spending) = &claim.measure {
-            return used_up(spending, seconds);
+            return used_up(spending, claim.limit, wait);
         }
         let who = match claim.subject {
             Subject::Everybody => "All clients together",
@@ -77,7 +107,7 @@ impl From<Denied> for Refusal {
             ),
             Measure::Concurrent | Measure::Spent(_) => {
                 let message = format!("{who} may have {limit} requests under way at once. {again}");
-                Self::rate_limit(429, "concurrency_limit", message)
+                return no_place(limit, message, wait);
             }
         };
         let refusal = refusal.with_header(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -92,16 +122,23 @@ impl From<Denied> for Refusal {
 }
 
 /// A budget has nothing left. An SDK that tries again at once does so for nothing.
-fn used_up(spending: &Spending, seconds: u64) -> Refusal {
+fn used_up(spending: &Spending, limit: u64, wait: Duration) -> Refusal {
     let budget = &spending.budget;
     let again = Timestamp::from_microsecond(spending.until)
         .map_or_else(|_| "later".to_owned(), |until| format!("at {until:.0}"));
     let message = format!(
         "The budget `{budget}` is used up. It begins anew {again}; ask whoever runs this gateway if you need more."
     );
-    Refusal::rate_limit(429, "budget_exceeded", message)
-        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
-        .with_header(SHOULD_RETRY, HeaderValue::from_static("false"))
+    let refusal = Refusal::rate_limit(429, "budget_exceeded", message)
+        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds(wait).max(1)))
+        .with_header(SHOULD_RETRY, HeaderValue::from_static("false"));
+    let limit = match spending.unit {
+        Unit::Tokens => limit.into(),
+        Unit::Cost => {
+            HeaderValue::from_str(&Money { micros: limit }.to_string()).unwrap_or_else(|_| limit.into())
+        }
+    };
+    with_nothing_left(refusal, BUDGET, limit, wait)
 }
 
 impl Grant {

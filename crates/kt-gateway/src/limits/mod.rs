@@ -12,13 +12,15 @@ mod shared;
 mod tests;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kt_domain::network::cidr::subscriber;
 use kt_domain::policy_config::{OnCountingFailure, Rates};
 use kt_domain::words;
 
+pub(crate) use answer::no_place;
 pub(crate) use kept::Kept;
 use memory::Count;
 pub(crate) use memory::Memory;
@@ -143,12 +145,9 @@ impl Claim {
 }
 
 impl Subject {
-    /// A source address, as it is counted: whoever has an IPv6 address usually has a whole network of 64 bits.
+    /// A source address, as it is counted.
     pub(crate) fn address(address: IpAddr) -> Self {
-        Self::Address(match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        })
+        Self::Address(subscriber(address))
     }
 }
 

@@ -1,3 +1,4 @@
+use std::net::Ipv6Addr;
 use std::thread;
 
 use super::*;

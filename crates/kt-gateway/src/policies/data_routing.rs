@@ -31,6 +31,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) group: Option<&'a str>,
     /// The model that is asked for. A request that names none is not held to the models of a rule.
     pub(crate) model: Option<&'a str>,
+    /// Whether it names a model where it is not read, such as in the form of an upload.
+    pub(crate) hides_model: bool,
 }
 
 /// What the rules come to for one request.
@@ -51,7 +53,8 @@ impl Routing {
         for rule in self.rules.iter().filter(|rule| applies(rule, asked, found)) {
             directions.applied.push(rule.name.as_str().into());
             let fits = |model: &str| rule.models.iter().any(|pattern| is_like(pattern, model));
-            directions.is_refused |= !rule.models.is_empty() && asked.model.is_some_and(|model| !fits(model));
+            let is_other = asked.model.map_or(asked.hides_model, |model| !fits(model));
+            directions.is_refused |= !rule.models.is_empty() && is_other;
             if !rule.targets.is_empty() {
                 let own: BTreeSet<String> = rule.targets.iter().cloned().collect();
                 directions.targets = Some(match directions.targets {
@@ -121,7 +124,8 @@ mod tests {
         ];
         for (key, model, found, applied, is_refused, targets) in cases {
             let found = found.iter().map(|name| Arc::from(*name)).collect();
-            let directions = routing.directions(Asked { key, group: None, model: Some(model) }, &found);
+            let directions =
+                routing.directions(Asked { key, model: Some(model), ..Asked::default() }, &found);
             let expected = Directions {
                 applied: applied.iter().map(|name| Arc::from(*name)).collect(),
                 is_refused,
@@ -129,6 +133,18 @@ mod tests {
             };
             assert_eq!(directions, expected, "{key:?} {model} {found:?}");
         }
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_read_is_none_of_those_that_are_allowed() {
+        let rules = vec![rule("small", &[], &[], &["small-*"], &[]), rule("here", &[], &[], &[], &["x"])];
+        let is_refused = |rules: &[RoutingRule], hides_model| {
+            let asked = Asked { hides_model, ..Asked::default() };
+            Routing { rules: rules.to_vec(), dry_run: false }.directions(asked, &BTreeSet::new()).is_refused
+        };
+        assert!(is_refused(&rules, true));
+        assert!(!is_refused(&rules, false), "the control: it names none");
+        assert!(!is_refused(&rules[1..], true), "the control: no rule asks for the model");
     }
 
     #[test]

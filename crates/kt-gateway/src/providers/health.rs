@@ -80,6 +80,11 @@ impl HealthOfTargets {
         }
     }
 
+    /// Forgets the targets that there are no more. What was counted of them stays counted.
+    pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| is_there(id));
+    }
+
     /// Makes what is counted part of the metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("target_answers", "Usable answers of each target", self.answers.clone());

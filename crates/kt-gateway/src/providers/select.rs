@@ -21,6 +21,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) model: Option<&'a str>,
     /// Whether a target of another API can be asked too, because the request is a conversation that can be translated.
     pub(crate) is_translatable: bool,
+    /// Whether a provider keeps what it is about, so that all such requests have to reach the same account.
+    pub(crate) is_kept: bool,
     /// The route and the group whose targets alone may be asked.
     pub(crate) within: [Option<&'a Scope>; 2],
     /// The only targets that a policy lets the request go to; `None` means any.
@@ -68,7 +70,8 @@ impl Drop for Choice {
 /// The target for a request, none of those that were `tried` already.
 ///
 /// Targets that name the model come first, then those that name none; only where there are neither, any. Among equals
-/// the lowest priority, shared out by weight. Targets whose circuit is open are passed over.
+/// the lowest priority, shared out by weight; what a provider keeps goes to the first of them. Targets whose circuit is
+/// open are passed over.
 pub(crate) fn target(
     snapshot: &Snapshot,
     asked: Asked<'_>,
@@ -119,6 +122,9 @@ impl<'a> Candidates<'a> {
         let rank = |target: &Target| (self.fit(target), target.priority);
         let best = left().map(|target| rank(target)).min()?;
         let equals = || left().filter(|target| rank(target) == best);
+        if self.asked.is_kept {
+            return equals().next();
+        }
         let total: usize = equals().map(|target| target.weight as usize).sum();
         let mut turn = self.snapshot.turn.fetch_add(1, Ordering::Relaxed) % total.max(1);
         equals().find(|target| {

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use memchr::memchr2;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::reply::Refusal;
+use crate::stages::cors::CorsRules;
 use crate::stages::route::Field;
 
 /// How deep arrays and objects may be nested.
@@ -29,19 +30,41 @@ pub(crate) struct Summary {
     pub(crate) answers: Option<u32>,
     /// How freely the model is to choose its words, if the request says so.
     pub(crate) temperature: Option<f64>,
+    /// Whether the provider is to keep nothing of it, and it goes on with nothing that was kept.
+    pub(crate) leaves_nothing: bool,
 }
 
-/// Refuses a body that a page could send without its browser asking first (Fetch standard, "CORS-safelisted
-/// request-header"): content that is not declared JSON must come with a key.
+/// Refuses a body that a page could send without its browser asking first: content that is not declared JSON must come
+/// with a key.
 pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    if !comes_unasked(headers) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(415, "unsupported_media_type", "Send JSON, with `Content-Type: application/json`."))
+}
+
+/// Refuses an upload, or a request without content, that a page of another site sends behind its reader's back. Nobody but
+/// their browser tells them from those that somebody meant, by `Origin` and Fetch Metadata.
+pub(crate) fn check_site(headers: &HeaderMap, cors: Option<&CorsRules>) -> Result<(), Refusal> {
+    let is_of_own_site = match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+        Some(site) => site == b"same-origin" || site == b"none",
+        None => !headers.contains_key(header::ORIGIN),
+    };
+    if is_of_own_site || !comes_unasked(headers) || cors.is_some_and(|cors| cors.allows(headers)) {
+        return Ok(());
+    }
+    let message = "A page of another site may not send this without a key. Send one, or have the gateway's administrator \
+                   list the page's origin in `cors.allow_origins`.";
+    Err(Refusal::permission(403, "cross_site_request", message))
+}
+
+/// Whether a page could send this without its browser asking first (Fetch standard, "CORS-safelisted request-header").
+fn comes_unasked(headers: &HeaderMap) -> bool {
     let declared =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
-    if is_json || headers.contains_key(header::AUTHORIZATION) || headers.contains_key("x-api-key") {
-        return Ok(());
-    }
-    Err(Refusal::invalid(415, "unsupported_media_type", "Send JSON, with `Content-Type: application/json`."))
+    !is_json && !headers.contains_key(header::AUTHORIZATION) && !headers.contains_key("x-api-key")
 }
 
 /// Reads a JSON object, checks that it has the `required` fields, and gives what is known of it.
@@ -50,6 +73,10 @@ pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> 
     if is_too_deep(body) {
         let message = format!("The JSON body is nested deeper than {MAX_DEPTH} levels.");
         return Err(Refusal::invalid(400, "json_too_deep", message));
+    }
+    // A sequence would be taken for the fields in their order, and of anything else the parser's complaint holds the content.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(invalid_json("it does not begin with `{`"));
     }
     let top: Top<'_> = serde_json::from_str(text).map_err(|error| invalid_json(&error.to_string()))?;
     for field in required {
@@ -69,6 +96,7 @@ pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> 
         stream,
         max_output: top.max_output(),
         answers: top.answers(),
+        leaves_nothing: top.leaves_nothing(),
         temperature: top.temperature.and_then(|value| value.get().parse().ok()),
     })
 }
@@ -115,6 +143,12 @@ struct Top<'a> {
     best_of: Option<&'a RawValue>,
     #[serde(borrow)]
     temperature: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
+    #[serde(borrow)]
+    previous_response_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    conversation: Option<&'a RawValue>,
 }
 
 impl Top<'_> {
@@ -126,6 +160,12 @@ impl Top<'_> {
     /// How many answers the model is to write, whether or not all are told.
     fn answers(&self) -> Option<u32> {
         largest([self.n, self.best_of])
+    }
+
+    fn leaves_nothing(&self) -> bool {
+        self.store.is_some_and(|store| store.get() == "false")
+            && self.previous_response_id.is_none()
+            && self.conversation.is_none()
     }
 
     fn check(&self, field: Field) -> Result<(), Refusal> {
@@ -240,6 +280,20 @@ mod tests {
         for body in bodies {
             assert_eq!(code_of(body), Err((400, "invalid_json")), "{}", String::from_utf8_lossy(body));
         }
+    }
+
+    #[test]
+    fn only_an_object_is_one_and_what_is_none_is_not_repeated() {
+        let fields = r#""m",false,[],null,null,null,null,null,null,null,null,null,null,null"#;
+        for body in
+            [format!("[{fields}]"), format!(" \n[{fields}]"), r#""the prompt""#.into(), "4242424242".into()]
+        {
+            let refusal = read(body.as_bytes(), CHAT).expect_err(&body);
+            assert_eq!((refusal.status().as_u16(), refusal.code), (400, "invalid_json"), "{body}");
+            let told = format!("{refusal:?}");
+            assert!(!told.contains("prompt") && !told.contains("4242") && !told.contains("Top"), "{told}");
+        }
+        assert!(read(b" \r\n\t{\"model\":\"m\",\"messages\":[]} ", CHAT).is_ok(), "the control");
     }
 
     #[test]

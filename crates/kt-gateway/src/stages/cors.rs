@@ -101,6 +101,11 @@ impl CorsRules {
         self.vary(request, reply);
     }
 
+    /// Whether the page that a request names may read the answer.
+    pub(crate) fn allows(&self, request: &HeaderMap) -> bool {
+        self.matched_origin(request).is_some()
+    }
+
     /// The value of `Access-Control-Allow-Origin`: the configured text of the origin that matched, never the request's.
     fn matched_origin(&self, request: &HeaderMap) -> Option<HeaderValue> {
         if self.any_origin {

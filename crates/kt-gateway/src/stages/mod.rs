@@ -6,6 +6,7 @@ pub(crate) mod authenticate;
 pub(crate) mod budgets;
 pub(crate) mod content;
 pub(crate) mod cors;
+pub(crate) mod host;
 pub(crate) mod path;
 pub(crate) mod policy_chain;
 pub(crate) mod rate_limits;

@@ -10,11 +10,16 @@ use kt_domain::events::{Event, Phase, PolicyEvaluation, Verdict};
 use crate::exchange::Exchange;
 use crate::policies::{Asked, Content, Judged, Outcome};
 use crate::reply::{Refusal, Reply, ReplyBody};
+use crate::stages::route::{self, Route};
 use crate::stages::safety;
 
 /// Judges the request; says in its record which policies were asked and what came of it. Gives the body that goes on,
 /// which is another one where something was cut out of it.
-pub(crate) async fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> Result<Bytes, Refusal> {
+pub(crate) async fn judge_request(
+    exchange: &mut Exchange<'_>,
+    route: &Route,
+    body: Bytes,
+) -> Result<Bytes, Refusal> {
     let chain = Arc::clone(exchange.chain());
     if !chain.judges_requests() {
         let passed = chain.passed();
@@ -28,6 +33,7 @@ pub(crate) async fn judge_request(exchange: &mut Exchange<'_>, body: Bytes) -> R
         key: event.key_id.as_deref().or(event.user_id.as_deref()),
         group: event.consumer_group.as_deref(),
         model: event.model.as_deref(),
+        hides_model: matches!(route.content, route::Content::Form),
     };
     let Judged { evaluations, outcome, targets } = chain.judge(Phase::Request, content, asked);
     let body = apply(event, evaluations, outcome, body)?;

@@ -30,6 +30,8 @@ pub(crate) enum Content {
     Json(&'static [Field]),
     /// A JSON object, or nothing.
     JsonOrNothing,
+    /// An upload with a form, which is passed on unread and names its model in there.
+    Form,
     /// Something that is passed on as it is: an upload, or nothing.
     Opaque,
 }
@@ -47,7 +49,7 @@ pub(crate) enum Field {
     Prompt,
 }
 
-use Content::{Json, JsonOrNothing, Opaque};
+use Content::{Form, Json, JsonOrNothing, Opaque};
 use Field::{Input, Messages, Model, Prompt};
 
 /// Every path that is forwarded.
@@ -59,11 +61,11 @@ const ROUTES: [Route; 18] = [
     openai("/v1/embeddings", "POST", Json(&[Model, Input])),
     openai("/v1/moderations", "POST", Json(&[Input])),
     openai("/v1/images/generations", "POST", Json(&[Prompt])),
-    openai("/v1/images/edits", "POST", Opaque),
-    openai("/v1/images/variations", "POST", Opaque),
+    openai("/v1/images/edits", "POST", Form),
+    openai("/v1/images/variations", "POST", Form),
     openai("/v1/audio/speech", "POST", Json(&[Model, Input])),
-    openai("/v1/audio/transcriptions", "POST", Opaque),
-    openai("/v1/audio/translations", "POST", Opaque),
+    openai("/v1/audio/transcriptions", "POST", Form),
+    openai("/v1/audio/translations", "POST", Form),
     openai("/v1/models", "GET", Opaque),
     children_of("/v1/models", "GET", Opaque),
     // Some take nothing, some a model and its input.
@@ -91,7 +93,7 @@ impl Content {
         match self {
             Json(fields) => Some(fields),
             JsonOrNothing if !body.is_empty() => Some(&[]),
-            JsonOrNothing | Opaque => None,
+            JsonOrNothing | Form | Opaque => None,
         }
     }
 }
@@ -121,6 +123,14 @@ pub(crate) fn find(path: &str, method: &Method) -> Result<&'static Route, Refusa
 /// Whether a request to this path is a conversation, which can be put into the words of another API.
 pub(crate) fn is_conversation(path: &str) -> bool {
     matches!(path, "/v1/chat/completions" | "/v1/messages")
+}
+
+/// Whether what a request to this path is about is kept by the provider, under a name that only that account knows: files,
+/// and responses, which are asked for again or gone on with later.
+pub(crate) fn is_kept(path: &str) -> bool {
+    ["/v1/files", "/v1/responses"]
+        .iter()
+        .any(|kept| path.strip_prefix(kept).is_some_and(|below| below.is_empty() || below.starts_with('/')))
 }
 
 /// The methods that a normalised path takes; `None` when there is no such path.

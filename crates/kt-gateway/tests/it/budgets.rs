@@ -65,6 +65,10 @@ fn each_key_has_its_own_budget_until_the_day_is_over() {
     assert_eq!(refused.outcome(), used_up());
     assert_eq!(refused.header("retry-after"), Some(&*UNTIL_MIDNIGHT.to_string()));
     assert_eq!(refused.header("x-should-retry"), Some("false"));
+    assert_eq!(
+        ["limit", "remaining"].map(|what| refused.header(&format!("x-ratelimit-{what}-budget"))),
+        [Some("20"), Some("0")]
+    );
     let said = String::from_utf8_lossy(&refused.body).into_owned();
     assert!(said.contains("`daily`") && said.contains("2026-04-01T00:00:00Z"), "{said}");
     let event = gateway.event_of(refused.request_id());

@@ -289,3 +289,41 @@ fn without_cors_there_is_no_sign_of_it() {
     let answer = gateway.ask(&Request::chat().header("Origin", ORIGIN));
     assert_eq!(cors_of(&answer), [("vary", "Accept")]);
 }
+
+#[test]
+fn a_page_of_another_site_spends_nothing_through_a_gateway_without_keys() {
+    let gateway = TestGateway::with("cors: {enabled: true, allow_origins: ['https://app.example']}");
+    let form = || {
+        Request::new("POST", "/v1/images/edits")
+            .header("Content-Type", "multipart/form-data; boundary=x")
+            .body("--x\r\n\r\n--x--\r\n")
+    };
+    let cancel = || Request::new("POST", "/v1/responses/r/cancel").header("Content-Length", "0");
+    let evil = |request: Request| request.header("Origin", "https://evil.example");
+    let marked = |request: Request, site: &str| request.header("Sec-Fetch-Site", site);
+    for refused in [
+        evil(form()),
+        evil(cancel()),
+        evil(Request::new("POST", "/v1/files").header("Content-Type", "text/plain").body("x")),
+        marked(form(), "cross-site"),
+        marked(form(), "same-site"),
+        marked(evil(cancel()), "cross-site"),
+        form().header("Origin", "null"),
+    ] {
+        assert_eq!(gateway.ask(&refused).outcome(), (403, "cross_site_request".to_owned()), "{refused:?}");
+    }
+    assert_eq!(gateway.upstream.bytes(), 0);
+    let app = |request: Request| request.header("Origin", "https://app.example");
+    for let_in in [
+        form(),
+        cancel(),
+        app(form()),
+        marked(app(form()), "cross-site"),
+        marked(form(), "same-origin"),
+        marked(form(), "none"),
+        evil(form()).header("Authorization", "Bearer key"),
+        evil(Request::chat()),
+    ] {
+        assert_eq!(gateway.ask(&let_in).status, 200, "{let_in:?}");
+    }
+}

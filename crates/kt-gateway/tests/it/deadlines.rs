@@ -1,8 +1,9 @@
 //! How long a client may take.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Request, TestGateway};
+use crate::harness::{CHAT, Request, TestGateway, Then, wait_for};
 
 const TIMEOUTS: &str = "timeouts: {request_header: 150ms, request_body_idle: 150ms, keep_alive: 150ms}";
 /// Sooner than this no deadline of [`TIMEOUTS`] may strike, and later than [`LATE`] none may still be waited for.
@@ -71,6 +72,65 @@ fn a_body_that_goes_on_coming_is_waited_for() {
     }
     assert_eq!(client.answer().status, 200);
     assert!(started.elapsed() > Duration::from_millis(400), "it took longer than one piece may");
+}
+
+#[test]
+fn a_body_that_comes_drop_by_drop_is_not_waited_for_longer() {
+    let gateway = TestGateway::with_options("timeouts: {request_body: 300ms}", |options| {
+        options.max_concurrency = Some(1);
+    });
+    for request in [Request::chat(), Request::chat().chunked(CHAT, 1)] {
+        let mut client = gateway.connect();
+        client.send(request.head()).expect("the gateway takes it");
+        let bytes = request.bytes();
+        let mut drops = bytes[request.head().len()..].chunks(1);
+        let answer = timed(|| {
+            while client.is_left_open(Duration::from_millis(10)) {
+                client.send(drops.next().expect("there is more to come")).expect("the gateway takes it");
+            }
+            client.answer()
+        });
+        assert_eq!(answer.outcome(), (408, "request_timeout".to_owned()));
+        assert_eq!(gateway.event_of(answer.request_id()).status, Some(408));
+        wait_for("its place", || (gateway.ask(&Request::chat()).status == 200).then_some(()));
+    }
+    assert_eq!(gateway.upstream.requests().len(), 2, "only the controls");
+}
+
+/// Answers with a stream that goes on for as long as somebody takes it, `piece` after `piece`.
+fn endless(gateway: &TestGateway, piece: impl Into<Vec<u8>>, pause: Duration) {
+    let piece = piece.into();
+    gateway.upstream.behave(move |_, client| {
+        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")?;
+        while client.write_all(&piece).is_ok() {
+            std::thread::sleep(pause);
+        }
+        Ok(Then::Close)
+    });
+}
+
+#[test]
+fn an_answer_that_its_client_does_not_take_is_given_up() {
+    let gateway = TestGateway::with("timeouts: {response_idle: 200ms}");
+    endless(&gateway, format!("data: {}\n\n", "x".repeat(256 * 1024)), Duration::ZERO);
+    let mut client = gateway.connect();
+    client.send(Request::chat().bytes()).expect("the gateway takes it");
+    let head = client.head_answer();
+    assert_eq!(head.status, 200);
+    wait_for("the provider to be left", || (gateway.upstream.open_connections() == 0).then_some(()));
+    assert_eq!(gateway.event_of(head.request_id()).reason_code.as_deref(), Some("client_closed"));
+}
+
+#[test]
+fn an_answer_whose_client_takes_it_goes_on_however_long_the_provider_is_silent() {
+    let gateway = TestGateway::with("timeouts: {response_idle: 100ms}");
+    endless(&gateway, b"data: 1\n\n", Duration::from_millis(300));
+    let mut client = gateway.connect();
+    client.send(Request::chat().bytes()).expect("the gateway takes it");
+    assert_eq!(client.head_answer().status, 200);
+    for _ in 0..3 {
+        assert_eq!(client.chunk().as_deref(), Some(&b"data: 1\n\n"[..]));
+    }
 }
 
 #[test]

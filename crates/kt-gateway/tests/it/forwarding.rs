@@ -412,6 +412,14 @@ fn requests_beyond_the_concurrency_limit_are_turned_away_at_once() {
     first.head_answer();
     let refused = gateway.ask(&Request::chat());
     assert_eq!(refused.outcome(), (429, "concurrency_limit".to_owned()));
+    assert_eq!(
+        refused.headers_like("x-ratelimit-"),
+        [
+            ("x-ratelimit-limit-concurrent", "1"),
+            ("x-ratelimit-remaining-concurrent", "0"),
+            ("x-ratelimit-reset-concurrent", "1s"),
+        ]
+    );
     assert_eq!(refused.header("retry-after"), Some("1"));
     drop(pieces);
     assert_eq!(first.chunk(), None);
@@ -430,4 +438,55 @@ fn a_request_that_comes_back_is_told_by_its_via() {
     assert_eq!(gateway.upstream.requests().len(), 0);
     let control = gateway.ask(&Request::chat().header("Via", "1.1 gw_test_too, 1.1 other"));
     assert_eq!((control.status, gateway.upstream.requests().len()), (200, 1));
+}
+
+#[test]
+fn an_answer_without_content_has_no_length() {
+    let gateway = TestGateway::with("");
+    gateway.upstream.answer_with("HTTP/1.1 204 No Content\r\nX-Gone: yes\r\n\r\n", Then::KeepOpen);
+    let mut client = gateway.connect();
+    for _ in 0..2 {
+        let answer = client.ask(&Request::new("DELETE", "/v1/files/f"));
+        assert_eq!((answer.status, answer.header("x-gone")), (204, Some("yes")));
+        assert_eq!((answer.header("content-length"), answer.header("transfer-encoding")), (None, None));
+    }
+}
+
+#[test]
+fn without_a_key_a_gateway_of_this_machine_alone_answers_to_local_names_alone() {
+    const ANY: &str = "listener: {hosts: []}\n";
+    let to = |host: &str| Request::chat().without("Host").header("Host", host);
+    let open = TestGateway::with(ANY);
+    for host in ["evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "10.0.0.1", "gateway.test:80"] {
+        assert_eq!(open.ask(&to(host)).outcome(), (421, "misdirected_request".to_owned()), "{host}");
+    }
+    for host in ["localhost", "LocalHost:41002", "127.0.0.1:41002", "127.1.2.3", "[::1]:41002"] {
+        assert_eq!(open.ask(&to(host)).status, 200, "{host}");
+    }
+    let with_keys = TestGateway::with(&format!("{ANY}{KEYS}"));
+    assert_eq!(with_keys.ask(&with_key(to("evil.test"))).status, 200, "no page has its key");
+    let reachable = TestGateway::with_options(ANY, |options| {
+        options.listen = (Ipv4Addr::UNSPECIFIED, 0).into();
+    });
+    assert_eq!(reachable.ask(&to("any.test")).status, 200, "others know it by names of their own");
+}
+
+#[test]
+fn a_connection_too_many_is_told_so_with_an_id_and_an_event() {
+    let gateway = TestGateway::with("listener: {max_connections: 1}");
+    let mut first = gateway.connect();
+    assert_eq!(first.ask(&Request::chat()).status, 200);
+    for _ in 0..3 {
+        let mut second = gateway.connect();
+        let answer = second.ask(&Request::chat());
+        assert_eq!(answer.outcome(), (503, "too_many_connections".to_owned()));
+        assert_eq!((answer.header("retry-after"), answer.header("connection")), (Some("1"), Some("close")));
+        let event = gateway.event_of(answer.request_id());
+        assert_eq!((event.status, event.peer_ip), (Some(503), Some(Ipv4Addr::LOCALHOST.into())));
+        assert_eq!(event.request_path.as_deref(), Some("/v1/chat/completions"));
+        assert_eq!(second.rest(), b"");
+    }
+    assert_eq!(first.ask(&Request::chat()).status, 200, "those that are open go on");
+    drop(first);
+    wait_for("its place", || (gateway.ask(&Request::chat()).status == 200).then_some(()));
 }

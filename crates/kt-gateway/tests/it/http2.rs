@@ -13,7 +13,7 @@ use http::HeaderMap;
 use kt_domain::events::{EventType, MatchedRule};
 use serde_json::Value;
 
-use crate::harness::{CHAT, Request, TestGateway, Then, wait_for, within};
+use crate::harness::{CHAT, PATIENCE, Request, TestGateway, Then, wait_for, within};
 
 /// A client's end of one connection.
 struct Client(SendRequest<Bytes>);
@@ -40,10 +40,21 @@ impl Answer {
 
 impl Client {
     async fn connect(gateway: &TestGateway, source: Ipv4Addr) -> Self {
+        Self::connect_with(h2::client::Builder::new(), gateway, source).await
+    }
+
+    /// A client that has room for nothing of any answer's content.
+    async fn without_room(gateway: &TestGateway) -> Self {
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(0);
+        Self::connect_with(builder, gateway, Ipv4Addr::LOCALHOST).await
+    }
+
+    async fn connect_with(builder: h2::client::Builder, gateway: &TestGateway, source: Ipv4Addr) -> Self {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
         socket.bind((source, 0).into()).expect("an address of this machine");
         let tcp = socket.connect(gateway.gateway.address()).await.expect("the gateway listens");
-        let (send, connection) = h2::client::handshake(tcp).await.expect("the gateway speaks HTTP/2");
+        let (send, connection) = builder.handshake(tcp).await.expect("the gateway speaks HTTP/2");
         // It ends with the runtime of its test.
         tokio::spawn(connection);
         Self(send)
@@ -169,6 +180,11 @@ async fn a_head_that_is_ambiguous_or_too_large_is_refused() {
     let cases = [
         (request("GET", "/v1/models").header("host", "other.test"), 400, "malformed_request"),
         (request("GET", "/v1/models").header("host", "a b"), 400, "malformed_request"),
+        (
+            request("GET", "/v1/models").header("host", "gateway.test").header("host", "other.test"),
+            400,
+            "malformed_request",
+        ),
         (request("GET", "/v1/../models"), 400, "invalid_path"),
         (request("GET", "/v1%2fmodels"), 400, "invalid_path"),
         (request("GET", &format!("/v1/models?{long}")), 414, "uri_too_long"),
@@ -227,6 +243,92 @@ async fn a_stream_passes_piece_by_piece_and_ends_when_its_client_leaves() {
         (gateway.upstream.open_connections() == 0).then_some(())
     });
     assert!(left.is_some(), "the provider is still connected");
+}
+
+#[tokio::test]
+async fn a_body_that_comes_drop_by_drop_is_not_waited_for_longer() {
+    let gateway = TestGateway::with("timeouts: {request_body: 300ms}");
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let (response, mut send) = client.begin(done(chat()), false).await;
+    let drops = async {
+        while send.send_data(Bytes::from_static(b" "), false).is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let answer = tokio::select! {
+        answer = tokio::time::timeout(PATIENCE, whole(response)) => answer.expect("it is not waited for"),
+        () = drops => unreachable!(),
+    };
+    assert_eq!((answer.status, answer.code()), (408, "request_timeout".to_owned()));
+    assert_eq!(client.ask(done(chat()), CHAT).await.status, 200, "the connection goes on");
+    assert_eq!(gateway.upstream.requests().len(), 1, "only the control");
+}
+
+#[tokio::test]
+async fn a_stream_that_its_client_does_not_take_is_given_up_alone() {
+    let gateway = TestGateway::with("timeouts: {response_idle: 200ms}");
+    let go = two_pieces(&gateway);
+    let client = Client::without_room(&gateway).await;
+    let (response, mut send) = client.begin(done(chat()), false).await;
+    send.send_data(Bytes::from_static(CHAT), true).expect("the body can be sent");
+    let mut content = response.await.expect("there is an answer").into_body();
+    let end = tokio::time::timeout(PATIENCE, content.data()).await.expect("it is not waited for");
+    assert!(matches!(end, Some(Err(error)) if error.is_reset()));
+    let event = wait_for("its event", || gateway.events().pop());
+    assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some("client_closed")));
+    wait_for("the provider to be left", || {
+        go();
+        (gateway.upstream.open_connections() == 0).then_some(())
+    });
+    let (response, _) = client.begin(done(request("GET", "/healthz")), true).await;
+    assert_eq!(response.await.expect("the connection goes on").status(), 200);
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_its_client_does_not_take_is_given_up_too() {
+    let gateway = TestGateway::with_options("timeouts: {response_idle: 1s}", |options| {
+        options.max_concurrency = Some(1);
+    });
+    let client = Client::without_room(&gateway).await;
+    let (response, mut send) = client.begin(done(chat()), false).await;
+    send.send_data(Bytes::from_static(CHAT), true).expect("the body can be sent");
+    assert_eq!(response.await.expect("there is an answer").status(), 200);
+    assert_eq!(gateway.ask(&Request::chat()).status, 429, "it has the only place");
+    wait_for("its place", || (gateway.ask(&Request::chat()).status == 200).then_some(()));
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_however_long_the_provider_is_silent() {
+    let gateway = TestGateway::with("timeouts: {response_idle: 100ms}");
+    let go = two_pieces(&gateway);
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let (response, mut send) = client.begin(done(chat()), false).await;
+    send.send_data(Bytes::from_static(CHAT), true).expect("the body can be sent");
+    let mut content = response.await.expect("there is an answer").into_body();
+    assert_eq!(next(&mut content).await.as_deref(), Some(&b"data: 1\n\n"[..]));
+    let more = tokio::time::timeout(Duration::from_millis(400), content.data()).await;
+    assert!(more.is_err(), "nothing comes, and nothing ends");
+    go();
+    assert_eq!(next(&mut content).await.as_deref(), Some(&b"data: 2\n\n"[..]));
+}
+
+#[tokio::test]
+async fn a_large_answer_comes_whole_through_small_windows() {
+    let gateway = TestGateway::with("");
+    let text = "x".repeat(1_000_000);
+    let body = format!("{{\"id\":\"{text}\"}}");
+    let length = body.len();
+    gateway.upstream.answer_with(
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+        Then::KeepOpen,
+    );
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let answer = client.ask(done(chat()), CHAT).await;
+    assert_eq!(answer.headers["content-length"].to_str().ok(), Some(&*length.to_string()));
+    assert!(answer.body == body.as_bytes(), "{} of {length} bytes", answer.body.len());
 }
 
 #[tokio::test]

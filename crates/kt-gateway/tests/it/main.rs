@@ -12,6 +12,7 @@ mod deadlines;
 mod defects;
 mod drain;
 mod errors;
+mod explain;
 mod faults;
 mod forwarding;
 mod framing;

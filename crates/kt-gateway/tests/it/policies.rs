@@ -410,3 +410,58 @@ fn a_moderation_service_that_says_nothing_blocks_unless_it_need_not() {
         }
     }
 }
+
+#[test]
+fn without_all_access_only_what_went_through_in_silence_is_left_out() {
+    let quiet = |more: &str| {
+        TestGateway::with(&format!(
+            "policies: {{chain: [audit-logger, pii-detector]}}\npolicy: {{audit-logger: {{log_all_access: false}}, pii-detector: {{{more}}}}}"
+        ))
+    };
+    let with = |text: &str| {
+        let body = serde_json::json!({ "model": "m", "messages": [{ "role": "user", "content": text }] });
+        Request::chat().json(body.to_string())
+    };
+    let found = with("write to ann@example.com");
+    for (more, request, status, is_kept) in [
+        ("action: redact", with("hello"), 200, false),
+        ("action: redact", found.clone(), 200, true),
+        ("action: block, dry_run: true", found.clone(), 200, true),
+        ("action: block, dry_run: true", with("hello"), 200, false),
+        ("action: block", found, 409, true),
+        ("action: redact", Request::chat().json("{"), 400, true),
+    ] {
+        let gateway = quiet(more);
+        let answer = gateway.ask(&request);
+        assert_eq!(answer.status, status, "{more}");
+        let id = answer.request_id().to_owned();
+        let events = gateway.drain().events;
+        let recorded = events.iter().any(|event| event.request_id.as_deref() == Some(&*id));
+        assert_eq!(recorded, is_kept, "{more} {status}");
+    }
+}
+
+#[test]
+fn an_upload_does_not_get_past_the_models_that_a_rule_allows() {
+    let gateway = |rule: &str| {
+        TestGateway::with(&format!(
+            "policies: {{chain: [data-routing-policy]}}\npolicy: {{data-routing-policy: {{rules: [{{name: small, {rule}}}]}}}}"
+        ))
+    };
+    let upload = |path: &str| {
+        Request::new("POST", path)
+            .header("Content-Type", "multipart/form-data; boundary=x")
+            .body("--x\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nlarge\r\n--x--\r\n")
+    };
+    let held = gateway("models: [small-*]");
+    let free = gateway("targets: [primary]");
+    for path in
+        ["/v1/audio/transcriptions", "/v1/audio/translations", "/v1/images/edits", "/v1/images/variations"]
+    {
+        assert_eq!(held.ask(&upload(path)).outcome(), (409, "policy_block".to_owned()), "{path}");
+        assert_eq!(free.ask(&upload(path)).status, 200, "the control: {path}");
+    }
+    assert_eq!(held.ask(&upload("/v1/files")).status, 200, "a file is for no model");
+    let small = r#"{"model":"small-1","messages":[{"role":"user","content":"hello"}]}"#;
+    assert_eq!(held.ask(&Request::chat().json(small)).status, 200);
+}

@@ -259,12 +259,87 @@ fn refusals_of_requests_open_no_circuit() {
 }
 
 #[test]
+fn a_refusal_of_the_key_opens_no_circuit_since_a_client_can_bring_one_about() {
+    let clocked = Clocked::with(BREAKER);
+    for status in ["401 No", "403 No"] {
+        clocked.gateway.upstream.answer_as(status, "", r#"{"error":{}}"#);
+        for _ in 0..5 {
+            assert_eq!(clocked.ask().outcome(), (502, "upstream_key_refused".to_owned()));
+        }
+    }
+    assert_eq!(clocked.circuit().0, "closed");
+    clocked.gateway.upstream.answer_as("200 OK", "", "{}");
+    assert_eq!(clocked.ask().status, 200, "others are served");
+    clocked.gateway.upstream.answer_as("500 Oh", "", "{}");
+    (0..3).for_each(|_| assert_eq!(clocked.ask().status, 502));
+    assert_eq!(clocked.circuit().0, "open", "the control");
+}
+
+#[test]
+fn what_a_provider_keeps_is_always_asked_of_the_same_account() {
+    let (first, other) = (Upstream::start(), Upstream::start());
+    let gateway = TestGateway::with(&format!(
+        "providers:\n  targets:\n    - {{id: first, provider: openai, base_url: 'http://{}/v1'}}\n    - {{id: other, provider: openai, base_url: 'http://{}/v1'}}\n",
+        first.address(),
+        other.address()
+    ));
+    let spread = |request: &Request| {
+        let counts = || [&first, &other].map(|upstream| upstream.requests().len());
+        let before = counts();
+        (0..4).for_each(|_| assert_eq!(gateway.ask(request).status, 200));
+        let after = counts();
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    let respond = |more: &str| {
+        Request::new("POST", "/v1/responses").json(format!(r#"{{"model":"m","input":"hello"{more}}}"#))
+    };
+    for kept in [
+        Request::new("POST", "/v1/files").header("Authorization", "Bearer x").body("a file"),
+        Request::new("GET", "/v1/files"),
+        Request::new("GET", "/v1/files/f/content"),
+        Request::new("DELETE", "/v1/files/f"),
+        Request::new("GET", "/v1/responses/r"),
+        Request::new("POST", "/v1/responses/r/cancel"),
+        respond(""),
+        respond(r#","store":true"#),
+        respond(r#","store":false,"previous_response_id":"r""#),
+        respond(r#","store":false,"conversation":"c""#),
+    ] {
+        assert_eq!(spread(&kept), [4, 0], "{kept:?}");
+    }
+    for free in [Request::chat(), respond(r#","store":false"#)] {
+        assert_eq!(spread(&free), [2, 2], "{free:?}");
+    }
+    first.answer_as("500 Oh", "", "{}");
+    assert_eq!(
+        gateway.ask(&Request::new("GET", "/v1/files")).status,
+        200,
+        "another stands in while it fails"
+    );
+}
+
+#[test]
 fn a_reload_closes_no_circuit() {
     let clocked = Clocked::with(BREAKER);
     clocked.gateway.upstream.answer_as("500 Oh", "", "{}");
     (0..3).for_each(|_| assert_eq!(clocked.ask().status, 502));
     clocked.gateway.reload(&format!("{BREAKER}pack: {{name: renamed}}\n")).expect("it is valid");
     assert_eq!(clocked.ask().status, 503);
+}
+
+#[test]
+fn a_target_that_is_no_more_is_no_longer_shown() {
+    let clocked = Clocked::with("");
+    let shown = || {
+        let request = Request::new("GET", "/metrics").without("Host").header("Host", "localhost");
+        let text = clocked.gateway.connect_admin().ask(&request).body;
+        let text = String::from_utf8(text).expect("metrics are text");
+        ["primary", "other"].map(|id| text.contains(&format!("target_circuit{{target=\"{id}\"}}")))
+    };
+    assert_eq!(shown(), [true, false]);
+    let other = "providers: {targets: [{id: other, provider: echo}]}";
+    clocked.gateway.reload(other).expect("it is valid");
+    assert_eq!(shown(), [false, true]);
 }
 
 #[test]

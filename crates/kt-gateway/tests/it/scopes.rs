@@ -3,8 +3,6 @@
 use std::net::Ipv4Addr;
 
 use kt_domain::events::EventType;
-use kt_domain::policy_config::{self, LoadOptions, Source};
-use kt_gateway::{Question, explain};
 
 use crate::harness::{PROVIDER_KEY, Request, TestGateway, Upstream};
 
@@ -166,31 +164,4 @@ fn targets_of_a_route_and_a_group_are_theirs_alone() {
     third.answer_as("500 Oh", "", "{}");
     let answer = gateway.ask(&of_app(chat_to("/r/v1/chat/completions")));
     assert_eq!(answer.outcome(), (502, "upstream_failed".to_owned()), "nobody else stands in");
-}
-
-#[test]
-fn what_a_path_means_is_said_offline() {
-    let text = "routes: [{id: hr, path: /hr, allow: [10.0.0.0/8], deny: [10.9.0.0/16]}]";
-    let config =
-        policy_config::load(&[Source { name: "c.yaml".into(), text: text.into() }], LoadOptions::default());
-    let config = config.config.expect("it is valid");
-    let said = |ip: &str, path: &str| {
-        let question = Question {
-            ip: ip.parse().expect("an address"),
-            origin: None,
-            size: None,
-            path: Some(path.to_owned()),
-        };
-        let steps = explain(config.clone(), &question, false).expect("it can be made ready");
-        let route = steps.into_iter().find(|step| step.stage == "route").expect("a path was asked about");
-        (route.passes, route.reason)
-    };
-    let (passes, reason) = said("10.1.2.3", "/hr/v1/models");
-    assert!(passes && reason.contains("route `hr`") && reason.contains("GET"), "{reason}");
-    let (passes, reason) = said("10.9.2.3", "/hr/v1/models");
-    assert!(!passes && reason.contains("10.9.0.0/16") && reason.contains("403 ip_denied"), "{reason}");
-    let (passes, reason) = said("192.0.2.1", "/hr/v1/models");
-    assert!(!passes && reason.contains("`allow`"), "{reason}");
-    let (passes, reason) = said("192.0.2.1", "/v1/models");
-    assert!(passes && !reason.contains("route `hr`"), "{reason}");
 }

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
-use crate::harness::{Client, PATIENCE, Request, TestGateway};
+use crate::harness::{Client, PATIENCE, Request, TestGateway, wait_for};
 
 /// Where a certificate and its key are kept for the gateway.
 struct Identity {
@@ -272,4 +272,39 @@ fn older_versions_and_weak_suites_are_refused() {
         // RFC 5246 section 7.2: a fatal alert, of `protocol_version` or `handshake_failure`.
         assert_eq!((answer[0], &answer[5..]), (21, &[2, alert][..]), "{version:04x} {suites:04x?}");
     }
+}
+
+#[test]
+fn a_connection_too_many_is_told_so_over_tls_in_either_protocol() {
+    let (identity, certificate) = Identity::new();
+    let gateway = gateway("listener: {max_connections: 1}", &identity);
+    let mut first = secure(connect(&gateway), trusting(&certificate, &[]));
+    assert_eq!(status_line(&mut first).expect("it is answered"), "HTTP/1.1 200 OK");
+    let mut second = secure(connect(&gateway), trusting(&certificate, &[b"http/1.1"]));
+    let told = answer_text(&mut second).expect("it is answered");
+    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("too_many_connections"), "{told}");
+    assert!(told.to_ascii_lowercase().contains("x-kt-request-id: "), "{told}");
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let status = runtime.block_on(async {
+        let tcp =
+            tokio::net::TcpStream::connect(gateway.gateway.address()).await.expect("it takes connections");
+        let connector = tokio_rustls::TlsConnector::from(trusting(&certificate, &[b"h2"]));
+        let name = ServerName::try_from("gateway.test").expect("it is a name");
+        let tls = connector.connect(name, tcp).await.expect("it shakes hands");
+        let (mut send, connection) = h2::client::handshake(tls).await.expect("it speaks HTTP/2");
+        tokio::spawn(connection);
+        let request =
+            http::Request::get("https://gateway.test/v1/models").body(()).expect("it is well-formed");
+        let (response, _): (_, h2::SendStream<bytes::Bytes>) =
+            send.send_request(request, true).expect("it can be sent");
+        response.await.expect("it is answered").status()
+    });
+    assert_eq!(status, 503);
+    assert_eq!(gateway.events().iter().filter(|event| event.status == Some(503)).count(), 2);
+    drop(first);
+    wait_for("its place", || {
+        let mut next = secure(connect(&gateway), trusting(&certificate, &[]));
+        (status_line(&mut next).ok()? == "HTTP/1.1 200 OK").then_some(())
+    });
 }

@@ -224,5 +224,104 @@ fn models_of_all_targets_are_listed_together() {
         list["data"].as_array().expect("a list").iter().filter_map(|model| model["id"].as_str()).collect();
     assert_eq!(ids, ["gpt-a", "claude-x", "llama", "small", "echo"]);
     assert_eq!(list["data"][0]["created"], 5);
-    assert_eq!(anthropic.only_request().request_line(), "GET /v1/models HTTP/1.1");
+    assert_eq!(anthropic.only_request().request_line(), "GET /v1/models?limit=1000 HTTP/1.1");
+}
+
+const CLAUDES: &str = r#"{"data":[{"type":"model","id":"claude-x","display_name":"X","created_at":"2025-02-19T00:00:00Z"}],"has_more":false}"#;
+
+fn model_of(answer: &Answer) -> (Value, Value) {
+    let body = answer.json();
+    (body["id"].clone(), body["object"].clone())
+}
+
+#[test]
+fn one_target_that_speaks_another_api_or_names_its_model_lists_models_too() {
+    let only = |target: &str| TestGateway::with(&format!("providers: {{targets: [{target}]}}"));
+    let anthropic = only("{id: a, provider: anthropic, base_url: 'http://UPSTREAM/v1'}");
+    anthropic.upstream.answer_as("200 OK", "", CLAUDES);
+    let list = |gateway: &TestGateway, path: &str| gateway.ask(&Request::new("GET", path));
+    assert_eq!(
+        list(&anthropic, "/v1/models").json(),
+        json!({ "object": "list", "data": [
+            { "id": "claude-x", "object": "model", "created": 1_739_923_200, "owned_by": "anthropic" },
+        ] })
+    );
+    let named = only("{id: g, provider: 'groq:chat:llama', base_url: 'http://UPSTREAM/v1', serves: [small]}");
+    for (gateway, path, id) in [
+        (&anthropic, "/v1/models/claude-x", "claude-x"),
+        (&named, "/v1/models/llama", "llama"),
+        (&named, "/v1/models/small", "small"),
+    ] {
+        assert_eq!(model_of(&list(gateway, path)), (json!(id), json!("model")), "{path}");
+        let none = list(gateway, "/v1/models/none");
+        assert_eq!(none.outcome(), (404, "unknown_model".to_owned()));
+        assert_eq!(gateway.event_of(none.request_id()).request_path.as_deref(), Some("/v1/models/none"));
+    }
+    assert_eq!(named.upstream.requests().len(), 0, "what a target names is known without asking it");
+}
+
+#[test]
+fn models_are_listed_as_anthropics_sdk_reads_them_if_it_asks() {
+    let gateway = TestGateway::with(
+        "providers: {targets: [{id: a, provider: anthropic, base_url: 'http://UPSTREAM/v1'}, {id: e, provider: echo}]}",
+    );
+    gateway.upstream.answer_as("200 OK", "", CLAUDES);
+    let ask =
+        |path: &str| gateway.ask(&Request::new("GET", path).header("anthropic-version", "2023-06-01")).json();
+    let claude = json!({ "type": "model", "id": "claude-x", "display_name": "claude-x", "created_at": "2025-02-19T00:00:00Z" });
+    let echo = json!({ "type": "model", "id": "echo", "display_name": "echo", "created_at": "1970-01-01T00:00:00Z" });
+    assert_eq!(
+        ask("/v1/models"),
+        json!({ "data": [claude, echo], "has_more": false, "first_id": "claude-x", "last_id": "echo" })
+    );
+    assert_eq!(ask("/v1/models/claude-x"), claude);
+}
+
+#[test]
+fn models_that_nobody_can_be_asked_for_are_no_empty_list() {
+    let gateway = TestGateway::with(
+        "providers: {targets: [{id: a, provider: anthropic, base_url: 'http://UPSTREAM/v1', secret_key_ref: {env: A_KEY}}]}",
+    );
+    let list = || gateway.ask(&Request::new("GET", "/v1/models")).outcome();
+    assert_eq!(list(), (503, "target_unavailable".to_owned()));
+    let gateway = TestGateway::with(
+        "providers: {targets: [{id: a, provider: anthropic, base_url: 'http://UPSTREAM/v1'}]}",
+    );
+    gateway.upstream.answer_as("500 Oh", "", "{}");
+    let answer = gateway.ask(&Request::new("GET", "/v1/models"));
+    assert_eq!(answer.outcome(), (502, "upstream_failed".to_owned()));
+}
+
+const TWICE: &str = r#"{"model":"m","n":2,"messages":[{"role":"user","content":"hello"}]}"#;
+
+/// An OpenAI target and an Anthropic one for the same model, in this order, and the Anthropic one's upstream.
+fn of_both_apis(first: &str) -> (TestGateway, Upstream) {
+    let anthropic = Upstream::start();
+    anthropic.answer_as("200 OK", "", MESSAGE);
+    let (o, a) = if first == "openai" { (0, 1) } else { (1, 0) };
+    let gateway = TestGateway::with(&format!(
+        "providers:\n  targets:\n    - {{id: o, provider: 'openai:chat:m', base_url: 'http://UPSTREAM/v1', priority: {o}}}\n    - {{id: a, provider: 'anthropic:chat:m', base_url: 'http://{}/v1', priority: {a}}}\n",
+        anthropic.address()
+    ));
+    (gateway, anthropic)
+}
+
+#[test]
+fn a_target_that_has_no_words_for_a_request_is_passed_over() {
+    let twice = Request::new("POST", "/v1/chat/completions").json(TWICE);
+    let (gateway, anthropic) = of_both_apis("anthropic");
+    assert_eq!((gateway.ask(&twice).status, anthropic.requests().len()), (200, 0));
+    assert_eq!((gateway.ask(&Request::chat()).status, anthropic.requests().len()), (200, 1), "the control");
+
+    let (gateway, anthropic) = of_both_apis("openai");
+    gateway.upstream.answer_as("500 Oh", "", "{}");
+    let answer = gateway.ask(&twice);
+    assert_eq!(answer.outcome(), (502, "upstream_failed".to_owned()), "the outage is not the client's fault");
+    assert_eq!(gateway.event_of(answer.request_id()).target_id.as_deref(), Some("o"));
+    assert_eq!((gateway.ask(&Request::chat()).status, anthropic.requests().len()), (200, 1), "the control");
+
+    let alone = TestGateway::with(
+        "providers: {targets: [{id: a, provider: anthropic, base_url: 'http://UPSTREAM/v1'}]}",
+    );
+    assert_eq!(alone.ask(&twice).outcome(), (422, "untranslatable".to_owned()), "nothing else is left");
 }

@@ -65,7 +65,8 @@ pub struct AuditLogger {
     /// For how many days events are kept.
     #[schemars(range(min = 1, max = 36500))]
     pub retention_days: u32,
-    /// Whether every request is recorded; `false` records only those that were not allowed or failed.
+    /// Whether every request is recorded; `false` leaves out those that went through and of which no policy had anything to
+    /// say.
     pub log_all_access: bool,
 }
 

@@ -1,5 +1,6 @@
 //! An answer of Messages in the words of Chat Completions.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -73,6 +74,9 @@ pub(super) fn error(kind: Option<&str>, message: &str) -> Value {
 
 /// The models of Anthropic's list, as OpenAI's list has them.
 pub(crate) fn models(list: &Value) -> Vec<Value> {
-    let model = |model: &Value| json!({ "id": model["id"], "object": "model", "created": 0, "owned_by": "anthropic" });
+    let model = |model: &Value| {
+        let created = text(&model["created_at"]).parse().map_or(0, Timestamp::as_second);
+        json!({ "id": model["id"], "object": "model", "created": created, "owned_by": "anthropic" })
+    };
     items(&list["data"]).iter().map(model).collect()
 }

@@ -1,6 +1,7 @@
 //! An answer of Chat Completions in the words of Messages.
 
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::json::{items, text};
@@ -79,4 +80,26 @@ pub(super) fn error(status: StatusCode, message: &str) -> Value {
         _ => "api_error",
     };
     json!({ "type": "error", "error": { "type": kind, "message": message } })
+}
+
+/// The models of OpenAI's list, as Anthropic's list has them: one page, and no other.
+pub(crate) fn anthropic_models(models: &[Value]) -> Value {
+    let id_of = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
+    json!({
+        "data": models.iter().map(anthropic_model).collect::<Vec<_>>(),
+        "has_more": false,
+        "first_id": id_of(models.first()),
+        "last_id": id_of(models.last()),
+    })
+}
+
+/// A model of OpenAI's list, as Anthropic's API has it. What has no date was made at the beginning of time there too.
+pub(crate) fn anthropic_model(model: &Value) -> Value {
+    let created = Timestamp::from_second(model["created"].as_i64().unwrap_or(0)).unwrap_or_default();
+    json!({
+        "type": "model",
+        "id": model["id"],
+        "display_name": model["id"],
+        "created_at": created.to_string(),
+    })
 }

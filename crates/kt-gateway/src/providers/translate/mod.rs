@@ -23,6 +23,7 @@ use crate::reply::Refusal;
 use crate::stages::route::Api;
 
 pub(crate) use chat_answer::models;
+pub(crate) use messages_answer::{anthropic_model, anthropic_models};
 pub(crate) use stream::{Stopped, StreamTranslator};
 
 /// Which way a conversation is translated: from what the client speaks to what its target speaks.

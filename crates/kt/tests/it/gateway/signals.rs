@@ -89,3 +89,17 @@ fn a_change_that_is_not_valid_is_reported_and_the_last_good_one_stays() {
     assert_eq!(Http::connect(process.gateway()).unwrap().chat().unwrap().status, 200);
     process.terminate();
 }
+
+#[test]
+fn a_reload_that_opens_the_door_to_everybody_is_warned_of() {
+    let keys = "auth: {mode: static, keys: [{id: app, secret_key_ref: {env: APP_KEY}}]}\n";
+    let place = Place::with(&format!("{ECHO}{keys}"));
+    let mut command = place.command_on("0.0.0.0:0", "127.0.0.1:0", &[]);
+    let process = Process::spawn(command.env("APP_KEY", "a-key"));
+    let version = config_version(&process);
+    place.write_config(ECHO);
+    process.signal(Signal::HUP);
+    process.complains_of("can use this gateway");
+    assert_ne!(config_version(&process), version, "it is in force all the same");
+    process.terminate();
+}

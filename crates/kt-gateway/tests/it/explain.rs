@@ -1,0 +1,106 @@
+//! What is said offline of a request is what a running gateway does.
+
+use std::net::IpAddr;
+
+use kt_domain::policy_config::{self, LoadOptions, PolicyConfig, Source};
+use kt_gateway::{Question, Step, explain};
+
+use crate::harness::{CHAT, Request, TestGateway};
+
+const RULES: &str = "
+ip_allowlist: {enabled: true, allow: [127.0.0.0/24], deny: [127.0.0.9/32]}
+cors: {enabled: true, allow_origins: ['https://app.example']}
+size_limits: {max_request_body_bytes: 1000}
+routes:
+  - {id: hr, path: /hr, allow: [127.0.0.0/29], deny: [127.0.0.2/32], allow_origins: ['https://hr.example'], size_limits: {max_request_body_bytes: 100}}
+  - {id: large, path: /large, size_limits: {max_request_body_bytes: 5000}}
+";
+const ADDRESSES: [[u8; 4]; 5] =
+    [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 12], [127, 0, 0, 9], [127, 0, 1, 1]];
+const PATHS: [&str; 6] = [
+    "/v1/chat/completions",
+    "/hr/v1/chat/completions",
+    "/large/v1/chat/completions",
+    "/nowhere",
+    "/hr/nowhere",
+    "/hr/%2e%2e/v1/chat/completions",
+];
+const SIZES: [usize; 4] = [100, 101, 1001, 5001];
+const ORIGINS: [&str; 3] = ["https://app.example", "https://hr.example", "https://evil.example"];
+
+fn config(yaml: &str) -> PolicyConfig {
+    let base = "pack: {name: test, version: 1.0.0, enabled: true}\n";
+    let sources = [("base.yaml", base), ("test.yaml", yaml)]
+        .map(|(name, text)| Source { name: name.into(), text: text.into() });
+    policy_config::load(&sources, LoadOptions::default()).config.expect("it is valid")
+}
+
+fn steps(config: &PolicyConfig, ip: [u8; 4], path: &str, size: usize, origin: &str) -> Vec<Step> {
+    let question = Question {
+        ip: IpAddr::from(ip),
+        origin: Some(origin.to_owned()),
+        size: Some(size as u64),
+        path: Some(path.to_owned()),
+    };
+    explain(config.clone(), &question, false).expect("it can be made ready")
+}
+
+/// Status and code that the last step names, or 200.
+fn said(steps: &[Step]) -> String {
+    match steps.last() {
+        Some(Step { passes: false, reason, .. }) => reason.rsplit(": ").next().unwrap_or_default().to_owned(),
+        _ => "200 ".to_owned(),
+    }
+}
+
+fn agrees_with_a_gateway(yaml: &str) -> usize {
+    let (gateway, config) = (TestGateway::with(yaml), config(yaml));
+    let mut asked = 0;
+    for ip in ADDRESSES {
+        for path in PATHS {
+            for (size, origin) in SIZES.iter().flat_map(|size| ORIGINS.map(|origin| (*size, origin))) {
+                let mut body = CHAT.to_vec();
+                body.resize(size, b' ');
+                let request = Request::new("POST", path).json(&body).header("Origin", origin);
+                let answer = gateway.connect_from(ip).ask(&request);
+                let (status, code) = answer.outcome();
+                let steps = steps(&config, ip, path, size, origin);
+                let case = format!("{ip:?} {path} {size} {origin}: {steps:?}");
+                assert_eq!(said(&steps), format!("{status} {code}"), "{case}");
+                if let Some(cors) = steps.iter().find(|step| step.stage == "cors") {
+                    let may_read = answer.header("access-control-allow-origin") == Some(origin);
+                    assert_eq!(cors.reason.contains("may read"), may_read, "{case}");
+                }
+                asked += 1;
+            }
+        }
+    }
+    asked
+}
+
+#[test]
+fn what_is_said_offline_is_what_a_gateway_does() {
+    assert_eq!(agrees_with_a_gateway(RULES), 5 * 6 * 4 * 3);
+}
+
+#[test]
+fn what_is_said_of_a_configuration_that_is_switched_off_is_what_a_gateway_does() {
+    agrees_with_a_gateway(&format!("{RULES}pack: {{enabled: false}}\n"));
+    let off = config("pack: {enabled: false}\n");
+    assert_eq!(said(&steps(&off, [127, 0, 0, 1], PATHS[0], 1, ORIGINS[0])), "503 pack_disabled");
+    let on = config("");
+    assert_eq!(said(&steps(&on, [127, 0, 0, 1], PATHS[0], 1, ORIGINS[0])), "200 ", "the control");
+}
+
+#[test]
+fn the_rule_that_decides_is_named() {
+    let config = config(RULES);
+    let reason = |ip, path| {
+        let steps = steps(&config, ip, path, 1, ORIGINS[0]);
+        steps.into_iter().find(|step| step.stage == "route").map(|step| step.reason)
+    };
+    assert!(reason([127, 0, 0, 1], PATHS[1]).is_some_and(|reason| reason.contains("route `hr`")));
+    assert!(reason([127, 0, 0, 2], PATHS[1]).is_some_and(|reason| reason.contains("127.0.0.2/32")));
+    assert!(reason([127, 0, 0, 12], PATHS[1]).is_some_and(|reason| reason.contains("`allow`")));
+    assert_eq!(reason([127, 0, 0, 1], PATHS[0]), None, "no route's rules hold");
+}
