@@ -70,6 +70,9 @@ suite('the states of the console', LIMIT, () => {
         const name = `${path} ${await dialog.getAttribute('id')}`;
         if (!seen.includes(name)) {
           seen.push(name);
+          if ((await dialog.getAttribute('id')) === 'confirm' && (await opener.evaluate((asked) => asked.matches('button')))) {
+            assert.equal(await page.locator('#confirm-yes').innerText(), await opener.innerText(), `${name} says what will be done`);
+          }
           found.push(...(await faultsOf(page, name)));
           for (let steps = 0; steps < 12; steps += 1) {
             await page.keyboard.press('Tab');
@@ -86,6 +89,32 @@ suite('the states of the console', LIMIT, () => {
     assert.ok(seen.length >= 8, `only ${seen}`);
     assert.deepEqual(found, []);
     assert.deepEqual(wrong, []);
+  });
+
+  test('a dialog that asks before something is done names it, whatever was asked before', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin);
+    const { page: other } = await chromium.person(console_.origin);
+    for (const tab of [page, other]) await signIn(tab, OWNER, '/settings/profile');
+    await page.reload();
+    const yes = page.locator('#confirm-yes');
+    const asked = async (question) => {
+      await question();
+      await page.locator('#confirm[open]').waitFor();
+      const text = await yes.innerText();
+      await page.keyboard.press('Escape');
+      return text;
+    };
+    assert.equal(await asked(() => page.getByRole('button', { name: 'End All Other Sessions' }).click()), 'End All Other Sessions');
+    assert.equal(await asked(() => page.getByRole('button', { name: 'End', exact: true }).first().click()), 'End');
+    // What is sent by no button at all, as a choice in a list is.
+    const bySelect = () =>
+      page.evaluate(() => {
+        const form = document.querySelector('form[hx-post="/settings/profile"]');
+        form.setAttribute('hx-confirm', 'Is that so?');
+        globalThis.htmx.trigger(form, 'submit');
+      });
+    assert.equal(await asked(bySelect), 'Continue');
+    assert.equal(await asked(() => page.locator('form[hx-post="/settings/profile"]').getByRole('button', { name: 'Save' }).click()), 'Save');
   });
 
   test('searches, members in their states and the password that must be replaced are without a fault', LIMIT, async () => {
