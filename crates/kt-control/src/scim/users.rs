@@ -4,7 +4,7 @@ use kt_domain::actor::{Permission, Role};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::email::EmailAddress;
-use kt_domain::error::Error;
+use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::members::MemberChange;
 use kt_domain::scim::{Names, ScimType, UserChange};
@@ -120,7 +120,8 @@ impl Control {
         Ok(wiped(ctx, tx, known).await?.id)
     }
 
-    /// Changes a user; felt at their next request.
+    /// Changes a user; felt at their next request. Nothing stands in the way of the end of access: where somebody is
+    /// deactivated, what else is sent and cannot be is recorded, and passed over.
     pub async fn change_scim_user(
         &self,
         ctx: &Ctx,
@@ -129,19 +130,62 @@ impl Control {
     ) -> Result<ScimUserView, Error> {
         let organization = ctx.require(Permission::Provision)?;
         let user: UserId = id.parse().map_err(|_| no_user())?;
+        if change.active == Some(false) {
+            self.deactivate(ctx, organization, &user).await?;
+        }
+        match self.change_details(ctx, organization, &user, change).await {
+            Err(refused) if change.active == Some(false) && is_refusal(&refused) => {
+                self.record_passed_over(ctx, organization, &user, &refused).await?;
+            }
+            changed => changed?,
+        }
+        self.scim_user(ctx, id).await
+    }
+
+    /// By itself, and first.
+    async fn deactivate(&self, ctx: &Ctx, organization: &OrganizationId, user: &UserId) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, organization).await?;
-        let before = scim::user(&tx, organization, &user).await?.ok_or_else(no_user)?;
+        scim::user(&tx, organization, user).await?.ok_or_else(no_user)?;
+        self.change_place(ctx, &tx, organization, user, MemberChange::Suspend).await?;
+        self.commit_revocation(tx).await
+    }
+
+    /// All but the end of somebody's access.
+    async fn change_details(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        user: &UserId,
+        change: &UserChange,
+    ) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
+        let before = scim::user(&tx, organization, user).await?.ok_or_else(no_user)?;
         let email = kept_email(&before.email)?;
         keep_user_name(&email, change)?;
         let is_own = self.owns_domain(&tx, organization, email.domain()).await?;
         self.change_names(ctx, &tx, organization, &before, change, is_own).await?;
-        if let Some(active) = change.active {
-            let wanted = if active { MemberChange::Reactivate } else { MemberChange::Suspend };
-            self.change_place(ctx, &tx, organization, &user, wanted).await?;
+        if change.active == Some(true) {
+            self.change_place(ctx, &tx, organization, user, MemberChange::Reactivate).await?;
         }
-        self.commit_revocation(tx).await?;
-        self.scim_user(ctx, id).await
+        self.commit_revocation(tx).await
+    }
+
+    async fn record_passed_over(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        user: &UserId,
+        refused: &Error,
+    ) -> Result<(), Error> {
+        let record = self
+            .record(ctx, AuditAction::MemberProvisioned, user.as_str())
+            .with_change(Value::Null, json!({ "passed_over": refused.message }))
+            .refused();
+        let tx = self.store.begin_write().await?;
+        audit::append(&tx, Some(organization), &record).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Keeps what the provider calls somebody. What they are called here follows where their address is the organisation's
@@ -213,9 +257,14 @@ fn keep_user_name(email: &EmailAddress, change: &UserChange) -> Result<(), Error
     if parse_email("userName", name)?.folded() == email.folded() {
         return Ok(());
     }
-    let message = "A user's `userName` stays as it is. Let them change their address in their profile, or remove the user \
-                   and make another.";
+    let message = "A user's `userName` stays as it is: it is how the account is known here. Where it has to be another, remove \
+                   the user and make a new one.";
     Err(ScimType::Mutability.refusal(message))
+}
+
+/// Whether what was sent is at fault, and not the moment.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Malformed | ErrorKind::Invalid | ErrorKind::Conflict)
 }
 
 fn no_user() -> Error {

@@ -59,7 +59,7 @@ impl Control {
         for place in &memberships::of_user(source, &user.id).await? {
             if self.must_use_sso(source, place, &user.email).await? {
                 let message = "Your organization signs in with its identity provider alone, and knows you by this address. \
-                               Have it changed there.";
+                               Ask an administrator to remove you and to let you come in anew with the other one.";
                 return Err(Error::new(ErrorKind::Forbidden, "sso_required", message));
             }
         }

@@ -102,6 +102,50 @@ on_both! {
         assert_eq!(word(&removed), (400, "mutability"));
     }
 
+    nothing_that_is_sent_besides_stands_in_the_way(api) {
+        let directory = api.directory().await;
+        directory.user("bob@acme.example").await;
+        let ada = api.add_member("ada@acme.example", "member").await.to_string();
+        // Ada gives her account another address, which the provider does not know.
+        let mine = api.login("ada@acme.example", PASSWORD).await;
+        let change = api.patch("/v1/me", json!({ "email": "ada@elsewhere.example" }));
+        assert_eq!(change.bearer(mine.access_token()).send().await.status, 200);
+        let link = api.token_for("ada@elsewhere.example").await;
+        assert_eq!(api.post("/v1/auth/email/verify", json!({ "token": link })).send().await.status, 200);
+
+        let path = format!("/Users/{ada}");
+        let put = |more: Value| {
+            let mut body = json!({ "userName": "ada@elsewhere.example" });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            (Method::PUT, body)
+        };
+        let patch = |values: &[(&str, Value)]| {
+            let replace = |(path, value): &(&str, Value)| json!({ "op": "replace", "path": path, "value": value });
+            (Method::PATCH, json!({ "Operations": values.iter().map(replace).collect::<Vec<_>>() }))
+        };
+        let sent = |active: bool| [
+            (put(json!({ "userName": "ada@acme.example", "active": active })), 400),
+            (patch(&[("userName", json!("ada@acme.example")), ("active", json!(active))]), 400),
+            (patch(&[("active", json!(active)), ("userName", json!("renamed@acme.example"))]), 400),
+            (put(json!({ "externalId": "ext-bob@acme.example", "active": active })), 409),
+            (put(json!({ "userName": "no address", "active": active })), 400),
+        ];
+        for ((ending, _), (control, refused)) in sent(false).into_iter().zip(sent(true)) {
+            assert_eq!(directory.set_active(&ada, true).await.json["active"], true);
+            let session = api.login("ada@elsewhere.example", PASSWORD).await;
+            assert_eq!(status_of(&api, "/v1/whoami", session.access_token()).await, 200, "the control");
+            let changed = directory.send(ending.0, &path, ending.1.clone()).await;
+            assert_eq!((changed.status.as_u16(), &changed.json["active"]), (200, &json!(false)), "{}", ending.1);
+            assert_eq!(changed.text("/userName"), "ada@elsewhere.example", "and nothing else");
+            assert_eq!(status_of(&api, "/v1/whoami", session.access_token()).await, 401, "{}", ending.1);
+            let kept_out = directory.send(control.0, &path, control.1.clone()).await;
+            assert_eq!(kept_out.status, refused, "nobody is let in by such a request: {}", control.1);
+        }
+        let passed_over = api.records("member.provisioned").await;
+        let passed_over = passed_over.iter().filter(|record| record["details"]["after"]["passed_over"].is_string());
+        assert_eq!(passed_over.count(), 5);
+    }
+
     an_owner_who_is_deactivated_has_no_way_in_of_their_own_left(api) {
         // Owners keep their own ways in where single sign-on is the only one; not past their suspension.
         let second = api.add_member("second@acme.example", "owner").await.to_string();
