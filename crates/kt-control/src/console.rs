@@ -41,6 +41,8 @@ pub struct ConsoleSession {
     pub proofs: Proofs,
     /// Whether it was opened through an identity provider.
     pub federated: bool,
+    /// Whether that one can be asked to let its holder prove again who they are.
+    pub provider_can_ask: bool,
     /// The account's own second factors, where it was: its holder can prove themselves by those too.
     pub own_factors: Vec<Factor>,
     /// What the organisation asks its holder for, and from when on they can do nothing else, where they lack it.
@@ -81,6 +83,10 @@ impl Control {
         Ok(ConsoleSession {
             proofs: session.proofs,
             federated: live.federation.is_some(),
+            provider_can_ask: live
+                .federation
+                .as_ref()
+                .is_some_and(|federation| self.can_ask_again(federation)),
             own_factors,
             factor_deadline,
             password_ends_at,

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::control::Control;
-use crate::sign_in::{Flow, SignInOutcome};
+use crate::sign_in::{Flow, SignInOutcome, hold_voucher};
 
 /// What the person types. It says what asks, and for which wait it stands.
 const USER_CODE: &str = "device_user_code";
@@ -187,6 +187,7 @@ impl Control {
         flow: Flow,
         approved_by: &SessionId,
     ) -> Result<SignInOutcome, Error> {
+        hold_voucher(&tx, &flow).await?;
         let live = sessions::find(&tx, approved_by).await?.ok_or_else(access_denied)?;
         if !self.lives(&tx, &live, ctx.now).await? {
             return Err(access_denied());

@@ -118,7 +118,7 @@ pub use sign_in::{PasskeySignIn, Reproof, SignIn, SignInOutcome, SignedIn, Whoam
 pub use sso::{
     Arrival, Departure, DomainView, GoogleClient, LogoutMessage, NameError, NameServers, Names,
     NewOidcProvider, NewSamlProvider, OidcAnswer, OidcPlace, ProviderChange, ProviderView, SamlAnswer,
-    SamlPlace, SamlSource, Sso, SsoJourney, SsoOutcome, TestReport, TestStep, Texts,
+    SamlPlace, SamlReading, SamlSource, Sso, SsoJourney, SsoOutcome, TestReport, TestStep, Texts, Trial,
 };
 pub use tasks::{TaskTerms, TaskView};
 pub use usage::{Named, Ranking, Usage, UsageExport, UsageFilter, UsageReport, UsageRow};

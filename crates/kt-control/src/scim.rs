@@ -14,6 +14,7 @@ use kt_domain::scim::{Equals, ScimType};
 use crate::control::Control;
 
 pub use groups::ScimGroupView;
+pub(crate) use groups::provisioned_groups;
 pub use users::ScimUserView;
 
 /// Which part of a list: the first place is 0.

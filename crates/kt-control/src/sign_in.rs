@@ -33,7 +33,7 @@ use crate::sessions::Credentials;
 use crate::sso::sso_required;
 use attempts::Tried;
 use flow::step_is_over;
-pub(crate) use flow::{Flow, Vouched};
+pub(crate) use flow::{Flow, Vouched, hold_voucher};
 pub use passkey::PasskeySignIn;
 pub use proof::Reproof;
 pub(crate) use proof::stronger_proof_required;

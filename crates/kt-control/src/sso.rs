@@ -27,14 +27,14 @@ use crate::outbound::Outbound;
 
 pub(crate) use account::wiped;
 pub use domains::DomainView;
-pub use errand::{Departure, SsoJourney};
+pub use errand::{Departure, SsoJourney, Trial};
 pub use names::{NameError, NameServers, Names, Texts};
 pub(crate) use oidc::Remembered;
 pub use oidc::{NewOidcProvider, OidcAnswer, OidcPlace};
 pub use providers::{ProviderChange, ProviderView};
 pub use receive::{Arrival, SsoOutcome};
 pub(crate) use required::sso_required;
-pub use saml::{LogoutMessage, NewSamlProvider, SamlAnswer, SamlPlace, SamlSource};
+pub use saml::{LogoutMessage, NewSamlProvider, SamlAnswer, SamlPlace, SamlReading, SamlSource};
 pub(crate) use stray::{Strays, strays};
 pub use trial::{TestReport, TestStep};
 

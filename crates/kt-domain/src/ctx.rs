@@ -77,7 +77,8 @@ impl Ctx {
         Err(Error::new(
             ErrorKind::Forbidden,
             "reauthentication_required",
-            "This change asks for a fresh proof of who you are. Confirm your password or passkey, then try again.",
+            "This change asks for a fresh proof of who you are. Confirm it with your password, a code, a passkey \
+             or your identity provider, then try again.",
         ))
     }
 

@@ -4,7 +4,7 @@
 //! caller's transaction, so that what is consumed and what is given for it are kept together or not at all.
 
 use jiff::Timestamp;
-use kt_domain::id::UserId;
+use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::secret::SecretDigest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -122,6 +122,20 @@ pub async fn newest<T: DeserializeOwned>(
 pub async fn claim(tx: &Tx<'_>, scope: &str, value: &str, expires_at: Timestamp) -> Result<bool, StoreError> {
     const INSERT: &str = "INSERT INTO consumed (scope, value, expires_at) VALUES ($1, $2, $3) ON CONFLICT (scope, value) DO NOTHING";
     Ok(sql::execute(tx, INSERT, values![scope, value, expires_at]).await? == 1)
+}
+
+/// Those of this purpose that are still good and are about members of an organisation, each with what it is used up by.
+pub async fn of_members<T: DeserializeOwned>(
+    source: &impl Source,
+    purpose: &str,
+    organization: &OrganizationId,
+    now: Timestamp,
+) -> Result<Vec<(SecretDigest, T)>, StoreError> {
+    const SELECT: &str = "SELECT digest, data FROM one_time_tokens
+        WHERE purpose = $1 AND consumed_at IS NULL AND expires_at > $3
+            AND subject IN (SELECT user_id FROM memberships WHERE organization_id = $2)";
+    let rows = sql::rows(source, SELECT, values![purpose, organization.as_str(), now]).await?;
+    rows.iter().map(|row| Ok((row.parsed("digest")?, row.document("data")?))).collect()
 }
 
 /// How many of this purpose and subject are still good.

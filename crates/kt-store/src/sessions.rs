@@ -198,6 +198,20 @@ pub struct VouchedFor<'a> {
     pub provider_session: Option<&'a str>,
 }
 
+impl VouchedFor<'_> {
+    /// Whether a session that is opened by this word is one of them.
+    #[must_use]
+    pub fn includes(&self, federation: &Federation) -> bool {
+        let is_session = |wanted| match federation.provider_session.as_deref() {
+            Some(known) => known == wanted,
+            None => self.subject.is_some(),
+        };
+        *self.source == federation.source
+            && self.subject.is_none_or(|subject| subject == federation.subject)
+            && self.provider_session.is_none_or(is_session)
+    }
+}
+
 /// Ends them; whose they were.
 pub async fn end_federated(
     tx: &Tx<'_>,

@@ -10,7 +10,7 @@ use kt_domain::id::{OrganizationId, ScimGroupId, UserId};
 use kt_domain::members::MemberChange;
 use kt_domain::scim::{GroupChange, MemberEdit, ScimType};
 use kt_store::scim::{self, Part, ScimGroup};
-use kt_store::{StoreError, Tx, audit, identity_providers, memberships, organizations};
+use kt_store::{Source, StoreError, Tx, audit, identity_providers, memberships, organizations};
 use serde_json::{Map, Value, json};
 
 use super::{ScimQuery, taken};
@@ -157,8 +157,7 @@ impl Control {
         };
         for user in users {
             let Some(place) = memberships::find(tx, organization, user).await? else { continue };
-            let groups = scim::groups_of(tx, organization, user).await?;
-            let groups: Vec<String> = groups.iter().flat_map(names).map(str::to_owned).collect();
+            let groups = provisioned_groups(tx, organization, user).await?;
             let role = provider.settings.role_after(place.role, Some(&groups));
             if role != place.role {
                 self.change_place(ctx, tx, organization, user, MemberChange::Role(role)).await?;
@@ -166,6 +165,16 @@ impl Control {
         }
         Ok(())
     }
+}
+
+/// The groups that a member was provisioned into, by all that single sign-on knows them by.
+pub(crate) async fn provisioned_groups(
+    source: &impl Source,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<Vec<String>, Error> {
+    let groups = scim::groups_of(source, organization, user).await?;
+    Ok(groups.iter().flat_map(names).map(str::to_owned).collect())
 }
 
 /// What single sign-on knows a group by: its name, or the provider's own identifier, as Entra ID sends it in tokens.

@@ -10,7 +10,7 @@ use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Proof, Proofs};
 use kt_store::once::{self, OneTime};
-use kt_store::sessions::{Federation, LiveSession};
+use kt_store::sessions::{Federation, LiveSession, VouchedFor};
 use kt_store::{Source, Tx, memberships, organizations, users};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub(crate) struct Flow {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Vouched {
     pub(crate) federation: Federation,
+    /// The version of the provider's settings under which it was given, while somebody is on the way in. A session that is
+    /// open outlives a change of them, and so does what is carried from one.
+    pub(crate) version: Option<i64>,
     /// Whether the account is linked to it once it is let in: one of its second factors was shown first.
     pub(crate) links: bool,
 }
@@ -61,15 +64,29 @@ impl Flow {
         }
     }
 
+    /// The same on the word of an identity provider, which has asked for proofs at `proven_at`: no later sign-in on the
+    /// strength of them is any fresher.
+    pub(crate) fn by_word_of(self, vouched: Vouched, proven_at: Timestamp) -> Self {
+        Self { vouched: Some(vouched), authenticated_at: Some(proven_at), ..self }
+    }
+
     /// The same, with another proof.
     pub(crate) fn proven(self, proof: Proof) -> Self {
         Self { proofs: self.proofs.and(proof), ..self }
     }
 
+    /// The same, with a proof that the account had before and that is shown now. Where it is worth as much as the others, its
+    /// holder has proven themselves now.
+    pub(crate) fn shown(self, proof: Proof) -> Self {
+        let authenticated_at = self.authenticated_at.filter(|_| !self.proofs.are_matched_by(proof));
+        Self { authenticated_at, ..self.proven(proof) }
+    }
+
     /// Carries what was proven in a session to another door. The proofs do not become any fresher by that.
     pub(crate) fn carried_by(live: &LiveSession, door: Door) -> Self {
         let session = &live.session;
-        let vouched = live.federation.clone().map(|federation| Vouched { federation, links: false });
+        let vouched = live.federation.clone();
+        let vouched = vouched.map(|federation| Vouched { federation, version: None, links: false });
         Self {
             user: session.user.clone(),
             organization: session.organization.clone(),
@@ -110,8 +127,25 @@ impl Control {
     ) -> Result<(Entrant, Flow), Error> {
         let consumed = once::consume::<Flow>(tx, PURPOSE, step, ctx.now).await?;
         let flow = consumed.ok_or_else(step_is_over)?.data;
+        hold_voucher(tx, &flow).await?;
         let entrant = self.entrant_of_flow(tx, &flow).await?.ok_or_else(step_is_over)?;
         Ok((entrant, flow))
+    }
+
+    /// Ends the steps at which somebody waits who came by what a provider takes back.
+    pub(crate) async fn end_vouched_steps(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        which: VouchedFor<'_>,
+    ) -> Result<(), Error> {
+        for (step, flow) in once::of_members::<Flow>(tx, PURPOSE, organization, ctx.now).await? {
+            if flow.vouched.is_some_and(|vouched| which.includes(&vouched.federation)) {
+                once::consume::<Flow>(tx, PURPOSE, &step, ctx.now).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Who is on the way in at this step, without using it up. Their organisation may let in only some addresses.
@@ -132,12 +166,18 @@ impl Control {
         Ok((entrant, flow))
     }
 
-    /// Whose flow it is; `None` when everything issued to that person has been ended since.
+    /// Whose flow it is; `None` when everything issued to that person has been ended since, or whoever vouched for them does
+    /// so no longer.
     pub(crate) async fn entrant_of_flow(
         &self,
         source: &impl Source,
         flow: &Flow,
     ) -> Result<Option<Entrant>, Error> {
+        if let Some(vouched) = &flow.vouched
+            && !self.still_vouches(source, vouched).await?
+        {
+            return Ok(None);
+        }
         let user = users::find(source, &flow.user).await?.filter(|user| user.epoch == flow.epoch);
         let membership = memberships::find(source, &flow.organization, &flow.user).await?;
         let organization = organizations::find(source, &flow.organization).await?;
@@ -148,6 +188,15 @@ impl Control {
             _ => None,
         })
     }
+}
+
+/// Holds the provider still on whose word somebody is on the way in, until the transaction ends: turning it off and removing it
+/// wait for the session, and end it.
+pub(crate) async fn hold_voucher(tx: &Tx<'_>, flow: &Flow) -> Result<(), Error> {
+    if flow.vouched.is_some() {
+        organizations::lock(tx, &flow.organization).await?;
+    }
+    Ok(())
 }
 
 /// The one answer to a step that leads nowhere.

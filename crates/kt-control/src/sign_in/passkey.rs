@@ -124,7 +124,7 @@ impl Control {
             Gate::MfaRequired(methods) if methods.contains(&Factor::Passkey) => {}
             _ => return Err(step_is_over()),
         }
-        let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(Proof::Passkey)).await?;
+        let outcome = self.advance_in(ctx, &tx, &entrant, &flow.shown(Proof::Passkey)).await?;
         tx.commit().await?;
         Ok(outcome)
     }

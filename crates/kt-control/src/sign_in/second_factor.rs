@@ -38,7 +38,7 @@ impl Control {
             return Err(wrong_code());
         };
         self.code_was_right(ctx, &tx, &attempt, &entrant).await?;
-        let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(proof)).await?;
+        let outcome = self.advance_in(ctx, &tx, &entrant, &flow.shown(proof)).await?;
         tx.commit().await?;
         Ok(outcome)
     }

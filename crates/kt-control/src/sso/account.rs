@@ -24,6 +24,7 @@ use super::sso_refused;
 use crate::control::Control;
 use crate::members::ask_again;
 use crate::registration::new_place;
+use crate::scim::provisioned_groups;
 use crate::sign_in::{Entrant, Vouched};
 
 /// Whose account it is, and how they got it.
@@ -72,7 +73,9 @@ impl Control {
         };
         let Some(organization) = &origin.organization else {
             let places = memberships::of_user(tx, &user.id).await?;
-            let place = places.into_iter().next().ok_or_else(|| away(Refusal::NoPlace, None))?;
+            // The oldest in which they are active: being suspended in one shuts nobody out of the others.
+            let place = places.into_iter().min_by_key(|place| place.state != MembershipState::Active);
+            let place = place.ok_or_else(|| away(Refusal::NoPlace, None))?;
             let organization = organizations::find(tx, &place.organization).await?;
             let organization = organization.ok_or_else(|| away(Refusal::NoPlace, None))?;
             let entrant = Entrant { user, membership: place, organization };
@@ -107,7 +110,11 @@ impl Control {
         };
         let (user, joins, asks_for_factor) = match (reception, stranger.user) {
             (Reception::Create, _) => {
-                (self.new_federated_user(ctx, tx, &email, identity).await?, true, false)
+                let Some(user) = self.new_federated_user(ctx, tx, &email, identity).await? else {
+                    // They have come twice at the same moment, and the other one has made the account.
+                    return Box::pin(self.find_or_make(ctx, tx, origin, settings, identity)).await;
+                };
+                (user, true, false)
             }
             (Reception::Link { wipes_credentials, asks_for_factor, joins }, Some(user)) => {
                 let user = if wipes_credentials { wiped(ctx, tx, user).await? } else { user };
@@ -171,13 +178,14 @@ impl Control {
         Ok(json!({ "id": provider, "issuer": issuer, "protocol": protocol }))
     }
 
+    /// `None` where there is an account with this address by now.
     async fn new_federated_user(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
         email: &EmailAddress,
         identity: &ExternalIdentity,
-    ) -> Result<User, Error> {
+    ) -> Result<Option<User>, Error> {
         let user = User {
             id: self.draw(|random| UserId::new(ctx.now, random)),
             email: email.as_typed().to_owned(),
@@ -188,8 +196,24 @@ impl Control {
             epoch: 1,
             created_at: ctx.now,
         };
-        users::insert(tx, &user).await?;
-        Ok(user)
+        Ok(users::insert_unless_known(tx, &user).await?.then_some(user))
+    }
+
+    /// The groups that decide somebody's role at this sign-in: those that the provider names, and where it names none those
+    /// that it has provisioned them into. `None` where there are more than it could send.
+    async fn groups_of(
+        &self,
+        source: &impl Source,
+        organization: &OrganizationId,
+        user: &UserId,
+        identity: &ExternalIdentity,
+    ) -> Result<Option<Vec<String>>, Error> {
+        match &identity.groups {
+            Some(named) if named.is_empty() => {
+                Ok(Some(provisioned_groups(source, organization, user).await?))
+            }
+            named => Ok(named.clone()),
+        }
     }
 
     /// Somebody's place in the organisation, made where they join, with the role that their groups have.
@@ -206,9 +230,10 @@ impl Control {
         joins: bool,
     ) -> Result<(Entrant, bool), Error> {
         let security = self.security_of(tx, organization).await?.value;
+        let groups = self.groups_of(tx, organization, &user.id, identity).await?;
         let mut has_changed = false;
         if joins {
-            let role = settings.role_of(identity.groups.as_deref().unwrap_or_default());
+            let role = settings.role_of(groups.as_deref().unwrap_or_default());
             let place = new_place(ctx, organization, &user.id, role, MembershipState::Active, &security);
             if !memberships::insert_unless_there(tx, &place).await?
                 && let Some(waiting) = memberships::find(tx, organization, &user.id).await?
@@ -223,7 +248,7 @@ impl Control {
         }
         let place = memberships::find(tx, organization, &user.id).await?;
         let place = place.ok_or_else(|| Error::internal("a place that was made is not there"))?;
-        let role = settings.role_after(place.role, identity.groups.as_deref());
+        let role = settings.role_after(place.role, groups.as_deref());
         if role != place.role {
             self.change_role_by_groups(ctx, tx, &place, role).await?;
             has_changed = true;

@@ -14,14 +14,17 @@ use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::sso::{IdentitySource, Protocol, ProviderDetails};
 use kt_store::identity_providers::{self, IdentityProvider};
 use kt_store::once::{self, OneTime};
+use kt_store::sessions::Federation;
 use kt_store::{limits, sessions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
+use super::trial::{TestReport, Trail};
 use super::{bond_of, sso_refused, sso_unavailable};
 use crate::control::Control;
+use crate::sign_in::Vouched;
 
 /// What the records are kept as.
 const PURPOSE: &str = "sso";
@@ -49,6 +52,14 @@ pub struct Departure {
     pub to: Url,
     /// What it has to keep until it comes back.
     pub browser: String,
+}
+
+/// How a trial of a provider begins.
+pub enum Trial {
+    /// At the provider.
+    Begun(Departure),
+    /// Not at all: the provider could not even be asked where it is. What was found is told at once.
+    Over(TestReport),
 }
 
 /// What somebody is on the way for.
@@ -109,6 +120,8 @@ impl Control {
         organization: &str,
         journey: SsoJourney<'_>,
     ) -> Result<Departure, Error> {
+        // First: whoever looks for organizations by their names is counted for those that there are not as well.
+        self.count_begun(ctx).await?;
         let provider = identity_providers::enabled_at(&self.store, organization).await?;
         let provider = provider.filter(|provider| self.offers(provider.details.protocol()));
         let provider = provider.ok_or_else(sso_unavailable)?;
@@ -126,8 +139,12 @@ impl Control {
         journey: SsoJourney<'_>,
     ) -> Result<Departure, Error> {
         let person = ctx.require_person()?;
+        self.count_begun(ctx).await?;
         let live = sessions::find(&self.store, &person.session).await?;
         let federation = live.and_then(|live| live.federation).ok_or_else(not_through_provider)?;
+        if !self.can_ask_again(&federation) {
+            return Err(cannot_ask_again());
+        }
         let errand = Errand::Reauthenticate {
             session: person.session.clone(),
             return_to: journey.return_to.map(|page| page.as_str().to_owned()),
@@ -136,10 +153,17 @@ impl Control {
             IdentitySource::Google => self.depart_to_google(ctx, errand, journey.browser).await,
             IdentitySource::Provider(id) => {
                 let provider = identity_providers::find(&self.store, &id).await?;
-                let provider = provider.filter(|provider| provider.enabled).ok_or_else(sso_unavailable)?;
+                let provider = provider
+                    .filter(|provider| provider.enabled && self.offers(provider.details.protocol()))
+                    .ok_or_else(sso_unavailable)?;
                 self.depart(ctx, &provider, errand, journey.browser).await
             }
         }
+    }
+
+    /// Whether whoever vouched for a session can be asked to let its holder prove again who they are.
+    pub(crate) fn can_ask_again(&self, federation: &Federation) -> bool {
+        !self.is_google(&federation.issuer)
     }
 
     /// The way to the organisation's provider of this protocol, turned on or not, to try it out.
@@ -148,13 +172,22 @@ impl Control {
         ctx: &Ctx,
         protocol: Protocol,
         browser: Option<&str>,
-    ) -> Result<Departure, Error> {
+    ) -> Result<Trial, Error> {
         let organization = ctx.require(Permission::ChangeSettings)?;
         self.require_protocol(protocol)?;
         let session = ctx.require_person()?.session.clone();
+        self.count_begun(ctx).await?;
         let provider = identity_providers::of_protocol(&self.store, organization, protocol).await?;
         let provider = provider.ok_or_else(|| Error::not_found("identity provider"))?;
-        self.depart(ctx, &provider, Errand::Test { session }, browser).await
+        let errand = Errand::Test { session };
+        if let ProviderDetails::Oidc(settings) = &provider.details
+            && let Err(disbelief) = self.look_at_metadata(ctx, &provider, settings).await?
+        {
+            let origin = Origin::of(&provider, errand, ctx.now);
+            let report = self.report(ctx, &origin, Trail::default(), Err(disbelief)).await?;
+            return Ok(Trial::Over(report));
+        }
+        self.depart(ctx, &provider, errand, browser).await.map(Trial::Begun)
     }
 
     async fn depart(
@@ -164,7 +197,6 @@ impl Control {
         errand: Errand,
         browser: Option<&str>,
     ) -> Result<Departure, Error> {
-        self.count_begun(ctx).await?;
         match &provider.details {
             ProviderDetails::Oidc(settings) => {
                 self.depart_by_oidc(ctx, provider, settings, errand, browser).await
@@ -242,6 +274,23 @@ impl Control {
         Ok((kept.origin, protocol))
     }
 
+    /// Whether a source vouches still: its provider is there, turned on and offered, and as it was where the version is told.
+    pub(crate) async fn still_vouches(
+        &self,
+        source: &impl kt_store::Source,
+        vouched: &Vouched,
+    ) -> Result<bool, Error> {
+        let IdentitySource::Provider(id) = &vouched.federation.source else {
+            return Ok(self.offers_google());
+        };
+        let provider = identity_providers::find(source, id).await?;
+        Ok(provider.is_some_and(|provider| {
+            provider.enabled
+                && self.offers(provider.details.protocol())
+                && vouched.version.is_none_or(|version| version == provider.version)
+        }))
+    }
+
     /// The provider of somebody who comes back, as it is at this moment. Refused where it was turned off, removed or changed
     /// since; a test also reaches one that is turned off.
     pub(crate) async fn provider_again(
@@ -267,6 +316,12 @@ const BROWSER_SECRET: usize = 43;
 /// An answer in the words of one protocol to what was asked in those of another.
 pub(crate) fn begun_otherwise() -> Error {
     sso_refused().with_private("it was begun by another protocol")
+}
+
+fn cannot_ask_again() -> Error {
+    let message = "Your identity provider cannot be asked again who you are. Confirm with a second factor of your own, or sign \
+                   in with your password.";
+    Error::new(ErrorKind::Conflict, "provider_cannot_ask", message)
 }
 
 fn not_through_provider() -> Error {

@@ -5,6 +5,7 @@
 //! [`kt_domain::sso::id_token`].
 
 mod away;
+mod claims;
 mod exchange;
 mod google;
 mod jws;
@@ -20,12 +21,12 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::IdentityProviderId;
 use kt_domain::secret::{SecretDigest, Token};
-use kt_domain::sso::id_token::{self, TokenContext, check_id_token, text};
+use kt_domain::sso::id_token::{TokenContext, check_id_token};
 use kt_domain::sso::{AttributeNames, ExternalIdentity, OidcSettings};
 use kt_store::identity_providers::IdentityProvider;
 use kt_store::organizations;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::Url;
 
 use super::errand::{Departure, Errand, Origin, begun_otherwise};
@@ -35,6 +36,7 @@ use super::stray::Brought;
 use super::trial::Trail;
 use crate::control::Control;
 
+use claims::{add_told, identity, is_missing};
 use metadata::Published;
 pub(crate) use metadata::Remembered;
 pub use settings::{NewOidcProvider, OidcPlace};
@@ -42,8 +44,12 @@ pub use settings::{NewOidcProvider, OidcPlace};
 /// What we ask for: who somebody is, their address and their name (STANDARDS OIDC-11).
 const SCOPE: &str = "openid email profile";
 
-/// The claim that says something of `email`.
-const EMAIL_VERIFIED: &str = "email_verified";
+/// What we ask for besides where groups decide something and the provider says that it has such a scope: Okta sends groups to
+/// those alone who ask for them.
+const GROUPS_SCOPE: &str = "groups";
+
+/// The first step of a trial.
+const METADATA: &str = "The provider's metadata";
 
 /// What an answer is compared with.
 #[derive(Serialize, Deserialize)]
@@ -84,6 +90,10 @@ struct Party {
     attributes: AttributeNames,
     /// Whether groups decide something.
     wants_groups: bool,
+    /// By which words it is to say that two factors were used, where it has to.
+    wanted_words: Vec<String>,
+    /// Whether it is Google.
+    is_google: bool,
 }
 
 impl Control {
@@ -117,13 +127,17 @@ impl Control {
             .append_pair("response_type", "code")
             .append_pair("client_id", &party.settings.client_id)
             .append_pair("redirect_uri", party.redirect_uri.as_str())
-            .append_pair("scope", SCOPE)
+            .append_pair("scope", &scope(party, &published))
             .append_pair("state", state.expose())
             .append_pair("nonce", nonce.expose())
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
         if must_ask {
             to.query_pairs_mut().append_pair("prompt", "login").append_pair("max_age", "0");
+        }
+        let words = agreed_words(party, &published);
+        if !words.is_empty() {
+            to.query_pairs_mut().append_pair("acr_values", &words.join(" "));
         }
         let pledge = pledge(party, &nonce, &verifier);
         let browser = self.keep_errand(ctx, &state, origin, browser, pledge).await?;
@@ -180,7 +194,25 @@ impl Control {
             redirect_uri: self.oidc_address(&organization.identifier, "callback"),
             attributes: provider.settings.attributes.clone(),
             wants_groups: !provider.settings.group_roles.is_empty(),
+            wanted_words: if provider.settings.require_mfa {
+                provider.settings.mfa_values.clone()
+            } else {
+                Vec::new()
+            },
+            is_google: self.is_google(&settings.issuer),
         })
+    }
+
+    /// Whether a provider can be asked where it is, which is the first step of every way to it.
+    pub(super) async fn look_at_metadata(
+        &self,
+        ctx: &Ctx,
+        provider: &IdentityProvider,
+        settings: &OidcSettings,
+    ) -> Result<Result<(), Disbelief>, Error> {
+        let party = self.party_of(provider, settings).await?;
+        let published = self.published(ctx, &party).await;
+        Ok(published.map(|_| ()).map_err(|why| disbelief(METADATA, why.to_string())))
     }
 
     /// Somebody, if everything that the answer leads to can be believed.
@@ -192,11 +224,9 @@ impl Control {
         answer: &OidcAnswer<'_>,
         trail: &mut Trail,
     ) -> Result<ExternalIdentity, Failed> {
-        let published = self
-            .published(ctx, party)
-            .await
-            .map_err(|why| disbelief("The provider's metadata", why.to_string()))?;
-        trail.passed("The provider's metadata", party.settings.issuer.clone());
+        let published =
+            self.published(ctx, party).await.map_err(|why| disbelief(METADATA, why.to_string()))?;
+        trail.passed(METADATA, party.settings.issuer.clone());
         let code =
             check_answer(party, pledge, &published, answer).map_err(|why| disbelief("The answer", why))?;
         trail.passed("The answer", "a code, from the issuer that was asked");
@@ -228,7 +258,7 @@ impl Control {
             trail.passed("What the provider tells besides", "of the same subject");
             add_told(&party.attributes, &mut claims, told);
         }
-        Ok(identity(&party.settings.issuer, &party.attributes, &claims))
+        Ok(identity(party, &claims))
     }
 
     /// An address of the console that belongs to the OIDC provider of an organisation.
@@ -301,56 +331,25 @@ fn check_answer<'a>(
     answer.code.filter(|code| !code.is_empty()).ok_or_else(|| "there is no code in it".to_owned())
 }
 
-/// Whether something that is needed may be told by the provider's own answer about somebody.
-fn is_missing(party: &Party, claims: &Map<String, Value>) -> bool {
-    let names = &party.attributes;
-    !claims.contains_key(&names.email)
-        || !claims.contains_key(&names.name)
-        || (party.wants_groups && !claims.contains_key(&names.groups))
+/// What the provider is asked for.
+fn scope(party: &Party, published: &Published) -> String {
+    if party.wants_groups && published.scopes.iter().any(|scope| scope == GROUPS_SCOPE) {
+        format!("{SCOPE} {GROUPS_SCOPE}")
+    } else {
+        SCOPE.to_owned()
+    }
 }
 
-/// Somebody, by claims that can be believed.
-fn identity(issuer: &str, names: &AttributeNames, claims: &Map<String, Value>) -> ExternalIdentity {
-    let owned = |name: &str| text(claims, name).map(str::to_owned);
-    let listed = |value: &Value| match value {
-        Value::String(one) => vec![one.clone()],
-        Value::Array(several) => several.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
-    };
-    let methods = claims.get("amr").map(listed).unwrap_or_default();
-    ExternalIdentity {
-        issuer: issuer.to_owned(),
-        subject: owned("sub").unwrap_or_default(),
-        email: owned(&names.email),
-        // It says something of `email` alone.
-        email_verified: names.email == "email" && claims.get(EMAIL_VERIFIED) == Some(&Value::Bool(true)),
-        name: owned(&names.name),
-        groups: claims.get(&names.groups).map(listed),
-        authenticated_at: id_token::moment(claims, "auth_time"),
-        methods: methods.into_iter().chain(owned("acr")).collect(),
-        session: owned("sid"),
-        ends_by: None,
-    }
+/// Of the words for two factors those that the provider says it can be asked for (OpenID Connect Core 1.0 section 3.1.2.1).
+/// Some refuse whom they are sent with another one.
+fn agreed_words<'a>(party: &'a Party, published: &Published) -> Vec<&'a str> {
+    let wanted = party.wanted_words.iter();
+    wanted.filter(|word| published.words.contains(word)).map(String::as_str).collect()
 }
 
 fn unreachable_provider(why: &impl std::fmt::Display) -> Error {
     let message = "Your identity provider cannot be reached at this moment. Try again in a minute; if it stays, tell an \
                    administrator of your organization.";
-    Error::new(kt_domain::error::ErrorKind::Unavailable, "provider_unreachable", message).with_private(why)
-}
-
-/// Takes address, name and groups from what the provider tells besides, where the ID token does not have them; and nothing else,
-/// least of all how somebody has proven who they are. Whether an address is verified is said where the address is.
-fn add_told(names: &AttributeNames, claims: &mut Map<String, Value>, mut told: Map<String, Value>) {
-    if !claims.contains_key(&names.email) {
-        claims.remove(EMAIL_VERIFIED);
-        for name in [names.email.as_str(), EMAIL_VERIFIED] {
-            claims.extend(told.remove_entry(name));
-        }
-    }
-    for name in [&names.name, &names.groups] {
-        if let Some((name, value)) = told.remove_entry(name) {
-            claims.entry(name).or_insert(value);
-        }
-    }
+    Error::new(kt_domain::error::ErrorKind::Unavailable, "identity_provider_unreachable", message)
+        .with_private(why)
 }

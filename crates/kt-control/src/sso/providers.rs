@@ -127,6 +127,7 @@ impl Control {
         expected.check(&kept.as_ref().map_or_else(|| NONE.to_owned(), |kept| kept.version.to_string()))?;
         let provider = self.provider_to_be(ctx, organization, kept.as_ref(), &change)?;
         provider.settings.validate()?;
+        self.require_word_of_its_own(&provider)?;
         self.require_proven(&tx, kept.as_ref(), &provider).await?;
         let stored = match &kept {
             None => identity_providers::insert(&tx, &provider).await,
@@ -191,6 +192,16 @@ impl Control {
             used_at: kept.and_then(|kept| kept.used_at),
             problem: None,
         })
+    }
+
+    /// Google says itself for which addresses it answers; nobody can decide that it does for others.
+    fn require_word_of_its_own(&self, provider: &IdentityProvider) -> Result<(), Error> {
+        let is_google = provider.details.oidc().is_some_and(|oidc| self.is_google(&oidc.issuer));
+        if is_google && provider.settings.trust_email {
+            let message = "Google says itself for which addresses it answers. Leave this off.";
+            return Err(Error::invalid("trust_email", message));
+        }
+        Ok(())
     }
 
     /// The only way in must be one: a domain is shown to be the organisation's, and somebody has come through.

@@ -13,7 +13,7 @@ use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Proof, Proofs};
 use kt_domain::sso::{ExternalIdentity, IdentitySource, ProviderSettings};
 use kt_store::sessions::Federation;
-use kt_store::{Source, Tx, audit, external_identities, identity_providers, sessions};
+use kt_store::{Source, Tx, audit, external_identities, identity_providers, organizations, sessions};
 use serde_json::{Value, json};
 
 use super::account::{Received, name_of};
@@ -140,6 +140,10 @@ impl Control {
         origin: &Origin,
         identity: &ExternalIdentity,
     ) -> Result<(Arrival, bool), Turned> {
+        // Held still, so that a provider that is turned off or removed meanwhile ends what it opens.
+        if let Some(organization) = &origin.organization {
+            organizations::lock(tx, organization).await?;
+        }
         let settings = self.settings_of(tx, origin).await?;
         let received = self.find_or_make(ctx, tx, origin, &settings, identity).await?;
         let Received { entrant, is_linked_later, has_changed } = received;
@@ -157,13 +161,16 @@ impl Control {
         if !is_own && self.must_use_sso(tx, &entrant.membership, &entrant.user.email).await? {
             return Err(away("the organization's own provider is required"));
         }
-        let vouched =
-            Vouched { federation: federation(origin, &settings, identity, ctx.now), links: is_linked_later };
+        let vouched = Vouched {
+            federation: federation(origin, &settings, identity, ctx.now),
+            version: is_own.then_some(origin.version),
+            links: is_linked_later,
+        };
         let is_one_factor = is_linked_later || !is_own;
         let proof = if is_one_factor { Proof::FederatedSingle } else { settings.proof_of(identity) };
         let Errand::SignIn { device, return_to } = &origin.errand else { return Err(away("no sign-in")) };
-        let mut flow = Flow::new(&entrant, Proofs::of(proof), Door::Console, *device);
-        flow.vouched = Some(vouched);
+        let flow = Flow::new(&entrant, Proofs::of(proof), Door::Console, *device);
+        let flow = flow.by_word_of(vouched, identity.proven_at(ctx.now));
         let outcome = match self.advance_in(ctx, tx, &entrant, &flow).await {
             Err(error) if error.kind == ErrorKind::Unauthenticated => {
                 return Err(away("the account cannot sign in"));

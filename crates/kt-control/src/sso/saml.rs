@@ -6,6 +6,7 @@
 //! again, with its session, and the way goes on as with every protocol.
 
 mod logout;
+mod reading;
 mod settings;
 
 use kt_domain::ctx::Ctx;
@@ -27,10 +28,14 @@ use super::trial::Trail;
 use crate::control::Control;
 
 pub use logout::LogoutMessage;
+pub use reading::SamlReading;
 pub use settings::{NewSamlProvider, SamlPlace, SamlSource};
 
 /// Where Entra ID tells how somebody signed in, besides the authentication context.
 const METHODS: &str = "http://schemas.microsoft.com/claims/authnmethodsreferences";
+
+/// What Entra ID sends in place of groups where there are more than it sends: where they could be asked for.
+const MORE_GROUPS: &str = "http://schemas.microsoft.com/claims/groups.link";
 
 /// What a response is compared with.
 #[derive(Serialize, Deserialize)]
@@ -225,6 +230,7 @@ fn identity(
         assertion.attributes.iter().any(|it| it.name == name || it.friendly_name.as_deref() == Some(name))
     };
     let groups = || assertion.values(&names.groups).map(str::to_owned).collect();
+    let are_too_many = !is_sent(&names.groups) && is_sent(MORE_GROUPS);
     let context = assertion.authentication_context.clone();
     Ok(ExternalIdentity {
         issuer: assertion.issuer.clone(),
@@ -233,7 +239,8 @@ fn identity(
         // SAML has no word for it; an organisation says so for its provider (`trust_email`).
         email_verified: false,
         name: first(&names.name),
-        groups: is_sent(&names.groups).then(groups),
+        // Providers leave the attribute out where somebody is in no group.
+        groups: (!are_too_many).then(groups),
         authenticated_at: Some(assertion.authenticated_at),
         methods: context.into_iter().chain(assertion.values(METHODS).map(str::to_owned)).collect(),
         session: assertion.session_index.clone(),

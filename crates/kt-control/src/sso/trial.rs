@@ -104,7 +104,11 @@ impl Control {
         );
         let groups = identity.groups.as_deref();
         let role = settings.role_of(groups.unwrap_or_default());
-        let told = groups.map_or_else(|| "no groups were sent".to_owned(), |groups| groups.join(", "));
+        let told = match groups {
+            None => "more groups than the provider could send".to_owned(),
+            Some([]) => "no groups were sent".to_owned(),
+            Some(groups) => groups.join(", "),
+        };
         trail.passed("The role of a new member", format!("{role} ({told})"));
         let worth = match settings.proof_of(identity) {
             Proof::FederatedMfa => "counts as two factors",

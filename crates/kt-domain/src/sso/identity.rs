@@ -67,7 +67,7 @@ pub struct ExternalIdentity {
     pub email_verified: bool,
     /// What they are called.
     pub name: Option<String>,
-    /// The groups they are in; `None` where the provider says nothing about groups.
+    /// The groups they are in; `None` where the provider says that there are more than it could send.
     pub groups: Option<Vec<String>>,
     /// When they proved to the provider who they are, where it says so.
     pub authenticated_at: Option<Timestamp>,
@@ -77,4 +77,13 @@ pub struct ExternalIdentity {
     pub session: Option<String>,
     /// When the provider wants the session with us to end.
     pub ends_by: Option<Timestamp>,
+}
+
+impl ExternalIdentity {
+    /// When they have proven who they are, as far as the provider tells. Where it does not, that is never: nobody can say that
+    /// it was asked for this very sign-in. What it says of the future is now.
+    #[must_use]
+    pub fn proven_at(&self, now: Timestamp) -> Timestamp {
+        self.authenticated_at.map_or(Timestamp::UNIX_EPOCH, |at| at.min(now))
+    }
 }

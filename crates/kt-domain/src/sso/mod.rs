@@ -5,6 +5,7 @@
 //! whether it lets anybody in, by the one gate in [`crate::sign_in`].
 
 mod domains;
+pub mod google;
 pub mod id_token;
 mod identity;
 mod oidc;

@@ -191,8 +191,8 @@ impl ProviderSettings {
         of_groups.max().unwrap_or(self.default_role)
     }
 
-    /// The role that somebody has from this sign-in on who has `present` until now. It stays where no group has a role or
-    /// the provider says nothing about groups; and an owner stays one, whatever it says.
+    /// The role that somebody has from this sign-in on who has `present` until now. It stays where no group has a role, or
+    /// where they are in more groups than the provider could send (`None`); and an owner stays one, whatever it says.
     #[must_use]
     pub fn role_after(&self, present: Role, groups: Option<&[String]>) -> Role {
         match groups {

@@ -19,9 +19,9 @@ use crate::client::Caller;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SamlRequest {
-    /// Whether people come in through it.
+    /// Whether people come in through it; left out, that stays as it is.
     #[serde(default)]
-    enabled: bool,
+    enabled: Option<bool>,
     /// Where it publishes its metadata. They are read now, and not again until this is sent again.
     #[serde(default)]
     metadata_url: Option<String>,
@@ -40,13 +40,14 @@ pub(crate) struct SamlRequest {
     /// Its certificates in PEM form, one after the other.
     #[serde(default)]
     certificates: Option<String>,
-    /// The attribute that tells people apart, where that is not the `NameID`.
+    /// The attribute that tells people apart, where that is not the `NameID`. Left out, it stays as it is; empty for none. With
+    /// another one nobody is linked any more.
     #[serde(default)]
     subject_attribute: Option<String>,
-    /// Whether our requests are signed; left out, they are if the provider wants that.
+    /// Whether our requests are signed; left out, that stays as it is, and at first they are if the provider wants that.
     #[serde(default)]
     sign_requests: Option<bool>,
-    /// Left out, they stay as they are.
+    /// Left out, they stay as they are; otherwise all of them are replaced.
     #[serde(default)]
     settings: Option<ProviderBody>,
 }
@@ -168,7 +169,7 @@ pub(crate) async fn put_saml(
         certificates: certificates.unwrap_or_default(),
     };
     let new = NewSamlProvider {
-        enabled: Some(request.enabled),
+        enabled: request.enabled,
         settings: request.settings.map(Into::into),
         source: source_of(request.metadata_url, request.metadata, request.entity_id, values)?,
         subject_attribute: request.subject_attribute,

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kt_control::{DomainView, NewOidcProvider, OidcPlace, ProviderView};
 use kt_domain::error::Error;
-use kt_domain::sso::{ClientAuthentication, DomainProof, OidcEndpoints, OidcSettings, Protocol};
+use kt_domain::sso::{ClientAuthentication, DomainProof, OidcEndpoints, Protocol};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -74,24 +74,25 @@ impl From<OidcEndpoints> for EndpointsBody {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OidcRequest {
-    /// Whether people come in through it.
+    /// Whether people come in through it; left out, that stays as it is.
     #[serde(default)]
-    enabled: bool,
+    enabled: Option<bool>,
     /// The issuer, or the address of its metadata.
     issuer: String,
     client_id: String,
     /// Kept as it is where it is left out; removed where it is empty. Never answered.
     #[serde(default)]
     client_secret: Option<String>,
-    /// `client_secret_basic`, which is usual, `client_secret_post` or `none`.
+    /// `client_secret_basic`, which is usual, `client_secret_post` or `none`; left out, it stays as it is.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
-    authentication: ClientAuthentication,
+    authentication: Option<ClientAuthentication>,
     /// Where it is reached, if its metadata is not to be asked.
     #[serde(default)]
     endpoints: Option<EndpointsBody>,
+    /// Left out, they stay as they are; otherwise all of them are replaced.
     #[serde(default)]
-    settings: ProviderBody,
+    settings: Option<ProviderBody>,
 }
 
 /// An OIDC provider.
@@ -162,16 +163,13 @@ pub(crate) async fn put_oidc(
     IfMatch(expected): IfMatch,
     Input(request): Input<OidcRequest>,
 ) -> Result<Tagged<OidcAnswer>, Failure> {
-    let oidc = OidcSettings {
+    let new = NewOidcProvider {
+        enabled: request.enabled,
+        settings: request.settings.map(Into::into),
         issuer: request.issuer,
         client_id: request.client_id,
         authentication: request.authentication,
         endpoints: request.endpoints.map(Into::into),
-    };
-    let new = NewOidcProvider {
-        enabled: Some(request.enabled),
-        settings: Some(request.settings.into()),
-        oidc,
         client_secret: request.client_secret,
     };
     let view = doors.control.put_oidc_provider(&ctx, &expected, new).await?;

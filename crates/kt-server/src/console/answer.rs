@@ -73,6 +73,8 @@ pub(crate) struct Ways {
     pub(crate) password: bool,
     /// The identity provider through which they came.
     pub(crate) provider: bool,
+    /// They came through one that cannot be asked to have them prove themselves again.
+    pub(crate) provider_cannot_ask: bool,
     /// A code of the app.
     pub(crate) code: bool,
     pub(crate) passkey: bool,
@@ -88,6 +90,7 @@ impl Ways {
             return Self {
                 password,
                 provider: false,
+                provider_cannot_ask: false,
                 code: !password && fits(Proof::Totp),
                 passkey: !password,
             };
@@ -96,7 +99,8 @@ impl Ways {
         let has = |factor, proof| session.own_factors.contains(&factor) && fits(proof);
         Self {
             password: false,
-            provider: provider_is_enough && !proofs.contains(Proof::Passkey),
+            provider: provider_is_enough && session.provider_can_ask && !proofs.contains(Proof::Passkey),
+            provider_cannot_ask: !session.provider_can_ask,
             code: has(Factor::Totp, Proof::Totp),
             passkey: has(Factor::Passkey, Proof::Passkey),
         }

@@ -315,8 +315,11 @@ pub(crate) async fn side_by_side<F: Future>(all: impl IntoIterator<Item = F>) ->
 
 /// A test of what must hold on both databases. The API has an owner, or is what the function behind `from` makes.
 macro_rules! on_both {
-    (from $start:path; $($name:ident($api:ident) $body:block)+) => {$(
-        async fn $name($api: $crate::harness::TestApi) $body
+    (from $start:path; $($name:ident($api:ident) $body:block)+) => {
+        $crate::harness::on_both! { from $start, $crate::harness::TestApi; $($name($api) $body)+ }
+    };
+    (from $start:path, $made:ty; $($name:ident($api:ident) $body:block)+) => {$(
+        async fn $name($api: $made) $body
 
         mod $name {
             use crate::databases::Kind;

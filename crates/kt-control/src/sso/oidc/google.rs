@@ -9,7 +9,7 @@ use kt_domain::sso::{AttributeNames, ClientAuthentication, IdentitySource, OidcS
 use super::Party;
 use crate::control::Control;
 use crate::sso::errand::{Departure, Errand, Origin, SsoJourney};
-use crate::sso::sso_unavailable;
+use crate::sso::{GoogleClient, sso_unavailable};
 
 impl Control {
     /// Whether this deployment has a client at Google.
@@ -60,6 +60,15 @@ impl Control {
             redirect_uri: self.console.page("/sso/google/callback"),
             attributes: AttributeNames::default(),
             wants_groups: false,
+            wanted_words: Vec::new(),
+            is_google: true,
         })
+    }
+
+    /// Whether this is Google's issuer, whoever has set it up: the deployment or an organisation. Its documentation has no
+    /// `prompt` that makes it ask again, and it tells no `auth_time` unless an application was approved for that.
+    pub(in crate::sso) fn is_google(&self, issuer: &str) -> bool {
+        issuer == GoogleClient::ISSUER
+            || self.sso.google.as_ref().is_some_and(|google| google.issuer == issuer)
     }
 }

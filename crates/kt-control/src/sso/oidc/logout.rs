@@ -50,6 +50,7 @@ impl Control {
             subject: out.subject.as_deref(),
             provider_session: out.session.as_deref(),
         };
+        self.end_vouched_steps(ctx, &tx, &organization, which).await?;
         for (session, user) in sessions::end_federated(&tx, which, ctx.now).await? {
             let record = self
                 .record(ctx, AuditAction::SsoLogout, session.as_str())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jsonwebtoken::jwk::Jwk;
 use kt_domain::ctx::Ctx;
 use kt_domain::network::reach::Reach;
-use kt_domain::sso::{OidcEndpoints, OidcSettings, PublishedPart, is_web_address};
+use kt_domain::sso::{OidcEndpoints, PublishedPart, is_web_address};
 use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
@@ -40,6 +40,10 @@ pub(crate) struct Published {
     pub(crate) endpoints: OidcEndpoints,
     /// Whether it says that its answers name the issuer (RFC 9207 section 3).
     pub(crate) answers_name_issuer: bool,
+    /// The scopes that it says it has.
+    pub(crate) scopes: Vec<String>,
+    /// The words for how somebody proves themselves (`acr`) that it says it can be asked for.
+    pub(crate) words: Vec<String>,
 }
 
 /// What was found of providers a while ago, and which could not be asked a moment ago.
@@ -87,6 +91,10 @@ struct Document {
     userinfo_endpoint: Option<String>,
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
+    #[serde(default)]
+    scopes_supported: Vec<String>,
+    #[serde(default)]
+    acr_values_supported: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -98,7 +106,13 @@ impl Control {
     /// What a provider publishes of itself, or its settings say in its place.
     pub(super) async fn published(&self, ctx: &Ctx, party: &Party) -> Result<Published, MetadataError> {
         if let Some(endpoints) = &party.settings.endpoints {
-            return Ok(Published { endpoints: endpoints.clone(), answers_name_issuer: false });
+            let endpoints = endpoints.clone();
+            return Ok(Published {
+                endpoints,
+                answers_name_issuer: false,
+                scopes: Vec::new(),
+                words: Vec::new(),
+            });
         }
         let ask = Box::pin(async {
             let issuer = &party.settings.issuer;
@@ -187,8 +201,13 @@ pub(super) async fn discover(
         jwks: document.jwks_uri,
         userinfo: document.userinfo_endpoint,
     };
-    let answers_name_issuer = document.authorization_response_iss_parameter_supported;
-    Ok((document.issuer, Published { endpoints, answers_name_issuer }))
+    let published = Published {
+        endpoints,
+        answers_name_issuer: document.authorization_response_iss_parameter_supported,
+        scopes: document.scopes_supported,
+        words: document.acr_values_supported,
+    };
+    Ok((document.issuer, published))
 }
 
 async fn read_metadata(outbound: &Outbound, issuer: &str) -> Result<Document, MetadataError> {
@@ -216,9 +235,4 @@ async fn fetch_keys(outbound: &Outbound, address: &str) -> Result<Vec<Jwk>, Meta
 /// Whether settings lead to where the deployment lets connections go.
 pub(super) fn is_private(outbound: &Outbound) -> bool {
     outbound.reach() == Reach::Private
-}
-
-/// The settings with the issuer as the provider writes itself.
-pub(super) fn with_issuer(settings: OidcSettings, issuer: String) -> OidcSettings {
-    OidcSettings { issuer, ..settings }
 }

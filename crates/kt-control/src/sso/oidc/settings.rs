@@ -3,11 +3,13 @@
 use kt_domain::actor::Permission;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_domain::sso::{OidcSettings, Protocol, ProviderDetails, ProviderSettings};
-use kt_store::organizations;
+use kt_domain::sso::{
+    ClientAuthentication, OidcEndpoints, OidcSettings, Protocol, ProviderDetails, ProviderSettings,
+};
+use kt_store::{identity_providers, organizations};
 use url::Url;
 
-use super::metadata::{discover, is_private, issuer_of, with_issuer};
+use super::metadata::{discover, is_private, issuer_of};
 use crate::control::Control;
 use crate::sso::domains::owners_organization;
 use crate::sso::{ProviderChange, ProviderView};
@@ -19,8 +21,14 @@ pub struct NewOidcProvider {
     pub enabled: Option<bool>,
     /// What both protocols share; as it is with `None`.
     pub settings: Option<ProviderSettings>,
-    /// Who it is and who we are to it. The issuer may be the address of its metadata.
-    pub oidc: OidcSettings,
+    /// The issuer, or the address of its metadata.
+    pub issuer: String,
+    /// Who we are to it.
+    pub client_id: String,
+    /// How we prove that; as it is with `None`.
+    pub authentication: Option<ClientAuthentication>,
+    /// Where it is reached; `None` where its metadata says so.
+    pub endpoints: Option<OidcEndpoints>,
     /// The client secret: kept as it is with `None`, removed where it is empty.
     pub client_secret: Option<String>,
 }
@@ -43,9 +51,16 @@ impl Control {
         expected: &Expected,
         new: NewOidcProvider,
     ) -> Result<ProviderView, Error> {
-        owners_organization(ctx)?;
-        let typed = issuer_of(new.oidc.issuer.trim()).to_owned();
-        let mut oidc = with_issuer(new.oidc, typed);
+        let organization = owners_organization(ctx)?;
+        let kept = identity_providers::of_protocol(&self.store, organization, Protocol::Oidc).await?;
+        let present =
+            kept.as_ref().and_then(|kept| kept.details.oidc()).map(|settings| settings.authentication);
+        let mut oidc = OidcSettings {
+            issuer: issuer_of(new.issuer.trim()).to_owned(),
+            client_id: new.client_id,
+            authentication: new.authentication.or(present).unwrap_or_default(),
+            endpoints: new.endpoints,
+        };
         oidc.validate(is_private(&self.sso.outbound))?;
         if oidc.endpoints.is_none() {
             let found = discover(&self.sso.outbound, &oidc.issuer).await;

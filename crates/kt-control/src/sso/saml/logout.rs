@@ -101,6 +101,7 @@ impl Control {
         }
         for provider_session in indexes {
             let which = VouchedFor { source: &source, subject, provider_session };
+            self.end_vouched_steps(ctx, tx, &provider.organization, which).await?;
             for (session, user) in sessions::end_federated(tx, which, ctx.now).await? {
                 let record = self
                     .record(ctx, AuditAction::SsoLogout, session.as_str())

@@ -27,9 +27,9 @@ pub struct NewSamlProvider {
     pub settings: Option<ProviderSettings>,
     /// How it is described.
     pub source: SamlSource,
-    /// The attribute that tells people apart, where that is not their `NameID`.
+    /// The attribute that tells people apart, where that is not their `NameID`: as it is with `None`, none where it is empty.
     pub subject_attribute: Option<String>,
-    /// Whether our requests are signed; where it is `None`, they are if the provider wants that.
+    /// Whether our requests are signed: as it is with `None`, and at first if the provider wants that.
     pub sign_requests: Option<bool>,
 }
 
@@ -37,8 +37,13 @@ pub struct NewSamlProvider {
 pub enum SamlSource {
     /// As it is kept.
     Kept,
+    /// The same, and the address of its metadata is forgotten.
+    KeptWithoutAddress,
     /// By what it publishes at an address. It is read now.
     Address(String),
+    /// By what it publishes at the address that is kept, if that is still what somebody has seen
+    /// ([`SamlReading::seen`](super::SamlReading::seen)).
+    Seen(String),
     /// By what it publishes, pasted.
     Document(String),
     /// By hand.
@@ -85,8 +90,13 @@ impl Control {
             None => self.new_signing_key(ctx).await?,
         };
         let details = SamlSettings {
-            sign_requests: new.sign_requests.unwrap_or(described.sign_requests),
-            subject_attribute: new.subject_attribute.filter(|name| !name.is_empty()),
+            sign_requests: new
+                .sign_requests
+                .unwrap_or_else(|| kept.map_or(described.sign_requests, |kept| kept.sign_requests)),
+            subject_attribute: match new.subject_attribute {
+                Some(name) => Some(name).filter(|name| !name.is_empty()),
+                None => kept.and_then(|kept| kept.subject_attribute.clone()),
+            },
             own_certificate,
             ..described
         };
@@ -107,31 +117,37 @@ impl Control {
         source: SamlSource,
         kept: Option<&SamlSettings>,
     ) -> Result<SamlSettings, Error> {
-        let (provider, metadata_url) = match source {
-            SamlSource::Kept => {
-                let message =
-                    "Give the address of the provider's metadata, paste them, or write its values by hand.";
-                return kept.cloned().ok_or_else(|| Error::invalid("metadata_url", message));
-            }
-            SamlSource::Address(address) => {
-                let address = address.trim().to_owned();
-                let document = self.fetched_metadata(&address).await?;
-                let provider = IdentityProvider::from_metadata(&document, ctx.now);
-                (provider.map_err(|why| Error::invalid("metadata_url", why.to_string()))?, Some(address))
-            }
+        let kept = || {
+            let message =
+                "Give the address of the provider's metadata, paste them, or write its values by hand.";
+            kept.cloned().ok_or_else(|| Error::invalid("metadata_url", message))
+        };
+        let provider = match source {
+            SamlSource::Kept => return kept(),
+            SamlSource::KeptWithoutAddress => return Ok(SamlSettings { metadata_url: None, ..kept()? }),
+            SamlSource::Address(address) => return self.published_at(ctx, address.trim()).await,
+            SamlSource::Seen(seen) => return self.seen_again(ctx, &kept()?, &seen).await,
             SamlSource::Document(document) => {
                 let provider = IdentityProvider::from_metadata(document.as_bytes(), ctx.now);
-                (provider.map_err(|why| Error::invalid("metadata", why.to_string()))?, None)
+                provider.map_err(|why| Error::invalid("metadata", why.to_string()))?
             }
             SamlSource::Values { entity_id, sso_url, logout_url, certificates } => {
                 let certificates = Certificate::all_in(&certificates)
                     .map_err(|why| Error::invalid("certificates", why.to_string()))?;
                 let logout = logout_url.as_deref().filter(|address| !address.is_empty());
                 let provider = IdentityProvider::new(&entity_id, &sso_url, logout, certificates);
-                (provider.map_err(|why| by_hand(&why, &sso_url))?, None)
+                provider.map_err(|why| by_hand(&why, &sso_url))?
             }
         };
-        Ok(settings_of(&provider, metadata_url))
+        Ok(settings_of(&provider, None))
+    }
+
+    /// What a provider publishes at an address at this moment.
+    pub(super) async fn published_at(&self, ctx: &Ctx, address: &str) -> Result<SamlSettings, Error> {
+        let document = self.fetched_metadata(address).await?;
+        let provider = IdentityProvider::from_metadata(&document, ctx.now);
+        let provider = provider.map_err(|why| Error::invalid("metadata_url", why.to_string()))?;
+        Ok(settings_of(&provider, Some(address.to_owned())))
     }
 
     async fn fetched_metadata(&self, address: &str) -> Result<Vec<u8>, Error> {
@@ -180,7 +196,8 @@ impl Control {
     }
 
     /// What we publish for the provider of the organisation that people call so. There is such a document for every name, so
-    /// that it does not tell which organisations there are; our key is in it once a provider is set up.
+    /// that it does not tell which organisations there are. It does tell where SAML is set up: our key is in it from then on,
+    /// which the provider has to know before anybody comes in.
     pub async fn saml_metadata(&self, identifier: &str) -> Result<String, Error> {
         self.require_protocol(Protocol::Saml)?;
         let organization = organizations::by_identifier(&self.store, identifier).await?;

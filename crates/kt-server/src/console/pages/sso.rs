@@ -204,14 +204,18 @@ pub(crate) async fn arrive(doors: &Doors, visit: &Visit, came: Result<SsoOutcome
             Cookies::of(doors).set(response.headers_mut(), Cookie::Session, cookie.expose());
             Ok(response)
         }
-        SsoOutcome::Tested(report) => {
-            let sent = report.sent.iter().map(|(part, content)| {
-                (part.clone(), serde_json::to_string_pretty(content).unwrap_or_default())
-            });
-            let sent = sent.collect();
-            page(&visit.look, &TestPage { frame: Frame::of(visit), report, sent })
-        }
+        SsoOutcome::Tested(report) => tested(visit, report),
     }
+}
+
+/// What trying out a provider has shown.
+pub(crate) fn tested(visit: &Visit, report: TestReport) -> Answer {
+    let sent = report
+        .sent
+        .iter()
+        .map(|(part, content)| (part.clone(), serde_json::to_string_pretty(content).unwrap_or_default()));
+    let sent = sent.collect();
+    page(&visit.look, &TestPage { frame: Frame::of(visit), report, sent })
 }
 
 /// The same answer for a browser that has come by itself, and not for the pages' script.

@@ -94,10 +94,9 @@ impl TestApi {
         Self::first(kind, Deployed { google: Some(google), ..Deployed::default() }).await.set_up().await
     }
 
-    /// The same, in a deployment that offers these protocols alone.
-    pub(crate) async fn offering(kind: Kind, protocols: &[Protocol]) -> Self {
-        let deployed = Deployed { protocols: protocols.to_vec(), ..Deployed::default() };
-        Self::first(kind, deployed).await.set_up().await
+    /// The same API, as another process serves it that offers these protocols alone.
+    pub(crate) async fn offering_from_now_on(&self, protocols: &[Protocol]) -> Self {
+        self.another(Deployed { protocols: protocols.to_vec(), ..Deployed::default() }).await
     }
 
     /// The same, in a deployment whose providers are on the internet alone.

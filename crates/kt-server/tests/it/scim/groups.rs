@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Directory, word};
 use crate::harness::{TestApi, on_both};
+use crate::sso::provider::Says;
 
 /// What a member is, as the organisation sees it.
 async fn role_of(api: &TestApi, user: &str) -> String {
@@ -137,6 +138,21 @@ on_both! {
         directory.delete(&audit).await;
         assert_eq!(role_of(&api, &ada).await, "member");
         assert!(api.recorded("member.role_changed").await);
+    }
+
+    groups_that_were_provisioned_hold_at_a_sign_in_that_names_none(api) {
+        let directory = api.directory().await;
+        let provider = api.with_provider(json!({ "group_roles": [{ "group": "Ops", "role": "admin" }] })).await;
+        let ada = directory.user("ada@acme.example").await;
+        group(&directory, json!({ "displayName": "Ops", "members": [{ "value": ada }] })).await;
+        let comes = async |claims: Value| {
+            provider.says(Says { claims, ..Says::default() });
+            assert_eq!(provider.way(&api.browser(), "ada").await.leads_to(), Some("/"));
+            role_of(&api, &ada).await
+        };
+        assert_eq!(comes(json!({})).await, "admin");
+        assert_eq!(comes(json!({ "groups": ["others"] })).await, "member", "the control: what a token says decides");
+        assert_eq!(comes(json!({})).await, "admin");
     }
 
     the_key_of_an_admin_makes_nobody_more_than_that_by_a_group(api) {

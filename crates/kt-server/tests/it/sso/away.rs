@@ -84,7 +84,7 @@ on_both! {
         provider.says(metadata_away());
         for _ in 0..3 {
             let refused = api.browser().post("/login/sso", &[("organization", "acme")]).await;
-            assert_eq!(refused.refusal(), (503, "provider_unreachable"));
+            assert_eq!(refused.refusal(), (503, "identity_provider_unreachable"));
             api.clock.advance(Duration::from_secs(11));
         }
         assert!(is_told(&api).await);
@@ -143,7 +143,10 @@ async fn a_google_that_is_away_is_asked_once_in_ten_seconds_too() {
     google.says(metadata_away());
     let api = TestApi::with_google(crate::databases::Kind::Sqlite, google.issuer()).await;
     for _ in 0..3 {
-        assert_eq!(api.browser().post("/login/google", &[]).await.refusal(), (503, "provider_unreachable"));
+        assert_eq!(
+            api.browser().post("/login/google", &[]).await.refusal(),
+            (503, "identity_provider_unreachable")
+        );
     }
     assert_eq!(google.metadata_looks(), 1);
 }

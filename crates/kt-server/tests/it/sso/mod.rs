@@ -3,6 +3,8 @@
 mod away;
 mod canary;
 mod domains;
+mod freshness;
+mod google;
 mod lies;
 mod own_factors;
 mod page;
@@ -12,6 +14,7 @@ mod saml;
 mod saml_provider;
 mod settings;
 mod strays;
+mod under_way;
 mod way;
 
 use serde_json::{Value, json};

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::provider::{Provider, Says};
 use crate::console::browser::Browser;
-use crate::harness::{Answer, PASSWORD, TestApi, on_both};
+use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
 use crate::mfa::Holder;
 
 const REFUSED: Option<&str> = Some("/login?reason=sso_refused");
@@ -211,6 +211,12 @@ on_both! {
             (json!({ "groups": ["audit", "x"] }), "auditor"),
             (json!({ "groups": "ops" }), "admin"),
             (json!({ "groups": [] }), "member"),
+            (json!({ "groups": ["ops"] }), "admin"),
+            // Entra ID says so where somebody is in more groups than a token holds.
+            (json!({ "_claim_names": { "groups": "src1" } }), "admin"),
+            (json!({ "_claim_names": { "others": "src1" } }), "member"),
+            (json!({ "groups": ["ops"] }), "admin"),
+            (json!({}), "member"),
         ];
         for (claims, role) in table {
             provider.says(Says { claims: claims.clone(), ..Says::default() });
@@ -222,6 +228,19 @@ on_both! {
         assert_eq!(role_of(&api, "owner@acme.example").await.as_deref(), Some("owner"));
         let changed = api.records("member.role_changed").await;
         assert_eq!(changed[0]["details"]["after"]["by"], "groups");
+    }
+
+    somebody_who_comes_twice_at_once_for_the_first_time_gets_one_account(api) {
+        let provider = api.with_provider(json!({ "just_in_time": true })).await;
+        for round in 0..5 {
+            let subject = format!("new{round}");
+            let come = || comes(&api, &provider, &subject);
+            for answer in side_by_side([come(), come(), come()]).await {
+                assert_eq!(answer.leads_to(), Some("/"), "{}", answer.body);
+            }
+            let linked = api.records("sso.linked").await;
+            assert_eq!(linked.len(), round + 1, "one account");
+        }
     }
 
     a_name_at_one_provider_is_nothing_at_another(api) {

@@ -205,7 +205,8 @@ impl Provider {
         assert!(at.starts_with(&format!("{}/authorize?", self.issuer)), "{at}");
         let asked: HashMap<_, _> = url.query_pairs().into_owned().collect();
         assert_eq!(asked["response_type"], "code");
-        assert_eq!(asked["scope"], "openid email profile");
+        let scope = asked["scope"].strip_suffix(" groups").unwrap_or(&asked["scope"]);
+        assert_eq!(scope, "openid email profile");
         assert_eq!(asked["code_challenge_method"], "S256");
         assert!(asked["state"].len() == 43 && asked["nonce"].len() == 43, "256 bits each");
         let code = URL_SAFE_NO_PAD.encode(Random::from_os().bytes::<16>());

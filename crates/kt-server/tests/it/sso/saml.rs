@@ -6,7 +6,9 @@ use axum::http::Method;
 use kt_domain::clock::Clock;
 use serde_json::{Value, json};
 
-use super::saml_provider::{ENTITY, PATH, Posted, SamlProvider, between, come_back, depart, land};
+use super::saml_provider::{
+    ENTITY, PATH, Place, Posted, SSO, SamlProvider, between, come_back, depart, land,
+};
 use crate::console::browser::Browser;
 use crate::harness::{Answer, TestApi, on_both};
 
@@ -181,6 +183,102 @@ on_both! {
         assert_eq!((refused.status, browser.get("/settings/profile").await.status.as_u16()), (400.try_into().unwrap(), 200));
         assert_eq!(log_out(&provider.logout_query("_2", "bob")).await.status, 303);
         assert_eq!(browser.get("/settings/profile").await.status, 303);
+    }
+
+    what_is_left_out_stays_as_it_is(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true, "require_mfa": true, "mfa_values": ["gold"] })).await;
+        let owner = api.owner().await;
+        let mut body = provider.values(&json!({ "just_in_time": true, "trust_email": true }));
+        body["subject_attribute"] = json!("email");
+        body["sign_requests"] = json!(true);
+        let made = change(&api, &owner, body).await;
+        assert_eq!(made.status, 200, "{}", made.json);
+        provider.way(&api.browser(), "alice").await;
+        let kept = change(&api, &owner, json!({})).await;
+        let told = |answer: &Answer| ["enabled", "subject_attribute", "sign_requests", "settings", "linked_accounts"].map(|name| answer.json[name].clone());
+        assert_eq!(told(&kept)[..4], told(&made)[..4]);
+        assert_eq!(kept.json["linked_accounts"], 1, "nobody is forgotten");
+        let on = change(&api, &owner, json!({ "enabled": true })).await;
+        assert_eq!(told(&on), told(&kept));
+        let without = change(&api, &owner, json!({ "subject_attribute": "", "enabled": false, "sign_requests": false })).await;
+        let expected = [json!(false), Value::Null, json!(false), kept.json["settings"].clone(), json!(0)];
+        assert_eq!(told(&without), expected, "the control");
+    }
+
+    a_member_who_is_in_no_group_any_more_has_the_usual_role(api) {
+        let groups = r#"<saml:Attribute Name="groups"><saml:AttributeValue>staff</saml:AttributeValue></saml:Attribute>"#;
+        let more = r#"<saml:Attribute Name="http://schemas.microsoft.com/claims/groups.link"><saml:AttributeValue>https://graph.example</saml:AttributeValue></saml:Attribute>"#;
+        let settings = json!({ "just_in_time": true, "group_roles": [{ "group": "staff", "role": "auditor" }] });
+        let provider = api.with_saml(settings).await;
+        for (edits, role) in [
+            (&[][..], "auditor"),
+            (&[(groups, "")], "member"),
+            (&[], "auditor"),
+            (&[(groups, more)], "auditor"),
+        ] {
+            let browser = api.browser();
+            let answer = come_back(&browser, &provider.posts(&depart(&browser).await, "alice", edits)).await;
+            assert!(is_in(&browser, &answer), "{}", answer.body);
+            let members = api.get("/v1/members").bearer(api.owner().await.access_token()).send().await;
+            let alice = members.json["members"].as_array().unwrap().iter().find(|member| member["email"] == "alice@acme.example");
+            assert_eq!(alice.unwrap()["role"], role, "{edits:?}");
+        }
+    }
+
+    what_the_provider_publishes_counts_once_an_owner_has_seen_it(api) {
+        let (old, new) = (SamlProvider::new(&api.clock), SamlProvider::new(&api.clock));
+        let place = Place::holding(old.metadata()).await;
+        let owner = api.owner().await;
+        let made = change(&api, &owner, json!({ "metadata_url": place.url, "enabled": true, "settings": { "just_in_time": true, "trust_email": true } })).await;
+        assert_eq!(made.status, 200, "{}", made.json);
+        api.control.vouch_for_domain(&api.operator(), "acme", "acme.example").await.unwrap();
+        let browser = api.signed_in("owner@acme.example").await;
+        let field = |page: &str, name: &str| between(page, &format!("name=\"{name}\" value=\""), "\"").to_owned();
+        let form = async || {
+            let page = browser.get("/settings/security/sso").await;
+            let saml = page.page().split_once("id=\"saml\"").unwrap().1.to_owned();
+            (field(&saml, "version"), field(&saml, "kept_url"))
+        };
+        let save = async |more: &[(&str, &str)]| {
+            let (version, kept) = form().await;
+            let url = more.iter().find(|(name, _)| *name == "metadata_url").map_or(kept.as_str(), |(_, url)| *url);
+            let mut fields = vec![("version", version.as_str()), ("kept_url", kept.as_str()), ("metadata_url", url), ("subject_attribute", "")];
+            fields.extend(more.iter().filter(|(name, _)| *name != "metadata_url"));
+            browser.post("/settings/security/sso/saml", &fields).await
+        };
+        let comes_from = async |provider: &SamlProvider| {
+            let browser = api.browser();
+            let answer = provider.way(&browser, "alice").await;
+            is_in(&browser, &answer)
+        };
+        place.holds(new.metadata());
+        assert_eq!(save(&[]).await.leads_to(), Some("/settings/security/sso"));
+        assert!(comes_from(&old).await && !comes_from(&new).await, "an address that stays is not read by saving");
+
+        let read = async || browser.post("/settings/security/sso/saml/read", &[]).await;
+        let shown = read().await;
+        let present = made.text("/certificates/0/fingerprint").to_owned();
+        assert!(shown.page().contains(&present) && shown.page().contains("Take it over"), "{}", shown.body);
+        let (version, seen) = (field(shown.page(), "version"), field(shown.page(), "seen"));
+        let take_over = async || browser.post("/settings/security/sso/saml/take-over", &[("version", &version), ("seen", &seen)]).await;
+        place.holds(SamlProvider::new(&api.clock).metadata());
+        assert_eq!(take_over().await.refusal(), (409, "metadata_changed"), "it is not what was seen");
+        assert!(comes_from(&old).await && !comes_from(&new).await, "nothing was changed");
+        place.holds(new.metadata());
+        assert_eq!(take_over().await.leads_to(), Some("/settings/security/sso"), "the control");
+        assert!(comes_from(&new).await && !comes_from(&old).await);
+        assert!(read().await.page().contains("what is believed already"));
+
+        assert_eq!(save(&[("metadata_url", "")]).await.leads_to(), Some("/settings/security/sso"));
+        assert_eq!(form().await.1, "", "the address is forgotten");
+        assert!(comes_from(&new).await, "and nothing else");
+        assert_eq!(browser.post("/settings/security/sso/saml/read", &[]).await.text("/error/param"), "metadata_url");
+        save(&[("metadata_url", &place.url)]).await;
+        let by_hand = [("entity_id", ENTITY), ("sso_url", SSO), ("certificates", old.certificate.as_str())];
+        assert_eq!(save(&by_hand).await.leads_to(), Some("/settings/security/sso"), "an address that stands in the form refuses nothing");
+        assert!(comes_from(&old).await && form().await.1.is_empty());
+        let both = [("metadata_url", place.url.as_str()), ("entity_id", ENTITY), ("sso_url", SSO), ("certificates", old.certificate.as_str())];
+        assert_eq!(save(&both).await.text("/error/param"), "metadata_url", "a new one beside them does");
     }
 
     what_was_asked_of_one_protocol_is_not_answered_in_another(api) {

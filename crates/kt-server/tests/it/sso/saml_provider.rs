@@ -1,11 +1,14 @@
 //! A SAML provider that says what a test tells it to.
 
 use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use axum::Router;
 use axum::http::Method;
+use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
@@ -23,7 +26,7 @@ use crate::harness::{Answer, TestApi};
 
 pub(crate) const ENTITY: &str = "https://id.acme.example/saml";
 pub(crate) const PATH: &str = "/v1/organization/sso/saml";
-const SSO: &str = "https://id.acme.example/sso";
+pub(crate) const SSO: &str = "https://id.acme.example/sso";
 const LOGOUT: &str = "https://id.acme.example/logout";
 const ACS: &str = "/sso/saml/acme/acs";
 
@@ -180,6 +183,29 @@ impl SamlProvider {
     pub(crate) async fn way(&self, browser: &Browser<'_>, subject: &str) -> Answer {
         let departure = depart(browser).await;
         come_back(browser, &self.posts(&departure, subject, &[])).await
+    }
+}
+
+/// A place where a document stands.
+pub(crate) struct Place {
+    pub(crate) url: String,
+    document: Arc<Mutex<String>>,
+}
+
+impl Place {
+    pub(crate) async fn holding(document: String) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/metadata", listener.local_addr().unwrap());
+        let document = Arc::new(Mutex::new(document));
+        let held = Arc::clone(&document);
+        let routes = Router::new().route("/metadata", get(async move || held.lock().unwrap().clone()));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Self { url, document }
+    }
+
+    /// From now on this stands there.
+    pub(crate) fn holds(&self, document: String) {
+        *self.document.lock().unwrap() = document;
     }
 }
 

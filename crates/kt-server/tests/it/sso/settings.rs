@@ -56,6 +56,28 @@ on_both! {
         assert_eq!(read().await.refusal(), (404, "not_found"));
     }
 
+    what_is_left_out_stays_as_it_is(api) {
+        let (owner, provider) = (api.owner().await, Provider::start(&api.clock).await);
+        let settings = json!({
+            "require_mfa": true, "mfa_values": ["gold"], "group_roles": [{ "group": "ops", "role": "admin" }], "session_limit": "8h",
+        });
+        let whole = json!({
+            "enabled": true, "issuer": provider.issuer(), "client_id": CLIENT, "client_secret": SECRET,
+            "authentication": "client_secret_post", "settings": settings,
+        });
+        let made = change(&api, &owner, whole, None).await;
+        assert_eq!(made.status, 200, "{}", made.json);
+        let bare = json!({ "issuer": provider.issuer(), "client_id": CLIENT });
+        let kept = change(&api, &owner, bare, None).await;
+        assert_eq!(kept.json, made.json);
+        let changed = json!({
+            "issuer": provider.issuer(), "client_id": CLIENT, "enabled": false, "authentication": "none", "settings": {},
+        });
+        let changed = change(&api, &owner, changed, None).await;
+        let told = [&changed.json["enabled"], &changed.json["authentication"], &changed.json["settings"]["require_mfa"]];
+        assert_eq!(told, [&json!(false), &json!("none"), &json!(false)], "the control: {}", changed.json);
+    }
+
     manual_values_take_the_place_of_metadata(api) {
         let (owner, provider) = (api.owner().await, Provider::start(&api.clock).await);
         let at = |part: &str| format!("{}/{part}", provider.issuer());

@@ -1,14 +1,14 @@
 //! The way through a provider and what follows it: one answer for all that is not there, sessions and their end, the only way
-//! in and past it, proving again who one is, logout by the provider, Google, and trying it out.
+//! in and past it, proving again who one is, logout by the provider, and trying it out.
 
 use std::time::Duration;
 
 use axum::http::Method;
+use kt_store::limits;
 use serde_json::{Value, json};
 
-use super::provider::{Provider, Says, depart};
+use super::provider::{Document, Provider, Says, depart};
 use crate::console::browser::Browser;
-use crate::databases::Kind;
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
 const REFUSED: Option<&str> = Some("/login?reason=sso_refused");
@@ -19,6 +19,12 @@ async fn come_in<'a>(api: &'a TestApi, provider: &Provider, subject: &str) -> Br
     let answer = provider.way(&browser, subject).await;
     assert_eq!(answer.leads_to(), Some("/"), "{}", answer.body);
     browser
+}
+
+/// What the address of a provider asks for under this name.
+fn asked(to: &str, name: &str) -> Option<String> {
+    let url = url::Url::parse(to).unwrap();
+    url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 async fn is_signed_in(browser: &Browser<'_>) -> bool {
@@ -261,6 +267,82 @@ on_both! {
         assert_eq!(none.refusal(), (409, "not_through_provider"));
     }
 
+    a_trial_tells_why_the_provider_cannot_even_be_asked(api) {
+        let provider = api.with_provider(json!({})).await;
+        let browser = api.signed_in("owner@acme.example").await;
+        let try_out = async || browser.post("/settings/security/sso/test", &[("protocol", "oidc")]).await;
+        provider.says(Says { documents: Document::Missing, ..Says::default() });
+        let shown = try_out().await;
+        assert_eq!(shown.status, 200, "{}", shown.body);
+        for text in ["The provider&#39;s metadata", "answered 404", "Does not work"] {
+            assert!(shown.page().contains(text), "{text}: {}", shown.page());
+        }
+        let record = api.records("sso.tested").await.pop().unwrap();
+        assert_eq!((&record["outcome"], &record["details"]["after"]["passed"]), (&json!("failure"), &json!(false)));
+        let elsewhere = api.browser().post("/login/sso", &[("organization", "acme")]).await;
+        assert_eq!(elsewhere.refusal(), (503, "identity_provider_unreachable"), "somebody who signs in hears less");
+        provider.says(Says::default());
+        api.clock.advance(Duration::from_secs(10));
+        assert!(try_out().await.leads_to().is_some_and(|to| to.starts_with(provider.issuer())), "the control");
+    }
+
+    whoever_tries_names_of_organizations_is_counted_for_those_that_there_are_not(api) {
+        let provider = api.with_provider(json!({})).await;
+        let ask = async |peer: &'static str, organization: &str| {
+            api.browser().from(peer).post("/login/sso", &[("organization", organization)]).await
+        };
+        let guesses = async |count: usize| {
+            let tx = api.store.begin_write().await.unwrap();
+            let network = kt_domain::lockout::network_of("198.51.100.7".parse().unwrap());
+            for _ in 0..count {
+                let now = kt_domain::clock::Clock::now(&api.clock);
+                limits::count(&tx, &format!("sso_begun/{network}"), Duration::from_mins(15), now).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        };
+        guesses(998).await;
+        for _ in 0..2 {
+            assert_eq!(ask("198.51.100.7:1", "nowhere").await.refusal(), (404, "sso_unavailable"), "the control");
+        }
+        for organization in ["nowhere", "acme"] {
+            assert_eq!(ask("198.51.100.7:1", organization).await.refusal(), (429, "too_many_attempts"), "{organization}");
+        }
+        assert!(ask("203.0.113.7:1", "acme").await.leads_to().is_some_and(|to| to.starts_with(provider.issuer())), "another network");
+    }
+
+    groups_are_asked_for_where_they_decide_and_the_provider_has_such_a_scope(api) {
+        let group_roles = json!({ "group_roles": [{ "group": "ops", "role": "admin" }] });
+        let lists = json!({ "scopes_supported": ["openid", "groups"] });
+        for (settings, metadata, expected) in [
+            (group_roles.clone(), lists.clone(), "openid email profile groups"),
+            (group_roles, json!({ "scopes_supported": ["openid"] }), "openid email profile"),
+            (json!({}), lists, "openid email profile"),
+        ] {
+            let provider = Provider::start(&api.clock).await;
+            provider.says(Says { metadata: metadata.clone(), ..Says::default() });
+            let made = api.put_provider(&api.owner().await, &provider, settings).await;
+            assert_eq!(made.status, 200, "{}", made.json);
+            assert_eq!(asked(&depart(&api.browser()).await, "scope").as_deref(), Some(expected), "{metadata}");
+        }
+    }
+
+    two_factors_are_asked_for_in_the_words_that_were_agreed(api) {
+        let lists = json!({ "acr_values_supported": ["urn:silver", "urn:gold", "mfa"] });
+        let words = json!(["urn:gold", "urn:platinum", "mfa"]);
+        for (require_mfa, metadata, expected) in [
+            (true, lists.clone(), Some("urn:gold mfa")),
+            (true, json!({}), None),
+            (false, lists, None),
+        ] {
+            let provider = Provider::start(&api.clock).await;
+            provider.says(Says { metadata: metadata.clone(), ..Says::default() });
+            let settings = json!({ "require_mfa": require_mfa, "mfa_values": words });
+            let made = api.put_provider(&api.owner().await, &provider, settings).await;
+            assert_eq!(made.status, 200, "{}", made.json);
+            assert_eq!(asked(&depart(&api.browser()).await, "acr_values").as_deref(), expected, "{require_mfa} {metadata}");
+        }
+    }
+
     a_provider_is_tried_out_without_signing_anybody_in(api) {
         let provider = api.with_provider(json!({ "just_in_time": true })).await;
         let browser = api.signed_in("owner@acme.example").await;
@@ -282,70 +364,4 @@ on_both! {
         assert_eq!(kt_store::users::by_email(&api.store, "new@acme.example").await.unwrap(), None);
         assert_eq!(api.records("sso.tested").await.len(), 3);
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn google_vouches_for_accounts_that_there_are_and_counts_as_one_factor() {
-    let clock = crate::databases::clock();
-    let google = Provider::start(&clock).await;
-    let api = TestApi::with_google(Kind::Sqlite, google.issuer()).await;
-    let comes = async |subject: &str| {
-        let browser = api.browser();
-        let left = browser.post("/login/google", &[]).await;
-        let back = google.authorize(left.leads_to().unwrap(), subject);
-        browser.come_back(&back).await.leads_to().map(str::to_owned)
-    };
-    api.add_member("1@acme.example", "member").await;
-    assert_eq!(comes("1").await.as_deref(), REFUSED, "nobody has shown the domain");
-    api.control.vouch_for_domain(&api.operator(), "acme", "acme.example").await.unwrap();
-    assert_eq!(comes("1").await.as_deref(), Some("/"));
-    assert_eq!(comes("stranger").await.as_deref(), REFUSED, "it makes no accounts");
-    let mfa = json!({ "mfa": { "policy": "required_for_all", "grace_period": "0h" } });
-    let owner = api.owner().await;
-    api.patch("/v1/organization/security", mfa).bearer(owner.access_token()).send().await;
-    assert_eq!(comes("1").await.as_deref(), Some("/mfa/setup"), "the organization's rules apply");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn google_lets_nobody_in_who_is_suspended_or_comes_from_elsewhere() {
-    const OFFICE: &str = "203.0.113.9:40000";
-    let google = Provider::start(&crate::databases::clock()).await;
-    let api = TestApi::with_google(Kind::Sqlite, google.issuer()).await;
-    // Another organization has no rules about addresses, so that strangers are heard at all.
-    api.organization("other").await;
-    api.control.vouch_for_domain(&api.operator(), "acme", "acme.example").await.unwrap();
-    let comes = async |peer: &'static str| {
-        let browser = api.browser().from(peer);
-        let left = browser.post("/login/google", &[]).await;
-        let answer = browser.come_back(&google.authorize(left.leads_to().unwrap(), "1")).await;
-        (answer.status.as_u16(), answer.leads_to().map(str::to_owned), browser.cookie("kt_session").is_some())
-    };
-    api.add_member("1@acme.example", "member").await;
-    let lists = json!({ "enforce_allowlist": true, "applies_to": "console", "allow": [{ "cidr": "203.0.113.0/24", "label": "" }] });
-    let owner = api.owner().await;
-    let saved = api.put("/v1/organization/ip-restrictions", lists).bearer(owner.access_token()).send().await;
-    assert_eq!(saved.status, 200, "{}", saved.json);
-    let outside = comes("198.51.100.7:40000").await;
-    assert_eq!((outside.0, outside.2), (403, false), "{outside:?}");
-    assert!(api.records("sso.linked").await.is_empty(), "nothing came of it");
-    assert!(api.recorded("security.ip_denied").await);
-    assert_eq!(comes(OFFICE).await, (303, Some("/".to_owned()), true), "the control");
-    let session = api.login("1@acme.example", PASSWORD).await;
-    api.becomes(&session, kt_domain::actor::Role::Member, kt_domain::sign_in::MembershipState::Suspended)
-        .await;
-    assert_eq!(comes(OFFICE).await, (303, REFUSED.map(str::to_owned), false), "who is suspended");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_deployment_does_not_offer_is_nowhere() {
-    let api = TestApi::offering(Kind::Sqlite, &[]).await;
-    let owner = api.owner().await;
-    let provider = Provider::start(&api.clock).await;
-    assert_eq!(api.put_provider(&owner, &provider, json!({})).await.refusal(), (404, "sso_not_offered"));
-    let read = api.get("/v1/organization/sso/oidc").bearer(owner.access_token()).send().await;
-    assert_eq!(read.refusal(), (404, "sso_not_offered"));
-    let page = api.browser().get("/login").await;
-    assert!(!page.page().contains("/login/sso"), "nor on the way in");
-    let other = TestApi::with_owner(Kind::Sqlite).await;
-    assert!(other.browser().get("/login").await.page().contains("/login/sso"), "the control");
 }

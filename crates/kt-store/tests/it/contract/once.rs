@@ -5,7 +5,8 @@ use kt_domain::secret::{SecretDigest, Token};
 use kt_store::once::{self, Consumed, OneTime};
 use kt_store::{Store, limits};
 
-use super::{minutes, now, on_both};
+use super::sso::member;
+use super::{minutes, now, on_both, organization};
 
 /// How many try at once to use what can be used once.
 const CROWD: usize = 1000;
@@ -48,6 +49,21 @@ where
 }
 
 on_both! {
+    what_is_good_still_is_found_by_the_organization_of_whom_it_is_about(store) {
+        let org = organization(&store, "acme").await;
+        let other = organization(&store, "other").await;
+        let one = member(&store, &org, "one@acme.example").await.id;
+        let two = member(&store, &other, "two@other.example").await.id;
+        let step = issue(&store, "step", one.as_str()).await;
+        let used = issue(&store, "step", one.as_str()).await;
+        issue(&store, "step", two.as_str()).await;
+        issue(&store, "other", one.as_str()).await;
+        assert!(consume(&store, "step", &used).await.is_some());
+        let found = |at| once::of_members::<String>(&store, "step", &org, at);
+        assert_eq!(found(now()).await.unwrap(), [(step, "carried".to_owned())]);
+        assert_eq!(found(now() + minutes(5)).await.unwrap(), [], "what has expired is not among them");
+    }
+
     of_a_thousand_who_use_one_token_one_succeeds(store) {
         let digest = issue(&store, "password_reset", "usr_1").await;
         let store = Arc::new(store);

@@ -65,7 +65,7 @@ async fn federated(
     session.id
 }
 
-async fn member(store: &Store, org: &OrganizationId, email: &str) -> User {
+pub(super) async fn member(store: &Store, org: &OrganizationId, email: &str) -> User {
     let someone = user(store, email).await;
     let membership = Membership {
         organization: org.clone(),
@@ -238,6 +238,36 @@ on_both! {
             tx.commit().await.unwrap();
         }
         assert_eq!(sessions::find(&store, &elsewhere).await.unwrap().unwrap().session.ended_at, None);
+    }
+
+    who_is_on_the_way_in_is_named_as_a_session_would_be(store) {
+        let org = organization(&store, "acme").await;
+        let one = member(&store, &org, "one@acme.example").await;
+        let source = IdentitySource::Provider(provider(&org, true).id);
+        let names = [None, Some("1"), Some("2")];
+        for known in [None, Some("a")] {
+            let federation = Federation {
+                source: source.clone(),
+                issuer: "https://id.example".into(),
+                subject: "1".into(),
+                provider_session: known.map(Into::into),
+                ends_by: None,
+            };
+            for subject in names {
+                for provider_session in [None, Some("a"), Some("b")] {
+                    for of in [&source, &IdentitySource::Google] {
+                        let session = federated(&store, &one, &org, &federation).await;
+                        let which = VouchedFor { source: of, subject, provider_session };
+                        let tx = store.begin_write().await.unwrap();
+                        let ended = sessions::end_federated(&tx, which, now()).await.unwrap();
+                        assert_eq!(which.includes(&federation), ended == [(session, one.id.clone())], "{which:?} {known:?}");
+                        let rest = VouchedFor { source: &source, subject: None, provider_session: None };
+                        sessions::end_federated(&tx, rest, now()).await.unwrap();
+                        tx.commit().await.unwrap();
+                    }
+                }
+            }
+        }
     }
 
     what_an_unproven_account_was_opened_with_is_wiped_once(store) {

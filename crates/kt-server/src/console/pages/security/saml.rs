@@ -1,14 +1,18 @@
 //! The SAML provider on `/settings/security/sso` (R199, R207, R208).
 
+use askama::Template;
 use axum::extract::State;
-use kt_control::{NewSamlProvider, SamlSource};
+use kt_control::{NewSamlProvider, SamlReading, SamlSource};
+use kt_domain::error::Error;
+use kt_domain::sso::SamlSettings;
 use serde::Deserialize;
 
 use super::forms::Checked;
 use super::sso::{expected, said};
 use crate::Doors;
 use crate::api::saml::source_of;
-use crate::console::answer::Answer;
+use crate::console::answer::{Answer, Frame, page};
+use crate::console::filters;
 use crate::console::pages::Fields;
 use crate::console::visit::SignedIn;
 
@@ -17,6 +21,9 @@ use crate::console::visit::SignedIn;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SamlForm {
     version: String,
+    /// The address of its metadata, as the form was filled.
+    #[serde(default)]
+    kept_url: String,
     #[serde(default)]
     metadata_url: String,
     #[serde(default)]
@@ -34,19 +41,40 @@ pub(crate) struct SamlForm {
     sign_requests: Option<Checked>,
 }
 
-/// Sets how the provider is reached. What it publishes at an address is read again with every save.
+impl SamlForm {
+    /// How the provider is described. An address that stands in the form as it was filled says nothing; one that was emptied is
+    /// to be forgotten.
+    fn source(&self) -> Result<SamlSource, Error> {
+        let address = self.metadata_url.trim();
+        let new_address = (address != self.kept_url).then(|| address.to_owned());
+        let values = |entity_id| SamlSource::Values {
+            entity_id,
+            sso_url: self.sso_url.clone(),
+            logout_url: Some(self.logout_url.clone()),
+            certificates: self.certificates.clone(),
+        };
+        let source =
+            source_of(new_address, Some(self.metadata.clone()), Some(self.entity_id.clone()), values)?;
+        Ok(match source {
+            SamlSource::Kept if address.is_empty() && !self.kept_url.is_empty() => {
+                SamlSource::KeptWithoutAddress
+            }
+            source => source,
+        })
+    }
+}
+
+/// Sets how the provider is reached. What it publishes at an address is read when the address is new, and when an owner asks for
+/// it at [`read_again`].
 pub(crate) async fn connect(
     State(doors): State<Doors>,
     SignedIn { visit, .. }: SignedIn,
     Fields(form): Fields<SamlForm>,
 ) -> Answer {
-    let (sso_url, logout_url, certificates) = (form.sso_url, form.logout_url, form.certificates);
-    let values =
-        |entity_id| SamlSource::Values { entity_id, sso_url, logout_url: Some(logout_url), certificates };
     let new = NewSamlProvider {
         enabled: None,
         settings: None,
-        source: source_of(Some(form.metadata_url), Some(form.metadata), Some(form.entity_id), values)?,
+        source: form.source()?,
         subject_attribute: Some(form.subject_attribute.trim().to_owned()),
         // A switch that was never shown does not decide against what the provider wants.
         sign_requests: (form.version != "0" || form.sign_requests.is_some())
@@ -54,4 +82,49 @@ pub(crate) async fn connect(
     };
     doors.control.put_saml_provider(&visit.ctx, &expected(form.version), new).await?;
     Ok(said(&doors, &visit, "The connection is saved. Try it out before you turn it on."))
+}
+
+#[derive(Template)]
+#[template(path = "pages/saml-reading.html")]
+struct ReadingPage {
+    frame: Frame,
+    reading: SamlReading,
+}
+
+impl ReadingPage {
+    /// What is believed and what is published, side by side.
+    fn sides(&self) -> [(&'static str, &SamlSettings); 2] {
+        [("Believed now", &self.reading.present), ("Published by the provider", &self.reading.published)]
+    }
+}
+
+/// Shows what the provider publishes by now, beside what is believed.
+pub(crate) async fn read_again(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+    let reading = doors.control.read_saml_again(&visit.ctx).await?;
+    page(&visit.look, &ReadingPage { frame: Frame::of(&visit), reading })
+}
+
+/// What an owner has seen.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SeenForm {
+    version: String,
+    seen: String,
+}
+
+/// Takes over what was shown, and nothing else.
+pub(crate) async fn take_over(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(form): Fields<SeenForm>,
+) -> Answer {
+    let new = NewSamlProvider {
+        enabled: None,
+        settings: None,
+        source: SamlSource::Seen(form.seen),
+        subject_attribute: None,
+        sign_requests: None,
+    };
+    doors.control.put_saml_provider(&visit.ctx, &expected(form.version), new).await?;
+    Ok(said(&doors, &visit, "What the provider publishes is taken over."))
 }

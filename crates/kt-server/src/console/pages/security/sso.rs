@@ -3,7 +3,9 @@
 use askama::Template;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use kt_control::{DomainView, Expected, NewOidcProvider, OidcPlace, ProviderChange, ProviderView, SamlPlace};
+use kt_control::{
+    DomainView, Expected, NewOidcProvider, OidcPlace, ProviderChange, ProviderView, SamlPlace, Trial,
+};
 use kt_domain::actor::Role;
 use kt_domain::error::Error;
 use kt_domain::sso::{
@@ -84,6 +86,11 @@ impl SsoPage {
         self.saml()?.settings.certificates_end_soon(self.now)
     }
 
+    /// Whether an address is kept where the SAML provider publishes what it is.
+    fn reads_saml_metadata(&self) -> bool {
+        self.saml().is_some_and(|provider| provider.settings.metadata_url.is_some())
+    }
+
     /// How we prove to the provider who we are.
     fn authentication(&self) -> &'static str {
         self.oidc().map(|provider| provider.settings.authentication).unwrap_or_default().as_str()
@@ -149,13 +156,13 @@ pub(crate) async fn connect_oidc(
     let new = NewOidcProvider {
         enabled: None,
         settings: None,
-        oidc: OidcSettings {
-            issuer: form.issuer,
-            client_id: form.client_id.trim().to_owned(),
-            authentication: authentication
+        issuer: form.issuer,
+        client_id: form.client_id.trim().to_owned(),
+        authentication: Some(
+            authentication
                 .map_err(|_| Error::invalid("authentication", "Choose one of the ways offered."))?,
-            endpoints,
-        },
+        ),
+        endpoints,
         // A secret that is not typed again stays as it is.
         client_secret: given(&form.client_secret),
     };
@@ -298,8 +305,10 @@ pub(crate) async fn test(
     Fields(form): Fields<TestForm>,
 ) -> Answer {
     let browser = Cookies::of(&doors).read(&headers, Cookie::Sso);
-    let departure = doors.control.begin_sso_test(&visit.ctx, protocol(&form.protocol)?, browser).await?;
-    Ok(sso::depart(&doors, &departure))
+    match doors.control.begin_sso_test(&visit.ctx, protocol(&form.protocol)?, browser).await? {
+        Trial::Begun(departure) => Ok(sso::depart(&doors, &departure)),
+        Trial::Over(report) => sso::tested(&visit, report),
+    }
 }
 
 /// A domain.
