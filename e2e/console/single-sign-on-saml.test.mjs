@@ -1,5 +1,5 @@
 // Single sign-on with a real SAML provider on another site: set up on the page, tried out, gone through by a form that is posted
-// across sites, ended by the provider.
+// across sites, confirmed again, ended by the provider.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -26,8 +26,8 @@ suite('single sign-on by SAML', LIMIT, () => {
   let idp;
 
   before(async () => {
-    console_ = await startConsole({ config: 'sso:\n  allow_private: true\n' });
-    idp = await startSimpleSamlPhp(PEOPLE);
+    console_ = await startConsole({ config: 'sso:\n  allow_private: true\n', movesTime: true });
+    idp = await startSimpleSamlPhp(PEOPLE, console_.time);
     chromium = await startChromium();
     const place = ['--data-dir', join(console_.directory, 'data'), '--organization', 'acme'];
     execFileSync(ktBinary(), ['admin', 'domain', 'verify', 'acme.example', ...place]);
@@ -112,6 +112,33 @@ suite('single sign-on by SAML', LIMIT, () => {
     assert.deepEqual([refused.status(), refused.headers().location], [303, '/login?reason=sso_refused']);
     const taken = await post(context.request);
     assert.match(taken.headers().location, /^\/sso\/saml\/arrive\?ticket=/);
+  });
+
+  test('a change that matters is confirmed by the provider, which is made to ask again', LIMIT, async () => {
+    const { page: owner } = await chromium.person(console_.origin);
+    await signIn(owner, OWNER, PAGE);
+    // Not everybody makes keys.
+    await owner.getByLabel('Roles of groups').fill('staff = admin');
+    await owner.getByRole('button', { name: 'Save', exact: true }).click();
+    await owner.getByRole('status').getByText('Saved.').first().waitFor();
+    const { page } = await comeIn('grace');
+    const makeKey = async () => {
+      await page.goto('/settings/access-keys');
+      await page.getByRole('button', { name: 'New key' }).click();
+      await page.locator('dialog[open]').getByLabel('Name').fill('Mine');
+      await page.keyboard.press('Enter');
+    };
+    await makeKey();
+    await page.locator('#secret').waitFor();
+    console_.pass(11 * 60);
+    await makeKey();
+    await page.getByRole('button', { name: 'Go to the provider' }).click();
+    // It still knows her, and asks all the same.
+    await proveAt(page, idp, 'grace', PEOPLE.grace.password);
+    await page.waitForURL((url) => url.origin === console_.origin && url.pathname === '/settings/access-keys');
+    await page.getByRole('status').getByText('It is confirmed that it is you').first().waitFor();
+    await makeKey();
+    await page.locator('#secret').waitFor();
   });
 
   test('a logout at the provider ends the session here, and the provider hears of it', LIMIT, async () => {

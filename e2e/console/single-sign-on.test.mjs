@@ -1,4 +1,5 @@
-// Single sign-on with a real OIDC provider: set up on the page, tried out, gone through, confirmed again, ended by the provider.
+// Single sign-on with a real OIDC provider: set up on the page, tried out, gone through with groups, confirmed again, ended by the
+// provider.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -75,6 +76,50 @@ suite('single sign-on by OIDC', LIMIT, () => {
     const session = cookies.find(({ name }) => name === 'kt_session');
     assert.equal(session.httpOnly && session.sameSite === 'Lax', true);
     assert.equal(await page.evaluate(() => document.cookie + JSON.stringify(localStorage)), '{}');
+  });
+
+  test('a group of the provider gives its role, and takes it away', LIMIT, async () => {
+    const { page: owner } = await chromium.person(console_.origin);
+    await signIn(owner, OWNER, PAGE);
+    await owner.getByLabel('Roles of groups').fill('ops = admin');
+    await owner.getByRole('button', { name: 'Save', exact: true }).click();
+    await owner.getByRole('status').getByText('Saved.').first().waitFor();
+    const invite = (page) => page.getByRole('button', { name: 'Invite' }).count();
+    openid.groups.mary = ['staff', 'ops'];
+    assert.notEqual(await invite(await comeIn('mary', '/settings/members')), 0);
+    delete openid.groups.mary;
+    assert.equal(await invite(await comeIn('mary', '/settings/members')), 0);
+  });
+
+  test('a change that matters is confirmed by the provider, which asks again', LIMIT, async () => {
+    // Not everybody makes keys.
+    openid.groups.linus = ['ops'];
+    const page = await comeIn('linus', '/settings/access-keys');
+    const makeKey = async () => {
+      await page.getByRole('button', { name: 'New key' }).click();
+      await page.locator('dialog[open]').getByLabel('Name').fill('Mine');
+      await page.keyboard.press('Enter');
+    };
+    // The provider does not say when it asked, so that a sign-in alone is no proof of now; nor is a second one.
+    for (const again of [false, true]) {
+      if (again) {
+        await page.context().clearCookies({ domain: 'localhost', name: 'kt_session' });
+        await page.goto('/login/sso?organization=acme&returnTo=%2Fsettings%2Faccess-keys');
+        await page.getByRole('button', { name: 'Continue' }).click();
+        await page.waitForURL((url) => url.origin === console_.origin && url.pathname === '/settings/access-keys');
+      }
+      await makeKey();
+      await page.getByRole('button', { name: 'Go to the provider' }).waitFor();
+      if (!again) await page.reload();
+    }
+    await page.getByRole('button', { name: 'Go to the provider' }).click();
+    await page.waitForURL((url) => url.href.startsWith(`${openid.issuer}/interaction/`));
+    await page.locator('input[name=login]').waitFor();
+    await proveAt(page, openid.issuer, 'linus');
+    await page.waitForURL((url) => url.origin === console_.origin && url.pathname === '/settings/access-keys');
+    await page.getByRole('status').getByText('It is confirmed that it is you').first().waitFor();
+    await makeKey();
+    await page.locator('#secret').waitFor();
   });
 
   test('a logout at the provider ends the session here at the next request', LIMIT, async () => {

@@ -24,7 +24,8 @@ export async function startConsole({ owner = OWNER, config = '', policyConfig = 
   const file = join(directory, 'keeptrusts.yaml');
   writeFileSync(file, config);
   const clock = join(directory, 'clock');
-  const env = movesTime ? timeOf(clock) : {};
+  const time = movesTime ? timeOf(clock) : {};
+  const env = { ...time };
   if (owner) {
     env.KEEPTRUSTS_BOOTSTRAP_EMAIL = owner.email;
     env.KEEPTRUSTS_BOOTSTRAP_PASSWORD = owner.password;
@@ -50,6 +51,8 @@ export async function startConsole({ owner = OWNER, config = '', policyConfig = 
     directory,
     /** The one-time link that is printed while there is no owner. */
     setUpLink: () => lines.map((line) => /\S+\/setup\?token=\S+/.exec(line)?.[0]).find(Boolean),
+    /** With this environment another process has the time of the server. */
+    time,
     /** Lets this much time pass for the server. */
     pass: (seconds) => moveTime(clock, seconds),
     /** The letters that were sent, the newest last. */

@@ -4,11 +4,15 @@ import Provider from 'oidc-provider';
 
 export const CLIENT = { id: 'keeptrusts', secret: 'a secret: of/the+client' };
 
-/** Starts a provider for the console at `origin`. Whatever somebody types as their login is who they are: `NAME@acme.example`. */
+/**
+ * Starts a provider for the console at `origin`. Whatever somebody types as their login is who they are: `NAME@acme.example`.
+ * It tells their groups, by `groups`, to whoever asks for that scope.
+ */
 export async function startOpenId(origin, { port = 0 } = {}) {
   const { createServer } = await import('node:http');
   const server = createServer();
   await new Promise((resolve) => server.listen(port, 'localhost', resolve));
+  const groups = {};
   const issuer = `http://localhost:${server.address().port}`;
   const provider = new Provider(issuer, {
     clients: [{
@@ -18,14 +22,16 @@ export async function startOpenId(origin, { port = 0 } = {}) {
       backchannel_logout_uri: `${origin}/sso/oidc/acme/logout`,
       backchannel_logout_session_required: true,
     }],
-    claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
+    claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
     features: { backchannelLogout: { enabled: true } },
     // Its own guard lets it send logout tokens to the internet alone; this console is on this machine.
     fetch: (url, { dispatcher, ...options }) => fetch(url, options),
     pkce: { required: () => true },
     findAccount: (_, sub) => ({
       accountId: sub,
-      claims: () => ({ sub, email: `${sub}@acme.example`, email_verified: true, name: `Somebody called ${sub}` }),
+      claims: () => ({
+        sub, email: `${sub}@acme.example`, email_verified: true, name: `Somebody called ${sub}`, groups: groups[sub],
+      }),
     }),
   });
   // Its warnings about what is meant for development stand in nobody's way here.
@@ -34,6 +40,8 @@ export async function startOpenId(origin, { port = 0 } = {}) {
   server.on('request', provider.callback());
   return {
     issuer,
+    /** The groups of each who is in some. */
+    groups,
     stop: () => new Promise((resolve) => {
       server.close(resolve);
       server.closeAllConnections();

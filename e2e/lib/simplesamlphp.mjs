@@ -11,18 +11,19 @@ import { until } from './poll.mjs';
 const ROOT = '/usr/share/simplesamlphp/www';
 
 /**
- * Starts one that knows `people`: for each user name a `password` and `attributes` (lists of texts).
+ * Starts one that knows `people`: for each user name a `password` and `attributes` (lists of texts). `time` is an environment
+ * that gives it another time.
  *
  * It stands at 127.0.0.1, and a console at localhost: two sites, as in life.
  */
-export async function startSimpleSamlPhp(people) {
+export async function startSimpleSamlPhp(people, time = {}) {
   if (!existsSync(ROOT)) throw new Error('simplesamlphp is missing: e2e/setup installs it');
   const directory = mkdtempSync(join(tmpdir(), 'keeptrusts-simplesamlphp-'));
   const port = await freePort();
   const origin = `http://127.0.0.1:${port}`;
   configure(directory, origin, people);
   const server = spawn('php', ['-S', `127.0.0.1:${port}`, '-t', ROOT], {
-    env: { ...process.env, SIMPLESAMLPHP_CONFIG_DIR: join(directory, 'config'), PHP_CLI_SERVER_WORKERS: '4' },
+    env: { ...process.env, ...time, SIMPLESAMLPHP_CONFIG_DIR: join(directory, 'config'), PHP_CLI_SERVER_WORKERS: '4' },
     stdio: 'ignore',
     // A group of its own, so that its workers end with it.
     detached: true,
