@@ -18,7 +18,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kt_domain::ctx::Ctx;
-use kt_domain::error::Error;
+use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::IdentityProviderId;
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::sso::id_token::{TokenContext, check_id_token};
@@ -350,6 +350,5 @@ fn agreed_words<'a>(party: &'a Party, published: &Published) -> Vec<&'a str> {
 fn unreachable_provider(why: &impl std::fmt::Display) -> Error {
     let message = "Your identity provider cannot be reached at this moment. Try again in a minute; if it stays, tell an \
                    administrator of your organization.";
-    Error::new(kt_domain::error::ErrorKind::Unavailable, "identity_provider_unreachable", message)
-        .with_private(why)
+    Error::new(ErrorKind::Unavailable, "identity_provider_unreachable", message).with_private(why)
 }

@@ -52,6 +52,7 @@ impl Control {
         new: NewOidcProvider,
     ) -> Result<ProviderView, Error> {
         let organization = owners_organization(ctx)?;
+        self.require_protocol(Protocol::Oidc)?;
         let kept = identity_providers::of_protocol(&self.store, organization, Protocol::Oidc).await?;
         let present =
             kept.as_ref().and_then(|kept| kept.details.oidc()).map(|settings| settings.authentication);

@@ -119,14 +119,14 @@ on_both! {
             body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
             (Method::PUT, body)
         };
-        let patch = |values: &[(&str, Value)]| {
+        let replacing = |values: &[(&str, Value)]| {
             let replace = |(path, value): &(&str, Value)| json!({ "op": "replace", "path": path, "value": value });
             (Method::PATCH, json!({ "Operations": values.iter().map(replace).collect::<Vec<_>>() }))
         };
         let sent = |active: bool| [
             (put(json!({ "userName": "ada@acme.example", "active": active })), 400),
-            (patch(&[("userName", json!("ada@acme.example")), ("active", json!(active))]), 400),
-            (patch(&[("active", json!(active)), ("userName", json!("renamed@acme.example"))]), 400),
+            (replacing(&[("userName", json!("ada@acme.example")), ("active", json!(active))]), 400),
+            (replacing(&[("active", json!(active)), ("userName", json!("renamed@acme.example"))]), 400),
             (put(json!({ "externalId": "ext-bob@acme.example", "active": active })), 409),
             (put(json!({ "userName": "no address", "active": active })), 400),
         ];

@@ -96,6 +96,23 @@ on_both! {
         assert_eq!(go_on(&api, &browser, &holder).await.leads_to(), Some("/"), "the control");
     }
 
+    a_request_to_log_out_by_saml_ends_it_too(api) {
+        let provider = api.with_saml(json!({})).await;
+        let waits = async |subject: &str| {
+            let holder = Holder::new(&api, &format!("{subject}@acme.example"), "member").await;
+            let browser = api.browser();
+            let answer = provider.way(&browser, subject).await;
+            assert_eq!(answer.leads_to(), Some("/login/verify?methods=totp,recovery_code"), "{}", answer.body);
+            (holder, browser)
+        };
+        let (holder, browser) = waits("alice").await;
+        let (bystander, elsewhere) = waits("bob").await;
+        let query = provider.logout_query("_1", "alice");
+        assert_eq!(api.browser().get(&format!("/sso/saml/acme/logout?{query}")).await.status, 303);
+        assert_eq!(go_on(&api, &browser, &holder).await.refusal(), (401, "invalid_flow_token"));
+        assert_eq!(go_on(&api, &elsewhere, &bystander).await.leads_to(), Some("/"), "the control: nobody else's");
+    }
+
     so_does_one_at_which_a_factor_is_added(api) {
         let settings = json!({ "require_mfa": true });
         let provider = api.with_provider(settings.clone()).await;
