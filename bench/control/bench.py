@@ -40,19 +40,27 @@ class Server:
 
     def __init__(self, directory, database, more=(), headers=None):
         self.headers = {"Content-Type": "application/json"} | (headers or {})
-        environment = os.environ | {"KEEPTRUSTS_BOOTSTRAP_EMAIL": EMAIL, "KEEPTRUSTS_BOOTSTRAP_PASSWORD": PASSWORD}
-        environment |= {"KEEPTRUSTS_LOG": "warn"} | ({"KEEPTRUSTS_DATABASE__URL": database} if database else {})
-        binary = os.environ.get("CTBENCH_KT") or str(REPO / "target" / "release" / "kt")
-        command = ["taskset", "-c", SERVER_CORE, binary, "server", "run"]
-        command += ["--data-dir", f"{directory}/data", "--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"]
-        command += more
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        self.environment = os.environ | {"KEEPTRUSTS_BOOTSTRAP_EMAIL": EMAIL, "KEEPTRUSTS_BOOTSTRAP_PASSWORD": PASSWORD}
+        self.environment |= {"KEEPTRUSTS_LOG": "warn"} | ({"KEEPTRUSTS_DATABASE__URL": database} if database else {})
+        self.directory = directory
+        command = ["taskset", "-c", SERVER_CORE, *self.command("server", "run")]
+        command += ["--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0", *more]
+        self.process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         match = re.match(r"ready api=http://(\S+) console=http://(\S+)", line)
         assert match, f"the server did not start: {line}"
         self.address, self.console = match[1], match[2]
         threading.Thread(target=self.process.stdout.read, daemon=True).start()
         self.sign_in()
+
+    def command(self, *words):
+        """A command of the measured binary, about the data of this server."""
+        binary = os.environ.get("CTBENCH_KT") or str(REPO / "target" / "release" / "kt")
+        return [binary, *words, "--data-dir", f"{self.directory}/data"]
+
+    def operate(self, *words):
+        """Does as an operator on the server's machine does."""
+        subprocess.run(self.command(*words), env=self.environment, stdout=subprocess.DEVNULL, check=True)
 
     def sign_in(self):
         """Signs in anew: a change asks for a proof of the last ten minutes."""
@@ -164,10 +172,11 @@ def pages(server, times):
 
 
 class Events:
-    """Events as a gateway would deliver them, from a seed: every run sends the same."""
+    """Events of the last 30 days as a gateway would deliver them, from a seed: but for the time, every run sends the same."""
 
     def __init__(self, total):
         self.total = total
+        self.first = int(time.time()) - 30 * 86400
         self.lock = threading.Lock()
         self.sent = 0
         self.samples = []
@@ -183,7 +192,7 @@ class Events:
 
     def event(self, n, rng):
         seconds = n * 30 * 86400 // self.total
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(1_790_000_000 + seconds))
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.first + seconds))
         request = f"{rng.getrandbits(128):032x}"
         event = {
             "id": f"evt_{n:032x}",

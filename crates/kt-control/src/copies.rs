@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
@@ -10,6 +11,9 @@ use kt_domain::id::UserId;
 
 /// How many copies one person takes at once, by themselves and by their keys, of one process.
 const MOST: usize = 3;
+
+/// When it is worth asking again.
+const A_MOMENT: Duration = Duration::from_secs(10);
 
 /// How many copies are under way, of each person who takes any.
 #[derive(Clone, Default)]
@@ -31,7 +35,8 @@ impl Copies {
             if *count >= MOST {
                 let message =
                     "You are taking as many copies as you may at once. Wait for one of them to end.";
-                return Err(Error::new(ErrorKind::TooManyRequests, "too_many_copies", message));
+                let refusal = Error::new(ErrorKind::TooManyRequests, "too_many_copies", message);
+                return Err(refusal.with_retry_after(A_MOMENT));
             }
             *count += 1;
         }

@@ -52,7 +52,7 @@ impl Control {
             return Err(Error::invalid("email", "This is your address already."));
         }
         self.require_free_address(&tx, &user).await?;
-        if !self.may_request_mail(ctx, &tx, &email).await? {
+        if !self.may_request_mail(ctx, &tx, &CHANGE_EMAIL, &email).await? {
             return Ok(tx.commit().await?);
         }
         let is_free = match users::by_email(&tx, &email.folded()).await? {

@@ -172,12 +172,13 @@ impl Control {
         users::insert_unless_known(tx, &user).await?;
         let known = users::by_email(tx, &user.email_folded).await?;
         let known = known.ok_or_else(|| Error::internal("an account that was added is not there"))?;
-        if users::replace_unverified(tx, &known.id, &user.name, &password).await? {
+        if users::replace_unverified(tx, &known.id, &user.name, Some(&password)).await? {
             users::verify_email(tx, &known.id, &known.email_folded, ctx.now).await?;
             return Ok(known);
         }
-        // Nobody can sign in without a place somewhere. The link proves the mailbox as the link of a reset would.
-        let has_place = !memberships::of_user(tx, &known.id).await?.is_empty();
+        // Nobody can sign in without an active place somewhere. The link proves the mailbox as the link of a reset would.
+        let places = memberships::of_user(tx, &known.id).await?;
+        let has_place = places.iter().any(|place| place.state == MembershipState::Active);
         if has_place || !users::set_password(tx, &known.id, known.epoch, &password).await? {
             return Err(account_exists());
         }

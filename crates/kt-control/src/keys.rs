@@ -1,7 +1,8 @@
 //! API keys: made and shown once, listed, changed, rotated, revoked (SPEC section 13).
 //!
 //! Only a person who has just proven who they are can make a key, change one, or rotate one: a key that leaked can
-//! neither mint another nor widen itself. A key can be revoked by whoever may see it, at any time.
+//! neither mint another nor widen itself. A key acts with its owner's rights, so that others who manage keys can narrow and
+//! revoke it, and never widen it.
 
 mod admission;
 mod reminders;
@@ -190,14 +191,14 @@ impl Control {
     /// Changes a key, for the next request that it is used for.
     pub async fn change_key(&self, ctx: &Ctx, id: &ApiKeyId, change: KeyChange) -> Result<KeyView, Error> {
         let organization = ctx.require(Permission::UseKeys)?;
-        ctx.require_person()?;
+        let person = ctx.require_person()?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
         let mut key = find(ctx, &tx, organization, id).await?;
         let restrictions = self.security_of(&tx, organization).await?.value.api_keys;
         require_maker(ctx, key.kind, &restrictions)?;
         require_not_ended(&key, ctx.now)?;
-        let before = told(&key);
+        let (before, given) = (told(&key), key.terms.clone());
         change.name.apply(&mut key.name);
         change.scope.apply(&mut key.terms.scope);
         change.ranges.apply(&mut key.terms.ranges);
@@ -205,6 +206,9 @@ impl Control {
         change.expires_at.apply(&mut key.terms.expires_at);
         check_name("name", &key.name)?;
         restrictions.check_terms(key.kind, &key.terms, ctx.now)?;
+        if key.owner != person.user && key.terms.exceed(&given) {
+            return Err(not_the_owner());
+        }
         keys::change(&tx, &key).await?;
         let record =
             self.record(ctx, AuditAction::KeyChanged, key.id.as_str()).with_change(before, told(&key));
@@ -351,6 +355,12 @@ fn may_see(ctx: &Ctx, key: &ApiKey) -> bool {
 
 fn no_key() -> Error {
     Error::not_found("key")
+}
+
+fn not_the_owner() -> Error {
+    let message = "This key acts with its owner's rights, so only its owner can let it do more. Make a key of your own; \
+                   this one you can narrow, rotate or revoke.";
+    Error::new(ErrorKind::Forbidden, "not_key_owner", message)
 }
 
 fn require_not_ended(key: &ApiKey, now: Timestamp) -> Result<(), Error> {

@@ -82,6 +82,11 @@ impl Control {
 }
 
 impl Link {
+    /// The word for what it is for.
+    pub(crate) fn purpose(&self) -> &'static str {
+        self.purpose
+    }
+
     /// How long it is good.
     pub(crate) fn lifetime(&self) -> Duration {
         self.lifetime

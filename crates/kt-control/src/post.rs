@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::authenticate::require_operator;
 use crate::control::Control;
+use crate::links::Link;
 use crate::mail::{Circumstances, Label, Letter, MailError, Mailer, Message, Renderer, Sender};
 
 /// How mail leaves. Whoever wires the process decides it.
@@ -57,7 +58,7 @@ impl Control {
     ) -> Result<(), Error> {
         let kind = message.kind();
         if let (Some(recipient), false) = (recipient, message.is_on_request()) {
-            let limit = mail::per_recipient(&kind, false, &recipient.folded());
+            let limit = mail::notice(&kind, &recipient.folded());
             if !is_within(ctx, tx, &limit).await? {
                 return Ok(());
             }
@@ -79,13 +80,14 @@ impl Control {
         Ok(())
     }
 
-    /// Counts a request of a stranger for mail to this address, whether or not it belongs to an account. `false` when the
-    /// address has had its share: then nothing is sent and nothing is changed, least of all the link sent before. A
+    /// Counts a request of a stranger for mail with this link to this address, whether or not it belongs to an account. `false`
+    /// when the address has had its share: then nothing is sent and nothing is changed, least of all the link sent before. A
     /// network that asks too often is refused, which tells nothing about any address.
     pub(crate) async fn may_request_mail(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
+        link: &Link,
         to: &EmailAddress,
     ) -> Result<bool, Error> {
         if let Some(limit) = ctx.client.ip.and_then(mail::per_source)
@@ -93,7 +95,7 @@ impl Control {
         {
             return Err(too_much_mail());
         }
-        is_within(ctx, tx, &mail::per_recipient("", true, &to.folded())).await
+        is_within(ctx, tx, &mail::on_request(link.purpose(), &to.folded())).await
     }
 
     /// Delivers what is due, and tells how many messages it took on. What fails for now is tried again later; what fails

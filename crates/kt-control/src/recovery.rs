@@ -3,17 +3,19 @@
 //! It never signs in and never touches a second factor (ASVS 5.0, 6.4.3): whoever resets a password signs in with it, and
 //! passes the same gate as anybody.
 
+use jiff::Timestamp;
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_domain::id::UserId;
+use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::lockout;
-use kt_store::{audit, keys, limits, memberships, users};
+use kt_store::users::{self, User};
+use kt_store::{Tx, audit, keys, limits, memberships};
 use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
 use crate::links::{NewLink, RESET_PASSWORD, holder, link_is_over};
-use crate::mail::{Label, Message, PasswordChange};
+use crate::mail::{Label, LinkToken, Message, PasswordChange};
 use crate::post::{circumstances, kept_email, parse_email};
 use crate::sign_in::Entrant;
 use crate::sso::sso_required;
@@ -33,7 +35,7 @@ impl Control {
     pub async fn forgot_password(&self, ctx: &Ctx, email: &str) -> Result<(), Error> {
         let email = parse_email("email", email)?;
         let tx = self.store.begin_write().await?;
-        if !self.may_request_mail(ctx, &tx, &email).await? {
+        if !self.may_request_mail(ctx, &tx, &RESET_PASSWORD, &email).await? {
             return Ok(tx.commit().await?);
         }
         let known = users::by_email(&tx, &email.folded()).await?;
@@ -41,13 +43,8 @@ impl Control {
         let id = known.as_ref().map_or(&nowhere, |user| &user.id);
         let places = memberships::of_user(&tx, id).await?;
         let organization = places.first().map(|place| &place.organization);
-        let link = NewLink {
-            link: &RESET_PASSWORD,
-            subject: id.as_str(),
-            epoch: Some(known.as_ref().map_or(0, |user| user.epoch)),
-            data: &Reset { email: email.folded() },
-        };
-        let (token, expires_at) = self.issue_link(ctx, &tx, link).await?;
+        let epoch = known.as_ref().map_or(0, |user| user.epoch);
+        let (token, expires_at) = self.reset_link(ctx, &tx, id, epoch, email.folded()).await?;
         let recipient = match &known {
             Some(user) => kept_email(&user.email)?,
             None => email.clone(),
@@ -64,6 +61,33 @@ impl Control {
         let record = if known.is_some() { record } else { record.refused() };
         audit::append(&tx, organization, &record).await?;
         Ok(tx.commit().await?)
+    }
+
+    /// Sends a link to choose a password to the holder of an account that has none.
+    pub(crate) async fn have_password_chosen(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        user: &User,
+    ) -> Result<(), Error> {
+        let link = self.reset_link(ctx, tx, &user.id, user.epoch, user.email_folded.clone()).await?;
+        let (token, expires_at) = link;
+        let message = Message::PasswordMissing { token, expires_at, happened: circumstances(ctx) };
+        self.enqueue(ctx, tx, Some(organization), Some(&kept_email(&user.email)?), &message).await
+    }
+
+    async fn reset_link(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &UserId,
+        epoch: i64,
+        email: String,
+    ) -> Result<(LinkToken, Timestamp), Error> {
+        let data = &Reset { email };
+        let link = NewLink { link: &RESET_PASSWORD, subject: user.as_str(), epoch: Some(epoch), data };
+        self.issue_link(ctx, tx, link).await
     }
 
     /// Sets the password of whoever the link was sent to, and uses the link up. All that was issued to them before is
@@ -98,7 +122,7 @@ impl Control {
     pub(crate) async fn tell_of_password(
         &self,
         ctx: &Ctx,
-        tx: &kt_store::Tx<'_>,
+        tx: &Tx<'_>,
         entrant: &Entrant,
         change: PasswordChange,
     ) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use kt_domain::ctx::Ctx;
 use kt_domain::email::EmailAddress;
 use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
-use kt_domain::passwords::Context;
+use kt_domain::passwords::{self, Context};
 use kt_domain::registration::{may_register, registration_closed};
 use kt_domain::security_settings::SecuritySettings;
 use kt_domain::sign_in::MembershipState;
@@ -26,6 +26,7 @@ use crate::control::Control;
 use crate::links::{NewLink, VERIFY_ADDRESS, holder, link_is_over};
 use crate::mail::{Label, Message};
 use crate::organizations::check_name;
+use crate::passwords::Phc;
 use crate::post::{circumstances, kept_email, parse_email};
 
 /// Somebody who wants to come in.
@@ -79,10 +80,11 @@ impl Control {
         let security = self.security_of(&self.store, &organization.id).await?.value;
         may_register(&security.registration, &email)?;
         let newcomer = self.newcomer(ctx, &register, &email, &organization, &security).await?;
+        let same = self.same_password(&email, &register.password).await?;
 
         let tx = self.store.begin_write().await?;
-        if self.may_request_mail(ctx, &tx, &email).await? {
-            self.add_registration(ctx, &tx, &organization, &security, &email, newcomer).await?;
+        if self.may_request_mail(ctx, &tx, &VERIFY_ADDRESS, &email).await? {
+            self.add_registration(ctx, &tx, &organization, &security, newcomer, same).await?;
         }
         tx.commit().await?;
         Ok(Registered::PendingVerification)
@@ -119,26 +121,45 @@ impl Control {
         Ok(Newcomer { user, password })
     }
 
-    /// A new account, or the newest registration in place of an earlier one whose address was never verified. An account
-    /// whose address is verified stays as it is, and every statement finds nothing to do.
+    /// The kept password of the account with this address, if it is the one that was typed. As much work for every address.
+    async fn same_password(&self, email: &EmailAddress, typed: &str) -> Result<Option<String>, Error> {
+        let known = users::by_email(&self.store, &email.folded()).await?;
+        let kept = known.and_then(|user| user.password).map(|password| password.hash);
+        let hash = kept.as_deref().map(Phc::parse).transpose().map_err(Error::internal)?;
+        let typed =
+            passwords::Password::new(typed).map_err(|why| Error::invalid("password", why.to_string()))?;
+        let is_same = self.hasher.verify(&typed, hash.as_ref()).await?;
+        Ok(kept.filter(|_| is_same))
+    }
+
+    /// A new account, or a registration in place of an earlier one whose address was never verified. An account whose address
+    /// is verified stays as it is, and every statement finds nothing to do.
+    ///
+    /// Whoever reads the mail cannot tell whose registration they confirm. So where two have been made with different
+    /// passwords, none counts, and the holder chooses one when the address is verified: `same` is the kept password if it is
+    /// the one that was given now.
     async fn add_registration(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
         organization: &Organization,
         security: &SecuritySettings,
-        email: &EmailAddress,
         Newcomer { user, password }: Newcomer,
+        same: Option<String>,
     ) -> Result<(), Error> {
+        let email = kept_email(&user.email)?;
         users::insert_unless_known(tx, &user).await?;
         let known = users::by_email(tx, &email.folded()).await?;
         let known = known.ok_or_else(|| Error::internal("an account that was added is not there"))?;
-        let is_open = users::replace_unverified(tx, &known.id, &user.name, &password).await?;
+        let kept = known.password.as_ref().map(|password| &password.hash);
+        let counts = known.id == user.id || (same.is_some() && same.as_ref() == kept);
+        let password = counts.then_some(&password);
+        let is_open = users::replace_unverified(tx, &known.id, &user.name, password).await?;
         let id = if is_open { &known.id } else { &user.id };
         let place =
             new_place(ctx, &organization.id, id, Role::Member, MembershipState::PendingApproval, security);
         memberships::insert_unless_there(tx, &place).await?;
-        let message = self.verification(ctx, tx, organization, id, known.epoch + 1, email).await?;
+        let message = self.verification(ctx, tx, organization, id, known.epoch + 1, &email).await?;
         let (to, message) = if is_open {
             (email.clone(), message)
         } else {
@@ -180,7 +201,7 @@ impl Control {
     pub async fn resend_verification(&self, ctx: &Ctx, email: &str) -> Result<(), Error> {
         let email = parse_email("email", email)?;
         let tx = self.store.begin_write().await?;
-        if !self.may_request_mail(ctx, &tx, &email).await? {
+        if !self.may_request_mail(ctx, &tx, &VERIFY_ADDRESS, &email).await? {
             return Ok(tx.commit().await?);
         }
         let known = users::by_email(&tx, &email.folded()).await?;
@@ -231,12 +252,17 @@ impl Control {
         let place = memberships::find(tx, organization, &user.id).await?.ok_or_else(link_is_over)?;
         let security = self.security_of(tx, organization).await?.value;
         let waits = place.state == MembershipState::PendingApproval;
-        let state = if waits && !security.registration.signup_approval {
-            memberships::change(tx, &place, place.role, MembershipState::Active).await?;
+        // What was open when they registered may have been closed since: then administrators decide.
+        let is_open = may_register(&security.registration, &kept_email(&user.email)?).is_ok();
+        let state = if waits && is_open && !security.registration.signup_approval {
+            self.put_in_place(ctx, tx, &place, place.role, MembershipState::Active).await?;
             MembershipState::Active
         } else {
             place.state
         };
+        if user.password.is_none() {
+            self.have_password_chosen(ctx, tx, organization, &user).await?;
+        }
         if state == MembershipState::PendingApproval {
             self.tell_administrators(ctx, tx, organization, &user).await?;
         }

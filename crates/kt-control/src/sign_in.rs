@@ -18,7 +18,7 @@ use kt_domain::id::{ApiKeyId, OrganizationId, SessionId, UserId};
 use kt_domain::passwords::{Password, unmet_demands};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
-use kt_domain::sign_in::{Factor, Gate, PasswordReason, Proof, Proofs, Standing, gate};
+use kt_domain::sign_in::{Factor, Gate, MembershipState, PasswordReason, Proof, Proofs, Standing, gate};
 use kt_store::memberships::{self, Membership};
 use kt_store::organizations::{self, Organization};
 use kt_store::second_factors;
@@ -287,7 +287,7 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// Somebody by their address, in the organisation named, or in the one where they have been longest.
+    /// Somebody by their address, in the organisation named, or in the one where they have been active longest.
     pub(crate) async fn entrant_by_email(
         &self,
         folded: &str,
@@ -297,14 +297,15 @@ impl Control {
         self.entrant_in(user, organization).await
     }
 
-    /// Somebody in the organisation where they have been longest.
+    /// Somebody in the organisation where they have been active longest.
     pub(crate) async fn entrant_of(&self, user: User) -> Result<Option<Entrant>, Error> {
         self.entrant_in(user, None).await
     }
 
-    /// Somebody in the organisation named, or in the one where they have been longest.
+    /// Somebody in the organisation named, or in the one where they have been active longest, or else at all.
     async fn entrant_in(&self, user: User, organization: Option<&str>) -> Result<Option<Entrant>, Error> {
-        let places = memberships::of_user(&self.store, &user.id).await?;
+        let mut places = memberships::of_user(&self.store, &user.id).await?;
+        places.sort_by_key(|place| place.state != MembershipState::Active);
         for membership in places {
             let found = organizations::find(&self.store, &membership.organization).await?;
             if let Some(place) =

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     VersionMismatch,
     /// It must not be sent in this way, whatever it asks.
     Malformed,
+    /// It is longer than what is read here.
+    TooLarge,
     /// It is of a kind that is not read here.
     UnsupportedMediaType,
     /// It is well-formed and breaks a rule; `param` names the field.

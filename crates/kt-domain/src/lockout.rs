@@ -122,20 +122,43 @@ pub fn account_at_network_key(account: &str, network: IpNet) -> String {
     format!("{}/{network}", account_key(account))
 }
 
-/// The counts that a try adds to and must be below, before any password is looked at.
-///
-/// `account` is the account's id, or the folded address where there is none, or the digest of what is no address; `device` the digest of the secret of a
-/// device that has signed in to this very account before.
+/// Who tries a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane<'a> {
+    /// Anybody.
+    Stranger,
+    /// A device that has signed in to this very account before, by the digest of its secret.
+    Device(&'a SecretDigest),
+    /// Somebody who is signed in to this very account. All its sessions are one lane: whoever has found an open one guesses no
+    /// faster for opening more.
+    SignedIn,
+}
+
+/// What a try counts for, before any password is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// The password is listened to while these are below their limits.
+    pub deciding: Vec<Count>,
+    /// These count the try too: whoever has found an open session gets no more guesses at the door for it.
+    pub others: Vec<Count>,
+}
+
+/// What a try counts for. `account` is the account's id, or the folded address where there is none, or the digest of what is no
+/// address.
 #[must_use]
-pub fn counts(
-    settings: &LockoutSettings,
-    account: &str,
-    device: Option<&SecretDigest>,
-    ip: Option<IpAddr>,
-) -> Vec<Count> {
-    if let Some(device) = device {
-        return vec![Count { key: format!("device/{account}/{device}"), limit: settings.max_failures }];
+pub fn counts(settings: &LockoutSettings, account: &str, lane: Lane<'_>, ip: Option<IpAddr>) -> Counts {
+    let own = |key| vec![Count { key, limit: settings.max_failures }];
+    let at_the_door = || counts_of_strangers(settings, account, ip);
+    match lane {
+        Lane::Stranger => Counts { deciding: at_the_door(), others: Vec::new() },
+        Lane::Device(device) => {
+            Counts { deciding: own(format!("device/{account}/{device}")), others: Vec::new() }
+        }
+        Lane::SignedIn => Counts { deciding: own(format!("signed_in/{account}")), others: at_the_door() },
     }
+}
+
+fn counts_of_strangers(settings: &LockoutSettings, account: &str, ip: Option<IpAddr>) -> Vec<Count> {
     let mut counts = vec![Count {
         key: account_key(account),
         limit: settings.max_failures.saturating_mul(ACCOUNT_FACTOR),
@@ -198,13 +221,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_device_keeps_a_lane_of_its_own() {
+    fn a_known_device_and_whoever_is_signed_in_keep_lanes_of_their_own() {
         let settings = LockoutSettings::default();
         let ip = Some("203.0.113.9".parse().unwrap());
-        let stranger = counts(&settings, "usr_1", None, ip);
-        let holder = counts(&settings, "usr_1", Some(&SecretDigest::of("device")), ip);
-        assert_eq!(holder.len(), 1);
-        assert!(stranger.iter().all(|count| count.key != holder[0].key));
+        let stranger = counts(&settings, "usr_1", Lane::Stranger, ip).deciding;
+        let device = counts(&settings, "usr_1", Lane::Device(&SecretDigest::of("device")), ip);
+        let signed_in = counts(&settings, "usr_1", Lane::SignedIn, ip);
+        assert_eq!((device.deciding.len(), signed_in.deciding.len()), (1, 1));
+        assert_ne!(device.deciding, signed_in.deciding);
+        assert!(
+            stranger
+                .iter()
+                .all(|count| !device.deciding.contains(count) && !signed_in.deciding.contains(count))
+        );
+        assert_eq!(
+            (device.others, &signed_in.others),
+            (Vec::new(), &stranger),
+            "guesses are guesses at the door too"
+        );
         let of_account: Vec<_> = stranger.iter().filter(|count| count.is_of_account()).collect();
         assert_eq!(
             (stranger.len(), of_account.len()),

@@ -10,7 +10,7 @@ use crate::lockout::{Count, network_of};
 /// The time over which mail is counted.
 pub const WINDOW: Duration = Duration::from_hours(1);
 
-/// Mail that strangers can cause, to one address within the window (OWASP ASVS 5.0, 2.4.1; Forgot Password Cheat Sheet).
+/// Mail of one purpose that strangers can cause, to one address within the window (OWASP ASVS 5.0, 2.4.1; Forgot Password Cheat Sheet).
 const ON_REQUEST: u32 = 3;
 
 /// Any other kind of mail to one address within the window: a fault of ours must not flood a mailbox.
@@ -26,15 +26,17 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// With the waits above, a little more than a day: most messages hold links that are over by then.
 const MOST_ATTEMPTS: u32 = 30;
 
-/// What a message of `kind` to this address counts for; the address is given in its folded form. Messages that strangers
-/// can cause share one count, whatever their kind.
+/// What a message that no stranger has asked for counts for; the address is given in its folded form.
 #[must_use]
-pub fn per_recipient(kind: &str, is_on_request: bool, folded: &str) -> Count {
-    if is_on_request {
-        Count { key: format!("mail/on_request/{folded}"), limit: ON_REQUEST }
-    } else {
-        Count { key: format!("mail/{kind}/{folded}"), limit: NOTICES }
-    }
+pub fn notice(kind: &str, folded: &str) -> Count {
+    Count { key: format!("mail/{kind}/{folded}"), limit: NOTICES }
+}
+
+/// What mail that strangers can ask for counts for, by what it is to lead to: whoever asks for one kind in the name of another
+/// must not keep them from another kind, least of all from a forgotten password.
+#[must_use]
+pub fn on_request(purpose: &str, folded: &str) -> Count {
+    Count { key: format!("mail/on_request/{purpose}/{folded}"), limit: ON_REQUEST }
 }
 
 /// What a request for mail counts for. A loopback address stands for whatever is behind a proxy on this machine: counting
@@ -71,12 +73,12 @@ mod tests {
     }
 
     #[test]
-    fn what_strangers_cause_is_counted_together_and_notices_by_kind() {
-        let on_request = |kind| per_recipient(kind, true, "a@b.example");
-        assert_eq!(on_request("password_reset"), on_request("verify_address"));
-        let notice = |kind| per_recipient(kind, false, "a@b.example");
-        assert_ne!(notice("password_changed").key, notice("locked_out").key);
-        assert_ne!(notice("password_changed").key, on_request("password_changed").key);
+    fn each_kind_is_counted_by_itself_and_what_strangers_cause_apart() {
+        let counts = ["reset_password", "verify_address"]
+            .map(|kind| [on_request(kind, "a@b.example"), notice(kind, "a@b.example")]);
+        let keys: std::collections::HashSet<_> = counts.iter().flatten().map(|count| &count.key).collect();
+        assert_eq!(keys.len(), 4);
+        assert!(on_request("x", "a@b.example").limit < notice("x", "a@b.example").limit);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! is left alone, since nobody is known there to whom an answer could be given again.
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -16,9 +16,9 @@ use kt_domain::secret::SecretDigest;
 use serde::{Deserialize, Serialize};
 
 use crate::Doors;
+use crate::api::unread;
 use crate::client::{Identified, identify};
 use crate::failure::Failure;
-use crate::layers::MAX_BODY;
 
 /// The word by which a caller names a request.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -56,7 +56,8 @@ async fn answer_once(doors: Doors, request: Request, next: Next) -> Result<Respo
     let (mut parts, body) = request.into_parts();
     let key = word(&parts.headers)?;
     let ctx = identify(&parts, &doors).await?;
-    let body = to_bytes(body, MAX_BODY).await.map_err(|_| unreadable_body())?;
+    let whole = Request::from_parts(parts.clone(), body);
+    let body = Bytes::from_request(whole, &doors).await.map_err(|why| unread(&why))?;
     let fingerprint = fingerprint(&parts, &body);
     let named = OnceRequest { address: parts.uri.path(), key: &key, fingerprint };
     match doors.control.begin_once(&ctx, &named).await? {
@@ -158,8 +159,4 @@ impl IntoResponse for Kept {
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
         response
     }
-}
-
-fn unreadable_body() -> Error {
-    Error::new(ErrorKind::Invalid, "unreadable_body", "The body is too large or broke off.")
 }

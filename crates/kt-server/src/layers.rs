@@ -21,7 +21,7 @@ use crate::failure::{Failure, write_failure};
 use crate::{allowance, idempotency, refusals};
 
 /// The largest body that the API reads, in bytes: a batch of events is the largest thing it takes.
-pub(crate) const MAX_BODY: usize = 4 * 1024 * 1024;
+const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// The request's identifier.
 #[derive(Clone, Debug)]

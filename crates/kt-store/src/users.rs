@@ -173,13 +173,13 @@ pub async fn change_email(
     Ok(sql::execute(tx, UPDATE, values).await? == 1)
 }
 
-/// Puts name and password of a newer registration in place of those of an earlier one whose address was never verified,
-/// and ends everything that was issued for that. `false` when the address is verified.
+/// Puts name and password of a newer registration in place of those of an earlier one whose address was never verified, or
+/// takes the password away, and ends everything that was issued for that. `false` when the address is verified.
 pub async fn replace_unverified(
     tx: &Tx<'_>,
     user: &UserId,
     name: &str,
-    password: &Password,
+    password: Option<&Password>,
 ) -> Result<bool, StoreError> {
     const UPDATE: &str =
         "UPDATE users SET name = $2, password_hash = $3, password_set_at = $4, password_temporary_until = $5,
@@ -188,10 +188,10 @@ pub async fn replace_unverified(
     let values = values![
         user.as_str(),
         name,
-        &password.hash,
-        password.set_at,
-        password.temporary_until,
-        password.breaks_policy,
+        password.map(|password| password.hash.clone()),
+        password.map(|password| password.set_at),
+        password.and_then(|password| password.temporary_until),
+        password.is_some_and(|password| password.breaks_policy),
     ];
     Ok(sql::execute(tx, UPDATE, values).await? == 1)
 }

@@ -399,7 +399,10 @@ fn refusal(status: u16, body: &[u8]) -> ApiError {
     let Ok(Body { error: Content { code, message } }) = serde_json::from_slice(body) else {
         return Failure::failed(format!("what answers is no control plane: it said {status}")).into();
     };
-    let message = printable(&format!("{message} ({code})"));
+    let mut message = printable(&format!("{message} ({code})"));
+    if code == "reauthentication_required" {
+        message.push_str("; `kt auth login` does both in the browser");
+    }
     let failure = match status {
         401 | 403 => Failure::not_allowed(message),
         400 | 422 => Failure::invalid(message),

@@ -9,10 +9,12 @@ use kt_domain::audit::{AuditAction, AuditLogStart, AuditRecord};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::events::{Head, Kind};
+use kt_domain::id::OrganizationId;
 use kt_domain::{audit as chain, words};
 use kt_store::audit::{self, ChainEntry};
 use serde_json::{Value, json};
 
+use crate::authenticate::require_operator;
 use crate::control::Control;
 use crate::copies::CopyUnderWay;
 
@@ -68,12 +70,36 @@ impl Control {
     ) -> Result<AuditExport, Error> {
         self.require_audit_export(ctx)?;
         let organization = ctx.require(Permission::ReadAudit)?;
+        self.export_chain(ctx, Some(organization), format, since, until).await
+    }
+
+    /// Begins a copy of the deployment's own audit log in the same way, for the operator: what was done at the machine, and
+    /// what belongs to no organisation or cannot be told to belong to one.
+    pub async fn export_deployment_audit(
+        &self,
+        ctx: &Ctx,
+        format: ExportFormat,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<AuditExport, Error> {
+        require_operator(ctx)?;
+        self.export_chain(ctx, None, format, since, until).await
+    }
+
+    async fn export_chain(
+        &self,
+        ctx: &Ctx,
+        organization: Option<&OrganizationId>,
+        format: ExportFormat,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<AuditExport, Error> {
         let under_way = self.copies.begin(ctx)?;
-        let chain = audit::chain_of(Some(organization));
+        let chain = audit::chain_of(organization);
         let tx = self.store.begin_write().await?;
         let asked = json!({ "format": format, "since": since, "until": until });
         let record = self.record(ctx, AuditAction::AuditExported, chain).with_change(Value::Null, asked);
-        audit::append(&tx, Some(organization), &record).await?;
+        audit::append(&tx, organization, &record).await?;
         let end = self.checkpoint_chain(&tx, chain, ctx.now).await?;
         tx.commit().await?;
         let before = match since {

@@ -73,6 +73,13 @@ pub enum Message {
         expires_at: Timestamp,
         requested: Circumstances,
     },
+    /// The address of a new account is confirmed, and several people had chosen a password for it: its holder chooses one.
+    PasswordMissing {
+        #[serde(skip)]
+        token: LinkToken,
+        expires_at: Timestamp,
+        happened: Circumstances,
+    },
     /// The password is another one now. `keys` are the API keys that work on.
     PasswordChanged { change: PasswordChange, happened: Circumstances, keys: Vec<Label> },
     /// An administrator made a temporary password, which no mail ever holds.
@@ -216,6 +223,7 @@ impl Message {
             Self::VerifyAddress { token, .. }
             | Self::Invitation { token, .. }
             | Self::PasswordReset { token, .. }
+            | Self::PasswordMissing { token, .. }
             | Self::EmailChangeRequested { token, .. }
             | Self::EmailChanged { token, .. } => Some(token),
             _ => None,
@@ -243,7 +251,7 @@ mod tests {
                 with_token += 1;
             }
         }
-        assert_eq!(with_token, 5);
+        assert_eq!(with_token, 6);
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Message {
                 expires_at: after(30 * MINUTE),
                 requested: circumstances(),
             },
+            Self::PasswordMissing {
+                token: token(),
+                expires_at: after(30 * MINUTE),
+                happened: circumstances(),
+            },
             Self::PasswordChanged {
                 change: PasswordChange::Changed,
                 happened: circumstances(),

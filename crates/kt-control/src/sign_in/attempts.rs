@@ -5,8 +5,8 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::OrganizationId;
 use kt_domain::lockout::{
-    Count, DEPLOYMENT, DEPLOYMENT_LIMIT, LockoutSettings, SPREAD, account_at_network_key, counts, network_of,
-    spread_key,
+    Count, Counts, DEPLOYMENT, DEPLOYMENT_LIMIT, Lane, LockoutSettings, SPREAD, account_at_network_key,
+    counts, network_of, spread_key,
 };
 use kt_domain::secret::SecretDigest;
 use kt_store::{Tx, audit, limits, organizations, users};
@@ -67,6 +67,7 @@ pub(super) struct Attempt {
     /// Whether it is the first at this account from its network.
     is_first_here: bool,
     settings: LockoutSettings,
+    /// Whose audit log hears of it: the account's, and where there is no account, that of the only one there is.
     organization: Option<OrganizationId>,
     /// The account's id, or the address that was typed, if it was one.
     subject: String,
@@ -75,44 +76,64 @@ pub(super) struct Attempt {
 }
 
 impl Control {
-    /// Counts a try against everything that it counts for. Counting comes before the password is looked at, so that
-    /// parallel tries cannot outrun it.
+    /// Counts a try at a sign-in against everything that it counts for. `device` is the secret of a device, which may have
+    /// signed in before.
     pub(super) async fn begin_attempt(
         &self,
         ctx: &Ctx,
         whose: &Tried<'_>,
         device: Option<&str>,
     ) -> Result<Attempt, Error> {
+        let tx = self.store.begin_write().await?;
+        let digest = device.map(SecretDigest::of);
+        let lane = match (whose.entrant(), &digest) {
+            (Some(entrant), Some(digest))
+                if users::recognize_device(&tx, &entrant.user.id, &digest.to_string(), ctx.now).await? =>
+            {
+                Lane::Device(digest)
+            }
+            _ => Lane::Stranger,
+        };
+        self.count_attempt(ctx, tx, whose, lane).await
+    }
+
+    /// Counts a try of somebody who is signed in: what strangers have done to the account does not stop them.
+    pub(super) async fn begin_reproof(&self, ctx: &Ctx, entrant: &Entrant) -> Result<Attempt, Error> {
+        let tx = self.store.begin_write().await?;
+        self.count_attempt(ctx, tx, &Tried::Account(entrant), Lane::SignedIn).await
+    }
+
+    /// Counting comes before the password is looked at, so that parallel tries cannot outrun it.
+    async fn count_attempt(
+        &self,
+        ctx: &Ctx,
+        tx: Tx<'_>,
+        whose: &Tried<'_>,
+        lane: Lane<'_>,
+    ) -> Result<Attempt, Error> {
         let entrant = whose.entrant();
         let settings = match entrant {
-            Some(entrant) => self.security_of(&self.store, &entrant.organization.id).await?.value.lockout,
+            Some(entrant) => self.security_of(&tx, &entrant.organization.id).await?.value.lockout,
             None => self.deployment.lockout.clone(),
         };
         let account = whose.counted_by();
-        let tx = self.store.begin_write().await?;
-        let device = match (entrant, device.map(SecretDigest::of)) {
-            (Some(entrant), Some(digest)) => {
-                let known =
-                    users::recognize_device(&tx, &entrant.user.id, &digest.to_string(), ctx.now).await?;
-                known.then_some(digest)
-            }
-            _ => None,
-        };
-        let counts = counts(&settings, &account, device.as_ref(), ctx.client.ip);
+        let Counts { deciding, others } = counts(&settings, &account, lane, ctx.client.ip);
         let here = ctx.client.ip.map(|ip| account_at_network_key(&account, network_of(ip)));
         let (mut is_heard, mut locked, mut is_first_here) = (true, Vec::new(), false);
-        for count in &counts {
+        for count in deciding.iter().chain(&others) {
             let tries = limits::count(&tx, &count.key, settings.window.0, ctx.now).await?;
-            is_heard &= tries <= i64::from(count.limit);
+            is_heard &= tries <= i64::from(count.limit) || others.contains(count);
             if tries == i64::from(count.limit) {
                 locked.push(count.key.clone());
             }
             is_first_here |= tries == 1 && here.as_ref() == Some(&count.key);
         }
+        let only = organizations::only(&tx).await?;
         tx.commit().await?;
         let subject = whose.recorded_as();
-        let organization = entrant.map(|entrant| entrant.organization.id.clone());
+        let organization = entrant.map(|entrant| entrant.organization.id.clone()).or(only);
         let address = entrant.map(|entrant| entrant.user.email.clone());
+        let counts = [deciding, others].concat();
         Ok(Attempt { is_heard, counts, locked, is_first_here, settings, organization, subject, address })
     }
 
@@ -161,15 +182,11 @@ impl Control {
             suspected.push(("deployment".to_owned(), json!({ "failures": DEPLOYMENT_LIMIT })));
         }
         for (source, what) in suspected {
-            let organization = match &attempt.organization {
-                Some(organization) => Some(organization.clone()),
-                None => organizations::only(tx).await?,
-            };
             let record = self
                 .record(ctx, AuditAction::StuffingSuspected, source)
                 .with_change(serde_json::Value::Null, what)
                 .refused();
-            audit::append(tx, organization.as_ref(), &record).await?;
+            audit::append(tx, attempt.organization.as_ref(), &record).await?;
         }
         Ok(())
     }

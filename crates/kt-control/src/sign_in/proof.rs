@@ -6,7 +6,6 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::sign_in::{Factor, Proof};
 use kt_store::{audit, memberships, second_factors, sessions};
 
-use super::attempts::Tried;
 use super::codes::wrong_code;
 use super::{Entrant, invalid_credentials};
 use crate::control::Control;
@@ -93,15 +92,16 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// Refused when this is not the password of somebody signed in. A wrong one counts as a failed sign-in: whoever has
-    /// found an open session guesses no faster than a stranger (ASVS 5.0, 6.3.1).
+    /// Refused when this is not the password of somebody signed in. Wrong ones count as failed sign-ins: whoever has
+    /// found an open session guesses no faster than a stranger. What strangers have done to the account does not stop its
+    /// holder here (ASVS 5.0, 6.3.1 and 6.1.1).
     pub(crate) async fn prove_password(
         &self,
         ctx: &Ctx,
         entrant: &Entrant,
         typed: &str,
     ) -> Result<(), Error> {
-        let attempt = self.begin_attempt(ctx, &Tried::Account(entrant), None).await?;
+        let attempt = self.begin_reproof(ctx, entrant).await?;
         let matches = self.password_matches(typed, Some(entrant), ctx.now).await?;
         if !matches || !attempt.is_heard {
             self.fail_attempt(ctx, &attempt).await?;

@@ -58,8 +58,13 @@ struct Pledge {
     issuer: String,
     /// The digest of what the ID token must repeat.
     nonce: SecretDigest,
-    /// What proves to the provider that whoever exchanges the code has asked for it.
+    /// What proves to the provider that whoever exchanges the code has asked for it, sealed.
     verifier: String,
+}
+
+/// What a verifier is sealed for: this one flow.
+fn verifier_place(nonce: &SecretDigest) -> String {
+    format!("sso_verifiers/{nonce}")
 }
 
 /// What a browser brings back from a provider.
@@ -139,9 +144,16 @@ impl Control {
         if !words.is_empty() {
             to.query_pairs_mut().append_pair("acr_values", &words.join(" "));
         }
-        let pledge = pledge(party, &nonce, &verifier);
+        let pledge = self.pledge(party, &nonce, &verifier)?;
         let browser = self.keep_errand(ctx, &state, origin, browser, pledge).await?;
         Ok(Departure { to, browser })
+    }
+
+    fn pledge(&self, party: &Party, nonce: &Token, verifier: &Token) -> Result<Pledge, Error> {
+        let nonce = nonce.digest();
+        let (place, verifier) = (verifier_place(&nonce), verifier.expose().as_bytes());
+        let verifier = self.draw(|random| self.seal.seal(&place, verifier, random))?;
+        Ok(Pledge { issuer: party.settings.issuer.clone(), nonce, verifier })
     }
 
     /// Somebody comes back from a provider. Whatever is wrong with what they bring is `sso_refused`.
@@ -230,7 +242,8 @@ impl Control {
         let code =
             check_answer(party, pledge, &published, answer).map_err(|why| disbelief("The answer", why))?;
         trail.passed("The answer", "a code, from the issuer that was asked");
-        let tokens = self.exchange(party, &published, code, &pledge.verifier).await;
+        let opened = self.seal.open(&verifier_place(&pledge.nonce), &pledge.verifier)?;
+        let tokens = self.exchange(party, &published, code, &String::from_utf8_lossy(&opened)).await;
         let tokens = tokens.map_err(|why| disbelief("The exchange of the code", why.to_string()))?;
         trail.passed("The exchange of the code", "an ID token was given for it");
         let verified = self.verify_jws(ctx, party, &tokens.id_token, None).await;
@@ -293,14 +306,6 @@ impl From<Error> for Failed {
 
 fn disbelief(step: &'static str, why: impl Into<String>) -> Disbelief {
     Disbelief { step, why: why.into() }
-}
-
-fn pledge(party: &Party, nonce: &Token, verifier: &Token) -> Pledge {
-    Pledge {
-        issuer: party.settings.issuer.clone(),
-        nonce: nonce.digest(),
-        verifier: verifier.expose().to_owned(),
-    }
 }
 
 /// The code, if the answer is one of the issuer that was asked (RFC 9207 section 2.4): looked at before the code is sent

@@ -37,6 +37,25 @@ impl KeyTerms {
     pub fn has_ended(&self, now: Timestamp) -> bool {
         self.ends_at.is_some_and(|end| end <= now)
     }
+
+    /// Whether a key with these terms can do anything that one with `other` cannot: reach further, from elsewhere, more
+    /// often, or longer.
+    #[must_use]
+    pub fn exceed(&self, other: &Self) -> bool {
+        let reach = |terms: &Self| terms.scope.unwrap_or(Scope::ReadOnly);
+        let is_held = |range: &Cidr| other.ranges.iter().any(|held| held.encloses(*range));
+        let is_from_elsewhere =
+            !other.ranges.is_empty() && (self.ranges.is_empty() || !self.ranges.iter().all(is_held));
+        reach(self) > reach(other)
+            || is_from_elsewhere
+            || is_beyond(self.requests_per_minute, other.requests_per_minute)
+            || is_beyond(self.expires_at, other.expires_at)
+    }
+}
+
+/// Whether the one limit lets through more than the other; none lets everything through.
+fn is_beyond<T: Ord>(limit: Option<T>, other: Option<T>) -> bool {
+    other.is_some_and(|other| limit.is_none_or(|limit| limit > other))
 }
 
 /// A demand of the organisation that a key does not meet.
@@ -84,7 +103,7 @@ pub enum Verdict {
 }
 
 /// How long a key that must be rotated goes on working (SPEC section 7).
-const GRACE: Duration = Duration::from_hours(7 * 24);
+pub(super) const GRACE: Duration = Duration::from_hours(7 * 24);
 
 /// Whether the key may be used from `ip` at `now`. Address, end and expiry decide at once; a key that is too old or has
 /// no scope has a week, counted from when it came to break the demand, unless the organisation gives none. Where the

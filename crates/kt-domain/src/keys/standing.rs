@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::judge::{Breach, KeyTerms, breaches, refused_from};
+use super::judge::{Breach, GRACE, KeyTerms, breaches, refused_from};
 use super::restrictions::KeyRestrictions;
 use crate::words;
 
@@ -68,7 +68,9 @@ pub fn standing(terms: &KeyTerms, restrictions: &KeyRestrictions, now: Timestamp
 }
 
 /// Since when the key has been known to break demands that came after it, now that `after` are demanded in place of
-/// `before`: a key that did not break them until now is flagged now, one that no longer does is not.
+/// `before`: a key that did not break them until now is flagged now, one that no longer does is not. One that breaks both, and
+/// would be refused sooner for it, is flagged as if it had been refused when it was going to be, or now: what comes to be
+/// demanded takes from nobody the days that they have been told, and gives at least the usual ones (SPEC section 7).
 #[must_use]
 pub fn flagged_at(
     terms: &KeyTerms,
@@ -76,11 +78,11 @@ pub fn flagged_at(
     after: &KeyRestrictions,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    if breaches(terms, after, now).is_empty() {
-        None
-    } else if breaches(terms, before, now).is_empty() {
-        Some(now)
-    } else {
-        terms.flagged_at
+    let refused_from = |restrictions| standing(terms, restrictions, now).refused_from;
+    let becomes = refused_from(after)?;
+    match refused_from(before) {
+        None => Some(now),
+        Some(was) if becomes < was => Some(was.saturating_sub(GRACE).unwrap_or(Timestamp::MIN).min(now)),
+        Some(_) => terms.flagged_at,
     }
 }

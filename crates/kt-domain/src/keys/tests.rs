@@ -229,6 +229,60 @@ fn a_key_is_flagged_when_demands_come_that_it_does_not_meet_and_only_then() {
 }
 
 #[test]
+fn what_comes_to_be_demanded_takes_no_days_that_somebody_was_told() {
+    let days = |max| KeyRestrictions { max_age_days: Some(max), ..KeyRestrictions::default() };
+    let without_scope = KeyTerms { scope: None, ..terms() };
+    let unscoped = KeyRestrictions { require_scope: false, ..days(90) };
+    let scoped = KeyRestrictions { require_scope: true, ..days(90) };
+    let at_once = KeyRestrictions { enforce_immediately: true, ..days(90) };
+    let day = |day: u32| made_at() + DAY * day;
+    // what the key was given, what was demanded, what comes to be, on which day, from when it is then refused
+    let table = [
+        (terms(), days(90), days(60), 92, 97),
+        (terms(), days(90), days(60), 89, 96),
+        (terms(), days(90), days(120), 92, 127),
+        (without_scope.clone(), unscoped.clone(), scoped.clone(), 92, 97),
+        (without_scope, unscoped, scoped, 30, 37),
+        (terms(), days(90), at_once, 92, 90),
+    ];
+    for (row, (given, before, after, on, expected)) in table.into_iter().enumerate() {
+        let flagged = KeyTerms { flagged_at: flagged_at(&given, &before, &after, day(on)), ..given };
+        let later = standing(&flagged, &after, day(200));
+        assert_eq!(later.refused_from, Some(day(expected)), "row {row}");
+    }
+}
+
+#[test]
+fn terms_exceed_others_where_they_let_more_through() {
+    let ranges = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let given = KeyTerms {
+        ranges: ranges(&["203.0.113.0/24", "2001:db8::/32"]),
+        requests_per_minute: Some(60),
+        expires_at: Some(made_at() + DAY),
+        ..terms()
+    };
+    assert!(!given.exceed(&given));
+    let more = [
+        KeyTerms { scope: Some(Scope::Admin), ..given.clone() },
+        KeyTerms { ranges: Vec::new(), ..given.clone() },
+        KeyTerms { ranges: ranges(&["203.0.113.0/24", "198.51.100.0/24"]), ..given.clone() },
+        KeyTerms { ranges: ranges(&["203.0.112.0/23"]), ..given.clone() },
+        KeyTerms { requests_per_minute: Some(61), ..given.clone() },
+        KeyTerms { requests_per_minute: None, ..given.clone() },
+        KeyTerms { expires_at: Some(made_at() + DAY * 2), ..given.clone() },
+        KeyTerms { expires_at: None, ..given.clone() },
+    ];
+    for terms in more {
+        assert!(terms.exceed(&given) && !given.exceed(&terms), "{terms:?}");
+    }
+    let nothing = KeyTerms { scope: None, ..terms() };
+    let reading = KeyTerms { scope: Some(Scope::ReadOnly), ..terms() };
+    assert!(!nothing.exceed(&reading) && !reading.exceed(&nothing), "without a scope it reads only");
+    let narrow = KeyTerms { ranges: ranges(&["203.0.113.7/32"]), ..given.clone() };
+    assert!(!narrow.exceed(&given) && given.exceed(&narrow));
+}
+
+#[test]
 fn what_a_key_may_not_be_given_is_named() {
     let strict = KeyRestrictions {
         require_ip_binding: true,

@@ -30,7 +30,8 @@ impl Cidr {
     }
 
     /// Whether the range holds all of `other`.
-    fn encloses(self, other: Self) -> bool {
+    #[must_use]
+    pub fn encloses(self, other: Self) -> bool {
         self.0.contains(&other.0)
     }
 

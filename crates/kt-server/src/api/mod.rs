@@ -33,9 +33,10 @@ pub(crate) mod usage;
 mod versions;
 
 use axum::body::{Bytes, HttpBody};
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Query, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use kt_domain::error::{Error, ErrorKind};
 use serde::de::DeserializeOwned;
 
@@ -52,12 +53,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
             let message = "Send JSON, with the header `Content-Type: application/json`.";
             return Err(Error::new(ErrorKind::UnsupportedMediaType, "unsupported_media_type", message).into());
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|_| {
-            let message = "The body is too large or broke off.";
-            Error::new(ErrorKind::Invalid, "unreadable_body", message)
-        })?;
+        let bytes = Bytes::from_request(request, state).await.map_err(|why| unread(&why))?;
         Ok(Self(parse(&bytes)?))
     }
+}
+
+/// Why a body was not read.
+pub(crate) fn unread(why: &BytesRejection) -> Error {
+    if why.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let message = "The body is longer than this address takes. Send less at a time.";
+        return Error::new(ErrorKind::TooLarge, "request_too_large", message);
+    }
+    Error::new(ErrorKind::Malformed, "unreadable_body", "The body broke off. Send it again.")
 }
 
 /// A body that may be left out; what is there is read as strictly.
@@ -94,12 +101,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
             let message = format!("{inner}");
             Error::invalid(if path == "." { "body".to_owned() } else { path }, message)
         } else {
-            Error::new(ErrorKind::Invalid, "invalid_json", format!("The body is not valid JSON: {inner}"))
+            Error::new(ErrorKind::Malformed, "invalid_json", format!("The body is not valid JSON: {inner}"))
         }
     })?;
     reader.end().map_err(|why| {
         Error::new(
-            ErrorKind::Invalid,
+            ErrorKind::Malformed,
             "invalid_json",
             format!("The body holds more than one JSON value: {why}"),
         )

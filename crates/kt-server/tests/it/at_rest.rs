@@ -1,13 +1,11 @@
 //! What a copy of the database tells whoever has it: who there is and what they did, and none of their secrets.
 
-use std::path::Path;
 use std::time::Duration;
 
 use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::json;
-use sqlx::{Connection, PgConnection};
 
 use crate::harness::{Answer, PASSWORD, TestApi, on_both, token_in};
 use crate::mfa::{Holder, step};
@@ -67,27 +65,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
 /// Each byte as the character of its number, which a search in text is quick with.
 fn as_text(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
-}
-
-/// All that the database holds: the bytes of SQLite's files, the rows of PostgreSQL's tables.
-async fn copy_of(api: &TestApi) -> Vec<u8> {
-    const TABLES: &str =
-        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
-    let url = &api.database.url;
-    if let Some(file) = url.strip_prefix("sqlite://") {
-        let files = std::fs::read_dir(Path::new(file).parent().unwrap()).unwrap();
-        return files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
-    }
-    let mut connection = PgConnection::connect(url).await.unwrap();
-    let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut connection).await.unwrap();
-    let mut rows = Vec::new();
-    for table in tables {
-        let select = sqlx::AssertSqlSafe(format!("SELECT t::text FROM {table} t"));
-        let found: Vec<String> = sqlx::query_scalar(select).fetch_all(&mut connection).await.unwrap();
-        rows.extend(found.join("\n").into_bytes());
-    }
-    connection.close().await.unwrap();
-    rows
 }
 
 /// The secret of an app as its bytes, besides its text.
@@ -199,7 +176,7 @@ on_both! {
         send_links(&api, &owner).await;
         wait_for_factors(&api, &mut secrets, &jo).await;
         secrets.add("a password that was chosen", CHOSEN);
-        let while_mail_waits = copy_of(&api).await;
+        let while_mail_waits = api.copy_of_database().await;
 
         let mut mailed = Vec::new();
         for (what, address) in [
@@ -212,7 +189,7 @@ on_both! {
         }
         let reset = json!({ "token": mailed[1], "new_password": CHOSEN });
         assert_eq!(api.post("/v1/auth/password/reset", reset).send().await.status, 200);
-        let afterwards = copy_of(&api).await;
+        let afterwards = api.copy_of_database().await;
 
         for (copy, when) in [(while_mail_waits, "while mail waits"), (afterwards, "afterwards")] {
             assert_eq!(secrets.found_in(&copy), [""; 0], "{when}");

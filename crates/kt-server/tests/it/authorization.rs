@@ -11,6 +11,7 @@ use kt_domain::id::{ApiKeyId, InvitationId, PasskeyId, SessionId, SetupRequestId
 use kt_domain::random::Random;
 use serde_json::{Value, json};
 
+use crate::documented::operations;
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
 /// Who calls: nobody, a member, an auditor, an admin, an owner, an owner's access key with the scope read-only, write or
@@ -211,12 +212,8 @@ const REFUSALS: [&str; 6] = [
 
 /// `GET /v1/members` for each operation of the document.
 fn documented() -> BTreeSet<String> {
-    let document = serde_json::to_value(kt_server::openapi()).unwrap();
-    let paths = document["paths"].as_object().unwrap();
-    let operations = paths.iter().flat_map(|(path, methods)| {
-        methods.as_object().unwrap().keys().map(move |method| format!("{} {path}", method.to_uppercase()))
-    });
-    operations.collect()
+    let operations = operations("").into_iter();
+    operations.map(|operation| format!("{} {}", operation.method, operation.path)).collect()
 }
 
 fn assert_lists_every_route<'a>(

@@ -9,75 +9,14 @@ use std::time::Duration;
 
 use axum::http::Method;
 use kt_domain::secret::SecretDigest;
-use kt_store::{audit, sqlite_path};
-use serde_json::{Map, Value, json};
-use sqlx::{Connection, PgConnection};
+use kt_store::audit;
+use serde_json::{Value, json};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::console::browser::ORIGIN;
+use crate::documented::{Operation, is_secret, operations};
 use crate::harness::{PASSWORD, TestApi, on_both};
 use crate::mfa::App;
-
-/// Whether a field of this name holds what nobody else may read.
-fn is_secret(name: &str) -> bool {
-    ["password", "token", "secret", "code", "key"].iter().any(|word| name.ends_with(word))
-}
-
-/// A route that is there to be asked.
-struct Operation {
-    method: Method,
-    path: String,
-    body: Option<Value>,
-}
-
-/// Every route, with a body as its schema asks for, whose secrets are all `canary`.
-fn operations(canary: &str) -> Vec<Operation> {
-    let document = serde_json::to_value(kt_server::openapi()).unwrap();
-    let mut found = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
-            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-            found.push(Operation {
-                method: method.to_uppercase().parse().unwrap(),
-                path: path.replace(['{', '}'], ""),
-                body: (!schema.is_null()).then(|| example(&document, schema, "", canary)),
-            });
-        }
-    }
-    found
-}
-
-/// A value as `schema` asks for.
-pub(crate) fn example(document: &Value, schema: &Value, name: &str, canary: &str) -> Value {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let schema = document.pointer(reference.trim_start_matches('#')).unwrap();
-        return example(document, schema, name, canary);
-    }
-    if let Some(first) = schema["enum"].get(0) {
-        return first.clone();
-    }
-    for choice in ["oneOf", "anyOf", "allOf"] {
-        let choices = schema[choice].as_array().into_iter().flatten();
-        if let Some(chosen) = choices.into_iter().find(|schema| schema["type"] != "null") {
-            return example(document, chosen, name, canary);
-        }
-    }
-    let kinds = [&schema["type"], &schema["type"][0], &schema["type"][1]];
-    let is = |kind: &str| kinds.iter().any(|found| *found == kind);
-    if is("object") {
-        let fields = schema["properties"].as_object().into_iter().flatten();
-        let values = fields.map(|(name, schema)| (name.clone(), example(document, schema, name, canary)));
-        Value::Object(values.collect::<Map<_, _>>())
-    } else if is("array") {
-        json!([example(document, &schema["items"], name, canary)])
-    } else if is("string") {
-        Value::from(if is_secret(name) { canary } else { "owner@acme.example" })
-    } else if is("boolean") {
-        json!(true)
-    } else {
-        json!(1)
-    }
-}
 
 /// The secrets that an answer hands out.
 fn handed_out(answer: &Value, found: &mut Vec<String>) {
@@ -128,6 +67,10 @@ impl io::Write for Log {
     }
 }
 
+async fn text_of_database(api: &TestApi) -> String {
+    String::from_utf8_lossy(&api.copy_of_database().await).into_owned()
+}
+
 /// Whatever is recorded and logged, in every form.
 pub(crate) async fn everything_written(api: &TestApi) -> Vec<(&'static str, String)> {
     tracing::trace!("even this is heard");
@@ -150,36 +93,8 @@ pub(crate) async fn everything_written(api: &TestApi) -> Vec<(&'static str, Stri
     }
     let chain = audit::chain(&api.store, None).await.unwrap();
     written.push(("the deployment's chain", chain.into_iter().map(|entry| entry.body).collect()));
-    written.push(("the database", whole_database(&api.database.url).await));
+    written.push(("the database", text_of_database(api).await));
     written
-}
-
-/// Everything that a database holds, as whoever has stolen it can read it.
-async fn whole_database(url: &str) -> String {
-    let Some(file) = sqlite_path(url) else { return whole_schema(url).await };
-    let mut all = String::new();
-    for more in ["", "-wal"] {
-        let bytes = std::fs::read(format!("{}{more}", file.display())).unwrap_or_default();
-        all.push_str(&String::from_utf8_lossy(&bytes));
-    }
-    assert!(all.contains("owner@acme.example"), "it is the database");
-    all
-}
-
-async fn whole_schema(url: &str) -> String {
-    const TABLES: &str =
-        "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema()";
-    let mut connection = PgConnection::connect(url).await.unwrap();
-    let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut connection).await.unwrap();
-    assert!(tables.len() > 20, "{tables:?}");
-    let mut all = String::new();
-    for table in tables {
-        let rows =
-            sqlx::AssertSqlSafe(format!("SELECT COALESCE(string_agg(t::text, ' '), '') FROM {table} t"));
-        all.push_str(&sqlx::query_scalar::<_, String>(rows).fetch_one(&mut connection).await.unwrap());
-    }
-    assert!(all.contains("owner@acme.example"), "it is the database");
-    all
 }
 
 on_both! {
@@ -188,7 +103,9 @@ on_both! {
         Log::begin();
         let mut secrets = vec![CANARY.to_owned(), PASSWORD.to_owned()];
         let mut asked = 0;
-        for Operation { method, path, body } in operations(CANARY) {
+        for operation in operations(CANARY) {
+            let path = operation.plain_path();
+            let Operation { method, body, .. } = operation;
             // Whatever counts failures has forgotten them.
             api.clock.advance(Duration::from_hours(2));
             let session = api.owner().await;
@@ -221,7 +138,7 @@ on_both! {
         let rita = json!({ "organization": "acme", "email": "rita@acme.example", "name": "Rita", "password": "Quiet-willow-4-lakes" });
         ask("/v1/auth/register", rita).await;
         // They wait in the database, and leave it.
-        let waiting = whole_database(&api.database.url).await;
+        let waiting = text_of_database(&api).await;
         for address in ["ivy@acme.example", "owner@acme.example", "rita@acme.example"] {
             secrets.push(api.token_for(address).await);
         }
@@ -233,7 +150,7 @@ on_both! {
         for code in codes.iter().map(|code| code.as_str().unwrap()) {
             secrets.extend([code.to_owned(), code.replace('-', "")]);
         }
-        let kept = whole_database(&api.database.url).await;
+        let kept = text_of_database(&api).await;
         assert_eq!(secrets.len(), 26);
         for secret in &secrets {
             assert!(!kept.contains(secret) && !waiting.contains(secret), "{secret}");

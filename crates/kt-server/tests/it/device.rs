@@ -7,7 +7,7 @@ use kt_domain::actor::Role;
 use kt_domain::sign_in::MembershipState;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, TestApi, on_both};
+use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
 /// A device that waits.
 struct Device {
@@ -61,6 +61,20 @@ on_both! {
         let sessions = api.get("/v1/me/sessions").bearer(session.access_token()).send().await;
         let doors: Vec<&Value> = sessions.json["sessions"].as_array().unwrap().iter().map(|one| &one["door"]).collect();
         assert_eq!(doors, ["cli", "api"]);
+    }
+
+    a_device_is_let_in_on_a_fresh_proof_alone(api) {
+        let owner = api.owner().await;
+        api.clock.advance(Duration::from_mins(11));
+        let device = ask(&api).await;
+        let stale = decide(&api, owner.access_token(), &device.user_code, "approve").await;
+        assert_eq!(stale.refusal(), (403, "reauthentication_required"));
+        let proof = json!({ "password": PASSWORD });
+        api.post("/v1/me/reauthenticate", proof).bearer(owner.access_token()).send().await;
+        assert_eq!(decide(&api, owner.access_token(), &device.user_code, "approve").await.status, 204, "the control");
+        let session = fetch(&api, &device).await;
+        let renamed = api.patch("/v1/organization", json!({ "name": "Acme & Co." })).bearer(session.access_token()).send();
+        assert_eq!(renamed.await.status, 200, "the proof goes with it");
     }
 
     nobody_is_let_in_on_a_device_by_somebody_who_is_suspended(api) {

@@ -1,6 +1,7 @@
 //! The API in this process, on a database of its own, with a clock that is moved by hand.
 
 mod asked;
+mod copied;
 mod deployed;
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use crate::canary::example;
+use crate::documented::{Operation, operations};
 use crate::harness::{Answer, TestApi, on_both};
 
 /// Of statements, patterns, templates, paths and lines; a zero byte, which PostgreSQL keeps in no text; and what patterns
@@ -34,33 +34,6 @@ fn hostile() -> Vec<String> {
     texts
 }
 
-/// A route, and where values go into it.
-struct Operation {
-    method: Method,
-    path: String,
-    query: Vec<String>,
-    body: Option<Value>,
-}
-
-fn operations() -> Vec<Operation> {
-    let document = serde_json::to_value(kt_server::openapi()).unwrap();
-    let mut found = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
-            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-            let parameters = operation["parameters"].as_array().into_iter().flatten();
-            let query = parameters.filter(|parameter| parameter["in"] == "query");
-            found.push(Operation {
-                method: method.to_uppercase().parse().unwrap(),
-                path: path.clone(),
-                query: query.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect(),
-                body: (!schema.is_null()).then(|| example(&document, schema, "", "x")),
-            });
-        }
-    }
-    found
-}
-
 impl Operation {
     /// Its requests with this text: in each part of the path, in each parameter, and in each field of the body.
     fn with(&self, text: &str) -> Vec<(String, Option<Value>)> {
@@ -72,7 +45,7 @@ impl Operation {
         requests
             .extend(self.query.iter().map(|name| (format!("{path}?{name}={encoded}"), self.body.clone())));
         if let Some(body) = &self.body {
-            let plain = self.path.replace(['{', '}'], "");
+            let plain = self.plain_path();
             requests.extend(each_field(body, text).into_iter().map(|body| (plain.clone(), Some(body))));
         }
         requests
@@ -113,7 +86,7 @@ on_both! {
         let owner = api.owner().await;
         let new = json!({ "type": "scim", "name": "provider", "scope": "write" });
         let provisioning = api.post("/v1/tokens", new).bearer(owner.access_token()).send().await.text("/key").to_owned();
-        for operation in operations() {
+        for operation in operations("x") {
             for text in &texts {
                 // Whatever counts failures has forgotten them.
                 api.clock.advance(Duration::from_hours(1));

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use kt_domain::actor::Role;
 use kt_domain::sign_in::MembershipState;
 use kt_store::memberships;
 use serde_json::{Value, json};
@@ -87,6 +88,19 @@ on_both! {
         assert_eq!(register(&api, &token).await.status, StatusCode::ACCEPTED);
         assert_eq!(api.login(JO, PASSWORD).await.refusal(), (401, "invalid_credentials"));
         assert_eq!(api.login(JO, CHOSEN).await.text("/user/role"), "member");
+    }
+
+    whoever_is_shut_out_elsewhere_comes_by_an_invitation_and_signs_in_where_they_are_let(api) {
+        let elsewhere = api.owner_of_another().await;
+        api.becomes(&elsewhere, Role::Member, MembershipState::Suspended).await;
+        let owner = api.owner().await;
+        invite(&api, &owner, "owner@other.example", "member").await;
+        let mut body = registration(&api.token_for("owner@other.example").await);
+        body["email"] = json!("owner@other.example");
+        assert_eq!(api.post("/v1/auth/register", body).send().await.status, StatusCode::ACCEPTED);
+        assert_eq!(api.login("owner@other.example", CHOSEN).await.text("/organization/identifier"), "acme");
+        let there = json!({ "email": "owner@other.example", "password": CHOSEN, "organization": "other" });
+        assert_eq!(api.post("/v1/auth/login", there).send().await.refusal(), (401, "invalid_credentials"));
     }
 
     nobody_invites_above_their_own_rank(api) {

@@ -75,6 +75,15 @@ on_both! {
         assert_eq!(api.letters_to("owner@acme.example").await.len(), 5, "the notice, and a new link");
     }
 
+    whoever_asks_for_other_mail_in_somebodys_name_does_not_keep_a_reset_from_them(api) {
+        for _ in 0..5 {
+            let resend = json!({ "email": "owner@acme.example" });
+            assert_eq!(api.post("/v1/auth/email/resend", resend).send().await.status, 202);
+        }
+        ask(&api, "owner@acme.example").await;
+        assert_eq!(api.told("owner@acme.example", "Choose a new password").await, 1);
+    }
+
     a_network_that_asks_for_too_much_mail_is_refused_and_no_other_is(api) {
         let ask = async |email: String, peer| {
             api.post("/v1/auth/password/forgot", json!({ "email": email })).from(peer).send().await

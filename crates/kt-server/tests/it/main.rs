@@ -5,6 +5,7 @@
 mod at_rest;
 mod audit;
 mod authorization;
+mod bodies;
 mod canary;
 mod configurations;
 mod console;
@@ -12,6 +13,7 @@ mod console;
 #[path = "../../../kt-store/tests/it/databases.rs"]
 mod databases;
 mod device;
+mod documented;
 mod ending_passwords;
 mod events;
 mod faults;

@@ -52,6 +52,17 @@ on_both! {
         assert_eq!(list.json["records"].as_array().map(Vec::len), Some(2), "the list behind the figure");
     }
 
+    tries_at_addresses_that_nobody_has_are_failed_logins_too(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        for n in 0..3 {
+            api.login(&format!("nobody-{n}@acme.example"), "wrong").await;
+        }
+        assert_eq!(posture(&api, &owner).await["failed_logins_24h"], 3);
+        api.organization("other").await;
+        api.login("nobody-3@acme.example", "wrong").await;
+        assert_eq!(posture(&api, &owner).await["failed_logins_24h"], 3, "of two organizations it belongs to neither");
+    }
+
     a_day_is_kept_once_for_the_chart_and_for_ninety_days(api) {
         run_jobs(&api).await;
         api.token_of("owner@acme.example").await;

@@ -89,6 +89,23 @@ on_both! {
         assert_eq!(proven.json, json!({ "status": "reauthenticated" }));
     }
 
+    what_strangers_do_to_an_account_does_not_stop_whoever_is_signed_in(api) {
+        let session = api.owner().await;
+        for peer in ["203.0.113.9:1", "198.51.100.7:1"] {
+            for _ in 0..11 {
+                let guess = json!({ "email": OWNER, "password": "wrong" });
+                api.post("/v1/auth/login", guess).from(peer).send().await;
+            }
+        }
+        assert_eq!(api.login(OWNER, PASSWORD).await.refusal(), (401, "invalid_credentials"), "the control: locked");
+        let body = json!({ "password": PASSWORD });
+        let proven = api.post("/v1/me/reauthenticate", body).bearer(session.access_token()).send().await;
+        assert_eq!(proven.json, json!({ "status": "reauthenticated" }));
+        let body = json!({ "current_password": PASSWORD, "new_password": NEW });
+        let changed = api.post("/v1/me/password", body).bearer(session.access_token()).send().await;
+        assert_eq!(changed.json, json!({ "status": "password_changed" }));
+    }
+
     wrong_present_passwords_at_a_change_lock_as_at_the_door(api) {
         let change = async |session: &Answer, current: &str| {
             let body = json!({ "current_password": current, "new_password": NEW });

@@ -224,17 +224,50 @@ on_both! {
         assert_eq!(api.login("owner@acme.example", CHOSEN).await.refusal(), (401, "invalid_credentials"));
     }
 
-    of_two_registrations_with_one_unverified_address_the_newer_counts(api) {
+    of_two_registrations_with_one_unverified_address_neither_password_counts(api) {
+        const THEIRS: &str = "Third-meadow-7-hills";
+        const SUBJECT: &str = "Choose the password of your account";
+        open(&api, false).await;
+        // In either order: whose registration a link confirms, whoever reads the mail cannot tell.
+        for (email, passwords) in [(JO, [CHOSEN, THEIRS]), ("kim@acme.example", [THEIRS, CHOSEN])] {
+            for password in passwords {
+                register(&api, email, password).await;
+            }
+            let tokens: Vec<String> = api.letters_to(email).await.iter().map(token_in).collect();
+            assert_eq!(verify(&api, &tokens[0]).await.refusal(), (422, "invalid_token"));
+            assert_eq!(verify(&api, &tokens[1]).await.json, json!({ "status": "active" }));
+            for password in passwords {
+                assert_eq!(api.login(email, password).await.refusal(), (401, "invalid_credentials"), "{password}");
+            }
+            assert_eq!(api.told(email, SUBJECT).await, 1);
+            let reset = json!({ "token": api.token_for(email).await, "new_password": "Quiet-harbour-2-boats" });
+            assert_eq!(api.post("/v1/auth/password/reset", reset).send().await.status, 200);
+            assert_eq!(api.login(email, "Quiet-harbour-2-boats").await.json["status"], "authenticated");
+            register(&api, email, CHOSEN).await;
+            let session = api.login(email, "Quiet-harbour-2-boats").await;
+            assert_eq!(session.json["status"], "authenticated", "verified: it stays");
+        }
+    }
+
+    whoever_registers_twice_with_the_same_password_has_it(api) {
         open(&api, false).await;
         register(&api, JO, CHOSEN).await;
-        register(&api, JO, "Third-meadow-7-hills").await;
+        register(&api, JO, CHOSEN).await;
         let tokens: Vec<String> = api.letters_to(JO).await.iter().map(token_in).collect();
         assert_eq!(verify(&api, &tokens[0]).await.refusal(), (422, "invalid_token"));
         assert_eq!(verify(&api, &tokens[1]).await.json, json!({ "status": "active" }));
-        assert_eq!(api.login(JO, CHOSEN).await.refusal(), (401, "invalid_credentials"));
-        assert_eq!(api.login(JO, "Third-meadow-7-hills").await.json["status"], "authenticated");
+        assert_eq!(api.login(JO, CHOSEN).await.json["status"], "authenticated");
+    }
+
+    where_registering_was_closed_meanwhile_administrators_decide(api) {
+        open(&api, false).await;
         register(&api, JO, CHOSEN).await;
-        assert_eq!(api.login(JO, "Third-meadow-7-hills").await.json["status"], "authenticated", "verified: it stays");
+        register(&api, "kim@acme.example", CHOSEN).await;
+        let token = api.token_for("kim@acme.example").await;
+        assert_eq!(verify(&api, &token).await.json, json!({ "status": "active" }), "the control");
+        let token = api.token_for(JO).await;
+        api.set_registration(json!({ "self_registration": false, "signup_approval": false })).await;
+        assert_eq!(verify(&api, &token).await.json, json!({ "status": "pending_approval" }));
     }
 
     the_link_is_sent_again_to_those_who_need_it_and_all_get_one_answer(api) {

@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use kt_domain::actor::Role;
+use serde_json::{Value, json};
+
 use crate::databases::Kind;
 use crate::harness::TestApi;
 
@@ -53,6 +56,39 @@ async fn nobody_learns_by_the_clock_who_is_there() {
     let unknown = async |n| login(format!("nobody{n}@acme.example"), wrong).await;
     let by_password = medians(known, unknown).await;
     assert!(are_alike(by_password), "by password: {by_password:?}");
+
+    // Each request from a network of its own: how much mail one may ask for is no matter here.
+    let ask = async |path: &str, body: Value, n: usize| {
+        let peer = format!("100.64.{n}.7:1");
+        let answer = api.post(path, body).from(&peer).send().await;
+        assert_eq!(answer.status, 202, "{}", answer.json);
+    };
+    let open = json!({ "self_registration": true, "signup_approval": true });
+    api.set_registration(open).await;
+    let register = async |who: &str, n: usize| {
+        let email = format!("{who}{n}@acme.example");
+        let body = json!({ "organization": "acme", "email": email, "name": "Jo Example", "password": "Quiet-willow-4-lakes" });
+        ask("/v1/auth/register", body, n).await;
+    };
+    let by_registering =
+        medians(async |n| register("known", n).await, async |n| register("new", n).await).await;
+    assert!(are_alike(by_registering), "by registering: {by_registering:?}");
+    let forgot = async |who: &str, n: usize| {
+        ask("/v1/auth/password/forgot", json!({ "email": format!("{who}{n}@acme.example") }), n + 100).await;
+    };
+    let by_recovery = medians(async |n| forgot("known", n).await, async |n| forgot("nobody", n).await).await;
+    assert!(are_alike(by_recovery), "by recovery: {by_recovery:?}");
+    let other = api.organization("other").await;
+    for n in 0..PAIRS + 4 {
+        api.add_member_of(&other, &format!("known{n}@other.example"), Role::Member).await;
+    }
+    let owner = api.token_of("owner@acme.example").await;
+    let invite = async |who: &str, n: usize| {
+        let body = json!({ "email": format!("{who}{n}@other.example"), "role": "member" });
+        assert_eq!(api.post("/v1/invitations", body).bearer(&owner).send().await.status, 201);
+    };
+    let by_inviting = medians(async |n| invite("known", n).await, async |n| invite("nobody", n).await).await;
+    assert!(are_alike(by_inviting), "by inviting: {by_inviting:?}");
 
     let browser = api.browser();
     let token = browser.token().await;

@@ -239,6 +239,28 @@ on_both! {
         assert_eq!(widened.json["scope"], "admin", "the control");
     }
 
+    a_key_acts_for_its_owner_and_nobody_else_lets_it_do_more(api) {
+        let owner = api.owner().await;
+        let boss = key(&api, &owner, "access", "read-only").await;
+        let limits = json!({ "ip_ranges": ["203.0.113.0/24"], "requests_per_minute": 60, "expires_at": "2026-04-01T00:00:00Z" });
+        assert_eq!(patch(&api, owner.access_token(), &boss, limits).await.status, StatusCode::OK);
+        api.add_member("ann@acme.example", "admin").await;
+        let ann = api.token_of("ann@acme.example").await;
+        for more in [
+            json!({ "scope": "write" }),
+            json!({ "ip_ranges": [] }),
+            json!({ "requests_per_minute": 61 }),
+            json!({ "expires_at": null }),
+        ] {
+            assert_eq!(patch(&api, &ann, &boss, more.clone()).await.refusal(), (403, "not_key_owner"), "{more}");
+            assert_eq!(patch(&api, owner.access_token(), &boss, more).await.status, StatusCode::OK, "the control");
+        }
+        for less in [json!({ "requests_per_minute": 10 }), json!({ "scope": "read-only" }), json!({ "name": "ci" })] {
+            assert_eq!(patch(&api, &ann, &boss, less.clone()).await.status, StatusCode::OK, "{less}");
+        }
+        assert_eq!(revoke(&api, &ann, &boss).await.status, StatusCode::NO_CONTENT);
+    }
+
     a_scope_is_the_limit_of_a_key(api) {
         let owner = api.owner().await;
         let other = key(&api, &owner, "access", "write").await;

@@ -1,6 +1,7 @@
 //! `kt admin …`: what the operator does at the machine itself, also when nobody can sign in any more. It acts on the
 //! database, works beside a server that runs, and is recorded.
 
+mod audit;
 mod copies;
 mod domains;
 mod ip_restrictions;
@@ -56,6 +57,9 @@ pub(crate) enum Admin {
     /// The key that seals secrets in the database
     #[command(subcommand)]
     Secrets(secrets::Secrets),
+    /// The deployment's own audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// How long gateways' events are kept
     #[command(subcommand)]
     Retention(Retention),
@@ -76,6 +80,7 @@ impl Admin {
                 Self::Sso(sso) => sso.run().await,
                 Self::Jwt(Jwt::Rotate(rotate)) => rotate.run().await,
                 Self::Secrets(secrets) => secrets.run().await,
+                Self::Audit(audit::Audit::Export(export)) => export.run().await,
                 Self::Retention(Retention::Run(run)) => run.run().await,
             }
         })

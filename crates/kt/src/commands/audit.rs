@@ -5,6 +5,7 @@ mod tail;
 mod verify;
 
 use clap::Subcommand;
+pub(crate) use export::WhichCopy;
 
 use crate::failure::Failure;
 

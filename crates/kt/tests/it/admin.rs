@@ -121,6 +121,28 @@ fn a_signing_key_is_rotated_and_the_schema_is_present() {
 }
 
 #[test]
+fn what_was_done_to_the_deployment_is_copied_out_and_proven() {
+    let plane = Plane::start();
+    said(&admin(&plane.home, &["jwt", "rotate"]), 0);
+    let copied = admin(&plane.home, &["audit", "export", "--output", "deployment.jsonl"]);
+    said(&copied, 0);
+    assert!(complaint(&copied).contains("kt audit verify deployment.jsonl"), "{}", complaint(&copied));
+    let copy = std::fs::read_to_string(plane.home.path("deployment.jsonl")).unwrap();
+    for action in ["auth.signing_key_rotated", "audit.exported"] {
+        assert!(copy.contains(action), "{action}: {copy}");
+    }
+    said(&plane.home.kt(&["audit", "verify", "deployment.jsonl"]), 0);
+    std::fs::write(
+        plane.home.path("touched.jsonl"),
+        copy.replace("auth.signing_key_rotated", "auth.signing_key_retired"),
+    )
+    .unwrap();
+    said(&plane.home.kt(&["audit", "verify", "touched.jsonl"]), 1);
+    let table = said(&admin(&plane.home, &["audit", "export", "--format", "csv"]), 0);
+    assert!(table.contains("auth.signing_key_rotated") && table.contains("kt admin, by "), "{table}");
+}
+
+#[test]
 fn the_key_that_seals_secrets_is_replaced_while_the_server_runs() {
     let plane = Plane::start();
     let token = plane.sign_in(PASSWORD).unwrap();

@@ -2,6 +2,7 @@
 //! done.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::gateway::wait_for;
-use crate::plane::{EMAIL, Home, PASSWORD, Plane};
+use crate::plane::{EMAIL, PASSWORD, Plane};
 
 const JO: &str = "jo@acme.example";
 
@@ -81,10 +82,10 @@ fn one_password_holds(plane: &Plane, email: &str, done: &Done) {
     assert!(done.is_empty() || *done == holding, "{done:?} was told that it was done, {holding:?} holds");
 }
 
-/// The token in the letter to this address, once it has been delivered.
-fn token_in_letter(home: &Home, email: &str) -> String {
+/// The token in the letter to this address, once it has been delivered to the outbox below the data directory.
+pub(crate) fn token_in_letter(data: &Path, email: &str) -> String {
     wait_for("a letter with a link", || {
-        let letters = fs::read_dir(home.path("data/outbox")).ok()?;
+        let letters = fs::read_dir(data.join("outbox")).ok()?;
         letters.filter_map(|letter| fs::read_to_string(letter.ok()?.path()).ok()).find_map(|letter| {
             let letter = letter.contains(email).then(|| letter.replace("=\r\n", "").replace("=3D", "="))?;
             let (_, rest) = letter.split_once("?token=")?;
@@ -98,7 +99,7 @@ fn a_reset_link_sets_one_password() {
     for moment in MOMENTS {
         let plane = Plane::start();
         plane.ask("POST /v1/auth/password/forgot", "", &json!({ "email": EMAIL }).to_string());
-        let token = token_in_letter(&plane.home, EMAIL);
+        let token = token_in_letter(&plane.home.path("data"), EMAIL);
         let request = |client| {
             let body = json!({ "token": token, "new_password": password(client) });
             ("POST /v1/auth/password/reset", body)
@@ -117,7 +118,7 @@ fn an_invitation_makes_one_account() {
         let whoami = plane.ask("GET /v1/whoami", &credentials, "");
         let invited = json!({ "email": JO, "role": "member" }).to_string();
         plane.ask("POST /v1/invitations", &credentials, &invited);
-        let token = token_in_letter(&plane.home, JO);
+        let token = token_in_letter(&plane.home.path("data"), JO);
         let request = |client| {
             let body = json!({
                 "organization": whoami["organization"]["identifier"], "email": JO, "name": "Jo Member",

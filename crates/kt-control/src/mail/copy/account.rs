@@ -29,6 +29,20 @@ pub(super) fn password_reset(
         .closes("If it was not you, there is nothing to do: your password stays as it is. Do not pass the link on.")
 }
 
+pub(super) fn password_missing(
+    token: &LinkToken,
+    expires_at: Timestamp,
+    happened: &Circumstances,
+    home: &PublicUrl,
+) -> Content {
+    Content::new("Choose the password of your account")
+        .opens("Your address was confirmed. Registrations with different passwords had been made for it, so none of them counts: choose yours.")
+        .circumstances(happened)
+        .button("Choose a password", &home.page_with_token("/reset-password", token.expose()))
+        .one_time(expires_at)
+        .closes("If you have registered once only, somebody else did so with your address. They have nothing of it. Do not pass the link on.")
+}
+
 pub(super) fn password_changed(
     change: PasswordChange,
     happened: &Circumstances,

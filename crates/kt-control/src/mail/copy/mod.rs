@@ -46,6 +46,9 @@ impl Message {
             Self::PasswordReset { token, expires_at, requested } => {
                 account::password_reset(token, *expires_at, requested, home)
             }
+            Self::PasswordMissing { token, expires_at, happened } => {
+                account::password_missing(token, *expires_at, happened, home)
+            }
             Self::PasswordChanged { change, happened, keys } => {
                 account::password_changed(*change, happened, keys, home)
             }

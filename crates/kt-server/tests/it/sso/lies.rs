@@ -137,9 +137,9 @@ on_both! {
         let provider = api.with_provider(json!({})).await;
         api.add_member("1@acme.example", "member").await;
         assert!(!told(&api, &provider, answered("iss", Some("https://evil.example"))).await);
-        assert_eq!(provider.exchanges(), 0, "a mixed-up answer is not followed");
+        assert_eq!(provider.verifiers().len(), 0, "a mixed-up answer is not followed");
         assert!(told(&api, &provider, Says::default()).await);
-        assert_eq!(provider.exchanges(), 1);
+        assert_eq!(provider.verifiers().len(), 1);
     }
 
     what_was_begun_ends_once_and_in_the_browser_that_began(api) {
@@ -165,6 +165,25 @@ on_both! {
         api.clock.advance(Duration::from_mins(10));
         let answer = late.come_back(&back).await;
         assert!(!is_in(&late, &answer), "after ten minutes");
+    }
+
+    a_copy_of_the_database_ends_nothing_that_was_begun(api) {
+        let provider = api.with_provider(json!({})).await;
+        api.add_member("1@acme.example", "member").await;
+        let browser = api.browser();
+        let to = depart(&browser).await;
+        let copy = String::from_utf8_lossy(&api.copy_of_database().await).into_owned();
+        let answer = browser.come_back(&provider.authorize(&to, "1")).await;
+        assert!(is_in(&browser, &answer), "the control");
+        let verifiers = provider.verifiers();
+        assert_eq!(verifiers.len(), 1);
+        let asked = url::Url::parse(&to).unwrap();
+        let named = asked.query_pairs().filter(|(name, _)| name == "state" || name == "nonce");
+        let kept_by_others: Vec<_> = named.map(|(_, value)| value.into_owned()).chain(verifiers).collect();
+        assert_eq!(kept_by_others.len(), 3);
+        for secret in kept_by_others {
+            assert!(!copy.contains(&secret), "{secret}");
+        }
     }
 
     an_answer_comes_back_to_the_address_of_its_own_provider(api) {

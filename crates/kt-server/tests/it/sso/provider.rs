@@ -119,8 +119,8 @@ struct World {
     metadata_looks: usize,
     /// How often its keys were asked for.
     looks: usize,
-    /// How often a code was exchanged, or tried to be.
-    exchanges: usize,
+    /// The verifier that came with each code that was exchanged, or tried to be.
+    verifiers: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -150,7 +150,7 @@ impl Provider {
             codes: HashMap::new(),
             metadata_looks: 0,
             looks: 0,
-            exchanges: 0,
+            verifiers: Vec::new(),
         };
         let provider = Self { issuer, clock: clock.clone(), world: Arc::new(Mutex::new(world)) };
         let routes = Router::new()
@@ -187,9 +187,9 @@ impl Provider {
         self.world().looks
     }
 
-    /// How often a code was exchanged, or tried to be.
-    pub(crate) fn exchanges(&self) -> usize {
-        self.world().exchanges
+    /// The verifier that came with each code that was exchanged, or tried to be.
+    pub(crate) fn verifiers(&self) -> Vec<String> {
+        self.world().verifiers.clone()
     }
 
     /// Puts another key in place of the one that it signs with.
@@ -389,13 +389,14 @@ async fn token(
     headers: HeaderMap,
     Form(form): Form<HashMap<String, String>>,
 ) -> Response {
+    let verifier = form.get("code_verifier").map_or("", String::as_str);
     let asked = {
         let mut world = provider.world();
-        world.exchanges += 1;
+        world.verifiers.push(verifier.to_owned());
         world.codes.remove(form.get("code").map_or("", String::as_str))
     };
     let refused = |word: &str| (StatusCode::BAD_REQUEST, Json(json!({ "error": word }))).into_response();
-    let challenge = digest(&SHA256, form.get("code_verifier").map_or("", String::as_str).as_bytes());
+    let challenge = digest(&SHA256, verifier.as_bytes());
     let Some(asked) = asked else { return refused("invalid_grant") };
     if asked.challenge != URL_SAFE_NO_PAD.encode(challenge) || form["redirect_uri"] != asked.redirect_uri {
         return refused("invalid_grant");

@@ -4,6 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use kt_control::ExportFormat;
 
@@ -20,15 +21,22 @@ use crate::output;
 pub(crate) struct Export {
     #[command(flatten)]
     api: ApiAddress,
+    #[command(flatten)]
+    copy: WhichCopy,
+}
+
+/// What of an audit log is copied, in which form, and where to.
+#[derive(Args)]
+pub(crate) struct WhichCopy {
     /// `jsonl` (can be proven), `csv` or `ocsf`
     #[arg(long, value_name = "FORMAT", default_value_t = ExportFormat::Jsonl)]
-    format: ExportFormat,
+    pub(crate) format: ExportFormat,
     /// Leave out what is older; as `jsonl`, widened to the checkpoint before
     #[arg(long, value_name = "TIME", value_parser = time)]
-    since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
     /// Leave out what is newer; as `jsonl`, widened to the checkpoint behind
     #[arg(long, value_name = "TIME", value_parser = time)]
-    until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
     /// The file to write; without it, standard output
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -36,23 +44,50 @@ pub(crate) struct Export {
 
 impl Export {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let mut query = vec![("format", self.format.to_string())];
-        query.extend(self.since.map(|since| ("since", since.to_string())));
-        query.extend(self.until.map(|until| ("until", until.to_string())));
+        let asked = &self.copy;
+        let mut query = vec![("format", asked.format.to_string())];
+        query.extend(asked.since.map(|since| ("since", since.to_string())));
+        query.extend(asked.until.map(|until| ("until", until.to_string())));
         let api = self.api.open()?;
         let mut copy = api.get("/v1/audit-log/export", &query)?;
-        let mut file = BufWriter::new(new_file(self.output.as_deref())?);
-        let bar = bytes_so_far();
+        let mut file = asked.open()?;
         while let Some(part) = copy.next()? {
-            file.write_all(&part)?;
-            bar.inc(part.len() as u64);
+            file.add(&part)?;
         }
-        file.flush()?;
-        bar.finish_and_clear();
-        if let Some(path) = &self.output {
+        file.finish()
+    }
+}
+
+impl WhichCopy {
+    /// The file that it goes to, with progress shown.
+    pub(crate) fn open(&self) -> Result<CopyFile<'_>, Failure> {
+        let file: Box<dyn Write> = Box::new(BufWriter::new(new_file(self.output.as_deref())?));
+        Ok(CopyFile { which: self, file, bar: bytes_so_far() })
+    }
+}
+
+/// A copy that is being written.
+pub(crate) struct CopyFile<'a> {
+    which: &'a WhichCopy,
+    file: Box<dyn Write>,
+    bar: ProgressBar,
+}
+
+impl CopyFile<'_> {
+    pub(crate) fn add(&mut self, part: &[u8]) -> Result<(), Failure> {
+        self.file.write_all(part)?;
+        self.bar.inc(part.len() as u64);
+        Ok(())
+    }
+
+    /// Tells how much was copied, and how it is proven.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        self.file.flush()?;
+        self.bar.finish_and_clear();
+        if let Some(path) = &self.which.output {
             let path = path.display();
-            output::complain(format_args!("exported {} bytes to {path}", bar.position()));
-            if self.format == ExportFormat::Jsonl {
+            output::complain(format_args!("exported {} bytes to {path}", self.bar.position()));
+            if self.which.format == ExportFormat::Jsonl {
                 output::complain(format_args!("to prove them anywhere: kt audit verify {path}"));
             }
         }

@@ -52,7 +52,7 @@ impl Plane {
     }
 }
 
-/// The owner, signed in.
+/// Somebody who is signed in: the owner, if nobody else is named.
 pub(super) struct Owner {
     api: SocketAddr,
     token: String,
@@ -60,7 +60,12 @@ pub(super) struct Owner {
 
 impl Owner {
     pub(super) fn sign_in(api: SocketAddr) -> Self {
-        let body = json!({ "email": EMAIL, "password": PASSWORD }).to_string();
+        Self::sign_in_as(api, EMAIL)
+    }
+
+    /// Somebody else with [`PASSWORD`].
+    fn sign_in_as(api: SocketAddr, email: &str) -> Self {
+        let body = json!({ "email": email, "password": PASSWORD }).to_string();
         let answer = Http::connect(api).unwrap().ask("POST", "/v1/auth/login", None, &body).unwrap();
         Self { api, token: answer.json()["access_token"].as_str().unwrap().to_owned() }
     }
@@ -137,6 +142,46 @@ fn a_revoked_key_stops_within_seconds_and_the_others_go_on() {
 
     let gateways = owner.ask("GET", "/v1/gateways", &Value::Null).json();
     assert_eq!(gateways["gateways"][0]["connected"], true, "{gateways}");
+    gateway.terminate();
+    server.terminate();
+}
+
+#[test]
+fn a_key_stops_with_its_owner_and_reaches_no_further_than_they_do() {
+    const JO: &str = "jo@example.com";
+    let mut plane = Plane::new();
+    let server = plane.start();
+    let owner = Owner::sign_in(server.api());
+    let organization =
+        owner.ask("GET", "/v1/whoami", &Value::Null).json()["organization"]["identifier"].clone();
+    owner.ask("POST", "/v1/invitations", &json!({ "email": JO, "role": "admin" }));
+    let token = crate::killed::token_in_letter(&plane.directory.path().join("data"), JO);
+    let joins = json!({
+        "organization": organization, "email": JO, "name": "Jo", "password": PASSWORD, "invitation_token": token,
+    });
+    owner.ask("POST", "/v1/auth/register", &joins);
+    let jo = Owner::sign_in_as(server.api(), JO);
+    let member = jo.ask("GET", "/v1/whoami", &Value::Null).json()["user"]["id"].as_str().unwrap().to_owned();
+    let member = format!("/v1/members/{member}");
+    let ((_, gateway_key), (_, own_key), (_, jos_key)) =
+        (owner.new_key("gateway"), owner.new_key("access"), jo.new_key("access"));
+    let edge = Place::with(ECHO);
+    let gateway = start_gateway(&edge, server.api(), &gateway_key);
+    let_in(&gateway, &jos_key);
+
+    let stops = |what: &str, change: &dyn Fn()| {
+        change();
+        let changed = Instant::now();
+        wait_for(what, || (chat(&gateway, &jos_key).status != 200).then_some(()));
+        let waited = changed.elapsed();
+        assert!(waited < REVOKED_WITHIN, "{what}: {waited:?}");
+        println!("{what}: refused {waited:?} after it was answered");
+        assert_eq!(chat(&gateway, &own_key).status, 200, "the control");
+    };
+    stops("Jo is suspended", &|| drop(owner.ask("POST", &format!("{member}/suspend"), &json!({}))));
+    owner.ask("POST", &format!("{member}/reactivate"), &json!({}));
+    let_in(&gateway, &jos_key);
+    stops("Jo becomes an auditor", &|| drop(owner.ask("PATCH", &member, &json!({ "role": "auditor" }))));
     gateway.terminate();
     server.terminate();
 }

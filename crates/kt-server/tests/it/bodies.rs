@@ -1,0 +1,44 @@
+//! Bodies that are not read: too long, or no JSON.
+
+use serde_json::json;
+
+use crate::harness::on_both;
+
+/// How long a body may be.
+const MOST: usize = 4 * 1024 * 1024;
+
+/// A request for a key, as JSON of so many bytes.
+fn of_length(bytes: usize) -> String {
+    let body = json!({ "name": "deploy", "scope": "write" }).to_string();
+    format!("{}{body}", " ".repeat(bytes - body.len()))
+}
+
+on_both! {
+    a_body_is_read_up_to_its_longest_and_no_further(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        for name in [None, Some("of-this-one-there-is-one")] {
+            let send = |bytes| {
+                let request = api.post("/v1/tokens", json!({})).bearer(&owner);
+                let request = if let Some(name) = name { request.header("idempotency-key", name) } else { request };
+                request.text("application/json", &of_length(bytes)).send()
+            };
+            let refused = send(MOST + 1).await;
+            assert_eq!(refused.refusal(), (413, "request_too_large"), "{name:?}");
+            assert_eq!(refused.text("/error/type"), "request_too_large");
+            assert_eq!(send(MOST).await.status, 201, "the control, {name:?}");
+        }
+    }
+
+    what_is_no_json_is_told_so(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        for (body, refusal) in [
+            (r#"{"name":"deploy""#, (400, "invalid_json")),
+            (r#"{"name":"deploy"} {}"#, (400, "invalid_json")),
+            (r#"["deploy","write"]"#, (422, "validation_error")),
+            (r#"{"name":1}"#, (422, "validation_error")),
+        ] {
+            let request = api.post("/v1/tokens", json!({})).bearer(&owner).text("application/json", body);
+            assert_eq!(request.send().await.refusal(), refusal, "{body}");
+        }
+    }
+}
