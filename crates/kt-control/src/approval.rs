@@ -55,7 +55,7 @@ impl Control {
 
         let tx = self.store.begin_write().await?;
         let (user, place) = waiting(&tx, organization, user).await?;
-        if !memberships::change(&tx, &place, approval.role, MembershipState::Active).await? {
+        if !self.put_in_place(ctx, &tx, &place, approval.role, MembershipState::Active).await? {
             return Err(decided_meanwhile());
         }
         let record = self

@@ -15,7 +15,7 @@ use kt_domain::id::{OrganizationId, SessionId, UserId};
 use kt_domain::keys;
 use kt_domain::mfa::MfaSettings;
 use kt_domain::secret::SecretDigest;
-use kt_domain::sign_in::{Standing, may_go_on};
+use kt_domain::sign_in::{Factor, Standing, may_go_on};
 use kt_store::memberships::{self, Membership};
 use kt_store::sessions::{self, LiveSession};
 use kt_store::{Source, second_factors};
@@ -113,17 +113,8 @@ impl Control {
         let session = &live.session;
         let settings = self.security_of(source, &session.organization).await?.value;
         let factors = second_factors::of(source, &session.user).await?.list();
-        let standing = Standing {
-            email_verified: true,
-            membership: live.membership.state,
-            role: live.membership.role,
-            password: None,
-            factors: &factors,
-            mfa_asked_since: self.asked_since(source, &live.membership, &settings.mfa).await?,
-            mfa: &settings.mfa,
-            // That is asked of whoever comes in; whoever is in stays until the session ends.
-            sso_required: false,
-        };
+        let asked_since = self.asked_since(source, &live.membership, &settings.mfa).await?;
+        let standing = standing_in(live, &factors, asked_since, &settings.mfa);
         let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
         Ok(session.ended_at.is_none()
             && session.epoch == live.epoch
@@ -141,12 +132,32 @@ impl Control {
         source: &impl Source,
         place: &Membership,
         mfa: &MfaSettings,
-    ) -> Result<Option<Timestamp>, Error> {
+    ) -> Result<Timestamp, Error> {
         if place.mfa_asked_since.is_some() || !mfa.asks(place.role) {
-            return Ok(place.mfa_asked_since);
+            return Ok(place.asked_since());
         }
         let now = memberships::find(source, &place.organization, &place.user).await?;
-        Ok(now.and_then(|place| place.mfa_asked_since))
+        Ok(now.as_ref().unwrap_or(place).asked_since())
+    }
+}
+
+/// What is known of the holder of a session that lives.
+pub(crate) fn standing_in<'a>(
+    live: &LiveSession,
+    factors: &'a [Factor],
+    mfa_asked_since: Timestamp,
+    mfa: &'a MfaSettings,
+) -> Standing<'a> {
+    Standing {
+        email_verified: true,
+        membership: live.membership.state,
+        role: live.membership.role,
+        password: None,
+        factors,
+        mfa_asked_since,
+        mfa,
+        // That is asked of whoever comes in; whoever is in stays until the session ends.
+        sso_required: false,
     }
 }
 

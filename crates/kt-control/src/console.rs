@@ -11,9 +11,10 @@ use kt_domain::lockout::network_of;
 use kt_domain::mfa::{Demand, Reminder};
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::security_settings::CsrfRotation;
-use kt_domain::sign_in::{Factor, Proofs};
+use kt_domain::sign_in::{Factor, Proofs, enrollment_deadline};
 use kt_store::{limits, once, organizations, second_factors, sessions, users};
 
+use crate::authenticate::standing_in;
 use crate::control::Control;
 
 /// The value of a browser's session cookie.
@@ -43,9 +44,10 @@ pub struct ConsoleSession {
     pub federated: bool,
     /// Whether that one can be asked to let its holder prove again who they are.
     pub provider_can_ask: bool,
-    /// The account's own second factors, where it was: its holder can prove themselves by those too.
+    /// The account's own second factors, by which its holder can prove themselves.
     pub own_factors: Vec<Factor>,
-    /// What the organisation asks its holder for, and from when on they can do nothing else, where they lack it.
+    /// What the organisation asks its holder for, and from when on they can do nothing else, where they lack it and what
+    /// they came in on is not worth it.
     pub factor_deadline: Option<(Demand, Timestamp)>,
     /// From when on its holder has to choose another password, where that is within the week.
     pub password_ends_at: Option<Timestamp>,
@@ -64,20 +66,19 @@ impl Control {
         if !self.lives(&self.store, &live, now).await? {
             return Err(signed_out());
         }
-        let session = live.session;
+        let session = live.session.clone();
         let security = self.security_of(&self.store, &session.organization).await?.value;
         let user = users::find(&self.store, &session.user).await?.ok_or_else(signed_out)?;
         let organization = organizations::find(&self.store, &session.organization).await?;
         let organization = organization.ok_or_else(signed_out)?;
         let demand = security.mfa.demand(live.membership.role);
-        let factors = second_factors::of(&self.store, &session.user).await?;
-        let asked_since = live.membership.mfa_asked_since.filter(|_| !demand.is_met_by(&factors.list()));
-        let factor_deadline = asked_since.map(|since| (demand, security.mfa.deadline(since)));
+        let own_factors = second_factors::of(&self.store, &session.user).await?.list();
+        let standing = standing_in(&live, &own_factors, live.membership.asked_since(), &security.mfa);
+        let factor_deadline = enrollment_deadline(&standing, &live.session.proofs).map(|end| (demand, end));
         let password = user.password.filter(|_| live.federation.is_none());
         let password_ends_at = password
             .and_then(|password| security.password.ends_at(password.set_at))
             .filter(|end| Reminder::of_last_week(*end, now).is_some());
-        let own_factors = live.federation.as_ref().map_or_else(Vec::new, |_| factors.list());
         let ends_at = security.session.ends_at(session.created_at, session.active_at);
         let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
         Ok(ConsoleSession {
@@ -114,7 +115,7 @@ impl Control {
             return Ok(false);
         }
         let tx = self.store.begin_write().await?;
-        sessions::note_activity(&tx, &session.person.session, ctx.now).await?;
+        sessions::note_activity(&tx, &session.person.session, ctx.client.ip, ctx.now).await?;
         tx.commit().await?;
         Ok(true)
     }

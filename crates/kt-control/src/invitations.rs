@@ -191,7 +191,7 @@ impl Control {
         let security = self.security_of(tx, organization).await?.value;
         let place = new_place(ctx, organization, &user.id, *role, MembershipState::Active, &security);
         let has_joined = memberships::insert_unless_there(tx, &place).await?
-            || admit_waiting(tx, organization, &user.id, *role).await?;
+            || self.admit_waiting(ctx, tx, organization, &user.id, *role).await?;
         if !has_joined {
             return Err(already_member());
         }
@@ -254,6 +254,22 @@ impl Control {
         own.ok_or_else(|| Error::not_found("invitation"))
     }
 
+    /// An invitation is an administrator's word: whoever waits for one is let in.
+    async fn admit_waiting(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        user: &UserId,
+        role: Role,
+    ) -> Result<bool, Error> {
+        let place = memberships::find(tx, organization, user).await?;
+        match place.filter(|place| place.state == MembershipState::PendingApproval) {
+            Some(place) => self.put_in_place(ctx, tx, &place, role, MembershipState::Active).await,
+            None => Ok(false),
+        }
+    }
+
     async fn send_invitation(&self, ctx: &Ctx, tx: &Tx<'_>, invitation: &Invitation) -> Result<(), Error> {
         let link = NewLink { link: &INVITATION, subject: invitation.id.as_str(), epoch: None, data: &() };
         let (token, expires_at) = self.issue_link(ctx, tx, link).await?;
@@ -277,20 +293,6 @@ impl Control {
     ) -> Result<(), Error> {
         let record = self.record(ctx, action, invitation.id.as_str()).with_change(Value::Null, what);
         Ok(audit::append(tx, Some(&invitation.organization), &record).await?)
-    }
-}
-
-/// An invitation is an administrator's word: whoever waits for one is let in.
-async fn admit_waiting(
-    tx: &Tx<'_>,
-    organization: &OrganizationId,
-    user: &UserId,
-    role: Role,
-) -> Result<bool, Error> {
-    let place = memberships::find(tx, organization, user).await?;
-    match place.filter(|place| place.state == MembershipState::PendingApproval) {
-        Some(place) => Ok(memberships::change(tx, &place, role, MembershipState::Active).await?),
-        None => Ok(false),
     }
 }
 

@@ -37,6 +37,7 @@ mod overview;
 mod paging;
 mod passes;
 pub mod passwords;
+mod places;
 mod post;
 mod posture;
 mod profile;

@@ -12,7 +12,7 @@ use kt_domain::search::Search;
 use kt_domain::sign_in::MembershipState;
 use kt_domain::words;
 use kt_store::conversations::{self, Keeper};
-use kt_store::memberships::{self, Member, MembersFilter, Membership};
+use kt_store::memberships::{self, AskedMembers, Member, MembersFilter, Membership};
 use kt_store::{Tx, audit, external_identities, keys, organizations, scim, sessions, setup_requests, tasks};
 use serde_json::{Value, json};
 
@@ -73,15 +73,32 @@ impl Control {
         let list = format!("members/{organization}");
         let limit = PAGES.of(request)?;
         let after: Option<UserId> = self.position(&list, request)?;
+        let roles = asked_roles(&mfa);
+        let late = AskedMembers { roles: &roles, before: mfa.asked_before(ctx.now) };
         let filter = MembersFilter {
             lacking: which.factor.is_some(),
-            admins_need_passkey: mfa.require_passkey_for_admins,
-            asked_before: (which.factor == Some(FactorFilter::Late)).then(|| mfa.asked_before(ctx.now)),
+            asked: (which.factor == Some(FactorFilter::Late)).then_some(late),
             search: search.as_ref(),
+            ..lacking(&mfa)
         };
         let found = memberships::members(&self.store, organization, filter, after.as_ref(), limit + 1);
         let found = found.await?.into_iter().map(|member| view(member, &mfa)).collect();
         self.page(&list, limit, found, |view: &MemberView| view.membership.user.clone())
+    }
+
+    /// How many of them lack a second factor, or the one that is asked of them.
+    pub async fn members_lacking(&self, ctx: &Ctx) -> Result<i64, Error> {
+        let organization = ctx.require(Permission::ReadMembers)?;
+        let mfa = self.security_of(&self.store, organization).await?.value.mfa;
+        Ok(memberships::count(&self.store, organization, lacking(&mfa)).await?)
+    }
+
+    /// How many of an organisation lack the second factor that is asked of them, whether or not their time is over.
+    pub(crate) async fn members_asked(&self, organization: &OrganizationId) -> Result<i64, Error> {
+        let mfa = self.security_of(&self.store, organization).await?.value.mfa;
+        let roles = asked_roles(&mfa);
+        let asked = Some(AskedMembers { roles: &roles, before: Timestamp::MAX });
+        Ok(memberships::count(&self.store, organization, MembersFilter { asked, ..lacking(&mfa) }).await?)
     }
 
     /// One of them.
@@ -136,9 +153,7 @@ impl Control {
         if (role, state) == (before.role, before.state) {
             return Ok(());
         }
-        memberships::change(tx, before, role, state).await?;
-        let mfa = self.security_of(tx, organization).await?.value.mfa;
-        ask_as(ctx, tx, &member, role, &mfa).await?;
+        self.put_in_place(ctx, tx, before, role, state).await?;
         if state == MembershipState::Suspended {
             sessions::end_all(tx, organization, user, ctx.now).await?;
         }
@@ -212,28 +227,18 @@ impl Control {
     }
 }
 
-/// Whom a second factor is asked of goes by their role. Whoever has one and is asked for a better one is given the time
-/// anew.
-async fn ask_as(ctx: &Ctx, tx: &Tx<'_>, member: &Member, role: Role, mfa: &MfaSettings) -> Result<(), Error> {
-    let before = &member.membership;
-    let is_asked_for_more = mfa.demand(role) > mfa.demand(before.role) && member.factors.has_any();
-    let until_now = before.mfa_asked_since.filter(|_| !is_asked_for_more);
-    let since = mfa.asked_since(role, until_now, ctx.now);
-    Ok(memberships::note_asked(tx, &before.organization, &before.user, since).await?)
+/// The active members who lack a second factor, or the one that is asked of them.
+pub(crate) fn lacking(mfa: &MfaSettings) -> MembersFilter<'static> {
+    MembersFilter {
+        lacking: true,
+        admins_need_passkey: mfa.require_passkey_for_admins,
+        ..MembersFilter::default()
+    }
 }
 
-/// The same for somebody whose role changes otherwise than by an administrator's hand.
-pub(crate) async fn ask_again(
-    ctx: &Ctx,
-    tx: &Tx<'_>,
-    place: &Membership,
-    role: Role,
-    mfa: &MfaSettings,
-) -> Result<(), Error> {
-    match memberships::member(tx, &place.organization, &place.user).await? {
-        Some(member) => ask_as(ctx, tx, &Member { membership: place.clone(), ..member }, role, mfa).await,
-        None => Ok(()),
-    }
+/// The roles of which a second factor is asked.
+fn asked_roles(mfa: &MfaSettings) -> Vec<Role> {
+    Role::ALL.iter().copied().filter(|role| mfa.asks(*role)).collect()
 }
 
 fn view(member: Member, mfa: &MfaSettings) -> MemberView {
@@ -243,9 +248,10 @@ fn view(member: Member, mfa: &MfaSettings) -> MemberView {
 }
 
 /// From when on somebody can do nothing but add the second factor that they lack, if they lack one that is asked of them.
+/// Those for whom the organisation's identity provider vouches are asked there.
 pub(crate) fn mfa_deadline(member: &Member, mfa: &MfaSettings) -> Option<Timestamp> {
     let is_met = mfa.demand(member.membership.role).is_met_by(&member.factors.list());
-    member.membership.mfa_asked_since.filter(|_| !is_met).map(|since| mfa.deadline(since))
+    (!is_met && !member.is_vouched_for).then(|| mfa.deadline(member.membership.asked_since()))
 }
 
 /// Refuses what has left the organisation without an active owner.

@@ -54,7 +54,7 @@ impl Control {
         organizations::lock(&tx, &place.id).await?;
         let membership = memberships::find(&tx, &place.id, &user.id).await?;
         let membership = membership.ok_or_else(|| Error::not_found("member"))?;
-        if !memberships::change(&tx, &membership, Role::Owner, MembershipState::Active).await? {
+        if !self.put_in_place(ctx, &tx, &membership, Role::Owner, MembershipState::Active).await? {
             return Err(Error::internal("the membership changed within the transaction"));
         }
         let before = json!({ "role": membership.role, "state": membership.state });

@@ -78,7 +78,7 @@ pub enum Concern {
     KeysToRotate(i64),
     /// So many keys expire within a week.
     KeysExpire(i64),
-    /// So many members were asked for a second factor and have none.
+    /// So many members lack the second factor that is asked of them.
     FactorsMissing(i64),
     /// The allow list is to be applied, and lets in everybody because it is empty.
     AllowlistEmpty,
@@ -117,13 +117,21 @@ impl Control {
         let posture = self.posture(ctx).await?;
         let silent_since = ctx.now - GONE_AFTER;
         let waiting = attention::waiting(&self.store, organization, silent_since, ctx.now).await?;
+        let without_factor = self.members_asked(organization).await?;
         let provider = identity_providers::enabled(&self.store, organization).await?;
         let saml = provider.as_ref().and_then(|provider| provider.details.saml());
         let certificate_ends = saml.is_some_and(|saml| saml.certificates_end_soon(ctx.now).is_some());
         let lateness = self.lateness(ctx, organization).await?;
         let is_unreachable = provider.as_ref().is_some_and(|provider| provider.problem.is_some());
-        let concerns =
-            concerns(&waiting, &posture, &traffic.total, lateness, certificate_ends, is_unreachable);
+        let concerns = concerns(
+            &waiting,
+            without_factor,
+            &posture,
+            &traffic.total,
+            lateness,
+            certificate_ends,
+            is_unreachable,
+        );
         let has_events = events::any(&self.store, organization).await?;
         Ok(Overview { traffic, posture, concerns, has_events })
     }
@@ -155,6 +163,7 @@ pub(crate) async fn forget_old_counts(tx: &Tx<'_>, now: Timestamp) -> Result<(),
 
 fn concerns(
     waiting: &attention::Waiting,
+    without_factor: i64,
     posture: &Posture,
     traffic: &Tally,
     lateness: Lateness,
@@ -176,7 +185,7 @@ fn concerns(
         (waiting.silent_gateways > 0, Concern::GatewaysSilent(waiting.silent_gateways)),
         (waiting.flagged_keys > 0, Concern::KeysToRotate(waiting.flagged_keys)),
         (figures.keys_expiring_soon > 0, Concern::KeysExpire(figures.keys_expiring_soon)),
-        (waiting.asked_for_factor > 0, Concern::FactorsMissing(waiting.asked_for_factor)),
+        (without_factor > 0, Concern::FactorsMissing(without_factor)),
         (posture.allowlist == AllowlistStatus::Empty, Concern::AllowlistEmpty),
         (certificate_ends, Concern::CertificateEnds),
         (waiting.missing_domains > 0, Concern::DomainsMissing(waiting.missing_domains)),

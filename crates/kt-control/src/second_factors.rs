@@ -5,6 +5,7 @@
 mod authenticator;
 mod authenticators;
 pub(crate) mod ceremonies;
+pub(crate) mod fault;
 pub(crate) mod passkeys;
 mod recovery_codes;
 mod reminders;
@@ -17,7 +18,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
-use kt_domain::mfa::Demand;
+use kt_domain::mfa::{Demand, FEW_RECOVERY_CODES};
 use kt_domain::sign_in::{Factor, MembershipState, Proof};
 use kt_store::second_factors::{self, Factors, RECOVERY_CODE, Totp};
 use kt_store::users::{self, User};
@@ -25,7 +26,8 @@ use kt_store::{Source, Tx, audit, memberships, once};
 use serde_json::{Value, json};
 
 use crate::control::Control;
-use crate::mail::{self, Message};
+use crate::mail::{self, Label, Message};
+use crate::members::mfa_deadline;
 use crate::post::{circumstances, kept_email};
 use crate::sign_in::SignInOutcome;
 pub use ceremonies::{PasskeyAnswer, PasskeyChallenge};
@@ -45,6 +47,14 @@ pub struct SecondFactors {
     pub demand: FactorDemand,
 }
 
+impl SecondFactors {
+    /// Whether it is time for new recovery codes.
+    #[must_use]
+    pub fn has_few_recovery_codes(&self) -> bool {
+        self.recovery_codes <= FEW_RECOVERY_CODES
+    }
+}
+
 /// An authenticator app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthenticatorApp {
@@ -61,6 +71,15 @@ pub struct FactorDemand {
     pub demand: Demand,
     /// From when on they can do nothing but enrol, where they lack it: the earliest of their organisations.
     pub deadline: Option<Timestamp>,
+}
+
+/// What was added.
+enum Added {
+    App,
+    /// An app in place of the one before.
+    AppInPlace,
+    /// A passkey of this name.
+    Passkey(String),
 }
 
 /// A factor was added.
@@ -88,30 +107,22 @@ impl Control {
             passkeys: factors.passkeys,
             totp: totp.map(app),
             recovery_codes: factors.recovery_codes,
-            demand: self.factor_demand(&self.store, &person.user, factors).await?,
+            demand: self.factor_demand(&self.store, &person.user).await?,
         })
     }
 
-    /// What the organisations of somebody who has these factors ask of them: the strictest counts (R126).
-    async fn factor_demand(
-        &self,
-        source: &impl Source,
-        user: &UserId,
-        factors: Factors,
-    ) -> Result<FactorDemand, Error> {
+    /// What the organisations of somebody ask of them: the strictest counts (R126).
+    async fn factor_demand(&self, source: &impl Source, user: &UserId) -> Result<FactorDemand, Error> {
         let mut strictest = FactorDemand::default();
         for place in memberships::of_user(source, user).await? {
             let mfa = self.security_of(source, &place.organization).await?.value.mfa;
             if place.state != MembershipState::Active {
                 continue;
             }
-            let demand = mfa.demand(place.role);
-            strictest.demand = strictest.demand.max(demand);
-            if let (false, Some(since)) = (demand.is_met_by(&factors.list()), place.mfa_asked_since) {
-                let deadline = mfa.deadline(since);
-                strictest.deadline =
-                    Some(strictest.deadline.map_or(deadline, |earlier| earlier.min(deadline)));
-            }
+            strictest.demand = strictest.demand.max(mfa.demand(place.role));
+            let member = memberships::member(source, &place.organization, user).await?;
+            let deadline = member.and_then(|member| mfa_deadline(&member, &mfa));
+            strictest.deadline = [strictest.deadline, deadline].into_iter().flatten().min();
         }
         Ok(strictest)
     }
@@ -123,14 +134,26 @@ impl Control {
         tx: &Tx<'_>,
         user: &User,
         organization: &OrganizationId,
-        factor: Factor,
-        told: mail::Factor,
+        added: Added,
     ) -> Result<Enrolled, Error> {
+        let happened = circumstances(ctx);
+        let (before, factor, message) = match added {
+            Added::App => (
+                None,
+                Factor::Totp,
+                Message::FactorAdded { factor: mail::Factor::AuthenticatorApp, happened },
+            ),
+            Added::AppInPlace => (Some(Factor::Totp), Factor::Totp, Message::AppReplaced { happened }),
+            Added::Passkey(name) => {
+                let factor = mail::Factor::Passkey(Label::new(&name));
+                (None, Factor::Passkey, Message::FactorAdded { factor, happened })
+            }
+        };
+        let before = before.map_or(Value::Null, |factor| json!({ "factor": factor }));
         let record = self
             .record(ctx, AuditAction::FactorAdded, user.id.as_str())
-            .with_change(Value::Null, json!({ "factor": factor }));
+            .with_change(before, json!({ "factor": factor }));
         audit::append(tx, Some(organization), &record).await?;
-        let message = Message::FactorAdded { factor: told, happened: circumstances(ctx) };
         self.enqueue(ctx, tx, Some(organization), Some(&kept_email(&user.email)?), &message).await?;
         let recovery_codes = match second_factors::of(tx, &user.id).await?.recovery_codes {
             0 => Some(self.new_recovery_codes(ctx, tx, &user.id).await?),
@@ -152,7 +175,7 @@ impl Control {
         let left = second_factors::of(tx, &person.user).await?;
         // Recovery codes are a way back to a factor, and none themselves.
         let real = Factors { recovery_codes: 0, ..left };
-        if !self.factor_demand(tx, &person.user, real).await?.demand.is_met_by(&real.list()) {
+        if !self.factor_demand(tx, &person.user).await?.demand.is_met_by(&real.list()) {
             return Err(factor_required());
         }
         if !left.has_any() {

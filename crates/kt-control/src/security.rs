@@ -4,8 +4,8 @@ use kt_domain::actor::{Permission, Role};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::deployment_settings::ManagedBy;
-use kt_domain::error::Error;
-use kt_domain::id::OrganizationId;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::mfa::{Demand, MfaSettings};
 use kt_domain::passwords::Preset;
 use kt_domain::security_choices::{Section, SecurityChoices};
@@ -15,6 +15,7 @@ use kt_store::{Tx, audit, memberships};
 use serde_json::{Map, Value};
 
 use crate::control::Control;
+use crate::members::{lacking, mfa_deadline};
 use crate::organizations::SECURITY;
 use crate::version::Expected;
 
@@ -43,13 +44,15 @@ impl Control {
 
     /// Changes the fields that `patch` names; the others stay. In force from the next request on, each changed section
     /// with a record of its own. Refused, and nothing changed, with [`kt_domain::error::ErrorKind::Invalid`] where a
-    /// field is unknown, breaks a rule or is looser than the deployment allows, and with `deployment_managed` where the
-    /// deployment sets the section.
+    /// field is unknown, breaks a rule or is looser than the deployment allows, with `deployment_managed` where the
+    /// deployment sets the section, and with `would_shut_out` where it would leave members with nothing but adding a second
+    /// factor at once, unless that is `confirmed`.
     pub async fn change_security(
         &self,
         ctx: &Ctx,
         expected: &Expected,
         patch: &Map<String, Value>,
+        confirmed: bool,
     ) -> Result<SecurityView, Error> {
         let organization = ctx.require(Permission::ChangeSettings)?;
         ctx.require_fresh_authentication()?;
@@ -64,7 +67,11 @@ impl Control {
         organizations::replace_settings(&tx, organization, SECURITY, kept.version, &change.choices, ctx.now)
             .await?;
         let before = kept.value.in_force(&self.deployment).map_err(Error::internal)?;
-        self.ask_for_second_factors(ctx, &tx, organization, &before.mfa, &change.settings.mfa).await?;
+        let shut_out =
+            self.ask_for_second_factors(ctx, &tx, organization, &before.mfa, &change.settings.mfa).await?;
+        if !shut_out.is_empty() && !confirmed {
+            return Err(would_shut_out(ctx, &shut_out));
+        }
         self.flag_keys(&tx, organization, &before.api_keys, &change.settings.api_keys, ctx.now).await?;
         for (section, before, after) in change.sections {
             let record = self.record(ctx, recorded_as(section), format!("security.{section}"));
@@ -74,7 +81,8 @@ impl Control {
         Ok(self.view_of(change.settings, kept.version + 1))
     }
 
-    /// The grace of whoever is newly asked begins now; it ends for whoever no longer is.
+    /// The grace of whoever is newly asked begins now; it ends for whoever no longer is. Whoever lacks something is told where
+    /// what is asked of them, or until when, is another now. Gives those whose time is over by this.
     async fn ask_for_second_factors(
         &self,
         ctx: &Ctx,
@@ -82,7 +90,7 @@ impl Control {
         organization: &OrganizationId,
         before: &MfaSettings,
         mfa: &MfaSettings,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<UserId>, Error> {
         for role in Role::ALL.iter().copied() {
             let asked = mfa.asks(role).then_some(ctx.now);
             memberships::ask_for_second_factor(tx, organization, role, asked).await?;
@@ -90,7 +98,23 @@ impl Control {
                 memberships::ask_for_passkeys(tx, organization, role, ctx.now).await?;
             }
         }
-        Ok(())
+        let mut shut_out = Vec::new();
+        if before == mfa {
+            return Ok(shut_out);
+        }
+        for member in memberships::members(tx, organization, lacking(mfa), None, u32::MAX).await? {
+            let (role, since) = (member.membership.role, member.membership.asked_since());
+            let asks = |mfa: &MfaSettings| (mfa.demand(role), mfa.deadline(since));
+            if since == ctx.now || asks(before) != asks(mfa) {
+                self.tell_of_demand(ctx, tx, &member, mfa).await?;
+            }
+            let is_late = |mfa| mfa_deadline(&member, mfa).is_some_and(|deadline| deadline <= ctx.now);
+            let was_late = since != ctx.now && is_late(before);
+            if is_late(mfa) && !was_late {
+                shut_out.push(member.membership.user);
+            }
+        }
+        Ok(shut_out)
     }
 
     fn view_of(&self, settings: SecuritySettings, version: i64) -> SecurityView {
@@ -103,6 +127,19 @@ impl Control {
             version: version.to_string(),
         }
     }
+}
+
+fn would_shut_out(ctx: &Ctx, shut_out: &[UserId]) -> Error {
+    let you = ctx.actor.user().is_some_and(|user| shut_out.contains(user));
+    let message = format!(
+        "{} of your members, {}, could do nothing but add a second factor from the next request on. Give them time, or confirm \
+         that this is what you want.",
+        shut_out.len(),
+        if you { "you among them" } else { "you not among them" },
+    );
+    Error::new(ErrorKind::Conflict, "would_shut_out", message)
+        .with_detail("members", shut_out.len())
+        .with_detail("you", you)
 }
 
 fn recorded_as(section: Section) -> AuditAction {

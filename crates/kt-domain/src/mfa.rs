@@ -41,6 +41,8 @@ pub enum Demand {
     Passkey,
 }
 
+words!(Demand { Nothing = "nothing", Factor = "factor", Passkey = "passkey" });
+
 impl Demand {
     /// Whether somebody who has these factors has what is asked.
     #[must_use]
@@ -52,6 +54,9 @@ impl Demand {
         }
     }
 }
+
+/// With as many recovery codes as this or fewer, it is time for new ones.
+pub const FEW_RECOVERY_CODES: i64 = 3;
 
 /// A message that reminds somebody of their deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -181,8 +181,8 @@ pub struct Standing<'a> {
     pub password: Option<PasswordReason>,
     /// The second factors they have.
     pub factors: &'a [Factor],
-    /// Since when the organisation has asked them for a second factor, if it does.
-    pub mfa_asked_since: Option<Timestamp>,
+    /// Since when the organisation asks them for a second factor, where it does.
+    pub mfa_asked_since: Timestamp,
     /// What the organisation asks.
     pub mfa: &'a MfaSettings,
     /// Whether they can come in through the organisation's identity provider alone.
@@ -272,22 +272,29 @@ fn factors_to_show(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> 
 
 /// Whether what is demanded of them is not there, and the time to add it is over.
 fn must_enroll_now(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> bool {
-    let is_shown = match standing.mfa.demand(standing.role) {
+    if proofs.contains(Proof::FederatedStepUp) && standing.factors.is_empty() && !proofs.is_multi_factor() {
+        return true;
+    }
+    enrollment_deadline(standing, proofs).is_some_and(|deadline| now >= deadline)
+}
+
+/// From when on somebody who has given these proofs can do nothing but add what is demanded of them, where they lack it.
+/// `None` also where the proofs are worth it, as an identity provider's word may be.
+#[must_use]
+pub fn enrollment_deadline(standing: &Standing<'_>, proofs: &Proofs) -> Option<Timestamp> {
+    let demand = standing.mfa.demand(standing.role);
+    let is_shown = match demand {
         Demand::Nothing => true,
         Demand::Factor => proofs.is_multi_factor(),
         Demand::Passkey => proofs.contains(Proof::Passkey) || proofs.contains(Proof::FederatedMfa),
     };
-    if proofs.contains(Proof::FederatedStepUp) && standing.factors.is_empty() && !proofs.is_multi_factor() {
-        return true;
-    }
-    let is_met = standing.mfa.demand(standing.role).is_met_by(standing.factors);
-    !is_met && !is_shown && !proofs.contains(Proof::Federated) && is_demanded(standing, Demand::Factor, now)
+    let is_asked = !demand.is_met_by(standing.factors) && !is_shown && !proofs.contains(Proof::Federated);
+    is_asked.then(|| standing.mfa.deadline(standing.mfa_asked_since))
 }
 
 /// Whether at least this much is demanded of them, and the time to add it is over.
 fn is_demanded(standing: &Standing<'_>, demand: Demand, now: Timestamp) -> bool {
-    let deadline = standing.mfa_asked_since.map_or(now, |since| standing.mfa.deadline(since));
-    standing.mfa.demand(standing.role) >= demand && now >= deadline
+    standing.mfa.demand(standing.role) >= demand && now >= standing.mfa.deadline(standing.mfa_asked_since)
 }
 
 #[cfg(test)]

@@ -17,8 +17,6 @@ pub struct Waiting {
     pub flagged_keys: i64,
     /// Gateways that have stopped reporting.
     pub silent_gateways: i64,
-    /// Active members without a second factor whom the organisation has asked for one.
-    pub asked_for_factor: i64,
     /// Members who ask that a gateway be set up.
     pub setup_requests: i64,
     /// Domains whose record is gone that shows them to be the organisation's.
@@ -40,10 +38,6 @@ pub async fn waiting(
         (SELECT COUNT(*) FROM api_keys WHERE organization_id = $1 AND flagged_at IS NOT NULL
             AND (ends_at IS NULL OR ends_at > $2) AND (expires_at IS NULL OR expires_at > $2)) AS flagged_keys,
         (SELECT COUNT(*) FROM gateways WHERE organization_id = $1 AND seen_at < $3 AND seen_at >= $4) AS silent_gateways,
-        (SELECT COUNT(*) FROM memberships m WHERE m.organization_id = $1 AND m.state = 'active'
-            AND m.mfa_asked_since IS NOT NULL
-            AND NOT EXISTS (SELECT 1 FROM totp_secrets t WHERE t.user_id = m.user_id)
-            AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)) AS asked_for_factor,
         (SELECT COUNT(*) FROM setup_requests s JOIN memberships m ON m.organization_id = s.organization_id
             AND m.user_id = s.user_id AND m.state = 'active'
             WHERE s.organization_id = $1 AND s.closed_at IS NULL) AS setup_requests,
@@ -57,7 +51,6 @@ pub async fn waiting(
         people: row.get("people")?,
         flagged_keys: row.get("flagged_keys")?,
         silent_gateways: row.get("silent_gateways")?,
-        asked_for_factor: row.get("asked_for_factor")?,
         setup_requests: row.get("setup_requests")?,
         missing_domains: row.get("missing_domains")?,
     })

@@ -29,6 +29,15 @@ pub struct Membership {
     pub last_sign_in_at: Option<Timestamp>,
 }
 
+impl Membership {
+    /// Since when they are asked for a second factor, where they are: whoever is and was never told so, since they have been
+    /// here. For the gate, for what people are told and for their keys alike.
+    #[must_use]
+    pub fn asked_since(&self) -> Timestamp {
+        self.mfa_asked_since.unwrap_or(self.created_at)
+    }
+}
+
 /// Somebody with a place in an organisation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
@@ -51,20 +60,25 @@ pub struct MembersFilter<'a> {
     pub lacking: bool,
     /// Admins and owners lack one as long as they have no passkey.
     pub admins_need_passkey: bool,
-    /// Those alone who were asked for one at this moment or before.
-    pub asked_before: Option<Timestamp>,
+    /// Those alone of whom it is asked.
+    pub asked: Option<AskedMembers<'a>>,
     /// Those alone whose name, address or role holds this.
     pub search: Option<&'a Search>,
 }
 
-/// What is read of a member, up to the condition.
-const MEMBER: &str = "SELECT m.*, u.email, u.name,
-        (SELECT COUNT(*) FROM passkeys p WHERE p.user_id = m.user_id) AS passkeys,
-        (SELECT COUNT(*) FROM totp_secrets t WHERE t.user_id = m.user_id) AS totp,
-        (SELECT COUNT(*) FROM external_identities e JOIN identity_providers p ON p.id = e.source
-            WHERE e.user_id = m.user_id AND p.organization_id = m.organization_id AND p.enabled) AS vouchers
-    FROM memberships m JOIN users u ON u.id = m.user_id
-    WHERE ";
+/// Of whom a second factor is asked: of those with one of these roles for whom no identity provider vouches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AskedMembers<'a> {
+    /// The roles.
+    pub roles: &'a [Role],
+    /// Those alone who were asked at this moment or before.
+    pub before: Timestamp,
+}
+
+/// Whose word is taken for a member.
+const VOUCHERS: &str =
+    "(SELECT COUNT(*) FROM external_identities e JOIN identity_providers p ON p.id = e.source
+        WHERE e.user_id = m.user_id AND p.organization_id = m.organization_id AND p.enabled)";
 
 /// Of somebody without a second factor.
 const HAS_NONE: &str = "NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)
@@ -221,7 +235,7 @@ pub async fn member(
     organization: &OrganizationId,
     user: &UserId,
 ) -> Result<Option<Member>, StoreError> {
-    let mut query = Composed::new(MEMBER);
+    let mut query = members_that();
     query.text("m.organization_id = ").value(organization.as_str());
     query.text(" AND m.user_id = ").value(user.as_str());
     query.text(" AND m.state <> 'pending_approval'");
@@ -237,9 +251,30 @@ pub async fn members(
     after: Option<&UserId>,
     limit: u32,
 ) -> Result<Vec<Member>, StoreError> {
-    let mut query = Composed::new(MEMBER);
+    let mut query = members_that();
+    choose(&mut query, organization, filter);
+    query.text(" AND m.user_id > ").value(after.map_or("", UserId::as_str));
+    query.text(" ORDER BY m.user_id LIMIT ").value(i64::from(limit));
+    query.rows(source).await?.iter().map(read_member).collect()
+}
+
+/// How many of them there are.
+pub async fn count(
+    source: &impl Source,
+    organization: &OrganizationId,
+    filter: MembersFilter<'_>,
+) -> Result<i64, StoreError> {
+    let mut query = Composed::new(
+        "SELECT COUNT(*) AS members FROM memberships m JOIN users u ON u.id = m.user_id WHERE ",
+    );
+    choose(&mut query, organization, filter);
+    query.rows(source).await?.first().map_or(Ok(0), |row| row.get("members"))
+}
+
+/// The condition on members that are looked for.
+fn choose(query: &mut Composed, organization: &OrganizationId, filter: MembersFilter<'_>) {
     query.text("m.organization_id = ").value(organization.as_str());
-    query.text(" AND m.state <> 'pending_approval' AND m.user_id > ").value(after.map_or("", UserId::as_str));
+    query.text(" AND m.state <> 'pending_approval'");
     if filter.lacking {
         query.text(" AND m.state = 'active' AND ((").text(HAS_NONE).text(")");
         if filter.admins_need_passkey {
@@ -247,16 +282,21 @@ pub async fn members(
         }
         query.text(")");
     }
-    query.and("m.mfa_asked_since <= ", filter.asked_before);
+    if let Some(asked) = filter.asked {
+        match asked.roles {
+            [] => query.text(" AND 1 = 0"),
+            roles => query.text(" AND m.role IN ").values(roles.iter().map(|role| role.as_str())),
+        };
+        query.text(" AND COALESCE(m.mfa_asked_since, m.created_at) <= ").value(asked.before);
+        query.text(" AND 0 = ").text(VOUCHERS);
+    }
     query.and_found_in(["u.name", "u.email", "m.role"], filter.search);
-    query.text(" ORDER BY m.user_id LIMIT ").value(i64::from(limit));
-    query.rows(source).await?.iter().map(read_member).collect()
 }
 
 /// The active members of all organisations who are asked for a second factor and have no passkey: whoever lacks what is
 /// asked of them is among them.
 pub async fn asked_without_passkey(source: &impl Source) -> Result<Vec<Member>, StoreError> {
-    let mut query = Composed::new(MEMBER);
+    let mut query = members_that();
     query.text("m.mfa_asked_since IS NOT NULL AND m.state = 'active'");
     query.text(" AND NOT EXISTS (SELECT 1 FROM passkeys p WHERE p.user_id = m.user_id)");
     query.text(" ORDER BY m.organization_id, m.user_id");
@@ -270,7 +310,7 @@ pub async fn with_password_set(
     after: Timestamp,
     until: Timestamp,
 ) -> Result<Vec<Member>, StoreError> {
-    let mut query = Composed::new(MEMBER);
+    let mut query = members_that();
     query.text("m.organization_id = ").value(organization.as_str()).text(" AND m.state = 'active'");
     query.text(" AND u.password_hash IS NOT NULL AND u.password_temporary_until IS NULL");
     query.text(" AND u.password_set_at > ").value(after).text(" AND u.password_set_at <= ").value(until);
@@ -284,7 +324,7 @@ pub async fn with_temporary_password(
     after: Timestamp,
     until: Timestamp,
 ) -> Result<Vec<Member>, StoreError> {
-    let mut query = Composed::new(MEMBER);
+    let mut query = members_that();
     query.text("m.state = 'active'");
     query.text(" AND u.password_temporary_until > ").value(after);
     query.text(" AND u.password_temporary_until <= ").value(until);
@@ -381,6 +421,15 @@ pub async fn count_active_owners(tx: &Tx<'_>, organization: &OrganizationId) -> 
         WHERE organization_id = $1 AND role = 'owner' AND state = 'active'";
     let row = sql::row(tx, COUNT, values![organization.as_str()]).await?;
     row.map_or(Ok(0), |row| row.get("owners"))
+}
+
+/// What is read of members, up to the condition.
+fn members_that() -> Composed {
+    let mut query = Composed::new("SELECT m.*, u.email, u.name, ");
+    query.text("(SELECT COUNT(*) FROM passkeys p WHERE p.user_id = m.user_id) AS passkeys, ");
+    query.text("(SELECT COUNT(*) FROM totp_secrets t WHERE t.user_id = m.user_id) AS totp, ");
+    query.text(VOUCHERS).text(" AS vouchers FROM memberships m JOIN users u ON u.id = m.user_id WHERE ");
+    query
 }
 
 fn read(row: &Row) -> Result<Membership, StoreError> {

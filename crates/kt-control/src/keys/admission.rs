@@ -15,11 +15,11 @@ use kt_domain::mfa::MfaSettings;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 use kt_store::keys::{self, LiveKey};
-use kt_store::memberships::{self, Member, MembersFilter};
+use kt_store::memberships::{self, Member};
 
 use crate::authenticate::Authenticated;
 use crate::control::Control;
-use crate::members::mfa_deadline;
+use crate::members::{lacking, mfa_deadline};
 
 /// A key, its owner's present standing, and what its organisation demands of it.
 pub(crate) struct KeyHolder {
@@ -58,13 +58,14 @@ impl Control {
         Ok(KeyHolder { live, restrictions: settings.api_keys, closed_from })
     }
 
-    /// From when on this key does nothing, as [`closed_to`] says; only those that act for a person are closed.
+    /// From when on this key does nothing until its owner has added the second factor that they lack: a key is no way round
+    /// what its owner is asked for. Only those that act for a person are closed.
     async fn closed_from(&self, live: &LiveKey, mfa: &MfaSettings) -> Result<Option<Timestamp>, Error> {
         if live.key.kind != KeyKind::Access || !mfa.asks(live.owner_role) {
             return Ok(None);
         }
         let owner = memberships::member(&self.store, &live.key.organization, &live.key.owner).await?;
-        Ok(owner.and_then(|owner| closed_to(&owner, mfa)))
+        Ok(owner.and_then(|owner| mfa_deadline(&owner, mfa)))
     }
 
     /// The same for everybody in an organisation to whom it happens. An owner is asked whenever anybody is.
@@ -76,13 +77,8 @@ impl Control {
         if !mfa.asks(Role::Owner) {
             return Ok(HashMap::new());
         }
-        let filter = MembersFilter {
-            lacking: true,
-            admins_need_passkey: mfa.require_passkey_for_admins,
-            ..MembersFilter::default()
-        };
-        let lacking = memberships::members(&self.store, organization, filter, None, u32::MAX).await?;
-        let closed = |owner: Member| Some((owner.membership.user.clone(), closed_to(&owner, mfa)?));
+        let lacking = memberships::members(&self.store, organization, lacking(mfa), None, u32::MAX).await?;
+        let closed = |owner: Member| Some((owner.membership.user.clone(), mfa_deadline(&owner, mfa)?));
         Ok(lacking.into_iter().filter_map(closed).collect())
     }
 
@@ -141,12 +137,6 @@ impl Control {
             .with_allowance(allowance)
             .with_private(&key.id))
     }
-}
-
-/// From when on the access keys of this member do nothing until they have added the second factor that they lack: a key is
-/// no way round what its owner is asked for. Those for whom the organisation's identity provider vouches are asked there.
-fn closed_to(owner: &Member, mfa: &MfaSettings) -> Option<Timestamp> {
-    mfa_deadline(owner, mfa).filter(|_| !owner.is_vouched_for)
 }
 
 fn owner_must_enroll() -> Error {

@@ -100,12 +100,15 @@ pub enum Message {
 
     /// A way to prove who one is was added.
     FactorAdded { factor: Factor, happened: Circumstances },
+    /// Codes of another authenticator app count in place of those of the one before.
+    AppReplaced { happened: Circumstances },
     /// One was removed.
     FactorRemoved { factor: Factor, happened: Circumstances },
     /// An administrator removed all second factors.
     FactorsReset { by: Label, reason: Label, at: Timestamp },
-    /// A reminder: after the deadline a sign-in goes no further than setting up a second factor.
-    FactorRequired { organization: Label, deadline: Timestamp },
+    /// A second factor is asked for, and it may have to be a passkey: after the deadline, or at once where there is none, a
+    /// sign-in goes no further than setting it up.
+    FactorRequired { organization: Label, needs_passkey: bool, deadline: Option<Timestamp> },
     /// A recovery code took the place of a second factor; `left` remain.
     RecoveryCodeUsed { left: u32, happened: Circumstances },
     /// New recovery codes took the place of all earlier ones.

@@ -114,6 +114,7 @@ impl Message {
             Self::LockedOut { failures: 10, until: after(15 * MINUTE), last: circumstances() },
             Self::FactorAdded { factor: Factor::AuthenticatorApp, happened: circumstances() },
             Self::FactorAdded { factor: passkey(), happened: circumstances() },
+            Self::AppReplaced { happened: circumstances() },
             Self::FactorRemoved { factor: Factor::AuthenticatorApp, happened: circumstances() },
             Self::FactorRemoved { factor: passkey(), happened: circumstances() },
             Self::FactorsReset {
@@ -121,7 +122,17 @@ impl Message {
                 reason: Label::new("Lost the phone; seen in person"),
                 at: after(0),
             },
-            Self::FactorRequired { organization, deadline: after(3 * DAY) },
+            Self::FactorRequired {
+                organization: organization.clone(),
+                needs_passkey: false,
+                deadline: Some(after(3 * DAY)),
+            },
+            Self::FactorRequired {
+                organization: organization.clone(),
+                needs_passkey: true,
+                deadline: Some(after(3 * DAY)),
+            },
+            Self::FactorRequired { organization, needs_passkey: false, deadline: None },
             Self::RecoveryCodeUsed { left: 8, happened: circumstances() },
             Self::RecoveryCodeUsed { left: 1, happened: circumstances() },
             Self::RecoveryCodeUsed { left: 0, happened: circumstances() },

@@ -76,7 +76,7 @@ impl Control {
         let place = new_place(ctx, organization, &user, Role::Member, state, &security);
         if !memberships::insert_unless_there(&tx, &place).await? {
             let waiting = waiting(&tx, organization, &user).await?;
-            memberships::change(&tx, &waiting, Role::Member, state).await?;
+            self.put_in_place(ctx, &tx, &waiting, Role::Member, state).await?;
         }
         let external_id = change.external_id.over(None);
         keep(ctx, &tx, organization, &user, external_id.as_deref(), &names).await?;

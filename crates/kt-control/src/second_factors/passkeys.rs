@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::{OrganizationId, PasskeyId};
+use kt_domain::id::{OrganizationId, PasskeyId, UserId};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::{Factor, Proof};
 use kt_store::passkeys::{self, Passkey};
@@ -15,11 +15,13 @@ use webauthn_rs::prelude;
 
 use super::authenticators::name_of;
 use super::ceremonies::{Bond, PasskeyAnswer, PasskeyChallenge, REGISTRATION};
-use super::webauthn::{Registered, base64url, handle_of};
-use super::{Enrolled, EnrolledAtSignIn};
+use super::fault::{Fault, Refusal};
+use super::webauthn::{base64url, handle_of};
+use super::{Added, Enrolled, EnrolledAtSignIn};
 use crate::control::Control;
 use crate::mail::{self, Label};
 use crate::organizations::check_name;
+use crate::sign_in::Entrant;
 
 /// A passkey, as its holder sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,11 +123,16 @@ impl Control {
         if session != &person.session {
             return Err(super::ceremonies::over());
         }
-        let made = self.relying_party.finish_registration(&state.state, &answer.credential)?;
         let tx = self.store.begin_write().await?;
         users::lock(&tx, &person.user).await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
-        let added = self.keep_passkey(ctx, &tx, &user, &person.organization, name, made).await?;
+        let made = match self.made_passkey(ctx, &tx, &user, name, &state.state, answer).await? {
+            Ok(made) => made,
+            Err(refusal) => {
+                return self.refuse_registration(ctx, tx, &user.id, &person.organization, refusal).await;
+            }
+        };
+        let added = self.keep_passkey(ctx, &tx, &user, &person.organization, made).await?;
         let live = sessions::find(&tx, &person.session).await?.ok_or_else(crate::jwt::invalid_token)?;
         sessions::note_proofs(&tx, &person.session, &live.session.proofs.and(Proof::Passkey)).await?;
         self.commit_revocation(tx).await?;
@@ -142,12 +149,17 @@ impl Control {
         check_given(name)?;
         let state = self.take_ceremony(ctx, REGISTRATION, answer).await?;
         let Bond::Step(step) = &state.bond else { return Err(super::ceremonies::over()) };
-        let made = self.relying_party.finish_registration(&state.state, &answer.credential)?;
+        let Entrant { user, organization, .. } = self.look_at_enrollment_step(ctx, step).await?;
         let tx = self.store.begin_write().await?;
+        users::lock(&tx, &user.id).await?;
+        let made = match self.made_passkey(ctx, &tx, &user, name, &state.state, answer).await? {
+            Ok(made) => made,
+            Err(refusal) => {
+                return self.refuse_registration(ctx, tx, &user.id, &organization.id, refusal).await;
+            }
+        };
         let (entrant, flow) = self.take_enrollment_step(ctx, &tx, step).await?;
-        users::lock(&tx, &entrant.user.id).await?;
-        let (_, enrolled) =
-            self.keep_passkey(ctx, &tx, &entrant.user, &entrant.organization.id, name, made).await?;
+        let (_, enrolled) = self.keep_passkey(ctx, &tx, &user, &organization.id, made).await?;
         let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(Proof::Passkey)).await?;
         self.commit_revocation(tx).await?;
         Ok(EnrolledAtSignIn { enrolled, outcome })
@@ -194,15 +206,24 @@ impl Control {
         self.begin_ceremony(ctx, tx, REGISTRATION, bond, &state, options).await
     }
 
-    async fn keep_passkey(
+    /// The passkey that a browser has made, once it is the account's; or why it is not. How many there are is counted again:
+    /// others may have been added since it was begun.
+    async fn made_passkey(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
         user: &User,
-        organization: &OrganizationId,
         name: Option<&str>,
-        made: Registered,
-    ) -> Result<(PasskeyView, Enrolled), Error> {
+        state: &prelude::PasskeyRegistration,
+        answer: &PasskeyAnswer,
+    ) -> Result<Result<KeptPasskey, Refusal>, Error> {
+        let made = match self.relying_party.finish_registration(state, &answer.credential) {
+            Ok(made) => made,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if passkeys::of::<prelude::Passkey>(tx, &user.id).await?.len() >= MOST {
+            return Ok(Err(Fault::TooManyPasskeys.because("others were added meanwhile")));
+        }
         let name = name.or_else(|| name_of(made.aaguid)).unwrap_or("Passkey");
         let passkey = Passkey {
             id: self.draw(|random| PasskeyId::new(ctx.now, random)),
@@ -215,12 +236,43 @@ impl Control {
             added_at: ctx.now,
             used_at: None,
         };
-        if !passkeys::insert(tx, &passkey).await? {
-            return Err(passkey_exists());
-        }
-        let told = mail::Factor::Passkey(Label::new(name));
-        let enrolled = self.factor_added(ctx, tx, user, organization, Factor::Passkey, told).await?;
-        Ok((view(passkey), enrolled))
+        let is_new = passkeys::insert(tx, &passkey).await?;
+        Ok(if is_new { Ok(passkey) } else { Err(Fault::KnownPasskey.because("somebody has it already")) })
+    }
+
+    async fn keep_passkey(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &User,
+        organization: &OrganizationId,
+        made: KeptPasskey,
+    ) -> Result<(PasskeyView, Enrolled), Error> {
+        let added = Added::Passkey(made.name.clone());
+        let enrolled = self.factor_added(ctx, tx, user, organization, added).await?;
+        Ok((view(made), enrolled))
+    }
+
+    /// Records that a passkey was not added, and why; nothing else of the transaction is kept.
+    async fn refuse_registration<T>(
+        &self,
+        ctx: &Ctx,
+        tx: Tx<'_>,
+        user: &UserId,
+        organization: &OrganizationId,
+        refusal: Refusal,
+    ) -> Result<T, Error> {
+        drop(tx);
+        let what = json!({ "factor": Factor::Passkey, "reason": refusal.fault });
+        let record = self.record(ctx, AuditAction::FactorAdded, user.as_str());
+        let tx = self.store.begin_write().await?;
+        audit::append(&tx, Some(organization), &record.with_change(Value::Null, what).refused()).await?;
+        tx.commit().await?;
+        Err(match refusal.fault {
+            Fault::TooManyPasskeys => too_many(),
+            Fault::KnownPasskey => passkey_exists(),
+            _ => cannot_be_added(refusal.why),
+        })
     }
 }
 
@@ -245,6 +297,12 @@ fn view(passkey: KeptPasskey) -> PasskeyView {
 
 fn check_given(name: Option<&str>) -> Result<(), Error> {
     name.map_or(Ok(()), |name| check_name("name", name))
+}
+
+fn cannot_be_added(why: String) -> Error {
+    let message =
+        "This passkey cannot be added. Begin again, in this browser and with this page's own button.";
+    Error::new(ErrorKind::Invalid, "invalid_passkey", message).with_param("credential").with_private(why)
 }
 
 fn no_passkey() -> Error {

@@ -16,7 +16,7 @@ use kt_store::{Tx, sessions};
 use serde::{Deserialize, Serialize};
 
 use super::authenticator::{Authenticator, qr_code};
-use super::{Enrolled, EnrolledAtSignIn};
+use super::{Added, Enrolled, EnrolledAtSignIn};
 use crate::control::Control;
 use crate::mail;
 
@@ -163,8 +163,10 @@ impl Control {
             return Err(nothing_waits());
         }
         let totp = Totp { sealed: pending.data.sealed, used_step: step, added_at: ctx.now, used_at: None };
+        let replaces = second_factors::totp(tx, &user.id).await?.is_some();
         second_factors::put_totp(tx, &user.id, &totp).await?;
-        self.factor_added(ctx, tx, user, organization, Factor::Totp, mail::Factor::AuthenticatorApp).await
+        let added = if replaces { Added::AppInPlace } else { Added::App };
+        self.factor_added(ctx, tx, user, organization, added).await
     }
 
     /// Uses up a code of the app. `false` when it is not right, or it or a later one was used.

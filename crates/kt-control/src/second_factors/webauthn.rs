@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use webauthn_rs::prelude::{
     CredentialID, DiscoverableAuthentication, Passkey, PasskeyRegistration, PublicKeyCredential,
-    RegisterPublicKeyCredential, WebauthnError,
+    RegisterPublicKeyCredential,
 };
 use webauthn_rs::{Webauthn, WebauthnBuilder};
+
+use super::fault::{Fault, Refusal};
 
 /// In bytes (WebAuthn level 3 section 7.1 step 25).
 const LONGEST_CREDENTIAL_ID: usize = 1023;
@@ -37,14 +39,6 @@ pub(crate) struct Assertion {
     response: PublicKeyCredential,
     /// Whose passkey it says it is.
     holder: Option<Uuid>,
-}
-
-/// Why a passkey does not let anybody in.
-pub(crate) enum Refusal {
-    /// It was used before its counter says that it was: there may be two of it.
-    Cloned,
-    /// Anything else; for the operator's log.
-    Refused(String),
 }
 
 impl RelyingParty {
@@ -87,14 +81,14 @@ impl RelyingParty {
         &self,
         state: &PasskeyRegistration,
         response: &Value,
-    ) -> Result<Registered, Error> {
-        self.check_client_data(response).map_err(refused_registration)?;
-        let read = RegisterPublicKeyCredential::deserialize(response).map_err(refused_registration)?;
+    ) -> Result<Registered, Refusal> {
+        self.check_client_data(response)?;
+        let read = RegisterPublicKeyCredential::deserialize(response)
+            .map_err(|why| Fault::Unreadable.because(why))?;
         let aaguid = aaguid(&read.response.attestation_object).unwrap_or_default();
-        let passkey =
-            self.webauthn.finish_passkey_registration(&read, state).map_err(refused_registration)?;
+        let passkey = self.webauthn.finish_passkey_registration(&read, state)?;
         if passkey.cred_id().len() > LONGEST_CREDENTIAL_ID {
-            return Err(refused_registration("the credential id is too long"));
+            return Err(Fault::LongIdentifier.because("the credential id is too long"));
         }
         Ok(Registered { passkey, aaguid })
     }
@@ -115,10 +109,11 @@ impl RelyingParty {
 
     /// Reads an answer, to find out whose passkey it is.
     pub(crate) fn read_assertion(&self, response: &Value) -> Result<Assertion, Refusal> {
-        self.check_client_data(response).map_err(|why| refused(&why))?;
-        let response = PublicKeyCredential::deserialize(response).map_err(|why| refused(&why))?;
-        let holder =
-            response.get_user_unique_id().map(Uuid::from_slice).transpose().map_err(|why| refused(&why))?;
+        self.check_client_data(response)?;
+        let response = PublicKeyCredential::deserialize(response);
+        let response = response.map_err(|why| Fault::Unreadable.because(why))?;
+        let holder = response.get_user_unique_id().map(Uuid::from_slice).transpose();
+        let holder = holder.map_err(|why| Fault::Unreadable.because(why))?;
         Ok(Assertion { response, holder })
     }
 
@@ -129,19 +124,17 @@ impl RelyingParty {
         assertion: &Assertion,
         mut passkey: Passkey,
     ) -> Result<Passkey, Refusal> {
-        let used = self.webauthn.finish_discoverable_authentication_v2(&assertion.response, state, &passkey);
-        let used = used.map_err(|error| match error {
-            WebauthnError::CredentialPossibleCompromise => Refusal::Cloned,
-            error => refused(&error),
-        })?;
-        passkey.update_credential(&used).ok_or_else(|| refused(&"the answer of another passkey"))?;
+        let used =
+            self.webauthn.finish_discoverable_authentication_v2(&assertion.response, state, &passkey)?;
+        let updated = passkey.update_credential(&used);
+        updated.ok_or_else(|| Fault::UnknownPasskey.because("the answer of another passkey"))?;
         Ok(passkey)
     }
 
     /// The page that asked is this very one, and stood alone in its window (WebAuthn level 3 section 7.1 steps 9 to 11,
     /// section 7.2 steps 12 to 14). webauthn-rs compares origins as URLs, which forgives spellings, and reads `crossOrigin`
     /// at registration only.
-    fn check_client_data(&self, response: &Value) -> Result<(), String> {
+    fn check_client_data(&self, response: &Value) -> Result<(), Refusal> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct ClientData {
@@ -151,15 +144,17 @@ impl RelyingParty {
             top_origin: Option<Value>,
         }
         let text = response.pointer("/response/clientDataJSON").and_then(Value::as_str).unwrap_or_default();
-        let bytes = from_base64url(text).ok_or("the client data is not base64url")?;
+        let bytes = from_base64url(text);
+        let bytes = bytes.ok_or_else(|| Fault::Unreadable.because("the client data is not base64url"))?;
         // UTF-8 decode, which drops a byte order mark.
         let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-        let data: ClientData = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let data: ClientData = serde_json::from_slice(json).map_err(|why| Fault::Unreadable.because(why))?;
         if data.origin != self.origin {
-            return Err(format!("a page of {} asked, which is not {}", data.origin, self.origin));
+            let why = format!("a page of {} asked, which is not {}", data.origin, self.origin);
+            return Err(Fault::WrongOrigin.because(why));
         }
         if data.cross_origin || data.top_origin.is_some() {
-            return Err("the page was framed by another".to_owned());
+            return Err(Fault::FramedPage.because("the page was framed by another"));
         }
         Ok(())
     }
@@ -169,6 +164,11 @@ impl Assertion {
     /// The identifier of the passkey that it was given with.
     pub(crate) fn credential_id(&self) -> String {
         base64url(self.response.get_credential_id())
+    }
+
+    /// Whether the authenticator says whose it is.
+    pub(crate) fn names_holder(&self) -> bool {
+        self.holder.is_some()
     }
 
     /// Whether the authenticator says that its passkey is this person's. `None` where it does not say whose it is.
@@ -190,7 +190,8 @@ pub(crate) fn base64url(bytes: &[u8]) -> String {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn from_base64url(text: &str) -> Option<Vec<u8>> {
+/// The bytes that such a text stands for.
+pub(crate) fn from_base64url(text: &str) -> Option<Vec<u8>> {
     use base64::Engine;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()
 }
@@ -210,16 +211,6 @@ fn no_name(console: &PublicUrl) -> Error {
         console.host()
     );
     Error::new(ErrorKind::Invalid, "validation_error", message).with_param("console.public_url")
-}
-
-fn refused(why: &dyn std::fmt::Display) -> Refusal {
-    Refusal::Refused(why.to_string())
-}
-
-fn refused_registration(why: impl std::fmt::Display) -> Error {
-    let message =
-        "This passkey cannot be added. Begin again, in this browser and with this page's own button.";
-    Error::new(ErrorKind::Invalid, "invalid_passkey", message).with_param("credential").with_private(why)
 }
 
 #[cfg(test)]

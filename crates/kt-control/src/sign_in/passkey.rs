@@ -10,7 +10,8 @@ use kt_domain::lockout::{CODE_WINDOW, network_of, step_key};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Factor, Gate, Proof, Proofs};
-use kt_store::{Tx, audit, limits, memberships, passkeys, users};
+use kt_store::users::{self, User};
+use kt_store::{Tx, audit, limits, memberships, passkeys};
 use serde_json::{Value, json};
 use webauthn_rs::prelude::DiscoverableAuthentication;
 
@@ -20,8 +21,9 @@ use crate::control::Control;
 use crate::mail::Message;
 use crate::post::{circumstances, kept_email};
 use crate::second_factors::ceremonies::{ASSERTION, Bond, Ceremony, PasskeyAnswer, PasskeyChallenge, over};
+use crate::second_factors::fault::{Fault, Refusal};
 use crate::second_factors::passkeys::{KeptPasskey, is_backed_up};
-use crate::second_factors::webauthn::Refusal;
+use crate::second_factors::webauthn::{Assertion, base64url, from_base64url};
 
 /// A passkey that is shown at a door.
 pub struct PasskeySignIn {
@@ -188,8 +190,8 @@ impl Control {
         self.begin_ceremony(ctx, tx, ASSERTION, bond, &state, options).await
     }
 
-    /// Believes the answer of a passkey, and keeps what it has said; whose it is. Where somebody is known already it must be
-    /// theirs; where nobody is, it must say itself whose it is, and be right (WebAuthn level 3 section 7.2 step 6).
+    /// Believes the answer of a passkey, and keeps what it has said; whose it is. What is wrong with one that is refused
+    /// stands in the audit log.
     async fn prove_passkey(
         &self,
         ctx: &Ctx,
@@ -197,63 +199,81 @@ impl Control {
         answer: &PasskeyAnswer,
         expected: Option<&Entrant>,
     ) -> Result<UserId, Error> {
-        let assertion = self.relying_party.read_assertion(&answer.credential).map_err(Error::from)?;
+        let assertion = self.relying_party.read_assertion(&answer.credential);
+        let id = assertion.as_ref().map_or_else(|_| claimed_id(answer), Assertion::credential_id);
         let tx = self.store.begin_write().await?;
-        let kept: Option<KeptPasskey> = passkeys::by_credential(&tx, &assertion.credential_id()).await?;
-        let Some(mut kept) = kept else {
-            if let Some(entrant) = expected {
-                self.record_wrong_passkey(ctx, &tx, &entrant.user.id, json!({ "reason": "unknown_passkey" }))
-                    .await?;
-                tx.commit().await?;
-            }
-            return Err(unknown_passkey());
+        let kept: Option<KeptPasskey> = passkeys::by_credential(&tx, &id).await?;
+        let holder = match &kept {
+            Some(kept) => users::find(&tx, &kept.user).await?,
+            None => None,
         };
-        let holder = users::find(&tx, &kept.user).await?.ok_or_else(invalid_passkey)?;
-        let is_theirs = match (assertion.is_of(&holder)?, expected) {
-            (Some(false), _) => false,
-            (said, Some(entrant)) => said != Some(false) && entrant.user.id == holder.id,
-            (said, None) => said == Some(true),
+        let known = kept.zip(holder);
+        let believed = match assertion {
+            Ok(assertion) => self.believe_assertion(ceremony.state, &assertion, known.as_ref(), expected)?,
+            Err(refusal) => Err(refusal),
         };
-        if !is_theirs {
-            let whom = expected.map_or(&holder.id, |entrant| &entrant.user.id);
-            let what = json!({ "reason": "passkey_of_somebody_else", "passkey": kept.id });
-            self.record_wrong_passkey(ctx, &tx, whom, what).await?;
-            tx.commit().await?;
-            return Err(invalid_passkey().with_private("it is somebody else's, or does not say whose it is"));
-        }
-        match self.relying_party.finish_assertion(ceremony.state, &assertion, kept.credential.clone()) {
-            Ok(used) => {
-                kept.backed_up = is_backed_up(&used)?;
-                kept.credential = used;
-                passkeys::note_use(&tx, &kept, ctx.now).await?;
+        match believed {
+            Ok(mut used) => {
+                used.backed_up = is_backed_up(&used.credential)?;
+                passkeys::note_use(&tx, &used, ctx.now).await?;
                 tx.commit().await?;
-                Ok(kept.user)
+                Ok(used.user)
             }
             Err(refusal) => {
-                let what = json!({ "reason": "wrong_passkey", "passkey": kept.id });
-                self.record_wrong_passkey(ctx, &tx, &kept.user, what).await?;
-                if matches!(refusal, Refusal::Cloned) {
-                    self.record_clone(ctx, &tx, &kept).await?;
-                }
+                self.record_wrong_passkey(ctx, &tx, known.as_ref(), expected, refusal.fault).await?;
                 tx.commit().await?;
                 Err(refusal.into())
             }
         }
     }
 
-    /// A passkey was refused to somebody known: their organisation sees it among the sign-ins that failed.
+    /// The passkey as it is from now on. Where somebody is known already it must be theirs; where nobody is, it must say
+    /// itself whose it is, and be right (WebAuthn level 3 section 7.2 step 6).
+    fn believe_assertion(
+        &self,
+        state: DiscoverableAuthentication,
+        assertion: &Assertion,
+        known: Option<&(KeptPasskey, User)>,
+        expected: Option<&Entrant>,
+    ) -> Result<Result<KeptPasskey, Refusal>, Error> {
+        let Some((kept, holder)) = known else {
+            return Ok(Err(Fault::UnknownPasskey.because("nobody has this passkey")));
+        };
+        if expected.is_none() && !assertion.names_holder() {
+            return Ok(Err(Fault::NoHolder.because("it does not say whose it is")));
+        }
+        let is_expected = expected.is_none_or(|entrant| entrant.user.id == holder.id);
+        if !is_expected || assertion.is_of(holder)? == Some(false) {
+            return Ok(Err(Fault::SomebodyElses.because("it is somebody else's")));
+        }
+        let used = self.relying_party.finish_assertion(state, assertion, kept.credential.clone());
+        Ok(used.map(|credential| KeptPasskey { credential, ..kept.clone() }))
+    }
+
+    /// A passkey was refused. Where it is known who was to be let in, or whose passkey it is, their organisation sees it among
+    /// the sign-ins that failed; otherwise the operator does.
     async fn record_wrong_passkey(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
-        user: &UserId,
-        what: Value,
+        known: Option<&(KeptPasskey, User)>,
+        expected: Option<&Entrant>,
+        fault: Fault,
     ) -> Result<(), Error> {
-        let places = memberships::of_user(tx, user).await?;
-        let organization = places.first().map(|place| &place.organization);
-        let failed =
-            self.record(ctx, AuditAction::SignIn, user.as_str()).with_change(Value::Null, what).refused();
-        Ok(audit::append(tx, organization, &failed).await?)
+        let holder = known.map(|(_, holder)| &holder.id);
+        let whom = expected.map(|entrant| &entrant.user.id).or(holder);
+        let places = match whom {
+            Some(user) => memberships::of_user(tx, user).await?,
+            None => Vec::new(),
+        };
+        let what = json!({ "reason": fault, "passkey": known.map(|(kept, _)| &kept.id) });
+        let record = self.record(ctx, AuditAction::SignIn, whom.map_or("unknown passkey", UserId::as_str));
+        let record = record.with_change(Value::Null, what).refused();
+        audit::append(tx, places.first().map(|place| &place.organization), &record).await?;
+        match known {
+            Some((kept, _)) if fault == Fault::CounterRegression => self.record_clone(ctx, tx, kept).await,
+            _ => Ok(()),
+        }
     }
 
     async fn record_clone(&self, ctx: &Ctx, tx: &Tx<'_>, passkey: &KeptPasskey) -> Result<(), Error> {
@@ -268,13 +288,17 @@ impl Control {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Cloned => {
-                invalid_passkey().with_private("its counter has not gone on: there may be two of it")
-            }
-            Refusal::Refused(why) => invalid_passkey().with_private(why),
+        match refusal.fault {
+            Fault::UnknownPasskey => unknown_passkey().with_private(refusal.why),
+            _ => invalid_passkey().with_private(refusal.why),
         }
     }
+}
+
+/// The identifier that an answer claims which cannot be read, or was not asked for by a page of ours.
+fn claimed_id(answer: &PasskeyAnswer) -> String {
+    let claimed = answer.credential["rawId"].as_str().and_then(from_base64url);
+    claimed.map_or_else(String::new, |bytes| base64url(&bytes))
 }
 
 /// The one answer to a passkey that lets nobody in.
@@ -287,7 +311,7 @@ fn invalid_passkey() -> Error {
 /// The same, saying that it can be forgotten: the page tells the browser, so that it is not offered again (WebAuthn level 3
 /// section 5.1.10.2). An identifier of 16 random bytes and more tells whoever has it nothing else.
 fn unknown_passkey() -> Error {
-    invalid_passkey().with_detail("unknown_credential", true).with_private("nobody has this passkey")
+    invalid_passkey().with_detail("unknown_credential", true)
 }
 
 fn too_many_challenges() -> Error {

@@ -18,6 +18,8 @@ pub enum Reproof<'a> {
     Password(&'a str),
     /// A code of the authenticator app.
     Totp(&'a str),
+    /// One of the recovery codes, for whoever has lost the rest: it is used up.
+    RecoveryCode(&'a str),
     /// A passkey.
     Passkey(&'a PasskeyAnswer),
 }
@@ -27,6 +29,7 @@ impl Reproof<'_> {
         match self {
             Self::Password(_) => Proof::Password,
             Self::Totp(_) => Proof::Totp,
+            Self::RecoveryCode(_) => Proof::RecoveryCode,
             Self::Passkey(_) => Proof::Passkey,
         }
     }
@@ -45,6 +48,9 @@ impl Control {
         match reproof {
             Reproof::Password(typed) => self.prove_password(ctx, &entrant, typed).await?,
             Reproof::Totp(typed) => self.prove_code(ctx, &entrant, Factor::Totp, typed).await?,
+            Reproof::RecoveryCode(typed) => {
+                self.prove_code(ctx, &entrant, Factor::RecoveryCode, typed).await?;
+            }
             Reproof::Passkey(answer) => self.reprove_passkey(ctx, &entrant, answer).await?,
         }
         let tx = self.store.begin_write().await?;

@@ -3,6 +3,7 @@
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
+use kt_domain::mfa::Demand;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::{Factor, Gate};
 use kt_store::{Source, Tx, audit};
@@ -64,6 +65,13 @@ impl Control {
         let (entrant, flow) = self.look_at_flow(ctx, step).await?;
         self.require_enrollment(ctx, &self.store, &entrant, &flow).await?;
         Ok(entrant)
+    }
+
+    /// What is demanded of somebody at such a step.
+    pub async fn demand_at_sign_in(&self, ctx: &Ctx, flow_token: &str) -> Result<Demand, Error> {
+        let entrant = self.look_at_enrollment_step(ctx, &SecretDigest::of(flow_token)).await?;
+        let mfa = self.security_of(&self.store, &entrant.organization.id).await?.value.mfa;
+        Ok(mfa.demand(entrant.membership.role))
     }
 
     async fn require_enrollment(

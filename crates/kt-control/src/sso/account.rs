@@ -22,7 +22,6 @@ use super::errand::Origin;
 use super::receive::Turned;
 use super::sso_refused;
 use crate::control::Control;
-use crate::members::ask_again;
 use crate::registration::new_place;
 use crate::scim::provisioned_groups;
 use crate::sign_in::{Entrant, Vouched};
@@ -238,7 +237,7 @@ impl Control {
             if !memberships::insert_unless_there(tx, &place).await?
                 && let Some(waiting) = memberships::find(tx, organization, &user.id).await?
             {
-                memberships::change(tx, &waiting, role, MembershipState::Active).await?;
+                self.put_in_place_untold(ctx, tx, &waiting, role, MembershipState::Active).await?;
             }
             let record = self
                 .record(ctx, AuditAction::MemberJoined, user.id.as_str())
@@ -266,9 +265,7 @@ impl Control {
         place: &Membership,
         role: Role,
     ) -> Result<(), Error> {
-        memberships::change(tx, place, role, place.state).await?;
-        let mfa = self.security_of(tx, &place.organization).await?.value.mfa;
-        ask_again(ctx, tx, place, role, &mfa).await?;
+        self.put_in_place_untold(ctx, tx, place, role, place.state).await?;
         let record = self
             .record(ctx, AuditAction::MemberRoleChanged, place.user.as_str())
             .with_change(json!({ "role": place.role }), json!({ "role": role, "by": "groups" }));

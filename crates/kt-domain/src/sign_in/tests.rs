@@ -21,7 +21,7 @@ proptest! {
         role in any_of(Role::ALL),
         password in proptest::option::of(any_of(PasswordReason::ALL)),
         factors in proptest::collection::vec(any_of(Factor::ALL), 0..3),
-        hours_asked in proptest::option::of(0_u64..200),
+        hours_asked in 0_u64..200,
         policy in any_of(MfaPolicy::ALL),
         require_passkey_for_admins: bool,
         sso_required: bool,
@@ -34,7 +34,7 @@ proptest! {
             role,
             password,
             factors: &factors,
-            mfa_asked_since: hours_asked.map(|hours| now() - Duration::from_hours(hours)),
+            mfa_asked_since: now() - Duration::from_hours(hours_asked),
             mfa: &mfa,
             sso_required,
         };
@@ -50,7 +50,7 @@ proptest! {
             let is_short = given.contains(&Proof::FederatedStepUp) && !delegated;
             prop_assert!(!is_short || proofs.is_multi_factor(), "two factors, whatever the policy");
             prop_assert!(factors.is_empty() || proofs.is_multi_factor() || delegated, "an enrolled factor is always asked for");
-            let is_late = hours_asked.is_none_or(|hours| hours >= 72);
+            let is_late = hours_asked >= 72;
             if mfa.asks(role) && !delegated && is_late {
                 prop_assert!(proofs.is_multi_factor());
             }
@@ -70,6 +70,11 @@ proptest! {
         if matches!(next, Gate::MfaRequired(_) | Gate::MfaEnrollmentRequired) {
             prop_assert!(!may_go_on(&standing, &proofs, now()));
         }
+        // And whoever is told until when it goes on cannot go on from then.
+        if let (Gate::Admit, Some(deadline)) = (&next, enrollment_deadline(&standing, &proofs)) {
+            prop_assert!(now() < deadline);
+            prop_assert!(!may_go_on(&standing, &proofs, deadline));
+        }
     }
 }
 
@@ -81,7 +86,7 @@ fn admin(mfa: &MfaSettings) -> Standing<'_> {
         role: Role::Admin,
         password: None,
         factors: &[],
-        mfa_asked_since: Some(now() - Duration::from_hours(71)),
+        mfa_asked_since: now() - Duration::from_hours(71),
         mfa,
         sso_required: false,
     }
@@ -92,7 +97,7 @@ fn each_step_comes_in_its_order() {
     let mfa = MfaSettings { policy: MfaPolicy::RequiredForAdmins, ..MfaSettings::default() };
     let admin = admin(&mfa);
     let (password, temporary) = (Proofs::of(Proof::Password), Some(PasswordReason::Temporary));
-    let late = Some(now() - Duration::from_hours(72));
+    let late = now() - Duration::from_hours(72);
     let all: &[Factor] = &[Factor::Passkey, Factor::Totp, Factor::RecoveryCode];
     let totp = &all[1..2];
     let bound = MfaSettings { require_passkey_for_admins: true, ..mfa.clone() };
@@ -187,7 +192,7 @@ fn each_step_comes_in_its_order() {
 fn a_providers_word_is_worth_what_the_organisation_takes_it_for() {
     let mfa = MfaSettings { policy: MfaPolicy::RequiredForAdmins, ..MfaSettings::default() };
     let admin = admin(&mfa);
-    let late = Some(now() - Duration::from_hours(72));
+    let late = now() - Duration::from_hours(72);
     let totp: &[Factor] = &[Factor::Totp];
     let table = [
         (

@@ -21,6 +21,8 @@ pub(crate) struct ReauthenticateRequest {
     password: Option<String>,
     /// A code of the authenticator app.
     totp_code: Option<String>,
+    /// One of the recovery codes. It is used up.
+    recovery_code: Option<String>,
     /// A passkey, after `POST /v1/me/reauthenticate/options`.
     passkey: Option<PasskeyProof>,
 }
@@ -48,15 +50,16 @@ pub(crate) async fn reauthenticate(
     Caller(ctx): Caller,
     Input(request): Input<ReauthenticateRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
-    let ReauthenticateRequest { password, totp_code, passkey } = request;
+    let ReauthenticateRequest { password, totp_code, recovery_code, passkey } = request;
     let passkey =
         passkey.map(|PasskeyProof { flow_token, credential }| PasskeyAnswer { flow_token, credential });
-    let reproof = match (&password, &totp_code, &passkey) {
-        (Some(password), None, None) => Reproof::Password(password),
-        (None, Some(code), None) => Reproof::Totp(code),
-        (None, None, Some(answer)) => Reproof::Passkey(answer),
+    let reproof = match (&password, &totp_code, &recovery_code, &passkey) {
+        (Some(password), None, None, None) => Reproof::Password(password),
+        (None, Some(code), None, None) => Reproof::Totp(code),
+        (None, None, Some(code), None) => Reproof::RecoveryCode(code),
+        (None, None, None, Some(answer)) => Reproof::Passkey(answer),
         _ => {
-            let message = "Send one proof: `password`, `totp_code` or `passkey`.";
+            let message = "Send one proof: `password`, `totp_code`, `recovery_code` or `passkey`.";
             return Err(Error::invalid("body", message).into());
         }
     };

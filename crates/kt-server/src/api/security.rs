@@ -239,5 +239,5 @@ pub(crate) async fn change(
     IfMatch(expected): IfMatch,
     Input(patch): Input<Map<String, Value>>,
 ) -> Result<Tagged<SecurityAnswer>, Failure> {
-    Ok(doors.control.change_security(&ctx, &expected, &patch).await?.into())
+    Ok(doors.control.change_security(&ctx, &expected, &patch, true).await?.into())
 }

@@ -77,33 +77,35 @@ pub(crate) struct Ways {
     pub(crate) provider_cannot_ask: bool,
     /// A code of the app.
     pub(crate) code: bool,
+    pub(crate) recovery_code: bool,
     pub(crate) passkey: bool,
 }
 
 impl Ways {
-    /// What is worth as much as what the session was opened with; of somebody who came through a provider, what they have.
+    /// What its holder has and is worth as much as what the session was opened with.
     fn of(session: &ConsoleSession) -> Self {
         let proofs = &session.proofs;
         let fits = |proof| proofs.are_matched_by(proof);
-        if !session.federated {
-            let password = fits(Proof::Password);
-            return Self {
-                password,
-                provider: false,
-                provider_cannot_ask: false,
-                code: !password && fits(Proof::Totp),
-                passkey: !password,
-            };
-        }
+        let password = !session.federated && fits(Proof::Password);
         let provider_is_enough = fits(Proof::Federated) || proofs.contains(Proof::FederatedMfa);
-        let has = |factor, proof| session.own_factors.contains(&factor) && fits(proof);
+        let provider = session.federated
+            && session.provider_can_ask
+            && provider_is_enough
+            && !proofs.contains(Proof::Passkey);
+        let has = |factor, proof| !password && session.own_factors.contains(&factor) && fits(proof);
         Self {
-            password: false,
-            provider: provider_is_enough && session.provider_can_ask && !proofs.contains(Proof::Passkey),
-            provider_cannot_ask: !session.provider_can_ask,
+            password,
+            provider,
+            provider_cannot_ask: session.federated && !session.provider_can_ask,
             code: has(Factor::Totp, Proof::Totp),
+            recovery_code: has(Factor::RecoveryCode, Proof::RecoveryCode),
             passkey: has(Factor::Passkey, Proof::Passkey),
         }
+    }
+
+    /// Whether there is none.
+    pub(crate) fn are_none(self) -> bool {
+        !(self.password || self.provider || self.code || self.recovery_code || self.passkey)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Second factors: added, asked for, used once, lost, taken away.
 
 pub(crate) mod app;
-mod authenticator;
+pub(crate) mod authenticator;
+mod newly_asked;
 mod orders;
 mod passkeys;
 mod policy;
@@ -195,6 +196,27 @@ on_both! {
         assert_eq!(right.text("/status"), "authenticated");
     }
 
+    wrong_codes_at_the_door_and_in_a_session_are_counted_together(api) {
+        let jo = Holder::new(&api, JO, "member").await;
+        let prove = |code: String| {
+            api.post("/v1/me/reauthenticate", json!({ "totp_code": code })).bearer(&jo.token).send()
+        };
+        let flow = step(&api, JO).await;
+        for _ in 0..5 {
+            let wrong = jo.app.wrong_code(&api.clock);
+            assert_eq!(verify(&api, &flow, "totp", &wrong).await.refusal(), (401, "invalid_code"));
+            assert_eq!(prove(wrong).await.refusal(), (401, "invalid_code"));
+        }
+        let right = jo.app.code(&api.clock);
+        assert_eq!(prove(right.clone()).await.refusal(), (429, "too_many_attempts"));
+        let flow = step(&api, JO).await;
+        assert_eq!(verify(&api, &flow, "totp", &right).await.refusal(), (429, "too_many_attempts"));
+        api.clock.advance(Duration::from_mins(15));
+        let flow = step(&api, JO).await;
+        let right = verify(&api, &flow, "totp", &jo.app.code(&api.clock)).await;
+        assert_eq!(right.text("/status"), "authenticated", "the control");
+    }
+
     a_recovery_code_works_once_for_its_holder_until_new_ones_are_made(api) {
         let jo = Holder::new(&api, JO, "member").await;
         let other = Holder::new(&api, "kim@acme.example", "member").await;
@@ -249,6 +271,10 @@ on_both! {
         let confirm = json!({ "code": new.code(&api.clock) });
         let replaced = api.post("/v1/me/mfa/totp/confirm", confirm).bearer(&jo.token).send().await;
         assert_eq!((replaced.status.as_u16(), codes(&replaced).len()), (200, 0), "the codes stay as they are");
+        assert_eq!(api.told(JO, "The authenticator app of your account was replaced").await, 1);
+        assert_eq!(api.told(JO, "An authenticator app was added to your account").await, 1, "the first one alone");
+        let told: Vec<_> = api.records("mfa.factor_added").await.iter().map(|one| one["details"]["before"].clone()).collect();
+        assert_eq!(told, [Value::Null, json!({ "factor": "totp" })]);
         api.clock.advance(Duration::from_secs(30));
         let flow = step(&api, JO).await;
         assert_eq!(verify(&api, &flow, "totp", &jo.app.code(&api.clock)).await.refusal(), (401, "invalid_code"));
@@ -303,6 +329,21 @@ on_both! {
         let fetch = json!({ "device_code": codes.text("/device_code") });
         let device = api.post("/v1/auth/device/token", fetch).send().await;
         assert_eq!(amr(&device), json!(["pwd", "otp"]));
+    }
+
+    a_recovery_code_proves_again_who_its_holder_is_and_is_used_up(api) {
+        let jo = Holder::new(&api, JO, "member").await;
+        api.clock.advance(Duration::from_mins(11));
+        let prove = |code: &str| {
+            api.post("/v1/me/reauthenticate", json!({ "recovery_code": code })).bearer(&jo.token).send()
+        };
+        assert_eq!(prove("0000-0000-0000").await.refusal(), (401, "invalid_code"));
+        let renew = || api.post("/v1/me/mfa/recovery-codes", json!({})).bearer(&jo.token).send();
+        assert_eq!(renew().await.refusal(), (403, "reauthentication_required"));
+        assert_eq!(prove(&jo.recovery_codes[0]).await.text("/status"), "reauthenticated");
+        assert_eq!(prove(&jo.recovery_codes[0]).await.refusal(), (401, "invalid_code"));
+        assert_eq!(factors(&api, &jo.token).await["recovery_codes_left"], 9);
+        assert_eq!(codes(&renew().await).len(), 10, "the control");
     }
 
     a_temporary_password_asks_for_the_factor_first(api) {

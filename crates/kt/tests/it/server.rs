@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use crate::plane::{EMAIL, Home, PASSWORD, Plane};
 use crate::{complaint, said};
 
+/// Where the console is, as the environment says it.
+const PUBLIC_URL: &str = "KEEPTRUSTS_CONSOLE__PUBLIC_URL";
+
 #[test]
 fn the_first_owner_is_made_from_the_environment_once_and_for_all() {
     let (home, status) = Plane::start().terminate();
@@ -35,6 +38,22 @@ fn a_broken_configuration_stops_the_start_with_every_finding() {
         assert!(complaint.contains(finding), "{finding} in {complaint}");
     }
     assert!(!home.path("data").exists(), "nothing was made");
+}
+
+#[test]
+fn a_console_at_an_ip_address_stops_the_start_since_no_passkey_belongs_to_one() {
+    let (home, _) = Plane::start().terminate();
+    for address in ["http://127.0.0.1:3000", "https://192.0.2.7", "http://[::1]:3000"] {
+        let refused = home.server(&[]).env(PUBLIC_URL, address).output().unwrap();
+        said(&refused, 1);
+        let complaint = complaint(&refused);
+        assert!(
+            complaint.contains("console.public_url") && complaint.contains("Give the console a name"),
+            "{complaint}"
+        );
+    }
+    let plane = home.start_in(&[(PUBLIC_URL, "http://localhost:3000")]);
+    assert!(plane.sign_in(PASSWORD).is_some(), "the control");
 }
 
 #[test]

@@ -124,7 +124,15 @@ pub(super) fn factor_added(factor: &Factor, happened: &Circumstances, home: &Pub
     Content::new(subject)
         .opens(opening)
         .circumstances(happened)
-        .button("Review your account", &home.page("/settings/profile"))
+        .button("Review your account", &home.page("/settings/security"))
+        .closes(IF_NOT_YOU)
+}
+
+pub(super) fn app_replaced(happened: &Circumstances, home: &PublicUrl) -> Content {
+    Content::new("The authenticator app of your account was replaced")
+        .opens("Another authenticator app took the place of the one that your account had. Codes of the earlier one cannot be used to sign in any more.")
+        .circumstances(happened)
+        .button("Review your account", &home.page("/settings/security"))
         .closes(IF_NOT_YOU)
 }
 
@@ -144,7 +152,7 @@ pub(super) fn factor_removed(factor: &Factor, happened: &Circumstances, home: &P
     Content::new(subject)
         .opens(opening)
         .circumstances(happened)
-        .button("Review your account", &home.page("/settings/profile"))
+        .button("Review your account", &home.page("/settings/security"))
         .closes(IF_NOT_YOU)
 }
 

@@ -66,10 +66,11 @@ impl Message {
             Self::SecondFactorFailed { happened } => sign_in::second_factor_failed(happened, home),
             Self::LockedOut { failures, until, last } => sign_in::locked_out(*failures, *until, last, home),
             Self::FactorAdded { factor, happened } => account::factor_added(factor, happened, home),
+            Self::AppReplaced { happened } => account::app_replaced(happened, home),
             Self::FactorRemoved { factor, happened } => account::factor_removed(factor, happened, home),
             Self::FactorsReset { by, reason, at } => account::factors_reset(by, reason, *at, home),
-            Self::FactorRequired { organization, deadline } => {
-                sign_in::factor_required(organization, *deadline, home)
+            Self::FactorRequired { organization, needs_passkey, deadline } => {
+                sign_in::factor_required(organization, *needs_passkey, *deadline, home)
             }
             Self::RecoveryCodeUsed { left, happened } => sign_in::recovery_code_used(*left, happened, home),
             Self::RecoveryCodesMade { happened } => account::recovery_codes_made(happened, home),

@@ -1,14 +1,12 @@
 //! Attempts to sign in, good and bad, and what they need.
 
 use jiff::Timestamp;
+use kt_domain::mfa::FEW_RECOVERY_CODES;
 use kt_domain::public_url::PublicUrl;
 
 use super::IF_NOT_YOU;
 use crate::mail::content::{Content, counted, readable};
 use crate::mail::{Circumstances, Label};
-
-/// With as few recovery codes as this, it is time for new ones.
-const FEW: u32 = 3;
 
 pub(super) fn new_device(happened: &Circumstances, home: &PublicUrl) -> Content {
     Content::new("New sign-in to your account")
@@ -53,25 +51,42 @@ pub(super) fn locked_out(failures: u32, until: Timestamp, last: &Circumstances, 
         .closes("If these attempts were not yours, nobody got in. Make sure that you use this password nowhere else.")
 }
 
-pub(super) fn factor_required(organization: &Label, deadline: Timestamp, home: &PublicUrl) -> Content {
-    let deadline = readable(deadline);
-    Content::new(format!("Set up a second factor before {deadline}"))
-        .opens(format!("{organization} requires a second factor at sign-in, and your account has none. From {deadline} on you have to set one up before you can do anything else."))
-        .button("Set up a second factor", &home.page("/mfa/setup"))
-        .closes("A passkey or an authenticator app will do. It takes about two minutes.")
+pub(super) fn factor_required(
+    organization: &Label,
+    needs_passkey: bool,
+    deadline: Option<Timestamp>,
+    home: &PublicUrl,
+) -> Content {
+    let (what, order, which) = if needs_passkey {
+        (
+            "passkey",
+            "Set up a passkey",
+            "A phone, a computer with a fingerprint reader or a hardware key makes one. An authenticator app is not enough.",
+        )
+    } else {
+        ("second factor", "Set up a second factor", "A passkey or an authenticator app will do.")
+    };
+    let (when, from_then) = match deadline.map(readable) {
+        Some(deadline) => (format!("before {deadline}"), format!("From {deadline} on you")),
+        None => ("now".to_owned(), "You".to_owned()),
+    };
+    Content::new(format!("{order} {when}"))
+        .opens(format!("{organization} requires a {what} at sign-in, and your account has none. {from_then} have to set one up before you can do anything else."))
+        .button(order, &home.page("/mfa/setup"))
+        .closes(format!("{which} It takes about two minutes."))
 }
 
 pub(super) fn recovery_code_used(left: u32, happened: &Circumstances, home: &PublicUrl) -> Content {
     let remaining = match left {
         0 => "You have no recovery codes left. Make new ones now: without them, losing your second factor locks you out.".to_owned(),
-        1..=FEW => format!("You have {} left. Make new ones before you need them.", counted(left, "recovery code")),
+        few if i64::from(few) <= FEW_RECOVERY_CODES => format!("You have {} left. Make new ones before you need them.", counted(left, "recovery code")),
         _ => format!("You have {} left.", counted(left, "recovery code")),
     };
     let subject = if left == 0 { "Your last recovery code was used" } else { "A recovery code was used" };
     Content::new(subject)
-        .opens("Somebody signed in to your account with a recovery code in place of the second factor.")
+        .opens("A recovery code of your account was used in place of the second factor.")
         .circumstances(happened)
-        .button("Make new recovery codes", &home.page("/settings/profile"))
+        .button("Make new recovery codes", &home.page("/mfa/setup"))
         .closes(remaining)
         .closes(IF_NOT_YOU)
 }

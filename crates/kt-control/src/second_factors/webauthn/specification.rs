@@ -78,15 +78,11 @@ pub(super) fn asked_to_show(vector: &Value, is_strict: bool) -> DiscoverableAuth
     state(&begun, vector, "shown", is_strict)
 }
 
-pub(super) fn make(vector: &Value, is_strict: bool) -> Result<Registered, Error> {
+pub(super) fn make(vector: &Value, is_strict: bool) -> Result<Registered, Refusal> {
     party().finish_registration(&asked_to_make(vector, is_strict), &credential(vector, "made"))
 }
 
-pub(super) fn show(vector: &Value, passkey: Passkey, is_strict: bool) -> Result<Passkey, String> {
-    let why = |refusal| match refusal {
-        Refusal::Cloned => "cloned".to_owned(),
-        Refusal::Refused(why) => why,
-    };
-    let assertion = party().read_assertion(&credential(vector, "shown")).map_err(why)?;
-    party().finish_assertion(asked_to_show(vector, is_strict), &assertion, passkey).map_err(why)
+pub(super) fn show(vector: &Value, passkey: Passkey, is_strict: bool) -> Result<Passkey, Refusal> {
+    let assertion = party().read_assertion(&credential(vector, "shown"))?;
+    party().finish_assertion(asked_to_show(vector, is_strict), &assertion, passkey)
 }

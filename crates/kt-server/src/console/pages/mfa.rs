@@ -2,11 +2,13 @@
 //! somebody signed in, and for somebody whom the gate lets do nothing else (R126).
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::http::header::SET_COOKIE;
 use kt_control::{Enrolled, EnrolledAtSignIn, PasskeyView, SecondFactors, TotpSetup};
-use kt_domain::error::Error;
+use kt_domain::error::{Error, ErrorKind};
+use kt_domain::mfa::Demand;
+use kt_domain::return_to::ReturnTo;
 use serde::Deserialize;
 
 use super::passkeys::{Shown, challenge};
@@ -39,6 +41,10 @@ struct SetupPage {
     frame: Frame,
     /// `None` for somebody on the way in.
     present: Option<Present>,
+    /// What is asked of them.
+    demand: Demand,
+    /// The page that somebody on the way in has asked for.
+    return_to: Option<ReturnTo>,
     /// An app that waits for its first code.
     totp: Option<TotpSetup>,
     /// Shown this one time.
@@ -52,22 +58,48 @@ impl SetupPage {
         Self {
             frame: Frame::of(visit),
             present: None,
+            demand: Demand::default(),
+            return_to: None,
             totp: None,
             recovery_codes: Vec::new(),
             next: HOME.to_owned(),
         }
     }
+
+    /// The same for somebody signed in, with what they have.
+    async fn of_holder(doors: &Doors, visit: &Visit) -> Result<Self, Error> {
+        let present = present(doors, visit).await?;
+        Ok(Self { demand: present.factors.demand.demand, present: Some(present), ..Self::new(visit) })
+    }
 }
 
-/// The page.
-pub(crate) async fn show(State(doors): State<Doors>, Anybody(visit): Anybody, headers: HeaderMap) -> Answer {
-    let mut template = SetupPage::new(&visit);
+/// Where somebody on the way in wanted to go.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Asked {
+    #[serde(rename = "returnTo")]
+    return_to: String,
+}
+
+/// The page. Whoever is neither signed in nor at the step that leads here signs in first.
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+) -> Answer {
     if visit.session.is_some() {
-        template.present = Some(present(&doors, &visit).await?);
-    } else if flow(&doors, &headers).is_empty() {
-        return Ok(see("/login?returnTo=%2Fsettings%2Fsecurity"));
+        return page(&visit.look, &SetupPage::of_holder(&doors, &visit).await?);
     }
-    page(&visit.look, &template)
+    let return_to = ReturnTo::parse(&asked.return_to);
+    match doors.control.demand_at_sign_in(&visit.ctx, &flow(&doors, &headers)).await {
+        Ok(demand) => page(&visit.look, &SetupPage { demand, return_to, ..SetupPage::new(&visit) }),
+        Err(error) if error.kind == ErrorKind::Unauthenticated => {
+            let back = return_to.or_else(|| ReturnTo::parse(PAGE));
+            Ok(see(&back.map_or_else(|| "/login".to_owned(), |page| page.sign_in(None))))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn present(doors: &Doors, visit: &Visit) -> Result<Present, Error> {
@@ -89,20 +121,28 @@ fn flow(doors: &Doors, headers: &HeaderMap) -> String {
     Cookies::of(doors).read(headers, Cookie::Flow).unwrap_or_default().to_owned()
 }
 
+/// The same, as the forms carry it on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Carried {
+    #[serde(rename = "returnTo", default)]
+    return_to: String,
+}
+
 /// `POST /mfa/setup/totp`: the QR code of an authenticator app that waits for its first code.
 pub(crate) async fn begin_totp(
     State(doors): State<Doors>,
     Anybody(visit): Anybody,
     headers: HeaderMap,
+    Fields(carried): Fields<Carried>,
 ) -> Answer {
-    let mut template = SetupPage::new(&visit);
     if visit.session.is_some() {
-        template.totp = Some(doors.control.begin_totp(&visit.ctx).await?);
-        template.present = Some(present(&doors, &visit).await?);
-        return page(&visit.look, &template);
+        let totp = Some(doors.control.begin_totp(&visit.ctx).await?);
+        return page(&visit.look, &SetupPage { totp, ..SetupPage::of_holder(&doors, &visit).await? });
     }
     let (setup, next) = doors.control.begin_totp_at_sign_in(&visit.ctx, &flow(&doors, &headers)).await?;
-    template.totp = Some(setup);
+    let return_to = ReturnTo::parse(&carried.return_to);
+    let template = SetupPage { totp: Some(setup), return_to, ..SetupPage::new(&visit) };
     let mut response = page(&visit.look, &template)?;
     Cookies::of(&doors).set(response.headers_mut(), Cookie::Flow, &next);
     Ok(response)
@@ -113,6 +153,8 @@ pub(crate) async fn begin_totp(
 #[serde(deny_unknown_fields)]
 pub(crate) struct FirstCode {
     code: String,
+    #[serde(rename = "returnTo", default)]
+    return_to: String,
 }
 
 /// `POST /mfa/setup/totp/confirm`.
@@ -128,7 +170,7 @@ pub(crate) async fn confirm_totp(
     }
     let flow = flow(&doors, &headers);
     let done = doors.control.confirm_totp_at_sign_in(&visit.ctx, &flow, &first.code).await?;
-    go_on(&doors, &visit, done)
+    go_on(&doors, &visit, done, ReturnTo::parse(&first.return_to).as_ref())
 }
 
 /// `POST /mfa/setup/passkey/options`: what a browser needs to make a passkey.
@@ -151,13 +193,14 @@ pub(crate) async fn add_passkey(
     Anybody(visit): Anybody,
     Fields(shown): Fields<Shown>,
 ) -> Answer {
+    let return_to = shown.return_to();
     let (name, answer) = shown.into_parts()?;
     if visit.session.is_some() {
         let (_, enrolled) = doors.control.add_passkey(&visit.ctx, name.as_deref(), &answer).await?;
         return added(&doors, &visit, enrolled, "The passkey was added.");
     }
     let done = doors.control.add_passkey_at_sign_in(&visit.ctx, name.as_deref(), &answer).await?;
-    go_on(&doors, &visit, done)
+    go_on(&doors, &visit, done, return_to.as_ref())
 }
 
 /// Shows the recovery codes that came with a first factor, or the page again.
@@ -176,8 +219,8 @@ fn show_codes(visit: &Visit, codes: Vec<String>, next: &str) -> Answer {
 }
 
 /// Goes on with a sign-in, and shows the recovery codes on the way, whatever comes next: they are shown this once.
-fn go_on(doors: &Doors, visit: &Visit, done: EnrolledAtSignIn) -> Answer {
-    let response = sign_in::next(doors, done.outcome, None)?;
+fn go_on(doors: &Doors, visit: &Visit, done: EnrolledAtSignIn, return_to: Option<&ReturnTo>) -> Answer {
+    let response = sign_in::next(doors, done.outcome, return_to)?;
     let Some(codes) = done.enrolled.recovery_codes else { return Ok(response) };
     let next = response.headers().get(REDIRECT).and_then(|next| next.to_str().ok()).unwrap_or(HOME);
     let mut shown = show_codes(visit, codes, next)?;

@@ -99,6 +99,6 @@ pub(crate) async fn change_registration(
         "email_domains": fields.email_domains.split_whitespace().collect::<Vec<_>>(),
     });
     let patch = Map::from_iter([("registration".to_owned(), section)]);
-    doors.control.change_security(&visit.ctx, &Expected::OneOf(vec![fields.version]), &patch).await?;
+    doors.control.change_security(&visit.ctx, &Expected::OneOf(vec![fields.version]), &patch, true).await?;
     Ok(see_and_say(&doors, PAGE, visit.look.language.text("Registration was changed.")))
 }

@@ -158,7 +158,7 @@ impl OverviewPage {
             }
             Concern::FactorsMissing(count) => (
                 some(count),
-                "Members who were asked for a second factor and have none yet",
+                "Members who lack the second factor that is asked of them",
                 "/settings/members",
                 "smartphone",
             ),

@@ -37,6 +37,11 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
+    /// The page that was asked for.
+    pub(super) fn return_to(&self) -> Option<ReturnTo> {
+        ReturnTo::parse(&self.return_to)
+    }
+
     /// What was answered, and the name that was given, if one was.
     pub(super) fn into_parts(self) -> Result<(Option<String>, PasskeyAnswer), Error> {
         let credential = serde_json::from_str(&self.credential).map_err(|why| {
@@ -70,7 +75,7 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     Fields(shown): Fields<Shown>,
 ) -> Answer {
-    let return_to = ReturnTo::parse(&shown.return_to);
+    let return_to = shown.return_to();
     let (_, answer) = shown.into_parts()?;
     let device = Cookies::of(&doors).read(&headers, Cookie::Device).map(str::to_owned);
     let browser = Some(visit.cookie.to_string());

@@ -74,12 +74,13 @@ pub(crate) async fn activity(State(doors): State<Doors>, session: SignedIn) -> R
     Ok(Json(ActivityAnswer { expires_at: renewed.ends_at.to_string() }).into_response())
 }
 
-/// A fresh proof of who somebody is: one of the three.
+/// A fresh proof of who somebody is: one of the four.
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Proof {
     password: String,
     code: String,
+    recovery_code: String,
     flow_token: String,
     credential: String,
 }
@@ -95,6 +96,7 @@ pub(crate) async fn reauthenticate(
     let reproof = match &passkey {
         Some(answer) => Reproof::Passkey(answer),
         None if !proof.code.is_empty() => Reproof::Totp(&proof.code),
+        None if !proof.recovery_code.is_empty() => Reproof::RecoveryCode(&proof.recovery_code),
         None => Reproof::Password(&proof.password),
     };
     doors.control.reauthenticate(&visit.ctx, reproof).await?;

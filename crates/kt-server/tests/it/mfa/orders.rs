@@ -1,6 +1,7 @@
-//! All factors in all orders, through all doors, beside a model of one account: what opens it, and what does not, at each
-//! moment.
+//! All factors in all orders, through all doors, under every policy and role, beside a model of one account: what opens it,
+//! and what does not, at each moment.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::http::Method;
@@ -16,7 +17,7 @@ use crate::sso::provider::{Provider, Says};
 
 /// How many accounts walk, and how far.
 const WALKS: u64 = 8;
-const STEPS: usize = 90;
+const STEPS: usize = 110;
 
 /// A step takes so long: two fit into the life of a flow token, and no ten wrong codes into a quarter of an hour.
 const PACE: Duration = Duration::from_mins(2);
@@ -35,18 +36,87 @@ struct Reached {
     by_provider: u32,
     by_provider_and_code: u32,
     devices: u32,
+    refreshed: u32,
+    stepped_up: u32,
     enrolled: u32,
+    enrolled_late: u32,
+    enrolled_for_passkey: u32,
+    code_not_enough: u32,
     removed: u32,
+}
+
+/// What was shown, in the words of the claim `amr`.
+type Shown = BTreeSet<&'static str>;
+
+/// What the way in comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Admit,
+    Factor,
+    Enroll,
+}
+
+impl Next {
+    fn status(self) -> &'static str {
+        match self {
+            Self::Admit => "authenticated",
+            Self::Factor => "mfa_required",
+            Self::Enroll => "mfa_enrollment_required",
+        }
+    }
+}
+
+/// What is asked of the account, each more than the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Asked {
+    Nothing,
+    Factor,
+    Passkey,
+}
+
+/// What the organisation asks, and of whom.
+#[derive(Clone, Copy, Debug)]
+struct Policy {
+    name: &'static str,
+    passkeys: bool,
+    grace: Duration,
+}
+
+const OPTIONAL: Policy = Policy { name: "optional", passkeys: false, grace: Duration::ZERO };
+
+impl Policy {
+    fn asks(self, is_admin: bool) -> Asked {
+        match self.name {
+            _ if self.passkeys && is_admin => Asked::Passkey,
+            "required_for_all" => Asked::Factor,
+            "required_for_admins" if is_admin => Asked::Factor,
+            _ => Asked::Nothing,
+        }
+    }
+}
+
+/// A sign-in that waits: its newest token, since when, and what was shown so far.
+#[derive(Clone)]
+struct Step {
+    token: String,
+    since: Timestamp,
+    shown: Shown,
 }
 
 struct Session {
     token: String,
+    refresh_token: String,
     /// When its token was made, and when its holder has proven who they are.
     made: Timestamp,
     proven: Timestamp,
-    has_shown_factor: bool,
+    shown: Shown,
+}
+
+impl Session {
     /// Whether something of the account's own was shown, and not a provider's word alone.
-    is_own: bool,
+    fn is_own(&self) -> bool {
+        ["pwd", "otp", "recovery_code", "hwk"].iter().any(|proof| self.shown.contains(proof))
+    }
 }
 
 struct Walk<'a> {
@@ -61,9 +131,11 @@ struct Walk<'a> {
     app: Option<App>,
     passkey: Option<(Authenticator, String)>,
     recovery_codes: Vec<String>,
-    is_demanded: bool,
-    /// The newest token of a sign-in that waits, and since when.
-    step: Option<(String, Timestamp)>,
+    policy: Policy,
+    is_admin: bool,
+    /// Since when a second factor is asked of the account, where it is.
+    asked_since: Option<Timestamp>,
+    step: Option<Step>,
     session: Option<Session>,
     reached: &'a mut Reached,
 }
@@ -78,19 +150,22 @@ on_both! {
             let id = api.add_member(&email, "member").await.to_string();
             let mut walk = Walk {
                 api: &api, random: Random::seeded(seed), email, id, owner: owner.clone(), provider: provider.clone(),
-                is_linked: false, app: None, passkey: None, recovery_codes: Vec::new(), is_demanded: false, step: None, session: None, reached: &mut reached,
+                is_linked: false, app: None, passkey: None, recovery_codes: Vec::new(), policy: OPTIONAL, is_admin: false,
+                asked_since: None, step: None, session: None, reached: &mut reached,
             };
             walk.owner.counter = u32::try_from(seed).unwrap() * 1000 + 10;
             for step in 0..STEPS {
                 walk.go(&format!("walk {seed}, step {step}")).await;
             }
-            walk.demand(false).await;
+            walk.demand(OPTIONAL).await;
         }
         let Reached {
-            by_password, by_code, by_recovery_code, by_passkey, by_provider, by_provider_and_code, devices, enrolled, removed
+            by_password, by_code, by_recovery_code, by_passkey, by_provider, by_provider_and_code, devices, refreshed, stepped_up,
+            enrolled, enrolled_late, enrolled_for_passkey, code_not_enough, removed,
         } = reached;
-        let here = [by_password, by_code, by_recovery_code, by_passkey, enrolled, removed];
-        for often in here.into_iter().chain([by_provider, by_provider_and_code, devices]) {
+        let in_own_right = [by_password, by_code, by_recovery_code, by_passkey, by_provider, by_provider_and_code];
+        let later = [devices, refreshed, stepped_up, enrolled, enrolled_late, enrolled_for_passkey, code_not_enough, removed];
+        for often in in_own_right.into_iter().chain(later) {
             assert!(often > 1, "{reached:?}");
         }
     }
@@ -107,10 +182,92 @@ async fn owner_with_passkey(api: &TestApi) -> Authenticator {
     passkey
 }
 
+/// What the account is to come to, as the model says.
+impl Walk<'_> {
+    fn has_factor(&self) -> bool {
+        self.app.is_some() || self.passkey.is_some()
+    }
+
+    fn asked(&self) -> Asked {
+        self.policy.asks(self.is_admin)
+    }
+
+    /// Whether somebody with these has what is asked.
+    fn is_met_by(&self, has_app: bool, has_passkey: bool) -> bool {
+        match self.asked() {
+            Asked::Nothing => true,
+            Asked::Factor => has_app || has_passkey,
+            Asked::Passkey => has_passkey,
+        }
+    }
+
+    /// Whether the time to add what is asked is over.
+    fn is_due(&self) -> bool {
+        self.asked() != Asked::Nothing
+            && self.asked_since.is_some_and(|since| self.age(since) >= self.policy.grace)
+    }
+
+    /// Whether a code of the app is not enough any more.
+    fn is_bound(&self) -> bool {
+        self.passkey.is_some() && self.asked() == Asked::Passkey && self.is_due()
+    }
+
+    fn next(&self, shown: &Shown) -> Next {
+        let has = |proofs: &[&str]| proofs.iter().any(|proof| shown.contains(proof));
+        let is_enough = has(&["hwk", "recovery_code", "fed_mfa"]) || (has(&["otp"]) && !self.is_bound());
+        if self.has_factor() && !is_enough {
+            return Next::Factor;
+        }
+        let are_two = has(&["hwk", "otp", "recovery_code", "fed_mfa"]);
+        let is_shown = if self.asked() == Asked::Passkey { has(&["hwk", "fed_mfa"]) } else { are_two };
+        let is_late =
+            self.is_due() && !is_shown && !self.is_met_by(self.app.is_some(), self.passkey.is_some());
+        let is_short = has(&["fed_step_up"]) && !self.has_factor() && !are_two;
+        if is_late || is_short { Next::Enroll } else { Next::Admit }
+    }
+
+    /// A session opens exactly while what was shown in it would open one now.
+    fn is_open(&self, session: &Session) -> bool {
+        self.next(&session.shown) == Next::Admit && self.age(session.made) < Duration::from_mins(15)
+    }
+
+    /// A sign-in that waits for what comes next: what the account has now counts, not what it had when it began.
+    fn waiting_for(&self, next: Next) -> Option<Step> {
+        let step = self.step.clone()?;
+        (self.age(step.since) < STEP && self.next(&step.shown) == next).then_some(step)
+    }
+
+    /// The token of a sign-in that waits, whatever it waits for.
+    fn token(&self) -> String {
+        self.step.as_ref().map_or_else(|| "none".to_owned(), |step| step.token.clone())
+    }
+
+    /// The session's token, and whether it may change factors.
+    fn fresh_session(&self) -> Option<(String, bool)> {
+        let session = self.session.as_ref()?;
+        let is_good_for_account = session.is_own() || !self.has_factor();
+        let is_fresh = self.age(session.proven) <= FRESH;
+        Some((session.token.clone(), self.is_open(session) && is_fresh && is_good_for_account))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.api.clock.now()
+    }
+
+    fn age(&self, since: Timestamp) -> Duration {
+        self.now().duration_since(since).unsigned_abs()
+    }
+
+    fn draw(&mut self, below: u64) -> u64 {
+        self.random.next_u64() % below
+    }
+}
+
+/// What its holder, a stranger, and an owner do.
 impl Walk<'_> {
     async fn go(&mut self, place: &str) {
         self.api.clock.advance(PACE);
-        match self.draw(16) {
+        match self.draw(22) {
             0..=2 => self.sign_in(place).await,
             3..=4 => self.show_code(place).await,
             5 => self.show_recovery_code(place).await,
@@ -124,49 +281,37 @@ impl Walk<'_> {
                 let id = self.passkey.as_ref().map_or(nobodys, |(_, id)| id.clone());
                 self.remove(place, format!("/v1/me/passkeys/{id}")).await;
             }
-            12 => self.demand(!self.is_demanded).await,
-            13 => self.come_through_provider(place).await,
-            14 => self.bring_in_device(place).await,
-            _ if self.draw(3) == 0 => self.reset().await,
-            _ => self.enroll_on_the_way_in(place).await,
+            12..=13 => self.demand_anything().await,
+            14 => self.come_through_provider(place).await,
+            15 => self.bring_in_device(place).await,
+            16 => self.refresh(place).await,
+            17 => self.step_up(place).await,
+            18 => self.change_role().await,
+            19..=20 => self.enroll_on_the_way_in(place).await,
+            _ if self.draw(2) == 0 => self.reset().await,
+            _ => self.suspend_for_a_moment(place).await,
+        }
+        if self.waiting_for(Next::Enroll).is_some() && self.draw(3) == 0 {
+            self.enroll_on_the_way_in(place).await;
         }
         self.look(place).await;
     }
 
-    fn has_factor(&self) -> bool {
-        self.app.is_some() || self.passkey.is_some()
-    }
-
     async fn sign_in(&mut self, place: &str) {
         let answer = self.api.login(&self.email, PASSWORD).await;
-        let expected = match (self.has_factor(), self.is_demanded) {
-            (true, _) => "mfa_required",
-            (false, true) => "mfa_enrollment_required",
-            (false, false) => "authenticated",
-        };
-        assert_eq!(answer.text("/status"), expected, "{place}");
-        if expected == "authenticated" {
+        if self.settle(&answer, Some(Shown::from(["pwd"])), place) {
             self.reached.by_password += 1;
-            self.begin(&answer, false);
-        } else {
-            self.step = Some((answer.text("/flow_token").to_owned(), self.now()));
-        }
-    }
-
-    /// The token of a sign-in that waits, and whether a factor carries it on: what the account has now counts, not what it
-    /// had when the password was typed.
-    fn waiting(&self) -> (String, bool) {
-        match &self.step {
-            Some((token, since)) => (token.clone(), self.age(*since) < STEP && self.has_factor()),
-            None => ("none".to_owned(), false),
         }
     }
 
     async fn show_code(&mut self, place: &str) {
-        let (token, is_good) = self.waiting();
+        let waits = self.waiting_for(Next::Factor).filter(|_| self.app.is_some() && !self.is_bound());
+        let token = self.token();
         let code = self.app.as_ref().map_or("000000".to_owned(), |app| app.code(&self.api.clock));
         let answer = verify(self.api, &token, "totp", &code).await;
-        if self.settle(&answer, is_good && self.app.is_some(), place) {
+        let shown = waits.map(|step| with(step.shown, "otp"));
+        self.reached.code_not_enough += u32::from(self.is_bound() && self.app.is_some());
+        if self.settle(&answer, shown, place) {
             self.reached.by_code += 1;
             let again = verify(self.api, &token, "totp", &code).await;
             assert_eq!(again.refusal(), (401, "invalid_flow_token"), "{place}");
@@ -174,38 +319,42 @@ impl Walk<'_> {
     }
 
     async fn show_recovery_code(&mut self, place: &str) {
-        let (token, is_good) = self.waiting();
+        let waits = self.waiting_for(Next::Factor).filter(|_| !self.recovery_codes.is_empty());
         let code = self.recovery_codes.last().cloned().unwrap_or_default();
-        let answer = verify(self.api, &token, "recovery_code", &code).await;
-        if self.settle(&answer, is_good && !code.is_empty(), place) {
-            self.reached.by_recovery_code += 1;
+        let answer = verify(self.api, &self.token(), "recovery_code", &code).await;
+        if waits.is_some() {
             self.recovery_codes.pop();
+        }
+        if self.settle(&answer, waits.map(|step| with(step.shown, "recovery_code")), place) {
+            self.reached.by_recovery_code += 1;
         }
     }
 
     async fn show_what_is_wrong(&mut self, place: &str) {
-        let (token, _) = self.waiting();
+        let token = self.token();
         for (method, code) in [("totp", "000000x"), ("recovery_code", "AAAA-AAAA-AAAA-AAAA-AAAA-AAAA")] {
             let answer = verify(self.api, &token, method, code).await;
-            self.settle(&answer, false, place);
+            self.settle(&answer, None, place);
         }
         let asked = self.api.post("/v1/auth/passkey/options", json!({})).send().await;
         let credential = Authenticator::new().get(&asked.json["options"]);
         let body = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
         let answer = self.api.post("/v1/auth/passkey/verify", body).send().await;
-        self.settle(&answer, false, place);
+        self.settle(&answer, None, place);
     }
 
     async fn show_passkey(&mut self, place: &str) {
         let Some((mut passkey, id)) = self.passkey.take() else { return };
-        let (token, is_good) = self.waiting();
-        let flow = Some(token).filter(|_| is_good && self.draw(2) == 0);
+        self.passkey = Some((passkey.clone(), id.clone()));
+        let step = self.waiting_for(Next::Factor).filter(|_| self.random.next_u64() % 2 == 0);
+        let flow = step.as_ref().map(|step| &step.token);
         let asked = self.api.post("/v1/auth/passkey/options", json!({ "flow_token": flow })).send().await;
         let credential = passkey.get(&asked.json["options"]);
         self.passkey = Some((passkey, id));
         let body = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
         let answer = self.api.post("/v1/auth/passkey/verify", body).send().await;
-        if self.settle(&answer, true, place) {
+        let shown = with(step.map(|step| step.shown).unwrap_or_default(), "hwk");
+        if self.settle(&answer, Some(shown), place) {
             self.reached.by_passkey += 1;
         }
     }
@@ -219,36 +368,36 @@ impl Walk<'_> {
         let subject = self.email.split('@').next().unwrap();
         let answer = self.provider.way(&browser, subject).await;
         // A word about an account that has factors and was not linked yet is worth no more than a password.
-        let is_enough = says_two && (self.is_linked || !self.has_factor());
-        let expected = match (is_enough, self.has_factor()) {
-            (true, _) => "/",
-            (false, true) => "/login/verify",
-            (false, false) => "/mfa/setup",
+        let proof = match (self.is_linked || !self.has_factor(), says_two) {
+            (false, _) => "fed_single",
+            (true, true) => "fed_mfa",
+            (true, false) => "fed_step_up",
         };
-        let led_to = answer.leads_to().and_then(|to| to.split('?').next());
-        assert_eq!(led_to, Some(expected), "{place}: {}", answer.body);
+        let mut shown = Shown::from([proof]);
+        assert_eq!(led_to(&answer), Some(page_of(self.next(&shown))), "{place}: {}", answer.body);
         self.is_linked |= !self.has_factor();
-        if expected == "/mfa/setup" {
-            return;
-        }
-        if expected == "/login/verify" {
-            let Some(app) = &self.app else { return };
-            let code = app.code(&self.api.clock);
-            let shown = browser.post("/login/verify", &[("method", "totp"), ("code", &code)]).await;
-            assert_eq!(shown.leads_to(), Some("/"), "{place}: {}", shown.body);
-            self.is_linked = true;
-            self.reached.by_provider_and_code += 1;
-        } else {
-            self.reached.by_provider += 1;
+        match self.next(&shown) {
+            Next::Enroll => return,
+            Next::Admit => self.reached.by_provider += 1,
+            Next::Factor => {
+                let Some(app) = self.app.as_ref().filter(|_| !self.is_bound()) else { return };
+                let code = app.code(&self.api.clock);
+                let answer = browser.post("/login/verify", &[("method", "totp"), ("code", &code)]).await;
+                shown.insert("otp");
+                assert_eq!(led_to(&answer), Some(page_of(self.next(&shown))), "{place}: {}", answer.body);
+                if self.next(&shown) != Next::Admit {
+                    return;
+                }
+                self.is_linked = true;
+                self.reached.by_provider_and_code += 1;
+            }
         }
         let device = self.device().await;
         let approved = browser.post("/device/approve", &[("user_code", device.text("/user_code"))]).await;
         assert_eq!(approved.status, 200, "{place}: {}", approved.body);
         let fetched = self.fetch(&device).await;
         assert_eq!(fetched.json["status"], "authenticated", "{place}: {}", fetched.json);
-        let (token, now) = (fetched.access_token().to_owned(), self.now());
-        let is_own = !is_enough;
-        self.session = Some(Session { token, made: now, proven: now, has_shown_factor: true, is_own });
+        self.begin(&fetched, shown);
     }
 
     /// Brings in a device on the strength of the session that there is. What changes between its approval and its coming
@@ -260,18 +409,60 @@ impl Walk<'_> {
         let path = format!("/v1/me/device-requests/{}/approve", device.text("/user_code"));
         let approved = self.api.request(Method::POST, &path).bearer(&session.token).send().await;
         assert_eq!(approved.status == 204, is_open, "{place}: {}", approved.json);
-        match self.draw(4) {
-            0 => self.demand(!self.is_demanded).await,
-            1 => self.reset().await,
+        match self.draw(5) {
+            0..=1 => self.demand_anything().await,
+            2 => self.reset().await,
             _ => {}
         }
         let is_let_in = is_open && self.session.as_ref().is_some_and(|session| self.is_open(session));
         let fetched = self.fetch(&device).await;
         assert_eq!(fetched.json["status"] == "authenticated", is_let_in, "{place}: {}", fetched.json);
-        let now = self.now();
-        if let (true, Some(session)) = (is_let_in, &mut self.session) {
+        if let (true, Some(session)) = (is_let_in, self.session.take_if(|_| is_let_in)) {
             self.reached.devices += 1;
-            (session.token, session.made) = (fetched.access_token().to_owned(), now);
+            let proven = session.proven;
+            self.begin(&fetched, session.shown);
+            self.session.as_mut().unwrap().proven = proven;
+        }
+    }
+
+    /// The session goes on, or ends, by its refresh token as by any other.
+    async fn refresh(&mut self, place: &str) {
+        let Some(session) = self.session.take() else { return };
+        if self.age(session.made) >= Duration::from_mins(15) {
+            return;
+        }
+        let body = json!({ "refresh_token": session.refresh_token });
+        let answer = self.api.post("/v1/auth/refresh", body).send().await;
+        assert_eq!(answer.status == 200, self.is_open(&session), "{place}: {}", answer.json);
+        if answer.status == 200 {
+            self.reached.refreshed += 1;
+            let (token, refresh_token) =
+                (answer.access_token().to_owned(), answer.text("/refresh_token").to_owned());
+            self.session = Some(Session { token, refresh_token, made: self.now(), ..session });
+        }
+    }
+
+    /// Proves again who the holder is: by no less than the session was opened with.
+    async fn step_up(&mut self, place: &str) {
+        let Some(session) = &self.session else { return };
+        let strength = |proof: &&'static str| match *proof {
+            "hwk" => 3,
+            "otp" | "recovery_code" | "fed_mfa" => 2,
+            _ => 1,
+        };
+        let most = session.shown.iter().map(strength).max().unwrap_or_default();
+        let (proof, body, is_enough) = match &self.app {
+            Some(app) => ("otp", json!({ "totp_code": app.code(&self.api.clock) }), most <= 2),
+            None => ("pwd", json!({ "password": PASSWORD }), most <= 1),
+        };
+        let is_good = self.is_open(session) && is_enough;
+        let answer = self.api.post("/v1/me/reauthenticate", body).bearer(&session.token).send().await;
+        assert_eq!(answer.status == 200, is_good, "{place}: {}", answer.json);
+        let now = self.now();
+        if let (true, Some(session)) = (is_good, &mut self.session) {
+            self.reached.stepped_up += 1;
+            session.shown.insert(proof);
+            session.proven = now;
         }
     }
 
@@ -293,7 +484,7 @@ impl Walk<'_> {
             let confirm = json!({ "code": app.code(&self.api.clock) });
             let added = self.api.post("/v1/me/mfa/totp/confirm", confirm).bearer(&token).send().await;
             self.app = Some(app);
-            self.added(&added, place);
+            self.added(&added, "otp", place);
         }
     }
 
@@ -310,33 +501,53 @@ impl Walk<'_> {
             let body = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
             let added = self.api.post("/v1/me/passkeys", body).bearer(&token).send().await;
             self.passkey = Some((passkey, added.text("/id").to_owned()));
-            self.added(&added, place);
+            self.added(&added, "hwk", place);
         }
     }
 
+    /// An app where it is enough, a passkey where that is asked for; an app that is not enough is refused.
     async fn enroll_on_the_way_in(&mut self, place: &str) {
-        let Some((token, since)) = self.step.clone() else { return };
-        let is_good = self.age(since) < STEP && self.is_demanded && !self.has_factor();
+        let Some(token) = self.step.as_ref().map(|step| step.token.clone()) else { return };
+        let waits = self.waiting_for(Next::Enroll);
+        let for_app = waits.clone().filter(|_| self.asked() != Asked::Passkey);
         let setup = self.api.post("/v1/auth/mfa/totp", json!({ "flow_token": token })).send().await;
-        assert_eq!(setup.status == 200, is_good, "{place}: {}", setup.json);
-        if is_good {
+        assert_eq!(setup.status == 200, for_app.is_some(), "{place}: {}", setup.json);
+        if let Some(step) = for_app {
             let app = App::reading(setup.text("/otpauth_uri"));
             let code = app.code(&self.api.clock);
             let confirm = json!({ "flow_token": setup.text("/flow_token"), "code": code });
             let done = self.api.post("/v1/auth/mfa/totp/confirm", confirm).send().await;
             self.app = Some(app);
-            self.settle(&done, true, place);
-            self.added(&done, place);
+            self.settle(&done, Some(with(step.shown, "otp")), place);
+            self.added(&done, "otp", place);
+            self.reached.enrolled_late += 1;
+        } else if let Some(step) = waits {
+            let asked =
+                self.api.post("/v1/auth/mfa/passkey/options", json!({ "flow_token": token })).send().await;
+            let mut passkey = Authenticator::new();
+            let credential = passkey.create(&asked.json["options"]);
+            let body = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
+            let done = self.api.post("/v1/auth/mfa/passkey", body).send().await;
+            assert_eq!(done.status, 200, "{place}: {}", done.json);
+            self.passkey = Some((passkey, self.newest_passkey(done.access_token()).await));
+            self.settle(&done, Some(with(step.shown, "hwk")), place);
+            self.added(&done, "hwk", place);
+            self.reached.enrolled_for_passkey += 1;
         }
+    }
+
+    async fn newest_passkey(&self, token: &str) -> String {
+        let listed = self.api.get("/v1/me/passkeys").bearer(token).send().await;
+        listed.text("/passkeys/0/id").to_owned()
     }
 
     async fn remove(&mut self, place: &str, path: String) {
         let Some((token, is_good)) = self.fresh_session() else { return };
         let is_app = path.ends_with("/totp");
         let is_there = if is_app { self.app.is_some() } else { self.passkey.is_some() };
-        let is_last = self.app.is_some() != self.passkey.is_some();
+        let is_needed = !self.is_met_by(self.app.is_some() && !is_app, self.passkey.is_some() && is_app);
         let answer = self.api.request(Method::DELETE, &path).bearer(&token).send().await;
-        let expected = match (is_good, is_there, is_last && self.is_demanded) {
+        let expected = match (is_good, is_there, is_needed) {
             (false, ..) => [401, 403].as_slice(),
             (true, false, _) => &[404],
             (true, true, true) => &[409],
@@ -356,11 +567,47 @@ impl Walk<'_> {
         }
     }
 
-    async fn demand(&mut self, is_demanded: bool) {
-        let policy = if is_demanded { "required_for_all" } else { "optional" };
-        let body = json!({ "mfa": { "policy": policy, "grace_period": "0h" } });
-        self.as_owner(Method::PATCH, "/v1/organization/security", body).await;
-        self.is_demanded = is_demanded;
+    async fn demand_anything(&mut self) {
+        let names = ["optional", "required_for_admins", "required_for_all", "required_for_all"];
+        let name = names[usize::try_from(self.draw(4)).unwrap()];
+        let grace = if self.draw(3) == 0 { Duration::from_mins(10) } else { Duration::ZERO };
+        let passkeys = self.draw(3) == 0;
+        self.demand(Policy { name, passkeys, grace }).await;
+    }
+
+    async fn demand(&mut self, policy: Policy) {
+        let grace = if policy.grace.is_zero() { "0h" } else { "10m" };
+        let mfa = json!({ "policy": policy.name, "require_passkey_for_admins": policy.passkeys, "grace_period": grace });
+        self.as_owner(Method::PATCH, "/v1/organization/security", json!({ "mfa": mfa })).await;
+        let before = self.asked();
+        self.policy = policy;
+        let has_less = self.app.is_some() && self.passkey.is_none();
+        self.ask(before != Asked::Passkey && self.asked() == Asked::Passkey && has_less);
+    }
+
+    async fn change_role(&mut self) {
+        let role = if self.is_admin { "member" } else { "admin" };
+        self.as_owner(Method::PATCH, &format!("/v1/members/{}", self.id), json!({ "role": role })).await;
+        let before = self.asked();
+        self.is_admin = !self.is_admin;
+        self.ask(self.asked() > before && self.has_factor());
+    }
+
+    /// Whoever is suspended is out, and has all of the time when they are let in again.
+    async fn suspend_for_a_moment(&mut self, place: &str) {
+        self.as_owner(Method::POST, &format!("/v1/members/{}/suspend", self.id), json!({})).await;
+        let answer = self.api.login(&self.email, PASSWORD).await;
+        assert_eq!(answer.refusal(), (401, "invalid_credentials"), "{place}");
+        self.as_owner(Method::POST, &format!("/v1/members/{}/reactivate", self.id), json!({})).await;
+        self.session = None;
+        self.ask(true);
+    }
+
+    /// Since when the account is asked, once what is asked of it may have changed.
+    fn ask(&mut self, begins_anew: bool) {
+        let until_now = self.asked_since.filter(|_| !begins_anew);
+        let now = self.now();
+        self.asked_since = (self.asked() != Asked::Nothing).then(|| until_now.unwrap_or(now));
     }
 
     async fn reset(&mut self) {
@@ -379,68 +626,66 @@ impl Walk<'_> {
         assert!(done.status.is_success(), "{path}: {}", done.json);
     }
 
-    /// A session opens exactly while it has shown a factor, or there is none and none is asked for.
     async fn look(&mut self, place: &str) {
         let Some(session) = &self.session else { return };
         let answer = self.api.get("/v1/whoami").bearer(&session.token).send().await;
-        let is_open = self.is_open(session);
-        assert_eq!(answer.status == 200, is_open, "{place}: {}", answer.json);
+        assert_eq!(answer.status == 200, self.is_open(session), "{place}: {}", answer.json);
     }
 
-    fn is_open(&self, session: &Session) -> bool {
-        let is_enough = session.has_shown_factor || (!self.has_factor() && !self.is_demanded);
-        is_enough && self.age(session.made) < Duration::from_mins(15)
-    }
-
-    /// The session's token, and whether it may change factors.
-    fn fresh_session(&self) -> Option<(String, bool)> {
-        let session = self.session.as_ref()?;
-        let is_good_for_account = session.is_own || !self.has_factor();
-        let is_fresh = self.age(session.proven) <= FRESH;
-        Some((session.token.clone(), self.is_open(session) && is_fresh && is_good_for_account))
-    }
-
-    /// An answer carries a session where it is to, with a factor among its proofs, and nowhere else.
-    fn settle(&mut self, answer: &Answer, is_to: bool, place: &str) -> bool {
-        assert_eq!(answer.json["status"] == "authenticated", is_to, "{place}: {}", answer.json);
-        assert_eq!(answer.body.contains("\"access_token\""), is_to, "{place}");
-        if is_to {
-            let proofs = amr(answer).to_string();
-            let shown = ["otp", "hwk", "recovery_code"].iter().any(|proof| proofs.contains(proof));
-            assert!(shown, "{place}: {proofs}");
-            self.begin(answer, true);
+    /// What an answer comes to once this was shown, or where it is refused: a session with these proofs where they are enough,
+    /// and nowhere else. Whether it is one.
+    fn settle(&mut self, answer: &Answer, shown: Option<Shown>, place: &str) -> bool {
+        let next = shown.as_ref().map(|shown| self.next(shown));
+        let is_in = next == Some(Next::Admit);
+        assert_eq!(answer.json["status"].as_str(), next.map(Next::status), "{place}: {}", answer.json);
+        assert_eq!(answer.body.contains("\"access_token\""), is_in, "{place}");
+        let Some(shown) = shown else { return false };
+        if is_in {
+            self.begin(answer, shown);
+        } else {
+            self.step = Some(Step { token: answer.text("/flow_token").to_owned(), since: self.now(), shown });
         }
-        is_to
+        is_in
     }
 
-    fn begin(&mut self, answer: &Answer, has_shown_factor: bool) {
+    fn begin(&mut self, answer: &Answer, shown: Shown) {
+        let words: BTreeSet<_> =
+            amr(answer).as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect();
+        assert_eq!(shown.iter().map(|proof| (*proof).to_owned()).collect::<BTreeSet<_>>(), words);
         let (token, now) = (answer.access_token().to_owned(), self.now());
-        self.session = Some(Session { token, made: now, proven: now, has_shown_factor, is_own: true });
+        let refresh_token = answer.text("/refresh_token").to_owned();
+        self.session = Some(Session { token, refresh_token, made: now, proven: now, shown });
         self.step = None;
     }
 
     /// A factor was added: the session that did it has shown it, and recovery codes came if there were none.
-    fn added(&mut self, answer: &Answer, place: &str) {
+    fn added(&mut self, answer: &Answer, proof: &'static str, place: &str) {
         self.reached.enrolled += 1;
         assert!(answer.status.is_success(), "{place}: {}", answer.json);
         let new = codes(answer);
         assert_eq!(new.is_empty(), !self.recovery_codes.is_empty(), "{place}");
         self.recovery_codes.extend(new);
         if let Some(session) = &mut self.session {
-            session.has_shown_factor = true;
-            session.is_own = true;
+            session.shown.insert(proof);
         }
     }
+}
 
-    fn now(&self) -> Timestamp {
-        self.api.clock.now()
-    }
+/// This and what was shown before.
+fn with(mut shown: Shown, proof: &'static str) -> Shown {
+    shown.insert(proof);
+    shown
+}
 
-    fn age(&self, since: Timestamp) -> Duration {
-        self.now().duration_since(since).unsigned_abs()
+/// The page to which the way in leads.
+fn page_of(next: Next) -> &'static str {
+    match next {
+        Next::Admit => "/",
+        Next::Factor => "/login/verify",
+        Next::Enroll => "/mfa/setup",
     }
+}
 
-    fn draw(&mut self, below: u64) -> u64 {
-        self.random.next_u64() % below
-    }
+fn led_to(answer: &Answer) -> Option<&str> {
+    answer.leads_to().and_then(|to| to.split('?').next())
 }

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kt_domain::actor::Role;
 use kt_domain::sign_in::MembershipState;
+use kt_store::audit;
 use serde_json::{Value, json};
 
 use super::authenticator::{Authenticator, BACKED_UP, BACKUP_ELIGIBLE, Browser, PRESENT, VERIFIED};
@@ -53,6 +54,23 @@ async fn sign_in(api: &TestApi, authenticator: &mut Authenticator) -> Answer {
 
 /// What a browser or an authenticator does wrong.
 type Change = fn(&mut Browser);
+
+/// The reason that the last record of this action names, which is that of a refusal.
+async fn reason(api: &TestApi, action: &str) -> String {
+    reason_of(api.records(action).await.last().unwrap())
+}
+
+/// The same of the last sign-in of somebody whom nobody knows, which the operator sees.
+async fn reason_to_operator(api: &TestApi) -> String {
+    let chain = audit::chain(&api.store, None).await.unwrap();
+    let records = chain.iter().map(|entry| serde_json::from_str::<Value>(&entry.body).unwrap());
+    reason_of(&records.filter(|record| record["action"] == "auth.sign_in").last().unwrap())
+}
+
+fn reason_of(record: &Value) -> String {
+    assert_eq!(record["outcome"], "failure", "{record}");
+    record["details"]["after"]["reason"].as_str().unwrap().to_owned()
+}
 
 on_both! {
     a_passkey_is_added_named_listed_and_removed(api) {
@@ -200,48 +218,93 @@ on_both! {
 
     only_what_is_as_it_must_be_is_believed(api) {
         let (authenticator, token) = member_with_passkey(&api, JO).await;
-        let wrong: [(&str, Change); 14] = [
-            ("another origin", |browser| browser.origin = "http://localhost:8788"),
-            ("an origin that ends the same", |browser| browser.origin = "http://badlocalhost:3000"),
-            ("an origin with the right beginning", |browser| browser.origin = "http://localhost:3000.evil.example"),
-            ("an origin in capitals", |browser| browser.origin = "HTTP://LOCALHOST:3000"),
-            ("an origin with a path", |browser| browser.origin = "http://localhost:3000/"),
-            ("another site's passkey", |browser| browser.rp_id = "evil.example"),
-            ("nobody there", |browser| browser.flags = VERIFIED),
-            ("nobody verified", |browser| browser.flags = PRESENT),
-            ("a copy of what cannot be copied", |browser| browser.flags |= BACKED_UP),
-            ("another ceremony", |browser| browser.kind = Some("payment.get")),
-            ("the other ceremony", |browser| browser.kind = Some("webauthn.other")),
-            ("another challenge", |browser| browser.challenge = Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
-            ("a frame of another site", |browser| browser.more = json!({ "crossOrigin": true })),
-            ("below another site", |browser| browser.more = json!({ "topOrigin": "https://evil.example" })),
+        // What is wrong, and the reasons that the audit log names where it was made and where it was shown.
+        let wrong: [(&str, [&str; 2], Change); 14] = [
+            ("another origin", ["wrong_origin"; 2], |browser| browser.origin = "http://localhost:8788"),
+            ("an origin that ends the same", ["wrong_origin"; 2], |browser| browser.origin = "http://badlocalhost:3000"),
+            ("an origin with the right beginning", ["wrong_origin"; 2], |browser| browser.origin = "http://localhost:3000.evil.example"),
+            ("an origin in capitals", ["wrong_origin"; 2], |browser| browser.origin = "HTTP://LOCALHOST:3000"),
+            ("an origin with a path", ["wrong_origin"; 2], |browser| browser.origin = "http://localhost:3000/"),
+            ("another site's passkey", ["wrong_site"; 2], |browser| browser.rp_id = "evil.example"),
+            ("nobody there", ["user_absent"; 2], |browser| browser.flags = VERIFIED),
+            ("nobody verified", ["user_not_verified"; 2], |browser| browser.flags = PRESENT),
+            ("a copy of what cannot be copied", ["wrong_backup_state"; 2], |browser| browser.flags |= BACKED_UP),
+            ("another ceremony", ["wrong_ceremony"; 2], |browser| browser.kind = Some("payment.get")),
+            ("the other ceremony", ["wrong_ceremony"; 2], |browser| browser.kind = Some("webauthn.other")),
+            ("another challenge", ["wrong_challenge"; 2], |browser| browser.challenge = Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
+            ("a frame of another site", ["framed_page"; 2], |browser| browser.more = json!({ "crossOrigin": true })),
+            ("below another site", ["framed_page"; 2], |browser| browser.more = json!({ "topOrigin": "https://evil.example" })),
         ];
-        for (what, change) in wrong {
+        for (what, [made, shown], change) in wrong {
             let asked = options(&api, &token).await;
             let credential = Authenticator::new().with(change).create(&asked.json["options"]);
             assert_eq!(add(&api, &token, &asked, credential).await.refusal(), (422, "invalid_passkey"), "made: {what}");
-            let shown = sign_in(&api, &mut authenticator.with(change)).await;
-            assert_eq!(shown.refusal(), (401, "invalid_passkey"), "shown: {what}");
+            assert_eq!(reason(&api, "mfa.factor_added").await, made, "made: {what}");
+            let refused = sign_in(&api, &mut authenticator.with(change)).await;
+            assert_eq!(refused.refusal(), (401, "invalid_passkey"), "shown: {what}");
+            assert_eq!(reason(&api, "auth.sign_in").await, shown, "shown: {what}");
         }
-        let shown: [(&str, Change); 2] = [
-            ("another signature", |browser| browser.is_bogus = true),
-            ("it does not say whose it is", |browser| browser.is_silent = true),
-        ];
-        for (what, change) in shown {
-            assert_eq!(sign_in(&api, &mut authenticator.with(change)).await.refusal(), (401, "invalid_passkey"), "{what}");
+        let shown: [(&str, Change); 2] =
+            [("wrong_signature", |browser| browser.is_bogus = true), ("no_holder", |browser| browser.is_silent = true)];
+        for (named, change) in shown {
+            assert_eq!(sign_in(&api, &mut authenticator.with(change)).await.refusal(), (401, "invalid_passkey"), "{named}");
+            assert_eq!(reason(&api, "auth.sign_in").await, named);
         }
         let asked = options(&api, &token).await;
         for broken in [json!({}), json!("x"), json!({ "response": { "clientDataJSON": "e30" } })] {
             let asked = options(&api, &token).await;
             assert_eq!(add(&api, &token, &asked, broken.clone()).await.refusal(), (422, "invalid_passkey"), "{broken}");
+            assert_eq!(reason(&api, "mfa.factor_added").await, "unreadable", "{broken}");
             let door = challenge(&api, None).await;
             assert_eq!(show(&api, &door, broken.clone()).await.refusal(), (401, "invalid_passkey"), "{broken}");
+            assert_eq!(reason_to_operator(&api).await, "unreadable", "{broken}: of nobody known");
         }
+        let unknown = sign_in(&api, &mut Authenticator::new()).await;
+        assert_eq!(unknown.refusal(), (401, "invalid_passkey"));
+        assert_eq!(reason_to_operator(&api).await, "unknown_passkey");
         // The controls: nothing but the change was wrong.
+        let failures = |action: &'static str| async { api.records(action).await.iter().filter(|one| one["outcome"] == "failure").count() };
+        let before = (failures("mfa.factor_added").await, failures("auth.sign_in").await);
         let credential = Authenticator::new().create(&asked.json["options"]);
         assert_eq!(add(&api, &token, &asked, credential).await.status, 201);
         assert_eq!(sign_in(&api, &mut authenticator.clone()).await.text("/status"), "authenticated");
-        assert!(api.records("auth.sign_in").await.iter().any(|record| record["details"]["after"]["reason"] == "wrong_passkey"));
+        assert_eq!((failures("mfa.factor_added").await, failures("auth.sign_in").await), before);
+    }
+
+    what_a_passkey_was_refused_for_on_the_way_in_is_recorded_too(api) {
+        api.add_member(JO, "member").await;
+        demand(&api, "required_for_all", "0h").await;
+        let login = api.login(JO, PASSWORD).await;
+        let flow = json!({ "flow_token": login.text("/flow_token") });
+        let enrol = async |change: Change| {
+            let asked = api.post("/v1/auth/mfa/passkey/options", flow.clone()).send().await;
+            let credential = Authenticator::new().with(change).create(&asked.json["options"]);
+            let body = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
+            api.post("/v1/auth/mfa/passkey", body).send().await
+        };
+        let framed = enrol(|browser| browser.more = json!({ "crossOrigin": true })).await;
+        assert_eq!(framed.refusal(), (422, "invalid_passkey"));
+        assert_eq!(reason(&api, "mfa.factor_added").await, "framed_page");
+        assert_eq!(enrol(|_| {}).await.text("/status"), "authenticated", "the control: the step is not used up");
+    }
+
+    no_account_has_more_than_twenty_passkeys_however_many_were_begun(api) {
+        api.add_member(JO, "member").await;
+        let token = api.token_of(JO).await;
+        let mut begun = Vec::new();
+        for _ in 0..22 {
+            begun.push(options(&api, &token).await);
+        }
+        let all = begun.iter().map(|asked| {
+            let credential = Authenticator::new().create(&asked.json["options"]);
+            add(&api, &token, asked, credential)
+        });
+        let answers = side_by_side(all).await;
+        assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 20);
+        let refused: Vec<_> = answers.iter().filter(|answer| answer.status != 201).map(Answer::refusal).collect();
+        assert_eq!(refused, [(409, "too_many_passkeys"); 2]);
+        assert_eq!(reason(&api, "mfa.factor_added").await, "too_many_passkeys");
+        assert_eq!(options(&api, &token).await.refusal(), (409, "too_many_passkeys"), "nor is another begun");
     }
 
     what_cannot_be_read_is_refused_and_breaks_nothing(api) {
@@ -270,6 +333,9 @@ on_both! {
             let credential = Authenticator::called(&vec![7; length]).create(&asked.json["options"]);
             let added = add(&api, &token, &asked, credential).await;
             assert_eq!(added.status == 201, is_good, "{length} bytes: {}", added.json);
+            if !is_good {
+                assert_eq!(reason(&api, "mfa.factor_added").await, "long_identifier");
+            }
         }
     }
 
@@ -338,6 +404,7 @@ on_both! {
         let mut stolen = authenticator.clone();
         let credential = stolen.create(&asked.json["options"]);
         assert_eq!(add(&api, &eve, &asked, credential).await.refusal(), (409, "passkey_exists"));
+        assert_eq!(reason(&api, "mfa.factor_added").await, "known_passkey");
         assert_eq!(sign_in(&api, &mut stolen).await.refusal(), (401, "invalid_passkey"), "its handle is another's");
         assert_eq!(sign_in(&api, &mut authenticator).await.text("/user/email"), JO, "the control");
     }

@@ -14,14 +14,14 @@ use crate::harness::{Answer, TestApi};
 const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 
 /// An identity provider that holds a provisioning key.
-struct Directory<'a> {
+pub(crate) struct Directory<'a> {
     api: &'a TestApi,
     key: String,
 }
 
 impl TestApi {
     /// The provider of `acme`, which owns `acme.example`, with a key of the owner's.
-    async fn directory(&self) -> Directory<'_> {
+    pub(crate) async fn directory(&self) -> Directory<'_> {
         self.directory_of("owner@acme.example").await
     }
 
@@ -67,7 +67,7 @@ impl Directory<'_> {
     }
 
     /// Makes a user; their identifier.
-    async fn user(&self, name: &str) -> String {
+    pub(crate) async fn user(&self, name: &str) -> String {
         let made = self.create(name).await;
         assert_eq!(made.status, 201, "{}", made.body);
         made.text("/id").to_owned()
@@ -90,7 +90,7 @@ impl Directory<'_> {
     }
 
     /// Lets somebody in, or no more.
-    async fn set_active(&self, id: &str, active: bool) -> Answer {
+    pub(crate) async fn set_active(&self, id: &str, active: bool) -> Answer {
         let operation = json!({ "op": "replace", "path": "active", "value": active });
         self.patch(&format!("/Users/{id}"), json!([operation])).await
     }

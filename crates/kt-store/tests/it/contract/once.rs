@@ -3,10 +3,11 @@ use std::sync::Arc;
 use kt_domain::random::Random;
 use kt_domain::secret::{SecretDigest, Token};
 use kt_store::once::{self, Consumed, OneTime};
+use kt_store::second_factors::{self, RECOVERY_CODE, Totp};
 use kt_store::{Store, limits};
 
 use super::sso::member;
-use super::{minutes, now, on_both, organization};
+use super::{minutes, now, on_both, organization, user};
 
 /// How many try at once to use what can be used once.
 const CROWD: usize = 1000;
@@ -72,6 +73,43 @@ on_both! {
             async move { consume(&store, "password_reset", &digest).await.is_some() }
         }).await;
         assert_eq!(successes, 1);
+    }
+
+    of_a_thousand_who_use_one_time_step_of_an_app_one_succeeds(store) {
+        let jo = user(&store, "jo@example.com").await.id;
+        let totp = Totp { sealed: "sealed".into(), used_step: 57_480, added_at: now(), used_at: None };
+        let tx = store.begin_write().await.unwrap();
+        second_factors::put_totp(&tx, &jo, &totp).await.unwrap();
+        tx.commit().await.unwrap();
+        let store = Arc::new(store);
+        let uses = async |step: i64| {
+            crowd(|_| {
+                let (store, jo) = (Arc::clone(&store), jo.clone());
+                async move {
+                    let tx = store.begin_write().await.unwrap();
+                    let is_first = once::use_totp_step(&tx, &jo, step, now()).await.unwrap();
+                    tx.commit().await.unwrap();
+                    is_first
+                }
+            }).await
+        };
+        assert_eq!(uses(57_481).await, 1);
+        assert_eq!(uses(57_480).await, 0, "and the ones before it are used up with it");
+        assert_eq!(uses(57_482).await, 1, "the control");
+    }
+
+    of_a_thousand_who_use_one_recovery_code_one_succeeds(store) {
+        let jo = user(&store, "jo@example.com").await.id;
+        let (used, kept) =
+            (issue(&store, RECOVERY_CODE, jo.as_str()).await, issue(&store, RECOVERY_CODE, jo.as_str()).await);
+        let store = Arc::new(store);
+        let successes = crowd(|_| {
+            let store = Arc::clone(&store);
+            async move { consume(&store, RECOVERY_CODE, &used).await.is_some() }
+        }).await;
+        assert_eq!(successes, 1);
+        assert_eq!(second_factors::of(&*store, &jo).await.unwrap().recovery_codes, 1, "the other one is left");
+        assert!(consume(&store, RECOVERY_CODE, &kept).await.is_some(), "the control");
     }
 
     of_a_thousand_who_claim_one_value_one_succeeds(store) {

@@ -2,12 +2,13 @@
 //! page showed.
 
 use axum::extract::State;
+use axum::response::Response;
 use kt_control::Expected;
 use kt_domain::error::Error;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::PAGE;
+use super::{MfaDraft, PAGE, show_mfa_draft};
 use crate::Doors;
 use crate::console::answer::{Answer, see_and_say};
 use crate::console::pages::Fields;
@@ -120,9 +121,11 @@ pub(crate) struct Mfa {
     policy: String,
     require_passkey_for_admins: Option<Checked>,
     grace_period: String,
+    confirm_shut_out: Option<Checked>,
 }
 
-/// Sets whom a second factor is asked of (R120–R133).
+/// Sets whom a second factor is asked of (R120–R133). Where that would leave somebody with nothing but enrolling at once,
+/// nothing is saved, and the page asks whether that is meant.
 pub(crate) async fn change_mfa(
     State(doors): State<Doors>,
     SignedIn { visit, .. }: SignedIn,
@@ -133,7 +136,17 @@ pub(crate) async fn change_mfa(
         "require_passkey_for_admins": form.require_passkey_for_admins.is_some(),
         "grace_period": form.grace_period,
     });
-    save(&doors, &visit, form.version, "mfa", fields).await
+    let patch = Map::from_iter([("mfa".to_owned(), fields.clone())]);
+    let expected = Expected::OneOf(vec![form.version]);
+    let is_confirmed = form.confirm_shut_out.is_some();
+    match doors.control.change_security(&visit.ctx, &expected, &patch, is_confirmed).await {
+        Ok(_) => Ok(saved(&doors, &visit)),
+        Err(error) if error.code == "would_shut_out" => {
+            let settings = serde_json::from_value(fields).map_err(Error::internal)?;
+            show_mfa_draft(&doors, &visit, MfaDraft::of(settings, &error)).await
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// How often the forms' token changes.
@@ -188,8 +201,12 @@ pub(crate) async fn change_key_restrictions(
 
 async fn save(doors: &Doors, visit: &Visit, version: String, section: &str, fields: Value) -> Answer {
     let patch = Map::from_iter([(section.to_owned(), fields)]);
-    doors.control.change_security(&visit.ctx, &Expected::OneOf(vec![version]), &patch).await?;
-    Ok(see_and_say(doors, PAGE, visit.look.language.text("Saved. It is in force from the next request on.")))
+    doors.control.change_security(&visit.ctx, &Expected::OneOf(vec![version]), &patch, true).await?;
+    Ok(saved(doors, visit))
+}
+
+fn saved(doors: &Doors, visit: &Visit) -> Response {
+    see_and_say(doors, PAGE, visit.look.language.text("Saved. It is in force from the next request on."))
 }
 
 fn whole_number(param: &'static str, text: &str) -> Result<u32, Error> {

@@ -11,10 +11,12 @@ use axum::extract::State;
 use kt_control::{
     FactorFilter, LivingSession, MemberView, PageRequest, Posture, SecondFactors, SecurityView, WhichMembers,
 };
-use kt_domain::actor::Permission;
+use kt_domain::actor::{Permission, Role};
 use kt_domain::deployment_settings::ManagedBy;
 use kt_domain::error::Error;
+use kt_domain::mfa::{Demand, MfaSettings};
 use kt_domain::passwords::Preset;
+use serde_json::Value;
 
 use self::network::Network;
 use crate::Doors;
@@ -42,10 +44,33 @@ struct Organization {
     posture: Posture,
     failed_sign_ins: DailyChart,
     without_second_factor: DailyChart,
-    /// The first of the members who lack a second factor, or the one that is asked of them.
+    /// The policy that was to be saved and would shut somebody out.
+    mfa_draft: Option<MfaDraft>,
+    /// How many members lack a second factor, or the one that is asked of them, and the first of them.
+    lacking: i64,
     late: Vec<MemberView>,
     sessions: Vec<LivingSession>,
     network: Network,
+}
+
+/// A policy that was not saved, since it would leave members with nothing but enrolling at once.
+struct MfaDraft {
+    settings: MfaSettings,
+    members: u64,
+    /// Whether whoever has sent it is one of them.
+    you: bool,
+}
+
+impl MfaDraft {
+    /// What the refusal says of these settings.
+    fn of(settings: MfaSettings, refusal: &Error) -> Self {
+        let detail = |name: &str| refusal.details.get(name);
+        Self {
+            settings,
+            members: detail("members").and_then(Value::as_u64).unwrap_or_default(),
+            you: detail("you").and_then(Value::as_bool).unwrap_or_default(),
+        }
+    }
 }
 
 impl Organization {
@@ -61,6 +86,8 @@ impl Organization {
             without_second_factor: DailyChart::new(
                 days().map(|(day, figures)| (*day, figures.users_without_2fa)),
             ),
+            mfa_draft: None,
+            lacking: doors.control.members_lacking(&visit.ctx).await?,
             late: late.items,
             sessions: doors.control.living_sessions(&visit.ctx).await?,
             network,
@@ -87,9 +114,19 @@ impl Organization {
         }
     }
 
+    /// Whom a second factor is asked of, as the form shows it.
+    fn mfa(&self) -> &MfaSettings {
+        self.mfa_draft.as_ref().map_or(&self.security.settings.mfa, |draft| &draft.settings)
+    }
+
+    /// Whether a second factor, or a better one, is asked of anybody.
+    fn asks_for_factors(&self) -> bool {
+        self.security.settings.mfa.asks(Role::Owner)
+    }
+
     /// The time of grace, as the form's choices write it.
     fn grace(&self) -> String {
-        self.security.settings.mfa.grace_period.map_or_else(|| "0h".to_owned(), |grace| grace.to_string())
+        self.mfa().grace_period.map_or_else(|| "0h".to_owned(), |grace| grace.to_string())
     }
 
     /// The ranges from which keys work, one in each line.
@@ -106,12 +143,22 @@ pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: Sig
     show_with(&doors, &visit, network).await
 }
 
+/// The page with this policy in its form.
+async fn show_mfa_draft(doors: &Doors, visit: &Visit, draft: MfaDraft) -> Answer {
+    let organization = Organization::of(doors, visit, Network::kept(doors, visit).await?).await?;
+    show_of(doors, visit, Some(Organization { mfa_draft: Some(draft), ..organization })).await
+}
+
 /// The page with these IP restrictions in its form.
 async fn show_with(doors: &Doors, visit: &Visit, network: Option<Network>) -> Answer {
     let organization = match network {
         Some(network) => Some(Organization::of(doors, visit, network).await?),
         None => None,
     };
+    show_of(doors, visit, organization).await
+}
+
+async fn show_of(doors: &Doors, visit: &Visit, organization: Option<Organization>) -> Answer {
     let own = doors.control.second_factors(&visit.ctx).await?;
     page(&visit.look, &SecurityPage { frame: Frame::of(visit), own, organization })
 }
