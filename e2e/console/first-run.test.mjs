@@ -190,6 +190,8 @@ suite('the first run', LIMIT, () => {
     await owner.getByRole('radio', { name: 'Required for all members' }).check();
     await owner.getByLabel('Grace Period').selectOption('0h');
     await owner.locator('#mfa').getByRole('button', { name: 'Save' }).click();
+    await owner.getByLabel('Ask them at once all the same').check();
+    await owner.locator('#mfa').getByRole('button', { name: 'Save' }).click();
     await owner.getByRole('status').getByText('saved', { exact: false }).first().waitFor();
 
     await joinAs(console_, chromium, KIM, owner);

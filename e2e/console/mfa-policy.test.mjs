@@ -58,6 +58,11 @@ suite('second factors that an organization asks for', LIMIT, () => {
     await page.getByRole('radio', { name: policy }).check();
     await page.getByLabel('Grace Period').selectOption(grace);
     await page.locator('#mfa').getByRole('button', { name: 'Save' }).click();
+    if (grace === '0h') {
+      await page.getByText('You are not one of them').waitFor();
+      await page.getByLabel('Ask them at once all the same').check();
+      await page.locator('#mfa').getByRole('button', { name: 'Save' }).click();
+    }
     await page.getByRole('status').getByText('saved', { exact: false }).first().waitFor();
   };
 

@@ -213,6 +213,9 @@ suite('every flow of passkeys', LIMIT, () => {
       await page.getByRole('radio', { name: 'Required for all members' }).check();
       await page.getByLabel('Grace Period').selectOption('0h');
       await page.locator('#mfa').getByRole('button', { name: 'Save' }).click();
+      await page.getByText('You are one of them').waitFor();
+      await page.getByLabel('Ask them at once all the same').check();
+      await page.locator('#mfa').getByRole('button', { name: 'Save' }).click();
       // The session that asks has shown no second factor either, and ends with the change.
       await page.waitForURL(/\/login/);
     },
