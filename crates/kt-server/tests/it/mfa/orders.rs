@@ -346,7 +346,7 @@ impl Walk<'_> {
     async fn show_passkey(&mut self, place: &str) {
         let Some((mut passkey, id)) = self.passkey.take() else { return };
         self.passkey = Some((passkey.clone(), id.clone()));
-        let step = self.waiting_for(Next::Factor).filter(|_| self.random.next_u64() % 2 == 0);
+        let step = self.waiting_for(Next::Factor).filter(|_| self.random.next_u64().is_multiple_of(2));
         let flow = step.as_ref().map(|step| &step.token);
         let asked = self.api.post("/v1/auth/passkey/options", json!({ "flow_token": flow })).send().await;
         let credential = passkey.get(&asked.json["options"]);

@@ -63,8 +63,8 @@ async fn reason(api: &TestApi, action: &str) -> String {
 /// The same of the last sign-in of somebody whom nobody knows, which the operator sees.
 async fn reason_to_operator(api: &TestApi) -> String {
     let chain = audit::chain(&api.store, None).await.unwrap();
-    let records = chain.iter().map(|entry| serde_json::from_str::<Value>(&entry.body).unwrap());
-    reason_of(&records.filter(|record| record["action"] == "auth.sign_in").last().unwrap())
+    let mut records = chain.iter().map(|entry| serde_json::from_str::<Value>(&entry.body).unwrap());
+    reason_of(&records.rfind(|record| record["action"] == "auth.sign_in").unwrap())
 }
 
 fn reason_of(record: &Value) -> String {
