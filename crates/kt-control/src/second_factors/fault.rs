@@ -109,6 +109,7 @@ impl From<WebauthnError> for Refusal {
             | E::COSEKeyInvalidType
             | E::COSEKeyInvalidAlgorithm
             | E::COSEKeyEDUnsupported
+            | E::SshPublicKeyEDUnsupported
             | E::COSEKeyRSANEInvalid
             | E::COSEKeyECDSAXYInvalid
             | E::COSEKeyECDSAInvalidCurve => Fault::WrongKey,

@@ -21,7 +21,6 @@ use super::{Added, Enrolled, EnrolledAtSignIn};
 use crate::control::Control;
 use crate::mail::{self, Label};
 use crate::organizations::check_name;
-use crate::sign_in::Entrant;
 
 /// A passkey, as its holder sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,17 +148,16 @@ impl Control {
         check_given(name)?;
         let state = self.take_ceremony(ctx, REGISTRATION, answer).await?;
         let Bond::Step(step) = &state.bond else { return Err(super::ceremonies::over()) };
-        let Entrant { user, organization, .. } = self.look_at_enrollment_step(ctx, step).await?;
         let tx = self.store.begin_write().await?;
-        users::lock(&tx, &user.id).await?;
-        let made = match self.made_passkey(ctx, &tx, &user, name, &state.state, answer).await? {
-            Ok(made) => made,
-            Err(refusal) => {
-                return self.refuse_registration(ctx, tx, &user.id, &organization.id, refusal).await;
-            }
-        };
+        // Before the passkey is there: with it, nothing is to be added any more.
         let (entrant, flow) = self.take_enrollment_step(ctx, &tx, step).await?;
-        let (_, enrolled) = self.keep_passkey(ctx, &tx, &user, &organization.id, made).await?;
+        let (user, organization) = (&entrant.user, &entrant.organization.id);
+        users::lock(&tx, &user.id).await?;
+        let made = match self.made_passkey(ctx, &tx, user, name, &state.state, answer).await? {
+            Ok(made) => made,
+            Err(refusal) => return self.refuse_registration(ctx, tx, &user.id, organization, refusal).await,
+        };
+        let (_, enrolled) = self.keep_passkey(ctx, &tx, user, organization, made).await?;
         let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(Proof::Passkey)).await?;
         self.commit_revocation(tx).await?;
         Ok(EnrolledAtSignIn { enrolled, outcome })

@@ -79,7 +79,7 @@ fn a_ceremony_of_the_specification_with_one_thing_changed_is_refused() {
     let other = vector("packed-self-es256");
     for (place, fault) in [
         ("/shown/signature", Fault::WrongSignature),
-        ("/shown/authenticatorData", Fault::WrongSignature),
+        ("/shown/authenticatorData", Fault::UserNotVerified),
         ("/shown/clientDataJSON", Fault::WrongChallenge),
     ] {
         let mut changed = good.clone();
