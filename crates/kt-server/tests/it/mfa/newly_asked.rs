@@ -74,18 +74,23 @@ async fn is_asked_from_now_on(api: &TestApi, owner: &mut Owner, way: &str) {
     assert_eq!(factors(api, session.access_token()).await["deadline"], deadline.to_string(), "{way}");
     let page = api.signed_in(JO).await.get("/settings/profile").await;
     assert!(page.page().contains(&format!("datetime=\"{deadline}\"")), "{way}: every page says so");
-    let key = key(api, &session, "access", "read-only").await;
-    let use_it = || api.get("/v1/whoami").bearer(key.text("/key")).send();
+    let key = match session.text("/user/role") {
+        "member" => None,
+        _ => Some(key(api, &session, "access", "read-only").await),
+    };
+    let use_it = async || match &key {
+        Some(key) => Some(api.get("/v1/whoami").bearer(key.text("/key")).send().await),
+        None => None,
+    };
 
     api.clock.advance(Duration::from_secs(GRACE.as_secs() - 1));
-    assert_eq!(
-        (use_it().await.status.as_u16(), owner.sees_late(api).await),
-        (200, false),
-        "{way}: a second before"
-    );
+    assert!(use_it().await.is_none_or(|answer| answer.status == 200), "{way}: a second before");
+    assert!(!owner.sees_late(api).await, "{way}: a second before");
     api.clock.advance(Duration::from_secs(1));
     assert_eq!(api.login(JO, PASSWORD).await.json["status"], "mfa_enrollment_required", "{way}");
-    assert_eq!(use_it().await.refusal(), (403, "mfa_enrollment_required"), "{way}: their key rests");
+    if let Some(answer) = use_it().await {
+        assert_eq!(answer.refusal(), (403, "mfa_enrollment_required"), "{way}: their key rests");
+    }
     assert!(owner.sees_late(api).await, "{way}: on the list of who is late");
 }
 
@@ -183,9 +188,10 @@ on_both! {
 
     whoever_was_never_told_has_no_more_time_than_the_others(api) {
         // As a place would be that another process has made.
-        api.add_member(JO, "member").await;
+        api.add_member(JO, "admin").await;
         let session = api.login(JO, PASSWORD).await;
         let key = key(&api, &session, "access", "read-only").await;
+        api.becomes(&session, Role::Member, MembershipState::Active).await;
         let mut owner = Owner::new(&api).await;
         api.clock.advance(BEFORE);
         demand(&api, "required_for_admins", "72h").await;
