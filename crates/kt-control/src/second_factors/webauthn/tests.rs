@@ -39,7 +39,7 @@ fn the_credentials_of_the_specification_that_are_not_taken_are_refused() {
         ("packed-eddsa", Fault::WrongKey, "an algorithm that was not offered"),
         ("packed-ed448", Fault::WrongKey, "an algorithm that was not offered"),
         ("packed-rs256", Fault::WrongKey, "a modulus of 3482 bits: the library reads those of 2048 alone"),
-        ("tpm-es256", Fault::Other, "an attestation that nobody asked for, of no maker of TPMs"),
+        ("tpm-es256", Fault::WrongKey, "an attestation that nobody asked for, of no maker of TPMs"),
         (
             "android-key-es256",
             Fault::Other,
