@@ -11,7 +11,9 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::events::Event;
 use kt_domain::id::{ConversationId, OrganizationId, TurnId};
-use kt_domain::workspace::{self, Decision, Ending, LONGEST_ANSWER, MOST_KEPT, MOST_TURNS, Refusal};
+use kt_domain::workspace::{
+    self, Decision, Ending, LONGEST_ANSWER, LONGEST_CONVERSATION, MOST_KEPT, MOST_TURNS, Refusal,
+};
 use kt_store::conversations::{self, Answered, Conversation, Keeper, Turn};
 use kt_store::event_log::EventFilter;
 use kt_store::{Tx, events};
@@ -74,11 +76,8 @@ impl Control {
     pub async fn conversation(&self, ctx: &Ctx, id: &ConversationId) -> Result<ConversationView, Error> {
         let found = conversations::find(&self.store, keeper(ctx)?, id).await?;
         let conversation = found.ok_or_else(no_conversation)?;
-        let turns = conversations::turns(&self.store, id).await?.into_iter().map(|turn| TurnView {
-            is_interrupted: turn.state == Ending::Answering && turn.held_until <= ctx.now,
-            turn,
-        });
-        Ok(ConversationView { conversation, turns: turns.collect() })
+        let turns = conversations::turns(&self.store, id).await?.into_iter();
+        Ok(ConversationView { conversation, turns: turns.map(|turn| TurnView::at(ctx.now, turn)).collect() })
     }
 
     /// Gives one of one's conversations another title.
@@ -122,7 +121,8 @@ impl Control {
             None => self.new_conversation(ctx, &tx, keeper, &ask).await?,
         };
         let before = self.turns_to_go_on(ctx, &tx, keeper, &id, &ask.model).await?;
-        if before.len() >= MOST_TURNS as usize {
+        let said: usize = before.iter().map(|turn| turn.question.len() + turn.answer.len()).sum();
+        if before.len() >= MOST_TURNS as usize || said >= LONGEST_CONVERSATION {
             return Err(conversation_full());
         }
         let turn = Turn {
@@ -163,17 +163,18 @@ impl Control {
         Ok(self.stream(keeper.organization, pass, id.clone(), before, turn))
     }
 
-    /// What the gateway decided about a question of one's own; `None` until its event has arrived.
-    pub async fn decision(
+    /// A question of one's own with its answer, and what the gateway decided about it, once its event has arrived.
+    pub async fn turn(
         &self,
         ctx: &Ctx,
         id: &ConversationId,
         turn: &TurnId,
-    ) -> Result<Option<Decision>, Error> {
-        let view = self.conversation(ctx, id).await?;
-        let found = view.turns.into_iter().find(|found| &found.turn.id == turn);
-        let turn = found.ok_or_else(no_conversation)?.turn;
-        self.decision_about(keeper(ctx)?.organization, turn.request_id.as_deref()).await
+    ) -> Result<(TurnView, Option<Decision>), Error> {
+        let keeper = keeper(ctx)?;
+        let turn = conversations::find_turn(&self.store, keeper, id, turn).await?;
+        let turn = turn.ok_or_else(no_conversation)?;
+        let decision = self.decision_about(keeper.organization, turn.request_id.as_deref()).await?;
+        Ok((TurnView::at(ctx.now, turn), decision))
     }
 
     /// What a gateway decided about a request.
@@ -261,6 +262,12 @@ impl Control {
     }
 }
 
+impl TurnView {
+    fn at(now: Timestamp, turn: Turn) -> Self {
+        Self { is_interrupted: turn.state == Ending::Answering && turn.held_until <= now, turn }
+    }
+}
+
 impl Ask {
     fn checked(self) -> Result<Self, Error> {
         Ok(Self {
@@ -316,6 +323,7 @@ impl Answering {
                 Ok(Some(text)) => {
                     self.so_far.text.push_str(&text);
                     if self.so_far.text.len() > LONGEST_ANSWER {
+                        self.so_far.refusal = Some(Refusal::too_long());
                         return Ending::Stopped;
                     }
                     let handed_on = self.while_wanted(&mut keeping, self.reader.send(text)).await;
@@ -412,8 +420,6 @@ fn still_answering() -> Error {
 }
 
 fn conversation_full() -> Error {
-    let message = format!(
-        "This conversation has {MOST_TURNS} questions, which is as many as it holds. Begin another one."
-    );
+    let message = "This conversation is as long as one may be. Begin another one.";
     Error::new(ErrorKind::Conflict, "conversation_full", message)
 }

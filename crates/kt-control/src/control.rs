@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::addresses::Addresses;
 use crate::audit::AuditKey;
 use crate::copies::Copies;
-use crate::inference::PATIENCE;
+use crate::inference::{CONNECTS_WITHIN, PATIENCE};
 use crate::jwt::{ConfiguredJwtKey, Signer};
 use crate::keys::KeyUses;
 use crate::outbound::Outbound;
@@ -143,7 +143,7 @@ impl Control {
             workspace_days,
             key_uses: KeyUses::default(),
             shared_counts,
-            gateways: gateways.with_patience(PATIENCE),
+            gateways: gateways.with_patience(PATIENCE).connecting_within(CONNECTS_WITHIN),
             runs_wait: Notify::new(),
             providers,
             console,

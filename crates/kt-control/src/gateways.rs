@@ -227,6 +227,13 @@ impl Control {
         self.page(LIST, limit, views, |view: &GatewayView| view.delivering.gateway.id.clone())
     }
 
+    /// The gateways of one's organisation that last came with this key, by name; no more than a page of them.
+    pub async fn gateways_of_key(&self, ctx: &Ctx, key: &ApiKeyId) -> Result<Vec<GatewayView>, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let found = gateways::of_key(&self.store, organization, key, PAGE.usual).await?;
+        self.gateway_views(ctx, organization, found).await
+    }
+
     /// One gateway of one's organisation.
     pub async fn gateway(&self, ctx: &Ctx, id: &str) -> Result<GatewayView, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;

@@ -1,5 +1,6 @@
 //! Asking a model through a gateway, on behalf of somebody.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -7,12 +8,15 @@ use jiff::Timestamp;
 use kt_domain::error::Error;
 use kt_domain::gateways::{TargetReport, reached_at};
 use kt_domain::id::OrganizationId;
+use kt_domain::network::gateway_rules::{Decision, IpRules};
+use kt_domain::policy_config::PolicyConfig;
 use kt_domain::public_url::PublicUrl;
 use kt_domain::workspace::Refusal;
 use kt_store::gateways::{self, Gateway};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use url::Host;
 
 use crate::control::Control;
 use crate::gateways::GONE_AFTER;
@@ -21,13 +25,23 @@ use crate::outbound::{Answer, OutboundError};
 /// How long a gateway may take until it answers, and between two parts of its answer. Its own limits are shorter.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
 
+/// How long a gateway may take to take a connection. A host that is gone says nothing at all, and another gateway waits; a
+/// first packet that is lost is sent again after one second and after three (RFC 6298 section 2).
+pub(crate) const CONNECTS_WITHIN: Duration = Duration::from_secs(4);
+
 /// The longest line of an answer that is read, in bytes.
 const LONGEST_LINE: usize = 4 << 20;
 
 /// The longest refusal that is read, in bytes.
 const LONGEST_REFUSAL: usize = 64 << 10;
 
+const NO_GATEWAY: &str = "no_gateway";
+const UNREACHABLE: &str = "gateway_unreachable";
 const BROKE_OFF: &str = "gateway_broke_off";
+const UNEXPLAINED: &str = "gateway_unexplained";
+
+/// What a gateway says that takes no new requests.
+const DRAINING: &str = "draining";
 
 /// What a model is asked.
 #[derive(Serialize)]
@@ -92,10 +106,9 @@ impl Control {
             let usable = gateway.targets.iter().filter(|target| target.is_usable());
             usable.flat_map(|target| &target.models).any(|known| Some(known.as_str()) == model)
         };
-        let all = gateways::all(&self.store, organization).await?;
-        let mut found: Vec<_> = all
+        let in_service = gateways::in_service(&self.store, organization, now - GONE_AFTER).await?;
+        let mut found: Vec<_> = in_service
             .into_iter()
-            .filter(|gateway| now.duration_since(gateway.seen_at).unsigned_abs() < GONE_AFTER)
             .filter(|gateway| gateway.targets.iter().any(TargetReport::is_usable))
             .filter_map(|gateway| {
                 let address = reached_at(gateway.address.as_deref(), gateway.ip)?;
@@ -106,8 +119,9 @@ impl Control {
         Ok(found)
     }
 
-    /// Asks, with this pass. A gateway to which there is no way is passed over; one that was asked is the only one: a
-    /// question is never asked twice unseen. `key` lets whoever stands behind recognise the same question.
+    /// Asks, with this pass. A gateway is passed over to which there is no way, or which takes no new requests; one that has
+    /// taken the question is the only one: a question is never asked twice unseen. `key` lets whoever stands behind recognise
+    /// the same question.
     pub(crate) async fn ask(
         &self,
         organization: &OrganizationId,
@@ -128,19 +142,35 @@ impl Control {
         let mut last = no_gateway();
         for (gateway, address) in found {
             let url = address.page("/v1/chat/completions");
-            match self.gateways.post(&url, &headers, body.to_string().into()).await {
-                Ok(answer) => return Reply::begin(answer).await,
+            let begun = match self.gateways.post(&url, &headers, body.to_string().into()).await {
+                Ok(answer) => Reply::begin(answer).await,
                 Err(error) => {
                     tracing::warn!(gateway = gateway.id, %error, "a gateway cannot be asked");
-                    let is_unreached = error.is_unreached();
-                    last = unreachable();
-                    if !is_unreached {
-                        return Err(broke_off());
-                    }
+                    Err(if error.is_unreached() { unreachable() } else { broke_off() })
                 }
+            };
+            match begun {
+                Err(NotAnswered { refusal, .. }) if was_not_taken(&refusal) => last = unreachable(),
+                outcome => return outcome,
             }
         }
         Err(last)
+    }
+
+    /// An address of this machine from which gateways are asked, and which this configuration of theirs would not let in. From
+    /// where this server comes to a gateway on another machine is not known here.
+    pub(crate) async fn shut_out_by(
+        &self,
+        organization: &OrganizationId,
+        config: &PolicyConfig,
+        now: Timestamp,
+    ) -> Result<Option<IpAddr>, Error> {
+        // What is wrong with the ranges is told as a finding.
+        let Ok(rules) = IpRules::compile(&config.ip_allowlist) else { return Ok(None) };
+        let is_refused =
+            |ip: &IpAddr| matches!(rules.decide(*ip, std::iter::empty()), Decision::Denied { .. });
+        let found = self.gateways_to_ask(organization, None, now).await?;
+        Ok(found.iter().filter_map(|(_, address)| own_address(address)).find(is_refused))
     }
 
     /// The models that can be asked for in an organisation, by name. Gateways report those that their targets name; where
@@ -191,6 +221,17 @@ impl Control {
     }
 }
 
+/// From where this server comes to an address of its own machine: from the same one.
+fn own_address(address: &PublicUrl) -> Option<IpAddr> {
+    let ip = match address.url().host()? {
+        Host::Ipv4(address) => IpAddr::V4(address),
+        Host::Ipv6(address) => IpAddr::V6(address),
+        Host::Domain("localhost") => Ipv4Addr::LOCALHOST.into(),
+        Host::Domain(_) => return None,
+    };
+    ip.is_loopback().then_some(ip)
+}
+
 /// How long a page waits for the names of models.
 const LISTED_WITHIN: Duration = Duration::from_secs(3);
 
@@ -225,10 +266,15 @@ impl Reply {
     async fn begin(answer: Answer) -> Result<Self, NotAnswered> {
         let request_id = answer.header("x-kt-request-id").map(str::to_owned);
         if answer.status != StatusCode::OK {
+            let status = answer.status.as_u16();
             let body = answer.read(LONGEST_REFUSAL).await.unwrap_or_default();
             let chunk = serde_json::from_slice::<Chunk>(&body).ok();
-            let refusal = chunk.and_then(|chunk| chunk.error).map(Refusal::from);
-            return Err(NotAnswered { refusal: refusal.unwrap_or_else(|| broke_off().refusal), request_id });
+            let told = chunk.and_then(|chunk| chunk.error).map(Refusal::from);
+            let refusal = told.unwrap_or_else(|| {
+                tracing::warn!(status, "what answers at a gateway's address does not say why it refuses");
+                unexplained()
+            });
+            return Err(NotAnswered { request_id, refusal });
         }
         let is_stream =
             answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
@@ -322,34 +368,50 @@ impl From<Refused> for Refusal {
 impl OutboundError {
     /// Whether nothing was sent.
     fn is_unreached(&self) -> bool {
-        matches!(self, Self::Unresolved(_) | Self::Forbidden(_) | Self::Broken(..) | Self::NotAnAddress)
+        !matches!(self, Self::TimedOut(_) | Self::NotHttp(..))
     }
 }
 
 fn refused(code: &str, message: &str) -> NotAnswered {
-    let refusal = Refusal { code: code.to_owned(), message: message.to_owned(), policy: None };
-    NotAnswered { request_id: None, refusal }
+    NotAnswered { request_id: None, refusal: refusal(code, message) }
+}
+
+fn refusal(code: &str, message: &str) -> Refusal {
+    Refusal { code: code.to_owned(), message: message.to_owned(), policy: None }
 }
 
 /// What is said where no gateway could be asked.
 pub(crate) fn no_gateway() -> NotAnswered {
     let message =
         "No gateway is connected that has a usable model. An administrator sees why under Gateways.";
-    refused("no_gateway", message)
+    refused(NO_GATEWAY, message)
 }
 
 fn unreachable() -> NotAnswered {
-    refused("gateway_unreachable", "The gateway cannot be reached at the moment. Try again soon.")
+    refused(UNREACHABLE, "The gateway cannot be reached at the moment. Try again soon.")
 }
 
-/// Whether nobody knows what the answer would have been: the gateway's connection ended before it did, or the gateway says
-/// that the provider's did.
-pub(crate) fn is_broken_off(refusal: &Refusal) -> bool {
-    matches!(&*refusal.code, BROKE_OFF | "upstream_incomplete")
+/// Whether the gateway was not asked, or has passed the question on to nobody because it takes none.
+fn was_not_taken(refusal: &Refusal) -> bool {
+    matches!(&*refusal.code, UNREACHABLE | DRAINING)
+}
+
+/// Whether asking once more, a little later, may help: no gateway has taken the question, or nobody knows what the answer
+/// would have been, because the gateway's connection ended before it did, the provider's did, or something before the gateway
+/// answered in its place.
+pub(crate) fn may_pass(refusal: &Refusal) -> bool {
+    let is_unknown = matches!(&*refusal.code, BROKE_OFF | UNEXPLAINED | "upstream_incomplete");
+    is_unknown || refusal.code == NO_GATEWAY || was_not_taken(refusal)
 }
 
 fn broke_off() -> NotAnswered {
     refused(BROKE_OFF, "The answer broke off. What had come is kept; try again.")
+}
+
+/// Gateways say why they refuse; what does not is something else.
+fn unexplained() -> Refusal {
+    let message = "Something before the gateway, such as a proxy, answered in its place and gave no reason. Tell an administrator.";
+    refusal(UNEXPLAINED, message)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-/// How long resolving, connecting and each further step may take.
+/// How long resolving, connecting and each further step may take, unless somebody has less or more patience.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How programs at the other end see who calls.
@@ -35,6 +35,8 @@ const USER_AGENT: &str = concat!("keeptrusts/", env!("CARGO_PKG_VERSION"));
 pub struct Outbound {
     reach: Reach,
     tls: TlsConnector,
+    /// How long each step may take until there is a connection.
+    connects_within: Duration,
     /// How long an answer, and each part of it, may take.
     patience: Duration,
 }
@@ -63,6 +65,9 @@ pub enum OutboundError {
     /// It takes no connections, or broke one off.
     #[error("{0}: {1}")]
     Broken(String, io::Error),
+    /// There was no connection within the time that it may take: nothing was sent.
+    #[error("{0} took no connection in time")]
+    NotConnected(String),
     /// Nothing came for too long.
     #[error("{0} did not answer in time")]
     TimedOut(String),
@@ -102,13 +107,21 @@ impl Outbound {
             }
         }
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { reach, tls: TlsConnector::from(Arc::new(config)), patience: PATIENCE })
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { reach, tls, connects_within: PATIENCE, patience: PATIENCE })
     }
 
     /// The same, waiting so long for an answer and for each part of it.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// The same, giving up after so long where there is no connection: nobody resolves the name, takes the connection or
+    /// answers to TLS.
+    #[must_use]
+    pub fn connecting_within(self, connects_within: Duration) -> Self {
+        Self { connects_within, ..self }
     }
 
     /// How far its connections may go.
@@ -182,7 +195,7 @@ impl Outbound {
     /// A connection to where it is allowed to go.
     pub(crate) async fn connect(&self, to: &Destination) -> Result<Box<dyn Connection>, OutboundError> {
         let addresses = self.addresses(to).await?;
-        let tcp = within(to, TcpStream::connect(&*addresses)).await?.map_err(|error| to.broken(error))?;
+        let tcp = self.step(to, TcpStream::connect(&*addresses)).await?.map_err(|error| to.broken(error))?;
         if !to.tls {
             return Ok(Box::new(tcp));
         }
@@ -193,8 +206,14 @@ impl Outbound {
             Host::Ipv4(address) => ServerName::from(IpAddr::V4(*address)),
             Host::Ipv6(address) => ServerName::from(IpAddr::V6(*address)),
         };
-        let tls = within(to, self.tls.connect(name, tcp)).await?.map_err(|error| to.broken(error))?;
+        let tls = self.step(to, self.tls.connect(name, tcp)).await?.map_err(|error| to.broken(error))?;
         Ok(Box::new(tls))
+    }
+
+    /// What a step on the way to a connection came to, unless it takes too long.
+    async fn step<T>(&self, to: &Destination, step: impl Future<Output = T>) -> Result<T, OutboundError> {
+        let done = tokio::time::timeout(self.connects_within, step).await;
+        done.map_err(|_| OutboundError::NotConnected(to.to_string()))
     }
 
     /// The addresses of a destination that may be connected to.
@@ -202,7 +221,8 @@ impl Outbound {
         let found: Vec<SocketAddr> = match &to.host {
             Host::Ipv4(address) => vec![(*address, to.port).into()],
             Host::Ipv6(address) => vec![(*address, to.port).into()],
-            Host::Domain(name) => within(to, tokio::net::lookup_host((name.as_str(), to.port)))
+            Host::Domain(name) => self
+                .step(to, tokio::net::lookup_host((name.as_str(), to.port)))
                 .await?
                 .map_err(|_| OutboundError::Unresolved(to.to_string()))?
                 .collect(),
@@ -238,7 +258,7 @@ impl std::fmt::Display for Destination {
     }
 }
 
-/// What `step` came to, unless it takes too long.
+/// What a step over a connection came to, unless it takes too long.
 pub(crate) async fn within<T>(to: &Destination, step: impl Future<Output = T>) -> Result<T, OutboundError> {
     tokio::time::timeout(PATIENCE, step).await.map_err(|_| OutboundError::TimedOut(to.to_string()))
 }
@@ -289,5 +309,29 @@ impl Answer {
         }
         body.truncate(limit);
         Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// More than a step takes here, and less than anybody waits.
+    const SHORT: Duration = Duration::from_millis(100);
+
+    #[tokio::test]
+    async fn whoever_takes_no_connection_is_told_apart_from_whoever_does_not_answer() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = silent.local_addr().unwrap().port();
+        let outbound = Outbound::new(Reach::Private, None).unwrap();
+        let outbound = outbound.connecting_within(SHORT).with_patience(SHORT);
+        let ask = async |scheme: &str| {
+            let url = format!("{scheme}://127.0.0.1:{port}/").parse().unwrap();
+            outbound.get(&url, &[]).await.err()
+        };
+        assert!(matches!(ask("https").await, Some(OutboundError::NotConnected(_))), "nothing was sent");
+        assert!(matches!(ask("http").await, Some(OutboundError::TimedOut(_))), "it may have been read");
     }
 }

@@ -140,7 +140,7 @@ fn unsuitable(message: &'static str) -> Error {
 /// Why there was no answer.
 fn unreachable(error: &OutboundError) -> Error {
     let message = match error {
-        OutboundError::TimedOut(_) => {
+        OutboundError::TimedOut(_) | OutboundError::NotConnected(_) => {
             "The provider did not answer within 10 seconds. Check the address, then try again."
         }
         OutboundError::Unresolved(_) => "The name in this address cannot be resolved. Check it.",

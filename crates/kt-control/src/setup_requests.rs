@@ -1,5 +1,6 @@
 //! Where somebody begins after signing in, and how a member who has nothing to work with asks for it.
 
+use jiff::Timestamp;
 use kt_domain::actor::{Permission, Role};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
@@ -8,7 +9,7 @@ use kt_domain::gateways::TargetReport;
 use kt_domain::id::{OrganizationId, SetupRequestId, UserId};
 use kt_domain::landing::{Arrival, landing};
 use kt_store::setup_requests::{self, SetupRequest};
-use kt_store::{audit, gateways, memberships, users};
+use kt_store::{audit, memberships, users};
 use serde_json::{Value, json};
 
 use crate::control::Control;
@@ -32,22 +33,28 @@ impl Control {
         role: Role,
     ) -> Result<&'static str, Error> {
         let (active, first_admin) = memberships::founders(&self.store, organization).await?;
+        let has_deployment = self.has_deployment_in(organization, self.clock.now()).await?;
         Ok(landing(Arrival {
             role,
             is_first_admin: first_admin.as_ref() == Some(user),
             is_alone: active <= 1,
-            has_deployment: self.has_deployment_in(organization).await?,
+            has_deployment,
         }))
     }
 
-    /// Whether a gateway of one's organisation has a model that answers.
+    /// Whether a gateway of one's organisation can be asked now that has a model that answers.
     pub async fn has_deployment(&self, ctx: &Ctx) -> Result<bool, Error> {
-        self.has_deployment_in(ctx.require(Permission::ReadOrganization)?).await
+        self.has_deployment_in(ctx.require(Permission::ReadOrganization)?, ctx.now).await
     }
 
-    async fn has_deployment_in(&self, organization: &OrganizationId) -> Result<bool, Error> {
-        let all = gateways::all(&self.store, organization).await?;
-        Ok(all.iter().flat_map(|gateway| &gateway.targets).any(TargetReport::deploys))
+    /// Whether somebody can begin to work with models: one is deployed, and it can be told which.
+    pub async fn can_begin(&self, ctx: &Ctx) -> Result<bool, Error> {
+        Ok(self.has_deployment(ctx).await? && !self.models(ctx).await?.is_empty())
+    }
+
+    async fn has_deployment_in(&self, organization: &OrganizationId, now: Timestamp) -> Result<bool, Error> {
+        let found = self.gateways_to_ask(organization, None, now).await?;
+        Ok(found.iter().flat_map(|(gateway, _)| &gateway.targets).any(TargetReport::deploys))
     }
 
     /// Asks the administrators to set a gateway up; they are told by mail, and on their Overview. Whoever has asked

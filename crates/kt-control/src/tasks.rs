@@ -2,7 +2,7 @@
 //!
 //! A run is a row that servers lease. Whoever holds the latest lease works on it and alone can end it; a run whose server
 //! has ended is begun again by another, at most three times, under the same key for whoever stands behind the gateway. So
-//! is a run whose gateway has ended.
+//! is a run that no gateway has taken, or whose gateway has ended.
 //!
 //! A server works on a few runs at once, of which each organisation has its share, and on none for ever: a gateway that
 //! answers drop by drop keeps nobody waiting but its own organisation.
@@ -26,13 +26,13 @@ use kt_store::tasks::{self, Run, Task};
 
 use crate::chat::keeper;
 use crate::control::Control;
-use crate::inference::{NotAnswered, Question, Said, is_broken_off};
+use crate::inference::{NotAnswered, Question, Said, may_pass};
 use under_way::{OF_ONE_ORGANIZATION, UnderWay};
 
 /// How often a server says that it still works on a run; also how soon it learns that the run was cancelled.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
-/// How soon a run is begun again whose answer broke off: long enough for a gateway that restarts.
+/// How soon a run is begun again that was not taken, or whose answer broke off: long enough for a gateway that restarts.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// How often runs that wait are looked for without being told to.
@@ -234,7 +234,7 @@ impl Control {
     }
 
     /// Works on a run that is leased by this server, as long as it is. Ends it under the number of the lease, or leaves it
-    /// to be begun again where the gateway ended before the answer.
+    /// to be begun again where that may help.
     async fn work_on(&self, run: Run) {
         let began = Instant::now();
         let (state, mut answered) = tokio::select! {
@@ -248,7 +248,7 @@ impl Control {
             },
         };
         let is_worth_another = run.attempt < i64::from(MOST_ATTEMPTS);
-        if is_worth_another && answered.refusal.as_ref().is_some_and(is_broken_off) {
+        if is_worth_another && answered.refusal.as_ref().is_some_and(may_pass) {
             // Where the store is away, the lease that there is ends by itself.
             let _ = self.hold_for(&run, AGAIN_AFTER).await;
             return;
@@ -324,7 +324,7 @@ impl Control {
                 Err(refusal) => break Some(refusal),
             }
             if answered.text.len() > LONGEST_ANSWER {
-                break Some(too_long());
+                break Some(Refusal::too_long());
             }
         };
         answered.spent.input_tokens = reply.used.prompt_tokens;
@@ -378,12 +378,6 @@ fn took_too_long() -> Refusal {
         "The answer was not whole after {minutes} minutes, and was stopped. Ask for less at once, or choose another model."
     );
     Refusal { code: "run_too_slow".to_owned(), message, policy: None }
-}
-
-fn too_long() -> Refusal {
-    let message =
-        format!("The answer grew longer than the {LONGEST_ANSWER} bytes that are kept, and was stopped.");
-    Refusal { code: "answer_too_long".to_owned(), message, policy: None }
 }
 
 fn no_task() -> Error {

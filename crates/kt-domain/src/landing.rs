@@ -11,7 +11,7 @@ pub struct Arrival {
     pub is_first_admin: bool,
     /// Whether nobody else is active in it.
     pub is_alone: bool,
-    /// Whether a gateway of it has a model that answers.
+    /// Whether a gateway of it can be asked that has a model that answers.
     pub has_deployment: bool,
 }
 

@@ -209,6 +209,21 @@ pub async fn turns(source: &impl Source, conversation: &ConversationId) -> Resul
     sql::rows(source, SELECT, values![conversation.as_str()]).await?.iter().map(read_turn).collect()
 }
 
+/// One question of a conversation of somebody's own, with its answer.
+pub async fn find_turn(
+    source: &impl Source,
+    keeper: Keeper<'_>,
+    conversation: &ConversationId,
+    id: &TurnId,
+) -> Result<Option<Turn>, StoreError> {
+    const SELECT: &str =
+        "SELECT t.* FROM conversation_turns t JOIN conversations c ON c.id = t.conversation_id
+        WHERE c.organization_id = $1 AND c.user_id = $2 AND c.id = $3 AND t.id = $4";
+    let values =
+        values![keeper.organization.as_str(), keeper.user.as_str(), conversation.as_str(), id.as_str()];
+    sql::row(source, SELECT, values).await?.as_ref().map(read_turn).transpose()
+}
+
 /// Keeps what has come so far of a try, which goes on until `held_until`; `false` where another try has begun, or the
 /// conversation is gone.
 pub async fn keep_so_far(

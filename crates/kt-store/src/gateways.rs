@@ -52,10 +52,19 @@ pub async fn find(
     row.as_ref().map(read).transpose()
 }
 
-/// Every gateway of an organisation, by name.
-pub async fn all(source: &impl Source, organization: &OrganizationId) -> Result<Vec<Gateway>, StoreError> {
-    const SELECT: &str = "SELECT * FROM gateways WHERE organization_id = $1 ORDER BY id";
-    sql::rows(source, SELECT, values![organization.as_str()]).await?.iter().map(read).collect()
+/// The gateways of an organisation that came after `silent_since`, and neither take no new requests nor are told to take
+/// none, by name.
+pub async fn in_service(
+    source: &impl Source,
+    organization: &OrganizationId,
+    silent_since: Timestamp,
+) -> Result<Vec<Gateway>, StoreError> {
+    const SELECT: &str = "SELECT g.* FROM gateways g
+        LEFT JOIN gateway_orders o ON o.organization_id = g.organization_id AND o.gateway_id = g.id
+        WHERE g.organization_id = $1 AND g.seen_at > $2 AND NOT g.is_draining AND NOT COALESCE(o.is_drained, FALSE)
+        ORDER BY g.id";
+    let rows = sql::rows(source, SELECT, values![organization.as_str(), silent_since]).await?;
+    rows.iter().map(read).collect()
 }
 
 /// How many gateways an organisation has.
@@ -211,11 +220,21 @@ pub async fn one(
     Ok(select(source, organization, " AND g.id = ", id, 1).await?.pop())
 }
 
+/// Up to `limit` gateways that last came with this key of an organisation, by name.
+pub async fn of_key(
+    source: &impl Source,
+    organization: &OrganizationId,
+    key: &ApiKeyId,
+    limit: u32,
+) -> Result<Vec<Delivering>, StoreError> {
+    select(source, organization, " AND g.key_id = ", key.as_str(), limit).await
+}
+
 async fn select(
     source: &impl Source,
     organization: &OrganizationId,
     which: &'static str,
-    id: &str,
+    value: &str,
     limit: u32,
 ) -> Result<Vec<Delivering>, StoreError> {
     const SELECT: &str = "SELECT g.*, k.name AS key_name, COALESCE(c.seq, 0) AS entries,
@@ -228,7 +247,7 @@ async fn select(
         LEFT JOIN gateway_orders o ON o.organization_id = g.organization_id AND o.gateway_id = g.id
         WHERE g.organization_id = ";
     let mut query = Composed::new(SELECT);
-    query.value(organization.as_str()).text(which).value(id);
+    query.value(organization.as_str()).text(which).value(value);
     query.text(" ORDER BY g.id LIMIT ").value(i64::from(limit));
     query.rows(source).await?.iter().map(read_delivering).collect()
 }

@@ -26,6 +26,9 @@ pub const LONGEST_QUESTION: usize = 200_000;
 /// The longest answer that is kept, in bytes; a longer one is stopped there.
 pub const LONGEST_ANSWER: usize = 1_000_000;
 
+/// How much is asked and answered in a conversation, in bytes; after that another one is begun. A page shows all of it.
+pub const LONGEST_CONVERSATION: usize = 4_000_000;
+
 /// How much of a conversation goes with the next question, in bytes: the latest questions and answers that fit.
 pub const LONGEST_HISTORY: usize = 400_000;
 

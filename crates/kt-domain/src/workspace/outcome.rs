@@ -49,6 +49,13 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The answer has grown beyond [`LONGEST_ANSWER`](super::LONGEST_ANSWER), and was stopped there.
+    #[must_use]
+    pub fn too_long() -> Self {
+        let message = "The answer grew longer than an answer may be that is kept, and was stopped there. What had come is kept.";
+        Self { code: "answer_too_long".to_owned(), message: message.to_owned(), policy: None }
+    }
+
     /// Whether a policy refused it.
     #[must_use]
     pub fn ending(&self) -> Ending {

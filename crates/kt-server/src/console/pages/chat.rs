@@ -11,16 +11,17 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame as BodyFrame;
+use jiff::Timestamp;
 use kt_control::{Ask, Conversation, ConversationView, Streaming, TurnView};
 use kt_domain::actor::Permission;
 use kt_domain::error::Error;
 use kt_domain::events::Verdict;
 use kt_domain::id::{ConversationId, TurnId};
-use kt_domain::workspace::{Decision, Ending, Judged};
+use kt_domain::workspace::{Decision, Ending, Judged, Spent};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::Fields;
+use super::{Fields, connect_provider};
 use crate::Doors;
 use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::filters;
@@ -43,6 +44,8 @@ struct ChatPage {
     /// The model that is chosen unless somebody chooses another.
     chosen: Option<String>,
     may_read_gateways: bool,
+    /// Whether to lead to the guided set-up.
+    is_to_connect: bool,
 }
 
 /// A question with its answer, ready to be shown.
@@ -62,9 +65,33 @@ struct DecisionPart {
     /// Where it is asked for again.
     place: String,
     request_id: String,
-    decision: Option<Decision>,
-    is_awaited: bool,
+    standing: Standing,
+    /// What the answer took, as far as it said so itself.
+    spent: Spent,
     may_read_events: bool,
+}
+
+/// Where what a gateway decided stands.
+pub(super) enum Standing {
+    /// It is here.
+    Told(Box<Decision>),
+    /// It is on its way.
+    Awaited,
+    /// It has not come, and will not: gateways may keep no record of what they let pass.
+    Unrecorded,
+    /// Nobody has asked for it.
+    NotAskedFor,
+}
+
+impl Standing {
+    /// Where what was asked for stands, of a request that ended then.
+    pub(super) fn of(decision: Option<Decision>, ended_at: Timestamp, now: Timestamp) -> Self {
+        match decision {
+            Some(decision) => Self::Told(Box::new(decision)),
+            None if now.as_second() - ended_at.as_second() < EVENT_WITHIN => Self::Awaited,
+            None => Self::Unrecorded,
+        }
+    }
 }
 
 /// A new conversation.
@@ -89,13 +116,18 @@ async fn page_with(doors: &Doors, visit: &Visit, view: Option<ConversationView>)
     let mut shown = Vec::with_capacity(turns.len());
     let count = turns.len();
     for (place, view) in turns.into_iter().enumerate() {
+        let is_last = place + 1 == count;
         let decision = match &open {
+            Some(open) if is_last => {
+                let (_, decision) = doors.control.turn(&visit.ctx, &open.id, &view.turn.id).await?;
+                decision_part(visit, &open.id, &view, standing_of(&view, decision, visit))
+            }
             // Those before are asked for when somebody wants to see them.
-            Some(open) => decision_part(doors, visit, open, &view, place + 1 == count).await?,
+            Some(open) => decision_part(visit, &open.id, &view, Standing::NotAskedFor),
             None => None,
         };
         let html = to_html(&view.turn.answer);
-        shown.push(Shown { view, html, decision, is_last: place + 1 == count });
+        shown.push(Shown { view, html, decision, is_last });
     }
     let last = open.as_ref().or(conversations.first()).map(|conversation| conversation.model.clone());
     let template = ChatPage {
@@ -106,39 +138,33 @@ async fn page_with(doors: &Doors, visit: &Visit, view: Option<ConversationView>)
         shown,
         models,
         may_read_gateways: visit.may(Permission::ReadSettings),
+        is_to_connect: connect_provider::is_to_connect(doors, visit).await?,
     };
     page(&visit.look, &template)
 }
 
-async fn decision_part(
-    doors: &Doors,
+/// The part beside an answer; `None` where no gateway has been asked, or still is.
+fn decision_part(
     visit: &Visit,
-    conversation: &Conversation,
+    conversation: &ConversationId,
     view: &TurnView,
-    is_asked_for: bool,
-) -> Result<Option<DecisionPart>, Error> {
+    standing: Standing,
+) -> Option<DecisionPart> {
     let turn = &view.turn;
-    let Some(request_id) = turn.request_id.clone().filter(|_| turn.state != Ending::Answering) else {
-        return Ok(None);
-    };
-    let decision = if is_asked_for {
-        doors.control.decision(&visit.ctx, &conversation.id, &turn.id).await?
-    } else {
-        None
-    };
-    Ok(Some(DecisionPart {
+    let request_id = turn.request_id.clone().filter(|_| turn.state != Ending::Answering)?;
+    Some(DecisionPart {
         id: format!("decision-{}", turn.id),
-        place: format!("{PAGE}/{}/turns/{}/decision", conversation.id, turn.id),
-        is_awaited: is_asked_for && is_recent(view, visit),
+        place: format!("{PAGE}/{conversation}/turns/{}/decision", turn.id),
         request_id,
-        decision,
+        standing,
+        spent: turn.spent,
         may_read_events: visit.may(Permission::ReadEvents),
-    }))
+    })
 }
 
-fn is_recent(view: &TurnView, visit: &Visit) -> bool {
-    let ended = view.turn.asked_at.as_second() + view.turn.spent.duration_ms / 1000;
-    visit.ctx.now.as_second() - ended < EVENT_WITHIN
+/// Whoever answers is believed to until shortly after the end of the answer.
+fn standing_of(view: &TurnView, decision: Option<Decision>, visit: &Visit) -> Standing {
+    Standing::of(decision, view.turn.held_until, visit.ctx.now)
 }
 
 /// What the gateway decided about one question.
@@ -148,9 +174,9 @@ pub(crate) async fn show_decision(
     Path((id, turn)): Path<(String, String)>,
 ) -> Answer {
     let (id, turn) = (conversation_id(&id)?, turn.parse::<TurnId>().map_err(|_| no_conversation())?);
-    let view = doors.control.conversation(&visit.ctx, &id).await?;
-    let found = view.turns.iter().find(|found| found.turn.id == turn).ok_or_else(no_conversation)?;
-    match decision_part(&doors, &visit, &view.conversation, found, true).await? {
+    let (view, decision) = doors.control.turn(&visit.ctx, &id, &turn).await?;
+    let standing = standing_of(&view, decision, &visit);
+    match decision_part(&visit, &id, &view, standing) {
         Some(part) => page(&visit.look, &part),
         None => Err(no_conversation().into()),
     }
@@ -282,18 +308,27 @@ fn verdict_badge(verdict: Verdict) -> (&'static str, &'static str) {
     }
 }
 
+/// What became of a request, and the class of its badge.
+fn decision_badge(decision: &Decision) -> Option<(&'static str, &'static str)> {
+    let is_blocked = decision.policies.iter().any(Judged::blocks);
+    match decision.verdict? {
+        // Refused before any policy was asked.
+        Verdict::Block if !is_blocked => Some(("Not served", "warn")),
+        verdict => Some(verdict_badge(verdict)),
+    }
+}
+
+fn is_redacted(decision: &Decision) -> bool {
+    decision.verdict == Some(Verdict::Redact)
+}
+
 impl DecisionPart {
-    fn badge(&self) -> Option<(&'static str, &'static str)> {
-        let decision = self.decision.as_ref()?;
-        let is_blocked = decision.policies.iter().any(Judged::blocks);
-        match decision.verdict? {
-            // Refused before any policy was asked.
-            Verdict::Block if !is_blocked => Some(("Not served", "warn")),
-            verdict => Some(verdict_badge(verdict)),
-        }
+    /// Tokens of the question and of the answer together.
+    fn tokens(&self) -> Option<i64> {
+        Some(self.spent.input_tokens.unwrap_or(0) + self.spent.output_tokens?)
     }
 
-    fn is_redacted(&self) -> bool {
-        self.decision.as_ref().is_some_and(|decision| decision.verdict == Some(Verdict::Redact))
+    fn milliseconds(&self) -> Option<u64> {
+        u64::try_from(self.spent.duration_ms).ok()
     }
 }

@@ -23,8 +23,7 @@ struct AskPage {
     frame: Frame,
     organization: String,
     mine: Option<SetupRequest>,
-    has_deployment: bool,
-    may_infer: bool,
+    can_begin: bool,
 }
 
 #[derive(Template)]
@@ -43,14 +42,13 @@ pub(crate) async fn show(
     SignedIn { visit, session }: SignedIn,
     asked: Asked<Everything>,
 ) -> Answer {
-    let has_deployment = doors.control.has_deployment(&visit.ctx).await?;
     if visit.may(Permission::ReadMembers) {
         let found = doors.control.setup_requests(&visit.ctx, &asked.page).await?;
         let template = RequestsPage {
             frame: Frame::of(&visit),
             listing: asked.listing(None, found.next_cursor.as_deref()),
             requests: found.items,
-            has_deployment,
+            has_deployment: doors.control.has_deployment(&visit.ctx).await?,
             may_close: visit.may(Permission::ManageMembers),
         };
         return page(&visit.look, &template);
@@ -59,8 +57,7 @@ pub(crate) async fn show(
         frame: Frame::of(&visit),
         organization: session.organization_name,
         mine: doors.control.my_setup_request(&visit.ctx).await?,
-        has_deployment,
-        may_infer: visit.may(Permission::Infer),
+        can_begin: doors.control.can_begin(&visit.ctx).await?,
     };
     page(&visit.look, &template)
 }

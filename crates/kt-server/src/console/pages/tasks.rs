@@ -8,11 +8,11 @@ use kt_control::{Run, Task, TaskTerms, TaskView};
 use kt_domain::actor::Permission;
 use kt_domain::error::Error;
 use kt_domain::id::{RunId, TaskId};
-use kt_domain::workspace::{Decision, RunState};
+use kt_domain::workspace::RunState;
 use serde::Deserialize;
 
 use super::Fields;
-use super::chat::policy_badge;
+use super::chat::{Standing, policy_badge};
 use crate::Doors;
 use crate::console::answer::{Answer, Frame, leave_and_say, leave_for, page, see_and_say};
 use crate::console::filters;
@@ -46,9 +46,17 @@ struct RunPage {
     task: Task,
     run: Run,
     html: String,
-    decision: Option<Decision>,
+    /// What the gateway decided, of a run that is over.
+    standing: Option<Standing>,
     is_live: bool,
     may_read_events: bool,
+}
+
+impl RunPage {
+    /// Whether what the gateway decided is on its way.
+    fn is_awaited(&self) -> bool {
+        matches!(self.standing, Some(Standing::Awaited))
+    }
 }
 
 /// The list.
@@ -151,8 +159,12 @@ pub(crate) async fn show_run(
         task: view.task,
         html: to_html(&run.answer),
         is_live: !run.state.is_over(),
+        standing: run
+            .request_id
+            .as_ref()
+            .and(run.ended_at)
+            .map(|at| Standing::of(decision, at, visit.ctx.now)),
         run,
-        decision,
         may_read_events: visit.may(Permission::ReadEvents),
     };
     page(&visit.look, &template)

@@ -84,6 +84,26 @@ on_both! {
         assert_eq!(configurations::newest_of(&store, &other, &name("edge")).await.unwrap(), None);
     }
 
+    in_service_is_who_came_lately_and_takes_requests(store) {
+        let (one, other) = (organization(&store, "acme").await, organization(&store, "other").await);
+        for (organization, id) in [(&one, "gw_a"), (&one, "gw_b"), (&one, "gw_c"), (&other, "gw_d")] {
+            enrol(&store, organization, id).await;
+        }
+        let in_service = async |silent_since| {
+            let found = gateways::in_service(&store, &one, silent_since).await.unwrap();
+            found.into_iter().map(|gateway| gateway.id).collect::<Vec<_>>()
+        };
+        assert_eq!(in_service(now() - minutes(1)).await, ["gw_a", "gw_b", "gw_c"]);
+        assert!(in_service(now()).await.is_empty(), "they have been silent since");
+        order(&store, &one, "gw_a", None, true).await;
+        order(&store, &one, "gw_b", Some("main@1"), false).await;
+        let drains = gateways::find(&store, &one, "gw_c").await.unwrap().unwrap();
+        let tx = store.begin_write().await.unwrap();
+        gateways::update(&tx, &Gateway { is_draining: true, ..drains }).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(in_service(now() - minutes(1)).await, ["gw_b"]);
+    }
+
     a_gateway_is_told_its_own_until_all_are_told_again(store) {
         let (one, other) = (organization(&store, "one").await, organization(&store, "other").await);
         enrol(&store, &one, "gw_one").await;

@@ -69,6 +69,42 @@ on_both! {
         assert!(!organizations::is_latched(&store, "another").await.unwrap());
     }
 
+    who_is_alone_and_who_came_first_is_told_by_active_memberships_and_roles(store) {
+        let org = organization(&store, "example").await;
+        assert_eq!(memberships::founders(&store, &org).await.unwrap(), (0, None));
+        let mut members = Vec::new();
+        let joined = [("mel", Role::Member), ("ada", Role::Admin), ("olive", Role::Owner)];
+        for (minute, (name, role)) in (0..).zip(joined) {
+            let membership = Membership {
+                organization: org.clone(),
+                user: user(&store, &format!("{name}@example.com")).await.id,
+                role,
+                state: MembershipState::Active,
+                mfa_asked_since: None,
+                created_at: now() + minutes(minute),
+                last_sign_in_at: None,
+            };
+            let tx = store.begin_write().await.unwrap();
+            memberships::insert(&tx, &membership).await.unwrap();
+            tx.commit().await.unwrap();
+            members.push(membership);
+        }
+        let [mel, ada, olive] = &members[..] else { unreachable!() };
+        let first = Some(ada.user.clone());
+        assert_eq!(memberships::founders(&store, &org).await.unwrap(), (3, first.clone()), "a member is no administrator");
+        for (suspended, left) in [(mel, 2), (ada, 1)] {
+            let tx = store.begin_write().await.unwrap();
+            assert!(memberships::change(&tx, suspended, suspended.role, MembershipState::Suspended).await.unwrap());
+            tx.commit().await.unwrap();
+            let found = memberships::founders(&store, &org).await.unwrap();
+            assert_eq!(found, (left, first.clone()), "who is suspended is not there, and came first all the same");
+        }
+        let tx = store.begin_write().await.unwrap();
+        assert!(memberships::change(&tx, olive, Role::Member, MembershipState::Active).await.unwrap());
+        tx.commit().await.unwrap();
+        assert_eq!(memberships::founders(&store, &org).await.unwrap().0, 1);
+    }
+
     a_session_is_read_with_its_holders_present_standing(store) {
         let org = organization(&store, "example").await;
         let someone = user(&store, "jo@example.com").await;

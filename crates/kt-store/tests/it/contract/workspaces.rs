@@ -207,6 +207,11 @@ on_both! {
         tx.commit().await.unwrap();
         let turns = conversations::turns(&store, &new.id).await.unwrap();
         assert_eq!((turns[0].answer.as_str(), turns[0].state, turns[0].attempt), ("Hi", Ending::Complete, 2));
+        let found = conversations::find_turn(&store, own, &new.id, &turn.id).await.unwrap();
+        assert_eq!(found.as_ref(), turns.first());
+        assert_eq!(conversations::find_turn(&store, foreign, &new.id, &turn.id).await.unwrap(), None);
+        let elsewhere = ConversationId::new(now(), &mut random);
+        assert_eq!(conversations::find_turn(&store, own, &elsewhere, &turn.id).await.unwrap(), None);
 
         let tx = store.begin_write().await.unwrap();
         assert!(conversations::remove(&tx, own, &new.id).await.unwrap());
