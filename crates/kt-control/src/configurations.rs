@@ -2,6 +2,8 @@
 
 mod rollout;
 
+use std::net::IpAddr;
+
 use kt_domain::actor::{Actor, Permission};
 use kt_domain::audit::AuditAction;
 use kt_domain::configurations::{KeptName, VersionId};
@@ -18,8 +20,8 @@ use crate::control::Control;
 use crate::paging::{Page, PageRequest, PageSize};
 use crate::version::Expected;
 
-pub use rollout::RollOutTo;
 pub(crate) use rollout::fleet_orders;
+pub use rollout::{RollOutTo, RolledOut};
 
 /// A configuration: the newest version of it, and which version gateways are told to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub struct Linted {
     pub findings: Vec<Finding>,
     /// The credentials that it names and that are not kept.
     pub missing_credentials: Vec<String>,
+    /// An address from which this server asks a gateway for chat and tasks, and which its `ip_allowlist` would refuse.
+    pub shut_out: Option<IpAddr>,
 }
 
 /// A version to be saved.
@@ -161,11 +165,14 @@ impl Control {
     pub async fn lint_configuration(&self, ctx: &Ctx, text: &str) -> Result<Linted, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let Loaded { config, findings, .. } = load(text);
-        let missing_credentials = match &config {
-            Some(config) => missing_credentials(&self.store, organization, config).await?,
-            None => Vec::new(),
+        let (missing_credentials, shut_out) = match &config {
+            Some(config) => (
+                missing_credentials(&self.store, organization, config).await?,
+                self.shut_out_by(organization, config, ctx.now).await?,
+            ),
+            None => (Vec::new(), None),
         };
-        Ok(Linted { findings, missing_credentials })
+        Ok(Linted { findings, missing_credentials, shut_out })
     }
 
     /// Saves the first version of a configuration. It is run by nobody until it is rolled out.
@@ -183,8 +190,10 @@ impl Control {
                 "There is a configuration of this name. Save a new version of it, or choose another name.";
             return Err(Error::new(ErrorKind::Conflict, "name_taken", message).with_param("name"));
         }
-        self.insert_version(ctx, tx, &organization, VersionId { name: name.clone(), number: 1 }, new, &config)
-            .await
+        let id = VersionId { name: name.clone(), number: 1 };
+        let saved = self.insert_version(ctx, &tx, &organization, id, new, &config).await?;
+        tx.commit().await?;
+        Ok(saved)
     }
 
     /// Saves a further version of a configuration, made from the version that `expected` names. A text that is the
@@ -202,23 +211,38 @@ impl Control {
         let newest = configurations::newest_of(&tx, &organization, name).await?;
         let newest = newest.ok_or_else(no_configuration)?;
         expected.check(&newest.id.number.to_string())?;
+        let saved = self.insert_next(ctx, &tx, &organization, newest, new, &config).await?;
+        tx.commit().await?;
+        Ok(saved)
+    }
+
+    /// Keeps a text as the version behind `newest`, unless that has the same.
+    async fn insert_next(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        newest: ConfigurationVersion,
+        new: NewVersion,
+        config: &PolicyConfig,
+    ) -> Result<VersionView, Error> {
         if newest.sha256 == SecretDigest::of(&new.text).to_string() {
             return Ok(VersionView { newest: newest.id.number, version: newest, text: new.text });
         }
-        let id = VersionId { name: name.clone(), number: newest.id.number + 1 };
-        self.insert_version(ctx, tx, &organization, id, new, &config).await
+        let id = VersionId { number: newest.id.number + 1, ..newest.id };
+        self.insert_version(ctx, tx, organization, id, new, config).await
     }
 
     async fn insert_version(
         &self,
         ctx: &Ctx,
-        tx: Tx<'_>,
+        tx: &Tx<'_>,
         organization: &OrganizationId,
         id: VersionId,
         new: NewVersion,
         config: &PolicyConfig,
     ) -> Result<VersionView, Error> {
-        require_credentials(&tx, organization, config).await?;
+        require_credentials(tx, organization, config).await?;
         let NewVersion { text, note } = new;
         let version = ConfigurationVersion {
             sha256: SecretDigest::of(&text).to_string(),
@@ -227,12 +251,11 @@ impl Control {
             created_at: ctx.now,
             id,
         };
-        configurations::insert(&tx, organization, &version, &text).await?;
+        configurations::insert(tx, organization, &version, &text).await?;
         let record = self
             .record(ctx, AuditAction::ConfigurationSaved, version.id.to_string())
             .with_change(Value::Null, json!({ "sha256": version.sha256, "note": version.note }));
-        audit::append(&tx, Some(organization), &record).await?;
-        tx.commit().await?;
+        audit::append(tx, Some(organization), &record).await?;
         Ok(VersionView { newest: version.id.number, version, text })
     }
 }

@@ -71,7 +71,7 @@ pub use audit::{
 };
 pub use authenticate::{Authenticated, Bearer};
 pub use chat::{Ask, ConversationView, Streaming, TurnView};
-pub use configurations::{ConfigurationView, Linted, NewVersion, RollOutTo, VersionView};
+pub use configurations::{ConfigurationView, Linted, NewVersion, RollOutTo, RolledOut, VersionView};
 pub use confirm::Confirmed;
 pub use console::{ConsoleSession, Cookie};
 pub use control::{Control, Parts};

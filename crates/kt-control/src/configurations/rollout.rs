@@ -20,7 +20,7 @@ use kt_store::{Source as Readable, Tx, audit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{NewVersion, load, no_configuration, require_credentials, valid};
+use super::{NewVersion, check_new, load, no_configuration, require_credentials, valid};
 use crate::control::Control;
 use crate::gateways::require_gateway;
 use crate::version::Expected;
@@ -32,6 +32,27 @@ pub enum RollOutTo {
     All,
     /// These.
     Gateways(Vec<String>),
+}
+
+/// What publishing a configuration would take the place of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RolledOut {
+    /// The newest version of the configuration that publishing adds a version to.
+    pub newest: Option<VersionId>,
+    /// What all gateways are told to run that are told nothing else.
+    pub for_all: Option<VersionId>,
+    /// What single gateways are told to run in its place.
+    pub for_single: Vec<VersionId>,
+}
+
+impl RolledOut {
+    /// Another text as soon as any of it is another.
+    #[must_use]
+    pub fn tag(&self) -> String {
+        let word = |id: &Option<VersionId>| id.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let single: Vec<String> = self.for_single.iter().map(ToString::to_string).collect();
+        format!("{} {} {}", word(&self.newest), word(&self.for_all), single.join(" "))
+    }
 }
 
 /// What all gateways are told that are told nothing else.
@@ -78,18 +99,40 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// Saves a text as the newest version of the configuration `main`, and tells all gateways to run it.
-    pub async fn publish_configuration(&self, ctx: &Ctx, text: String) -> Result<VersionId, Error> {
+    /// What publishing would take the place of.
+    pub async fn rolled_out(&self, ctx: &Ctx) -> Result<RolledOut, Error> {
+        rolled_out(&self.store, ctx.require(Permission::ReadSettings)?).await
+    }
+
+    /// Saves a text as the newest version of the configuration `main`, and tells all gateways to run it: those too that were
+    /// told to run a version of their own. `expected` are the [tags](RolledOut::tag) of what that may take the place of.
+    pub async fn publish_configuration(
+        &self,
+        ctx: &Ctx,
+        expected: &Expected,
+        text: String,
+    ) -> Result<VersionId, Error> {
+        let new = NewVersion { text, note: String::new() };
+        let (organization, config) = check_new(ctx, &new)?;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, &organization).await?;
+        expected.check(&rolled_out(&tx, &organization).await?.tag())?;
         let name: KeptName = MAIN.parse().map_err(Error::internal)?;
-        let new = |text: &str| NewVersion { text: text.to_owned(), note: String::new() };
-        let saved = match self.save_configuration(ctx, &name, &Expected::Any, new(&text)).await {
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                self.create_configuration(ctx, &name, new(&text)).await?
-            }
-            outcome => outcome?,
+        let newest = configurations::newest_of(&tx, &organization, &name).await?;
+        let saved = if let Some(newest) = newest {
+            self.insert_next(ctx, &tx, &organization, newest, new, &config).await?
+        } else {
+            let first = VersionId { name, number: 1 };
+            self.insert_version(ctx, &tx, &organization, first, new, &config).await?
         };
-        self.roll_out(ctx, &saved.version.id, &RollOutTo::All).await?;
-        Ok(saved.version.id)
+        let id = saved.version.id;
+        let before = tell_all(&tx, &organization, &id, ctx.now).await?;
+        let record = self
+            .record(ctx, AuditAction::ConfigurationRolledOut, id.to_string())
+            .with_change(before, json!({ "configuration": id, "gateways": "all" }));
+        audit::append(&tx, Some(&organization), &record).await?;
+        self.commit_revocation(tx).await?;
+        Ok(id)
     }
 
     /// Refuses whoever may not change what gateways run.
@@ -176,6 +219,16 @@ pub(crate) async fn fleet_orders(
     organization: &OrganizationId,
 ) -> Result<Versioned<FleetOrders>, Error> {
     Ok(organizations::settings(source, organization, FLEET).await?)
+}
+
+async fn rolled_out(source: &impl Readable, organization: &OrganizationId) -> Result<RolledOut, Error> {
+    let name: KeptName = MAIN.parse().map_err(Error::internal)?;
+    let newest = configurations::newest_of(source, organization, &name).await?;
+    Ok(RolledOut {
+        newest: newest.map(|version| version.id),
+        for_all: fleet_orders(source, organization).await?.value.configuration,
+        for_single: gateways::own_configurations(source, organization).await?,
+    })
 }
 
 /// Tells all gateways; gives what they were told before.

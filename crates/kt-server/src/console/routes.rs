@@ -126,6 +126,7 @@ fn configurations() -> Router<Doors> {
         .route("/setup/provider", get(connect_provider::show).post(connect_provider::choose))
         .route("/setup/provider/try", post(connect_provider::try_it))
         .route("/setup/provider/review", post(connect_provider::review))
+        .route("/setup/provider/check", post(connect_provider::check))
         .route("/setup/provider/publish", post(connect_provider::publish))
         .route("/setup/provider/done", get(connect_provider::show_done))
         .route("/setup/provider/key", post(connect_provider::make_key))

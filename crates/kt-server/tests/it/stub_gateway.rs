@@ -1,5 +1,6 @@
 //! A gateway that answers as it is told, and remembers what it was asked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,7 +25,10 @@ pub(crate) const REQUEST: &str = "0199f000-0000-7000-8000-00000000000";
 /// A gateway that has reported to `acme`.
 pub(crate) struct StubGateway {
     heard: Heard,
+    refuses: Arc<AtomicBool>,
     key: String,
+    /// Where it is.
+    pub(crate) address: String,
 }
 
 type Heard = Arc<Mutex<Vec<Asked>>>;
@@ -58,8 +62,23 @@ impl StubGateway {
 
     /// The same, in the organisation of this owner.
     pub(crate) async fn start_for(api: &TestApi, owner: &str, provider: &str) -> Self {
-        let heard = Heard::default();
-        let app = Router::new().route("/v1/chat/completions", post(answer)).with_state(Arc::clone(&heard));
+        let stub = Self::start_silent(api, owner).await;
+        stub.report(api, GATEWAY, &stub.address, provider).await;
+        stub
+    }
+
+    /// Another one of `acme`, which reports under this name.
+    pub(crate) async fn start_named(api: &TestApi, name: &str) -> Self {
+        let stub = Self::start_silent(api, "owner@acme.example").await;
+        stub.report(api, name, &stub.address, "openai").await;
+        stub
+    }
+
+    /// Starts one that does not report.
+    async fn start_silent(api: &TestApi, owner: &str) -> Self {
+        let (heard, refuses) = (Heard::default(), Arc::new(AtomicBool::new(false)));
+        let state = (Arc::clone(&heard), Arc::clone(&refuses));
+        let app = Router::new().route("/v1/chat/completions", post(answer)).with_state(state);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -67,16 +86,21 @@ impl StubGateway {
         let new = json!({ "type": "gateway", "name": "stub", "scope": "write" });
         let made = api.post("/v1/tokens", new).bearer(&owner).send().await;
         let key = made.text("/key").to_owned();
-        let stub = Self { heard, key };
-        stub.report(api, &format!("http://{address}"), provider).await;
-        stub
+        Self { heard, refuses, key, address: format!("http://{address}") }
     }
 
-    async fn report(&self, api: &TestApi, address: &str, provider: &str) {
+    /// Says under this name that a gateway is at `address`, with a target of this vendor.
+    pub(crate) async fn report(&self, api: &TestApi, name: &str, address: &str, provider: &str) {
         let target =
             json!({ "id": "main", "provider": provider, "state": "usable", "models": ["small", "large"] });
-        let report = json!({ "gateway_id": GATEWAY, "software_version": "0.1.0", "config_version": "0123456789ab",
-            "address": address, "targets": [target] });
+        self.report_with(api, json!({ "gateway_id": name, "address": address, "targets": [target] })).await;
+    }
+
+    /// Reports `more`.
+    pub(crate) async fn report_with(&self, api: &TestApi, more: Value) {
+        let mut report =
+            json!({ "gateway_id": GATEWAY, "software_version": "0.1.0", "config_version": "0123456789ab" });
+        report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let sync = api.post("/v1/gateways/sync", report).bearer(&self.key).from("127.0.0.1:40001");
         let answer = sync.send().await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -91,6 +115,11 @@ impl StubGateway {
             "target_id": "main", "timestamp": "2026-03-15T14:22:31.000Z", "verdict": "redact" });
         let answer = api.post("/v1/events", json!({ "events": [event] })).bearer(&self.key).send().await;
         assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+
+    /// From now on it takes no new requests, or takes them again.
+    pub(crate) fn refuse(&self, refuses: bool) {
+        self.refuses.store(refuses, Ordering::SeqCst);
     }
 
     /// All that it was asked so far.
@@ -119,8 +148,16 @@ impl StubGateway {
 
 /// By the last words of a question: `block` is refused by a policy, `fail` with a failure, `hang` begins and goes on until
 /// whoever asked is gone, `pour` says much before it hangs, `break` breaks off, `think` says nothing before it is released;
-/// everything else is said back in bold.
-async fn answer(State(heard): State<Heard>, headers: HeaderMap, Json(body): Json<Value>) -> Response {
+/// `shut` is answered by a proxy, `flood` never comes to an end; everything else is said back in bold.
+async fn answer(
+    State((heard, refuses)): State<(Heard, Arc<AtomicBool>)>,
+    headers: HeaderMap,
+    Json(body): Json<Value>,
+) -> Response {
+    if refuses.load(Ordering::SeqCst) {
+        let error = json!({ "type": "server_error", "code": "draining", "message": "Another one takes it." });
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": error }))).into_response();
+    }
     let text = |name: &str| headers[name].to_str().unwrap().to_owned();
     let bearer = text("authorization");
     let pass = UnverifiedPass::parse(bearer.strip_prefix("Bearer ").unwrap().as_bytes()).unwrap();
@@ -157,6 +194,7 @@ async fn answer(State(heard): State<Heard>, headers: HeaderMap, Json(body): Json
             StatusCode::BAD_GATEWAY,
             json!({ "type": "upstream_error", "code": "upstream_failed", "message": "The model did not answer." }),
         ),
+        "shut" => (StatusCode::BAD_GATEWAY, "<html>502 Bad Gateway</html>").into_response(),
         _ => {
             let (sender, channel) = Channel::new(1);
             tokio::spawn(speak(sender, question.clone(), heard, number - 1));
@@ -178,6 +216,7 @@ async fn speak(mut sender: Sender<Bytes, std::io::Error>, question: String, hear
     match ending {
         "break" | "hang" => parts.truncate(1),
         "pour" => parts = vec![chunk("more "); 64],
+        "flood" => parts = vec![chunk(&"more ".repeat(50_000)); 5],
         _ => parts.push(Bytes::from(format!("data: {usage}\n\ndata: [DONE]\n\n"))),
     }
     for part in parts {

@@ -1,10 +1,14 @@
 //! `/setup/gateway`: a gateway on another machine: its key, the command that starts it, and whether it has come.
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use axum::extract::{Query, State};
-use kt_control::{GatewayView, NewKey, PageRequest};
+use kt_control::{GatewayView, NO_CONFIGURATION, NewKey};
 use kt_domain::actor::{KeyKind, Scope};
+use kt_domain::error::Error;
 use kt_domain::id::ApiKeyId;
+use kt_domain::public_url::PublicUrl;
 use serde::Deserialize;
 
 use super::Fields;
@@ -13,18 +17,28 @@ use crate::console::answer::{Answer, Frame, page};
 use crate::console::filters;
 use crate::console::visit::SignedIn;
 
+/// Where a gateway listens that something stands before.
+const USUAL_PORT: u16 = 41002;
+
 #[derive(Template)]
 #[template(path = "pages/connect-gateway.html")]
 struct ConnectPage {
     frame: Frame,
-    /// Where gateways find the API.
-    api: String,
-    /// The key that was made just now, and its id.
-    made: Option<(String, ApiKeyId)>,
+    /// The gateway that gets its key just now.
+    made: Option<Made>,
     /// Whether one is waited for.
     is_awaited: bool,
     /// The gateways that have come with the key that is waited for.
     arrived: Vec<GatewayView>,
+}
+
+/// A gateway that gets its key just now.
+struct Made {
+    key: ApiKeyId,
+    /// The line that starts it, with the text of the key.
+    line: String,
+    /// Whether the line names files that hold a certificate.
+    needs_certificate: bool,
 }
 
 /// Whose arrival is waited for.
@@ -43,16 +57,10 @@ pub(crate) async fn show(
     doors.control.require_configurer(&visit.ctx)?;
     let is_awaited = awaited.key.is_some();
     let arrived = match awaited.key {
-        Some(key) => {
-            let request = PageRequest { limit: Some(200), cursor: None };
-            let gateways = doors.control.gateways(&visit.ctx, &request).await?.items;
-            let is_it = |view: &GatewayView| view.delivering.gateway.key.as_ref() == Some(&key);
-            gateways.into_iter().filter(is_it).collect()
-        }
+        Some(key) => doors.control.gateways_of_key(&visit.ctx, &key).await?,
         None => Vec::new(),
     };
-    let api = doors.control.api_address().to_owned();
-    page(&visit.look, &ConnectPage { frame: Frame::of(&visit), api, made: None, is_awaited, arrived })
+    page(&visit.look, &ConnectPage { frame: Frame::of(&visit), made: None, is_awaited, arrived })
 }
 
 /// A gateway to be.
@@ -60,6 +68,19 @@ pub(crate) async fn show(
 #[serde(deny_unknown_fields)]
 pub(crate) struct New {
     name: String,
+    /// Where it will be reached.
+    address: String,
+    tls: Tls,
+}
+
+/// Who speaks TLS to those who reach a gateway.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Tls {
+    /// The gateway.
+    Itself,
+    /// What stands before it.
+    Before,
 }
 
 /// Makes a gateway's key, and shows the command that starts it.
@@ -68,7 +89,10 @@ pub(crate) async fn make_key(
     SignedIn { visit, .. }: SignedIn,
     Fields(new): Fields<New>,
 ) -> Answer {
-    let new = NewKey {
+    doors.control.require_configurer(&visit.ctx)?;
+    let address =
+        PublicUrl::parse(new.address.trim()).map_err(|why| Error::invalid("address", format!("{why}")))?;
+    let key = NewKey {
         kind: KeyKind::Gateway,
         name: new.name,
         scope: Some(Scope::Write),
@@ -76,11 +100,86 @@ pub(crate) async fn make_key(
         requests_per_minute: None,
         expires_at: None,
     };
-    let made = doors.control.create_key(&visit.ctx, new).await?;
-    let made = Some((made.text.expose().to_owned(), made.view.key.id));
-    let api = doors.control.api_address().to_owned();
-    page(
-        &visit.look,
-        &ConnectPage { frame: Frame::of(&visit), api, made, is_awaited: true, arrived: Vec::new() },
-    )
+    let made = doors.control.create_key(&visit.ctx, key).await?;
+    let made = Made {
+        line: start_line(made.text.expose(), doors.control.api_address(), &address, new.tls),
+        key: made.view.key.id,
+        needs_certificate: !is_in_the_clear(&address) && new.tls == Tls::Itself,
+    };
+    let (made, arrived) = (Some(made), Vec::new());
+    page(&visit.look, &ConnectPage { frame: Frame::of(&visit), made, is_awaited: true, arrived })
+}
+
+/// The line that starts a gateway which is reached at `address`. On this server's own machine it leaves alone what belongs to
+/// the gateway that may run there already.
+fn start_line(key: &str, api: &str, address: &PublicUrl, tls: Tls) -> String {
+    let url = address.url();
+    let port = url.port_or_known_default().unwrap_or(USUAL_PORT);
+    let mut line = format!("KEEPTRUSTS_GATEWAY_TOKEN={key} kt gateway run --api-url {}", word(api));
+    // Writing to a string cannot fail.
+    let _ = write!(line, " --public-url {}", word(url.as_str().trim_end_matches('/')));
+    line.push_str(" --data-dir ./keeptrusts-gateway");
+    let _ = if is_in_the_clear(address) {
+        let host = if address.host() == "localhost" { "127.0.0.1" } else { address.host() };
+        write!(line, " --listen {host}:{port} --admin-listen off")
+    } else if tls == Tls::Itself {
+        write!(line, " --listen 0.0.0.0:{port} --tls-cert fullchain.pem --tls-key privkey.pem")
+    } else {
+        write!(line, " --listen 0.0.0.0:{USUAL_PORT}")
+    };
+    line
+}
+
+/// Whether nobody speaks TLS there, which is only where nobody else can listen: on this server's own machine.
+fn is_in_the_clear(address: &PublicUrl) -> bool {
+    address.url().scheme() == "http"
+}
+
+/// A text as one word of a shell (POSIX Shell Command Language, section 2.2.2).
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:.-_".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_where_the_gateway_is_reached_and_who_speaks_tls() {
+        for (address, tls, expected) in [
+            (
+                "https://edge.example",
+                Tls::Itself,
+                "https://edge.example --data-dir ./keeptrusts-gateway --listen 0.0.0.0:443 --tls-cert fullchain.pem \
+                 --tls-key privkey.pem",
+            ),
+            (
+                "https://edge.example:8443/",
+                Tls::Before,
+                "https://edge.example:8443 --data-dir ./keeptrusts-gateway --listen 0.0.0.0:41002",
+            ),
+            (
+                "http://localhost:41004",
+                Tls::Itself,
+                "http://localhost:41004 --data-dir ./keeptrusts-gateway --listen 127.0.0.1:41004 --admin-listen off",
+            ),
+            (
+                "http://[::1]:41004",
+                Tls::Before,
+                "'http://[::1]:41004' --data-dir ./keeptrusts-gateway --listen [::1]:41004 --admin-listen off",
+            ),
+            (
+                "https://edge.example/$(id)'",
+                Tls::Before,
+                r"'https://edge.example/$(id)'\''' --data-dir ./keeptrusts-gateway --listen 0.0.0.0:41002",
+            ),
+        ] {
+            let address = PublicUrl::parse(address).unwrap();
+            let line = start_line("kt_gk_x", "https://api.example", &address, tls);
+            let start =
+                "KEEPTRUSTS_GATEWAY_TOKEN=kt_gk_x kt gateway run --api-url https://api.example --public-url ";
+            assert_eq!(line.strip_prefix(start), Some(expected));
+        }
+    }
 }

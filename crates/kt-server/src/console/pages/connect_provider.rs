@@ -2,9 +2,11 @@
 
 use askama::Template;
 use axum::extract::State;
-use kt_control::{GatewayView, Linted, NewKey, PageRequest, ProviderTrial, Tried};
-use kt_domain::actor::{KeyKind, Scope};
-use kt_domain::configurations::{ConfigurationSource, Draft, KeptName, VersionId};
+use kt_control::{Expected, GatewayView, Linted, NewKey, PageRequest, ProviderTrial, RolledOut, Tried};
+use kt_domain::actor::{KeyKind, Permission, Scope};
+use kt_domain::configurations::{
+    ConfigurationSource, DiffLine, Draft, Fate, KeptName, VersionId, difference,
+};
 use kt_domain::error::Error;
 use kt_domain::policy_config::Severity;
 use kt_domain::policy_config::vendors::{VENDORS, Vendor, Wire};
@@ -184,6 +186,17 @@ struct ReviewPage {
     frame: Frame,
     text: String,
     linted: Linted,
+    /// What it would take the place of.
+    rolled_out: RolledOut,
+    /// What would change from what all gateways are told to run.
+    changes: Vec<Vec<DiffLine>>,
+}
+
+impl ReviewPage {
+    /// Whether gateways run something else then.
+    fn replaces(&self) -> bool {
+        self.rolled_out.for_all.is_some() || !self.rolled_out.for_single.is_empty()
+    }
 }
 
 /// Writes the file from the answers, and shows it with what there is to say about it.
@@ -192,12 +205,21 @@ pub(crate) async fn review(
     SignedIn { visit, .. }: SignedIn,
     Fields(rules): Fields<Rules>,
 ) -> Answer {
-    show_review(&doors, &visit, rules.into_draft()?.to_yaml()).await
+    let text = rules.into_draft()?.to_yaml();
+    let linted = doors.control.lint_configuration(&visit.ctx, &text).await?;
+    show_review(&doors, &visit, text, linted).await
 }
 
-async fn show_review(doors: &Doors, visit: &Visit, text: String) -> Answer {
-    let linted = doors.control.lint_configuration(&visit.ctx, &text).await?;
-    page(&visit.look, &ReviewPage { frame: Frame::of(visit), text, linted })
+async fn show_review(doors: &Doors, visit: &Visit, text: String, linted: Linted) -> Answer {
+    let rolled_out = doors.control.rolled_out(&visit.ctx).await?;
+    let changes = match &rolled_out.for_all {
+        Some(VersionId { name, number }) => {
+            let before = doors.control.configuration_version(&visit.ctx, name, Some(*number)).await?;
+            difference(&before.text, &text)
+        }
+        None => Vec::new(),
+    };
+    page(&visit.look, &ReviewPage { frame: Frame::of(visit), text, linted, rolled_out, changes })
 }
 
 /// The file to be published.
@@ -205,6 +227,18 @@ async fn show_review(doors: &Doors, visit: &Visit, text: String) -> Answer {
 #[serde(deny_unknown_fields)]
 pub(crate) struct File {
     text: String,
+    /// What its author has seen that it takes the place of.
+    version: String,
+}
+
+/// Shows the file as it was changed, with what there is to say about it now.
+pub(crate) async fn check(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(file): Fields<File>,
+) -> Answer {
+    let linted = doors.control.lint_configuration(&visit.ctx, &file.text).await?;
+    show_review(&doors, &visit, file.text, linted).await
 }
 
 /// Saves the file and tells all gateways to run it; one with a mistake is shown again with its findings.
@@ -215,9 +249,10 @@ pub(crate) async fn publish(
 ) -> Answer {
     let linted = doors.control.lint_configuration(&visit.ctx, &file.text).await?;
     if linted.errors().next().is_some() {
-        return page(&visit.look, &ReviewPage { frame: Frame::of(&visit), text: file.text, linted });
+        return show_review(&doors, &visit, file.text, linted).await;
     }
-    doors.control.publish_configuration(&visit.ctx, file.text).await?;
+    let expected = Expected::OneOf(vec![file.version]);
+    doors.control.publish_configuration(&visit.ctx, &expected, file.text).await?;
     Ok(leave_for("/setup/provider/done"))
 }
 
@@ -278,6 +313,11 @@ impl DonePage {
     fn may_make_keys(&self) -> bool {
         self.frame.holder.as_ref().is_some_and(|holder| holder.may_read.gateway_keys)
     }
+}
+
+/// Whether somebody is to be led to this set-up: nothing is deployed, and they can change that.
+pub(super) async fn is_to_connect(doors: &Doors, visit: &Visit) -> Result<bool, Error> {
+    Ok(visit.may(Permission::ChangeSettings) && !doors.control.has_deployment(&visit.ctx).await?)
 }
 
 /// What was typed, unless that is nothing.

@@ -40,6 +40,19 @@ pub(crate) async fn show(
     page(&visit.look, &template)
 }
 
+/// How many targets of a gateway are in each state in which some are: how many, what it is called, and the class of its badge.
+fn health_of(view: &GatewayView) -> Vec<(usize, &'static str, &'static str)> {
+    let targets = &view.delivering.gateway.targets;
+    let states = [
+        (TargetState::Usable, "{} usable", "good"),
+        (TargetState::NoCredential, "{} without their key", "warn"),
+        (TargetState::Failing, "{} failing", "bad"),
+    ];
+    let count = |state| targets.iter().filter(|target| target.state == state).count();
+    let counted = states.map(|(state, text, class)| (count(state), text, class));
+    counted.into_iter().filter(|(count, ..)| *count > 0).collect()
+}
+
 #[derive(Template)]
 #[template(path = "pages/gateway.html")]
 struct GatewayPage {

@@ -7,6 +7,7 @@ use kt_domain::actor::Permission;
 use kt_domain::traffic::Measure;
 use serde::Deserialize;
 
+use super::connect_provider;
 use crate::Doors;
 use crate::console::answer::{Answer, Frame, page};
 use crate::console::asked::Asked;
@@ -21,6 +22,8 @@ struct OverviewPage {
     overview: Overview,
     requests: Chart,
     durations: Chart,
+    /// Whether to lead to the guided set-up.
+    is_to_connect: bool,
 }
 
 /// What somebody sees who uses the workspaces and looks after nothing.
@@ -62,7 +65,9 @@ pub(crate) async fn show(
     let steps = &overview.traffic.steps;
     let requests = Chart::stacked(&REQUESTS, steps.iter().map(outcomes));
     let durations = Chart::nested(&DURATIONS, steps.iter().map(times));
-    page(&visit.look, &OverviewPage { frame: Frame::of(&visit), overview, requests, durations })
+    let is_to_connect = connect_provider::is_to_connect(&doors, &visit).await?;
+    let frame = Frame::of(&visit);
+    page(&visit.look, &OverviewPage { frame, overview, requests, durations, is_to_connect })
 }
 
 const REQUESTS: [Series; 5] = [

@@ -5,10 +5,12 @@ use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
+use kt_store::gateways::{self, Gateway};
 use serde_json::{Value, json};
 
 use super::browser::Browser;
 use crate::harness::{Answer, TestApi, on_both};
+use crate::stub_gateway::StubGateway;
 
 const OWNER: &str = "owner@acme.example";
 
@@ -32,6 +34,12 @@ async fn report(api: &TestApi, more: Value) {
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let answer = api.post("/v1/gateways/sync", body).bearer(made.text("/key")).send().await;
     assert_eq!(answer.status, 200, "{}", answer.json);
+}
+
+/// What the page of a review says that its reader has seen.
+fn seen(review: &Answer) -> String {
+    let (_, rest) = review.page().split_once("name=\"version\" value=\"").unwrap();
+    rest.split('"').next().unwrap().to_owned()
 }
 
 /// A provider that answers one request with this.
@@ -133,6 +141,7 @@ on_both! {
         ];
         let review = browser.post("/setup/provider/review", &chosen).await;
         let page = review.page();
+        assert!(!page.contains("hx-confirm") && !page.contains("What it changes"), "it takes the place of nothing");
         for part in ["openai:chat:gpt-4o", "stored: openai", "203.0.113.0/24", "https://app.example.com", "pii-detector"] {
             assert!(page.contains(part), "{part}: {page}");
         }
@@ -141,9 +150,10 @@ on_both! {
 
         let text = "providers:\n  targets:\n    - {id: openai, provider: openai, secret_key_ref: {stored: openai}}\n";
         let text = format!("pack: {{name: p, version: 1.0.0}}\n{text}");
-        let wrong = browser.post("/setup/provider/publish", &[("text", "cors: 1")]).await;
+        let version = seen(&review);
+        let wrong = browser.post("/setup/provider/publish", &[("text", "cors: 1"), ("version", &version)]).await;
         assert!(wrong.page().contains("E006"), "shown again with what is wrong");
-        let published = browser.post("/setup/provider/publish", &[("text", &text)]).await;
+        let published = browser.post("/setup/provider/publish", &[("text", &text), ("version", &version)]).await;
         assert_eq!(published.leads_to(), Some("/setup/provider/done"), "{}", published.body);
         report(&api, json!({ "config_version": "main@1", "address": "http://127.0.0.1:41002" })).await;
         assert!(browser.get("/setup/provider/done").await.page().contains("runs main@1"));
@@ -152,6 +162,61 @@ on_both! {
         assert!(line.body.contains("Bearer kt_ak_"));
         for path in ["/settings/provider-credentials", "/configurations/main/versions/1", "/audit-log", "/setup/provider"] {
             assert!(!browser.get(path).await.page().contains(CANARY), "{path}");
+        }
+    }
+
+    publishing_shows_what_it_replaces_and_surprises_nobody(api) {
+        let browser = api.signed_in(OWNER).await;
+        let drafted = [
+            ("vendor", "echo"), ("base_url", ""), ("model", ""), ("credential", ""), ("callers", "keys"), ("allow", ""), ("origins", ""),
+        ];
+        let review = async || browser.post("/setup/provider/review", &drafted).await;
+        let publish = async |version: &str| {
+            browser.post("/setup/provider/publish", &[("text", ECHO), ("version", version)]).await
+        };
+        let first = seen(&review().await);
+        let priced = format!("{ECHO}prices: {{currency: EUR, models: [{{model: \"*\", input: 1, output: 1}}]}}\n");
+        send(&browser, "/configurations/new", &priced, "save", "0").await;
+        browser.post("/configurations/main/versions/1/rollout", &[("to", "all")]).await;
+        assert_eq!(publish(&first).await.refusal(), (412, "version_mismatch"), "somebody else was faster");
+        assert_eq!(browser.get("/configurations/main/versions/2").await.status, 404, "nothing was kept");
+
+        let shown = review().await;
+        for part in ["What it changes from main@1", "prices: {currency", "hx-confirm", "budgets and policies that are there"] {
+            assert!(shown.page().contains(part), "{part}: {}", shown.body);
+        }
+        assert!(!shown.body.contains("follow too"));
+        let checked = browser.post("/setup/provider/check", &[("text", &priced), ("version", "")]).await;
+        assert!(checked.page().contains("Nothing: the text is the same."), "{}", checked.body);
+        let before = seen(&shown);
+
+        report(&api, json!({})).await;
+        browser.post("/configurations/main/versions/1/rollout", &[("to", "chosen"), ("gateways", "gw_edge")]).await;
+        assert_eq!(publish(&before).await.refusal(), (412, "version_mismatch"), "another gateway would lose its own");
+        let shown = review().await;
+        assert!(shown.page().contains("Gateways that are told to run main@1 follow too"), "{}", shown.body);
+        assert_eq!(publish(&seen(&shown)).await.leads_to(), Some("/setup/provider/done"));
+        assert!(browser.get("/gateways").await.page().contains("not yet main@2"));
+        assert_eq!(publish(&seen(&review().await)).await.leads_to(), Some("/setup/provider/done"));
+        assert_eq!(browser.get("/configurations/main/versions/3").await.status, 404, "the same text is no new version");
+    }
+
+    ranges_that_shut_this_server_out_are_told_before_they_are_published(api) {
+        let _beside = StubGateway::start(&api, "openai").await;
+        let browser = api.signed_in(OWNER).await;
+        let warning = "this server asks the gateway from 127.0.0.1";
+        for (ranges, is_shut_out) in [("203.0.113.0/24", true), ("203.0.113.0/24 127.0.0.1", false), ("", false)] {
+            let drafted = [
+                ("vendor", "echo"), ("base_url", ""), ("model", ""), ("credential", ""), ("callers", "keys"),
+                ("allow", ranges), ("origins", ""),
+            ];
+            let review = browser.post("/setup/provider/review", &drafted).await;
+            assert_eq!(review.page().contains(warning), is_shut_out, "{ranges}");
+            let text = if ranges.is_empty() { ECHO.to_owned() } else {
+                format!("{ECHO}ip_allowlist: {{enabled: true, allow: [{}]}}\n", ranges.replace(' ', ", "))
+            };
+            let checked = send(&browser, "/configurations/new", &text, "check", "0").await;
+            assert_eq!(checked.page().contains(warning), is_shut_out, "{text}");
         }
     }
 
@@ -190,18 +255,70 @@ on_both! {
 
     a_gateway_on_another_machine_gets_a_key_and_is_seen_to_come(api) {
         let browser = api.signed_in(OWNER).await;
-        let made = browser.post("/setup/gateway", &[("name", "edge-1")]).await;
+        let fields = [("name", "edge-1"), ("address", "https://edge.example"), ("tls", "before")];
+        let in_the_clear = [("name", "edge-1"), ("address", "http://edge.example"), ("tls", "before")];
+        let refused = browser.post("/setup/gateway", &in_the_clear).await;
+        assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), "address"));
+        let made = browser.post("/setup/gateway", &fields).await;
         let page = made.page();
+        assert!(page.contains("--public-url https://edge.example "), "{page}");
         let key = page.split("KEEPTRUSTS_GATEWAY_TOKEN=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
         let sign = page.split("hx-get=\"/setup/gateway?key=").nth(1).unwrap().split('"').next().unwrap().to_owned();
         let sign = format!("/setup/gateway?key={sign}");
         assert!(browser.get(&sign).await.page().contains("Waiting for the gateway"));
-        let body = json!({
-            "gateway_id": "gw_far", "software_version": "0.1.0", "config_version": "none", "config_source": "kept",
-        });
+        let sync = async |config_version: &str, address: Option<&str>| {
+            let body = json!({ "gateway_id": "gw_far", "software_version": "0.1.0", "config_version": config_version,
+                "config_source": "kept", "address": address });
+            assert_eq!(api.post("/v1/gateways/sync", body).bearer(&key).send().await.status, 200);
+            browser.get(&sign).await
+        };
+        let arrived = sync("none", None).await;
+        assert!(!arrived.page().contains("Waiting for the gateway"));
+        for part in ["gw_far", "Reports no address that can be reached", "It waits to be told what to run"] {
+            assert!(arrived.body.contains(part), "{part} in {}", arrived.body);
+        }
+        let arrived = sync("main@1", Some("https://edge.example")).await;
+        assert!(arrived.page().contains("gw_far"));
+        for part in ["Reports no address", "It waits to be told"] {
+            assert!(!arrived.body.contains(part), "{part} in {}", arrived.body);
+        }
+    }
+
+    a_gateway_is_seen_to_come_however_many_there_are(api) {
+        let browser = api.signed_in(OWNER).await;
+        report(&api, json!({})).await;
+        let organization = api.organization("acme").await;
+        let known = gateways::find(&api.store, &organization, "gw_edge").await.unwrap().unwrap();
+        let tx = api.store.begin_write().await.unwrap();
+        for number in 0..250 {
+            gateways::insert(&tx, &Gateway { id: format!("gw_{number:03}"), ..known.clone() }).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let fields = [("name", "last"), ("address", "https://last.example"), ("tls", "before")];
+        let made = browser.post("/setup/gateway", &fields).await;
+        let part = |before: &str| made.page().split(before).nth(1).unwrap().split([' ', '"']).next().unwrap().to_owned();
+        let key = part("KEEPTRUSTS_GATEWAY_TOKEN=");
+        let sign = format!("/setup/gateway?key={}", part("hx-get=\"/setup/gateway?key="));
+        let body = json!({ "gateway_id": "gw_zulu", "software_version": "0.1.0", "config_version": "none" });
         assert_eq!(api.post("/v1/gateways/sync", body).bearer(&key).send().await.status, 200);
         let arrived = browser.get(&sign).await;
-        assert!(arrived.page().contains("gw_far") && !arrived.body.contains("Waiting for the gateway"));
+        assert!(arrived.page().contains("gw_zulu") && !arrived.body.contains("gw_000"), "{}", arrived.body);
+    }
+
+    the_list_of_gateways_tells_where_each_is_reached_and_how_its_targets_are(api) {
+        let browser = api.signed_in(OWNER).await;
+        let target = |state: &str| json!({ "id": state, "provider": "openai", "state": state });
+        let targets = ["usable", "no_credential", "failing"].map(target);
+        report(&api, json!({ "address": "https://edge.example", "targets": targets })).await;
+        let list = browser.get("/gateways").await;
+        for part in ["https://edge.example", "1 usable", "1 without their key", "1 failing"] {
+            assert!(list.page().contains(part), "{part} in {}", list.body);
+        }
+        assert!(!list.body.contains("not from this server") && !list.body.contains("it does not say"));
+        report(&api, json!({ "address": "http://127.0.0.1:41002" })).await;
+        assert!(browser.get("/gateways").await.page().contains("not from this server"));
+        report(&api, json!({})).await;
+        assert!(browser.get("/gateways").await.page().contains("it does not say"));
     }
 
     whoever_only_looks_changes_nothing(api) {
@@ -222,8 +339,8 @@ on_both! {
                 ("/settings/provider-credentials/openai/replace", &[("key", "b")]),
                 ("/settings/provider-credentials/openai/remove", &[]),
                 ("/setup/provider", &[("vendor", "openai"), ("base_url", ""), ("model", ""), ("key", "")]),
-                ("/setup/provider/publish", &[("text", ECHO)]),
-                ("/setup/gateway", &[("name", "x")]),
+                ("/setup/provider/publish", &[("text", ECHO), ("version", "")]),
+                ("/setup/gateway", &[("name", "x"), ("address", "https://x.example"), ("tls", "before")]),
             ] {
                 assert_eq!(browser.post(path, fields).await.refusal(), (403, "insufficient_role"), "{path} as {role}");
             }

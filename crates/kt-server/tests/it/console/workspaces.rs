@@ -7,10 +7,11 @@ use http_body_util::BodyExt;
 use kt_domain::actor::Role;
 use kt_domain::sign_in::MembershipState;
 use kt_domain::workspace::LONGEST_RUN;
+use serde_json::json;
 
 use super::browser::Browser;
 use crate::harness::{Answer, TestApi, on_both, side_by_side};
-use crate::stub_gateway::{REQUEST, StubGateway};
+use crate::stub_gateway::{GATEWAY, REQUEST, StubGateway};
 
 const OWNER: &str = "owner@acme.example";
 const JO: &str = "jo@acme.example";
@@ -212,6 +213,110 @@ on_both! {
         drop(answer);
         stub.wait_for(|asked| asked[0].was_left).await;
         assert!(settled(&jo, &place).await.page().contains("Stopped. What had come is kept."));
+    }
+
+    an_answer_that_grows_too_long_says_why_it_ends(api) {
+        let _stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let (_, place) = say(&jo, "/chat", "a flood").await;
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("The answer grew longer"), "{}", page.body.len());
+        assert!(page.body.contains("more more") && !page.body.contains("There is no answer"), "what had come is kept");
+        for _ in 0..3 {
+            api.clock.advance(Duration::from_secs(1));
+            say(&jo, &place, "another flood").await;
+            settled(&jo, &place).await;
+        }
+        let full = jo.post(&place, &[("question", "Hello"), ("model", "small")]).await;
+        assert_eq!(full.refusal(), (409, "conversation_full"));
+        say(&jo, "/chat", "Hello").await;
+    }
+
+    what_a_proxy_answers_is_not_told_as_an_answer_that_broke_off(api) {
+        let _stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let (_, place) = say(&jo, "/chat", "the way is shut").await;
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("Something before the gateway") && !page.body.contains("broke off"), "{}", page.body);
+    }
+
+    a_gateway_that_takes_no_requests_is_passed_over(api) {
+        let first = StubGateway::start_named(&api, "gw-first").await;
+        let second = StubGateway::start(&api, "openai").await;
+        let (jo, eve) = two(&api).await;
+        let answered = async |question: &str| {
+            let (text, _) = say(&jo, "/chat", question).await;
+            assert_eq!(text, format!("You said: **{question}**"));
+            (first.asked().len(), second.asked().len())
+        };
+        assert_eq!(answered("One").await, (1, 0));
+        first.refuse(true);
+        assert_eq!(answered("Two").await, (1, 1), "it says that it drains, before anybody has heard of it");
+        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        let done = jo.get(&run).await;
+        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
+        first.refuse(false);
+        assert_eq!(answered("Three").await, (2, 2), "the control");
+        assert!(eve.post("/gateways/gw-first/drain", &[]).await.leads_to().is_some());
+        assert_eq!(answered("Four").await, (2, 3), "it was told to drain, and has not heard of it");
+        assert!(eve.post("/gateways/gw-first/resume", &[]).await.leads_to().is_some());
+        let target = json!({ "id": "main", "provider": "openai", "state": "usable", "models": ["small"] });
+        let report = json!({ "gateway_id": "gw-first", "address": first.address, "targets": [target], "draining": true });
+        first.report_with(&api, report).await;
+        assert_eq!(answered("Five").await, (2, 4), "it reports that it drains");
+    }
+
+    a_gateway_whose_host_is_gone_is_passed_over(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("https://{}", gone.local_addr().unwrap());
+        stub.report(&api, "gw-first", &address, "openai").await;
+        let (jo, _) = two(&api).await;
+        let (text, _) = say(&jo, "/chat", "Hello").await;
+        assert_eq!(text, "You said: **Hello**");
+        drop(gone);
+    }
+
+    a_run_that_no_gateway_takes_is_begun_again(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        stub.refuse(true);
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        assert!(jo.get(&run).await.page().contains("Running") && stub.asked().is_empty());
+        stub.refuse(false);
+        api.clock.advance(Duration::from_secs(6));
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        assert!(jo.get(&run).await.page().contains("Done"));
+        assert_eq!(stub.asked().len(), 1);
+    }
+
+    what_a_gateway_does_not_record_is_not_waited_for(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let (_, place) = say(&jo, "/chat", "Hello").await;
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("on its way") && page.body.contains("7 tokens"), "{}", page.body);
+        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        api.control.run_waiting_tasks().await.unwrap();
+        assert!(jo.get(&run).await.page().contains("every 2s"), "its event is on its way");
+        api.clock.advance(Duration::from_mins(3));
+        for place in [&place, &run] {
+            let later = jo.get(place).await;
+            let (_, main) = later.page().split_once("<main").unwrap();
+            assert!(main.contains("has delivered no record of this"), "{main}");
+            assert!(!main.contains("hx-get"), "{main}");
+        }
+        assert!(jo.get(&place).await.page().contains("7 tokens"));
+        stub.deliver_event(&api, 1).await;
+        assert!(jo.get(&place).await.page().contains("pii-detector"), "one that comes late is told");
     }
 
     what_a_model_writes_stays_text(api) {
@@ -441,6 +546,67 @@ on_both! {
         assert_eq!(landing("member@acme.example").await, "/request-setup");
         let _echo = StubGateway::start(&api, "echo").await;
         assert_eq!(landing("member@acme.example").await, "/request-setup", "the built-in echo deploys nothing");
+    }
+
+    the_only_one_who_is_active_lands_in_chat(api) {
+        let landing = async |email: &str| {
+            let answer = api.signed_in(email).await.get("/").await;
+            answer.leads_to().unwrap().to_owned()
+        };
+        api.clock.advance(Duration::from_secs(1));
+        let eve = api.somebody("owner").await;
+        let email = eve.text("/user/email");
+        assert_eq!(landing(email).await, "/overview", "the first administrator is active too");
+        api.becomes(&api.owner().await, Role::Owner, MembershipState::Suspended).await;
+        assert_eq!(landing(email).await, "/chat");
+    }
+
+    whoever_has_no_gateway_to_ask_is_not_sent_in_circles(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        api.add_member(JO, "member").await;
+        let begins = async || {
+            let jo = api.signed_in(JO).await;
+            let landed = jo.get("/").await.leads_to().unwrap().to_owned();
+            let page = jo.get("/request-setup").await;
+            let has_form = page.page().contains("Ask the administrators");
+            assert_ne!(has_form, page.body.contains("you can begin"), "{}", page.body);
+            (landed, has_form)
+        };
+        let to_work = ("/overview".to_owned(), false);
+        let to_ask = ("/request-setup".to_owned(), true);
+        assert_eq!(begins().await, to_work);
+        api.clock.advance(Duration::from_mins(2));
+        assert_eq!(begins().await, to_ask, "it has stopped reporting");
+        let target = json!({ "id": "main", "provider": "openai", "state": "usable", "models": ["small"] });
+        stub.report_with(&api, json!({ "targets": [target] })).await;
+        assert_eq!(begins().await, to_ask, "it does not say where it is");
+        stub.report(&api, GATEWAY, &stub.address, "openai").await;
+        assert_eq!(begins().await, to_work, "the control");
+        let lists_its_own = json!({ "id": "main", "provider": "openai", "state": "usable" });
+        let report = json!({ "address": stub.address, "targets": [lists_its_own] });
+        stub.report_with(&api, report).await;
+        assert!(begins().await.1, "nobody tells which model to ask for");
+    }
+
+    whoever_sets_up_is_led_to_the_set_up_until_something_is_deployed(api) {
+        let link = "href=\"/setup/provider\"";
+        let _echo = StubGateway::start(&api, "echo").await;
+        for role in ["member", "auditor"] {
+            api.add_member(&format!("{role}@acme.example"), role).await;
+        }
+        let owner = api.signed_in(OWNER).await;
+        assert!(say(&owner, "/chat", "Hello").await.0.contains("Hello"));
+        for path in ["/chat", "/overview", "/configurations"] {
+            assert!(owner.get(path).await.page().contains(link), "{path}");
+        }
+        for (email, path) in [("member@acme.example", "/chat"), ("auditor@acme.example", "/overview"), ("auditor@acme.example", "/configurations")] {
+            let page = api.signed_in(email).await.get(path).await;
+            assert!(page.status == StatusCode::OK && !page.page().contains(link), "{email} at {path}");
+        }
+        let _stub = StubGateway::start(&api, "openai").await;
+        for (path, is_led) in [("/chat", false), ("/overview", false), ("/configurations", true)] {
+            assert_eq!(owner.get(path).await.page().contains(link), is_led, "{path}");
+        }
     }
 
     the_active_organization_is_named_at_the_arrival_and_on_every_page(api) {
