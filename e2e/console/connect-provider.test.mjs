@@ -125,7 +125,12 @@ suite('connecting a provider by the guided set-up', LIMIT, () => {
     await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByRole('heading', { name: 'The configuration' }).waitFor();
     assert.ok(!(await page.content()).includes(KEY));
+    await page.getByRole('heading', { name: 'What it changes from main@1' }).waitFor();
+    await page.locator('tr.removed', { hasText: 'echo' }).first().waitFor();
     await page.getByRole('button', { name: 'Publish' }).click();
+    await page.getByText('in place of what they are told to run now').waitFor();
+    assert.equal(await page.getByText('runs main@2').count(), 0, 'nothing is replaced without a word');
+    await page.locator('#confirm-yes').click();
     await page.getByText('runs main@2').waitFor();
     await page.getByRole('button', { name: 'Make a key and show the line' }).click();
     const key = /kt_ak_\w+/.exec(await page.locator('#curl').textContent())[0];

@@ -107,7 +107,11 @@ suite('the first run', LIMIT, () => {
   });
 
   test('the guided set-up tries a real model, and publishes it with rules at the edge and policies', LIMIT, async () => {
-    await owner.goto('/setup/provider');
+    for (const place of ['/configurations', '/overview', '/chat']) {
+      await owner.goto(place);
+      await owner.locator('main').getByRole('link', { name: 'Connect a provider' }).click();
+      await owner.getByRole('heading', { name: 'Which provider' }).waitFor();
+    }
     await owner.getByLabel('Provider', { exact: true }).selectOption('custom');
     await owner.getByLabel('Address of its API').fill(`${model.url}/v1`);
     await owner.getByLabel('Its key').fill('key-of-somebody-else');

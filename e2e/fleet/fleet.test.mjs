@@ -6,12 +6,17 @@ import { after, before, suite, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { call } from '../lib/call.mjs';
+import { ask } from '../lib/chat.mjs';
+import { startDeaf } from '../lib/deaf.mjs';
 import { OWNER, signIn, startChromium } from '../lib/console.mjs';
 import { ownerAt, startFleet } from '../lib/fleet.mjs';
 import { until } from '../lib/poll.mjs';
 import { startTalker } from '../lib/talker.mjs';
 
 const LIMIT = { timeout: 180_000 };
+
+/** How long all of it may take. */
+const WHOLE_LIMIT = { timeout: 600_000 };
 
 /** Within which time a revoked key stops at every gateway. */
 const REVOKED_WITHIN_MS = 5_000;
@@ -22,6 +27,10 @@ const WRITTEN_WITHIN_MS = 100;
 /** The tokens of the model `dear-1` that a day has; a question takes 12. */
 const BUDGET = 400;
 const EACH = 12;
+
+/** How many words the provider has for a question that asks for them slowly; and the last one of what takes very long. */
+const WORDS = 120;
+const LAST_WORD = `word${4 * WORDS - 1}`;
 
 const configuration = (url, version) => `
 pack: { name: fleet, version: ${version} }
@@ -36,7 +45,7 @@ prices:
 budgets: [{ id: dear, per: model, only: [dear-1], period: day, tokens: ${BUDGET} }]
 `;
 
-suite('a fleet', LIMIT, () => {
+suite('a fleet', WHOLE_LIMIT, () => {
   let provider;
   let fleet;
   let chromium;
@@ -44,7 +53,7 @@ suite('a fleet', LIMIT, () => {
   let key;
 
   before(async () => {
-    provider = await startTalker({ words: 120 });
+    provider = await startTalker({ words: WORDS });
     fleet = await startFleet();
     chromium = await startChromium();
     owners = await Promise.all(fleet.servers.map(ownerAt));
@@ -140,6 +149,7 @@ suite('a fleet', LIMIT, () => {
   /** Starts a run on the page of the task, with a question that no other run asks; its identifier and its question. */
   const startRun = async (page, how) => {
     const task = page.url();
+    await page.goto(task);
     const value = `${how}, run ${(runsStarted += 1)}.`;
     await page.getByLabel('how').fill(value);
     await page.locator('main form').getByRole('button', { name: 'Run' }).click();
@@ -204,12 +214,12 @@ suite('a fleet', LIMIT, () => {
     const users = [...fleet.gateways, ...fleet.gateways].map((gateway) => useGateway(gateway, traffic));
     const [first, second] = fleet.servers;
     const [atFirst, atSecond] = pages;
-    const begun = { first: [], gateways: [] };
-    /** Kills it while runs are under way, and waits until they are done; how often each was begun. */
-    const killAmidRuns = async (member, page) => {
+    const begun = { first: [], second: [], gateways: [] };
+    /** Kills it while runs are under way, and waits until they are done, as another page tells; how often each was begun. */
+    const killAmidRuns = async (member, page, teller) => {
       const runs = await startRuns(page);
       await member.kill();
-      const times = await whenDone(atSecond, runs);
+      const times = await whenDone(teller, runs);
       assert.deepEqual(runs.map(timesAsked), times, 'the model was asked each time that a run was begun, and no more');
       const keys = runs.map((run) => new Set(askedFor(run).map(({ key }) => key)));
       assert.deepEqual(keys.map(({ size }) => size), runs.map(() => 1), 'a provider can tell that it was asked before');
@@ -218,10 +228,9 @@ suite('a fleet', LIMIT, () => {
       return times;
     };
     try {
-      begun.first = await killAmidRuns(first, atFirst);
-      for (const gateway of fleet.gateways) begun.gateways.push(...(await killAmidRuns(gateway, atSecond)));
-      await second.kill();
-      await second.restart();
+      begun.first = await killAmidRuns(first, atFirst, atSecond);
+      for (const gateway of fleet.gateways) begun.gateways.push(...(await killAmidRuns(gateway, atSecond, atSecond)));
+      begun.second = await killAmidRuns(second, atSecond, atFirst);
     } finally {
       traffic.isOver = true;
       await Promise.all(users);
@@ -246,6 +255,90 @@ suite('a fleet', LIMIT, () => {
     const [gateway] = fleet.gateways;
     assert.equal((await chat(gateway, key, { model: 'dear-1' })).status, 429, 'nor is a budget forgotten');
     assert.equal((await chat(gateway, key)).status, 200);
+  });
+
+  /** The gateways by their names, which is the order in which they are asked; and what the control plane knows of each. */
+  const gatewaysByName = async () => {
+    const { gateways } = await (await ownerAt(fleet.servers[0]))('GET', '/v1/gateways');
+    return gateways.map((known) => ({ ...known, member: fleet.gateways.find(({ groups }) => groups.url === known.address) }));
+  };
+
+  /** Begins an answer in chat that takes a while, in a page of its own of the same session; its question. */
+  const startTalk = async (page, what) => {
+    const talk = await page.context().newPage();
+    await talk.goto(`${new URL(page.url()).origin}/chat`);
+    const question = `Count very slowly, ${what}.`;
+    await ask(talk, question, 'talker-1');
+    await talk.getByText('word9 ', { exact: false }).first().waitFor();
+    return { talk, question };
+  };
+
+  /** Has the last question asked again, and waits for the whole answer. */
+  const askAgain = async (talk) => {
+    await talk.getByRole('button', { name: 'Retry' }).click();
+    await talk.locator('.prose', { hasText: LAST_WORD }).waitFor({ timeout: 30_000 });
+  };
+
+  test('an answer that is under way when its server or its gateway is killed is kept so far, and can be asked for again', LIMIT, async () => {
+    const [first] = fleet.servers;
+    const [atFirst, atSecond] = pages;
+    const cut = await startTalk(atFirst, 'until the server ends');
+    await until('what has come to be kept', 10_000, async () => {
+      const words = await cut.talk.locator('.plain').innerText();
+      return words.includes('word100 ');
+    });
+    await first.kill();
+    const elsewhere = await atSecond.context().newPage();
+    await elsewhere.goto(`${new URL(atSecond.url()).origin}/chat`);
+    await elsewhere.locator('#talks').getByText(cut.question.slice(0, 30), { exact: false }).click();
+    await elsewhere.getByText('The answer was interrupted').waitFor({ timeout: 60_000 });
+    assert.match(await elsewhere.locator('.prose').innerText(), /word9 /, 'what had come by the last sign of life');
+    await askAgain(elsewhere);
+    await first.restart();
+
+    const [{ member }] = await gatewaysByName();
+    const broken = await startTalk(atSecond, 'until the gateway ends');
+    await member.kill();
+    await broken.talk.getByText('The answer broke off').waitFor({ timeout: 10_000 });
+    assert.match(await broken.talk.locator('.prose').innerText(), /word9 /);
+    await askAgain(broken.talk);
+    await member.restart();
+    assert.deepEqual([cut, broken].map(timesAsked), [2, 2]);
+    for (const { talk } of [cut, broken, { talk: elsewhere }]) await talk.close();
+  });
+
+  test('a gateway that is drained finishes what it has, and everything new goes to the other', LIMIT, async () => {
+    const [atFirst, atSecond] = pages;
+    const owner = await ownerAt(fleet.servers[0]);
+    const [{ id, member }] = await gatewaysByName();
+    const before = await startRuns(atFirst);
+    await owner('POST', `/v1/gateways/${id}/drain`);
+    const during = await startRuns(atSecond);
+    await until('it to refuse what is new', 20_000, async () => (await chat(member, key)).status === 503);
+    const after = await startRuns(atSecond);
+    const { talk, question } = await startTalk(atSecond, 'past the drained one');
+    await talk.locator('.prose', { hasText: LAST_WORD }).waitFor({ timeout: 30_000 });
+    await talk.close();
+    const runs = [...before, ...during, ...after];
+    assert.deepEqual(await whenDone(atSecond, runs), runs.map(() => 1));
+    assert.deepEqual([...runs, { question }].map(timesAsked), [...runs, question].map(() => 1));
+    await owner('POST', `/v1/gateways/${id}/resume`);
+    await letIn(member, key);
+  });
+
+  test('a gateway whose host vanishes without a word is missed by nobody', LIMIT, async () => {
+    const [{ member }] = await gatewaysByName();
+    await member.kill();
+    const deaf = await startDeaf(Number(new URL(member.groups.url).port));
+    try {
+      const [, atSecond] = pages;
+      const runs = await startRuns(atSecond);
+      assert.deepEqual(await whenDone(atSecond, runs), runs.map(() => 1));
+      assert.deepEqual(runs.map(timesAsked), runs.map(() => 1));
+    } finally {
+      await deaf.stop();
+    }
+    await member.restart();
   });
 
   /** How many events there are of each request. */

@@ -8,8 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 const EACH_WORD = 25;
 
 /**
- * Starts it. It has so many `words` for a question that asks for them slowly; another one it says back. `seen` tells how many
- * requests there were, how many left before the end of their answer, and of each its question and its `Idempotency-Key`.
+ * Starts it. It has so many `words` for a question that asks for them slowly, and four times as many for one that asks for them
+ * very slowly; another one it says back. `seen` tells how many requests there were, how many left before the end of their
+ * answer, and of each its question and its `Idempotency-Key`.
  */
 export async function startTalker({ words = 400 } = {}) {
   const seen = { requests: 0, left: 0, asked: [] };
@@ -21,7 +22,8 @@ export async function startTalker({ words = 400 } = {}) {
     const question = messages.at(-1).content;
     seen.asked.push({ question, key: request.headers['idempotency-key'] });
     const isSlow = question.includes('slowly');
-    const parts = isSlow ? Array.from({ length: words }, (_, place) => `word${place} `) : [`You said: ${question}`];
+    const length = question.includes('very slowly') ? 4 * words : words;
+    const parts = isSlow ? Array.from({ length }, (_, place) => `word${place} `) : [`You said: ${question}`];
     const usage = { prompt_tokens: 5, completion_tokens: 7, total_tokens: 12 };
     const about = { id: 'c', created: 1, model };
     if (!stream) {
