@@ -4,10 +4,10 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 
 import { faultsAtAnyWidth } from '../lib/axe.mjs';
@@ -27,6 +27,7 @@ suite('connecting a gateway by the guided set-up', LIMIT, () => {
   let gateway;
 
   before(async () => {
+    symlinkSync(ktBinary(), join(directory, 'kt'));
     provider = await startTalker();
     console_ = await startConsole();
     chromium = await startChromium();
@@ -45,7 +46,7 @@ suite('connecting a gateway by the guided set-up', LIMIT, () => {
 
   /** Runs a line as somebody does who pastes it into a shell. */
   const run = (line) => {
-    const PATH = [dirname(ktBinary()), process.env.PATH].join(delimiter);
+    const PATH = [directory, process.env.PATH].join(delimiter);
     return spawn('/bin/sh', ['-c', line], { cwd: directory, env: { ...process.env, PATH }, stdio: ['ignore', 'ignore', 'inherit'] });
   };
 

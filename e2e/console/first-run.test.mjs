@@ -109,7 +109,7 @@ suite('the first run', LIMIT, () => {
   test('the guided set-up tries a real model, and publishes it with rules at the edge and policies', LIMIT, async () => {
     for (const place of ['/configurations', '/overview', '/chat']) {
       await owner.goto(place);
-      await owner.locator('main').getByRole('link', { name: 'Connect a provider' }).click();
+      await owner.locator('main').getByRole('link', { name: 'Connect a provider' }).first().click();
       await owner.getByRole('heading', { name: 'Which provider' }).waitFor();
     }
     await owner.getByLabel('Provider', { exact: true }).selectOption('custom');

@@ -141,7 +141,7 @@ on_both! {
         ];
         let review = browser.post("/setup/provider/review", &chosen).await;
         let page = review.page();
-        assert!(!page.contains("hx-confirm") && !page.contains("What it changes"), "it takes the place of nothing");
+        assert!(!page.contains("in place of what") && !page.contains("What it changes"), "it takes the place of nothing");
         for part in ["openai:chat:gpt-4o", "stored: openai", "203.0.113.0/24", "https://app.example.com", "pii-detector"] {
             assert!(page.contains(part), "{part}: {page}");
         }
@@ -182,7 +182,7 @@ on_both! {
         assert_eq!(browser.get("/configurations/main/versions/2").await.status, 404, "nothing was kept");
 
         let shown = review().await;
-        for part in ["What it changes from main@1", "prices: {currency", "hx-confirm", "budgets and policies that are there"] {
+        for part in ["What it changes from main@1", "prices: {currency", "in place of what they are told", "budgets and policies that are there"] {
             assert!(shown.page().contains(part), "{part}: {}", shown.body);
         }
         assert!(!shown.body.contains("follow too"));
@@ -287,7 +287,7 @@ on_both! {
     a_gateway_is_seen_to_come_however_many_there_are(api) {
         let browser = api.signed_in(OWNER).await;
         report(&api, json!({})).await;
-        let organization = api.organization("acme").await;
+        let organization = api.owner().await.text("/organization/id").parse().unwrap();
         let known = gateways::find(&api.store, &organization, "gw_edge").await.unwrap().unwrap();
         let tx = api.store.begin_write().await.unwrap();
         for number in 0..250 {
