@@ -86,7 +86,8 @@ impl Settings {
         let configuration = match (files, &mut link) {
             (Some((files, _)), _) => Configuration::Files(files),
             (None, Some(link)) => {
-                let told = link.first_configuration(events.writer().gateway_id().as_ref()).await?;
+                let address = self.public_url.as_ref().map(text_of);
+                let told = link.first_configuration(events.writer().gateway_id().as_ref(), address).await?;
                 Configuration::Kept(Arc::new(Kept::new(told)))
             }
             (None, None) => return Err(Failure::invalid("there is no configuration")),
@@ -114,7 +115,7 @@ impl Settings {
         for warning in warnings {
             output::complain(format_args!("warning: {warning}"));
         }
-        let address = address.map(|address| address.url().as_str().trim_end_matches('/').to_owned());
+        let address = address.as_ref().map(text_of);
         let serving = Serving { gateway, configuration, events, link, address };
         serving.events.writer().set_retention(serving.retention());
         Ok(serving)
@@ -280,6 +281,10 @@ impl Reporter {
 fn where_it_listens(scheme: &str, address: SocketAddr) -> Option<PublicUrl> {
     let is_a_place = !address.ip().is_unspecified();
     is_a_place.then(|| PublicUrl::parse(&format!("{scheme}://{address}")).ok()).flatten()
+}
+
+fn text_of(address: &PublicUrl) -> String {
+    address.url().as_str().trim_end_matches('/').to_owned()
 }
 
 fn handover_socket(data_dir: &Path) -> PathBuf {

@@ -61,13 +61,14 @@ impl Link {
     }
 
     /// What the gateway called `gateway_id` is to run: what it ran in an earlier life, or what it is told now, for which it
-    /// waits. `None` for one beside a control plane that tells it nothing yet.
+    /// waits. It will be at `address`, where that is known before it listens. `None` for one beside a control plane that tells it nothing yet.
     pub(crate) async fn first_configuration(
         &mut self,
         gateway_id: &str,
+        address: Option<String>,
     ) -> Result<Option<KeptConfiguration>, Failure> {
         if self.told.as_ref().is_none_or(|told| told.configuration.is_none()) {
-            self.told = orders::first(&self.plane, gateway_id).await?;
+            self.told = orders::first(&self.plane, gateway_id, address).await?;
         }
         Ok(self.told.as_ref().and_then(|told| told.configuration.clone()))
     }

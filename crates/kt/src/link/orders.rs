@@ -86,13 +86,17 @@ impl OrdersFile {
 }
 
 /// The first orders with a configuration that a gateway can run. One beside its control plane does not wait for them; any
-/// other reports itself until it is told, so that people see it is there.
-pub(super) async fn first(plane: &Plane, gateway_id: &str) -> Result<Option<Orders>, Failure> {
+/// other reports itself until it is told, so that people see it is there, and at which address it will be.
+pub(super) async fn first(
+    plane: &Plane,
+    gateway_id: &str,
+    address: Option<String>,
+) -> Result<Option<Orders>, Failure> {
     let mut report = GatewayReport {
         id: gateway_id.to_owned(),
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
         config_version: NO_CONFIGURATION.to_owned(),
-        address: None,
+        address,
         targets: Vec::new(),
         config_source: ConfigurationSource::Kept,
         refused: None,
