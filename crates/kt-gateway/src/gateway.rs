@@ -501,7 +501,7 @@ async fn sweep(worker: Arc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         worker.pool.sweep();
-        worker.limiter.renew().await;
+        worker.limiter.renew(worker.shared.clock.now_micros()).await;
     }
 }
 

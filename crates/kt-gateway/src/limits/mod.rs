@@ -86,6 +86,8 @@ pub(crate) struct Claim {
     /// How much of it; never more than `limit`, so that a request that is larger than a whole minute's worth has its
     /// turn once nothing else was used.
     amount: u64,
+    /// How much it is about to use, also where that is more than the limit.
+    meant: u64,
 }
 
 /// How a limit stands after a claim on it was granted.
@@ -120,13 +122,23 @@ pub(crate) struct Grant {
     left: Vec<Left>,
     /// Each claim's count in memory; none if they are not counted there.
     counts: Vec<Arc<Count>>,
-    /// The name under which other gateways know that the request is under way, if they do.
-    shared_as: Option<u64>,
+    told: Told,
+}
+
+/// Whether other gateways know of what was granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// There are none, or nothing is counted.
+    Never,
+    /// They do, under this name.
+    As(u64),
+    /// They will, once the server is back in which they count.
+    Later,
 }
 
 impl Claim {
     pub(crate) fn new(subject: Subject, measure: Measure, limit: u64, amount: u64) -> Self {
-        Self { subject, measure, limit, amount: amount.min(limit) }
+        Self { subject, measure, limit, amount: amount.min(limit), meant: amount }
     }
 
     /// The claims of one request on the limits of one subject, tokens aside.
@@ -141,6 +153,10 @@ impl Claim {
     /// The claim of one request on the tokens of one subject.
     pub(crate) fn of_tokens(subject: Subject, rates: &Rates, tokens: u64) -> Option<Self> {
         Some(Self::new(subject, Measure::Tokens, rates.tokens_per_minute?.into(), tokens))
+    }
+
+    fn is_of_budget(&self) -> bool {
+        matches!(self.measure, Measure::Spent(_))
     }
 }
 
@@ -203,23 +219,33 @@ impl Limiter {
                         OnCountingFailure::Local => self.memory.note(&claims, now),
                         OnCountingFailure::Refuse | OnCountingFailure::Allow => Vec::new(),
                     };
-                    return Ok(self.grant(claims, left, counts, Some(name)));
+                    return Ok(self.grant(claims, left, counts, Told::As(name)));
                 }
                 (None, OnCountingFailure::Refuse) => return Err(Denied::Unknown),
                 (None, OnCountingFailure::Allow) => {
-                    return Ok(self.grant(Vec::new(), Vec::new(), Vec::new(), None));
+                    return Ok(self.grant(Vec::new(), Vec::new(), Vec::new(), Told::Never));
                 }
                 (None, OnCountingFailure::Local) => {}
             }
         }
         let (left, counts) = self.memory.take(&claims, now)?;
-        Ok(self.grant(claims, left, counts, None))
+        let told = match &self.shared {
+            None => Told::Never,
+            Some(shared) => {
+                for claim in &claims {
+                    shared.owe(claim, signed(claim.amount));
+                }
+                Told::Later
+            }
+        };
+        Ok(self.grant(claims, left, counts, told))
     }
 
-    /// Lets the other gateways know that the requests under way still are. To be called every few seconds.
-    pub(crate) async fn renew(&self) {
+    /// Lets the other gateways know that the requests under way still are, and what they have not heard of. To be called
+    /// every few seconds.
+    pub(crate) async fn renew(&self, now: i64) {
         if let Some(shared) = &self.shared {
-            shared.renew().await;
+            shared.renew(now).await;
         }
     }
 
@@ -228,9 +254,9 @@ impl Limiter {
         claims: Vec<Claim>,
         left: Vec<Left>,
         counts: Vec<Arc<Count>>,
-        shared_as: Option<u64>,
+        told: Told,
     ) -> Grant {
-        Grant { limiter: Arc::clone(self), claims, left, counts, shared_as }
+        Grant { limiter: Arc::clone(self), claims, left, counts, told }
     }
 }
 
@@ -240,22 +266,64 @@ impl Grant {
         self.claims.iter().zip(&self.left)
     }
 
-    /// Puts what was used in the place of what was claimed. What nobody can tell stays claimed: going away early is no way
-    /// to avoid the charge.
-    pub(crate) fn settle(&self, outlay: Outlay) {
+    /// What one more claim on the same budgets would be, for so many tokens at such a cost; nothing if it is on none.
+    pub(crate) fn once_more(&self, more: Outlay) -> impl Iterator<Item = Claim> {
+        self.claims.iter().filter(|claim| claim.is_of_budget()).filter_map(move |claim| {
+            let amount = more.of(&claim.measure)?;
+            Some(Claim::new(claim.subject.clone(), claim.measure.clone(), claim.limit, amount))
+        })
+    }
+
+    /// Puts what a request used in the place of what all of its grants hold. What nobody can tell stays claimed: going away
+    /// early is no way to avoid the charge.
+    ///
+    /// A budget may have been claimed from more than once. The grants are filled in their order and the last takes the rest,
+    /// so that each is set right by itself, wherever it is counted.
+    pub(crate) fn settle_all(grants: &[Self], outlay: Outlay) {
+        let last = grants.iter().rposition(Self::is_of_budgets);
+        let mut rest = outlay;
+        for (index, grant) in grants.iter().enumerate() {
+            let own = if Some(index) == last { rest } else { rest.at_most(grant.meant()) };
+            grant.settle(outlay, own);
+            rest = rest.without(own);
+        }
+    }
+
+    /// `own` is this grant's part of what was used of budgets; rates are claimed from once.
+    fn settle(&self, outlay: Outlay, own: Outlay) {
+        let mut of_budgets = Vec::new();
         for (index, claim) in self.claims.iter().enumerate() {
-            let Some(used) = outlay.of(&claim.measure) else { continue };
+            let is_of_budget = claim.is_of_budget();
+            let Some(used) = (if is_of_budget { own } else { outlay }).of(&claim.measure) else { continue };
             let more = signed(used).saturating_sub(signed(claim.amount));
-            if more == 0 {
-                continue;
-            }
             if let Some(count) = self.counts.get(index) {
                 count.add(claim, more);
             }
-            if let (Some(shared), Some(_)) = (&self.limiter.shared, self.shared_as) {
-                shared.add(claim, more);
+            match (&self.limiter.shared, self.told) {
+                (Some(_), Told::As(_)) if is_of_budget => of_budgets.push((claim, used)),
+                (Some(shared), Told::As(_)) if more != 0 => shared.add(claim, more),
+                (Some(shared), Told::Later) => shared.owe(claim, more),
+                _ => {}
             }
         }
+        if let (Some(shared), Told::As(name), false) =
+            (&self.limiter.shared, self.told, of_budgets.is_empty())
+        {
+            shared.settle(name, &of_budgets);
+        }
+    }
+
+    fn is_of_budgets(&self) -> bool {
+        self.claims.iter().any(Claim::is_of_budget)
+    }
+
+    /// What its claims on budgets were meant for.
+    fn meant(&self) -> Outlay {
+        let of = |unit| {
+            let is_of = |claim: &&Claim| matches!(&claim.measure, Measure::Spent(of) if of.unit == unit);
+            self.claims.iter().filter(is_of).map(|claim| claim.meant).max()
+        };
+        Outlay { tokens: of(Unit::Tokens), cost: of(Unit::Cost) }
     }
 }
 
@@ -267,6 +335,17 @@ impl Outlay {
             Measure::Spent(Spending { unit: Unit::Cost, .. }) => self.cost,
         }
     }
+
+    /// As much of it as there is room for; where none is, nothing.
+    fn at_most(self, room: Self) -> Self {
+        let least = |own: Option<u64>, room: Option<u64>| own.map(|own| own.min(room.unwrap_or(0)));
+        Self { tokens: least(self.tokens, room.tokens), cost: least(self.cost, room.cost) }
+    }
+
+    fn without(self, part: Self) -> Self {
+        let less = |own: Option<u64>, part: Option<u64>| own.map(|own| own.saturating_sub(part.unwrap_or(0)));
+        Self { tokens: less(self.tokens, part.tokens), cost: less(self.cost, part.cost) }
+    }
 }
 
 impl Drop for Grant {
@@ -275,7 +354,7 @@ impl Drop for Grant {
         let places = self.claims.iter().zip(&self.counts).filter(|(claim, _)| is_place(claim));
         places.for_each(|(_, count)| count.give_back());
         let held: Vec<&Claim> = self.claims.iter().filter(is_place).collect();
-        if let (Some(shared), Some(name)) = (&self.limiter.shared, self.shared_as)
+        if let (Some(shared), Told::As(name)) = (&self.limiter.shared, self.told)
             && !held.is_empty()
         {
             shared.give_back(&held, name);

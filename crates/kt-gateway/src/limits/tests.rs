@@ -1,6 +1,9 @@
 use std::net::Ipv6Addr;
 use std::thread;
 
+use tokio::sync::{Barrier, Semaphore};
+use tokio::task::JoinSet;
+
 use super::*;
 
 const START: i64 = 1_000_000_000_000;
@@ -82,7 +85,7 @@ fn tokens_are_settled_by_what_they_were() {
         let limiter = limiter();
         let grant =
             take(&limiter, &[tokens(600, claimed)], START).unwrap_or_else(|denied| panic!("{denied:?}"));
-        grant.settle(Outlay { tokens: used, cost: None });
+        Grant::settle_all(std::slice::from_ref(&grant), Outlay { tokens: used, cost: None });
         drop(grant);
         take(&limiter, &[tokens(600, 0)], START).map(|grant| grant.left[0].amount).map_err(|_| ())
     };
@@ -174,7 +177,7 @@ fn a_budget_is_overdrawn_by_one_request_at_most_whatever_requests_claim() {
         let mut granted = 0_u64;
         while let Ok(grant) = take(&limiter, std::slice::from_ref(&claim), START) {
             // Each uses ten.
-            grant.settle(Outlay { tokens: Some(10), cost: Some(999) });
+            Grant::settle_all(&[grant], Outlay { tokens: Some(10), cost: Some(999) });
             granted += 1;
             assert!(granted <= 100, "it never ends");
         }
@@ -191,7 +194,7 @@ fn money_and_tokens_are_settled_apart_and_a_new_period_begins_with_nothing() {
         take(&limiter, claims, now)
             .map(|grant| {
                 let left: Vec<_> = grant.left.iter().map(|left| left.amount).collect();
-                grant.settle(Outlay { tokens: Some(30), cost: Some(60) });
+                Grant::settle_all(&[grant], Outlay { tokens: Some(30), cost: Some(60) });
                 left
             })
             .map_err(|denied| denied.limited_by())
@@ -218,6 +221,87 @@ fn of_a_thousand_at_once_as_many_pass_as_the_budget_has_room_for_and_one_more_at
         });
         // A claim that is larger than the budget is as large as the budget.
         assert_eq!(granted, limit.div_ceil(amount.min(limit)), "{limit} by {amount}");
+    }
+}
+
+/// What a thousand requests use in the end, all open at once: each claims ten at a time and would use a hundred. A few at a
+/// time ask, so that none waits in vain for a server that is busy with the others.
+async fn used_by_a_thousand(limiter: &Arc<Limiter>, claim: &Claim) -> u64 {
+    let (all_are_open, turns) = (Arc::new(Barrier::new(1000)), Arc::new(Semaphore::new(16)));
+    let mut requests = JoinSet::new();
+    for number in 0..1000 {
+        let (limiter, claim) = (Arc::clone(limiter), claim.clone());
+        let (all_are_open, turns) = (Arc::clone(&all_are_open), Arc::clone(&turns));
+        requests.spawn(async move {
+            let take = async |part| {
+                let _turn = turns.acquire().await;
+                let claims = vec![claim.clone()];
+                limiter.take(claims, OnCountingFailure::Refuse, number << 8 | part, START).await.ok()
+            };
+            let mut grants = Vec::from_iter(take(0).await);
+            all_are_open.wait().await;
+            let mut used = 0;
+            while used < 10 * grants.len() as u64 && used < 100 {
+                used += 10;
+                grants.extend(take(used).await);
+            }
+            Grant::settle_all(&grants, Outlay { tokens: Some(used), cost: None });
+            used
+        });
+    }
+    requests.join_all().await.into_iter().sum()
+}
+
+/// How much is charged of what a claim is on.
+async fn charged(limiter: &Arc<Limiter>, Claim { subject, measure, .. }: &Claim) -> u64 {
+    const ALL: u64 = 1 << 50;
+    let looking = Claim::new(subject.clone(), measure.clone(), ALL, 0);
+    let looked = limiter.take(vec![looking], OnCountingFailure::Refuse, 0, START).await;
+    ALL - looked.unwrap_or_else(|denied| panic!("{denied:?}")).left[0].amount
+}
+
+/// GW-H1, where a thousand are open at once and use far more than they claim at first.
+pub(super) async fn a_thousand_overdraw_by_one_claim_at_most(limiter: &Arc<Limiter>) {
+    for limit in [1, 9995, 20_000, 200_000] {
+        let spending =
+            Spending { budget: format!("b{:x}", rand()).into(), unit: Unit::Tokens, until: MIDNIGHT };
+        let claim = Claim::new(Subject::Everybody, Measure::Spent(spending), limit, 10);
+        let used = used_by_a_thousand(limiter, &claim).await;
+        assert!(used <= (limit + 9).min(100_000), "{used} of {limit}");
+        assert!(used >= limit.min(100_000) / 2, "{used} of {limit}: it is used");
+        for attempt in 0.. {
+            let charged = charged(limiter, &claim).await;
+            if charged == used {
+                break;
+            }
+            assert!(attempt < 10_000, "{charged} are charged for {used} of {limit}");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn rand() -> u64 {
+    kt_domain::random::Random::from_os().next_u64()
+}
+
+#[tokio::test]
+async fn a_thousand_open_at_once_that_use_more_than_they_claimed_overdraw_by_one_claim_at_most() {
+    a_thousand_overdraw_by_one_claim_at_most(&limiter()).await;
+}
+
+#[test]
+fn what_was_claimed_in_several_grants_is_charged_once() {
+    for used in [0, 15, 25, 40, 90] {
+        let limiter = limiter();
+        let claims = [20, 10, 10].map(|amount| budget(Unit::Tokens, 1000, amount, MIDNIGHT));
+        let granted = |claim| take(&limiter, std::slice::from_ref(claim), START);
+        let grants: Vec<Grant> = claims.iter().filter_map(|claim| granted(claim).ok()).collect();
+        let spent = || limiter.memory.spent(START).iter().map(|(_, _, spent)| *spent).sum::<i64>();
+        assert_eq!((grants.len(), spent()), (3, 40));
+        Grant::settle_all(&grants, Outlay { tokens: None, cost: Some(1) });
+        assert_eq!(spent(), 40, "nobody can tell: it stays as it was");
+        Grant::settle_all(&grants, Outlay { tokens: Some(used), cost: None });
+        assert_eq!(spent(), signed(used));
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) use answer::{Answer, Outcome};
 pub(crate) use client::Client;
 pub(crate) use gateway::{PROVIDER_KEY, TestGateway};
 pub(crate) use memory::Memory;
-pub(crate) use redis::OwnRedis;
+pub(crate) use redis::{Line, OwnRedis, Through};
 pub(crate) use request::{CHAT, Request};
 pub(crate) use upstream::{Received, Then, Upstream};
 

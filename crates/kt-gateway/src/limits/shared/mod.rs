@@ -2,9 +2,15 @@
 //!
 //! One script looks at all claims of a request and takes all of them or none, so that nobody counts in between; it goes by
 //! the server's clock, so that the gateways' own need not agree. A request under way is an entry that ends by itself
-//! unless it is renewed: what a gateway that died held is free again after a minute.
+//! unless it is renewed: what a gateway that died held is free again after a minute. Rates are unused again by themselves
+//! too. What is claimed of a budget is not, so the server is told of it until it confirms ([`debts`]).
+
+mod debts;
+mod outage;
+mod scripts;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,87 +18,21 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, ErrorKind, RedisError, Script, ScriptInvocation};
 use tokio::sync::oneshot;
 
+use self::debts::{Debts, Settlement, Spent};
+use self::outage::{Outage, Turn};
 use super::{
     Claim, Denied, Left, MINUTE_MICROS, Measure, left_of_budget, left_of_rate, micros, share, signed,
 };
 
 /// How long a request waits for the server, to connect and again to be answered.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// For how long a server that did not answer is left alone.
-const PAUSE: Duration = Duration::from_secs(1);
 /// For how long a request under way counts unless it is renewed, in microseconds.
 const LEASE: i64 = 60_000_000;
 
 /// How long what was spent of a budget is known beyond the budget's period, in milliseconds: gateways' clocks may differ.
 const AFTERWARDS: i64 = 3_600_000;
-
-/// `ARGV`: the request's name, the lease, and for each key of which kind it is, its limit (`rate`: a minute in
-/// microseconds), what the claim takes of it, and for how many milliseconds it is kept (`budget`). Answers 0 and for each
-/// key how it stands, or the place of the key that refuses (from 1) and by how much too much it would be.
-const TAKE: &str = "
-    local t = redis.call('TIME')
-    local now = t[1] * 1000000 + t[2]
-    local after = {}
-    for i, key in ipairs(KEYS) do
-        local kind, limit, cost = ARGV[4 * i - 1], tonumber(ARGV[4 * i]), tonumber(ARGV[4 * i + 1])
-        if kind == 'rate' then
-            after[i] = math.max(tonumber(redis.call('GET', key) or now), now) + cost
-            if after[i] - now > limit then return {i, after[i] - now - limit} end
-        elseif kind == 'budget' then
-            local spent = tonumber(redis.call('GET', key) or 0)
-            if spent >= limit then return {i, 0} end
-            after[i] = spent + cost
-        else
-            redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
-            after[i] = redis.call('ZCARD', key) + cost
-            if after[i] > limit then return {i, 0} end
-        end
-    end
-    local answer = {0}
-    for i, key in ipairs(KEYS) do
-        local kind = ARGV[4 * i - 1]
-        if kind == 'rate' then
-            redis.call('SET', key, string.format('%.0f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1)
-            answer[i + 1] = after[i] - now
-        elseif kind == 'budget' then
-            redis.call('SET', key, string.format('%.0f', after[i]), 'PX', ARGV[4 * i + 2])
-            answer[i + 1] = after[i]
-        else
-            redis.call('ZADD', key, now + ARGV[2], ARGV[1])
-            redis.call('PEXPIRE', key, math.ceil(ARGV[2] / 1000))
-            answer[i + 1] = after[i]
-        end
-    end
-    return answer
-";
-
-/// Moves a rate by so many microseconds.
-const ADD: &str = "
-    local t = redis.call('TIME')
-    local now = t[1] * 1000000 + t[2]
-    local after = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now) + ARGV[1]
-    if after > now then
-        redis.call('SET', KEYS[1], string.format('%.0f', after), 'PX', math.ceil((after - now) / 1000) + 1)
-    else
-        redis.call('DEL', KEYS[1])
-    end
-";
-
-/// Adds to what is spent of a budget, unless its period is over.
-const SPEND: &str = "
-    if redis.call('EXISTS', KEYS[1]) == 1 then
-        redis.call('INCRBY', KEYS[1], ARGV[1])
-    end
-";
-
-/// Lets a request that is under way count for another lease.
-const RENEW: &str = "
-    local t = redis.call('TIME')
-    for i, key in ipairs(KEYS) do
-        redis.call('ZADD', key, 'XX', t[1] * 1000000 + t[2] + ARGV[2], ARGV[1])
-        redis.call('PEXPIRE', key, math.ceil(ARGV[2] / 1000))
-    end
-";
+/// For how long a request that was taken back may not claim any more, in milliseconds: its claim may still be on its way.
+const LATECOMERS: i64 = 60_000;
 
 /// The address of the server is none.
 #[derive(Debug, thiserror::Error)]
@@ -108,10 +48,14 @@ struct Inner {
     /// Made at the first use, which is within the worker's event loop.
     connection: OnceLock<Result<ConnectionManager, RedisError>>,
     take: Script,
-    add: Script,
+    settle: Script,
     spend: Script,
+    add: Script,
     renew: Script,
     outage: Outage,
+    debts: Debts,
+    /// Whether the server is being told what it is owed.
+    is_paying: AtomicBool,
     /// The keys in which each request under way counts.
     under_way: Mutex<HashMap<u64, Vec<String>>>,
 }
@@ -122,16 +66,20 @@ impl Shared {
         Ok(Self(Arc::new(Inner {
             client: Client::open(url)?,
             connection: OnceLock::new(),
-            take: Script::new(TAKE),
-            add: Script::new(ADD),
-            spend: Script::new(SPEND),
-            renew: Script::new(RENEW),
+            take: Script::new(scripts::TAKE),
+            settle: Script::new(scripts::SETTLE),
+            spend: Script::new(scripts::SPEND),
+            add: Script::new(scripts::ADD),
+            renew: Script::new(scripts::RENEW),
             outage: Outage::default(),
+            debts: Debts::default(),
+            is_paying: AtomicBool::new(false),
             under_way: Mutex::default(),
         })))
     }
 
-    /// Takes all claims or none; `None` while the server is away. Each outage is told once.
+    /// Takes all claims or none; `None` while the server is away. Each outage is told once. What was spent during one is
+    /// told the server before anything is claimed again.
     pub(super) async fn take(
         &self,
         claims: &[Claim],
@@ -139,14 +87,16 @@ impl Shared {
         now: i64,
     ) -> Option<Result<Vec<Left>, Denied>> {
         let inner = &self.0;
-        if !inner.outage.may_ask(Instant::now()) {
+        let turn = inner.outage.turn(Instant::now());
+        if turn == Turn::Wait {
             return None;
         }
-        match self.ask_to_the_end(claims, name, now).await {
+        match self.ask_to_the_end(claims, name, now, turn).await {
             Ok(answer) => {
                 if inner.outage.ends() {
                     tracing::info!("Redis answers again: limits are counted together again");
                 }
+                self.pay_soon(now);
                 let granted = read_answer(claims, &answer, now);
                 if granted.is_ok() {
                     inner.remember(claims, name);
@@ -166,11 +116,17 @@ impl Shared {
     }
 
     /// Asks for the claims, to the end: whoever waits for the answer may go away meanwhile, as its client does.
-    async fn ask_to_the_end(&self, claims: &[Claim], name: u64, now: i64) -> Result<Vec<i64>, RedisError> {
+    async fn ask_to_the_end(
+        &self,
+        claims: &[Claim],
+        name: u64,
+        now: i64,
+        turn: Turn,
+    ) -> Result<Vec<i64>, RedisError> {
         let (answered, answer) = oneshot::channel();
         let (shared, claims) = (self.clone(), claims.to_vec());
         tokio::spawn(async move {
-            let asked = shared.0.ask(&claims, name, now).await;
+            let asked = shared.ask(&claims, name, now, turn).await;
             let granted = asked.map(|answer| Unheard { shared, claims, name, answer: Some(answer) });
             // Should nobody wait any more, it is dropped, and so given back.
             let _ = answered.send(granted);
@@ -181,29 +137,76 @@ impl Shared {
         }
     }
 
-    /// Gives back what was granted to a request that has not begun.
-    fn undo(&self, claims: &[Claim], name: u64) {
-        let (held, counted): (Vec<&Claim>, Vec<&Claim>) =
-            claims.iter().partition(|claim| claim.measure == Measure::Concurrent);
-        for claim in counted {
-            self.add(claim, -signed(claim.amount));
+    /// Asks for the claims. Where no answer comes, the server may have granted them, or may still: they are taken back.
+    async fn ask(&self, claims: &[Claim], name: u64, now: i64, turn: Turn) -> Result<Vec<i64>, RedisError> {
+        if turn == Turn::Try {
+            self.0.tell_what_was_spent(now).await?;
         }
+        let asked = self.0.ask(claims, name, now).await;
+        if let Err(error) = &asked
+            && !error.is_connection_refusal()
+        {
+            self.undo(claims, name);
+        }
+        asked
+    }
+
+    /// Gives back what a request claimed that has not begun, but for rates, which are unused again by themselves.
+    fn undo(&self, claims: &[Claim], name: u64) {
+        let budgets = claims.iter().filter(|claim| claim.is_of_budget());
+        let used: Vec<_> = budgets.map(|claim| (key(claim), 0)).collect();
+        if !used.is_empty() {
+            self.tell(Settlement { name, used, may_come_first: true });
+        }
+        let held: Vec<_> = claims.iter().filter(|claim| claim.measure == Measure::Concurrent).collect();
         if !held.is_empty() {
             self.give_back(&held, name);
         }
     }
 
-    /// Counts so much more of a rate or budget that was claimed; less, if it is negative. Nobody waits for it.
+    /// Puts what a request used of budgets in the place of what it claimed of them, sooner or later. Nobody waits for it.
+    pub(super) fn settle(&self, name: u64, used: &[(&Claim, u64)]) {
+        let used = used.iter().map(|(claim, used)| (key(claim), *used)).collect();
+        self.tell(Settlement { name, used, may_come_first: false });
+    }
+
+    /// Notes that so much more of a budget was spent while the server was away; less, if it is negative.
+    pub(super) fn owe(&self, claim: &Claim, more: i64) {
+        if let Measure::Spent(spending) = &claim.measure {
+            self.0.debts.spend(key(claim), spending.until, more);
+        }
+    }
+
+    /// Moves a rate by so much more than was claimed; less, if it is negative. Nobody waits for it.
     pub(super) fn add(&self, claim: &Claim, more: i64) {
-        let is_budget = matches!(claim.measure, Measure::Spent(_));
-        let more = if is_budget { more } else { share(claim.limit, more) };
-        let key = key(claim);
+        let (key, more) = (key(claim), share(claim.limit, more));
         self.later(move |inner| async move {
-            let script = if is_budget { &inner.spend } else { &inner.add };
-            let mut invocation = script.prepare_invoke();
+            let mut invocation = inner.add.prepare_invoke();
             invocation.key(key).arg(more);
             inner.invoke(&invocation).await
         });
+    }
+
+    /// Tells the server of a settlement, again and again until it is confirmed.
+    fn tell(&self, settlement: Settlement) {
+        let (inner, settlement) = (Arc::clone(&self.0), Arc::new(settlement));
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return inner.debts.settle(settlement);
+        };
+        runtime.spawn(async move {
+            if inner.tell_settlement(&settlement).await.is_err() {
+                inner.debts.settle(settlement);
+            }
+        });
+    }
+
+    /// Begins to tell the server what it is owed, if anything is.
+    fn pay_soon(&self, now: i64) {
+        if !self.0.debts.are_none() {
+            let inner = Arc::clone(&self.0);
+            // Whether it is away after all is found out by the next request.
+            tokio::spawn(async move { inner.pay(now).await.ok() });
+        }
     }
 
     /// Ends what claims held while their request was under way. Nobody waits for it.
@@ -219,8 +222,11 @@ impl Shared {
         });
     }
 
-    /// Lets the requests under way count for another while.
-    pub(super) async fn renew(&self) {
+    /// Lets the requests under way count for another while, and tells the server what it is owed.
+    pub(super) async fn renew(&self, now: i64) {
+        if self.0.pay(now).await.is_err() {
+            return;
+        }
         let under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, keys) in under_way {
             let mut invocation = self.0.renew.prepare_invoke();
@@ -263,6 +269,10 @@ impl Drop for Unheard {
     fn drop(&mut self) {
         let is_granted = self.answer.as_ref().is_some_and(|answer| answer.first() == Some(&0));
         if is_granted {
+            let is_rate = |claim: &&Claim| matches!(claim.measure, Measure::Requests | Measure::Tokens);
+            for claim in self.claims.iter().filter(is_rate) {
+                self.shared.add(claim, -signed(claim.amount));
+            }
             self.shared.undo(&self.claims, self.name);
         }
     }
@@ -273,6 +283,9 @@ impl Inner {
         let mut invocation = self.take.prepare_invoke();
         for claim in claims {
             invocation.key(key(claim));
+        }
+        if claims.iter().any(Claim::is_of_budget) {
+            invocation.key(entry(name));
         }
         invocation.arg(name).arg(LEASE);
         for claim in claims {
@@ -288,7 +301,60 @@ impl Inner {
                 }
             };
         }
-        invocation.invoke_async(&mut self.connection()?).await
+        let answer: Vec<i64> = invocation.invoke_async(&mut self.connection()?).await?;
+        if answer.first() == Some(&TAKEN_BACK) {
+            return Err(RedisError::from((ErrorKind::Io, "the claim came too late")));
+        }
+        Ok(answer)
+    }
+
+    /// Tells the server everything that it is owed, as far as it answers. Whoever comes while that is under way need not.
+    async fn pay(&self, now: i64) -> Result<(), RedisError> {
+        if self.debts.are_none() || self.is_paying.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let paid = self.pay_all(now).await;
+        self.is_paying.store(false, Ordering::Release);
+        paid
+    }
+
+    async fn pay_all(&self, now: i64) -> Result<(), RedisError> {
+        self.tell_what_was_spent(now).await?;
+        while let Some(settlement) = self.debts.settlement() {
+            self.tell_settlement(&settlement).await?;
+            self.debts.forget_settlement(&settlement);
+        }
+        Ok(())
+    }
+
+    /// Tells what was spent while the server was away; fails if it still is.
+    async fn tell_what_was_spent(&self, now: i64) -> Result<(), RedisError> {
+        let mut connection = self.connection()?;
+        redis::cmd("PING").exec_async(&mut connection).await?;
+        while let Some(spent) = self.debts.spent(now) {
+            self.tell_spent(&spent).await?;
+            self.debts.forget_spent(&spent);
+        }
+        Ok(())
+    }
+
+    async fn tell_spent(&self, Spent { name, sums }: &Spent) -> Result<(), RedisError> {
+        let mut invocation = self.spend.prepare_invoke();
+        invocation.key(entry(*name)).arg(sums.iter().map(|sum| sum.kept).max().unwrap_or(AFTERWARDS));
+        for sum in sums {
+            invocation.key(&sum.key).arg(sum.amount).arg(sum.kept);
+        }
+        self.invoke(&invocation).await
+    }
+
+    async fn tell_settlement(&self, settlement: &Settlement) -> Result<(), RedisError> {
+        let Settlement { name, used, may_come_first } = settlement;
+        let mut invocation = self.settle.prepare_invoke();
+        invocation.key(entry(*name)).arg(if *may_come_first { LATECOMERS } else { 0 });
+        for (key, used) in used {
+            invocation.key(key).arg(*used);
+        }
+        self.invoke(&invocation).await
     }
 
     async fn invoke(&self, invocation: &ScriptInvocation<'_>) -> Result<(), RedisError> {
@@ -339,45 +405,26 @@ fn read_answer(claims: &[Claim], answer: &[i64], now: i64) -> Result<Vec<Left>, 
     Ok(claims.iter().zip(rest).map(left).collect())
 }
 
+/// What the server answers to claims that were taken back before they came.
+const TAKEN_BACK: i64 = -1;
+
 /// Where a limit is counted. What stands in braces decides on which node of a cluster: a script's keys must all be on
 /// one.
 fn key(claim: &Claim) -> String {
     format!("keeptrusts:{{gateway}}:{}:{}", claim.subject, claim.measure)
 }
 
-/// Whether the server is away, and when it is asked again.
-#[derive(Default)]
-struct Outage(Mutex<Option<Instant>>);
-
-impl Outage {
-    /// Whether the server may be asked at this moment. During an outage one request in each pause tries it.
-    fn may_ask(&self, now: Instant) -> bool {
-        let mut again = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *again {
-            Some(at) if now < at => false,
-            Some(_) => {
-                *again = Some(now + PAUSE);
-                true
-            }
-            None => true,
-        }
-    }
-
-    /// Notes that the server did not answer. Whether that is news.
-    fn goes_on(&self, now: Instant) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).replace(now + PAUSE).is_none()
-    }
-
-    /// Notes that the server answered. Whether that is news.
-    fn ends(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
-    }
+/// Where it stands what one request has claimed of budgets, or that something was done.
+fn entry(name: u64) -> String {
+    format!("keeptrusts:{{gateway}}:once:{name:016x}")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::debts::Sum;
     use super::*;
-    use crate::limits::Subject;
+    use crate::limits::tests::a_thousand_overdraw_by_one_claim_at_most;
+    use crate::limits::{Limiter, Spending, Subject, Unit};
 
     /// Counts on the server that `./test` starts.
     fn shared() -> Shared {
@@ -418,19 +465,60 @@ mod tests {
         assert!(takes(&died, &claims, 1).await);
         assert!(!takes(&other, &claims, 2).await, "it is taken");
         end_now(&died, &claims).await;
-        died.renew().await;
+        died.renew(0).await;
         assert!(!takes(&other, &claims, 2).await, "it lives");
         end_now(&died, &claims).await;
         assert!(takes(&other, &claims, 2).await, "nobody renewed it");
     }
 
-    #[test]
-    fn an_outage_is_news_once_and_one_request_tries_in_each_pause() {
-        let (outage, began) = (Outage::default(), Instant::now());
-        assert!(outage.may_ask(began) && outage.goes_on(began) && !outage.goes_on(began));
-        assert!(!outage.may_ask(began + PAUSE / 2));
-        assert!(outage.may_ask(began + PAUSE) && !outage.may_ask(began + PAUSE));
-        assert!(outage.ends() && !outage.ends());
+    #[tokio::test]
+    async fn a_thousand_open_at_once_overdraw_by_one_claim_at_most_on_the_server_too() {
+        let limiter = Arc::new(Limiter::new(Arc::default(), Some(shared())));
+        a_thousand_overdraw_by_one_claim_at_most(&limiter).await;
+    }
+
+    /// A budget that nobody else counts, and claims on it.
+    fn own_budget() -> impl Fn(u64) -> Vec<Claim> {
+        let name = format!("test-{:016x}", kt_domain::random::Random::from_os().next_u64());
+        let spending = Spending { budget: name.as_str().into(), unit: Unit::Tokens, until: 3_600_000_000 };
+        move |amount| vec![Claim::new(Subject::Everybody, Measure::Spent(spending.clone()), 1 << 50, amount)]
+    }
+
+    /// How much is spent of what these claims are on.
+    async fn spent(shared: &Shared, claims: &[Claim]) -> Option<i64> {
+        let mut connection = shared.0.connection().unwrap();
+        redis::cmd("GET").arg(key(&claims[0])).query_async(&mut connection).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_told_twice_is_done_once() {
+        let (shared, claims) = (shared(), own_budget());
+        let name = kt_domain::random::Random::from_os().next_u64();
+        assert!(takes(&shared, &claims(100), name).await);
+        assert!(takes(&shared, &claims(7), name ^ 1).await);
+        let settlement = Settlement { name, used: vec![(key(&claims(0)[0]), 40)], may_come_first: false };
+        for _ in 0..2 {
+            shared.0.tell_settlement(&settlement).await.unwrap();
+            assert_eq!(spent(&shared, &claims(0)).await, Some(47));
+        }
+        let sums = vec![Sum { key: key(&claims(0)[0]), amount: -7, kept: 60_000 }];
+        let more = Spent { name: name ^ 2, sums };
+        for _ in 0..2 {
+            shared.0.tell_spent(&more).await.unwrap();
+            assert_eq!(spent(&shared, &claims(0)).await, Some(40));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_comes_after_it_was_taken_back_is_not_granted() {
+        let (shared, claims) = (shared(), own_budget());
+        let name = kt_domain::random::Random::from_os().next_u64();
+        let undone = Settlement { name, used: vec![(key(&claims(0)[0]), 0)], may_come_first: true };
+        shared.0.tell_settlement(&undone).await.unwrap();
+        assert!(shared.0.ask(&claims(10), name, 0).await.is_err());
+        assert_eq!(spent(&shared, &claims(0)).await, None);
+        assert!(takes(&shared, &claims(10), name ^ 1).await, "the control: another request");
+        assert_eq!(spent(&shared, &claims(0)).await, Some(10));
     }
 
     #[test]
