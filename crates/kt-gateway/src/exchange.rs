@@ -224,8 +224,8 @@ impl<'a> Exchange<'a> {
         self.head.path = path;
         let body = size_limits::take(self.body, limit).await?;
         let body = size_limits::decode(&self.head.headers, body, limit)?;
-        let summary = self.read_content(route, &body)?;
-        self.claim_tokens(route, &summary, &body).await?;
+        let mut summary = self.read_content(route, &body)?;
+        self.claim_tokens(route, &mut summary, &body).await?;
         let body = policy_chain::judge_request(self, route, body).await?;
         let is_conversation = route::is_conversation(&self.head.path);
         let (custom, group) = (self.route.clone(), self.group.clone());
@@ -233,6 +233,7 @@ impl<'a> Exchange<'a> {
             api: route.api,
             is_conversation,
             is_kept: route::is_kept(&self.head.path) && !summary.leaves_nothing,
+            bounds: route::bounds(&self.head.path),
             summary,
             body,
             route: custom,
@@ -316,7 +317,7 @@ impl<'a> Exchange<'a> {
         let summary = match route.content.required(body) {
             Some(required) if self.head.method == Method::POST => {
                 content::check_type(&self.head.headers)?;
-                content::read(body, required)?
+                content::read(body, required, route::bounds(&self.head.path))?
             }
             None if self.head.method == Method::POST => {
                 content::check_site(&self.head.headers, self.cors())?;
@@ -334,15 +335,22 @@ impl<'a> Exchange<'a> {
     }
 
     /// Claims what a request may come to use. What an upload will use cannot be told: it passes as long as anything is left.
-    async fn claim_tokens(&mut self, route: &Route, summary: &Summary, body: &Bytes) -> Result<(), Refusal> {
+    async fn claim_tokens(
+        &mut self,
+        route: &Route,
+        summary: &mut Summary,
+        body: &Bytes,
+    ) -> Result<(), Refusal> {
         if self.head.method != Method::POST {
             return Ok(());
         }
         let mut expected = Expected::default();
         if route.content.required(body).is_some() {
+            if summary.max_output.is_none() && !route::bounds(&self.head.path).is_empty() {
+                summary.imposed = self.snapshot.budgets.bound(self, summary.model.as_deref());
+            }
             expected = rate_limits::expected(self, summary, body);
-            let usual = self.snapshot.rates.usual(expected);
-            self.record.expect(usual);
+            self.record.expect(expected);
         }
         rate_limits::take_tokens(self, summary, expected).await
     }

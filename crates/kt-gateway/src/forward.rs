@@ -28,7 +28,7 @@ use crate::record::millis;
 use crate::reply::{Refusal, Reply, ReplyBody};
 use crate::scopes::Scope;
 use crate::stages::content::{self, Summary};
-use crate::stages::route::Api;
+use crate::stages::route::{Api, Bound};
 use crate::upstream::{Limits, UpstreamFault};
 
 /// What a client's request is, once it was let through.
@@ -38,6 +38,8 @@ pub(crate) struct Forwarded {
     pub(crate) is_conversation: bool,
     /// Whether the provider keeps what it is about.
     pub(crate) is_kept: bool,
+    /// The fields by which it may bound its answer.
+    pub(crate) bounds: &'static [Bound],
     pub(crate) summary: Summary,
     pub(crate) body: Bytes,
     /// Whose rules it keeps to, beside those for all.
@@ -374,16 +376,31 @@ impl Forwarded {
     fn body_for(&self, target: &Target) -> Result<Bytes, Refusal> {
         let asked = self.summary.model.as_deref();
         let instead = target.model_instead_of(asked);
+        let body = self.bounded_body(target);
         if let Some(translation) = self.translation_for(target) {
             let model = instead.or(asked).unwrap_or_default();
-            let knows_max_completion_tokens = matches!(&*target.vendor, "openai" | "azure");
-            return translation.request(&self.body, Towards { model, knows_max_completion_tokens });
+            let knows_max_completion_tokens = knows_max_completion_tokens(target);
+            return translation.request(&body, Towards { model, knows_max_completion_tokens });
         }
         Ok(match instead {
-            Some(model) => content::with_model(&self.body, model),
-            None => self.body.clone(),
+            Some(model) => content::with_model(&body, model),
+            None => body,
         })
     }
+
+    /// The body with the bound that a budget sets, in the client's own words, if it sets one.
+    fn bounded_body(&self, target: &Target) -> Bytes {
+        let is_known = |bound: &&Bound| **bound != Bound::Completion || knows_max_completion_tokens(target);
+        match (self.summary.imposed, self.bounds.iter().find(is_known)) {
+            (Some(most), Some(field)) => content::with_bound(&self.body, *field, most),
+            _ => self.body.clone(),
+        }
+    }
+}
+
+/// Others know the older `max_tokens`.
+fn knows_max_completion_tokens(target: &Target) -> bool {
+    matches!(&*target.vendor, "openai" | "azure")
 }
 
 impl Setback {

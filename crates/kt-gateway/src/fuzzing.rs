@@ -58,7 +58,7 @@ pub fn normal_path(path: &str) -> Option<Cow<'_, str>> {
 #[must_use]
 pub fn chat_request(body: &[u8]) -> Option<(Option<String>, bool)> {
     let required = [route::Field::Model, route::Field::Messages];
-    content::read(body, &required).ok().map(|summary| (summary.model, summary.stream))
+    content::read(body, &required, &[]).ok().map(|summary| (summary.model, summary.stream))
 }
 
 /// The tokens, in and out, that an answer in JSON tells of.

@@ -23,6 +23,7 @@ mod http2;
 mod incoming;
 mod limits;
 mod listener;
+mod metered;
 mod metrics;
 mod models;
 mod moderated;

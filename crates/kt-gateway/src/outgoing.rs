@@ -10,6 +10,8 @@ use kt_domain::events::Phase;
 
 use crate::access_keys::Life;
 use crate::contain::{Panicked, contained};
+use crate::limits::Denied;
+use crate::metered::Meter;
 use crate::moderated::Moderation;
 use crate::policies::{Chain, StreamJudge, strictest};
 use crate::providers::response::AnswerBody;
@@ -26,9 +28,16 @@ pub(crate) enum Source {
     Echo(VecDeque<Vec<u8>>, Usage),
 }
 
+/// A source that breaks off where the budgets have no room for more.
+struct Metered {
+    source: Source,
+    /// None where no budget concerns it.
+    meter: Option<Box<Meter>>,
+}
+
 /// A stream with the record of its request.
 pub(crate) struct JudgedStream {
-    source: Source,
+    source: Metered,
     status: StatusCode,
     /// Whose errors the client understands.
     surface: Surface,
@@ -101,11 +110,31 @@ impl Source {
     }
 }
 
+impl Metered {
+    fn poll_fill(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<Fill> {
+        if let Some(meter) = &mut self.meter
+            && !ready!(meter.poll_covers(self.source.usage().estimated_output(), cx))
+        {
+            return Poll::Ready(Fill::Broken);
+        }
+        self.source.poll_fill(cx, out)
+    }
+
+    /// Why it broke off, and whether what it gave says so already.
+    fn why_broken(&self) -> Option<(Refusal, bool)> {
+        if let Some(denied) = self.meter.as_ref().and_then(|meter| meter.denied()) {
+            return Some((denied.clone().into(), false));
+        }
+        let Source::Provider(body) = &self.source else { return None };
+        body.fault().map(|fault| (fault.into(), body.told_its_fault()))
+    }
+}
+
 impl Reader {
     /// Appends what may leave, waiting for more as long as nothing may.
     fn poll_fill(
         &mut self,
-        source: &mut Source,
+        source: &mut Metered,
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Poll<Result<Fill, Refusal>> {
@@ -132,10 +161,10 @@ impl Reader {
 }
 
 impl JudgedStream {
-    /// A stream that passes as it comes.
+    /// A stream that passes as it comes, as far as the budgets have room for it.
     pub(crate) fn new(source: Source, status: StatusCode, surface: Surface, record: Record) -> Self {
         Self {
-            source,
+            source: Metered { source, meter: record.meter().map(Box::new) },
             status,
             surface,
             sent: Tail::default(),
@@ -187,20 +216,24 @@ impl JudgedStream {
         let filled = judged.unwrap_or_else(|refusal| self.end_blocked(&refusal, out));
         self.sent.add(&out[before..]);
         if filled == Fill::Broken
-            && let Source::Provider(body) = &self.source
-            && let Some(fault) = body.fault()
+            && let Some((refusal, is_told)) = self.source.why_broken()
         {
             // A word that the policies have not read did not reach the client.
-            let is_told = body.told_its_fault() && self.reader.is_none() && self.moderation.is_none();
-            self.end_broken(&fault.into(), is_told, out);
+            let is_told = is_told && self.reader.is_none() && self.moderation.is_none();
+            self.end_broken(&refusal, is_told, out);
         }
         Poll::Ready(filled)
     }
 
     fn finish(&mut self, code: &str) {
         if let Some(mut record) = self.record.take() {
-            record.count_tokens(self.source.usage(), self.status, code == "ok");
-            if let (Source::Provider(body), Some(details)) = (&mut self.source, record.details()) {
+            let Metered { source, meter } = &mut self.source;
+            record.count_tokens(source.usage(), self.status, code == "ok");
+            if let Some(meter) = meter {
+                meter.take_granted().into_iter().for_each(|grant| record.hold(grant));
+                record.event().limited_by = meter.denied().and_then(Denied::limited_by).map(Into::into);
+            }
+            if let (Source::Provider(body), Some(details)) = (source, record.details()) {
                 details.answered = body.take_answered();
             }
             if let Some(reader) = &self.reader {

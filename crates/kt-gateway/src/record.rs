@@ -12,7 +12,8 @@ use kt_domain::id::RequestId;
 use kt_domain::policy_config::ModelPrice;
 use tokio::sync::oneshot;
 
-use crate::limits::{Grant, Outlay};
+use crate::limits::{Claim, Grant, Outlay};
+use crate::metered::Meter;
 use crate::providers::target::Target;
 use crate::reply::Refusal;
 use crate::shared::{Shared, Worker};
@@ -37,7 +38,7 @@ pub(crate) struct Record {
     event: Option<Box<Event>>,
     /// What the request was granted of the limits that concern it.
     grants: Vec<Grant>,
-    /// How many tokens the request is taken to use where nobody tells; none for what is no prompt.
+    /// How many tokens the request may use; none for what is no prompt.
     expected: Option<Expected>,
     /// Whether a provider was asked, so that something was used.
     is_asked: bool,
@@ -91,7 +92,19 @@ impl Record {
         self.grants.push(grant);
     }
 
-    /// Notes how many tokens the request is taken to use, in case nobody tells.
+    /// What claims more of the budgets that concern the request while its answer comes, if any do.
+    pub(crate) fn meter(&self) -> Option<Meter> {
+        let rates = &self.snapshot.rates;
+        let step = rates.usual_output();
+        let cost = self.price.as_ref().map_or(0, |price| price.cost(0, step));
+        let more = Outlay { tokens: Some(step), cost: Some(cost) };
+        let claims: Vec<Claim> = self.grants.iter().flat_map(|grant| grant.once_more(more)).collect();
+        let expected = self.expected.unwrap_or_default();
+        (!claims.is_empty())
+            .then(|| Meter::new(Arc::clone(&self.worker), rates.on_failure(), expected, claims, step))
+    }
+
+    /// Notes how many tokens the request may use, for when nobody tells how many it did.
     pub(crate) fn expect(&mut self, expected: Expected) {
         self.expected = Some(expected).filter(|expected| expected.input > 0);
     }
@@ -218,7 +231,8 @@ impl Record {
         event.status = Some(status);
         event.reason_code = Some(self.shared().reason(code));
         let outlay = self.outlay(&mut event, code);
-        self.grants.drain(..).for_each(|grant| grant.settle(outlay));
+        Grant::settle_all(&self.grants, outlay);
+        self.grants.clear();
         event.duration_ms = Some(millis(self.started.elapsed()));
         self.shared().metrics.count(&event, self.started.elapsed());
         self.leave_traces(&event);
@@ -232,7 +246,8 @@ impl Record {
         {
             // Nothing was heard of the answer. Who goes away early avoids no charge, and spends no more than a usual answer,
             // however much they said they would take.
-            (event.input_tokens, event.output_tokens) = (Some(expected.input), Some(expected.output));
+            let usual = self.snapshot.rates.usual(expected);
+            (event.input_tokens, event.output_tokens) = (Some(usual.input), Some(usual.output));
             event.usage_estimated = Some(true);
         }
         let tokens = used_tokens(event);

@@ -111,6 +111,15 @@ fn tells_counts(json: &[u8]) -> bool {
     })
 }
 
+/// Whether a line of a stream is an event of Responses that brings nothing new: each text comes in events that end in
+/// `delta`, and then again as a whole in several others.
+fn repeats(line: &[u8]) -> bool {
+    let data = line.strip_prefix(b"data:").unwrap_or_default().trim_ascii_start();
+    let kind =
+        data.strip_prefix(b"{\"type\":\"response.").map(|rest| rest.split(|byte| *byte == b'"').next());
+    kind.flatten().is_some_and(|kind| !kind.ends_with(b"delta"))
+}
+
 /// The length of the string that is the value of a key which ends here; 0 for another value.
 fn length_of_string(after_key: &[u8]) -> u64 {
     let value = after_key.trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
@@ -163,7 +172,9 @@ impl StreamUsage {
                     &self.partial
                 };
                 self.usage.read(line);
-                self.usage.hear(line);
+                if !repeats(line) {
+                    self.usage.hear(line);
+                }
                 if let (Some(answered), Some(data)) = (&mut self.answered, line.strip_prefix(b"data:")) {
                     answered.read(data);
                 }
@@ -288,6 +299,26 @@ mod tests {
             assert_eq!(usage.said, said, "{json}");
             assert_eq!(usage.estimated_output(), said.div_ceil(4));
         }
+    }
+
+    #[test]
+    fn what_a_stream_of_responses_says_again_as_a_whole_is_heard_once() {
+        let stream = br#"event: response.output_text.delta
+data: {"type":"response.output_text.delta","delta":"six"}
+
+data: {"type":"response.output_text.delta","delta":"letters"}
+
+event: response.output_text.done
+data: {"type":"response.output_text.done","text":"sixletters"}
+
+data: {"type":"response.content_part.done","part":{"type":"output_text","text":"sixletters"}}
+
+data: {"type":"response.completed","response":{"output":[{"content":[{"text":"sixletters"}]}],"usage":{"input_tokens":1,"output_tokens":2}}}
+
+"#;
+        let mut scanner = StreamUsage::default();
+        scanner.feed(stream);
+        assert_eq!(scanner.usage(), Usage { input: Some(1), output: Some(2), said: 10 });
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub struct Budget {
     /// Money, by `prices`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
+    /// How many tokens an answer may have whose request says nothing of that. The provider is told so, and so much is
+    /// claimed. Without it, an answer that is not streamed may use more than was claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_output_tokens: Option<u32>,
 }
 
 /// Who has a budget.
@@ -92,6 +97,11 @@ pub(super) fn review(config: &PolicyConfig, review: &mut Review) {
     for (index, budget) in config.budgets.iter().enumerate() {
         let path = format!("budgets[{index}]");
         budget.review(&path, config, review);
+        if !budget.is_bounded(config) {
+            let message = "requests that bound no answer and ask for no stream may use more of this budget than they claim";
+            let suggestion = "add `max_output_tokens` with the longest answer that such a request may get";
+            review.say(&codes::UNBOUNDED_BUDGET, &format!("{path}.max_output_tokens"), message, suggestion);
+        }
         for (at, name) in budget.only.iter().enumerate() {
             if !budget.may_concern(name, config) {
                 let message =
@@ -140,6 +150,12 @@ impl Budget {
             }
             _ => {}
         }
+    }
+
+    /// Whether every request that it concerns gets a bound, by it or by one of everybody together.
+    fn is_bounded(&self, config: &PolicyConfig) -> bool {
+        let of_all = config.budgets.iter().filter(|budget| budget.per == Payer::Total);
+        of_all.chain([self]).any(|budget| budget.max_output_tokens.is_some())
     }
 
     fn may_concern(&self, name: &str, config: &PolicyConfig) -> bool {

@@ -23,6 +23,8 @@ pub(crate) struct BudgetRules {
 pub(crate) struct Expected {
     pub(crate) input: u64,
     pub(crate) output: u64,
+    /// Whether the provider is told that the answer may have no more.
+    pub(crate) is_bounded: bool,
 }
 
 /// Makes a name the subject that bears it.
@@ -38,6 +40,13 @@ impl BudgetRules {
     /// What the tokens of a model cost, if that is known.
     pub(crate) fn price_of(&self, model: &str) -> Option<&ModelPrice> {
         self.prices.of(model)
+    }
+
+    /// How many tokens the answer to a request may have that says nothing of it, by the budgets that concern it.
+    pub(crate) fn bound(&self, exchange: &Exchange<'_>, model: Option<&str>) -> Option<u32> {
+        let concerned = |(_, budget): &&(_, Budget)| self.subject(budget, exchange, model).is_some();
+        let budgets = self.budgets.iter().filter(|(_, budget)| budget.max_output_tokens.is_some());
+        budgets.filter(concerned).filter_map(|(_, budget)| budget.max_output_tokens).min()
     }
 
     /// What a request claims of the budgets that concern it.

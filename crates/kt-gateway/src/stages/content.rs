@@ -1,16 +1,17 @@
 //! Reading the little that the gateway must know of a JSON body, and refusing what providers could read differently.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use memchr::memchr2;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::reply::Refusal;
 use crate::stages::cors::CorsRules;
-use crate::stages::route::Field;
+use crate::stages::route::{Bound, Field};
 
 /// How deep arrays and objects may be nested.
 const MAX_DEPTH: usize = 128;
@@ -26,6 +27,8 @@ pub(crate) struct Summary {
     pub(crate) stream: bool,
     /// How many tokens the answer may have at most, if the request says so.
     pub(crate) max_output: Option<u32>,
+    /// How many it may have by the rules of this gateway, which the provider is told where the request says nothing.
+    pub(crate) imposed: Option<u32>,
     /// How many answers are asked for, if the request says so.
     pub(crate) answers: Option<u32>,
     /// How freely the model is to choose its words, if the request says so.
@@ -67,8 +70,9 @@ fn comes_unasked(headers: &HeaderMap) -> bool {
     !is_json && !headers.contains_key(header::AUTHORIZATION) && !headers.contains_key("x-api-key")
 }
 
-/// Reads a JSON object, checks that it has the `required` fields, and gives what is known of it.
-pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> {
+/// Reads a JSON object, checks that it has the `required` fields, and gives what is known of it. `bounds` are the fields by
+/// which it may bound its answer.
+pub(crate) fn read(body: &[u8], required: &[Field], bounds: &[Bound]) -> Result<Summary, Refusal> {
     let text = std::str::from_utf8(body).map_err(|_| invalid_json("it is not UTF-8"))?;
     if is_too_deep(body) {
         let message = format!("The JSON body is nested deeper than {MAX_DEPTH} levels.");
@@ -94,7 +98,8 @@ pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> 
     Ok(Summary {
         model,
         stream,
-        max_output: top.max_output(),
+        max_output: largest(bounds.iter().map(|bound| top.bound(*bound))),
+        imposed: None,
         answers: top.answers(),
         leaves_nothing: top.leaves_nothing(),
         temperature: top.temperature.and_then(|value| value.get().parse().ok()),
@@ -103,17 +108,38 @@ pub(crate) fn read(body: &[u8], required: &[Field]) -> Result<Summary, Refusal> 
 
 /// The same body with `model` for its model. `body` was read before, so there is one model in it.
 pub(crate) fn with_model(body: &Bytes, model: &str) -> Bytes {
-    let Some(found) = std::str::from_utf8(body).ok().and_then(|text| {
+    let found = std::str::from_utf8(body).ok().and_then(|text| {
         let top: Top<'_> = serde_json::from_str(text).ok()?;
-        let start = top.model?.get().as_ptr().addr() - text.as_ptr().addr();
-        Some(start..start + top.model?.get().len())
-    }) else {
-        return body.clone();
-    };
-    let mut changed = Vec::with_capacity(body.len() + model.len());
-    changed.extend_from_slice(&body[..found.start]);
-    changed.extend_from_slice(serde_json::Value::from(model).to_string().as_bytes());
-    changed.extend_from_slice(&body[found.end..]);
+        Some(place_in(text, top.model?))
+    });
+    let model = || serde_json::Value::from(model).to_string();
+    found.map_or_else(|| body.clone(), |found| with(body, found, &model()))
+}
+
+/// The same body, with `most` for the value of this field. `body` was read before, so there is one at most, and it has others.
+pub(crate) fn with_bound(body: &Bytes, field: Bound, most: u32) -> Bytes {
+    let changed = std::str::from_utf8(body).ok().and_then(|text| {
+        let top: Top<'_> = serde_json::from_str(text).ok()?;
+        let first = text.find('{')? + 1;
+        Some(match top.bound(field) {
+            Some(own) => with(body, place_in(text, own), &most.to_string()),
+            None => with(body, first..first, &format!("\"{}\":{most},", field.name())),
+        })
+    });
+    changed.unwrap_or_else(|| body.clone())
+}
+
+fn place_in(text: &str, value: &RawValue) -> Range<usize> {
+    let start = value.get().as_ptr().addr() - text.as_ptr().addr();
+    start..start + value.get().len()
+}
+
+/// The same body with `text` in that place.
+fn with(body: &Bytes, place: Range<usize>, text: &str) -> Bytes {
+    let mut changed = Vec::with_capacity(body.len() + text.len());
+    changed.extend_from_slice(&body[..place.start]);
+    changed.extend_from_slice(text.as_bytes());
+    changed.extend_from_slice(&body[place.end..]);
     changed.into()
 }
 
@@ -131,11 +157,11 @@ struct Top<'a> {
     input: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "also_null")]
     max_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "also_null")]
     max_completion_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "also_null")]
     max_output_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     n: Option<&'a RawValue>,
@@ -151,10 +177,18 @@ struct Top<'a> {
     conversation: Option<&'a RawValue>,
 }
 
-impl Top<'_> {
-    /// What the request says in the words of whichever API.
-    fn max_output(&self) -> Option<u32> {
-        largest([self.max_tokens, self.max_completion_tokens, self.max_output_tokens])
+/// A value that is there, also if it is `null`.
+fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
+}
+
+impl<'a> Top<'a> {
+    fn bound(&self, field: Bound) -> Option<&'a RawValue> {
+        match field {
+            Bound::Plain => self.max_tokens,
+            Bound::Completion => self.max_completion_tokens,
+            Bound::Output => self.max_output_tokens,
+        }
     }
 
     /// How many answers the model is to write, whether or not all are told.
@@ -191,7 +225,7 @@ impl Top<'_> {
 }
 
 /// The largest of those that are whole numbers.
-fn largest<const N: usize>(values: [Option<&RawValue>; N]) -> Option<u32> {
+fn largest<'a>(values: impl IntoIterator<Item = Option<&'a RawValue>>) -> Option<u32> {
     values.into_iter().flatten().filter_map(|value| value.get().parse().ok()).max()
 }
 
@@ -242,11 +276,13 @@ fn wrong(param: &'static str, what: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stages::route::bounds;
 
     const CHAT: &[Field] = &[Field::Model, Field::Messages];
 
     fn code_of(body: &[u8]) -> Result<Summary, (u16, &'static str)> {
-        read(body, CHAT).map_err(|refusal| (refusal.status().as_u16(), refusal.code))
+        read(body, CHAT, bounds("/v1/chat/completions"))
+            .map_err(|refusal| (refusal.status().as_u16(), refusal.code))
     }
 
     #[test]
@@ -288,12 +324,12 @@ mod tests {
         for body in
             [format!("[{fields}]"), format!(" \n[{fields}]"), r#""the prompt""#.into(), "4242424242".into()]
         {
-            let refusal = read(body.as_bytes(), CHAT).expect_err(&body);
+            let refusal = read(body.as_bytes(), CHAT, &[]).expect_err(&body);
             assert_eq!((refusal.status().as_u16(), refusal.code), (400, "invalid_json"), "{body}");
             let told = format!("{refusal:?}");
             assert!(!told.contains("prompt") && !told.contains("4242") && !told.contains("Top"), "{told}");
         }
-        assert!(read(b" \r\n\t{\"model\":\"m\",\"messages\":[]} ", CHAT).is_ok(), "the control");
+        assert!(read(b" \r\n\t{\"model\":\"m\",\"messages\":[]} ", CHAT, &[]).is_ok(), "the control");
     }
 
     #[test]
@@ -303,6 +339,41 @@ mod tests {
         assert_eq!(&changed[..], br#"{"x": {"model":"no"}, "model" : "a\"b",  "messages":["model"]}"#);
         let without = Bytes::from_static(br#"{"input":1}"#);
         assert_eq!(with_model(&without, "m"), without);
+    }
+
+    #[test]
+    fn only_what_an_api_knows_bounds_its_answers() {
+        let body = br#"{"model":"m","messages":[],"input":"","max_tokens":5,"max_completion_tokens":7,"max_output_tokens":9}"#;
+        for (path, bound) in [
+            ("/v1/chat/completions", Some(7)),
+            ("/v1/messages", Some(5)),
+            ("/v1/completions", Some(5)),
+            ("/v1/responses", Some(9)),
+            ("/v1/responses/compact", None),
+            ("/v1/messages/count_tokens", None),
+            ("/v1/embeddings", None),
+        ] {
+            assert_eq!(read(body, &[], bounds(path)).unwrap().max_output, bound, "{path}");
+        }
+        for none in ["null", "1e9", "7.5", "-1", "\"5\"", "4294967296", "[5]"] {
+            let body = format!(r#"{{"model":"m","messages":[],"max_tokens":{none}}}"#);
+            assert_eq!(code_of(body.as_bytes()).unwrap().max_output, None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_bound_is_put_in_once_whatever_stood_there() {
+        for (body, bounded) in [
+            (r#" { "model":"m" }"#, r#" {"max_tokens":9, "model":"m" }"#),
+            (r#"{"model":"m","max_tokens": null,"x":1}"#, r#"{"model":"m","max_tokens": 9,"x":1}"#),
+            (r#"{"max_tokens":1e9,"model":"m"}"#, r#"{"max_tokens":9,"model":"m"}"#),
+            (r#"{"max\u005ftokens":null,"model":"m"}"#, r#"{"max\u005ftokens":9,"model":"m"}"#),
+            (r#"{"model":"m","x":{"max_tokens":5}}"#, r#"{"max_tokens":9,"model":"m","x":{"max_tokens":5}}"#),
+        ] {
+            let changed = with_bound(&Bytes::copy_from_slice(body.as_bytes()), Bound::Plain, 9);
+            assert_eq!(std::str::from_utf8(&changed), Ok(bounded));
+            assert_eq!(read(&changed, &[], &[Bound::Plain]).unwrap().max_output, Some(9));
+        }
     }
 
     #[test]
@@ -323,11 +394,11 @@ mod tests {
             (r#"{"model":"m","messages":"hello"}"#, "messages"),
             (r#"{"model":"m","messages":[],"stream":"yes"}"#, "stream"),
         ] {
-            let refusal = read(body.as_bytes(), CHAT).expect_err(body);
+            let refusal = read(body.as_bytes(), CHAT, &[]).expect_err(body);
             assert_eq!((refusal.status().as_u16(), refusal.param()), (422, Some(param)), "{body}");
         }
         let longest = format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(256));
-        assert!(read(longest.as_bytes(), CHAT).is_ok(), "the control");
+        assert!(read(longest.as_bytes(), CHAT, &[]).is_ok(), "the control");
     }
 
     #[test]

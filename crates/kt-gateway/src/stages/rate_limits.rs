@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kt_domain::policy_config::{PolicyConfig, RateLimits, Rates};
+use kt_domain::policy_config::{OnCountingFailure, PolicyConfig, RateLimits, Rates};
 
 use crate::exchange::Exchange;
 use crate::limits::{Claim, Subject};
@@ -53,7 +53,16 @@ impl RateRules {
 
     /// What a request is taken to have used of what it may use, where nobody tells: no more than a usual answer.
     pub(crate) fn usual(&self, expected: Expected) -> Expected {
-        Expected { output: expected.output.min(self.limits.assumed_output_tokens.into()), ..expected }
+        Expected { output: expected.output.min(self.usual_output()), ..expected }
+    }
+
+    /// How many tokens an answer is taken to have that nobody bounds.
+    pub(crate) fn usual_output(&self) -> u64 {
+        self.limits.assumed_output_tokens.into()
+    }
+
+    pub(crate) fn on_failure(&self) -> OnCountingFailure {
+        self.limits.on_failure
     }
 
     fn are_none(&self, exchange: &Exchange<'_>) -> bool {
@@ -84,11 +93,12 @@ pub(crate) fn expected(exchange: &Exchange<'_>, summary: &Summary, body: &Bytes)
     if ["/count_tokens", "/input_tokens"].iter().any(|end| exchange.head.path.ends_with(end)) {
         return Expected::default();
     }
-    let assumed = exchange.snapshot.rates.limits.assumed_output_tokens;
-    let of_one = u64::from(summary.max_output.unwrap_or(assumed));
+    let bound = summary.max_output.or(summary.imposed).map(u64::from);
+    let of_one = bound.unwrap_or_else(|| exchange.snapshot.rates.usual_output());
     Expected {
         input: (body.len() / BYTES_PER_TOKEN) as u64,
         output: of_one.saturating_mul(summary.answers.unwrap_or(1).max(1).into()),
+        is_bounded: bound.is_some(),
     }
 }
 
@@ -112,7 +122,7 @@ async fn take(exchange: &mut Exchange<'_>, claims: Vec<Claim>) -> Result<(), Ref
     if claims.is_empty() {
         return Ok(());
     }
-    let on_failure = exchange.snapshot.rates.limits.on_failure;
+    let on_failure = exchange.snapshot.rates.on_failure();
     let worker = exchange.worker;
     let taken =
         worker.limiter.take(claims, on_failure, worker.draw(), worker.shared.clock.now_micros()).await;

@@ -49,6 +49,27 @@ pub(crate) enum Field {
     Prompt,
 }
 
+/// A field by which a request says how many tokens its answer may have at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// `max_tokens`
+    Plain,
+    /// `max_completion_tokens`
+    Completion,
+    /// `max_output_tokens`
+    Output,
+}
+
+impl Bound {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "max_tokens",
+            Self::Completion => "max_completion_tokens",
+            Self::Output => "max_output_tokens",
+        }
+    }
+}
+
 use Content::{Form, Json, JsonOrNothing, Opaque};
 use Field::{Input, Messages, Model, Prompt};
 
@@ -131,6 +152,17 @@ pub(crate) fn is_kept(path: &str) -> bool {
     ["/v1/files", "/v1/responses"]
         .iter()
         .any(|kept| path.strip_prefix(kept).is_some_and(|below| below.is_empty() || below.starts_with('/')))
+}
+
+/// The fields that bound the answer to a request to this path, the one to use first; none where none is known. What an API
+/// knows nothing of bounds none of its answers.
+pub(crate) fn bounds(path: &str) -> &'static [Bound] {
+    match path {
+        "/v1/chat/completions" => &[Bound::Completion, Bound::Plain],
+        "/v1/completions" | "/v1/messages" => &[Bound::Plain],
+        "/v1/responses" => &[Bound::Output],
+        _ => &[],
+    }
 }
 
 /// The methods that a normalised path takes; `None` when there is no such path.

@@ -21,6 +21,7 @@ mod http2;
 mod keys;
 mod moderation;
 mod on_failure;
+mod overdraft;
 mod policies;
 mod proxy_protocol;
 mod rate_limits;

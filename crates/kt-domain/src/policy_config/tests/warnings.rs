@@ -60,6 +60,16 @@ const CASES: &[Case] = &[
     ),
     ("circuit_breaker: {failures: 9}", ("W009", 2, 1, "circuit_breaker"), ["{fail", "{enabled: true, fail"]),
     ("ip_allowlist: {enabled: true}", ("W010", 2, 1, "ip_allowlist.allow"), ["true", "false"]),
+    (
+        "budgets: [{id: b, per: total, period: day, tokens: 5}]",
+        ("W011", 2, 11, "budgets[0].max_output_tokens"),
+        ["5}", "5, max_output_tokens: 9}"],
+    ),
+    (
+        "budgets: [{id: a, per: model, period: day, tokens: 5, max_output_tokens: 9}, {id: b, per: model, period: month, tokens: 5}]",
+        ("W011", 2, 78, "budgets[1].max_output_tokens"),
+        ["model, period: day", "total, period: day"],
+    ),
 ];
 
 #[test]

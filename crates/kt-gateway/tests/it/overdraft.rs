@@ -1,0 +1,475 @@
+//! That budgets are overdrawn by one request at most: by many at once, by answers that are longer than was thought, and
+//! while the Redis in which gateways count together is slow or away.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use kt_domain::events::{Event, EventType};
+
+use crate::budgets::{chat, clocked, tokens, used_up};
+use crate::harness::{
+    Client, Line, OwnRedis, PATIENCE, Request, TestGateway, Then, Through, wait_for, within,
+};
+
+/// How many of a thousand requests pass, sent by fifty clients at once to these gateways in turn, and then one by one
+/// until the budget is used up.
+fn pass(gateways: &[&TestGateway]) -> usize {
+    let passed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for client in 0..50 {
+            let (gateway, passed) = (gateways[client % gateways.len()], &passed);
+            scope.spawn(move || {
+                let mut client = gateway.connect();
+                for _ in 0..20 {
+                    let outcome = client.ask(&chat("m")).outcome();
+                    if outcome.0 == 200 {
+                        passed.fetch_add(1, Ordering::SeqCst);
+                    } else {
+                        assert_eq!(outcome, used_up());
+                    }
+                }
+            });
+        }
+    });
+    let passed = passed.into_inner();
+    let mut more = 0;
+    wait_for("the budget to be used up", || {
+        let is_used_up = gateways[0].ask(&chat("m")).outcome() == used_up();
+        more += usize::from(!is_used_up);
+        is_used_up.then_some(())
+    });
+    passed + more
+}
+
+/// GW-H1: 8 are used by each request and 25 are claimed for it, so that 125 requests use up a budget of 1000 and none is
+/// refused for good that had room.
+#[test]
+fn a_thousand_requests_at_once_overdraw_a_budget_by_one_request_at_most() {
+    let (gateway, _) = clocked("budgets: [{id: burst, per: total, period: day, tokens: 1000}]", |_| {});
+    assert_eq!(pass(&[&gateway]), 125);
+    assert_eq!(gateway.events().iter().map(tokens).sum::<u64>(), 1000);
+    assert_eq!(gateway.upstream.requests().len(), 125);
+}
+
+#[test]
+fn a_thousand_requests_through_two_gateways_overdraw_their_budget_by_one_request_at_most() {
+    let redis = OwnRedis::start();
+    let yaml = "budgets: [{id: burst, per: total, period: day, tokens: 1001}]";
+    let both = [(), ()].map(|()| clocked(yaml, |options| options.redis_url = Some(redis.url.clone())).0);
+    let [one, other] = &both;
+    assert_eq!(pass(&[one, other]), 126);
+    let used: u64 = both.iter().flat_map(TestGateway::events).map(|event| tokens(&event)).sum();
+    assert_eq!(used, 1008, "seven more than the budget, and one request uses eight");
+    assert_eq!(other.ask(&chat("m")).outcome(), used_up());
+}
+
+/// Streams that say one piece after another, each when the test says so: an answer goes on for as long as it is let.
+#[derive(Default)]
+struct Rounds {
+    now: Mutex<usize>,
+    next: Condvar,
+}
+
+/// Eight tokens, as an estimate.
+const PIECE: &str = "thirty-two letters, all told....";
+
+impl Rounds {
+    fn begin_next(&self) {
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.next.notify_all();
+    }
+
+    /// Waits for a round, unless it never comes.
+    fn wait_for(&self, round: usize) -> io::Result<()> {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, _) = self
+            .next
+            .wait_timeout_while(now, PATIENCE * 6, |now| *now < round)
+            .unwrap_or_else(PoisonError::into_inner);
+        if *now < round { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
+    /// An endless stream in the words of the API of a path.
+    fn speak(&self, path: &str, client: &mut TcpStream) -> io::Result<Then> {
+        let event = match path {
+            "/v1/messages" => format!(
+                r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{PIECE}"}}}}"#
+            ),
+            "/v1/responses" => format!(r#"{{"type":"response.output_text.delta","delta":"{PIECE}"}}"#),
+            _ => format!(r#"{{"choices":[{{"delta":{{"content":"{PIECE}"}}}}]}}"#),
+        };
+        let event = format!("data: {event}\n\n");
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+        client.write_all(head.as_bytes())?;
+        for round in 1.. {
+            self.wait_for(round)?;
+            write!(client, "{:x}\r\n{event}\r\n", event.len())?;
+        }
+        Ok(Then::Close)
+    }
+}
+
+/// Has a gateway's provider speak in rounds.
+fn in_rounds(gateways: &[&TestGateway]) -> Arc<Rounds> {
+    let rounds = Arc::<Rounds>::default();
+    for gateway in gateways {
+        let rounds = Arc::clone(&rounds);
+        gateway.upstream.behave(move |received, client| {
+            let path = received.request_line().split(' ').nth(1).unwrap_or_default().to_owned();
+            rounds.speak(&path, client)
+        });
+    }
+    rounds
+}
+
+/// A request for a stream whose length nobody bounds; its prompt is taken to have 20 tokens.
+fn unbounded(path: &str) -> Request {
+    let body = r#"{"model":"m","stream":true,"messages":[]}"#;
+    Request::new("POST", path).json(format!("{body:80}"))
+}
+
+fn text_of(chunk: &[u8]) -> String {
+    String::from_utf8_lossy(chunk).into_owned()
+}
+
+/// One gateway that counts by itself, and one over a Redis.
+fn each_way(yaml: &str, test: impl Fn(&TestGateway, Option<&OwnRedis>)) {
+    test(&clocked(yaml, |_| {}).0, None);
+    let redis = OwnRedis::start();
+    test(&clocked(yaml, |options| options.redis_url = Some(redis.url.clone())).0, Some(&redis));
+}
+
+/// 36 are claimed at first, and 16 four times more, a little before they are needed: 20 and 80 are 100.
+#[test]
+fn a_stream_claims_more_as_it_comes_and_ends_where_nothing_is_left() {
+    let yaml =
+        "rate_limits: {assumed_output_tokens: 16}\nbudgets: [{id: b, per: total, period: day, tokens: 100}]";
+    for (path, error) in [
+        ("/v1/chat/completions", r#"data: {"error":{"type":"#),
+        ("/v1/messages", "event: error\ndata: {\"type\":\"error\""),
+        ("/v1/responses", "event: error\ndata: {"),
+    ] {
+        each_way(yaml, |gateway, _| {
+            let rounds = in_rounds(&[gateway]);
+            let mut client = gateway.connect();
+            client.send(unbounded(path).bytes()).expect("the request is taken");
+            let id = client.head_answer().request_id().to_owned();
+            for _ in 0..10 {
+                rounds.begin_next();
+                let said = text_of(&client.chunk().expect("the answer goes on"));
+                assert!(said.contains(PIECE) && !said.contains("error"), "{path} {said}");
+            }
+            let end = text_of(&client.rest());
+            assert!(
+                end.contains(error) && end.contains("budget_exceeded") && end.contains("`b`"),
+                "{path} {end}"
+            );
+            assert!(!end.ends_with("0\r\n\r\n"), "a part is not taken for the whole");
+            let event = gateway.event_of(&id);
+            assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some("budget_exceeded")));
+            assert_eq!(
+                (event.event_type, event.limited_by.as_deref()),
+                (EventType::Decision, Some("budget b"))
+            );
+            assert_eq!((event.input_tokens, event.output_tokens), (Some(20), Some(80)));
+            let closed = || (gateway.upstream.open_connections() == 0).then_some(());
+            wait_for("the upstream call to end", || {
+                rounds.begin_next();
+                closed()
+            });
+            assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "100 of 100");
+        });
+    }
+}
+
+/// What was claimed on the way is given back in the end: each uses 48, though 68 were claimed.
+#[test]
+fn what_a_stream_claimed_on_its_way_is_settled_by_what_it_used() {
+    let yaml =
+        "rate_limits: {assumed_output_tokens: 16}\nbudgets: [{id: b, per: total, period: day, tokens: 197}]";
+    each_way(yaml, |gateway, redis| {
+        gateway.upstream.behave(|_, client| {
+            let said =
+                format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", PIECE.repeat(4));
+            let told =
+                "data: {\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":28}}\n\ndata: [DONE]\n\n";
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close";
+            write!(client, "{head}\r\n\r\n{said}{told}").map(|()| Then::Close)
+        });
+        for used in [48, 96, 144, 192] {
+            let answer = gateway.ask(&unbounded("/v1/chat/completions"));
+            assert_eq!(answer.status, 200, "{used}");
+            let event = gateway.event_of(answer.request_id());
+            assert_eq!((tokens(&event), event.reason_code.as_deref()), (48, Some("ok")), "{used}");
+            // Over Redis that is a moment later.
+            wait_for("it to be settled", || redis.is_none_or(|redis| spent(redis) == used).then_some(()));
+        }
+        gateway.upstream.answer_as("200 OK", "", r#"{"usage":{"prompt_tokens":3,"completion_tokens":5}}"#);
+        assert_eq!(gateway.ask(&chat("m")).status, 200, "192 of 197");
+        wait_for("it to be settled", || redis.is_none_or(|redis| spent(redis) == 200).then_some(()));
+        assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "200 of 197");
+    });
+}
+
+/// A provider ends what it is told to bound, so an estimate of its letters cuts nothing off; one that does not end it is
+/// cut off like any other.
+#[test]
+fn an_answer_that_its_request_bounds_is_not_cut_off_for_its_long_words() {
+    let yaml = "budgets: [{id: b, per: total, period: day, tokens: 40}]";
+    each_way(yaml, |gateway, _| {
+        let rounds = in_rounds(&[gateway]);
+        let body = r#"{"model":"m","stream":true,"max_tokens":20,"messages":[]}"#;
+        let mut client = gateway.connect();
+        client.send(Request::chat().json(format!("{body:80}")).bytes()).expect("the request is taken");
+        let id = client.head_answer().request_id().to_owned();
+        for _ in 0..5 {
+            rounds.begin_next();
+            assert!(text_of(&client.chunk().expect("the answer goes on")).contains(PIECE));
+        }
+        assert!(text_of(&client.rest()).contains("budget_exceeded"), "40 is twice as long as it may be");
+        assert_eq!(gateway.event_of(&id).output_tokens, Some(40));
+    });
+}
+
+/// GW-H1: a thousand streams, all open at once, each of which says what it may until it is ended. 84 are claimed for each
+/// at first.
+fn a_thousand_streams_overdraw_by_one_claim_at_most(gateways: &[&TestGateway], budget: u64) {
+    let rounds = in_rounds(gateways);
+    let begin = |n: usize| {
+        let mut client = gateways[n % gateways.len()].connect();
+        client.send(unbounded("/v1/chat/completions").bytes()).expect("the request is taken");
+        client
+    };
+    let mut open: Vec<Client> = (0..1000).map(begin).collect();
+    for (n, client) in open.iter_mut().enumerate() {
+        wait_for("it to begin, as all of them have room at first", || {
+            let status = client.head_answer().status;
+            if status == 503 {
+                // Redis was too slow, and nothing is let through that it has not counted.
+                *client = begin(n);
+            } else {
+                assert_eq!(status, 200);
+            }
+            (status == 200).then_some(())
+        });
+    }
+    for round in 1.. {
+        assert!(round < 100, "it never ends");
+        rounds.begin_next();
+        open.retain_mut(|client| {
+            let said = text_of(&client.chunk().expect("the answer goes on"));
+            let is_ended = said.contains("budget_exceeded") || said.contains("limits_unavailable");
+            assert!(said.contains(PIECE) || is_ended, "{said}");
+            !is_ended
+        });
+        if open.is_empty() {
+            break;
+        }
+    }
+    let events = wait_for("every event", || {
+        let events = gateways.iter().flat_map(|gateway| gateway.events());
+        let events: Vec<Event> = events.filter(|event| event.status == Some(200)).collect();
+        (events.len() == 1000).then_some(events)
+    });
+    let ids: HashSet<_> = events.iter().map(|event| event.request_id.clone()).collect();
+    assert_eq!(ids.len(), 1000);
+    let is_ended = |event: &Event| match event.reason_code.as_deref() {
+        Some("budget_exceeded") => event.limited_by.as_deref() == Some("budget b"),
+        code => code == Some("limits_unavailable"),
+    };
+    assert!(events.iter().all(is_ended));
+    let used: u64 = events.iter().map(tokens).sum();
+    assert!(used < budget + 84, "{used} of {budget}: one claim more than the budget at most");
+    assert!(used > budget / 2, "{used} of {budget}: it was used");
+}
+
+const THOUSAND: &str = "rate_limits: {assumed_output_tokens: 64, on_failure: refuse}\nbudgets: [{id: b, per: total, period: day, tokens: 150000}]";
+
+#[test]
+fn a_thousand_streams_open_at_once_overdraw_a_budget_by_one_claim_at_most() {
+    a_thousand_streams_overdraw_by_one_claim_at_most(&[&clocked(THOUSAND, |_| {}).0], 150_000);
+}
+
+#[test]
+fn a_thousand_streams_open_at_once_through_two_gateways_overdraw_their_budget_by_one_claim_at_most() {
+    let redis = OwnRedis::start();
+    let both = [(), ()].map(|()| clocked(THOUSAND, |options| options.redis_url = Some(redis.url.clone())).0);
+    a_thousand_streams_overdraw_by_one_claim_at_most(&[&both[0], &both[1]], 150_000);
+}
+
+/// The provider is told so much in the words that the client's API and the target know, unless the client says something
+/// itself; other paths know no such bound.
+#[test]
+fn a_budget_bounds_answers_that_nobody_else_does() {
+    let yaml = "
+providers:
+  targets:
+    - {id: openai, provider: openai, base_url: 'http://UPSTREAM/v1', secret_key_ref: {env: PROVIDER_KEY}}
+    - {id: groq, provider: groq, base_url: 'http://UPSTREAM/v1', secret_key_ref: {env: PROVIDER_KEY}}
+    - {id: anthropic, provider: anthropic, base_url: 'http://UPSTREAM/v1', secret_key_ref: {env: PROVIDER_KEY}}
+routes:
+  - {id: openai, path: /openai, targets: [openai]}
+  - {id: groq, path: /groq, targets: [groq]}
+  - {id: anthropic, path: /anthropic, targets: [anthropic]}
+budgets:
+  - {id: wide, per: total, period: day, tokens: 1000000, max_output_tokens: 40}
+  - {id: narrow, per: total, period: day, tokens: 1000000, max_output_tokens: 30}
+";
+    let (gateway, _) = clocked(yaml, |_| {});
+    let messages = r#""model":"m","messages":[{"role":"user","content":"hi"}]"#;
+    let prompt = r#""model":"m","prompt":"hi","input":"hi""#;
+    for (path, own, bounded) in [
+        ("/openai/v1/chat/completions", "", r#""max_completion_tokens":30"#),
+        ("/openai/v1/chat/completions", r#","max_completion_tokens":null"#, r#""max_completion_tokens":30"#),
+        ("/openai/v1/chat/completions", r#","max_completion_tokens":1e9"#, r#""max_completion_tokens":30"#),
+        ("/openai/v1/chat/completions", r#","max_output_tokens":5"#, r#""max_completion_tokens":30"#),
+        ("/openai/v1/chat/completions", r#","max_tokens":500"#, r#""max_tokens":500"#),
+        ("/openai/v1/chat/completions", r#","stream":true"#, r#""max_completion_tokens":30"#),
+        ("/groq/v1/chat/completions", "", r#""max_tokens":30"#),
+        ("/anthropic/v1/chat/completions", "", r#""max_tokens":30"#),
+        ("/anthropic/v1/messages", "", r#""max_tokens":30"#),
+        ("/openai/v1/completions", "", r#""max_tokens":30"#),
+        ("/openai/v1/responses", "", r#""max_output_tokens":30"#),
+        ("/openai/v1/responses", r#","max_tokens":5"#, r#""max_output_tokens":30"#),
+        ("/openai/v1/responses/compact", "", ""),
+        ("/openai/v1/embeddings", "", ""),
+    ] {
+        let is_conversation = path.ends_with("/chat/completions") || path.ends_with("/messages");
+        let body = format!("{{{}{own}}}", if is_conversation { messages } else { prompt });
+        gateway.ask(&Request::new("POST", path).json(&body));
+        let received = gateway.upstream.requests().pop().expect("the provider was asked");
+        let sent = text_of(&received.body);
+        let named: Vec<&str> = sent.split(',').filter(|field| field.contains("\"max_")).collect();
+        let is_whole = bounded.is_empty() && named.is_empty() && sent == body;
+        let is_bounded = named.iter().any(|field| field.trim_matches(['{', '}']) == bounded);
+        assert!(is_whole || is_bounded && !sent.contains("null"), "{path} {own}: {sent}");
+    }
+}
+
+#[test]
+fn what_a_budget_bounds_is_what_is_claimed() {
+    let (gateway, _) =
+        clocked("budgets: [{id: b, per: total, period: day, tokens: 100, max_output_tokens: 30}]", |_| {});
+    let go_on = hold(&gateway);
+    let body = format!("{:80}", r#"{"model":"m","messages":[]}"#);
+    let mut held = [gateway.connect(), gateway.connect()];
+    for (index, client) in held.iter_mut().enumerate() {
+        client.send(Request::chat().json(&body).bytes()).expect("the request is taken");
+        wait_for("it to be under way", || (gateway.upstream.requests().len() == index + 1).then_some(()));
+    }
+    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "50 and 50 are claimed");
+    go_on.store(true, Ordering::SeqCst);
+    assert_eq!(held.each_mut().map(|client| client.answer().status), [200, 200]);
+}
+
+/// Has the provider wait with its answers, each of 3 and 5 tokens, until it is told to go on.
+fn hold(gateway: &TestGateway) -> Arc<AtomicBool> {
+    let go_on = Arc::new(AtomicBool::new(false));
+    let waiting = Arc::clone(&go_on);
+    gateway.upstream.behave(move |_, client| {
+        wait_for("the test to go on", || waiting.load(Ordering::SeqCst).then_some(()));
+        let body = r#"{"usage":{"prompt_tokens":3,"completion_tokens":5}}"#;
+        write!(client, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            .map(|()| Then::KeepOpen)
+    });
+    go_on
+}
+
+/// A gateway whose line to its Redis can fail, with one budget of 2000 tokens.
+fn over_a_line(on_failure: &str) -> (TestGateway, Line, OwnRedis) {
+    let redis = OwnRedis::start();
+    let line = Line::to(&redis);
+    let yaml = format!(
+        "rate_limits: {{on_failure: {on_failure}}}\nbudgets: [{{id: b, per: total, period: day, tokens: 2000}}]"
+    );
+    let gateway = clocked(&yaml, |options| options.redis_url = Some(line.url.clone())).0;
+    (gateway, line, redis)
+}
+
+/// What the Redis knows to be spent of that budget.
+fn spent(redis: &OwnRedis) -> u64 {
+    let until = "2026-04-01T00:00:00Z".parse::<jiff::Timestamp>().expect("a moment").as_microsecond();
+    let known = redis.get(&format!("keeptrusts:{{gateway}}:total:budget:tokens:{until}:b"));
+    known.map_or(0, |spent| spent.parse().expect("a number"))
+}
+
+fn used(gateway: &TestGateway) -> u64 {
+    gateway.events().iter().map(tokens).sum()
+}
+
+/// Asks until Redis knows exactly what was used.
+fn comes_to_know_all(gateway: &TestGateway, redis: &OwnRedis) {
+    wait_for("Redis to know what was used", || {
+        assert_ne!(gateway.ask(&chat("m")).outcome(), used_up(), "what was never used is not charged");
+        within(Duration::from_millis(300), || (spent(redis) == used(gateway)).then_some(()))
+    });
+}
+
+/// The answer is lost, and with it whether there was one: the claim stands in Redis.
+#[test]
+fn a_claim_whose_answer_never_came_is_taken_back() {
+    for (on_failure, status) in [("refuse", 503), ("local", 200), ("allow", 200)] {
+        let (gateway, line, redis) = over_a_line(on_failure);
+        assert_eq!(gateway.ask(&chat("m")).status, 200);
+        line.let_through(Through::Commands);
+        let large = format!("{:80}", r#"{"model":"m","max_tokens":1900,"messages":[]}"#);
+        assert_eq!(gateway.ask(&Request::chat().json(large)).status, status, "{on_failure}");
+        line.let_through(Through::Everything);
+        if on_failure == "allow" {
+            // What nobody counted is in no sum.
+            wait_for("the claim to be taken back", || {
+                gateway.ask(&chat("m"));
+                (spent(&redis) < 100).then_some(())
+            });
+        } else {
+            comes_to_know_all(&gateway, &redis);
+        }
+    }
+}
+
+/// A request ends while Redis cannot be told.
+#[test]
+fn what_was_used_is_settled_once_redis_can_be_told() {
+    for on_failure in ["refuse", "local"] {
+        for lost in [Through::Commands, Through::Nothing] {
+            let (gateway, line, redis) = over_a_line(on_failure);
+            let go_on = hold(&gateway);
+            let mut client = gateway.connect();
+            client.send(chat("m").bytes()).expect("the request is taken");
+            wait_for("it to be under way", || (gateway.upstream.requests().len() == 1).then_some(()));
+            assert_eq!(spent(&redis), 25);
+            line.let_through(lost);
+            go_on.store(true, Ordering::SeqCst);
+            assert_eq!(client.answer().status, 200);
+            line.let_through(Through::Everything);
+            comes_to_know_all(&gateway, &redis);
+        }
+    }
+}
+
+/// Others spend from the same budget, and are to know.
+#[test]
+fn what_was_spent_while_redis_was_away_is_added_once_it_is_back() {
+    for lost in [Through::Commands, Through::Nothing] {
+        let (gateway, line, redis) = over_a_line("local");
+        assert_eq!(gateway.ask(&chat("m")).status, 200);
+        wait_for("it to be settled", || (spent(&redis) == 8).then_some(()));
+        line.let_through(lost);
+        for _ in 0..20 {
+            assert_eq!(gateway.ask(&chat("m")).status, 200);
+        }
+        let go_on = hold(&gateway);
+        let mut held = gateway.connect();
+        held.send(chat("m").bytes()).expect("the request is taken");
+        wait_for("it to be under way", || (gateway.upstream.requests().len() == 22).then_some(()));
+        line.let_through(Through::Everything);
+        go_on.store(true, Ordering::SeqCst);
+        assert_eq!(held.answer().status, 200);
+        comes_to_know_all(&gateway, &redis);
+        assert!(spent(&redis) >= 22 * 8);
+    }
+}
