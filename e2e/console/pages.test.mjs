@@ -64,6 +64,44 @@ suite('the pages of the console', LIMIT, () => {
     assert.deepEqual(wide, []);
   });
 
+  test('no page, detail or dialog is wider than its window, in either language', LIMIT, async () => {
+    const { page, context } = await chromium.person(console_.origin);
+    await signIn(page);
+    await furnish(console_);
+    const paths = [...OF_MEMBERS, ...OF_OWNERS, ...(await firstOfEach(page))];
+    const wide = [];
+    for (const language of ['en', 'de']) {
+      await context.addCookies([{ name: 'kt_language', value: language, url: console_.origin }]);
+      for (const width of WIDTHS) {
+        await page.setViewportSize({ width, height: 900 });
+        for (const path of paths) {
+          await page.goto(path);
+          assert.equal(await page.locator('html').getAttribute('lang'), language);
+          const over = await page.evaluate(() => {
+            const tooWide = [];
+            const measure = (what) => {
+              const over = document.documentElement.scrollWidth - innerWidth;
+              if (over > 0) tooWide.push(`${what}: ${over} too wide`);
+            };
+            for (const details of document.querySelectorAll('main details')) details.open = true;
+            measure('the page');
+            for (const dialog of document.querySelectorAll('main dialog, #confirm, #prove, #palette')) {
+              if (dialog.open) continue;
+              dialog.showModal();
+              const { left, right } = dialog.getBoundingClientRect();
+              if (left < 0 || right > innerWidth || dialog.scrollWidth > dialog.clientWidth) tooWide.push(`${dialog.id}: ${Math.round(right - left)}`);
+              measure(`behind ${dialog.id}`);
+              dialog.close();
+            }
+            return tooWide;
+          });
+          wide.push(...over.map((what) => `${path} (${language}) at ${width}: ${what}`));
+        }
+      }
+    }
+    assert.deepEqual(wide, []);
+  });
+
   test('nothing stays in the browser but cookies that no script reads', LIMIT, async () => {
     const { page, context } = await chromium.person(console_.origin);
     await signIn(page);

@@ -37,8 +37,10 @@ pub struct LockOutPreview {
     pub your_ip: Option<IpAddr>,
     /// Why that would be refused, if it would be.
     pub you: Option<Denial>,
-    /// The living sessions that were made from an address that would be refused, the newest first.
+    /// The living sessions whose holder was last seen at an address that would be refused, the newest first.
     pub shut_out: Vec<ShutOut>,
+    /// Whether there are more sessions than were looked at.
+    pub is_cut: bool,
 }
 
 /// A session that restrictions would shut out.
@@ -48,7 +50,7 @@ pub struct ShutOut {
     pub user: UserId,
     /// Their address for mail.
     pub email: String,
-    /// From where it was made.
+    /// Where its holder was last seen.
     pub ip: IpAddr,
     /// Why that would be refused.
     pub denial: Denial,
@@ -76,9 +78,12 @@ impl Control {
         let rules = ConsoleRules::from(restrictions);
         let settings = self.security_of(&self.store, organization).await?.value.session;
         let living = settings.living_since(ctx.now);
-        let sessions = sessions::of_organization(&self.store, organization, living, MOST_SESSIONS).await?;
+        let most = MOST_SESSIONS + 1;
+        let mut sessions = sessions::of_organization(&self.store, organization, living, most).await?;
+        let is_cut = sessions.len() > MOST_SESSIONS as usize;
+        sessions.truncate(MOST_SESSIONS as usize);
         let shut_out = sessions.into_iter().filter_map(|(session, email)| {
-            let ip = session.ip?;
+            let ip = session.active_ip?;
             let denial = rules.decide_source(Some(ip)).err()?;
             Some(ShutOut { user: session.user, email, ip, denial })
         });
@@ -86,6 +91,7 @@ impl Control {
             your_ip: ctx.client.ip,
             you: rules.decide_source(ctx.client.ip).err(),
             shut_out: shut_out.collect(),
+            is_cut,
         })
     }
 

@@ -16,7 +16,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{ApiKeyId, OrganizationId};
-use kt_domain::keys::{self as rules, KeyCreation, KeyRestrictions, KeyStanding, KeyTerms, KeyText};
+use kt_domain::keys::{self as rules, KeyCreation, KeyRestrictions, KeyStanding, KeyTerms, KeyText, KeysDue};
 use kt_domain::network::cidr::Cidr;
 use kt_domain::search::Search;
 use kt_store::keys::{self, ApiKey, KeyFilter};
@@ -104,6 +104,8 @@ pub struct WhichKeys {
     pub kind: Option<KeyKind>,
     /// Those alone whose name or first characters hold this.
     pub search: Option<String>,
+    /// Those alone that need somebody before long.
+    pub due: Option<KeysDue>,
 }
 
 /// What is demanded of the keys of one kind.
@@ -164,7 +166,8 @@ impl Control {
         let owner = ctx.actor.user().filter(|_| !sees_all).cloned();
         let limit = PAGE.of(request)?;
         let after: Option<ApiKeyId> = self.position(LIST, request)?;
-        let filter = KeyFilter { kind: which.kind, owner, search };
+        let due = which.due.map(|due| (due, ctx.now));
+        let filter = KeyFilter { kind: which.kind, owner, search, due };
         let found = keys::page(&self.store, organization, &filter, after.as_ref(), limit + 1).await?;
         let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
         let views = found.into_iter().map(|key| view(key, &restrictions, ctx.now)).collect();

@@ -37,6 +37,8 @@ words!(AllowlistStatus { Enforced = "enforced", Empty = "empty", Off = "off" });
 pub struct Posture {
     /// The figures of this moment.
     pub figures: Figures,
+    /// Since when sign-ins are counted that failed.
+    pub failed_since: Timestamp,
     /// How the allow list stands.
     pub allowlist: AllowlistStatus,
     /// The figures of the days before and of this day's beginning, the oldest first.
@@ -70,7 +72,7 @@ impl Control {
         let organization = ctx.require(Permission::ReadSettings)?;
         let (figures, allowlist) = self.figures(ctx, &self.store, organization).await?;
         let history = posture::snapshots(&self.store, organization).await?;
-        Ok(Posture { figures, allowlist, history })
+        Ok(Posture { figures, failed_since: ctx.now - posture::DAY, allowlist, history })
     }
 
     /// The sessions that live, the newest first and at most a hundred: the list behind the figure.

@@ -81,6 +81,7 @@ impl Control {
             authenticated_at: flow.authenticated_at.unwrap_or(ctx.now),
             active_at: ctx.now,
             ip: ctx.client.ip,
+            active_ip: ctx.client.ip,
             user_agent: ctx.client.user_agent.clone(),
             ended_at: None,
         };
@@ -151,7 +152,7 @@ impl Control {
                 if !self.lives(&tx, &live, ctx.now).await? {
                     return Err(invalid_refresh_token());
                 }
-                sessions::note_activity(&tx, &session, ctx.now).await?;
+                sessions::note_activity(&tx, &session, ctx.client.ip, ctx.now).await?;
                 let tokens = self.issue_tokens(ctx, &tx, &live.session, live.membership.role).await?;
                 tx.commit().await?;
                 Ok(tokens)

@@ -108,6 +108,8 @@ CREATE TABLE sessions (
     -- The holder's last act, written at most once a minute.
     active_at BIGINT NOT NULL,
     ip TEXT,
+    -- From where its holder's last act came.
+    active_ip TEXT,
     user_agent TEXT,
     ended_at BIGINT
 );

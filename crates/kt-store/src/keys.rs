@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use kt_domain::actor::{KeyKind, Role};
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
-use kt_domain::keys::KeyTerms;
+use kt_domain::keys::{KeyTerms, KeysDue, SOON};
 use kt_domain::search::Search;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
@@ -132,6 +132,8 @@ pub struct KeyFilter {
     pub owner: Option<UserId>,
     /// Those only whose name or first characters hold this.
     pub search: Option<Search>,
+    /// Those only that need somebody, at this moment.
+    pub due: Option<(KeysDue, Timestamp)>,
 }
 
 /// Up to `limit` keys of an organisation, the newest first, those behind `after`.
@@ -148,6 +150,14 @@ pub async fn page(
     query.and("owner_id = ", filter.owner.as_ref().map(UserId::as_str));
     query.and("id < ", after.map(ApiKeyId::as_str));
     query.and_found_in(["name", "prefix"], filter.search.as_ref());
+    if let Some((due, now)) = filter.due {
+        query.text(" AND (ends_at IS NULL OR ends_at > ").value(now).text(")");
+        query.text(" AND (expires_at IS NULL OR expires_at > ").value(now).text(")");
+        match due {
+            KeysDue::Expiring => query.and("expires_at <= ", Some(now + SOON)),
+            KeysDue::Flagged => query.text(" AND flagged_at IS NOT NULL"),
+        };
+    }
     query.text(" ORDER BY id DESC LIMIT ").value(i64::from(limit));
     query.rows(source).await?.iter().map(read).collect()
 }

@@ -26,7 +26,8 @@ pub struct Figures {
     pub allowlist_enforced: bool,
 }
 
-const DAY: Duration = Duration::from_hours(24);
+/// How far back sign-ins are counted that failed.
+pub const DAY: Duration = Duration::from_hours(24);
 
 /// The figures at `now`. A session lives that was made and active since the moments of `living`.
 pub async fn figures(

@@ -37,6 +37,8 @@ pub struct Session {
     pub active_at: Timestamp,
     /// From where it was made.
     pub ip: Option<IpAddr>,
+    /// From where its holder's last act came, to the minute.
+    pub active_ip: Option<IpAddr>,
     /// With what.
     pub user_agent: Option<String>,
     /// When it was ended.
@@ -77,8 +79,8 @@ pub struct Federation {
 pub async fn insert(tx: &Tx<'_>, session: &Session) -> Result<(), StoreError> {
     const INSERT: &str =
         "INSERT INTO sessions (id, user_id, organization_id, epoch, door, proofs, created_at,
-            authenticated_at, active_at, ip, user_agent, ended_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+            authenticated_at, active_at, ip, active_ip, user_agent, ended_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     let values = values![
         session.id.as_str(),
         session.user.as_str(),
@@ -90,6 +92,7 @@ pub async fn insert(tx: &Tx<'_>, session: &Session) -> Result<(), StoreError> {
         session.authenticated_at,
         session.active_at,
         session.ip.map(|ip| ip.to_string()),
+        session.active_ip.map(|ip| ip.to_string()),
         session.user_agent.clone(),
         session.ended_at,
     ];
@@ -234,9 +237,15 @@ pub async fn end_federated(
 }
 
 /// Notes an act of the session's holder.
-pub async fn note_activity(tx: &Tx<'_>, id: &SessionId, now: Timestamp) -> Result<(), StoreError> {
-    const UPDATE: &str = "UPDATE sessions SET active_at = $2 WHERE id = $1 AND active_at < $2";
-    sql::execute(tx, UPDATE, values![id.as_str(), now]).await?;
+pub async fn note_activity(
+    tx: &Tx<'_>,
+    id: &SessionId,
+    from: Option<IpAddr>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE sessions SET active_at = $2, active_ip = COALESCE($3, active_ip)
+        WHERE id = $1 AND active_at < $2";
+    sql::execute(tx, UPDATE, values![id.as_str(), now, from.map(|ip| ip.to_string())]).await?;
     Ok(())
 }
 
@@ -330,6 +339,7 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         authenticated_at: row.time("authenticated_at")?,
         active_at: row.time("active_at")?,
         ip: row.parsed_opt("ip")?,
+        active_ip: row.parsed_opt("active_ip")?,
         user_agent: row.get("user_agent")?,
         ended_at: row.time_opt("ended_at")?,
     })

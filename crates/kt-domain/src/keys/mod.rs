@@ -13,5 +13,5 @@ pub use judge::{Breach, KeyTerms, Refusal, Verdict, breaches, effective_rate, ju
 pub use pass::{BadPass, PASS_LIFETIME, PASS_TYPE, PassClaims, PassKey, PassTerms, UnverifiedPass};
 pub use restrictions::{KeyCreation, KeyRestrictions, check_ranges, check_rate};
 pub use snapshot::{KeySnapshot, KnownKey};
-pub use standing::{KeyStanding, KeyStatus, SOON, flagged_at, standing};
+pub use standing::{KeyStanding, KeyStatus, KeysDue, SOON, flagged_at, standing};
 pub use text::{KeyText, MARKER, PREFIX_SHOWN, recognise, stands_in_query};

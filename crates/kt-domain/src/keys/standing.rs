@@ -39,6 +39,17 @@ pub struct KeyStanding {
     pub refused_from: Option<Timestamp>,
 }
 
+/// Keys that work still and need somebody before long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysDue {
+    /// Those that expire within [`SOON`].
+    Expiring,
+    /// Those that break what the organisation demands of keys.
+    Flagged,
+}
+
+words!(KeysDue { Expiring = "expiring", Flagged = "flagged" });
+
 /// How soon a key expires that expires soon (R152).
 pub const SOON: Duration = Duration::from_hours(7 * 24);
 

@@ -99,8 +99,10 @@ pub(crate) struct PreviewAnswer {
     your_ip: Option<String>,
     /// Whether they would shut out the address that this request came from.
     would_lock_out: bool,
-    /// The living sessions that were made from an address that would be refused, the newest first.
+    /// The living sessions whose holder was last seen at an address that would be refused, the newest first.
     shut_out: Vec<ShutOutAnswer>,
+    /// Whether there are more sessions than the newest thousand, which alone were looked at.
+    incomplete: bool,
 }
 
 /// A session that would be shut out.
@@ -131,6 +133,7 @@ impl From<LockOutPreview> for PreviewAnswer {
             your_ip: preview.your_ip.map(|ip| ip.to_string()),
             would_lock_out: preview.you.is_some(),
             shut_out: shut_out.collect(),
+            incomplete: preview.is_cut,
         }
     }
 }

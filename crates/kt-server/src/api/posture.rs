@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use jiff::Timestamp;
 use kt_control::Posture;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -29,20 +30,25 @@ pub(crate) struct PostureAnswer {
 #[derive(Serialize, ToSchema)]
 struct PostureLinks {
     active_sessions: &'static str,
-    failed_logins_24h: &'static str,
+    failed_logins_24h: String,
     keys_expiring_soon: &'static str,
     users_without_2fa: &'static str,
     allowlist_status: &'static str,
 }
 
-/// Where each figure comes from.
-const LINKS: PostureLinks = PostureLinks {
-    active_sessions: "/v1/members",
-    failed_logins_24h: "/v1/audit-log?action=auth.sign_in&outcome=failure",
-    keys_expiring_soon: "/v1/tokens",
-    users_without_2fa: "/v1/members?mfa=missing",
-    allowlist_status: "/v1/organization/ip-restrictions",
-};
+impl PostureLinks {
+    /// Where each figure comes from.
+    fn since(failed_since: Timestamp) -> Self {
+        let failed = "/v1/audit-log?action=auth.sign_in&outcome=failure&since=";
+        Self {
+            active_sessions: "/v1/members",
+            failed_logins_24h: format!("{failed}{failed_since}"),
+            keys_expiring_soon: "/v1/tokens?state=expiring",
+            users_without_2fa: "/v1/members?mfa=missing",
+            allowlist_status: "/v1/organization/ip-restrictions",
+        }
+    }
+}
 
 /// The figures of a day's beginning.
 #[derive(Serialize, ToSchema)]
@@ -57,7 +63,7 @@ struct PostureDay {
 }
 
 impl From<Posture> for PostureAnswer {
-    fn from(Posture { figures, allowlist, history }: Posture) -> Self {
+    fn from(Posture { figures, failed_since, allowlist, history }: Posture) -> Self {
         let history = history.into_iter().map(|(date, figures)| PostureDay {
             date: date.to_string(),
             active_sessions: figures.active_sessions,
@@ -72,7 +78,7 @@ impl From<Posture> for PostureAnswer {
             keys_expiring_soon: figures.keys_expiring_soon,
             users_without_2fa: figures.users_without_2fa,
             allowlist_status: allowlist.as_str(),
-            links: LINKS,
+            links: PostureLinks::since(failed_since),
             history: history.collect(),
         }
     }

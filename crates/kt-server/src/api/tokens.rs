@@ -10,6 +10,7 @@ use kt_control::{Change, KeyChange, KeyMade, KeyView, NewKey, WhichKeys};
 use kt_domain::actor::{KeyKind, Scope};
 use kt_domain::error::Error;
 use kt_domain::id::ApiKeyId;
+use kt_domain::keys::KeysDue;
 use kt_domain::network::cidr::Cidr;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -28,6 +29,10 @@ pub(crate) struct TokensParams {
     r#type: Option<String>,
     /// Those alone whose name or first characters hold this.
     q: Option<String>,
+    /// Those alone that work still and need somebody: `expiring` within seven days, or `flagged` because they break what the
+    /// organization demands of keys.
+    #[param(value_type = Option<String>)]
+    state: Option<KeysDue>,
 }
 
 /// What kind of key is made.
@@ -184,7 +189,8 @@ pub(crate) async fn tokens(
     Listing { filter: params, page: request }: Listing<TokensParams>,
 ) -> Result<Json<TokensAnswer>, Failure> {
     let kind = params.r#type.as_deref().map(kind).transpose()?;
-    let page = doors.control.keys(&ctx, &WhichKeys { kind, search: params.q }, &request).await?;
+    let page =
+        doors.control.keys(&ctx, &WhichKeys { kind, search: params.q, due: params.state }, &request).await?;
     let tokens = page.items.into_iter().map(TokenAnswer::from).collect();
     Ok(Json(TokensAnswer { tokens, next_cursor: page.next_cursor }))
 }

@@ -31,6 +31,12 @@ pub(super) fn t(text: &str, values: &dyn Values) -> Result<String, Error> {
     Ok(language(values)?.text(text).to_owned())
 }
 
+/// A sentence that was made elsewhere, in the page's language.
+#[filter_fn]
+pub(super) fn said(text: &str, values: &dyn Values) -> Result<String, Error> {
+    Ok(language(values)?.said(text).into_owned())
+}
+
 /// The text in the page's language, with a value in place of its `{}`.
 #[filter_fn]
 pub(super) fn t1<A: Display>(text: &str, values: &dyn Values, one: A) -> Result<String, Error> {

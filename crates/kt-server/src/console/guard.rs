@@ -17,11 +17,13 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::network::console_rules::Surface;
 use kt_domain::return_to::ReturnTo;
+use serde_json::Value;
 use url::Position;
 
 use super::answer;
 use super::cookies::{Cookie, Cookies};
 use super::look::Look;
+use super::messages::Language;
 use super::visit::{CURRENT_PAGE, PARTIAL, Visit};
 use crate::Doors;
 use crate::client::anonymous;
@@ -55,8 +57,7 @@ async fn present(State(doors): State<Doors>, mut request: Request, next: Next) -
     request.extensions_mut().insert(look.clone());
     let mut response = layers::answer_of(request, next, &id).await;
     if let Some(content) = failure::take(&mut response) {
-        let message = look.language.text(&content.message).to_owned();
-        let content = ErrorContent { message, ..content };
+        let content = in_language(content, look.language);
         response.headers_mut().remove(header::WWW_AUTHENTICATE);
         response = if wants_page {
             answer::problem_page(response, &content, &look, &id)
@@ -66,6 +67,18 @@ async fn present(State(doors): State<Doors>, mut request: Request, next: Next) -
     }
     defend(response.headers_mut(), &doors, &look);
     layers::named(response, &id)
+}
+
+/// The failure as people are told it: its sentence, and those of its parts.
+fn in_language(mut content: ErrorContent, language: Language) -> ErrorContent {
+    content.message = language.said(&content.message).into_owned();
+    let parts = content.details.get_mut("violations").and_then(Value::as_array_mut).into_iter().flatten();
+    for part in parts {
+        if let Some(message) = part.get("message").and_then(Value::as_str).map(|text| language.said(text)) {
+            part["message"] = message.into();
+        }
+    }
+    content
 }
 
 /// Whether the pages' script asks, and not the browser itself.

@@ -1,6 +1,10 @@
 //! The console's languages. English stands in the templates and in the code; every other language is one file of
 //! `messages/`, in the format of GNU gettext, with the English text as the message's id.
+//!
+//! What pages say is looked up by its text. What use cases say, such as why they refuse something, is made in English with its
+//! values in place, for the API and for logs: such a sentence is recognised by the text that it was made from.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::sync::LazyLock;
@@ -17,11 +21,13 @@ struct Catalog {
     name: &'static str,
     /// From the English text.
     texts: HashMap<String, String>,
+    /// The English texts with values, those with the most words of their own first.
+    forms: Vec<String>,
 }
 
 /// English first; the others by their files.
 static CATALOGS: LazyLock<Vec<Catalog>> = LazyLock::new(|| {
-    let english = Catalog { tag: "en", name: "English", texts: HashMap::new() };
+    let english = Catalog { tag: "en", name: "English", texts: HashMap::new(), forms: Vec::new() };
     vec![english, read("de", "Deutsch", include_str!("../../messages/de.po"))]
 });
 
@@ -31,10 +37,28 @@ fn read(tag: &'static str, name: &'static str, file: &str) -> Catalog {
         polib::catalog::Catalog::new(polib::metadata::CatalogMetadata::new())
     });
     let translated = parsed.messages().filter(|message| message.is_translated());
-    let texts = translated
+    let texts: HashMap<_, _> = translated
         .filter_map(|message| Some((message.msgid().to_owned(), message.msgstr().ok()?.to_owned())))
         .collect();
-    Catalog { tag, name, texts }
+    let mut forms: Vec<_> = texts.keys().filter(|text| text.contains("{}")).cloned().collect();
+    forms.sort_by_key(|form| (std::cmp::Reverse(form.replace("{}", "").len()), form.clone()));
+    Catalog { tag, name, texts, forms }
+}
+
+/// The values with which `text` was made from `form`, if it was.
+fn values_in<'a>(form: &str, text: &'a str) -> Option<Vec<&'a str>> {
+    let mut parts = form.split("{}");
+    let mut rest = text.strip_prefix(parts.next()?)?;
+    let mut parts: Vec<_> = parts.collect();
+    let last = parts.pop()?;
+    let mut values = Vec::with_capacity(parts.len() + 1);
+    for part in parts {
+        let (value, behind) = rest.split_once(part)?;
+        values.push(value);
+        rest = behind;
+    }
+    values.push(rest.strip_suffix(last)?);
+    Some(values)
 }
 
 impl Language {
@@ -76,6 +100,31 @@ impl Language {
     /// The text in this language; in English where it has no other.
     pub(crate) fn text(self, english: &str) -> &str {
         self.0.texts.get(english).map_or(english, String::as_str)
+    }
+
+    /// A sentence that was made elsewhere, or several, in this language as far as it knows them.
+    pub(crate) fn said(self, english: &str) -> Cow<'_, str> {
+        if let Some(text) = self.0.texts.get(english) {
+            return Cow::Borrowed(text);
+        }
+        let made = self.0.forms.iter().find_map(|form| Some((form, values_in(form, english)?)));
+        if let Some((form, values)) = made {
+            // What stands between backticks is a name that somebody has given.
+            let is_name = form.split("{}").map(|before| before.ends_with('`'));
+            let values = values.into_iter().zip(is_name);
+            let values: Vec<_> = values
+                .map(|(value, is_name)| if is_name { Cow::Borrowed(value) } else { self.said(value) })
+                .collect();
+            let values: Vec<_> = values.iter().map(|value| value as &dyn fmt::Display).collect();
+            return Cow::Owned(self.text_with(form, &values));
+        }
+        let sentences = english.split_inclusive(". ");
+        let known = sentences.map(|sentence| match self.0.texts.get(sentence.trim_end()) {
+            Some(text) if sentence.ends_with(' ') => format!("{text} "),
+            Some(text) => text.clone(),
+            None => sentence.to_owned(),
+        });
+        Cow::Owned(known.collect())
     }
 
     /// The text with `values` in place of its `{}`, in their order.
@@ -131,7 +180,109 @@ mod tests {
                 said.extend(found.into_iter().map(|quoted| quoted.replace("\\\"", "\"")));
             }
         }
+        said.extend(refused());
         said
+    }
+
+    /// What use cases say when they refuse something, wherever the console may show it: the texts of every failure that is
+    /// made, with `{}` in place of their values.
+    fn refused() -> BTreeSet<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let folders = ["kt-domain/src", "kt-store/src", "kt-control/src", "kt-server/src"];
+        let mut refused = BTreeSet::new();
+        for file in folders.iter().flat_map(|folder| files(&root.join(folder), "rs")) {
+            let name = file.to_string_lossy().replace('\\', "/");
+            if NOT_IN_THE_CONSOLE.iter().any(|part| name.contains(part)) || name.ends_with("tests.rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            let code: String = code
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .fold(String::new(), |code, line| code + line + "\n");
+            for begins in ["Error::new(", "Error::invalid(", "Self::new(", "let message ="] {
+                for (at, _) in code.match_indices(begins) {
+                    let texts = quoted(statement(&code[at + begins.len()..]));
+                    refused.extend(texts.into_iter().filter(|text| is_sentence(text)));
+                }
+            }
+            refused.extend(quoted_behind(&code, "Error::not_found(\""));
+            if name.contains("kt-domain/src/passwords/") {
+                refused.extend(quoted_behind(&code, "#[error(\""));
+                refused.extend(quoted_behind(&code, "deviations.push(format!(\n                \""));
+            }
+        }
+        refused
+    }
+
+    /// Parts of the system that speak to programs alone.
+    const NOT_IN_THE_CONSOLE: [&str; 11] = [
+        "/scim",
+        "/api/",
+        "/policy_config",
+        "/deployment_config",
+        "/jwt",
+        "/delivery.rs",
+        "/once_requests.rs",
+        "/idempotency.rs",
+        "/tests/",
+        "/paging.rs",
+        "/facts.rs",
+    ];
+
+    fn is_sentence(text: &str) -> bool {
+        text.contains(' ') && text.starts_with(|c: char| c.is_uppercase() || c == '{')
+    }
+
+    /// What `code` goes on with to the end of the call or of the statement.
+    fn statement(code: &str) -> &str {
+        let (mut depth, mut in_text, mut escaped) = (0_i32, false, false);
+        for (at, c) in code.char_indices() {
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if in_text => escaped = true,
+                '"' => in_text = !in_text,
+                _ if in_text => {}
+                '(' | '[' | '{' => depth += 1,
+                ')' | ']' | '}' | ';' if depth == 0 => return &code[..at],
+                ')' | ']' | '}' => depth -= 1,
+                _ => {}
+            }
+        }
+        code
+    }
+
+    /// The texts between quotes, as they are once they are made: joined over lines, with `{}` in place of each value.
+    fn quoted(code: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        let mut rest = code;
+        while let Some((_, behind)) = rest.split_once('"') {
+            let end = behind.match_indices('"').find(|(at, _)| !behind[..*at].ends_with('\\'));
+            let Some((end, _)) = end else { break };
+            texts.push(plain(&behind[..end]));
+            rest = &behind[end + 1..];
+        }
+        texts
+    }
+
+    /// The text that begins with the quote at the end of each `begins`.
+    fn quoted_behind(code: &str, begins: &str) -> Vec<String> {
+        let starts = code.match_indices(begins).map(|(at, found)| at + found.len() - 1);
+        starts.filter_map(|start| quoted(&code[start..]).into_iter().next()).collect()
+    }
+
+    fn plain(text: &str) -> String {
+        let mut lines = text.split("\\\n");
+        let first = lines.next().unwrap_or_default().to_owned();
+        let whole = lines.fold(first, |whole, line| whole + line.trim_start());
+        let mut parts = whole.split('{');
+        let mut plain = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            plain += "{}";
+            plain += part.split_once('}').map_or(part, |(_, behind)| behind);
+        }
+        plain.replace("\\\"", "\"")
     }
 
     fn files(folder: &Path, ends: &str) -> Vec<PathBuf> {
@@ -164,7 +315,7 @@ mod tests {
     #[test]
     fn every_language_says_everything_with_the_same_values() {
         let said = said();
-        assert!(said.len() > 500, "{}", said.len());
+        assert!(said.len() > 900, "{}", said.len());
         for language in Language::all().skip(1) {
             let missing: Vec<_> = said.iter().filter(|text| !language.0.texts.contains_key(*text)).collect();
             assert!(missing.is_empty(), "{language} lacks {missing:#?}");
@@ -176,6 +327,36 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_sentence_that_was_made_is_recognised_with_its_values() {
+        let german = Language::from_tag("de").unwrap();
+        for (english, expected) in [
+            (
+                "Your role does not allow this. Ask an administrator of your organization.",
+                "Ihre Rolle erlaubt das nicht. Fragen Sie die Verwaltung Ihrer Organisation.",
+            ),
+            ("There is no such key.", "Das gibt es nicht: Schlüssel."),
+            ("use at least 12 characters: this has 4", "verwenden Sie mindestens 12 Zeichen: Es sind 4"),
+            ("Line 3: Write a whole number.", "Zeile 3: Schreiben Sie eine ganze Zahl."),
+            (
+                "Avoid sequences. Avoid recent years.",
+                "Vermeiden Sie Folgen. Vermeiden Sie die letzten Jahre.",
+            ),
+            ("Avoid sequences. Eat more fruit.", "Vermeiden Sie Folgen. Eat more fruit."),
+            (
+                "No provider credential `member` is kept. Store it first, then do this again.",
+                "Es ist kein Anbieterschlüssel `member` hinterlegt. Hinterlegen Sie ihn zuerst und versuchen Sie es dann erneut.",
+            ),
+            ("Nobody has said this.", "Nobody has said this."),
+            ("", ""),
+        ] {
+            assert_eq!(german.said(english), expected);
+            assert_eq!(Language::accepted("en").said(english), english);
+        }
+        assert_eq!(values_in("{} of {}.", "1 of two."), Some(vec!["1", "two"]));
+        assert_eq!(values_in("{} of {}.", "1 of two"), None);
     }
 
     #[test]

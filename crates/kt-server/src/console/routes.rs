@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use kt_domain::error::Error;
+use kt_domain::error::{Error, ErrorKind};
 
 use super::pages::provider_credentials as credentials;
 use super::pages::security::{self, forms, network, saml as saml_settings, sso as sso_settings};
@@ -108,7 +108,20 @@ pub fn console(doors: Doors) -> Router {
         .route("/csp-report", post(policy_broken).layer(DefaultBodyLimit::max(MAX_REPORT)))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(ready));
+    let routes = routes.fallback(no_page).method_not_allowed_fallback(no_such_method);
     guard::around(routes, &doors).with_state(doors)
+}
+
+/// No page has this address.
+async fn no_page() -> Failure {
+    let message = "No page has this address. It may be mistyped, or what it showed is gone.";
+    Failure(Error::new(ErrorKind::NotFound, "not_found", message))
+}
+
+/// Something else can be done at this address, and not this.
+async fn no_such_method() -> (StatusCode, Failure) {
+    let message = "There is nothing to look at under this address: a button of another page leads here.";
+    (StatusCode::METHOD_NOT_ALLOWED, Failure(Error::new(ErrorKind::NotFound, "method_not_allowed", message)))
 }
 
 /// What gateways run, and the guided way there.

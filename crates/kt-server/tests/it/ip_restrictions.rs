@@ -1,9 +1,13 @@
 use std::time::Duration;
 
 use kt_domain::actor::Role;
+use kt_domain::id::SessionId;
+use kt_domain::random::Random;
+use kt_store::organizations;
+use kt_store::sessions::{self, Session};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
+use crate::harness::{Answer, PASSWORD, PEER, TestApi, on_both, side_by_side};
 
 const PATH: &str = "/v1/organization/ip-restrictions";
 /// Where tests come from unless they say otherwise.
@@ -131,6 +135,34 @@ on_both! {
         assert_eq!(deny.json["shut_out"][0]["deny_range"], OFFICE);
         assert_eq!(preview(json!({ "allow": [range(OFFICE)] })).await.json["shut_out"], json!([]));
         assert_eq!(api.get(PATH).bearer(&owner).send().await.headers["etag"], "\"0\"");
+    }
+
+    a_preview_goes_by_where_people_were_last_seen_and_says_where_it_ends(api) {
+        for (email, begun, used) in [("left@acme.example", PEER, OUTSIDE), ("back@acme.example", OUTSIDE, PEER)] {
+            api.add_member(email, "member").await;
+            let signed_in = api.browser().from(begun);
+            assert_eq!(signed_in.sign_in(email, PASSWORD).await.leads_to(), Some("/"));
+            api.clock.advance(Duration::from_mins(1));
+            let moved = api.browser().from(used);
+            moved.hold("kt_session", &signed_in.cookie("kt_session").unwrap());
+            assert_eq!(moved.get("/settings/profile").await.status, 200);
+        }
+        let owner = api.token_of("owner@acme.example").await;
+        let preview = || api.post("/v1/organization/ip-restrictions/preview", allow_office("console_and_api")).bearer(&owner).send();
+        let told = preview().await.json;
+        let emails: Vec<_> = told["shut_out"].as_array().unwrap().iter().map(|session| session["email"].clone()).collect();
+        assert_eq!((emails, &told["incomplete"]), (vec![json!("left@acme.example")], &json!(false)));
+
+        let acme = organizations::by_identifier(&api.store, "acme").await.unwrap().unwrap().id;
+        let long_ago = kt_domain::clock::Clock::now(&api.clock) - Duration::from_hours(1);
+        let (session, _) = sessions::of_organization(&api.store, &acme, (long_ago, long_ago), 1).await.unwrap().remove(0);
+        let tx = api.store.begin_write().await.unwrap();
+        for _ in 0..998 {
+            let id = SessionId::new(session.created_at, &mut Random::from_os());
+            sessions::insert(&tx, &Session { id, ..session.clone() }).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        assert_eq!(preview().await.json["incomplete"], true, "a thousand and one sessions");
     }
 
     bad_ranges_are_named_and_nobody_else_may_change_them(api) {

@@ -14,6 +14,12 @@ async fn run_jobs(api: &TestApi) {
     api.control.run_jobs(&api.operator()).await.unwrap();
 }
 
+/// How many things a list has.
+async fn listed(api: &TestApi, token: &str, path: &str, name: &str) -> usize {
+    let answer = api.get(path).bearer(token).send().await;
+    answer.json[name].as_array().map_or_else(|| panic!("{path}: {}", answer.body), Vec::len)
+}
+
 on_both! {
     each_figure_follows_what_happens(api) {
         let other = api.organization("other").await;
@@ -40,7 +46,15 @@ on_both! {
             let key = json!({ "name": name, "scope": "read-only", "expires_at": expires_at });
             assert_eq!(api.post("/v1/tokens", key).bearer(&owner).send().await.status, 201);
         }
-        assert_eq!(posture(&api, &owner).await["keys_expiring_soon"], 1, "seven days are soon");
+        let gateway = json!({ "type": "gateway", "name": "gw", "scope": "write", "expires_at": "2026-03-16T00:00:00Z" });
+        assert_eq!(api.post("/v1/tokens", gateway).bearer(&owner).send().await.status, 201);
+        let soon = posture(&api, &owner).await;
+        assert_eq!(soon["keys_expiring_soon"], 2, "seven days are soon");
+        for (figure, list) in [("keys_expiring_soon", "tokens"), ("failed_logins_24h", "records"), ("users_without_2fa", "members")] {
+            let behind = soon["links"][figure].as_str().unwrap();
+            let listed = listed(&api, &owner, behind, list).await;
+            assert_eq!((listed, soon[figure].as_u64()), (2, Some(2)), "{figure}: as many in the list as in the figure");
+        }
         api.clock.advance(Duration::from_mins(31));
         let owner = api.token_of("owner@acme.example").await;
         assert_eq!(posture(&api, &owner).await["active_sessions"], 1, "idle sessions have lapsed");
@@ -48,8 +62,7 @@ on_both! {
         let owner = api.token_of("owner@acme.example").await;
         assert_eq!(posture(&api, &owner).await["failed_logins_24h"], 0);
         let failed = posture(&api, &owner).await["links"]["failed_logins_24h"].as_str().unwrap().to_owned();
-        let list = api.get(&failed).bearer(&owner).send().await;
-        assert_eq!(list.json["records"].as_array().map(Vec::len), Some(2), "the list behind the figure");
+        assert_eq!(listed(&api, &owner, &failed, "records").await, 0, "the list behind the figure");
     }
 
     tries_at_addresses_that_nobody_has_are_failed_logins_too(api) {

@@ -12,7 +12,7 @@ use kt_control::{Change, KeyChange, KeyDemands, KeyMade, KeyView, NewKey, Page, 
 use kt_domain::actor::{KeyKind, Permission, Scope};
 use kt_domain::error::Error;
 use kt_domain::id::{ApiKeyId, UserId};
-use kt_domain::keys::{KeyCreation, KeyRestrictions, KeyStatus};
+use kt_domain::keys::{KeyCreation, KeyRestrictions, KeyStatus, KeysDue};
 use serde::Deserialize;
 
 use super::Fields;
@@ -43,6 +43,15 @@ impl<S: Sync> FromRequestParts<S> for List {
 }
 
 impl List {
+    /// Where a key of this kind stands.
+    fn of(kind: KeyKind) -> Self {
+        match kind {
+            KeyKind::Access => Self::Access,
+            KeyKind::Gateway => Self::Gateway,
+            KeyKind::Scim => Self::Scim,
+        }
+    }
+
     fn kind(self) -> KeyKind {
         match self {
             Self::Access => KeyKind::Access,
@@ -121,6 +130,8 @@ struct KeysPage {
     list: List,
     keys: Page<KeyView>,
     q: String,
+    /// Those alone are listed, of every kind.
+    due: Option<KeysDue>,
     demands: KeyDemands,
     you: UserId,
     sees_all: bool,
@@ -129,7 +140,17 @@ struct KeysPage {
     provisioning: String,
 }
 
+/// The page of a key.
+pub(crate) fn place_of(view: &KeyView) -> String {
+    format!("{}/{}", List::of(view.key.kind).path(), view.key.id)
+}
+
 impl KeysPage {
+    /// The choice as the address has it.
+    fn due_word(&self) -> &'static str {
+        self.due.map(KeysDue::as_str).unwrap_or_default()
+    }
+
     fn expires_soon(&self, view: &KeyView) -> bool {
         view.key.terms.expires_soon(self.now)
     }
@@ -142,6 +163,8 @@ pub(crate) struct Asked {
     cursor: Option<String>,
     /// What is searched for.
     q: String,
+    /// Those alone, of every kind.
+    state: Option<KeysDue>,
 }
 
 /// The list.
@@ -152,12 +175,14 @@ pub(crate) async fn show(
     Query(asked): Query<Asked>,
 ) -> Answer {
     let request = PageRequest { limit: None, cursor: asked.cursor };
-    let which = WhichKeys { kind: Some(list.kind()), search: Some(asked.q.clone()) };
+    let kind = Some(list.kind()).filter(|_| asked.state.is_none());
+    let which = WhichKeys { kind, search: Some(asked.q.clone()), due: asked.state };
     let template = KeysPage {
         frame: Frame::of(&visit),
         list,
         keys: doors.control.keys(&visit.ctx, &which, &request).await?,
         q: asked.q,
+        due: asked.state,
         demands: doors.control.key_demands(&visit.ctx, list.kind()).await?,
         you: session.person.user,
         sees_all: visit.may(Permission::ManageKeys),

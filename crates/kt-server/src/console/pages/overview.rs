@@ -116,8 +116,29 @@ impl OverviewPage {
         }
     }
 
+    /// Since when the figures of traffic count, as an address has it.
+    fn since(&self) -> String {
+        self.overview.traffic.steps.first().map(|step| step.begins_at.to_string()).unwrap_or_default()
+    }
+
+    /// Why requests were refused before any policy was asked: how many, the text for it, and where those are listed.
+    fn refusals(&self) -> Vec<(u64, &'static str, String)> {
+        let reasons = [
+            (Measure::IpDenied, "{} for their address", "ip_denied"),
+            (Measure::AuthFailed, "{} for their key", "auth_failed"),
+            (Measure::RateLimited, "{} by a limit", "rate_limited"),
+            (Measure::TooLarge, "{} for their size", "request_too_large"),
+        ];
+        let since = self.since();
+        let listed = reasons.into_iter().map(|(measure, text, event_type)| {
+            (self.count(measure), text, format!("/events?event_type={event_type}&since={since}"))
+        });
+        listed.filter(|(count, ..)| *count > 0).collect()
+    }
+
     /// What waits: how many, what it is, where to go, and the sign for it.
-    fn concerns(&self) -> Vec<(Option<u64>, &'static str, &'static str, &'static str)> {
+    fn concerns(&self) -> Vec<(Option<u64>, &'static str, String, &'static str)> {
+        let failed_since = self.overview.posture.failed_since;
         let row = |concern: &Concern| match *concern {
             Concern::PeopleWaiting(count) => {
                 (some(count), "People who wait to be let in", "/settings/members", "user-check")
@@ -128,7 +149,7 @@ impl OverviewPage {
             Concern::SignInsFail(count) => (
                 some(count),
                 "Failed sign-ins within 24 hours, far more than usual: somebody may be guessing passwords",
-                "/audit-log?action=auth.sign_in&outcome=failure",
+                FAILED_SIGN_INS,
                 "shield-alert",
             ),
             Concern::EventsLost(count) => (
@@ -155,16 +176,19 @@ impl OverviewPage {
             Concern::KeysToRotate(count) => (
                 some(count),
                 "Keys that break what the organization demands of keys",
-                "/settings/access-keys",
+                "/settings/access-keys?state=flagged",
                 "key-round",
             ),
-            Concern::KeysExpire(count) => {
-                (some(count), "Keys that expire within seven days", "/settings/access-keys", "clock")
-            }
+            Concern::KeysExpire(count) => (
+                some(count),
+                "Keys that expire within seven days",
+                "/settings/access-keys?state=expiring",
+                "clock",
+            ),
             Concern::FactorsMissing(count) => (
                 some(count),
                 "Members who lack the second factor that is asked of them",
-                "/settings/members",
+                "/settings/members?mfa=missing",
                 "smartphone",
             ),
             Concern::AllowlistEmpty => (
@@ -192,9 +216,17 @@ impl OverviewPage {
                 "triangle-alert",
             ),
         };
-        self.overview.concerns.iter().map(row).collect()
+        let rows = self.overview.concerns.iter().map(row);
+        let whole = |place: &str| match place {
+            FAILED_SIGN_INS => format!("{place}&since={failed_since}"),
+            _ => place.to_owned(),
+        };
+        rows.map(|(count, text, place, icon)| (count, text, whole(place), icon)).collect()
     }
 }
+
+/// Sign-ins that failed; the moment from which on they count is to follow.
+const FAILED_SIGN_INS: &str = "/audit-log?action=auth.sign_in&outcome=failure";
 
 fn some(count: i64) -> Option<u64> {
     u64::try_from(count).ok()

@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use kt_control::{Profile, ProfileChange, SessionView};
+use kt_domain::actor::Permission;
 use kt_domain::error::Error;
 use serde::Deserialize;
 
@@ -22,6 +23,8 @@ struct ProfilePage {
     frame: Frame,
     profile: Profile,
     sessions: Vec<SessionView>,
+    /// Whether they look after members, and so are told of what members wait for.
+    may_manage: bool,
 }
 
 /// `/settings`: the first of its tabs.
@@ -33,7 +36,8 @@ pub(crate) async fn settings(_: SignedIn) -> Answer {
 pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
     let profile = doors.control.profile(&visit.ctx).await?;
     let sessions = doors.control.my_sessions(&visit.ctx).await?;
-    page(&visit.look, &ProfilePage { frame: Frame::of(&visit), profile, sessions })
+    let may_manage = visit.may(Permission::ManageMembers);
+    page(&visit.look, &ProfilePage { frame: Frame::of(&visit), profile, sessions, may_manage })
 }
 
 /// A name and an address.

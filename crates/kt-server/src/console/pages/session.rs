@@ -186,6 +186,6 @@ pub(crate) async fn password_strength(
     };
     let judgement = doors.control.judge_password(&visit.ctx, candidate).await?;
     let language = visit.look.language;
-    let violations = judgement.violations.iter().map(|text| language.text(text).to_owned()).collect();
+    let violations = judgement.violations.iter().map(|text| language.said(text).into_owned()).collect();
     Ok(Json(StrengthAnswer { score: judgement.score, violations }).into_response())
 }

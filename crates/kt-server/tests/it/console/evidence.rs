@@ -271,6 +271,17 @@ on_both! {
                 assert!(page.page().contains(part), "{path}: {part}");
             }
         }
+        for list in [
+            "/audit-log?action=auth.sign_in&#38;outcome=failure&#38;since=2026-",
+            "/events?event_type=ip_denied&#38;since=2026-",
+            "/events?since=2026-",
+            "/settings/members?mfa=missing",
+        ] {
+            let page = browser.get("/overview").await;
+            let place = page.page().split('"').find(|part| part.starts_with(list)).map(|place| place.replace("&#38;", "&"));
+            let listed = browser.get(&place.unwrap_or_else(|| panic!("no way to {list}"))).await;
+            assert!(listed.page().contains("<tbody>"), "{list}: the list behind the figure");
+        }
         let control = browser.get("/overview?window=24h").await;
         assert!(!control.page().contains("Nothing waits for you."));
     }

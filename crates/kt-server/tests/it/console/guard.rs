@@ -231,6 +231,19 @@ on_both! {
         assert_eq!(ask(of(None)).await.status.as_u16(), 404, "nobody is named who is not there");
     }
 
+    what_is_not_there_is_told_in_the_words_of_a_console(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        for (path, status, told) in [("/nowhere", 404, "No page has this address."), ("/logout", 405, "There is nothing to look at")] {
+            let page = browser.get(path).await;
+            assert_eq!(page.refusal_page(), (status, true), "{path}");
+            assert!(page.body.contains(told) && !page.body.contains("openapi"), "{path}: {}", page.body);
+        }
+        assert_eq!(browser.get("/logout").await.headers["allow"], "POST");
+        assert_eq!(browser.get("/settings/profile").await.status.as_u16(), 200, "what is there is shown");
+        let api_has_its_own = api.get("/v1/nowhere").send().await;
+        assert!(api_has_its_own.body.contains("GET /openapi.json"), "{}", api_has_its_own.body);
+    }
+
     another_host_is_refused_and_told_where_the_console_is(api) {
         let browser = api.browser();
         for host in ["evil.example", "localhost", "127.0.0.1:3000", "localhost:3001", "localhost:3000@evil.example"] {

@@ -42,6 +42,23 @@ async fn newest(browser: &Browser<'_>, list: &str) -> String {
 }
 
 on_both! {
+    keys_that_need_somebody_are_listed_whatever_their_kind(api) {
+        let browser = api.signed_in(OWNER).await;
+        let day = (api.clock.now() + Duration::from_hours(72)).strftime("%Y-%m-%d").to_string();
+        for (list, name, ends) in [(ACCESS, "reports", ""), (ACCESS, "trial", day.as_str()), (GATEWAY, "dublin", day.as_str())] {
+            assert_eq!(browser.post(list, &terms(name, "write", "", "", ends)).await.status.as_u16(), 200, "{name}");
+        }
+        let all = browser.get(ACCESS).await;
+        assert!(all.page().contains("reports") && all.body.contains("trial") && !all.body.contains("dublin"));
+        let due = browser.get(&format!("{ACCESS}?state=expiring")).await;
+        assert!(!due.page().contains("reports") && due.body.contains("trial"), "{}", due.body);
+        assert!(due.body.contains(&format!(r#"href="{GATEWAY}/"#)) && due.body.contains("dublin"), "of every kind, each with its page");
+        let flagged = browser.get(&format!("{ACCESS}?state=flagged")).await;
+        assert!(flagged.page().contains("None: no key needs you.") && !flagged.body.contains("trial"));
+        let overview = browser.get("/overview").await;
+        assert!(overview.page().contains(&format!(r#"href="{ACCESS}?state=expiring""#)));
+    }
+
     a_key_is_made_shown_once_and_works(api) {
         let browser = api.signed_in(OWNER).await;
         assert!(browser.get(ACCESS).await.page().contains("There is no key yet"));

@@ -27,6 +27,16 @@ on_both! {
         assert_eq!(browser.sign_in(OWNER, CHOSEN).await.leads_to(), Some("/"));
     }
 
+    the_mail_that_comes_is_told_by_what_somebody_looks_after(api) {
+        for (role, looks_after_members) in [("member", false), ("auditor", false), ("admin", true)] {
+            let email = format!("{role}@acme.example");
+            api.add_member(&email, role).await;
+            let page = api.signed_in(&email).await.get("/settings/profile").await;
+            assert!(page.page().contains("Notifications") && page.body.contains("None can be turned off"), "{role}");
+            assert_eq!(page.body.contains("People who wait to be let in"), looks_after_members, "{role}");
+        }
+    }
+
     one_of_ones_own_sessions_is_ended(api) {
         let browser = api.signed_in(OWNER).await;
         let other = api.signed_in(OWNER).await;

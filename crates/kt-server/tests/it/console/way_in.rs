@@ -9,7 +9,7 @@ use kt_domain::email::EmailAddress;
 use kt_domain::public_url::PublicUrl;
 use serde_json::json;
 
-use super::browser::{Browser, ORIGIN};
+use super::browser::{Browser, CSRF, ORIGIN};
 use crate::harness::{PASSWORD, TestApi, on_both};
 
 const JO: &str = "jo@acme.example";
@@ -175,6 +175,36 @@ on_both! {
         other.hold("kt_session", &planted);
         assert_eq!(other.get("/overview").await.status.as_u16(), 303, "who planted it has nothing");
         assert_eq!(victim.get("/overview").await.status.as_u16(), 200);
+    }
+
+    a_refusal_is_told_in_the_language_of_whoever_asks(api) {
+        let browser = api.browser();
+        let ask = async |path: &str, fields: &[(&str, &str)], language: &str| {
+            let token = browser.token().await;
+            let headers = [(CSRF, token.as_str()), ("origin", ORIGIN), ("accept-language", language)];
+            browser.post_with(path, fields, &headers).await
+        };
+        let wrong = [("email", OWNER), ("password", "wrong")];
+        let weak = [("organization", "acme"), ("name", "Jo"), ("email", JO), ("password", "acme")];
+        api.set_registration(json!({ "self_registration": true })).await;
+        let table = [
+            ("de", "Die Adresse oder das Passwort stimmt nicht", "verwenden Sie mindestens 12 Zeichen: Es sind 4"),
+            ("en", "The address or the password is not right", "use at least 12 characters: this has 4"),
+        ];
+        for (language, refused, broken) in table {
+            let answer = ask("/login", &wrong, language).await;
+            assert!(answer.text("/error/message").starts_with(refused), "{}", answer.body);
+            let answer = ask("/register", &weak, language).await;
+            assert_eq!(answer.text("/error/violations/0/message"), broken);
+            let judged = ask("/api/password-strength", &[("password", "acme")], language).await;
+            assert!(judged.body.contains(broken), "{}", judged.body);
+        }
+        let owner = api.signed_in(OWNER).await;
+        let german = [("accept-language", "de"), ("sec-fetch-mode", "navigate")];
+        let page = owner.send(Method::GET, "/settings/security", &german, None).await;
+        assert!(page.page().contains("Nach 90 Tagen wird ein Wechsel erzwungen"), "what departs from the standards");
+        let missing = owner.send(Method::GET, "/settings/members/usr_nobody", &german, None).await;
+        assert!(missing.body.contains("Das gibt es nicht: Mitglied."), "{}", missing.body);
     }
 
     a_forgotten_password_is_replaced_by_a_link(api) {

@@ -128,6 +128,7 @@ on_both! {
             authenticated_at: now(),
             active_at: now(),
             ip: Some("2001:db8::1".parse().unwrap()),
+            active_ip: Some("2001:db8::2".parse().unwrap()),
             user_agent: Some("curl/8".into()),
             ended_at: None,
         };

@@ -55,6 +55,7 @@ async fn federated(
         authenticated_at: now(),
         active_at: now(),
         ip: None,
+        active_ip: None,
         user_agent: None,
         ended_at: None,
     };
