@@ -35,8 +35,9 @@ suite('connecting a gateway by the guided set-up', LIMIT, () => {
 
   after(async () => {
     if (gateway?.exitCode === null) {
-      gateway.kill();
-      await once(gateway, 'exit');
+      // The shell and what it started.
+      process.kill(-gateway.pid);
+      await once(gateway, 'close');
     }
     await chromium?.stop();
     await console_?.stop();
@@ -47,7 +48,10 @@ suite('connecting a gateway by the guided set-up', LIMIT, () => {
   /** Runs a line as somebody does who pastes it into a shell. */
   const run = (line) => {
     const PATH = [directory, process.env.PATH].join(delimiter);
-    return spawn('/bin/sh', ['-c', line], { cwd: directory, env: { ...process.env, PATH }, stdio: ['ignore', 'ignore', 'inherit'] });
+    const env = { ...process.env, PATH };
+    const shell = spawn('/bin/sh', ['-c', line], { cwd: directory, env, detached: true, stdio: ['ignore', 'pipe', 'inherit'] });
+    shell.stdout.resume();
+    return shell;
   };
 
   test('the printed line starts a gateway that is seen to come, takes up what is published, and serves chat', LIMIT, async () => {

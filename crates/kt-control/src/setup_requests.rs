@@ -1,13 +1,16 @@
 //! Where somebody begins after signing in, and how a member who has nothing to work with asks for it.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use kt_domain::actor::{Permission, Role};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_domain::gateways::TargetReport;
+use kt_domain::gateways::{TargetReport, reached_at};
 use kt_domain::id::{OrganizationId, SetupRequestId, UserId};
 use kt_domain::landing::{Arrival, landing};
+use kt_store::gateways::{self, Gateway};
 use kt_store::setup_requests::{self, SetupRequest};
 use kt_store::{audit, memberships, users};
 use serde_json::{Value, json};
@@ -23,6 +26,15 @@ const PAGE: PageSize = PageSize { usual: 50, most: 200 };
 
 /// The longest note, in characters.
 const LONGEST_NOTE: usize = 500;
+
+/// For how long a gateway that says nothing is still deployed: one that is started anew, or whose machine is away for a while,
+/// sends nobody back to the beginning.
+const LATELY: Duration = Duration::from_hours(24);
+
+/// Whether it has a model that answers.
+fn deploys(gateway: &Gateway) -> bool {
+    gateway.targets.iter().any(TargetReport::deploys)
+}
 
 impl Control {
     /// The path of the page where somebody begins who has signed in and asked for no other.
@@ -42,19 +54,22 @@ impl Control {
         }))
     }
 
-    /// Whether a gateway of one's organisation can be asked now that has a model that answers.
+    /// Whether a gateway of one's organisation, heard of lately, has a model that answers.
     pub async fn has_deployment(&self, ctx: &Ctx) -> Result<bool, Error> {
         self.has_deployment_in(ctx.require(Permission::ReadOrganization)?, ctx.now).await
     }
 
-    /// Whether somebody can begin to work with models: one is deployed, and it can be told which.
+    /// Whether somebody can begin to work with models now: a gateway that has one can be asked, and tells which.
     pub async fn can_begin(&self, ctx: &Ctx) -> Result<bool, Error> {
-        Ok(self.has_deployment(ctx).await? && !self.models(ctx).await?.is_empty())
+        let organization = ctx.require(Permission::ReadOrganization)?;
+        let found = self.gateways_to_ask(organization, None, ctx.now).await?;
+        Ok(found.iter().any(|(gateway, _)| deploys(gateway)) && !self.models(ctx).await?.is_empty())
     }
 
     async fn has_deployment_in(&self, organization: &OrganizationId, now: Timestamp) -> Result<bool, Error> {
-        let found = self.gateways_to_ask(organization, None, now).await?;
-        Ok(found.iter().flat_map(|(gateway, _)| &gateway.targets).any(TargetReport::deploys))
+        let lately = gateways::in_service(&self.store, organization, now - LATELY).await?;
+        let is_reached = |gateway: &Gateway| reached_at(gateway.address.as_deref(), gateway.ip).is_some();
+        Ok(lately.iter().any(|gateway| is_reached(gateway) && deploys(gateway)))
     }
 
     /// Asks the administrators to set a gateway up; they are told by mail, and on their Overview. Whoever has asked

@@ -35,8 +35,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-
 /// Puts the layers around the routes. The last one added is the first that a request passes.
 pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
     routes
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(doors.clone(), idempotency::once))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(doors.clone(), refusals::recorded))
         .layer(from_fn(allowance::told))
         .layer(from_fn(no_key_in_the_address))

@@ -401,7 +401,7 @@ fn refusal(status: u16, body: &[u8]) -> ApiError {
     };
     let mut message = printable(&format!("{message} ({code})"));
     if code == "reauthentication_required" {
-        message.push_str("; `kt auth login` does both in the browser");
+        message.push_str("; confirm it in the console, or sign in there anew, then run `kt auth login`");
     }
     let failure = match status {
         401 | 403 => Failure::not_allowed(message),

@@ -265,8 +265,8 @@ fn terms_exceed_others_where_they_let_more_through() {
     let more = [
         KeyTerms { scope: Some(Scope::Admin), ..given.clone() },
         KeyTerms { ranges: Vec::new(), ..given.clone() },
-        KeyTerms { ranges: ranges(&["203.0.113.0/24", "198.51.100.0/24"]), ..given.clone() },
-        KeyTerms { ranges: ranges(&["203.0.112.0/23"]), ..given.clone() },
+        KeyTerms { ranges: ranges(&["203.0.113.0/24", "2001:db8::/32", "198.51.100.0/24"]), ..given.clone() },
+        KeyTerms { ranges: ranges(&["203.0.112.0/23", "2001:db8::/32"]), ..given.clone() },
         KeyTerms { requests_per_minute: Some(61), ..given.clone() },
         KeyTerms { requests_per_minute: None, ..given.clone() },
         KeyTerms { expires_at: Some(made_at() + DAY * 2), ..given.clone() },

@@ -63,9 +63,9 @@ pub(crate) enum Bound {
 impl Bound {
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Plain => "max_tokens",
-            Self::Completion => "max_completion_tokens",
-            Self::Output => "max_output_tokens",
+            Bound::Plain => "max_tokens",
+            Bound::Completion => "max_completion_tokens",
+            Bound::Output => "max_output_tokens",
         }
     }
 }

@@ -63,18 +63,22 @@ on_both! {
         assert_eq!(doors, ["cli", "api"]);
     }
 
-    a_device_is_let_in_on_a_fresh_proof_alone(api) {
+    a_device_is_as_fresh_as_the_session_that_lets_it_in(api) {
         let owner = api.owner().await;
         api.clock.advance(Duration::from_mins(11));
-        let device = ask(&api).await;
-        let stale = decide(&api, owner.access_token(), &device.user_code, "approve").await;
-        assert_eq!(stale.refusal(), (403, "reauthentication_required"));
+        let rename = async |session: &Answer| {
+            let name = json!({ "name": "Acme & Co." });
+            api.patch("/v1/organization", name).bearer(session.access_token()).send().await
+        };
+        let let_in = async || {
+            let device = ask(&api).await;
+            assert_eq!(decide(&api, owner.access_token(), &device.user_code, "approve").await.status, 204);
+            fetch(&api, &device).await
+        };
+        assert_eq!(rename(&let_in().await).await.refusal(), (403, "reauthentication_required"));
         let proof = json!({ "password": PASSWORD });
         api.post("/v1/me/reauthenticate", proof).bearer(owner.access_token()).send().await;
-        assert_eq!(decide(&api, owner.access_token(), &device.user_code, "approve").await.status, 204, "the control");
-        let session = fetch(&api, &device).await;
-        let renamed = api.patch("/v1/organization", json!({ "name": "Acme & Co." })).bearer(session.access_token()).send();
-        assert_eq!(renamed.await.status, 200, "the proof goes with it");
+        assert_eq!(rename(&let_in().await).await.status, 200, "who has proven again who they are lets in one that may");
     }
 
     nobody_is_let_in_on_a_device_by_somebody_who_is_suspended(api) {

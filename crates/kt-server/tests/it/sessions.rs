@@ -5,7 +5,7 @@ use kt_control::passwords::{Capacity, Cost, Hasher};
 use kt_domain::lockout::{DEPLOYMENT, DEPLOYMENT_LIMIT};
 use kt_domain::passwords::Password;
 use kt_domain::secret::SecretDigest;
-use kt_store::{audit, limits, users};
+use kt_store::{audit, limits, organizations, users};
 use serde_json::json;
 
 use crate::harness::{Answer, PASSWORD, on_both, side_by_side};
@@ -48,7 +48,8 @@ on_both! {
             assert_eq!(answer.refusal(), (401, "invalid_credentials"), "{typed:.20}");
             assert_eq!(answer.json["error"]["message"], expected);
         }
-        let chain = audit::chain(&api.store, None).await.unwrap();
+        let only = organizations::only(&api.store).await.unwrap();
+        let chain = audit::chain(&api.store, only.as_ref()).await.unwrap();
         let failed: Vec<_> = chain.iter().filter(|entry| entry.body.contains("auth.sign_in")).collect();
         assert_eq!(failed.len(), 4);
         assert!(failed.iter().all(|entry| entry.body.len() < 2000 && !entry.body.contains("cedar")));
@@ -57,7 +58,7 @@ on_both! {
         for _ in 0..10 {
             api.login(PASSWORD, "wrong").await;
         }
-        let reasons = audit::chain(&api.store, None).await.unwrap();
+        let reasons = audit::chain(&api.store, only.as_ref()).await.unwrap();
         assert!(reasons.last().unwrap().body.contains("\"locked\""), "it is counted all the same");
     }
 

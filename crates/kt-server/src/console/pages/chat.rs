@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use askama::Template;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Path, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame as BodyFrame;
 use jiff::Timestamp;
@@ -95,8 +95,21 @@ impl Standing {
 }
 
 /// A new conversation.
-pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Query(Awaited { awaits }): Query<Awaited>,
+) -> Answer {
+    if awaits.is_some() && visit.is_partial && doors.control.models(&visit.ctx).await?.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     page_with(&doors, &visit, None).await
+}
+
+/// What a page that is open waits for: a model, which a gateway names that has just been started.
+#[derive(Deserialize)]
+pub(crate) struct Awaited {
+    awaits: Option<String>,
 }
 
 /// One of one's own.

@@ -14,7 +14,7 @@ use crate::harness::{Answer, TestApi, on_both};
 const HOSTILE: &str = "<script>alert(1)</script>\"><img src=x onerror=alert(1)>";
 
 /// Asks as a page does that follows a list: no navigation.
-async fn poll(browser: &Browser<'_>, path: &str) -> Answer {
+pub(super) async fn poll(browser: &Browser<'_>, path: &str) -> Answer {
     let headers = [("hx-request", "true"), ("sec-fetch-mode", "cors"), ("sec-fetch-site", "same-origin")];
     browser.send(Method::GET, path, &headers, None).await
 }

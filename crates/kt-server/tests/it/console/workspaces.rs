@@ -10,6 +10,7 @@ use kt_domain::workspace::LONGEST_RUN;
 use serde_json::json;
 
 use super::browser::Browser;
+use super::evidence::poll;
 use crate::harness::{Answer, TestApi, on_both, side_by_side};
 use crate::stub_gateway::{GATEWAY, REQUEST, StubGateway};
 
@@ -530,6 +531,17 @@ on_both! {
         assert!(settled(&jo, &place).await.page().contains("No gateway is connected that has a usable model."));
     }
 
+    a_chat_without_a_model_goes_on_as_soon_as_there_is_one(api) {
+        const NEWS: &str = "/chat?awaits=model";
+        let (jo, _) = two(&api).await;
+        assert!(jo.get("/chat").await.page().contains(NEWS));
+        assert_eq!(poll(&jo, NEWS).await.status, 204, "the page stays as it is");
+        assert_eq!(jo.get(NEWS).await.status, 200, "whoever goes there sees the page");
+        let _stub = StubGateway::start(&api, "openai").await;
+        let page = poll(&jo, NEWS).await;
+        assert!(page.page().contains("Your question") && !page.body.contains("hx-get=\"/chat?awaits"), "{}", page.body);
+    }
+
     each_role_lands_where_it_can_go_on(api) {
         let landing = async |email: &str| {
             let answer = api.signed_in(email).await.get("/").await;
@@ -576,7 +588,9 @@ on_both! {
         let to_ask = ("/request-setup".to_owned(), true);
         assert_eq!(begins().await, to_work);
         api.clock.advance(Duration::from_mins(2));
-        assert_eq!(begins().await, to_ask, "it has stopped reporting");
+        assert_eq!(begins().await, ("/overview".to_owned(), true), "it has stopped reporting, and may be starting anew");
+        api.clock.advance(Duration::from_hours(24));
+        assert_eq!(begins().await, to_ask, "it is gone");
         let target = json!({ "id": "main", "provider": "openai", "state": "usable", "models": ["small"] });
         stub.report_with(&api, json!({ "targets": [target] })).await;
         assert_eq!(begins().await, to_ask, "it does not say where it is");

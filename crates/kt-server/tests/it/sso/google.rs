@@ -24,12 +24,12 @@ impl Google {
     async fn start(kind: Kind) -> Self {
         let provider = Provider::start(&crate::databases::clock()).await;
         let google = Self { api: TestApi::with_google(kind, provider.issuer()).await, provider };
-        google.hosts(json!("acme.example"));
+        google.hosts(&json!("acme.example"));
         google
     }
 
     /// What it says of the Workspace of an account.
-    fn hosts(&self, domain: Value) {
+    fn hosts(&self, domain: &Value) {
         self.provider.says(Says { claims: json!({ "hd": domain }), ..Says::default() });
     }
 
@@ -70,7 +70,7 @@ on_both! {
             (json!("acme.example"), Some("/")),
         ].into_iter().enumerate() {
             api.add_member(&format!("{number}@acme.example"), "member").await;
-            google.hosts(domain.clone());
+            google.hosts(&domain);
             assert_eq!(google.leads(&number.to_string()).await.as_deref(), expected, "{domain}");
         }
         // So it is where an organization has set Google up as its own provider.
@@ -80,7 +80,7 @@ on_both! {
         let made = api.put_provider(&owner, &google.provider, json!({ "just_in_time": true })).await;
         assert_eq!(made.status, 200, "{}", made.json);
         for (domain, expected) in [(Value::Null, REFUSED), (json!("acme.example"), Some("/"))] {
-            google.hosts(domain.clone());
+            google.hosts(&domain);
             let answer = google.provider.way(&api.browser(), "new").await;
             assert_eq!(answer.leads_to(), expected, "{domain}");
         }
