@@ -38,23 +38,29 @@ pub fn openapi() -> OpenApi {
 
 /// Says what holds for many operations alike.
 fn with_common(document: OpenApi) -> OpenApi {
-    with_media_type(with_idempotency(document))
+    with_unread_bodies(with_idempotency(document))
 }
 
-/// Says of every operation that takes a body that it takes JSON alone.
-fn with_media_type(mut document: OpenApi) -> OpenApi {
+/// How a body may be refused, whatever it is for.
+const UNREAD: [(&str, &str); 3] = [
+    ("400", "The body is no valid JSON (`invalid_json`), or broke off (`unreadable_body`)."),
+    ("413", "The body is too long (`request_too_large`)."),
+    ("415", "The body is not JSON (`unsupported_media_type`)."),
+];
+
+/// Says of every operation that takes a body how that may be refused.
+fn with_unread_bodies(mut document: OpenApi) -> OpenApi {
     for item in document.paths.paths.values_mut() {
         let operations = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().filter_map(Option::as_mut) {
-            if operation.request_body.is_some() {
-                let refusal = ResponseBuilder::new()
-                    .description("The body is not JSON (`unsupported_media_type`).")
-                    .content("application/json", error_body());
-                operation
-                    .responses
-                    .responses
-                    .entry("415".to_owned())
-                    .or_insert_with(|| refusal.build().into());
+            if operation.request_body.is_none() {
+                continue;
+            }
+            for (status, description) in UNREAD {
+                let refusal =
+                    ResponseBuilder::new().description(description).content("application/json", error_body());
+                let responses = &mut operation.responses.responses;
+                responses.entry(status.to_owned()).or_insert_with(|| refusal.build().into());
             }
         }
     }
