@@ -271,7 +271,7 @@ fn check_new(ctx: &Ctx, new: &NewVersion) -> Result<(OrganizationId, PolicyConfi
     Ok((organization.clone(), valid(&new.text)?))
 }
 
-fn load(text: &str) -> Loaded {
+pub(crate) fn load(text: &str) -> Loaded {
     let source = Source { name: FILE.to_owned(), text: text.to_owned() };
     policy_config::load(&[source], LoadOptions { connected: true, kept: true })
 }

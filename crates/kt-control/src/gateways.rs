@@ -11,7 +11,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::configurations::{ConfigurationSource, Orders, RefusedConfiguration, VersionId};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::gateways::{TargetReport, reached_at};
+use kt_domain::gateways::{ShownConfiguration, TargetReport, reached_at};
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::keys::{KeySnapshot, KeyTerms, KnownKey};
 use kt_domain::public_url::PublicUrl;
@@ -41,14 +41,29 @@ pub struct GatewayReport {
     pub targets: Vec<TargetReport>,
     /// Where it has it from.
     pub config_source: ConfigurationSource,
+    /// What people may see of a configuration from its own files, where it was asked for that.
+    pub configuration: Option<ShownConfiguration>,
     /// The version that it was told to run last and could not, if that is so.
     pub refused: Option<RefusedConfiguration>,
     /// Whether it takes no new requests.
     pub is_draining: bool,
+    /// Whether it counts limits and budgets in a Redis or Valkey with others, and not by itself.
+    pub shares_counts: bool,
 }
 
 /// What a gateway reports that has no configuration yet.
 pub const NO_CONFIGURATION: &str = "none";
+
+/// Who asks for news.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asking {
+    /// The gateway.
+    pub gateway: String,
+    /// Where it has its configuration from.
+    pub source: ConfigurationSource,
+    /// The version of it that it has in force.
+    pub config_version: String,
+}
 
 /// What a gateway knows already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +81,8 @@ pub struct News {
     pub keys: Option<Arc<KeySnapshot>>,
     /// Its orders, unless it knows them or takes none.
     pub orders: Option<Arc<Orders>>,
+    /// Whether its next report is to tell the configuration of its own files.
+    pub wants_configuration: bool,
 }
 
 /// A gateway as people see it.
@@ -132,13 +149,17 @@ impl Control {
         let organization = self.gateways_organization(ctx).await?;
         report.check()?;
         let known = gateways::find(&self.store, &organization, &report.id).await?;
+        let told = report.configuration.clone().filter(|_| report.config_source == ConfigurationSource::File);
         let now = report.into_gateway(ctx, organization, known.as_ref());
         match known {
             None => self.enrol(ctx, now).await,
-            Some(known) if !is_news(&known, &now) => Ok(()),
+            Some(known) if told.is_none() && !is_news(&known, &now) => Ok(()),
             Some(_) => {
                 let tx = self.store.begin_write().await?;
                 gateways::update(&tx, &now).await?;
+                if let Some(told) = told {
+                    gateways::keep_configuration(&tx, &now.organization, &now.id, &told).await?;
+                }
                 Ok(tx.commit().await?)
             }
         }
@@ -156,18 +177,18 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// What is new for a gateway that has its configuration from `source` and knows this already; where nothing is, it
-    /// waits for up to `patience` until something is. A change made by this process is told at once, one made by another
+    /// What is new for a gateway that knows this already; where nothing is, it waits for up to `patience` until something
+    /// is. A change made by this process is told at once, one made by another
     /// within a second. Whoever waits is asked again and again whether it still may.
     pub async fn next_news(
         &self,
         ctx: &Ctx,
-        gateway: &str,
-        source: ConfigurationSource,
+        asking: &Asking,
         known: Known<'_>,
         patience: Duration,
     ) -> Result<News, Error> {
         let organization = self.gateways_organization(ctx).await?;
+        let wants_configuration = self.wants_configuration(&organization, asking).await?;
         let deadline = tokio::time::Instant::now() + patience;
         loop {
             let changed = self.recent.next_change();
@@ -176,13 +197,13 @@ impl Control {
             let keys = self.key_snapshot(&organization).await?;
             let orders = match known.orders {
                 Some(known) => {
-                    let orders = self.orders_of(&organization, gateway, source).await?;
+                    let orders = self.orders_of(&organization, &asking.gateway, asking.source).await?;
                     Some(orders).filter(|orders| orders.version != known)
                 }
                 None => None,
             };
             let keys = Some(keys).filter(|keys| known.keys != Some(keys.version.as_str()));
-            let news = News { keys, orders };
+            let news = News { keys, orders, wants_configuration };
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if news.keys.is_some() || news.orders.is_some() || left.is_zero() {
                 return Ok(news);
@@ -190,6 +211,16 @@ impl Control {
             // Whether it was told or the time was over, it looks again.
             let _ = tokio::time::timeout(left.min(LOOK_EVERY), changed).await;
         }
+    }
+
+    async fn wants_configuration(
+        &self,
+        organization: &OrganizationId,
+        Asking { gateway, source, config_version }: &Asking,
+    ) -> Result<bool, Error> {
+        let is_own = *source == ConfigurationSource::File;
+        Ok(is_own
+            && !gateways::knows_configuration(&self.store, organization, gateway, config_version).await?)
     }
 
     /// The keys that an organisation's gateways may let in at this moment. However many wait for them, one reads them.
@@ -240,6 +271,19 @@ impl Control {
         let found = gateways::one(&self.store, organization, id).await?;
         let views = self.gateway_views(ctx, organization, found.into_iter().collect()).await?;
         views.into_iter().next().ok_or_else(no_gateway)
+    }
+
+    /// What a gateway of one's organisation told of the configuration in force there, where that comes from its own files;
+    /// `None` where it has not told this version yet.
+    pub async fn configuration_of_gateway(
+        &self,
+        ctx: &Ctx,
+        gateway: &Gateway,
+    ) -> Result<Option<ShownConfiguration>, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let told = gateways::configuration(&self.store, organization, &gateway.id).await?;
+        let is_own = gateway.config_source == ConfigurationSource::File;
+        Ok(told.filter(|told| is_own && told.version == gateway.config_version))
     }
 
     async fn gateway_views(
@@ -310,6 +354,16 @@ impl Control {
 }
 
 impl GatewayReport {
+    /// Who asks for news with this report.
+    #[must_use]
+    pub fn asking(&self) -> Asking {
+        Asking {
+            gateway: self.id.clone(),
+            source: self.config_source,
+            config_version: self.config_version.clone(),
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         check_word("gateway_id", &self.id)?;
         check_word("software_version", &self.software_version)?;
@@ -317,6 +371,7 @@ impl GatewayReport {
         if let Some(address) = &self.address {
             PublicUrl::parse(address).map_err(|why| Error::invalid("address", why.to_string()))?;
         }
+        self.configuration.as_ref().map_or(Ok(()), ShownConfiguration::check)?;
         TargetReport::check_all(&self.targets)
     }
 
@@ -338,6 +393,7 @@ impl GatewayReport {
             targets: self.targets,
             config_source: self.config_source,
             is_draining: self.is_draining,
+            shares_counts: self.shares_counts,
             ip: ctx.client.ip,
             enrolled_at: known.map_or(ctx.now, |known| known.enrolled_at),
             seen_at: ctx.now,

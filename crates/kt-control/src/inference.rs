@@ -396,12 +396,15 @@ fn was_not_taken(refusal: &Refusal) -> bool {
     matches!(&*refusal.code, UNREACHABLE | DRAINING)
 }
 
-/// Whether asking once more, a little later, may help: no gateway has taken the question, or nobody knows what the answer
-/// would have been, because the gateway's connection ended before it did, the provider's did, or something before the gateway
+/// Whether asking once more, a little later, may help: nobody knows what the answer would have been, because the gateway's connection ended before it did, the provider's did, or something before the gateway
 /// answered in its place.
 pub(crate) fn may_pass(refusal: &Refusal) -> bool {
-    let is_unknown = matches!(&*refusal.code, BROKE_OFF | UNEXPLAINED | "upstream_incomplete");
-    is_unknown || refusal.code == NO_GATEWAY || was_not_taken(refusal)
+    matches!(&*refusal.code, BROKE_OFF | UNEXPLAINED | "upstream_incomplete")
+}
+
+/// Whether no model was asked, because there is no gateway that takes the question at the moment.
+pub(crate) fn was_not_asked(refusal: &Refusal) -> bool {
+    refusal.code == NO_GATEWAY || was_not_taken(refusal)
 }
 
 fn broke_off() -> NotAnswered {

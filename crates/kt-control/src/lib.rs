@@ -8,6 +8,7 @@ mod addresses;
 mod approval;
 mod audit;
 mod authenticate;
+mod budgets;
 mod chat;
 mod configurations;
 mod confirm;
@@ -70,6 +71,7 @@ pub use audit::{
     WebhookError,
 };
 pub use authenticate::{Authenticated, Bearer};
+pub use budgets::{BudgetShare, BudgetStanding};
 pub use chat::{Ask, ConversationView, Streaming, TurnView};
 pub use configurations::{ConfigurationView, Linted, NewVersion, RollOutTo, RolledOut, VersionView};
 pub use confirm::Confirmed;
@@ -77,7 +79,7 @@ pub use console::{ConsoleSession, Cookie};
 pub use control::{Control, Parts};
 pub use device::{DeviceCodes, WaitingDevice};
 pub use events::{Delivered, Delivery, EventView, EventsExport, EventsFormat};
-pub use gateways::{GatewayReport, GatewayView, Known, NO_CONFIGURATION, News};
+pub use gateways::{Asking, GatewayReport, GatewayView, Known, NO_CONFIGURATION, News};
 pub use invitations::InvitationView;
 pub use ip_restrictions::{IpRestrictionsView, LockOutPreview, ShutOut};
 pub use jwt::{ConfiguredJwtKey, Jwk, JwkSet, JwtKeyError};

@@ -1,8 +1,8 @@
 //! Tasks: saved prompts that are run in the background, through a gateway, on behalf of whoever started them.
 //!
 //! A run is a row that servers lease. Whoever holds the latest lease works on it and alone can end it; a run whose server
-//! has ended is begun again by another, at most three times, under the same key for whoever stands behind the gateway. So
-//! is a run that no gateway has taken, or whose gateway has ended.
+//! has ended is begun again by another, under the same key for whoever stands behind the gateway. So is a run whose gateway
+//! has ended. A model is asked three times at most; a run that no gateway takes waits for one.
 //!
 //! A server works on a few runs at once, of which each organisation has its share, and on none for ever: a gateway that
 //! answers drop by drop keeps nobody waiting but its own organisation.
@@ -18,21 +18,21 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, RunId, TaskId};
 use kt_domain::workspace::{
-    self, Decision, Ending, LEASE, LONGEST_ANSWER, LONGEST_RUN, MOST_ATTEMPTS, MOST_KEPT, Prompt, Refusal,
-    RunState, Taken, fill_in, may_take,
+    self, Decision, Ending, LEASE, LONGEST_ANSWER, LONGEST_RUN, MOST_ASKED, MOST_KEPT, Prompt, Refusal,
+    RunState, Taken, fill_in, may_take, wait_for_gateway,
 };
 use kt_store::conversations::Answered;
 use kt_store::tasks::{self, Run, Task};
 
 use crate::chat::keeper;
 use crate::control::Control;
-use crate::inference::{NotAnswered, Question, Said, may_pass};
+use crate::inference::{NotAnswered, Question, Said, may_pass, was_not_asked};
 use under_way::{OF_ONE_ORGANIZATION, UnderWay};
 
 /// How often a server says that it still works on a run; also how soon it learns that the run was cancelled.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
-/// How soon a run is begun again that was not taken, or whose answer broke off: long enough for a gateway that restarts.
+/// How soon a run is begun again whose answer broke off: long enough for a gateway that restarts.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// How often runs that wait are looked for without being told to.
@@ -141,6 +141,7 @@ impl Control {
             model: task.model.clone(),
             state: RunState::Queued,
             attempt: 0,
+            asked: 0,
             leased_until: ctx.now,
             answer: String::new(),
             request_id: None,
@@ -215,18 +216,19 @@ impl Control {
         let now = self.clock.now();
         let due = tasks::due(&self.store, now, OF_ONE_ORGANIZATION, BATCH).await?;
         for run in due.into_iter().filter(|run| !have_their_share.contains(&run.organization)) {
-            let attempts = u32::try_from(run.attempt).unwrap_or(u32::MAX);
+            let asked = u32::try_from(run.asked).unwrap_or(u32::MAX);
             let tx = self.store.begin_write().await?;
-            match may_take(run.state, attempts, run.leased_until, now) {
+            match may_take(run.state, asked, run.leased_until, now) {
                 Taken::GiveUp => {
                     tasks::give_up(&tx, &run, &given_up(), now).await?;
                 }
-                Taken::Begin(attempt) if tasks::lease(&tx, &run, now + LEASE).await? => {
+                Taken::Begin if tasks::lease(&tx, &run, now + LEASE).await? => {
                     tx.commit().await?;
-                    return Ok(Some(Run { attempt: i64::from(attempt), state: RunState::Running, ..run }));
+                    let (attempt, asked) = (run.attempt + 1, run.asked + 1);
+                    return Ok(Some(Run { attempt, asked, state: RunState::Running, ..run }));
                 }
                 // Somebody else was faster.
-                Taken::Begin(_) | Taken::No => {}
+                Taken::Begin | Taken::No => {}
             }
             tx.commit().await?;
         }
@@ -247,10 +249,7 @@ impl Control {
                 }
             },
         };
-        let is_worth_another = run.attempt < i64::from(MOST_ATTEMPTS);
-        if is_worth_another && answered.refusal.as_ref().is_some_and(may_pass) {
-            // Where the store is away, the lease that there is ends by itself.
-            let _ = self.hold_for(&run, AGAIN_AFTER).await;
+        if self.is_left_for_later(&run, answered.refusal.as_ref()).await {
             return;
         }
         answered.spent.duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -266,6 +265,30 @@ impl Control {
             Ok(false) => tracing::info!(run = %run.id, "a run was over, or taken over by another server"),
             Err(error) => tracing::error!(%error, run = %run.id, "the outcome of a run cannot be kept"),
         }
+    }
+
+    /// Leaves a run that ended so to be begun again, where that may help.
+    async fn is_left_for_later(&self, run: &Run, refusal: Option<&Refusal>) -> bool {
+        let age = self.clock.now().duration_since(run.created_at).unsigned_abs();
+        // Where the store is away, the lease that there is ends by itself.
+        if refusal.is_some_and(was_not_asked)
+            && let Some(wait) = wait_for_gateway(age)
+        {
+            let _ = self.put_off(run, wait).await;
+            return true;
+        }
+        let is_worth_another = run.asked < i64::from(MOST_ASKED) && refusal.is_some_and(may_pass);
+        if is_worth_another {
+            let _ = self.hold_for(run, AGAIN_AFTER).await;
+        }
+        is_worth_another
+    }
+
+    /// Lets a run wait for so long for which no model was asked.
+    async fn put_off(&self, run: &Run, time: Duration) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        tasks::put_off(&tx, &run.id, run.attempt, self.clock.now() + time).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Says again and again that this server works on the run. Is ready when it does so no longer.

@@ -11,7 +11,7 @@ use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::money::Money;
 use kt_domain::usage::{Grouping, Used};
-use kt_store::usage::{self, UsageOf, UsageSum};
+use kt_store::usage::{self, UsageOf, UsageSum, Which};
 use kt_store::{Tx, audit};
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ pub struct Ranking {
     /// The largest first.
     pub rows: Vec<UsageRow>,
     /// How many there are besides.
-    pub more: usize,
+    pub more: u64,
 }
 
 /// A table of sums that is being made.
@@ -140,10 +140,10 @@ const COLUMNS: [&str; 13] = [
 const PAGE: PageSize = PageSize { usual: 100, most: 1000 };
 
 /// How many sums are read at once.
-const PART: u32 = 500;
+const PART: u32 = 2000;
 
 /// How many rows a ranking has.
-const RANKED: usize = 20;
+const RANKED: u32 = 20;
 
 /// How many days are looked at unless it is said.
 const USUAL_DAYS: i64 = 30;
@@ -170,9 +170,15 @@ impl Control {
         let list = format!("usage/{organization}/{sought:?}/{:?}", filter.group_by);
         let limit = PAGE.of(request)?;
         let after = self.position(&list, request)?;
-        let found =
-            usage::sums(&self.store, organization, &sought, &filter.group_by, after.as_ref(), limit + 1)
-                .await?;
+        let found = usage::sums(
+            &self.store,
+            organization,
+            &sought,
+            &filter.group_by,
+            Which::Behind(after.as_ref()),
+            limit + 1,
+        )
+        .await?;
         let page = self.page(&list, limit, found, |sum| sum.of.clone())?;
         let items = page.items.into_iter().map(|sum| row(sum, &filter.group_by)).collect();
         let rows = Page { items, next_cursor: page.next_cursor };
@@ -199,14 +205,29 @@ impl Control {
             until,
             is_everybodys: ctx.actor.may(Permission::ReadEvents),
             days: each_day(since, until, currency.as_deref(), &all(&[Grouping::Day]).await?),
-            members: Ranking::of(all(&[Grouping::Member]).await?),
-            keys: Ranking::of(all(&[Grouping::Key]).await?),
-            models: Ranking::of(all(&[Grouping::Model]).await?),
+            members: self.ranking(organization, &sought, Grouping::Member).await?,
+            keys: self.ranking(organization, &sought, Grouping::Key).await?,
+            models: self.ranking(organization, &sought, Grouping::Model).await?,
             totals,
         })
     }
 
-    async fn all_sums(
+    /// The largest sums. However many there are: a client may name a model as it likes.
+    async fn ranking(
+        &self,
+        organization: &OrganizationId,
+        sought: &usage::UsageFilter,
+        grouping: Grouping,
+    ) -> Result<Ranking, Error> {
+        let groupings = [grouping];
+        let found =
+            usage::sums(&self.store, organization, sought, &groupings, Which::Largest, RANKED).await?;
+        let all = usage::count(&self.store, organization, sought, &groupings).await?;
+        let more = all.saturating_sub(found.len() as u64);
+        Ok(Ranking { rows: found.into_iter().map(|sum| row(sum, &groupings)).collect(), more })
+    }
+
+    pub(crate) async fn all_sums(
         &self,
         organization: &OrganizationId,
         sought: &usage::UsageFilter,
@@ -214,8 +235,15 @@ impl Control {
     ) -> Result<Vec<UsageRow>, Error> {
         let (mut rows, mut after) = (Vec::new(), None);
         loop {
-            let found =
-                usage::sums(&self.store, organization, sought, groupings, after.as_ref(), PART).await?;
+            let found = usage::sums(
+                &self.store,
+                organization,
+                sought,
+                groupings,
+                Which::Behind(after.as_ref()),
+                PART,
+            )
+            .await?;
             let is_last = found.len() < PART as usize;
             after = found.last().map(|sum| sum.of.clone());
             rows.extend(found.into_iter().map(|sum| row(sum, groupings)));
@@ -232,7 +260,7 @@ impl Control {
         let sought = sought(ctx, filter, since, until);
         let under_way = self.copies.begin(ctx)?;
         // What the store cannot look for is refused while there is an answer to refuse it in.
-        usage::sums(&self.store, &organization, &sought, &filter.group_by, None, 1).await?;
+        usage::sums(&self.store, &organization, &sought, &filter.group_by, Which::Largest, 1).await?;
         let asked =
             json!({ "since": since, "until": until, "user_id": sought.user, "group_by": filter.group_by });
         let tx = self.store.begin_write().await?;
@@ -263,25 +291,14 @@ impl Control {
             csv::write_row(COLUMNS, &mut part);
         }
         let UsageExport { organization, filter, group_by, after, .. } = &*export;
-        let found = usage::sums(&self.store, organization, filter, group_by, after.as_ref(), PART).await?;
+        let which = Which::Behind(after.as_ref());
+        let found = usage::sums(&self.store, organization, filter, group_by, which, PART).await?;
         export.complete = found.len() < PART as usize;
         export.after = found.last().map(|sum| sum.of.clone());
         for sum in found {
             csv::write_row(cells(row(sum, &export.group_by)), &mut part);
         }
         Ok(Some(part).filter(|part| !part.is_empty()))
-    }
-}
-
-impl Ranking {
-    fn of(mut rows: Vec<UsageRow>) -> Self {
-        // Stable: what is as large stays in the order of its identifier.
-        rows.sort_by_key(|row| {
-            std::cmp::Reverse((row.used.cost_micros, row.used.tokens(), row.used.requests))
-        });
-        let more = rows.len().saturating_sub(RANKED);
-        rows.truncate(RANKED);
-        Self { rows, more }
     }
 }
 

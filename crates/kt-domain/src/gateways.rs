@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::Error;
 use crate::network::cidr::canonical;
@@ -94,6 +95,41 @@ impl TargetReport {
     }
 }
 
+/// What a gateway tells of a configuration that comes from its own files, for people to look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShownConfiguration {
+    /// Its version, as the gateway reports it and its events name it.
+    pub version: String,
+    /// What is in force: the files laid over each other, with every default, and what could help a thief covered. `None`
+    /// where that is longer than 256 KiB of JSON.
+    pub document: Option<Value>,
+}
+
+/// The longest document, in bytes of JSON.
+const MOST_DOCUMENT: usize = 256 * 1024;
+
+impl ShownConfiguration {
+    /// What is told of a version with this document: without it, where it is too long.
+    #[must_use]
+    pub fn new(version: String, document: Value) -> Self {
+        Self { version, document: Some(document).filter(is_short) }
+    }
+
+    /// Refuses a document that is too long.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.document.as_ref().is_none_or(is_short) {
+            return Ok(());
+        }
+        let message = format!("Leave the document out that is longer than {} KiB.", MOST_DOCUMENT / 1024);
+        Err(Error::invalid("configuration", message))
+    }
+}
+
+fn is_short(document: &Value) -> bool {
+    document.to_string().len() <= MOST_DOCUMENT
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +165,19 @@ mod tests {
         ];
         for (provider, state, deploys) in table {
             assert_eq!(target(provider, state).deploys(), deploys, "{provider} {state}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_too_long_is_left_out_and_refused() {
+        let quotes_and = |bytes: usize| Value::from("x".repeat(bytes - 2));
+        for (document, is_told) in [(quotes_and(MOST_DOCUMENT), true), (quotes_and(MOST_DOCUMENT + 1), false)]
+        {
+            let told = ShownConfiguration::new("v".into(), document.clone());
+            assert_eq!(told.document.is_some(), is_told);
+            assert!(told.check().is_ok(), "what is left out does no harm");
+            let sent = ShownConfiguration { document: Some(document), ..told };
+            assert_eq!(sent.check().is_ok(), is_told);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::metrics::Moment;
 use crate::providers::target::Target;
 use crate::reply::{Refusal, Reply, X_KT_REQUEST_ID};
 use crate::shared::rfc3339;
+use crate::shown;
 use crate::stages::host;
 use crate::surface::Surface;
 
@@ -180,25 +181,8 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
 
 /// The configuration in force, with what could help a thief covered.
 fn shown_configuration(control: &Control) -> Value {
-    const COVER: &str = "***";
     let snapshot = control.shared.snapshot.load();
-    let mut config = json!(snapshot.config);
-    for key in config.pointer_mut("/auth/keys").and_then(Value::as_array_mut).into_iter().flatten() {
-        if key.get("sha256").is_some() {
-            key["sha256"] = COVER.into();
-        }
-    }
-    for target in config.pointer_mut("/providers/targets").and_then(Value::as_array_mut).into_iter().flatten()
-    {
-        for value in target
-            .get_mut("headers")
-            .and_then(Value::as_object_mut)
-            .into_iter()
-            .flat_map(|map| map.values_mut())
-        {
-            *value = COVER.into();
-        }
-    }
+    let config = shown::configuration(&snapshot.config);
     json!({ "gateway_id": control.shared.gateway_id, "config_version": snapshot.version, "config": config })
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kt_domain::clock::Clock;
-use kt_domain::gateways::TargetReport;
+use kt_domain::gateways::{ShownConfiguration, TargetReport};
 use kt_domain::id::RequestId;
 use kt_domain::policy_config::{PolicyConfig, SecretPlace, SecretRef};
 use kt_domain::random::Random;
@@ -26,6 +26,7 @@ use crate::limits::{self, Kept, Memory};
 use crate::listener::{self, Intake};
 use crate::proxy_protocol::Proxies;
 use crate::shared::{Shared, Worker};
+use crate::shown;
 use crate::snapshot::{AuthRules, Lasting, Snapshot, Surroundings};
 use crate::telemetry;
 use crate::tls::TlsFiles;
@@ -239,6 +240,12 @@ impl Gateway {
         self.handle().retention()
     }
 
+    /// Where the newest signed checkpoint of the events is to be kept, if anywhere.
+    #[must_use]
+    pub fn anchor_file(&self) -> Option<PathBuf> {
+        self.control.shared.snapshot.load().config.events.anchor_file.as_ref().map(PathBuf::from)
+    }
+
     /// Reads the configuration anew and puts it in force; gives its version. A configuration that is not valid is
     /// reported, and the one in force stays.
     pub fn reload(&self) -> Result<String, String> {
@@ -328,6 +335,13 @@ impl ConfigInForce {
     #[must_use]
     pub fn version(&self) -> String {
         self.0.snapshot.load().version.to_string()
+    }
+
+    /// What people may see of it.
+    #[must_use]
+    pub fn shown(&self) -> ShownConfiguration {
+        let snapshot = self.0.snapshot.load();
+        ShownConfiguration::new(snapshot.version.to_string(), shown::configuration(&snapshot.config))
     }
 
     /// Its targets, as they stand at this moment.

@@ -36,6 +36,7 @@ mod refusals;
 mod reply;
 mod scopes;
 mod shared;
+mod shown;
 mod snapshot;
 mod stages;
 mod surface;

@@ -169,6 +169,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(events::events, events::deliver))
         .routes(routes!(usage::usage))
         .routes(routes!(usage::export))
+        .routes(routes!(usage::budgets))
         .routes(routes!(tokens::tokens, tokens::create))
         .routes(routes!(tokens::read, tokens::change, tokens::revoke))
         .routes(routes!(tokens::rotate))

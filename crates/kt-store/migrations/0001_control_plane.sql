@@ -404,6 +404,8 @@ CREATE TABLE gateways (
     -- The version that it was told to run and could not, with the reason, as JSON.
     refused TEXT,
     is_draining BOOLEAN NOT NULL,
+    -- Whether it counts limits and budgets in a Redis or Valkey with others.
+    shares_counts BOOLEAN NOT NULL,
     ip TEXT,
     enrolled_at BIGINT NOT NULL,
     seen_at BIGINT NOT NULL,
@@ -466,6 +468,8 @@ CREATE TABLE task_runs (
     model TEXT NOT NULL,
     state TEXT NOT NULL,
     attempt BIGINT NOT NULL,
+    -- Under how many of these leases a model may have been asked.
+    asked BIGINT NOT NULL,
     leased_until BIGINT NOT NULL,
     answer TEXT NOT NULL,
     request_id TEXT,
@@ -543,6 +547,17 @@ CREATE TABLE gateway_orders (
     -- NAME@NUMBER
     configuration TEXT,
     is_drained BOOLEAN NOT NULL,
+    PRIMARY KEY (organization_id, gateway_id),
+    FOREIGN KEY (organization_id, gateway_id) REFERENCES gateways (organization_id, id)
+);
+
+-- What gateways tell of a configuration that comes from their own files, for people to look at: the latest alone.
+CREATE TABLE gateway_configurations (
+    organization_id TEXT NOT NULL,
+    gateway_id TEXT NOT NULL,
+    config_version TEXT NOT NULL,
+    -- JSON; absent where it is too long to be told.
+    document TEXT,
     PRIMARY KEY (organization_id, gateway_id),
     FOREIGN KEY (organization_id, gateway_id) REFERENCES gateways (organization_id, id)
 );

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use kt_domain::configurations::{ConfigurationSource, RefusedConfiguration, VersionId};
-use kt_domain::gateways::TargetReport;
+use kt_domain::gateways::{ShownConfiguration, TargetReport};
 use kt_domain::id::{ApiKeyId, OrganizationId};
 
 use crate::database::{Source, StoreError, Tx};
@@ -33,6 +33,8 @@ pub struct Gateway {
     pub refused: Option<RefusedConfiguration>,
     /// Whether it takes no new requests.
     pub is_draining: bool,
+    /// Whether it counts limits and budgets in a Redis or Valkey with others, and not by itself.
+    pub shares_counts: bool,
     /// From where it came.
     pub ip: Option<IpAddr>,
     /// When it first came.
@@ -78,8 +80,8 @@ pub async fn count(source: &impl Source, organization: &OrganizationId) -> Resul
 pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
     const INSERT: &str =
         "INSERT INTO gateways (id, organization_id, key_id, software_version, config_version,
-            address, targets, config_source, refused, is_draining, ip, enrolled_at, seen_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+            address, targets, config_source, refused, is_draining, shares_counts, ip, enrolled_at, seen_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     let values = values![
         &gateway.id,
         gateway.organization.as_str(),
@@ -91,6 +93,7 @@ pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
         gateway.config_source.as_str(),
         gateway.refused.as_ref().map(sql::document).transpose()?,
         gateway.is_draining,
+        gateway.shares_counts,
         gateway.ip.map(|ip| ip.to_string()),
         gateway.enrolled_at,
         gateway.seen_at,
@@ -103,7 +106,8 @@ pub async fn insert(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
 pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
     const UPDATE: &str =
         "UPDATE gateways SET key_id = $3, software_version = $4, config_version = $5, address = $6,
-            targets = $7, config_source = $8, refused = $9, is_draining = $10, ip = $11, seen_at = $12
+            targets = $7, config_source = $8, refused = $9, is_draining = $10, shares_counts = $11, ip = $12,
+            seen_at = $13
         WHERE id = $1 AND organization_id = $2";
     let values = values![
         &gateway.id,
@@ -116,6 +120,7 @@ pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
         gateway.config_source.as_str(),
         gateway.refused.as_ref().map(sql::document).transpose()?,
         gateway.is_draining,
+        gateway.shares_counts,
         gateway.ip.map(|ip| ip.to_string()),
         gateway.seen_at,
     ];
@@ -125,10 +130,59 @@ pub async fn update(tx: &Tx<'_>, gateway: &Gateway) -> Result<(), StoreError> {
 
 /// Forgets a gateway and what it was told. Its events stay.
 pub async fn delete(tx: &Tx<'_>, organization: &OrganizationId, id: &str) -> Result<(), StoreError> {
-    const FORGET: &str = "DELETE FROM gateway_orders WHERE organization_id = $1 AND gateway_id = $2";
-    const DELETE: &str = "DELETE FROM gateways WHERE organization_id = $1 AND id = $2";
-    sql::execute(tx, FORGET, values![organization.as_str(), id]).await?;
-    sql::execute(tx, DELETE, values![organization.as_str(), id]).await?;
+    const DELETES: [&str; 3] = [
+        "DELETE FROM gateway_orders WHERE organization_id = $1 AND gateway_id = $2",
+        "DELETE FROM gateway_configurations WHERE organization_id = $1 AND gateway_id = $2",
+        "DELETE FROM gateways WHERE organization_id = $1 AND id = $2",
+    ];
+    for delete in DELETES {
+        sql::execute(tx, delete, values![organization.as_str(), id]).await?;
+    }
+    Ok(())
+}
+
+/// Whether this version of a gateway's own configuration was told.
+pub async fn knows_configuration(
+    source: &impl Source,
+    organization: &OrganizationId,
+    id: &str,
+    version: &str,
+) -> Result<bool, StoreError> {
+    const SELECT: &str = "SELECT gateway_id FROM gateway_configurations
+        WHERE organization_id = $1 AND gateway_id = $2 AND config_version = $3";
+    Ok(sql::row(source, SELECT, values![organization.as_str(), id, version]).await?.is_some())
+}
+
+/// What a gateway told last of its own configuration.
+pub async fn configuration(
+    source: &impl Source,
+    organization: &OrganizationId,
+    id: &str,
+) -> Result<Option<ShownConfiguration>, StoreError> {
+    const SELECT: &str = "SELECT config_version, document FROM gateway_configurations
+        WHERE organization_id = $1 AND gateway_id = $2";
+    let read = |row: Row| {
+        Ok(ShownConfiguration {
+            version: row.get("config_version")?,
+            document: row.document_opt("document")?,
+        })
+    };
+    sql::row(source, SELECT, values![organization.as_str(), id]).await?.map(read).transpose()
+}
+
+/// Keeps what a gateway tells of its own configuration, in the place of what it told before.
+pub async fn keep_configuration(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    id: &str,
+    told: &ShownConfiguration,
+) -> Result<(), StoreError> {
+    const UPSERT: &str =
+        "INSERT INTO gateway_configurations (organization_id, gateway_id, config_version, document)
+        VALUES ($1, $2, $3, $4) ON CONFLICT (organization_id, gateway_id)
+        DO UPDATE SET config_version = excluded.config_version, document = excluded.document";
+    let document = told.document.as_ref().map(sql::document).transpose()?;
+    sql::execute(tx, UPSERT, values![organization.as_str(), id, &told.version, document]).await?;
     Ok(())
 }
 
@@ -278,6 +332,7 @@ fn read(row: &Row) -> Result<Gateway, StoreError> {
         config_source: row.parsed("config_source")?,
         refused: row.document_opt("refused")?,
         is_draining: row.get("is_draining")?,
+        shares_counts: row.get("shares_counts")?,
         ip: row.parsed_opt("ip")?,
         enrolled_at: row.time("enrolled_at")?,
         seen_at: row.time("seen_at")?,

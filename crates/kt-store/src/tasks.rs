@@ -44,6 +44,8 @@ pub struct Run {
     pub state: RunState,
     /// The number of its last lease: how often it was begun.
     pub attempt: i64,
+    /// Under how many of these leases a model may have been asked.
+    pub asked: i64,
     /// Until when that lease lasts.
     pub leased_until: Timestamp,
     /// The answer.
@@ -141,7 +143,7 @@ pub async fn remove_all(tx: &Tx<'_>, keeper: Keeper<'_>) -> Result<(), StoreErro
 /// Adds a run that waits.
 pub async fn start(tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
     const INSERT: &str = "INSERT INTO task_runs
-            (id, task_id, organization_id, user_id, prompt, model, state, attempt, leased_until, answer, created_at)
+            (id, task_id, organization_id, user_id, prompt, model, state, attempt, asked, leased_until, answer, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', $10)";
     let values = values![
         run.id.as_str(),
@@ -152,6 +154,7 @@ pub async fn start(tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
         &run.model,
         run.state.as_str(),
         run.attempt,
+        run.asked,
         run.leased_until,
         run.created_at,
     ];
@@ -217,7 +220,8 @@ pub async fn due(
 /// Takes a run as it was read, under the next number; `false` where somebody else was faster, or whoever held it has said
 /// since that it still does. Of all who try, one gets it.
 pub async fn lease(tx: &Tx<'_>, run: &Run, until: Timestamp) -> Result<bool, StoreError> {
-    const UPDATE: &str = "UPDATE task_runs SET state = 'running', attempt = attempt + 1, leased_until = $4
+    const UPDATE: &str =
+        "UPDATE task_runs SET state = 'running', attempt = attempt + 1, asked = asked + 1, leased_until = $4
         WHERE id = $1 AND attempt = $2 AND leased_until = $3 AND state IN ('queued', 'running')";
     let values = values![run.id.as_str(), run.attempt, run.leased_until, until];
     Ok(sql::execute(tx, UPDATE, values).await? == 1)
@@ -235,6 +239,14 @@ pub async fn give_up(tx: &Tx<'_>, run: &Run, why: &Refusal, now: Timestamp) -> R
 pub async fn renew(tx: &Tx<'_>, id: &RunId, attempt: i64, until: Timestamp) -> Result<bool, StoreError> {
     const UPDATE: &str =
         "UPDATE task_runs SET leased_until = $3 WHERE id = $1 AND attempt = $2 AND state = 'running'";
+    Ok(sql::execute(tx, UPDATE, values![id.as_str(), attempt, until]).await? == 1)
+}
+
+/// Puts a run off until then that was leased under this number, and for which no model was asked; `false` where it is over,
+/// or somebody else's.
+pub async fn put_off(tx: &Tx<'_>, id: &RunId, attempt: i64, until: Timestamp) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE task_runs SET state = 'queued', asked = asked - 1, leased_until = $3
+        WHERE id = $1 AND attempt = $2 AND state = 'running'";
     Ok(sql::execute(tx, UPDATE, values![id.as_str(), attempt, until]).await? == 1)
 }
 
@@ -295,6 +307,7 @@ fn read_run(row: &Row) -> Result<Run, StoreError> {
         model: row.get("model")?,
         state: row.parsed("state")?,
         attempt: row.get("attempt")?,
+        asked: row.get("asked")?,
         leased_until: row.time("leased_until")?,
         answer: row.get("answer")?,
         request_id: row.get("request_id")?,

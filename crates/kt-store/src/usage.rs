@@ -162,42 +162,82 @@ async fn owners(
     Ok(owners)
 }
 
-/// Up to `limit` sums of what fits, told apart by `groupings`, in their order, those behind `after`.
-pub async fn sums(
-    source: &impl Source,
-    organization: &OrganizationId,
-    filter: &UsageFilter,
-    groupings: &[Grouping],
-    after: Option<&UsageOf>,
-    limit: u32,
-) -> Result<Vec<UsageSum>, StoreError> {
-    const SUMS: &str = ", currency, CAST(SUM(requests) AS BIGINT) AS requests,
-            CAST(SUM(estimated) AS BIGINT) AS estimated, CAST(SUM(input_tokens) AS BIGINT) AS input_tokens,
-            CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(SUM(cost_micros) AS BIGINT) AS cost_micros
-        FROM usage_counts WHERE organization_id = ";
-    let is_apart = |grouping| groupings.contains(&grouping);
-    let columns = [
-        (Grouping::Day, "day", "CAST(0 AS BIGINT) AS day"),
-        (Grouping::Member, "user_id", "'' AS user_id"),
-        (Grouping::Key, "key_id", "'' AS key_id"),
-        (Grouping::Model, "model", "'' AS model"),
-    ];
-    let mut query = Composed::new(
-        "SELECT s.*, u.name AS person_name, u.email AS person_email, k.name AS key_name FROM (SELECT ",
-    );
-    query.listed(
-        columns.iter().map(|(grouping, column, none)| if is_apart(*grouping) { *column } else { *none }),
-    );
-    query.text(SUMS).value(organization.as_str());
+/// Which sums are wanted.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    /// In the order of what they are told apart by, those behind this one.
+    Behind(Option<&'a UsageOf>),
+    /// The largest, by cost, then tokens, then requests.
+    Largest,
+}
+
+/// What sums can be told apart by: the column, and what stands in its place where they are not.
+const COLUMNS: [(Grouping, &str, &str); 4] = [
+    (Grouping::Day, "day", "CAST(0 AS BIGINT) AS day"),
+    (Grouping::Member, "user_id", "'' AS user_id"),
+    (Grouping::Key, "key_id", "'' AS key_id"),
+    (Grouping::Model, "model", "'' AS model"),
+];
+
+/// The columns by which these sums are told apart, the currency among them.
+fn apart(groupings: &[Grouping]) -> impl Iterator<Item = &'static str> {
+    let asked = COLUMNS.iter().filter(|(grouping, ..)| groupings.contains(grouping));
+    asked.map(|(_, column, _)| *column).chain(["currency"])
+}
+
+/// What of an organisation fits.
+fn fitting(query: &mut Composed, organization: &OrganizationId, filter: &UsageFilter) {
+    query.text(" FROM usage_counts WHERE organization_id = ").value(organization.as_str());
     query.text(" AND day >= ").value(filter.from).text(" AND day < ").value(filter.until);
     query
         .and("user_id = ", filter.user.as_ref().map(ToString::to_string))
         .and("key_id = ", filter.key.clone())
         .and("model = ", filter.model.clone());
-    let apart = || columns.iter().filter(|(grouping, ..)| is_apart(*grouping)).map(|(_, column, _)| *column);
-    if let Some(after) = after {
-        query.text(" AND (").listed(apart().chain(["currency"])).text(") > (");
-        for (grouping, ..) in columns.iter().filter(|(grouping, ..)| is_apart(*grouping)) {
+}
+
+/// How many sums there are of what fits, told apart by `groupings`.
+pub async fn count(
+    source: &impl Source,
+    organization: &OrganizationId,
+    filter: &UsageFilter,
+    groupings: &[Grouping],
+) -> Result<u64, StoreError> {
+    let mut query = Composed::new("SELECT COUNT(*) AS sums FROM (SELECT 1 AS one");
+    fitting(&mut query, organization, filter);
+    query.text(" GROUP BY ").listed(apart(groupings)).text(") s");
+    let rows = query.rows(source).await?;
+    rows.first().map_or(Ok(0), |row| Ok(row.get::<i64>("sums")?.cast_unsigned()))
+}
+
+/// Up to `limit` sums of what fits, told apart by `groupings`.
+pub async fn sums(
+    source: &impl Source,
+    organization: &OrganizationId,
+    filter: &UsageFilter,
+    groupings: &[Grouping],
+    which: Which<'_>,
+    limit: u32,
+) -> Result<Vec<UsageSum>, StoreError> {
+    const SUMS: &str = ", currency, CAST(SUM(requests) AS BIGINT) AS requests,
+            CAST(SUM(estimated) AS BIGINT) AS estimated, CAST(SUM(input_tokens) AS BIGINT) AS input_tokens,
+            CAST(SUM(output_tokens) AS BIGINT) AS output_tokens, CAST(SUM(cost_micros) AS BIGINT) AS cost_micros";
+    const LARGEST: &str =
+        "SUM(cost_micros) DESC, SUM(input_tokens + output_tokens) DESC, SUM(requests) DESC, ";
+    const LARGEST_OF_ALL: &str =
+        "s.cost_micros DESC, s.input_tokens + s.output_tokens DESC, s.requests DESC, ";
+    let is_apart = |grouping: &Grouping| groupings.contains(grouping);
+    let is_ranked = matches!(which, Which::Largest);
+    let mut query = Composed::new(
+        "SELECT s.*, u.name AS person_name, u.email AS person_email, k.name AS key_name FROM (SELECT ",
+    );
+    query.listed(
+        COLUMNS.iter().map(|(grouping, column, none)| if is_apart(grouping) { *column } else { *none }),
+    );
+    query.text(SUMS);
+    fitting(&mut query, organization, filter);
+    if let Which::Behind(Some(after)) = which {
+        query.text(" AND (").listed(apart(groupings)).text(") > (");
+        for (grouping, ..) in COLUMNS.iter().filter(|(grouping, ..)| is_apart(grouping)) {
             match grouping {
                 Grouping::Day => query.value(after.day),
                 Grouping::Member => query.value(&after.user),
@@ -208,21 +248,17 @@ pub async fn sums(
         }
         query.value(&after.currency).text(")");
     }
-    query.text(" GROUP BY ").listed(apart().chain(["currency"]));
-    query.text(" ORDER BY ").listed(apart().chain(["currency"])).text(" LIMIT ").value(i64::from(limit));
+    query.text(" GROUP BY ").listed(apart(groupings));
+    query.text(" ORDER BY ").text(if is_ranked { LARGEST } else { "" });
+    query.listed(apart(groupings)).text(" LIMIT ").value(i64::from(limit));
     query
         .text(") s LEFT JOIN memberships m ON m.user_id = s.user_id AND m.organization_id = ")
         .value(organization.as_str());
     query
         .text(" LEFT JOIN users u ON u.id = m.user_id LEFT JOIN api_keys k ON k.id = s.key_id AND k.organization_id = ")
         .value(organization.as_str());
-    query.text(" ORDER BY ").listed(columns.iter().map(|(_, column, _)| match *column {
-        "day" => "s.day",
-        "user_id" => "s.user_id",
-        "key_id" => "s.key_id",
-        _ => "s.model",
-    }));
-    query.text(", s.currency");
+    query.text(" ORDER BY ").text(if is_ranked { LARGEST_OF_ALL } else { "" });
+    query.text("s.day, s.user_id, s.key_id, s.model, s.currency");
     query.rows(source).await?.iter().map(read).collect()
 }
 

@@ -9,6 +9,7 @@ use kt_control::GatewayReport;
 use kt_domain::clock::SystemClock;
 use kt_domain::configurations::ConfigurationSource;
 use kt_domain::deployment_config::LogSection;
+use kt_domain::gateways::ShownConfiguration;
 use kt_domain::policy_config::PolicyConfig;
 use kt_domain::public_url::PublicUrl;
 use kt_gateway::{ConfigInForce, ConfigSource, Gateway, Inherited, Options, StartError, TlsFiles};
@@ -53,6 +54,8 @@ pub(crate) struct Serving {
     events: Arc<EventStore>,
     link: Option<Link>,
     address: Option<String>,
+    /// Whether it counts together with other gateways.
+    shares_counts: bool,
 }
 
 /// Where a gateway has its configuration from.
@@ -66,6 +69,7 @@ pub(crate) struct Reporter {
     gateway_id: String,
     /// Where the gateway is reached, if it can be told.
     address: Option<String>,
+    shares_counts: bool,
     config: ConfigInForce,
 }
 
@@ -109,6 +113,7 @@ impl Settings {
             inherited,
             handover: Some(socket),
         };
+        let shares_counts = options.redis_url.is_some();
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         let (gateway, warnings) = Gateway::start(options)?;
         let address = self.public_url.or_else(|| where_it_listens(scheme, gateway.address()));
@@ -116,7 +121,7 @@ impl Settings {
             output::complain(format_args!("warning: {warning}"));
         }
         let address = address.as_ref().map(text_of);
-        let serving = Serving { gateway, configuration, events, link, address };
+        let serving = Serving { gateway, configuration, events, link, address, shares_counts };
         serving.events.writer().set_retention(serving.retention());
         Ok(serving)
     }
@@ -230,6 +235,7 @@ impl Serving {
         Reporter {
             gateway_id: self.events.writer().gateway_id().to_string(),
             address: self.address.clone(),
+            shares_counts: self.shares_counts,
             config: self.gateway.config_in_force(),
         }
     }
@@ -238,6 +244,7 @@ impl Serving {
     fn reload(&self) {
         if self.gateway.reload().is_ok() {
             self.events.writer().set_retention(self.retention());
+            self.events.writer().move_anchor(self.gateway.anchor_file());
         }
     }
 
@@ -271,9 +278,16 @@ impl Reporter {
             address: self.address.clone(),
             targets: self.config.targets(),
             config_source: ConfigurationSource::default(),
+            configuration: None,
             refused: None,
             is_draining: false,
+            shares_counts: self.shares_counts,
         }
+    }
+
+    /// What people may see of the configuration in force.
+    pub(crate) fn configuration(&self) -> ShownConfiguration {
+        self.config.shown()
     }
 }
 

@@ -81,6 +81,17 @@ impl Period {
         midnight.map_or(Timestamp::MAX, |zoned| zoned.timestamp())
     }
 
+    /// The first moment that belongs to this one.
+    #[must_use]
+    pub fn begin(self, now: Timestamp) -> Timestamp {
+        let today = now.to_zoned(TimeZone::UTC).date();
+        let first = match self {
+            Self::Day => today,
+            Self::Month => today.first_of_month(),
+        };
+        first.to_zoned(TimeZone::UTC).map_or(Timestamp::MIN, |zoned| zoned.timestamp())
+    }
+
     /// What it is called in a sentence.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -186,5 +197,27 @@ mod tests {
             assert_eq!([Period::Day, Period::Month].map(|period| period.end(now).to_string()), [day, month]);
         }
         assert!(Period::Month.end(Timestamp::MAX) >= Timestamp::MAX);
+    }
+
+    #[test]
+    fn each_begins_where_the_one_before_ends() {
+        for now in [
+            "2026-03-15T14:22:31Z",
+            "2026-03-01T00:00:00Z",
+            "2026-12-31T23:59:59.999999Z",
+            "2028-02-29T12:00:00Z",
+        ] {
+            let now: Timestamp = now.parse().unwrap();
+            for period in [Period::Day, Period::Month] {
+                let begin = period.begin(now);
+                let moment_before = begin - jiff::SignedDuration::from_micros(1);
+                assert!(begin <= now, "{period:?} {now}");
+                assert_eq!(
+                    (period.begin(begin), period.end(moment_before)),
+                    (begin, begin),
+                    "{period:?} {now}"
+                );
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ mod runs;
 pub use decision::{Decision, Judged};
 pub use outcome::{Ending, Refusal, Spent};
 pub use prompt::{Prompt, fill_in};
-pub use runs::{LEASE, LONGEST_RUN, MOST_ATTEMPTS, RunState, Taken, may_take};
+pub use runs::{LEASE, LONGEST_RUN, LONGEST_WAIT, MOST_ASKED, RunState, Taken, may_take, wait_for_gateway};
 
 use crate::error::{Error, ErrorKind};
 

@@ -9,15 +9,19 @@ use jiff::Timestamp;
 
 use crate::words;
 
-/// For how long a server that works on a run is believed to; it says so again every few seconds.
-pub const LEASE: Duration = Duration::from_secs(20);
+/// For how long a server that works on a run is believed to; it says so again every few seconds. Longer than the clocks of
+/// two servers may differ (half a minute), so that one whose clock is ahead takes nothing from another that lives.
+pub const LEASE: Duration = Duration::from_secs(45);
 
 /// How long a server works on a run at a time. What a model answers within a gateway's own limits takes less; a gateway that
 /// answers drop by drop would otherwise be listened to for ever.
 pub const LONGEST_RUN: Duration = Duration::from_mins(30);
 
-/// How often a run is begun at most. One that ends its server again and again must not go on for ever.
-pub const MOST_ATTEMPTS: u32 = 3;
+/// How often a model is asked at most for a run. One that ends its server again and again must not go on for ever.
+pub const MOST_ASKED: u32 = 3;
+
+/// How old a run becomes that no gateway takes.
+pub const LONGEST_WAIT: Duration = Duration::from_mins(30);
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,22 +65,31 @@ impl RunState {
 pub enum Taken {
     /// Nobody may begin with it.
     No,
-    /// It is begun, for this time.
-    Begin(u32),
-    /// It was begun too often.
+    /// It is begun.
+    Begin,
+    /// A model was asked too often.
     GiveUp,
 }
 
-/// Whether a run may be begun at `now` that has been begun so often, and is leased until then.
+/// Whether a run may be begun at `now` for which a model may have been asked so often, and which is leased until then.
 #[must_use]
-pub fn may_take(state: RunState, attempts: u32, leased_until: Timestamp, now: Timestamp) -> Taken {
+pub fn may_take(state: RunState, asked: u32, leased_until: Timestamp, now: Timestamp) -> Taken {
     if state.is_over() || leased_until > now {
         Taken::No
-    } else if attempts >= MOST_ATTEMPTS {
+    } else if asked >= MOST_ASKED {
         Taken::GiveUp
     } else {
-        Taken::Begin(attempts + 1)
+        Taken::Begin
     }
+}
+
+/// How long a run of this age waits that no gateway has taken: the longer the older it is. `None` where it has waited long
+/// enough.
+#[must_use]
+pub fn wait_for_gateway(age: Duration) -> Option<Duration> {
+    const SHORTEST: Duration = Duration::from_secs(5);
+    const LONGEST: Duration = Duration::from_mins(1);
+    (age < LONGEST_WAIT).then(|| (age / 2).clamp(SHORTEST, LONGEST))
 }
 
 #[cfg(test)]
@@ -84,20 +97,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_begun_when_nobody_holds_it_and_at_most_three_times() {
+    fn a_run_that_no_gateway_takes_is_tried_less_and_less_often_for_half_an_hour() {
+        let second = Duration::from_secs(1);
+        for (age, wait) in
+            [(0, Some(5)), (10, Some(5)), (30, Some(15)), (600, Some(60)), (1799, Some(60)), (1800, None)]
+        {
+            assert_eq!(wait_for_gateway(age * second), wait.map(|wait: u32| wait * second), "{age} s");
+        }
+    }
+
+    #[test]
+    fn a_run_is_begun_when_nobody_holds_it_and_a_model_asked_at_most_three_times() {
         let now: Timestamp = "2026-03-15T12:00:00Z".parse().unwrap();
         let later = now + Duration::from_secs(1);
-        for (state, attempts, leased_until, expected) in [
-            (RunState::Queued, 0, now, Taken::Begin(1)),
+        for (state, asked, leased_until, expected) in [
+            (RunState::Queued, 0, now, Taken::Begin),
             (RunState::Running, 1, later, Taken::No),
-            (RunState::Running, 1, now, Taken::Begin(2)),
-            (RunState::Running, 2, now, Taken::Begin(3)),
+            (RunState::Running, 1, now, Taken::Begin),
+            (RunState::Running, 2, now, Taken::Begin),
             (RunState::Running, 3, now, Taken::GiveUp),
             (RunState::Running, 3, later, Taken::No),
             (RunState::Complete, 1, now, Taken::No),
             (RunState::Cancelled, 0, now, Taken::No),
         ] {
-            assert_eq!(may_take(state, attempts, leased_until, now), expected, "{state} {attempts}");
+            assert_eq!(may_take(state, asked, leased_until, now), expected, "{state} {asked}");
         }
     }
 }

@@ -9,9 +9,10 @@ use axum::http::StatusCode;
 use kt_control::{GatewayReport, GatewayView, Known};
 use kt_domain::configurations::{ConfigurationSource, Orders, RefusedConfiguration};
 use kt_domain::error::Error;
-use kt_domain::gateways::TargetReport;
+use kt_domain::gateways::{ShownConfiguration, TargetReport};
 use kt_domain::keys::KeySnapshot;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::paging::{Everything, Listing, PageParams};
@@ -44,6 +45,11 @@ pub(crate) struct SyncInput {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     config_source: ConfigurationSource,
+    /// Where `configuration_wanted` asked for it: `version`, and `document`, what is in force there with what could help a
+    /// thief covered; `null` where that is longer than 256 KiB.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    configuration: Option<ShownConfiguration>,
     /// The version that it was told to run last and could not.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -51,6 +57,9 @@ pub(crate) struct SyncInput {
     /// Whether it takes no new requests.
     #[serde(default)]
     draining: bool,
+    /// Whether it counts limits and budgets in a Redis or Valkey with others, and not by itself.
+    #[serde(default)]
+    counts_shared: bool,
     /// The version of the keys that it knows.
     #[serde(default)]
     keys_version: Option<String>,
@@ -72,6 +81,8 @@ pub(crate) struct SyncAnswer {
     /// knows, or takes no orders.
     #[schema(value_type = Option<Object>)]
     orders: Option<Arc<Orders>>,
+    /// Whether the next report is to tell the configuration that comes from the gateway's own files.
+    configuration_wanted: bool,
 }
 
 /// Report a gateway, and fetch the keys that it may let in and what it is told to do. The first report enrols it.
@@ -98,15 +109,21 @@ pub(crate) async fn sync(
         address: input.address,
         targets: input.targets,
         config_source: input.config_source,
+        configuration: input.configuration,
         refused: input.refused,
         is_draining: input.draining,
+        shares_counts: input.counts_shared,
     };
-    let gateway = report.id.clone();
+    let asking = report.asking();
     doors.control.report_gateway(&ctx, report).await?;
     let patience = Duration::from_secs(input.wait_seconds);
     let known = Known { keys: input.keys_version.as_deref(), orders: input.orders_version.as_deref() };
-    let news = doors.control.next_news(&ctx, &gateway, input.config_source, known, patience).await?;
-    Ok(Json(SyncAnswer { keys: news.keys, orders: news.orders }))
+    let news = doors.control.next_news(&ctx, &asking, known, patience).await?;
+    Ok(Json(SyncAnswer {
+        keys: news.keys,
+        orders: news.orders,
+        configuration_wanted: news.wants_configuration,
+    }))
 }
 
 /// A gateway.
@@ -139,6 +156,8 @@ pub(crate) struct GatewayAnswer {
     drained: bool,
     /// Whether it takes none.
     draining: bool,
+    /// Whether it counts limits and budgets in a Redis or Valkey with others, and not by itself.
+    counts_shared: bool,
     /// Its requests of the last 24 hours.
     requests_24h: u64,
     /// Those of them that were refused before any policy was asked.
@@ -146,6 +165,17 @@ pub(crate) struct GatewayAnswer {
     ip_address: Option<String>,
     enrolled_at: String,
     last_seen_at: String,
+}
+
+/// A gateway, and what it tells of its own configuration.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GatewayDetail {
+    #[serde(flatten)]
+    gateway: GatewayAnswer,
+    /// The configuration in force that comes from its own files, with what could help a thief covered; `null` where it runs
+    /// what is rolled out here, has not told it yet, or where it is longer than 256 KiB.
+    #[schema(value_type = Option<Object>)]
+    configuration: Option<Value>,
 }
 
 /// Gateways.
@@ -168,6 +198,7 @@ impl From<GatewayView> for GatewayAnswer {
             refused: gateway.refused,
             drained: view.delivering.orders.is_drained,
             draining: gateway.is_draining,
+            counts_shared: gateway.shares_counts,
             requests_24h: view.traffic.requests(),
             refused_24h: view.traffic.refused(),
             key_id: gateway.key.map(|key| key.to_string()),
@@ -202,7 +233,7 @@ pub(crate) async fn list(
 
 /// One gateway of the organization.
 #[utoipa::path(get, path = "/v1/gateways/{id}", tag = "evidence", params(("id" = String, Path)), responses(
-    (status = 200, description = "The gateway.", body = GatewayAnswer),
+    (status = 200, description = "The gateway.", body = GatewayDetail),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "The role or scope does not allow it.", body = ErrorBody),
     (status = 404, description = "There is no such gateway.", body = ErrorBody),
@@ -211,8 +242,11 @@ pub(crate) async fn read(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
     Path(id): Path<String>,
-) -> Result<Json<GatewayAnswer>, Failure> {
-    Ok(Json(doors.control.gateway(&ctx, &id).await?.into()))
+) -> Result<Json<GatewayDetail>, Failure> {
+    let view = doors.control.gateway(&ctx, &id).await?;
+    let told = doors.control.configuration_of_gateway(&ctx, &view.delivering.gateway).await?;
+    let configuration = told.and_then(|told| told.document);
+    Ok(Json(GatewayDetail { gateway: view.into(), configuration }))
 }
 
 /// Tell a gateway to take no new requests. What is under way is finished.

@@ -4,8 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use jiff::civil::Date;
-use kt_control::{Named, Usage, UsageFilter, UsageRow};
+use kt_control::{BudgetShare, BudgetStanding, Named, Usage, UsageFilter, UsageRow};
 use kt_domain::error::Error;
+use kt_domain::policy_config::{Payer, Period};
 use kt_domain::usage::Grouping;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -159,6 +160,85 @@ pub(crate) async fn usage(
     let Usage { since, until, rows, .. } = doors.control.usage(&ctx, &params.filter()?, &request).await?;
     let usage = rows.items.into_iter().map(Into::into).collect();
     Ok(Json(UsageAnswer { since, until, usage, next_cursor: rows.next_cursor }))
+}
+
+/// How budgets stand.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BudgetsAnswer {
+    budgets: Vec<BudgetAnswer>,
+}
+
+/// How a budget stands.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BudgetAnswer {
+    id: String,
+    /// Who has it: each `key`, `user`, `group` or `model` by itself, or all together (`total`).
+    #[schema(value_type = String)]
+    per: Payer,
+    /// `day` or `month`, in UTC.
+    #[schema(value_type = String)]
+    period: Period,
+    /// When it begins anew.
+    ends_at: String,
+    /// How many tokens may be used; `null` where they are not bounded.
+    tokens: Option<u64>,
+    /// How much may be spent, in millionths of the currency; `null` where that is not bounded.
+    cost_micros: Option<u64>,
+    currency: String,
+    /// The fullest first; 20 at most.
+    standings: Vec<BudgetShareAnswer>,
+    /// How many there are besides.
+    more: usize,
+}
+
+/// What somebody has used of a budget of their own.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BudgetShareAnswer {
+    /// `null` where everybody together has it.
+    whose: Option<UsageNameAnswer>,
+    tokens_used: u64,
+    cost_micros_used: u64,
+    /// Of the tokens or the money, whichever is used up more; over 100 where it is overdrawn.
+    percent: u64,
+}
+
+impl From<BudgetStanding> for BudgetAnswer {
+    fn from(standing: BudgetStanding) -> Self {
+        let share = |share: &BudgetShare| BudgetShareAnswer {
+            whose: share.whose.clone().map(Into::into),
+            tokens_used: share.used.tokens(),
+            cost_micros_used: share.used.cost_micros,
+            percent: standing.percent(&share.used),
+        };
+        let standings = standing.shares.iter().map(share).collect();
+        let BudgetStanding { budget, currency, ends_at, more, .. } = standing;
+        Self {
+            id: budget.id,
+            per: budget.per,
+            period: budget.period,
+            ends_at: ends_at.to_string(),
+            tokens: budget.tokens,
+            cost_micros: budget.cost.map(|cost| cost.micros),
+            currency,
+            standings,
+            more,
+        }
+    }
+}
+
+/// How the budgets stand that the gateways keep to, by the events that have arrived. Whoever sees the events sees all of
+/// them; others see those that they and their keys have for themselves.
+#[utoipa::path(get, path = "/v1/budgets", tag = "evidence", responses(
+    (status = 200, description = "The budgets of the configurations in force.", body = BudgetsAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Not for this role or key.", body = ErrorBody),
+))]
+pub(crate) async fn budgets(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+) -> Result<Json<BudgetsAnswer>, Failure> {
+    let standings = doors.control.budget_standings(&ctx).await?;
+    Ok(Json(BudgetsAnswer { budgets: standings.into_iter().map(BudgetAnswer::from).collect() }))
 }
 
 /// The same as a table (CSV), whole. Is recorded in the audit log.

@@ -148,6 +148,7 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/events", READERS, ""),
     ("GET /v1/usage", BELONGING, ""),
     ("GET /v1/usage/export", BELONGING, ""),
+    ("GET /v1/budgets", BELONGING, ""),
     ("POST /v1/events", GATEWAYS, r#"{"gateway_id":"gw-1","entries":[]}"#),
     ("GET /v1/gateways", READERS, ""),
     (

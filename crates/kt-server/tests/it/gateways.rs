@@ -101,6 +101,38 @@ on_both! {
         listens.abort();
     }
 
+    what_a_gateways_own_files_say_is_asked_for_once_a_version_and_shown(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        let report = async |more: Value| sync(&api, gateway.text("/key"), more).await;
+        let wanted = |answer: &Answer| answer.json["configuration_wanted"].as_bool().unwrap();
+        let shown = async || api.get("/v1/gateways/gw_edge").bearer(owner.access_token()).send().await.json["configuration"].clone();
+        assert!(wanted(&report(json!({ "config_source": "file" })).await));
+        assert!(!wanted(&report(json!({ "config_source": "kept" })).await), "what it has from here is known");
+        assert_eq!(shown().await, Value::Null);
+
+        let document = json!({ "pack": { "name": "edge" } });
+        let told = |version: &str, document: &Value| json!({ "config_source": "file", "config_version": version,
+            "configuration": { "version": version, "document": document } });
+        assert!(!wanted(&report(told("aaaaaaaaaaaa", &document)).await));
+        assert_eq!(shown().await, document);
+        assert!(wanted(&report(json!({ "config_source": "file", "config_version": "bbbbbbbbbbbb" })).await));
+        assert_eq!(shown().await, Value::Null, "of the version before");
+        let long = Value::from("x".repeat(256 * 1024));
+        assert_eq!(report(told("bbbbbbbbbbbb", &long)).await.refusal(), (422, "validation_error"));
+        assert!(!wanted(&report(told("bbbbbbbbbbbb", &Value::Null)).await), "one that is too long is told of");
+
+        assert_eq!(report(told("aaaaaaaaaaaa", &document)).await.status, 200);
+        let other = api.organization("other").await;
+        api.add_member_of(&other, "boss@other.example", Role::Owner).await;
+        let boss = api.login("boss@other.example", crate::harness::PASSWORD).await;
+        let theirs = key(&api, &boss, "gateway", "write").await;
+        assert!(wanted(&sync(&api, theirs.text("/key"), json!({ "config_source": "file", "config_version": "aaaaaaaaaaaa" })).await));
+        let theirs = api.get("/v1/gateways/gw_edge").bearer(boss.access_token()).send().await;
+        assert_eq!(theirs.json["configuration"], Value::Null, "their own of that name");
+        assert_eq!(shown().await, document, "the control");
+    }
+
     one_key_does_not_enrol_gateways_without_end(api) {
         let owner = api.owner().await;
         let gateway = key(&api, &owner, "gateway", "write").await;

@@ -68,6 +68,23 @@ fn fields(usage: &Value, pointers: &[&str]) -> Vec<Value> {
     usage["usage"].as_array().unwrap().iter().map(of).collect()
 }
 
+/// Each share of each budget: the budget, whose it is, the tokens, the cost, and how full it is.
+async fn budgets(api: &TestApi, who: &str) -> Vec<Value> {
+    let answer = api.get("/v1/budgets").bearer(&api.token_of(who).await).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.json);
+    let shares = |budget: &Value| {
+        let id = budget["id"].clone();
+        let share = move |share: &Value| {
+            let whose = ["/whose/email", "/whose/id"]
+                .iter()
+                .find_map(|at| share.pointer(at).filter(|told| !told.is_null()));
+            json!([id, whose, share["tokens_used"], share["cost_micros_used"], share["percent"]])
+        };
+        budget["standings"].as_array().unwrap().iter().map(share).collect::<Vec<_>>()
+    };
+    answer.json["budgets"].as_array().unwrap().iter().flat_map(shares).collect()
+}
+
 on_both! {
     usage_is_summed_by_day_member_key_and_model(api) {
         let key = two_days(&api).await;
@@ -93,6 +110,65 @@ on_both! {
         let named = fields(&usage(&api, owner, "group_by=model").await, &["/model"]);
         assert!(named.contains(&json!(["free[31m"])), "what is no text is left out: {named:?}");
         assert_eq!(fields(&usage(&api, owner, "since=2026-03-16&model=big").await, &["/day"]), Vec::<Value>::new());
+    }
+
+    budgets_stand_as_the_events_say_by_the_configurations_in_force(api) {
+        let key = two_days(&api).await;
+        let (owner, member) = ("owner@acme.example", "member@acme.example");
+        assert_eq!(budgets(&api, owner).await, Vec::<Value>::new(), "no gateway has told of any");
+        let price = |model: &str| json!({ "model": model, "input": 1, "output": 1 });
+        let configuration = json!({
+            "prices": { "currency": "EUR", "models": [price("big*")] },
+            "consumer_groups": [{ "id": "dev", "keys": [key] }],
+            "budgets": [
+                { "id": "all", "per": "total", "period": "month", "tokens": 1000, "cost": "0.001" },
+                { "id": "each", "per": "user", "period": "day", "tokens": 100 },
+                { "id": "one", "per": "key", "only": ["idle"], "period": "day", "tokens": 5 },
+                { "id": "models", "per": "model", "period": "month", "tokens": 321 },
+                { "id": "groups", "per": "group", "period": "month", "cost": "0.0022" },
+            ],
+        });
+        let gateway = gateway_key(&api).await;
+        let version = "0123456789ab";
+        let told = json!({ "config_source": "file", "configuration": { "version": version, "document": configuration } });
+        // A second gateway with the same files says nothing new.
+        for id in ["gw_one", "gw_two"] {
+            for more in [json!({}), told.clone(), json!({ "config_source": "file" })] {
+                let mut report = json!({ "gateway_id": id, "software_version": "0.1.0", "config_version": version });
+                report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+                assert_eq!(api.post("/v1/gateways/sync", report).bearer(&gateway).send().await.status, 200);
+            }
+        }
+        let email = json!(member);
+        let expected = [
+            json!(["all", null, 352, 1170, 117]),
+            json!(["each", email, 30, 100, 30]),
+            json!(["one", "idle", 0, 0, 0]),
+            json!(["models", "big*", 321, 1070, 100]),
+            json!(["models", "other models", 31, 100, 9]),
+            json!(["groups", "dev", 330, 1100, 50]),
+        ];
+        assert_eq!(budgets(&api, owner).await, expected);
+        api.add_member("auditor@acme.example", "auditor").await;
+        assert_eq!(budgets(&api, "auditor@acme.example").await, expected);
+        assert_eq!(budgets(&api, member).await, [json!(["each", email, 30, 100, 30])], "their own");
+        let all = api.get("/v1/budgets").bearer(&api.token_of(owner).await).send().await.json;
+        assert_eq!((&all["budgets"][0]["ends_at"], &all["budgets"][1]["ends_at"]), (&json!("2026-04-01T00:00:00Z"), &json!("2026-03-17T00:00:00Z")));
+        api.clock.advance(Duration::from_hours(25));
+        assert_eq!(budgets(&api, owner).await, Vec::<Value>::new(), "what is gone keeps to nothing");
+    }
+
+    budgets_of_what_is_rolled_out_stand_too(api) {
+        two_days(&api).await;
+        let owner = "owner@acme.example";
+        let bearer = api.token_of(owner).await;
+        let text = "pack: {name: p, version: 1.0.0}\nproviders: {targets: [{id: echo, provider: echo}]}\n\
+            budgets: [{id: kept, per: total, period: month, tokens: 704}]\n";
+        let made = api.post("/v1/configurations", json!({ "name": "main", "text": text })).bearer(&bearer).send().await;
+        assert_eq!(made.status, 201, "{}", made.json);
+        let report = json!({ "gateway_id": "gw_one", "software_version": "0.1.0", "config_source": "kept", "config_version": "main@1" });
+        assert_eq!(api.post("/v1/gateways/sync", report).bearer(&gateway_key(&api).await).send().await.status, 200);
+        assert_eq!(budgets(&api, owner).await, [json!(["kept", null, 352, 0, 50])]);
     }
 
     pages_of_usage_lead_on(api) {

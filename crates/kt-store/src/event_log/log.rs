@@ -123,6 +123,19 @@ impl Log {
         self.place.retention = retention;
     }
 
+    /// Keeps the anchor in another file from now on, or in none, and writes a checkpoint into it at once. Refuses a file that
+    /// holds the anchor of another log.
+    pub(super) fn move_anchor(&mut self, to: Option<PathBuf>) -> Result<(), LogError> {
+        if to == self.anchor_file {
+            return Ok(());
+        }
+        if let Some(path) = &to {
+            anchor::check(path, &self.place.directory, &self.place.identity.public_key)?;
+        }
+        self.anchor_file = to;
+        self.locked(|log| log.write([], true))
+    }
+
     /// Whether there are entries that no checkpoint covers.
     pub(super) fn is_uncovered(&self) -> bool {
         self.active.tail.head.seq > self.active.tail.covered

@@ -7,7 +7,7 @@ mod flusher;
 mod tests;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
@@ -143,6 +143,15 @@ impl EventWriter {
     pub fn set_retention(&self, retention: Retention) {
         self.shared.queue().retention = Some(retention);
     }
+
+    /// Keeps the anchor in another file from now on, or in none. One that holds the anchor of another log is left alone, the
+    /// former one stays, and the log of the process says so.
+    pub fn move_anchor(&self, to: Option<PathBuf>) {
+        let mut queue = self.shared.queue();
+        queue.anchor_file = Some(to);
+        let is_woken = queue.stop_waiting();
+        self.shared.wake_if(is_woken, queue);
+    }
 }
 
 impl Drop for EventWriter {
@@ -169,6 +178,8 @@ struct Queue {
     /// How many events were refused since the last `events_lost`.
     refused: u64,
     retention: Option<Retention>,
+    /// Where the anchor is to be kept, where that was changed.
+    anchor_file: Option<Option<PathBuf>>,
     is_closing: bool,
     /// The thread waits until something comes.
     writer_sleeps: bool,
@@ -178,7 +189,8 @@ struct Queue {
 
 impl Queue {
     fn is_idle(&self) -> bool {
-        self.events.is_empty() && self.waiting.is_empty() && self.refused == 0 && !self.is_closing
+        let has_changed = self.anchor_file.is_some() || self.is_closing;
+        self.events.is_empty() && self.waiting.is_empty() && self.refused == 0 && !has_changed
     }
 
     /// Whether what is there is to be written without waiting for more.

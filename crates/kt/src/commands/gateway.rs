@@ -73,7 +73,7 @@ pub(crate) struct Run {
     /// How many requests may be under way at once; more are answered 429
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_concurrency: Option<u32>,
-    /// Redis or Valkey (`redis://…`, `rediss://…`) in which several gateways count what `rate_limits` bounds
+    /// Redis or Valkey (`redis://…`, `rediss://…`) in which several gateways count what `rate_limits` and `budgets` bound
     #[arg(long, value_name = "URL", env = "KEEPTRUSTS_REDIS__URL", hide_env_values = true)]
     redis_url: Option<String>,
     /// Take over the sockets of the gateway that runs with the same data directory, which then drains and ends

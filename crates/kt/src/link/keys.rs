@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kt_control::Known;
+use kt_control::{GatewayReport, Known};
 use kt_domain::keys::KeySnapshot;
 use kt_gateway::AccessKeys;
 
@@ -69,11 +69,15 @@ pub(super) async fn follow(
 ) {
     // What was last said of it: each trouble is told once.
     let mut trouble = "";
+    let mut tells_configuration = false;
     loop {
         let keys_version = keys.version();
         let known = Known { keys: keys_version.as_deref(), orders: Some(orders.version()) };
-        match plane.sync(orders.complete(reporter.report()), known, PATIENCE).await {
+        let configuration = tells_configuration.then(|| reporter.configuration());
+        let report = GatewayReport { configuration, ..orders.complete(reporter.report()) };
+        match plane.sync(report, known, PATIENCE).await {
             Ok(news) => {
+                tells_configuration = news.wants_configuration;
                 if !std::mem::take(&mut trouble).is_empty() {
                     tracing::info!("the control plane answers again");
                 }

@@ -99,8 +99,10 @@ pub(super) async fn first(
         address,
         targets: Vec::new(),
         config_source: ConfigurationSource::Kept,
+        configuration: None,
         refused: None,
         is_draining: false,
+        shares_counts: false,
     };
     let is_local = matches!(plane, Plane::Local(_));
     let mut known = String::new();

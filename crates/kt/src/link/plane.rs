@@ -120,6 +120,8 @@ impl Plane {
             /// Absent in the answer of a control plane that gives no orders yet.
             #[serde(default)]
             orders: Option<Arc<Orders>>,
+            #[serde(default)]
+            configuration_wanted: bool,
         }
         match self {
             Self::Remote(plane) => {
@@ -130,8 +132,10 @@ impl Plane {
                     "address": report.address,
                     "targets": report.targets,
                     "config_source": report.config_source,
+                    "configuration": report.configuration,
                     "refused": report.refused,
                     "draining": report.is_draining,
+                    "counts_shared": report.shares_counts,
                     "keys_version": known.keys,
                     "orders_version": known.orders,
                     "wait_seconds": patience.as_secs(),
@@ -140,13 +144,14 @@ impl Plane {
                 let answer: Answer = serde_json::from_slice(&answer).map_err(|error| {
                     PlaneError::Away(format!("its answer is not what was expected: {error}"))
                 })?;
-                Ok(News { keys: answer.keys, orders: answer.orders })
+                let Answer { keys, orders, configuration_wanted: wants_configuration } = answer;
+                Ok(News { keys, orders, wants_configuration })
             }
             Self::Local(control) => {
                 let ctx = operator("gateway");
-                let (gateway, source) = (report.id.clone(), report.config_source);
+                let asking = report.asking();
                 control.report_gateway(&ctx, report).await?;
-                Ok(control.next_news(&ctx, &gateway, source, known, patience).await?)
+                Ok(control.next_news(&ctx, &asking, known, patience).await?)
             }
         }
     }

@@ -5,8 +5,9 @@ use axum::extract::{Path, State};
 use kt_control::GatewayView;
 use kt_domain::actor::Permission;
 use kt_domain::configurations::ConfigurationSource;
-use kt_domain::gateways::TargetState;
+use kt_domain::gateways::{ShownConfiguration, TargetState};
 use kt_domain::traffic::Measure;
+use serde_json::Value;
 
 use crate::Doors;
 use crate::api::paging::Everything;
@@ -22,6 +23,15 @@ struct GatewaysPage {
     listing: Listing,
     gateways: Vec<GatewayView>,
     may_change: bool,
+}
+
+impl GatewaysPage {
+    /// How many of the gateways that are there count by themselves, where that is more than one: what is allowed in all is
+    /// then allowed at each.
+    fn count_apart(&self) -> Option<usize> {
+        let counts_alone = |view: &&GatewayView| view.is_connected && !view.delivering.gateway.shares_counts;
+        Some(self.gateways.iter().filter(counts_alone).count()).filter(|count| *count > 1)
+    }
 }
 
 /// The list.
@@ -58,7 +68,16 @@ fn health_of(view: &GatewayView) -> Vec<(usize, &'static str, &'static str)> {
 struct GatewayPage {
     frame: Frame,
     view: GatewayView,
+    /// What is in force there from its own files, as far as it was told.
+    configuration: Option<ShownConfiguration>,
     may_change: bool,
+}
+
+impl GatewayPage {
+    /// The document as people read it.
+    fn pretty(document: &Value) -> String {
+        format!("{document:#}")
+    }
 }
 
 /// One gateway.
@@ -67,9 +86,12 @@ pub(crate) async fn show_one(
     SignedIn { visit, .. }: SignedIn,
     Path(id): Path<String>,
 ) -> Answer {
+    let view = doors.control.gateway(&visit.ctx, &id).await?;
+    let configuration = doors.control.configuration_of_gateway(&visit.ctx, &view.delivering.gateway).await?;
     let template = GatewayPage {
         frame: Frame::of(&visit),
-        view: doors.control.gateway(&visit.ctx, &id).await?,
+        view,
+        configuration,
         may_change: visit.may(Permission::ChangeSettings),
     };
     page(&visit.look, &template)

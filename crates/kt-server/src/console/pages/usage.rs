@@ -5,8 +5,9 @@ use axum::extract::State;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
-use kt_control::{Ranking, UsageReport, UsageRow};
+use kt_control::{BudgetShare, BudgetStanding, Named, Ranking, UsageReport, UsageRow};
 use kt_domain::error::Error;
+use kt_domain::policy_config::Period;
 use kt_domain::usage::Used;
 
 use crate::Doors;
@@ -29,6 +30,7 @@ struct UsagePage {
     currency: Option<String>,
     total: Used,
     spans: Vec<Span>,
+    budgets: Vec<BudgetStanding>,
     /// Where the three rankings stand in the page, what they are called, and what they hold.
     rankings: Vec<(&'static str, &'static str, Ranking)>,
 }
@@ -68,6 +70,7 @@ pub(crate) async fn show(
         currency,
         total,
         spans: spans(visit.ctx.now, &report),
+        budgets: doors.control.budget_standings(&visit.ctx).await?,
         rankings,
         report,
     };
@@ -116,8 +119,17 @@ impl UsagePage {
             "keys" => row.key.as_ref(),
             _ => return row.model.as_deref().map(|model| (model, "")),
         }?;
+        Some(Self::words(named))
+    }
+
+    /// Whose share of a budget it is: what people call it, and what tells it from others.
+    fn payer(share: &BudgetShare) -> Option<(&str, &str)> {
+        share.whose.as_ref().map(Self::words)
+    }
+
+    fn words(named: &Named) -> (&str, &str) {
         let detail = named.email.as_deref().unwrap_or(&named.id);
-        Some(named.name.as_deref().map_or((&named.id, ""), |name| (name, detail)))
+        named.name.as_deref().map_or((&named.id, ""), |name| (name, detail))
     }
 
     /// What stands where nobody is known.

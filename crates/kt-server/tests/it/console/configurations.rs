@@ -126,6 +126,35 @@ on_both! {
         let fields = [("to", "chosen"), ("gateways", "gw_edge")];
         let refused = browser.post("/configurations/main/versions/1/rollout", &fields).await;
         assert_eq!(refused.refusal(), (409, "configured_by_file"));
+        assert!(!page.page().contains("Show the configuration"), "nothing is told yet");
+        let told = |document: Value| json!({ "config_source": "file", "config_version": "0123456789ab",
+            "configuration": { "version": "0123456789ab", "document": document } });
+        report(&api, told(json!({ "pack": { "name": "<script>alert(1)</script>" } }))).await;
+        let shown = browser.get("/gateways/gw_edge").await;
+        assert!(shown.page().contains("Show the configuration") && shown.body.contains("&#60;script&#62;"), "{}", shown.body);
+        assert!(!shown.body.contains("<script>alert"));
+        report(&api, json!({ "config_source": "file", "config_version": "ba9876543210" })).await;
+        assert!(!browser.get("/gateways/gw_edge").await.page().contains("Show the configuration"), "of another version");
+        report(&api, json!({ "config_source": "file", "config_version": "0123456789ab" })).await;
+        report(&api, told(Value::Null)).await;
+        assert!(browser.get("/gateways/gw_edge").await.page().contains("longer than 256 KiB"));
+    }
+
+    gateways_that_count_each_for_itself_are_told_of(api) {
+        let browser = api.signed_in(OWNER).await;
+        let warns = async || browser.get("/gateways").await.page().contains("for themselves");
+        report(&api, json!({})).await;
+        assert!(!warns().await, "one has nobody to count with");
+        report(&api, json!({ "gateway_id": "gw_two" })).await;
+        assert!(warns().await);
+        assert!(browser.get("/gateways/gw_two").await.page().contains("counted by itself"));
+        report(&api, json!({ "gateway_id": "gw_two", "counts_shared": true })).await;
+        assert!(!warns().await);
+        assert!(browser.get("/gateways/gw_two").await.page().contains("counted together"));
+        report(&api, json!({ "gateway_id": "gw_three" })).await;
+        assert!(warns().await);
+        api.clock.advance(Duration::from_mins(2));
+        assert!(!warns().await, "they are gone");
     }
 
     the_guided_set_up_leads_from_a_key_to_a_published_configuration(api) {

@@ -1,5 +1,7 @@
 //! The page of what was used.
 
+use serde_json::json;
+
 use crate::events::{Log, gateway_key};
 use crate::harness::on_both;
 use crate::usage::{answered, two_days};
@@ -29,6 +31,27 @@ on_both! {
         for part in ["static", "Members</h2>", "member@acme.example</small></td>", "Without a key"] {
             assert!(!page.page().contains(part), "{part}");
         }
+    }
+
+    budgets_are_shown_with_what_is_used_of_them(api) {
+        two_days(&api).await;
+        let owner = api.signed_in("owner@acme.example").await;
+        assert!(!owner.get("/usage").await.page().contains("Budgets"), "there are none");
+        let report = json!({ "gateway_id": "gw_one", "software_version": "0.1.0", "config_source": "file",
+            "config_version": "0123456789ab", "configuration": { "version": "0123456789ab", "document": { "budgets": [
+                { "id": "<b>all</b>", "per": "total", "period": "month", "tokens": 704 },
+                { "id": "each", "per": "user", "period": "day", "tokens": 10 },
+            ] } } });
+        let key = gateway_key(&api).await;
+        for _ in 0..2 {
+            assert_eq!(api.post("/v1/gateways/sync", report.clone()).bearer(&key).send().await.status, 200);
+        }
+        let page = owner.get("/usage").await;
+        for part in ["Budgets", "Everybody together", "352", "50 %", "&#60;b&#62;all", "300 %", "2026-04-01 00:00 UTC"] {
+            assert!(page.page().contains(part), "{part}");
+        }
+        let member = api.signed_in("member@acme.example").await.get("/usage").await;
+        assert!(member.page().contains("300 %") && !member.page().contains("Everybody together"), "their own");
     }
 
     names_that_clients_choose_are_text(api) {

@@ -281,20 +281,35 @@ on_both! {
         drop(gone);
     }
 
-    a_run_that_no_gateway_takes_is_begun_again(api) {
+    a_run_that_no_gateway_takes_waits_for_one(api) {
         let stub = StubGateway::start(&api, "openai").await;
         let (jo, _) = two(&api).await;
         let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
         let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
         let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
         stub.refuse(true);
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        assert!(jo.get(&run).await.page().contains("Running") && stub.asked().is_empty());
+        let away = async |times: usize| {
+            for _ in 0..times {
+                assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+                assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "it waits a little");
+                api.clock.advance(Duration::from_mins(1));
+            }
+        };
+        away(5).await;
+        let waits = jo.get(&run).await;
+        assert!(waits.page().contains("Waiting") && waits.body.contains("no gateway takes it at the moment"), "{}", waits.body);
         stub.refuse(false);
-        api.clock.advance(Duration::from_secs(6));
         assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        assert!(jo.get(&run).await.page().contains("Done"));
+        let done = jo.get(&run).await;
+        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
         assert_eq!(stub.asked().len(), 1);
+
+        stub.refuse(true);
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        away(30).await;
+        assert!(api.signed_in(JO).await.get(&run).await.page().contains("Waiting"));
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        assert!(api.signed_in(JO).await.get(&run).await.page().contains("Failed"), "half an hour is enough");
     }
 
     what_a_gateway_does_not_record_is_not_waited_for(api) {
@@ -477,7 +492,7 @@ on_both! {
             server.abort();
             stub.wait_for(|asked| asked[attempt - 1].was_left).await;
             assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "its lease lasts");
-            api.clock.advance(Duration::from_secs(21));
+            api.clock.advance(Duration::from_secs(46));
         }
         let again = jo.get(&run).await;
         assert!(again.page().contains("begun 3 times"), "{}", again.body);

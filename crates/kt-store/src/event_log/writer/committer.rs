@@ -86,7 +86,11 @@ impl Committer {
             self.log.set_retention(retention);
         }
         let refused = std::mem::take(&mut queue.refused);
+        let anchor_file = queue.anchor_file.take();
         drop(queue);
+        if let Some(Err(error)) = anchor_file.map(|to| self.log.move_anchor(to)) {
+            tracing::error!(%error, "the anchor file was not changed");
+        }
         if refused > 0 {
             let lost = self.events_lost(refused);
             self.taken.events.push(lost);

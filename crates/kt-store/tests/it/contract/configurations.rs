@@ -1,9 +1,11 @@
 use kt_domain::configurations::{ConfigurationSource, KeptName, VersionId};
+use kt_domain::gateways::ShownConfiguration;
 use kt_domain::id::OrganizationId;
 use kt_domain::secret::SecretDigest;
 use kt_store::configurations::{self, ConfigurationVersion};
 use kt_store::gateways::{self, Gateway, OwnOrders};
 use kt_store::{Store, StoreError, provider_credentials};
+use serde_json::json;
 
 use super::{minutes, now, on_both, organization};
 
@@ -39,6 +41,7 @@ async fn enrol(store: &Store, organization: &OrganizationId, id: &str) {
         config_source: ConfigurationSource::Kept,
         refused: None,
         is_draining: false,
+        shares_counts: false,
         address: None,
         targets: Vec::new(),
         ip: None,
@@ -130,6 +133,28 @@ on_both! {
         assert_eq!(gateways::find(&store, &one, "gw_one").await.unwrap(), None);
         assert_eq!(gateways::orders(&store, &one, "gw_one").await.unwrap(), OwnOrders::default());
         assert!(gateways::find(&store, &other, "gw_one").await.unwrap().is_some());
+    }
+
+    of_a_gateways_own_configuration_the_latest_is_kept_and_goes_with_it(store) {
+        let (one, other) = (organization(&store, "one").await, organization(&store, "other").await);
+        for organization in [&one, &other] {
+            enrol(&store, organization, "gw_one").await;
+        }
+        let told = |version: &str, document| ShownConfiguration { version: version.into(), document };
+        let (first, second) = (told("aaa", Some(json!({ "pack": { "name": "one" } }))), told("bbb", None));
+        for (told, before) in [(&first, "bbb"), (&second, "aaa")] {
+            let tx = store.begin_write().await.unwrap();
+            gateways::keep_configuration(&tx, &one, "gw_one", told).await.unwrap();
+            tx.commit().await.unwrap();
+            assert_eq!(gateways::configuration(&store, &one, "gw_one").await.unwrap().as_ref(), Some(told));
+            assert!(gateways::knows_configuration(&store, &one, "gw_one", &told.version).await.unwrap());
+            assert!(!gateways::knows_configuration(&store, &one, "gw_one", before).await.unwrap());
+            assert!(!gateways::knows_configuration(&store, &other, "gw_one", &told.version).await.unwrap());
+        }
+        let tx = store.begin_write().await.unwrap();
+        gateways::delete(&tx, &one, "gw_one").await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(gateways::configuration(&store, &one, "gw_one").await.unwrap(), None);
     }
 
     a_credential_is_its_organisations_own(store) {

@@ -11,7 +11,7 @@ use kt_domain::traffic::Counted;
 use kt_domain::usage::{Grouping, Used};
 use kt_store::events::NewEvent;
 use kt_store::keys::ApiKey;
-use kt_store::usage::{NewUsage, UsageFilter, UsageOf, UsageSum};
+use kt_store::usage::{NewUsage, UsageFilter, UsageOf, UsageSum, Which};
 use kt_store::{Store, events, keys, usage};
 
 use super::{minutes, now, on_both, organization, user};
@@ -143,7 +143,8 @@ async fn sums(
     let mut all: Vec<UsageSum> = Vec::new();
     loop {
         let after = all.last().map(|sum| sum.of.clone());
-        let page = usage::sums(store, org, filter, groupings, after.as_ref(), 3).await.unwrap();
+        let page =
+            usage::sums(store, org, filter, groupings, Which::Behind(after.as_ref()), 3).await.unwrap();
         let is_last = page.len() < 3;
         all.extend(page);
         if is_last {
@@ -172,7 +173,16 @@ on_both! {
             for groupings in groupings {
                 let found = sums(&store, &filled.org, filter, groupings).await;
                 let found: BTreeMap<_, _> = found.into_iter().map(|sum| (sum.of, sum.used)).collect();
-                assert_eq!(found, filled.expected(filter, groupings), "{filter:?} {groupings:?}");
+                let expected = filled.expected(filter, groupings);
+                assert_eq!(found, expected, "{filter:?} {groupings:?}");
+                let count = usage::count(&store, &filled.org, filter, groupings).await.unwrap();
+                assert_eq!(count, expected.len() as u64, "{filter:?} {groupings:?}");
+                let largest = usage::sums(&store, &filled.org, filter, groupings, Which::Largest, 3).await.unwrap();
+                let mut ranked: Vec<_> = expected.into_iter().collect();
+                ranked.sort_by_key(|(_, used)| std::cmp::Reverse((used.cost_micros, used.tokens(), used.requests)));
+                ranked.truncate(3);
+                let largest: Vec<_> = largest.into_iter().map(|sum| (sum.of, sum.used)).collect();
+                assert_eq!(largest, ranked, "{filter:?} {groupings:?}");
             }
         }
     }

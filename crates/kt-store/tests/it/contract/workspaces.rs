@@ -35,6 +35,7 @@ async fn waiting(store: &Store, organization: &str) -> Run {
         model: "small".into(),
         state: RunState::Queued,
         attempt: 0,
+        asked: 0,
         leased_until: now(),
         answer: String::new(),
         request_id: None,
@@ -124,6 +125,23 @@ on_both! {
         let kept = tasks::runs(&store, &run.task, 5).await.unwrap();
         assert_eq!((kept[0].answer.as_str(), kept[0].state), ("right", RunState::Complete));
         assert!(tasks::due(&store, now() + 3600 * SECOND, 5, 5).await.unwrap().is_empty());
+    }
+
+    a_run_that_was_put_off_waits_and_was_not_asked(store) {
+        let run = waiting(&store, "acme").await;
+        assert!(lease(&store, &run, now() + 20 * SECOND).await);
+        let put_off = async |attempt: i64| {
+            let tx = store.begin_write().await.unwrap();
+            let is_put_off = tasks::put_off(&tx, &run.id, attempt, now() + 5 * SECOND).await.unwrap();
+            tx.commit().await.unwrap();
+            is_put_off
+        };
+        assert!(!put_off(0).await, "under a number that is not the latest");
+        assert!(put_off(1).await);
+        assert!(!put_off(1).await, "it is leased no more");
+        assert!(tasks::due(&store, now() + 4 * SECOND, 5, 5).await.unwrap().is_empty());
+        let due = tasks::due(&store, now() + 5 * SECOND, 5, 5).await.unwrap();
+        assert_eq!((due[0].state, due[0].attempt, due[0].asked), (RunState::Queued, 1, 0));
     }
 
     a_run_that_is_held_on_is_neither_taken_nor_given_up(store) {

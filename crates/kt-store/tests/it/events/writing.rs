@@ -154,6 +154,31 @@ fn segments_follow_one_another_by_size_by_day_and_by_retention() {
 }
 
 #[test]
+fn the_anchor_moves_to_another_file_and_not_into_one_of_another_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let held = |name: &str| fs::read_to_string(at(name)).ok();
+    let writer = |log: &str, anchor: &str| {
+        EventWriter::open(&at(log), &Options { anchor_file: Some(at(anchor)), ..options() }).unwrap()
+    };
+    drop(writer("theirs", "of_theirs"));
+    let writer = writer("ours", "before");
+    record(&writer, event("evt_1")).unwrap();
+    writer.move_anchor(Some(at("behind")));
+    writer.sync().unwrap();
+    let (before, behind) = (held("before").unwrap(), held("behind").unwrap());
+    assert!(behind.contains("\"seq\":1") && before != behind, "{before} {behind}");
+
+    let of_theirs = held("of_theirs");
+    writer.move_anchor(Some(at("of_theirs")));
+    record(&writer, event("evt_2")).unwrap();
+    drop(writer);
+    assert_eq!(held("of_theirs"), of_theirs, "it is another log's");
+    assert_eq!(held("before"), Some(before), "the former one stays as it is");
+    assert!(held("behind").is_some_and(|last| last != behind && last.contains("\"seq\":2")));
+}
+
+#[test]
 fn two_writers_share_one_log() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path();

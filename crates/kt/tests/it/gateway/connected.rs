@@ -147,6 +147,37 @@ fn a_revoked_key_stops_within_seconds_and_the_others_go_on() {
 }
 
 #[test]
+fn what_is_in_force_from_its_own_files_is_shown_without_secrets_and_follows_them() {
+    let mut plane = Plane::new();
+    let server = plane.start();
+    let owner = Owner::sign_in(server.api());
+    let (_, gateway_key) = owner.new_key("gateway");
+    let config = |name: &str| {
+        format!(
+            "pack: {{name: {name}, version: 1.0.0}}\nproviders:\n  targets:\n    - \
+             {{id: main, provider: openai, base_url: 'https://model.example/v1', headers: {{x-account: canary-7}}}}\n"
+        )
+    };
+    let edge = Place::with(&config("one"));
+    let gateway = start_gateway(&edge, server.api(), &gateway_key);
+    let shows = |name: &str| {
+        wait_for("the configuration to be shown", || {
+            let listed = owner.ask("GET", "/v1/gateways", &Value::Null).json();
+            let id = listed["gateways"][0]["id"].as_str()?.to_owned();
+            let shown = owner.ask("GET", &format!("/v1/gateways/{id}"), &Value::Null).json();
+            (shown["configuration"]["pack"]["name"] == name).then_some(shown["configuration"].clone())
+        })
+    };
+    let shown = shows("one");
+    assert_eq!(shown["providers"]["targets"][0]["headers"]["x-account"], "***", "{shown}");
+    assert!(!shown.to_string().contains("canary-7"));
+    edge.write_config(&config("two"));
+    shows("two");
+    gateway.terminate();
+    server.terminate();
+}
+
+#[test]
 fn a_key_stops_with_its_owner_and_reaches_no_further_than_they_do() {
     const JO: &str = "jo@example.com";
     let mut plane = Plane::new();
