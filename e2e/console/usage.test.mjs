@@ -20,6 +20,9 @@ pack: { name: usage, version: 1.0.0 }
 providers: { targets: [{ id: local, provider: "openai:chat:talker-1", base_url: "${url}" }] }
 policies: { chain: [audit-logger] }
 prices: { currency: EUR, models: [{ model: "*", input: 1, output: 2 }] }
+budgets:
+  - { id: house, per: total, period: month, cost: "0.0001", max_output_tokens: 50 }
+  - { id: each, per: model, period: day, tokens: 48 }
 `;
 
 suite('usage', LIMIT, () => {
@@ -95,6 +98,13 @@ suite('usage', LIMIT, () => {
       ['2', '10', '14', '0.000038 EUR'],
     ]);
 
+    const budgets = await rows(page.getByRole('group', { name: 'Budgets' }).locator('table'));
+    const told = budgets.map(([budget, whose, tokens, cost, used]) => [budget.split(/\s/)[0], whose, tokens, cost, used]);
+    assert.deepEqual(told, [
+      ['house', 'Everybody together', '', '0.000095 / 0.00010 EUR', '95 %'],
+      ['each', '*', '24 / 48', '', '50 %'],
+    ]);
+
     await page.getByRole('button', { name: 'Export' }).click();
     const download = page.waitForEvent('download');
     await page.getByRole('link', { name: 'By day', exact: true }).click();
@@ -114,6 +124,11 @@ suite('usage', LIMIT, () => {
     await page.goto('/usage');
     for (const table of await page.getByText('As a table').all()) await table.click();
     assert.deepEqual(await faultsAtAnyWidth(page, '/usage'), []);
+    await page.goto('/gateways');
+    await page.locator('tbody a').first().click();
+    await page.getByText('Show the configuration').click();
+    await page.getByText('"talker-1"').waitFor();
+    assert.deepEqual(await faultsAtAnyWidth(page, '/gateways/ID'), []);
     assert.deepEqual([...owner.wrong, ...jo.wrong], []);
   });
 });

@@ -72,6 +72,8 @@ pub struct Known<'a> {
     pub keys: Option<&'a str>,
     /// The version of its orders; `None` where it takes none.
     pub orders: Option<&'a str>,
+    /// Whether it tells the configuration of its own files where it is asked to, and so is to be told at once that it is.
+    pub tells_configuration: bool,
 }
 
 /// What is new for a gateway.
@@ -205,7 +207,8 @@ impl Control {
             let keys = Some(keys).filter(|keys| known.keys != Some(keys.version.as_str()));
             let news = News { keys, orders, wants_configuration };
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            if news.keys.is_some() || news.orders.is_some() || left.is_zero() {
+            let is_asked = wants_configuration && known.tells_configuration;
+            if news.keys.is_some() || news.orders.is_some() || is_asked || left.is_zero() {
                 return Ok(news);
             }
             // Whether it was told or the time was over, it looks again.

@@ -144,7 +144,7 @@ pub async fn remove_all(tx: &Tx<'_>, keeper: Keeper<'_>) -> Result<(), StoreErro
 pub async fn start(tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
     const INSERT: &str = "INSERT INTO task_runs
             (id, task_id, organization_id, user_id, prompt, model, state, attempt, asked, leased_until, answer, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', $10)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', $11)";
     let values = values![
         run.id.as_str(),
         run.task.as_str(),

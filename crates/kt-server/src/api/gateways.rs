@@ -66,6 +66,9 @@ pub(crate) struct SyncInput {
     /// The version of the orders that it knows, empty where it knows none; without it, it is told none.
     #[serde(default)]
     orders_version: Option<String>,
+    /// Whether it sends `configuration` when `configuration_wanted` says so, which is then not waited for.
+    #[serde(default)]
+    tells_configuration: bool,
     /// How many seconds the answer may wait for a change, at most 25.
     #[serde(default)]
     wait_seconds: u64,
@@ -117,7 +120,11 @@ pub(crate) async fn sync(
     let asking = report.asking();
     doors.control.report_gateway(&ctx, report).await?;
     let patience = Duration::from_secs(input.wait_seconds);
-    let known = Known { keys: input.keys_version.as_deref(), orders: input.orders_version.as_deref() };
+    let known = Known {
+        keys: input.keys_version.as_deref(),
+        orders: input.orders_version.as_deref(),
+        tells_configuration: input.tells_configuration,
+    };
     let news = doors.control.next_news(&ctx, &asking, known, patience).await?;
     Ok(Json(SyncAnswer {
         keys: news.keys,

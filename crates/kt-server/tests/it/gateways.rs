@@ -118,6 +118,13 @@ on_both! {
         assert_eq!(shown().await, document);
         assert!(wanted(&report(json!({ "config_source": "file", "config_version": "bbbbbbbbbbbb" })).await));
         assert_eq!(shown().await, Value::Null, "of the version before");
+        let other_version = json!({ "config_source": "file", "config_version": "bbbbbbbbbbbb", "tells_configuration": true });
+        let keys = report(other_version.clone()).await.text("/keys/version").to_owned();
+        let mut waits = other_version;
+        waits.as_object_mut().unwrap().extend(json!({ "keys_version": keys, "wait_seconds": PATIENCE_S }).as_object().unwrap().clone());
+        let began = Instant::now();
+        assert!(wanted(&report(waits).await), "it does not wait to be told");
+        assert!(began.elapsed() < Duration::from_secs(PATIENCE_S));
         let long = Value::from("x".repeat(256 * 1024));
         assert_eq!(report(told("bbbbbbbbbbbb", &long)).await.refusal(), (422, "validation_error"));
         assert!(!wanted(&report(told("bbbbbbbbbbbb", &Value::Null)).await), "one that is too long is told of");

@@ -116,7 +116,7 @@ on_both! {
         let key = two_days(&api).await;
         let (owner, member) = ("owner@acme.example", "member@acme.example");
         assert_eq!(budgets(&api, owner).await, Vec::<Value>::new(), "no gateway has told of any");
-        let price = |model: &str| json!({ "model": model, "input": 1, "output": 1 });
+        let price = |model: &str| json!({ "model": model, "input": "1", "output": "1" });
         let configuration = json!({
             "prices": { "currency": "EUR", "models": [price("big*")] },
             "consumer_groups": [{ "id": "dev", "keys": [key] }],

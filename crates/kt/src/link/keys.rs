@@ -72,7 +72,11 @@ pub(super) async fn follow(
     let mut tells_configuration = false;
     loop {
         let keys_version = keys.version();
-        let known = Known { keys: keys_version.as_deref(), orders: Some(orders.version()) };
+        let known = Known {
+            keys: keys_version.as_deref(),
+            orders: Some(orders.version()),
+            tells_configuration: true,
+        };
         let configuration = tells_configuration.then(|| reporter.configuration());
         let report = GatewayReport { configuration, ..orders.complete(reporter.report()) };
         match plane.sync(report, known, PATIENCE).await {

@@ -108,7 +108,7 @@ pub(super) async fn first(
     let mut known = String::new();
     let mut has_said = false;
     loop {
-        let asked = Known { keys: None, orders: Some(&known) };
+        let asked = Known { orders: Some(&known), ..Known::default() };
         match plane.sync(report.clone(), asked, Duration::ZERO).await {
             Ok(news) => {
                 if let Some(orders) = news.orders {

@@ -138,6 +138,7 @@ impl Plane {
                     "counts_shared": report.shares_counts,
                     "keys_version": known.keys,
                     "orders_version": known.orders,
+                    "tells_configuration": known.tells_configuration,
                     "wait_seconds": patience.as_secs(),
                 });
                 let answer = plane.post("/v1/gateways/sync", body.to_string()).await?;

@@ -171,7 +171,9 @@ fn what_is_in_force_from_its_own_files_is_shown_without_secrets_and_follows_them
     let shown = shows("one");
     assert_eq!(shown["providers"]["targets"][0]["headers"]["x-account"], "***", "{shown}");
     assert!(!shown.to_string().contains("canary-7"));
+    gateway.terminate();
     edge.write_config(&config("two"));
+    let gateway = start_gateway(&edge, server.api(), &gateway_key);
     shows("two");
     gateway.terminate();
     server.terminate();
