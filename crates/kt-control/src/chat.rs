@@ -208,6 +208,7 @@ impl Control {
         if conversations::count(tx, keeper).await? >= i64::from(MOST_KEPT) {
             return Err(workspace::too_many("conversations"));
         }
+        workspace::check_room("conversations", conversations::bytes(tx, keeper).await?)?;
         let new = Conversation {
             id: self.draw(|random| ConversationId::new(ctx.now, random)),
             title: workspace::title_of(&ask.question),

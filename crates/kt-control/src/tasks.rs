@@ -132,6 +132,7 @@ impl Control {
         if tasks::under_way(&tx, keeper).await? >= MOST_UNDER_WAY {
             return Err(too_many_runs());
         }
+        workspace::check_room("runs", tasks::bytes(&tx, keeper).await?)?;
         let run = Run {
             id: self.draw(|random| RunId::new(ctx.now, random)),
             task: id.clone(),

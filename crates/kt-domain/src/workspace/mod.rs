@@ -84,6 +84,19 @@ pub fn model(typed: &str) -> Result<String, Error> {
     Err(Error::invalid("model", "Choose a model."))
 }
 
+/// How much of somebody's conversations is kept, and how much of their runs, in bytes. The last one may go beyond.
+pub const MOST_BYTES_KEPT: i64 = 100_000_000;
+
+/// Refuses to keep more of `what` for somebody of whom so many bytes are kept.
+pub fn check_room(what: &'static str, kept: i64) -> Result<(), Error> {
+    if kept < MOST_BYTES_KEPT {
+        return Ok(());
+    }
+    let megabytes = MOST_BYTES_KEPT / 1_000_000;
+    let message = format!("Your {what} hold {megabytes} MB, which is as much as is kept. Delete some first.");
+    Err(Error::new(ErrorKind::Conflict, "too_much_kept", message))
+}
+
 /// Somebody keeps as much as they may.
 #[must_use]
 pub fn too_many(what: &'static str) -> Error {

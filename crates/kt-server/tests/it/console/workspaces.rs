@@ -5,8 +5,11 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use http_body_util::BodyExt;
 use kt_domain::actor::Role;
+use kt_domain::clock::Clock;
 use kt_domain::sign_in::MembershipState;
-use kt_domain::workspace::LONGEST_RUN;
+use kt_domain::workspace::{LONGEST_RUN, MOST_BYTES_KEPT, RunState};
+use kt_store::conversations::Answered;
+use kt_store::tasks;
 use serde_json::json;
 
 use super::browser::Browser;
@@ -418,6 +421,23 @@ on_both! {
         assert!(jo.get(&cancelled).await.page().contains("Cancelled"));
         assert_eq!(jo.post(&format!("{task}/delete"), &[]).await.leads_to(), Some("/tasks"));
         assert_eq!(jo.get(&run).await.status, StatusCode::NOT_FOUND);
+    }
+
+    whoever_keeps_a_hundred_megabytes_keeps_no_more(api) {
+        let _stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        let run = run.rsplit('/').next().unwrap().parse().unwrap();
+        let large = Answered { text: "x".repeat(MOST_BYTES_KEPT.try_into().unwrap()), ..Answered::default() };
+        let tx = api.store.begin_write().await.unwrap();
+        assert!(tasks::settle(&tx, &run, 0, RunState::Complete, &large, api.clock.now()).await.unwrap());
+        tx.commit().await.unwrap();
+        assert_eq!(jo.post(&format!("{task}/runs"), &[]).await.refusal(), (409, "too_much_kept"));
+        assert_eq!(jo.post(&format!("{task}/delete"), &[]).await.leads_to(), Some("/tasks"));
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        assert!(jo.post(&format!("{task}/runs"), &[]).await.leads_to().is_some(), "the control");
     }
 
     of_many_servers_one_works_on_a_run(api) {

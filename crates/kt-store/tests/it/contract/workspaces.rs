@@ -176,6 +176,18 @@ on_both! {
         assert_eq!(tasks::due(&store, now(), 3, 3).await.unwrap().len(), 3);
     }
 
+    what_runs_hold_is_counted_in_bytes(store) {
+        let run = waiting(&store, "acme").await;
+        let keeper = Keeper { organization: &run.organization, user: &run.user };
+        assert_eq!(tasks::bytes(&store, keeper).await.unwrap(), "Hello Ada".len() as i64);
+        assert!(lease(&store, &run, now() + SECOND).await);
+        assert!(settle(&store, &run, 1, "Grüße").await);
+        assert_eq!(tasks::bytes(&store, keeper).await.unwrap(), ("Hello Ada".len() + "Grüße".len()) as i64);
+        let other = waiting(&store, "other").await;
+        let nobody = Keeper { organization: &other.organization, user: &run.user };
+        assert_eq!(tasks::bytes(&store, nobody).await.unwrap(), 0);
+    }
+
     what_was_cancelled_is_neither_taken_nor_ended(store) {
         let run = waiting(&store, "acme").await;
         let keeper = Keeper { organization: &run.organization, user: &run.user };
@@ -213,6 +225,8 @@ on_both! {
         assert!(!conversations::remove(&tx, foreign, &new.id).await.unwrap());
         tx.commit().await.unwrap();
         assert_eq!(conversations::find(&store, foreign, &new.id).await.unwrap(), None);
+        assert_eq!(conversations::bytes(&store, own).await.unwrap(), 6);
+        assert_eq!(conversations::bytes(&store, foreign).await.unwrap(), 0);
         assert_eq!(conversations::find(&store, own, &new.id).await.unwrap(), Some(new.clone()));
 
         let so_far = Answered { text: "Hi".into(), request_id: Some("r".into()), ..Answered::default() };
