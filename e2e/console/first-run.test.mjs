@@ -8,6 +8,7 @@ import { codeOf, enrolApp } from '../lib/authenticator.mjs';
 import { call } from '../lib/call.mjs';
 import { answerIn, ask } from '../lib/chat.mjs';
 import { OWNER, joinAs, knock, lettersTo, startChromium, startConsole } from '../lib/console.mjs';
+import { eventOf } from '../lib/events.mjs';
 import { MODEL } from '../lib/gateway.mjs';
 import { PROVIDER_KEY, startModel } from '../lib/model.mjs';
 import { until } from '../lib/poll.mjs';
@@ -87,7 +88,12 @@ suite('the first run', LIMIT, () => {
     assert.equal(await owner.locator('.org summary span:not(.sr)').innerText(), 'Acme');
     await owner.getByRole('status').getByText('You are in Acme, as an owner.').waitFor();
     await ask(owner, 'Hello, world');
-    await (await answerIn(owner, 1)).getByText('Hello, world').last().waitFor();
+    const answer = await answerIn(owner, 1);
+    await answer.getByText('Hello, world').last().waitFor();
+    await answer.locator('.decision summary').click();
+    const found = await answer.locator('.decision').getByRole('link').getAttribute('href');
+    const event = await eventOf(console_, new URL(found, console_.origin).searchParams.get('request_id'));
+    assert.match(event.user_id, /^usr_/, 'although the gateway asks nobody for a key');
   });
 
   test('before anything is deployed each role begins where it can go on, and a member asks for a gateway', LIMIT, async () => {

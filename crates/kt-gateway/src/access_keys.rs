@@ -104,6 +104,12 @@ impl AccessKeys {
         self.known.load().as_ref().map(|known| known.version.clone())
     }
 
+    /// Whose pass this is, if it is one that is good at `now`.
+    pub(crate) fn person(&self, bearer: &[u8], now: Timestamp) -> Option<Arc<Key>> {
+        let pass = UnverifiedPass::parse(bearer)?;
+        self.known.load().as_ref()?.admit_pass(&pass, now).ok()
+    }
+
     /// Whose bearer this is, if it may be used for inference from `source` at `now`: a key, or a pass.
     pub(crate) fn admit(
         &self,

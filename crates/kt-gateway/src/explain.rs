@@ -151,7 +151,7 @@ fn size_limit(snapshot: &Snapshot, route: Option<&Arc<Scope>>, size: u64) -> Ste
 
 fn authentication(snapshot: &Snapshot) -> Step {
     let reason = match &snapshot.auth {
-        AuthRules::Open => "no key is asked for".to_owned(),
+        AuthRules::Open(_) => "no key is asked for".to_owned(),
         AuthRules::AccessKeys(_) => {
             "an access key that may be used now and from this address must be sent as `Authorization: Bearer KEY`, \
              else 401 or 403"

@@ -436,7 +436,7 @@ fn warn_of_open_door(
     Snapshot { auth, config, .. }: &Snapshot,
     warnings: &mut Vec<String>,
 ) {
-    let is_open = matches!(auth, AuthRules::Open);
+    let is_open = matches!(auth, AuthRules::Open(_));
     if !listen.ip().is_loopback() && is_open && !config.ip_allowlist.enabled {
         warnings.push(format!(
             "anybody who reaches {listen} can use this gateway: set `auth` or `ip_allowlist` in its configuration"

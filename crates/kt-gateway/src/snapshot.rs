@@ -75,8 +75,8 @@ pub(crate) struct Snapshot {
 
 /// Who may come in.
 pub(crate) enum AuthRules {
-    /// Everybody.
-    Open,
+    /// Everybody. People with a pass of the control plane are known by it, where the gateway is connected to one.
+    Open(Option<Arc<AccessKeys>>),
     /// Holders of the keys of the configuration, by the SHA-256 of the key.
     Static(HashMap<[u8; 32], BoundKey>),
     /// Holders of the keys that the control plane has made.
@@ -216,7 +216,7 @@ impl AuthRules {
         warnings: &mut Vec<String>,
     ) -> Result<Self, CompileError> {
         match (auth.mode_in_force(surroundings.access_keys.is_some()), surroundings.access_keys) {
-            (AuthMode::None, _) => Ok(Self::Open),
+            (AuthMode::None, keys) => Ok(Self::Open(keys.cloned())),
             (AuthMode::Static, _) => Self::of_configuration(auth, surroundings, warnings),
             (AuthMode::AccessKeys, Some(keys)) => Ok(Self::AccessKeys(Arc::clone(keys))),
             (AuthMode::AccessKeys, None) => {

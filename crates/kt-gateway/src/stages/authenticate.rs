@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use crate::reply::Refusal;
 use crate::snapshot::{AuthRules, BoundKey, Key};
 
-/// The key that the request was made with, if keys are asked for. There is no way from a wrong key to no key.
+/// The key that the request was made with, if keys are asked for: there is no way from a wrong key to no key. Where none is asked
+/// for, a pass that is good says who comes, and anything else says nothing.
 pub(crate) fn check(
     rules: &AuthRules,
     headers: &HeaderMap,
@@ -21,7 +22,10 @@ pub(crate) fn check(
     clock: &dyn Clock,
 ) -> Result<Option<Arc<Key>>, Refusal> {
     match rules {
-        AuthRules::Open => Ok(None),
+        AuthRules::Open(keys) => {
+            let person = keys.as_ref().zip(presented_key(headers).ok());
+            Ok(person.and_then(|(keys, bearer)| keys.person(bearer, clock.now())))
+        }
         AuthRules::Static(keys) => admit(keys, &presented_digest(headers)?, source).map(Some),
         AuthRules::AccessKeys(keys) => keys.admit(presented_key(headers)?, source, clock.now()).map(Some),
     }

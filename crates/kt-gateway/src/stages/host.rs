@@ -22,7 +22,7 @@ pub(crate) fn check(exchange: &Exchange<'_>) -> Result<(), Refusal> {
             Err(misdirected("The gateway is not known by the name in the Host field."))
         };
     }
-    let is_local_only = exchange.worker.is_local && matches!(snapshot.auth, AuthRules::Open);
+    let is_local_only = exchange.worker.is_local && matches!(snapshot.auth, AuthRules::Open(_));
     if is_local_only && !named.is_none_or(is_local) {
         return Err(misdirected(
             "Address the gateway as localhost or by its address, or have its administrator list the name in \

@@ -245,6 +245,37 @@ fn signed(kid: &str, seed: u8, claims: &PassClaims) -> String {
 }
 
 #[test]
+fn where_no_key_is_asked_for_a_pass_says_who_comes_and_nothing_else_does() {
+    let gateway = connected("auth: {mode: none}\nrate_limits: {per_key: {requests_per_minute: 2}}");
+    let pass = signed("k1", 1, &claims(Role::Member));
+    let who = |bearer: &str| {
+        let answer =
+            gateway.gateway.ask(&Request::chat().header("Authorization", format!("Bearer {bearer}")));
+        let event = gateway.gateway.event_of(answer.request_id());
+        assert_eq!(event.key_id, None);
+        (answer.status, event.user_id.as_deref().map(str::to_owned))
+    };
+    let nobody = (200, None);
+    assert_eq!(who(&pass), nobody, "no passes are known here yet");
+    let terms = PassTerms {
+        issuer: ISSUER.to_owned(),
+        organization: organization('1'),
+        keys: vec![pass_key("k1", 1)],
+    };
+    gateway.keys.replace(
+        KeySnapshot::new(KeyRestrictions::default(), vec![known("app", self::terms())]).with_passes(terms),
+    );
+    let person = |status| (status, Some(user().as_str().to_owned()));
+    assert_eq!([who(&pass), who(&pass), who(&pass)], [person(200), person(200), person(429)]);
+    let forged = signed("k1", 2, &claims(Role::Member));
+    for bearer in [&forged, &signed("k1", 1, &claims(Role::Auditor)), "app", "whatever"] {
+        assert_eq!([who(bearer), who(bearer), who(bearer)], [(); 3].map(|()| nobody.clone()), "{bearer}");
+    }
+    gateway.clock.advance(PASS_LIFETIME);
+    assert_eq!(who(&pass), nobody, "it is over");
+}
+
+#[test]
 fn a_person_is_let_in_by_a_pass_of_the_control_plane_and_named_in_the_event() {
     let gateway = connected("rate_limits: {per_key: {requests_per_minute: 3}}");
     let pass = signed("k1", 1, &claims(Role::Member));
