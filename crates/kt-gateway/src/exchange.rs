@@ -19,7 +19,7 @@ use crate::http1::head::{Head, HeadFault};
 use crate::incoming::{Incoming, Peer, Service};
 use crate::outgoing::{JudgedStream, Source};
 use crate::policies::Chain;
-use crate::record::Record;
+use crate::record::{Heard, Record};
 use crate::reply::{Refusal, Reply, ReplyBody, X_KT_POLICY_ACTION, X_KT_REQUEST_ID};
 use crate::scopes::Scope;
 use crate::shared::{Place, Worker, describe};
@@ -359,7 +359,7 @@ impl<'a> Exchange<'a> {
     async fn judge(&mut self, answered: Answered) -> Result<Answered, Refusal> {
         match answered {
             Answered::Whole(mut reply, usage) => {
-                self.record.count_tokens(usage, reply.status, true);
+                self.record.count_tokens(usage, reply.status, Heard::ToTheEnd);
                 policy_chain::judge_answer(self, &mut reply).await?;
                 Ok(Answered::Whole(reply, usage))
             }

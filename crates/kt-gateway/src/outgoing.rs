@@ -15,7 +15,7 @@ use crate::metered::Meter;
 use crate::moderated::Moderation;
 use crate::policies::{Chain, StreamJudge, strictest};
 use crate::providers::response::AnswerBody;
-use crate::record::Record;
+use crate::record::{Heard, Record};
 use crate::reply::{Fill, Refusal, ReplyStream};
 use crate::stages::policy_chain;
 use crate::stages::safety::{self, Moderator};
@@ -96,6 +96,16 @@ impl Source {
         match self {
             Self::Provider(body) => body.usage(),
             Self::Echo(_, usage) => *usage,
+        }
+    }
+
+    /// How much was heard of an answer that ended with this code.
+    fn heard(&self, code: &str) -> Heard {
+        match (self, code) {
+            // What an echo says is known before it says it.
+            (Self::Echo(..), _) | (_, "ok") => Heard::ToTheEnd,
+            (_, "client_closed") => Heard::LeftByItsClient,
+            _ => Heard::InPart,
         }
     }
 
@@ -228,7 +238,7 @@ impl JudgedStream {
     fn finish(&mut self, code: &str) {
         if let Some(mut record) = self.record.take() {
             let Metered { source, meter } = &mut self.source;
-            record.count_tokens(source.usage(), self.status, code == "ok");
+            record.count_tokens(source.usage(), self.status, source.heard(code));
             if let Some(meter) = meter {
                 meter.take_granted().into_iter().for_each(|grant| record.hold(grant));
                 record.event().limited_by = meter.denied().and_then(Denied::limited_by).map(Into::into);

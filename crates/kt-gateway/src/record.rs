@@ -52,6 +52,16 @@ pub(crate) struct Record {
     details: Details,
 }
 
+/// How much was heard of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    ToTheEnd,
+    /// The client went away in its midst.
+    LeftByItsClient,
+    /// It broke off, or was broken off.
+    InPart,
+}
+
 impl Record {
     /// The record of a request that began at `began`.
     pub(crate) fn new(
@@ -116,14 +126,19 @@ impl Record {
     }
 
     /// Puts into the event how many tokens were used. Where the provider does not tell, or was not heard to the end of its
-    /// answer, they are estimated by what it said so far.
-    pub(crate) fn count_tokens(&mut self, usage: Usage, status: StatusCode, is_over: bool) {
+    /// answer, they are estimated by what it said so far. Whoever leaves it before it says anything is charged a usual one: the
+    /// model may have been thinking for as long.
+    pub(crate) fn count_tokens(&mut self, usage: Usage, status: StatusCode, heard: Heard) {
         let told = (usage.input, usage.output);
         let counted = match (self.expected, told) {
             (Some(expected), (input, output)) if status.is_success() => {
                 // Who tells of the prompt alone has no tokens in the answer, such as of embeddings.
-                let is_told = is_over && told != (None, None);
-                let so_far = || output.unwrap_or(0).max(usage.estimated_output());
+                let is_told = heard == Heard::ToTheEnd && told != (None, None);
+                let unsaid = match heard {
+                    Heard::LeftByItsClient if usage.said == 0 => self.snapshot.rates.usual(expected).output,
+                    _ => 0,
+                };
+                let so_far = || output.unwrap_or(0).max(usage.estimated_output()).max(unsaid);
                 (input.or(Some(expected.input)), if is_told { output } else { Some(so_far()) })
             }
             _ => told,

@@ -13,10 +13,11 @@ use crate::telemetry::Answered;
 const MAX_LINE: usize = 256 * 1024;
 const KEY: &[u8] = b"\"usage\"";
 /// The keys under which answers hold what a model said, in the words of whichever API.
-static TEXTS: LazyLock<[Finder<'static>; 6]> = LazyLock::new(|| {
-    let keys = ["content", "text", "delta", "arguments", "partial_json", "thinking"];
-    keys.map(|key| Finder::new(&format!("\"{key}\"")).into_owned())
-});
+static TEXTS: LazyLock<[Finder<'static>; 6]> =
+    LazyLock::new(|| ["content", "text", "delta", "arguments", "partial_json", "thinking"].map(finder));
+/// The keys under which Chat Completions hold what it thought. Some servers say the same under both.
+static THOUGHTS: LazyLock<[Finder<'static>; 2]> =
+    LazyLock::new(|| ["reasoning_content", "reasoning"].map(finder));
 /// How many bytes of text make a token, as an estimate: English has about four letters in each.
 pub(crate) const BYTES_PER_TOKEN: usize = 4;
 
@@ -89,11 +90,8 @@ impl Usage {
 
     /// Adds what the model says in a JSON text.
     pub(crate) fn hear(&mut self, json: &[u8]) {
-        for key in TEXTS.iter() {
-            for at in key.find_iter(json) {
-                self.said += length_of_string(&json[at + key.needle().len()..]);
-            }
-        }
+        self.said += TEXTS.iter().map(|key| length_under(key, json)).sum::<u64>();
+        self.said += THOUGHTS.iter().map(|key| length_under(key, json)).max().unwrap_or(0);
     }
 
     /// How many tokens the model's answer is taken to have, by what it said.
@@ -118,6 +116,15 @@ fn repeats(line: &[u8]) -> bool {
     let kind =
         data.strip_prefix(b"{\"type\":\"response.").map(|rest| rest.split(|byte| *byte == b'"').next());
     kind.flatten().is_some_and(|kind| !kind.ends_with(b"delta"))
+}
+
+fn finder(key: &str) -> Finder<'static> {
+    Finder::new(&format!("\"{key}\"")).into_owned()
+}
+
+/// How long all strings are together that are values of a key.
+fn length_under(key: &Finder<'_>, json: &[u8]) -> u64 {
+    key.find_iter(json).map(|at| length_of_string(&json[at + key.needle().len()..])).sum()
 }
 
 /// The length of the string that is the value of a key which ends here; 0 for another value.
@@ -290,6 +297,10 @@ mod tests {
             (r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"five!"}}"#, 5),
             (r#"{"type":"response.output_text.delta","delta":"six"}"#, 3),
             (r#"{"choices":[{"text":"completion"}]}"#, 10),
+            (r#"{"choices":[{"delta":{"content":null,"reasoning_content":"hm"}}]}"#, 2),
+            (r#"{"choices":[{"delta":{"content":"yes","reasoning":"hmm"}}]}"#, 6),
+            (r#"{"choices":[{"delta":{"reasoning_content":"hmm","reasoning":"hmm"}}]}"#, 3),
+            (r#"{"response":{"reasoning":{"effort":"low"}}}"#, 0),
             (r#"{"content":"cut off"#, 7),
             (r#"{"content":"cut off\"#, 8),
             (r#"{"data":[{"embedding":[0.1]}]}"#, 0),
