@@ -88,7 +88,10 @@ fn page_of_codes() -> String {
 fn page_of_keys(beginning: &str, schema: &Value) -> String {
     let mut page = format!("{GENERATED}\n\n{beginning}");
     for (name, section) in properties(schema) {
-        write_section(&mut page, schema, name, section);
+        match &resolve(schema, section)["items"] {
+            Value::Null => write_section(&mut page, schema, name, section),
+            item => write_section(&mut page, schema, &format!("{name}[]"), item),
+        }
     }
     page
 }
