@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kt_domain::clock::ManualClock;
 use kt_domain::events::EventType;
 
-use crate::harness::{Answer, OwnRedis, Request, TestGateway, Then, wait_for};
+use crate::harness::{Answer, Client, Line, OwnRedis, Request, TestGateway, Then, Through, wait_for};
 
 const KEYS: &str = "auth: {mode: static, keys: [{id: app, secret_key_ref: {env: CLIENT_KEY}}, {id: other, secret_key_ref: {env: PROVIDER_KEY}}]}\n";
 
@@ -207,25 +207,43 @@ fn a_reload_forgives_nobody() {
     assert_eq!(gateway.ask(&Request::chat()).status, 429);
 }
 
-/// How many of a thousand requests are let through, sent by fifty clients at once to these gateways in turn.
-fn let_through(gateways: &[&TestGateway]) -> usize {
-    let passed = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for client in 0..50 {
-            let (gateway, passed) = (gateways[client % gateways.len()], &passed);
-            scope.spawn(move || {
-                let mut client = gateway.connect();
-                for _ in 0..20 {
-                    match client.ask(&Request::chat()).outcome() {
-                        (200, _) => passed.fetch_add(1, Ordering::SeqCst),
-                        (429, _) => 0,
-                        other => panic!("{other:?}"),
-                    };
-                }
-            });
+/// How many of a thousand requests are let through, all of which have begun before the first of them is whole, sent to these
+/// gateways in turn. After so many of them as it names, each of `meanwhile` is done.
+fn let_through_while(gateways: &[&TestGateway], meanwhile: &[(usize, &dyn Fn())]) -> usize {
+    let request = Request::chat();
+    let bytes = request.bytes();
+    let (beginning, rest) = bytes.split_at(16);
+    let begin = |n: usize| {
+        let mut client = gateways[n % gateways.len()].connect();
+        client.send(beginning).expect("the request is taken");
+        client
+    };
+    let mut open: Vec<Client> = (0..1000).map(begin).collect();
+    for (n, client) in open.iter_mut().enumerate() {
+        meanwhile.iter().filter(|(when, _)| *when == n).for_each(|(_, act)| act());
+        client.send(rest).expect("the request is taken");
+    }
+    let mut passed = 0;
+    for (n, client) in open.iter_mut().enumerate() {
+        let mut outcome = client.answer().outcome();
+        wait_for("Redis to count it", || {
+            let is_counted = outcome.0 != 503;
+            if !is_counted {
+                outcome = gateways[n % gateways.len()].ask(&request).outcome();
+            }
+            is_counted.then_some(())
+        });
+        match outcome.0 {
+            200 => passed += 1,
+            429 => {}
+            _ => panic!("{outcome:?}"),
         }
-    });
-    passed.into_inner()
+    }
+    passed
+}
+
+fn let_through(gateways: &[&TestGateway]) -> usize {
+    let_through_while(gateways, &[])
 }
 
 #[test]
@@ -245,7 +263,8 @@ fn two_over(redis: &OwnRedis, yaml: &str) -> [TestGateway; 2] {
 #[test]
 fn two_gateways_over_one_redis_let_no_more_through_than_one() {
     let redis = OwnRedis::start();
-    let [one, other] = two_over(&redis, "rate_limits: {total: {requests_per_minute: 60}}");
+    let rule = "rate_limits: {total: {requests_per_minute: 60}, on_failure: refuse}";
+    let [one, other] = two_over(&redis, rule);
     let start = Instant::now();
     assert_eq!([&one, &other].map(|gateway| gateway.ask(&Request::chat()).status), [200, 200]);
     let passed = 2 + let_through(&[&one, &other]);
@@ -253,6 +272,25 @@ fn two_gateways_over_one_redis_let_no_more_through_than_one() {
     let most = 60 + usize::try_from(start.elapsed().as_secs()).expect("a few seconds") + 1;
     assert!((60..=most).contains(&passed), "{passed} of at most {most}");
     assert_eq!(one.upstream.requests().len() + other.upstream.requests().len(), passed);
+}
+
+/// Redis goes away and comes back while a thousand are under way.
+#[test]
+fn a_redis_that_goes_away_in_the_midst_lets_no_more_through_than_the_guide_says() {
+    for (on_failure, times) in [("refuse", 1), ("local", 3)] {
+        let redis = OwnRedis::start();
+        let line = Line::to(&redis);
+        let rule = format!("rate_limits: {{total: {{requests_per_minute: 60}}, on_failure: {on_failure}}}");
+        let both = [(), ()]
+            .map(|()| TestGateway::with_options(&rule, |options| options.redis_url = Some(line.url.clone())));
+        let start = Instant::now();
+        let (goes, comes) = (|| line.let_through(Through::Nothing), || line.let_through(Through::Everything));
+        let passed = let_through_while(&[&both[0], &both[1]], &[(20, &goes), (980, &comes)]);
+        // Each second there is room for one more, wherever is counted.
+        let seconds = usize::try_from(start.elapsed().as_secs()).expect("a few seconds") + 1;
+        assert!(passed <= times * (60 + seconds), "{on_failure}: {passed} in {seconds} seconds");
+        assert!(passed >= 20, "{on_failure}: {passed}");
+    }
 }
 
 #[test]
