@@ -35,10 +35,19 @@ pub struct Budget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Money>,
     /// How many tokens an answer may have whose request says nothing of that. The provider is told so, and so much is
-    /// claimed. Without it, an answer that is not streamed may use more than was claimed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// claimed.
+    #[serde(default = "usual_bound")]
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub max_output_tokens: Option<u32>,
+    pub max_output_tokens: u32,
+    /// Leaves answers as long as their providers make them where requests do not bound them. One that is not streamed may
+    /// then use more than was claimed for it, so that many at once overdraw the budget. `max_output_tokens` then says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unbounded_answers: bool,
+}
+
+/// Longer than nearly every answer, and short enough that many under way leave room in a budget.
+const fn usual_bound() -> u32 {
+    4096
 }
 
 /// Who has a budget.
@@ -110,8 +119,9 @@ pub(super) fn review(config: &PolicyConfig, review: &mut Review) {
         budget.review(&path, config, review);
         if !budget.is_bounded(config) {
             let message = "requests that bound no answer and ask for no stream may use more of this budget than they claim";
-            let suggestion = "add `max_output_tokens` with the longest answer that such a request may get";
-            review.say(&codes::UNBOUNDED_BUDGET, &format!("{path}.max_output_tokens"), message, suggestion);
+            let suggestion =
+                "write `max_output_tokens` with the longest answer that such a request may get in its place";
+            review.say(&codes::UNBOUNDED_BUDGET, &format!("{path}.unbounded_answers"), message, suggestion);
         }
         for (at, name) in budget.only.iter().enumerate() {
             if !budget.may_concern(name, config) {
@@ -126,6 +136,12 @@ pub(super) fn review(config: &PolicyConfig, review: &mut Review) {
 }
 
 impl Budget {
+    /// How many tokens an answer may have whose request says nothing of that; `None` for any number.
+    #[must_use]
+    pub fn bound(&self) -> Option<u32> {
+        (!self.unbounded_answers).then_some(self.max_output_tokens)
+    }
+
     fn review(&self, path: &str, config: &PolicyConfig, review: &mut Review) {
         let mode = config.auth.mode_in_force(review.options.connected);
         let mut wrong = |key: &str, message: &str, suggestion: &str| {
@@ -166,7 +182,7 @@ impl Budget {
     /// Whether every request that it concerns gets a bound, by it or by one of everybody together.
     fn is_bounded(&self, config: &PolicyConfig) -> bool {
         let of_all = config.budgets.iter().filter(|budget| budget.per == Payer::Total);
-        of_all.chain([self]).any(|budget| budget.max_output_tokens.is_some())
+        of_all.chain([self]).any(|budget| budget.bound().is_some())
     }
 
     fn may_concern(&self, name: &str, config: &PolicyConfig) -> bool {

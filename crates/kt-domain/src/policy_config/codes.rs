@@ -71,6 +71,6 @@ codes! {
     NO_TARGET = "W008": "`providers.targets` is empty: there is nowhere to forward a request to.";
     SWITCHED_OFF = "W009": "A section has settings and does not say `enabled`, so that it is off. Write `enabled: false` if that is meant.";
     NOBODY_ALLOWED = "W010": "`ip_allowlist` is enabled and `allow` is empty: everybody is refused.";
-    UNBOUNDED_BUDGET = "W011": "A budget sets no `max_output_tokens`. An answer that is not streamed, and whose request does not bound it, may be longer than what was claimed for it, so that many at once overdraw the budget.";
+    UNBOUNDED_BUDGET = "W011": "A budget says `unbounded_answers`. An answer that is not streamed, and whose request does not bound it, may be longer than what was claimed for it, so that many at once overdraw the budget.";
     IDLE_POLICY = "W040": "A policy in the chain has settings by which it never finds anything.";
 }

@@ -16,6 +16,10 @@ pub struct RateLimits {
     /// How many tokens an answer is taken to have before it is there, when the request does not limit it.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub assumed_output_tokens: u32,
+    /// How many tokens each thing is taken to have that a request names and does not hold, as budgets are claimed: a picture or
+    /// file elsewhere, a conversation that the provider keeps.
+    #[schemars(range(min = 0, max = 10_000_000))]
+    pub assumed_reference_tokens: u32,
     /// What happens while the Redis in which several gateways count together does not answer. Without Redis a gateway
     /// counts in its own memory.
     pub on_failure: OnCountingFailure,
@@ -59,6 +63,7 @@ impl Default for RateLimits {
             per_key: Rates::default(),
             per_address: Rates::default(),
             assumed_output_tokens: 1024,
+            assumed_reference_tokens: 20_000,
             on_failure: OnCountingFailure::Local,
         }
     }

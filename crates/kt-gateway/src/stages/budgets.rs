@@ -22,6 +22,8 @@ pub(crate) struct BudgetRules {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) input: u64,
+    /// How many the prompt has at most, as far as its text tells.
+    pub(crate) most_input: u64,
     pub(crate) output: u64,
     /// Whether the provider is told that the answer may have no more.
     pub(crate) is_bounded: bool,
@@ -42,11 +44,16 @@ impl BudgetRules {
         self.prices.of(model)
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.budgets.is_empty()
+    }
+
     /// How many tokens the answer to a request may have that says nothing of it, by the budgets that concern it.
     pub(crate) fn bound(&self, exchange: &Exchange<'_>, model: Option<&str>) -> Option<u32> {
         let concerned = |(_, budget): &&(_, Budget)| self.subject(budget, exchange, model).is_some();
-        let budgets = self.budgets.iter().filter(|(_, budget)| budget.max_output_tokens.is_some());
-        budgets.filter(concerned).filter_map(|(_, budget)| budget.max_output_tokens).min()
+        let budgets = self.budgets.iter().filter(|(_, budget)| budget.bound().is_some());
+        budgets.filter(concerned).filter_map(|(_, budget)| budget.bound()).min()
     }
 
     /// What a request claims of the budgets that concern it.
@@ -59,7 +66,7 @@ impl BudgetRules {
         if self.budgets.is_empty() {
             return Vec::new();
         }
-        let tokens = expected.input.saturating_add(expected.output);
+        let tokens = expected.most_input.saturating_add(expected.output);
         let cost = self.highest_cost(&exchange.snapshot.targets, model, expected);
         let now = exchange.worker.shared.clock.now();
         let mut claims = Vec::new();
@@ -101,6 +108,6 @@ impl BudgetRules {
         // A provider that is named no model takes one of its own: of the prices, that of every model fits.
         let asked = model.unwrap_or_default();
         let prices = instead.chain([asked]).filter_map(|model| self.price_of(model));
-        prices.map(|price| price.cost(expected.input, expected.output)).max().unwrap_or(0)
+        prices.map(|price| price.cost(expected.most_input, expected.output)).max().unwrap_or(0)
     }
 }

@@ -255,7 +255,7 @@ fn is_too_deep(body: &[u8]) -> bool {
 }
 
 /// Where the string that began before `at` is over.
-fn string_end(body: &[u8], mut at: usize) -> usize {
+pub(crate) fn string_end(body: &[u8], mut at: usize) -> usize {
     while let Some(found) = memchr2(b'"', b'\\', body.get(at..).unwrap_or_default()) {
         if body[at + found] == b'"' {
             return at + found + 1;

@@ -10,6 +10,7 @@ pub(crate) mod host;
 pub(crate) mod path;
 pub(crate) mod policy_chain;
 pub(crate) mod rate_limits;
+pub(crate) mod references;
 pub(crate) mod route;
 pub(crate) mod safety;
 pub(crate) mod size_limits;

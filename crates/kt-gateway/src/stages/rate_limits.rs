@@ -8,9 +8,10 @@ use kt_domain::policy_config::{OnCountingFailure, PolicyConfig, RateLimits, Rate
 use crate::exchange::Exchange;
 use crate::limits::{Claim, Subject};
 use crate::reply::Refusal;
-use crate::snapshot::Key;
+use crate::snapshot::{Key, Snapshot};
 use crate::stages::budgets::Expected;
 use crate::stages::content::Summary;
+use crate::stages::references;
 use crate::usage::BYTES_PER_TOKEN;
 
 /// The limits, as far as there are any.
@@ -61,6 +62,11 @@ impl RateRules {
         self.limits.assumed_output_tokens.into()
     }
 
+    /// How many tokens something is taken to have that a request names and does not hold.
+    fn of_reference(&self) -> u64 {
+        self.limits.assumed_reference_tokens.into()
+    }
+
     pub(crate) fn on_failure(&self) -> OnCountingFailure {
         self.limits.on_failure
     }
@@ -97,9 +103,20 @@ pub(crate) fn expected(exchange: &Exchange<'_>, summary: &Summary, body: &Bytes)
     let of_one = bound.unwrap_or_else(|| exchange.snapshot.rates.usual_output());
     Expected {
         input: (body.len() / BYTES_PER_TOKEN) as u64,
+        most_input: most_input(&exchange.snapshot, body),
         output: of_one.saturating_mul(summary.answers.unwrap_or(1).max(1).into()),
         is_bounded: bound.is_some(),
     }
+}
+
+/// How many tokens a prompt has at most. Each stands for a byte of text or more, and what the request only names is taken to
+/// have as many as the configuration says. Nobody but budgets asks.
+fn most_input(snapshot: &Snapshot, body: &Bytes) -> u64 {
+    if snapshot.budgets.is_empty() {
+        return 0;
+    }
+    let named = references::count(body).saturating_mul(snapshot.rates.of_reference());
+    named.saturating_add(body.len() as u64)
 }
 
 /// Claims the tokens that a request is about to use, as far as can be told before, and what they cost.

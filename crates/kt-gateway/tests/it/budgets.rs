@@ -34,7 +34,8 @@ pub(crate) fn clocked(yaml: &str, change: impl FnOnce(&mut Options)) -> (TestGat
     (gateway, clock)
 }
 
-/// A request whose prompt is taken to have 20 tokens and whose answer has 5 at most; the provider says 3 and 5.
+/// A request whose prompt is taken to have 20 tokens, of 80 that it may have, and whose answer has 5 at most; the provider says
+/// 3 and 5.
 pub(crate) fn chat(model: &str) -> Request {
     let body = format!(r#"{{"model":"{model}","max_tokens":5,"messages":[]}}"#);
     Request::chat().json(format!("{body:80}"))
@@ -183,10 +184,37 @@ fn who_stops_an_answer_ends_the_upstream_call_and_is_charged_what_was_said() {
     assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "30 of 30");
 }
 
+/// A model may think for long before it says anything, and some never say what they thought.
+#[test]
+fn who_leaves_while_the_model_thinks_is_charged_a_usual_answer() {
+    let begun = r#"{"type":"message_start","message":{"usage":{"input_tokens":7,"output_tokens":1}}}"#;
+    let thought = r#"{"choices":[{"delta":{"content":null,"reasoning_content":"forty letters of it, as they were said.."}}]}"#;
+    for (event, charged) in [("", (20, 1024)), (begun, (7, 1024)), (thought, (20, 10))] {
+        let (gateway, _) = clocked("budgets: [{id: org, per: total, period: day, tokens: 100000}]", |_| {});
+        let said = if event.is_empty() { ": thinking\n\n".to_owned() } else { format!("data: {event}\n\n") };
+        gateway.upstream.behave(move |_, client| {
+            let head =
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+            write!(client, "{head}{:x}\r\n{said}\r\n", said.len())?;
+            client.read(&mut [0]).map(|_| Then::Close)
+        });
+        let mut client = gateway.connect();
+        let body = format!("{:80}", r#"{"model":"m","stream":true,"messages":[]}"#);
+        client.send(Request::chat().json(body).bytes()).expect("the request is taken");
+        let id = client.head_answer().request_id().to_owned();
+        client.chunk().expect("the answer begins");
+        drop(client);
+        let own = gateway.event_of(&id);
+        assert_eq!(own.reason_code.as_deref(), Some("client_closed"), "{event}");
+        assert_eq!((own.input_tokens, own.output_tokens), (Some(charged.0), Some(charged.1)), "{event}");
+        assert_eq!(own.usage_estimated, Some(true), "{event}");
+    }
+}
+
 /// Each of the answers that are asked for may become as long as was said.
 #[test]
 fn a_request_for_many_answers_claims_all_of_them() {
-    let (gateway, _) = clocked("budgets: [{id: org, per: total, period: day, tokens: 100}]", |_| {});
+    let (gateway, _) = clocked("budgets: [{id: org, per: total, period: day, tokens: 200}]", |_| {});
     let go_on = Arc::new(AtomicBool::new(false));
     let waiting = Arc::clone(&go_on);
     gateway.upstream.behave(move |_, client| {
@@ -203,7 +231,7 @@ fn a_request_for_many_answers_claims_all_of_them() {
     wait_for("it to be under way", || (gateway.upstream.requests().len() == 1).then_some(()));
     let mut next = ask(1);
     wait_for("the next to be under way", || (gateway.upstream.requests().len() == 2).then_some(()));
-    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "95 are claimed by the one, 25 by the other");
+    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "155 are claimed by the one, 85 by the other");
     go_on.store(true, Ordering::SeqCst);
     assert_eq!([held.answer().status, next.answer().status], [200, 200]);
 }
@@ -254,7 +282,7 @@ fn who_goes_away_before_the_answer_is_charged_a_usual_one_and_empties_no_budget(
 #[test]
 fn while_redis_is_away_budgets_do_as_limits_do() {
     // Room for what one request claims and a bit more, so that nobody waits for another's claim to be settled.
-    let budget = "budgets: [{id: b, per: total, period: day, tokens: 26}]\n";
+    let budget = "budgets: [{id: b, per: total, period: day, tokens: 86}]\n";
     for (on_failure, expected) in [
         ("local", [(200, String::new()), (200, String::new()), used_up()]),
         ("refuse", [(); 3].map(|()| (503, "limits_unavailable".to_owned()))),
@@ -263,6 +291,7 @@ fn while_redis_is_away_budgets_do_as_limits_do() {
         let redis = OwnRedis::start();
         let yaml = format!("{budget}rate_limits: {{on_failure: {on_failure}}}");
         let (gateway, _) = clocked(&yaml, |options| options.redis_url = Some(redis.url.clone()));
+        gateway.upstream.answer_as("200 OK", "", r#"{"usage":{"prompt_tokens":17,"completion_tokens":5}}"#);
         let ask = || gateway.ask(&chat("m")).outcome();
         assert_eq!([ask().0, ask().0], [200, 200]);
         redis.kill();

@@ -61,13 +61,13 @@ const CASES: &[Case] = &[
     ("circuit_breaker: {failures: 9}", ("W009", 2, 1, "circuit_breaker"), ["{fail", "{enabled: true, fail"]),
     ("ip_allowlist: {enabled: true}", ("W010", 2, 1, "ip_allowlist.allow"), ["true", "false"]),
     (
-        "budgets: [{id: b, per: total, period: day, tokens: 5}]",
-        ("W011", 2, 11, "budgets[0].max_output_tokens"),
-        ["5}", "5, max_output_tokens: 9}"],
+        "budgets: [{id: b, per: total, period: day, tokens: 5, unbounded_answers: true}]",
+        ("W011", 2, 74, "budgets[0].unbounded_answers"),
+        [", unbounded_answers: true", ""],
     ),
     (
-        "budgets: [{id: a, per: model, period: day, tokens: 5, max_output_tokens: 9}, {id: b, per: model, period: month, tokens: 5}]",
-        ("W011", 2, 78, "budgets[1].max_output_tokens"),
+        "budgets: [{id: a, per: model, period: day, tokens: 5}, {id: b, per: model, period: month, tokens: 5, unbounded_answers: true}]",
+        ("W011", 2, 121, "budgets[1].unbounded_answers"),
         ["model, period: day", "total, period: day"],
     ),
 ];
