@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use kt_domain::policy_config::{LoadOptions, Source, load};
-use kt_gateway::Trial;
+use kt_gateway::{Caller, Trial};
 use libfuzzer_sys::fuzz_target;
 
 static TRIAL: LazyLock<Trial> = LazyLock::new(|| {
@@ -16,6 +16,6 @@ static TRIAL: LazyLock<Trial> = LazyLock::new(|| {
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (size, bytes) = input;
-    let whole = TRIAL.judge_stream(bytes, bytes.len());
-    assert_eq!(TRIAL.judge_stream(bytes, usize::from(size)), whole);
+    let whole = TRIAL.judge_stream(bytes, bytes.len(), Caller::default());
+    assert_eq!(TRIAL.judge_stream(bytes, usize::from(size), Caller::default()), whole);
 });

@@ -34,9 +34,15 @@ pub struct Case {
     /// What is said: the content of one message. Either this or `body` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// A whole body, as JSON.
+    /// A whole body, as JSON; of a stream, its events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
+    /// Whether an answer comes as a stream of events.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
+    /// The path that is asked, with that of its route in front, such as `/hr/v1/chat/completions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// The model that is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -114,6 +120,15 @@ pub fn load(source: Source) -> LoadedCases {
                     "write what is said as `text`, or a whole body as `body`",
                 );
             }
+            if case.stream && case.phase == Phase::Request {
+                report.on(
+                    &tree,
+                    &codes::OUT_OF_RANGE,
+                    &format!("cases[{index}].stream"),
+                    "only answers come as streams",
+                    "write `phase: response` beside it, or remove `stream`",
+                );
+            }
         }
         Some(file.cases)
     });
@@ -138,6 +153,7 @@ impl Case {
             (None, Phase::Request) => json!({ "model": self.model.as_deref().unwrap_or("model"),
                     "messages": [{ "role": "user", "content": text() }] })
             .to_string(),
+            (None, Phase::Response) if self.stream => stream_of(text()),
             (None, Phase::Response) => {
                 json!({ "choices": [{ "index": 0, "message": { "role": "assistant", "content": text() } }] })
                     .to_string()
@@ -148,6 +164,9 @@ impl Case {
     /// The content of the message in a body such as [`Self::whole_body`] makes.
     #[must_use]
     pub fn text_of(&self, body: &[u8]) -> Option<String> {
+        if self.stream {
+            return said_in(body);
+        }
         let body: Value = serde_json::from_slice(body).ok()?;
         let place = match self.phase {
             Phase::Request => "/messages/0/content",
@@ -155,6 +174,30 @@ impl Case {
         };
         body.pointer(place)?.as_str().map(str::to_owned)
     }
+}
+
+/// How many characters come with one event: fewer than nearly everything that is looked for has.
+const PIECE: usize = 5;
+
+/// A stream of Chat Completions that says this.
+fn stream_of(text: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let event = |piece: &[char]| {
+        let delta = json!({ "choices": [{ "index": 0, "delta": { "content": String::from_iter(piece) } }] });
+        format!("data: {delta}\n\n")
+    };
+    letters.chunks(PIECE).map(event).chain(["data: [DONE]\n\n".to_owned()]).collect()
+}
+
+/// What a stream of Chat Completions says.
+fn said_in(stream: &[u8]) -> Option<String> {
+    let lines = std::str::from_utf8(stream).ok()?.lines().filter_map(|line| line.strip_prefix("data: "));
+    let events = lines.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+    Some(
+        events
+            .filter_map(|event| event.pointer("/choices/0/delta/content")?.as_str().map(str::to_owned))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -177,12 +220,23 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_says_its_text_piece_by_piece() {
+        let file = "cases: [{name: x, phase: response, stream: true, text: über 4111 1111, expect: {verdict: allow}}]";
+        let case = loaded(file).cases.unwrap().remove(0);
+        let body = case.whole_body();
+        assert_eq!(body.matches("data: {").count(), 3);
+        assert!(body.contains("\"4111 \"") && body.ends_with("data: [DONE]\n\n"), "{body}");
+        assert_eq!(case.text_of(body.as_bytes()).as_deref(), Some("über 4111 1111"));
+    }
+
+    #[test]
     fn what_is_misspelt_or_missing_is_named() {
         for (file, code) in [
             ("cases: [{name: x, text: a, expects: {verdict: allow}}]", "E002"),
             ("cases: [{name: x, expect: {verdict: allow}}]", "E008"),
             ("cases: [{name: x, text: a, body: '{}', expect: {verdict: allow}}]", "E008"),
             ("cases: [{name: x, text: a, expect: {verdict: maybe}}]", "E007"),
+            ("cases: [{name: x, text: a, stream: true, expect: {verdict: allow}}]", "E007"),
         ] {
             let loaded = loaded(file);
             assert!(loaded.cases.is_none(), "{file}");

@@ -34,7 +34,7 @@ const CHAINS: [(&str, &str); 6] = [
     ),
 ];
 
-const CALLER: Caller<'_> = Caller { key: None, group: None, model: Some("m") };
+const CALLER: Caller<'_> = Caller { key: None, group: None, model: Some("m"), path: None };
 
 fn main() {
     println!("| chain | 1.5 KiB request | 1 MiB of text | SSE, per event |\n|---|---|---|---|");
@@ -46,7 +46,7 @@ fn main() {
         let stream = stream(200);
         let of_short = fastest(|| trial.judge(Phase::Request, black_box(&short), CALLER));
         let of_long = fastest(|| trial.judge(Phase::Request, black_box(&long), CALLER));
-        let of_stream = fastest(|| trial.judge_stream(black_box(&stream), 1500));
+        let of_stream = fastest(|| trial.judge_stream(black_box(&stream), 1500, CALLER));
         println!(
             "| {name} | {:.1} µs | {:.2} GB/s | {:.2} µs |",
             of_short.as_secs_f64() * 1e6,

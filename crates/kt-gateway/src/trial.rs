@@ -9,6 +9,7 @@ use kt_domain::policy_config::PolicyConfig;
 use crate::policies::{Asked, Content, Judged, Outcome, StreamJudge, strictest};
 use crate::scopes::{Scope, Scopes};
 use crate::snapshot::CompileError;
+use crate::stages::{path, route};
 
 /// The largest event of a stream that is read, in bytes.
 const MAX_EVENT: u64 = 32 * 1024 * 1024;
@@ -27,6 +28,8 @@ pub struct Caller<'a> {
     pub group: Option<&'a str>,
     /// The model that is asked for.
     pub model: Option<&'a str>,
+    /// The path that is asked. It brings its route with it.
+    pub path: Option<&'a str>,
 }
 
 /// What a chain said of content.
@@ -56,20 +59,28 @@ impl Trial {
         self.scopes.group_named(id).is_some()
     }
 
-    /// Judges a body of JSON as the gateway would for this caller: by the usual chain and that of the group. Answers are
-    /// judged for whoever asked for them.
+    /// Whether a request to this path is forwarded at all.
+    #[must_use]
+    pub fn knows_path(&self, path: &str) -> bool {
+        path::normalise(path).is_ok_and(|path| {
+            let surface = self.scopes.route(&path).map_or(&*path, |route| route.edge.surface(&path));
+            route::methods_of_known(surface).is_some()
+        })
+    }
+
+    /// Judges a body of JSON as the gateway would for this caller: by the chain of the route, or the usual one, and that of the
+    /// group. Answers are judged for whoever asked for them.
     #[must_use]
     pub fn judge(&self, phase: Phase, body: &[u8], caller: Caller<'_>) -> Observed {
-        let Caller { key, group, model } = caller;
-        let group = match group {
-            Some(id) => self.scopes.group_named(id),
-            None => key.and_then(|key| self.scopes.group(key)),
-        };
-        let chain = self.scopes.chain(None, group);
+        let Caller { key, model, .. } = caller;
+        let [route, group] = self.scopes_of(caller);
+        let chain = self.scopes.chain(route, group);
         let asked = Asked { key, group: group.map(|group| &*group.id), model, hides_model: false };
         let Judged { evaluations, outcome, targets } = chain.judge(phase, Content::Json(body), asked);
         let targets = match phase {
-            Phase::Request => within(targets, group.map(|group| &**group)),
+            Phase::Request => {
+                [route, group].into_iter().flatten().fold(targets, |targets, scope| within(targets, scope))
+            }
             Phase::Response => None,
         };
         let (blocked_by, body) = match outcome {
@@ -81,10 +92,11 @@ impl Trial {
         Observed { targets, ..observed(&evaluations, blocked_by, body) }
     }
 
-    /// Judges, by the usual chain, a stream of events that comes in pieces of `size` bytes.
+    /// Judges a stream of events that comes in pieces of `size` bytes, as the gateway would for whoever asked for it.
     #[must_use]
-    pub fn judge_stream(&self, stream: &[u8], size: usize) -> Observed {
-        let mut judge = StreamJudge::new(Arc::clone(self.scopes.chain(None, None)), MAX_EVENT);
+    pub fn judge_stream(&self, stream: &[u8], size: usize, caller: Caller<'_>) -> Observed {
+        let [route, group] = self.scopes_of(caller);
+        let mut judge = StreamJudge::new(Arc::clone(self.scopes.chain(route, group)), MAX_EVENT);
         let mut out = Vec::new();
         let mut pieces = stream.chunks(size.max(1));
         let fed = pieces.try_for_each(|piece| judge.feed(piece, &mut out));
@@ -92,14 +104,23 @@ impl Trial {
             fed.and_then(|()| judge.finish(&mut out)).err().map(|block| block.policy.to_string());
         observed(&judge.evaluations(), blocked_by, Some(out))
     }
+
+    /// The route and the group whose rules hold for a caller.
+    fn scopes_of(&self, Caller { key, group, path, .. }: Caller<'_>) -> [Option<&Arc<Scope>>; 2] {
+        let path = path.and_then(|path| path::normalise(path).ok());
+        let group = match group {
+            Some(id) => self.scopes.group_named(id),
+            None => key.and_then(|key| self.scopes.group(key)),
+        };
+        [path.and_then(|path| self.scopes.route(&path)), group]
+    }
 }
 
-/// The targets that both a policy and a group let a request go to; `None` means any.
-fn within(targets: Option<BTreeSet<String>>, group: Option<&Scope>) -> Option<BTreeSet<String>> {
-    let of_group = group.and_then(Scope::only_targets);
-    match (targets, of_group) {
-        (Some(targets), Some(of_group)) => Some(targets.intersection(&of_group).cloned().collect()),
-        (targets, of_group) => targets.or(of_group),
+/// The targets that both a policy and a route or group let a request go to; `None` means any.
+fn within(targets: Option<BTreeSet<String>>, scope: &Scope) -> Option<BTreeSet<String>> {
+    match (targets, scope.only_targets()) {
+        (Some(targets), Some(of_scope)) => Some(targets.intersection(&of_scope).cloned().collect()),
+        (targets, of_scope) => targets.or(of_scope),
     }
 }
 

@@ -135,6 +135,36 @@ fn a_case_may_come_from_a_key_or_a_group() {
 }
 
 #[test]
+fn a_case_may_be_a_stream_and_ask_a_route_of_a_connected_gateway() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "providers: {targets: [{id: here, provider: echo}, {id: there, provider: echo}]}\n\
+        auth: {mode: access_keys}\n\
+        policies: {chain: [pii-detector]}\n\
+        policy: {dlp-filter: {action: block, phases: [request, response], dictionaries: [{name: birds, terms: [blue heron]}]}}\n\
+        routes: [{id: hr, path: /hr, policies: {chain: [dlp-filter]}, targets: [here]}]\n";
+    fs::write(directory.path().join("c.yaml"), config).unwrap();
+    let cases = "cases:\n\
+        - {name: elsewhere, text: blue heron, path: /v1/chat/completions, expect: {verdict: allow, rules: []}}\n\
+        - {name: the route, text: hello, path: /hr/v1/chat/completions, expect: {verdict: allow, targets: [here]}}\n\
+        - {name: its policies, text: blue heron, path: /hr/v1/chat/completions, expect: {verdict: block, policy: dlp-filter}}\n\
+        - {name: its streams, phase: response, stream: true, text: a blue heron, path: /hr/v1/chat/completions, expect: {verdict: block, policy: dlp-filter, rules: [birds]}}\n\
+        - {name: a stream, phase: response, stream: true, text: write to a@example.com, expect: {verdict: redact, rules: [email], text: 'write to [email]'}}\n";
+    let tried = |cases: &str, more: &[&str]| {
+        fs::write(directory.path().join("policy-cases.yaml"), cases).unwrap();
+        let arguments = [&["policy", "test", "--file", "c.yaml"], more].concat();
+        kt(directory.path(), &arguments)
+    };
+    let test = tried(cases, &["--connected"]);
+    assert_eq!(test.status.code(), Some(0), "{}{}", printed(&test), complaint(&test));
+    assert!(printed(&test).contains("5 of 5 cases passed"), "{}", printed(&test));
+    assert_eq!(tried(cases, &[]).status.code(), Some(2), "a gateway that stands alone knows no access keys");
+    let misspelt = cases.replace("/hr/v1/chat", "/hr/chat");
+    let test = tried(&misspelt, &["--connected"]);
+    assert_eq!(test.status.code(), Some(2));
+    assert!(complaint(&test).contains("`/hr/chat/completions`"), "{}", complaint(&test));
+}
+
+#[test]
 fn a_case_that_is_not_as_expected_shows_the_difference() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("c.yaml"), "policies: {chain: [pii-detector]}\n").unwrap();

@@ -23,18 +23,27 @@ pub(crate) struct Test {
     /// The cases [default: `policy-cases.yaml` beside the last configuration]
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
+
+    /// Try it out for a gateway that is connected to a control plane
+    #[arg(long)]
+    connected: bool,
+
+    /// Try it out as the control plane keeps it and hands it to gateways
+    #[arg(long)]
+    kept: bool,
 }
 
 impl Test {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let loaded = load(&read_sources(&self.files)?, LoadOptions::default());
+        let options = LoadOptions { connected: self.connected || self.kept, kept: self.kept };
+        let loaded = load(&read_sources(&self.files)?, options);
         let config = loaded.config.ok_or_else(|| refused(&loaded.findings))?;
         let trial = Trial::new(&config).map_err(|error| Failure::invalid(error.to_string()))?;
         let source = read_sources(&[self.cases_file()])?.into_iter().next();
         let read = source.map(policy_cases::load);
         let Some(read) = read else { return Ok(()) };
         let cases = read.cases.ok_or_else(|| refused(&read.findings))?;
-        check_groups(&trial, &cases)?;
+        check_callers(&trial, &cases)?;
         let (report, failed) = report(&trial, &cases);
         output::line(report.trim_end());
         if failed == 0 { Ok(()) } else { Err(Failure::silent(1)) }
@@ -52,14 +61,19 @@ fn refused(findings: &[Finding]) -> Failure {
     Failure::silent(2)
 }
 
-/// A group that is misspelt would be judged like nobody in particular.
-fn check_groups(trial: &Trial, cases: &[Case]) -> Result<(), Failure> {
+/// A group or path that is misspelt would be judged like none in particular.
+fn check_callers(trial: &Trial, cases: &[Case]) -> Result<(), Failure> {
     let unknown = cases.iter().find_map(|case| {
-        let group = case.group.as_deref().filter(|group| !trial.knows_group(group))?;
-        Some(format!(
-            "the case `{}` comes from the group `{group}`, which has no keys in `consumer_groups`; name one that has",
-            case.name
-        ))
+        let name = &case.name;
+        let group = case.group.as_deref().filter(|group| !trial.knows_group(group)).map(|group| {
+            format!(
+                "the case `{name}` comes from the group `{group}`, which has no keys in `consumer_groups`; name one that has"
+            )
+        });
+        let path = case.path.as_deref().filter(|path| !trial.knows_path(path));
+        group.or_else(|| {
+            Some(format!("the case `{name}` asks `{}`, and there is no such path; write it as clients do", path?))
+        })
     });
     unknown.map_or(Ok(()), |message| Err(Failure::invalid(message)))
 }
@@ -87,9 +101,19 @@ fn report(trial: &Trial, cases: &[Case]) -> (String, usize) {
 }
 
 fn observe(trial: &Trial, case: &Case) -> Observed {
-    let caller =
-        Caller { key: case.key.as_deref(), group: case.group.as_deref(), model: case.model.as_deref() };
-    trial.judge(case.phase, case.whole_body().as_bytes(), caller)
+    let caller = Caller {
+        key: case.key.as_deref(),
+        group: case.group.as_deref(),
+        model: case.model.as_deref(),
+        path: case.path.as_deref(),
+    };
+    let body = case.whole_body();
+    if case.stream {
+        // Nothing depends on the pieces in which it comes.
+        trial.judge_stream(body.as_bytes(), body.len(), caller)
+    } else {
+        trial.judge(case.phase, body.as_bytes(), caller)
+    }
 }
 
 /// Something that is not as expected.
