@@ -9,7 +9,7 @@ import re
 import statistics
 import sys
 
-FIRST = ["direct", "nginx", "haproxy", "ours", "ours-noevents"]
+FIRST = ["direct", "nginx", "haproxy", "ours", "ours-noevents", "ours-policies"]
 AIM_RATIO, AIM_LIST_RATIO, AIM_LIST_MIB = 1.5, 1.05, 20
 AIM_IDLE_MIB, AIM_LOADED_MIB, AIM_START_MS = 15, 40, 50
 US = "ours"

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
 export GWBENCH_TMP=${GWBENCH_TMP:-${TMPDIR:-/tmp}/gwbench}
 export GWBENCH_PEERS=${GWBENCH_PEERS:-${TMPDIR:-/tmp}/peers}
-only=ours,ours-noevents,ours-1k,ours-100k,nginx,haproxy
+only=ours,ours-noevents,ours-policies,ours-1k,ours-100k,nginx,haproxy
 
 install_peers() {
   # RUNLEVEL=1: the packages would otherwise start their services
