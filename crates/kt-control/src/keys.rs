@@ -18,8 +18,10 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{ApiKeyId, OrganizationId};
 use kt_domain::keys::{self as rules, KeyCreation, KeyRestrictions, KeyStanding, KeyTerms, KeyText, KeysDue};
 use kt_domain::network::cidr::Cidr;
+use kt_domain::order::{KeyColumn, Order};
 use kt_domain::search::Search;
 use kt_store::keys::{self, ApiKey, KeyFilter};
+use kt_store::order::{Part, Place};
 use kt_store::{Tx, audit};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
@@ -106,6 +108,23 @@ pub struct WhichKeys {
     pub search: Option<String>,
     /// Those alone that need somebody before long.
     pub due: Option<KeysDue>,
+    /// In which order.
+    pub order: Order<KeyColumn>,
+}
+
+/// Which keys are listed, as it was checked and as far as the actor may see them, and what is demanded of them.
+pub(crate) struct SoughtKeys {
+    filter: KeyFilter,
+    pub(crate) order: Order<KeyColumn>,
+    restrictions: KeyRestrictions,
+    now: Timestamp,
+}
+
+impl SoughtKeys {
+    /// Where one of them stands.
+    pub(crate) fn view(&self, key: ApiKey) -> KeyView {
+        view(key, &self.restrictions, self.now)
+    }
 }
 
 /// What is demanded of the keys of one kind.
@@ -127,9 +146,6 @@ pub struct KeyMade {
 
 /// How long a rotated key may go on working beside the new one.
 const LONGEST_OVERLAP: Duration = Duration::from_hours(7 * 24);
-
-/// The name of the list, for its cursors.
-const LIST: &str = "keys";
 
 const PAGE: PageSize = PageSize { usual: 50, most: 200 };
 
@@ -153,7 +169,7 @@ impl Control {
         Ok(made)
     }
 
-    /// The keys that the actor may see, the newest first: one's own, and everybody's for who manages them.
+    /// The keys that the actor may see: one's own, and everybody's for who manages them.
     pub async fn keys(
         &self,
         ctx: &Ctx,
@@ -161,17 +177,42 @@ impl Control {
         request: &PageRequest,
     ) -> Result<Page<KeyView>, Error> {
         let organization = ctx.require(Permission::ReadKeys)?;
+        let sought = self.sought_keys(ctx, organization, which).await?;
+        let list = format!("keys/{}", sought.order);
+        let limit = PAGE.of(request)?;
+        let after: Option<Place> = self.position(&list, request)?;
+        let found = self.listed_keys(organization, &sought, after.as_ref(), limit + 1).await?;
+        let page = self.page(&list, limit, found, |key| keys::place_of(key, sought.order.by))?;
+        let items = page.items.into_iter().map(|key| sought.view(key)).collect();
+        Ok(Page { items, next_cursor: page.next_cursor })
+    }
+
+    /// What a list of keys is about.
+    pub(crate) async fn sought_keys(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        which: &WhichKeys,
+    ) -> Result<SoughtKeys, Error> {
         let search = Search::read(which.search.as_deref().unwrap_or_default())?;
         let sees_all = ctx.actor.may(Permission::ManageKeys);
         let owner = ctx.actor.user().filter(|_| !sees_all).cloned();
-        let limit = PAGE.of(request)?;
-        let after: Option<ApiKeyId> = self.position(LIST, request)?;
         let due = which.due.map(|due| (due, ctx.now));
         let filter = KeyFilter { kind: which.kind, owner, search, due };
-        let found = keys::page(&self.store, organization, &filter, after.as_ref(), limit + 1).await?;
         let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
-        let views = found.into_iter().map(|key| view(key, &restrictions, ctx.now)).collect();
-        self.page(LIST, limit, views, |view: &KeyView| view.key.id.clone())
+        Ok(SoughtKeys { filter, order: which.order, restrictions, now: ctx.now })
+    }
+
+    /// The first of them behind this place.
+    pub(crate) async fn listed_keys(
+        &self,
+        organization: &OrganizationId,
+        sought: &SoughtKeys,
+        after: Option<&Place>,
+        limit: u32,
+    ) -> Result<Vec<ApiKey>, Error> {
+        let part = Part { order: sought.order, after, limit };
+        Ok(keys::page(&self.store, organization, &sought.filter, part).await?)
     }
 
     /// What is demanded of the keys of this kind, for whoever may see any.

@@ -8,11 +8,13 @@ use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::members::{MemberChange, allow_change, last_owner};
 use kt_domain::mfa::MfaSettings;
+use kt_domain::order::{MemberColumn, Order};
 use kt_domain::search::Search;
 use kt_domain::sign_in::MembershipState;
 use kt_domain::words;
 use kt_store::conversations::{self, Keeper};
 use kt_store::memberships::{self, AskedMembers, Member, MembersFilter, Membership};
+use kt_store::order::{Part, Place};
 use kt_store::{Tx, audit, external_identities, keys, organizations, scim, sessions, setup_requests, tasks};
 use serde_json::{Value, json};
 
@@ -54,13 +56,31 @@ pub struct WhichMembers {
     pub factor: Option<FactorFilter>,
     /// Those alone whose name, address or role holds this.
     pub search: Option<String>,
+    /// In which order.
+    pub order: Order<MemberColumn>,
+}
+
+/// Which members are listed, as it was checked, and what is asked of them.
+pub(crate) struct SoughtMembers {
+    factor: Option<FactorFilter>,
+    search: Option<Search>,
+    pub(crate) order: Order<MemberColumn>,
+    mfa: MfaSettings,
+    now: Timestamp,
 }
 
 /// How long the pages of members are.
 const PAGES: PageSize = PageSize { usual: 50, most: 200 };
 
+impl SoughtMembers {
+    /// How one of them stands with what is asked of them.
+    pub(crate) fn view(&self, member: Member) -> MemberView {
+        view(member, &self.mfa)
+    }
+}
+
 impl Control {
-    /// Who belongs to the organisation, in the order in which their accounts were made.
+    /// Who belongs to the organisation.
     pub async fn members(
         &self,
         ctx: &Ctx,
@@ -68,22 +88,47 @@ impl Control {
         which: &WhichMembers,
     ) -> Result<Page<MemberView>, Error> {
         let organization = ctx.require(Permission::ReadMembers)?;
+        let sought = self.sought_members(ctx, organization, which).await?;
+        let list = format!("members/{organization}/{}", sought.order);
+        let limit = PAGES.of(request)?;
+        let after: Option<Place> = self.position(&list, request)?;
+        let found = self.listed_members(organization, &sought, after.as_ref(), limit + 1).await?;
+        let page = self.page(&list, limit, found, |member| memberships::place_of(member, sought.order.by))?;
+        let items = page.items.into_iter().map(|member| sought.view(member)).collect();
+        Ok(Page { items, next_cursor: page.next_cursor })
+    }
+
+    /// What a list of members is about.
+    pub(crate) async fn sought_members(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        which: &WhichMembers,
+    ) -> Result<SoughtMembers, Error> {
         let search = Search::read(which.search.as_deref().unwrap_or_default())?;
         let mfa = self.security_of(&self.store, organization).await?.value.mfa;
-        let list = format!("members/{organization}");
-        let limit = PAGES.of(request)?;
-        let after: Option<UserId> = self.position(&list, request)?;
-        let roles = asked_roles(&mfa);
-        let late = AskedMembers { roles: &roles, before: mfa.asked_before(ctx.now) };
+        Ok(SoughtMembers { factor: which.factor, search, order: which.order, mfa, now: ctx.now })
+    }
+
+    /// The first of them behind this place.
+    pub(crate) async fn listed_members(
+        &self,
+        organization: &OrganizationId,
+        sought: &SoughtMembers,
+        after: Option<&Place>,
+        limit: u32,
+    ) -> Result<Vec<Member>, Error> {
+        let SoughtMembers { factor, search, order, mfa, now } = sought;
+        let roles = asked_roles(mfa);
+        let late = AskedMembers { roles: &roles, before: mfa.asked_before(*now) };
         let filter = MembersFilter {
-            lacking: which.factor.is_some(),
-            asked: (which.factor == Some(FactorFilter::Late)).then_some(late),
+            lacking: factor.is_some(),
+            asked: (*factor == Some(FactorFilter::Late)).then_some(late),
             search: search.as_ref(),
-            ..lacking(&mfa)
+            ..lacking(mfa)
         };
-        let found = memberships::members(&self.store, organization, filter, after.as_ref(), limit + 1);
-        let found = found.await?.into_iter().map(|member| view(member, &mfa)).collect();
-        self.page(&list, limit, found, |view: &MemberView| view.membership.user.clone())
+        let part = Part { order: *order, after, limit };
+        Ok(memberships::members(&self.store, organization, filter, part).await?)
     }
 
     /// How many of them lack a second factor, or the one that is asked of them.

@@ -84,6 +84,8 @@ actions! {
     Resealed = "deployment.secrets_resealed": "The operator put another key in the place of the one that seals secrets.";
     AuditExported = "audit.exported": "Somebody took a copy of the audit log.";
     SinkLate = "audit.sink_late": "A sink outside has not taken the audit log for a quarter of an hour; recorded once a day as long as that lasts.";
+    MembersExported = "member.list_exported": "Somebody took a copy of the list of members.";
+    KeysExported = "key.list_exported": "Somebody took a copy of the list of keys.";
     UsageExported = "usage.exported": "Somebody took a copy of what was used.";
     EventsExported = "events.exported": "Somebody took a copy of events from the console.";
     EventsRemoved = "events.removed": "Events of a gateway whose retention had ended were removed; the record says up to which entry of its chain.";

@@ -26,6 +26,7 @@ pub mod members;
 pub mod mfa;
 pub mod money;
 pub mod network;
+pub mod order;
 pub mod passwords;
 pub mod patterns;
 pub mod policy_cases;

@@ -6,7 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use http_body_util::channel::{Channel, Sender};
-use kt_control::{AuditExport, Control, EventsExport, UsageExport};
+use kt_control::{AuditExport, Control, EventsExport, ListExport, UsageExport};
 use kt_domain::error::Error;
 
 /// A copy that is made in parts.
@@ -33,6 +33,12 @@ impl Parts for UsageExport {
     }
 }
 
+impl Parts for ListExport {
+    async fn next(&mut self, control: &Control) -> Result<Option<Vec<u8>>, Error> {
+        control.next_of_list(self).await
+    }
+}
+
 /// The answer by which a client takes the copy, as a file of this name.
 pub(crate) fn attachment(
     control: &Arc<Control>,
@@ -47,6 +53,11 @@ pub(crate) fn attachment(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
     response
+}
+
+/// The same of a table for people.
+pub(crate) fn table(control: &Arc<Control>, parts: impl Parts, disposition: &'static str) -> Response {
+    attachment(control, parts, "text/csv; charset=utf-8", disposition)
 }
 
 /// Sends the copy until it is complete or the client has gone. A failure breaks the answer off, so that nobody takes it

@@ -93,6 +93,7 @@ CREATE TABLE memberships (
     PRIMARY KEY (organization_id, user_id)
 );
 CREATE INDEX memberships_by_user ON memberships (user_id);
+CREATE INDEX memberships_as_they_joined ON memberships (organization_id, created_at, user_id);
 
 CREATE TABLE sessions (
     id TEXT PRIMARY KEY,
@@ -224,7 +225,7 @@ CREATE TABLE api_keys (
     -- Since when it breaks the organization's restrictions.
     flagged_at BIGINT
 );
-CREATE INDEX api_keys_by_organization ON api_keys (organization_id, id);
+CREATE INDEX api_keys_by_organization ON api_keys (organization_id, created_at, id);
 
 -- Signing keys of access tokens; the private part is sealed.
 CREATE TABLE jwt_keys (

@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use kt_domain::actor::{KeyKind, Role};
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::keys::{KeyTerms, KeysDue, SOON};
+use kt_domain::order::KeyColumn;
 use kt_domain::search::Search;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 
 use crate::database::{Source, StoreError, Tx};
+use crate::order::{EARLIEST, LATEST, Part, Place, Sorted};
 use crate::sql::{self, Composed, Row, values};
 
 /// A key.
@@ -136,19 +138,17 @@ pub struct KeyFilter {
     pub due: Option<(KeysDue, Timestamp)>,
 }
 
-/// Up to `limit` keys of an organisation, the newest first, those behind `after`.
+/// Keys of an organisation.
 pub async fn page(
     source: &impl Source,
     organization: &OrganizationId,
     filter: &KeyFilter,
-    after: Option<&ApiKeyId>,
-    limit: u32,
+    part: Part<'_, KeyColumn>,
 ) -> Result<Vec<ApiKey>, StoreError> {
     let mut query = Composed::new("SELECT * FROM api_keys WHERE organization_id = ");
     query.value(organization.as_str());
     query.and("kind = ", filter.kind.map(KeyKind::as_str));
     query.and("owner_id = ", filter.owner.as_ref().map(UserId::as_str));
-    query.and("id < ", after.map(ApiKeyId::as_str));
     query.and_found_in(["name", "prefix"], filter.search.as_ref());
     if let Some((due, now)) = filter.due {
         query.text(" AND (ends_at IS NULL OR ends_at > ").value(now).text(")");
@@ -158,8 +158,31 @@ pub async fn page(
             KeysDue::Flagged => query.text(" AND flagged_at IS NOT NULL"),
         };
     }
-    query.text(" ORDER BY id DESC LIMIT ").value(i64::from(limit));
+    query.part(&sorted(part.order.by), &part);
     query.rows(source).await?.iter().map(read).collect()
+}
+
+/// Where a key stands among the others.
+#[must_use]
+pub fn place_of(key: &ApiKey, by: KeyColumn) -> Place {
+    let id = key.id.as_str();
+    match by {
+        KeyColumn::Created => Place::of_moment(Some(key.terms.created_at), EARLIEST, id),
+        KeyColumn::Name => Place::of_text(&key.name, id),
+        KeyColumn::Ends => Place::of_moment(key.terms.ends_at.or(key.terms.expires_at), LATEST, id),
+        KeyColumn::LastUsed => Place::of_moment(key.last_used_at, EARLIEST, id),
+    }
+}
+
+/// By what keys are ordered.
+fn sorted(by: KeyColumn) -> Sorted {
+    let by = match by {
+        KeyColumn::Created => "created_at",
+        KeyColumn::Name => "LOWER(name)",
+        KeyColumn::Ends => "COALESCE(ends_at, expires_at, 9223372036854775807)",
+        KeyColumn::LastUsed => "COALESCE(last_used_at, 0)",
+    };
+    Sorted { by, id: "id" }
 }
 
 /// A key of this organisation, whether or not it may still be used.

@@ -26,6 +26,7 @@ pub mod memberships;
 mod migrate;
 pub mod once;
 pub mod once_requests;
+pub mod order;
 pub mod organizations;
 pub mod passkeys;
 pub mod posture;

@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use kt_domain::actor::Role;
 use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::order::MemberColumn;
 use kt_domain::search::Search;
 use kt_domain::sign_in::MembershipState;
 
 use crate::database::{Source, StoreError, Tx};
+use crate::order::{EARLIEST, Part, Place, Sorted};
 use crate::second_factors::Factors;
 use crate::sql::{self, Composed, Row, values};
 
@@ -242,20 +244,40 @@ pub async fn member(
     query.rows(source).await?.first().map(read_member).transpose()
 }
 
-/// The first `limit` people of this organisation behind `after`, in the order of their identifiers, which is the order
-/// in which their accounts were made. Those who wait for approval are not among them.
+/// The people of this organisation, but for those who wait for approval.
 pub async fn members(
     source: &impl Source,
     organization: &OrganizationId,
     filter: MembersFilter<'_>,
-    after: Option<&UserId>,
-    limit: u32,
+    part: Part<'_, MemberColumn>,
 ) -> Result<Vec<Member>, StoreError> {
     let mut query = members_that();
     choose(&mut query, organization, filter);
-    query.text(" AND m.user_id > ").value(after.map_or("", UserId::as_str));
-    query.text(" ORDER BY m.user_id LIMIT ").value(i64::from(limit));
+    query.part(&sorted(part.order.by), &part);
     query.rows(source).await?.iter().map(read_member).collect()
+}
+
+/// Where a member stands among the others.
+#[must_use]
+pub fn place_of(member: &Member, by: MemberColumn) -> Place {
+    let Membership { user, created_at, last_sign_in_at, .. } = &member.membership;
+    match by {
+        MemberColumn::Created => Place::of_moment(Some(*created_at), EARLIEST, user.as_str()),
+        MemberColumn::Name => Place::of_text(&member.name, user.as_str()),
+        MemberColumn::Email => Place::of_text(&member.email, user.as_str()),
+        MemberColumn::LastSignIn => Place::of_moment(*last_sign_in_at, EARLIEST, user.as_str()),
+    }
+}
+
+/// By what members are ordered.
+fn sorted(by: MemberColumn) -> Sorted {
+    let by = match by {
+        MemberColumn::Created => "m.created_at",
+        MemberColumn::Name => "LOWER(u.name)",
+        MemberColumn::Email => "u.email_folded",
+        MemberColumn::LastSignIn => "COALESCE(m.last_sign_in_at, 0)",
+    };
+    Sorted { by, id: "m.user_id" }
 }
 
 /// How many of them there are.

@@ -16,6 +16,7 @@ use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 use kt_store::keys::{self, LiveKey};
 use kt_store::memberships::{self, Member};
+use kt_store::order::Part;
 
 use crate::authenticate::Authenticated;
 use crate::control::Control;
@@ -77,7 +78,7 @@ impl Control {
         if !mfa.asks(Role::Owner) {
             return Ok(HashMap::new());
         }
-        let lacking = memberships::members(&self.store, organization, lacking(mfa), None, u32::MAX).await?;
+        let lacking = memberships::members(&self.store, organization, lacking(mfa), Part::whole()).await?;
         let closed = |owner: Member| Some((owner.membership.user.clone(), mfa_deadline(&owner, mfa)?));
         Ok(lacking.into_iter().filter_map(closed).collect())
     }

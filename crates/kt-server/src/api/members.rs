@@ -3,19 +3,22 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use kt_control::{FactorFilter, MemberView, WhichMembers};
 use kt_domain::actor::Role;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
 use kt_domain::members::MemberChange;
+use kt_domain::order::{MemberColumn, Order};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::paging::{Listing, PageParams};
-use super::{ErrorBody, Failure, Input};
+use super::{ErrorBody, Failure, Input, Params};
 use crate::Doors;
 use crate::client::Caller;
+use crate::download;
 
 /// Which members.
 #[derive(Deserialize, IntoParams)]
@@ -28,6 +31,18 @@ pub(crate) struct MembersParams {
     mfa: Option<FactorFilter>,
     /// Those alone whose name, address or role holds this.
     q: Option<String>,
+    /// In which order: `created`, `name`, `email` or `last_sign_in`, with a minus in front for the greatest first; without
+    /// it, as they joined. A cursor goes on in the order in which it was begun.
+    #[param(value_type = Option<String>)]
+    #[serde(default)]
+    sort: Order<MemberColumn>,
+}
+
+impl MembersParams {
+    /// The members that are asked for.
+    fn which(self) -> WhichMembers {
+        WhichMembers { factor: self.mfa, search: self.q, order: self.sort }
+    }
 }
 
 /// A member.
@@ -86,7 +101,7 @@ pub(crate) struct MemberPatch {
 
 /// Who belongs to the organization.
 #[utoipa::path(get, path = "/v1/members", tag = "people", params(PageParams, MembersParams), responses(
-    (status = 200, description = "In the order in which their accounts were made.", body = MembersAnswer),
+    (status = 200, description = "A page of members.", body = MembersAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "The role does not allow it.", body = ErrorBody),
     (status = 422, description = "A parameter breaks a rule.", body = ErrorBody),
@@ -96,11 +111,31 @@ pub(crate) async fn list(
     Caller(ctx): Caller,
     Listing { filter: params, page: request }: Listing<MembersParams>,
 ) -> Result<Json<MembersAnswer>, Failure> {
-    let which = WhichMembers { factor: params.mfa, search: params.q };
-    let page = doors.control.members(&ctx, &request, &which).await?;
+    let page = doors.control.members(&ctx, &request, &params.which()).await?;
     let members = page.items.into_iter().map(MemberAnswer::from).collect();
     Ok(Json(MembersAnswer { members, next_cursor: page.next_cursor }))
 }
+
+/// The same as a table (CSV), whole. Is recorded in the audit log.
+#[utoipa::path(get, path = "/v1/members/export", tag = "people", params(MembersParams), responses(
+    (status = 200, description = "The table, as a stream. One that breaks off is incomplete.", body = String,
+        content_type = "text/csv"),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it.", body = ErrorBody),
+    (status = 422, description = "A parameter breaks a rule.", body = ErrorBody),
+    (status = 429, description = "As many copies are under way as one person may take at once.", body = ErrorBody),
+))]
+pub(crate) async fn export(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Params(params): Params<MembersParams>,
+) -> Result<Response, Failure> {
+    let export = doors.control.export_members(&ctx, &params.which()).await?;
+    Ok(download::table(&doors.control, export, MEMBERS_FILE))
+}
+
+/// As what a table of members is saved.
+pub(crate) const MEMBERS_FILE: &str = "attachment; filename=\"members.csv\"";
 
 /// One member.
 #[utoipa::path(get, path = "/v1/members/{id}", tag = "people", params(("id" = String, Path)), responses(

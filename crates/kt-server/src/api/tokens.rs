@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use jiff::Timestamp;
 use kt_control::{Change, KeyChange, KeyMade, KeyView, NewKey, WhichKeys};
 use kt_domain::actor::{KeyKind, Scope};
@@ -12,6 +13,7 @@ use kt_domain::error::Error;
 use kt_domain::id::ApiKeyId;
 use kt_domain::keys::KeysDue;
 use kt_domain::network::cidr::Cidr;
+use kt_domain::order::{KeyColumn, Order};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,6 +21,7 @@ use super::paging::{Listing, PageParams};
 use super::{ErrorBody, Failure, Input, Params};
 use crate::Doors;
 use crate::client::Caller;
+use crate::download;
 
 /// Which keys.
 #[derive(Deserialize, IntoParams)]
@@ -33,6 +36,19 @@ pub(crate) struct TokensParams {
     /// organization demands of keys.
     #[param(value_type = Option<String>)]
     state: Option<KeysDue>,
+    /// In which order: `created`, `name`, `ends` or `last_used`, with a minus in front for the greatest first; without it,
+    /// the newest first. A cursor goes on in the order in which it was begun.
+    #[param(value_type = Option<String>)]
+    #[serde(default)]
+    sort: Order<KeyColumn>,
+}
+
+impl TokensParams {
+    /// The keys that are asked for.
+    fn which(self) -> Result<WhichKeys, Error> {
+        let kind = self.r#type.as_deref().map(kind).transpose()?;
+        Ok(WhichKeys { kind, search: self.q, due: self.state, order: self.sort })
+    }
 }
 
 /// What kind of key is made.
@@ -176,7 +192,7 @@ impl From<KeyMade> for NewTokenAnswer {
     }
 }
 
-/// Keys, the newest first: one's own, and everybody's for admins and owners.
+/// Keys: one's own, and everybody's for admins and owners.
 #[utoipa::path(get, path = "/v1/tokens", tag = "keys", params(TokensParams, PageParams), responses(
     (status = 200, description = "A page of keys.", body = TokensAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
@@ -188,12 +204,31 @@ pub(crate) async fn tokens(
     Caller(ctx): Caller,
     Listing { filter: params, page: request }: Listing<TokensParams>,
 ) -> Result<Json<TokensAnswer>, Failure> {
-    let kind = params.r#type.as_deref().map(kind).transpose()?;
-    let page =
-        doors.control.keys(&ctx, &WhichKeys { kind, search: params.q, due: params.state }, &request).await?;
+    let page = doors.control.keys(&ctx, &params.which()?, &request).await?;
     let tokens = page.items.into_iter().map(TokenAnswer::from).collect();
     Ok(Json(TokensAnswer { tokens, next_cursor: page.next_cursor }))
 }
+
+/// The same as a table (CSV), whole. Is recorded in the audit log.
+#[utoipa::path(get, path = "/v1/tokens/export", tag = "keys", params(TokensParams), responses(
+    (status = 200, description = "The table, as a stream. One that breaks off is incomplete.", body = String,
+        content_type = "text/csv"),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "Not for this key.", body = ErrorBody),
+    (status = 422, description = "A parameter breaks a rule.", body = ErrorBody),
+    (status = 429, description = "As many copies are under way as one person may take at once.", body = ErrorBody),
+))]
+pub(crate) async fn export(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Params(params): Params<TokensParams>,
+) -> Result<Response, Failure> {
+    let export = doors.control.export_keys(&ctx, &params.which()?).await?;
+    Ok(download::table(&doors.control, export, KEYS_FILE))
+}
+
+/// As what a table of keys is saved.
+pub(crate) const KEYS_FILE: &str = "attachment; filename=\"keys.csv\"";
 
 /// One key: one's own, or anybody's for admins and owners.
 #[utoipa::path(get, path = "/v1/tokens/{id}", tag = "keys", params(("id" = String, Path)), responses(

@@ -20,6 +20,7 @@ mod markdown;
 mod messages;
 mod pages;
 mod routes;
+mod table;
 mod visit;
 
 pub use routes::console;

@@ -244,7 +244,7 @@ on_both! {
         for _ in 0..3 {
             under_way.push(api.control.export_audit(&ctx, ExportFormat::Jsonl, None, None).await.unwrap());
         }
-        let ways = ["/v1/audit-log/export", "/v1/usage/export"];
+        let ways = ["/v1/audit-log/export", "/v1/usage/export", "/v1/members/export", "/v1/tokens/export"];
         for path in ways {
             assert_eq!(ask(&api, &session, path).await.refusal(), (429, "too_many_copies"));
             assert_eq!(ask(&api, &other, path).await.status, StatusCode::OK, "somebody else");

@@ -97,6 +97,12 @@ impl TestApi {
         self.add_member_of(&acme, email, role.parse().unwrap()).await
     }
 
+    /// Adds a member of `acme` who is called so.
+    pub(crate) async fn add_named(&self, email: &str, name: &str) -> UserId {
+        let acme = self.organization_called("acme").await;
+        self.add_person(&acme, email, name, Role::Member).await
+    }
+
     /// Adds an active member of this organisation with [`PASSWORD`].
     pub(crate) async fn add_member_of(
         &self,
@@ -104,6 +110,10 @@ impl TestApi {
         email: &str,
         role: Role,
     ) -> UserId {
+        self.add_person(organization, email, "Some Member", role).await
+    }
+
+    async fn add_person(&self, organization: &OrganizationId, email: &str, name: &str, role: Role) -> UserId {
         let now = self.clock.now();
         let hasher = Hasher::new(&Cost::for_tests(), Capacity::default()).unwrap();
         let hash = hasher.hash(&Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
@@ -112,7 +122,7 @@ impl TestApi {
             email: email.into(),
             email_folded: email.to_lowercase(),
             email_verified_at: Some(now),
-            name: "Some Member".into(),
+            name: name.into(),
             password: Some(users::Password {
                 hash,
                 set_at: now,
@@ -196,9 +206,13 @@ impl TestApi {
 
     /// Sets who may register at `acme`, and forgets what else it has chosen.
     pub(crate) async fn set_registration(&self, settings: Value) {
+        self.choose_security(json!({ "registration": settings })).await;
+    }
+
+    /// Puts this in the place of all that `acme` has chosen of its security, past the use case.
+    pub(crate) async fn choose_security(&self, chosen: Value) {
         let organization = self.organization_called("acme").await;
         let kept = organizations::settings::<Value>(&self.store, &organization, "security").await.unwrap();
-        let chosen = json!({ "registration": settings });
         let tx = self.store.begin_write().await.unwrap();
         let now = self.clock.now();
         let replaced =

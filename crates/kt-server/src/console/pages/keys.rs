@@ -13,16 +13,20 @@ use kt_domain::actor::{KeyKind, Permission, Scope};
 use kt_domain::error::Error;
 use kt_domain::id::{ApiKeyId, UserId};
 use kt_domain::keys::{KeyCreation, KeyRestrictions, KeyStatus, KeysDue};
+use kt_domain::order::{KeyColumn, Order};
 use serde::Deserialize;
 
 use super::Fields;
 use super::key_terms::{Terms, last_day};
 use super::shown_once::ShownOnce;
 use crate::Doors;
+use crate::api::tokens::KEYS_FILE;
 use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::filters;
 use crate::console::labels::Label;
+use crate::console::table::Table;
 use crate::console::visit::{SignedIn, Visit};
+use crate::download;
 
 /// The list of one kind of key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,6 +134,7 @@ struct KeysPage {
     list: List,
     keys: Page<KeyView>,
     q: String,
+    table: Table<KeyColumn>,
     /// Those alone are listed, of every kind.
     due: Option<KeysDue>,
     demands: KeyDemands,
@@ -146,9 +151,9 @@ pub(crate) fn place_of(view: &KeyView) -> String {
 }
 
 impl KeysPage {
-    /// The choice as the address has it.
-    fn due_word(&self) -> &'static str {
-        self.due.map(KeysDue::as_str).unwrap_or_default()
+    /// Whether those alone are shown for which the address has this word; without one, all of this kind.
+    fn is_filtered_by(&self, word: &str) -> bool {
+        self.due.map(KeysDue::as_str).unwrap_or_default() == word
     }
 
     fn expires_soon(&self, view: &KeyView) -> bool {
@@ -165,6 +170,16 @@ pub(crate) struct Asked {
     q: String,
     /// Those alone, of every kind.
     state: Option<KeysDue>,
+    /// In which order they are shown.
+    sort: Order<KeyColumn>,
+}
+
+impl Asked {
+    /// The keys that are asked for on this page.
+    fn which(&self, list: List) -> WhichKeys {
+        let kind = Some(list.kind()).filter(|_| self.state.is_none());
+        WhichKeys { kind, search: Some(self.q.clone()), due: self.state, order: self.sort }
+    }
 }
 
 /// The list.
@@ -174,13 +189,14 @@ pub(crate) async fn show(
     list: List,
     Query(asked): Query<Asked>,
 ) -> Answer {
+    let which = asked.which(list);
     let request = PageRequest { limit: None, cursor: asked.cursor };
-    let kind = Some(list.kind()).filter(|_| asked.state.is_none());
-    let which = WhichKeys { kind, search: Some(asked.q.clone()), due: asked.state };
+    let due = asked.state.map(KeysDue::as_str).unwrap_or_default();
     let template = KeysPage {
         frame: Frame::of(&visit),
         list,
         keys: doors.control.keys(&visit.ctx, &which, &request).await?,
+        table: Table::new(list.path(), asked.sort, [("q", &asked.q), ("state", due)]),
         q: asked.q,
         due: asked.state,
         demands: doors.control.key_demands(&visit.ctx, list.kind()).await?,
@@ -190,6 +206,17 @@ pub(crate) async fn show(
         provisioning: doors.control.provisioning_address(),
     };
     page(&visit.look, &template)
+}
+
+/// All keys that the page leads to, as a file.
+pub(crate) async fn export(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    list: List,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let export = doors.control.export_keys(&visit.ctx, &asked.which(list)).await?;
+    Ok(download::table(&doors.control, export, KEYS_FILE))
 }
 
 /// Makes a key, and shows it once.

@@ -9,16 +9,20 @@ use kt_domain::actor::{Permission, Role};
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
 use kt_domain::members::{MemberChange, allow_change};
+use kt_domain::order::{MemberColumn, Order};
 use kt_domain::sign_in::MembershipState;
 use serde::Deserialize;
 
 use super::Fields;
 use super::shown_once::ShownOnce;
 use crate::Doors;
+use crate::api::members::MEMBERS_FILE;
 use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::filters;
 use crate::console::labels::Label;
+use crate::console::table::Table;
 use crate::console::visit::{SignedIn, Visit};
+use crate::download;
 
 pub(super) const PAGE: &str = "/settings/members";
 
@@ -33,6 +37,15 @@ pub(crate) struct Asked {
     mfa: Option<FactorFilter>,
     /// What is searched for among the members.
     q: String,
+    /// In which order they are shown.
+    sort: Order<MemberColumn>,
+}
+
+impl Asked {
+    /// The members that are asked for.
+    fn which(&self) -> WhichMembers {
+        WhichMembers { factor: self.mfa, search: Some(self.q.clone()), order: self.sort }
+    }
 }
 
 #[derive(Template)]
@@ -43,6 +56,7 @@ struct MembersPage {
     members: Page<MemberView>,
     filter: Option<FactorFilter>,
     q: String,
+    table: Table<MemberColumn>,
     waiting: Page<Waiting>,
     invitations: Page<Invitation>,
     /// Whether whoever looks may do anything here.
@@ -53,9 +67,9 @@ struct MembersPage {
 }
 
 impl MembersPage {
-    /// The filter as the address has it.
-    fn filter_word(&self) -> &'static str {
-        self.filter.map(FactorFilter::as_str).unwrap_or_default()
+    /// Whether those alone are shown for whom the address has this word; without one, all.
+    fn is_filtered_by(&self, word: &str) -> bool {
+        self.filter.map(FactorFilter::as_str).unwrap_or_default() == word
     }
 
     /// Where an invitation stands, and how its badge looks.
@@ -79,12 +93,14 @@ pub(crate) async fn show(
     Query(asked): Query<Asked>,
 ) -> Answer {
     let part = |cursor| PageRequest { limit: None, cursor };
-    let which = WhichMembers { factor: asked.mfa, search: Some(asked.q.clone()) };
+    let which = asked.which();
+    let filter = asked.mfa.map(FactorFilter::as_str).unwrap_or_default();
     let template = MembersPage {
         frame: Frame::of(&visit),
         you: session.person.user,
         members: doors.control.members(&visit.ctx, &part(asked.cursor), &which).await?,
         filter: asked.mfa,
+        table: Table::new(PAGE, asked.sort, [("q", &asked.q), ("mfa", filter)]),
         q: asked.q,
         waiting: doors.control.registrations(&visit.ctx, &part(asked.waiting)).await?,
         invitations: doors.control.invitations(&visit.ctx, &part(asked.invitations)).await?,
@@ -93,6 +109,16 @@ pub(crate) async fn show(
         now: visit.ctx.now,
     };
     page(&visit.look, &template)
+}
+
+/// All members that the page leads to, as a file.
+pub(crate) async fn export(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let export = doors.control.export_members(&visit.ctx, &asked.which()).await?;
+    Ok(download::table(&doors.control, export, MEMBERS_FILE))
 }
 
 /// The roles that whoever asks may give, the lowest first.

@@ -59,6 +59,44 @@ on_both! {
         assert!(overview.page().contains(&format!(r#"href="{ACCESS}?state=expiring""#)));
     }
 
+    keys_are_ordered_by_their_headers_and_taken_as_a_file_without_their_secrets(api) {
+        let browser = api.signed_in(OWNER).await;
+        let mut secrets = Vec::new();
+        for name in ["beta", "Alpha", "gamma"] {
+            api.clock.advance(Duration::from_secs(1));
+            secrets.push(secret_of(make(&browser, ACCESS, name).await.page()));
+        }
+        let names = async |query: &str| {
+            let page = browser.get(&format!("{ACCESS}{query}")).await;
+            let rows = page.page().split(&format!("class=\"cover\" href=\"{ACCESS}/")).skip(1);
+            rows.map(|row| row.split_once('>').unwrap().1.split('<').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("").await, ["gamma", "Alpha", "beta"], "the newest first");
+        assert_eq!(names("?sort=name").await, ["Alpha", "beta", "gamma"]);
+        assert_eq!(names("?sort=-name").await, ["gamma", "beta", "Alpha"]);
+        assert_eq!(names("?sort=created").await, ["beta", "Alpha", "gamma"]);
+        assert_eq!(api.get("/v1/whoami").bearer(&secrets[0]).send().await.status.as_u16(), 200);
+        api.control.run_jobs(&api.operator()).await.unwrap();
+        assert_eq!(names("?sort=-last_used").await[0], "beta");
+
+        let copy = browser.get(&format!("{ACCESS}/export?sort=name")).await;
+        assert_eq!(copy.headers["content-disposition"], "attachment; filename=\"keys.csv\"");
+        let lines: Vec<&str> = copy.page().lines().collect();
+        assert_eq!(lines.len(), 4, "{}", copy.body);
+        assert!(lines[0].starts_with("\"id\",\"type\",\"name\",\"prefix\",\"owner\""));
+        assert!(lines[1].contains("\"access\",\"Alpha\",\"kt_ak_") && lines[1].contains("\"active\""), "{}", lines[1]);
+        for secret in &secrets {
+            assert!(!copy.body.contains(secret));
+            assert!(!copy.body.contains(&kt_domain::secret::SecretDigest::of(secret).to_string()), "nor what is stored of it");
+        }
+        assert_eq!(browser.get(&format!("{GATEWAY}/export")).await.page().lines().count(), 1, "of this kind there is none");
+        let records = api.records("key.list_exported").await;
+        assert_eq!((records.len(), &records[0]["details"]["after"]["type"]), (2, &json!("access")));
+        api.add_member("jo@acme.example", "member").await;
+        let own = api.signed_in("jo@acme.example").await.get(&format!("{ACCESS}/export")).await;
+        assert_eq!(own.page().lines().count(), 1, "one's own alone");
+    }
+
     a_key_is_made_shown_once_and_works(api) {
         let browser = api.signed_in(OWNER).await;
         assert!(browser.get(ACCESS).await.page().contains("There is no key yet"));

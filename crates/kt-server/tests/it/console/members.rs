@@ -49,12 +49,79 @@ on_both! {
         let found = page("?q=m%26m").await;
         assert!(found.page().contains("Nobody fits this search.") && found.body.contains(r#"value="m&#38;m""#), "{}", found.body);
         let first = page("?q=acme&mfa=missing").await;
-        let (_, rest) = first.page().split_once("/settings/members?cursor=").unwrap();
+        let (_, rest) = first.page().split_once("/settings/members?q=acme&#38;mfa=missing&#38;cursor=").unwrap();
         let (next, _) = rest.split_once('"').unwrap();
-        assert!(next.ends_with("&amp;mfa=missing&amp;q=acme"), "{next}");
-        let second = page(&format!("?cursor={}", next.replace("&amp;", "&"))).await;
+        let second = page(&format!("?q=acme&mfa=missing&cursor={next}")).await;
         assert!(second.page().contains("last59@") && !second.body.contains("m0@"));
         assert_eq!(page("?q=%00").await.status.as_u16(), 422);
+    }
+
+    the_headers_order_the_table_over_all_of_its_pages(api) {
+        // More than a page of them, with names that are not in the order of their accounts.
+        for n in 0..60 {
+            api.clock.advance(Duration::from_secs(1));
+            api.add_named(&format!("m{n:02}@acme.example"), &format!("{}{n:02}", if n % 2 == 0 { "even " } else { "Odd " })).await;
+        }
+        let owner = api.signed_in(OWNER).await;
+        // Each name on the pages that one leads to from here.
+        let names = async |path: &str| {
+            let (mut found, mut next) = (Vec::new(), Some(path.to_owned()));
+            while let Some(path) = next {
+                let page = owner.get(&path).await;
+                let rows = page.page().split("class=\"cover\" href=\"/settings/members/").skip(1);
+                found.extend(rows.map(|row| row.split_once('>').unwrap().1.split('<').next().unwrap().to_owned()));
+                next = page.body.split_once("\" rel=\"next\"").map(|(before, _)| {
+                    before.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&")
+                });
+            }
+            found
+        };
+        let joined = names("/settings/members").await;
+        assert_eq!((joined.len(), joined[0].as_str(), joined[60].as_str()), (61, "Olive Owner", "Odd 59"));
+        let named = names("/settings/members?sort=name").await;
+        let mut expected = joined.clone();
+        expected.sort_by_key(|name| name.to_lowercase());
+        assert_eq!(named, expected, "capital and small letters are taken for each other");
+        expected.reverse();
+        assert_eq!(names("/settings/members?sort=-name").await, expected);
+        assert_eq!(names("/settings/members?sort=email&q=odd").await.len(), 30, "a search keeps its order");
+        assert_eq!(names("/settings/members?sort=-last_sign_in").await[0], "Olive Owner", "whoever never has comes last");
+        assert_eq!(names("/settings/members?sort=-created").await[0], "Odd 59");
+
+        let page = owner.get("/settings/members?sort=name").await;
+        assert_eq!(page.page().matches("aria-sort=").count(), 1);
+        assert!(page.body.contains(r#"<th aria-sort="ascending"><a class="sort" href="/settings/members?sort=-name">Name"#), "{}", page.body);
+        let cursor = page.body.split_once("?cursor=").unwrap().1.split(['"', '&']).next().unwrap().to_owned();
+        for (sort, goes_on) in [("&sort=name", true), ("&sort=-name", false), ("&sort=email", false), ("", false)] {
+            let other = owner.get(&format!("/settings/members?cursor={cursor}{sort}")).await;
+            assert_eq!(other.status.is_success(), goes_on, "a cursor goes on in its own order: {sort}");
+        }
+        assert!(owner.get("/settings/members?sort=password_hash").await.status.is_client_error());
+    }
+
+    a_list_of_members_is_taken_whole_as_a_file_and_recorded(api) {
+        for n in 0..60 {
+            api.clock.advance(Duration::from_secs(1));
+            api.add_named(&format!("m{n:02}@acme.example"), if n == 7 { "=cmd|' /C calc'!A0" } else { "Some Member" }).await;
+        }
+        api.add_member("audit@acme.example", "auditor").await;
+        let auditor = api.signed_in("audit@acme.example").await;
+        let copy = auditor.get("/settings/members/export?sort=-email").await;
+        assert_eq!(copy.headers["content-disposition"], "attachment; filename=\"members.csv\"");
+        let lines: Vec<&str> = copy.page().lines().collect();
+        assert_eq!(lines.len(), 1 + 62);
+        assert!(lines[0].starts_with("\"id\",\"name\",\"email\",\"role\",\"status\""));
+        assert!(lines[1].contains("\"Olive Owner\",\"owner@acme.example\",\"owner\",\"active\""), "{}", lines[1]);
+        assert!(copy.body.contains("\"'=cmd|"), "a spreadsheet runs nothing");
+        assert!(!copy.body.contains("argon2"));
+        let found = auditor.get("/settings/members/export?q=m07").await;
+        assert_eq!(found.page().lines().count(), 2, "what is listed, and no more");
+        let records = api.records("member.list_exported").await;
+        assert_eq!(records.len(), 2);
+        assert_eq!(records[1]["details"]["after"]["q"], "m07");
+        let jo = api.signed_in("m00@acme.example").await;
+        assert_eq!(jo.get("/settings/members/export").await.status.as_u16(), 403);
+        assert_eq!(api.records("member.list_exported").await.len(), 2, "who may not, has taken none");
     }
 
     a_member_is_given_a_role_suspended_let_in_again_and_removed(api) {

@@ -4,12 +4,14 @@ use std::time::Duration;
 use kt_domain::actor::{KeyKind, Role, Scope};
 use kt_domain::id::{ApiKeyId, OrganizationId};
 use kt_domain::keys::{KeyTerms, KeyText};
+use kt_domain::order::{KeyColumn, Order};
 use kt_domain::random::Random;
 use kt_domain::search::Search;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::MembershipState;
 use kt_store::keys::{self, ApiKey, KeyFilter};
 use kt_store::memberships::{self, MembersFilter, Membership};
+use kt_store::order::Part;
 use kt_store::{Store, StoreError};
 
 use super::{minutes, now, on_both, organization, user};
@@ -96,13 +98,59 @@ on_both! {
         let table = [
             (&all, None, 10, vec![&newest, &gateway, &oldest]),
             (&all, None, 2, vec![&newest, &gateway]),
-            (&all, Some(&gateway.id), 10, vec![&oldest]),
+            (&all, Some(&gateway), 10, vec![&oldest]),
             (&access, None, 10, vec![&newest, &oldest]),
             (&of_jo, None, 10, vec![&gateway, &oldest]),
         ];
         for (row, (filter, after, limit, expected)) in table.into_iter().enumerate() {
-            let found = keys::page(&store, &org, filter, after, limit).await.unwrap();
+            let after = after.map(|key| keys::place_of(key, KeyColumn::Created));
+            let part = Part { order: Order::default(), after: after.as_ref(), limit };
+            let found = keys::page(&store, &org, filter, part).await.unwrap();
             assert_eq!(found.iter().collect::<Vec<_>>(), expected, "row {row}");
+        }
+    }
+
+    keys_come_in_every_order_and_page_by_page_as_in_one(store) {
+        let org = organization(&store, "example").await;
+        let jo = member(&store, &org, "jo@example.com").await;
+        // Two of each column are equal, so that the identifier decides there.
+        let table = [("beta", 5, Some(9), None), ("Alpha", 4, None, Some(3)), ("alpha", 5, Some(2), Some(3)), ("gamma", 1, Some(9), None)];
+        for (name, made, expires, used) in table {
+            let (mut key, digest) = key_of(&jo, KeyKind::Access, minutes(made));
+            key.name = name.into();
+            key.terms.expires_at = expires.map(|days: u64| now() + Duration::from_hours(24 * days));
+            let tx = store.begin_write().await.unwrap();
+            keys::insert(&tx, &key, &digest).await.unwrap();
+            if let Some(ago) = used {
+                keys::note_use(&tx, &org, &key.id, now() - minutes(ago), None).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        }
+        let filter = KeyFilter::default();
+        for by in KeyColumn::ALL.iter().copied() {
+            for order in [Order::up(by), Order::down(by)] {
+                let whole = keys::page(&store, &org, &filter, Part { order, after: None, limit: 10 }).await.unwrap();
+                let value = |key: &ApiKey| match by {
+                    KeyColumn::Created => key.terms.created_at.to_string(),
+                    KeyColumn::Name => key.name.to_lowercase(),
+                    KeyColumn::Ends => key.terms.expires_at.map_or("9999".to_owned(), |end| end.to_string()),
+                    KeyColumn::LastUsed => key.last_used_at.map_or(String::new(), |used| used.to_string()),
+                };
+                let mut expected = whole.clone();
+                expected.sort_by_key(|key| (value(key), key.id.to_string()));
+                if order.descending {
+                    expected.reverse();
+                }
+                assert_eq!(whole.len(), 4);
+                assert_eq!(whole, expected, "{order}");
+                let (mut found, mut after) = (Vec::new(), None);
+                for _ in 0..4 {
+                    let part = Part { order, after: after.as_ref(), limit: 1 };
+                    found.extend(keys::page(&store, &org, &filter, part).await.unwrap());
+                    after = found.last().map(|key| keys::place_of(key, by));
+                }
+                assert_eq!(found, expected, "{order}, one at a time");
+            }
         }
     }
 
@@ -137,13 +185,13 @@ on_both! {
             ("nothing", 0),
         ] {
             let filter = KeyFilter { search: search(text), ..KeyFilter::default() };
-            let found = keys::page(&store, &org, &filter, None, 100).await.unwrap();
+            let found = keys::page(&store, &org, &filter, Part::whole()).await.unwrap();
             assert_eq!(found.len(), expected, "{text}");
         }
         for (text, expected) in [("o_neil", 1), ("NEIL@", 2), ("somebody", 2), ("admin", 2), ("owner", 0), ("%", 0)] {
             let search = search(text);
             let filter = MembersFilter { search: search.as_ref(), ..MembersFilter::default() };
-            let found = memberships::members(&store, &org, filter, None, 100).await.unwrap();
+            let found = memberships::members(&store, &org, filter, Part::whole()).await.unwrap();
             assert_eq!(found.len(), expected, "{text}");
         }
     }

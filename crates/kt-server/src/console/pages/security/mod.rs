@@ -77,7 +77,7 @@ impl Organization {
     async fn of(doors: &Doors, visit: &Visit, network: Network) -> Result<Self, Error> {
         let posture = doors.control.posture(&visit.ctx).await?;
         let days = || posture.history.iter();
-        let missing = WhichMembers { factor: Some(FactorFilter::Missing), search: None };
+        let missing = WhichMembers { factor: Some(FactorFilter::Missing), ..WhichMembers::default() };
         let late = doors.control.members(&visit.ctx, &PageRequest::default(), &missing).await?;
         Ok(Self {
             may_change: visit.may(Permission::ChangeSettings),
