@@ -1,5 +1,6 @@
 //! The console's languages. English stands in the templates and in the code; every other language is one file of
-//! `messages/`, in the format of GNU gettext, with the English text as the message's id.
+//! `messages/`, in the format of GNU gettext, with the English text as the message's id: `de.po` is the language of that tag in
+//! BCP 47, and its header `X-Language-Name` says what its speakers call it.
 //!
 //! What pages say is looked up by its text. What use cases say, such as why they refuse something, is made in English with its
 //! values in place, for the API and for logs: such a sentence is recognised by the text that it was made from.
@@ -28,10 +29,24 @@ struct Catalog {
 /// English first; the others by their files.
 static CATALOGS: LazyLock<Vec<Catalog>> = LazyLock::new(|| {
     let english = Catalog { tag: "en", name: "English", texts: HashMap::new(), forms: Vec::new() };
-    vec![english, read("de", "Deutsch", include_str!("../../messages/de.po"))]
+    let others = FILES.iter().map(|(tag, file)| read(tag, file));
+    std::iter::once(english).chain(others).collect()
 });
 
-fn read(tag: &'static str, name: &'static str, file: &str) -> Catalog {
+/// The tags of all other languages, and their files.
+const FILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/languages.rs"));
+
+/// The line of a file's header that names the language.
+const NAME: &str = "\"X-Language-Name: ";
+
+/// What the speakers of a language call it, as its file says.
+fn name_in(file: &'static str) -> Option<&'static str> {
+    let (_, rest) = file.split_once(NAME)?;
+    rest.split_once("\\n").map(|(name, _)| name)
+}
+
+fn read(tag: &'static str, file: &'static str) -> Catalog {
+    let name = name_in(file).unwrap_or(tag);
     let parsed = polib::po_file::parse_from_reader(file.as_bytes()).unwrap_or_else(|error| {
         tracing::error!(%error, language = tag, "a file of messages cannot be read: English stands in its place");
         polib::catalog::Catalog::new(polib::metadata::CatalogMetadata::new())
@@ -150,6 +165,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::{Path, PathBuf};
 
+    use kt_domain::audit::AuditAction;
+
     use super::*;
 
     #[test]
@@ -181,7 +198,49 @@ mod tests {
             }
         }
         said.extend(refused());
+        said.extend(AuditAction::ALL.iter().map(|action| action.sentence().to_owned()));
         said
+    }
+
+    /// The texts of the pages that reach the filter `t` through a value: what stands between quotes in their code, and in the
+    /// tags of the templates, and begins as a sentence or a heading does.
+    fn handed_on() -> BTreeSet<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut texts = Vec::new();
+        for file in files(&root.join("src/console"), "rs") {
+            texts.extend(quoted(&code_of(&std::fs::read_to_string(&file).unwrap())));
+        }
+        for file in files(&root.join("templates"), "html") {
+            let template = std::fs::read_to_string(&file).unwrap();
+            let tags = template.split("{%").skip(1).filter_map(|rest| rest.split("%}").next());
+            texts.extend(tags.flat_map(quoted));
+        }
+        let begins_as_text = |text: &String| text.starts_with(char::is_uppercase);
+        texts.into_iter().filter(begins_as_text).filter(|text| !NO_TEXTS.contains(&text.as_str())).collect()
+    }
+
+    /// What begins so, and is said to no person: headers, variables, and the name of a language.
+    const NO_TEXTS: [&str; 13] = [
+        "Accept-Encoding",
+        "Contact: {}\\nExpires: {}\\nCanonical: {}\\n",
+        "Cookie, Sec-Fetch-Site, Origin, HX-Request",
+        "DENY",
+        "English",
+        "KEEPTRUSTS_GATEWAY_TOKEN={} kt gateway run --api-url {}",
+        "MODEL",
+        "RelayState",
+        "SAMLRequest",
+        "SAMLResponse",
+        "SameSite=Lax",
+        "SameSite=Lax; Secure",
+        "SameSite=None; Secure",
+    ];
+
+    /// The program's text, without its tests and what is said about it.
+    fn code_of(text: &str) -> String {
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        lines.fold(String::new(), |code, line| code + line + "\n")
     }
 
     /// What use cases say when they refuse something, wherever the console may show it: the texts of every failure that is
@@ -196,11 +255,7 @@ mod tests {
                 continue;
             }
             let text = std::fs::read_to_string(&file).unwrap();
-            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-            let code: String = code
-                .lines()
-                .filter(|line| !line.trim_start().starts_with("//"))
-                .fold(String::new(), |code, line| code + line + "\n");
+            let code = code_of(&text);
             for begins in ["Error::new(", "Error::invalid(", "Self::new(", "let message ="] {
                 for (at, _) in code.match_indices(begins) {
                     let texts = quoted(statement(&code[at + begins.len()..]));
@@ -314,8 +369,11 @@ mod tests {
 
     #[test]
     fn every_language_says_everything_with_the_same_values() {
-        let said = said();
+        let mut said = said();
         assert!(said.len() > 900, "{}", said.len());
+        let handed_on = handed_on();
+        assert!(handed_on.len() > 200, "{}", handed_on.len());
+        said.extend(handed_on);
         for language in Language::all().skip(1) {
             let missing: Vec<_> = said.iter().filter(|text| !language.0.texts.contains_key(*text)).collect();
             assert!(missing.is_empty(), "{language} lacks {missing:#?}");
@@ -327,6 +385,23 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn every_file_of_messages_is_a_language_and_needs_nothing_else() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("messages");
+        let found: BTreeSet<_> = files(&folder, "po")
+            .iter()
+            .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        let known: BTreeSet<_> = Language::all().skip(1).map(|language| language.tag().to_owned()).collect();
+        assert_eq!(found, known);
+        assert_eq!(Language::from_tag("de").unwrap().name(), "Deutsch");
+        let file = "msgid \"\"\nmsgstr \"\"\n\"Content-Type: text/plain; charset=UTF-8\\n\"\n\"X-Language-Name: Gaeilge\\n\"\n\n\
+                    msgid \"Name\"\nmsgstr \"Ainm\"\n";
+        let third = read("ga", file);
+        assert_eq!((third.tag, third.name, third.texts["Name"].as_str()), ("ga", "Gaeilge", "Ainm"));
+        assert_eq!(read("ga", "msgid \"\"\nmsgstr \"\"\n").name, "ga", "its tag, where it does not say");
     }
 
     #[test]
