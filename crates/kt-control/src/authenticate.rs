@@ -89,7 +89,11 @@ impl Control {
     ) -> Result<Person, Error> {
         let live = sessions::find(&self.store, session).await?.ok_or_else(invalid_token)?;
         let belongs = &live.session.user == user && &live.session.organization == organization;
-        if !belongs || !self.lives(&self.store, &live, now).await? {
+        if !belongs {
+            return Err(invalid_token());
+        }
+        if !self.lives(&self.store, &live, now).await? {
+            self.end_if_lapsed(&live, now).await?;
             return Err(invalid_token());
         }
         Ok(Person {
@@ -121,6 +125,20 @@ impl Control {
             && ends_by.is_none_or(|end| now < end)
             && may_go_on(&standing, &session.proofs, now)
             && settings.session.lapse(session.created_at, session.active_at, now).is_none())
+    }
+
+    /// Ends a session that is found to have lapsed: a longer time-out, which may be set later, does not bring back what its
+    /// holder was told to be over.
+    pub(crate) async fn end_if_lapsed(&self, live: &LiveSession, now: Timestamp) -> Result<(), Error> {
+        let session = &live.session;
+        let settings = self.security_of(&self.store, &session.organization).await?.value.session;
+        let has_lapsed = settings.lapse(session.created_at, session.active_at, now).is_some();
+        if session.ended_at.is_some() || !has_lapsed {
+            return Ok(());
+        }
+        let tx = self.store.begin_write().await?;
+        sessions::end_as_read(&tx, session, now).await?;
+        Ok(tx.commit().await?)
     }
 }
 

@@ -64,6 +64,7 @@ impl Control {
             sessions::by_cookie(&self.store, &SecretDigest::of(cookie.0)).await?.ok_or_else(signed_out)?;
         let live = sessions::find(&self.store, &id).await?.ok_or_else(signed_out)?;
         if !self.lives(&self.store, &live, now).await? {
+            self.end_if_lapsed(&live, now).await?;
             return Err(signed_out());
         }
         let session = live.session.clone();

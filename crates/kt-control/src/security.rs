@@ -1,5 +1,6 @@
 //! The security settings of an organisation: shown with who sets them, changed section by section.
 
+use jiff::Timestamp;
 use kt_domain::actor::{Permission, Role};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
@@ -10,8 +11,10 @@ use kt_domain::mfa::{Demand, MfaSettings};
 use kt_domain::passwords::Preset;
 use kt_domain::security_choices::{Section, SecurityChoices};
 use kt_domain::security_settings::SecuritySettings;
+use kt_domain::sessions::SessionSettings;
+use kt_store::order::Part;
 use kt_store::organizations::{self, Versioned};
-use kt_store::{Tx, audit, memberships};
+use kt_store::{Tx, audit, memberships, sessions};
 use serde_json::{Map, Value};
 
 use crate::control::Control;
@@ -72,6 +75,7 @@ impl Control {
         if !shut_out.is_empty() && !confirmed {
             return Err(would_shut_out(ctx, &shut_out));
         }
+        self.end_lapsed(&tx, organization, &before.session, &change.settings.session, ctx.now).await?;
         self.flag_keys(&tx, organization, &before.api_keys, &change.settings.api_keys, ctx.now).await?;
         for (section, before, after) in change.sections {
             let record = self.record(ctx, recorded_as(section), format!("security.{section}"));
@@ -79,6 +83,21 @@ impl Control {
         }
         self.commit_revocation(tx).await?;
         Ok(self.view_of(change.settings, kept.version + 1))
+    }
+
+    /// Ends the sessions that have lapsed under the settings of before, so that those which come after them bring none back.
+    async fn end_lapsed(
+        &self,
+        tx: &Tx<'_>,
+        organization: &OrganizationId,
+        before: &SessionSettings,
+        after: &SessionSettings,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        if before != after {
+            sessions::end_older(tx, organization, before.living_since(now), now).await?;
+        }
+        Ok(())
     }
 
     /// The grace of whoever is newly asked begins now; it ends for whoever no longer is. Whoever lacks something is told where
@@ -102,7 +121,7 @@ impl Control {
         if before == mfa {
             return Ok(shut_out);
         }
-        for member in memberships::members(tx, organization, lacking(mfa), None, u32::MAX).await? {
+        for member in memberships::members(tx, organization, lacking(mfa), Part::whole()).await? {
             let (role, since) = (member.membership.role, member.membership.asked_since());
             let asks = |mfa: &MfaSettings| (mfa.demand(role), mfa.deadline(since));
             if since == ctx.now || asks(before) != asks(mfa) {

@@ -150,6 +150,8 @@ impl Control {
             RefreshUse::Used(session) => {
                 let live = sessions::find(&tx, &session).await?.ok_or_else(invalid_refresh_token)?;
                 if !self.lives(&tx, &live, ctx.now).await? {
+                    drop(tx);
+                    self.end_if_lapsed(&live, ctx.now).await?;
                     return Err(invalid_refresh_token());
                 }
                 sessions::note_activity(&tx, &session, ctx.client.ip, ctx.now).await?;

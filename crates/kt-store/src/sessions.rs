@@ -170,6 +170,27 @@ pub async fn end(tx: &Tx<'_>, user: &UserId, id: &SessionId, now: Timestamp) -> 
     Ok(sql::execute(tx, UPDATE, values![id.as_str(), user.as_str(), now]).await? == 1)
 }
 
+/// Ends a session, unless its holder has done something since it was read.
+pub async fn end_as_read(tx: &Tx<'_>, read: &Session, now: Timestamp) -> Result<bool, StoreError> {
+    const UPDATE: &str =
+        "UPDATE sessions SET ended_at = $3 WHERE id = $1 AND active_at = $2 AND ended_at IS NULL";
+    Ok(sql::execute(tx, UPDATE, values![read.id.as_str(), read.active_at, now]).await? == 1)
+}
+
+/// Ends the sessions of an organisation that were made before the one moment, or whose holders' last act was before the
+/// other.
+pub async fn end_older(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    (made, active): (Timestamp, Timestamp),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE sessions SET ended_at = $4
+        WHERE organization_id = $1 AND ended_at IS NULL AND (created_at < $2 OR active_at < $3)";
+    sql::execute(tx, UPDATE, values![organization.as_str(), made, active, now]).await?;
+    Ok(())
+}
+
 /// Notes through which identity provider a session was opened, or proven again.
 pub async fn note_federation(tx: &Tx<'_>, id: &SessionId, federation: &Federation) -> Result<(), StoreError> {
     const UPSERT: &str =

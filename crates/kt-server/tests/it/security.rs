@@ -220,6 +220,40 @@ on_both! {
         assert_eq!(api.get("/v1/whoami").bearer(refreshed.access_token()).send().await.refusal(), (401, "invalid_token"));
     }
 
+    a_longer_timeout_brings_no_session_back(api) {
+        let quarter = json!({ "session": { "timeout": "15m", "idle": true } });
+        change(&api, &api.token_of("owner@acme.example").await, quarter).await;
+        let (idle, busy) = (api.signed_in("owner@acme.example").await, api.signed_in("owner@acme.example").await);
+        let program = api.owner().await;
+        api.clock.advance(Duration::from_mins(10));
+        assert_eq!(busy.get("/overview").await.status, 200);
+        api.clock.advance(Duration::from_mins(6));
+        let longer = change(&api, &api.token_of("owner@acme.example").await, json!({ "session": { "timeout": "4h" } })).await;
+        assert_eq!(longer.json["session"]["timeout"], "4h", "{}", longer.json);
+        assert_eq!(idle.get("/overview").await.status, 303, "it was over before");
+        let refreshed = api.post("/v1/auth/refresh", json!({ "refresh_token": program.text("/refresh_token") }));
+        assert_eq!(refreshed.send().await.refusal(), (401, "invalid_refresh_token"), "a program's too");
+        assert_eq!(busy.get("/overview").await.status, 200, "the control");
+        api.clock.advance(Duration::from_mins(200));
+        assert_eq!(busy.get("/overview").await.status, 200, "and the longer time counts");
+    }
+
+    what_was_told_to_be_over_stays_so_however_the_timeout_is_set_later(api) {
+        let quarter = json!({ "session": { "timeout": "15m", "idle": true } });
+        change(&api, &api.token_of("owner@acme.example").await, quarter).await;
+        let (told, never_asked) = (api.signed_in("owner@acme.example").await, api.signed_in("owner@acme.example").await);
+        let program = api.owner().await;
+        api.clock.advance(Duration::from_mins(16));
+        let refresh = || api.post("/v1/auth/refresh", json!({ "refresh_token": program.text("/refresh_token") })).send();
+        assert_eq!(told.get("/overview").await.status, 303);
+        assert_eq!(refresh().await.refusal(), (401, "invalid_refresh_token"));
+        // As a file of the deployment would: past the use case, and known at the next start.
+        api.choose_security(json!({ "session": { "timeout": "4h" } })).await;
+        assert_eq!(never_asked.get("/overview").await.status, 200, "the control: nobody has seen that it was over");
+        assert_eq!(told.get("/overview").await.status, 303);
+        assert_eq!(refresh().await.refusal(), (401, "invalid_refresh_token"));
+    }
+
     whoever_has_a_password_that_breaks_new_rules_is_asked_to_change_it_at_the_next_sign_in(api) {
         let owner = api.token_of("owner@acme.example").await;
         let preset = change(&api, &owner, json!({ "password": { "preset": "recommended" } })).await;
