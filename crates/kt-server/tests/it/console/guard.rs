@@ -275,4 +275,49 @@ on_both! {
         let key = api.get("/v1/whoami").bearer(owner.access_token()).from("198.51.100.7:4000").send().await;
         assert_eq!(key.status.as_u16(), 200, "the API is not restricted here");
     }
+
+    a_forwarded_address_that_cannot_be_read_skips_no_check(api) {
+        let restrictions = json!({
+            "enforce_allowlist": true,
+            "applies_to": "console",
+            "allow": [{ "cidr": "192.0.2.0/24", "label": "Office" }, { "cidr": "203.0.113.0/24", "label": "The proxy's own" }],
+            "deny": [],
+        });
+        let put = api.put("/v1/organization/ip-restrictions", restrictions).bearer(api.token_of("owner@acme.example").await.as_str());
+        assert_eq!(put.send().await.status.as_u16(), 200);
+        let behind_a_proxy = kt_server::console(Doors::from(Needs {
+            control: Arc::clone(&api.control),
+            addresses: Arc::new(kt_server::client_address(CidrSet::from_iter(["203.0.113.9/32".parse().unwrap()]))),
+            console: PublicUrl::parse("http://localhost:3000").unwrap(),
+            security_contact: None,
+        }));
+        let ask = async |path: &str, forwarded: &[&[u8]]| {
+            let peer: SocketAddr = PEER.parse().unwrap();
+            let mut request = Request::builder().uri(path).header("host", "localhost:3000").extension(ConnectInfo(peer));
+            for line in forwarded {
+                request = request.header("x-forwarded-for", *line);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            Answer::read(behind_a_proxy.clone().oneshot(request).await.unwrap()).await
+        };
+        let table: [(&[&[u8]], u16); 11] = [
+            (&[b"192.0.2.7"], 200),
+            (&[b"unknown, 192.0.2.7"], 200),
+            (&[b"198.51.100.7"], 403),
+            (&[], 403),
+            (&[b"unknown"], 403),
+            (&[b"_hidden"], 403),
+            (&[b"192.0.2.700"], 403),
+            (&[b"192.0.2.7, x"], 403),
+            (&[b"192.0.2.7", b"\xff"], 403),
+            (&[b"192.0.2.7/24"], 403),
+            (&[b"192.0.2.7\t;"], 403),
+        ];
+        for (forwarded, status) in table {
+            for path in ["/login", "/api/session"] {
+                let answer = ask(path, forwarded).await;
+                assert_eq!(answer.status.as_u16(), status, "{path} {forwarded:?} {}", answer.body);
+            }
+        }
+    }
 }

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use kt_control::{Cookie, Reproof};
+use kt_domain::clock::Clock;
+use kt_domain::ctx::Ctx;
 use kt_domain::secret::SecretDigest;
 use serde_json::json;
 
@@ -192,5 +195,28 @@ on_both! {
         let answer = browser.post_with("/api/session/activity", &[], &headers).await;
         assert_eq!(answer.refusal(), (403, "csrf_failed"), "its tokens too");
         assert_eq!(browser.post("/api/session/activity", &[]).await.status.as_u16(), 200);
+    }
+
+    a_session_that_is_ended_while_its_request_is_under_way_stays_ended(api) {
+        for is_revoked in [false, true] {
+            let browser = api.signed_in("owner@acme.example").await;
+            let cookie = browser.cookie("kt_session").unwrap();
+            api.clock.advance(Duration::from_mins(2));
+            // The guard has let a request in, and somebody ends its session before the request comes to its end.
+            let session = api.control.console_session(Cookie(&cookie), api.clock.now()).await.unwrap();
+            let ctx = Ctx { actor: session.actor(), ..api.operator() };
+            if is_revoked {
+                let ended = api.request(Method::DELETE, "/v1/me/sessions").bearer(api.owner().await.access_token()).send().await;
+                assert_eq!(ended.status.as_u16(), 204);
+            }
+            assert!(api.control.note_console_activity(&ctx, &session).await.unwrap());
+            let proven = api.control.reauthenticate(&ctx, Reproof::Password(PASSWORD)).await;
+            assert!(proven.is_ok() || is_revoked, "{proven:?}");
+            let renewed = api.control.renew_console_cookie(&ctx).await.unwrap();
+            for cookie in [cookie.as_str(), renewed.expose()] {
+                let lives = api.control.console_session(Cookie(cookie), api.clock.now()).await.is_ok();
+                assert_eq!(lives, !is_revoked && cookie == renewed.expose(), "{is_revoked}");
+            }
+        }
     }
 }
