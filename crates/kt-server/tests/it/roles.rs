@@ -27,8 +27,7 @@ A key never reaches further than the role of whoever made it; the columns show k
 const CONSOLE: &str = "
 ## The console
 
-The parts of a page are shown, and its forms taken, by the same rules as at the API. A page that leads on, or shows something
-that must exist, is shown to whoever may see that thing.
+The parts of a page are shown, and its forms taken, by the same rules as at the API.
 
 | page | shown to |
 |---|---|
@@ -56,6 +55,8 @@ fn to_whom(shown: Shown) -> &'static str {
         Shown::ToUsers => "members, admins and owners",
         Shown::ToAuditors => "auditors, admins and owners",
         Shown::ToAdmins => "admins and owners",
-        Shown::Elsewhere => "leads on, or is about something that must exist",
+        Shown::ToItsOwner => "admins and owners, and whoever else it belongs to",
+        Shown::ToWhoeverBegan => "whoever of members, admins and owners has begun it",
+        Shown::Elsewhere => "leads on, or belongs to what somebody has begun",
     }
 }

@@ -1,13 +1,16 @@
 //! Every address of the console, as nobody, as each role and with a session that is over: a page is shown, refused, or
 //! leads to the sign-in page, as the table says. An address that is not in the table fails the test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::http::StatusCode;
 
 use super::browser::{Browser, CSRF, ORIGIN};
-use crate::harness::on_both;
+use super::evidence::three_events;
+use super::workspaces::{say, settled};
+use crate::harness::{Answer, TestApi, on_both};
+use crate::stub_gateway::{GATEWAY, StubGateway};
 
 /// Who is shown a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,11 +27,17 @@ pub(crate) enum Shown {
     ToAuditors,
     /// Admins and owners.
     ToAdmins,
-    /// Nobody as it stands: it leads on, or is about something that must exist.
+    /// Admins and owners, and whoever else it belongs to; to others there is no such thing.
+    ToItsOwner,
+    /// Whoever uses models and has begun it; to others who do there is no such thing.
+    ToWhoeverBegan,
+    /// Nobody as it stands: it leads on, or belongs to what somebody has begun and not finished.
     Elsewhere,
 }
 
-use Shown::{Elsewhere, ToAdmins, ToAll, ToAuditors, ToMembers, ToStrangers, ToUsers};
+use Shown::{
+    Elsewhere, ToAdmins, ToAll, ToAuditors, ToItsOwner, ToMembers, ToStrangers, ToUsers, ToWhoeverBegan,
+};
 
 /// Every page.
 pub(crate) const PAGES: &[(&str, Shown)] = &[
@@ -53,27 +62,27 @@ pub(crate) const PAGES: &[(&str, Shown)] = &[
     ("/device", ToMembers),
     ("/overview", ToMembers),
     ("/chat", ToUsers),
-    ("/chat/{id}", Elsewhere),
-    ("/chat/{id}/turns/{turn}/decision", Elsewhere),
+    ("/chat/{id}", ToWhoeverBegan),
+    ("/chat/{id}/turns/{turn}/decision", ToWhoeverBegan),
     ("/tasks", ToUsers),
-    ("/tasks/{id}", Elsewhere),
-    ("/tasks/{id}/runs/{run}", Elsewhere),
+    ("/tasks/{id}", ToWhoeverBegan),
+    ("/tasks/{id}/runs/{run}", ToWhoeverBegan),
     ("/request-setup", ToMembers),
     ("/events", ToAuditors),
-    ("/events/{id}", Elsewhere),
-    ("/events/export/{format}", Elsewhere),
+    ("/events/{id}", ToAuditors),
+    ("/events/export/{format}", ToAuditors),
     ("/usage", ToMembers),
-    ("/usage/export", Elsewhere),
+    ("/usage/export", ToMembers),
     ("/audit-log", ToAuditors),
-    ("/audit-log/export", Elsewhere),
-    ("/audit-log/{id}", Elsewhere),
+    ("/audit-log/export", ToAuditors),
+    ("/audit-log/{id}", ToAuditors),
     ("/gateways", ToAuditors),
-    ("/gateways/{id}", Elsewhere),
+    ("/gateways/{id}", ToAuditors),
     ("/configurations", ToAuditors),
     ("/configurations/new", ToAuditors),
-    ("/configurations/{name}", Elsewhere),
-    ("/configurations/{name}/versions", Elsewhere),
-    ("/configurations/{name}/versions/{number}", Elsewhere),
+    ("/configurations/{name}", ToAuditors),
+    ("/configurations/{name}/versions", ToAuditors),
+    ("/configurations/{name}/versions/{number}", ToAuditors),
     ("/settings/provider-credentials", ToAuditors),
     ("/setup/provider", ToAdmins),
     ("/setup/provider/done", ToAdmins),
@@ -84,15 +93,19 @@ pub(crate) const PAGES: &[(&str, Shown)] = &[
     ("/settings/security/sso", ToAuditors),
     ("/settings/organization", ToMembers),
     ("/settings/members", ToAuditors),
-    ("/settings/members/{id}", Elsewhere),
+    ("/settings/members/export", ToAuditors),
+    ("/settings/members/{id}", ToAuditors),
     ("/settings/access-keys", ToMembers),
-    ("/settings/access-keys/{id}", Elsewhere),
+    ("/settings/access-keys/export", ToMembers),
+    ("/settings/access-keys/{id}", ToItsOwner),
     ("/settings/gateway-keys", ToMembers),
-    ("/settings/gateway-keys/{id}", Elsewhere),
+    ("/settings/gateway-keys/export", ToMembers),
+    ("/settings/gateway-keys/{id}", ToItsOwner),
     ("/settings/provisioning-keys", ToMembers),
-    ("/settings/provisioning-keys/{id}", Elsewhere),
+    ("/settings/provisioning-keys/export", ToMembers),
+    ("/settings/provisioning-keys/{id}", ToItsOwner),
     ("/help", ToAll),
-    ("/help/{page}", Elsewhere),
+    ("/help/{page}", ToAll),
     ("/design", ToAll),
     ("/.well-known/passkey-endpoints", ToAll),
     ("/.well-known/security.txt", Elsewhere),
@@ -156,22 +169,85 @@ fn leads_to_sign_in(place: Option<&str>) -> bool {
     place.is_some_and(|place| place.starts_with("/login"))
 }
 
+/// Where the pages are that are about something: each with something of `acme` that there is, begun by its owner.
+async fn things(api: &TestApi, owner: &Browser<'_>) -> BTreeMap<&'static str, String> {
+    let [event, ..] = three_events(api).await;
+    let mut found = BTreeMap::from([
+        ("/events/{id}", format!("/events/{event}")),
+        ("/events/export/{format}", "/events/export/csv".to_owned()),
+        ("/gateways/{id}", format!("/gateways/{GATEWAY}")),
+        ("/help/{page}", "/help/getting-started".to_owned()),
+    ]);
+    let (_, chat) = say(owner, "/chat", "Hello").await;
+    let decision = part(&settled(owner, &chat).await, "hx-get=\"");
+    let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
+    let task = owner.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+    let run = owner.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+    found.extend([
+        ("/chat/{id}", chat),
+        ("/chat/{id}/turns/{turn}/decision", decision),
+        ("/tasks/{id}", task),
+        ("/tasks/{id}/runs/{run}", run),
+    ]);
+    let text = "pack: {name: echo, version: 1.0.0}\nproviders: {targets: [{id: echo, provider: echo}]}\n";
+    let fields = [("name", "main"), ("text", text), ("version", "0"), ("intent", "save")];
+    assert_eq!(owner.post("/configurations/new", &fields).await.status, StatusCode::SEE_OTHER);
+    found.extend([
+        ("/configurations/{name}", "/configurations/main".to_owned()),
+        ("/configurations/{name}/versions", "/configurations/main/versions".to_owned()),
+        ("/configurations/{name}/versions/{number}", "/configurations/main/versions/1".to_owned()),
+    ]);
+    for (list, path) in [
+        ("/audit-log", "/audit-log/{id}"),
+        ("/settings/members", "/settings/members/{id}"),
+        ("/settings/access-keys", "/settings/access-keys/{id}"),
+        ("/settings/gateway-keys", "/settings/gateway-keys/{id}"),
+        ("/settings/provisioning-keys", "/settings/provisioning-keys/{id}"),
+    ] {
+        if list.ends_with("-keys") {
+            let terms = [
+                ("name", "reports"),
+                ("scope", "write"),
+                ("ip_ranges", ""),
+                ("requests_per_minute", ""),
+                ("expires_at", ""),
+            ];
+            assert_eq!(owner.post(list, &terms).await.status, StatusCode::OK, "{list}");
+        }
+        let one = part(&owner.get(list).await, &format!("href=\"{list}/"));
+        found.insert(path, format!("{list}/{one}"));
+    }
+    found
+}
+
+/// What stands behind this on a page, up to the next quote.
+fn part(page: &Answer, begins: &str) -> String {
+    let (_, rest) = page.page().split_once(begins).unwrap_or_else(|| panic!("{begins} in {}", page.body));
+    rest.split('"').next().unwrap_or_default().to_owned()
+}
+
 on_both! {
     every_page_is_shown_to_whom_the_table_says(api) {
         let tabled: BTreeSet<_> = PAGES.iter().map(|(path, _)| *path).collect();
         assert_eq!(addresses("get"), tabled, "the table lists every page");
+        let _stub = StubGateway::start(&api, "openai").await;
         for role in ["member", "auditor", "admin"] {
             api.add_member(&format!("{role}@acme.example"), role).await;
         }
         let nobody = api.browser();
         let lapsed = api.signed_in("member@acme.example").await;
+        // Of this one everything else would be shown, were it not over.
+        let lapsed_owner = api.signed_in("owner@acme.example").await;
         api.clock.advance(Duration::from_mins(31));
         let member = api.signed_in("member@acme.example").await;
         let auditor = api.signed_in("auditor@acme.example").await;
         let admin = api.signed_in("admin@acme.example").await;
         let owner = api.signed_in("owner@acme.example").await;
+        let things = things(&api, &owner).await;
         for (path, shown) in PAGES.iter().filter(|(_, shown)| *shown != Elsewhere) {
-            for stranger in [&nobody, &lapsed] {
+            let path = things.get(path).map_or(*path, String::as_str);
+            assert!(!path.contains('{'), "{path}: something that there is");
+            for stranger in [&nobody, &lapsed, &lapsed_owner] {
                 let answer = stranger.get(path).await;
                 if matches!(shown, ToAll | ToStrangers) {
                     assert_eq!(answer.status, StatusCode::OK, "{path} as a stranger");
@@ -182,15 +258,17 @@ on_both! {
             let at_least = match shown {
                 ToAll | ToMembers | ToUsers => 0,
                 ToAuditors => 1,
-                ToAdmins => 2,
+                ToAdmins | ToItsOwner => 2,
+                ToWhoeverBegan => 3,
                 ToStrangers | Elsewhere => 4,
             };
             for (rank, browser) in [&member, &auditor, &admin, &owner].into_iter().enumerate() {
                 let answer = browser.get(path).await;
                 let expected = match shown {
                     ToStrangers => StatusCode::SEE_OTHER,
-                    ToUsers if rank == 1 => StatusCode::FORBIDDEN,
+                    ToUsers | ToWhoeverBegan if rank == 1 => StatusCode::FORBIDDEN,
                     _ if rank >= at_least => StatusCode::OK,
+                    ToItsOwner | ToWhoeverBegan => StatusCode::NOT_FOUND,
                     _ => StatusCode::FORBIDDEN,
                 };
                 assert_eq!(answer.status, expected, "{path} as number {rank}: {}", answer.body);

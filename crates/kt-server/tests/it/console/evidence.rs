@@ -20,7 +20,7 @@ pub(super) async fn poll(browser: &Browser<'_>, path: &str) -> Answer {
 }
 
 /// Three events: one allowed, one blocked with a hostile model, one refused for its address.
-async fn three_events(api: &TestApi) -> [String; 3] {
+pub(super) async fn three_events(api: &TestApi) -> [String; 3] {
     let key = gateway_key(api).await;
     let mut log = Log::begin(api, "gw-1");
     let allowed = log.event(api, |event| {
