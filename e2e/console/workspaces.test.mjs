@@ -20,6 +20,8 @@ const HOSTILE = [
   '[guide](https://example.com/guide)',
 ].join('\n\n');
 
+const REFUSAL = JSON.stringify({ error: { code: 'being_answered', message: 'Somebody else is asking.' } });
+
 const policyConfig = (url) => `
 pack: { name: workspaces, version: 1.0.0, enabled: true }
 providers:
@@ -81,27 +83,68 @@ suite('the workspaces', LIMIT, () => {
     assert.match(await answer.innerText(), /Thank you/);
   });
 
-  test('Stop ends the answer at the provider and keeps what had come; each part costs little', LIMIT, async () => {
+  test('Stop ends the answer at the provider and keeps what had come', LIMIT, async () => {
     const { page } = owner;
     await page.goto('/chat');
     const left = provider.seen.left;
     await ask(page, 'Count slowly', 'talker-1');
     await page.getByText('word60', { exact: false }).first().waitFor();
-    const parts = await page.evaluate(() => performance.getEntriesByName('kt:part').map(({ duration }) => duration));
     await page.getByRole('button', { name: 'Stop' }).click();
     await page.getByText('Stopped. What had come is kept.').waitFor();
     await until('the provider is left', 5000, () => provider.seen.left === left + 1);
     assert.match(await page.locator('#thread').innerText(), /word60/);
-    parts.sort((one, other) => one - other);
-    const median = parts[parts.length >> 1];
-    console.log(`main thread for each of ${parts.length} parts: median ${median.toFixed(2)} ms, most ${parts.at(-1).toFixed(2)} ms`);
-    assert.ok(parts.length >= 50 && median < 5, `${median} ms`);
-
     await page.getByRole('button', { name: 'Retry' }).click();
     await page.getByText('word3 ', { exact: false }).first().waitFor();
     await page.getByRole('button', { name: 'Stop' }).click();
     await page.getByText('Stopped. What had come is kept.').waitFor();
     assert.equal(await page.locator('#thread .turn').count(), 1, 'the answer before is forgotten');
+  });
+
+  test('a part of a long answer costs the main thread less than 5 ms, layout and paint included', LIMIT, async () => {
+    const { page } = owner;
+    await page.goto('/chat');
+    const cdp = await page.context().newCDPSession(page);
+    await cdp.send('Performance.enable');
+    const work = async () => {
+      const { metrics } = await cdp.send('Performance.getMetrics');
+      return metrics.find(({ name }) => name === 'TaskDuration').value * 1000;
+    };
+    await page.evaluate(() => performance.clearMeasures('kt:part'));
+    const before = await work();
+    await ask(page, 'Go on at length', 'talker-1');
+    // The length of the nodes alone: to ask for what is shown would be a layout of its own.
+    await page.waitForFunction(
+      () => {
+        const blocks = document.querySelectorAll('#thread .turn:last-child .plain > div');
+        return Array.from(blocks, (block) => block.firstChild.length).reduce((all, one) => all + one, 0) > 200_000;
+      },
+      null,
+      { polling: 250 },
+    );
+    const spent = (await work()) - before;
+    const parts = await page.evaluate(() => performance.getEntriesByName('kt:part').length);
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByText('Stopped. What had come is kept.').waitFor();
+    console.log(`main thread for ${parts} parts of 200 KB: ${spent.toFixed(0)} ms, ${(spent / parts).toFixed(2)} ms each`);
+    assert.ok(parts >= 100 && spent / parts < 5, `${spent / parts} ms`);
+  });
+
+  test('an answer that is asked for again and refused leaves the one before', LIMIT, async () => {
+    const { page } = owner;
+    await page.goto('/chat');
+    await ask(page, 'To be kept', 'echo');
+    await (await answerIn(page, 1)).getByText('To be kept').first().waitFor();
+    await page.route('**/retry', (route) => route.fulfill({ status: 409, contentType: 'application/json', body: REFUSAL }));
+    await page.getByRole('button', { name: 'Retry' }).click();
+    await page.getByText('Somebody else is asking.').waitFor();
+    assert.equal(await page.locator('#thread .turn').count(), 1);
+    assert.equal(await page.locator('#thread .answer .prose').isVisible(), true);
+    await page.unroute('**/retry');
+    await page.route('**/chat/*', (route) => (route.request().method() === 'POST' ? route.abort() : route.continue()));
+    await ask(page, 'Lost on the way', 'echo');
+    await page.waitForFunction(() => document.querySelector('#question').value === 'Lost on the way');
+    assert.equal(await page.locator('#thread .turn').count(), 1);
+    await page.unroute('**/chat/*');
   });
 
   test('a hostile answer stays text', LIMIT, async () => {

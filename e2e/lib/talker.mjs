@@ -7,9 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** How long it takes over each word of an answer that it was asked to give slowly, in milliseconds. */
 const EACH_WORD = 25;
 
+/** How many parts an answer at length has, of so many characters, and how long it takes over each ten of them. */
+const AT_LENGTH = { parts: 6000, characters: 100, pause: 5 };
+
 /**
  * Starts it. It has so many `words` for a question that asks for them slowly, and four times as many for one that asks for them
- * very slowly; another one it says back. `seen` tells how many requests there were, how many left before the end of their
+ * very slowly; to one that asks for an answer at length it says more than half a megabyte; another one it says back. `seen` tells how many requests there were, how many left before the end of their
  * answer, and of each its question and its `Idempotency-Key`.
  */
 export async function startTalker({ words = 400 } = {}) {
@@ -23,7 +26,12 @@ export async function startTalker({ words = 400 } = {}) {
     seen.asked.push({ question, key: request.headers['idempotency-key'] });
     const isSlow = question.includes('slowly');
     const length = question.includes('very slowly') ? 4 * words : words;
-    const parts = isSlow ? Array.from({ length }, (_, place) => `word${place} `) : [`You said: ${question}`];
+    const isLong = question.includes('at length');
+    const parts = isSlow
+      ? Array.from({ length }, (_, place) => `word${place} `)
+      : isLong
+        ? Array.from({ length: AT_LENGTH.parts }, (_, place) => `part${place} `.padEnd(AT_LENGTH.characters, 'word '))
+        : [`You said: ${question}`];
     const usage = { prompt_tokens: 5, completion_tokens: 7, total_tokens: 12 };
     const about = { id: 'c', created: 1, model };
     if (!stream) {
@@ -41,10 +49,11 @@ export async function startTalker({ words = 400 } = {}) {
       isOver = true;
     });
     response.writeHead(200, { 'content-type': 'text/event-stream' });
-    for (const content of parts) {
+    for (const [place, content] of parts.entries()) {
       if (isOver) return;
       send({ index: 0, delta: { content }, finish_reason: null });
       if (isSlow) await sleep(EACH_WORD);
+      if (isLong && place % 10 === 9) await sleep(AT_LENGTH.pause);
     }
     send({ index: 0, delta: {}, finish_reason: 'stop' }, { usage });
     isOver = true;

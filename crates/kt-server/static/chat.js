@@ -34,14 +34,32 @@
     });
   };
 
-  // Each part is appended to one node of text.
-  const read = async (answer, text) => {
+  // The browser lays out a part together with all of its block, so a long answer stands in many: a new one begins at the end
+  // of a line, or between two words where no line ends. Until the server shows the whole, that is where a line is broken.
+  const BLOCK = 4_000;
+  const newBlock = (plain, beginning) => {
+    const block = document.createElement("div");
+    block.append(document.createTextNode(beginning));
+    plain.append(block);
+  };
+  const append = (plain, part) => {
+    const text = plain.lastElementChild.firstChild;
+    const end = text.length < BLOCK ? -1 : part.indexOf(text.length < 2 * BLOCK ? "\n" : " ");
+    if (end < 0) {
+      text.appendData(part);
+      return;
+    }
+    text.appendData(part.slice(0, end));
+    newBlock(plain, part.slice(end + 1));
+  };
+
+  const read = async (answer, plain) => {
     const parts = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       const { done, value } = await parts.read();
       if (done) return;
       const began = performance.now();
-      text.appendData(value);
+      append(plain, value);
       follow();
       performance.measure("kt:part", { start: began });
     }
@@ -54,16 +72,22 @@
     const turn = element("article", "turn");
     if (question) turn.append(element("div", "question", question));
     const said = element("div", "answer");
-    const text = document.createTextNode("");
     const plain = element("div", "plain");
     plain.setAttribute("aria-live", "polite");
     plain.setAttribute("aria-busy", "true");
-    plain.append(text);
+    newBlock(plain, "");
     said.append(plain);
     turn.append(said);
-    if (!question) $("#thread .turn:last-child .answer")?.remove();
+    // The answer before, which comes back where no other one does.
+    const former = question ? null : $("#thread .turn:last-child .answer");
+    former?.toggleAttribute("hidden", true);
     $("#thread").append(turn);
     turn.scrollIntoView({ block: "nearest" });
+    const takeBack = () => {
+      turn.remove();
+      former?.toggleAttribute("hidden", false);
+      if (question && !form.elements.question.value) form.elements.question.value = question;
+    };
     let place = null;
     try {
       const answer = await send(path, fields, stopping.signal);
@@ -73,15 +97,17 @@
         return;
       }
       if (!answer.ok) {
-        turn.remove();
-        if (question) form.elements.question.value = question;
+        takeBack();
         tell(form, problemOf(await answer.text()));
         return;
       }
       place = answer.headers.get("content-location");
-      await read(answer, text);
+      await read(answer, plain);
     } catch (error) {
-      if (error.name !== "AbortError") toast(words().unreachable, true);
+      if (error.name !== "AbortError") {
+        toast(words().unreachable, true);
+        if (!place) takeBack();
+      }
       // The server learns of it when the connection has ended.
       await new Promise((resolve) => setTimeout(resolve, 300));
     } finally {

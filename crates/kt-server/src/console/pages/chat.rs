@@ -322,7 +322,7 @@ fn verdict_badge(verdict: Verdict) -> (&'static str, &'static str) {
 }
 
 /// What became of a request, and the class of its badge.
-fn decision_badge(decision: &Decision) -> Option<(&'static str, &'static str)> {
+pub(super) fn decision_badge(decision: &Decision) -> Option<(&'static str, &'static str)> {
     let is_blocked = decision.policies.iter().any(Judged::blocks);
     match decision.verdict? {
         // Refused before any policy was asked.
@@ -331,7 +331,7 @@ fn decision_badge(decision: &Decision) -> Option<(&'static str, &'static str)> {
     }
 }
 
-fn is_redacted(decision: &Decision) -> bool {
+pub(super) fn is_redacted(decision: &Decision) -> bool {
     decision.verdict == Some(Verdict::Redact)
 }
 

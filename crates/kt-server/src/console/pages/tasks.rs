@@ -12,7 +12,7 @@ use kt_domain::workspace::RunState;
 use serde::Deserialize;
 
 use super::Fields;
-use super::chat::{Standing, policy_badge};
+use super::chat::{Standing, decision_badge, is_redacted, policy_badge};
 use crate::Doors;
 use crate::console::answer::{Answer, Frame, leave_and_say, leave_for, page, see_and_say};
 use crate::console::filters;
@@ -27,6 +27,7 @@ struct TasksPage {
     frame: Frame,
     tasks: Vec<(Task, Option<RunState>)>,
     models: Vec<String>,
+    may_read_gateways: bool,
 }
 
 #[derive(Template)]
@@ -63,7 +64,8 @@ impl RunPage {
 pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
     let tasks = doors.control.tasks(&visit.ctx).await?;
     let models = doors.control.models(&visit.ctx).await?;
-    page(&visit.look, &TasksPage { frame: Frame::of(&visit), tasks, models })
+    let may_read_gateways = visit.may(Permission::ReadSettings);
+    page(&visit.look, &TasksPage { frame: Frame::of(&visit), tasks, models, may_read_gateways })
 }
 
 /// One of one's own, with its runs.

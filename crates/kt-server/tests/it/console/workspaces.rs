@@ -22,7 +22,7 @@ const JO: &str = "jo@acme.example";
 const EVE: &str = "eve@acme.example";
 
 /// Asks in a conversation, or begins one; the answer's text, and the address of the conversation.
-async fn say(browser: &Browser<'_>, place: &str, question: &str) -> (String, String) {
+pub(super) async fn say(browser: &Browser<'_>, place: &str, question: &str) -> (String, String) {
     let answer = browser.post(place, &[("question", question), ("model", "small")]).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     let place = answer.headers["content-location"].to_str().unwrap().to_owned();
@@ -30,7 +30,7 @@ async fn say(browser: &Browser<'_>, place: &str, question: &str) -> (String, Str
 }
 
 /// The conversation's page once nothing is being written any more.
-async fn settled(browser: &Browser<'_>, place: &str) -> Answer {
+pub(super) async fn settled(browser: &Browser<'_>, place: &str) -> Answer {
     for _ in 0..500 {
         let page = browser.get(place).await;
         if !page.page().contains("The answer is being written") {
@@ -408,6 +408,11 @@ on_both! {
         for part in ["Done", "You said:", "3 + 4", &format!("{REQUEST}1")] {
             assert!(done.page().contains(part), "{part} in {}", done.body);
         }
+        stub.deliver_event(&api, 1).await;
+        let decided = jo.get(&run).await;
+        for part in ["Redacted", "Parts were taken out on the way", "main", "small", "42", "pii-detector", "email"] {
+            assert!(decided.page().contains(part), "{part} in {}", decided.body);
+        }
         assert!(jo.get("/tasks").await.page().contains("Done") && jo.get(&task).await.page().contains("You said:"));
         assert_eq!(jo.post(&format!("{run}/cancel"), &[]).await.refusal(), (409, "run_is_over"));
 
@@ -686,6 +691,12 @@ on_both! {
             assert_eq!(api.signed_in(email).await.get("/").await.leads_to(), Some("/overview"));
         }
         assert!(api.signed_in(JO).await.get("/request-setup").await.page().contains("you can begin"));
+        let drained = api.signed_in(OWNER).await.post(&format!("/gateways/{GATEWAY}/drain"), &[]).await;
+        assert_eq!(drained.status, StatusCode::SEE_OTHER);
+        for email in [OWNER, JO] {
+            let landed = api.signed_in(email).await.get("/").await;
+            assert_eq!(landed.leads_to(), Some("/overview"), "nobody is sent back to the beginning by that");
+        }
     }
 
     a_stranger_signs_in_and_comes_back_to_the_workspace(api) {
