@@ -60,10 +60,12 @@ suite('connecting a gateway by the guided set-up', LIMIT, () => {
     await page.getByRole('link', { name: 'Connect a gateway' }).first().click();
     await page.getByLabel('What people call it').fill('edge-1');
     await page.getByLabel('Where it will be reached').fill(`http://127.0.0.1:${await freePort()}`);
+    await page.getByText('Nothing is rolled out yet that it could run').waitFor();
     const found = await faultsAtAnyWidth(page, 'the form');
     await page.getByRole('button', { name: 'Make the key' }).click();
     const sign = page.locator('#sign');
     await sign.getByText('Waiting for the gateway to report').waitFor();
+    const place = await sign.getAttribute('hx-get');
     found.push(...(await faultsAtAnyWidth(page, 'the line')));
     assert.deepEqual(found, []);
     gateway = run(await page.locator('#start').textContent());
@@ -81,6 +83,11 @@ suite('connecting a gateway by the guided set-up', LIMIT, () => {
     await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByRole('button', { name: 'Publish' }).click();
     await until('both to run it', 20_000, async () => (await page.getByText('runs main@1').count()) === 2);
+    await page.goto(place);
+    await page.getByText('It will run main@1').waitFor();
+    await sign.getByText('It runs main@1').waitFor();
+    await sign.getByRole('link', { name: 'Roll out another version to it' }).click();
+    await page.waitForURL('**/configurations/main/versions');
 
     // The one beside this server takes no more, so that every question goes through the other.
     await page.goto('/gateways');

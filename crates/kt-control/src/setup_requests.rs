@@ -28,7 +28,7 @@ const PAGE: PageSize = PageSize { usual: 50, most: 200 };
 const LONGEST_NOTE: usize = 500;
 
 /// For how long a gateway that says nothing is still deployed: one that is started anew, or whose machine is away for a while,
-/// sends nobody back to the beginning.
+/// sends nobody back to the beginning. Nor does one that is told to take no requests.
 const LATELY: Duration = Duration::from_hours(24);
 
 /// Whether it has a model that answers.
@@ -67,7 +67,7 @@ impl Control {
     }
 
     async fn has_deployment_in(&self, organization: &OrganizationId, now: Timestamp) -> Result<bool, Error> {
-        let lately = gateways::in_service(&self.store, organization, now - LATELY).await?;
+        let lately = gateways::heard_of(&self.store, organization, now - LATELY).await?;
         let is_reached = |gateway: &Gateway| reached_at(gateway.address.as_deref(), gateway.ip).is_some();
         Ok(lately.iter().any(|gateway| is_reached(gateway) && deploys(gateway)))
     }

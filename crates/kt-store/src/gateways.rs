@@ -69,6 +69,17 @@ pub async fn in_service(
     rows.iter().map(read).collect()
 }
 
+/// The gateways of an organisation that came after `silent_since`, whatever they are told, by name.
+pub async fn heard_of(
+    source: &impl Source,
+    organization: &OrganizationId,
+    silent_since: Timestamp,
+) -> Result<Vec<Gateway>, StoreError> {
+    const SELECT: &str = "SELECT * FROM gateways WHERE organization_id = $1 AND seen_at > $2 ORDER BY id";
+    let rows = sql::rows(source, SELECT, values![organization.as_str(), silent_since]).await?;
+    rows.iter().map(read).collect()
+}
+
 /// How many gateways an organisation has.
 pub async fn count(source: &impl Source, organization: &OrganizationId) -> Result<i64, StoreError> {
     const SELECT: &str = "SELECT COUNT(*) AS gateways FROM gateways WHERE organization_id = $1";

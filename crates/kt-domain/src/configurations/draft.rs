@@ -21,9 +21,14 @@ pub struct Draft {
     pub allow: Vec<String>,
     /// The origins of browser applications that may call.
     pub origins: Vec<String>,
+    /// The largest body of a request, in megabytes; the usual one, without it.
+    pub request_megabytes: Option<u64>,
     /// The kinds of policy that judge each request besides the audit logger, in order.
     pub policies: Vec<String>,
 }
+
+/// In bytes.
+const MEGABYTE: u64 = 1024 * 1024;
 
 impl Draft {
     /// The file. Whatever was typed stands in quotes, so that it is what it was meant to be or an error with its place.
@@ -51,6 +56,10 @@ impl Draft {
         if !self.origins.is_empty() {
             // The SDKs send headers of their own from a browser; this permits what they ask for.
             yaml.push_str("  allow_headers: [\"*\"]\n");
+        }
+        if let Some(megabytes) = self.request_megabytes {
+            let bytes = megabytes.saturating_mul(MEGABYTE);
+            let _ = writeln!(yaml, "\nsize_limits:\n  max_request_body_bytes: {bytes}");
         }
         yaml.push_str("\npolicies:\n  chain:\n");
         for kind in self.policies.iter().map(String::as_str).chain(["audit-logger"]) {
@@ -97,6 +106,7 @@ mod tests {
             is_open: true,
             allow: vec!["203.0.113.0/24".into(), "2001:db8::/32".into()],
             origins: vec!["https://app.example.com".into()],
+            request_megabytes: Some(5),
             policies: vec!["prompt-injection".into()],
         };
         for draft in [plain, full.clone()] {
@@ -106,6 +116,7 @@ mod tests {
         let config = loaded(&full).config.unwrap();
         assert_eq!(config.stored_credentials(), ["openai"].into());
         assert_eq!(config.ip_allowlist.allow.len(), 2);
+        assert_eq!(config.size_limits.max_request_body_bytes, 5_242_880);
         assert_eq!(config.policies.chain, ["prompt-injection", "audit-logger"]);
     }
 

@@ -261,9 +261,9 @@ pub(crate) async fn show_version(
         }
         None => Vec::new(),
     };
-    let Page { items, .. } = control.gateways(ctx, &PageRequest { limit: Some(200), cursor: None }).await?;
     let is_kept = |view: &GatewayView| view.delivering.gateway.config_source == ConfigurationSource::Kept;
-    let (gateways, by_files): (Vec<_>, Vec<_>) = items.into_iter().partition(is_kept);
+    let (gateways, by_files): (Vec<_>, Vec<_>) =
+        all_gateways(&doors, &visit).await?.into_iter().partition(is_kept);
     let template = VersionPage {
         frame: Frame::of(&visit),
         view,
@@ -274,6 +274,20 @@ pub(crate) async fn show_version(
         may_change: visit.may(Permission::ChangeSettings),
     };
     page(&visit.look, &template)
+}
+
+/// The gateways of the organization, which are not too many for one page.
+async fn all_gateways(doors: &Doors, visit: &Visit) -> Result<Vec<GatewayView>, Error> {
+    let (mut all, mut cursor) = (Vec::new(), None);
+    loop {
+        let request = PageRequest { limit: Some(200), cursor };
+        let Page { items, next_cursor } = doors.control.gateways(&visit.ctx, &request).await?;
+        all.extend(items);
+        cursor = next_cursor;
+        if cursor.is_none() {
+            return Ok(all);
+        }
+    }
 }
 
 /// Tells gateways to run a version. The form names it, and each gateway that was chosen; without any, all are told.

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Query, State};
 use kt_control::{GatewayView, NO_CONFIGURATION, NewKey};
 use kt_domain::actor::{KeyKind, Scope};
+use kt_domain::configurations::VersionId;
 use kt_domain::error::Error;
 use kt_domain::id::ApiKeyId;
 use kt_domain::public_url::PublicUrl;
@@ -30,6 +31,8 @@ struct ConnectPage {
     is_awaited: bool,
     /// The gateways that have come with the key that is waited for.
     arrived: Vec<GatewayView>,
+    /// What it is told to run when it comes.
+    running: Option<VersionId>,
 }
 
 /// A gateway that gets its key just now.
@@ -60,7 +63,8 @@ pub(crate) async fn show(
         Some(key) => doors.control.gateways_of_key(&visit.ctx, &key).await?,
         None => Vec::new(),
     };
-    page(&visit.look, &ConnectPage { frame: Frame::of(&visit), made: None, is_awaited, arrived })
+    let running = doors.control.running_for_all(&visit.ctx).await?;
+    page(&visit.look, &ConnectPage { frame: Frame::of(&visit), made: None, is_awaited, arrived, running })
 }
 
 /// A gateway to be.
@@ -106,8 +110,9 @@ pub(crate) async fn make_key(
         key: made.view.key.id,
         needs_certificate: !is_in_the_clear(&address) && new.tls == Tls::Itself,
     };
+    let running = doors.control.running_for_all(&visit.ctx).await?;
     let (made, arrived) = (Some(made), Vec::new());
-    page(&visit.look, &ConnectPage { frame: Frame::of(&visit), made, is_awaited: true, arrived })
+    page(&visit.look, &ConnectPage { frame: Frame::of(&visit), made, is_awaited: true, arrived, running })
 }
 
 /// The line that starts a gateway which is reached at `address`. On this server's own machine it leaves alone what belongs to

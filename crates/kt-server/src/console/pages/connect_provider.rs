@@ -10,7 +10,7 @@ use kt_domain::configurations::{
 use kt_domain::error::Error;
 use kt_domain::policy_config::Severity;
 use kt_domain::policy_config::vendors::{VENDORS, Vendor, Wire};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Fields;
 use super::provider_credentials::credential;
@@ -53,6 +53,9 @@ pub(crate) struct Provider {
     base_url: String,
     model: String,
     key: String,
+    /// The name under which its key was stored already, where somebody has come back to this step.
+    #[serde(default)]
+    credential: String,
 }
 
 impl Provider {
@@ -62,6 +65,27 @@ impl Provider {
 
     fn model(&self) -> Option<String> {
         filled(&self.model)
+    }
+
+    /// The name under which a key of this provider was stored at this step before.
+    fn stored(&self) -> Result<Option<KeptName>, Error> {
+        let is_its = self
+            .credential
+            .strip_prefix(self.vendor.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        let name = Some(&self.credential).filter(|_| is_its).map(|name| name.parse()).transpose();
+        name.map_err(|why| Error::invalid("credential", format!("{why}")))
+    }
+
+    /// Refuses a provider without an address where every deployment of it has its own.
+    fn require_address(&self) -> Result<(), Error> {
+        let known = VENDORS.iter().find(|vendor| vendor.name == self.vendor);
+        let has_its_own = known.is_none_or(|vendor| vendor.base_url.is_none() && vendor.wire != Wire::Echo);
+        if has_its_own && self.base_url().is_none() {
+            let message = "This provider is elsewhere for everybody. Give the address of its API, with the version segment.";
+            return Err(Error::invalid("base_url", message));
+        }
+        Ok(())
     }
 }
 
@@ -95,10 +119,7 @@ pub(crate) async fn try_it(
 #[template(path = "pages/connect-rules.html")]
 struct RulesPage {
     frame: Frame,
-    vendor: String,
-    base_url: String,
-    model: String,
-    credential: String,
+    rules: Rules,
 }
 
 /// Stores the key, if there is one, and asks for the rules.
@@ -108,27 +129,45 @@ pub(crate) async fn choose(
     Fields(chosen): Fields<Provider>,
 ) -> Answer {
     doors.control.require_configurer(&visit.ctx)?;
-    let credential = match filled(&chosen.key) {
-        Some(key) => {
-            let name: KeptName =
-                chosen.vendor.parse().map_err(|why| Error::invalid("vendor", format!("{why}")))?;
-            let kept = doors.control.store_credential_beside(&visit.ctx, &name, &credential(&key)?).await?;
-            kept.to_string()
+    chosen.require_address()?;
+    let credential = stored(&doors, &visit, &chosen).await?;
+    let Provider { vendor, base_url, model, .. } = chosen;
+    let rules = Rules { vendor, base_url, model, credential, ..Rules::default() };
+    page(&visit.look, &RulesPage { frame: Frame::of(&visit), rules })
+}
+
+/// Stores the key that was typed: in the place of the one that was stored at this step before, if one was. The name under
+/// which a key is stored now; empty where there is none.
+async fn stored(doors: &Doors, visit: &Visit, chosen: &Provider) -> Result<String, Error> {
+    let before = chosen.stored()?;
+    let name = match (filled(&chosen.key), before) {
+        (Some(key), Some(name)) => {
+            doors.control.replace_credential(&visit.ctx, &name, &credential(&key)?).await?;
+            Some(name)
         }
-        None => String::new(),
+        (Some(key), None) => {
+            let name = chosen.vendor.parse().map_err(|why| Error::invalid("vendor", format!("{why}")))?;
+            Some(doors.control.store_credential_beside(&visit.ctx, &name, &credential(&key)?).await?)
+        }
+        (None, before) => before,
     };
-    let template = RulesPage {
-        frame: Frame::of(&visit),
-        credential,
-        vendor: chosen.vendor,
-        base_url: chosen.base_url,
-        model: chosen.model,
-    };
-    page(&visit.look, &template)
+    Ok(name.map(|name| name.to_string()).unwrap_or_default())
+}
+
+/// Back to the first step, with what was chosen there. The key stays stored and is not shown.
+pub(crate) async fn choose_again(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(rules): Fields<Rules>,
+) -> Answer {
+    doors.control.require_configurer(&visit.ctx)?;
+    let Rules { vendor, base_url, model, credential, .. } = rules;
+    let chosen = Provider { vendor, base_url, model, credential, key: String::new() };
+    page(&visit.look, &ProviderPage::new(&visit, chosen, None))
 }
 
 /// The rules as they are typed, with the provider that was chosen before.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rules {
     vendor: String,
@@ -141,6 +180,9 @@ pub(crate) struct Rules {
     allow: String,
     /// Origins, apart by lines or blanks.
     origins: String,
+    /// The largest request in megabytes; empty for the usual one.
+    #[serde(default)]
+    request_megabytes: String,
     #[serde(default)]
     pii: bool,
     #[serde(default)]
@@ -148,14 +190,36 @@ pub(crate) struct Rules {
 }
 
 /// Who may call.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Callers {
     Keys,
     Open,
 }
 
+/// Nothing is chosen, and what is offered is judged.
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            vendor: String::new(),
+            base_url: String::new(),
+            model: String::new(),
+            credential: String::new(),
+            callers: Callers::Keys,
+            allow: String::new(),
+            origins: String::new(),
+            request_megabytes: String::new(),
+            pii: true,
+            injection: true,
+        }
+    }
+}
+
 impl Rules {
+    fn is_open(&self) -> bool {
+        self.callers == Callers::Open
+    }
+
     fn into_draft(self) -> Result<Draft, Error> {
         let apart = |text: &str| text.split_whitespace().map(str::to_owned).collect();
         let credential = filled(&self.credential).map(|name| name.parse());
@@ -166,9 +230,10 @@ impl Rules {
             credential: credential
                 .transpose()
                 .map_err(|why| Error::invalid("credential", format!("{why}")))?,
-            is_open: self.callers == Callers::Open,
+            is_open: self.is_open(),
             allow: apart(&self.allow),
             origins: apart(&self.origins),
+            request_megabytes: filled(&self.request_megabytes).map(|text| megabytes(&text)).transpose()?,
             policies: policies
                 .into_iter()
                 .filter(|(chosen, _)| *chosen)
@@ -178,6 +243,18 @@ impl Rules {
         })
     }
 }
+
+/// A size as it is typed.
+fn megabytes(text: &str) -> Result<u64, Error> {
+    let megabytes = text.parse().ok().filter(|megabytes| (1..=MOST_MEGABYTES).contains(megabytes));
+    megabytes.ok_or_else(|| {
+        let message = format!("Write a whole number from 1 to {MOST_MEGABYTES}, or nothing.");
+        Error::invalid("request_megabytes", message)
+    })
+}
+
+/// The largest request that can be asked for here; the file takes more.
+const MOST_MEGABYTES: u64 = 100;
 
 /// The third step: the file.
 #[derive(Template)]
@@ -190,6 +267,8 @@ struct ReviewPage {
     rolled_out: RolledOut,
     /// What would change from what all gateways are told to run.
     changes: Vec<Vec<DiffLine>>,
+    /// The rules from which the file was made, as JSON, for the way back to them.
+    rules: String,
 }
 
 impl ReviewPage {
@@ -205,12 +284,24 @@ pub(crate) async fn review(
     SignedIn { visit, .. }: SignedIn,
     Fields(rules): Fields<Rules>,
 ) -> Answer {
+    let kept = serde_json::to_string(&rules).map_err(Error::internal)?;
     let text = rules.into_draft()?.to_yaml();
     let linted = doors.control.lint_configuration(&visit.ctx, &text).await?;
-    show_review(&doors, &visit, text, linted).await
+    show_review(&doors, &visit, text, linted, kept).await
 }
 
-async fn show_review(doors: &Doors, visit: &Visit, text: String, linted: Linted) -> Answer {
+/// Back to the rules, as they were chosen. What was changed in the file is left behind.
+pub(crate) async fn review_again(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(file): Fields<File>,
+) -> Answer {
+    doors.control.require_configurer(&visit.ctx)?;
+    let rules = serde_json::from_str(&file.rules).map_err(|why| Error::invalid("rules", format!("{why}")))?;
+    page(&visit.look, &RulesPage { frame: Frame::of(&visit), rules })
+}
+
+async fn show_review(doors: &Doors, visit: &Visit, text: String, linted: Linted, rules: String) -> Answer {
     let rolled_out = doors.control.rolled_out(&visit.ctx).await?;
     let changes = match &rolled_out.for_all {
         Some(VersionId { name, number }) => {
@@ -219,7 +310,7 @@ async fn show_review(doors: &Doors, visit: &Visit, text: String, linted: Linted)
         }
         None => Vec::new(),
     };
-    page(&visit.look, &ReviewPage { frame: Frame::of(visit), text, linted, rolled_out, changes })
+    page(&visit.look, &ReviewPage { frame: Frame::of(visit), text, linted, rolled_out, changes, rules })
 }
 
 /// The file to be published.
@@ -229,6 +320,9 @@ pub(crate) struct File {
     text: String,
     /// What its author has seen that it takes the place of.
     version: String,
+    /// The rules from which it was made.
+    #[serde(default)]
+    rules: String,
 }
 
 /// Shows the file as it was changed, with what there is to say about it now.
@@ -238,7 +332,7 @@ pub(crate) async fn check(
     Fields(file): Fields<File>,
 ) -> Answer {
     let linted = doors.control.lint_configuration(&visit.ctx, &file.text).await?;
-    show_review(&doors, &visit, file.text, linted).await
+    show_review(&doors, &visit, file.text, linted, file.rules).await
 }
 
 /// Saves the file and tells all gateways to run it; one with a mistake is shown again with its findings.
@@ -249,7 +343,7 @@ pub(crate) async fn publish(
 ) -> Answer {
     let linted = doors.control.lint_configuration(&visit.ctx, &file.text).await?;
     if linted.errors().next().is_some() {
-        return show_review(&doors, &visit, file.text, linted).await;
+        return show_review(&doors, &visit, file.text, linted, file.rules).await;
     }
     let expected = Expected::OneOf(vec![file.version]);
     doors.control.publish_configuration(&visit.ctx, &expected, file.text).await?;

@@ -313,6 +313,75 @@ on_both! {
         }
     }
 
+    what_a_new_gateway_will_run_is_said_before_it_comes_and_then_what_it_runs(api) {
+        let browser = api.signed_in(OWNER).await;
+        assert!(browser.get("/setup/gateway").await.page().contains("Nothing is rolled out yet that it could run"));
+        send(&browser, "/configurations/new", ECHO, "save", "0").await;
+        browser.post("/configurations/main/versions/1/rollout", &[("to", "all")]).await;
+        let version = "<a href=\"/configurations/main/versions/1\"><code>main@1</code></a>";
+        assert!(browser.get("/setup/gateway").await.page().contains(&format!("It will run {version}")));
+        let fields = [("name", "edge-1"), ("address", "https://edge.example"), ("tls", "before")];
+        let made = browser.post("/setup/gateway", &fields).await;
+        let part = |before: &str| made.page().split(before).nth(1).unwrap().split([' ', '"']).next().unwrap().to_owned();
+        let (key, sign) = (part("KEEPTRUSTS_GATEWAY_TOKEN="), format!("/setup/gateway?key={}", part("hx-get=\"/setup/gateway?key=")));
+        assert!(made.body.contains(&format!("It will run {version}")), "beside the line that starts it");
+        for (runs, said) in [("none", "It is told to run"), ("main@1", "It runs")] {
+            let body = json!({ "gateway_id": "gw_far", "software_version": "0.1.0", "config_version": runs, "config_source": "kept" });
+            assert_eq!(api.post("/v1/gateways/sync", body).bearer(&key).send().await.status, 200);
+            let arrived = browser.get(&sign).await;
+            assert!(arrived.page().contains(&format!("{said} {version}")), "{}", arrived.body);
+            assert!(arrived.body.contains("href=\"/configurations/main/versions\""), "the way to another version");
+        }
+    }
+
+    the_guided_set_up_leads_back_and_keeps_what_was_chosen_and_the_key(api) {
+        let browser = api.signed_in(OWNER).await;
+        let choose = async |vendor: &str, base_url: &str, key: &str, credential: &str| {
+            let fields = [("vendor", vendor), ("base_url", base_url), ("model", "gpt-4o"), ("key", key), ("credential", credential)];
+            browser.post("/setup/provider", &fields).await
+        };
+        assert!(choose("openai", "", CANARY, "").await.page().contains("The key is stored as openai."));
+        let rules = [
+            ("vendor", "openai"), ("base_url", ""), ("model", "gpt-4o"), ("credential", "openai"), ("callers", "open"),
+            ("allow", "203.0.113.0/24"), ("origins", ""), ("request_megabytes", "5"), ("injection", "true"),
+        ];
+        let first = browser.post("/setup/provider/back", &rules).await;
+        assert!(first.page().contains("stored as openai.") && first.body.contains("value=\"gpt-4o\""), "{}", first.body);
+        assert!(!first.body.contains(CANARY));
+        for (vendor, key, credential, stored) in [
+            ("openai", "", "openai", Some("openai.")),
+            ("openai", "sk-another", "openai", Some("openai.")),
+            ("openai", "sk-another", "", Some("openai-2.")),
+            ("mistral", "", "openai", None),
+            ("openai", "", "open", None),
+        ] {
+            let page = choose(vendor, "", key, credential).await;
+            let told = page.page().split_once("The key is stored as ").map(|(_, rest)| rest.split('<').next().unwrap());
+            assert_eq!(told, stored, "{vendor} {key} {credential}");
+        }
+        for vendor in ["azure", "vllm", "custom"] {
+            let refused = choose(vendor, "", "", "").await;
+            assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), "base_url"), "{vendor}");
+            assert_eq!(choose(vendor, "https://models.example/v1", "", "").await.status, 200, "{vendor}");
+        }
+
+        let review = browser.post("/setup/provider/review", &rules).await;
+        assert!(review.page().contains("max_request_body_bytes: 5242880"), "{}", review.body);
+        let kept = review.body.split("name=\"rules\" value=\"").nth(1).unwrap().split('"').next().unwrap().replace("&#34;", "\"");
+        let checked = browser.post("/setup/provider/check", &[("text", ECHO), ("version", ""), ("rules", &kept)]).await;
+        assert!(checked.page().contains("/setup/provider/review/back"), "also once the file was changed");
+        let second = browser.post("/setup/provider/review/back", &[("text", ECHO), ("version", ""), ("rules", &kept)]).await;
+        for part in ["value=\"open\" checked", ">203.0.113.0/24<", "value=\"5\"", "name=\"injection\" value=\"true\" checked", "name=\"pii\" value=\"true\">"] {
+            assert!(second.page().contains(part), "{part} in {}", second.body);
+        }
+        for wrong in ["0", "101", "5.5", "many"] {
+            let mut rules = rules;
+            rules[7] = ("request_megabytes", wrong);
+            let refused = browser.post("/setup/provider/review", &rules).await;
+            assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), "request_megabytes"), "{wrong}");
+        }
+    }
+
     a_gateway_is_seen_to_come_however_many_there_are(api) {
         let browser = api.signed_in(OWNER).await;
         report(&api, json!({})).await;
@@ -328,10 +397,13 @@ on_both! {
         let part = |before: &str| made.page().split(before).nth(1).unwrap().split([' ', '"']).next().unwrap().to_owned();
         let key = part("KEEPTRUSTS_GATEWAY_TOKEN=");
         let sign = format!("/setup/gateway?key={}", part("hx-get=\"/setup/gateway?key="));
-        let body = json!({ "gateway_id": "gw_zulu", "software_version": "0.1.0", "config_version": "none" });
+        let body = json!({ "gateway_id": "gw_zulu", "software_version": "0.1.0", "config_version": "none", "config_source": "kept" });
         assert_eq!(api.post("/v1/gateways/sync", body).bearer(&key).send().await.status, 200);
         let arrived = browser.get(&sign).await;
         assert!(arrived.page().contains("gw_zulu") && !arrived.body.contains("gw_000"), "{}", arrived.body);
+        send(&browser, "/configurations/new", ECHO, "save", "0").await;
+        let version = browser.get("/configurations/main/versions/1").await;
+        assert_eq!(version.page().matches("name=\"gateways\"").count(), 252, "each can be told to run it");
     }
 
     the_list_of_gateways_tells_where_each_is_reached_and_how_its_targets_are(api) {
