@@ -5,7 +5,7 @@ use kt_domain::actor::KeyKind;
 use kt_domain::email::EmailAddress;
 use kt_domain::public_url::PublicUrl;
 
-use super::IF_NOT_YOU;
+use super::{IF_NOT_YOU, IF_NOT_YOU_REMOVE};
 use crate::mail::content::{Content, readable};
 use crate::mail::{Circumstances, Factor, Label, LinkToken, PasswordChange};
 
@@ -125,7 +125,7 @@ pub(super) fn factor_added(factor: &Factor, happened: &Circumstances, home: &Pub
         .opens(opening)
         .circumstances(happened)
         .button("Review your account", &home.page("/settings/security"))
-        .closes(IF_NOT_YOU)
+        .closes(IF_NOT_YOU_REMOVE)
 }
 
 pub(super) fn app_replaced(happened: &Circumstances, home: &PublicUrl) -> Content {
@@ -133,7 +133,7 @@ pub(super) fn app_replaced(happened: &Circumstances, home: &PublicUrl) -> Conten
         .opens("Another authenticator app took the place of the one that your account had. Codes of the earlier one cannot be used to sign in any more.")
         .circumstances(happened)
         .button("Review your account", &home.page("/settings/security"))
-        .closes(IF_NOT_YOU)
+        .closes(IF_NOT_YOU_REMOVE)
 }
 
 pub(super) fn factor_removed(factor: &Factor, happened: &Circumstances, home: &PublicUrl) -> Content {
@@ -171,7 +171,7 @@ pub(super) fn recovery_codes_made(happened: &Circumstances, home: &PublicUrl) ->
         .opens("New recovery codes were made for your account. All earlier ones have stopped working.")
         .circumstances(happened)
         .button("Review your account", &home.page("/settings/profile"))
-        .closes(IF_NOT_YOU)
+        .closes(IF_NOT_YOU_REMOVE)
 }
 
 pub(super) fn email_change_requested(

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kt_domain::mfa::FEW_RECOVERY_CODES;
 use kt_domain::public_url::PublicUrl;
 
-use super::IF_NOT_YOU;
+use super::{IF_NOT_YOU, IF_NOT_YOU_REMOVE};
 use crate::mail::content::{Content, counted, readable};
 use crate::mail::{Circumstances, Label};
 
@@ -88,5 +88,5 @@ pub(super) fn recovery_code_used(left: u32, happened: &Circumstances, home: &Pub
         .circumstances(happened)
         .button("Make new recovery codes", &home.page("/mfa/setup"))
         .closes(remaining)
-        .closes(IF_NOT_YOU)
+        .closes(IF_NOT_YOU_REMOVE)
 }
