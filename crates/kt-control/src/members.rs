@@ -36,18 +36,22 @@ pub struct MemberView {
     pub has_second_factor: bool,
     /// From when on they can do nothing but add what they lack, if they lack something.
     pub mfa_deadline: Option<Timestamp>,
+    /// Whether that time has come.
+    pub is_late: bool,
 }
 
 /// Which members are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FactorFilter {
+    /// Those who have no second factor, whatever is asked of them.
+    Without,
     /// Those who have no second factor, or not the one that is asked of them.
     Missing,
     /// Those among them whose deadline has passed.
     Late,
 }
 
-words!(FactorFilter { Missing = "missing", Late = "late" });
+words!(FactorFilter { Without = "none", Missing = "missing", Late = "late" });
 
 /// Which members are listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,7 +129,7 @@ impl Control {
             lacking: factor.is_some(),
             asked: (*factor == Some(FactorFilter::Late)).then_some(late),
             search: search.as_ref(),
-            ..lacking(mfa)
+            admins_need_passkey: mfa.require_passkey_for_admins && *factor != Some(FactorFilter::Without),
         };
         let part = Part { order: *order, after, limit };
         Ok(memberships::members(&self.store, organization, filter, part).await?)
@@ -151,7 +155,7 @@ impl Control {
         let organization = ctx.require(Permission::ReadMembers)?;
         let mfa = self.security_of(&self.store, organization).await?.value.mfa;
         let member = memberships::member(&self.store, organization, user).await?.ok_or_else(no_member)?;
-        Ok(view(member, &mfa))
+        Ok(view(member, &mfa, ctx.now))
     }
 
     /// Changes somebody's membership; felt at their next request. `None` where they no longer are a member. Refused with
@@ -170,7 +174,7 @@ impl Control {
         let mfa = self.security_of(&tx, organization).await?.value.mfa;
         let after = memberships::member(&tx, organization, user).await?;
         self.commit_revocation(tx).await?;
-        Ok(after.map(|member| view(member, &mfa)))
+        Ok(after.map(|member| view(member, &mfa, ctx.now)))
     }
 
     /// Does so in a transaction that is under way, and for whoever has been let through to it: what the actor's rank
@@ -286,10 +290,11 @@ fn asked_roles(mfa: &MfaSettings) -> Vec<Role> {
     Role::ALL.iter().copied().filter(|role| mfa.asks(*role)).collect()
 }
 
-fn view(member: Member, mfa: &MfaSettings) -> MemberView {
+fn view(member: Member, mfa: &MfaSettings, now: Timestamp) -> MemberView {
     let mfa_deadline = mfa_deadline(&member, mfa);
     let Member { membership, email, name, factors, .. } = member;
-    MemberView { membership, email, name, has_second_factor: factors.has_any(), mfa_deadline }
+    let is_late = mfa_deadline.is_some_and(|deadline| now >= deadline);
+    MemberView { membership, email, name, has_second_factor: factors.has_any(), mfa_deadline, is_late }
 }
 
 /// From when on somebody can do nothing but add the second factor that they lack, if they lack one that is asked of them.

@@ -67,7 +67,7 @@ pub(crate) struct MemberAnswer {
 
 impl From<MemberView> for MemberAnswer {
     fn from(view: MemberView) -> Self {
-        let MemberView { membership, email, name, has_second_factor, mfa_deadline } = view;
+        let MemberView { membership, email, name, has_second_factor, mfa_deadline, .. } = view;
         Self {
             mfa_enabled: has_second_factor,
             mfa_deadline: mfa_deadline.map(|at| at.to_string()),

@@ -44,7 +44,7 @@ impl PostureLinks {
             active_sessions: "/v1/members",
             failed_logins_24h: format!("{failed}{failed_since}"),
             keys_expiring_soon: "/v1/tokens?state=expiring",
-            users_without_2fa: "/v1/members?mfa=missing",
+            users_without_2fa: "/v1/members?mfa=none",
             allowlist_status: "/v1/organization/ip-restrictions",
         }
     }

@@ -276,6 +276,7 @@ on_both! {
             "/events?event_type=ip_denied&#38;since=2026-",
             "/events?since=2026-",
             "/settings/members?mfa=missing",
+            "/settings/members?mfa=none",
         ] {
             let page = browser.get("/overview").await;
             let place = page.page().split('"').find(|part| part.starts_with(list)).map(|place| place.replace("&#38;", "&"));
