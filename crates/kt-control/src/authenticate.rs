@@ -13,10 +13,8 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, SessionId, UserId};
 use kt_domain::keys;
-use kt_domain::mfa::MfaSettings;
 use kt_domain::secret::SecretDigest;
-use kt_domain::sign_in::{Factor, Standing, may_go_on};
-use kt_store::memberships::{self, Membership};
+use kt_domain::sign_in::{Asks, Factor, Standing, may_go_on};
 use kt_store::sessions::{self, LiveSession};
 use kt_store::{Source, second_factors};
 
@@ -117,8 +115,8 @@ impl Control {
         let session = &live.session;
         let settings = self.security_of(source, &session.organization).await?.value;
         let factors = second_factors::of(source, &session.user).await?.list();
-        let asked_since = self.asked_since(source, &live.membership, &settings.mfa).await?;
-        let standing = standing_in(live, &factors, asked_since, &settings.mfa);
+        let asks = self.asks_of(source, &live.membership, &settings.mfa).await?;
+        let standing = standing_in(live, &factors, &asks);
         let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
         Ok(session.ended_at.is_none()
             && session.epoch == live.epoch
@@ -142,38 +140,14 @@ impl Control {
     }
 }
 
-impl Control {
-    /// Since when somebody has been asked for a second factor. Their place was read before what the organisation demands: if it
-    /// does not know yet that they are asked, it is read again, so that nobody loses the time they are given.
-    pub(crate) async fn asked_since(
-        &self,
-        source: &impl Source,
-        place: &Membership,
-        mfa: &MfaSettings,
-    ) -> Result<Timestamp, Error> {
-        if place.mfa_asked_since.is_some() || !mfa.asks(place.role) {
-            return Ok(place.asked_since());
-        }
-        let now = memberships::find(source, &place.organization, &place.user).await?;
-        Ok(now.as_ref().unwrap_or(place).asked_since())
-    }
-}
-
 /// What is known of the holder of a session that lives.
-pub(crate) fn standing_in<'a>(
-    live: &LiveSession,
-    factors: &'a [Factor],
-    mfa_asked_since: Timestamp,
-    mfa: &'a MfaSettings,
-) -> Standing<'a> {
+pub(crate) fn standing_in<'a>(live: &LiveSession, factors: &'a [Factor], asks: &'a Asks) -> Standing<'a> {
     Standing {
         email_verified: true,
         membership: live.membership.state,
-        role: live.membership.role,
         password: None,
         factors,
-        mfa_asked_since,
-        mfa,
+        asks,
         // That is asked of whoever comes in; whoever is in stays until the session ends.
         sso_required: false,
     }

@@ -8,10 +8,10 @@ use kt_domain::csrf;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::lockout::network_of;
-use kt_domain::mfa::{Demand, Reminder};
+use kt_domain::mfa::{Asked, Reminder};
 use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::security_settings::CsrfRotation;
-use kt_domain::sign_in::{Factor, Proofs, enrollment_deadline};
+use kt_domain::sign_in::{Factor, Proofs, to_enroll};
 use kt_store::{limits, once, organizations, second_factors, sessions, users};
 
 use crate::authenticate::standing_in;
@@ -46,9 +46,8 @@ pub struct ConsoleSession {
     pub provider_can_ask: bool,
     /// The account's own second factors, by which its holder can prove themselves.
     pub own_factors: Vec<Factor>,
-    /// What the organisation asks its holder for, and from when on they can do nothing else, where they lack it and what
-    /// they came in on is not worth it.
-    pub factor_deadline: Option<(Demand, Timestamp)>,
+    /// What its holder is asked for first by their organisations, where they lack it and what they came in on is not worth it.
+    pub to_enroll: Option<Asked>,
     /// From when on its holder has to choose another password, where that is within the week.
     pub password_ends_at: Option<Timestamp>,
 }
@@ -72,10 +71,9 @@ impl Control {
         let user = users::find(&self.store, &session.user).await?.ok_or_else(signed_out)?;
         let organization = organizations::find(&self.store, &session.organization).await?;
         let organization = organization.ok_or_else(signed_out)?;
-        let demand = security.mfa.demand(live.membership.role);
         let own_factors = second_factors::of(&self.store, &session.user).await?.list();
-        let standing = standing_in(&live, &own_factors, live.membership.asked_since(), &security.mfa);
-        let factor_deadline = enrollment_deadline(&standing, &live.session.proofs).map(|end| (demand, end));
+        let asks = self.asks_of(&self.store, &live.membership, &security.mfa).await?;
+        let to_enroll = to_enroll(&standing_in(&live, &own_factors, &asks), &live.session.proofs);
         let password = user.password.filter(|_| live.federation.is_none());
         let password_ends_at = password
             .and_then(|password| security.password.ends_at(password.set_at))
@@ -90,7 +88,7 @@ impl Control {
                 .as_ref()
                 .is_some_and(|federation| self.can_ask_again(federation)),
             own_factors,
-            factor_deadline,
+            to_enroll,
             password_ends_at,
             name: user.name,
             organization_name: organization.name,

@@ -2,6 +2,7 @@
 //!
 //! Factors belong to an account, whatever organisations it is in: what one of them demands holds for all of it.
 
+mod asks;
 mod authenticator;
 mod authenticators;
 pub(crate) mod ceremonies;
@@ -17,19 +18,19 @@ use jiff::Timestamp;
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::{OrganizationId, UserId};
-use kt_domain::mfa::{Demand, FEW_RECOVERY_CODES};
-use kt_domain::sign_in::{Factor, MembershipState, Proof};
+use kt_domain::id::OrganizationId;
+use kt_domain::mfa::FEW_RECOVERY_CODES;
+use kt_domain::sign_in::{Factor, Proof};
 use kt_store::second_factors::{self, Factors, RECOVERY_CODE, Totp};
 use kt_store::users::{self, User};
-use kt_store::{Source, Tx, audit, memberships, once};
+use kt_store::{Tx, audit, once};
 use serde_json::{Value, json};
 
 use crate::control::Control;
 use crate::mail::{self, Label, Message};
-use crate::members::mfa_deadline;
 use crate::post::{circumstances, kept_email};
 use crate::sign_in::SignInOutcome;
+pub use asks::FactorDemand;
 pub use ceremonies::{PasskeyAnswer, PasskeyChallenge};
 pub use passkeys::{PasskeyView, Passkeys};
 pub use totp::TotpSetup;
@@ -62,15 +63,6 @@ pub struct AuthenticatorApp {
     pub added_at: Timestamp,
     /// When a code of it last let somebody in.
     pub used_at: Option<Timestamp>,
-}
-
-/// Whether somebody is asked for a second factor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FactorDemand {
-    /// What their organisations ask for: the most that one of them does.
-    pub demand: Demand,
-    /// From when on they can do nothing but enrol, where they lack it: the earliest of their organisations.
-    pub deadline: Option<Timestamp>,
 }
 
 /// What was added.
@@ -109,22 +101,6 @@ impl Control {
             recovery_codes: factors.recovery_codes,
             demand: self.factor_demand(&self.store, &person.user).await?,
         })
-    }
-
-    /// What the organisations of somebody ask of them: the strictest counts (R126).
-    async fn factor_demand(&self, source: &impl Source, user: &UserId) -> Result<FactorDemand, Error> {
-        let mut strictest = FactorDemand::default();
-        for place in memberships::of_user(source, user).await? {
-            let mfa = self.security_of(source, &place.organization).await?.value.mfa;
-            if place.state != MembershipState::Active {
-                continue;
-            }
-            strictest.demand = strictest.demand.max(mfa.demand(place.role));
-            let member = memberships::member(source, &place.organization, user).await?;
-            let deadline = member.and_then(|member| mfa_deadline(&member, &mfa));
-            strictest.deadline = [strictest.deadline, deadline].into_iter().flatten().min();
-        }
-        Ok(strictest)
     }
 
     /// What is to be done once a factor was added: codes with the first one, a record, a message.

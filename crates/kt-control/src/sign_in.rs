@@ -32,8 +32,9 @@ use crate::passwords::Phc;
 use crate::sessions::Credentials;
 use crate::sso::sso_required;
 use attempts::Tried;
-use flow::step_is_over;
-pub(crate) use flow::{Flow, Vouched, hold_voucher};
+pub(crate) use codes::CodeAttempt;
+pub(crate) use flow::{Flow, LIFETIME as STEP_LIFETIME, Vouched, hold_voucher};
+use flow::{hold_passkey, step_is_over};
 pub use passkey::PasskeySignIn;
 pub use proof::Reproof;
 pub(crate) use proof::stronger_proof_required;
@@ -205,6 +206,9 @@ impl Control {
         entrant: &Entrant,
         flow: &Flow,
     ) -> Result<SignInOutcome, Error> {
+        if !hold_passkey(tx, flow).await? {
+            return Err(invalid_credentials());
+        }
         let entrant = self.entrant_again(tx, entrant).await?.ok_or_else(invalid_credentials)?;
         Ok(match self.next_step(ctx, tx, &entrant, &flow.proofs).await? {
             Gate::Refuse => return Err(invalid_credentials()),
@@ -235,14 +239,13 @@ impl Control {
     ) -> Result<Gate, Error> {
         let security = self.security_of(source, &entrant.organization.id).await?.value;
         let factors = second_factors::of(source, &entrant.user.id).await?.list();
+        let asks = self.asks_of(source, &entrant.membership, &security.mfa).await?;
         let standing = Standing {
             email_verified: entrant.user.email_verified_at.is_some(),
             membership: entrant.membership.state,
-            role: entrant.membership.role,
             password: password_reason(&entrant.user, &security.password, ctx.now),
             factors: &factors,
-            mfa_asked_since: self.asked_since(source, &entrant.membership, &security.mfa).await?,
-            mfa: &security.mfa,
+            asks: &asks,
             sso_required: self.must_use_sso(source, &entrant.membership, &entrant.user.email).await?,
         };
         Ok(gate(&standing, proofs, ctx.now))

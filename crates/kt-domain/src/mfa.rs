@@ -55,6 +55,15 @@ impl Demand {
     }
 }
 
+/// What an organisation asks of somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What that is.
+    pub demand: Demand,
+    /// From when on they can do nothing else, where they lack it.
+    pub deadline: Timestamp,
+}
+
 /// With as many recovery codes as this or fewer, it is time for new ones.
 pub const FEW_RECOVERY_CODES: i64 = 3;
 
@@ -149,6 +158,12 @@ impl MfaSettings {
     #[must_use]
     pub fn asks(&self, role: Role) -> bool {
         self.demand(role) != Demand::Nothing
+    }
+
+    /// What somebody with this role is asked for, who has been asked since `asked_since`.
+    #[must_use]
+    pub fn asked(&self, role: Role, asked_since: Timestamp) -> Asked {
+        Asked { demand: self.demand(role), deadline: self.deadline(asked_since) }
     }
 
     /// Whether everybody is asked for a second factor.

@@ -7,8 +7,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::actor::Role;
-use crate::mfa::{Demand, MfaSettings};
+use crate::mfa::{Asked, Demand};
 use crate::words;
 
 /// Where a membership stands.
@@ -119,6 +118,12 @@ impl Proofs {
         [Password, Passkey, Totp, RecoveryCode].iter().any(|proof| self.contains(*proof))
     }
 
+    /// Those among them that are the account's own.
+    #[must_use]
+    pub fn of_the_account(&self) -> Self {
+        Self(self.given().filter(|proof| Self::of(*proof).are_of_the_account()).collect())
+    }
+
     /// Whether this proof is worth as much as the best of them: whoever has found an open session must not get further in it
     /// by less than it was opened with.
     #[must_use]
@@ -168,6 +173,33 @@ pub enum Factor {
 
 words!(Factor { Totp = "totp", RecoveryCode = "recovery_code", Passkey = "passkey" });
 
+/// What the organisations of somebody ask of them. Second factors belong to the account: the strictest rule holds for all of
+/// it, since whoever gets in anywhere may change what the account is opened with everywhere.
+#[derive(Clone, Debug)]
+pub struct Asks {
+    /// What the one asks in which they want in.
+    pub here: Asked,
+    /// What the others ask.
+    pub elsewhere: Vec<Asked>,
+}
+
+impl Asks {
+    /// What has to be there by now of whoever has given these proofs.
+    #[must_use]
+    pub fn due(&self, proofs: &Proofs, now: Timestamp) -> Demand {
+        let due = self.of(proofs).filter(|asked| now >= asked.deadline);
+        due.map(|asked| asked.demand).max().unwrap_or_default()
+    }
+
+    /// What is asked of whoever has given these proofs. Where an identity provider answers for how they prove who they are, its
+    /// organisation's rule holds alone: its word opens no other, and changes nothing that the account is opened with.
+    fn of(&self, proofs: &Proofs) -> impl Iterator<Item = Asked> {
+        let is_answered_for = proofs.contains(Proof::Federated) || proofs.contains(Proof::FederatedMfa);
+        let elsewhere = if is_answered_for { &[] } else { self.elsewhere.as_slice() };
+        std::iter::once(self.here).chain(elsewhere.iter().copied())
+    }
+}
+
 /// What is known about somebody at the moment they want in.
 #[derive(Clone, Debug)]
 pub struct Standing<'a> {
@@ -175,16 +207,12 @@ pub struct Standing<'a> {
     pub email_verified: bool,
     /// Where their membership stands.
     pub membership: MembershipState,
-    /// What they are in the organisation.
-    pub role: Role,
     /// Why their password must be replaced, if it must.
     pub password: Option<PasswordReason>,
     /// The second factors they have.
     pub factors: &'a [Factor],
-    /// Since when the organisation asks them for a second factor, where it does.
-    pub mfa_asked_since: Timestamp,
-    /// What the organisation asks.
-    pub mfa: &'a MfaSettings,
+    /// What is asked of them.
+    pub asks: &'a Asks,
     /// Whether they can come in through the organisation's identity provider alone.
     pub sso_required: bool,
 }
@@ -251,23 +279,33 @@ pub fn may_go_on(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> bo
         && !must_enroll_now(standing, proofs, now)
 }
 
-/// The factors of theirs of which one must be shown, if one must. Where a passkey is demanded of them and they have one,
-/// a code is not enough; a recovery code is, since it is for whoever has lost the passkey.
+/// The factors of theirs of which one must be shown, if one must.
 fn factors_to_show(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> Option<Vec<Factor>> {
     if standing.factors.is_empty() || proofs.contains(Proof::Federated) {
         return None;
     }
-    let is_bound = standing.factors.contains(&Factor::Passkey) && is_demanded(standing, Demand::Passkey, now);
-    let is_enough = |proof| match proof {
-        Proof::Passkey | Proof::RecoveryCode | Proof::FederatedMfa => true,
-        Proof::Totp => !is_bound,
-        Proof::Password | Proof::Federated | Proof::FederatedSingle | Proof::FederatedStepUp => false,
-    };
-    if proofs.0.iter().copied().any(is_enough) {
+    let due = standing.asks.due(proofs, now);
+    if are_shown(standing.factors, due, proofs) {
         return None;
     }
-    let will_do = |factor: &Factor| !is_bound || *factor != Factor::Totp;
+    let will_do = |factor: &Factor| !is_bound(standing.factors, due) || *factor != Factor::Totp;
     Some(standing.factors.iter().copied().filter(will_do).collect())
+}
+
+/// Whether one of these factors was shown, or as much as that. Where a passkey is demanded and there, a code is not enough; a
+/// recovery code is, since it is for whoever has lost the passkey.
+#[must_use]
+pub fn are_shown(factors: &[Factor], due: Demand, proofs: &Proofs) -> bool {
+    proofs.given().any(|proof| match proof {
+        Proof::Passkey | Proof::RecoveryCode | Proof::FederatedMfa => true,
+        Proof::Totp => !is_bound(factors, due),
+        Proof::Password | Proof::Federated | Proof::FederatedSingle | Proof::FederatedStepUp => false,
+    })
+}
+
+/// Whether it has to be the passkey.
+fn is_bound(factors: &[Factor], due: Demand) -> bool {
+    factors.contains(&Factor::Passkey) && due == Demand::Passkey
 }
 
 /// Whether what is demanded of them is not there, and the time to add it is over.
@@ -275,26 +313,23 @@ fn must_enroll_now(standing: &Standing<'_>, proofs: &Proofs, now: Timestamp) -> 
     if proofs.contains(Proof::FederatedStepUp) && standing.factors.is_empty() && !proofs.is_multi_factor() {
         return true;
     }
-    enrollment_deadline(standing, proofs).is_some_and(|deadline| now >= deadline)
+    to_enroll(standing, proofs).is_some_and(|asked| now >= asked.deadline)
 }
 
-/// From when on somebody who has given these proofs can do nothing but add what is demanded of them, where they lack it.
-/// `None` also where the proofs are worth it, as an identity provider's word may be.
+/// What somebody who has given these proofs has to add first, and from when on they can do nothing else, where they lack
+/// something. `None` also where the proofs are worth it, as an identity provider's word may be.
 #[must_use]
-pub fn enrollment_deadline(standing: &Standing<'_>, proofs: &Proofs) -> Option<Timestamp> {
-    let demand = standing.mfa.demand(standing.role);
-    let is_shown = match demand {
+pub fn to_enroll(standing: &Standing<'_>, proofs: &Proofs) -> Option<Asked> {
+    let is_shown = |demand| match demand {
         Demand::Nothing => true,
         Demand::Factor => proofs.is_multi_factor(),
         Demand::Passkey => proofs.contains(Proof::Passkey) || proofs.contains(Proof::FederatedMfa),
     };
-    let is_asked = !demand.is_met_by(standing.factors) && !is_shown && !proofs.contains(Proof::Federated);
-    is_asked.then(|| standing.mfa.deadline(standing.mfa_asked_since))
-}
-
-/// Whether at least this much is demanded of them, and the time to add it is over.
-fn is_demanded(standing: &Standing<'_>, demand: Demand, now: Timestamp) -> bool {
-    standing.mfa.demand(standing.role) >= demand && now >= standing.mfa.deadline(standing.mfa_asked_since)
+    let is_asked = |asked: &Asked| !asked.demand.is_met_by(standing.factors) && !is_shown(asked.demand);
+    if proofs.contains(Proof::Federated) {
+        return None;
+    }
+    standing.asks.of(proofs).filter(is_asked).min_by_key(|asked| asked.deadline)
 }
 
 #[cfg(test)]

@@ -152,16 +152,17 @@ pub async fn count(
 }
 
 /// Uses up a time step of somebody's authenticator app, and with it all before it. `true` for the one that does
-/// (RFC 6238 section 5.2).
+/// (RFC 6238 section 5.2), while the app is the one with this secret.
 pub async fn use_totp_step(
     tx: &Tx<'_>,
     user: &UserId,
+    sealed: &str,
     step: i64,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    const UPDATE: &str =
-        "UPDATE totp_secrets SET used_step = $2, used_at = $3 WHERE user_id = $1 AND used_step < $2";
-    Ok(sql::execute(tx, UPDATE, values![user.as_str(), step, now]).await? == 1)
+    const UPDATE: &str = "UPDATE totp_secrets SET used_step = $2, used_at = $3
+        WHERE user_id = $1 AND used_step < $2 AND sealed = $4";
+    Ok(sql::execute(tx, UPDATE, values![user.as_str(), step, now, sealed]).await? == 1)
 }
 
 /// Forgets what has expired.

@@ -71,6 +71,12 @@ pub async fn by_credential<C: DeserializeOwned>(
     sql::row(tx, select, values![credential_id]).await?.as_ref().map(read).transpose()
 }
 
+/// Whether this person has this passkey.
+pub async fn is_of(source: &impl Source, user: &UserId, id: &PasskeyId) -> Result<bool, StoreError> {
+    const SELECT: &str = "SELECT id FROM passkeys WHERE id = $1 AND user_id = $2";
+    Ok(sql::row(source, SELECT, values![id.as_str(), user.as_str()]).await?.is_some())
+}
+
 /// Keeps what a passkey has said at its use.
 pub async fn note_use<C: Serialize>(
     tx: &Tx<'_>,

@@ -3,22 +3,26 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::id::UserId;
 use kt_domain::mfa::Demand;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::{Factor, Proof};
 use kt_store::once::{self, OneTime};
 use kt_store::second_factors::{self, Totp};
 use kt_store::users::{self, User};
-use kt_store::{Tx, sessions};
+use kt_store::{Source, Tx, audit, sessions};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::authenticator::{Authenticator, qr_code};
+use super::ceremonies::Bond;
 use super::{Added, Enrolled, EnrolledAtSignIn};
 use crate::control::Control;
 use crate::mail;
+use crate::sign_in::{CodeAttempt, Entrant, STEP_LIFETIME};
 
 /// An authenticator app that waits to be confirmed.
 const PENDING: &str = "totp_enrollment";
@@ -41,6 +45,8 @@ pub struct TotpSetup {
 #[derive(Serialize, Deserialize)]
 struct Pending {
     sealed: String,
+    /// Where it was begun: nobody else confirms it.
+    bond: Bond,
 }
 
 impl Control {
@@ -51,7 +57,8 @@ impl Control {
         self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
-        let setup = self.pending_totp(ctx, &tx, &user).await?;
+        let bond = Bond::Session(person.session.clone());
+        let setup = self.pending_totp(ctx, &tx, &user, bond, ctx.now + PATIENCE).await?;
         tx.commit().await?;
         Ok(setup)
     }
@@ -65,26 +72,34 @@ impl Control {
     ) -> Result<(TotpSetup, String), Error> {
         let tx = self.store.begin_write().await?;
         let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &SecretDigest::of(flow_token)).await?;
-        let mfa = self.security_of(&tx, &entrant.organization.id).await?.value.mfa;
-        if mfa.demand(entrant.membership.role) == Demand::Passkey {
+        if self.due_of(ctx, &tx, &entrant, &flow).await? == Demand::Passkey {
             return Err(passkey_required());
         }
-        let setup = self.pending_totp(ctx, &tx, &entrant.user).await?;
         let next = self.carry_on(ctx, &tx, &flow).await?;
+        let bond = Bond::Step(SecretDigest::of(&next));
+        // The step does not wait as long as the app could.
+        let setup = self.pending_totp(ctx, &tx, &entrant.user, bond, ctx.now + STEP_LIFETIME).await?;
         tx.commit().await?;
         Ok((setup, next))
     }
 
     /// Adds the app that shows this code to the account of the person that asks, in place of the one before. The session
     /// that asks goes on with it; sessions without a second factor end, and all others where an app was replaced. With the
-    /// account's first second factor come its recovery codes.
+    /// account's first second factor come its recovery codes. Refused with `no_enrollment` in any other session than the one
+    /// that began it. A wrong code counts as one at a sign-in.
     pub async fn confirm_totp(&self, ctx: &Ctx, code: &str) -> Result<Enrolled, Error> {
         let person = ctx.require_person()?;
+        let entrant = self.entrant_of_person(person).await?;
+        let bond = Bond::Session(person.session.clone());
+        self.pending_of(&self.store, &entrant.user, &bond, ctx.now).await?;
+        let attempt = self.begin_code(ctx, &entrant, Factor::Totp, None).await?;
         let tx = self.store.begin_write().await?;
         users::lock(&tx, &person.user).await?;
-        let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
-        let replaces = second_factors::totp(&tx, &user.id).await?.is_some();
-        let enrolled = self.add_totp(ctx, &tx, &user, &person.organization, code).await?;
+        let replaces = second_factors::totp(&tx, &person.user).await?.is_some();
+        let Some(enrolled) = self.add_totp(ctx, &tx, &entrant, &bond, &attempt, code).await? else {
+            drop(tx);
+            return self.refuse_first_code(ctx, &attempt, &entrant).await;
+        };
         if replaces {
             self.end_others(ctx, &tx).await?;
         }
@@ -101,10 +116,19 @@ impl Control {
         flow_token: &str,
         code: &str,
     ) -> Result<EnrolledAtSignIn, Error> {
+        let step = SecretDigest::of(flow_token);
+        let bond = Bond::Step(step);
+        let entrant = self.look_at_enrollment_step(ctx, &step).await?;
+        self.pending_of(&self.store, &entrant.user, &bond, ctx.now).await?;
+        let attempt = self.begin_code(ctx, &entrant, Factor::Totp, Some(&step)).await?;
         let tx = self.store.begin_write().await?;
-        let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &SecretDigest::of(flow_token)).await?;
+        let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &step).await?;
         users::lock(&tx, &entrant.user.id).await?;
-        let enrolled = self.add_totp(ctx, &tx, &entrant.user, &entrant.organization.id, code).await?;
+        let Some(enrolled) = self.add_totp(ctx, &tx, &entrant, &bond, &attempt, code).await? else {
+            // The step goes on: nothing of this transaction is kept.
+            drop(tx);
+            return self.refuse_first_code(ctx, &attempt, &entrant).await;
+        };
         let outcome = self.advance_in(ctx, &tx, &entrant, &flow.proven(Proof::Totp)).await?;
         self.commit_revocation(tx).await?;
         Ok(EnrolledAtSignIn { enrolled, outcome })
@@ -124,11 +148,18 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    async fn pending_totp(&self, ctx: &Ctx, tx: &Tx<'_>, user: &User) -> Result<TotpSetup, Error> {
+    /// `expires_at` is the end of what it is bound to, where that comes first.
+    async fn pending_totp(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &User,
+        bond: Bond,
+        expires_at: Timestamp,
+    ) -> Result<TotpSetup, Error> {
         let authenticator = self.draw(Authenticator::draw);
         let sealed =
             self.draw(|random| self.seal.seal(&place(&user.id), authenticator.as_bytes(), random))?;
-        let expires_at = ctx.now + PATIENCE;
         once::supersede(tx, PENDING, user.id.as_str(), ctx.now).await?;
         let pending = OneTime {
             // Nobody holds it: an account has one app that waits, and it is found by the account.
@@ -136,7 +167,7 @@ impl Control {
             purpose: PENDING,
             subject: user.id.as_str(),
             epoch: Some(user.epoch),
-            data: &Pending { sealed },
+            data: &Pending { sealed, bond },
             created_at: ctx.now,
             expires_at,
         };
@@ -146,27 +177,60 @@ impl Control {
         Ok(TotpSetup { secret: authenticator.text(), otpauth_uri, qr_svg, expires_at })
     }
 
+    /// The app that waits to be confirmed where this was begun.
+    async fn pending_of(
+        &self,
+        source: &impl Source,
+        user: &User,
+        bond: &Bond,
+        now: Timestamp,
+    ) -> Result<Pending, Error> {
+        let pending = once::newest::<Pending>(source, PENDING, user.id.as_str(), now).await?;
+        let pending =
+            pending.filter(|pending| pending.epoch == Some(user.epoch) && pending.data.bond == *bond);
+        Ok(pending.ok_or_else(nothing_waits)?.data)
+    }
+
+    /// `None` where this is not a code of the app.
     async fn add_totp(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
-        user: &User,
-        organization: &OrganizationId,
+        entrant: &Entrant,
+        bond: &Bond,
+        attempt: &CodeAttempt,
         code: &str,
-    ) -> Result<Enrolled, Error> {
-        let pending = once::newest::<Pending>(tx, PENDING, user.id.as_str(), ctx.now).await?;
-        let pending =
-            pending.filter(|pending| pending.epoch == Some(user.epoch)).ok_or_else(nothing_waits)?;
-        let authenticator = self.authenticator(&user.id, &pending.data.sealed)?;
-        let step = authenticator.matched_step(code, ctx.now).ok_or_else(wrong_first_code)?;
+    ) -> Result<Option<Enrolled>, Error> {
+        let user = &entrant.user;
+        let pending = self.pending_of(tx, user, bond, ctx.now).await?;
+        let authenticator = self.authenticator(&user.id, &pending.sealed)?;
+        let Some(step) = authenticator.matched_step(code, ctx.now) else { return Ok(None) };
         if once::supersede(tx, PENDING, user.id.as_str(), ctx.now).await? == 0 {
             return Err(nothing_waits());
         }
-        let totp = Totp { sealed: pending.data.sealed, used_step: step, added_at: ctx.now, used_at: None };
+        self.code_was_right(ctx, tx, attempt, entrant).await?;
+        let totp = Totp { sealed: pending.sealed, used_step: step, added_at: ctx.now, used_at: None };
         let replaces = second_factors::totp(tx, &user.id).await?.is_some();
         second_factors::put_totp(tx, &user.id, &totp).await?;
         let added = if replaces { Added::AppInPlace } else { Added::App };
-        self.factor_added(ctx, tx, user, organization, added).await
+        Ok(Some(self.factor_added(ctx, tx, user, &entrant.organization.id, added).await?))
+    }
+
+    /// Records that an app was not added.
+    async fn refuse_first_code<T>(
+        &self,
+        ctx: &Ctx,
+        attempt: &CodeAttempt,
+        entrant: &Entrant,
+    ) -> Result<T, Error> {
+        let what = json!({ "factor": Factor::Totp, "reason": "wrong_code" });
+        let record = self.record(ctx, AuditAction::FactorAdded, entrant.user.id.as_str());
+        let tx = self.store.begin_write().await?;
+        let record = record.with_change(Value::Null, what).refused();
+        audit::append(&tx, Some(&entrant.organization.id), &record).await?;
+        self.lock_codes(ctx, &tx, attempt, entrant).await?;
+        tx.commit().await?;
+        Err(wrong_first_code())
     }
 
     /// Uses up a code of the app. `false` when it is not right, or it or a later one was used.
@@ -179,7 +243,7 @@ impl Control {
     ) -> Result<bool, Error> {
         let Some(totp) = second_factors::totp(tx, user).await? else { return Ok(false) };
         match self.authenticator(user, &totp.sealed)?.matched_step(typed, ctx.now) {
-            Some(step) => Ok(once::use_totp_step(tx, user, step, ctx.now).await?),
+            Some(step) => Ok(once::use_totp_step(tx, user, &totp.sealed, step, ctx.now).await?),
             None => Ok(false),
         }
     }

@@ -69,19 +69,30 @@ impl Control {
         let failed =
             self.record(ctx, AuditAction::SignIn, user.id.as_str()).with_change(Value::Null, what).refused();
         audit::append(&tx, Some(organization), &failed).await?;
-        if attempt.locks {
-            let until = ctx.now + CODE_WINDOW;
-            limits::extend(&tx, &attempt.key, until).await?;
-            let what = json!({ "factor": attempt.factor, "until": until.to_string() });
-            let locked =
-                self.record(ctx, AuditAction::AccountLocked, user.id.as_str()).with_change(Value::Null, what);
-            audit::append(&tx, Some(organization), &locked).await?;
-        }
+        self.lock_codes(ctx, &tx, attempt, entrant).await?;
         if attempt.is_first {
             let message = Message::SecondFactorFailed { happened: circumstances(ctx) };
             self.enqueue(ctx, &tx, Some(organization), Some(&kept_email(&user.email)?), &message).await?;
         }
         Ok(tx.commit().await?)
+    }
+
+    /// Ends codes of this kind for a while where this one was the last of too many.
+    pub(crate) async fn lock_codes(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        attempt: &CodeAttempt,
+        entrant: &Entrant,
+    ) -> Result<(), Error> {
+        if !attempt.locks {
+            return Ok(());
+        }
+        let until = ctx.now + CODE_WINDOW;
+        limits::extend(tx, &attempt.key, until).await?;
+        let what = json!({ "factor": attempt.factor, "until": until.to_string() });
+        let locked = self.record(ctx, AuditAction::AccountLocked, entrant.user.id.as_str());
+        Ok(audit::append(tx, Some(&entrant.organization.id), &locked.with_change(Value::Null, what)).await?)
     }
 
     /// The code was right: the count starts anew.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::id::{OrganizationId, PasskeyId, UserId};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::{Proof, Proofs};
 use kt_store::once::{self, OneTime};
 use kt_store::sessions::{Federation, LiveSession, VouchedFor};
-use kt_store::{Source, Tx, memberships, organizations, users};
+use kt_store::{Source, Tx, memberships, organizations, passkeys, users};
 use serde::{Deserialize, Serialize};
 
 use super::Entrant;
@@ -20,7 +20,7 @@ use crate::control::Control;
 const PURPOSE: &str = "sign_in_step";
 
 /// How long a step may take (SPEC section 6).
-const LIFETIME: Duration = Duration::from_mins(5);
+pub(crate) const LIFETIME: Duration = Duration::from_mins(5);
 
 /// A sign-in under way. It says what was proven, and nothing about what may be done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub(crate) struct Flow {
     /// By whose word, where it is that of an identity provider.
     #[serde(default)]
     pub(crate) vouched: Option<Vouched>,
+    /// The passkey that was shown, where one was.
+    #[serde(default)]
+    passkey: Option<PasskeyId>,
 }
 
 /// By whose word somebody comes in.
@@ -61,7 +64,13 @@ impl Flow {
             device,
             authenticated_at: None,
             vouched: None,
+            passkey: None,
         }
+    }
+
+    /// The same on the strength of this passkey.
+    pub(crate) fn by_passkey(self, passkey: PasskeyId) -> Self {
+        Self { passkey: Some(passkey), ..self.shown(Proof::Passkey) }
     }
 
     /// The same on the word of an identity provider, which has asked for proofs at `proven_at`: no later sign-in on the
@@ -96,6 +105,7 @@ impl Flow {
             device: None,
             authenticated_at: Some(session.authenticated_at),
             vouched,
+            passkey: None,
         }
     }
 }
@@ -197,6 +207,14 @@ pub(crate) async fn hold_voucher(tx: &Tx<'_>, flow: &Flow) -> Result<(), Error> 
         organizations::lock(tx, &flow.organization).await?;
     }
     Ok(())
+}
+
+/// Holds the passkey still by which somebody is on the way in, until the transaction ends: its removal, and a reset, wait for the
+/// session and end it, or they were first, and `false` comes back (ATTACKS I59).
+pub(crate) async fn hold_passkey(tx: &Tx<'_>, flow: &Flow) -> Result<bool, Error> {
+    let Some(passkey) = &flow.passkey else { return Ok(true) };
+    users::lock(tx, &flow.user).await?;
+    Ok(passkeys::is_of(tx, &flow.user, passkey).await?)
 }
 
 /// The one answer to a step that leads nowhere.

@@ -9,7 +9,7 @@ use kt_domain::id::UserId;
 use kt_domain::lockout::{CODE_WINDOW, network_of, step_key};
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
-use kt_domain::sign_in::{Factor, Gate, Proof, Proofs};
+use kt_domain::sign_in::{Factor, Gate, Proofs};
 use kt_store::users::{self, User};
 use kt_store::{Tx, audit, limits, memberships, passkeys};
 use serde_json::{Value, json};
@@ -99,12 +99,12 @@ impl Control {
         ceremony: Ceremony<DiscoverableAuthentication>,
         sign_in: PasskeySignIn,
     ) -> Result<SignInOutcome, Error> {
-        let user = self.prove_passkey(ctx, ceremony, &sign_in.answer, None).await?;
-        let user = users::find(&self.store, &user).await?.ok_or_else(invalid_passkey)?;
+        let passkey = self.prove_passkey(ctx, ceremony, &sign_in.answer, None).await?;
+        let user = users::find(&self.store, &passkey.user).await?.ok_or_else(invalid_passkey)?;
         let entrant = self.entrant_in(user, sign_in.organization.as_deref()).await?;
         let entrant = entrant.ok_or_else(invalid_passkey)?;
         let device = sign_in.device.as_deref().map(SecretDigest::of);
-        let flow = Flow::new(&entrant, Proofs::of(Proof::Passkey), sign_in.door, device);
+        let flow = Flow::new(&entrant, Proofs::default(), sign_in.door, device).by_passkey(passkey.id);
         self.advance(ctx, entrant, flow).await
     }
 
@@ -116,17 +116,20 @@ impl Control {
         answer: &PasskeyAnswer,
     ) -> Result<SignInOutcome, Error> {
         let entrant = self.look_at_step(ctx, step).await?;
-        if let Err(refusal) = self.prove_passkey(ctx, ceremony, answer, Some(&entrant)).await {
-            self.tell_of_wrong_passkey(ctx, step, &entrant).await?;
-            return Err(refusal);
-        }
+        let passkey = match self.prove_passkey(ctx, ceremony, answer, Some(&entrant)).await {
+            Ok(passkey) => passkey,
+            Err(refusal) => {
+                self.tell_of_wrong_passkey(ctx, step, &entrant).await?;
+                return Err(refusal);
+            }
+        };
         let tx = self.store.begin_write().await?;
         let (entrant, flow) = self.take_step(ctx, &tx, step).await?;
         match self.next_step(ctx, &tx, &entrant, &flow.proofs).await? {
             Gate::MfaRequired(methods) if methods.contains(&Factor::Passkey) => {}
             _ => return Err(step_is_over()),
         }
-        let outcome = self.advance_in(ctx, &tx, &entrant, &flow.shown(Proof::Passkey)).await?;
+        let outcome = self.advance_in(ctx, &tx, &entrant, &flow.by_passkey(passkey.id)).await?;
         tx.commit().await?;
         Ok(outcome)
     }
@@ -190,7 +193,7 @@ impl Control {
         self.begin_ceremony(ctx, tx, ASSERTION, bond, &state, options).await
     }
 
-    /// Believes the answer of a passkey, and keeps what it has said; whose it is. What is wrong with one that is refused
+    /// Believes the answer of a passkey, and keeps what it has said; which one it is. What is wrong with one that is refused
     /// stands in the audit log.
     async fn prove_passkey(
         &self,
@@ -198,7 +201,7 @@ impl Control {
         ceremony: Ceremony<DiscoverableAuthentication>,
         answer: &PasskeyAnswer,
         expected: Option<&Entrant>,
-    ) -> Result<UserId, Error> {
+    ) -> Result<KeptPasskey, Error> {
         let assertion = self.relying_party.read_assertion(&answer.credential);
         let id = assertion.as_ref().map_or_else(|_| claimed_id(answer), Assertion::credential_id);
         let tx = self.store.begin_write().await?;
@@ -217,7 +220,7 @@ impl Control {
                 used.backed_up = is_backed_up(&used.credential)?;
                 passkeys::note_use(&tx, &used, ctx.now).await?;
                 tx.commit().await?;
-                Ok(used.user)
+                Ok(used)
             }
             Err(refusal) => {
                 self.record_wrong_passkey(ctx, &tx, known.as_ref(), expected, refusal.fault).await?;

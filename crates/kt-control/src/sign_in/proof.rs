@@ -3,7 +3,8 @@
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::sign_in::{Factor, Proof};
+use kt_domain::mfa::Demand;
+use kt_domain::sign_in::{Factor, Proof, are_shown};
 use kt_store::{audit, memberships, second_factors, sessions};
 
 use super::codes::wrong_code;
@@ -66,15 +67,22 @@ impl Control {
 
     /// Refused without a fresh proof that is good for the account itself, which what it is opened with is changed on. The word
     /// of an identity provider is good for the provider's own organisation: where the account has second factors, or belongs
-    /// to another organisation too, one of its own proofs must be among those of the session (`own_proof_required`).
+    /// to another organisation too, one of its own proofs must be among those of the session (`own_proof_required`). And where
+    /// one of its organisations demands a passkey that is there, those proofs must be worth it, wherever the session was opened:
+    /// what is added in it lets its holder in everywhere.
     pub(crate) async fn require_own_proof(&self, ctx: &Ctx) -> Result<(), Error> {
         ctx.require_fresh_authentication()?;
         let person = ctx.require_person()?;
         let live = sessions::find(&self.store, &person.session).await?.ok_or_else(invalid_token)?;
+        let factors = second_factors::of(&self.store, &person.user).await?;
         if live.session.proofs.are_of_the_account() {
-            return Ok(());
+            let due = self.due_anywhere(&self.store, &person.user, ctx.now).await?;
+            let are_enough = due != Demand::Passkey
+                || factors.passkeys == 0
+                || are_shown(&factors.list(), due, &live.session.proofs.of_the_account());
+            return if are_enough { Ok(()) } else { Err(passkey_proof_required()) };
         }
-        let has_factors = second_factors::of(&self.store, &person.user).await?.has_any();
+        let has_factors = factors.has_any();
         let belongs_elsewhere = memberships::of_user(&self.store, &person.user).await?.len() > 1;
         if has_factors || belongs_elsewhere { Err(own_proof_required()) } else { Ok(()) }
     }
@@ -121,6 +129,11 @@ pub(crate) fn stronger_proof_required() -> Error {
     let message =
         "This session was opened with a second factor: confirm with that one, or with a stronger one.";
     Error::new(ErrorKind::Forbidden, "stronger_proof_required", message)
+}
+
+fn passkey_proof_required() -> Error {
+    let message = "An organization of yours asks for a passkey, and you have one: confirm with it, or with a recovery code.";
+    Error::new(ErrorKind::Forbidden, "own_proof_required", message)
 }
 
 fn own_proof_required() -> Error {

@@ -69,9 +69,22 @@ impl Control {
 
     /// What is demanded of somebody at such a step.
     pub async fn demand_at_sign_in(&self, ctx: &Ctx, flow_token: &str) -> Result<Demand, Error> {
-        let entrant = self.look_at_enrollment_step(ctx, &SecretDigest::of(flow_token)).await?;
-        let mfa = self.security_of(&self.store, &entrant.organization.id).await?.value.mfa;
-        Ok(mfa.demand(entrant.membership.role))
+        let (entrant, flow) = self.look_at_flow(ctx, &SecretDigest::of(flow_token)).await?;
+        self.require_enrollment(ctx, &self.store, &entrant, &flow).await?;
+        self.due_of(ctx, &self.store, &entrant, &flow).await
+    }
+
+    /// What has to be there by now of somebody who is on the way in.
+    pub(crate) async fn due_of(
+        &self,
+        ctx: &Ctx,
+        source: &impl Source,
+        entrant: &Entrant,
+        flow: &Flow,
+    ) -> Result<Demand, Error> {
+        let mfa = self.security_of(source, &entrant.organization.id).await?.value.mfa;
+        let asks = self.asks_of(source, &entrant.membership, &mfa).await?;
+        Ok(asks.due(&flow.proofs, ctx.now))
     }
 
     async fn require_enrollment(

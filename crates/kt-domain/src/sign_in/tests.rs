@@ -3,7 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::mfa::{Demand, MfaPolicy};
+use crate::actor::Role;
+use crate::mfa::{Demand, MfaPolicy, MfaSettings};
 
 fn now() -> Timestamp {
     "2026-03-15T14:22:31Z".parse().unwrap()
@@ -13,31 +14,34 @@ fn any_of<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strate
     proptest::sample::select(all)
 }
 
+/// What is asked of somebody of this role who has been asked for so many hours.
+fn asked(mfa: &MfaSettings, role: Role, hours: u64) -> Asked {
+    mfa.asked(role, now() - Duration::from_hours(hours))
+}
+
+fn any_asked() -> impl Strategy<Value = Asked> {
+    let role = any_of(Role::ALL);
+    (any_of(MfaPolicy::ALL), any::<bool>(), role, 0_u64..200).prop_map(|(policy, passkey, role, hours)| {
+        let mfa = MfaSettings { policy, require_passkey_for_admins: passkey, ..MfaSettings::default() };
+        asked(&mfa, role, hours)
+    })
+}
+
 proptest! {
     #[test]
     fn nobody_is_admitted_without_what_the_organisation_demands(
         email_verified: bool,
         membership in any_of(MembershipState::ALL),
-        role in any_of(Role::ALL),
         password in proptest::option::of(any_of(PasswordReason::ALL)),
         factors in proptest::collection::vec(any_of(Factor::ALL), 0..3),
-        hours_asked in 0_u64..200,
-        policy in any_of(MfaPolicy::ALL),
-        require_passkey_for_admins: bool,
+        here in any_asked(),
+        elsewhere in proptest::collection::vec(any_asked(), 0..3),
         sso_required: bool,
         given in proptest::collection::vec(any_of(Proof::ALL), 0..4),
     ) {
-        let mfa = MfaSettings { policy, require_passkey_for_admins, ..MfaSettings::default() };
-        let standing = Standing {
-            email_verified,
-            membership,
-            role,
-            password,
-            factors: &factors,
-            mfa_asked_since: now() - Duration::from_hours(hours_asked),
-            mfa: &mfa,
-            sso_required,
-        };
+        let asks = Asks { here, elsewhere };
+        let standing =
+            Standing { email_verified, membership, password, factors: &factors, asks: &asks, sso_required };
         let proofs = given.iter().fold(Proofs::default(), |proofs, proof| proofs.and(*proof));
         let next = gate(&standing, &proofs, now());
         if next == Gate::Admit {
@@ -50,14 +54,14 @@ proptest! {
             let is_short = given.contains(&Proof::FederatedStepUp) && !delegated;
             prop_assert!(!is_short || proofs.is_multi_factor(), "two factors, whatever the policy");
             prop_assert!(factors.is_empty() || proofs.is_multi_factor() || delegated, "an enrolled factor is always asked for");
-            let is_late = hours_asked >= 72;
-            if mfa.asks(role) && !delegated && is_late {
-                prop_assert!(proofs.is_multi_factor());
-            }
-            if mfa.demand(role) == Demand::Passkey && !delegated && is_late {
-                let by_passkey = given.contains(&Proof::Passkey) || given.contains(&Proof::FederatedMfa);
-                let has_lost_it = factors.contains(&Factor::Passkey) && given.contains(&Proof::RecoveryCode);
-                prop_assert!(by_passkey || has_lost_it, "{:?}", given);
+            let all = std::iter::once(&asks.here).chain(&asks.elsewhere);
+            for late in all.filter(|asked| !delegated && now() >= asked.deadline) {
+                let is_vouched_for = given.contains(&Proof::FederatedMfa);
+                prop_assert!(late.demand == Demand::Nothing || proofs.is_multi_factor());
+                if late.demand == Demand::Passkey && !is_vouched_for {
+                    let has_lost_it = factors.contains(&Factor::Passkey) && given.contains(&Proof::RecoveryCode);
+                    prop_assert!(given.contains(&Proof::Passkey) || has_lost_it, "{:?}", given);
+                }
             }
         }
         if membership == MembershipState::Suspended {
@@ -71,23 +75,26 @@ proptest! {
             prop_assert!(!may_go_on(&standing, &proofs, now()));
         }
         // And whoever is told until when it goes on cannot go on from then.
-        if let (Gate::Admit, Some(deadline)) = (&next, enrollment_deadline(&standing, &proofs)) {
-            prop_assert!(now() < deadline);
-            prop_assert!(!may_go_on(&standing, &proofs, deadline));
+        if let (Gate::Admit, Some(asked)) = (&next, to_enroll(&standing, &proofs)) {
+            prop_assert!(now() < asked.deadline);
+            prop_assert!(!may_go_on(&standing, &proofs, asked.deadline));
         }
     }
 }
 
-/// An admin within the grace, without anything that must be done first.
-fn admin(mfa: &MfaSettings) -> Standing<'_> {
+/// What is asked of somebody of this role by a single organisation, for so many hours.
+fn asks(mfa: &MfaSettings, role: Role, hours: u64) -> Asks {
+    Asks { here: asked(mfa, role, hours), elsewhere: Vec::new() }
+}
+
+/// Somebody of whom this is asked, without anything that must be done first.
+fn standing(asks: &Asks) -> Standing<'_> {
     Standing {
         email_verified: true,
         membership: MembershipState::Active,
-        role: Role::Admin,
         password: None,
         factors: &[],
-        mfa_asked_since: now() - Duration::from_hours(71),
-        mfa,
+        asks,
         sso_required: false,
     }
 }
@@ -95,26 +102,24 @@ fn admin(mfa: &MfaSettings) -> Standing<'_> {
 #[test]
 fn each_step_comes_in_its_order() {
     let mfa = MfaSettings { policy: MfaPolicy::RequiredForAdmins, ..MfaSettings::default() };
-    let admin = admin(&mfa);
+    let (in_time, late) = (asks(&mfa, Role::Admin, 71), asks(&mfa, Role::Admin, 72));
+    let member = asks(&mfa, Role::Member, 72);
+    let admin = standing(&in_time);
     let (password, temporary) = (Proofs::of(Proof::Password), Some(PasswordReason::Temporary));
-    let late = now() - Duration::from_hours(72);
     let all: &[Factor] = &[Factor::Passkey, Factor::Totp, Factor::RecoveryCode];
     let totp = &all[1..2];
-    let bound = MfaSettings { require_passkey_for_admins: true, ..mfa.clone() };
+    let passkeys = MfaSettings { require_passkey_for_admins: true, ..mfa.clone() };
+    let (soon_bound, bound) = (asks(&passkeys, Role::Admin, 71), asks(&passkeys, Role::Admin, 72));
+    let bound_elsewhere = Asks { here: member.here, elsewhere: vec![in_time.here, bound.here] };
     let table = [
         ("within the grace", admin.clone(), password.clone(), Gate::Admit),
         (
             "after the grace",
-            Standing { mfa_asked_since: late, ..admin.clone() },
+            Standing { asks: &late, ..admin.clone() },
             password.clone(),
             Gate::MfaEnrollmentRequired,
         ),
-        (
-            "a member is not asked",
-            Standing { mfa_asked_since: late, role: Role::Member, ..admin.clone() },
-            password.clone(),
-            Gate::Admit,
-        ),
+        ("a member is not asked", Standing { asks: &member, ..admin.clone() }, password.clone(), Gate::Admit),
         (
             "with a factor",
             Standing { factors: totp, ..admin.clone() },
@@ -148,27 +153,39 @@ fn each_step_comes_in_its_order() {
         ),
         (
             "a passkey is demanded, and there is an app alone",
-            Standing { mfa: &bound, mfa_asked_since: late, factors: totp, ..admin.clone() },
+            Standing { asks: &bound, factors: totp, ..admin.clone() },
             password.clone().and(Proof::Totp),
             Gate::MfaEnrollmentRequired,
         ),
         (
             "within the grace the app will do",
-            Standing { mfa: &bound, factors: totp, ..admin.clone() },
+            Standing { asks: &soon_bound, factors: totp, ..admin.clone() },
             password.clone().and(Proof::Totp),
             Gate::Admit,
         ),
         (
             "a passkey is demanded and there, and a code was shown",
-            Standing { mfa: &bound, mfa_asked_since: late, factors: all, ..admin.clone() },
+            Standing { asks: &bound, factors: all, ..admin.clone() },
             password.clone().and(Proof::Totp),
             Gate::MfaRequired(vec![Factor::Passkey, Factor::RecoveryCode]),
         ),
         (
             "a passkey is demanded and lost",
-            Standing { mfa: &bound, mfa_asked_since: late, factors: all, ..admin.clone() },
+            Standing { asks: &bound, factors: all, ..admin.clone() },
             password.clone().and(Proof::RecoveryCode),
             Gate::Admit,
+        ),
+        (
+            "a passkey is demanded elsewhere and there, and a code was shown",
+            Standing { asks: &bound_elsewhere, factors: all, ..admin.clone() },
+            password.clone().and(Proof::Totp),
+            Gate::MfaRequired(vec![Factor::Passkey, Factor::RecoveryCode]),
+        ),
+        (
+            "a passkey is demanded elsewhere, and there is none",
+            Standing { asks: &bound_elsewhere, ..admin.clone() },
+            password.clone(),
+            Gate::MfaEnrollmentRequired,
         ),
         (
             "unverified",
@@ -191,13 +208,15 @@ fn each_step_comes_in_its_order() {
 #[test]
 fn a_providers_word_is_worth_what_the_organisation_takes_it_for() {
     let mfa = MfaSettings { policy: MfaPolicy::RequiredForAdmins, ..MfaSettings::default() };
-    let admin = admin(&mfa);
-    let late = now() - Duration::from_hours(72);
+    let (in_time, late) = (asks(&mfa, Role::Admin, 71), asks(&mfa, Role::Admin, 72));
+    let member = asks(&mfa, Role::Member, 72);
+    let late_elsewhere = Asks { here: member.here, elsewhere: vec![late.here] };
+    let admin = standing(&in_time);
     let totp: &[Factor] = &[Factor::Totp];
     let table = [
         (
             "a provider's word takes the place of a factor where that is left to it",
-            Standing { mfa_asked_since: late, factors: totp, ..admin.clone() },
+            Standing { asks: &late, factors: totp, ..admin.clone() },
             Proofs::of(Proof::Federated),
             Gate::Admit,
         ),
@@ -209,8 +228,20 @@ fn a_providers_word_is_worth_what_the_organisation_takes_it_for() {
         ),
         (
             "a provider's word that tells of one factor where two are wanted",
-            Standing { role: Role::Member, ..admin.clone() },
+            Standing { asks: &member, ..admin.clone() },
             Proofs::of(Proof::FederatedStepUp),
+            Gate::MfaEnrollmentRequired,
+        ),
+        (
+            "a provider's word where another organisation asks for a factor",
+            Standing { asks: &late_elsewhere, ..admin.clone() },
+            Proofs::of(Proof::Federated),
+            Gate::Admit,
+        ),
+        (
+            "the same, where it counts as one factor",
+            Standing { asks: &late_elsewhere, ..admin.clone() },
+            Proofs::of(Proof::FederatedSingle),
             Gate::MfaEnrollmentRequired,
         ),
         (

@@ -43,7 +43,7 @@ impl From<SecondFactors> for FactorsAnswer {
             enabled: factors.totp.is_some() || factors.passkeys > 0,
             required: factors.demand.demand != Demand::Nothing,
             passkey_required: factors.demand.demand == Demand::Passkey,
-            deadline: factors.demand.deadline.map(|at| at.to_string()),
+            deadline: factors.demand.lacking.map(|asked| asked.deadline.to_string()),
             passkeys: factors.passkeys,
             totp: factors.totp.map(|app| TotpAnswer {
                 added_at: app.added_at.to_string(),

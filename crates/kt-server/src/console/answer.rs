@@ -133,8 +133,8 @@ impl Frame {
             organization_identifier: session.organization_identifier.clone(),
             ends_in: session.ends_at.duration_since(visit.ctx.now).as_secs(),
             active_ago: visit.ctx.now.duration_since(session.active_at).as_secs(),
-            factor_deadline: session.factor_deadline.map(|(_, deadline)| deadline),
-            needs_passkey: matches!(session.factor_deadline, Some((Demand::Passkey, _))),
+            factor_deadline: session.to_enroll.map(|asked| asked.deadline),
+            needs_passkey: session.to_enroll.is_some_and(|asked| asked.demand == Demand::Passkey),
             password_ends_at: session.password_ends_at,
             ways: Ways::of(session),
             may_read: MayRead {

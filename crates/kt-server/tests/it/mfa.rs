@@ -104,6 +104,48 @@ on_both! {
         assert_eq!(api.records("mfa.factor_added").await.len(), 1);
     }
 
+    an_app_that_waits_is_confirmed_where_it_was_begun_alone(api) {
+        api.add_member(JO, "member").await;
+        let (token, other) = (api.token_of(JO).await, api.token_of(JO).await);
+        let setup = api.post("/v1/me/mfa/totp", json!({})).bearer(&token).send().await;
+        let app = App::reading(setup.text("/otpauth_uri"));
+        let confirm = async |token: &str, code: String| {
+            api.post("/v1/me/mfa/totp/confirm", json!({ "code": code })).bearer(token).send().await
+        };
+        for code in [app.wrong_code(&api.clock), app.code(&api.clock)] {
+            assert_eq!(confirm(&other, code).await.refusal(), (409, "no_enrollment"), "another session");
+        }
+        let flow = json!({ "flow_token": "none", "code": app.code(&api.clock) });
+        let on_the_way = api.post("/v1/auth/mfa/totp/confirm", flow).send().await;
+        assert_eq!(on_the_way.refusal(), (401, "invalid_flow_token"));
+        assert_eq!(confirm(&token, app.code(&api.clock)).await.status, 200, "the control");
+    }
+
+    wrong_first_codes_are_counted_and_recorded(api) {
+        api.add_member(JO, "member").await;
+        let token = api.token_of(JO).await;
+        let setup = api.post("/v1/me/mfa/totp", json!({})).bearer(&token).send().await;
+        let app = App::reading(setup.text("/otpauth_uri"));
+        let confirm = async |code: String| {
+            api.post("/v1/me/mfa/totp/confirm", json!({ "code": code })).bearer(&token).send().await
+        };
+        for _ in 0..10 {
+            assert_eq!(confirm(app.wrong_code(&api.clock)).await.refusal(), (422, "invalid_code"));
+        }
+        assert_eq!(confirm(app.code(&api.clock)).await.refusal(), (429, "too_many_attempts"), "also the right one");
+        let records = api.records("mfa.factor_added").await;
+        let reasons: Vec<_> = records.iter().map(|one| (&one["outcome"], &one["details"]["after"]["reason"])).collect();
+        assert_eq!(reasons, vec![(&json!("failure"), &json!("wrong_code")); 10]);
+        assert_eq!(api.records("auth.account_locked").await.len(), 1);
+        api.clock.advance(Duration::from_mins(15));
+        assert_eq!(confirm(app.code(&api.clock)).await.refusal(), (409, "no_enrollment"), "it has waited too long");
+        let again = api.token_of(JO).await;
+        let setup = api.post("/v1/me/mfa/totp", json!({})).bearer(&again).send().await;
+        let code = App::reading(setup.text("/otpauth_uri")).code(&api.clock);
+        let added = api.post("/v1/me/mfa/totp/confirm", json!({ "code": code })).bearer(&again).send().await;
+        assert_eq!(added.status, 200, "the control");
+    }
+
     replacing_or_removing_a_factor_ends_all_other_sessions(api) {
         let jo = Holder::new(&api, JO, "member").await;
         let works = async |token: &str| api.get("/v1/whoami").bearer(token).send().await.status == 200;

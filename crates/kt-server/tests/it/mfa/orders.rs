@@ -1,5 +1,5 @@
 //! All factors in all orders, through all doors, under every policy and role, beside a model of one account: what opens it,
-//! and what does not, at each moment.
+//! and what does not, at each moment. Every second account belongs to another organisation too, which asks what it likes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::sso::provider::{Provider, Says};
 
 /// How many accounts walk, and how far.
 const WALKS: u64 = 8;
-const STEPS: usize = 110;
+const STEPS: usize = 130;
 
 /// A step takes so long: two fit into the life of a flow token, and no ten wrong codes into a quarter of an hour.
 const PACE: Duration = Duration::from_mins(2);
@@ -38,9 +38,13 @@ struct Reached {
     devices: u32,
     refreshed: u32,
     stepped_up: u32,
+    stepped_up_by_passkey: u32,
+    stepped_up_by_recovery_code: u32,
+    new_codes: u32,
     enrolled: u32,
     enrolled_late: u32,
     enrolled_for_passkey: u32,
+    enrolled_for_another: u32,
     removed: u32,
 }
 
@@ -83,7 +87,25 @@ struct Policy {
 
 const OPTIONAL: Policy = Policy { name: "optional", passkeys: false, grace: Duration::ZERO };
 
+impl Asked {
+    /// Whether somebody with these has it.
+    fn is_met_by(self, has_app: bool, has_passkey: bool) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Factor => has_app || has_passkey,
+            Self::Passkey => has_passkey,
+        }
+    }
+}
+
 impl Policy {
+    /// As an organisation's settings are changed to it.
+    fn patch(self) -> Value {
+        let grace = if self.grace.is_zero() { "0h" } else { "10m" };
+        let mfa = json!({ "policy": self.name, "require_passkey_for_admins": self.passkeys, "grace_period": grace });
+        json!({ "mfa": mfa })
+    }
+
     fn asks(self, is_admin: bool) -> Asked {
         match self.name {
             _ if self.passkeys && is_admin => Asked::Passkey,
@@ -92,6 +114,13 @@ impl Policy {
             _ => Asked::Nothing,
         }
     }
+}
+
+/// Another organisation of the account, which is an admin there.
+struct Elsewhere {
+    owner: Authenticator,
+    policy: Policy,
+    asked_since: Option<Timestamp>,
 }
 
 /// A sign-in that waits: its newest token, since when, and what was shown so far.
@@ -134,6 +163,7 @@ struct Walk<'a> {
     is_admin: bool,
     /// Since when a second factor is asked of the account, where it is.
     asked_since: Option<Timestamp>,
+    elsewhere: Option<Elsewhere>,
     step: Option<Step>,
     session: Option<Session>,
     reached: &'a mut Reached,
@@ -142,37 +172,53 @@ struct Walk<'a> {
 on_both! {
     no_order_of_factors_opens_an_account_without_one_that_it_has(api) {
         let provider = api.with_provider(json!({ "require_mfa": true })).await;
-        let owner = owner_with_passkey(&api).await;
+        let owner = with_passkey(&api, "owner@acme.example").await;
+        api.owner_of_another().await;
+        let owner_of_another = with_passkey(&api, "owner@other.example").await;
         let mut reached = Reached::default();
         for seed in 0..WALKS {
             let email = format!("walker{seed}@acme.example");
-            let id = api.add_member(&email, "member").await.to_string();
+            let id = api.add_member(&email, "member").await;
+            let elsewhere = (seed % 2 == 1)
+                .then(|| Elsewhere { owner: owner_of_another.clone(), policy: OPTIONAL, asked_since: None });
+            if elsewhere.is_some() {
+                api.clock.advance(Duration::from_secs(1));
+                api.add_place("other", &id, "admin").await;
+            }
+            let id = id.to_string();
             let mut walk = Walk {
                 api: &api, random: Random::seeded(seed), email, id, owner: owner.clone(), provider: provider.clone(),
                 is_linked: false, app: None, passkey: None, recovery_codes: Vec::new(), policy: OPTIONAL, is_admin: false,
-                asked_since: None, step: None, session: None, reached: &mut reached,
+                asked_since: None, elsewhere, step: None, session: None, reached: &mut reached,
             };
-            walk.owner.counter = u32::try_from(seed).unwrap() * 1000 + 10;
+            let counter = u32::try_from(seed).unwrap() * 1000 + 10;
+            walk.owner.counter = counter;
+            if let Some(elsewhere) = &mut walk.elsewhere {
+                elsewhere.owner.counter = counter;
+            }
             for step in 0..STEPS {
                 walk.go(&format!("walk {seed}, step {step}")).await;
             }
             walk.demand(OPTIONAL).await;
+            walk.demand_elsewhere(OPTIONAL).await;
         }
         let Reached {
             by_password, by_code, by_recovery_code, by_passkey, by_provider, by_provider_and_code, devices, refreshed, stepped_up,
-            enrolled, enrolled_late, enrolled_for_passkey, removed,
+            stepped_up_by_passkey, stepped_up_by_recovery_code, new_codes, enrolled, enrolled_late, enrolled_for_passkey,
+            enrolled_for_another, removed,
         } = reached;
         let in_own_right = [by_password, by_code, by_recovery_code, by_passkey, by_provider, by_provider_and_code];
-        let later = [devices, refreshed, stepped_up, enrolled, enrolled_late, enrolled_for_passkey, removed];
-        for often in in_own_right.into_iter().chain(later) {
+        let later = [devices, refreshed, enrolled, enrolled_late, enrolled_for_passkey, enrolled_for_another, removed];
+        let proven = [stepped_up, stepped_up_by_passkey, stepped_up_by_recovery_code, new_codes];
+        for often in in_own_right.into_iter().chain(later).chain(proven) {
             assert!(often > 0, "{reached:?}");
         }
     }
 }
 
-/// The owner's passkey, so that they can be asked for a second factor too.
-async fn owner_with_passkey(api: &TestApi) -> Authenticator {
-    let token = api.token_of("owner@acme.example").await;
+/// An owner's passkey, so that they can be asked for a second factor too.
+async fn with_passkey(api: &TestApi, email: &str) -> Authenticator {
+    let token = api.token_of(email).await;
     let asked = api.post("/v1/me/passkeys/options", json!({})).bearer(&token).send().await;
     let mut passkey = Authenticator::new();
     let credential = passkey.create(&asked.json["options"]);
@@ -191,24 +237,32 @@ impl Walk<'_> {
         self.policy.asks(self.is_admin)
     }
 
-    /// Whether somebody with these has what is asked.
-    fn is_met_by(&self, has_app: bool, has_passkey: bool) -> bool {
-        match self.asked() {
-            Asked::Nothing => true,
-            Asked::Factor => has_app || has_passkey,
-            Asked::Passkey => has_passkey,
-        }
+    /// What is asked here and elsewhere, each with whether the time to add it is over.
+    fn all_asked(&self) -> Vec<(Asked, bool)> {
+        let elsewhere = self.elsewhere.as_ref();
+        let elsewhere =
+            elsewhere.map(|there| (there.policy.asks(true), there.asked_since, there.policy.grace));
+        let here = (self.asked(), self.asked_since, self.policy.grace);
+        let is_due = |since: Option<Timestamp>, grace| since.is_some_and(|since| self.age(since) >= grace);
+        std::iter::once(here)
+            .chain(elsewhere)
+            .map(|(asked, since, grace)| (asked, is_due(since, grace)))
+            .collect()
     }
 
-    /// Whether the time to add what is asked is over.
-    fn is_due(&self) -> bool {
-        self.asked() != Asked::Nothing
-            && self.asked_since.is_some_and(|since| self.age(since) >= self.policy.grace)
+    /// Whether somebody with these has what is asked, wherever it is.
+    fn is_met_by(&self, has_app: bool, has_passkey: bool) -> bool {
+        self.all_asked().iter().all(|(asked, _)| asked.is_met_by(has_app, has_passkey))
+    }
+
+    /// Whether the time is over that somebody was given to add a passkey.
+    fn is_passkey_due(&self) -> bool {
+        self.all_asked().contains(&(Asked::Passkey, true))
     }
 
     /// Whether a code of the app is not enough any more.
     fn is_bound(&self) -> bool {
-        self.passkey.is_some() && self.asked() == Asked::Passkey && self.is_due()
+        self.passkey.is_some() && self.is_passkey_due()
     }
 
     fn next(&self, shown: &Shown) -> Next {
@@ -218,9 +272,13 @@ impl Walk<'_> {
             return Next::Factor;
         }
         let are_two = has(&["hwk", "otp", "recovery_code", "fed_mfa"]);
-        let is_shown = if self.asked() == Asked::Passkey { has(&["hwk", "fed_mfa"]) } else { are_two };
-        let is_late =
-            self.is_due() && !is_shown && !self.is_met_by(self.app.is_some(), self.passkey.is_some());
+        let is_shown = |asked| if asked == Asked::Passkey { has(&["hwk", "fed_mfa"]) } else { are_two };
+        let is_lacking = |asked: Asked| {
+            asked != Asked::Nothing
+                && !is_shown(asked)
+                && !asked.is_met_by(self.app.is_some(), self.passkey.is_some())
+        };
+        let is_late = self.all_asked().into_iter().any(|(asked, is_due)| is_due && is_lacking(asked));
         let is_short = has(&["fed_step_up"]) && !self.has_factor() && !are_two;
         if is_late || is_short { Next::Enroll } else { Next::Admit }
     }
@@ -244,7 +302,11 @@ impl Walk<'_> {
     /// The session's token, and whether it may change factors.
     fn fresh_session(&self) -> Option<(String, bool)> {
         let session = self.session.as_ref()?;
-        let is_good_for_account = session.is_own() || !self.has_factor();
+        let is_of_passkey = ["hwk", "recovery_code"].iter().any(|proof| session.shown.contains(proof));
+        let is_good_for_account = match session.is_own() {
+            true => !self.is_bound() || is_of_passkey,
+            false => !self.has_factor() && self.elsewhere.is_none(),
+        };
         let is_fresh = self.age(session.proven) <= FRESH;
         Some((session.token.clone(), self.is_open(session) && is_fresh && is_good_for_account))
     }
@@ -266,7 +328,7 @@ impl Walk<'_> {
 impl Walk<'_> {
     async fn go(&mut self, place: &str) {
         self.api.clock.advance(PACE);
-        match self.draw(22) {
+        match self.draw(26) {
             0..=2 => self.sign_in(place).await,
             3..=4 => self.show_code(place).await,
             5 => self.show_recovery_code(place).await,
@@ -287,6 +349,9 @@ impl Walk<'_> {
             17 => self.step_up(place).await,
             18 => self.change_role().await,
             19..=20 => self.enroll_on_the_way_in(place).await,
+            21 => self.make_new_codes(place).await,
+            22..=23 => self.demand_anything_elsewhere().await,
+            24 => self.step_up(place).await,
             _ if self.draw(2) == 0 => self.reset().await,
             _ => self.suspend_for_a_moment(place).await,
         }
@@ -449,16 +514,37 @@ impl Walk<'_> {
             _ => 1,
         };
         let most = session.shown.iter().map(strength).max().unwrap_or_default();
-        let (proof, body, is_enough) = match &self.app {
-            Some(app) => ("otp", json!({ "totp_code": app.code(&self.api.clock) }), most <= 2),
-            None => ("pwd", json!({ "password": PASSWORD }), most <= 1),
-        };
-        let is_good = self.is_open(session) && is_enough;
-        let answer = self.api.post("/v1/me/reauthenticate", body).bearer(&session.token).send().await;
+        let (token, is_open) = (session.token.clone(), self.is_open(session));
+        let (proof, body, is_enough) =
+            match (self.draw(4), &self.app, self.recovery_codes.last(), &mut self.passkey) {
+                (0, _, _, Some((passkey, _))) => {
+                    let path = "/v1/me/reauthenticate/options";
+                    let asked = self.api.post(path, json!({})).bearer(&token).send().await;
+                    assert_eq!(asked.status == 200, is_open, "{place}: {}", asked.json);
+                    if !is_open {
+                        return;
+                    }
+                    let credential = passkey.get(&asked.json["options"]);
+                    let answer = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
+                    ("hwk", json!({ "passkey": answer }), true)
+                }
+                (1, _, Some(code), _) => ("recovery_code", json!({ "recovery_code": code }), most <= 2),
+                (_, Some(app), ..) => ("otp", json!({ "totp_code": app.code(&self.api.clock) }), most <= 2),
+                _ => ("pwd", json!({ "password": PASSWORD }), most <= 1),
+            };
+        let is_good = is_open && is_enough;
+        let answer = self.api.post("/v1/me/reauthenticate", body).bearer(&token).send().await;
         assert_eq!(answer.status == 200, is_good, "{place}: {}", answer.json);
         let now = self.now();
         if let (true, Some(session)) = (is_good, &mut self.session) {
-            self.reached.stepped_up += 1;
+            match proof {
+                "hwk" => self.reached.stepped_up_by_passkey += 1,
+                "recovery_code" => {
+                    self.recovery_codes.pop();
+                    self.reached.stepped_up_by_recovery_code += 1;
+                }
+                _ => self.reached.stepped_up += 1,
+            }
             session.shown.insert(proof);
             session.proven = now;
         }
@@ -507,7 +593,10 @@ impl Walk<'_> {
     async fn enroll_on_the_way_in(&mut self, place: &str) {
         let Some(token) = self.step.as_ref().map(|step| step.token.clone()) else { return };
         let waits = self.waiting_for(Next::Enroll);
-        let for_app = waits.clone().filter(|_| self.asked() != Asked::Passkey);
+        let for_app = waits.clone().filter(|_| !self.is_passkey_due());
+        let is_due = |place: usize| self.all_asked().get(place).is_some_and(|(_, is_due)| *is_due);
+        let is_for_another = waits.is_some() && !is_due(0) && is_due(1);
+        self.reached.enrolled_for_another += u32::from(is_for_another);
         let setup = self.api.post("/v1/auth/mfa/totp", json!({ "flow_token": token })).send().await;
         assert_eq!(setup.status == 200, for_app.is_some(), "{place}: {}", setup.json);
         if let Some(step) = for_app {
@@ -531,6 +620,22 @@ impl Walk<'_> {
             self.settle(&done, Some(with(step.shown, "hwk")), place);
             self.added(&done, "hwk", place);
             self.reached.enrolled_for_passkey += 1;
+        }
+    }
+
+    /// Ten others, in place of those that are left.
+    async fn make_new_codes(&mut self, place: &str) {
+        let Some((token, is_good)) = self.fresh_session() else { return };
+        let made = self.api.post("/v1/me/mfa/recovery-codes", json!({})).bearer(&token).send().await;
+        let expected = match (is_good, self.has_factor()) {
+            (false, _) => [401, 403].as_slice(),
+            (true, false) => &[409],
+            (true, true) => &[200],
+        };
+        assert!(expected.contains(&made.status.as_u16()), "{place}: {} {}", made.status, made.json);
+        if made.status == 200 {
+            self.recovery_codes = codes(&made);
+            self.reached.new_codes += 1;
         }
     }
 
@@ -566,21 +671,43 @@ impl Walk<'_> {
     }
 
     async fn demand_anything(&mut self) {
+        let policy = self.draw_policy();
+        self.demand(policy).await;
+    }
+
+    async fn demand_anything_elsewhere(&mut self) {
+        let policy = self.draw_policy();
+        self.demand_elsewhere(policy).await;
+    }
+
+    fn draw_policy(&mut self) -> Policy {
         let names = ["optional", "required_for_admins", "required_for_all", "required_for_all"];
         let name = names[usize::try_from(self.draw(4)).unwrap()];
         let grace = if self.draw(3) == 0 { Duration::from_mins(10) } else { Duration::ZERO };
         let passkeys = self.draw(3) == 0;
-        self.demand(Policy { name, passkeys, grace }).await;
+        Policy { name, passkeys, grace }
     }
 
     async fn demand(&mut self, policy: Policy) {
-        let grace = if policy.grace.is_zero() { "0h" } else { "10m" };
-        let mfa = json!({ "policy": policy.name, "require_passkey_for_admins": policy.passkeys, "grace_period": grace });
-        self.as_owner(Method::PATCH, "/v1/organization/security", json!({ "mfa": mfa })).await;
+        self.as_owner(Method::PATCH, "/v1/organization/security", policy.patch()).await;
         let before = self.asked();
         self.policy = policy;
         let has_less = self.app.is_some() && self.passkey.is_none();
         self.ask(before != Asked::Passkey && self.asked() == Asked::Passkey && has_less);
+    }
+
+    /// The same in the other organisation.
+    async fn demand_elsewhere(&mut self, policy: Policy) {
+        let (now, has_less) = (self.now(), self.app.is_some() && self.passkey.is_none());
+        let Some(there) = &mut self.elsewhere else { return };
+        let patch = policy.patch();
+        as_owner(self.api, &mut there.owner, Method::PATCH, "/v1/organization/security", patch).await;
+        let before = there.policy.asks(true);
+        let asked = policy.asks(true);
+        let begins_anew = before != Asked::Passkey && asked == Asked::Passkey && has_less;
+        let until_now = there.asked_since.filter(|_| !begins_anew);
+        there.policy = policy;
+        there.asked_since = (asked != Asked::Nothing).then(|| until_now.unwrap_or(now));
     }
 
     async fn change_role(&mut self) {
@@ -594,8 +721,11 @@ impl Walk<'_> {
     /// Whoever is suspended is out, and has all of the time when they are let in again.
     async fn suspend_for_a_moment(&mut self, place: &str) {
         self.as_owner(Method::POST, &format!("/v1/members/{}/suspend", self.id), json!({})).await;
-        let answer = self.api.login(&self.email, PASSWORD).await;
-        assert_eq!(answer.refusal(), (401, "invalid_credentials"), "{place}");
+        // Whoever is suspended in one organisation comes to the other.
+        if self.elsewhere.is_none() {
+            let answer = self.api.login(&self.email, PASSWORD).await;
+            assert_eq!(answer.refusal(), (401, "invalid_credentials"), "{place}");
+        }
         self.as_owner(Method::POST, &format!("/v1/members/{}/reactivate", self.id), json!({})).await;
         self.session = None;
         self.ask(true);
@@ -608,7 +738,11 @@ impl Walk<'_> {
         self.asked_since = (self.asked() != Asked::Nothing).then(|| until_now.unwrap_or(now));
     }
 
+    /// No administrator of one organisation does it to somebody who belongs to another one too.
     async fn reset(&mut self) {
+        if self.elsewhere.is_some() {
+            return;
+        }
         let path = format!("/v1/members/{}/reset-mfa", self.id);
         self.as_owner(Method::POST, &path, json!({ "reason": "Lost everything" })).await;
         (self.app, self.passkey, self.session) = (None, None, None);
@@ -616,12 +750,7 @@ impl Walk<'_> {
     }
 
     async fn as_owner(&mut self, method: Method, path: &str, body: Value) {
-        let asked = self.api.post("/v1/auth/passkey/options", json!({})).send().await;
-        let credential = self.owner.get(&asked.json["options"]);
-        let proof = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
-        let owner = self.api.post("/v1/auth/passkey/verify", proof).send().await;
-        let done = self.api.request(method, path).bearer(owner.access_token()).body(Some(body)).send().await;
-        assert!(done.status.is_success(), "{path}: {}", done.json);
+        as_owner(self.api, &mut self.owner, method, path, body).await;
     }
 
     async fn look(&mut self, place: &str) {
@@ -667,6 +796,16 @@ impl Walk<'_> {
             session.shown.insert(proof);
         }
     }
+}
+
+/// Lets the owner with this passkey do something.
+async fn as_owner(api: &TestApi, owner: &mut Authenticator, method: Method, path: &str, body: Value) {
+    let asked = api.post("/v1/auth/passkey/options", json!({})).send().await;
+    let credential = owner.get(&asked.json["options"]);
+    let proof = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
+    let session = api.post("/v1/auth/passkey/verify", proof).send().await;
+    let done = api.request(method, path).bearer(session.access_token()).body(Some(body)).send().await;
+    assert!(done.status.is_success(), "{path}: {}", done.json);
 }
 
 /// This and what was shown before.

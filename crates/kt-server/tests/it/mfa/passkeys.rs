@@ -409,6 +409,61 @@ on_both! {
         assert_eq!(sign_in(&api, &mut authenticator).await.text("/user/email"), JO, "the control");
     }
 
+    no_way_leads_through_another_organization_round_a_demanded_passkey(api) {
+        let jo = Holder::new(&api, JO, "member").await;
+        let asked = options(&api, &jo.token).await;
+        let mut authenticator = Authenticator::new();
+        let credential = authenticator.create(&asked.json["options"]);
+        assert_eq!(add(&api, &jo.token, &asked, credential).await.status, 201);
+        let by_code = async || {
+            let login = api.login(JO, PASSWORD).await;
+            api.clock.advance(Duration::from_secs(30));
+            let shown = verify(&api, login.text("/flow_token"), "totp", &jo.app.code(&api.clock)).await;
+            (login.json["methods"].clone(), shown)
+        };
+        let (_, phished) = by_code().await;
+        assert_eq!(phished.text("/organization/identifier"), "acme", "the control: nobody demands a passkey");
+        assert_eq!(options(&api, phished.access_token()).await.status, 200);
+
+        let other = api.owner_of_another().await;
+        let id = phished.text("/user/id").parse().unwrap();
+        api.clock.advance(Duration::from_secs(1));
+        api.add_place("other", &id, "admin").await;
+        let mfa = json!({ "mfa": { "require_passkey_for_admins": true, "grace_period": "0h" } });
+        assert_eq!(api.patch("/v1/organization/security", mfa).bearer(other.access_token()).send().await.status, 200);
+        assert_eq!(options(&api, phished.access_token()).await.refusal(), (401, "invalid_token"), "it is over");
+        let (methods, refused) = by_code().await;
+        assert_eq!(methods, json!(["passkey", "recovery_code"]), "at `acme` as at `other`");
+        assert_eq!(refused.refusal(), (401, "invalid_flow_token"));
+        let session = sign_in(&api, &mut authenticator).await;
+        assert_eq!(session.text("/organization/identifier"), "acme");
+        assert_eq!(options(&api, session.access_token()).await.status, 200, "its holder");
+    }
+
+    of_a_passkeys_removal_and_a_sign_in_by_it_the_removal_wins(api) {
+        api.add_member(JO, "member").await;
+        let token = api.token_of(JO).await;
+        for round in 0..20 {
+            let asked = options(&api, &token).await;
+            let mut authenticator = Authenticator::new();
+            let credential = authenticator.create(&asked.json["options"]);
+            let added = add(&api, &token, &asked, credential).await;
+            let path = format!("/v1/me/passkeys/{}", added.text("/id"));
+            let asked = challenge(&api, None).await;
+            let credential = authenticator.get(&asked.json["options"]);
+            let remove = api.request(Method::DELETE, &path).bearer(&token).send();
+            let (shown, removed) = tokio::join!(show(&api, &asked, credential), remove);
+            assert_eq!(removed.status, 204, "{round}: {}", removed.json);
+            if shown.status == 200 {
+                let whoami = api.get("/v1/whoami").bearer(shown.access_token()).send().await;
+                assert_eq!(whoami.refusal(), (401, "invalid_token"), "{round}");
+            } else {
+                assert_eq!(shown.status, 401, "{round}: {}", shown.json);
+            }
+        }
+        assert_eq!(api.get("/v1/whoami").bearer(&token).send().await.status, 200, "the control");
+    }
+
     a_session_of_a_passkey_is_confirmed_by_a_passkey_alone(api) {
         let (mut authenticator, _) = member_with_passkey(&api, JO).await;
         let token = sign_in(&api, &mut authenticator).await.access_token().to_owned();

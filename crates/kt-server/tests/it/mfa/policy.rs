@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kt_domain::clock::Clock;
 use serde_json::json;
 
 use super::authenticator::Authenticator;
@@ -19,6 +20,8 @@ pub(super) async fn demand(api: &TestApi, policy: &str, grace: &str) {
 
 async fn enroll(api: &TestApi, flow_token: &str) -> (App, Answer) {
     let setup = api.post("/v1/auth/mfa/totp", json!({ "flow_token": flow_token })).send().await;
+    let end = (api.clock.now() + Duration::from_mins(5)).to_string();
+    assert_eq!(setup.text("/expires_at"), end, "no later than the step");
     let app = App::reading(setup.text("/otpauth_uri"));
     let confirm = |code: String| {
         let body = json!({ "flow_token": setup.text("/flow_token"), "code": code });
@@ -204,6 +207,32 @@ on_both! {
         }
         let remove = api.request("DELETE".parse().unwrap(), "/v1/me/mfa/totp").bearer(&jo.token).send().await;
         assert_eq!(remove.refusal(), (409, "factor_required"), "although `acme` asks for nothing");
+    }
+
+    what_one_organization_demands_is_asked_at_the_door_of_each(api) {
+        let other = api.owner_of_another().await;
+        for (email, role) in [("kim@acme.example", "admin"), ("lee@acme.example", "member")] {
+            let id = api.add_member(email, "member").await;
+            api.add_place("other", &id, role).await;
+        }
+        let sessions = [api.login("kim@acme.example", PASSWORD).await, api.login("lee@acme.example", PASSWORD).await];
+        assert!(sessions.iter().all(|session| session.text("/organization/identifier") == "acme"));
+        let mfa = json!({ "mfa": { "policy": "required_for_admins", "grace_period": "10m" } });
+        assert_eq!(api.patch("/v1/organization/security", mfa).bearer(other.access_token()).send().await.status, 200);
+        let asked = async |email: &str| api.login(email, PASSWORD).await.text("/status").to_owned();
+        api.clock.advance(Duration::from_mins(9));
+        let told = factors(&api, sessions[0].access_token()).await;
+        assert!(told["required"] == true && told["deadline"].is_string(), "{told}");
+        assert_eq!(asked("kim@acme.example").await, "authenticated", "within the grace");
+        api.clock.advance(Duration::from_mins(1));
+        let late = api.login("kim@acme.example", PASSWORD).await;
+        assert_eq!(late.text("/status"), "mfa_enrollment_required", "at `acme`, which asks for nothing");
+        assert_eq!(asked("lee@acme.example").await, "authenticated", "whom `other` does not ask");
+        let whoami = sessions.each_ref().map(|session| api.get("/v1/whoami").bearer(session.access_token()).send());
+        let [kims, lees] = whoami;
+        assert_eq!((kims.await.refusal(), lees.await.status.as_u16()), ((401, "invalid_token"), 200));
+        let (_, enrolled) = enroll(&api, late.text("/flow_token")).await;
+        assert_eq!(enrolled.text("/organization/identifier"), "acme");
     }
 
     whoever_comes_by_an_invitation_passes_the_same_gate(api) {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::harness::on_both;
 use crate::mfa::Holder;
+use crate::mfa::authenticator::Authenticator;
 
 const BY_PROVIDER: &str = "hx-post=\"/api/session/reauthenticate/provider\"";
 const BY_CODE: &str = "id=\"prove-code\"";
@@ -33,6 +34,34 @@ on_both! {
         assert_eq!(offers(later.get("/settings/profile").await.page()), [true, true, false, false]);
         let by_password = api.signed_in("1@acme.example").await;
         assert_eq!(offers(by_password.get("/settings/profile").await.page()), [false, false, false, true], "the control");
+    }
+
+    a_code_changes_nothing_where_another_organization_demands_the_passkey_that_is_there(api) {
+        let provider = api.with_provider(json!({})).await;
+        let holder = Holder::new(&api, "2@acme.example", "member").await;
+        let asked = api.post("/v1/me/passkeys/options", json!({})).bearer(&holder.token).send().await;
+        let credential = Authenticator::new().create(&asked.json["options"]);
+        let body = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
+        assert_eq!(api.post("/v1/me/passkeys", body).bearer(&holder.token).send().await.status, 201);
+        let id = api.get("/v1/whoami").bearer(&holder.token).send().await.text("/user/id").parse().unwrap();
+        let first = api.browser();
+        provider.way(&first, "2").await;
+        api.clock.advance(Duration::from_secs(30));
+        first.post("/login/verify", &[("method", "totp"), ("code", &holder.app.code(&api.clock))]).await;
+
+        let other = api.owner_of_another().await;
+        api.add_place("other", &id, "admin").await;
+        let browser = api.browser();
+        assert_eq!(provider.way(&browser, "2").await.leads_to(), Some("/"), "the provider's word opens its own organization");
+        api.clock.advance(Duration::from_secs(30));
+        let code = holder.app.code(&api.clock);
+        assert_eq!(browser.post("/api/session/reauthenticate", &[("code", &code)]).await.status, 200);
+        let renew = async || browser.post("/mfa/recovery-codes", &[]).await;
+        assert_eq!(renew().await.status, 200, "the control");
+        let mfa = json!({ "mfa": { "require_passkey_for_admins": true, "grace_period": "0h" } });
+        assert_eq!(api.patch("/v1/organization/security", mfa).bearer(other.access_token()).send().await.status, 200);
+        assert_eq!(renew().await.refusal(), (403, "own_proof_required"));
+        assert_eq!(browser.get("/settings/profile").await.status, 200, "the session goes on");
     }
 
     a_factor_of_the_accounts_own_lets_its_holder_change_what_the_providers_word_does_not(api) {

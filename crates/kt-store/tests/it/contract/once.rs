@@ -87,7 +87,7 @@ on_both! {
                 let (store, jo) = (Arc::clone(&store), jo.clone());
                 async move {
                     let tx = store.begin_write().await.unwrap();
-                    let is_first = once::use_totp_step(&tx, &jo, step, now()).await.unwrap();
+                    let is_first = once::use_totp_step(&tx, &jo, "sealed", step, now()).await.unwrap();
                     tx.commit().await.unwrap();
                     is_first
                 }
