@@ -7,6 +7,7 @@ import { CspEvaluator } from 'csp_evaluator/dist/evaluator.js';
 import { Severity } from 'csp_evaluator/dist/finding.js';
 import { CspParser } from 'csp_evaluator/dist/parser.js';
 
+import { authenticator } from '../lib/authenticator.mjs';
 import { OF_MEMBERS, OF_OWNERS } from '../lib/console-pages.mjs';
 import { linkTo, OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 
@@ -76,6 +77,23 @@ suite('hostile strings', LIMIT, () => {
     return seen;
   };
 
+  /** Gives a passkey this name, sees it on the page where it is added, and removes it again. */
+  const namePasskey = async (page) => {
+    await authenticator(page);
+    await page.goto('/mfa/setup');
+    await page.getByRole('button', { name: 'Add Passkey' }).click();
+    await page.getByRole('link', { name: 'I have saved them' }).click();
+    const passkey = page.locator('[data-signal] li');
+    await passkey.locator('summary').click();
+    await passkey.getByLabel('Name').fill(HOSTILE);
+    await passkey.getByRole('button', { name: 'Rename' }).click();
+    await passkey.getByText(HOSTILE).waitFor();
+    await passkey.locator('summary').click();
+    await passkey.getByRole('button', { name: 'Remove' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click();
+    await page.getByText('The passkey was removed').waitFor();
+  };
+
   test('are shown on every page as they were typed, and run on none', LIMIT, async () => {
     await sow();
     const { page, context, wrong } = await chromium.person(console_.origin);
@@ -97,6 +115,7 @@ suite('hostile strings', LIMIT, () => {
     await page.goto(`/login?returnTo=${encodeURIComponent(`javascript:hacked()//${HOSTILE}`)}`);
     await page.goto(`/events?source_ip=${encodeURIComponent(HOSTILE)}&request_id=${encodeURIComponent(HOSTILE)}`);
     await page.goto(`/${encodeURIComponent(HOSTILE)}`);
+    await namePasskey(page);
     assert.equal(ran, 0);
     assert.ok(shown >= 15, `the string was seen on ${shown} pages`);
     assert.deepEqual(wrong, []);

@@ -193,6 +193,50 @@ suite('every flow of passkeys', LIMIT, () => {
 
   test('signing in by the button takes a good passkey and nothing else', LIMIT, () => takesGoodOnesAlone(byButton));
   test('signing in by the offer takes a good passkey and nothing else', LIMIT, () => takesGoodOnesAlone(byOffer));
+  test('the offer among the suggestions outlives its first challenge, and comes again after a refusal', LIMIT, async () => {
+    const { page, device } = await somebody(console_.origin);
+    await addFirst({ page, ear: await overhear(page) }, OWNER);
+    const isThere = (enabled) => device.send('setAutomaticPresenceSimulation', { enabled });
+    const refused = page.getByText('This passkey does not let anybody in here');
+    await page.clock.install();
+
+    await isThere(false);
+    await signOut(page);
+    const offered = page.waitForResponse('**/login/passkey/options');
+    await page.goto('/login');
+    await offered;
+    await isThere(true);
+    console_.pass(6 * 60);
+    await page.clock.fastForward('06:00');
+    await page.waitForURL(hasComeIn);
+
+    await isThere(false);
+    await signOut(page);
+    await page.goto('/login');
+    await device.send('setResponseOverrideBits', { ...NO_FAULT, isBogusSignature: true });
+    await isThere(true);
+    await page.getByRole('button', { name: 'Sign in with Passkey' }).click();
+    await refused.waitFor();
+    await device.send('setResponseOverrideBits', NO_FAULT);
+    await page.waitForURL(hasComeIn);
+  });
+
+  test('whoever belongs to several organizations says in which they want in with their passkey', LIMIT, async () => {
+    const { page, device } = await somebody(console_.origin);
+    await withoutOffer(page);
+    await addFirst({ page, ear: await overhear(page) }, OWNER);
+    await signOut(page);
+    await page.goto('/login');
+    await page.getByText('I belong to several organizations').click();
+    for (const [organization, isLetIn] of [['nowhere', false], ['acme', true]]) {
+      await page.getByLabel('Organization', { exact: true }).fill(organization);
+      await page.getByRole('button', { name: 'Sign in with Passkey' }).click();
+      if (isLetIn) await page.waitForURL(hasComeIn);
+      else await page.getByText('This passkey does not let anybody in here').waitFor();
+    }
+    assert.equal((await device.credentials()).length, 1, 'the browser was not told to forget it');
+  });
+
   test('the second step takes a good passkey and nothing else', LIMIT, () => takesGoodOnesAlone(secondStep));
   test('proving again who one is takes a good passkey and nothing else', LIMIT, () => takesGoodOnesAlone(proof));
 
@@ -285,6 +329,11 @@ suite('every flow of passkeys', LIMIT, () => {
     await page.goto('/mfa/setup');
     await until('both signals', 10_000, () => told('signalCurrentUserDetails'));
     assert.deepEqual(await accepted(), [first]);
+    await page.goto('/settings/profile');
+    await page.getByLabel('Name').fill('Olive Branch');
+    await page.getByRole('button', { name: 'Save', exact: true }).click();
+    await until('the new name', 10_000, async () => (await told('signalCurrentUserDetails')).displayName === 'Olive Branch');
+    await page.goto('/mfa/setup');
     const details = await told('signalCurrentUserDetails');
     assert.deepEqual([details.rpId, details.name], ['localhost', OWNER.email]);
     assert.equal((await told('signalAllAcceptedCredentials')).userId, details.userId);

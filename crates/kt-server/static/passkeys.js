@@ -4,7 +4,12 @@
 (() => {
   const { send, ask, tell, proveFor, goOn, problemOf, words } = globalThis.keeptrusts;
   const isAble = Boolean(globalThis.PublicKeyCredential?.parseRequestOptionsFromJSON);
+  // Before the challenge of an offer is too old: it is good for five minutes, and a page of sign-in stays open for days.
+  const RENEWED_AFTER = 4 * 60 * 1000;
+  // After one that came to nothing: what was said of it is read first.
+  const OFFERED_AGAIN_AFTER = 3 * 1000;
   let offered = null;
+  let renewal = 0;
   let shown = null;
 
   /** The challenge for a form, as the browser takes it; a refusal is told at the form. */
@@ -27,8 +32,14 @@
     return { flow_token, credential: JSON.stringify(credential.toJSON()) };
   };
 
+  /** What is said in a field of another form and holds for this one too. */
+  const besides = ({ dataset: { besides: name } }) => {
+    const field = name && document.getElementById(name);
+    return field ? { [name]: field.value } : {};
+  };
+
   const hand = async (form, shown) => {
-    const values = { ...Object.fromEntries(new FormData(form)), ...shown };
+    const values = { ...Object.fromEntries(new FormData(form)), ...besides(form), ...shown };
     if (form.dataset.passkey !== "prove") {
       ask("post", form.dataset.answer, form, values);
       return;
@@ -43,7 +54,7 @@
       tell(form, { message: words().noPasskeys });
       return;
     }
-    offered?.abort();
+    withdraw();
     const challenge = await challengeFor(form, () => use(form));
     if (!challenge) return;
     try {
@@ -51,20 +62,44 @@
     } catch (error) {
       // The reasons are the browser's secret: it tells them apart to nobody (WebAuthn level 3 section 14.5).
       tell(form, { message: `${words().passkeyFailed} (${error.name})` });
+      offerIn(OFFERED_AGAIN_AFTER);
     }
+  };
+
+  const withdraw = () => {
+    clearTimeout(renewal);
+    offered?.abort();
+    offered = null;
   };
 
   /** Offers passkeys among the suggestions of the address field, where the browser can. */
   const offer = async (form) => {
-    if (!isAble || !(await PublicKeyCredential.isConditionalMediationAvailable?.())) return;
-    const challenge = await challengeFor(form);
-    if (!challenge) return;
+    withdraw();
     offered = new AbortController();
+    const { signal } = offered;
+    if (!isAble || !(await PublicKeyCredential.isConditionalMediationAvailable?.())) return;
+    offerIn(RENEWED_AFTER);
+    const challenge = await challengeFor(form);
+    if (!challenge || signal.aborted) return;
     try {
-      await hand(form, await answerTo(form, challenge, "conditional", offered.signal));
+      const answer = await answerTo(form, challenge, "conditional", signal);
+      withdraw();
+      await hand(form, answer);
     } catch {
       // Nobody took the offer: the button is still there.
     }
+  };
+
+  /** Makes the offer where there is a place for it, once somebody looks at the page. */
+  const offerHere = () => {
+    const autofill = document.querySelector("form[data-autofill]");
+    if (autofill && document.hidden) document.addEventListener("visibilitychange", offerHere, { once: true });
+    else if (autofill) offer(autofill);
+  };
+
+  const offerIn = (time) => {
+    clearTimeout(renewal);
+    renewal = setTimeout(offerHere, time);
   };
 
   /** Tells the browser's password manager which passkeys are still good, and what it is to call their holder (WebAuthn
@@ -79,6 +114,8 @@
   /** Tells it that the passkey which was just shown is known to nobody here (section 5.1.10.2). */
   document.addEventListener("kt:problem", ({ detail: { problem } }) => {
     if (problem.unknown_credential && shown) PublicKeyCredential.signalUnknownCredential?.(shown);
+    // What was answered is used up.
+    if (!offered) offerIn(OFFERED_AGAIN_AFTER);
   });
 
   document.addEventListener("submit", (event) => {
@@ -88,8 +125,7 @@
   });
 
   const look = () => {
-    const autofill = document.querySelector("form[data-autofill]");
-    if (autofill && !offered) offer(autofill);
+    if (!offered) offerHere();
     for (const note of document.querySelectorAll("[data-without-passkeys]")) note.hidden = isAble;
     const list = document.querySelector("[data-signal]");
     if (list && isAble) signal(list);

@@ -5,7 +5,9 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::http::header::SET_COOKIE;
-use kt_control::{Enrolled, EnrolledAtSignIn, PasskeyView, SecondFactors, TotpSetup};
+use kt_control::{
+    Enrolled, EnrolledAtSignIn, PasskeyView, Passkeys, SecondFactors, SignInOutcome, TotpSetup,
+};
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::mfa::Demand;
 use kt_domain::return_to::ReturnTo;
@@ -27,12 +29,34 @@ const PAGE: &str = "/mfa/setup";
 struct Present {
     factors: SecondFactors,
     passkeys: Vec<PasskeyView>,
-    /// For the browser's password manager: what it may forget, and what somebody is called (WebAuthn Signal API).
-    rp_id: String,
-    user_handle: String,
-    accepted: String,
-    account: String,
-    name: String,
+    signal: Signal,
+}
+
+/// For the browser's password manager: what it may forget, and what somebody is called (WebAuthn Signal API).
+pub(super) struct Signal {
+    pub(super) rp_id: String,
+    pub(super) user_handle: String,
+    pub(super) accepted: String,
+    pub(super) account: String,
+    pub(super) name: String,
+}
+
+impl Signal {
+    fn of(all: &Passkeys) -> Self {
+        let accepted: Vec<_> = all.passkeys.iter().map(|passkey| passkey.credential_id.as_str()).collect();
+        Self {
+            accepted: accepted.join(" "),
+            rp_id: all.rp_id.clone(),
+            user_handle: all.user_handle.clone(),
+            account: all.account.clone(),
+            name: all.name.clone(),
+        }
+    }
+
+    /// That of whoever is signed in, for a page that they come to after a sign-in or a change of themselves.
+    pub(super) async fn of_holder(doors: &Doors, visit: &Visit) -> Result<Self, Error> {
+        Ok(Self::of(&doors.control.passkeys(&visit.ctx).await?))
+    }
 }
 
 #[derive(Template)]
@@ -49,6 +73,11 @@ struct SetupPage {
     totp: Option<TotpSetup>,
     /// Shown this one time.
     recovery_codes: Vec<String>,
+    /// Whose they are, and where they are good, as a saved list has to say.
+    account: String,
+    site: String,
+    /// Whether they come with the first factor, so that a second one is advised.
+    is_first: bool,
     /// Where to go on from the codes.
     next: String,
 }
@@ -62,6 +91,9 @@ impl SetupPage {
             return_to: None,
             totp: None,
             recovery_codes: Vec::new(),
+            account: String::new(),
+            site: String::new(),
+            is_first: false,
             next: HOME.to_owned(),
         }
     }
@@ -104,16 +136,8 @@ pub(crate) async fn show(
 
 async fn present(doors: &Doors, visit: &Visit) -> Result<Present, Error> {
     let all = doors.control.passkeys(&visit.ctx).await?;
-    let accepted: Vec<_> = all.passkeys.iter().map(|passkey| passkey.credential_id.as_str()).collect();
-    Ok(Present {
-        factors: doors.control.second_factors(&visit.ctx).await?,
-        accepted: accepted.join(" "),
-        passkeys: all.passkeys,
-        rp_id: all.rp_id,
-        user_handle: all.user_handle,
-        account: all.account,
-        name: all.name,
-    })
+    let factors = doors.control.second_factors(&visit.ctx).await?;
+    Ok(Present { factors, signal: Signal::of(&all), passkeys: all.passkeys })
 }
 
 /// What carries a sign-in on; empty where there is none.
@@ -206,24 +230,41 @@ pub(crate) async fn add_passkey(
 /// Shows the recovery codes that came with a first factor, or the page again.
 fn added(doors: &Doors, visit: &Visit, enrolled: Enrolled, said: &str) -> Answer {
     match enrolled.recovery_codes {
-        Some(codes) => show_codes(visit, codes, PAGE),
+        Some(codes) => page(
+            &visit.look,
+            &SetupPage { is_first: true, ..codes_page(doors, visit, codes, own_address(visit), PAGE) },
+        ),
         None => Ok(see_and_say(doors, PAGE, visit.look.language.text(said))),
     }
 }
 
-fn show_codes(visit: &Visit, codes: Vec<String>, next: &str) -> Answer {
-    let mut template = SetupPage::new(visit);
-    template.recovery_codes = codes;
-    next.clone_into(&mut template.next);
-    page(&visit.look, &template)
+/// Shows these codes of `account` once, and leads on to `next`.
+fn codes_page(doors: &Doors, visit: &Visit, codes: Vec<String>, account: String, next: &str) -> SetupPage {
+    SetupPage {
+        recovery_codes: codes,
+        account,
+        site: doors.console.page("/").to_string(),
+        next: next.to_owned(),
+        ..SetupPage::new(visit)
+    }
+}
+
+/// The address of whoever is signed in.
+fn own_address(visit: &Visit) -> String {
+    visit.session.as_ref().map_or_else(String::new, |session| session.person.email.clone())
 }
 
 /// Goes on with a sign-in, and shows the recovery codes on the way, whatever comes next: they are shown this once.
 fn go_on(doors: &Doors, visit: &Visit, done: EnrolledAtSignIn, return_to: Option<&ReturnTo>) -> Answer {
+    let account = match &done.outcome {
+        SignInOutcome::Authenticated(signed_in) => signed_in.whoami.email.clone(),
+        _ => String::new(),
+    };
     let response = sign_in::next(doors, done.outcome, return_to)?;
     let Some(codes) = done.enrolled.recovery_codes else { return Ok(response) };
     let next = response.headers().get(REDIRECT).and_then(|next| next.to_str().ok()).unwrap_or(HOME);
-    let mut shown = show_codes(visit, codes, next)?;
+    let template = SetupPage { is_first: true, ..codes_page(doors, visit, codes, account, next) };
+    let mut shown = page(&visit.look, &template)?;
     for cookie in response.headers().get_all(SET_COOKIE) {
         shown.headers_mut().append(SET_COOKIE, cookie.clone());
     }
@@ -233,7 +274,7 @@ fn go_on(doors: &Doors, visit: &Visit, done: EnrolledAtSignIn, return_to: Option
 /// `POST /mfa/recovery-codes`: new ones in place of all.
 pub(crate) async fn renew_codes(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
     let codes = doors.control.renew_recovery_codes(&visit.ctx).await?;
-    show_codes(&visit, codes, PAGE)
+    page(&visit.look, &codes_page(&doors, &visit, codes, own_address(&visit), PAGE))
 }
 
 /// `POST /mfa/totp/remove`.

@@ -8,6 +8,7 @@ use kt_domain::traffic::Measure;
 use serde::Deserialize;
 
 use super::connect_provider;
+use super::mfa::Signal;
 use crate::Doors;
 use crate::console::answer::{Answer, Frame, page};
 use crate::console::asked::Asked;
@@ -24,6 +25,7 @@ struct OverviewPage {
     durations: Chart,
     /// Whether to lead to the guided set-up.
     is_to_connect: bool,
+    signal: Signal,
 }
 
 /// What somebody sees who uses the workspaces and looks after nothing.
@@ -35,6 +37,7 @@ struct WelcomePage {
     organization: String,
     may_use_keys: bool,
     may_infer: bool,
+    signal: Signal,
 }
 
 /// How far back the figures are to reach.
@@ -50,6 +53,7 @@ pub(crate) async fn show(
     SignedIn { visit, session }: SignedIn,
     asked: Asked<Reach>,
 ) -> Answer {
+    let signal = Signal::of_holder(&doors, &visit).await?;
     if !visit.may(Permission::ReadSettings) {
         let template = WelcomePage {
             frame: Frame::of(&visit),
@@ -57,6 +61,7 @@ pub(crate) async fn show(
             organization: session.organization_name,
             may_use_keys: visit.may(Permission::UseKeys),
             may_infer: visit.may(Permission::Infer),
+            signal,
         };
         return page(&visit.look, &template);
     }
@@ -67,7 +72,7 @@ pub(crate) async fn show(
     let durations = Chart::nested(&DURATIONS, steps.iter().map(times));
     let is_to_connect = connect_provider::is_to_connect(&doors, &visit).await?;
     let frame = Frame::of(&visit);
-    page(&visit.look, &OverviewPage { frame, overview, requests, durations, is_to_connect })
+    page(&visit.look, &OverviewPage { frame, overview, requests, durations, is_to_connect, signal })
 }
 
 const REQUESTS: [Series; 5] = [

@@ -32,6 +32,9 @@ pub(crate) struct Shown {
     credential: String,
     #[serde(default)]
     name: String,
+    /// The organisation's identifier, where somebody has said in which of several they want in.
+    #[serde(default)]
+    organization: String,
     #[serde(rename = "returnTo", default)]
     return_to: String,
 }
@@ -76,10 +79,11 @@ pub(crate) async fn sign_in(
     Fields(shown): Fields<Shown>,
 ) -> Answer {
     let return_to = shown.return_to();
+    let organization = Some(shown.organization.clone()).filter(|named| !named.is_empty());
     let (_, answer) = shown.into_parts()?;
     let device = Cookies::of(&doors).read(&headers, Cookie::Device).map(str::to_owned);
     let browser = Some(visit.cookie.to_string());
-    let sign_in = PasskeySignIn { answer, organization: None, device, door: Door::Console, browser };
+    let sign_in = PasskeySignIn { answer, organization, device, door: Door::Console, browser };
     let outcome = doors.control.sign_in_by_passkey(&visit.ctx, sign_in).await?;
     sign_in::next(&doors, outcome, return_to.as_ref())
 }

@@ -8,6 +8,7 @@ use kt_domain::error::Error;
 use serde::Deserialize;
 
 use super::Fields;
+use super::mfa::Signal;
 use crate::Doors;
 use crate::console::answer::{Answer, Frame, leave_for, page, see, see_and_say};
 use crate::console::cookies::{Cookie, Cookies};
@@ -25,6 +26,7 @@ struct ProfilePage {
     sessions: Vec<SessionView>,
     /// Whether they look after members, and so are told of what members wait for.
     may_manage: bool,
+    signal: Signal,
 }
 
 /// `/settings`: the first of its tabs.
@@ -37,7 +39,8 @@ pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: Sig
     let profile = doors.control.profile(&visit.ctx).await?;
     let sessions = doors.control.my_sessions(&visit.ctx).await?;
     let may_manage = visit.may(Permission::ManageMembers);
-    page(&visit.look, &ProfilePage { frame: Frame::of(&visit), profile, sessions, may_manage })
+    let signal = Signal::of_holder(&doors, &visit).await?;
+    page(&visit.look, &ProfilePage { frame: Frame::of(&visit), profile, sessions, may_manage, signal })
 }
 
 /// A name and an address.

@@ -17,7 +17,8 @@ const ASKED: &str = "Your organization asks for a second factor. Add one before"
 const ASKED_FOR_PASSKEY: &str = "Your organization asks you for a passkey. Add one before";
 
 /// Pages that everybody sees.
-const PAGES: [&str; 4] = ["/overview", "/settings/profile", "/settings/security", "/help"];
+const PAGES: [&str; 6] =
+    ["/overview", "/settings/profile", "/settings/security", "/help", "/help/mfa", "/device"];
 
 /// Pages that a late person is kept from, whatever they may see otherwise: also where AI is used.
 const CLOSED: [&str; 9] = [
@@ -293,10 +294,30 @@ on_both! {
         assert!(attention().await);
         let members = browser.get("/settings/members?mfa=missing").await;
         assert!(members.page().contains(&email("admin")) && members.body.contains(&email("owner")));
+        let without = browser.get("/settings/members?mfa=none").await;
+        assert!(!without.page().contains(&email("admin")), "who has an app is not without a second factor");
+        assert!(browser.get("/overview").await.page().contains("href=\"/settings/members?mfa=none\""));
         api.clock.advance(Duration::from_mins(1));
         demand(&api, json!({ "require_passkey_for_admins": false })).await;
         assert_eq!(counted().await.0, "1", "the control");
         assert_eq!(api.get("/v1/whoami").bearer(&admin.token).send().await.status, 200);
+    }
+
+    whoever_is_late_is_listed_with_since_when(api) {
+        let admin = Holder::new(&api, &email("admin"), "admin").await;
+        demand(&api, json!({ "policy": "required_for_admins", "grace_period": "10m" })).await;
+        let by_code = async || {
+            api.clock.advance(Duration::from_secs(30));
+            let browser = api.browser();
+            browser.sign_in(&email("admin"), PASSWORD).await;
+            browser.post("/login/verify", &[("method", "totp"), ("code", &admin.app.code(&api.clock))]).await;
+            browser
+        };
+        let page = by_code().await.get("/settings/members?mfa=missing").await;
+        assert!(page.page().contains("badge warn\">Missing</span> <small>Until"), "{}", page.body);
+        api.clock.advance(Duration::from_mins(10));
+        let page = by_code().await.get("/settings/members?mfa=late").await;
+        assert!(page.page().contains("badge bad\">Late</span> <small>Since"), "{}", page.body);
     }
 
     whoever_comes_through_a_provider_that_is_trusted_with_it_is_not_told_to_enrol(api) {

@@ -188,8 +188,8 @@ fn follow(api: &Api, mut step: Step) -> Result<Next, Failure> {
             }
             Step::MfaEnrollmentRequired => {
                 return Err(Failure::not_allowed(
-                    "your organization asks for a second factor, and you have none: add one in the console, then sign \
-                     in here again",
+                    "your organization asks for a second factor, or for a passkey, that you do not have: add it in the \
+                     console, then sign in here again",
                 ));
             }
         };

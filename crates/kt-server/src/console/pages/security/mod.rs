@@ -19,6 +19,7 @@ use kt_domain::passwords::Preset;
 use serde_json::Value;
 
 use self::network::Network;
+use super::mfa::Signal;
 use crate::Doors;
 use crate::console::answer::{Answer, Frame, page};
 use crate::console::chart::DailyChart;
@@ -32,6 +33,7 @@ const PAGE: &str = "/settings/security";
 struct SecurityPage {
     frame: Frame,
     own: SecondFactors,
+    signal: Signal,
     /// For whoever may see it.
     organization: Option<Organization>,
 }
@@ -160,5 +162,6 @@ async fn show_with(doors: &Doors, visit: &Visit, network: Option<Network>) -> An
 
 async fn show_of(doors: &Doors, visit: &Visit, organization: Option<Organization>) -> Answer {
     let own = doors.control.second_factors(&visit.ctx).await?;
-    page(&visit.look, &SecurityPage { frame: Frame::of(visit), own, organization })
+    let signal = Signal::of_holder(doors, visit).await?;
+    page(&visit.look, &SecurityPage { frame: Frame::of(visit), own, signal, organization })
 }
