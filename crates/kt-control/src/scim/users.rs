@@ -7,7 +7,7 @@ use kt_domain::email::EmailAddress;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::members::MemberChange;
-use kt_domain::scim::{Names, ScimType, UserChange};
+use kt_domain::scim::{Names, ScimType, UserChange, UserRequest};
 use kt_domain::sign_in::MembershipState;
 use kt_store::memberships::Membership;
 use kt_store::scim::{self, Part, ScimGroup, ScimUser};
@@ -121,20 +121,24 @@ impl Control {
     }
 
     /// Changes a user; felt at their next request. Nothing stands in the way of the end of access: where somebody is
-    /// deactivated, what else is sent and cannot be is recorded, and passed over.
+    /// deactivated, what else is sent and cannot be read or done is recorded, and passed over.
     pub async fn change_scim_user(
         &self,
         ctx: &Ctx,
         id: &str,
-        change: &UserChange,
+        request: UserRequest,
     ) -> Result<ScimUserView, Error> {
         let organization = ctx.require(Permission::Provision)?;
         let user: UserId = id.parse().map_err(|_| no_user())?;
-        if change.active == Some(false) {
+        if request.ends_access {
             self.deactivate(ctx, organization, &user).await?;
         }
-        match self.change_details(ctx, organization, &user, change).await {
-            Err(refused) if change.active == Some(false) && is_refusal(&refused) => {
+        let changed = match request.change {
+            Ok(change) => self.change_details(ctx, organization, &user, &change).await,
+            Err(unreadable) => Err(unreadable),
+        };
+        match changed {
+            Err(refused) if request.ends_access && is_refusal(&refused) => {
                 self.record_passed_over(ctx, organization, &user, &refused).await?;
             }
             changed => changed?,

@@ -20,7 +20,7 @@ pub use filter::Equals;
 pub use group::{GroupChange, MemberEdit};
 pub use patch::{MOST_OPERATIONS, Operation, Verb, operations};
 pub use selection::Selection;
-pub use user::{Names, UserChange};
+pub use user::{Names, UserChange, UserRequest};
 
 use crate::error::{Error, ErrorKind};
 use crate::words;
@@ -108,14 +108,16 @@ impl Said {
 /// The most characters of a text that is kept.
 const LONGEST: usize = 256;
 
+fn is_kept(text: &str) -> bool {
+    text.chars().count() <= LONGEST && !text.chars().any(char::is_control)
+}
+
 /// A text that is kept; none for `null` and the empty one.
 fn text(name: &str, value: &Value) -> Result<Option<String>, Error> {
     match value {
         Value::Null => Ok(None),
         Value::String(text) if text.trim().is_empty() => Ok(None),
-        Value::String(text) if text.chars().count() <= LONGEST && !text.chars().any(char::is_control) => {
-            Ok(Some(text.trim().to_owned()))
-        }
+        Value::String(text) if is_kept(text.trim()) => Ok(Some(text.trim().to_owned())),
         _ => Err(ScimType::InvalidValue
             .refusal(format!("`{name}` must be a text of at most {LONGEST} characters."))),
     }

@@ -1,6 +1,6 @@
 //! Changes of a part (RFC 7644 section 3.5.2).
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Equals, ScimType, get, plain};
 use crate::error::Error;
@@ -35,11 +35,7 @@ pub const MOST_OPERATIONS: usize = 1000;
 /// Reads the changes of a request, in order. One without a path is read as one for each attribute of its value, as Okta
 /// and Entra ID send them.
 pub fn operations(body: &Value) -> Result<Vec<Operation>, Error> {
-    let unreadable = || {
-        ScimType::InvalidSyntax.refusal("Send `Operations`, a list of objects with `op`, `path` and `value`.")
-    };
-    let body = body.as_object().ok_or_else(unreadable)?;
-    let list = get(body, "operations").and_then(Value::as_array).ok_or_else(unreadable)?;
+    let list = list(body).ok_or_else(unreadable)?;
     if list.len() > MOST_OPERATIONS {
         return Err(
             ScimType::TooMany.refusal(format!("Send at most {MOST_OPERATIONS} operations at a time."))
@@ -47,18 +43,32 @@ pub fn operations(body: &Value) -> Result<Vec<Operation>, Error> {
     }
     let mut operations = Vec::new();
     for operation in list {
-        let operation = operation.as_object().ok_or_else(unreadable)?;
-        read(operation, unreadable, &mut operations)?;
+        read(operation, &mut operations)?;
     }
     Ok(operations)
 }
 
-fn read(
-    operation: &Map<String, Value>,
-    unreadable: impl Fn() -> Error,
-    operations: &mut Vec<Operation>,
-) -> Result<(), Error> {
-    let op = get(operation, "op").and_then(Value::as_str).ok_or_else(&unreadable)?;
+/// Those changes of a request that can be read, in order, however many there are.
+pub(super) fn readable(body: &Value) -> Vec<Operation> {
+    let mut operations = Vec::new();
+    for operation in list(body).into_iter().flatten() {
+        // What cannot be read is told by whoever needs all of them.
+        let _ = read(operation, &mut operations);
+    }
+    operations
+}
+
+fn list(body: &Value) -> Option<&Vec<Value>> {
+    get(body.as_object()?, "operations")?.as_array()
+}
+
+fn unreadable() -> Error {
+    ScimType::InvalidSyntax.refusal("Send `Operations`, a list of objects with `op`, `path` and `value`.")
+}
+
+fn read(operation: &Value, operations: &mut Vec<Operation>) -> Result<(), Error> {
+    let operation = operation.as_object().ok_or_else(unreadable)?;
+    let op = get(operation, "op").and_then(Value::as_str).ok_or_else(unreadable)?;
     let verb = match op.to_ascii_lowercase().as_str() {
         "add" => Verb::Add,
         "replace" => Verb::Replace,

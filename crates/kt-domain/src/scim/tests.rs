@@ -128,6 +128,37 @@ fn a_user_is_deactivated_in_every_spelling() {
 }
 
 #[test]
+fn the_end_of_access_is_read_whatever_stands_beside_it() {
+    let operation = |active: Value| json!({ "op": "replace", "path": "active", "value": active });
+    let (off, on) = (operation(json!(false)), operation(json!("True")));
+    let unknown = json!({ "op": "move", "path": "active", "value": false });
+    for (list, ends) in [
+        (json!([unknown, off, "x"]), true),
+        (json!([on, { "op": "Add", "value": { "displayName": 1, "ACTIVE": "False" } }]), true),
+        (json!([off, operation(json!("perhaps"))]), true),
+        (json!([off, on, "x"]), false),
+        (json!([unknown]), false),
+        (json!([{ "op": "remove", "path": "active", "value": false }]), false),
+        (json!(off), false),
+    ] {
+        let request = UserRequest::of_operations(&json!({ "Operations": list }));
+        assert_eq!((request.ends_access, request.change.is_err()), (ends, true), "{list}");
+    }
+    for (user, ends) in [
+        (json!({ "urn:ietf:params:scim:schemas:core:2.0:User:active": "False" }), true),
+        (json!({ "active": [{ "value": false }], "externalId": 42 }), true),
+        (json!({ "active": true }), false),
+        (json!({ "active": "perhaps" }), false),
+        (json!([{ "active": false }]), false),
+    ] {
+        let request = UserRequest::of_resource(&user);
+        assert_eq!((request.ends_access, request.change.is_err()), (ends, true), "{user}");
+    }
+    let fine = UserRequest::of_resource(&json!({ "userName": "ada@example.com", "active": false }));
+    assert!(fine.ends_access && fine.change.is_ok(), "the control");
+}
+
+#[test]
 fn names_are_put_together_from_what_was_sent() {
     let change = patched(&json!([
         { "op": "add", "value": { "name.givenName": "Ada", "name": { "familyName": "Byron" }, "title": "Countess" } },

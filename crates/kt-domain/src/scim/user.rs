@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Operation, Said, ScimType, Verb, get, text};
+use super::patch::readable;
+use super::{Operation, Said, ScimType, Verb, get, operations, plain, text};
 use crate::error::Error;
 
 /// The parts of a name, as far as the provider has sent them.
@@ -43,7 +44,7 @@ impl UserChange {
         let body = body.as_object().ok_or_else(unreadable)?;
         let mut change = Self::default();
         for (name, value) in body {
-            change.set(&super::plain(name), value)?;
+            change.set(&plain(name), value)?;
         }
         if change.user_name.is_none() {
             return Err(
@@ -117,6 +118,43 @@ impl Names {
         let whole = self.display.clone().or_else(|| self.formatted.clone()).unwrap_or_else(joined);
         Some(whole).filter(|whole| !whole.is_empty())
     }
+}
+
+/// A request to change a user. The end of somebody's access is read by itself, so that nothing stands in its way that is
+/// sent besides and cannot be read.
+#[derive(Debug)]
+pub struct UserRequest {
+    /// Whether it ends somebody's access.
+    pub ends_access: bool,
+    /// All that it says, or why that cannot be read.
+    pub change: Result<UserChange, Error>,
+}
+
+impl UserRequest {
+    /// Reads a `PUT`: a whole user.
+    #[must_use]
+    pub fn of_resource(body: &Value) -> Self {
+        let attributes = body.as_object().into_iter().flatten();
+        let active = attributes.filter(|(name, _)| plain(name) == "active").map(|(_, value)| value);
+        Self { ends_access: ends_access(active), change: UserChange::of_resource(body) }
+    }
+
+    /// Reads a `PATCH`: a list of changes.
+    #[must_use]
+    pub fn of_operations(body: &Value) -> Self {
+        let readable = readable(body);
+        let active = readable.iter().filter(|operation| {
+            operation.path == "active" && matches!(operation.verb, Verb::Add | Verb::Replace)
+        });
+        let ends_access = ends_access(active.map(|operation| &operation.value));
+        let change = operations(body).and_then(|operations| UserChange::of_operations(&operations));
+        Self { ends_access, change }
+    }
+}
+
+/// Whether the last of these values of `active` that can be read is `false`.
+fn ends_access<'v>(active: impl Iterator<Item = &'v Value>) -> bool {
+    active.filter_map(|value| truth(value).ok()).last() == Some(false)
 }
 
 /// `true` and `false` as providers write them: Entra ID sends `"False"`, some wrap it as the value of a list.

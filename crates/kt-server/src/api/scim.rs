@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use kt_control::ScimQuery;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::scim::{Equals, GroupChange, ScimType, UserChange, operations};
+use kt_domain::scim::{Equals, GroupChange, ScimType, UserChange, UserRequest, operations};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
@@ -196,7 +196,7 @@ async fn replace_user(
     Path(id): Path<String>,
     ScimInput(body): ScimInput,
 ) -> Result<Response, Failure> {
-    let changed = doors.control.change_scim_user(&ctx, &id, &UserChange::of_resource(&body)?).await?;
+    let changed = doors.control.change_scim_user(&ctx, &id, UserRequest::of_resource(&body)).await?;
     Ok(answers.user(StatusCode::OK, &changed))
 }
 
@@ -222,8 +222,7 @@ async fn patch_user(
     Path(id): Path<String>,
     ScimInput(body): ScimInput,
 ) -> Result<Response, Failure> {
-    let change = UserChange::of_operations(&operations(&body)?)?;
-    let changed = doors.control.change_scim_user(&ctx, &id, &change).await?;
+    let changed = doors.control.change_scim_user(&ctx, &id, UserRequest::of_operations(&body)).await?;
     Ok(answers.user(StatusCode::OK, &changed))
 }
 

@@ -123,12 +123,25 @@ on_both! {
             let replace = |(path, value): &(&str, Value)| json!({ "op": "replace", "path": path, "value": value });
             (Method::PATCH, json!({ "Operations": values.iter().map(replace).collect::<Vec<_>>() }))
         };
+        let behind = |active: bool, more: Vec<Value>| {
+            let mut all = vec![json!({ "op": "replace", "path": "active", "value": active })];
+            all.extend(more);
+            (Method::PATCH, json!({ "Operations": all }))
+        };
         let sent = |active: bool| [
             (put(json!({ "userName": "ada@acme.example", "active": active })), 400),
             (replacing(&[("userName", json!("ada@acme.example")), ("active", json!(active))]), 400),
             (replacing(&[("active", json!(active)), ("userName", json!("renamed@acme.example"))]), 400),
             (put(json!({ "externalId": "ext-bob@acme.example", "active": active })), 409),
             (put(json!({ "userName": "no address", "active": active })), 400),
+            // What cannot even be read.
+            (put(json!({ "displayName": "Ada\tByron", "active": active })), 400),
+            (put(json!({ "displayName": "a".repeat(300), "active": active })), 400),
+            (put(json!({ "externalId": 42, "active": active })), 400),
+            ((Method::PUT, json!({ "active": active })), 400),
+            (behind(active, vec![json!({ "op": "move", "path": "title" })]), 400),
+            (behind(active, vec![json!("nothing")]), 400),
+            (behind(active, vec![json!({ "op": "remove", "path": "title" }); 1000]), 400),
         ];
         for ((ending, _), (control, refused)) in sent(false).into_iter().zip(sent(true)) {
             assert_eq!(directory.set_active(&ada, true).await.json["active"], true);
@@ -143,7 +156,7 @@ on_both! {
         }
         let passed_over = api.records("member.provisioned").await;
         let passed_over = passed_over.iter().filter(|record| record["details"]["after"]["passed_over"].is_string());
-        assert_eq!(passed_over.count(), 5);
+        assert_eq!(passed_over.count(), 12);
     }
 
     an_owner_who_is_deactivated_has_no_way_in_of_their_own_left(api) {
