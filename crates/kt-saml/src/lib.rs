@@ -30,6 +30,8 @@ pub use metadata::{IdentityProvider, MetadataError};
 pub use redirect::RedirectedMessage;
 pub use refusal::Refusal;
 pub use request::AuthnRequest;
-pub use response::{Attribute, Expected, NameId, VerifiedAssertion, verify_response};
+pub use response::{
+    Attribute, Expected, NameId, RefusedAt, Stage, VerifiedAssertion, verify_in_stages, verify_response,
+};
 pub use service_provider::ServiceProvider;
 pub use signing_key::{SigningKey, SigningKeyError};

@@ -72,21 +72,58 @@ pub struct Attribute {
     pub values: Vec<String>,
 }
 
+/// What is looked at in a response, in this order. What follows one that is refused is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Whether it can be read, reports no failure and holds one assertion.
+    Message,
+    /// Whether a configured certificate fits its signature.
+    Signature,
+    /// Whether it comes from the provider, to this address, in answer to the request.
+    Answer,
+    /// Whether it is for this service and for whoever brings it, at this time.
+    Conditions,
+    /// What it says of the person.
+    Person,
+}
+
+/// Where a response was refused, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedAt {
+    /// What was looked at.
+    pub stage: Stage,
+    /// What was wrong with it.
+    pub why: Refusal,
+}
+
 /// Reads the field `SAMLResponse` of a posted form.
 pub fn verify_response(field: &str, expected: &Expected<'_>) -> Result<VerifiedAssertion, Refusal> {
-    let text = decoded(field)?;
-    let tree = Tree::read(&text, MESSAGE_LIMIT, Profile::Message)?;
+    verify_in_stages(field, expected).map_err(|refused| refused.why)
+}
+
+/// The same, saying how far it was good.
+pub fn verify_in_stages(field: &str, expected: &Expected<'_>) -> Result<VerifiedAssertion, RefusedAt> {
+    let at = |stage| move |why| RefusedAt { stage, why };
+    let text = decoded(field).map_err(at(Stage::Message))?;
+    let tree = Tree::read(&text, MESSAGE_LIMIT, Profile::Message);
+    let tree = tree.map_err(Refusal::from).map_err(at(Stage::Message))?;
+    let (response, assertion) = response_of(&tree).map_err(at(Stage::Message))?;
+    let certificates = &expected.identity_provider.certificates;
+    let signed = signature::check(response, Some(assertion), certificates).map_err(at(Stage::Signature))?;
+    check_response(response, signed.is_root(), expected).map_err(at(Stage::Answer))?;
+    check_assertion(assertion, expected).map_err(at(Stage::Answer))?;
+    let confirmed_until = check_subject(assertion, expected).map_err(at(Stage::Conditions))?;
+    check_conditions(assertion, expected).map_err(at(Stage::Conditions))?;
+    claims(assertion, confirmed_until, expected).map_err(at(Stage::Person))
+}
+
+/// The response, and the assertion in it.
+fn response_of<'t>(tree: &'t Tree<'t>) -> Result<(Element<'t>, Element<'t>), Refusal> {
     let response = tree.root().filter(|root| root.is(name::PROTOCOL, "Response"));
     let response = response.ok_or(Refusal::Structure("it is no response"))?;
     // Failures come unsigned and without an assertion; their reason helps whoever sets the provider up.
     check_status(response)?;
-    let assertion = only_assertion(response)?;
-    let signed = signature::check(response, Some(assertion), &expected.identity_provider.certificates)?;
-    check_response(response, signed.is_root(), expected)?;
-    check_assertion(assertion, expected)?;
-    let confirmed_until = check_subject(assertion, expected)?;
-    check_conditions(assertion, expected)?;
-    claims(assertion, confirmed_until, expected)
+    Ok((response, only_assertion(response)?))
 }
 
 /// The text of a message in a form.

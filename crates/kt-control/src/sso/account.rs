@@ -200,7 +200,7 @@ impl Control {
 
     /// The groups that decide somebody's role at this sign-in: those that the provider names, and where it names none those
     /// that it has provisioned them into. `None` where there are more than it could send.
-    async fn groups_of(
+    pub(super) async fn groups_of(
         &self,
         source: &impl Source,
         organization: &OrganizationId,

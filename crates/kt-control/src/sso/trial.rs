@@ -2,17 +2,26 @@
 
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
+use kt_domain::email::EmailAddress;
 use kt_domain::error::Error;
-use kt_domain::sign_in::Proof;
-use kt_domain::sso::ExternalIdentity;
-use kt_domain::sso::reception::Reception;
-use kt_store::{audit, external_identities, users};
+use kt_domain::sign_in::{MembershipState, Proof};
+use kt_domain::sso::reception::{self, Reception};
+use kt_domain::sso::{ExternalIdentity, ProviderSettings};
+use kt_store::memberships::Membership;
+use kt_store::users::User;
+use kt_store::{audit, external_identities, memberships, users};
 use serde_json::{Map, Value, json};
 
 use super::account::name_of;
 use super::errand::Origin;
 use super::receive::Disbelief;
 use crate::control::Control;
+
+/// The step that shows whom the provider names.
+pub(super) const WHO: &str = "Who the provider says it is";
+
+/// The step that shows whose account that is.
+const ACCOUNT: &str = "Whose account it would be";
 
 /// What trying out a provider has shown.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,10 +100,9 @@ impl Control {
         identity: &ExternalIdentity,
         trail: &mut Trail,
     ) -> Result<Result<(), Disbelief>, Error> {
-        const ACCOUNT: &str = "Whose account it would be";
         let settings = self.settings_of(&self.store, origin).await?;
         trail.passed(
-            "Who the provider says it is",
+            WHO,
             format!(
                 "{}; {}; {}",
                 identity.subject,
@@ -102,25 +110,34 @@ impl Control {
                 identity.name.as_deref().unwrap_or("no name"),
             ),
         );
-        let groups = identity.groups.as_deref();
-        let role = settings.role_of(groups.unwrap_or_default());
-        let told = match groups {
-            None => "more groups than the provider could send".to_owned(),
-            Some([]) => "no groups were sent".to_owned(),
-            Some(groups) => groups.join(", "),
+        let account = self.account_meant(origin, identity).await?;
+        let groups = match &account {
+            Some(Account { user, place: Some(place), .. }) => {
+                self.groups_of(&self.store, &place.organization, &user.id, identity).await?
+            }
+            _ => identity.groups.clone(),
         };
-        trail.passed("The role of a new member", format!("{role} ({told})"));
+        trail.passed("The role", role(&settings, account.as_ref(), groups.as_deref()));
         let worth = match settings.proof_of(identity) {
             Proof::FederatedMfa => "counts as two factors",
             Proof::FederatedStepUp => "one of our second factors is asked for",
             _ => "how people prove who they are is left to the provider",
         };
         trail.passed("What it is worth", format!("{worth} ({})", identity.methods.join(", ")));
-        if let Some(user) = external_identities::user_of(&self.store, name_of(origin, identity)).await? {
-            let user = users::find(&self.store, &user).await?;
-            let email = user.map(|user| user.email).unwrap_or_default();
-            trail.passed(ACCOUNT, format!("linked already: {email}"));
-            return Ok(Ok(()));
+        if let Some(account) = &account
+            && account.place.as_ref().is_some_and(|place| place.state == MembershipState::Suspended)
+        {
+            let why = format!("that of a member who is suspended here: {}", account.user.email);
+            return Ok(Err(Disbelief { step: ACCOUNT, why }));
+        }
+        if let Some(Account { user, place, is_linked: true }) = &account {
+            return Ok(match reception::joins(&settings, place.as_ref().map(|place| place.state)) {
+                Ok(_) => {
+                    trail.passed(ACCOUNT, format!("linked already: {}", user.email));
+                    Ok(())
+                }
+                Err(why) => Err(Disbelief { step: ACCOUNT, why: why.advice().to_owned() }),
+            });
         }
         let stranger = self.look_up(&self.store, origin, &settings, identity).await?;
         Ok(match stranger.reception {
@@ -136,4 +153,46 @@ impl Control {
             Err(why) => Err(Disbelief { step: ACCOUNT, why: why.advice().to_owned() }),
         })
     }
+
+    /// The account that somebody comes to, if there is one: that which is linked to them, or else that of their address.
+    async fn account_meant(
+        &self,
+        origin: &Origin,
+        identity: &ExternalIdentity,
+    ) -> Result<Option<Account>, Error> {
+        let linked = external_identities::user_of(&self.store, name_of(origin, identity)).await?;
+        let email = identity.email.as_deref().and_then(|email| EmailAddress::parse(email).ok());
+        let user = match (&linked, &email) {
+            (Some(id), _) => users::find(&self.store, id).await?,
+            (None, Some(email)) => users::by_email(&self.store, &email.folded()).await?,
+            (None, None) => None,
+        };
+        let (Some(user), Some(organization)) = (user, &origin.organization) else { return Ok(None) };
+        let place = memberships::find(&self.store, organization, &user.id).await?;
+        Ok(Some(Account { user, place, is_linked: linked.is_some() }))
+    }
+}
+
+/// An account, as the organisation of the provider sees it.
+struct Account {
+    user: User,
+    place: Option<Membership>,
+    /// Whether the provider's name for its holder is known.
+    is_linked: bool,
+}
+
+/// The role that somebody has after a sign-in, and by what.
+fn role(settings: &ProviderSettings, account: Option<&Account>, groups: Option<&[String]>) -> String {
+    let role = match account.and_then(|account| account.place.as_ref()) {
+        Some(place) if place.state != MembershipState::PendingApproval => {
+            settings.role_after(place.role, groups)
+        }
+        _ => settings.role_of(groups.unwrap_or_default()),
+    };
+    let told = match groups {
+        None => "more groups than the provider could send".to_owned(),
+        Some([]) => "no groups were sent".to_owned(),
+        Some(groups) => groups.join(", "),
+    };
+    format!("{role} ({told})")
 }

@@ -85,7 +85,9 @@ fn a_signed_part_that_is_wrapped_signs_nobody_in() {
         ("a response in a response", format!("{}{response}</samlp:Response>", evil_response().trim_end_matches("</samlp:Response>"))),
     ];
     for (name, forged) in cases {
-        refused(name, &forged);
+        let refusal = refused(name, &forged);
+        let is_unreadable = matches!(refusal, Refusal::Unreadable(_) | Refusal::Xml(_));
+        assert!(!is_unreadable, "{name} is refused for what it is, and not for how it is written: {refusal}");
         // The same with the ID of what is signed on both.
         refused(
             name,

@@ -2,9 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kt_saml::{Attribute, Expected, NameId, Refusal, VerifiedAssertion, verify_response};
+use kt_saml::{
+    Attribute, Expected, NameId, Refusal, Stage, VerifiedAssertion, verify_in_stages, verify_response,
+};
 
-use crate::provider::{ACME, DRAFT, Signs, edit, identity_provider, now, us, verify, verify_at};
+use crate::provider::{
+    ACME, DRAFT, STRANGER, Signs, between, edit, identity_provider, now, us, verify, verify_at,
+};
 
 #[test]
 fn everything_that_is_signed_is_read() {
@@ -156,6 +160,67 @@ fn a_true_answer_to_another_question_is_refused() {
         }
     }
     assert!(verify(&ACME.answer(DRAFT, Signs::Both)).is_ok());
+}
+
+/// Each bound is moved alone, so that no other one refuses in its place.
+#[test]
+fn the_conditions_bound_the_time_by_themselves() {
+    let (begin, end) = ("2026-03-15T14:24:00Z", "2026-03-15T14:21:00Z");
+    let whole = format!(
+        "<saml:Conditions {}</saml:Conditions>",
+        between(DRAFT, "<saml:Conditions ", "</saml:Conditions>")
+    );
+    let bounded =
+        "<saml:Conditions NotBefore=\"2026-03-15T14:22:00Z\" NotOnOrAfter=\"2026-03-15T14:27:30Z\">";
+    let bounds =
+        |begin: &str, end: &str| format!("<saml:Conditions NotBefore=\"{begin}\" NotOnOrAfter=\"{end}\">");
+    for (name, from, to, expected) in [
+        (
+            "a beginning that is to come",
+            bounded,
+            bounds(begin, "2026-03-15T14:27:30Z"),
+            Refusal::TooEarly(begin.parse().unwrap()),
+        ),
+        (
+            "an end that has passed",
+            bounded,
+            bounds("2026-03-15T14:20:00Z", end),
+            Refusal::TooLate(end.parse().unwrap()),
+        ),
+        ("no conditions", &whole, String::new(), Refusal::Structure("there are no conditions")),
+        ("conditions twice", &whole, whole.repeat(2), Refusal::Structure("there are conditions twice")),
+    ] {
+        let refused = verify(&ACME.answer(&edit(DRAFT, from, &to), Signs::Both));
+        assert_eq!(refused, Err(expected), "{name}");
+    }
+    let unbounded = edit(DRAFT, bounded, "<saml:Conditions>");
+    assert!(verify(&ACME.answer(&unbounded, Signs::Both)).is_ok(), "the control: the standard lets them out");
+}
+
+#[test]
+fn a_refusal_says_how_far_the_response_was_good() {
+    let (provider, us) = (identity_provider(), us());
+    let refused_at = |text: &str| {
+        let expected = Expected {
+            identity_provider: &provider,
+            service_provider: &us,
+            request: "_request1",
+            authenticated_since: None,
+            now: now(),
+        };
+        verify_in_stages(&STANDARD.encode(text), &expected).map(|_| ()).map_err(|refused| refused.stage)
+    };
+    for (from, to, stage) in [
+        ("status:Success", "status:Responder", Stage::Message),
+        ("InResponseTo=\"_request1\" IssueInstant", "InResponseTo=\"_x\" IssueInstant", Stage::Answer),
+        ("/acme/metadata</saml:Audience>", "/other/metadata</saml:Audience>", Stage::Conditions),
+        ("AuthnStatement", "AuthzStatement", Stage::Person),
+    ] {
+        let text = ACME.answer(&edit(DRAFT, from, to), Signs::Both);
+        assert_eq!(refused_at(&text), Err(stage), "{to}");
+    }
+    assert_eq!(refused_at(&STRANGER.answer(DRAFT, Signs::Both)), Err(Stage::Signature));
+    assert_eq!(refused_at(&ACME.answer(DRAFT, Signs::Both)), Ok(()), "the control");
 }
 
 #[test]

@@ -89,6 +89,13 @@ impl Directory<'_> {
         self.send(Method::PATCH, path, json!({ "schemas": [schema], "Operations": operations })).await
     }
 
+    /// Puts somebody into a group of this name.
+    pub(crate) async fn in_group(&self, name: &str, user: &str) {
+        let group = json!({ "displayName": name, "members": [{ "value": user }] });
+        let made = self.send(Method::POST, "/Groups", group).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+    }
+
     /// Lets somebody in, or no more.
     pub(crate) async fn set_active(&self, id: &str, active: bool) -> Answer {
         let operation = json!({ "op": "replace", "path": "active", "value": active });
