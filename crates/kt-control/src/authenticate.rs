@@ -105,7 +105,7 @@ impl Control {
     }
 
     /// Whether a session still stands: not ended, not outlived, issued under the present epoch, to an active member, on
-    /// proofs that are still enough.
+    /// proofs that are still enough, by the word of nobody whom the deployment no longer offers.
     pub(crate) async fn lives(
         &self,
         source: &impl Source,
@@ -118,6 +118,11 @@ impl Control {
         let asks = self.asks_of(source, &live.membership, &settings.mfa).await?;
         let standing = standing_in(live, &factors, &asks);
         let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
+        if let Some(federation) = &live.federation
+            && !self.still_offers(source, &federation.source).await?
+        {
+            return Ok(false);
+        }
         Ok(session.ended_at.is_none()
             && session.epoch == live.epoch
             && ends_by.is_none_or(|end| now < end)

@@ -59,7 +59,7 @@ pub async fn insert(tx: &Tx<'_>, provider: &IdentityProvider) -> Result<(), Stor
 pub async fn replace(tx: &Tx<'_>, provider: &IdentityProvider, now: Timestamp) -> Result<bool, StoreError> {
     const UPDATE: &str = "UPDATE identity_providers
         SET enabled = $2, version = $3 + 1, settings = $4, details = $5, secret_sealed = $6, updated_at = $7,
-            problem = NULL
+            used_at = $8, problem = NULL
         WHERE id = $1 AND version = $3";
     let values = values![
         provider.id.as_str(),
@@ -69,6 +69,7 @@ pub async fn replace(tx: &Tx<'_>, provider: &IdentityProvider, now: Timestamp) -
         sql::document(&provider.details)?,
         provider.secret_sealed.clone(),
         now,
+        provider.used_at,
     ];
     Ok(sql::execute(tx, UPDATE, values).await? == 1)
 }

@@ -124,6 +124,19 @@ pub async fn claim(tx: &Tx<'_>, scope: &str, value: &str, expires_at: Timestamp)
     Ok(sql::execute(tx, INSERT, values![scope, value, expires_at]).await? == 1)
 }
 
+/// Those of this purpose and subject that are still good, each with what it is used up by.
+pub async fn of_subject<T: DeserializeOwned>(
+    source: &impl Source,
+    purpose: &str,
+    subject: &str,
+    now: Timestamp,
+) -> Result<Vec<(SecretDigest, T)>, StoreError> {
+    const SELECT: &str = "SELECT digest, data FROM one_time_tokens
+        WHERE purpose = $1 AND subject = $2 AND consumed_at IS NULL AND expires_at > $3";
+    let rows = sql::rows(source, SELECT, values![purpose, subject, now]).await?;
+    rows.iter().map(|row| Ok((row.parsed("digest")?, row.document("data")?))).collect()
+}
+
 /// Those of this purpose that are still good and are about members of an organisation, each with what it is used up by.
 pub async fn of_members<T: DeserializeOwned>(
     source: &impl Source,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use kt_domain::email::EmailAddress;
 use kt_domain::id::{OrganizationId, ScimGroupId, UserId};
 use kt_domain::scim::{Equals, Names};
 use kt_domain::sign_in::MembershipState;
@@ -83,8 +84,8 @@ pub async fn users(
             match attribute.as_str() {
                 "externalid" => query.text(" AND s.external_id = ").value(value),
                 "id" => query.text(" AND m.user_id = ").value(value),
-                // `userName` is the address, and the only one. Addresses are the same in any capitals.
-                _ => query.text(" AND u.email_folded = ").value(value.to_lowercase()),
+                // `userName` is the address, and the only one.
+                _ => query.text(" AND u.email_folded = ").value(folded(value)),
             };
         }
         query
@@ -94,6 +95,11 @@ pub async fn users(
     query.text(" ORDER BY m.user_id LIMIT ").value(limit).text(" OFFSET ").value(from);
     let items = query.rows(source).await?.iter().map(read_user).collect::<Result<_, _>>()?;
     Ok(Part { total, items })
+}
+
+/// An address in the form that accounts are found by; what is none is nobody's.
+fn folded(address: &str) -> String {
+    EmailAddress::parse(address).map_or_else(|_| address.to_lowercase(), |address| address.folded())
 }
 
 /// One member.

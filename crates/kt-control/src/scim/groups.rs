@@ -151,6 +151,7 @@ impl Control {
         users: impl IntoIterator<Item = &UserId>,
     ) -> Result<(), Error> {
         let provider = identity_providers::enabled(tx, organization).await?;
+        let provider = provider.filter(|provider| self.offers(provider.details.protocol()));
         // Where no group has a role, there is nothing to follow.
         let Some(provider) = provider.filter(|provider| !provider.settings.group_roles.is_empty()) else {
             return Ok(());

@@ -15,7 +15,7 @@ use kt_domain::sso::{IdentitySource, Protocol, ProviderDetails};
 use kt_store::identity_providers::{self, IdentityProvider};
 use kt_store::once::{self, OneTime};
 use kt_store::sessions::Federation;
-use kt_store::{limits, sessions};
+use kt_store::{Tx, limits, sessions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,7 +30,10 @@ use crate::sign_in::Vouched;
 const PURPOSE: &str = "sso";
 
 /// How long somebody may take at the provider.
-const LIFETIME: Duration = Duration::from_mins(10);
+pub(super) const AT_PROVIDER: Duration = Duration::from_mins(10);
+
+/// How long a browser may take from an address of ours to the next.
+pub(super) const BETWEEN_OURS: Duration = Duration::from_mins(1);
 
 /// How many ways to providers one network may begin in a quarter of an hour.
 const BEGUN: i64 = 1000;
@@ -221,12 +224,12 @@ impl Control {
         Ok(())
     }
 
-    /// Keeps what was begun, under `state`; what the browser has to keep. It keeps one secret for all ways that it begins at
-    /// the same time, in several tabs.
+    /// Keeps what was begun, under `state`, for so long; what the browser has to keep. It keeps one secret for all ways that it
+    /// begins at the same time, in several tabs.
     pub(crate) async fn keep_errand<P: Serialize>(
         &self,
         ctx: &Ctx,
-        state: &Token,
+        (state, lifetime): (&Token, Duration),
         origin: Origin,
         browser: Option<&str>,
         protocol: P,
@@ -246,7 +249,7 @@ impl Control {
             epoch: None,
             data: &kept,
             created_at: ctx.now,
-            expires_at: ctx.now + LIFETIME,
+            expires_at: ctx.now + lifetime,
         };
         once::issue(&tx, &record).await?;
         tx.commit().await?;
@@ -274,6 +277,22 @@ impl Control {
         Ok((kept.origin, protocol))
     }
 
+    /// Ends what is kept of ways to a source of which its protocol keeps something that `ends` says is over.
+    pub(crate) async fn end_errands<P: DeserializeOwned>(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        source: &IdentitySource,
+        ends: impl Fn(P) -> bool,
+    ) -> Result<(), Error> {
+        for (state, kept) in once::of_subject::<Kept>(tx, PURPOSE, &source.to_string(), ctx.now).await? {
+            if serde_json::from_value(kept.protocol).is_ok_and(&ends) {
+                once::consume::<Kept>(tx, PURPOSE, &state, ctx.now).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a source vouches still: its provider is there, turned on and offered, and as it was where the version is told.
     pub(crate) async fn still_vouches(
         &self,
@@ -289,6 +308,20 @@ impl Control {
                 && self.offers(provider.details.protocol())
                 && vouched.version.is_none_or(|version| version == provider.version)
         }))
+    }
+
+    /// Whether the deployment still offers what has vouched for a session.
+    pub(crate) async fn still_offers(
+        &self,
+        source: &impl kt_store::Source,
+        vouches: &IdentitySource,
+    ) -> Result<bool, Error> {
+        let IdentitySource::Provider(id) = vouches else { return Ok(self.offers_google()) };
+        if Protocol::ALL.iter().all(|protocol| self.offers(*protocol)) {
+            return Ok(true);
+        }
+        let provider = identity_providers::find(source, id).await?;
+        Ok(provider.is_some_and(|provider| self.offers(provider.details.protocol())))
     }
 
     /// The provider of somebody who comes back, as it is at this moment. Refused where it was turned off, removed or changed

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use super::errand::{Departure, Errand, Origin, begun_otherwise};
+use super::errand::{AT_PROVIDER, Departure, Errand, Origin, begun_otherwise};
 use super::receive::{Disbelief, SsoOutcome};
 use super::sso_refused;
 use super::stray::Brought;
@@ -145,7 +145,7 @@ impl Control {
             to.query_pairs_mut().append_pair("acr_values", &words.join(" "));
         }
         let pledge = self.pledge(party, &nonce, &verifier)?;
-        let browser = self.keep_errand(ctx, &state, origin, browser, pledge).await?;
+        let browser = self.keep_errand(ctx, (&state, AT_PROVIDER), origin, browser, pledge).await?;
         Ok(Departure { to, browser })
     }
 
@@ -161,8 +161,8 @@ impl Control {
         let taken = self.take_errand::<Pledge>(ctx, answer.state, answer.browser).await;
         let (origin, pledge) =
             self.recording_strays(ctx, answer.organization, Brought::Answer, taken).await?;
-        let party = self.party_of_origin(&origin).await?;
-        self.require_own_address(&origin, &answer).await?;
+        let party = self.party_asked(&origin, &answer).await;
+        let party = self.recording_refusal(ctx, &origin, party).await?;
         let mut trail = Trail::default();
         trail.passed("The answer came back to the browser that asked", "");
         let verified = match self.believe(ctx, &party, &pledge, &answer, &mut trail).await {
@@ -185,7 +185,9 @@ impl Control {
         Err(sso_refused().with_private("the answer came back to the address of another provider"))
     }
 
-    async fn party_of_origin(&self, origin: &Origin) -> Result<Party, Error> {
+    /// Who was asked, as it is at this moment, if the answer came back to its address.
+    async fn party_asked(&self, origin: &Origin, answer: &OidcAnswer<'_>) -> Result<Party, Error> {
+        self.require_own_address(origin, answer).await?;
         match self.provider_again(&self.store, origin).await? {
             None => self.google_party(),
             Some(provider) => {

@@ -110,7 +110,8 @@ impl Control {
     }
 
     /// Changes the organisation's provider of a protocol, or sets it up. What was begun under the one before is good no more;
-    /// turned off, it also ends every session that it has opened. Refused with `another_provider_enabled` beside another one
+    /// turned off, it also ends every session that it has opened. With another issuer it is another provider: whom the one
+    /// before was linked to is forgotten, and its sessions end. Refused with `another_provider_enabled` beside another one
     /// that is turned on, and with `sso_not_proven` where it would become the only way in before anybody came through it.
     pub async fn change_identity_provider(
         &self,
@@ -137,10 +138,11 @@ impl Control {
             Err(StoreError::Exists) => return Err(another_enabled()),
             other => other?,
         }
-        if kept.as_ref().is_some_and(|kept| names_differ(&kept.details, &provider.details)) {
+        let is_another = kept.as_ref().is_some_and(|kept| is_another(kept, &provider.details));
+        if is_another || kept.as_ref().is_some_and(|kept| names_differ(&kept.details, &provider.details)) {
             external_identities::forget_source(&tx, &IdentitySource::Provider(provider.id.clone())).await?;
         }
-        if kept.as_ref().is_some_and(|kept| kept.enabled) && !provider.enabled {
+        if is_another || kept.as_ref().is_some_and(|kept| kept.enabled) && !provider.enabled {
             self.end_sessions_of(ctx, &tx, organization, &provider.id).await?;
         }
         let before = kept.as_ref().map_or_else(|| Ok(json!({})), recorded)?;
@@ -180,6 +182,8 @@ impl Control {
                 Some(self.draw(|random| self.seal.seal(&secret_place(&id), secret.as_bytes(), random))?)
             }
         };
+        // Nobody has come through another one yet.
+        let used_at = kept.filter(|kept| !is_another(kept, &details)).and_then(|kept| kept.used_at);
         Ok(IdentityProvider {
             id,
             organization: organization.clone(),
@@ -189,7 +193,7 @@ impl Control {
             details,
             secret_sealed,
             created_at: kept.map_or(ctx.now, |kept| kept.created_at),
-            used_at: kept.and_then(|kept| kept.used_at),
+            used_at,
             problem: None,
         })
     }
@@ -211,12 +215,16 @@ impl Control {
         kept: Option<&IdentityProvider>,
         new: &IdentityProvider,
     ) -> Result<(), Error> {
-        if !new.settings.required || kept.is_some_and(|kept| kept.settings.required) {
+        let is_required = kept.filter(|kept| kept.settings.required);
+        if is_required.is_some_and(|kept| new.settings.required && is_another(kept, &new.details)) {
+            return Err(not_in_its_place());
+        }
+        if !new.settings.required || is_required.is_some() {
             return Ok(());
         }
         let has_domain =
             domains::of(tx, &new.organization).await?.iter().any(|claim| claim.verified_at.is_some());
-        let was_used = kept.is_some_and(|kept| kept.enabled && kept.used_at.is_some());
+        let was_used = kept.is_some_and(|kept| kept.enabled) && new.used_at.is_some();
         if new.enabled && has_domain && was_used {
             return Ok(());
         }
@@ -299,6 +307,11 @@ fn with_secret(mut told: Value, change: &ProviderChange, kept: Option<&IdentityP
     told
 }
 
+/// Whether another provider comes in place of the one that is kept. What the one has said holds of nobody at the other.
+fn is_another(kept: &IdentityProvider, new: &ProviderDetails) -> bool {
+    kept.details.issuer() != new.issuer()
+}
+
 /// Whether people are told apart by something else than before: a name of the one kind says nothing of the other.
 fn names_differ(kept: &ProviderDetails, new: &ProviderDetails) -> bool {
     let attribute =
@@ -313,6 +326,12 @@ fn sends_secret_elsewhere(kept: &IdentityProvider, new: &ProviderDetails) -> boo
         Some((oidc.issuer.clone(), oidc.endpoints.as_ref().map(|endpoints| endpoints.token.clone())))
     };
     kept.secret_sealed.is_some() && place(&kept.details) != place(new)
+}
+
+fn not_in_its_place() -> Error {
+    let message = "This is another provider, which nobody has come in through yet, and single sign-on is required. Stop \
+                   requiring it first; members sign in with their passwords until somebody has come in through the new one.";
+    Error::new(ErrorKind::Conflict, "sso_not_proven", message).with_param("required")
 }
 
 fn no_provider() -> Error {

@@ -93,8 +93,8 @@ impl Control {
         };
         match &origin.errand {
             Errand::Reauthenticate { session, return_to } => {
-                require_own_errand(ctx, session)?;
-                self.reauthenticate_by_provider(ctx, &origin, &identity).await?;
+                let proven = self.reauthenticate_by_provider(ctx, &origin, session, &identity).await;
+                self.recording_refusal(ctx, &origin, proven).await?;
                 let return_to = return_to.as_deref().and_then(ReturnTo::parse);
                 Ok(SsoOutcome::Reauthenticated { return_to })
             }
@@ -128,7 +128,10 @@ impl Control {
                 self.refuse_address(ctx, Some(&organization), &denial).await?;
                 Err(sso_refused())
             }
-            Err(Turned::Back(error)) => Err(error),
+            Err(Turned::Back(error)) => {
+                drop(tx);
+                self.recording_refusal(ctx, origin, Err(error)).await
+            }
         }
     }
 
@@ -199,8 +202,10 @@ impl Control {
         &self,
         ctx: &Ctx,
         origin: &Origin,
+        session: &SessionId,
         identity: &ExternalIdentity,
     ) -> Result<(), Error> {
+        require_own_errand(ctx, session)?;
         let person = ctx.require_person()?;
         let tx = self.store.begin_write().await?;
         let settings = self.settings_of(&tx, origin).await?;
@@ -230,6 +235,24 @@ impl Control {
         let record = self.record(ctx, AuditAction::Reauthenticated, person.session.as_str());
         audit::append(&tx, Some(&person.organization), &record).await?;
         self.commit_revocation(tx).await
+    }
+
+    /// The same, recorded where somebody was refused who came back to sign in, or to prove again who they are.
+    pub(super) async fn recording_refusal<T>(
+        &self,
+        ctx: &Ctx,
+        origin: &Origin,
+        came_of: Result<T, Error>,
+    ) -> Result<T, Error> {
+        let is_trial = matches!(origin.errand, Errand::Test { .. });
+        if let Err(refused) = &came_of
+            && matches!(refused.code, "sso_refused" | "provider_did_not_ask")
+            && !is_trial
+        {
+            let why = refused.private.as_deref().unwrap_or(refused.code);
+            self.record_turned_away(ctx, origin, origin.organization.as_ref(), None, why).await?;
+        }
+        came_of
     }
 
     async fn record_turned_away(
@@ -286,4 +309,5 @@ fn not_asked_again() -> Error {
     let message = "Your identity provider did not ask you again who you are, so nothing was confirmed. Sign in again, or ask \
                    an administrator whether it answers `auth_time`.";
     Error::new(ErrorKind::Forbidden, "provider_did_not_ask", message)
+        .with_private("the provider did not ask again")
 }

@@ -73,12 +73,15 @@ impl Control {
         let organization = organizations::by_identifier(&self.store, identifier).await?;
         let organization = organization.ok_or_else(|| Error::not_found("organization"))?.id;
         let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, &organization).await?;
         let provider = identity_providers::enabled(&tx, &organization).await?;
         let Some(mut provider) = provider.filter(|provider| provider.settings.required) else {
             return Ok(false);
         };
         provider.settings.required = false;
-        identity_providers::replace(&tx, &provider, ctx.now).await?;
+        if !identity_providers::replace(&tx, &provider, ctx.now).await? {
+            return Err(Error::internal("the provider was changed although its organization was held still"));
+        }
         let record = self
             .record(ctx, AuditAction::SsoRequiredLifted, provider.id.as_str())
             .with_change(json!({ "required": true }), json!({ "required": false }));

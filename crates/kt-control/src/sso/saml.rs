@@ -13,18 +13,21 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::secret::Token;
 use kt_domain::sso::{AttributeNames, ExternalIdentity, SamlSettings};
-use kt_saml::{AuthnRequest, Certificate, Expected, IdentityProvider, ServiceProvider, VerifiedAssertion};
+use kt_saml::{
+    AuthnRequest, Certificate, Expected, IdentityProvider, ServiceProvider, Stage, VerifiedAssertion,
+};
 use kt_store::identity_providers::IdentityProvider as Provider;
+use kt_store::sessions::{Federation, VouchedFor};
 use kt_store::{once, organizations};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::errand::{Departure, Errand, Origin, begun_otherwise};
+use super::errand::{AT_PROVIDER, BETWEEN_OURS, Departure, Errand, Origin, begun_otherwise};
 use super::receive::{Disbelief, SsoOutcome};
 use super::sso_refused;
 use super::stray::Brought;
-use super::trial::Trail;
+use super::trial::{Trail, WHO};
 use crate::control::Control;
 
 pub use logout::LogoutMessage;
@@ -49,15 +52,47 @@ struct Pledge {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Landed {
-    said: Result<Said, String>,
+    /// How many of [`STEPS`] it has passed.
+    passed: usize,
+    /// What the provider sent, once that is verified, for whoever tries it out.
+    sent: Option<Value>,
+    said: Result<ExternalIdentity, String>,
 }
 
-/// What a response that is believed says.
-#[derive(Serialize, Deserialize)]
-struct Said {
-    identity: ExternalIdentity,
-    /// As the provider sent it, for whoever tries it out.
-    sent: Value,
+impl Landed {
+    /// Whether a session that it would open is one of these.
+    fn is_of(&self, which: VouchedFor<'_>) -> bool {
+        self.said.as_ref().is_ok_and(|identity| {
+            which.includes(&Federation {
+                source: which.source.clone(),
+                issuer: identity.issuer.clone(),
+                subject: identity.subject.clone(),
+                provider_session: identity.session.clone(),
+                ends_by: None,
+            })
+        })
+    }
+}
+
+/// What is looked at in a response, in order, and what it is when that is good. The first are the stages of [`kt_saml`].
+const STEPS: [(&str, &str); 6] = [
+    ("The response", "one assertion, and no failure"),
+    ("The signature", "made with a configured certificate"),
+    ("What it answers", "this request, from this provider, to this address"),
+    ("The conditions", "for this service, in time"),
+    ("How the person signed in", "said once, of one person"),
+    ("The use of the assertion", "the first"),
+];
+
+/// How many steps a response has passed that was refused at this stage.
+fn passed_before(stage: Stage) -> usize {
+    match stage {
+        Stage::Message => 0,
+        Stage::Signature => 1,
+        Stage::Answer => 2,
+        Stage::Conditions => 3,
+        Stage::Person => 4,
+    }
 }
 
 /// What a browser posts from the provider's page.
@@ -96,7 +131,8 @@ impl Control {
         };
         let to = Url::parse(&asked.address(state.expose(), key.as_ref())).map_err(Error::internal)?;
         let origin = Origin::of(provider, errand, ctx.now);
-        let browser = self.keep_errand(ctx, &state, origin, browser, Pledge { request }).await?;
+        let browser =
+            self.keep_errand(ctx, (&state, AT_PROVIDER), origin, browser, Pledge { request }).await?;
         Ok(Departure { to, browser })
     }
 
@@ -106,30 +142,29 @@ impl Control {
         let taken = self.take_errand::<Pledge>(ctx, answer.relay_state, answer.browser).await;
         let (origin, pledge) =
             self.recording_strays(ctx, Some(answer.organization), Brought::Answer, taken).await?;
-        let (provider, settings) = self.saml_of_origin(&origin).await?;
-        let identifier = self.identifier_of(&provider).await?;
-        if identifier != answer.organization {
-            return Err(
-                sso_refused().with_private("the answer came back to the address of another organization")
-            );
-        }
+        let asked = self.saml_asked(&origin, answer.organization).await;
+        let (provider, settings) = self.recording_refusal(ctx, &origin, asked).await?;
         let must_ask = matches!(origin.errand, Errand::Reauthenticate { .. });
         let expected = Expected {
             identity_provider: &identity_provider(&settings)?,
-            service_provider: &self.service_provider(&identifier),
+            service_provider: &self.service_provider(answer.organization),
             request: &pledge.request,
             authenticated_since: must_ask.then_some(origin.begun_at),
             now: ctx.now,
         };
-        let said = match kt_saml::verify_response(answer.response, &expected) {
-            Ok(assertion) => self
-                .use_up(&provider, &assertion)
-                .await?
-                .and_then(|()| said(&provider, &settings, &assertion)),
-            Err(refusal) => Err(refusal.to_string()),
+        let landed = match kt_saml::verify_in_stages(answer.response, &expected) {
+            Ok(assertion) => {
+                let is_first = self.use_up(&provider, &assertion).await?;
+                landed(&provider, &settings, &assertion, is_first)
+            }
+            Err(refused) => Landed {
+                passed: passed_before(refused.stage),
+                sent: None,
+                said: Err(refused.why.to_string()),
+            },
         };
         let ticket = self.new_token();
-        self.keep_errand(ctx, &ticket, origin, answer.browser, Landed { said }).await?;
+        self.keep_errand(ctx, (&ticket, BETWEEN_OURS), origin, answer.browser, landed).await?;
         Ok(ticket)
     }
 
@@ -144,37 +179,39 @@ impl Control {
         let (origin, landed) = self.recording_strays(ctx, None, Brought::Answer, taken).await?;
         let mut trail = Trail::default();
         trail.passed("The answer came back to the browser that asked", "");
-        let verified = match landed.said {
-            Ok(said) => {
-                trail.passed(
-                    "The response",
-                    "signed with a configured certificate, for this service, in time, and not used before",
-                );
-                trail.sent("Assertion", said.sent);
-                Ok(said.identity)
-            }
-            Err(why) => Err(Disbelief { step: "The response", why }),
-        };
+        for (step, good) in STEPS.iter().take(landed.passed) {
+            trail.passed(*step, *good);
+        }
+        if let Some(sent) = landed.sent {
+            trail.sent("Assertion", sent);
+        }
+        // What follows them all is whom it names.
+        let step = STEPS.get(landed.passed).map_or(WHO, |(step, _)| *step);
+        let verified = landed.said.map_err(|why| Disbelief { step, why });
         self.receive(ctx, origin, trail, verified).await
     }
 
-    /// An assertion counts once (SAML profiles, section 4.1.4.5).
-    async fn use_up(
-        &self,
-        provider: &Provider,
-        assertion: &VerifiedAssertion,
-    ) -> Result<Result<(), String>, Error> {
+    /// An assertion counts once (SAML profiles, section 4.1.4.5): whether this is the first time.
+    async fn use_up(&self, provider: &Provider, assertion: &VerifiedAssertion) -> Result<bool, Error> {
         let tx = self.store.begin_write().await?;
         let scope = format!("saml/{}", provider.id);
         let is_first = once::claim(&tx, &scope, &assertion.id, assertion.remember_until).await?;
         tx.commit().await?;
-        Ok(if is_first { Ok(()) } else { Err("the assertion was used before".to_owned()) })
+        Ok(is_first)
     }
 
-    /// The provider of somebody who comes back, as it is at this moment.
-    async fn saml_of_origin(&self, origin: &Origin) -> Result<(Provider, SamlSettings), Error> {
+    /// Who was asked, as it is at this moment, if the answer came back to the address of its organisation.
+    async fn saml_asked(
+        &self,
+        origin: &Origin,
+        organization: &str,
+    ) -> Result<(Provider, SamlSettings), Error> {
         let provider = self.provider_again(&self.store, origin).await?.ok_or_else(begun_otherwise)?;
         let settings = provider.details.saml().ok_or_else(begun_otherwise)?.clone();
+        if self.identifier_of(&provider).await? != organization {
+            let why = "the answer came back to the address of another organization";
+            return Err(sso_refused().with_private(why));
+        }
         Ok((provider, settings))
     }
 
@@ -213,10 +250,19 @@ fn identity_provider(settings: &SamlSettings) -> Result<IdentityProvider, Error>
     Ok(IdentityProvider { name_id_format: settings.name_id_format.clone(), ..provider })
 }
 
-/// Whom an assertion names, or why that is nobody.
-fn said(provider: &Provider, settings: &SamlSettings, assertion: &VerifiedAssertion) -> Result<Said, String> {
-    let identity = identity(&provider.settings.attributes, settings, assertion)?;
-    Ok(Said { identity, sent: as_sent(assertion) })
+/// What came of an assertion that is verified, and that is used for the first time or not.
+fn landed(
+    provider: &Provider,
+    settings: &SamlSettings,
+    assertion: &VerifiedAssertion,
+    is_first: bool,
+) -> Landed {
+    let (passed, said) = if is_first {
+        (STEPS.len(), identity(&provider.settings.attributes, settings, assertion))
+    } else {
+        (STEPS.len() - 1, Err("the assertion was used before".to_owned()))
+    };
+    Landed { passed, sent: Some(as_sent(assertion)), said }
 }
 
 fn identity(

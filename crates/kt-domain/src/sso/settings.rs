@@ -87,6 +87,15 @@ impl ProviderDetails {
         }
     }
 
+    /// The name that it signs with: its issuer, or its entity ID. Another name is another provider.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        match self {
+            Self::Oidc(settings) => &settings.issuer,
+            Self::Saml(settings) => &settings.entity_id,
+        }
+    }
+
     /// What an OIDC provider needs, if it is one.
     #[must_use]
     pub fn oidc(&self) -> Option<&OidcSettings> {

@@ -3,6 +3,7 @@
 use axum::http::Method;
 use serde_json::json;
 
+use crate::console::browser::Browser;
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 use crate::redis;
 
@@ -81,5 +82,27 @@ on_both! {
         assert_eq!(api.request(Method::DELETE, &path).bearer(&owner).send().await.status, 204);
         assert_eq!(whoami(&other, key.text("/key")).await.refusal(), (401, "invalid_key"), "a revoked key");
         assert_eq!(whoami(&other, &owner).await.status, 200, "the control: nobody else lost anything");
+    }
+
+    what_a_provider_takes_away_at_one_process_the_other_refuses_at_the_next_request(api) {
+        let other = api.beside(&redis::shared()).await;
+        let jo = api.add_member("jo@acme.example", "member").await.to_string();
+        let directory = api.directory().await;
+        let token = other.token_of("jo@acme.example").await;
+        assert_eq!(whoami(&other, &token).await.status, 200, "it remembers who that is");
+        assert_eq!(directory.set_active(&jo, false).await.status, 200);
+        assert_eq!(whoami(&other, &token).await.refusal(), (401, "invalid_token"), "deactivated by SCIM");
+        assert_eq!(directory.set_active(&jo, true).await.status, 200);
+
+        let provider = api.with_provider(json!({})).await;
+        let (browser, by_password) = (other.browser(), other.signed_in("jo@acme.example").await);
+        assert_eq!(provider.way(&browser, "jo").await.leads_to(), Some("/"));
+        let is_in = async |browser: &Browser<'_>| browser.get("/settings/profile").await.status == 200;
+        assert!(is_in(&browser).await && is_in(&by_password).await, "it remembers who that is");
+        let owner = api.token_of("owner@acme.example").await;
+        let off = json!({ "enabled": false, "issuer": provider.issuer(), "client_id": "keeptrusts" });
+        assert_eq!(api.put("/v1/organization/sso/oidc", off).bearer(&owner).send().await.status, 200);
+        assert!(!is_in(&browser).await, "the provider is turned off");
+        assert!(is_in(&by_password).await, "the control: a session of its own");
     }
 }

@@ -33,7 +33,10 @@ impl Control {
         let organization = organizations::by_identifier(&self.store, organization).await?;
         let organization = organization.ok_or_else(|| refuse(&"there is no such organization"))?.id;
         let provider = identity_providers::of_protocol(&self.store, &organization, Protocol::Oidc).await?;
-        let provider = provider.ok_or_else(|| refuse(&"there is no provider"))?;
+        // One that is turned off has no session left, and is asked nothing.
+        let provider =
+            provider.filter(|provider| provider.enabled && self.offers(provider.details.protocol()));
+        let provider = provider.ok_or_else(|| refuse(&"there is no provider that is turned on"))?;
         let settings = provider.details.oidc().ok_or_else(|| refuse(&"it does not speak OIDC"))?;
         let party = self.party_of(&provider, settings).await?;
         let verified = self.verify_jws(ctx, &party, token, Some(KIND)).await.map_err(|why| refuse(&why))?;

@@ -14,7 +14,7 @@ use kt_store::{Tx, audit, once, organizations, sessions};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::identity_provider;
+use super::{Landed, identity_provider};
 use crate::control::Control;
 use crate::sso::stray::Brought;
 
@@ -56,7 +56,10 @@ impl Control {
         let found = organizations::by_identifier(&self.store, organization).await?;
         let found = found.ok_or_else(|| refuse(&"there is no such organization"))?;
         let provider = identity_providers::of_protocol(&self.store, &found.id, Protocol::Saml).await?;
-        let provider = provider.ok_or_else(|| refuse(&"there is no provider"))?;
+        // One that is turned off has no session left, and is asked nothing.
+        let provider =
+            provider.filter(|provider| provider.enabled && self.offers(provider.details.protocol()));
+        let provider = provider.ok_or_else(|| refuse(&"there is no provider that is turned on"))?;
         let settings = provider.details.saml().ok_or_else(|| refuse(&"it does not speak SAML"))?;
         let expected = LogoutExpected {
             identity_provider: &identity_provider(settings)?,
@@ -102,6 +105,7 @@ impl Control {
         for provider_session in indexes {
             let which = VouchedFor { source: &source, subject, provider_session };
             self.end_vouched_steps(ctx, tx, &provider.organization, which).await?;
+            self.end_errands::<Landed>(ctx, tx, &source, |landed| landed.is_of(which)).await?;
             for (session, user) in sessions::end_federated(tx, which, ctx.now).await? {
                 let record = self
                     .record(ctx, AuditAction::SsoLogout, session.as_str())

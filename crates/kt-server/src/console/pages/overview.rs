@@ -204,7 +204,7 @@ impl OverviewPage {
             ),
             Concern::CertificateEnds => (
                 None,
-                "The certificate of the identity provider ends within 30 days, or has ended: nobody may be able to sign in with SSO",
+                "The certificate of the identity provider ends within 30 days, or has ended: replace it once the provider has a new one",
                 "/settings/security/sso",
                 "clock",
             ),

@@ -111,9 +111,11 @@ pub(crate) async fn reauthenticate(
 }
 
 /// `POST /logout`. The browser forgets everything it has of this console.
-pub(crate) async fn sign_out(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
+pub(crate) async fn sign_out(State(doors): State<Doors>, SignedIn { visit, session }: SignedIn) -> Answer {
     doors.control.sign_out(&visit.ctx).await?;
-    let mut response = leave_for("/login");
+    // Who is known to a provider still comes back by one click.
+    let place = if session.federated { "/login?reason=signed_out_here" } else { "/login" };
+    let mut response = leave_for(place);
     Cookies::of(&doors).clear(response.headers_mut(), Cookie::Session);
     // Not the cookies: one of them keeps strangers from locking this device out.
     let cleared = HeaderValue::from_static("\"cache\", \"storage\"");

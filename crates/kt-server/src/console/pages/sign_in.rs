@@ -60,6 +60,10 @@ impl Note {
                        of your organization.",
                 is_good: false,
             }),
+            "signed_out_here" => good(
+                "You are signed out here. Your identity provider may still know you: on a computer that others use, sign out \
+                 there as well.",
+            ),
             "password_changed" => good("Your password was changed. Sign in with the new one."),
             "set_up" => good("Everything is set up. Sign in as the first owner."),
             "registered" => good("Your account is ready. Sign in; then you can add a second factor."),

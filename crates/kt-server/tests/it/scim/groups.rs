@@ -140,6 +140,19 @@ on_both! {
         assert!(api.recorded("member.role_changed").await);
     }
 
+    groups_give_no_roles_of_a_provider_that_is_not_offered(api) {
+        let directory = api.directory().await;
+        api.with_provider(json!({ "group_roles": [{ "group": "Ops", "role": "admin" }] })).await;
+        let ada = directory.user("ada@acme.example").await;
+        let without = api.offering_from_now_on(&[]).await;
+        let there = without.directory().await;
+        let ops = group(&there, json!({ "displayName": "Ops", "members": [{ "value": ada }] })).await;
+        assert_eq!(role_of(&api, &ada).await, "member");
+        let again = [json!({ "op": "remove", "path": "members" }), json!({ "op": "add", "path": "members", "value": [{ "value": ada }] })];
+        directory.patch(&ops, json!(again)).await;
+        assert_eq!(role_of(&api, &ada).await, "admin", "the control");
+    }
+
     groups_that_were_provisioned_hold_at_a_sign_in_that_names_none(api) {
         let directory = api.directory().await;
         let provider = api.with_provider(json!({ "group_roles": [{ "group": "Ops", "role": "admin" }] })).await;

@@ -46,6 +46,18 @@ on_both! {
         assert!(api.recorded("member.provisioned").await && api.recorded("member.removed").await);
     }
 
+    a_user_is_found_at_a_domain_of_any_letters(api) {
+        let directory = api.directory().await;
+        api.control.vouch_for_domain(&api.operator(), "acme", "xn--bcher-kva.example").await.unwrap();
+        let ada = directory.user("ada@bücher.example").await;
+        for name in ["ada@b%C3%BCcher.example", "Ada@B%C3%9Ccher.example", "ada@xn--bcher-kva.example"] {
+            let found = directory.find("Users", &format!("userName eq \"{name}\"")).await;
+            assert_eq!((&found.json["totalResults"], found.text("/Resources/0/id")), (&json!(1), ada.as_str()), "{name}");
+        }
+        let other = directory.find("Users", "userName eq \"ada@bucher.example\"").await;
+        assert_eq!(other.json["totalResults"], 0, "the control");
+    }
+
     nobody_signs_in_with_a_password_that_was_never_set(api) {
         api.directory().await.user("ada@acme.example").await;
         for password in ["", "1mz050nq", PASSWORD] {

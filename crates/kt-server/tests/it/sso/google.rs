@@ -148,7 +148,7 @@ on_both! {
 }
 
 /// The code of what is refused at each way that leads to a provider, or back from one, in a deployment that offers nothing.
-async fn refusals(api: &TestApi, browser: &Browser<'_>) -> Vec<String> {
+async fn refusals(api: &TestApi) -> Vec<String> {
     let owner = api.owner().await;
     let mut codes = Vec::new();
     for protocol in ["oidc", "saml"] {
@@ -161,7 +161,6 @@ async fn refusals(api: &TestApi, browser: &Browser<'_>) -> Vec<String> {
         codes.push(owner.post("/settings/security/sso/test", &[("protocol", protocol)]).await);
     }
     codes.push(api.browser().post("/login/sso", &[("organization", "acme")]).await);
-    codes.push(browser.post("/api/session/reauthenticate/provider", &[]).await);
     codes.into_iter().map(|answer| answer.text("/error/code").to_owned()).collect()
 }
 
@@ -190,10 +189,13 @@ on_both! {
             }
             browser
         };
-        let session = moved(&here);
         let mut expected = vec!["sso_not_offered"; 6];
-        expected.extend(["sso_unavailable", "sso_unavailable"]);
-        assert_eq!(refusals(&without, &session).await, expected);
+        expected.push("sso_unavailable");
+        assert_eq!(refusals(&without).await, expected);
+        let is_signed_in = async |browser: Browser<'_>| browser.get("/settings/profile").await.status == 200;
+        assert!(!is_signed_in(moved(&here)).await, "who has come in by it");
+        let by_password = api.signed_in("1@acme.example").await;
+        assert!(is_signed_in(moved(&by_password)).await, "the control: a session of its own");
         assert_eq!(moved(&late).come_back(&back).await.leads_to(), REFUSED, "who was on the way");
         assert_eq!(without.browser().get("/sso/saml/acme/metadata").await.status, 404);
         assert_eq!(api.browser().get("/sso/saml/acme/metadata").await.status, 200, "the control");
@@ -202,6 +204,12 @@ on_both! {
         let asked = here.post("/api/session/reauthenticate/provider", &[]).await;
         assert!(asked.leads_to().is_some_and(|to| to.starts_with(provider.issuer())), "the control: {}", asked.body);
 
+        for (offered, lives) in [(Protocol::Saml, false), (Protocol::Oidc, true)] {
+            let one = api.offering_from_now_on(&[offered]).await;
+            let browser = one.browser();
+            browser.hold("kt_session", &here.cookie("kt_session").unwrap());
+            assert_eq!(is_signed_in(browser).await, lives, "{offered:?}");
+        }
         let one = api.offering_from_now_on(&[Protocol::Saml]).await;
         let read = async |protocol: &str| {
             let path = format!("/v1/organization/sso/{protocol}");

@@ -197,6 +197,9 @@ on_both! {
             let answer = browser.come_back(&back.replace("/sso/oidc/acme/callback", other)).await;
             assert!(!is_in(&browser, &answer), "{other}");
         }
+        let refused = api.records("auth.sign_in").await;
+        let mixed_up = refused.iter().filter(|record| record.to_string().contains("address of another provider"));
+        assert_eq!(mixed_up.count(), 2, "the one sign of it is recorded: {refused:?}");
         let answer = browser.come_back(&back).await;
         assert!(is_in(&browser, &answer), "the control");
     }

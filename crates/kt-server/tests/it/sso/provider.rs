@@ -70,6 +70,8 @@ pub(crate) struct Says {
     pub(crate) others: usize,
     /// What is at the address of its metadata, and of its keys, in place of them.
     pub(crate) documents: Document,
+    /// How its client has to say who it is.
+    pub(crate) client: &'static str,
     /// Whether it gives tokens.
     pub(crate) gives_tokens: bool,
     /// Whether its keys are away.
@@ -103,6 +105,7 @@ impl Default for Says {
             keys: None,
             others: 0,
             documents: Document::Itself,
+            client: "client_secret_basic",
             gives_tokens: true,
             keys_are_away: false,
         }
@@ -401,10 +404,10 @@ async fn token(
     if asked.challenge != URL_SAFE_NO_PAD.encode(challenge) || form["redirect_uri"] != asked.redirect_uri {
         return refused("invalid_grant");
     }
-    if !is_client(&headers) {
+    let says = provider.world().says.clone();
+    if !is_client(says.client, &headers, &form) {
         return refused("invalid_client");
     }
-    let says = provider.world().says.clone();
     if !says.gives_tokens {
         return refused("<script>server_error");
     }
@@ -419,11 +422,20 @@ async fn token(
         .into_response()
 }
 
-/// RFC 6749 section 2.3.1, with what it wants encoded.
-fn is_client(headers: &HeaderMap) -> bool {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+/// Whether our client says who it is in this way, and in no other beside it (RFC 6749 section 2.3.1, with what it wants
+/// encoded).
+fn is_client(way: &str, headers: &HeaderMap, form: &HashMap<String, String>) -> bool {
     let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    given == format!("Basic {}", STANDARD.encode(format!("{}:{}", encoded(CLIENT), encoded(SECRET))))
+    let basic = format!("Basic {}", STANDARD.encode(format!("{}:{}", encoded(CLIENT), encoded(SECRET))));
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = |name: &str| form.get(name).map(String::as_str);
+    match way {
+        "client_secret_basic" => header == Some(&basic) && given("client_secret").is_none(),
+        "client_secret_post" => {
+            header.is_none() && given("client_id") == Some(CLIENT) && given("client_secret") == Some(SECRET)
+        }
+        _ => header.is_none() && given("client_id") == Some(CLIENT) && given("client_secret").is_none(),
+    }
 }
 
 async fn userinfo(State(provider): State<Provider>, headers: HeaderMap) -> Response {

@@ -317,6 +317,27 @@ on_both! {
         assert_eq!(log_out(&provider.logout_query("_2", "nobody")).await.status, 303);
     }
 
+    an_answer_on_its_way_to_the_console_ends_with_a_logout_and_after_a_minute(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let (alice, bob, late) = (api.browser(), api.browser(), api.browser());
+        let lands = async |browser: &Browser<'_>, subject: &str| {
+            let landed = land(browser, &provider.posts(&depart(browser).await, subject, &[])).await;
+            landed.leads_to().unwrap().to_owned()
+        };
+        let (alices, bobs) = (lands(&alice, "alice").await, lands(&bob, "bob").await);
+        let log_out = format!("/sso/saml/acme/logout?{}", provider.logout_query("_1", "alice"));
+        assert_eq!(api.browser().get(&log_out).await.status, 303);
+        assert_eq!(alice.come_back(&alices).await.leads_to(), REFUSED);
+        let answer = bob.come_back(&bobs).await;
+        assert!(is_in(&bob, &answer), "nobody else's: {}", answer.body);
+        let (first, second) = (lands(&late, "carol").await, lands(&late, "carol").await);
+        api.clock.advance(Duration::from_secs(59));
+        let answer = late.come_back(&first).await;
+        assert!(is_in(&late, &answer), "the control: {}", answer.body);
+        api.clock.advance(Duration::from_secs(1));
+        assert_eq!(late.come_back(&second).await.leads_to(), REFUSED);
+    }
+
     the_provider_proves_again_who_somebody_is(api) {
         let provider = api.with_saml(json!({})).await;
         api.add_member("alice@acme.example", "admin").await;
@@ -349,6 +370,56 @@ on_both! {
         assert!(bad.page().contains("it is meant for the service"), "{}", bad.body);
         assert_eq!(kt_store::users::by_email(&api.store, "new@acme.example").await.unwrap(), None);
         assert_eq!(api.records("sso.tested").await.len(), 2);
+    }
+
+    a_trial_shows_how_far_an_answer_is_good_and_what_was_sent(api) {
+        let provider = api.with_saml(json!({})).await;
+        let stranger = SamlProvider::new(&api.clock);
+        let browser = api.signed_in("owner@acme.example").await;
+        let steps = ["The response", "The signature", "What it answers", "The conditions", "How the person signed in"];
+        let try_out = async |provider: &SamlProvider, signed: &[(&str, &str)], on_the_way: (&str, &str)| {
+            let left = browser.post("/settings/security/sso/test", &[("protocol", "saml")]).await;
+            let to = left.leads_to().unwrap_or_else(|| panic!("{}", left.body)).to_owned();
+            let posted = provider.posts(&to, "alice", signed);
+            let response = posted.response.replace(on_the_way.0, on_the_way.1);
+            let page = come_back(&browser, &Posted { response, ..posted }).await.page().to_owned();
+            let is_good = |step: &&&str| page.contains(&format!("{step}</td><td><span class=\"badge good\""));
+            (steps.iter().take_while(is_good).count(), page)
+        };
+        let as_it_is = ("<samlp:Response", "<samlp:Response");
+        let transient = [("nameid-format:persistent", "nameid-format:transient")];
+        for (tried, good, says, shows_sent) in [
+            (try_out(&provider, &[], ("status:Success", "status:Responder")).await, 0, "reports a failure", false),
+            (try_out(&stranger, &[], as_it_is).await, 1, "no configured certificate fits", false),
+            (try_out(&provider, &[], ("acme/acs\" ID", "other/acs\" ID")).await, 2, "it is addressed to", false),
+            (try_out(&provider, &[("/acme/metadata", "/other/metadata")], as_it_is).await, 3, "it is meant for the service", false),
+            (try_out(&provider, &transient, as_it_is).await, 5, "names the person anew", true),
+            (try_out(&provider, &[], as_it_is).await, 5, "Nobody has an account with this address", true),
+        ] {
+            assert_eq!((tried.0, tried.1.contains(says)), (good, true), "{says}: {}", tried.1);
+            assert_eq!(tried.1.contains("alice@acme.example"), shows_sent, "{says}: {}", tried.1);
+        }
+    }
+
+    a_trial_judges_members_as_a_sign_in_does(api) {
+        let provider = api.with_saml(json!({ "group_roles": [{ "group": "Ops", "role": "admin" }] })).await;
+        let directory = api.directory().await;
+        let alice = directory.user("alice@acme.example").await;
+        directory.in_group("Ops", &alice).await;
+        let groups = r#"<saml:Attribute Name="groups"><saml:AttributeValue>staff</saml:AttributeValue></saml:Attribute>"#;
+        let browser = api.signed_in("owner@acme.example").await;
+        let try_out = async |edits: &[(&str, &str)]| {
+            let left = browser.post("/settings/security/sso/test", &[("protocol", "saml")]).await;
+            let to = left.leads_to().unwrap_or_else(|| panic!("{}", left.body)).to_owned();
+            come_back(&browser, &provider.posts(&to, "alice", edits)).await.page().to_owned()
+        };
+        assert!(try_out(&[(groups, "")]).await.contains("admin (Ops)"), "the groups that were provisioned");
+        assert!(try_out(&[]).await.contains("member (staff)"), "the control: those that were sent");
+        provider.way(&api.browser(), "alice").await;
+        assert!(try_out(&[]).await.contains("linked already"));
+        directory.set_active(&alice, false).await;
+        let page = try_out(&[]).await;
+        assert!(page.contains("Does not work") && page.contains("suspended"), "{page}");
     }
 
     a_provider_is_described_in_one_of_three_ways(api) {

@@ -100,6 +100,47 @@ on_both! {
         api.request(Method::DELETE, "/v1/organization/sso/oidc").bearer(owner.access_token()).send().await;
         assert!(!is_signed_in(&browser).await, "or removed");
         assert!(is_signed_in(&by_password).await, "the control: a session of its own");
+        let refused = api.records("auth.sign_in").await;
+        let refused = refused.iter().filter(|record| record["outcome"] != "success").collect::<Vec<_>>();
+        assert_eq!(refused.len(), 1, "{refused:?}");
+        assert!(refused[0].to_string().contains("changed or turned off meanwhile"), "{refused:?}");
+    }
+
+    a_provider_that_is_put_in_place_of_another_begins_anew(api) {
+        let first = api.with_provider(json!({})).await;
+        api.add_member("1@acme.example", "member").await;
+        let browser = come_in(&api, &first, "1").await;
+        let owner = api.owner().await;
+        let required = json!({ "required": true });
+        let made = api.put_provider(&owner, &first, required.clone()).await;
+        assert_eq!((made.status.as_u16(), &made.json["linked_accounts"]), (200, &json!(1)), "{}", made.json);
+        let second = Provider::start(&api.clock).await;
+        let refused = api.put_provider(&owner, &second, required.clone()).await;
+        assert_eq!(refused.refusal(), (409, "sso_not_proven"), "nobody has come through this one");
+        assert!(is_signed_in(&browser).await, "nothing was changed");
+
+        let moved = api.put_provider(&owner, &second, json!({})).await;
+        let told = [&moved.json["linked_accounts"], &moved.json["last_used_at"]];
+        assert_eq!((moved.status.as_u16(), told), (200, [&json!(0), &Value::Null]), "{}", moved.json);
+        assert!(!is_signed_in(&browser).await, "nobody is there any more who answers for it");
+        let refused = api.put_provider(&owner, &second, required.clone()).await;
+        assert_eq!(refused.refusal(), (409, "sso_not_proven"), "that somebody came through the first proves nothing");
+        let browser = come_in(&api, &second, "1").await;
+        let made = api.put_provider(&owner, &second, required).await;
+        assert_eq!((made.status.as_u16(), &made.json["linked_accounts"]), (200, &json!(1)), "{}", made.json);
+        assert!(is_signed_in(&browser).await, "the control: the same provider with other settings");
+    }
+
+    whoever_signs_out_hears_that_the_provider_still_knows_them(api) {
+        let provider = api.with_provider(json!({})).await;
+        api.add_member("1@acme.example", "member").await;
+        let browser = come_in(&api, &provider, "1").await;
+        let out = browser.post("/logout", &[]).await;
+        assert_eq!(out.leads_to(), Some("/login?reason=signed_out_here"));
+        assert!(browser.get("/login?reason=signed_out_here").await.page().contains("may still know you"));
+        assert!(!is_signed_in(&browser).await);
+        let by_password = api.signed_in("1@acme.example").await.post("/logout", &[]).await;
+        assert_eq!(by_password.leads_to(), Some("/login"), "the control");
     }
 
     a_session_ends_when_the_provider_settings_say(api) {
@@ -164,6 +205,20 @@ on_both! {
         let both = json!({ "sub": "3", "sid": "s-3" });
         assert_eq!(log_out(&api, &provider.logout_token(&both)).await.status, 200);
         assert!(!is_signed_in(&three).await, "a session of the subject of which no sid is known");
+    }
+
+    a_provider_that_is_turned_off_ends_nothing_and_is_asked_nothing(api) {
+        let provider = api.with_provider(json!({})).await;
+        let off = json!({ "enabled": false, "issuer": provider.issuer(), "client_id": super::CLIENT });
+        let off = api.put("/v1/organization/sso/oidc", off).bearer(api.owner().await.access_token()).send().await;
+        assert_eq!(off.status, 200, "{}", off.json);
+        let looks = || (provider.metadata_looks(), provider.looks());
+        let (before, token) = (looks(), provider.logout_token(&json!({})));
+        assert_eq!(log_out(&api, &token).await.status, 400);
+        assert_eq!(looks(), before, "a stranger makes us call nobody");
+        api.put_provider(&api.owner().await, &provider, json!({})).await;
+        assert_eq!(log_out(&api, &token).await.status, 200, "the control");
+        assert!(looks().1 > before.1, "it is asked now");
     }
 }
 
@@ -258,6 +313,10 @@ on_both! {
         assert_eq!(prove(json!({ "auth_time": null }), "1").await.status, 403, "it does not say when");
         assert_eq!(prove(json!({}), "2").await.leads_to(), REFUSED, "somebody else");
         assert_eq!(rename().await.text("/error/code"), "reauthentication_required", "nothing was confirmed");
+        let refused = api.records("auth.sign_in").await;
+        let refused = refused.iter().filter_map(|record| record["details"]["after"]["why"].as_str());
+        let expected = ["the provider did not ask again", "the provider did not ask again", "the provider named somebody else"];
+        assert_eq!(refused.collect::<Vec<_>>(), expected);
         let before = browser.cookie("kt_session");
         assert_eq!(prove(json!({}), "1").await.leads_to(), Some("/settings/organization"));
         assert_ne!(browser.cookie("kt_session"), before, "another cookie at each step up");
@@ -323,6 +382,29 @@ on_both! {
             let made = api.put_provider(&api.owner().await, &provider, settings).await;
             assert_eq!(made.status, 200, "{}", made.json);
             assert_eq!(asked(&depart(&api.browser()).await, "scope").as_deref(), Some(expected), "{metadata}");
+        }
+    }
+
+    a_client_says_who_it_is_in_the_way_that_was_agreed(api) {
+        api.add_member("1@acme.example", "member").await;
+        for (agreed, other, secret) in [
+            ("client_secret_basic", "client_secret_post", super::SECRET),
+            ("client_secret_post", "none", super::SECRET),
+            ("none", "client_secret_basic", ""),
+        ] {
+            let provider = Provider::start(&api.clock).await;
+            let body = json!({
+                "enabled": true, "issuer": provider.issuer(), "client_id": super::CLIENT, "client_secret": secret,
+                "authentication": agreed,
+            });
+            let owner = api.owner().await;
+            let made = api.put("/v1/organization/sso/oidc", body).bearer(owner.access_token()).send().await;
+            assert_eq!(made.status, 200, "{}", made.json);
+            api.control.vouch_for_domain(&api.operator(), "acme", "acme.example").await.unwrap();
+            for (taken, expected) in [(other, REFUSED), (agreed, Some("/"))] {
+                provider.says(Says { client: taken, ..Says::default() });
+                assert_eq!(provider.way(&api.browser(), "1").await.leads_to(), expected, "{agreed} at {taken}");
+            }
         }
     }
 
