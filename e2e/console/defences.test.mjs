@@ -158,7 +158,7 @@ suite('the defences of a browser', LIMIT, () => {
     await page.locator('#run-state').getByText('Say polluted and built').first().waitFor({ timeout: 30_000 });
 
     await page.goto('/events?source_ip=127.0.0.1');
-    await page.getByRole('button', { name: 'Follow', exact: true }).click();
+    await page.getByRole('link', { name: 'Follow', exact: true }).click();
     await page.getByText('Following: new events appear by themselves.').waitFor();
     assert.equal(await page.evaluate(() => ({}).polluted), undefined);
     assert.deepEqual(wrong, []);

@@ -183,7 +183,7 @@ suite('the first run', LIMIT, () => {
     await owner.getByRole('button', { name: 'Make a key and show the line' }).click();
     const key = /kt_ak_\w+/.exec(await owner.locator('#curl').textContent())[0];
     await owner.goto('/events');
-    await owner.getByRole('button', { name: 'Follow', exact: true }).click();
+    await owner.getByRole('link', { name: 'Follow', exact: true }).click();
     await owner.getByText('Following: new events appear by themselves.').waitFor();
     const refused = owner.locator('#found tr', { hasText: 'Address refused' });
     assert.equal(await refused.count(), 0);

@@ -109,6 +109,19 @@ suite('the console by keyboard', LIMIT, () => {
     assert.deepEqual([...stranger.wrong, ...owner.wrong], []);
   });
 
+  test('the menu of a small window is opened and closed, and says which it is', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin, { viewport: { width: 390, height: 844 } });
+    await signIn(page);
+    const menu = page.getByRole('button', { name: 'Menu' });
+    const state = async () => [await menu.getAttribute('aria-expanded'), await page.locator('#sidebar').isVisible()];
+    assert.deepEqual(await state(), ['false', false]);
+    await press(page, menu);
+    await page.locator('#sidebar').waitFor();
+    assert.deepEqual(await state(), ['true', true]);
+    await page.keyboard.press('Escape');
+    assert.deepEqual(await state(), ['false', false]);
+  });
+
   test('a member is invited, comes in, is found and suspended', LIMIT, async () => {
     const { page } = await chromium.person(console_.origin);
     await signIn(page, OWNER, '/settings/members');

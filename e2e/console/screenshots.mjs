@@ -1,6 +1,6 @@
-// Takes a picture of every page of the console: light and dark, on a desk and on a phone.
+// Takes a picture of every page of the console and of each of its states: light and dark, on a desk and on a phone.
 //
-//     node e2e/console/screenshots.mjs DIRECTORY            every page, from top to bottom
+//     node e2e/console/screenshots.mjs DIRECTORY            every page and state, from top to bottom
 //     node e2e/console/screenshots.mjs --front DIRECTORY    those on the README, as a window shows them
 //
 // The deployment in them is made for it: people, keys, a gateway and its traffic.
@@ -9,6 +9,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { OF_MEMBERS, OF_OWNERS, OPEN, firstOfEach } from '../lib/console-pages.mjs';
+import { STAGE, nameOf, states } from '../lib/console-states.mjs';
 import { signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { furnish, work } from '../lib/furnish.mjs';
 
@@ -25,8 +26,6 @@ const FRONT = [
   ['/settings/security', 'dark'],
 ];
 
-const nameOf = (path) => path.slice(1).split('?')[0].replaceAll('/', '-');
-
 async function everyPage(chromium, origin, directory) {
   for (const [look, options] of Object.entries(LOOKS)) {
     const stranger = await chromium.person(origin, options);
@@ -38,6 +37,16 @@ async function everyPage(chromium, origin, directory) {
         await page.goto(path);
         await page.screenshot({ path: join(directory, `${nameOf(path)}-${look}.png`), fullPage: true });
       }
+    }
+  }
+}
+
+async function everyState(chromium, console_, directory) {
+  for await (const [name, page] of states(console_, chromium)) {
+    for (const [look, { viewport, colorScheme = 'light' }] of Object.entries(LOOKS)) {
+      await page.setViewportSize(viewport);
+      await page.emulateMedia({ colorScheme });
+      await page.screenshot({ path: join(directory, `${name}-${look}.png`), fullPage: true });
     }
   }
 }
@@ -58,11 +67,16 @@ if (!directory) {
   process.exit(2);
 }
 mkdirSync(directory, { recursive: true });
-const console_ = await startConsole();
+const console_ = await startConsole(isFront ? {} : STAGE);
 const chromium = await startChromium();
 try {
   await furnish(console_);
-  await (isFront ? frontPages : everyPage)(chromium, console_.origin, directory);
+  if (isFront) {
+    await frontPages(chromium, console_.origin, directory);
+  } else {
+    await everyPage(chromium, console_.origin, directory);
+    await everyState(chromium, console_, directory);
+  }
 } finally {
   await chromium.stop();
   await console_.stop();

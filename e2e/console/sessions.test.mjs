@@ -12,10 +12,13 @@ const WARNING = 'In a minute you will be signed out';
 
 suite('a session in the browser', LIMIT, () => {
   let console_;
+  /** One whose sessions count from sign-in. */
+  let older;
   let chromium;
 
   before(async () => {
     console_ = await startConsole({ config: CONFIG, movesTime: true });
+    older = await startConsole({ config: `${CONFIG}    idle: false\n`, movesTime: true });
     chromium = await startChromium();
     const { access_token: token } = await call('POST', '/v1/auth/login', OWNER);
     await call('PATCH', '/v1/organization/security', { csrf: { rotation: 'per_request' } }, token);
@@ -23,6 +26,7 @@ suite('a session in the browser', LIMIT, () => {
 
   after(async () => {
     await chromium?.stop();
+    await older?.stop();
     await console_?.stop();
   });
 
@@ -156,5 +160,35 @@ suite('a session in the browser', LIMIT, () => {
     await followed.getByLabel('Password', { exact: true }).fill(OWNER.password);
     await followed.keyboard.press('Enter');
     await followed.getByRole('heading', { name: 'Audit log', level: 1 }).waitFor();
+  });
+
+  test('that ends by its age says so, offers nothing, and is not carried on by whoever is busy', LIMIT, async () => {
+    const { page } = await chromium.person(older.origin);
+    await page.clock.install();
+    await signIn(page, OWNER, '/settings/profile');
+    const spend = async (seconds, all) => {
+      older.pass(all);
+      await page.clock.runFor(seconds * 1000);
+      await page.waitForLoadState('networkidle').catch(() => {});
+    };
+    await spend(13 * 60, 13 * 60);
+    await page.mouse.move(100, 100);
+    await page.waitForResponse((answer) => answer.url().endsWith('/api/session/activity'));
+    assert.equal(await page.locator('#ending').isVisible(), false, 'it is not yet time');
+    await spend(70, 14 * 60 + 10);
+    await page.getByText('This session has lasted as long as it may.').waitFor();
+    assert.equal(await page.getByText('You have not done anything for a while.').isVisible(), false);
+    assert.equal(await page.getByRole('button', { name: 'Stay signed in' }).isVisible(), false);
+    await page.evaluate(() => {
+      globalThis.changes = 0;
+      new MutationObserver((seen) => (globalThis.changes += seen.length)).observe(document.querySelector('#ending'), { attributes: true, attributeFilter: ['hidden'] });
+    });
+    await page.getByLabel('Name', { exact: true }).fill('Olive, half a na');
+    await page.mouse.move(200, 200);
+    await spend(20, 14 * 60 + 30);
+    await page.getByText('This session has lasted as long as it may.').waitFor();
+    assert.equal(await page.evaluate(() => globalThis.changes), 0, 'it is said once');
+    await spend(40, 15 * 60 + 10);
+    await isAtSignIn(page);
   });
 });

@@ -46,6 +46,29 @@ suite('signing in at the console', LIMIT, () => {
     await page.keyboard.type('profi');
     await page.keyboard.press('Enter');
     await page.waitForURL('**/settings/profile');
+    await page.getByRole('button', { name: 'Go to…' }).click();
+    await page.getByRole('option', { name: 'Audit log' }).click();
+    await page.waitForURL('**/audit-log');
+  });
+
+  test('where no script runs, a form puts nothing of what was typed into the address', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin, { javaScriptEnabled: false });
+    const asked = [];
+    page.on('request', (request) => asked.push(request.url()));
+    for (const [path, fields] of [
+      ['/login', { email: OWNER.email, password: OWNER.password }],
+      ['/reset-password?token=none', { new_password: OWNER.password }],
+      ['/register?organization=acme', { name: 'Kim', email: 'kim@acme.example', password: OWNER.password }],
+    ]) {
+      await page.goto(path);
+      for (const [name, value] of Object.entries(fields)) await page.locator(`main input[name="${name}"]`).first().fill(value);
+      const sent = page.waitForRequest((request) => request.method() === 'POST');
+      await page.locator(`main input[name="${Object.keys(fields).at(-1)}"]`).first().press('Enter');
+      assert.ok((await sent).postData().includes(encodeURIComponent(OWNER.password).replaceAll('%20', '+')), `the control: it was sent from ${path}`);
+      await page.getByText('This page is out of date').waitFor();
+    }
+    const told = asked.filter((url) => ['email=', 'password=', 'acme.example'].some((part) => url.includes(part)));
+    assert.deepEqual(told, []);
   });
 
   test('a change is sent with a token, and says that it was done', LIMIT, async () => {

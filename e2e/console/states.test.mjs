@@ -4,13 +4,13 @@
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 
-import { codeOf } from '../lib/authenticator.mjs';
 import { faultsAtAnyWidth, faultsOf } from '../lib/axe.mjs';
 import { OF_MEMBERS, OF_OWNERS } from '../lib/console-pages.mjs';
-import { OWNER, joinAs, knock, signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { STAGE, states } from '../lib/console-states.mjs';
+import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { furnish } from '../lib/furnish.mjs';
 
-const LIMIT = { timeout: 300_000 };
+const LIMIT = { timeout: 900_000 };
 
 suite('the states of the console', LIMIT, () => {
   let console_;
@@ -117,11 +117,9 @@ suite('the states of the console', LIMIT, () => {
     assert.equal(await asked(() => page.locator('form[hx-post="/settings/profile"]').getByRole('button', { name: 'Save' }).click()), 'Save');
   });
 
-  test('searches, members in their states and the password that must be replaced are without a fault', LIMIT, async () => {
+  test('a search that finds nothing says so, stays in the address, and may be typed on', LIMIT, async () => {
     const { page } = await chromium.person(console_.origin);
     await signIn(page);
-    const jo = { email: 'jo@acme.example', password: 'quiet Harbor 3 lantern, plum' };
-    await joinAs(console_, chromium, jo, page);
     const found = [];
     for (const [path, rows] of [['/settings/members', '#members'], ['/settings/access-keys', '#keys']]) {
       await page.goto(path);
@@ -131,78 +129,38 @@ suite('the states of the console', LIMIT, () => {
       assert.ok(await page.getByLabel('Search').evaluate((field) => field === document.activeElement), 'it may be typed on');
       found.push(...(await faultsAtAnyWidth(page, `${path} without a find`)));
     }
-    await page.goto('/settings/members');
-    await page.getByRole('link', { name: 'jo', exact: true }).click();
-    await page.getByRole('button', { name: 'Set', exact: true }).click();
-    await page.locator('#confirm-yes').click();
-    const temporary = await page.locator('#secret').textContent();
-    found.push(...(await faultsAtAnyWidth(page, 'a temporary password')));
-    const { page: guest } = await knock(console_, chromium, { ...jo, password: temporary });
-    assert.equal(new URL(guest.url()).pathname, '/change-password');
-    found.push(...(await faultsAtAnyWidth(guest, '/change-password')));
-    await page.goto('/settings/members');
-    await page.getByRole('link', { name: 'jo', exact: true }).click();
-    await page.getByRole('button', { name: 'Suspend', exact: true }).click();
-    await page.locator('#confirm-yes').click();
-    await page.getByRole('button', { name: 'Reactivate' }).waitFor();
-    found.push(...(await faultsAtAnyWidth(page, 'a suspended member')));
     assert.deepEqual(found, []);
   });
 
-  test('failures, questions and secrets shown once are without a fault', LIMIT, async () => {
-    const found = [];
-    const { page: stranger } = await chromium.person(console_.origin);
-    await stranger.goto('/login');
-    await stranger.getByLabel('E-mail').fill(OWNER.email);
-    await stranger.getByLabel('Password', { exact: true }).fill('not this one');
-    await stranger.keyboard.press('Enter');
-    await stranger.getByRole('alert').waitFor();
-    found.push(...(await faultsOf(stranger, 'a wrong password')));
-    await stranger.goto('/login?returnTo=%2Foverview&reason=timeout');
-    found.push(...(await faultsOf(stranger, 'after a time-out')));
-    await stranger.goto('/nowhere');
-    found.push(...(await faultsOf(stranger, 'a page that is not there')));
-
+  test('an address that leads into something closed opens it', LIMIT, async () => {
     const { page } = await chromium.person(console_.origin);
-    await signIn(page, OWNER, '/settings/access-keys');
-    await page.locator('[data-dialog="new-key"]').first().click();
-    const dialog = page.locator('dialog[open]');
-    await dialog.getByLabel('Name').fill('Nightly');
-    await dialog.getByLabel('Addresses').fill('somewhere');
-    await dialog.getByRole('button', { name: 'Make the key' }).click();
-    await dialog.locator('.field-error').waitFor();
-    found.push(...(await faultsOf(page, 'a key that is refused')));
-    await dialog.getByLabel('Addresses').fill('203.0.113.0/24');
-    await dialog.getByRole('button', { name: 'Make the key' }).click();
-    await page.locator('#secret').waitFor();
-    found.push(...(await faultsOf(page, 'a key that is shown once')));
+    await signIn(page, OWNER, '/settings/security');
+    for (const [figure, place] of [['Active Sessions', '#sessions'], ['Users Without 2FA', '#without-factor']]) {
+      assert.equal(await page.locator(place).isVisible(), false, `${place} is closed`);
+      await page.getByRole('link', { name: figure }).click();
+      await page.locator(place).waitFor();
+      await page.goto('/overview');
+      await page.goto(`/settings/security${place}`);
+      await page.locator(place).waitFor();
+      await page.goto('/settings/security');
+    }
+  });
 
-    console_.pass(11 * 60);
-    await page.goto('/mfa/setup');
-    await page.getByRole('button', { name: 'Use an authenticator app' }).click();
-    await page.locator('#prove[open]').waitFor();
-    found.push(...(await faultsOf(page, 'who are you')));
-    await page.locator('#prove').getByLabel('Password').fill(OWNER.password);
-    await page.keyboard.press('Enter');
-    const secret = await page.locator('#secret').textContent();
-    found.push(...(await faultsOf(page, 'an app that waits for its code')));
-    await page.getByLabel('Verification code').fill('000000');
-    await page.keyboard.press('Enter');
-    await page.locator('.field-error').waitFor();
-    found.push(...(await faultsOf(page, 'a wrong code')));
-    await page.getByLabel('Verification code').fill(codeOf(secret, 11 * 60));
-    await page.keyboard.press('Enter');
-    await page.getByRole('heading', { name: 'Save your recovery codes' }).waitFor();
-    found.push(...(await faultsOf(page, 'recovery codes')));
-    console_.pass(12 * 60);
-    await stranger.goto('/login');
-    await stranger.getByLabel('E-mail').fill(OWNER.email);
-    await stranger.getByLabel('Password', { exact: true }).fill(OWNER.password);
-    await stranger.keyboard.press('Enter');
-    await stranger.waitForURL('**/login/verify**');
-    found.push(...(await faultsOf(stranger, 'the second step')));
-    await stranger.getByText('Use a recovery code').click();
-    found.push(...(await faultsOf(stranger, 'the second step with a recovery code')));
-    assert.deepEqual(found, []);
+  test('every state is without a fault, at any width', LIMIT, async () => {
+    const stage = await startConsole(STAGE);
+    try {
+      await furnish(stage);
+      const found = [];
+      const seen = [];
+      for await (const [name, page] of states(stage, chromium)) {
+        seen.push(name);
+        found.push(...(await faultsAtAnyWidth(page, name)));
+      }
+      assert.equal(new Set(seen).size, seen.length);
+      assert.ok(seen.length > 70, `only ${seen}`);
+      assert.deepEqual(found, []);
+    } finally {
+      await stage.stop();
+    }
   });
 });

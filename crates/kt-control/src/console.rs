@@ -36,6 +36,8 @@ pub struct ConsoleSession {
     pub active_at: Timestamp,
     /// Until when it lasts if its holder does nothing more.
     pub ends_at: Timestamp,
+    /// Until when it lasts at most, whatever its holder does.
+    pub ends_at_latest: Timestamp,
     /// How often its form tokens change.
     pub rotation: CsrfRotation,
     /// What its holder has proven.
@@ -78,8 +80,8 @@ impl Control {
         let password_ends_at = password
             .and_then(|password| security.password.ends_at(password.set_at))
             .filter(|end| Reminder::of_last_week(*end, now).is_some());
-        let ends_at = security.session.ends_at(session.created_at, session.active_at);
         let ends_by = live.federation.as_ref().and_then(|federation| federation.ends_by);
+        let bounded = |end: Timestamp| ends_by.map_or(end, |bound| bound.min(end));
         Ok(ConsoleSession {
             proofs: session.proofs,
             federated: live.federation.is_some(),
@@ -94,7 +96,8 @@ impl Control {
             organization_name: organization.name,
             organization_identifier: organization.identifier,
             active_at: session.active_at,
-            ends_at: ends_by.map_or(ends_at, |end| end.min(ends_at)),
+            ends_at: bounded(security.session.ends_at(session.created_at, session.active_at)),
+            ends_at_latest: bounded(security.session.ends_by_age_at(session.created_at)),
             rotation: security.csrf.rotation,
             person: Person {
                 user: session.user,

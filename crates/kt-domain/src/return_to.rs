@@ -3,7 +3,7 @@
 use url::Url;
 
 /// The pages that may be returned to; whatever lies below one belongs to it.
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 16] = [
     "/overview",
     "/chat",
     "/tasks",
@@ -18,6 +18,8 @@ const PAGES: [&str; 14] = [
     "/settings",
     "/mfa/setup",
     "/device",
+    "/help",
+    "/design",
 ];
 
 /// A page of this console, with its query.
@@ -32,9 +34,8 @@ impl ReturnTo {
         let is_plain =
             |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'#' | b'"' | b'<' | b'>' | b'`');
         let (path, query) = asked.split_once('?').unwrap_or((asked, ""));
-        let is_plain_path =
-            path.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_'));
-        if asked.len() > 1024 || !is_plain_path || !query.bytes().all(is_plain) || path.contains("//") {
+        let is_plain_path = path.split('/').all(is_plain_segment) && !path.contains("//");
+        if asked.len() > 1024 || !is_plain_path || !query.bytes().all(is_plain) {
             return None;
         }
         let is_known = PAGES
@@ -67,6 +68,14 @@ impl ReturnTo {
     }
 }
 
+/// Whether a part of a path means the same to everybody who reads it: the identifiers that this console knows, whose `+` and
+/// `@` may be escaped, and no step to another folder, however it is written.
+fn is_plain_segment(segment: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+@".contains(&byte);
+    let read = segment.replace("%2B", "+").replace("%40", "@");
+    read.bytes().all(is_plain) && !matches!(segment, "." | "..")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -85,6 +94,12 @@ mod tests {
             "/configurations/main/versions/2",
             "/events?verdict=blocked&limit=5",
             "/audit-log?q=a%20b",
+            "/help",
+            "/help/getting-started",
+            "/design",
+            "/gateways/edge.dublin",
+            "/gateways/edge+1@dublin",
+            "/gateways/edge%2B1%40dublin",
         ] {
             assert_eq!(ReturnTo::parse(good).as_ref().map(ReturnTo::as_str), Some(good));
         }
@@ -104,6 +119,14 @@ mod tests {
             "javascript:alert(1)",
             "/chat/../login",
             "/chat/..;/login",
+            "/gateways/..",
+            "/gateways/./login",
+            "/gateways/%2e%2e/login",
+            "/gateways/..%2Flogin",
+            "/gateways/%5Cevil.example",
+            "/gateways/%2540",
+            "/gateways/edge%2b1",
+            "/helpful",
             "/chat//evil",
             "/chat%2e%2e",
             "/chatty",

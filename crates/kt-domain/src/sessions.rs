@@ -108,8 +108,14 @@ impl SessionSettings {
     /// The last moment at which a session that began at `created` and saw its holder's last act at `active` still lives.
     #[must_use]
     pub fn ends_at(&self, created: Timestamp, active: Timestamp) -> Timestamp {
-        let after = |since: Timestamp, span: Span| since.saturating_add(span.0).unwrap_or(Timestamp::MAX);
-        after(created, self.absolute).min(after(if self.idle { active } else { created }, self.timeout))
+        let by_age = self.ends_by_age_at(created);
+        if self.idle { by_age.min(after(active, self.timeout)) } else { by_age }
+    }
+
+    /// The last moment at which a session that began at `created` still lives, whatever its holder does.
+    #[must_use]
+    pub fn ends_by_age_at(&self, created: Timestamp) -> Timestamp {
+        after(created, if self.idle { self.absolute } else { self.absolute.min(self.timeout) })
     }
 
     /// Whether a session that began at `created` and saw its holder's last act at `active` is over at `now`, and why.
@@ -122,6 +128,10 @@ impl SessionSettings {
         }
         (self.idle && age(active) > self.timeout.0).then_some(Lapse::Idle)
     }
+}
+
+fn after(since: Timestamp, span: Span) -> Timestamp {
+    since.saturating_add(span.0).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -150,6 +160,8 @@ mod tests {
             let (made, acted) = settings.living_since(now);
             assert_eq!(created >= made && active >= acted, expected.is_none(), "{age} {inactive}");
             assert_eq!(settings.ends_at(created, active) >= now, expected.is_none(), "{age} {inactive}");
+            let is_too_old = expected == Some(Lapse::Absolute);
+            assert_eq!(settings.ends_by_age_at(created) < now, is_too_old, "{age} {inactive}");
         }
     }
 

@@ -102,7 +102,7 @@ pub(crate) fn note_written(response: &mut Response) {
 }
 
 /// What went wrong in making this answer, if something did. Refusals of the router itself (no such path, no such
-/// method) count too.
+/// method, a path or query that cannot be read) count too.
 pub(crate) fn take(response: &mut Response) -> Option<ErrorContent> {
     if response.extensions().get::<Written>().is_some() {
         return None;
@@ -137,6 +137,11 @@ fn of_router(status: StatusCode) -> Option<ErrorContent> {
             "not_found",
             "method_not_allowed",
             "This address does not take this method; the header Allow lists those it takes.",
+        ),
+        StatusCode::BAD_REQUEST => (
+            "validation_error",
+            "unreadable_address",
+            "A part of this address cannot be read. Check how it is written.",
         ),
         _ => return None,
     };

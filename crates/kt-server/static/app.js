@@ -266,6 +266,15 @@
     tab.parentElement.scrollLeft += left + width / 2 - (row.left + row.width / 2);
   };
 
+  // What an address leads to may stand in a part that is closed.
+  const showPlace = () => {
+    const place = document.getElementById(location.hash.slice(1));
+    const closed = place?.closest?.("details:not([open])");
+    if (!closed) return;
+    closed.open = true;
+    place.scrollIntoView();
+  };
+
   const ready = (root) => {
     local(root);
     showTab();
@@ -310,10 +319,10 @@
       URL.revokeObjectURL(link.href);
     }
     if (at("[data-palette]")) openPalette();
+    goTo(at("#palette-list [role=option]"));
     const menu = at("[data-menu]");
     if (menu || (!at(".sidebar") && $(".sidebar.open"))) {
-      const isOpen = $(".sidebar").classList.toggle("open", Boolean(menu));
-      $("[data-menu]").setAttribute("aria-expanded", String(isOpen));
+      showMenu(Boolean(menu));
     }
     for (const popup of document.querySelectorAll("details.popup[open]")) {
       if (!popup.contains(event.target)) popup.open = false;
@@ -330,6 +339,11 @@
     if (field.dataset?.identifierFor) suggestIdentifier(field);
     if (field.closest?.("[data-strength]")) judgeSoon(field);
   });
+
+  const showMenu = (isOpen) => {
+    $(".sidebar")?.classList.toggle("open", isOpen);
+    $("[data-menu]")?.setAttribute("aria-expanded", String(isOpen));
+  };
 
   const suggestIdentifier = (field) => {
     const target = document.getElementById(field.dataset.identifierFor);
@@ -365,6 +379,8 @@
 
   // By this browser's clock, but counted from how long the server says is left: the clock may be wrong.
   let endsAt = null;
+  // When it ends whatever is done.
+  let endsAtLatest = null;
   let told = 0;
   let used = false;
 
@@ -392,12 +408,20 @@
     const answer = await send("/api/session/activity", {}, undefined, true).catch(() => null);
     if (answer?.ok) {
       noteEnd(answer, (await answer.json()).expires_at);
-      warn(false);
+      warn();
     } else if (answer?.status === 401) leave();
   };
 
-  // Pages without the frame of the console have no place for it.
-  const warn = (isEnding) => $("#ending")?.toggleAttribute("hidden", !isEnding);
+  // Whoever has done nothing is offered to stay, unless that is worth some seconds only: nothing helps against age.
+  const warn = () => {
+    const notice = $("#ending");
+    // Pages without the frame of the console have no place for it.
+    if (!notice) return;
+    const isByAge = endsAtLatest - endsAt < 10_000;
+    for (const part of notice.querySelectorAll("[data-by-idleness]")) part.hidden = isByAge;
+    $("[data-by-age]", notice).hidden = !isByAge;
+    notice.hidden = left() > MINUTE;
+  };
 
   const leave = () => {
     const here = location.pathname + location.search;
@@ -413,7 +437,7 @@
       await newToken().then(keepToken);
       isLearning = false;
     }
-    warn(left() <= MINUTE);
+    warn();
   };
 
   // ---- Going to a page by its name ---------------------------------------------------------------------------------
@@ -442,7 +466,11 @@
     else field.removeAttribute("aria-activedescendant");
     field.setAttribute("aria-expanded", String(Boolean(next)));
     next?.scrollIntoView({ block: "nearest" });
-    return next;
+    const none = $("#palette-none");
+    none.textContent = next ? "" : none.dataset.none;
+  };
+  const goTo = (option) => {
+    if (option) location.assign(option.dataset.href);
   };
 
   document.addEventListener("keydown", (event) => {
@@ -452,7 +480,7 @@
     }
     if (event.key === "Escape") {
       for (const popup of document.querySelectorAll("details.popup[open]")) popup.open = false;
-      $(".sidebar.open")?.classList.remove("open");
+      showMenu(false);
     }
     const field = event.target.closest?.("#palette input");
     if (!field) return;
@@ -462,7 +490,7 @@
       choose(field, step);
     } else if (event.key === "Enter") {
       event.preventDefault();
-      $("#palette-list [aria-selected=true] a")?.click();
+      goTo($("#palette-list [aria-selected=true]"));
     }
   });
   document.addEventListener("input", (event) => {
@@ -477,12 +505,15 @@
   document.addEventListener("DOMContentLoaded", () => {
     takePageToken();
     ready(document);
+    showPlace();
+    addEventListener("hashchange", showPlace);
     if (navigator.platform.startsWith("Mac")) for (const key of document.querySelectorAll(".search kbd")) key.textContent = "⌘ K";
     // A token in the address would stay in the history.
     if ($("[data-hide-token]")) history.replaceState(null, "", location.pathname);
-    const { endsIn, activeAgo } = document.body.dataset;
+    const { endsIn, endsAtLatestIn, activeAgo } = document.body.dataset;
     if (endsIn) {
       endsAt = Date.now() + endsIn * 1000;
+      endsAtLatest = Date.now() + endsAtLatestIn * 1000;
       told = Date.now() - activeAgo * 1000;
       for (const use of ["mousemove", "mousedown", "keydown", "wheel", "touchstart"]) {
         document.addEventListener(use, () => act(false), { passive: true });

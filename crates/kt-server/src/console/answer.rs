@@ -52,6 +52,8 @@ pub(crate) struct Holder {
     /// In how many seconds the session ends if its holder does nothing more: a length of time, because the browser's clock
     /// may be wrong.
     pub(crate) ends_in: i64,
+    /// In how many seconds it ends whatever its holder does.
+    pub(crate) ends_at_latest_in: i64,
     /// How many seconds ago its holder's last act was noted.
     pub(crate) active_ago: i64,
     /// From when on the holder can do nothing but add a second factor, where they are asked for one that they lack.
@@ -132,6 +134,7 @@ impl Frame {
             organization: session.organization_name.clone(),
             organization_identifier: session.organization_identifier.clone(),
             ends_in: session.ends_at.duration_since(visit.ctx.now).as_secs(),
+            ends_at_latest_in: session.ends_at_latest.duration_since(visit.ctx.now).as_secs(),
             active_ago: visit.ctx.now.duration_since(session.active_at).as_secs(),
             factor_deadline: session.to_enroll.map(|asked| asked.deadline),
             needs_passkey: session.to_enroll.is_some_and(|asked| asked.demand == Demand::Passkey),
@@ -157,7 +160,7 @@ impl Frame {
         }
     }
 
-    /// The frame of a page that tells a failure, whoever is signed in.
+    /// The frame of a page that tells a failure to whoever is not known to be signed in.
     fn bare(look: &Look) -> Self {
         Self {
             look: look.clone(),
@@ -226,16 +229,30 @@ pub(super) fn read_flash(value: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(value).ok()?).ok().filter(|said| said.len() <= 500)
 }
 
-/// A page that tells a failure, in place of the body of `response`, whose status and headers it keeps.
+/// Keeps who asked with an answer that fails, so that its page stays in their frame.
+pub(super) fn keep_frame(response: &mut Response, visit: &Visit) {
+    if response.status().is_client_error() || response.status().is_server_error() {
+        response.extensions_mut().insert(visit.clone());
+    }
+}
+
+/// A page that tells a failure, in place of the body of `response`, whose status and headers it keeps. Whoever is signed in
+/// keeps the menu.
 pub(super) fn problem_page(response: Response, content: &ErrorContent, look: &Look, id: &str) -> Response {
-    let template = ProblemPage {
-        frame: Frame::bare(look),
-        status: response.status().as_u16(),
+    let (mut parts, _) = response.into_parts();
+    let visit = parts.extensions.remove::<Visit>().filter(|visit| visit.session.is_some());
+    let frame = visit.as_ref().map_or_else(|| Frame::bare(look), Frame::of);
+    let problem = Problem {
+        status: parts.status.as_u16(),
         message: content.message.clone(),
         request_id: id.to_owned(),
     };
-    let (parts, _) = response.into_parts();
-    match page(look, &template) {
+    let made = if visit.is_some() {
+        page(look, &ProblemInside { frame, problem })
+    } else {
+        page(look, &ProblemOutside { frame, problem })
+    };
+    match made {
         Ok(made) => {
             let (made, body) = made.into_parts();
             let mut answer = Response::from_parts(parts, body);
@@ -247,11 +264,25 @@ pub(super) fn problem_page(response: Response, content: &ErrorContent, look: &Lo
     }
 }
 
-#[derive(Template)]
-#[template(path = "pages/problem.html")]
-struct ProblemPage {
-    frame: Frame,
+/// What a page tells of a failure.
+struct Problem {
     status: u16,
     message: String,
     request_id: String,
+}
+
+/// For strangers.
+#[derive(Template)]
+#[template(path = "pages/problem.html")]
+struct ProblemOutside {
+    frame: Frame,
+    problem: Problem,
+}
+
+/// For somebody signed in, beside the menu.
+#[derive(Template)]
+#[template(path = "pages/problem-inside.html")]
+struct ProblemInside {
+    frame: Frame,
+    problem: Problem,
 }

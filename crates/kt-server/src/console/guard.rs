@@ -191,6 +191,7 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
     if let Some(rule) = refusals::rule_of(&response) {
         refusals::record(&doors, &visit.ctx, &asked, rule).await;
     }
+    answer::keep_frame(&mut response, &visit);
     let headers = response.headers_mut();
     let sets_session = headers.get_all(header::SET_COOKIE).iter().any(|line| names(line, "kt_session="));
     if is_new_visitor && !sets_session {

@@ -95,7 +95,9 @@ pub fn console(doors: Doors) -> Router {
         .route("/api/session/reauthenticate", post(session::reauthenticate))
         .route("/api/session/reauthenticate/provider", post(sso::begin_proof))
         .route("/api/session/reauthenticate/options", post(passkeys::begin_proof))
-        .route("/api/password-strength", post(session::password_strength));
+        .route("/api/password-strength", post(session::password_strength))
+        .fallback(no_page)
+        .method_not_allowed_fallback(no_such_method);
     let routes = guard::around_pages(pages, &doors)
         .route("/assets/{digest}/{name}", get(assets::asset))
         .route("/.well-known/passkey-endpoints", get(passkeys::endpoints))
@@ -108,7 +110,7 @@ pub fn console(doors: Doors) -> Router {
         .route("/csp-report", post(policy_broken).layer(DefaultBodyLimit::max(MAX_REPORT)))
         .route("/healthz", get(|| async { StatusCode::OK }))
         .route("/readyz", get(ready));
-    let routes = routes.fallback(no_page).method_not_allowed_fallback(no_such_method);
+    let routes = routes.method_not_allowed_fallback(no_such_method);
     guard::around(routes, &doors).with_state(doors)
 }
 

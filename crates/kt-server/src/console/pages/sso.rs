@@ -17,6 +17,7 @@ use crate::console::answer::{Answer, Frame, leave_for, page, see, see_and_say};
 use crate::console::cookies::{Cookie, Cookies};
 use crate::console::filters;
 use crate::console::visit::{Anybody, REDIRECT, SignedIn, Visit};
+use crate::failure::note_written;
 
 /// What the address of the page says.
 #[derive(Deserialize, Default)]
@@ -257,5 +258,7 @@ pub(crate) async fn log_out(
         }
         Err(_) => StatusCode::BAD_REQUEST,
     };
-    (status, [(CACHE_CONTROL, HeaderValue::from_static("no-store"))]).into_response()
+    let mut response = (status, [(CACHE_CONTROL, HeaderValue::from_static("no-store"))]).into_response();
+    note_written(&mut response);
+    response
 }

@@ -1,6 +1,7 @@
 //! What stands before every page: the host, the address, the origin of a change, its token, and a browser's defences.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -244,6 +245,65 @@ on_both! {
         assert!(api_has_its_own.body.contains("GET /openapi.json"), "{}", api_has_its_own.body);
     }
 
+    an_address_that_cannot_be_read_is_told_on_a_page_like_any_other_failure(api) {
+        let stranger = api.browser();
+        let owner = api.signed_in("owner@acme.example").await;
+        let table = [
+            (&stranger, "/login?returnTo=a&returnTo=b"),
+            (&stranger, "/reset-password?token=a&token=b"),
+            (&owner, "/settings/members?mfa=x"),
+            (&owner, "/settings/access-keys?state=x"),
+            (&owner, "/configurations/main/versions/abc"),
+            (&owner, "/settings/members/%ff"),
+        ];
+        for (browser, path) in table {
+            let page = browser.get(path).await;
+            assert_eq!(page.refusal_page(), (400, true), "{path}");
+            assert!(page.body.contains("A part of this address cannot be read."), "{path}: {}", page.body);
+            assert!(page.body.contains(page.headers["x-kt-request-id"].to_str().unwrap()), "{path}");
+            let asked_by_script = browser.send(Method::GET, path, &[("hx-request", "true")], None).await;
+            assert_eq!(asked_by_script.refusal(), (400, "unreadable_address"), "{path}");
+            browser.hold("kt_language", "de");
+            assert!(browser.get(path).await.body.contains("Ein Teil dieser Adresse ist nicht lesbar."), "{path}");
+            browser.hold("kt_language", "en");
+        }
+        assert_eq!(owner.get("/settings/members?mfa=missing").await.status.as_u16(), 200, "what can be read is shown");
+        let by_provider = [("content-type", "application/x-www-form-urlencoded")];
+        let logout = stranger.send(Method::POST, "/sso/oidc/acme/logout", &by_provider, Some("x=y".to_owned())).await;
+        assert_eq!((logout.status.as_u16(), logout.body.as_str()), (400, ""), "a provider is told nothing");
+    }
+
+    whoever_is_signed_in_keeps_the_menu_when_something_fails(api) {
+        api.add_member("member@acme.example", "member").await;
+        let stranger = api.browser();
+        let member = api.signed_in("member@acme.example").await;
+        let lapsed = api.browser();
+        lapsed.hold("kt_session", "of nobody");
+        let menu = "id=\"sidebar\"";
+        for (path, status) in [
+            ("/settings/members", 403),
+            ("/settings/access-keys/none", 404),
+            ("/settings/access-keys?state=x", 400),
+            ("/help/none", 404),
+            ("/nowhere", 404),
+            ("/logout", 405),
+        ] {
+            let page = member.get(path).await;
+            assert_eq!(page.refusal_page(), (status, true), "{path}");
+            assert!(page.body.contains(menu) && page.body.contains("member@acme.example"), "{path}: {}", page.body);
+        }
+        for browser in [&stranger, &lapsed] {
+            for path in ["/help/none", "/nowhere", "/logout"] {
+                let page = browser.get(path).await;
+                assert!(page.refusal_page().1 && !page.body.contains(menu), "{path}: {}", page.body);
+            }
+        }
+        let same = [("sec-fetch-site", "cross-site"), ("content-type", "application/x-www-form-urlencoded")];
+        let of_another_site = member.send(Method::POST, "/settings/profile", &same, Some(String::new())).await;
+        assert_eq!(of_another_site.refusal_page(), (403, true));
+        assert!(!of_another_site.body.contains("member@acme.example"), "what another site sends is answered to nobody by name");
+    }
+
     another_host_is_refused_and_told_where_the_console_is(api) {
         let browser = api.browser();
         for host in ["evil.example", "localhost", "127.0.0.1:3000", "localhost:3001", "localhost:3000@evil.example"] {
@@ -320,4 +380,31 @@ on_both! {
             }
         }
     }
+}
+
+/// Until the script runs, and where it cannot, a browser sends a form itself: by GET, unless the form says otherwise, with all
+/// its fields in the address, which histories and logs keep (OWASP ASVS 5.0, 14.2.1).
+#[test]
+fn no_form_but_a_search_lets_the_browser_put_its_fields_into_the_address() {
+    let templates = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    let forms: Vec<_> = files(&templates).iter().flat_map(|file| forms_of(file)).collect();
+    assert!(forms.len() > 70, "{}", forms.len());
+    let is_sent_well = |tag: &str| {
+        ["method=\"post\"", "method=\"dialog\"", "role=\"search\""].iter().any(|way| tag.contains(way))
+    };
+    let others: Vec<_> = forms.iter().filter(|tag| !is_sent_well(tag)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+    let searches: Vec<_> = forms.iter().filter(|tag| tag.contains("role=\"search\"")).collect();
+    assert!(searches.iter().all(|tag| tag.contains("hx-get=") && !tag.contains("hx-post=")), "{searches:#?}");
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// The line on which each form begins, from there on.
+fn forms_of(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap();
+    text.split("<form").skip(1).map(|rest| rest.lines().next().unwrap_or_default().to_owned()).collect()
 }

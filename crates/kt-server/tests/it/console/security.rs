@@ -67,7 +67,7 @@ on_both! {
         for label in ["Open audit log", "Security posture", "MFA Policy", "IP Restrictions", "Token Rotation", "Key Restrictions"] {
             assert!(page.contains(label), "{label}");
         }
-        let (fields, locked) = (page.matches("<form hx-post=\"/settings/security").count(), page.matches("<fieldset disabled").count());
+        let (fields, locked) = (page.matches("<form method=\"post\" hx-post=\"/settings/security").count(), page.matches("<fieldset disabled").count());
         assert!(fields > 5 && page.matches(" disabled>").count() >= fields, "{fields} forms, {locked} locked");
         assert!(!page.contains(">Save</button>") && !page.contains("Add Range") && !page.contains("name=\"remove\""));
         let csrf = [("version", "0"), ("rotation", "per_request")];
@@ -266,6 +266,20 @@ async fn by_console(kind: Kind) -> TestApi {
 
 on_both! {
     from crate::console::security::by_console;
+
+    a_page_knows_that_nothing_carries_a_session_on_that_counts_from_sign_in(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        let ends = async || {
+            let page = browser.get("/overview").await;
+            let value = |name: &str| page.page().split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().to_owned();
+            (value("data-ends-in"), value("data-ends-at-latest-in"))
+        };
+        assert_eq!(ends().await, ("1800".to_owned(), "43200".to_owned()), "the control");
+        let from_sign_in = [("version", "0"), ("timeout", "15m"), ("absolute", "12h")];
+        assert_eq!(browser.post("/settings/security/session", &from_sign_in).await.leads_to(), Some(PAGE));
+        api.clock.advance(Duration::from_mins(5));
+        assert_eq!(ends().await, ("600".to_owned(), "600".to_owned()));
+    }
 
     an_organization_that_may_sets_sessions_passwords_and_lockout(api) {
         let browser = api.signed_in("owner@acme.example").await;

@@ -107,9 +107,11 @@ on_both! {
                 assert_eq!(page.status.as_u16(), 200, "{headers:?}");
             }
             let page = by_hand.send(Method::GET, "/overview", &[going, site, ("sec-fetch-user", "?1")], None).await;
-            let ends = r#"data-ends-in="1800" data-active-ago="0""#;
-            assert!(page.page().contains(ends), "the page counts from the act that brought it");
+            let is_told = ["data-ends-in=\"1800\"", "data-active-ago=\"0\""].iter().all(|told| page.page().contains(told));
+            assert!(is_told, "the page counts from the act that brought it");
         }
+        let latest = format!("data-ends-at-latest-in=\"{}\"", (12 * 60 - 27) * 60);
+        assert!(by_hand.get("/overview").await.page().contains(&latest), "and knows what nothing done in it can change");
         assert!(by_itself.send(Method::GET, "/overview", &[], None).await.page().contains(r#"data-ends-in="180""#));
         api.clock.advance(Duration::from_mins(4));
         assert_eq!(by_itself.get("/overview").await.status.as_u16(), 303);
@@ -150,6 +152,19 @@ on_both! {
         }
         let gone_to = lapsed.send(Method::GET, "/events?verdict=blocked", &[("hx-current-url", ORIGIN)], None).await;
         assert_eq!(gone_to.leads_to(), Some(back("/events?verdict=blocked").as_str()), "the browser itself goes to pages");
+    }
+
+    theme_and_language_are_chosen_without_leaving_the_page(api) {
+        let owner = api.signed_in("owner@acme.example").await;
+        for page in ["/overview", "/events?verdict=block", "/help/getting-started", "/design", "/gateways/edge.dublin"] {
+            let chosen = owner.post("/preferences", &[("theme", "dark"), ("language", "de"), ("back", page)]).await;
+            assert_eq!(chosen.leads_to(), Some(page));
+            assert_eq!((owner.cookie("kt_theme"), owner.cookie("kt_language")), (Some("dark".into()), Some("de".into())));
+        }
+        for elsewhere in ["https://evil.example/help", "//evil.example/help", "/help/../logout", ""] {
+            let chosen = owner.post("/preferences", &[("theme", "light"), ("back", elsewhere)]).await;
+            assert_eq!(chosen.leads_to(), Some("/login"), "{elsewhere}");
+        }
     }
 
     a_password_is_judged_while_it_is_typed_within_bounds(api) {
