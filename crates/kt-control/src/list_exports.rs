@@ -149,7 +149,7 @@ impl List {
 }
 
 fn member_cells(view: MemberView) -> [String; 9] {
-    let MemberView { membership, email, name, has_second_factor, mfa_deadline } = view;
+    let MemberView { membership, email, name, has_second_factor, mfa_deadline, .. } = view;
     [
         membership.user.to_string(),
         name,

@@ -79,7 +79,7 @@ const PAGES: PageSize = PageSize { usual: 50, most: 200 };
 impl SoughtMembers {
     /// How one of them stands with what is asked of them.
     pub(crate) fn view(&self, member: Member) -> MemberView {
-        view(member, &self.mfa)
+        view(member, &self.mfa, self.now)
     }
 }
 

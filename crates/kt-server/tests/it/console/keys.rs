@@ -68,7 +68,8 @@ on_both! {
         }
         let names = async |query: &str| {
             let page = browser.get(&format!("{ACCESS}{query}")).await;
-            let rows = page.page().split(&format!("class=\"cover\" href=\"{ACCESS}/")).skip(1);
+            let link = format!("class=\"cover\" href=\"{ACCESS}/");
+            let rows = page.page().split(&link).skip(1);
             rows.map(|row| row.split_once('>').unwrap().1.split('<').next().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names("").await, ["gamma", "Alpha", "beta"], "the newest first");
