@@ -167,8 +167,10 @@ fn speak_and_wait(gateway: &TestGateway, text: &'static str) {
 /// GW-H2.
 #[test]
 fn who_stops_an_answer_ends_the_upstream_call_and_is_charged_what_was_said() {
-    let (gateway, _) =
-        clocked(&format!("{PRICES}budgets: [{{id: money, per: total, period: day, cost: 0.00003}}]"), |_| {});
+    let (gateway, _) = clocked(
+        &format!("{PRICES}budgets: [{{id: money, per: total, period: day, cost: 0.000115}}]"),
+        |_| {},
+    );
     speak_and_wait(&gateway, "a text of forty letters, as it happens.");
     let mut client = gateway.connect();
     client.send(chat("m").bytes()).expect("the request is taken");
@@ -181,7 +183,9 @@ fn who_stops_an_answer_ends_the_upstream_call_and_is_charged_what_was_said() {
     assert_eq!((event.input_tokens, event.output_tokens), (Some(20), Some(10)));
     assert_eq!((event.usage_estimated, event.cost_micros), (Some(true), Some(30)));
     wait_for("the upstream call to end", || (gateway.upstream.open_connections() == 0).then_some(()));
-    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "30 of 30");
+    gateway.upstream.answer_as("200 OK", "", r#"{"usage":{"prompt_tokens":80,"completion_tokens":5}}"#);
+    assert_eq!(gateway.ask(&chat("m")).status, 200, "30 of 115");
+    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "115 of 115");
 }
 
 /// A model may think for long before it says anything, and some never say what they thought.
