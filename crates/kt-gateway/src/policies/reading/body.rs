@@ -1,39 +1,17 @@
 //! The texts of a JSON document, wherever they stand: in messages, parts, tool arguments and results, keys. Reading all
-//! of them, in place of those that are known, leaves no field in which something could be hidden.
+//! of them but the APIs' own words, in place of those that are known, leaves no field in which something could be hidden.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::known;
 use super::outline::{Kind, Node, Outline};
+use super::parts::Parts;
 use crate::policies::text::channel::Cuts;
 use crate::policies::text::fold::Folded;
 use crate::policies::text::patterns::Patterns;
-
-/// How many digits make a number worth reading: fewer are a count, a time or a setting.
-const DIGITS_OF_A_NUMBER: usize = 12;
-/// Values of the protocol that no text stands in, if they are words as the protocol has them.
-const WORDS: [&str; 6] = ["finish_reason", "object", "role", "status", "stop_reason", "type"];
-/// Where the parts of a content stand, which can be of a kind that is no text.
-const PARTS: [&str; 5] = ["content", "input", "output", "parts", "prompt"];
-/// Parts that are no text, by their `type`: those of Chat Completions, of Responses, and the sources of Messages.
-const OTHER_PARTS: [&str; 12] = [
-    "audio",
-    "base64",
-    "container_upload",
-    "file",
-    "image_file",
-    "image_url",
-    "input_audio",
-    "input_file",
-    "input_image",
-    "output_audio",
-    "url",
-    "video_url",
-];
-/// Keys under which an answer holds something that is no text, or text in pieces that nobody can put together again.
-const OTHER_KEYS: [&str; 4] = ["audio", "b64_json", "logprobs", "partial_image_b64"];
 
 /// A document, read.
 pub(crate) struct Body<'j> {
@@ -58,12 +36,14 @@ impl<'j> Body<'j> {
     /// Reads every text but those of the nodes to be left out.
     pub(crate) fn read(json: &'j str, outline: &Outline, leave_out: &dyn Fn(usize) -> bool) -> Self {
         let mut body = Self { json, texts: Vec::new(), is_partly_unreadable: false };
+        let mut parts = Parts::of(json, outline);
         for (index, node) in outline.nodes().iter().enumerate() {
-            body.is_partly_unreadable |= is_other(json, outline, node);
-            if is_text(json, outline, index) && !leave_out(index) {
+            parts.look_at(node);
+            if is_text(json, node) && !leave_out(index) {
                 body.add(node);
             }
         }
+        body.is_partly_unreadable |= parts.hold_other();
         body
     }
 
@@ -142,41 +122,16 @@ fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
 }
 
-fn is_text(json: &str, outline: &Outline, index: usize) -> bool {
-    let node = &outline.nodes()[index];
-    let raw = &json.as_bytes()[node.place.clone()];
-    let is_word = || raw.iter().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.'));
-    match node.kind {
-        Kind::Key { .. } => !is_word(),
-        Kind::String { .. } => match node.key_in(json) {
-            Some("model") => node.parent != 0,
-            Some(key) if WORDS.contains(&key) => !is_word(),
-            _ => !raw.is_empty(),
-        },
-        Kind::Number => raw.iter().filter(|byte| byte.is_ascii_digit()).count() >= DIGITS_OF_A_NUMBER,
-        Kind::Object | Kind::Array | Kind::Word => false,
-    }
-}
-
-/// Whether a value is, or stands for, something that is no text.
-fn is_other(json: &str, outline: &Outline, node: &Node) -> bool {
-    let nodes = outline.nodes();
+fn is_text(json: &str, node: &Node) -> bool {
     let raw = &json[node.place.clone()];
-    let parent = &nodes[node.parent];
-    match (node.kind, node.key_in(json)) {
-        (Kind::String { .. }, Some("type")) if OTHER_PARTS.contains(&raw) => {
-            let holder = &nodes[parent.parent];
-            let is_part =
-                holder.kind == Kind::Array && holder.key_in(json).is_some_and(|key| PARTS.contains(&key));
-            is_part || parent.key_in(json) == Some("source")
-        }
-        (Kind::Object | Kind::Array, Some(key)) => OTHER_KEYS.contains(&key) && raw.len() > "{}".len(),
-        (Kind::String { .. }, Some(key)) => OTHER_KEYS.contains(&key) && key.contains("b64"),
-        // Tokens in place of text.
-        (Kind::Number, None) => {
-            let list = if nodes[parent.parent].kind == Kind::Array { &nodes[parent.parent] } else { parent };
-            list.parent == 0 && matches!(list.key_in(json), Some("input" | "prompt"))
-        }
-        _ => false,
+    match node.kind {
+        Kind::Key { .. } => !known::is_key(raw),
+        Kind::String { .. } => match node.key_in(json).as_deref() {
+            Some("model") => node.parent != 0,
+            Some(key) => !raw.is_empty() && !known::is_word(key, raw),
+            None => !raw.is_empty(),
+        },
+        Kind::Number => known::is_long(json, node),
+        Kind::Object | Kind::Array | Kind::Word => false,
     }
 }

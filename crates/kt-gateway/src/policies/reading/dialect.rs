@@ -1,6 +1,8 @@
 //! Which strings of a stream's event are fragments of a text that goes on: in the events of Chat Completions and
 //! Completions, of Responses, and of Messages. An event of any other shape cannot be read.
 
+use std::borrow::Cow;
+
 use super::outline::{Kind, Outline};
 
 /// What one event adds to which texts.
@@ -24,7 +26,7 @@ pub(crate) fn shape(json: &str, outline: &Outline) -> Option<Shape> {
         event.choices(choices, &mut shape);
         return Some(shape);
     }
-    match event.string(0, "type") {
+    match event.string(0, "type").as_deref() {
         Some("content_block_start") => event.block("content_block", &mut shape)?,
         Some("content_block_delta") => event.block("delta", &mut shape)?,
         Some("content_block_stop") => shape.ends.push(format!("block {}/", event.number(0, "index", 0))),
@@ -51,9 +53,8 @@ impl<'a> Event<'a> {
         self.outline.get(self.json, index, name).filter(|(_, node)| node.kind == kind)
     }
 
-    fn string(&self, index: usize, name: &str) -> Option<&'a str> {
-        let (_, node) = self.outline.get(self.json, index, name)?;
-        matches!(node.kind, Kind::String { escaped: false }).then(|| &self.json[node.place.clone()])
+    fn string(&self, index: usize, name: &str) -> Option<Cow<'a, str>> {
+        self.outline.get(self.json, index, name).and_then(|(_, node)| node.text(self.json))
     }
 
     /// The number `name` of the object at `index`, as it is written.
@@ -88,7 +89,8 @@ impl<'a> Event<'a> {
         let name = format!("block {}/", self.number(0, "index", 0));
         for (index, node) in self.outline.children(block) {
             let key = node.key_in(self.json).unwrap_or_default();
-            let is_text = matches!(node.kind, Kind::String { .. }) && !LABELS.contains(&key) && key != "name";
+            let is_text =
+                matches!(node.kind, Kind::String { .. }) && !LABELS.contains(&&*key) && key != "name";
             if is_text {
                 shape.fragments.push((format!("{name}{key}"), index));
             }
@@ -120,7 +122,7 @@ impl<'a> Event<'a> {
         for (position, (child, node)) in self.outline.children(index).enumerate() {
             let key = node.key_in(self.json).unwrap_or_default();
             match node.kind {
-                Kind::String { .. } if !LABELS.contains(&key) => {
+                Kind::String { .. } if !LABELS.contains(&&*key) => {
                     shape.fragments.push((format!("{name}{key}"), child));
                 }
                 Kind::Object if node.key.is_none() => {

@@ -3,6 +3,8 @@
 pub(crate) mod body;
 mod dialect;
 mod events;
+mod known;
 pub(crate) mod outline;
+mod parts;
 pub(crate) mod said;
 pub(crate) mod stream;

@@ -70,14 +70,17 @@ impl Outline {
 
     /// The value of the key `name` in the object at `index`; of several the last, as most readers take it.
     pub(crate) fn get(&self, json: &str, index: usize, name: &str) -> Option<(usize, &Node)> {
-        self.children(index).filter(|(_, node)| node.key_in(json) == Some(name)).last()
+        self.children(index).filter(|(_, node)| node.key_in(json).as_deref() == Some(name)).last()
     }
 }
 
 impl Node {
-    /// Its key as it stands, escapes and all.
-    pub(crate) fn key_in<'j>(&self, json: &'j str) -> Option<&'j str> {
-        self.key.clone().map(|place| &json[place])
+    /// Its key as its readers understand it. One with an escape that stands for no character is given as it stands.
+    pub(crate) fn key_in<'j>(&self, json: &'j str) -> Option<Cow<'j, str>> {
+        let place = self.key.clone()?;
+        let raw = &json[place.clone()];
+        let escaped = raw.contains('\\');
+        Some(escaped.then(|| unescaped(json, place)).flatten().map_or(Cow::Borrowed(raw), Cow::Owned))
     }
 
     /// The text of a string or a key; `None` when it is none, or holds an escape that stands for no character.
@@ -86,12 +89,17 @@ impl Node {
         match self.kind {
             Kind::String { escaped: false } | Kind::Key { escaped: false } => Some(Cow::Borrowed(raw)),
             Kind::String { escaped: true } | Kind::Key { escaped: true } => {
-                let quoted = &json[self.place.start - 1..=self.place.end];
-                serde_json::from_str(quoted).ok().map(Cow::Owned)
+                unescaped(json, self.place.clone()).map(Cow::Owned)
             }
             _ => None,
         }
     }
+}
+
+/// The text of the string at `place`, which is without its quotes; `None` when it holds an escape that stands for no
+/// character.
+fn unescaped(json: &str, place: Range<usize>) -> Option<String> {
+    serde_json::from_str(&json[place.start - 1..=place.end]).ok()
 }
 
 struct Reader<'a> {
