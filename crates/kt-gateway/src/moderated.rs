@@ -91,9 +91,9 @@ impl Moderation {
         Some(self.texts.rest())
     }
 
-    fn ask(&mut self, Portion { texts, length }: Portion) {
+    fn ask(&mut self, Portion { said, length }: Portion) {
         let moderator = Arc::clone(&self.moderator);
-        let opinion = Box::pin(async move { moderator.ask(texts.as_deref()).await });
+        let opinion = Box::pin(async move { moderator.ask(&said).await });
         self.asking = Some(Asking { opinion, length });
     }
 }

@@ -18,13 +18,25 @@ pub(super) fn make(settings: &PolicySettings) -> Result<Judge, TooLarge> {
     Ok(settings.safety_filter.clone().map_or(Judge::Silent, Judge::Safety))
 }
 
-/// The texts of a body; `None` when there is nothing in it that could be read.
-pub(crate) fn texts(body: &[u8]) -> Option<Vec<String>> {
-    let json = std::str::from_utf8(body).ok()?;
+/// What a service is asked about.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) texts: Vec<String>,
+    /// Whether something stands beside them that cannot be put to it.
+    pub(crate) is_partly_unreadable: bool,
+}
+
+/// What a body says.
+pub(crate) fn said(body: &[u8]) -> Said {
     let mut outline = Outline::default();
-    outline.read(json).ok()?;
-    let body = Body::read(json, &outline, &|_| false);
-    Some(body.texts().map(|(written, _)| written.to_owned()).collect())
+    match std::str::from_utf8(body) {
+        Ok(json) if outline.read(json).is_ok() => {
+            let body = Body::read(json, &outline, &|_| false);
+            let texts = body.texts().map(|(written, _)| written.to_owned()).collect();
+            Said { texts, is_partly_unreadable: body.is_partly_unreadable }
+        }
+        _ => Said { texts: Vec::new(), is_partly_unreadable: true },
+    }
 }
 
 /// What the service is asked about texts.
@@ -83,6 +95,7 @@ mod tests {
             categories: categories.iter().map(ToString::to_string).collect(),
             timeout: Span(Duration::from_secs(2)),
             on_failure: Unreadable::Block,
+            unreadable: Unreadable::Block,
             dry_run: false,
         }
     }
@@ -90,11 +103,19 @@ mod tests {
     #[test]
     fn every_text_of_a_request_is_asked_about() {
         let body = br#"{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"one\n"}]},{"content":"two"}]}"#;
-        assert_eq!(
-            texts(body).map(|texts| question(&texts, Some("mod"))).as_deref(),
-            Some(r#"{"input":["one\n","two"],"model":"mod"}"#)
-        );
-        assert_eq!(texts(b"no json"), None);
+        let asked = said(body);
+        assert_eq!(question(&asked.texts, Some("mod")), r#"{"input":["one\n","two"],"model":"mod"}"#);
+        assert!(!asked.is_partly_unreadable);
+    }
+
+    #[test]
+    fn what_cannot_be_put_to_the_service_is_told() {
+        let nothing = Said { texts: Vec::new(), is_partly_unreadable: true };
+        for body in [&b"no json"[..], b"\xff", br#"{"model":"m","prompt":[1,2,3]}"#] {
+            assert_eq!(said(body), nothing);
+        }
+        let beside = said(br#"{"input":[{"role":"user","content":[{"type":"input_text","text":"one"},{"type":"input_file","file_id":"f"}]}]}"#);
+        assert!(beside.is_partly_unreadable && beside.texts.contains(&"one".to_owned()), "{beside:?}");
     }
 
     #[test]

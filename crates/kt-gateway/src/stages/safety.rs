@@ -11,7 +11,8 @@ use kt_domain::policy_config::{SafetyFilter, Unreadable};
 
 use crate::exchange::Exchange;
 use crate::incoming::unless_gone;
-use crate::policies::{Block, Chain, safety_filter, strictest};
+use crate::policies::safety_filter::{self, Said};
+use crate::policies::{Block, Chain, strictest};
 use crate::providers::request::Forward;
 use crate::providers::response::Answer;
 use crate::reply::Refusal;
@@ -31,6 +32,16 @@ pub(crate) struct Moderator {
     phase: Phase,
 }
 
+/// Why something may not pass.
+#[derive(Clone, Copy, Debug)]
+enum Objection {
+    Flagged,
+    /// It cannot be put to the service as text.
+    Unreadable,
+    /// The service gave no answer.
+    Unjudged,
+}
+
 /// What the services said.
 pub(crate) struct Opinion {
     pub(crate) evaluations: Vec<PolicyEvaluation>,
@@ -41,8 +52,8 @@ pub(crate) struct Opinion {
 /// Asks about a request's body, or that of a whole answer, unless no service reads such.
 pub(crate) async fn check(exchange: &mut Exchange<'_>, phase: Phase, body: &Bytes) -> Result<(), Refusal> {
     let Some(moderator) = Moderator::of(exchange, phase).filter(|_| !body.is_empty()) else { return Ok(()) };
-    let texts = safety_filter::texts(body);
-    let asked = unless_gone(exchange.body, moderator.ask(texts.as_deref())).await;
+    let said = safety_filter::said(body);
+    let asked = unless_gone(exchange.body, moderator.ask(&said)).await;
     let opinion = asked.map_err(|_| Refusal::client_closed())?;
     note(exchange.record.event(), opinion.evaluations);
     opinion.refusal.map_or(Ok(()), Err)
@@ -68,38 +79,50 @@ impl Moderator {
         })
     }
 
-    /// Asks each service about these texts, until one of them flags some; `None` are texts that cannot be read.
-    pub(crate) async fn ask(&self, texts: Option<&[String]>) -> Opinion {
+    /// Asks each service about what is said, until one of them flags some of it, or it cannot be read and has to be.
+    pub(crate) async fn ask(&self, said: &Said) -> Opinion {
         let mut evaluations = Vec::new();
+        if said.texts.is_empty() && !said.is_partly_unreadable {
+            return Opinion { evaluations, refusal: None };
+        }
         for (kind, settings) in self.chain.safety_filters(self.phase) {
-            let answer = match texts {
-                None => None,
-                Some([]) => continue,
-                Some(texts) => {
-                    let answer = tokio::time::timeout(settings.timeout.0, self.ask_service(settings, texts));
-                    answer.await.ok().flatten()
-                }
-            };
-            let rules = answer.as_deref().and_then(|answer| safety_filter::flagged(answer, settings));
-            let not_scanned = rules.is_none();
-            let rules: Vec<Arc<str>> = rules.into_iter().flatten().map(Into::into).collect();
-            let refuses_unscanned = not_scanned && settings.on_failure == Unreadable::Block;
-            let blocks = refuses_unscanned || !rules.is_empty();
+            let (rules, objection) = self.objection(settings, said).await;
             evaluations.push(PolicyEvaluation {
-                rules,
-                not_scanned,
+                not_scanned: said.is_partly_unreadable || rules.is_none(),
+                rules: rules.into_iter().flatten().map(Into::into).collect(),
                 dry_run: settings.dry_run,
                 phase: (self.phase == Phase::Response).then_some(self.phase),
                 ..PolicyEvaluation::new(
                     Arc::clone(kind),
-                    if blocks { Verdict::Block } else { Verdict::Allow },
+                    if objection.is_some() { Verdict::Block } else { Verdict::Allow },
                 )
             });
-            if blocks && !settings.dry_run {
-                return Opinion { evaluations, refusal: Some(refusal(kind, not_scanned)) };
+            if let Some(objection) = objection.filter(|_| !settings.dry_run) {
+                return Opinion { evaluations, refusal: Some(objection.refusal(kind)) };
             }
         }
         Opinion { evaluations, refusal: None }
+    }
+
+    /// What one service flags, `None` when it gives no answer; and why what is said may not pass, if it may not.
+    async fn objection(
+        &self,
+        settings: &SafetyFilter,
+        said: &Said,
+    ) -> (Option<Vec<String>>, Option<Objection>) {
+        if said.is_partly_unreadable && settings.unreadable == Unreadable::Block {
+            return (Some(Vec::new()), Some(Objection::Unreadable));
+        }
+        if said.texts.is_empty() {
+            return (Some(Vec::new()), None);
+        }
+        let answer = tokio::time::timeout(settings.timeout.0, self.ask_service(settings, &said.texts)).await;
+        let rules = answer.ok().flatten().and_then(|answer| safety_filter::flagged(&answer, settings));
+        let objection = match &rules {
+            None => (settings.on_failure == Unreadable::Block).then_some(Objection::Unjudged),
+            Some(rules) => (!rules.is_empty()).then_some(Objection::Flagged),
+        };
+        (rules, objection)
     }
 
     /// The service's answer; `None` when it gave none that could be read.
@@ -136,11 +159,16 @@ impl Moderator {
     }
 }
 
-fn refusal(kind: &Arc<str>, not_scanned: bool) -> Refusal {
-    if !not_scanned {
-        return Block { policy: Arc::clone(kind), was_unreadable: false }.refusal();
+impl Objection {
+    fn refusal(self, kind: &Arc<str>) -> Refusal {
+        let block = |was_unreadable| Block { policy: Arc::clone(kind), was_unreadable }.refusal();
+        match self {
+            Self::Flagged => block(false),
+            Self::Unreadable => block(true),
+            Self::Unjudged => {
+                let message = "The service that judges content gave no answer, and nothing passes without. Try again later.";
+                Refusal::unavailable(503, "safety_unavailable", message)
+            }
+        }
     }
-    let message =
-        "The service that judges content gave no answer, and nothing passes without. Try again later.";
-    Refusal::unavailable(503, "safety_unavailable", message)
 }

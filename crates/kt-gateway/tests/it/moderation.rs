@@ -152,7 +152,47 @@ fn what_the_service_does_not_judge_is_blocked_unless_it_need_not_be() {
     assert!(said(&allows, &answer).not_scanned);
     let unknown = gateway("", streamed(&["data: {\"unheard\":\"of\"}\n\ndata: [DONE]\n\n"]));
     let text = String::from_utf8_lossy(&unknown.ask(&Request::chat()).body).into_owned();
-    assert!(text.contains("safety_unavailable") && !text.contains("unheard"), "{text}");
+    assert!(text.contains("content_unreadable") && !text.contains("unheard"), "{text}");
+}
+
+/// GW-G2.
+#[test]
+fn what_cannot_be_put_to_the_service_is_never_recorded_as_scanned() {
+    let picture = r#"{"output":[{"type":"image_generation_call","result":"AAAA"},{"type":"message","content":[{"type":"output_text","text":"a cat"}]}]}"#;
+    let piece = "data: {\"type\":\"response.image_generation_call.partial_image\",\"partial_image_b64\":\"AAAA\"}\n\n";
+    let answers: [(&str, &str); 2] = [("application/json", picture), ("text/event-stream", piece)];
+    for (kind, body) in answers {
+        let answer = move |client: &mut TcpStream, _: &AtomicUsize| {
+            let length = body.len();
+            write!(
+                client,
+                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+            )?;
+            Ok(Then::KeepOpen)
+        };
+        let request = Request::new("POST", "/v1/responses").json(r#"{"model":"m","input":"draw"}"#);
+        let blocks = gateway("", answer);
+        let refused = blocks.ask(&request);
+        let text = String::from_utf8_lossy(&refused.body).into_owned();
+        assert!(text.contains("content_unreadable") && !text.contains("AAAA"), "{text}");
+        let own = said(&blocks, &refused);
+        assert_eq!((own.verdict, own.not_scanned), (Verdict::Block, true), "{kind}");
+
+        let allows = gateway(", unreadable: allow", answer);
+        let passed = allows.ask(&request);
+        assert_eq!((passed.status, &*passed.body), (200, body.as_bytes()), "{kind}");
+        let own = said(&allows, &passed);
+        assert_eq!((own.verdict, own.not_scanned), (Verdict::Allow, true), "{kind}");
+    }
+    let dreadful = picture.replace("a cat", "dreadful");
+    let blocks = gateway(", unreadable: allow", move |client, _| {
+        json_answer(client, &serde_json::from_str(&dreadful).expect("it is JSON"))
+    });
+    assert_eq!(
+        blocks.ask(&Request::chat()).outcome(),
+        (409, "policy_block".to_owned()),
+        "its texts are judged"
+    );
 }
 
 #[test]

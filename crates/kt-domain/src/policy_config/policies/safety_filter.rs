@@ -34,6 +34,10 @@ pub struct SafetyFilter {
     /// `safety_unavailable`, `allow` lets it pass and the event says that it was not scanned.
     #[serde(default = "block")]
     pub on_failure: Unreadable,
+    /// What happens to content that cannot be put to the service as text, such as pictures: `block` answers it 409
+    /// `content_unreadable`, `allow` lets it pass if the texts beside it do, and the event says that it was not scanned.
+    #[serde(default = "block")]
+    pub unreadable: Unreadable,
     /// Whether it only records what it would have done.
     #[serde(default)]
     pub dry_run: bool,

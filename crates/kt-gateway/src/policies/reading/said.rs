@@ -1,8 +1,14 @@
 //! What a stream says, gathered text by text for somebody who judges it portion by portion.
 
+use std::collections::HashSet;
+
+use sha2::{Digest, Sha256};
+
+use super::body::Body;
 use super::dialect;
 use super::events::{Splitter, fields};
 use super::outline::Outline;
+use crate::policies::safety_filter::Said;
 
 /// How much is said in one portion, in bytes: a few sentences.
 const PORTION: usize = 2000;
@@ -14,17 +20,36 @@ const CONTEXT: usize = 500;
 const MAX_EVENT: usize = 4 * 1024 * 1024;
 /// How many texts a stream may have: choices, blocks, tool calls.
 const MAX_TEXTS: usize = 1024;
+/// What says which answer an event belongs to and in which state that is, or is for nobody to read.
+const LABELS: [&str; 13] = [
+    "call_id",
+    "encrypted_content",
+    "finish_reason",
+    "id",
+    "item_id",
+    "model",
+    "object",
+    "obfuscation",
+    "role",
+    "service_tier",
+    "signature",
+    "system_fingerprint",
+    "type",
+];
 
 /// The texts of a stream so far.
 #[derive(Default)]
 pub(crate) struct StreamTexts {
     events: Splitter,
     texts: Vec<Text>,
+    /// What came as a whole since the last portion, and the digests of all that ever did.
+    wholes: Vec<String>,
+    known_wholes: HashSet<[u8; 32]>,
     /// How many bytes were said since the last portion.
     waiting: usize,
     /// How many bytes of the stream were read since then.
     length: usize,
-    /// Whether something came that cannot be read.
+    /// Whether something came since then that cannot be read.
     is_unreadable: bool,
     outline: Outline,
 }
@@ -32,8 +57,8 @@ pub(crate) struct StreamTexts {
 /// A part of a stream that is judged at once: some of its events, whole.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Portion {
-    /// Each text that goes on in it, from a little before; `None` when something cannot be read.
-    pub(crate) texts: Option<Vec<String>>,
+    /// Each text that goes on in it, from a little before, and each that came as a whole.
+    pub(crate) said: Said,
     /// How many bytes of the stream it is.
     pub(crate) length: usize,
 }
@@ -43,6 +68,9 @@ struct Text {
     /// The end of what was taken, and what came since.
     said: String,
     is_new: bool,
+    /// How long all of it is, and its digest so far.
+    length: usize,
+    digest: Sha256,
 }
 
 impl StreamTexts {
@@ -85,8 +113,9 @@ impl StreamTexts {
             let kept = text.said.ceil_char_boundary(text.said.len().saturating_sub(CONTEXT));
             text.said.drain(..kept);
         }
-        let is_unreadable = std::mem::take(&mut self.is_unreadable);
-        Portion { texts: (!is_unreadable).then_some(texts), length: std::mem::take(&mut self.length) }
+        texts.append(&mut self.wholes);
+        let is_partly_unreadable = std::mem::take(&mut self.is_unreadable);
+        Portion { said: Said { texts, is_partly_unreadable }, length: std::mem::take(&mut self.length) }
     }
 
     fn read(&mut self, event: &[u8]) {
@@ -104,25 +133,54 @@ impl StreamTexts {
             self.is_unreadable = true;
             return;
         };
+        let wholes = self.wholes(&data, &shape.fragments);
         for (name, index) in shape.fragments {
             match self.outline.nodes()[index].text(&data) {
                 Some(fragment) => add(&mut self.texts, &mut self.waiting, name, &fragment),
                 None => self.is_unreadable = true,
             }
         }
+        wholes.into_iter().for_each(|text| self.add_whole(text));
         self.is_unreadable |= self.texts.len() > MAX_TEXTS;
         self.texts.truncate(MAX_TEXTS);
+    }
+
+    /// The texts of an event beside its fragments.
+    fn wholes(&mut self, data: &str, fragments: &[(String, usize)]) -> Vec<String> {
+        let nodes = self.outline.nodes();
+        let is_label = |index: usize| nodes[index].key_in(data).is_some_and(|key| LABELS.contains(&&*key));
+        let is_fragment = |index: usize| fragments.iter().any(|(_, fragment)| *fragment == index);
+        let body = Body::read(data, &self.outline, &|index| is_label(index) || is_fragment(index));
+        self.is_unreadable |= body.is_partly_unreadable;
+        body.texts().map(|(written, _)| written.to_owned()).collect()
+    }
+
+    /// Adds a text that came as a whole, unless it is what others were pieces of, or came before.
+    fn add_whole(&mut self, text: String) {
+        let digest: [u8; 32] = Sha256::digest(&text).into();
+        let is_said = |own: &Text| own.length == text.len() && own.digest.clone().finalize()[..] == digest;
+        if self.known_wholes.contains(&digest) || self.texts.iter().any(is_said) {
+            return;
+        }
+        if self.known_wholes.len() < MAX_TEXTS {
+            self.known_wholes.insert(digest);
+        }
+        self.waiting += text.len();
+        self.wholes.push(text);
     }
 }
 
 fn add(texts: &mut Vec<Text>, waiting: &mut usize, name: String, fragment: &str) {
     *waiting += fragment.len();
     let known = texts.iter().position(|text| text.name == name).unwrap_or_else(|| {
-        texts.push(Text { name, said: String::new(), is_new: false });
+        texts.push(Text { name, said: String::new(), is_new: false, length: 0, digest: Sha256::new() });
         texts.len() - 1
     });
-    texts[known].said.push_str(fragment);
-    texts[known].is_new |= !fragment.is_empty();
+    let text = &mut texts[known];
+    text.said.push_str(fragment);
+    text.is_new |= !fragment.is_empty();
+    text.length += fragment.len();
+    text.digest.update(fragment);
 }
 
 #[cfg(test)]
@@ -172,11 +230,8 @@ mod tests {
         assert_eq!(
             portions(&[first.as_str(), &second].concat(), 7),
             [
-                Portion {
-                    texts: Some(vec![format!("one {}", "é".repeat(1000)), "zwei ".to_owned()]),
-                    length: first.len(),
-                },
-                Portion { texts: Some(vec![format!("{} end", "é".repeat(250))]), length: second.len() },
+                readable(&[&format!("one {}", "é".repeat(1000)), "zwei "], first.len()),
+                readable(&[&format!("{} end", "é".repeat(250))], second.len()),
             ]
         );
     }
@@ -194,13 +249,57 @@ mod tests {
         for unreadable in ["data: nonsense\n\n", "data: {\"type\":\"unheard-of\"}\n\n", "data: [1]\n\n"] {
             let mut texts = StreamTexts::default();
             texts.feed([&event(0, &"fine ".repeat(500)), unreadable].concat().as_bytes());
-            assert!(texts.next().is_some_and(|portion| portion.texts.is_some()), "{unreadable}");
-            assert_eq!(texts.rest(), Portion { texts: None, length: unreadable.len() });
-            assert_eq!(texts.rest(), Portion { texts: Some(Vec::new()), length: 0 });
+            assert!(texts.next().is_some_and(|own| !own.said.is_partly_unreadable), "{unreadable}");
+            assert_eq!(texts.rest(), unreadable_portion(unreadable.len()));
+            assert_eq!(texts.rest(), readable(&[], 0));
         }
         let mut texts = StreamTexts::default();
         texts.feed(b"data: \xff\n\n");
-        assert_eq!((texts.next(), texts.rest().texts), (None, None));
+        assert_eq!((texts.next(), texts.rest()), (None, unreadable_portion(10)));
+    }
+
+    #[test]
+    fn a_text_that_comes_as_a_whole_is_judged_unless_its_pieces_were() {
+        let line = |event: serde_json::Value| format!("data: {event}\n\n");
+        let delta = |text: &str| {
+            line(serde_json::json!({ "type": "response.output_text.delta", "item_id": "m", "delta": text }))
+        };
+        let done = |kind: &str, text: &str| {
+            line(
+                serde_json::json!({ "type": kind, "response": { "id": "r", "model": "m", "output": [{ "type": "message",
+                "content": [{ "type": "output_text", "text": text }] }] } }),
+            )
+        };
+        for (events, texts) in [
+            (
+                vec![delta("sunny "), delta("days"), done("response.completed", "sunny days")],
+                vec!["sunny days"],
+            ),
+            (
+                vec![delta("sunny"), done("response.completed", "something else")],
+                vec!["sunny", "something else"],
+            ),
+            (
+                vec![done("response.incomplete", "at once"), done("response.completed", "at once")],
+                vec!["at once"],
+            ),
+        ] {
+            let stream = events.concat();
+            assert_eq!(portions(&stream, 7), [readable(&texts, stream.len())]);
+        }
+        let picture = line(
+            serde_json::json!({ "type": "response.image_generation_call.partial_image", "partial_image_b64": "AA" }),
+        );
+        assert_eq!(portions(&picture, 7), [unreadable_portion(picture.len())]);
+    }
+
+    fn readable(texts: &[&str], length: usize) -> Portion {
+        let texts = texts.iter().map(ToString::to_string).collect();
+        Portion { said: Said { texts, is_partly_unreadable: false }, length }
+    }
+
+    fn unreadable_portion(length: usize) -> Portion {
+        Portion { said: Said { texts: Vec::new(), is_partly_unreadable: true }, length }
     }
 
     #[test]
@@ -208,6 +307,6 @@ mod tests {
         let mut texts = StreamTexts::default();
         texts.feed(b"data: ");
         texts.feed(&vec![b'x'; MAX_EVENT]);
-        assert_eq!(texts.next(), Some(Portion { texts: None, length: MAX_EVENT + 6 }));
+        assert_eq!(texts.next(), Some(unreadable_portion(MAX_EVENT + 6)));
     }
 }
