@@ -1,11 +1,13 @@
 //! Reading the little that the gateway must know of a JSON body, and refusing what providers could read differently.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use memchr::memchr2;
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -90,6 +92,10 @@ pub(crate) fn read(body: &[u8], required: &[Field], bounds: &[Bound]) -> Result<
     if model.as_ref().is_some_and(|name| name.len() > MAX_MODEL) {
         return Err(wrong("model", "must not be longer than 256 bytes"));
     }
+    // It can become a part of a path, where these lead elsewhere.
+    if matches!(model.as_deref(), Some("." | "..")) {
+        return Err(wrong("model", "must be the name of a model"));
+    }
     let stream = match top.stream.map(RawValue::get) {
         None | Some("false") => false,
         Some("true") => true,
@@ -143,46 +149,126 @@ fn with(body: &Bytes, place: Range<usize>, text: &str) -> Bytes {
     changed.into()
 }
 
-/// The fields that the gateway looks at, unread. One of them named twice is refused: two readers could take two values.
-/// Others may be, also further within, because nothing is decided by them.
-#[derive(Deserialize)]
+/// The fields that the gateway looks at, unread. One of them named twice is refused, also in other letters, which some readers
+/// take for the same (Go's `encoding/json`): two readers could take two values. Others may be, also further within, because
+/// nothing is decided by them.
+#[derive(Default)]
 struct Top<'a> {
-    #[serde(borrow)]
     model: Option<&'a RawValue>,
-    #[serde(borrow)]
     stream: Option<&'a RawValue>,
-    #[serde(borrow)]
     messages: Option<&'a RawValue>,
-    #[serde(borrow)]
     input: Option<&'a RawValue>,
-    #[serde(borrow)]
     prompt: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "also_null")]
+    /// These also where they are `null`.
     max_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "also_null")]
     max_completion_tokens: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "also_null")]
     max_output_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
     n: Option<&'a RawValue>,
-    #[serde(borrow)]
     best_of: Option<&'a RawValue>,
-    #[serde(borrow)]
     temperature: Option<&'a RawValue>,
-    #[serde(borrow)]
     store: Option<&'a RawValue>,
-    #[serde(borrow)]
     previous_response_id: Option<&'a RawValue>,
-    #[serde(borrow)]
     conversation: Option<&'a RawValue>,
 }
 
-/// A value that is there, also if it is `null`.
-fn also_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    Deserialize::deserialize(deserializer).map(Some)
+/// The name of a field.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Top<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(TopVisitor)
+    }
+}
+
+struct TopVisitor;
+
+impl<'de> Visitor<'de> for TopVisitor {
+    type Value = Top<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Top<'de>, A::Error> {
+        let mut top = Top::default();
+        while let Some(Name(name)) = members.next_key()? {
+            let folded: Cow<'_, str> = fold(&name);
+            match top.field(&folded) {
+                Some(_) if folded != name => {
+                    let message = format!("some readers take `{name}` for `{folded}`, and others do not");
+                    return Err(A::Error::custom(message));
+                }
+                Some(field) => {
+                    if field.replace(members.next_value()?).is_some() {
+                        return Err(A::Error::custom(format!("duplicate field `{name}`")));
+                    }
+                }
+                None => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        top.forget_nulls();
+        Ok(top)
+    }
+}
+
+/// A name in small letters, as readers have it that do not tell letters of one name from others.
+fn fold(name: &str) -> Cow<'_, str> {
+    if name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(name);
+    }
+    let small = |letter: char| match letter {
+        // The long s and the sign of Kelvin.
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    Cow::Owned(name.chars().map(small).collect())
 }
 
 impl<'a> Top<'a> {
+    fn field(&mut self, name: &str) -> Option<&mut Option<&'a RawValue>> {
+        Some(match name {
+            "model" => &mut self.model,
+            "stream" => &mut self.stream,
+            "messages" => &mut self.messages,
+            "input" => &mut self.input,
+            "prompt" => &mut self.prompt,
+            "max_tokens" => &mut self.max_tokens,
+            "max_completion_tokens" => &mut self.max_completion_tokens,
+            "max_output_tokens" => &mut self.max_output_tokens,
+            "n" => &mut self.n,
+            "best_of" => &mut self.best_of,
+            "temperature" => &mut self.temperature,
+            "store" => &mut self.store,
+            "previous_response_id" => &mut self.previous_response_id,
+            "conversation" => &mut self.conversation,
+            _ => return None,
+        })
+    }
+
+    /// A `null` is as good as nothing where nobody puts another value in its place.
+    fn forget_nulls(&mut self) {
+        let fields = [
+            &mut self.model,
+            &mut self.stream,
+            &mut self.messages,
+            &mut self.input,
+            &mut self.prompt,
+            &mut self.n,
+            &mut self.best_of,
+            &mut self.temperature,
+            &mut self.store,
+            &mut self.previous_response_id,
+            &mut self.conversation,
+        ];
+        for field in fields {
+            *field = field.filter(|value| value.get() != "null");
+        }
+    }
+
     fn bound(&self, field: Bound) -> Option<&'a RawValue> {
         match field {
             Bound::Plain => self.max_tokens,
@@ -302,7 +388,7 @@ mod tests {
 
     #[test]
     fn what_is_no_json_object_or_could_be_read_in_two_ways_is_refused() {
-        let bodies: [&[u8]; 9] = [
+        let bodies: [&[u8]; 14] = [
             b"",
             b"{",
             b"[]",
@@ -310,6 +396,11 @@ mod tests {
             b"{\"model\":\"m\",\"messages\":[]} x",
             b"{\"model\":\"m\",\"model\":\"n\",\"messages\":[]}",
             b"{\"model\":\"m\",\"mode\\u006c\":\"n\",\"messages\":[]}",
+            b"{\"model\":\"m\",\"Model\":\"n\",\"messages\":[]}",
+            b"{\"MODEL\":\"n\",\"model\":\"m\",\"messages\":[]}",
+            b"{\"model\":\"m\",\"messages\":[],\"Max_Tokens\":100000}",
+            b"{\"model\":\"m\",\"messages\":[],\"max_to\\u212aens\":100000}",
+            b"{\"model\":\"m\",\"messages\":[],\"\xc5\xbftream\":true}",
             b"{\"model\":\"\xff\",\"messages\":[]}",
             b"{'model':'m'}",
         ];
@@ -330,6 +421,15 @@ mod tests {
             assert!(!told.contains("prompt") && !told.contains("4242") && !told.contains("Top"), "{told}");
         }
         assert!(read(b" \r\n\t{\"model\":\"m\",\"messages\":[]} ", CHAT, &[]).is_ok(), "the control");
+    }
+
+    #[test]
+    fn no_model_is_a_way_to_another_path() {
+        let named = |model: &str| code_of(format!(r#"{{"model":"{model}","messages":[]}}"#).as_bytes());
+        for model in [".", "..", "\\u002e."] {
+            assert_eq!(named(model), Err((422, "validation_error")), "{model}");
+        }
+        assert!(named("...").is_ok() && named("a..b").is_ok(), "the control");
     }
 
     #[test]
@@ -378,7 +478,7 @@ mod tests {
 
     #[test]
     fn what_nothing_is_decided_by_may_be_there_twice() {
-        let body = br#"{"model":"m","messages":[{"role":"user","role":"user"}],"x":1,"x":2}"#;
+        let body = br#"{"model":"m","messages":[{"role":"user","role":"user","Model":1}],"x":1,"x":2,"X":3}"#;
         assert_eq!(code_of(body), Ok(Summary { model: Some("m".into()), ..Summary::default() }));
     }
 
