@@ -110,6 +110,17 @@ pub enum StartError {
          switch it off with `--admin-listen off`"
     )]
     UnguardedAdmin(SocketAddr),
+    /// The sockets that were taken over are not those that were asked for.
+    #[error(
+        "the running gateway listens on {inherited}, and a take-over cannot change that to {asked}: ask for the same \
+         address, or restart"
+    )]
+    OtherAddress {
+        /// The address that was asked for.
+        asked: SocketAddr,
+        /// Where the running gateway listens.
+        inherited: SocketAddr,
+    },
     /// The machine did not give what is needed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -462,14 +473,23 @@ impl Sockets {
             return Ok(Self { main: bind(main)?, admin: admin.map(bind).transpose()?, old: None });
         };
         let mut taken = std::mem::take(&mut old.listeners).into_iter();
-        let main =
+        let taken_main =
             taken.next().ok_or_else(|| io::Error::other("the running gateway handed over no socket"))?;
-        let admin = match admin {
-            Some(address) => Some(taken.next().map_or_else(|| bind(address), Ok)?),
-            None => None,
+        let main = at_address(taken_main, main)?;
+        let admin = match (admin, taken.next()) {
+            (Some(address), Some(socket)) => Some(at_address(socket, address)?),
+            (Some(address), None) => Some(bind(address)?),
+            (None, _) => None,
         };
         Ok(Self { main, admin, old: Some(old) })
     }
+}
+
+/// The socket, if it listens on the address that was asked for: what is open to whom was judged by that.
+fn at_address(socket: TcpListener, asked: SocketAddr) -> Result<TcpListener, StartError> {
+    let inherited = socket.local_addr()?;
+    let is_it = inherited.ip() == asked.ip() && [0, inherited.port()].contains(&asked.port());
+    if is_it { Ok(socket) } else { Err(StartError::OtherAddress { asked, inherited }) }
 }
 
 struct WorkerSetup<'a> {

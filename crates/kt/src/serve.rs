@@ -169,7 +169,9 @@ fn checked(paths: Vec<PathBuf>, is_connected: bool) -> Result<(Arc<Files>, event
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::Configuration(_) | StartError::UnguardedAdmin(_) => Self::invalid(error.to_string()),
+            StartError::Configuration(_)
+            | StartError::UnguardedAdmin(_)
+            | StartError::OtherAddress { .. } => Self::invalid(error.to_string()),
             StartError::Listen { .. } | StartError::Io(_) => Self::failed(error.to_string()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use kt_gateway::StartError;
+use kt_gateway::{Inherited, StartError};
 
 use crate::harness::{Answer, PROVIDER_KEY, Request, TestGateway};
 
@@ -258,6 +258,35 @@ fn strangers_are_not_listened_to_without_a_token() {
         options.admin_token = Some("operators-only".to_owned());
     });
     assert!(guarded.is_ok(), "the control");
+}
+
+/// GW-E7: what is open to whom is judged by the addresses that are asked for.
+#[test]
+fn sockets_are_taken_over_where_they_are_asked_for_and_nowhere_else() {
+    let directory = tempfile::tempdir().expect("a folder can be made");
+    let offered = directory.path().join("handover");
+    let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let old = TestGateway::with_options("", |options| {
+        options.admin_listen = Some(local);
+        options.handover = Some(offered.clone());
+    });
+    let taken_over = |listen, admin_listen| {
+        TestGateway::try_with_options("", |options| {
+            options.listen = listen;
+            options.admin_listen = Some(admin_listen);
+            options.inherited = Some(Inherited::take(&offered).expect("it hands over its sockets"));
+        })
+    };
+    let elsewhere = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), 0));
+    let other_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+    for (main, admin) in [(elsewhere, local), (other_port, local), (local, elsewhere), (local, other_port)] {
+        let outcome = taken_over(main, admin).map(|_| ());
+        assert!(matches!(outcome, Err(StartError::OtherAddress { .. })), "{main} {admin}: {outcome:?}");
+        assert_eq!(old.ask(&Request::chat()).status, 200, "the old one goes on");
+    }
+    let admin = old.gateway.admin_address().expect("it has one");
+    let new = taken_over(old.gateway.address(), admin).expect("these are its addresses");
+    assert_eq!((new.gateway.address(), new.gateway.admin_address()), (old.gateway.address(), Some(admin)));
 }
 
 #[test]
