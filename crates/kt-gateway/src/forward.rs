@@ -276,15 +276,15 @@ impl Exchange<'_> {
         let mut reply = Reply::new(answer.status, ReplyBody::Empty);
         reply.headers = answer.headers;
         if answer.is_stream {
-            self.settle(choice, None);
             if self.record.details().is_some() {
                 answer.body.gather();
             }
+            let body = answer.body.told_to(choice);
             let body = match translation {
-                None => answer.body,
+                None => body,
                 Some(translation) => {
                     let context = self.translation_context(forwarded);
-                    answer.body.translated_by(StreamTranslator::new(translation, context))
+                    body.translated_by(StreamTranslator::new(translation, context))
                 }
             };
             return Ok(Answered::Stream(reply, Source::Provider(Box::new(body))));

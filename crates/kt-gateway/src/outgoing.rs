@@ -243,8 +243,11 @@ impl JudgedStream {
                 meter.take_granted().into_iter().for_each(|grant| record.hold(grant));
                 record.event().limited_by = meter.denied().and_then(Denied::limited_by).map(Into::into);
             }
-            if let (Source::Provider(body), Some(details)) = (source, record.details()) {
-                details.answered = body.take_answered();
+            if let Source::Provider(body) = source {
+                body.settle(code == "ok");
+                if let Some(details) = record.details() {
+                    details.answered = body.take_answered();
+                }
             }
             if let Some(reader) = &self.reader {
                 let evaluations = reader.judge.evaluations();

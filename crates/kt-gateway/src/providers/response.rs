@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use crate::http1::body::Decoder;
 use crate::http1::client::{AnswerFault, AnswerHead, ClientConnection};
 use crate::http1::head::connection_options;
+use crate::providers::health::Fault;
+use crate::providers::select::Choice;
 use crate::providers::translate::{Stopped, StreamTranslator};
 use crate::reply::Fill;
 use crate::shared::Worker;
@@ -63,6 +65,8 @@ pub(crate) struct AnswerBody {
     told_its_fault: bool,
     /// What puts a stream into the client's words, if they are others.
     translator: Option<Box<Translating>>,
+    /// The target's, which is to be told how the stream goes.
+    choice: Option<Choice>,
 }
 
 struct Translating {
@@ -103,6 +107,7 @@ impl Answer {
             fault: None,
             told_its_fault: false,
             translator: None,
+            choice: None,
         };
         Ok(Self { status: head.status, headers: visible(head.headers), body, is_stream, retry_after: None })
     }
@@ -128,6 +133,28 @@ fn visible(mut headers: HeaderMap) -> HeaderMap {
 }
 
 impl AnswerBody {
+    /// The same stream, of which its target is told how it went.
+    pub(crate) fn told_to(mut self, choice: Option<Choice>) -> Self {
+        self.choice = choice.map(Choice::begun);
+        self
+    }
+
+    /// Tells the target how its stream went. One that somebody else ended says nothing of it.
+    pub(crate) fn settle(&mut self, is_whole: bool) {
+        let Some(choice) = self.choice.take() else { return };
+        match self.fault {
+            Some(fault) => {
+                self.worker.shared.metrics.count_upstream_fault(fault.code());
+                let at = self.worker.shared.clock.now();
+                // How long an answer is depends on who asks for it.
+                let is_in_time = self.limits.allows(Duration::ZERO);
+                choice.broke_off(Fault { code: fault.code(), at }, is_in_time);
+            }
+            None if is_whole => choice.succeeded(),
+            None => {}
+        }
+    }
+
     /// The same stream in other words.
     pub(crate) fn translated_by(mut self, translator: StreamTranslator) -> Self {
         self.translator = Some(Box::new(Translating { translator, read: Vec::new() }));

@@ -44,6 +44,20 @@ pub(crate) struct Choice {
 }
 
 impl Choice {
+    /// The target's answer has begun, and comes as a stream. A probe has shown enough by that: nobody else is to wait for the
+    /// target until a long answer is over.
+    pub(crate) fn begun(mut self) -> Self {
+        if let Some(pass) = self.pass.take_if(|pass| *pass == Pass::Probe) {
+            self.target.health.succeeded(pass);
+        }
+        self
+    }
+
+    /// What began as a stream broke off; `counts` says whether that speaks against the target.
+    pub(crate) fn broke_off(mut self, fault: Fault, counts: bool) {
+        self.target.health.failed(self.pass.take().unwrap_or(Pass::Closed), fault, counts);
+    }
+
     /// The target gave a usable answer.
     pub(crate) fn succeeded(mut self) {
         if let Some(pass) = self.pass.take() {

@@ -1,6 +1,6 @@
 //! Which target a request goes to, and what happens when one fails: repetitions, other targets, circuits, time limits.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -138,6 +138,35 @@ fn a_stream_that_breaks_off_is_not_begun_anew() {
     assert_eq!(rest.matches("data: ").count(), 1, "nothing but the word of it: {rest}");
     assert!(rest.contains("upstream_incomplete"), "{rest}");
     assert_eq!(second.requests().len(), 0);
+}
+
+#[test]
+fn streams_that_break_off_speak_against_their_target_and_those_that_are_left_do_not() {
+    let begun = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
+    for (breaks_off, asked) in [(true, (2, 1)), (false, (3, 0))] {
+        let (gateway, second) = two_targets("circuit_breaker: {enabled: true, failures: 2}\n");
+        gateway.upstream.behave(move |_, client| {
+            client.write_all(begun.as_bytes())?;
+            if !breaks_off {
+                client.read(&mut [0])?;
+            }
+            Ok(Then::Close)
+        });
+        for _ in 0..3 {
+            let mut client = gateway.connect();
+            client.send(Request::chat().bytes()).expect("the request is taken");
+            let head = client.head_answer();
+            if second.requests().is_empty() {
+                assert_eq!(client.chunk().as_deref(), Some(&b"data: 1\n\n"[..]));
+                if breaks_off {
+                    client.rest();
+                }
+            }
+            drop(client);
+            gateway.event_of(head.request_id());
+        }
+        assert_eq!((gateway.upstream.requests().len(), second.requests().len()), asked, "{breaks_off}");
+    }
 }
 
 #[test]
