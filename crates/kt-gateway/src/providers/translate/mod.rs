@@ -81,9 +81,13 @@ impl Translation {
 
     /// The answer in the client's words; `None` when it is not what the target's API says it would be.
     pub(crate) fn answer(self, status: StatusCode, body: &[u8], context: Context) -> Option<Bytes> {
-        let body: Value = serde_json::from_slice(body).ok()?;
+        let body = serde_json::from_slice(body);
+        if !status.is_success() {
+            // A refusal by what stands before the target need not be JSON; its status says enough.
+            return Some(self.error(status, &body.unwrap_or_default()).to_string().into());
+        }
+        let body: Value = body.ok()?;
         let translated = match self {
-            _ if !status.is_success() => self.error(status, &body),
             Self::ChatToMessages => chat_answer::from_messages(&body, context)?,
             Self::MessagesToChat => messages_answer::from_chat(&body)?,
         };

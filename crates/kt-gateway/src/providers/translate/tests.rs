@@ -209,6 +209,21 @@ fn what_is_no_answer_is_none() {
     }
 }
 
+#[test]
+fn a_refusal_that_is_no_json_is_told_by_its_status() {
+    for body in ["", "<html>", "[]", "slow down"] {
+        let answer = |translation: Translation| {
+            let told = translation.answer(StatusCode::TOO_MANY_REQUESTS, body.as_bytes(), CONTEXT).unwrap();
+            serde_json::from_slice::<Value>(&told).unwrap()
+        };
+        let message = "The provider refused the request.";
+        assert_eq!(answer(Translation::ChatToMessages)["error"]["message"], message, "{body}");
+        let expected =
+            json!({ "type": "error", "error": { "type": "rate_limit_error", "message": message } });
+        assert_eq!(answer(Translation::MessagesToChat), expected, "{body}");
+    }
+}
+
 const MESSAGES_STREAM: &str = "event: message_start\r\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_1\",\"model\":\"claude\",\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\r\n\r\n: comment\nevent: ping\ndata: {\"type\":\"ping\"}\n\ndata: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Grüezi \"}}\n\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"\u{1f600}\"}}\n\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\ndata: {\"type\":\"content_block_start\",\"index\":1,\"content_block\":{\"type\":\"tool_use\",\"id\":\"t1\",\"name\":\"weather\",\"input\":{}}}\n\ndata: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\\\"city\\\":\"}}\n\ndata: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"\\\"Bern\\\"}\"}}\n\ndata: {\"type\":\"content_block_stop\",\"index\":1}\n\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"tool_use\"},\"usage\":{\"output_tokens\":21}}\n\ndata: {\"type\":\"message_stop\"}\n\n";
 
 /// What a stream becomes when it comes in pieces of these lengths, and whether it is whole.
