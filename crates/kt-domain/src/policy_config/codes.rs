@@ -72,5 +72,6 @@ codes! {
     SWITCHED_OFF = "W009": "A section has settings and does not say `enabled`, so that it is off. Write `enabled: false` if that is meant.";
     NOBODY_ALLOWED = "W010": "`ip_allowlist` is enabled and `allow` is empty: everybody is refused.";
     UNBOUNDED_BUDGET = "W011": "A budget says `unbounded_answers`. An answer that is not streamed, and whose request does not bound it, may be longer than what was claimed for it, so that many at once overdraw the budget.";
+    PASSED_ROUTE = "W012": "A route below `/v1` has a rule that a route with another path has not. Such a route serves the same requests, by its own rules alone, so that whoever may call it passes the rule by.";
     IDLE_POLICY = "W040": "A policy in the chain has settings by which it never finds anything.";
 }

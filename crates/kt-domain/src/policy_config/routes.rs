@@ -52,6 +52,28 @@ pub(super) fn review(config: &PolicyConfig, review: &mut Review) {
     for (index, route) in config.routes.iter().enumerate() {
         route.review(&format!("routes[{index}]"), config, review);
     }
+    review_ways_past(&config.routes, review);
+}
+
+/// Warns of rules for a part of `/v1` that do not hold for those who come by another path.
+fn review_ways_past(routes: &[Route], review: &mut Review) {
+    for (index, route) in routes.iter().enumerate().filter(|(_, route)| route.is_of_surface()) {
+        for other in routes.iter().filter(|other| !other.is_of_surface()) {
+            let missing: Vec<&str> =
+                route.rules().into_iter().filter(|rule| !other.rules().contains(rule)).collect();
+            if missing.is_empty() {
+                continue;
+            }
+            let missing = format!("`{}`", missing.join("`, `"));
+            let path = format!("routes[{index}].path");
+            let message = format!(
+                "who calls `{}{}` comes by route `{}`, for which {missing} of this route does not hold",
+                other.path, route.path, other.id
+            );
+            let suggestion = format!("give route `{}` {missing} of its own", other.id);
+            review.say(&codes::PASSED_ROUTE, &path, message, suggestion);
+        }
+    }
 }
 
 impl Route {
@@ -74,6 +96,27 @@ impl Route {
             policies::review_chain(&policies.chain, &format!("{path}.policies.chain"), review);
         }
         review_targets(&self.targets, &format!("{path}.targets"), config, review);
+    }
+
+    /// Whether its path is one of the surface itself, which is not taken off.
+    fn is_of_surface(&self) -> bool {
+        self.path == "/v1" || self.path.starts_with("/v1/")
+    }
+
+    /// What it asks of requests beyond what is asked of all, by the keys.
+    fn rules(&self) -> Vec<&'static str> {
+        let Rates { requests_per_minute, tokens_per_minute, concurrent } = &self.limits;
+        let rules = [
+            ("allow", !self.allow.is_empty()),
+            ("deny", !self.deny.is_empty()),
+            ("size_limits", self.size_limits.is_some()),
+            ("policies", self.policies.is_some()),
+            ("limits.requests_per_minute", requests_per_minute.is_some()),
+            ("limits.tokens_per_minute", tokens_per_minute.is_some()),
+            ("limits.concurrent", concurrent.is_some()),
+            ("targets", !self.targets.is_empty()),
+        ];
+        rules.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect()
     }
 
     fn review_path(&self, at: &str, review: &mut Review) {

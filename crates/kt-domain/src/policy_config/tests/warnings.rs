@@ -70,6 +70,16 @@ const CASES: &[Case] = &[
         ("W011", 2, 121, "budgets[1].unbounded_answers"),
         ["model, period: day", "total, period: day"],
     ),
+    (
+        "routes: [{id: hr, path: /hr}, {id: emb, path: /v1/embeddings, limits: {tokens_per_minute: 9}}]",
+        ("W012", 2, 47, "routes[1].path"),
+        ["path: /hr", "path: /hr, limits: {tokens_per_minute: 5}"],
+    ),
+    (
+        "routes: [{id: all, path: /v1, deny: [10.0.0.0/8]}, {id: hr, path: /hr, allow: [10.1.0.0/16]}]",
+        ("W012", 2, 26, "routes[0].path"),
+        ["path: /hr", "path: /v1/models"],
+    ),
 ];
 
 #[test]
