@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderMap, HeaderValue, ORIGIN};
 use kt_domain::events::MatchedRule;
-use kt_domain::network::cidr::canonical;
+use kt_domain::network::cidr::{Cidr, CidrMap, canonical};
 use kt_domain::network::gateway_rules::Decision;
 use kt_domain::policy_config::PolicyConfig;
 
@@ -80,7 +80,10 @@ fn address(snapshot: &Snapshot, ip: IpAddr) -> Step {
         return step(true, "addresses are not checked (`ip_allowlist.enabled` is false)".into());
     }
     match snapshot.ip.decide_source(canonical(ip)) {
-        Decision::Allowed { .. } => step(true, format!("{ip} is in `ip_allowlist.allow`")),
+        Decision::Allowed { .. } => {
+            let range = narrowest(&snapshot.config.ip_allowlist.allow, ip).unwrap_or_default();
+            step(true, format!("{ip} is in the `allow` range {range}"))
+        }
         Decision::Denied { rule: MatchedRule::Deny, range, .. } => {
             step(false, format!("{ip} is in the `deny` range {}: 403 ip_denied", range.unwrap_or_default()))
         }
@@ -89,6 +92,12 @@ fn address(snapshot: &Snapshot, ip: IpAddr) -> Step {
         }
         Decision::Denied { .. } => step(false, format!("{ip} is in no `allow` range: 403 ip_denied")),
     }
+}
+
+/// The narrowest of these ranges that holds an address, as it is written.
+fn narrowest(ranges: &[String], ip: IpAddr) -> Option<&str> {
+    let with_places = ranges.iter().filter_map(|range| Some((range.parse::<Cidr>().ok()?, range.as_str())));
+    with_places.collect::<CidrMap<&str>>().longest_match(ip).map(|(_, range)| *range)
 }
 
 fn hidden_path(refusal: &Refusal) -> Step {

@@ -104,3 +104,15 @@ fn the_rule_that_decides_is_named() {
     assert!(reason([127, 0, 0, 12], PATHS[1]).is_some_and(|reason| reason.contains("`allow`")));
     assert_eq!(reason([127, 0, 0, 1], PATHS[0]), None, "no route's rules hold");
 }
+
+#[test]
+fn the_range_that_lets_an_address_in_is_named() {
+    let config = config("ip_allowlist: {enabled: true, allow: [127.0.0.0/8, 127.0.0.0/24]}");
+    for (ip, reason) in [
+        ([127, 0, 0, 1], "127.0.0.1 is in the `allow` range 127.0.0.0/24"),
+        ([127, 0, 9, 1], "127.0.9.1 is in the `allow` range 127.0.0.0/8"),
+        ([10, 0, 9, 1], "10.0.9.1 is in no `allow` range: 403 ip_denied"),
+    ] {
+        assert_eq!(steps(&config, ip, PATHS[0], 1, ORIGINS[0])[0].reason, reason);
+    }
+}
