@@ -116,6 +116,7 @@ async fn read_head(
         if transport.buffer.starts_with(b"\r\n") {
             // RFC 9112 section 2.2 asks to overlook an empty line before a request.
             transport.buffer.advance(2);
+            seen = 0;
         }
         if !transport.buffer.is_empty() {
             if first
@@ -368,7 +369,33 @@ fn write_name(out: &mut Vec<u8>, name: &str) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::http1::transport::Io;
+
+    const LONG: Duration = Duration::from_mins(1);
+    const TIMEOUTS: ClientTimeouts = ClientTimeouts {
+        request_header: LONG,
+        request_body_idle: LONG,
+        request_body: LONG,
+        keep_alive: LONG,
+        response_idle: LONG,
+    };
+
+    #[tokio::test]
+    async fn an_empty_line_that_comes_in_two_pieces_hides_no_bare_line_feed() {
+        for (rest, is_head) in [("\nGET / HTTP/1.1\r\n\r\n", true), ("\n\nGET / HTTP/1.1\r\n\r\n", false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            client.write_all(rest.as_bytes()).await.unwrap();
+            let mut transport = Transport::new(Io::Plain(listener.accept().await.unwrap().0));
+            transport.buffer.extend_from_slice(b"\r");
+            let received = read_head(&mut transport, &mut Timer::new(), &TIMEOUTS, false).await;
+            assert_eq!(matches!(received, Received::Head(_)), is_head, "{rest:?}");
+        }
+    }
 
     #[test]
     fn names_are_written_as_people_write_them() {
