@@ -9,14 +9,14 @@ const FOLDER: &str = "messages";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={FOLDER}");
-    let folder = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join(FOLDER);
-    let mut files = fs::read_dir(folder)?
+    let mut files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<Vec<PathBuf>, std::io::Error>>()?;
     files.retain(|path| path.extension().is_some_and(|ends| ends == "po"));
     files.sort();
     let listed: String = files.iter().filter_map(|path| listed(path)).collect();
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("languages.rs"), format!("&[\n{listed}]\n"))?;
+    let out = env::var_os("OUT_DIR").ok_or("cargo says where: OUT_DIR")?;
+    fs::write(Path::new(&out).join("languages.rs"), format!("&[\n{listed}]\n"))?;
     Ok(())
 }
 
