@@ -68,8 +68,8 @@ on_both! {
         }
         let names = async |query: &str| {
             let page = browser.get(&format!("{ACCESS}{query}")).await;
-            let link = format!("class=\"cover\" href=\"{ACCESS}/");
-            let rows = page.page().split(&link).skip(1);
+            let begins = format!("class=\"cover\" href=\"{ACCESS}/");
+            let rows = page.page().split(&begins).skip(1);
             rows.map(|row| row.split_once('>').unwrap().1.split('<').next().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names("").await, ["gamma", "Alpha", "beta"], "the newest first");
