@@ -275,7 +275,6 @@ on_both! {
             "/audit-log?action=auth.sign_in&#38;outcome=failure&#38;since=2026-",
             "/events?event_type=ip_denied&#38;since=2026-",
             "/events?since=2026-",
-            "/settings/members?mfa=missing",
             "/settings/members?mfa=none",
         ] {
             let page = browser.get("/overview").await;
