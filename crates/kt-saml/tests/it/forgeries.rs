@@ -28,9 +28,10 @@ fn evil() -> String {
     edit(&edit(&assertion, ALICE, MALLORY), "_assertion1", "_evil1")
 }
 
-/// The whole response as Mallory would like it.
+/// The whole response as Mallory would like it, with IDs of its own.
 fn evil_response() -> String {
-    edit(&edit(&ACME.answer(DRAFT, Signs::Nothing), ALICE, MALLORY), "_response1", "_evil1")
+    let response = edit(&ACME.answer(DRAFT, Signs::Nothing), ALICE, MALLORY);
+    edit(&edit(&response, "_response1", "_evil1"), "_assertion1", "_evil2")
 }
 
 fn refused(name: &str, forged: &str) -> Refusal {
@@ -89,11 +90,8 @@ fn a_signed_part_that_is_wrapped_signs_nobody_in() {
         let is_unreadable = matches!(refusal, Refusal::Unreadable(_) | Refusal::Xml(_));
         assert!(!is_unreadable, "{name} is refused for what it is, and not for how it is written: {refusal}");
         // The same with the ID of what is signed on both.
-        refused(
-            name,
-            &forged
-                .replace("_evil1", if forged.contains("_assertion1") { "_assertion1" } else { "_response1" }),
-        );
+        let is_of_assertion = forged.contains("URI=\"#_assertion1\"");
+        refused(name, &forged.replace("_evil1", if is_of_assertion { "_assertion1" } else { "_response1" }));
     }
 }
 

@@ -148,8 +148,8 @@ on_both! {
         let there = without.directory().await;
         let ops = group(&there, json!({ "displayName": "Ops", "members": [{ "value": ada }] })).await;
         assert_eq!(role_of(&api, &ada).await, "member");
-        let again = [json!({ "op": "remove", "path": "members" }), json!({ "op": "add", "path": "members", "value": [{ "value": ada }] })];
-        directory.patch(&ops, json!(again)).await;
+        directory.patch(&ops, json!([{ "op": "remove", "path": "members" }])).await;
+        directory.patch(&ops, json!([{ "op": "add", "path": "members", "value": [{ "value": ada }] }])).await;
         assert_eq!(role_of(&api, &ada).await, "admin", "the control");
     }
 

@@ -54,6 +54,13 @@ on_both! {
         api.control.vouch_for_domain(&api.operator(), "acme", "acme.example").await.unwrap();
         assert_eq!(google.leads("1").await.as_deref(), Some("/"));
         assert_eq!(google.leads("stranger").await.as_deref(), REFUSED, "it makes no accounts");
+        let browser = api.browser();
+        assert_eq!(google.comes(&browser, "1").await.leads_to(), Some("/"));
+        let without = api.offering_from_now_on(&[Protocol::Oidc, Protocol::Saml]).await;
+        let there = without.browser();
+        there.hold("kt_session", &browser.cookie("kt_session").unwrap());
+        assert_eq!(there.get("/settings/profile").await.status, 303, "a deployment without it lets nobody in by its word");
+        assert_eq!(browser.get("/settings/profile").await.status, 200, "the control");
         let mfa = json!({ "mfa": { "policy": "required_for_all", "grace_period": "0h" } });
         let owner = api.owner().await;
         api.patch("/v1/organization/security", mfa).bearer(owner.access_token()).send().await;
