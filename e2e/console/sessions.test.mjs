@@ -172,8 +172,9 @@ suite('a session in the browser', LIMIT, () => {
       await page.waitForLoadState('networkidle').catch(() => {});
     };
     await spend(13 * 60, 13 * 60);
+    const told = page.waitForResponse((answer) => answer.url().endsWith('/api/session/activity'));
     await page.mouse.move(100, 100);
-    await page.waitForResponse((answer) => answer.url().endsWith('/api/session/activity'));
+    await told;
     assert.equal(await page.locator('#ending').isVisible(), false, 'it is not yet time');
     await spend(70, 14 * 60 + 10);
     await page.getByText('This session has lasted as long as it may.').waitFor();

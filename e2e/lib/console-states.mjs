@@ -106,7 +106,7 @@ async function* frame(page) {
   });
   await page.goto('/settings/profile');
   await page.getByRole('button', { name: 'Save' }).click();
-  await page.getByRole('status').getByText('Your profile was saved.').waitFor();
+  await page.getByRole('status').getByText('Your profile was saved.').first().waitFor();
   yield ['toast', page];
   await signInElsewhere(page);
   await page.goto('/settings/profile');

@@ -417,7 +417,7 @@
     const notice = $("#ending");
     // Pages without the frame of the console have no place for it.
     if (!notice) return;
-    const isByAge = endsAtLatest - endsAt < 10_000;
+    const isByAge = endsAtLatest - endsAt < MINUTE / 2;
     for (const part of notice.querySelectorAll("[data-by-idleness]")) part.hidden = isByAge;
     $("[data-by-age]", notice).hidden = !isByAge;
     notice.hidden = left() > MINUTE;
