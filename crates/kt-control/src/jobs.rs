@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_store::{Tx, limits, once, once_requests};
+use kt_store::{Tx, limits, mail_queue, once, once_requests, sessions, users};
 
 use crate::authenticate::require_operator;
 use crate::control::Control;
@@ -16,6 +16,12 @@ const HOUR: i64 = 3600;
 
 /// How long it is remembered that somebody has looked.
 const REMEMBERED: Duration = Duration::from_hours(24);
+
+/// How long sessions, which end within a day, and mail that was given up can be looked into.
+const KEPT: Duration = Duration::from_hours(90 * 24);
+
+/// After this time without a sign-in a device is new again.
+const DEVICES_KEPT: Duration = Duration::from_hours(365 * 24);
 
 impl Control {
     /// Takes up signing keys that another process has rotated, writes when API keys were last used, removes
@@ -31,6 +37,7 @@ impl Control {
         limits::forget_expired(&tx, ctx.now).await?;
         forget_old_counts(&tx, ctx.now).await?;
         forget_old_usage(&tx, ctx.now).await?;
+        forget_what_is_over(&tx, ctx.now).await?;
         tx.commit().await?;
         self.remind_of_second_factors(ctx).await?;
         self.remind_of_ending_keys(ctx).await?;
@@ -50,6 +57,16 @@ impl Control {
         self.look_for_domains(ctx).await?;
         self.ask_providers_again(ctx).await
     }
+}
+
+/// Forgets what has been over for long about people: from where and with what they were here.
+async fn forget_what_is_over(tx: &Tx<'_>, now: Timestamp) -> Result<(), Error> {
+    if is_first_of_hour(tx, "what_is_over", now).await? {
+        sessions::forget_old(tx, now - KEPT).await?;
+        users::forget_devices(tx, now - DEVICES_KEPT).await?;
+        mail_queue::forget_failed(tx, now - KEPT).await?;
+    }
+    Ok(())
 }
 
 /// Whether this is the first look within the hour, of all processes: what is looked for does not change faster.

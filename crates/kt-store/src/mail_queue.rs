@@ -126,6 +126,11 @@ pub async fn failed(source: &impl Source, limit: u32) -> Result<Vec<FailedMail>,
     rows.iter().map(read).collect()
 }
 
+/// Forgets the messages that were given up before this time.
+pub async fn forget_failed(tx: &Tx<'_>, before: Timestamp) -> Result<u64, StoreError> {
+    sql::execute(tx, "DELETE FROM mail_queue WHERE failed_at < $1", values![before]).await
+}
+
 /// How the mail stands that does not leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {

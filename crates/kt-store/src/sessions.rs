@@ -112,6 +112,25 @@ pub async fn find(source: &impl Source, id: &SessionId) -> Result<Option<LiveSes
     sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read_live).transpose()
 }
 
+/// Forgets the sessions that were made before this time and everything that belongs to them. The last one of somebody stays,
+/// without where it came from and what it carried: who has ever been let in is told by it.
+pub async fn forget_old(tx: &Tx<'_>, made_before: Timestamp) -> Result<(), StoreError> {
+    const BELONGINGS: [&str; 3] = [
+        "DELETE FROM refresh_tokens WHERE session_id IN (SELECT id FROM sessions WHERE created_at < $1)",
+        "DELETE FROM console_cookies WHERE session_id IN (SELECT id FROM sessions WHERE created_at < $1)",
+        "DELETE FROM federated_sessions WHERE session_id IN (SELECT id FROM sessions WHERE created_at < $1)",
+    ];
+    const DELETE: &str = "DELETE FROM sessions WHERE created_at < $1 AND EXISTS (
+        SELECT 1 FROM sessions later WHERE later.user_id = sessions.user_id AND (later.created_at > sessions.created_at
+            OR (later.created_at = sessions.created_at AND later.id > sessions.id)))";
+    const STRIP: &str = "UPDATE sessions SET ip = NULL, active_ip = NULL, user_agent = NULL
+        WHERE created_at < $1 AND (ip IS NOT NULL OR active_ip IS NOT NULL OR user_agent IS NOT NULL)";
+    for statement in BELONGINGS.into_iter().chain([DELETE, STRIP]) {
+        sql::execute(tx, statement, values![made_before]).await?;
+    }
+    Ok(())
+}
+
 /// The sessions of somebody that were not ended, the newest first. Whether they have lapsed is for the caller to say.
 pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Session>, StoreError> {
     const SELECT: &str = "SELECT s.* FROM sessions s JOIN users u ON u.id = s.user_id

@@ -292,6 +292,16 @@ pub async fn remember_device(
     Ok(())
 }
 
+/// Forgets the devices that have not signed in since this time. The last one of somebody stays: that another is new is told by
+/// it.
+pub async fn forget_devices(tx: &Tx<'_>, unseen_since: Timestamp) -> Result<u64, StoreError> {
+    const DELETE: &str = "DELETE FROM known_devices WHERE seen_at < $1 AND EXISTS (
+        SELECT 1 FROM known_devices later WHERE later.user_id = known_devices.user_id
+            AND (later.seen_at > known_devices.seen_at
+                OR (later.seen_at = known_devices.seen_at AND later.digest > known_devices.digest)))";
+    sql::execute(tx, DELETE, values![unseen_since]).await
+}
+
 fn read(row: &Row) -> Result<User, StoreError> {
     let hash: Option<String> = row.get("password_hash")?;
     let password = hash.map(|hash| {

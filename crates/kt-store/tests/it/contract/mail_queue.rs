@@ -91,5 +91,13 @@ on_both! {
         assert_eq!(told, [(&refused.id, "no such mailbox")]);
         assert_eq!(lease(&store, &sent, 60).await, None);
         assert_eq!(lease(&store, &refused, 60).await, None);
+        let waits = queued(&store).await;
+        for (before, forgotten) in [(now(), 0), (now() + minutes(1), 1)] {
+            let tx = store.begin_write().await.unwrap();
+            assert_eq!(mail_queue::forget_failed(&tx, before).await.unwrap(), forgotten);
+            tx.commit().await.unwrap();
+        }
+        assert!(mail_queue::failed(&store, 5).await.unwrap().is_empty());
+        assert_eq!(mail_queue::due(&store, now(), 5).await.unwrap(), [waits.id], "what waits stays");
     }
 }

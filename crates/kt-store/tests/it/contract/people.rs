@@ -157,4 +157,68 @@ on_both! {
         assert_eq!(sessions::of_user(&store, &someone.id).await.unwrap(), []);
         assert_eq!(sessions::find(&store, &session.id).await.unwrap().unwrap().epoch, 2);
     }
+
+    what_is_long_over_is_forgotten_but_for_the_last_of_each_person(store) {
+        let org = organization(&store, "example").await;
+        let someone = user(&store, "jo@example.com").await;
+        let place = Membership {
+            organization: org.clone(),
+            user: someone.id.clone(),
+            role: Role::Member,
+            state: MembershipState::Active,
+            mfa_asked_since: None,
+            created_at: now(),
+            last_sign_in_at: None,
+        };
+        let made_at = |minute| Session {
+            id: SessionId::new(now(), &mut Random::from_os()),
+            user: someone.id.clone(),
+            organization: org.clone(),
+            epoch: someone.epoch,
+            door: Door::Console,
+            proofs: Proofs::of(Proof::Password),
+            created_at: now() + minutes(minute),
+            authenticated_at: now(),
+            active_at: now(),
+            ip: Some("2001:db8::1".parse().unwrap()),
+            active_ip: Some("2001:db8::2".parse().unwrap()),
+            user_agent: Some("curl/8".into()),
+            ended_at: None,
+        };
+        let all = [made_at(0), made_at(0), made_at(9)];
+        let digest = || Token::generate(&mut Random::from_os()).digest();
+        let tokens = [digest(), digest(), digest()];
+        let tx = store.begin_write().await.unwrap();
+        memberships::insert(&tx, &place).await.unwrap();
+        for (session, token) in all.iter().zip(&tokens) {
+            sessions::insert(&tx, session).await.unwrap();
+            sessions::set_cookie(&tx, &session.id, &digest(), now()).await.unwrap();
+            sessions::insert_refresh_token(&tx, token, &session.id, now()).await.unwrap();
+        }
+        for (device, minute) in [("old", 0), ("last", 0), ("present", 9)] {
+            let seen_at = now() + minutes(minute);
+            users::remember_device(&tx, &someone.id, device, seen_at).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let forget = async |minute| {
+            let tx = store.begin_write().await.unwrap();
+            sessions::forget_old(&tx, now() + minutes(minute)).await.unwrap();
+            users::forget_devices(&tx, now() + minutes(minute)).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        let is_good = async |token| {
+            let tx = store.begin_write().await.unwrap();
+            sessions::use_refresh_token(&tx, token, now()).await.unwrap() != RefreshUse::Unknown
+        };
+        forget(5).await;
+        assert_eq!(sessions::of_user(&store, &someone.id).await.unwrap(), [all[2].clone()]);
+        assert!(!is_good(&tokens[0]).await && is_good(&tokens[2]).await);
+        forget(10).await;
+        let bare = Session { ip: None, active_ip: None, user_agent: None, ..all[2].clone() };
+        assert_eq!(sessions::of_user(&store, &someone.id).await.unwrap(), [bare]);
+        assert!(!is_good(&tokens[2]).await);
+        let tx = store.begin_write().await.unwrap();
+        let known = async |device| users::recognize_device(&tx, &someone.id, device, now()).await.unwrap();
+        assert!(!known("old").await && !known("last").await && known("present").await);
+    }
 }
