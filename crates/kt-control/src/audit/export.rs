@@ -3,7 +3,7 @@
 mod csv;
 pub(super) mod ocsf;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kt_domain::actor::Permission;
 use kt_domain::audit::{AuditAction, AuditLogStart, AuditRecord};
 use kt_domain::ctx::Ctx;
@@ -30,6 +30,10 @@ pub enum ExportFormat {
 }
 
 words!(ExportFormat { Jsonl = "jsonl", Csv = "csv", Ocsf = "ocsf" });
+
+/// A record bears the moment at which its request began, by the clock of its process, and stands in the chain where it was
+/// written: no further than this from its place by time.
+const LATE: SignedDuration = SignedDuration::from_hours(1);
 
 /// How many entries are read at once.
 const PART: u32 = 500;
@@ -102,12 +106,19 @@ impl Control {
         audit::append(&tx, organization, &record).await?;
         let end = self.checkpoint_chain(&tx, chain, ctx.now).await?;
         tx.commit().await?;
+        let late = if format == ExportFormat::Jsonl { SignedDuration::ZERO } else { LATE };
         let before = match since {
-            Some(since) => audit::checkpoint_before(&self.store, chain, since).await?,
+            Some(since) => {
+                let since = since.checked_sub(late).unwrap_or(Timestamp::MIN);
+                audit::checkpoint_before(&self.store, chain, since).await?
+            }
             None => None,
         };
         let behind = match until {
-            Some(until) => audit::checkpoint_after(&self.store, chain, until).await?,
+            Some(until) => {
+                let until = until.checked_add(late).unwrap_or(Timestamp::MAX);
+                audit::checkpoint_after(&self.store, chain, until).await?
+            }
             None => None,
         };
         Ok(AuditExport {

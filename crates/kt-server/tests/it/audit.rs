@@ -1,9 +1,11 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use kt_control::{Bearer, ExportFormat};
+use kt_control::{Bearer, ExportFormat, SignIn};
+use kt_domain::actor::Actor;
 use kt_domain::clock::Clock;
 use kt_domain::ctx::Ctx;
+use kt_domain::sessions::Door;
 use kt_store::event_log::{Expectations, Expected, LogKind, Verification, verify};
 use serde_json::{Value, json};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
@@ -272,6 +274,30 @@ on_both! {
             .map(|line| serde_json::from_str::<Value>(line).unwrap()["class_uid"].as_u64().unwrap())
             .collect();
         assert_eq!(classes, [3004, 3002]);
+    }
+
+    a_record_that_is_written_behind_a_later_checkpoint_is_in_the_copy_of_its_time_and_in_no_other(api) {
+        let session = api.owner().await;
+        let begun = Ctx { actor: Actor::Anonymous, ..api.operator() };
+        api.clock.advance(Duration::from_mins(1));
+        api.control.checkpoint_audit(api.clock.now()).await.unwrap();
+        let sign_in = SignIn {
+            email: "late@acme.example".to_owned(),
+            password: "wrong".to_owned(),
+            organization: None,
+            device: None,
+            door: Door::Api,
+        };
+        assert!(api.control.sign_in(&begun, sign_in).await.is_err());
+        api.clock.advance(Duration::from_mins(1));
+        api.control.checkpoint_audit(api.clock.now()).await.unwrap();
+        for (period, is_in_it) in [("until", true), ("since", false)] {
+            for form in ["csv", "ocsf"] {
+                let path = format!("/v1/audit-log/export?{period}=2026-03-15T14:23:00Z&format={form}");
+                let copy = ask(&api, &session, &path).await;
+                assert_eq!(copy.body.contains("late@acme.example"), is_in_it, "{path}: {}", copy.body);
+            }
+        }
     }
 
     a_record_that_somebody_edits_in_the_database_is_named(api) {
