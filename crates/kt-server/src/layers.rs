@@ -126,7 +126,7 @@ pub(crate) async fn client_address(State(doors): State<Doors>, request: Request,
 }
 
 /// What machines ask that stand where no person does. They tell nothing.
-const ASKED_BY_MACHINES: [&str; 2] = ["/healthz", "/readyz"];
+pub(crate) const ASKED_BY_MACHINES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Refuses an address that no organization lets in, before anything is read or looked up (R51). Whoever is known is held
 /// to the rules of their own organization where they are told apart, by the API and by the console.

@@ -38,7 +38,46 @@ pub fn openapi() -> OpenApi {
 
 /// Says what holds for many operations alike.
 fn with_common(document: OpenApi) -> OpenApi {
-    with_unread_bodies(with_idempotency(document))
+    with_refusals_of_all(with_unread_bodies(with_idempotency(document)))
+}
+
+/// How any request may be refused, whatever it is for.
+const OF_ALL: [(&str, &str); 4] = [
+    ("400", "The request cannot be read as it is, or names a key in its address (`key_in_address`)."),
+    ("403", "The address may not reach this (`ip_denied`), or is not known (`unresolved_source`)."),
+    ("500", "Something is wrong in the server (`internal_error`)."),
+    (
+        "503",
+        "The store cannot be reached (`store_unavailable`), or too many passwords are being checked at once (`overloaded`).",
+    ),
+];
+
+/// How whoever has a key may be refused.
+const OF_KEYS: (&str, &str) = ("429", "The key was used too often (`rate_limited`).");
+
+/// Says of every operation but those that machines ask how any may be refused.
+fn with_refusals_of_all(mut document: OpenApi) -> OpenApi {
+    for (path, item) in &mut document.paths.paths {
+        if layers::ASKED_BY_MACHINES.contains(&path.as_str()) {
+            continue;
+        }
+        let (kind, body) = if path.starts_with("/scim/") {
+            ("application/scim+json", "ScimError")
+        } else {
+            ("application/json", "ErrorBody")
+        };
+        let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().filter_map(Option::as_mut) {
+            let is_for_keys = operation.security.is_none();
+            for (status, description) in OF_ALL.into_iter().chain(is_for_keys.then_some(OF_KEYS)) {
+                let content = Content::new(Some(Ref::from_schema_name(body)));
+                let refusal = ResponseBuilder::new().description(description).content(kind, content);
+                let responses = &mut operation.responses.responses;
+                responses.entry(status.to_owned()).or_insert_with(|| refusal.build().into());
+            }
+        }
+    }
+    document
 }
 
 /// How a body may be refused, whatever it is for.

@@ -199,6 +199,7 @@ pub(crate) struct TotpSetupStepAnswer {
 #[utoipa::path(post, path = "/v1/auth/mfa/totp", tag = "sign-in", security(()), request_body = StepRequest, responses(
     (status = 200, description = "What the app needs, shown once.", body = TotpSetupStepAnswer),
     (status = 401, description = "The step is over, or something else comes next.", body = ErrorBody),
+    (status = 409, description = "An app is not enough: a passkey is asked for (`passkey_required`).", body = ErrorBody),
     (status = 422, description = "A field breaks a rule.", body = ErrorBody),
 ))]
 pub(crate) async fn begin_totp_at_sign_in(

@@ -1,6 +1,8 @@
 //! Every route of the OpenAPI document, those too that come later, with what it asks for.
 
-use axum::http::Method;
+use std::sync::LazyLock;
+
+use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 /// A route, and where values go into it.
@@ -74,4 +76,34 @@ fn example(document: &Value, schema: &Value, name: &str, canary: &str) -> Value 
 /// Whether a field of this name holds what nobody else may read.
 pub(crate) fn is_secret(name: &str) -> bool {
     ["password", "token", "secret", "code", "key"].iter().any(|word| name.ends_with(word))
+}
+
+/// The statuses that the document names for each operation.
+static STATUSES: LazyLock<Vec<(Method, String, Vec<u16>)>> = LazyLock::new(|| {
+    let document = serde_json::to_value(kt_server::openapi()).unwrap();
+    let mut all = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let statuses = operation["responses"].as_object().unwrap().keys();
+            let statuses = statuses.map(|status| status.parse().unwrap()).collect();
+            all.push((method.to_uppercase().parse().unwrap(), path.clone(), statuses));
+        }
+    }
+    all
+});
+
+/// Fails where an operation was answered with a status that the document does not name for it.
+pub(crate) fn require_documented(method: &Method, path: &str, status: StatusCode) {
+    let fits = |template: &str| {
+        template.split('/').count() == path.split('/').count()
+            && template
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(one, other)| one.starts_with('{') || one == other)
+    };
+    // A path of its own comes before one with a parameter.
+    let found = STATUSES.iter().filter(|(its, template, _)| its == method && fits(template));
+    if let Some((_, template, statuses)) = found.min_by_key(|(_, template, _)| template.contains('{')) {
+        assert!(statuses.contains(&status.as_u16()), "{method} {template} is documented without {status}");
+    }
 }

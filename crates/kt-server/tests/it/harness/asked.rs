@@ -10,6 +10,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::{PEER, TestApi};
+use crate::documented::require_documented;
 
 impl TestApi {
     /// A request to be sent.
@@ -91,7 +92,10 @@ impl<'a> TestRequest<'a> {
                 .unwrap(),
             None => builder.body(self.text.map_or_else(Body::empty, Body::from)).unwrap(),
         };
-        Answer::read(self.api.router.clone().oneshot(request).await.unwrap()).await
+        let asked = (request.method().clone(), request.uri().path().to_owned());
+        let answer = Answer::read(self.api.router.clone().oneshot(request).await.unwrap()).await;
+        require_documented(&asked.0, &asked.1, answer.status);
+        answer
     }
 }
 
