@@ -16,7 +16,7 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::OrganizationId;
 use kt_domain::lockout::network_of;
 use kt_domain::network::console_rules::{ConsoleRules, Denial, IpRestrictions, Surface};
-use kt_store::{Source, audit, organizations};
+use kt_store::{Source, Tx, audit, organizations};
 use serde_json::{Value, json};
 
 use crate::authenticate::RELIED_ON;
@@ -107,6 +107,24 @@ impl Control {
         }
     }
 
+    /// The same of a way in that is under way, and therefore as part of its transaction: a refusal gives that up, so that
+    /// nothing of it is used up.
+    pub(crate) async fn require_address_in<'a>(
+        &self,
+        ctx: &Ctx,
+        tx: Tx<'a>,
+        organization: &OrganizationId,
+        surface: Surface,
+    ) -> Result<Tx<'a>, Error> {
+        match self.decide_address(&tx, ctx, organization, surface).await? {
+            Ok(()) => Ok(tx),
+            Err(denial) => {
+                drop(tx);
+                Err(self.address_refusal(ctx, Some(organization), &denial).await?)
+            }
+        }
+    }
+
     /// What the rules of one organisation say of where a request comes from. Nothing is written.
     pub(crate) async fn decide_address(
         &self,
@@ -157,6 +175,15 @@ impl Control {
         organization: Option<&OrganizationId>,
         denial: &Denial,
     ) -> Result<(), Error> {
+        Err(self.address_refusal(ctx, organization, denial).await?)
+    }
+
+    async fn address_refusal(
+        &self,
+        ctx: &Ctx,
+        organization: Option<&OrganizationId>,
+        denial: &Denial,
+    ) -> Result<Error, Error> {
         if self.addresses.takes_record(organization, ctx.client.ip, ctx.now) {
             let range = match denial {
                 Denial::Denied(range) => Value::from(range.to_string()),
@@ -171,7 +198,7 @@ impl Control {
             tx.commit().await?;
         }
         let message = "Your address may not reach this. Use an allowed network, or ask an administrator to allow yours.";
-        Err(Error::new(ErrorKind::Forbidden, "ip_denied", message).with_private(denial.rule()))
+        Ok(Error::new(ErrorKind::Forbidden, "ip_denied", message).with_private(denial.rule()))
     }
 }
 

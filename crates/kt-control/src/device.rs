@@ -193,8 +193,9 @@ impl Control {
             return Err(access_denied());
         }
         let entrant = self.entrant_of_flow(&tx, &flow).await?.ok_or_else(access_denied)?;
+        let tx = self.require_address_in(ctx, tx, &entrant.organization.id, flow.door.into()).await?;
         let outcome = self.advance_in(ctx, &tx, &entrant, &flow).await?;
-        tx.commit().await?;
+        self.commit_step(tx, &outcome).await?;
         Ok(outcome)
     }
 }

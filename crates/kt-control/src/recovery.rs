@@ -9,6 +9,7 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::lockout;
+use kt_domain::network::console_rules::Surface;
 use kt_store::users::{self, User};
 use kt_store::{Tx, audit, keys, limits, memberships};
 use serde::{Deserialize, Serialize};
@@ -93,13 +94,20 @@ impl Control {
     /// Sets the password of whoever the link was sent to, and uses the link up. All that was issued to them before is
     /// ended, a lock by wrong passwords is lifted, and they are told by mail. The link stays good when the password
     /// breaks a rule.
-    pub async fn reset_password(&self, ctx: &Ctx, token: &str, typed: &str) -> Result<(), Error> {
+    pub async fn reset_password(
+        &self,
+        ctx: &Ctx,
+        surface: Surface,
+        token: &str,
+        typed: &str,
+    ) -> Result<(), Error> {
         let link = RESET_PASSWORD.peek::<Reset>(ctx, &self.store, token).await?.ok_or_else(link_is_over)?;
         let user = holder(&self.store, &link).await?;
         if self.is_password_useless(&self.store, &user).await? {
             return Err(sso_required());
         }
         let entrant = self.entrant_of(user).await?.ok_or_else(link_is_over)?;
+        self.require_address_of(ctx, &entrant.organization.id, surface).await?;
         let policy = self.security_of(&self.store, &entrant.organization.id).await?.value.password;
         let password = self.password_for(ctx, &self.store, "new_password", typed, &policy, &entrant).await?;
 

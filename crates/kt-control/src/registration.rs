@@ -26,7 +26,7 @@ use crate::control::Control;
 use crate::links::{NewLink, VERIFY_ADDRESS, holder, link_is_over};
 use crate::mail::{Label, Message};
 use crate::organizations::check_name;
-use crate::passwords::Phc;
+use crate::passwords::{Asker, Phc};
 use crate::post::{circumstances, kept_email, parse_email};
 
 /// Somebody who wants to come in.
@@ -80,7 +80,7 @@ impl Control {
         let security = self.security_of(&self.store, &organization.id).await?.value;
         may_register(&security.registration, &email)?;
         let newcomer = self.newcomer(ctx, &register, &email, &organization, &security).await?;
-        let same = self.same_password(&email, &register.password).await?;
+        let same = self.same_password(ctx, &email, &register.password).await?;
 
         let tx = self.store.begin_write().await?;
         if self.may_request_mail(ctx, &tx, &VERIFY_ADDRESS, &email).await? {
@@ -122,13 +122,18 @@ impl Control {
     }
 
     /// The kept password of the account with this address, if it is the one that was typed. As much work for every address.
-    async fn same_password(&self, email: &EmailAddress, typed: &str) -> Result<Option<String>, Error> {
+    async fn same_password(
+        &self,
+        ctx: &Ctx,
+        email: &EmailAddress,
+        typed: &str,
+    ) -> Result<Option<String>, Error> {
         let known = users::by_email(&self.store, &email.folded()).await?;
         let kept = known.and_then(|user| user.password).map(|password| password.hash);
         let hash = kept.as_deref().map(Phc::parse).transpose().map_err(Error::internal)?;
         let typed =
             passwords::Password::new(typed).map_err(|why| Error::invalid("password", why.to_string()))?;
-        let is_same = self.hasher.verify(&typed, hash.as_ref()).await?;
+        let is_same = self.hasher.verify(&Asker::of(ctx), &typed, hash.as_ref()).await?;
         Ok(kept.filter(|_| is_same))
     }
 

@@ -85,9 +85,6 @@ impl Control {
             user_agent: ctx.client.user_agent.clone(),
             ended_at: None,
         };
-        for oldest in sessions::of_user(tx, &entrant.user.id).await?.iter().skip(MOST_SESSIONS - 1) {
-            sessions::end(tx, &entrant.user.id, &oldest.id, ctx.now).await?;
-        }
         sessions::insert(tx, &session).await?;
         let credentials = match session.door {
             Door::Console => Credentials::Cookie(self.new_cookie(ctx, tx, &session.id).await?),
@@ -96,6 +93,20 @@ impl Control {
             }
         };
         Ok((session.id, credentials))
+    }
+
+    /// Ends the oldest sessions of somebody who is about to get one more than there may be; whether there was one.
+    pub(crate) async fn make_place_for_session(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &UserId,
+    ) -> Result<bool, Error> {
+        let mut has_ended_one = false;
+        for oldest in sessions::of_user(tx, user).await?.iter().skip(MOST_SESSIONS - 1) {
+            has_ended_one |= sessions::end(tx, user, &oldest.id, ctx.now).await?;
+        }
+        Ok(has_ended_one)
     }
 
     /// A cookie for a session of the console; the one before is no good from now on.
@@ -139,27 +150,28 @@ impl Control {
     /// of the two who hold it is not its holder (RFC 9700 section 4.14.2).
     pub async fn refresh(&self, ctx: &Ctx, refresh_token: &str) -> Result<SessionTokens, Error> {
         let tx = self.store.begin_write().await?;
-        match sessions::use_refresh_token(&tx, &SecretDigest::of(refresh_token), ctx.now).await? {
-            RefreshUse::Unknown => Err(invalid_refresh_token()),
-            RefreshUse::Replayed(session) => {
-                if let Some(live) = sessions::find(&tx, &session).await? {
-                    self.end_replayed(ctx, tx, &live).await?;
-                }
-                Err(invalid_refresh_token())
-            }
-            RefreshUse::Used(session) => {
-                let live = sessions::find(&tx, &session).await?.ok_or_else(invalid_refresh_token)?;
-                if !self.lives(&tx, &live, ctx.now).await? {
-                    drop(tx);
-                    self.end_if_lapsed(&live, ctx.now).await?;
-                    return Err(invalid_refresh_token());
-                }
-                sessions::note_activity(&tx, &session, ctx.client.ip, ctx.now).await?;
-                let tokens = self.issue_tokens(ctx, &tx, &live.session, live.membership.role).await?;
-                tx.commit().await?;
-                Ok(tokens)
-            }
+        let (session, is_replayed) =
+            match sessions::use_refresh_token(&tx, &SecretDigest::of(refresh_token), ctx.now).await? {
+                RefreshUse::Unknown => return Err(invalid_refresh_token()),
+                RefreshUse::Replayed(session) => (session, true),
+                RefreshUse::Used(session) => (session, false),
+            };
+        let live = sessions::find(&tx, &session).await?.ok_or_else(invalid_refresh_token)?;
+        let Session { organization, door, .. } = &live.session;
+        let tx = self.require_address_in(ctx, tx, organization, (*door).into()).await?;
+        if is_replayed {
+            self.end_replayed(ctx, tx, &live).await?;
+            return Err(invalid_refresh_token());
         }
+        if !self.lives(&tx, &live, ctx.now).await? {
+            drop(tx);
+            self.end_if_lapsed(&live, ctx.now).await?;
+            return Err(invalid_refresh_token());
+        }
+        sessions::note_activity(&tx, &session, ctx.client.ip, ctx.now).await?;
+        let tokens = self.issue_tokens(ctx, &tx, &live.session, live.membership.role).await?;
+        tx.commit().await?;
+        Ok(tokens)
     }
 
     async fn end_replayed(&self, ctx: &Ctx, tx: Tx<'_>, live: &LiveSession) -> Result<(), Error> {

@@ -105,6 +105,9 @@ impl Control {
 
     /// Makes the first owner and organisation on the strength of a set-up link, which is used up.
     pub async fn set_up_by_link(&self, ctx: &Ctx, token: &str, set_up: SetUp) -> Result<SetUpDone, Error> {
+        // Before the password is looked at, which costs more than a link that is no good is worth.
+        let link = once::peek::<()>(&self.store, PURPOSE, &SecretDigest::of(token), ctx.now).await?;
+        link.ok_or_else(link_is_no_good)?;
         let user = self.first_owner(ctx, &set_up).await?;
         let tx = self.store.begin_write().await?;
         let consumed = once::consume::<()>(&tx, PURPOSE, &SecretDigest::of(token), ctx.now).await?;

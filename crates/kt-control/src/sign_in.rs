@@ -28,7 +28,7 @@ use serde_json::json;
 
 use crate::control::Control;
 use crate::mail::PasswordChange;
-use crate::passwords::Phc;
+use crate::passwords::{Asker, Phc};
 use crate::sessions::Credentials;
 use crate::sso::sso_required;
 use attempts::Tried;
@@ -63,6 +63,8 @@ pub struct SignedIn {
     pub whoami: Whoami,
     /// The secret by which this device is known from now on, when it was not before.
     pub new_device: Option<String>,
+    /// Whether an older session has ended for it.
+    has_ended_another: bool,
 }
 
 /// Somebody and their place.
@@ -128,6 +130,13 @@ pub enum SignInOutcome {
     PendingApproval,
 }
 
+impl SignInOutcome {
+    /// Whether an older session has ended for a new one, which must be committed as a revocation.
+    pub(crate) fn has_ended_another(&self) -> bool {
+        matches!(self, Self::Authenticated(signed_in) if signed_in.has_ended_another)
+    }
+}
+
 /// Somebody on the way in, as far as they are known.
 pub(crate) struct Entrant {
     pub(crate) user: User,
@@ -150,8 +159,8 @@ impl Control {
             (None, None) => Tried::NoAddress(&sign_in.email),
         };
         let attempt = self.begin_attempt(ctx, &whose, sign_in.device.as_deref()).await?;
-        let matches = self.password_matches(&sign_in.password, entrant.as_ref(), ctx.now).await?;
-        let Some(entrant) = entrant.filter(|_| matches && attempt.is_heard) else {
+        let is_right = self.is_right(ctx, &attempt, &sign_in.password, entrant.as_ref()).await?;
+        let Some(entrant) = entrant.filter(|_| is_right) else {
             self.fail_attempt(ctx, &attempt).await?;
             return Err(invalid_credentials());
         };
@@ -174,7 +183,7 @@ impl Control {
         let tx = self.store.begin_write().await?;
         match self.advance_in(ctx, &tx, &entrant, &flow).await {
             Ok(outcome) => {
-                tx.commit().await?;
+                self.commit_step(tx, &outcome).await?;
                 Ok(outcome)
             }
             Err(error) => {
@@ -183,6 +192,14 @@ impl Control {
                 Err(error)
             }
         }
+    }
+
+    /// Commits a step on the way in: what ends with it is no good from the next request on.
+    pub(crate) async fn commit_step(&self, tx: Tx<'_>, outcome: &SignInOutcome) -> Result<(), Error> {
+        if outcome.has_ended_another() {
+            return self.commit_revocation(tx).await;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Somebody has proven who they are and is not let in, such as a member who is suspended.
@@ -253,6 +270,7 @@ impl Control {
 
     /// Makes the session. Called by [`Control::advance_in`] alone.
     async fn admit(&self, ctx: &Ctx, tx: &Tx<'_>, entrant: &Entrant, flow: &Flow) -> Result<SignedIn, Error> {
+        let has_ended_another = self.make_place_for_session(ctx, tx, &entrant.user.id).await?;
         let (session, credentials) = self.new_session(ctx, tx, entrant, flow).await?;
         if let Some(vouched) = &flow.vouched {
             self.note_vouched(ctx, tx, entrant, &session, vouched).await?;
@@ -267,7 +285,7 @@ impl Control {
             .record(&acting(ctx, entrant, &session), AuditAction::SignIn, entrant.user.id.as_str())
             .with_change(serde_json::Value::Null, after);
         audit::append(tx, Some(&entrant.organization.id), &record).await?;
-        Ok(SignedIn { session, credentials, whoami: whoami(entrant), new_device })
+        Ok(SignedIn { session, credentials, whoami: whoami(entrant), new_device, has_ended_another })
     }
 
     /// Puts a new password in place of one that must be replaced, on the strength of a step of a sign-in. It gives no
@@ -276,6 +294,7 @@ impl Control {
     pub async fn replace_password(&self, ctx: &Ctx, flow_token: &str, typed: &str) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
         let (entrant, flow) = self.take_step(ctx, &tx, &SecretDigest::of(flow_token)).await?;
+        let tx = self.require_address_in(ctx, tx, &entrant.organization.id, flow.door.into()).await?;
         let Gate::PasswordChangeRequired(_) = self.next_step(ctx, &tx, &entrant, &flow.proofs).await? else {
             return Err(step_is_over());
         };
@@ -333,6 +352,7 @@ impl Control {
     /// one whose time is over.
     async fn password_matches(
         &self,
+        asker: &Asker,
         typed: &str,
         entrant: Option<&Entrant>,
         now: jiff::Timestamp,
@@ -343,7 +363,7 @@ impl Control {
             None => None,
         };
         let Ok(password) = Password::new(typed) else { return Ok(false) };
-        Ok(self.hasher.verify(&password, stored.as_ref()).await?)
+        Ok(self.hasher.verify(asker, &password, stored.as_ref()).await?)
     }
 
     /// A password that was chosen under a laxer policy must be replaced, and it can be told only now that it was typed
@@ -368,7 +388,7 @@ impl Control {
             return Ok(());
         }
         let password = Password::new(typed).map_err(Error::internal)?;
-        let new = self.hasher.hash(&password).await?.to_stored();
+        let new = self.hasher.hash(&Asker::known(&user.id), &password).await?.to_stored();
         let tx = self.store.begin_write().await?;
         users::rehash(&tx, &user.id, &kept.hash, &new).await?;
         Ok(tx.commit().await?)

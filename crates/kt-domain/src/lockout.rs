@@ -85,7 +85,13 @@ impl Count {
     /// Whether it counts what is tried at one account, and not all that comes from a network.
     #[must_use]
     pub fn is_of_account(&self) -> bool {
-        !self.key.starts_with(NETWORK) && self.key != DEPLOYMENT
+        !self.is_of_network() && self.key != DEPLOYMENT
+    }
+
+    /// Whether it counts all that comes from a network, whoever's account it is about.
+    #[must_use]
+    pub fn is_of_network(&self) -> bool {
+        self.key.starts_with(NETWORK)
     }
 }
 
@@ -134,7 +140,8 @@ pub enum Lane<'a> {
     SignedIn,
 }
 
-/// What a try counts for, before any password is looked at.
+/// What a try counts for, before any password is looked at, in the order in which it is counted. Behind a count that is over
+/// its limit none is raised: a network that is no longer listened to uses up nothing that it shares with others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// The password is listened to while these are below their limits.
@@ -159,15 +166,14 @@ pub fn counts(settings: &LockoutSettings, account: &str, lane: Lane<'_>, ip: Opt
 }
 
 fn counts_of_strangers(settings: &LockoutSettings, account: &str, ip: Option<IpAddr>) -> Vec<Count> {
-    let mut counts = vec![Count {
-        key: account_key(account),
-        limit: settings.max_failures.saturating_mul(ACCOUNT_FACTOR),
-    }];
+    let mut counts = Vec::new();
     if let Some(network) = ip.map(network_of) {
+        counts.push(Count { key: format!("{NETWORK}{network}"), limit: NETWORK_LIMIT });
         let key = account_at_network_key(account, network);
         counts.push(Count { key, limit: settings.max_failures });
-        counts.push(Count { key: format!("{NETWORK}{network}"), limit: NETWORK_LIMIT });
     }
+    let limit = settings.max_failures.saturating_mul(ACCOUNT_FACTOR);
+    counts.push(Count { key: account_key(account), limit });
     counts.push(Count { key: DEPLOYMENT.to_owned(), limit: DEPLOYMENT_LIMIT });
     counts
 }
@@ -245,6 +251,18 @@ mod tests {
             (4, 2),
             "a network and the deployment lock nobody's account"
         );
+    }
+
+    #[test]
+    fn what_one_network_does_is_counted_before_what_all_do() {
+        let ip = Some("203.0.113.9".parse().unwrap());
+        let counts = counts(&LockoutSettings::default(), "usr_1", Lane::Stranger, ip).deciding;
+        let keys: Vec<_> = counts.iter().map(|count| count.key.as_str()).collect();
+        let expected =
+            ["network/203.0.113.0/24", "account/usr_1/203.0.113.0/24", "account/usr_1", "everywhere"];
+        assert_eq!(keys, expected);
+        let of_network: Vec<_> = counts.iter().map(Count::is_of_network).collect();
+        assert_eq!(of_network, [true, false, false, false]);
     }
 
     #[test]

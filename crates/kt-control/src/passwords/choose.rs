@@ -8,7 +8,7 @@ use kt_domain::passwords::{Context, Password, PasswordPolicy, Violation, check};
 use kt_store::{Source, users};
 use serde_json::{Value, json};
 
-use super::{HashError, Phc};
+use super::{Asker, HashError, Phc};
 use crate::control::Control;
 use crate::sign_in::Entrant;
 
@@ -39,8 +39,9 @@ impl Control {
     ) -> Result<users::Password, Error> {
         let password = Password::new(typed).map_err(|why| Error::invalid(param, why.to_string()))?;
         let (policy, owned) = (policy.clone(), OwnedContext::of(context));
-        let candidate = password.clone();
-        let violations = self.hasher.examine(move || check(&policy, &candidate, &owned.as_context())).await?;
+        let (candidate, asker) = (password.clone(), Asker::of(ctx));
+        let violations =
+            self.hasher.examine(&asker, move || check(&policy, &candidate, &owned.as_context())).await?;
         if let Some(first) = violations.first() {
             let listed: Vec<Value> = violations
                 .iter()
@@ -48,7 +49,7 @@ impl Control {
                 .collect();
             return Err(Error::invalid(param, first.to_string()).with_detail("violations", listed));
         }
-        let hash = self.hasher.hash(&password).await?.to_stored();
+        let hash = self.hasher.hash(&asker, &password).await?.to_stored();
         Ok(users::Password { hash, set_at: ctx.now, temporary_until: None, breaks_policy: false })
     }
 }
@@ -76,7 +77,7 @@ impl Control {
         let password = Password::new(typed).map_err(|why| Error::invalid(param, why.to_string()))?;
         for hash in present.chain(past).take(policy.history.max(1) as usize) {
             let old = Phc::parse(&hash).map_err(Error::internal)?;
-            if self.hasher.verify(&password, Some(&old)).await? {
+            if self.hasher.verify(&Asker::of(ctx), &password, Some(&old)).await? {
                 let reused = Violation::Reused { history: policy.history.max(1) };
                 return Err(Error::invalid(param, reused.to_string()).with_detail(
                     "violations",

@@ -7,7 +7,7 @@ use kt_domain::passwords::Password;
 use kt_domain::random::Random;
 
 use super::cost::Cost;
-use super::queue::{Capacity, NotRun, Queue};
+use super::queue::{Asker, Capacity, NotRun, Queue};
 
 /// A password's hash as it is stored: algorithm, cost, salt and hash in one text, `$argon2id$v=19$m=…,t=…,p=…$…$…`.
 #[derive(Clone)]
@@ -65,17 +65,22 @@ impl Hasher {
     }
 
     /// A new hash of the password, with a salt of its own.
-    pub async fn hash(&self, password: &Password) -> Result<Phc, HashError> {
+    pub async fn hash(&self, asker: &Asker, password: &Password) -> Result<Phc, HashError> {
         let (argon2, password) = (self.argon2.clone(), password.clone());
-        self.queue.run(move || make(&argon2, password.expose().as_bytes())).await?
+        self.queue.run(asker, move || make(&argon2, password.expose().as_bytes())).await?
     }
 
     /// Whether the password is the one that was hashed. Without a hash, for an account that does not exist or has no
     /// password, the answer is no and costs as much as any other.
-    pub async fn verify(&self, password: &Password, stored: Option<&Phc>) -> Result<bool, HashError> {
+    pub async fn verify(
+        &self,
+        asker: &Asker,
+        password: &Password,
+        stored: Option<&Phc>,
+    ) -> Result<bool, HashError> {
         let (argon2, password, target) = (self.argon2.clone(), password.clone(), self.target(stored).clone());
         let verify = move || argon2.verify_password(password.expose().as_bytes(), &target.0).is_ok();
-        let is_right = self.queue.run(verify).await?;
+        let is_right = self.queue.run(asker, verify).await?;
         Ok(is_right && stored.is_some())
     }
 
@@ -84,9 +89,10 @@ impl Hasher {
     /// therefore stand in the same queue.
     pub async fn examine<T: Send + 'static>(
         &self,
+        asker: &Asker,
         examine: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, HashError> {
-        Ok(self.queue.run(examine).await?)
+        Ok(self.queue.run(asker, examine).await?)
     }
 
     /// Whether the hash has another cost than new ones, so that the next successful sign-in should replace it.

@@ -8,6 +8,7 @@ use kt_domain::lockout::network_of;
 use kt_domain::passwords::{Context, Password, PasswordPolicy, check, strength};
 use kt_store::{limits, organizations};
 
+use super::Asker;
 use super::choose::OwnedContext;
 use crate::control::Control;
 
@@ -67,7 +68,8 @@ impl Control {
             organization_name: "",
             organization_identifier: candidate.organization,
         });
-        let examined = self.hasher.examine(move || {
+        let asker = Asker::of(ctx);
+        let examined = self.hasher.examine(&asker, move || {
             let context = context.as_context();
             (strength(&password, &context).score, check(&policy, &password, &context))
         });

@@ -13,5 +13,5 @@ mod temporary;
 pub use cost::{Cost, TooCheap};
 pub use hasher::{HashError, Hasher, NotAHash, Phc};
 pub use judge::{Candidate, Judgement};
-pub use queue::Capacity;
+pub use queue::{Asker, Capacity};
 pub use temporary::TemporaryPassword;

@@ -16,6 +16,7 @@ use kt_store::users::{self, User};
 use kt_store::{Tx, audit, memberships};
 use serde_json::{Value, json};
 
+use super::Asker;
 use crate::authenticate::require_operator;
 use crate::control::Control;
 use crate::mail::{Label, Message};
@@ -104,7 +105,7 @@ impl Control {
         let password = Password::new(&text).map_err(Error::internal)?;
         let expires_at = ctx.now + LIFETIME;
         let kept = users::Password {
-            hash: self.hasher.hash(&password).await?.to_stored(),
+            hash: self.hasher.hash(&Asker::of(ctx), &password).await?.to_stored(),
             set_at: ctx.now,
             temporary_until: Some(expires_at),
             breaks_policy: false,

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::Entrant;
 use crate::control::Control;
 use crate::mail::Message;
+use crate::passwords::Asker;
 use crate::post::{circumstances, kept_email};
 
 /// A right password after so many wrong ones is told to its holder: somebody else may have found it (OWASP ASVS 5.0,
@@ -60,10 +61,18 @@ impl Tried<'_> {
 /// A try that was counted.
 pub(super) struct Attempt {
     /// Whether the password is listened to at all.
-    pub(super) is_heard: bool,
+    is_heard: bool,
+    /// Whether it is worth a hash. A network that has had its tries is refused without one, whoever's account it tries, and
+    /// however many there are.
+    is_checked: bool,
+    /// Whose place the hash takes.
+    asker: Asker,
+    /// Everything that it counts for.
     counts: Vec<Count>,
+    /// How many of them were raised, the first ones.
+    raised: usize,
     /// The counts that this very try has brought to their limit.
-    locked: Vec<String>,
+    locked: Vec<Count>,
     /// Whether it is the first at this account from its network.
     is_first_here: bool,
     settings: LockoutSettings,
@@ -117,31 +126,89 @@ impl Control {
             None => self.deployment.lockout.clone(),
         };
         let account = whose.counted_by();
+        let asker = match (lane, entrant) {
+            (Lane::Device(_) | Lane::SignedIn, Some(entrant)) => Asker::known(&entrant.user.id),
+            _ => Asker::stranger(ctx.client.ip),
+        };
         let Counts { deciding, others } = counts(&settings, &account, lane, ctx.client.ip);
         let here = ctx.client.ip.map(|ip| account_at_network_key(&account, network_of(ip)));
-        let (mut is_heard, mut locked, mut is_first_here) = (true, Vec::new(), false);
+        let (mut raised, mut locked, mut is_first_here, mut spent) = (0, Vec::new(), false, None);
         for count in deciding.iter().chain(&others) {
-            let tries = limits::count(&tx, &count.key, settings.window.0, ctx.now).await?;
-            is_heard &= tries <= i64::from(count.limit) || others.contains(count);
+            let window = self.lockout_for(count, &settings).window;
+            let tries = limits::count(&tx, &count.key, window.0, ctx.now).await?;
+            raised += 1;
             if tries == i64::from(count.limit) {
-                locked.push(count.key.clone());
+                locked.push(count.clone());
             }
             is_first_here |= tries == 1 && here.as_ref() == Some(&count.key);
+            if tries > i64::from(count.limit) {
+                spent = Some(count).filter(|_| raised <= deciding.len());
+                break;
+            }
         }
+        let (is_heard, is_checked) = (spent.is_none(), !spent.is_some_and(Count::is_of_network));
         let only = organizations::only(&tx).await?;
         tx.commit().await?;
         let subject = whose.recorded_as();
         let organization = entrant.map(|entrant| entrant.organization.id.clone()).or(only);
         let address = entrant.map(|entrant| entrant.user.email.clone());
         let counts = [deciding, others].concat();
-        Ok(Attempt { is_heard, counts, locked, is_first_here, settings, organization, subject, address })
+        Ok(Attempt {
+            is_heard,
+            is_checked,
+            asker,
+            counts,
+            raised,
+            locked,
+            is_first_here,
+            settings,
+            organization,
+            subject,
+            address,
+        })
+    }
+
+    /// By which settings something is counted that counts for an account with these. What spans accounts is counted by those
+    /// of the deployment: no organisation's shut out another's people, and its lock tells nothing of whose account was tried.
+    fn lockout_for<'a>(&'a self, count: &Count, of_account: &'a LockoutSettings) -> &'a LockoutSettings {
+        if count.is_of_account() { of_account } else { &self.deployment.lockout }
+    }
+
+    /// Whether this is the account's password, and listened to. A try whose password could not be checked, since there was no
+    /// place for its hash, does not count: nobody has learnt anything by it, and its holder tries again.
+    pub(super) async fn is_right(
+        &self,
+        ctx: &Ctx,
+        attempt: &Attempt,
+        typed: &str,
+        entrant: Option<&Entrant>,
+    ) -> Result<bool, Error> {
+        if !attempt.is_checked {
+            return Ok(false);
+        }
+        match self.password_matches(&attempt.asker, typed, entrant, ctx.now).await {
+            Ok(matches) => Ok(matches && attempt.is_heard),
+            Err(error) => {
+                self.forget_attempt(attempt).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn forget_attempt(&self, attempt: &Attempt) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        for count in attempt.counts.iter().take(attempt.raised) {
+            limits::take_back(&tx, &count.key).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// The try was wrong: it stays counted, is recorded, and a limit that it reached holds for the lock's duration.
     pub(super) async fn fail_attempt(&self, ctx: &Ctx, attempt: &Attempt) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
-        for key in &attempt.locked {
-            limits::extend(&tx, key, ctx.now + attempt.settings.duration.0).await?;
+        for count in &attempt.locked {
+            let duration = self.lockout_for(count, &attempt.settings).duration;
+            limits::extend(&tx, &count.key, ctx.now + duration.0).await?;
         }
         let organization = attempt.organization.as_ref();
         let reason = if attempt.is_heard { "wrong_password" } else { "locked" };
@@ -152,9 +219,7 @@ impl Control {
         audit::append(&tx, organization, &failed).await?;
         self.look_for_stuffing(ctx, &tx, attempt).await?;
         // A network that has had its tries locks nobody's account.
-        let locked =
-            attempt.counts.iter().find(|count| count.is_of_account() && attempt.locked.contains(&count.key));
-        if let Some(count) = locked {
+        if let Some(count) = attempt.locked.iter().find(|count| count.is_of_account()) {
             let until = ctx.now + attempt.settings.duration.0;
             let locked = self
                 .record(ctx, AuditAction::AccountLocked, attempt.subject.clone())
@@ -178,7 +243,7 @@ impl Control {
                 suspected.push((network.to_string(), json!({ "accounts": accounts })));
             }
         }
-        if attempt.locked.iter().any(|key| key == DEPLOYMENT) {
+        if attempt.locked.iter().any(|count| count.key == DEPLOYMENT) {
             suspected.push(("deployment".to_owned(), json!({ "failures": DEPLOYMENT_LIMIT })));
         }
         for (source, what) in suspected {
@@ -201,12 +266,13 @@ impl Control {
     ) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
         let mut failures = 0;
-        for count in &attempt.counts {
+        for (place, count) in attempt.counts.iter().enumerate() {
+            let was_raised = place < attempt.raised;
             if count.is_of_account() {
-                // This very try was counted too.
-                failures = failures.max(limits::current(&tx, &count.key, ctx.now).await? - 1);
+                let others = limits::current(&tx, &count.key, ctx.now).await? - i64::from(was_raised);
+                failures = failures.max(others);
                 limits::reset(&tx, &count.key).await?;
-            } else {
+            } else if was_raised {
                 limits::take_back(&tx, &count.key).await?;
             }
         }

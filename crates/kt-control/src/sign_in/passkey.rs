@@ -130,7 +130,7 @@ impl Control {
             _ => return Err(step_is_over()),
         }
         let outcome = self.advance_in(ctx, &tx, &entrant, &flow.by_passkey(passkey.id)).await?;
-        tx.commit().await?;
+        self.commit_step(tx, &outcome).await?;
         Ok(outcome)
     }
 

@@ -116,8 +116,7 @@ impl Control {
         typed: &str,
     ) -> Result<(), Error> {
         let attempt = self.begin_reproof(ctx, entrant).await?;
-        let matches = self.password_matches(typed, Some(entrant), ctx.now).await?;
-        if !matches || !attempt.is_heard {
+        if !self.is_right(ctx, &attempt, typed, Some(entrant)).await? {
             self.fail_attempt(ctx, &attempt).await?;
             return Err(invalid_credentials());
         }

@@ -40,7 +40,7 @@ impl Control {
         };
         self.code_was_right(ctx, &tx, &attempt, &entrant).await?;
         let outcome = self.advance_in(ctx, &tx, &entrant, &flow.shown(proof)).await?;
-        tx.commit().await?;
+        self.commit_step(tx, &outcome).await?;
         Ok(outcome)
     }
 

@@ -184,6 +184,7 @@ impl Control {
             identity_providers::note_use(tx, id, ctx.now).await?;
         }
         let return_to = return_to.as_deref().and_then(ReturnTo::parse);
+        let has_changed = has_changed || outcome.has_ended_another();
         Ok((Arrival { outcome, return_to }, has_changed))
     }
 

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use kt_domain::network::console_rules::Surface;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -52,7 +53,7 @@ pub(crate) async fn reset(
     Visitor(ctx): Visitor,
     Input(request): Input<ResetRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
-    doors.control.reset_password(&ctx, &request.token, &request.new_password).await?;
+    doors.control.reset_password(&ctx, Surface::Api, &request.token, &request.new_password).await?;
     Ok(Json(StatusAnswer { status: "password_changed" }))
 }
 

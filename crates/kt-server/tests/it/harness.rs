@@ -10,7 +10,7 @@ use std::task::Poll;
 use axum::Router;
 use axum::http::StatusCode;
 use kt_control::mail::{Captured, Letter};
-use kt_control::passwords::{Capacity, Cost, Hasher};
+use kt_control::passwords::{Asker, Capacity, Cost, Hasher};
 use kt_control::{Control, Post, SealKey, SetUp};
 use kt_domain::actor::{Actor, Role};
 use kt_domain::clock::{Clock, ManualClock};
@@ -52,6 +52,8 @@ pub(crate) struct TestApi {
     pub(crate) database: Arc<TestDatabase>,
     /// What its secrets are sealed with.
     pub(crate) seal: SealKey,
+    /// What the hash of a password costs it.
+    cost: Cost,
     /// The TXT records that it finds.
     pub(crate) names: TestNames,
 }
@@ -115,8 +117,9 @@ impl TestApi {
 
     async fn add_person(&self, organization: &OrganizationId, email: &str, name: &str, role: Role) -> UserId {
         let now = self.clock.now();
-        let hasher = Hasher::new(&Cost::for_tests(), Capacity::default()).unwrap();
-        let hash = hasher.hash(&Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
+        let hasher = Hasher::new(&self.cost, Capacity::default()).unwrap();
+        let hash =
+            hasher.hash(&Asker::stranger(None), &Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
         let user = User {
             id: UserId::new(now, &mut Random::from_os()),
             email: email.into(),

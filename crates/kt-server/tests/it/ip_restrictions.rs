@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use axum::http::Method;
 use kt_domain::actor::Role;
 use kt_domain::id::SessionId;
 use kt_domain::random::Random;
@@ -199,6 +200,42 @@ on_both! {
         assert_eq!(login("owner@acme.example", "wrong").await.refusal(), (401, "invalid_credentials"), "tells nothing");
         assert_eq!(api.get("/v1/whoami").bearer(&owner).from(OUTSIDE).send().await.refusal(), (403, "ip_denied"));
         assert_eq!(api.get("/v1/whoami").bearer(&owner).send().await.status, 200, "the control");
+    }
+
+    every_way_in_asks_the_organization_that_it_leads_to_before_it_uses_anything_up(api) {
+        api.organization("other").await;
+        let session = api.owner().await;
+        let device = api.request(Method::POST, "/v1/auth/device/authorize").send().await;
+        let approve = format!("/v1/me/device-requests/{}/approve", device.text("/user_code"));
+        assert_eq!(api.request(Method::POST, &approve).bearer(session.access_token()).send().await.status, 204);
+        api.post("/v1/auth/password/forgot", json!({ "email": "owner@acme.example" })).send().await;
+        let link = api.token_for("owner@acme.example").await;
+        replace(&api, session.access_token(), allow_office("console_and_api")).await;
+
+        let ask = async |path: &str, body: &Value, peer: &str| {
+            api.post(&format!("/v1/auth/{path}"), body.clone()).from(peer).send().await
+        };
+        let refresh = json!({ "refresh_token": session.text("/refresh_token") });
+        let fetch = json!({ "device_code": device.text("/device_code") });
+        let reset = json!({ "token": link, "new_password": "Quiet-willow-4-lakes" });
+        let ways = [("refresh", &refresh), ("device/token", &fetch), ("password/reset", &reset)];
+        for (path, body) in ways {
+            assert_eq!(ask(path, body, OUTSIDE).await.refusal(), (403, "ip_denied"), "{path}");
+        }
+        let refreshed = ask("refresh", &refresh, PEER).await;
+        assert_eq!(refreshed.status, 200);
+        assert_eq!(ask("refresh", &refresh, OUTSIDE).await.refusal(), (403, "ip_denied"));
+        let whoami = api.get("/v1/whoami").bearer(refreshed.access_token()).send().await;
+        assert_eq!(whoami.status, 200, "nor does anybody end a session from there");
+        for (path, body) in &ways[1..] {
+            assert_eq!(ask(path, body, PEER).await.status, 200, "{path}");
+        }
+
+        api.clock.advance(Duration::from_hours(91 * 24));
+        let step = api.login("owner@acme.example", "Quiet-willow-4-lakes").await;
+        let choose = json!({ "flow_token": step.text("/flow_token"), "new_password": "Third-meadow-7-hills" });
+        assert_eq!(ask("password/replace", &choose, OUTSIDE).await.refusal(), (403, "ip_denied"));
+        assert_eq!(ask("password/replace", &choose, PEER).await.text("/status"), "password_changed");
     }
 
     a_change_for_another_version_is_refused(api) {

@@ -1,14 +1,16 @@
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use kt_control::passwords::{Capacity, Cost, Hasher};
+use kt_control::passwords::{Asker, Capacity, Cost, Hasher};
 use kt_domain::lockout::{DEPLOYMENT, DEPLOYMENT_LIMIT};
 use kt_domain::passwords::Password;
 use kt_domain::secret::SecretDigest;
 use kt_store::{audit, limits, organizations, users};
 use serde_json::json;
 
-use crate::harness::{Answer, PASSWORD, on_both, side_by_side};
+use crate::databases::Kind;
+use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
 
 on_both! {
     an_owner_signs_in_and_is_told_who_they_are(api) {
@@ -166,13 +168,67 @@ on_both! {
         assert_eq!(guess(200, PASSWORD, device).await.json["status"], "authenticated", "its holder is not shut out");
     }
 
+    one_address_locks_nobody_out_who_comes_from_elsewhere(api) {
+        let guess = async |email: &str, password: &str, from: &str| {
+            let body = json!({ "email": email, "password": password });
+            api.post("/v1/auth/login", body).from(from).send().await
+        };
+        let (here, elsewhere) = ("198.51.100.7:1", "192.0.2.7:1");
+        for _ in 0..110 {
+            guess("owner@acme.example", "wrong", here).await;
+        }
+        let heard = guess("owner@acme.example", PASSWORD, elsewhere).await;
+        assert_eq!(heard.json["status"], "authenticated", "a hundred tries of one address lock the account for no other");
+        let now = kt_domain::clock::Clock::now(&api.clock);
+        let tx = api.store.begin_write().await.unwrap();
+        for _ in 0..DEPLOYMENT_LIMIT - 130 {
+            limits::count(&tx, DEPLOYMENT, Duration::from_mins(15), now).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        for n in 0..150 {
+            guess(&format!("nobody-{n}@acme.example"), "wrong", "100.65.0.7:1").await;
+        }
+        let heard = guess("owner@acme.example", PASSWORD, elsewhere).await;
+        assert_eq!(heard.json["status"], "authenticated", "nor are they an attack from everywhere");
+        for n in 0..30 {
+            guess(&format!("nobody-{n}@acme.example"), "wrong", &format!("100.64.{n}.7:1")).await;
+        }
+        let shut_out = guess("owner@acme.example", PASSWORD, elsewhere).await;
+        assert_eq!(shut_out.refusal(), (401, "invalid_credentials"), "the control");
+    }
+
+    a_password_that_could_not_be_checked_counts_for_nothing(api) {
+        let device = api.owner().await.text("/device_token").to_owned();
+        let login = async |device: Option<&str>| {
+            let body = json!({ "email": "owner@acme.example", "password": PASSWORD, "device_token": device });
+            api.post("/v1/auth/login", body).send().await
+        };
+        let kept = users::by_email(&api.store, "owner@acme.example").await.unwrap().unwrap();
+        let whole = kept.password.unwrap().hash;
+        let swap = async |old: &str, new: &str| {
+            let tx = api.store.begin_write().await.unwrap();
+            users::rehash(&tx, &kept.id, old, new).await.unwrap();
+            tx.commit().await.unwrap();
+        };
+        swap(&whole, "damaged").await;
+        for device in [Some(device.as_str()), None] {
+            for _ in 0..11 {
+                assert_eq!(login(device).await.refusal(), (500, "internal_error"));
+            }
+        }
+        swap("damaged", &whole).await;
+        for device in [Some(device.as_str()), None] {
+            assert_eq!(login(device).await.json["status"], "authenticated", "{device:?}");
+        }
+    }
+
     a_sign_in_puts_a_new_hash_in_place_of_an_outdated_one(api) {
         let kept = async || {
             let user = users::by_email(&api.store, "owner@acme.example").await.unwrap().unwrap();
             (user.id, user.password.unwrap().hash)
         };
         let hasher = Hasher::new(&Cost::default(), Capacity::default()).unwrap();
-        let outdated = hasher.hash(&Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
+        let outdated = hasher.hash(&Asker::stranger(None), &Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
         let (owner, first) = kept().await;
         let tx = api.store.begin_write().await.unwrap();
         users::rehash(&tx, &owner, &first, &outdated).await.unwrap();
@@ -278,6 +334,35 @@ on_both! {
         assert_eq!(next.await.refusal(), (401, "invalid_refresh_token"));
     }
 
+    of_a_thousand_who_use_one_refresh_token_one_is_served_and_the_session_ends(api) {
+        let session = api.owner().await;
+        let body = json!({ "refresh_token": session.text("/refresh_token") });
+        let answers = side_by_side((0..1000).map(|_| api.post("/v1/auth/refresh", body.clone()).send())).await;
+        let (served, refused): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|answer| answer.status == StatusCode::OK);
+        assert_eq!(served.len(), 1);
+        assert!(refused.iter().all(|answer| answer.refusal() == (401, "invalid_refresh_token")));
+        let whoami = api.get("/v1/whoami").bearer(served[0].access_token()).send().await;
+        assert_eq!(whoami.refusal(), (401, "invalid_token"), "the others are replays");
+        let next = json!({ "refresh_token": served[0].text("/refresh_token") });
+        assert_eq!(api.post("/v1/auth/refresh", next).send().await.refusal(), (401, "invalid_refresh_token"));
+    }
+
+    of_a_thousand_who_replace_a_password_at_one_step_one_does(api) {
+        api.owner().await;
+        api.clock.advance(Duration::from_hours(91 * 24));
+        let step = api.login("owner@acme.example", PASSWORD).await;
+        let body = json!({ "flow_token": step.text("/flow_token"), "new_password": "Quiet-willow-4-lakes" });
+        let all = (0..1000).map(|_| api.post("/v1/auth/password/replace", body.clone()).send());
+        let answers = side_by_side(all).await;
+        let (done, refused): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|answer| answer.status == StatusCode::OK);
+        assert_eq!(done.len(), 1);
+        assert!(refused.iter().all(|answer| answer.refusal() == (401, "invalid_flow_token")));
+        let signed_in = api.login("owner@acme.example", "Quiet-willow-4-lakes").await;
+        assert_eq!(signed_in.json["status"], "authenticated");
+    }
+
     signing_out_ends_the_session_at_once_and_no_other(api) {
         let (one, other) = (api.owner().await, api.owner().await);
         let out = api.request(Method::POST, "/v1/auth/logout").bearer(one.access_token()).send().await;
@@ -331,10 +416,10 @@ on_both! {
         let is_good = async |session: &Answer| {
             api.get("/v1/whoami").bearer(session.access_token()).send().await.status == StatusCode::OK
         };
-        assert!(is_good(&first).await, "ten may live at once");
         api.clock.advance(Duration::from_secs(1));
+        assert!(is_good(&first).await, "ten may live at once");
         let eleventh = api.owner().await;
-        assert!(!is_good(&first).await);
+        assert!(!is_good(&first).await, "from the next request on");
         assert!(is_good(&later[0]).await && is_good(&eleventh).await, "the oldest alone");
     }
 
@@ -433,5 +518,33 @@ on_both! {
             api.login(&format!("nobody{n}@acme.example"), "wrong").await;
         }
         assert_eq!(api.login("owner@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"), "the control");
+    }
+}
+
+/// An API that checks two passwords at once and lets eight wait.
+async fn narrow(kind: Kind) -> TestApi {
+    TestApi::hashing(kind, Capacity { running: NonZeroUsize::new(2).unwrap(), waiting: 8 }).await
+}
+
+on_both! { from crate::sessions::narrow;
+    a_flood_from_one_address_leaves_places_and_counts_only_what_was_checked(api) {
+        let device = api.owner().await.text("/device_token").to_owned();
+        let login = async |password: &str, device: Option<&str>, from: &str| {
+            let body = json!({ "email": "owner@acme.example", "password": password, "device_token": device });
+            api.post("/v1/auth/login", body).from(from).send().await
+        };
+        let flood = async { side_by_side((0..90).map(|_| login("wrong", None, "198.51.100.7:1"))).await };
+        let known = async { side_by_side([login(PASSWORD, Some(device.as_str()), "198.51.100.7:1")]).await };
+        let stranger = async { side_by_side([login(PASSWORD, None, "192.0.2.7:1")]).await };
+        let answers: [Vec<Answer>; 3] = tokio::join!(flood, known, stranger).into();
+        let of = |refusal| answers[0].iter().filter(|answer| answer.refusal() == refusal).count();
+        let (checked, overloaded) = (of((401, "invalid_credentials")), of((503, "overloaded")));
+        assert_eq!(checked + overloaded, 90);
+        assert!(overloaded > 0, "it was a flood");
+        let now = kt_domain::clock::Clock::now(&api.clock);
+        let counted = limits::current(&api.store, "network/198.51.100.0/24", now).await.unwrap();
+        assert_eq!(usize::try_from(counted).unwrap(), checked, "what found no place counts for nothing");
+        assert_eq!(answers[1][0].json["status"], "authenticated", "who is known has a place: {:?}", answers[1][0].json);
+        assert_eq!(answers[2][0].json["status"], "authenticated", "and so have others: {:?}", answers[2][0].json);
     }
 }

@@ -8,16 +8,20 @@ fn cheap() -> Hasher {
     Hasher::new(&Cost::for_tests(), Capacity::default()).unwrap()
 }
 
+fn nobody() -> Asker {
+    Asker::stranger(None)
+}
+
 fn password(typed: &str) -> Password {
     Password::new(typed).unwrap()
 }
 
 async fn hash(hasher: &Hasher, typed: &str) -> Phc {
-    hasher.hash(&password(typed)).await.unwrap()
+    hasher.hash(&nobody(), &password(typed)).await.unwrap()
 }
 
 async fn verify(hasher: &Hasher, typed: &str, stored: &Phc) -> bool {
-    hasher.verify(&password(typed), Some(stored)).await.unwrap()
+    hasher.verify(&nobody(), &password(typed), Some(stored)).await.unwrap()
 }
 
 #[tokio::test]
@@ -77,7 +81,7 @@ async fn an_unknown_account_is_refused_by_the_same_work_as_a_known_one() {
         assert_eq!(unknown.0.params, known.0.params);
         assert_eq!(unknown.0.salt.unwrap().len(), known.0.salt.unwrap().len());
         assert_eq!(unknown.0.hash.unwrap().len(), known.0.hash.unwrap().len());
-        assert!(!hasher.verify(&password("vexing otter"), None).await.unwrap());
+        assert!(!hasher.verify(&nobody(), &password("vexing otter"), None).await.unwrap());
     }
 }
 
@@ -115,9 +119,11 @@ async fn only_whole_hashes_by_argon2id_are_read() {
 #[tokio::test]
 async fn a_password_is_examined_in_the_same_queue() {
     let hasher = cheap();
-    let examine = |typed: &str| {
+    let examine = async |typed: &str| {
         let typed = password(typed);
-        hasher.examine(move || kt_domain::passwords::strength(&typed, &Context::default()).score)
+        hasher
+            .examine(&nobody(), move || kt_domain::passwords::strength(&typed, &Context::default()).score)
+            .await
     };
     assert_eq!(examine("password").await.unwrap(), 0);
     assert_eq!(examine("vexing-otter-plumbs-azure").await.unwrap(), 4);
@@ -128,10 +134,11 @@ async fn a_password_is_examined_in_the_same_queue() {
 async fn a_flood_is_answered_in_part_and_the_rest_is_told_to_come_again() {
     let capacity = Capacity { running: NonZeroUsize::MIN, waiting: 1 };
     let hasher = std::sync::Arc::new(Hasher::new(&Cost::default(), capacity).unwrap());
-    let tasks: Vec<_> = (0..200)
-        .map(|_| {
+    let tasks: Vec<_> = (0..200_u8)
+        .map(|n| {
             let hasher = std::sync::Arc::clone(&hasher);
-            tokio::spawn(async move { hasher.verify(&password("vexing otter"), None).await })
+            let asker = Asker::stranger(Some([203, 0, n, 9].into()));
+            tokio::spawn(async move { hasher.verify(&asker, &password("vexing otter"), None).await })
         })
         .collect();
     let (mut answered, mut overloaded) = (0, 0);
@@ -147,5 +154,5 @@ async fn a_flood_is_answered_in_part_and_the_rest_is_told_to_come_again() {
     }
     assert!(answered >= 2, "{answered}");
     assert_eq!(answered + overloaded, 200);
-    assert!(!hasher.verify(&password("vexing otter"), None).await.unwrap(), "it works again");
+    assert!(!hasher.verify(&nobody(), &password("vexing otter"), None).await.unwrap(), "it works again");
 }

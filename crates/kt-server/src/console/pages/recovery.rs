@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Query, State};
+use kt_domain::network::console_rules::Surface;
 use serde::Deserialize;
 
 use super::{Fields, Link, UsedLink};
@@ -69,7 +70,8 @@ pub(crate) async fn reset(
     Anybody(visit): Anybody,
     Fields(reset): Fields<Reset>,
 ) -> Answer {
-    doors.control.reset_password(&visit.ctx, &reset.token, &reset.new_password).await?;
+    let surface = Surface::Console;
+    doors.control.reset_password(&visit.ctx, surface, &reset.token, &reset.new_password).await?;
     Ok(leave_signed_out(&doors, "/login?reason=password_changed"))
 }
 

@@ -33,6 +33,8 @@ struct Deployed {
     google: Option<GoogleClient>,
     /// How far connections to identity providers may go.
     reach: Reach,
+    /// What a password's hash costs, and how many are made.
+    hashing: (Cost, Capacity),
 }
 
 impl Default for Deployed {
@@ -45,6 +47,7 @@ impl Default for Deployed {
             protocols: Protocol::ALL.to_vec(),
             google: None,
             reach: Reach::Private,
+            hashing: (Cost::for_tests(), crowd()),
         }
     }
 }
@@ -92,6 +95,12 @@ impl TestApi {
             client_secret: "secret: of/the+client".to_owned(),
         };
         Self::first(kind, Deployed { google: Some(google), ..Deployed::default() }).await.set_up().await
+    }
+
+    /// An API with `acme` and its owner whose passwords are hashed as a server hashes them, if there is place.
+    pub(crate) async fn hashing(kind: Kind, capacity: Capacity) -> Self {
+        let hashing = (Cost::default(), capacity);
+        Self::first(kind, Deployed { hashing, ..Deployed::default() }).await.set_up().await
     }
 
     /// The same API, as another process serves it that offers these protocols alone.
@@ -148,12 +157,13 @@ impl TestApi {
         seal: SealKey,
         deployed: Deployed,
     ) -> Self {
+        let (cost, capacity) = deployed.hashing;
         let names = TestNames::default();
         let console = PublicUrl::parse("http://localhost:3000").unwrap();
         let parts = Parts {
             store: database.store().await,
             clock: Arc::new(clock.clone()),
-            hasher: Hasher::new(&Cost::for_tests(), crowd()).unwrap(),
+            hasher: Hasher::new(&cost, capacity).unwrap(),
             seal: seal.clone(),
             random: Random::from_os(),
             issuer: "http://localhost:8080".into(),
@@ -187,11 +197,11 @@ impl TestApi {
             sender: "Keeptrusts <no-reply@keeptrusts.example>".parse().unwrap(),
         };
         let store = database.store().await;
-        Self { control, clock, mailbox, post, store, router, pages, database, seal, names }
+        Self { control, clock, mailbox, post, store, router, pages, database, seal, cost, names }
     }
 }
 
-/// Place for a thousand at once.
+/// Place for a thousand of one network at once.
 fn crowd() -> Capacity {
-    Capacity { waiting: 2000, ..Capacity::default() }
+    Capacity { waiting: 4000, ..Capacity::default() }
 }
