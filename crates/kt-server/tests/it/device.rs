@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use kt_domain::actor::Role;
+use kt_control::SignInOutcome;
+use kt_domain::actor::{Actor, Role};
+use kt_domain::clock::Clock;
+use kt_domain::ctx::Ctx;
 use kt_domain::sign_in::MembershipState;
 use serde_json::{Value, json};
 
@@ -95,21 +98,24 @@ on_both! {
         let device = ask(&api).await;
         let owner = api.owner().await;
         decide(&api, owner.access_token(), &device.user_code, "approve").await;
-        let api = std::sync::Arc::new(api);
-        let device = std::sync::Arc::new(device);
-        let tasks: Vec<_> = (0..1000).map(|_| {
+        let (api, device) = (std::sync::Arc::new(api), std::sync::Arc::new(device));
+        // Ten at each of a hundred moments between which the device may ask again: the decision itself is raced for.
+        let tasks: Vec<_> = (0..1000).map(|n| {
             let (api, device) = (api.clone(), device.clone());
-            tokio::spawn(async move { poll(&api, &device).await })
+            let now = api.clock.now() + Duration::from_secs(5) * (n / 10);
+            let ctx = Ctx { actor: Actor::Anonymous, now, ..api.operator() };
+            tokio::spawn(async move { api.control.sign_in_device(&ctx, &device.device_code).await })
         }).collect();
-        let mut sessions = 0;
+        let (mut sessions, mut came_too_late) = (0, 0);
         for task in tasks {
-            let answer = task.await.unwrap();
-            match answer.status {
-                StatusCode::OK => sessions += 1,
-                _ => assert!([(429, "slow_down"), (401, "expired_token")].contains(&answer.refusal()), "{}", answer.json),
+            match task.await.unwrap() {
+                Ok(outcome) => sessions += usize::from(matches!(outcome, SignInOutcome::Authenticated(_))),
+                Err(error) if error.code == "authorization_pending" => came_too_late += 1,
+                Err(error) => assert!(["slow_down", "expired_token"].contains(&error.code), "{}", error.code),
             }
         }
         assert_eq!(sessions, 1);
+        assert!(came_too_late > 0, "others looked for the decision after it was used up");
         assert_eq!(fetch(&api, &device).await.refusal(), (401, "expired_token"), "and nobody gets another");
     }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde_json::json;
 
-use crate::harness::{Answer, PASSWORD, TestApi, on_both, token_in};
+use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side, token_in};
 
 const OWNER: &str = "owner@acme.example";
 const NEW: &str = "Quiet-willow-4-lakes";
@@ -156,6 +156,19 @@ on_both! {
         for action in ["profile.email_change_requested", "profile.email_changed", "profile.email_change_undone"] {
             assert!(api.recorded(action).await, "{action}");
         }
+    }
+
+    of_a_thousand_who_use_a_link_to_change_an_address_or_to_undo_that_one_succeeds(api) {
+        ask_for_address(&api, &api.owner().await, "olive@new.example").await;
+        for (path, address) in [("/v1/auth/email/verify", "olive@new.example"), ("/v1/auth/email/undo", OWNER)] {
+            let token = api.token_for(address).await;
+            let answers = side_by_side((0..1000).map(|_| link(&api, path, &token))).await;
+            let (done, refused): (Vec<_>, Vec<_>) =
+                answers.into_iter().partition(|answer| answer.status == StatusCode::OK);
+            assert_eq!(done.len(), 1, "{path}");
+            assert!(refused.iter().all(|answer| answer.refusal() == (422, "invalid_token")), "{path}");
+        }
+        api.owner().await;
     }
 
     the_way_back_to_an_address_ends_after_three_days(api) {

@@ -5,7 +5,7 @@ use kt_domain::actor::Actor;
 use kt_domain::ctx::Ctx;
 
 use crate::databases::Kind;
-use crate::harness::{PASSWORD, TestApi};
+use crate::harness::{PASSWORD, TestApi, on_both, side_by_side};
 
 fn acme(password: &str) -> SetUp {
     SetUp {
@@ -67,5 +67,27 @@ async fn a_link_ends_after_a_day() {
             (!is_good).then_some("invalid_token"),
             "{hours} hours"
         );
+    }
+}
+
+on_both! { from crate::harness::TestApi::empty;
+    of_a_thousand_who_use_a_set_up_link_one_becomes_the_owner(api) {
+        let link = api.control.new_set_up_link(&api.operator()).await.unwrap().unwrap();
+        let anonymous = Ctx { actor: Actor::Anonymous, ..api.operator() };
+        let all = (0..1000).map(|_| api.control.set_up_by_link(&anonymous, link.expose(), acme(PASSWORD)));
+        let outcomes = side_by_side(all).await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        let codes: Vec<_> = outcomes.into_iter().filter_map(Result::err).map(|error| error.code).collect();
+        assert!(codes.iter().all(|code| *code == "invalid_token"), "{codes:?}");
+        api.owner().await;
+    }
+
+    of_a_thousand_who_set_up_without_a_link_one_does(api) {
+        let operator = api.operator();
+        let outcomes = side_by_side((0..1000).map(|_| api.control.set_up(&operator, acme(PASSWORD)))).await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        let codes: Vec<_> = outcomes.into_iter().filter_map(Result::err).map(|error| error.code).collect();
+        assert!(codes.iter().all(|code| *code == "already_set_up"), "{codes:?}");
+        api.owner().await;
     }
 }
