@@ -15,6 +15,7 @@ use kt_store::audit::{self, ChainEntry, ChainStanding};
 
 pub use export::{AuditExport, ExportFormat};
 pub(crate) use signing::AuditKey;
+pub use signing::require_seal_of;
 pub use sinks::{AuditSink, Syslog, SyslogAddress, SyslogAddressError, Webhook, WebhookError};
 
 use crate::control::Control;

@@ -69,7 +69,7 @@ mod workspaces;
 pub use approval::Approval;
 pub use audit::{
     AuditExport, AuditSink, AuditStanding, ExportFormat, Syslog, SyslogAddress, SyslogAddressError, Webhook,
-    WebhookError,
+    WebhookError, require_seal_of,
 };
 pub use authenticate::{Authenticated, Bearer};
 pub use budgets::{BudgetShare, BudgetStanding};

@@ -197,10 +197,7 @@ impl Settings {
     async fn control(&self, config: &DeploymentConfig) -> Result<Control, Failure> {
         let key_file = self.key_file(config);
         if !key_file.exists() {
-            return Err(Failure::failed(format!(
-                "the key that seals secrets is not at {}: put it back, the database cannot be used without it",
-                key_file.display()
-            )));
+            return Err(key_is_away(&key_file));
         }
         let issuer = config.api.public_url.clone().unwrap_or_else(|| format!("http://{API_LISTEN}"));
         Ok(Control::start(self.parts(config, issuer).await?).await?)
@@ -224,17 +221,33 @@ impl Settings {
         Store::open(&self.database_url(config)).await.map_err(|error| Failure::failed(error.to_string()))
     }
 
+    /// The key that seals the secrets of this store. One is made for a store that is new: beside any other, a new key would
+    /// open nothing, and stand where the right one belongs.
+    async fn seal_of(
+        &self,
+        config: &DeploymentConfig,
+        store: &Store,
+        random: &mut Random,
+    ) -> Result<SealKey, Failure> {
+        let key_file = self.key_file(config);
+        let has_schema = store.has_schema().await.map_err(|error| Failure::failed(error.to_string()))?;
+        if has_schema && !key_file.exists() {
+            return Err(key_is_away(&key_file));
+        }
+        let seal = SealKey::from_text(&sealing_key(&key_file, random)?)
+            .map_err(|error| Failure::failed(format!("{}: {error}", key_file.display())))?;
+        Ok(seal.rereading(move || std::fs::read_to_string(&key_file).ok()))
+    }
+
     /// What the use cases of this process are made of.
     pub(crate) async fn parts(&self, config: &DeploymentConfig, issuer: String) -> Result<Parts, Failure> {
         let mut random = Random::from_os();
-        let key_file = self.key_file(config);
-        let seal = SealKey::from_text(&sealing_key(&key_file, &mut random)?)
-            .map_err(|error| Failure::failed(format!("{}: {error}", key_file.display())))?
-            .rereading(move || std::fs::read_to_string(&key_file).ok());
+        let store = self.open_store(config).await?;
+        let seal = self.seal_of(config, &store, &mut random).await?;
         let hasher = Hasher::new(&Cost::default(), Capacity::default())
             .map_err(|error| Failure::failed(error.to_string()))?;
         Ok(Parts {
-            store: self.open_store(config).await?,
+            store,
             clock: Arc::new(SystemClock),
             random,
             hasher,
@@ -441,6 +454,13 @@ fn private_directory(path: &Path) -> Result<(), Failure> {
         .mode(0o700)
         .create(path)
         .map_err(|error| Failure::failed(format!("cannot make {}: {error}", path.display())))
+}
+
+fn key_is_away(path: &Path) -> Failure {
+    Failure::failed(format!(
+        "the key that seals secrets is not at {}: put it back from its copy, the database cannot be used without it",
+        path.display()
+    ))
 }
 
 /// The text of the key that seals secrets; made, for its owner's eyes only, where there is none.

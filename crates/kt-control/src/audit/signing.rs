@@ -39,6 +39,14 @@ impl AuditKey {
     }
 }
 
+/// Refuses a key that does not open what this store holds: it is the key of another one. A store that holds nothing yet takes any.
+pub async fn require_seal_of(store: &Store, seal: &SealKey) -> Result<(), Error> {
+    match audit::signing_key(store).await? {
+        Some(stored) => seal.open(PLACE, &stored.private_key_sealed).map(drop),
+        None => Ok(()),
+    }
+}
+
 async fn make(
     store: &Store,
     seal: &SealKey,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
-use kt_control::{SealKey, TOO_LONG};
+use kt_control::{SealKey, TOO_LONG, require_seal_of};
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::deployment_config::DeploymentConfig;
 use kt_store::audit::deliveries::{self, Lag};
@@ -111,9 +111,9 @@ impl Finding {
             Verdict::Warn => "WARN",
             Verdict::Fail => "FAIL",
         };
-        let found = printable(&format!("{verdict}  {:15} {}", self.check, self.found));
+        let found = printable(&format!("{verdict}  {:16} {}", self.check, self.found));
         match &self.advice {
-            Some(advice) => format!("{found}\n      {:15} {}", "", printable(advice)),
+            Some(advice) => format!("{found}\n      {:16} {}", "", printable(advice)),
             None => found,
         }
     }
@@ -135,11 +135,14 @@ async fn examine(settings: &Settings) -> Vec<Finding> {
         Finding::of("secrets key", secrets_key(&settings.key_file(&config))),
         Finding::of("disk space", disk_space(&settings.data_dir)),
     ];
-    findings.extend(database(&url, &config).await);
+    findings.extend(database(settings, &url, &config).await);
     findings.push(Finding::of("redis", redis(&config).await));
     findings.push(Finding::of("public address", public_address(settings, &config)));
     findings.push(Finding::of("mail", mail(settings, &config)));
-    findings.push(Finding::of("api listener", listener(settings, &config)));
+    let api = settings.listen_address(&config);
+    findings.push(Finding::of("api listener", listener(settings, &config, "api", api)));
+    let console = settings.console_listen_address(&config);
+    findings.push(Finding::of("console listener", listener(settings, &config, "console", console)));
     findings
 }
 
@@ -196,7 +199,7 @@ fn disk_space(path: &Path) -> Said {
 }
 
 /// The database, its schema, the clock, which is compared with the newest record, and how far the audit log was sent.
-async fn database(url: &str, config: &DeploymentConfig) -> Vec<Finding> {
+async fn database(settings: &Settings, url: &str, config: &DeploymentConfig) -> Vec<Finding> {
     if let Some(file) = sqlite_path(url)
         && !file.exists()
     {
@@ -212,6 +215,7 @@ async fn database(url: &str, config: &DeploymentConfig) -> Vec<Finding> {
     };
     let kind = if sqlite_path(url).is_some() { "SQLite" } else { "PostgreSQL" };
     let mut findings = vec![Finding::of("database", ok(format!("{kind} answers")))];
+    findings.extend(sealed(&store, &settings.key_file(config)).await);
     match store.pending_migrations().await {
         Err(error) => {
             findings.push(Finding::of("schema", fail(error.to_string(), "use the version that made it")));
@@ -231,6 +235,31 @@ async fn database(url: &str, config: &DeploymentConfig) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the key opens what the database holds, where that is not new. What is wrong with the file itself is told of it.
+async fn sealed(store: &Store, key_file: &Path) -> Option<Finding> {
+    let said = match store.has_schema().await {
+        Err(error) => fail(error.to_string(), "look at the database"),
+        Ok(false) => return None,
+        Ok(true) => match std::fs::read_to_string(key_file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fail(
+                "the database was sealed with a key that is not there",
+                format!("put {} back from its copy: without it no server starts", key_file.display()),
+            ),
+            text => opens(store, &SealKey::from_text(&text.ok()?).ok()?).await,
+        },
+    };
+    Some(Finding::of("sealed secrets", said))
+}
+
+async fn opens(store: &Store, seal: &SealKey) -> Said {
+    match require_seal_of(store, seal).await {
+        Ok(()) => ok("the key opens what the database holds"),
+        Err(error) => {
+            fail(Failure::from(error).to_string(), "put back the key of this database, from its copy")
+        }
+    }
 }
 
 async fn clock(store: &Store) -> Said {
@@ -348,20 +377,28 @@ fn mail(settings: &Settings, config: &DeploymentConfig) -> Said {
     }
 }
 
-fn listener(settings: &Settings, config: &DeploymentConfig) -> Said {
-    match settings.require_safe_listeners(config).and_then(|()| settings.listen_address(config)) {
-        Ok(address) => taken_or_free(address),
+/// Whether a server can listen there, as this section of the configuration says.
+fn listener(
+    settings: &Settings,
+    config: &DeploymentConfig,
+    section: &str,
+    address: Result<SocketAddr, Failure>,
+) -> Said {
+    match settings.require_safe_listeners(config).and(address) {
+        Ok(address) => taken_or_free(address, section),
         Err(failure) => fail(failure.to_string(), "mend `api` and `console` of the configuration"),
     }
 }
 
-fn taken_or_free(address: SocketAddr) -> Said {
+fn taken_or_free(address: SocketAddr, section: &str) -> Said {
     match TcpListener::bind(address) {
         Ok(_) => ok(format!("{address} is free")),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => ok(format!(
             "something listens on {address}: a server that runs, or what would keep it from starting"
         )),
-        Err(error) => fail(format!("{address}: {error}"), "name another address in `api.listen`"),
+        Err(error) => {
+            fail(format!("{address}: {error}"), format!("name another address in `{section}.listen`"))
+        }
     }
 }
 

@@ -250,6 +250,7 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
         "secrets key",
         "disk space",
         "database",
+        "sealed secrets",
         "schema",
         "clock",
         "mail queue",
@@ -257,6 +258,7 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
         "public address",
         "mail",
         "api listener",
+        "console listener",
     ];
     assert_eq!((checks, &well["ok"]), (expected.to_vec(), &Value::Bool(true)), "{well}");
 
@@ -282,6 +284,38 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     let mut command = home.command(&["doctor", "--data-dir", "data"]);
     let broken = command.env("KEEPTRUSTS_MAIL__TRANSPORT", "smtp").output().unwrap();
     assert!(said(&broken, 1).starts_with("FAIL  configuration"), "{}", complaint(&broken));
+}
+
+#[test]
+fn a_database_without_its_key_is_told_and_gets_no_other_one() {
+    let (home, _) = Plane::start().terminate();
+    let (key, kept) = (home.path("data/secrets.key"), home.path("secrets.kept"));
+    let failed = |check: &str| {
+        let ill = said(&home.kt(&[&["doctor"], &HERE[..]].concat()), 1);
+        assert!(ill.lines().any(|line| line.starts_with(&format!("FAIL  {check}"))), "{ill}");
+    };
+    std::fs::rename(&key, &kept).unwrap();
+    failed("sealed secrets");
+    let start = home.kt(&[
+        &["server", "run", "--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"],
+        &HERE[..],
+    ]
+    .concat());
+    assert!(complaint(&start).contains("put it back"), "{}", complaint(&start));
+    assert!(!key.exists(), "none is made in its place");
+
+    std::fs::write(&key, kt_control::SealKey::new_text(&mut kt_domain::random::Random::from_os())).unwrap();
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    failed("sealed secrets");
+
+    std::fs::rename(&kept, &key).unwrap();
+    let well = said(&home.kt(&[&["doctor"], &HERE[..]].concat()), 0);
+    assert!(well.contains("OK    sealed secrets"), "{well}");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = home.command(&["doctor", "--data-dir", "data"]);
+    let console = taken.local_addr().unwrap().to_string();
+    let told = said(&command.env("KEEPTRUSTS_CONSOLE__LISTEN", &console).output().unwrap(), 0);
+    assert!(told.lines().any(|line| line.contains("console listener") && line.contains(&console)), "{told}");
 }
 
 #[test]
