@@ -168,7 +168,8 @@ impl Signer {
         let now = now.as_second();
         let begun = now + AHEAD;
         let is_good = claims.nbf <= begun && claims.iat <= begun && now < claims.exp;
-        (is_good && claims.exp - claims.iat <= LIFETIME.as_secs().cast_signed()).then_some(claims)
+        (is_good && claims.exp.saturating_sub(claims.iat) <= LIFETIME.as_secs().cast_signed())
+            .then_some(claims)
     }
 
     /// Times are compared in [`Signer::verify`] with the clock that everything else goes by.
@@ -183,7 +184,7 @@ impl Signer {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Signer {
     /// A signer with one key, `k1`, that is drawn from this seed.
     pub(crate) fn with_key(issuer: &str, seed: &[u8; 32]) -> Result<Self, Error> {

@@ -19,6 +19,9 @@ mod csv;
 mod device;
 mod email_change;
 mod events;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateways;
 mod inference;
 mod invitations;
