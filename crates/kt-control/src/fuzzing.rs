@@ -1,4 +1,4 @@
-//! The doors through which fuzz targets reach this crate's parsers. No other build has them.
+//! The doors through which fuzz targets reach this crate's parsers. No program has them.
 
 #![expect(clippy::expect_used, reason = "what the doors are made of is fixed")]
 
@@ -89,4 +89,29 @@ pub fn attestation(object: &[u8]) -> Option<Vec<u8>> {
     });
     let made = CEREMONY.party.finish_registration(&CEREMONY.state, &answer).ok()?;
     Some(made.passkey.cred_id().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_right_passes_the_doors_and_its_neighbours_do_not() {
+        let seed = include_bytes!("../../../fuzz/seeds/passkey_answer/none");
+        assert_eq!(attestation(seed).as_deref(), Some(&b"an identifier 16"[..]));
+        assert_eq!(attestation(&seed[1..]), None);
+
+        let claims = |exp: i64| {
+            let claims = json!({
+                "iss": ISSUER, "aud": "keeptrusts-api", "sub": "usr_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b",
+                "org": "org_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b", "sid": "ses_0190a1b2c3d47e5f8a9b0c1d2e3f4a5b",
+                "role": "member", "amr": ["pwd"], "auth_time": NOW, "iat": NOW, "nbf": NOW, "exp": exp,
+            });
+            claims.to_string()
+        };
+        assert!(signed_access_token(HEADER, claims(NOW + 900).as_bytes()).is_some());
+        assert_eq!(signed_access_token(HEADER, claims(NOW + 901).as_bytes()), None);
+        assert_eq!(signed_access_token(HEADER, claims(i64::MAX).as_bytes()), None);
+        assert_eq!(signed_access_token(b"{}", claims(NOW + 900).as_bytes()), None);
+    }
 }

@@ -19,7 +19,7 @@ mod csv;
 mod device;
 mod email_change;
 mod events;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod gateways;

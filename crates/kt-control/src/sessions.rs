@@ -176,7 +176,10 @@ impl Control {
 
     async fn end_replayed(&self, ctx: &Ctx, tx: Tx<'_>, live: &LiveSession) -> Result<(), Error> {
         let session = &live.session;
-        sessions::end(&tx, &session.user, &session.id, ctx.now).await?;
+        if !sessions::end(&tx, &session.user, &session.id, ctx.now).await? {
+            // It has ended already, and whoever goes on with the same token changes nothing.
+            return Ok(());
+        }
         let record = self.record(ctx, AuditAction::RefreshReplayed, session.id.as_str()).refused();
         audit::append(&tx, Some(&session.organization), &record).await?;
         self.commit_revocation(tx).await

@@ -344,6 +344,7 @@ on_both! {
         assert!(refused.iter().all(|answer| answer.refusal() == (401, "invalid_refresh_token")));
         let whoami = api.get("/v1/whoami").bearer(served[0].access_token()).send().await;
         assert_eq!(whoami.refusal(), (401, "invalid_token"), "the others are replays");
+        assert_eq!(api.records("auth.refresh_replayed").await.len(), 1, "which is told once");
         let next = json!({ "refresh_token": served[0].text("/refresh_token") });
         assert_eq!(api.post("/v1/auth/refresh", next).send().await.refusal(), (401, "invalid_refresh_token"));
     }
