@@ -220,7 +220,7 @@ mod tests {
     }
 
     /// What begins so, and is said to no person: headers, variables, and the name of a language.
-    const NO_TEXTS: [&str; 13] = [
+    const NO_TEXTS: [&str; 14] = [
         "Accept-Encoding",
         "Contact: {}\\nExpires: {}\\nCanonical: {}\\n",
         "Cookie, Sec-Fetch-Site, Origin, HX-Request",
@@ -228,6 +228,7 @@ mod tests {
         "English",
         "KEEPTRUSTS_GATEWAY_TOKEN={} kt gateway run --api-url {}",
         "MODEL",
+        "OUT_DIR",
         "RelayState",
         "SAMLRequest",
         "SAMLResponse",

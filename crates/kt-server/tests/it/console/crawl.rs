@@ -230,7 +230,6 @@ on_both! {
     every_page_is_shown_to_whom_the_table_says(api) {
         let tabled: BTreeSet<_> = PAGES.iter().map(|(path, _)| *path).collect();
         assert_eq!(addresses("get"), tabled, "the table lists every page");
-        let _stub = StubGateway::start(&api, "openai").await;
         for role in ["member", "auditor", "admin"] {
             api.add_member(&format!("{role}@acme.example"), role).await;
         }
@@ -243,6 +242,7 @@ on_both! {
         let auditor = api.signed_in("auditor@acme.example").await;
         let admin = api.signed_in("admin@acme.example").await;
         let owner = api.signed_in("owner@acme.example").await;
+        let _stub = StubGateway::start(&api, "openai").await;
         let things = things(&api, &owner).await;
         for (path, shown) in PAGES.iter().filter(|(_, shown)| *shown != Elsewhere) {
             let path = things.get(path).map_or(*path, String::as_str);
