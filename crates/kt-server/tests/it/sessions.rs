@@ -527,7 +527,8 @@ async fn narrow(kind: Kind) -> TestApi {
     TestApi::hashing(kind, Capacity { running: NonZeroUsize::new(2).unwrap(), waiting: 8 }).await
 }
 
-on_both! { from crate::sessions::narrow;
+on_both! {
+    from crate::sessions::narrow;
     a_flood_from_one_address_leaves_places_and_counts_only_what_was_checked(api) {
         let device = api.owner().await.text("/device_token").to_owned();
         let login = async |password: &str, device: Option<&str>, from: &str| {

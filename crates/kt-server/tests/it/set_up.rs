@@ -70,7 +70,8 @@ async fn a_link_ends_after_a_day() {
     }
 }
 
-on_both! { from crate::harness::TestApi::empty;
+on_both! {
+    from crate::harness::TestApi::empty;
     of_a_thousand_who_use_a_set_up_link_one_becomes_the_owner(api) {
         let link = api.control.new_set_up_link(&api.operator()).await.unwrap().unwrap();
         let anonymous = Ctx { actor: Actor::Anonymous, ..api.operator() };

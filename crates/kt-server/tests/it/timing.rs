@@ -58,7 +58,8 @@ async fn as_deployed(kind: Kind) -> TestApi {
     TestApi::hashing(kind, Capacity::default()).await
 }
 
-on_both! { from crate::timing::as_deployed;
+on_both! {
+    from crate::timing::as_deployed;
     nobody_learns_by_the_clock_who_is_there(api) {
         for n in 0..PAIRS + 4 {
             api.add_member(&format!("known{n}@acme.example"), "member").await;
