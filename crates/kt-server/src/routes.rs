@@ -52,6 +52,9 @@ const OF_ALL: [(&str, &str); 4] = [
     ),
 ];
 
+/// How a value in the address may be refused.
+const OF_VALUES: (&str, &str) = ("422", "A value in the address breaks a rule.");
+
 /// How whoever has a key may be refused.
 const OF_KEYS: (&str, &str) = ("429", "The key was used too often (`rate_limited`).");
 
@@ -61,15 +64,15 @@ fn with_refusals_of_all(mut document: OpenApi) -> OpenApi {
         if layers::ASKED_BY_MACHINES.contains(&path.as_str()) {
             continue;
         }
-        let (kind, body) = if path.starts_with("/scim/") {
-            ("application/scim+json", "ScimError")
-        } else {
-            ("application/json", "ErrorBody")
-        };
+        let is_scim = path.starts_with("/scim/");
+        let (kind, body) =
+            if is_scim { ("application/scim+json", "ScimError") } else { ("application/json", "ErrorBody") };
         let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
         for operation in operations.into_iter().filter_map(Option::as_mut) {
             let is_for_keys = operation.security.is_none();
-            for (status, description) in OF_ALL.into_iter().chain(is_for_keys.then_some(OF_KEYS)) {
+            let has_values = !is_scim && operation.parameters.as_ref().is_some_and(|all| !all.is_empty());
+            let of_some = [is_for_keys.then_some(OF_KEYS), has_values.then_some(OF_VALUES)];
+            for (status, description) in OF_ALL.into_iter().chain(of_some.into_iter().flatten()) {
                 let content = Content::new(Some(Ref::from_schema_name(body)));
                 let refusal = ResponseBuilder::new().description(description).content(kind, content);
                 let responses = &mut operation.responses.responses;
