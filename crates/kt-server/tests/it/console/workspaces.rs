@@ -296,6 +296,7 @@ on_both! {
                 assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
                 assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "it waits a little");
                 api.clock.advance(Duration::from_mins(1));
+                stub.report(&api, GATEWAY, &stub.address, "openai").await;
             }
         };
         away(5).await;
@@ -518,6 +519,7 @@ on_both! {
             stub.wait_for(|asked| asked[attempt - 1].was_left).await;
             assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "its lease lasts");
             api.clock.advance(Duration::from_secs(46));
+            stub.report(&api, GATEWAY, &stub.address, "openai").await;
         }
         let again = jo.get(&run).await;
         assert!(again.page().contains("begun 3 times"), "{}", again.body);

@@ -113,6 +113,10 @@ fn control_plane_codes() -> BTreeSet<String> {
             let literal = behind.split_once(",\"").map(|(_, rest)| rest.split('"').next().unwrap());
             codes.extend(literal.filter(|literal| is_name(literal)).map(str::to_owned));
         }
+        // What the router itself refuses stands behind the class of its error.
+        for behind in code.split("(\"validation_error\",\"").skip(1) {
+            codes.extend(behind.split('"').next().filter(|literal| is_name(literal)).map(str::to_owned));
+        }
     }
     codes
 }
