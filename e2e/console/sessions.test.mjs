@@ -8,7 +8,7 @@ import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 const LIMIT = { timeout: 240_000 };
 const CONFIG = 'security:\n  session:\n    timeout: 15m\n';
 const HOUR = 3_600_000;
-const WARNING = 'In a minute you will be signed out';
+const WARNING = 'You have not done anything for a while';
 
 suite('a session in the browser', LIMIT, () => {
   let console_;

@@ -91,7 +91,7 @@ suite('signing in at the console', LIMIT, () => {
     await signIn(page, OWNER, '/settings/profile');
     console_.pass(14 * 60 + 10);
     await page.clock.runFor('14:10');
-    await page.getByText('In a minute you will be signed out').waitFor();
+    await page.getByText('You have not done anything for a while').waitFor();
     console_.pass(16 * 60);
     await page.clock.runFor('01:50');
     await page.waitForURL(/\/login\?returnTo=%2Fsettings%2Fprofile&reason=timeout/);

@@ -88,7 +88,7 @@ pub fn attestation(object: &[u8]) -> Option<Vec<u8>> {
         "response": { "attestationObject": URL_SAFE_NO_PAD.encode(object), "clientDataJSON": CEREMONY.client_data },
     });
     let made = CEREMONY.party.finish_registration(&CEREMONY.state, &answer).ok()?;
-    Some(made.passkey.cred_id().to_vec())
+    Some(made.passkey.cred_id().clone())
 }
 
 #[cfg(test)]

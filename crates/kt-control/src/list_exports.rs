@@ -125,14 +125,18 @@ impl Control {
                 let found = self.listed_members(organization, sought, after.as_ref(), PART).await?;
                 let end = found.last().map(|member| memberships::place_of(member, sought.order.by));
                 let rows = found.len();
-                found.into_iter().for_each(|member| csv::write_row(member_cells(sought.view(member)), part));
+                for member in found {
+                    csv::write_row(member_cells(sought.view(member)), part);
+                }
                 Ok((rows, end))
             }
             List::Keys(sought) => {
                 let found = self.listed_keys(organization, sought, after.as_ref(), PART).await?;
                 let end = found.last().map(|key| keys::place_of(key, sought.order.by));
                 let rows = found.len();
-                found.into_iter().for_each(|key| csv::write_row(key_cells(sought.view(key)), part));
+                for key in found {
+                    csv::write_row(key_cells(sought.view(key)), part);
+                }
                 Ok((rows, end))
             }
         }

@@ -99,7 +99,8 @@ pub async fn count(source: &impl Source, keeper: Keeper<'_>) -> Result<i64, Stor
 
 /// How many bytes of questions and answers they hold together.
 pub async fn bytes(source: &impl Source, keeper: Keeper<'_>) -> Result<i64, StoreError> {
-    const SELECT: &str = "SELECT CAST(COALESCE(SUM(OCTET_LENGTH(t.question) + OCTET_LENGTH(t.answer)), 0) AS BIGINT) AS kept
+    const SELECT: &str =
+        "SELECT CAST(COALESCE(SUM(OCTET_LENGTH(t.question) + OCTET_LENGTH(t.answer)), 0) AS BIGINT) AS kept
         FROM conversations c JOIN conversation_turns t ON t.conversation_id = c.id
         WHERE c.organization_id = $1 AND c.user_id = $2";
     let row = sql::row(source, SELECT, values![keeper.organization.as_str(), keeper.user.as_str()]).await?;

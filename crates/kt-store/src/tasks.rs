@@ -164,7 +164,8 @@ pub async fn start(tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
 
 /// How many bytes of prompts and answers somebody's runs hold together.
 pub async fn bytes(source: &impl Source, keeper: Keeper<'_>) -> Result<i64, StoreError> {
-    const SELECT: &str = "SELECT CAST(COALESCE(SUM(OCTET_LENGTH(r.prompt) + OCTET_LENGTH(r.answer)), 0) AS BIGINT) AS kept
+    const SELECT: &str =
+        "SELECT CAST(COALESCE(SUM(OCTET_LENGTH(r.prompt) + OCTET_LENGTH(r.answer)), 0) AS BIGINT) AS kept
         FROM tasks t JOIN task_runs r ON r.task_id = t.id WHERE t.organization_id = $1 AND t.user_id = $2";
     let row = sql::row(source, SELECT, values![keeper.organization.as_str(), keeper.user.as_str()]).await?;
     row.map_or(Ok(0), |row| row.get("kept"))

@@ -135,7 +135,7 @@ impl Queue {
         let as_stranger = (!asker.is_known).then(|| take(&self.for_strangers)).transpose();
         let as_stranger = as_stranger.map_err(|_full| NotRun::Full)?;
         let place = take(&self.places).map_err(|_full| NotRun::Full)?;
-        Ok(Place { _share: share, _as_stranger: as_stranger, _place: place })
+        Ok(Place { _share: share, _as_stranger: as_stranger, _of_all: place })
     }
 }
 
@@ -143,7 +143,7 @@ impl Queue {
 struct Place {
     _share: Share,
     _as_stranger: Option<OwnedSemaphorePermit>,
-    _place: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
 /// One of the places of an asker.

@@ -180,7 +180,7 @@ impl Control {
         let mut trail = Trail::default();
         trail.passed("The answer came back to the browser that asked", "");
         for (step, good) in STEPS.iter().take(landed.passed) {
-            trail.passed(*step, *good);
+            trail.passed(step, *good);
         }
         if let Some(sent) = landed.sent {
             trail.sent("Assertion", sent);

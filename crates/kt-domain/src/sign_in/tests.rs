@@ -106,11 +106,7 @@ fn each_step_comes_in_its_order() {
     let member = asks(&mfa, Role::Member, 72);
     let admin = standing(&in_time);
     let (password, temporary) = (Proofs::of(Proof::Password), Some(PasswordReason::Temporary));
-    let all: &[Factor] = &[Factor::Passkey, Factor::Totp, Factor::RecoveryCode];
-    let totp = &all[1..2];
-    let passkeys = MfaSettings { require_passkey_for_admins: true, ..mfa.clone() };
-    let (soon_bound, bound) = (asks(&passkeys, Role::Admin, 71), asks(&passkeys, Role::Admin, 72));
-    let bound_elsewhere = Asks { here: member.here, elsewhere: vec![in_time.here, bound.here] };
+    let totp = &[Factor::Totp];
     let table = [
         ("within the grace", admin.clone(), password.clone(), Gate::Admit),
         (
@@ -152,6 +148,39 @@ fn each_step_comes_in_its_order() {
             Gate::Admit,
         ),
         (
+            "unverified",
+            Standing { email_verified: false, ..admin.clone() },
+            password.clone(),
+            Gate::PendingVerification,
+        ),
+        (
+            "unapproved",
+            Standing { membership: MembershipState::PendingApproval, ..admin.clone() },
+            password,
+            Gate::PendingApproval,
+        ),
+    ];
+    for (case, standing, proofs, expected) in table {
+        assert_eq!(gate(&standing, &proofs, now()), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_passkey_that_is_demanded_anywhere_is_asked_for() {
+    let mfa = MfaSettings {
+        policy: MfaPolicy::RequiredForAdmins,
+        require_passkey_for_admins: true,
+        ..MfaSettings::default()
+    };
+    let (soon_bound, bound) = (asks(&mfa, Role::Admin, 71), asks(&mfa, Role::Admin, 72));
+    let member = asks(&mfa, Role::Member, 72);
+    let bound_elsewhere = Asks { here: member.here, elsewhere: vec![soon_bound.here, bound.here] };
+    let admin = standing(&soon_bound);
+    let password = Proofs::of(Proof::Password);
+    let all: &[Factor] = &[Factor::Passkey, Factor::Totp, Factor::RecoveryCode];
+    let totp = &all[1..2];
+    let table = [
+        (
             "a passkey is demanded, and there is an app alone",
             Standing { asks: &bound, factors: totp, ..admin.clone() },
             password.clone().and(Proof::Totp),
@@ -186,18 +215,6 @@ fn each_step_comes_in_its_order() {
             Standing { asks: &bound_elsewhere, ..admin.clone() },
             password.clone(),
             Gate::MfaEnrollmentRequired,
-        ),
-        (
-            "unverified",
-            Standing { email_verified: false, ..admin.clone() },
-            password.clone(),
-            Gate::PendingVerification,
-        ),
-        (
-            "unapproved",
-            Standing { membership: MembershipState::PendingApproval, ..admin.clone() },
-            password,
-            Gate::PendingApproval,
         ),
     ];
     for (case, standing, proofs, expected) in table {

@@ -163,8 +163,8 @@ pub(crate) struct GatewayAnswer {
     drained: bool,
     /// Whether it takes none.
     draining: bool,
-    /// Whether it counts limits and budgets in a Redis or Valkey with others, and not by itself.
-    counts_shared: bool,
+    /// How it counts limits and budgets: `alone`, or `together` with others in a Redis or Valkey.
+    counts: &'static str,
     /// Its requests of the last 24 hours.
     requests_24h: u64,
     /// Those of them that were refused before any policy was asked.
@@ -205,7 +205,7 @@ impl From<GatewayView> for GatewayAnswer {
             refused: gateway.refused,
             drained: view.delivering.orders.is_drained,
             draining: gateway.is_draining,
-            counts_shared: gateway.shares_counts,
+            counts: if gateway.shares_counts { "together" } else { "alone" },
             requests_24h: view.traffic.requests(),
             refused_24h: view.traffic.refused(),
             key_id: gateway.key.map(|key| key.to_string()),

@@ -68,24 +68,24 @@ where
     pub(crate) fn by(&self, column: &C) -> String {
         let opposite = Order { by: *column, descending: !self.order.descending };
         let order = if self.order.by == *column { opposite } else { column.first() };
-        self.address(self.path, order, self.filters.iter().cloned())
+        address(self.path, order, self.filters.iter().cloned())
     }
 
     /// Leads to the whole table, narrowed by this parameter alone, in the same order.
     pub(crate) fn narrowed(&self, name: &'static str, value: &str) -> String {
         let filter = Some((name, value.to_owned())).filter(|(_, value)| !value.is_empty());
-        self.address(self.path, self.order, filter)
+        address(self.path, self.order, filter)
     }
 
     /// Leads to the page behind this one.
     pub(crate) fn next(&self, cursor: &str) -> String {
         let filters = self.filters.iter().cloned().chain([("cursor", cursor.to_owned())]);
-        self.address(self.path, self.order, filters)
+        address(self.path, self.order, filters)
     }
 
     /// Leads to all of its pages as a file.
     pub(crate) fn export(&self) -> String {
-        self.address(&format!("{}/export", self.path), self.order, self.filters.iter().cloned())
+        address(&format!("{}/export", self.path), self.order, self.filters.iter().cloned())
     }
 
     /// What a search in it keeps.
@@ -93,20 +93,23 @@ where
         let order = sort(self.order);
         self.filters.iter().filter(|(name, _)| *name != "q").cloned().chain(order).collect()
     }
+}
 
-    fn address(
-        &self,
-        path: &str,
-        order: Order<C>,
-        filters: impl IntoIterator<Item = (&'static str, String)>,
-    ) -> String {
-        let pairs: Vec<_> = filters.into_iter().chain(sort(order)).collect();
-        if pairs.is_empty() {
-            return path.to_owned();
-        }
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-        format!("{path}?{query}")
+/// The address of a table in this order, with these filters.
+fn address<C: Column>(
+    path: &str,
+    order: Order<C>,
+    filters: impl IntoIterator<Item = (&'static str, String)>,
+) -> String
+where
+    Order<C>: Default + PartialEq,
+{
+    let pairs: Vec<_> = filters.into_iter().chain(sort(order)).collect();
+    if pairs.is_empty() {
+        return path.to_owned();
     }
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    format!("{path}?{query}")
 }
 
 /// The parameter that asks for an order, where it is not the usual one.

@@ -148,7 +148,7 @@ impl EventWriter {
     /// former one stays, and the log of the process says so.
     pub fn move_anchor(&self, to: Option<PathBuf>) {
         let mut queue = self.shared.queue();
-        queue.anchor_file = Some(to);
+        queue.moved_anchor = Some(MovedAnchor { to });
         let is_woken = queue.stop_waiting();
         self.shared.wake_if(is_woken, queue);
     }
@@ -168,6 +168,12 @@ struct Shared {
     capacity: usize,
 }
 
+/// A change of where the anchor is kept.
+struct MovedAnchor {
+    /// The file; `None` for none.
+    to: Option<PathBuf>,
+}
+
 /// What waits for the disk.
 #[derive(Default)]
 struct Queue {
@@ -179,7 +185,7 @@ struct Queue {
     refused: u64,
     retention: Option<Retention>,
     /// Where the anchor is to be kept, where that was changed.
-    anchor_file: Option<Option<PathBuf>>,
+    moved_anchor: Option<MovedAnchor>,
     is_closing: bool,
     /// The thread waits until something comes.
     writer_sleeps: bool,
@@ -189,7 +195,7 @@ struct Queue {
 
 impl Queue {
     fn is_idle(&self) -> bool {
-        let has_changed = self.anchor_file.is_some() || self.is_closing;
+        let has_changed = self.moved_anchor.is_some() || self.is_closing;
         self.events.is_empty() && self.waiting.is_empty() && self.refused == 0 && !has_changed
     }
 

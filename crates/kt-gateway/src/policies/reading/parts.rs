@@ -134,7 +134,7 @@ impl<'d> Parts<'d> {
             self.is_any_other |= self.is_token(node);
             return;
         };
-        if self.is_own_json(node, &key) {
+        if is_own_json(node, &key) {
             self.own_json_end = node.place.end;
             return;
         }
@@ -195,15 +195,15 @@ impl<'d> Parts<'d> {
     fn stands_under(&self, node: &Node, names: &[&str]) -> bool {
         node.key_in(self.json).is_some_and(|key| names.iter().any(|name| key.eq_ignore_ascii_case(name)))
     }
+}
 
-    /// Whether a value is JSON that a tool takes.
-    fn is_own_json(&self, node: &Node, key: &str) -> bool {
-        let is_deeper = node.parent != 0;
-        match node.kind {
-            Kind::Object => is_deeper && (key == "input" || OWN_JSON.contains(&key)),
-            Kind::Array => is_deeper && OWN_JSON.contains(&key),
-            _ => false,
-        }
+/// Whether a value is JSON that a tool takes.
+fn is_own_json(node: &Node, key: &str) -> bool {
+    let is_deeper = node.parent != 0;
+    match node.kind {
+        Kind::Object => is_deeper && (key == "input" || OWN_JSON.contains(&key)),
+        Kind::Array => is_deeper && OWN_JSON.contains(&key),
+        _ => false,
     }
 }
 

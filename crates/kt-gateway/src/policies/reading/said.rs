@@ -140,7 +140,9 @@ impl StreamTexts {
                 None => self.is_unreadable = true,
             }
         }
-        wholes.into_iter().for_each(|text| self.add_whole(text));
+        for text in wholes {
+            self.add_whole(text);
+        }
         self.is_unreadable |= self.texts.len() > MAX_TEXTS;
         self.texts.truncate(MAX_TEXTS);
     }

@@ -78,10 +78,10 @@ on_both! {
         };
         let joined = names("/settings/members").await;
         assert_eq!((joined.len(), joined[0].as_str(), joined[60].as_str()), (61, "Olive Owner", "Odd 59"));
-        let named = names("/settings/members?sort=name").await;
+        let by_name = names("/settings/members?sort=name").await;
         let mut expected = joined.clone();
         expected.sort_by_key(|name| name.to_lowercase());
-        assert_eq!(named, expected, "capital and small letters are taken for each other");
+        assert_eq!(by_name, expected, "capital and small letters are taken for each other");
         expected.reverse();
         assert_eq!(names("/settings/members?sort=-name").await, expected);
         assert_eq!(names("/settings/members?sort=email&q=odd").await.len(), 30, "a search keeps its order");

@@ -303,9 +303,10 @@ impl Walk<'_> {
     fn fresh_session(&self) -> Option<(String, bool)> {
         let session = self.session.as_ref()?;
         let is_of_passkey = ["hwk", "recovery_code"].iter().any(|proof| session.shown.contains(proof));
-        let is_good_for_account = match session.is_own() {
-            true => !self.is_bound() || is_of_passkey,
-            false => !self.has_factor() && self.elsewhere.is_none(),
+        let is_good_for_account = if session.is_own() {
+            !self.is_bound() || is_of_passkey
+        } else {
+            !self.has_factor() && self.elsewhere.is_none()
         };
         let is_fresh = self.age(session.proven) <= FRESH;
         Some((session.token.clone(), self.is_open(session) && is_fresh && is_good_for_account))
@@ -346,12 +347,11 @@ impl Walk<'_> {
             14 => self.come_through_provider(place).await,
             15 => self.bring_in_device(place).await,
             16 => self.refresh(place).await,
-            17 => self.step_up(place).await,
+            17 | 24 => self.step_up(place).await,
             18 => self.change_role().await,
             19..=20 => self.enroll_on_the_way_in(place).await,
             21 => self.make_new_codes(place).await,
             22..=23 => self.demand_anything_elsewhere().await,
-            24 => self.step_up(place).await,
             _ if self.draw(2) == 0 => self.reset().await,
             _ => self.suspend_for_a_moment(place).await,
         }

@@ -86,9 +86,9 @@ impl Committer {
             self.log.set_retention(retention);
         }
         let refused = std::mem::take(&mut queue.refused);
-        let anchor_file = queue.anchor_file.take();
+        let moved_anchor = queue.moved_anchor.take();
         drop(queue);
-        if let Some(Err(error)) = anchor_file.map(|to| self.log.move_anchor(to)) {
+        if let Some(Err(error)) = moved_anchor.map(|moved| self.log.move_anchor(moved.to)) {
             tracing::error!(%error, "the anchor file was not changed");
         }
         if refused > 0 {

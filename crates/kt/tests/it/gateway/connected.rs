@@ -168,9 +168,9 @@ fn what_is_in_force_from_its_own_files_is_shown_without_secrets_and_follows_them
             (shown["configuration"]["pack"]["name"] == name).then_some(shown["configuration"].clone())
         })
     };
-    let shown = shows("one");
-    assert_eq!(shown["providers"]["targets"][0]["headers"]["x-account"], "***", "{shown}");
-    assert!(!shown.to_string().contains("canary-7"));
+    let first = shows("one");
+    assert_eq!(first["providers"]["targets"][0]["headers"]["x-account"], "***", "{first}");
+    assert!(!first.to_string().contains("canary-7"));
     gateway.terminate();
     edge.write_config(&config("two"));
     let gateway = start_gateway(&edge, server.api(), &gateway_key);
