@@ -135,15 +135,13 @@ suite('the states of the console', LIMIT, () => {
   test('an address that leads into something closed opens it', LIMIT, async () => {
     const { page } = await chromium.person(console_.origin);
     await signIn(page, OWNER, '/settings/security');
-    for (const [figure, place] of [['Active Sessions', '#sessions'], ['Users Without 2FA', '#without-factor']]) {
-      assert.equal(await page.locator(place).isVisible(), false, `${place} is closed`);
-      await page.getByRole('link', { name: figure }).click();
-      await page.locator(place).waitFor();
-      await page.goto('/overview');
-      await page.goto(`/settings/security${place}`);
-      await page.locator(place).waitFor();
-      await page.goto('/settings/security');
-    }
+    const place = page.locator('#sessions');
+    assert.equal(await place.isVisible(), false, 'it is closed');
+    await page.getByRole('link', { name: 'Active Sessions' }).click();
+    await place.waitFor();
+    await page.goto('/overview');
+    await page.goto('/settings/security#sessions');
+    await place.waitFor();
   });
 
   test('every state is without a fault, at any width', LIMIT, async () => {
