@@ -101,7 +101,7 @@ suite('usage', LIMIT, () => {
     const budgets = await rows(page.getByRole('group', { name: 'Budgets' }).locator('table'));
     const told = budgets.map(([budget, whose, tokens, cost, used]) => [budget.split(/\s/)[0], whose, tokens, cost, used]);
     assert.deepEqual(told, [
-      ['house', 'Everybody together', '', '0.000095 / 0.00010 EUR', '95 %'],
+      ['house', 'Everybody together', '', '0.000095 / 0.0001 EUR', '95 %'],
       ['each', '*', '24 / 48', '', '50 %'],
     ]);
 
