@@ -127,7 +127,7 @@ suite('usage', LIMIT, () => {
     await page.goto('/gateways');
     await page.locator('tbody a').first().click();
     await page.getByText('Show the configuration').click();
-    await page.getByText('"talker-1"').waitFor();
+    await page.getByText('openai:chat:talker-1').waitFor();
     assert.deepEqual(await faultsAtAnyWidth(page, '/gateways/ID'), []);
     assert.deepEqual([...owner.wrong, ...jo.wrong], []);
   });

@@ -94,7 +94,7 @@ suite('the workspaces', LIMIT, () => {
     await until('the provider is left', 5000, () => provider.seen.left === left + 1);
     assert.match(await page.locator('#thread').innerText(), /word60/);
     await page.getByRole('button', { name: 'Retry' }).click();
-    await page.getByText('word3 ', { exact: false }).first().waitFor();
+    await page.getByText('word3 ', { exact: false }).last().waitFor();
     await page.getByRole('button', { name: 'Stop' }).click();
     await page.getByText('Stopped. What had come is kept.').waitFor();
     assert.equal(await page.locator('#thread .turn').count(), 1, 'the answer before is forgotten');
