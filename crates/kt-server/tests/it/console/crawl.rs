@@ -191,7 +191,8 @@ async fn things(api: &TestApi, owner: &Browser<'_>) -> BTreeMap<&'static str, St
     ]);
     let text = "pack: {name: echo, version: 1.0.0}\nproviders: {targets: [{id: echo, provider: echo}]}\n";
     let fields = [("name", "main"), ("text", text), ("version", "0"), ("intent", "save")];
-    assert_eq!(owner.post("/configurations/new", &fields).await.status, StatusCode::SEE_OTHER);
+    let saved = owner.post("/configurations/new", &fields).await;
+    assert_eq!(saved.leads_to(), Some("/configurations/main/versions/1"), "{}", saved.body);
     found.extend([
         ("/configurations/{name}", "/configurations/main".to_owned()),
         ("/configurations/{name}/versions", "/configurations/main/versions".to_owned()),
