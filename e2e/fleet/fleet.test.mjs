@@ -292,7 +292,7 @@ suite('a fleet', WHOLE_LIMIT, () => {
     await elsewhere.goto(`${new URL(atSecond.url()).origin}/chat`);
     await elsewhere.locator('#talks').getByText(cut.question.slice(0, 30), { exact: false }).click();
     await elsewhere.getByText('The answer was interrupted').waitFor({ timeout: 60_000 });
-    assert.match(await elsewhere.locator('.prose').innerText(), /word9 /, 'what had come by the last sign of life');
+    assert.match(await elsewhere.locator('.prose').innerText(), /word9\b/, 'what had come by the last sign of life');
     await askAgain(elsewhere);
     await first.restart();
 
@@ -300,7 +300,7 @@ suite('a fleet', WHOLE_LIMIT, () => {
     const broken = await startTalk(atSecond, 'until the gateway ends');
     await member.kill();
     await broken.talk.getByText('The answer broke off').waitFor({ timeout: 10_000 });
-    assert.match(await broken.talk.locator('.prose').innerText(), /word9 /);
+    assert.match(await broken.talk.locator('.prose').innerText(), /word9\b/);
     await askAgain(broken.talk);
     await member.restart();
     assert.deepEqual([cut, broken].map(timesAsked), [2, 2]);
