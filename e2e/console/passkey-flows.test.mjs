@@ -79,7 +79,13 @@ suite('every flow of passkeys', LIMIT, () => {
     act: (page) => page.getByRole('button', { name: 'Sign in with Passkey' }).click(),
     hasWorked: (page) => page.waitForURL(hasComeIn),
   };
-  const byOffer = { ...byButton, offers: true, prepare: (page) => page.goto('about:blank'), act: (page) => page.goto('/login') };
+  const byOffer = {
+    ...byButton,
+    offers: true,
+    prepare: (page) => page.goto('about:blank'),
+    // The passkey may answer before the page is complete, and lead on from there.
+    act: (page) => page.goto('/login', { waitUntil: 'commit' }),
+  };
   const secondStep = {
     ...byButton,
     knowsWho: true,

@@ -50,7 +50,8 @@ suite('passkeys that are examined', LIMIT, () => {
     await page.goto('about:blank');
     await device.send('setAutomaticPresenceSimulation', { enabled: true });
     const said = ceremony(page, '/login/passkey');
-    await page.goto('/login');
+    // The passkey may answer before the page is complete, and lead on from there.
+    await page.goto('/login', { waitUntil: 'commit' });
     const shown = await said;
     await Promise.race([page.waitForURL(hasComeIn), page.getByRole('alert').waitFor()]);
     return { isIn: hasComeIn(page.url()), ...shown };

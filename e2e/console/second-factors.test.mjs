@@ -124,7 +124,8 @@ suite('second factors at the console', LIMIT, () => {
       assert.equal(new URL(page.url()).pathname, '/login', JSON.stringify(bits));
     }
     await device.send('setResponseOverrideBits', { isBogusSignature: false, isBadUV: false, isBadUP: false });
-    await page.goto('/login');
+    // The passkey may answer before the page is complete, and lead on from there.
+    await page.goto('/login', { waitUntil: 'commit' });
     await page.waitForURL(hasComeIn);
   });
 

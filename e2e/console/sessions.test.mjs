@@ -148,6 +148,8 @@ suite('a session in the browser', LIMIT, () => {
     await signIn(page, OWNER, '/settings/security');
     const followed = await context.newPage();
     await followed.goto('/audit-log?live=on');
+    let led = 0;
+    page.on('request', (request) => (led += Number(request.isNavigationRequest() && new URL(request.url()).pathname === '/login')));
     passed += 16 * 60;
     console_.pass(passed);
     await page.locator('form[hx-post="/settings/security/csrf"]').getByRole('button', { name: 'Save' }).click();
@@ -156,6 +158,7 @@ suite('a session in the browser', LIMIT, () => {
     for (const [tab, place] of [[page, '/settings/security'], [followed, '/audit-log?live=on']]) {
       assert.equal(new URL(tab.url()).searchParams.get('returnTo'), place);
     }
+    assert.equal(led, 1, 'the refused change and the refused activity both tell of it, the first leads away');
     await followed.getByLabel('E-mail').fill(OWNER.email);
     await followed.getByLabel('Password', { exact: true }).fill(OWNER.password);
     await followed.keyboard.press('Enter');

@@ -54,7 +54,14 @@
       if (field.value) parameters[field.name] = new Date(field.value).toISOString();
     }
   });
-  document.addEventListener("htmx:beforeOnLoad", (event) => keepToken(event.detail.xhr.getResponseHeader(CSRF)));
+  document.addEventListener("htmx:beforeOnLoad", (event) => {
+    const { xhr } = event.detail;
+    keepToken(xhr.getResponseHeader(CSRF));
+    const place = xhr.getResponseHeader("hx-redirect");
+    if (!/^\/login($|\?)/.test(place ?? "")) return;
+    event.preventDefault();
+    leaveFor(place);
+  });
   const takePageToken = () => {
     token = main()?.dataset.csrf || null;
   };
@@ -423,9 +430,18 @@
     notice.hidden = left() > MINUTE;
   };
 
+  // Several answers tell of a session that is over. The first leads away: a second would break off what it has begun.
+  let isLeaving = false;
+  const leaveFor = (signIn) => {
+    if (!isLeaving) location.assign(signIn);
+    isLeaving = true;
+  };
+  addEventListener("pageshow", () => {
+    isLeaving = false;
+  });
   const leave = () => {
     const here = location.pathname + location.search;
-    location.assign(`/login?returnTo=${encodeURIComponent(here)}&reason=timeout`);
+    leaveFor(`/login?returnTo=${encodeURIComponent(here)}&reason=timeout`);
   };
 
   // Another tab may have carried the session on: nobody is warned or led away before the server has said so.
@@ -498,7 +514,7 @@
   });
 
   // What the other scripts of this console need.
-  globalThis.keeptrusts = { send, ask, tell, toast, prove, proveFor, goOn, problemOf, words };
+  globalThis.keeptrusts = { send, ask, tell, toast, prove, proveFor, goOn, leaveFor, problemOf, words };
 
   // ---- Beginning ---------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { send, tell, toast, problemOf, words } = globalThis.keeptrusts;
+  const { send, tell, toast, leaveFor, problemOf, words } = globalThis.keeptrusts;
   const $ = (selector, root = document) => root.querySelector(selector);
 
   // What breaks the answer off that is on its way, if one is.
@@ -93,7 +93,7 @@
       const answer = await send(path, fields, stopping.signal);
       const signIn = answer.headers.get("hx-redirect");
       if (signIn) {
-        location.assign(signIn);
+        leaveFor(signIn);
         return;
       }
       if (!answer.ok) {
