@@ -97,6 +97,17 @@ suite('the defences of a browser', LIMIT, () => {
     await page.getByRole('status').getByText('Your profile was saved.').first().waitFor();
   });
 
+  test('a form that is sent without the page’s script says so, and puts nothing into the address', LIMIT, async () => {
+    const { page } = await chromium.person(console_.origin, { javaScriptEnabled: false });
+    await page.goto('/login');
+    await page.getByLabel('E-mail').fill(OWNER.email);
+    await page.getByLabel('Password', { exact: true }).fill(OWNER.password);
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.getByText('The script of this page has not run').waitFor();
+    assert.equal(page.url(), `${console_.origin}/login`);
+    assert.deepEqual(await page.context().cookies().then((all) => all.filter(({ name }) => name.endsWith('kt_session'))), []);
+  });
+
   test('after signing out nothing is left in the browser, and the way back shows nothing', LIMIT, async () => {
     const { page, context } = await chromium.person(console_.origin);
     await signIn(page);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 
 import { faultsAtAnyWidth } from '../lib/axe.mjs';
-import { answerIn, ask } from '../lib/chat.mjs';
+import { answerIn, ask, readAtLength } from '../lib/chat.mjs';
 import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
 import { startTalker } from '../lib/talker.mjs';
@@ -100,40 +100,13 @@ suite('the workspaces', LIMIT, () => {
     assert.equal(await page.locator('#thread .turn').count(), 1, 'the answer before is forgotten');
   });
 
-  test('a part of a long answer costs the main thread less than 5 ms, layout and paint included', LIMIT, async () => {
+  test('a part of a long answer is added to the last block alone, and a block stays short', LIMIT, async () => {
     const { page } = owner;
     await page.goto('/chat');
-    const cdp = await page.context().newCDPSession(page);
-    await cdp.send('Performance.enable');
-    const work = async () => {
-      const { metrics } = await cdp.send('Performance.getMetrics');
-      return metrics.find(({ name }) => name === 'TaskDuration').value * 1000;
-    };
-    const part = async () => {
-      await page.evaluate(() => performance.clearMeasures('kt:part'));
-      const before = await work();
-      await ask(page, 'Go on at length', 'talker-1');
-      // The length of the nodes alone: to ask for what is shown would be a layout of its own.
-      await page.waitForFunction(
-        () => {
-          const blocks = document.querySelectorAll('#thread .turn:last-child .plain > div');
-          return Array.from(blocks, (block) => block.firstChild.length).reduce((all, one) => all + one, 0) > 200_000;
-        },
-        null,
-        { polling: 250 },
-      );
-      const spent = (await work()) - before;
-      const parts = await page.evaluate(() => performance.getEntriesByName('kt:part').length);
-      await page.getByRole('button', { name: 'Stop' }).click();
-      await page.locator('#thread .turn:last-child').getByText('Stopped. What had come is kept.').waitFor();
-      console.log(`main thread for ${parts} parts of 200 KB: ${spent.toFixed(0)} ms, ${(spent / parts).toFixed(2)} ms each`);
-      assert.ok(parts >= 100, `${parts} parts`);
-      return spent / parts;
-    };
-    // A machine that has other work to do takes longer: the least of three is what it costs.
-    const spent = [];
-    while (spent.length < 3 && !spent.some((each) => each < 5)) spent.push(await part());
-    assert.ok(spent.some((each) => each < 5), `${spent} ms`);
+    const { parts, longest, removed } = await readAtLength(page);
+    assert.ok(parts >= 100, `${parts} parts`);
+    assert.equal(removed, 0, 'nothing that was shown is made anew');
+    assert.ok(longest < 10_000, `a block of ${longest} characters`);
   });
 
   test('an answer that is asked for again and refused leaves the one before', LIMIT, async () => {

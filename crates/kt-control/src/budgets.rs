@@ -1,6 +1,6 @@
 //! How budgets stand: what is used of those that gateways keep to, by the events that have arrived.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -127,12 +127,18 @@ impl Control {
         organization: &OrganizationId,
         now: Timestamp,
     ) -> Result<Vec<PolicyConfig>, Error> {
-        let mut heard = gateways::in_service(&self.store, organization, now - HEARD_WITHIN).await?;
-        heard.sort_by(|one, other| one.config_version.cmp(&other.config_version));
-        heard.dedup_by(|one, other| one.config_version == other.config_version);
+        let heard = gateways::in_service(&self.store, organization, now - HEARD_WITHIN).await?;
+        let mut seen = BTreeSet::new();
         let mut found = Vec::new();
         for gateway in heard {
-            found.extend(self.configuration_in_force(organization, &gateway).await?);
+            if seen.contains(&gateway.config_version) {
+                continue;
+            }
+            // Another gateway with the same file may have told it where this one has not yet.
+            if let Some(config) = self.configuration_in_force(organization, &gateway).await? {
+                seen.insert(gateway.config_version);
+                found.push(config);
+            }
         }
         Ok(found)
     }

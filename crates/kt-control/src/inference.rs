@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use hyper::StatusCode;
 use jiff::Timestamp;
 use kt_domain::error::Error;
@@ -181,17 +182,22 @@ impl Control {
         pass: &SecretString,
         now: Timestamp,
     ) -> Result<Vec<String>, Error> {
-        let mut models = Vec::new();
-        for (gateway, address) in self.gateways_to_ask(organization, None, now).await? {
-            let usable: Vec<_> = gateway.targets.iter().filter(|target| target.is_usable()).collect();
-            if usable.iter().any(|target| target.models.is_empty()) {
-                models.extend(self.listed_models(&address, pass).await);
-            }
-            models.extend(usable.into_iter().flat_map(|target| target.models.iter().cloned()));
-        }
+        let gateways = self.gateways_to_ask(organization, None, now).await?;
+        let asked = gateways.iter().map(|(gateway, address)| self.models_through(gateway, address, pass));
+        let mut models = join_all(asked).await.concat();
         let mut known = std::collections::HashSet::new();
         models.retain(|model| known.insert(model.clone()));
         Ok(models)
+    }
+
+    async fn models_through(&self, gateway: &Gateway, address: &PublicUrl, pass: &SecretString) -> Vec<String> {
+        let usable: Vec<_> = gateway.targets.iter().filter(|target| target.is_usable()).collect();
+        let mut models = match usable.iter().any(|target| target.models.is_empty()) {
+            true => self.listed_models(address, pass).await,
+            false => Vec::new(),
+        };
+        models.extend(usable.into_iter().flat_map(|target| target.models.iter().cloned()));
+        models
     }
 
     async fn listed_models(&self, address: &PublicUrl, pass: &SecretString) -> Vec<String> {

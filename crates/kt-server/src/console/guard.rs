@@ -260,7 +260,12 @@ async fn session_of(
 /// names as the origin (OWASP CSRF Prevention: Fetch Metadata first, then `Origin`, then `Referer`).
 async fn require_own_page(doors: &Doors, visit: &Visit, headers: &HeaderMap) -> Result<(), Error> {
     if !comes_from_own_page(doors, headers) {
-        let message = "Another site has sent this, so nothing was changed. Use the pages of the console.";
+        // A form that is sent without the page's script names no origin, as the console's pages refer nobody anywhere.
+        let message = if headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
+            "The script of this page has not run, so nothing was changed. Load the page again, and let its script run."
+        } else {
+            "Another site has sent this, so nothing was changed. Use the pages of the console."
+        };
         return Err(Error::new(ErrorKind::Forbidden, "cross_site_request", message));
     }
     let token = headers.get(csrf::HEADER).and_then(|token| token.to_str().ok());
