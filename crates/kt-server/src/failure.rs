@@ -19,8 +19,8 @@ pub(crate) struct ErrorBody {
 /// What went wrong.
 #[derive(Clone, Serialize, ToSchema)]
 pub(crate) struct ErrorContent {
-    /// The class: `authentication_error`, `permission_denied`, `not_found`, `conflict`, `validation_error`, `rate_limit`,
-    /// `unavailable` or `internal_error`.
+    /// The class: `authentication_error`, `permission_denied`, `not_found`, `conflict`, `validation_error`,
+    /// `request_too_large`, `rate_limit`, `unavailable` or `internal_error`.
     pub(crate) r#type: &'static str,
     /// The case, for programs.
     pub(crate) code: &'static str,
