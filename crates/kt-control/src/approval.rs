@@ -18,7 +18,7 @@ use crate::paging::{Page, PageRequest, PageSize};
 use crate::passwords::TemporaryPassword;
 use crate::post::kept_email;
 
-const PAGES: PageSize = PageSize { usual: 50, most: 200 };
+const PAGES: PageSize = PageSize { usual: 50, most: 1000 };
 
 /// How somebody who waits is let in.
 #[derive(Clone, Copy, Debug)]

@@ -31,7 +31,7 @@ pub struct AuditStanding {
 }
 
 /// How long the pages of the audit log are.
-const PAGES: PageSize = PageSize { usual: 50, most: 200 };
+const PAGES: PageSize = PageSize { usual: 50, most: 1000 };
 
 impl Control {
     /// The records of the actor's organisation that the filter lets through, the newest first, each as the JSON text

@@ -78,7 +78,7 @@ const MOST_NOTE: usize = 500;
 const LIST: &str = "configurations";
 const VERSIONS: &str = "configuration_versions";
 
-const PAGE: PageSize = PageSize { usual: 50, most: 200 };
+const PAGE: PageSize = PageSize { usual: 50, most: 1000 };
 
 impl Linted {
     /// The findings because of which it cannot be saved.

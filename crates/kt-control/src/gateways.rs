@@ -143,7 +143,7 @@ const MOST_CHARACTERS: usize = 64;
 
 const LIST: &str = "gateways";
 
-const PAGE: PageSize = PageSize { usual: 50, most: 200 };
+const PAGE: PageSize = PageSize { usual: 50, most: 1000 };
 
 impl Control {
     /// Takes a gateway's report. The first one enrols it in the organisation of its key.

@@ -22,7 +22,7 @@ use crate::paging::{Page, PageRequest, PageSize};
 use crate::post::parse_email;
 use crate::registration::{Newcomer, Register, new_place};
 
-const PAGES: PageSize = PageSize { usual: 50, most: 200 };
+const PAGES: PageSize = PageSize { usual: 50, most: 1000 };
 
 /// An invitation, and to what.
 #[derive(Clone, Debug, PartialEq, Eq)]

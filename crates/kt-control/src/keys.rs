@@ -147,7 +147,7 @@ pub struct KeyMade {
 /// How long a rotated key may go on working beside the new one.
 const LONGEST_OVERLAP: Duration = Duration::from_hours(7 * 24);
 
-const PAGE: PageSize = PageSize { usual: 50, most: 200 };
+const PAGE: PageSize = PageSize { usual: 50, most: 1000 };
 
 impl Control {
     /// Makes a key for the person who asks. Its text is in the answer and nowhere else.

@@ -74,7 +74,7 @@ pub(crate) struct SoughtMembers {
 }
 
 /// How long the pages of members are.
-const PAGES: PageSize = PageSize { usual: 50, most: 200 };
+const PAGES: PageSize = PageSize { usual: 50, most: 1000 };
 
 impl SoughtMembers {
     /// How one of them stands with what is asked of them.

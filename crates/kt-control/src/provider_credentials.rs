@@ -26,7 +26,7 @@ const MOST_OF_A_NAME: u32 = 100;
 
 const LIST: &str = "provider_credentials";
 
-const PAGE: PageSize = PageSize { usual: 50, most: 200 };
+const PAGE: PageSize = PageSize { usual: 50, most: 1000 };
 
 impl Control {
     /// The providers' keys of one's organisation, by name.

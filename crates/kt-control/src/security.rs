@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kt_domain::actor::{Permission, Role};
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
-use kt_domain::deployment_settings::ManagedBy;
+use kt_domain::deployment_settings::{LoosestSettings, ManagedBy};
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::mfa::{Demand, MfaSettings};
@@ -29,6 +29,8 @@ pub struct SecurityView {
     pub settings: SecuritySettings,
     /// Who sets session lifetime, password policy and lockout.
     pub managed_by: ManagedBy,
+    /// The loosest that the organisation may choose of the first three sections, where it sets them.
+    pub loosest: LoosestSettings,
     /// The preset whose values the password policy holds, if it holds one's.
     pub preset: Option<Preset>,
     /// Where the password policy departs from the standards, in sentences.
@@ -139,6 +141,7 @@ impl Control {
     fn view_of(&self, settings: SecuritySettings, version: i64) -> SecurityView {
         let second_factor_enforced = settings.mfa.is_enforced_for_all();
         SecurityView {
+            loosest: self.deployment.loosest(&settings.mfa),
             managed_by: self.deployment.managed_by,
             preset: settings.password.preset(second_factor_enforced),
             deviations: settings.password.deviations(second_factor_enforced),

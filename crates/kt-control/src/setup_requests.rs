@@ -22,7 +22,7 @@ use crate::post::kept_email;
 
 const LIST: &str = "setup_requests";
 
-const PAGE: PageSize = PageSize { usual: 50, most: 200 };
+const PAGE: PageSize = PageSize { usual: 50, most: 1000 };
 
 /// The longest note, in characters.
 const LONGEST_NOTE: usize = 500;

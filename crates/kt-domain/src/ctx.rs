@@ -106,10 +106,6 @@ impl Error {
     /// Nobody has said who they are, where somebody must.
     #[must_use]
     pub fn missing_credentials() -> Self {
-        Self::new(
-            ErrorKind::Unauthenticated,
-            "missing_credentials",
-            "Sign in, or send an API key as a bearer token.",
-        )
+        Self::new(ErrorKind::Unauthenticated, "missing_key", "Sign in, or send an API key as a bearer token.")
     }
 }

@@ -8,7 +8,7 @@ use crate::lockout::LockoutSettings;
 use crate::mfa::MfaSettings;
 use crate::passwords::{PasswordPolicy, Preset};
 use crate::security_settings::SecuritySettings;
-use crate::sessions::SessionSettings;
+use crate::sessions::{LONGEST_SESSION, SessionSettings};
 use crate::span::Span;
 
 /// Who sets session lifetime, password policy and lockout.
@@ -18,7 +18,7 @@ pub enum ManagedBy {
     /// The deployment's configuration; an organisation sees them and changes nothing.
     #[default]
     Deployment,
-    /// Each organisation, no looser than the deployment's configuration.
+    /// Each organisation, no looser than what the deployment's configuration says.
     Console,
 }
 
@@ -29,21 +29,83 @@ pub struct DeploymentSettings {
     /// Who sets the next three.
     pub managed_by: ManagedBy,
     /// How long sessions last.
-    pub session: SessionSettings,
+    pub session: SessionSection,
     /// What a password must be.
     pub password: PasswordSection,
     /// When wrong passwords lock.
-    pub lockout: LockoutSettings,
+    pub lockout: LockoutSection,
     /// What an organisation begins with that has not set its own.
     pub mfa: MfaDefaults,
 }
 
+/// How long sessions last: the values that differ from the usual ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionSection {
+    /// How long a session lasts: 15m, 30m, 1h or 4h; 30m without it.
+    pub timeout: Option<Span>,
+    /// Whether `timeout` counts from the last activity, as it does without this; otherwise it counts from sign-in.
+    pub idle: Option<bool>,
+    /// How long a session lasts at most, whatever is done in it, up to 24h; 12h without it (NIST SP 800-63B-4 sections 2.2.3
+    /// and 2.3.3: at most 24 hours at AAL2, 12 hours at AAL3).
+    pub absolute: Option<Span>,
+}
+
+impl SessionSection {
+    /// The values in force.
+    #[must_use]
+    pub fn settings(&self) -> SessionSettings {
+        self.over(SessionSettings::default())
+    }
+
+    fn loosest(&self) -> SessionSettings {
+        self.over(SessionSettings::loosest_within(self.absolute.unwrap_or(LONGEST_SESSION)))
+    }
+
+    fn over(&self, base: SessionSettings) -> SessionSettings {
+        SessionSettings {
+            timeout: self.timeout.unwrap_or(base.timeout),
+            idle: self.idle.unwrap_or(base.idle),
+            absolute: self.absolute.unwrap_or(base.absolute),
+        }
+    }
+}
+
+/// When wrong passwords lock: the values that differ from the usual ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LockoutSection {
+    /// How many failures within `window` lock: 3 to 100; 10 without it.
+    #[schemars(range(min = 3, max = 100))]
+    pub max_failures: Option<u32>,
+    /// The time over which failures are counted, from 1m to 24h; 15m without it.
+    pub window: Option<Span>,
+    /// How long the lock holds, from 1m to 24h; 15m without it.
+    pub duration: Option<Span>,
+}
+
+impl LockoutSection {
+    /// The values in force.
+    #[must_use]
+    pub fn settings(&self) -> LockoutSettings {
+        self.over(LockoutSettings::default())
+    }
+
+    fn over(&self, base: LockoutSettings) -> LockoutSettings {
+        LockoutSettings {
+            max_failures: self.max_failures.unwrap_or(base.max_failures),
+            window: self.window.unwrap_or(base.window),
+            duration: self.duration.unwrap_or(base.duration),
+        }
+    }
+}
+
 /// What a password must be: a preset, and the values that differ from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PasswordSection {
-    /// `recommended` or `nist-800-63b`.
-    pub preset: Preset,
+    /// `recommended`, as without it, or `nist-800-63b`.
+    pub preset: Option<Preset>,
     /// The fewest characters, from 8 to 64.
     #[schemars(range(min = 8, max = 64))]
     pub min_length: Option<u32>,
@@ -61,32 +123,26 @@ pub struct PasswordSection {
     pub max_age_days: Option<u32>,
 }
 
-impl Default for PasswordSection {
-    fn default() -> Self {
-        Self {
-            preset: Preset::Recommended,
-            min_length: None,
-            require_uppercase: None,
-            require_number: None,
-            require_special: None,
-            history: None,
-            max_age_days: None,
-        }
-    }
-}
-
 impl PasswordSection {
     /// The values in force where a second factor is enforced for everybody, or is not.
     #[must_use]
     pub fn policy(&self, second_factor_enforced: bool) -> PasswordPolicy {
-        let preset = self.preset.policy(second_factor_enforced);
+        self.over(self.preset.unwrap_or(Preset::Recommended).policy(second_factor_enforced))
+    }
+
+    fn loosest(&self, second_factor_enforced: bool) -> PasswordPolicy {
+        let preset = self.preset.map(|preset| preset.policy(second_factor_enforced));
+        self.over(preset.unwrap_or(PasswordPolicy::LOOSEST))
+    }
+
+    fn over(&self, base: PasswordPolicy) -> PasswordPolicy {
         PasswordPolicy {
-            min_length: self.min_length.unwrap_or(preset.min_length),
-            require_uppercase: self.require_uppercase.unwrap_or(preset.require_uppercase),
-            require_number: self.require_number.unwrap_or(preset.require_number),
-            require_special: self.require_special.unwrap_or(preset.require_special),
-            history: self.history.unwrap_or(preset.history),
-            max_age_days: self.max_age_days.unwrap_or(preset.max_age_days),
+            min_length: self.min_length.unwrap_or(base.min_length),
+            require_uppercase: self.require_uppercase.unwrap_or(base.require_uppercase),
+            require_number: self.require_number.unwrap_or(base.require_number),
+            require_special: self.require_special.unwrap_or(base.require_special),
+            history: self.history.unwrap_or(base.history),
+            max_age_days: self.max_age_days.unwrap_or(base.max_age_days),
         }
     }
 }
@@ -107,14 +163,29 @@ impl Default for MfaDefaults {
     }
 }
 
+/// The loosest that an organisation may choose where it sets these itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoosestSettings {
+    /// How long sessions last.
+    pub session: SessionSettings,
+    /// What a password must be.
+    pub password: PasswordPolicy,
+    /// When wrong passwords lock.
+    pub lockout: LockoutSettings,
+}
+
 impl DeploymentSettings {
     /// The first value that breaks a rule in each section, named as it stands below `security`.
     #[must_use]
     pub fn broken_rules(&self) -> Vec<Error> {
-        let policy =
-            SecuritySettings { password: self.password.policy(false), ..SecuritySettings::default() };
-        let mfa = self.to_settings().mfa;
-        let sections = [self.session.validate(), policy.validate(), self.lockout.validate(), mfa.validate()];
+        let settings = self.to_settings();
+        let policy = SecuritySettings { password: settings.password.clone(), ..SecuritySettings::default() };
+        let sections = [
+            settings.session.validate(),
+            policy.validate(),
+            settings.lockout.validate(),
+            settings.mfa.validate(),
+        ];
         sections.into_iter().filter_map(Result::err).collect()
     }
 
@@ -122,41 +193,54 @@ impl DeploymentSettings {
     #[must_use]
     pub fn to_settings(&self) -> SecuritySettings {
         SecuritySettings {
-            session: self.session.clone(),
+            session: self.session.settings(),
             password: self.password.policy(false),
-            lockout: self.lockout.clone(),
+            lockout: self.lockout.settings(),
             mfa: MfaSettings { grace_period: self.mfa.grace_period, ..MfaSettings::default() },
             ..SecuritySettings::default()
         }
     }
 
-    /// What an organisation has chosen, nowhere looser than the deployment's; the deployment's own where it sets them.
+    /// What an organisation has chosen, nowhere looser than the deployment says; the deployment's own where it sets them.
     #[must_use]
     pub fn tighten(&self, settings: SecuritySettings) -> SecuritySettings {
-        let password = self.password.policy(settings.mfa.is_enforced_for_all());
         match self.managed_by {
             ManagedBy::Deployment => SecuritySettings {
-                session: self.session.clone(),
-                password,
-                lockout: self.lockout.clone(),
+                session: self.session.settings(),
+                password: self.password.policy(settings.mfa.is_enforced_for_all()),
+                lockout: self.lockout.settings(),
                 ..settings
             },
-            ManagedBy::Console => SecuritySettings {
-                session: settings.session.tightened_to(&self.session),
-                password: settings.password.tightened_to(&password),
-                lockout: settings.lockout.tightened_to(&self.lockout),
-                ..settings
-            },
+            ManagedBy::Console => {
+                let loosest = self.loosest(&settings.mfa);
+                SecuritySettings {
+                    session: settings.session.tightened_to(&loosest.session),
+                    password: settings.password.tightened_to(&loosest.password),
+                    lockout: settings.lockout.tightened_to(&loosest.lockout),
+                    ..settings
+                }
+            }
         }
     }
 
-    /// Refuses settings that are looser than the deployment's, naming the field.
+    /// The loosest that an organisation may choose which asks for second factors like this: what the configuration says, and
+    /// where it says nothing, what is allowed at all.
+    #[must_use]
+    pub fn loosest(&self, mfa: &MfaSettings) -> LoosestSettings {
+        LoosestSettings {
+            session: self.session.loosest(),
+            password: self.password.loosest(mfa.is_enforced_for_all()),
+            lockout: self.lockout.over(LockoutSettings::LOOSEST),
+        }
+    }
+
+    /// Refuses settings that are looser than the deployment says, naming the field.
     pub fn allow(&self, settings: &SecuritySettings) -> Result<(), Error> {
-        let password = self.password.policy(settings.mfa.is_enforced_for_all());
+        let loosest = self.loosest(&settings.mfa);
         let looser = [
-            ("session", settings.session.looser_than(&self.session)),
-            ("password", settings.password.looser_than(&password)),
-            ("lockout", settings.lockout.looser_than(&self.lockout)),
+            ("session", settings.session.looser_than(&loosest.session)),
+            ("password", settings.password.looser_than(&loosest.password)),
+            ("lockout", settings.lockout.looser_than(&loosest.lockout)),
         ];
         let first = looser.iter().find_map(|(section, fields)| fields.first().map(|field| (section, field)));
         match first {
@@ -173,13 +257,17 @@ impl DeploymentSettings {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde::de::DeserializeOwned;
 
     use super::*;
     use crate::mfa::MfaPolicy;
     use crate::sessions::TIMEOUTS;
 
-    fn section(policy: &PasswordPolicy) -> PasswordSection {
-        serde_json::from_value(serde_json::to_value(policy).unwrap()).unwrap()
+    /// A section that says these of its values which `is_said` names.
+    fn section<T: DeserializeOwned>(settings: impl Serialize, mut is_said: impl FnMut() -> bool) -> T {
+        let mut fields = serde_json::to_value(settings).unwrap();
+        fields.as_object_mut().unwrap().retain(|_, _| is_said());
+        serde_json::from_value(fields).unwrap()
     }
 
     fn sections() -> impl Strategy<Value = (SessionSettings, PasswordPolicy, LockoutSettings)> {
@@ -212,14 +300,18 @@ mod tests {
         fn what_was_tightened_is_allowed_and_no_looser_than_what_was_chosen(
             (session, password, lockout) in sections(),
             floor in sections(),
+            said in any::<[bool; 12]>(),
         ) {
+            let mut said = said.into_iter();
+            let mut is_said = || said.next().unwrap();
             let deployment = DeploymentSettings {
                 managed_by: ManagedBy::Console,
-                session: floor.0,
-                password: section(&floor.1),
-                lockout: floor.2,
+                session: section(&floor.0, &mut is_said),
+                password: section(&floor.1, &mut is_said),
+                lockout: section(&floor.2, &mut is_said),
                 ..DeploymentSettings::default()
             };
+            prop_assume!(deployment.broken_rules().is_empty());
             let chosen = SecuritySettings { session, password, lockout, ..SecuritySettings::default() };
             let tightened = deployment.tighten(chosen.clone());
             prop_assert!(deployment.allow(&tightened).is_ok());
@@ -236,7 +328,14 @@ mod tests {
     #[test]
     fn a_looser_value_is_refused_by_its_name() {
         type Change = fn(&mut SecuritySettings);
-        let deployment = DeploymentSettings::default();
+        let usual = SecuritySettings::default();
+        let deployment = DeploymentSettings {
+            session: section(&usual.session, || true),
+            password: section(&usual.password, || true),
+            lockout: section(&usual.lockout, || true),
+            ..DeploymentSettings::default()
+        };
+        let silent = DeploymentSettings::default();
         let table: [(Change, &str); 5] = [
             (|settings| settings.session.timeout = TIMEOUTS[2], "session.timeout"),
             (
@@ -255,13 +354,39 @@ mod tests {
             let mut settings = SecuritySettings::default();
             change(&mut settings);
             assert_eq!(deployment.allow(&settings).unwrap_err().param.as_deref(), Some(field));
+            silent.allow(&settings).unwrap_or_else(|_| panic!("{field}: nothing was said of it"));
         }
         let from_sign_in = DeploymentSettings {
-            session: SessionSettings { idle: false, ..SessionSettings::default() },
-            ..deployment
+            session: SessionSection { idle: Some(false), ..SessionSection::default() },
+            ..silent
         };
         let refused = from_sign_in.allow(&SecuritySettings::default()).unwrap_err();
         assert_eq!(refused.param.as_deref(), Some("session.idle"));
+    }
+
+    #[test]
+    fn where_nothing_is_said_whatever_is_valid_can_be_chosen() {
+        let silent = DeploymentSettings::default();
+        for preset in [Preset::Recommended, Preset::Nist80063b] {
+            for timeout in TIMEOUTS {
+                let session = SessionSettings { timeout, ..SessionSettings::default() };
+                let password = preset.policy(false);
+                let chosen = SecuritySettings { session, password, ..SecuritySettings::default() };
+                silent.allow(&chosen).unwrap();
+            }
+        }
+        let LoosestSettings { session, password, lockout } = silent.loosest(&MfaSettings::default());
+        let loosest = SecuritySettings { session, password, lockout, ..SecuritySettings::default() };
+        loosest.validate().unwrap();
+        silent.allow(&loosest).unwrap();
+        let brief: DeploymentSettings = serde_json::from_str(r#"{"session":{"absolute":"2h"}}"#).unwrap();
+        let loosest = brief.loosest(&MfaSettings::default()).session;
+        assert_eq!(
+            (loosest.timeout, loosest.absolute.to_string().as_str()),
+            (TIMEOUTS[2], "2h"),
+            "one that can be"
+        );
+        loosest.validate().unwrap();
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub struct LockoutSettings {
     pub duration: Span,
 }
 
+/// The shortest that failures are counted, and that a lock holds.
+const SHORTEST: Span = Span(Duration::from_mins(1));
+
 impl Default for LockoutSettings {
     fn default() -> Self {
         let quarter = Span(Duration::from_mins(15));
@@ -36,6 +39,9 @@ impl Default for LockoutSettings {
 }
 
 impl LockoutSettings {
+    /// The loosest that is allowed.
+    pub const LOOSEST: Self = Self { max_failures: 100, window: SHORTEST, duration: SHORTEST };
+
     /// Refuses values out of bounds, naming the field. NIST SP 800-63B-4 section 3.2.2 allows at most 100.
     pub fn validate(&self) -> Result<(), Error> {
         if !(3..=100).contains(&self.max_failures) {
@@ -43,7 +49,7 @@ impl LockoutSettings {
         }
         let day = Span(Duration::from_hours(24));
         for (param, span) in [("lockout.window", self.window), ("lockout.duration", self.duration)] {
-            if span > day || span < Span(Duration::from_mins(1)) {
+            if span > day || span < SHORTEST {
                 return Err(Error::invalid(param, "Choose a time between 1m and 24h."));
             }
         }

@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_preset_sets_the_whole_policy_as_the_second_factor_has_it() {
         let loose = DeploymentSettings {
-            password: PasswordSection { preset: Preset::Nist80063b, ..PasswordSection::default() },
+            password: PasswordSection { preset: Some(Preset::Nist80063b), ..PasswordSection::default() },
             ..deployment(ManagedBy::Console)
         };
         let nist = json!({ "password": { "preset": "nist-800-63b", "history": 7 } });
@@ -264,9 +264,8 @@ mod tests {
             (json!({ "session": { "managed_by": "console" } }), "session.managed_by"),
             (json!({ "session": { "timeout": 15 } }), "session.timeout"),
             (json!({ "session": { "timeout": "2h" } }), "session.timeout"),
-            (json!({ "session": { "timeout": "4h" } }), "session.timeout"),
             (json!({ "password": { "min_length": 7 } }), "password.min_length"),
-            (json!({ "password": { "history": 4 } }), "password.history"),
+            (json!({ "password": { "history": 25 } }), "password.history"),
             (json!({ "password": { "preset": "lax" } }), "password.preset"),
             (json!({ "session": { "preset": "recommended" } }), "session.preset"),
             (json!({ "mfa": { "policy": "sometimes" } }), "mfa.policy"),
@@ -284,13 +283,35 @@ mod tests {
     }
 
     #[test]
+    fn what_the_deployment_says_is_the_loosest_and_of_what_it_leaves_open_all_can_be_chosen() {
+        let open = deployment(ManagedBy::Console);
+        let said: DeploymentSettings = serde_json::from_value(json!({
+            "managed_by": "console", "session": { "timeout": "1h" }, "password": { "preset": "recommended" },
+        }))
+        .unwrap();
+        for (sent, is_refused) in [
+            (json!({ "session": { "timeout": "1h" } }), None),
+            (json!({ "session": { "timeout": "4h" } }), Some("session.timeout")),
+            (json!({ "session": { "absolute": "24h" } }), None),
+            (json!({ "password": { "preset": "recommended" } }), None),
+            (json!({ "password": { "preset": "nist-800-63b" } }), Some("password.require_uppercase")),
+            (json!({ "password": { "history": 4 } }), Some("password.history")),
+            (json!({ "lockout": { "max_failures": 100 } }), None),
+        ] {
+            patch(&SecurityChoices::default(), &open, &sent).unwrap();
+            let refused = patch(&SecurityChoices::default(), &said, &sent).err();
+            assert_eq!(refused.and_then(|error| error.param).as_deref(), is_refused, "{sent}");
+        }
+    }
+
+    #[test]
     fn what_the_deployment_sets_is_refused_and_not_followed() {
         let by_console = deployment(ManagedBy::Console);
         let strict = json!({ "session": { "timeout": "15m" }, "mfa": { "policy": "required_for_all" } });
         let chosen = patch(&SecurityChoices::default(), &by_console, &strict).unwrap().choices;
         let by_deployment = deployment(ManagedBy::Deployment);
         let settings = chosen.in_force(&by_deployment).unwrap();
-        assert_eq!(settings.session, by_deployment.session, "chosen while organizations set it");
+        assert_eq!(settings.session, by_deployment.session.settings(), "chosen while organizations set it");
         assert_eq!(settings.mfa.policy.as_str(), "required_for_all");
         for section in ["session", "password", "lockout"] {
             let refused = patch(&chosen, &by_deployment, &json!({ section: {} })).unwrap_err();
@@ -305,7 +326,7 @@ mod tests {
         let chosen =
             patch(&SecurityChoices::default(), &loose, &json!({ "lockout": { "max_failures": 9 } })).unwrap();
         let mut strict = loose.clone();
-        strict.lockout.max_failures = 5;
+        strict.lockout.max_failures = Some(5);
         strict.mfa.grace_period = None;
         let settings = chosen.choices.in_force(&strict).unwrap();
         assert_eq!(settings.lockout.max_failures, 5);

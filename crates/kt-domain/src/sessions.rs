@@ -31,6 +31,9 @@ pub const TIMEOUTS: [Span; 4] = [
     Span(Duration::from_hours(4)),
 ];
 
+/// The longest that a session may last.
+pub const LONGEST_SESSION: Span = Span(Duration::from_hours(24));
+
 impl Default for SessionSettings {
     fn default() -> Self {
         Self { timeout: TIMEOUTS[1], idle: true, absolute: Span(Duration::from_hours(12)) }
@@ -65,11 +68,18 @@ impl SessionSettings {
         if !TIMEOUTS.contains(&self.timeout) {
             return Err(Error::invalid("session.timeout", "Choose one of 15m, 30m, 1h, 4h."));
         }
-        if self.absolute < self.timeout || self.absolute > Span(Duration::from_hours(24)) {
+        if self.absolute < self.timeout || self.absolute > LONGEST_SESSION {
             let message = "The longest life of a session must lie between its timeout and 24h.";
             return Err(Error::invalid("session.absolute", message));
         }
         Ok(())
+    }
+
+    /// The loosest of those in which a session ends after `absolute` at the latest.
+    #[must_use]
+    pub fn loosest_within(absolute: Span) -> Self {
+        let fitting = TIMEOUTS.into_iter().filter(|timeout| *timeout <= absolute);
+        Self { timeout: fitting.max().unwrap_or(TIMEOUTS[0]), idle: true, absolute }
     }
 
     /// The fields in which these let a session last longer than `floor` does. Counting from sign-in is the stricter way.

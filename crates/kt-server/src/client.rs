@@ -5,12 +5,12 @@ use std::num::NonZeroU32;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use kt_control::Bearer;
 use kt_domain::actor::Actor;
 use kt_domain::ctx::{Client, Ctx};
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::network::cidr::CidrSet;
+use kt_domain::network::cidr::{CidrSet, canonical};
 use kt_domain::network::client_addr::{ClientAddress, ForwardingHeader};
 use kt_domain::network::console_rules::Surface;
 
@@ -32,16 +32,26 @@ pub fn client_address(trusted_proxies: CidrSet) -> ClientAddress {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientIp(pub(crate) IpAddr);
 
-/// Resolves the address of the client of a request; an error where a trusted proxy did not tell it.
+/// Resolves the address of the client of a request; an error where a trusted proxy did not tell it. A program on this machine
+/// that forwards for nobody is itself the client.
 pub(crate) fn resolve(addresses: &ClientAddress, parts: &Parts) -> Result<ClientIp, Error> {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    let peer = peer.ok_or_else(|| Error::internal("a connection without a peer"))?.0.ip();
+    let peer = canonical(peer.ok_or_else(|| Error::internal("a connection without a peer"))?.0.ip());
+    if peer.is_loopback() && addresses.trusts_proxy(peer) && !parts.headers.keys().any(tells_of_forwarding) {
+        return Ok(ClientIp(peer));
+    }
     let lines = addresses.header_name().map(|name| parts.headers.get_all(name));
     let lines = lines.into_iter().flatten().map(axum::http::HeaderValue::as_bytes);
     addresses.resolve(peer, lines).map(ClientIp).map_err(|why| {
         let message = "Your address cannot be told. The proxy in front of this server must send it.";
         Error::new(ErrorKind::Forbidden, "unresolved_source", message).with_private(why)
     })
+}
+
+/// Whether proxies send a header of this name, in whichever spelling, with what they forward.
+fn tells_of_forwarding(name: &HeaderName) -> bool {
+    let name = name.as_str().replace('_', "-");
+    name.starts_with("x-forwarded") || matches!(&*name, "forwarded" | "via" | "x-real-ip")
 }
 
 /// The context of a request in the name of a person or program. One without a bearer is refused before its body or its
@@ -124,4 +134,48 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 fn user_agent(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::USER_AGENT)?;
     Some(String::from_utf8_lossy(value.as_bytes()).chars().take(512).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_trusted_program_of_this_machine_is_itself_the_client_where_it_forwards_nobody() {
+        let trusted = ["127.0.0.0/8", "::1/128", "203.0.113.9/32"];
+        let addresses = client_address(trusted.into_iter().map(|range| range.parse().unwrap()).collect());
+        // the peer, a header that it sends, and the client; none where that cannot be told
+        let table = [
+            ("127.0.0.1", None, Some("127.0.0.1")),
+            ("127.9.9.9", None, Some("127.9.9.9")),
+            ("::1", None, Some("::1")),
+            ("::ffff:127.0.0.1", None, Some("127.0.0.1")),
+            ("127.0.0.1", Some(("x-forwarded-for", "192.0.2.7")), Some("192.0.2.7")),
+            ("127.0.0.1", Some(("x-forwarded-for", "")), None),
+            ("127.0.0.1", Some(("x-forwarded-for", "unknown")), None),
+            ("127.0.0.1", Some(("x_forwarded_for", "192.0.2.7")), None),
+            ("127.0.0.1", Some(("x-forwarded-proto", "https")), None),
+            ("127.0.0.1", Some(("x-real-ip", "192.0.2.7")), None),
+            ("127.0.0.1", Some(("forwarded", "for=192.0.2.7")), None),
+            ("127.0.0.1", Some(("via", "1.1 proxy")), None),
+            ("203.0.113.9", None, None),
+            ("198.51.100.7", None, Some("198.51.100.7")),
+        ];
+        for (peer, header, client) in table {
+            let peer: IpAddr = peer.parse().unwrap();
+            let mut request = Request::new(()).into_parts().0;
+            request.extensions.insert(ConnectInfo(SocketAddr::new(peer, 4000)));
+            if let Some((name, value)) = header {
+                request.headers.insert(name, value.parse().unwrap());
+            }
+            let resolved = resolve(&addresses, &request).ok().map(|ip| ip.0.to_string());
+            assert_eq!(resolved.as_deref(), client, "{peer} {header:?}");
+        }
+        let mut request = Request::new(()).into_parts().0;
+        request.extensions.insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4000))));
+        let of_another = client_address(["203.0.113.9/32".parse().unwrap()].into_iter().collect());
+        assert_eq!(resolve(&of_another, &request).unwrap().0.to_string(), "127.0.0.1", "no proxy, as ever");
+    }
 }

@@ -40,6 +40,8 @@ pub struct Needs {
     pub addresses: Arc<ClientAddress>,
     /// Where people find the console.
     pub console: PublicUrl,
+    /// The port on which it listens.
+    pub console_port: u16,
     /// Whom somebody tells who has found a weakness.
     pub security_contact: Option<Url>,
 }

@@ -110,8 +110,13 @@ impl Settings {
         let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
         let security_contact =
             config.server.security_contact.as_deref().and_then(|contact| contact.parse().ok());
-        let doors =
-            Doors::from(Needs { control: Arc::clone(&control), addresses, console: home, security_contact });
+        let doors = Doors::from(Needs {
+            control: Arc::clone(&control),
+            addresses,
+            console: home,
+            console_port: pages.port(),
+            security_contact,
+        });
         Ok(ControlPlane {
             control,
             post,

@@ -15,16 +15,25 @@ use crate::control::Control;
 use crate::mail::{Label, Message};
 use crate::post::kept_email;
 
+/// What the record and the mail say where a program gives no reason.
+const NO_REASON: &str = "not given";
+
 impl Control {
     /// Removes all second factors of another member of no higher rank, so that an owner's are removed by another owner
     /// alone. Their sessions end, and they are told by mail by whom and why. Only a person can do it. Refused with
     /// `own_factors` for oneself, and with `belongs_elsewhere` for an account of another organisation too.
-    pub async fn reset_second_factors(&self, ctx: &Ctx, user: &UserId, reason: &str) -> Result<(), Error> {
+    pub async fn reset_second_factors(
+        &self,
+        ctx: &Ctx,
+        user: &UserId,
+        reason: Option<&str>,
+    ) -> Result<(), Error> {
         let organization = ctx.require(Permission::ManageMembers)?;
         ctx.require_fresh_authentication()?;
         if ctx.require_person()?.user == *user {
             return Err(own_factors());
         }
+        let reason = reason.unwrap_or(NO_REASON);
         check_reason(reason)?;
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, organization).await?;

@@ -123,7 +123,7 @@ impl Control {
         let entrant = whose.entrant();
         let settings = match entrant {
             Some(entrant) => self.security_of(&tx, &entrant.organization.id).await?.value.lockout,
-            None => self.deployment.lockout.clone(),
+            None => self.deployment.lockout.settings(),
         };
         let account = whose.counted_by();
         let asker = match (lane, entrant) {
@@ -170,8 +170,8 @@ impl Control {
 
     /// By which settings something is counted that counts for an account with these. What spans accounts is counted by those
     /// of the deployment: no organisation's shut out another's people, and its lock tells nothing of whose account was tried.
-    fn lockout_for<'a>(&'a self, count: &Count, of_account: &'a LockoutSettings) -> &'a LockoutSettings {
-        if count.is_of_account() { of_account } else { &self.deployment.lockout }
+    fn lockout_for(&self, count: &Count, of_account: &LockoutSettings) -> LockoutSettings {
+        if count.is_of_account() { of_account.clone() } else { self.deployment.lockout.settings() }
     }
 
     /// Whether this is the account's password, and listened to. A try whose password could not be checked, since there was no

@@ -98,6 +98,16 @@ pub struct OutOfBounds {
 }
 
 impl PasswordPolicy {
+    /// The policy that demands least; what holds always comes on top.
+    pub const LOOSEST: Self = Self {
+        min_length: MIN_CHARACTERS,
+        require_uppercase: false,
+        require_number: false,
+        require_special: false,
+        history: 0,
+        max_age_days: 0,
+    };
+
     /// Every value that is out of bounds; none is where a policy is in force.
     #[must_use]
     pub fn out_of_bounds(&self) -> Vec<OutOfBounds> {

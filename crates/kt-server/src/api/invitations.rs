@@ -22,9 +22,14 @@ use crate::client::{Caller, Visitor};
 #[serde(deny_unknown_fields)]
 pub(crate) struct InvitationRequest {
     email: String,
-    /// At most one's own role.
+    /// `member` without it, and at most one's own role.
+    #[serde(default = "usual_role")]
     #[schema(value_type = String)]
     role: Role,
+}
+
+fn usual_role() -> Role {
+    Role::Member
 }
 
 /// An invitation.

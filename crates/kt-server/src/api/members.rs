@@ -223,16 +223,16 @@ pub(crate) async fn end_sessions(
 }
 
 /// Why.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct ResetRequest {
-    /// For the record, and for whoever it concerns: 3 to 500 characters.
-    reason: String,
+    /// For the record, and for whoever it concerns: 3 to 500 characters. Without it both say that none was given.
+    reason: Option<String>,
 }
 
 /// Remove all second factors of a member who has lost them. Their sessions end, and they are told by mail.
 #[utoipa::path(post, path = "/v1/members/{id}/reset-mfa", tag = "people", params(("id" = String, Path)),
-    request_body = ResetRequest, responses(
+    request_body = Option<ResetRequest>, responses(
     (status = 204, description = "They have none: they add one at their next sign-in, where one is asked for."),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Your role or rank does not allow it, or a fresh proof of identity is asked for.",
@@ -245,9 +245,10 @@ pub(crate) async fn reset_mfa(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
     Path(id): Path<String>,
-    Input(request): Input<ResetRequest>,
+    request: Option<Input<ResetRequest>>,
 ) -> Result<StatusCode, Failure> {
-    doors.control.reset_second_factors(&ctx, &user(&id)?, &request.reason).await?;
+    let request = request.map(|Input(request)| request).unwrap_or_default();
+    doors.control.reset_second_factors(&ctx, &user(&id)?, request.reason.as_deref()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

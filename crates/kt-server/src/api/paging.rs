@@ -16,7 +16,7 @@ use super::Failure;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageParams {
-    /// At most how many: 1 to 200, and 50 without it; of events 1 to 1000, and 100 without it.
+    /// At most how many: 1 to 1000, and 50 without it; of events and usage 100 without it.
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,

@@ -146,7 +146,7 @@ struct RegistrationSection {
 
 impl From<SecurityView> for Tagged<SecurityAnswer> {
     fn from(view: SecurityView) -> Self {
-        let SecurityView { settings, managed_by, preset, deviations, version } = view;
+        let SecurityView { settings, managed_by, preset, deviations, version, .. } = view;
         let by_deployment = |section: &str| Management {
             managed_by: word(managed_by),
             changed_in: (managed_by == ManagedBy::Deployment)

@@ -55,7 +55,7 @@ impl From<SetupRequest> for RequestAnswer {
 
 /// Ask the administrators to set a gateway up. They are told by e-mail and in the console. While a request of yours is
 /// open, it is answered, and nobody is told again.
-#[utoipa::path(post, path = "/v1/setup-requests", tag = "people", request_body = RequestInput, responses(
+#[utoipa::path(post, path = "/v1/setup-requests", tag = "people", request_body = Option<RequestInput>, responses(
     (status = 200, description = "Your request that is open already.", body = RequestAnswer),
     (status = 201, description = "They were told.", body = RequestAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
@@ -65,9 +65,10 @@ impl From<SetupRequest> for RequestAnswer {
 pub(crate) async fn create(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Input(input): Input<RequestInput>,
+    input: Option<Input<RequestInput>>,
 ) -> Result<(StatusCode, Json<RequestAnswer>), Failure> {
-    let (request, is_new) = doors.control.request_setup(&ctx, input.note.as_deref()).await?;
+    let note = input.and_then(|Input(input)| input.note);
+    let (request, is_new) = doors.control.request_setup(&ctx, note.as_deref()).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(request.into())))
 }

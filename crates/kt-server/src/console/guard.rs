@@ -24,7 +24,8 @@ use super::answer;
 use super::cookies::{Cookie, Cookies};
 use super::look::Look;
 use super::messages::Language;
-use super::visit::{CURRENT_PAGE, PARTIAL, Visit};
+use super::own_host::OwnOrigin;
+use super::visit::{CURRENT_PAGE, PARTIAL, REDIRECT, Visit};
 use crate::Doors;
 use crate::client::anonymous;
 use crate::failure::{self, ErrorContent, Failure};
@@ -48,12 +49,14 @@ pub(super) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
         .layer(from_fn_with_state(doors.clone(), present))
 }
 
-/// Names the request, gives it a look, and its answer the headers of a browser's defences. A failure becomes a page; for
-/// the script, the same JSON as at the API.
+/// Names the request, gives it a look, and its answer the headers of a browser's defences. A failure becomes a page for
+/// whoever asks for pages; for the script and for programs, the same JSON as at the API.
 async fn present(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
     let id = layers::name_request(&doors, &mut request);
     let look = Look::of(&doors, request.headers());
-    let wants_page = !is_partial(request.headers()) && !request.uri().path().starts_with("/api/");
+    let is_partial = is_partial(request.headers());
+    let wants_page =
+        !is_partial && names_pages(request.headers()) && !request.uri().path().starts_with("/api/");
     request.extensions_mut().insert(look.clone());
     let mut response = layers::answer_of(request, next, &id).await;
     if let Some(content) = failure::take(&mut response) {
@@ -64,6 +67,10 @@ async fn present(State(doors): State<Doors>, mut request: Request, next: Next) -
         } else {
             failure::write_content(response, content, &id)
         };
+        response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept, HX-Request"));
+    }
+    if !is_partial {
+        lead_on(&mut response);
     }
     defend(response.headers_mut(), &doors, &look);
     layers::named(response, &id)
@@ -84,6 +91,23 @@ fn in_language(mut content: ErrorContent, language: Language) -> ErrorContent {
 /// Whether the pages' script asks, and not the browser itself.
 fn is_partial(headers: &HeaderMap) -> bool {
     headers.contains_key(PARTIAL)
+}
+
+/// Whether pages can be shown where the answer goes. Browsers name them whenever they go to an address.
+fn names_pages(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut ranges = lines.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
+    ranges.any(|range| range.trim().eq_ignore_ascii_case("text/html"))
+}
+
+/// Leads on whoever knows nothing of the pages' script and its headers, as HTTP does it.
+fn lead_on(response: &mut Response) {
+    if response.status().is_success()
+        && let Some(place) = response.headers_mut().remove(REDIRECT)
+    {
+        *response.status_mut() = StatusCode::SEE_OTHER;
+        response.headers_mut().insert(header::LOCATION, place);
+    }
 }
 
 /// STANDARDS: OWASP ASVS 5.0, 3.4. Script runs only from files that carry the answer's nonce; no other origin is asked for
@@ -121,24 +145,19 @@ fn defend(headers: &mut HeaderMap, doors: &Doors, look: &Look) {
 
 /// Refuses a request for another host: no link, cookie or origin of this console belongs to it (ATTACKS I52). A page is
 /// told where the console is.
-async fn own_host(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+async fn own_host(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
     let is_asked_by_machine = matches!(request.uri().path(), "/healthz" | "/readyz");
-    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-    let asked = authority.or(host).unwrap_or_default();
-    if is_asked_by_machine || asked.eq_ignore_ascii_case(&own_authority(&doors)) {
+    if let Some(own) = OwnOrigin::of(&doors, &request) {
+        request.extensions_mut().insert(own);
+        return next.run(request).await;
+    }
+    if is_asked_by_machine {
         return next.run(request).await;
     }
     let message = format!("The console is at {}. Open it there.", doors.console.url());
     let mut response = Failure(Error::new(ErrorKind::Malformed, "unknown_host", message)).into_response();
     *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
     response
-}
-
-/// What browsers send as `Host` for the console's address.
-fn own_authority(doors: &Doors) -> String {
-    let host = doors.console.host();
-    doors.console.url().port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Finds out who asks, and refuses a change that no page of this console asks for.
@@ -167,7 +186,7 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
         has_timed_out,
         asked: parts.uri.path_and_query().map_or("/", |asked| asked.as_str()).into(),
         is_partial: is_partial(&parts.headers),
-        page: page_of(&doors, &parts),
+        page: page_of(&parts),
         flash,
         cookie: Arc::clone(&cookie),
         control: Arc::clone(&doors.control),
@@ -176,7 +195,7 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
     };
     let is_change = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let asked = Asked::of(&parts.method, parts.extensions.get());
-    if is_change && let Err(error) = require_own_page(&doors, &visit, &parts.headers).await {
+    if is_change && let Err(error) = require_own_page(&doors, &visit, &parts).await {
         refusals::record(&doors, &visit.ctx, &asked, error.code).await;
         return refused(error);
     }
@@ -212,14 +231,15 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
 }
 
 /// The page that somebody has before them: the one that they go to, or the one whose script asks.
-fn page_of(doors: &Doors, parts: &Parts) -> Option<ReturnTo> {
+fn page_of(parts: &Parts) -> Option<ReturnTo> {
     if !is_partial(&parts.headers) {
         let asked = parts.uri.path_and_query().filter(|_| parts.method == Method::GET)?;
         return ReturnTo::parse(asked.as_str());
     }
-    let page = url::Url::parse(parts.headers.get(CURRENT_PAGE)?.to_str().ok()?).ok()?;
-    let is_own = page.origin() == doors.console.url().origin();
-    ReturnTo::parse(&page[Position::BeforePath..Position::AfterQuery]).filter(|_| is_own)
+    let own = OwnOrigin::found(parts)?;
+    let address = parts.headers.get(CURRENT_PAGE)?.to_str().ok().filter(|address| own.holds(address))?;
+    let page = url::Url::parse(address).ok()?;
+    ReturnTo::parse(&page[Position::BeforePath..Position::AfterQuery])
 }
 
 /// A refusal that another request to the same address might not get.
@@ -258,8 +278,9 @@ async fn session_of(
 
 /// A change must be asked for by a page of this console, which alone can read the token, and which the browser itself
 /// names as the origin (OWASP CSRF Prevention: Fetch Metadata first, then `Origin`, then `Referer`).
-async fn require_own_page(doors: &Doors, visit: &Visit, headers: &HeaderMap) -> Result<(), Error> {
-    if !comes_from_own_page(doors, headers) {
+async fn require_own_page(doors: &Doors, visit: &Visit, parts: &Parts) -> Result<(), Error> {
+    let headers = &parts.headers;
+    if !may_come_from_own_page(parts) {
         // A form that is sent without the page's script names no origin, as the console's pages refer nobody anywhere.
         let message = if headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
             "The script of this page has not run, so nothing was changed. Load the page again, and let its script run."
@@ -273,14 +294,15 @@ async fn require_own_page(doors: &Doors, visit: &Visit, headers: &HeaderMap) -> 
     doors.control.require_csrf_token(&visit.ctx, cookie, visit.session.as_ref(), token).await
 }
 
-fn comes_from_own_page(doors: &Doors, headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
-    let own = doors.console.url().origin();
-    let is_own = |address: &str| url::Url::parse(address).is_ok_and(|url| url.origin() == own);
+/// Whether nothing says that another site has sent this. Browsers send `Origin` with every change (Fetch, 3.2), so where
+/// nothing is said at all no browser asks, and the token alone decides.
+fn may_come_from_own_page(parts: &Parts) -> bool {
+    let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let is_own = |address: &str| OwnOrigin::found(parts).is_some_and(|own| own.holds(address));
     let origin_fits = text("origin").map(is_own);
     match text("sec-fetch-site") {
         Some(site) => site == "same-origin" && origin_fits != Some(false),
-        None => origin_fits.or_else(|| text("referer").map(is_own)).unwrap_or(false),
+        None => origin_fits.or_else(|| text("referer").map(is_own)).unwrap_or(true),
     }
 }
 

@@ -18,6 +18,7 @@ mod labels;
 mod look;
 mod markdown;
 mod messages;
+mod own_host;
 mod pages;
 mod routes;
 mod table;

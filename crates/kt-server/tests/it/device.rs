@@ -168,7 +168,7 @@ on_both! {
     only_a_signed_in_person_decides_and_guessing_codes_is_bounded(api) {
         let device = ask(&api).await;
         let path = format!("/v1/me/device-requests/{}/approve", device.user_code);
-        assert_eq!(api.request(Method::POST, &path).send().await.refusal(), (401, "missing_credentials"));
+        assert_eq!(api.request(Method::POST, &path).send().await.refusal(), (401, "missing_key"));
         let owner = api.owner().await;
         let bearer = owner.access_token();
         assert_eq!(decide(&api, bearer, "AEIOU", "approve").await.refusal(), (422, "validation_error"));

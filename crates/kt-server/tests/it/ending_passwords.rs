@@ -77,7 +77,7 @@ on_both! {
 
 /// An API in a deployment where passwords may grow old.
 pub(crate) async fn ageless(kind: Kind) -> TestApi {
-    let password = PasswordSection { preset: Preset::Nist80063b, ..PasswordSection::default() };
+    let password = PasswordSection { preset: Some(Preset::Nist80063b), ..PasswordSection::default() };
     TestApi::deployed(kind, DeploymentSettings { password, ..DeploymentSettings::default() })
         .await
         .set_up()

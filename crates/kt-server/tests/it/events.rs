@@ -178,7 +178,7 @@ on_both! {
         assert_eq!(log.deliver(&api, owner.access_token()).await.refusal(), (403, "insufficient_role"));
         assert_eq!(log.deliver(&api, access.text("/key")).await.refusal(), (403, "insufficient_scope"));
         let body = json!({ "gateway_id": "gw-1", "entries": [] });
-        assert_eq!(api.post("/v1/events", body).send().await.refusal(), (401, "missing_credentials"));
+        assert_eq!(api.post("/v1/events", body).send().await.refusal(), (401, "missing_key"));
         let key = gateway_key(&api).await;
         assert_eq!(log.deliver(&api, &key).await.status, StatusCode::OK);
         assert_eq!(api.get("/v1/events").bearer(&key).send().await.refusal(), (403, "insufficient_scope"));

@@ -103,7 +103,7 @@ on_both! {
         let ended = post(&api, "/v1/tokens", new_key("CI"), &owner, WORD).await;
         assert_eq!(ended.refusal(), (401, "invalid_token"), "whoever asks must still be let in");
         let anonymous = api.post("/v1/tokens", new_key("CI")).header("idempotency-key", WORD).send().await;
-        assert_eq!(anonymous.refusal(), (401, "missing_credentials"));
+        assert_eq!(anonymous.refusal(), (401, "missing_key"));
     }
 
     an_answer_is_kept_sealed_and_for_a_day(api) {

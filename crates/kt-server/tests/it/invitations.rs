@@ -58,6 +58,13 @@ on_both! {
         assert!(api.recorded("invitation.made").await && api.recorded("invitation.accepted").await);
     }
 
+    whoever_is_invited_without_a_role_comes_as_a_member(api) {
+        let owner = api.owner().await;
+        let body = json!({ "email": JO });
+        let invited = api.post("/v1/invitations", body).bearer(owner.access_token()).send().await;
+        assert_eq!((invited.status, invited.text("/role")), (StatusCode::CREATED, "member"));
+    }
+
     an_account_joins_only_after_signing_in_with_the_invited_address(api) {
         let other = api.owner_of_another().await;
         let owner = api.owner().await;
@@ -70,7 +77,7 @@ on_both! {
         assert_eq!(api.post("/v1/auth/register", body).send().await.refusal(), (409, "account_exists"));
         assert_eq!(accept(&api, &mia, &token).await.refusal(), (403, "invited_another"));
         let nobody = api.post("/v1/invitations/accept", json!({ "token": token })).send().await;
-        assert_eq!(nobody.refusal(), (401, "missing_credentials"));
+        assert_eq!(nobody.refusal(), (401, "missing_key"));
         assert_eq!(accept(&api, &other, &token).await.text("/organization"), "acme");
         assert_eq!(accept(&api, &other, &token).await.refusal(), (422, "invalid_token"));
         let body = json!({ "email": "owner@other.example", "password": PASSWORD, "organization": "acme" });

@@ -78,7 +78,7 @@ on_both! {
         let refused = |peer: &'static str| api.get("/v1/whoami").from(peer).send();
         let answers = side_by_side((0..20).map(|_| refused(OUTSIDE))).await;
         assert!(answers.iter().all(|answer| answer.refusal() == (403, "ip_denied")));
-        assert_eq!(refused("198.51.100.200:1").await.refusal(), (401, "missing_credentials"), "just beside the range");
+        assert_eq!(refused("198.51.100.200:1").await.refusal(), (401, "missing_key"), "just beside the range");
         let records = api.records("security.ip_denied").await;
         assert_eq!(records.len(), 1);
         assert_eq!(records[0]["details"]["after"], json!({ "matched_rule": "deny", "deny_range": "198.51.100.0/25" }));

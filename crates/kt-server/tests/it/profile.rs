@@ -30,7 +30,7 @@ on_both! {
             let answer = api.patch("/v1/me", bad.clone()).bearer(session.access_token()).send().await;
             assert_eq!(answer.refusal(), (422, "validation_error"), "{bad}");
         }
-        assert_eq!(api.get("/v1/me").send().await.refusal(), (401, "missing_credentials"));
+        assert_eq!(api.get("/v1/me").send().await.refusal(), (401, "missing_key"));
     }
 
     an_earlier_password_is_refused_until_five_others_came_after_it(api) {

@@ -15,7 +15,7 @@ async fn set_by_console(kind: Kind) -> TestApi {
     let deployment = DeploymentSettings {
         managed_by: ManagedBy::Console,
         password: PasswordSection {
-            preset: Preset::Nist80063b,
+            preset: Some(Preset::Nist80063b),
             min_length: Some(12),
             ..PasswordSection::default()
         },
@@ -84,7 +84,7 @@ on_both! {
         let admin = api.token_of("a@acme.example").await;
         let auditor = api.token_of("u@acme.example").await;
         let member = api.token_of("m@acme.example").await;
-        assert_eq!(api.get(PATH).send().await.refusal(), (401, "missing_credentials"));
+        assert_eq!(api.get(PATH).send().await.refusal(), (401, "missing_key"));
         assert_eq!(api.get(PATH).bearer(&member).send().await.refusal(), (403, "insufficient_role"));
         assert_eq!(api.get(PATH).bearer(&auditor).send().await.status, 200);
         for token in [&auditor, &member] {

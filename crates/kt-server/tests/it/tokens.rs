@@ -207,7 +207,7 @@ on_both! {
         assert_eq!(listed(&api, member.access_token()).await.len(), 1, "one's own");
         assert_eq!(listed(&api, admin.access_token()).await.len(), 3, "everybody's");
         let anonymous = api.post("/v1/tokens", new("access")).send().await;
-        assert_eq!(anonymous.refusal(), (401, "missing_credentials"));
+        assert_eq!(anonymous.refusal(), (401, "missing_key"));
     }
 
     making_a_key_asks_for_a_fresh_proof(api) {
@@ -520,7 +520,7 @@ on_both! {
         assert_eq!(gateways.json["tokens"][0]["id"], gateway.json["id"]);
         let altered: String = cursor.chars().rev().collect();
         for (query, param) in [
-            ("type=session", "type"), ("limit=0", "limit"), ("limit=201", "limit"), ("cursor=1", "cursor"),
+            ("type=session", "type"), ("limit=0", "limit"), ("limit=1001", "limit"), ("cursor=1", "cursor"),
             (&*format!("cursor={altered}"), "cursor"), ("kind=access", "query"),
         ] {
             assert_eq!(list(query.into()).await.text("/error/param"), param, "{query}");

@@ -172,8 +172,14 @@ fn the_proxy_in_front_looks_whether_it_lives_without_forwarding_anybody() {
     for path in ["GET /healthz", "GET /readyz"] {
         assert_eq!(plane.try_ask(path, "", "").unwrap().0, 200, "{path}");
     }
-    let (status, error) = plane.refusal("GET /v1/whoami", "", "");
-    assert_eq!((status, error["code"].as_str()), (403, Some("unresolved_source")), "all else names a client");
-    let forwarded = plane.refusal("GET /v1/whoami", "X-Forwarded-For: 192.0.2.7\r\n", "");
-    assert_eq!(forwarded.1["code"], "missing_credentials", "the control");
+    let (status, error) = plane.refusal("GET /v1/whoami", "X-Forwarded-Proto: https\r\n", "");
+    assert_eq!(
+        (status, error["code"].as_str()),
+        (403, Some("unresolved_source")),
+        "what is forwarded names a client"
+    );
+    for of_a_client in ["X-Forwarded-For: 192.0.2.7\r\n", ""] {
+        let refused = plane.refusal("GET /v1/whoami", of_a_client, "");
+        assert_eq!(refused.1["code"], "missing_key", "the control: {of_a_client:?}");
+    }
 }

@@ -269,7 +269,7 @@ pub(crate) async fn reset_mfa(
     Fields(reason): Fields<Reason>,
 ) -> Answer {
     let id = user_id(&id)?;
-    doors.control.reset_second_factors(&visit.ctx, &id, &reason.reason).await?;
+    doors.control.reset_second_factors(&visit.ctx, &id, Some(&reason.reason)).await?;
     let said = "Their second factors were removed, and they were told by mail.";
     Ok(see_and_say(&doors, &format!("{PAGE}/{id}"), visit.look.language.text(said)))
 }

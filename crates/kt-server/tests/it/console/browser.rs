@@ -164,6 +164,9 @@ impl<'a> Browser<'a> {
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
+        if !headers.iter().any(|(name, _)| *name == "hx-request" || *name == "accept") {
+            builder = builder.header(header::ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8");
+        }
         let request = builder.body(body.map_or_else(Body::empty, Body::from)).unwrap();
         self.api.pages.clone().oneshot(request).await.unwrap()
     }

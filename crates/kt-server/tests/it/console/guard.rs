@@ -27,17 +27,19 @@ on_both! {
         let origin = |value: &'static str| ("origin", value);
         let referer = |value: &'static str| ("referer", value);
         // the headers beside a good token, and whether it is heard
-        let table: [(&[(&str, &str)], bool); 12] = [
+        let table: [(&[(&str, &str)], bool); 14] = [
             (&[site(same), origin(ORIGIN)], true),
             (&[site(same)], true),
             (&[origin(ORIGIN)], true),
             (&[referer("http://localhost:3000/settings/profile")], true),
-            (&[], false),
+            (&[], true),
             (&[site(cross), origin(ORIGIN)], false),
             (&[site("same-site"), origin(ORIGIN)], false),
             (&[site("none")], false),
             (&[site(same), origin("null")], false),
             (&[origin("http://localhost:3001")], false),
+            (&[origin("http://127.0.0.1:3000")], false),
+            (&[site("same-origin"), origin("http://127.0.0.1:3000")], false),
             (&[origin("http://localhost:3000.evil.example")], false),
             (&[referer("http://evil.example/http://localhost:3000/")], false),
         ];
@@ -47,6 +49,9 @@ on_both! {
             let answer = browser.post_with(CHANGE, &FIELDS, &headers).await;
             let expected = if is_heard { 303 } else { 403 };
             assert_eq!(answer.status.as_u16(), expected, "{headers:?} {}", answer.body);
+            if !is_heard {
+                assert_eq!(answer.refusal().1, "cross_site_request", "{headers:?}");
+            }
             let varies: Vec<_> = answer.headers.get_all("vary").iter().collect();
             let names = format!("{varies:?}");
             assert!(names.contains("Sec-Fetch-Site, Origin"), "what decides is named: {headers:?} {names}");
@@ -79,6 +84,35 @@ on_both! {
         let answer = browser.post_with("/login", &fields, &[("sec-fetch-site", "same-origin")]).await;
         assert_eq!(answer.refusal(), (403, "csrf_failed"));
         assert_eq!(browser.post("/login", &fields).await.leads_to(), Some("/"));
+    }
+
+    a_program_signs_in_with_a_token_alone_and_is_told_and_led_on_as_http_does_it(api) {
+        let browser = api.browser();
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        let fields = [("email", "owner@acme.example"), ("password", PASSWORD)];
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let sign_in = async |headers: &[(&str, &str)]| {
+            browser.send(Method::POST, "/login", headers, Some(body.clone())).await
+        };
+        let (anything, program) = (("accept", "*/*"), ("accept", "application/json"));
+        for accept in [anything, program] {
+            assert_eq!(sign_in(&[form, accept]).await.refusal(), (403, "csrf_failed"), "{accept:?}");
+            let wrong = [form, accept, (CSRF, "wrong")];
+            assert_eq!(sign_in(&wrong).await.refusal(), (403, "csrf_failed"), "{accept:?}");
+            let foreign = [form, accept, ("origin", "https://evil.example")];
+            assert_eq!(sign_in(&foreign).await.refusal(), (403, "cross_site_request"), "{accept:?}");
+        }
+        for accept in ["text/html", "application/xhtml+xml, Text/HTML;q=0.9, */*;q=0.1"] {
+            let page = sign_in(&[form, ("accept", accept)]).await;
+            assert_eq!(page.refusal_page(), (403, true), "{accept}");
+            assert!(format!("{:?}", page.headers).contains("Accept, HX-Request"), "{:?}", page.headers);
+        }
+        let token = browser.token().await;
+        let signed_in = sign_in(&[form, anything, (CSRF, &token)]).await;
+        assert_eq!((signed_in.status.as_u16(), signed_in.headers["location"].to_str().unwrap()), (303, "/"));
+        assert!(!signed_in.headers.contains_key("hx-redirect") && browser.cookie("kt_session").is_some());
+        let by_script = browser.post("/logout", &[]).await;
+        assert_eq!((by_script.status.as_u16(), by_script.headers["hx-redirect"].to_str().unwrap()), (200, "/login"));
     }
 
     a_token_per_request_works_once_and_the_answer_brings_the_next(api) {
@@ -134,7 +168,7 @@ on_both! {
     over_https_cookies_and_browsers_stay_there(api) {
         let console = PublicUrl::parse("https://console.example").unwrap();
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
-        let doors = Doors::from(Needs { control: Arc::clone(&api.control), addresses, console, security_contact: None });
+        let doors = Doors::from(Needs { control: Arc::clone(&api.control), addresses, console, console_port: 3000, security_contact: None });
         let (pages, over_https) = (kt_server::console(doors.clone()), kt_server::api(doors));
         let send = async |method: Method, path: &str, more: &[(&str, String)], body: String| {
             let peer: SocketAddr = PEER.parse().unwrap();
@@ -214,7 +248,7 @@ on_both! {
             let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
             let console = PublicUrl::parse("https://console.example").unwrap();
             let security_contact = contact.map(|contact| contact.parse().unwrap());
-            kt_server::console(Doors::from(Needs { control: Arc::clone(&api.control), addresses, console, security_contact }))
+            kt_server::console(Doors::from(Needs { control: Arc::clone(&api.control), addresses, console, console_port: 3000, security_contact }))
         };
         let ask = async |pages: axum::Router| {
             let peer: SocketAddr = PEER.parse().unwrap();
@@ -306,12 +340,62 @@ on_both! {
 
     another_host_is_refused_and_told_where_the_console_is(api) {
         let browser = api.browser();
-        for host in ["evil.example", "localhost", "127.0.0.1:3000", "localhost:3001", "localhost:3000@evil.example"] {
+        for host in [
+            "evil.example",
+            "evil.example:3000",
+            "localhost",
+            "127.0.0.1",
+            "127.0.0.2:3000",
+            "2130706433:3000",
+            "localhost:3001",
+            "localhost.:3000",
+            "localhost:3000@evil.example",
+            "127.0.0.1:3000.evil.example",
+            "127.0.0.1:3000/",
+        ] {
             let answer = browser.send(Method::GET, "/login", &[("host", host)], None).await;
             assert_eq!(answer.status.as_u16(), 421, "{host}");
             assert!(answer.body.contains("http://localhost:3000"), "{host}");
         }
         assert_eq!(browser.send(Method::GET, "/login", &[("host", "LOCALHOST:3000")], None).await.status.as_u16(), 200);
+    }
+
+    on_this_machine_the_listener_answers_to_the_loopback_names_too(api) {
+        let pages_of = |console: &str| {
+            kt_server::console(Doors::from(Needs {
+                control: Arc::clone(&api.control),
+                addresses: Arc::new(kt_server::client_address(CidrSet::from_iter([]))),
+                console: PublicUrl::parse(console).unwrap(),
+                console_port: 4100,
+                security_contact: None,
+            }))
+        };
+        let ask = async |pages: &axum::Router, method: Method, headers: &[(&str, &str)]| {
+            let peer: SocketAddr = PEER.parse().unwrap();
+            let mut request = Request::builder().method(method).uri("/login").extension(ConnectInfo(peer));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            Answer::read(pages.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()).await
+        };
+        let (here, elsewhere) = (pages_of("http://localhost:3000"), pages_of("https://console.example"));
+        for host in ["localhost", "127.0.0.1", "[::1]"] {
+            for port in [3000, 4100] {
+                let asked = format!("{host}:{port}");
+                let own = format!("http://{asked}");
+                assert_eq!(ask(&here, Method::GET, &[("host", &asked)]).await.status.as_u16(), 200, "{asked}");
+                assert_eq!(ask(&elsewhere, Method::GET, &[("host", &asked)]).await.status.as_u16(), 421, "{asked}");
+                let of = async |origin: &str| {
+                    ask(&here, Method::POST, &[("host", &asked), ("origin", origin)]).await.refusal().1.to_owned()
+                };
+                assert_eq!(of(&own).await, "csrf_failed", "{asked}: its own page, though without a token");
+                for other in ["http://localhost:9", "http://evil.example", "http://127.0.0.2:3000", "https://localhost:3000"] {
+                    assert_eq!(of(other).await, "cross_site_request", "{asked} from {other}");
+                }
+            }
+        }
+        let between = [("host", "127.0.0.1:4100"), ("origin", "http://localhost:4100")];
+        assert_eq!(ask(&here, Method::POST, &between).await.refusal(), (403, "cross_site_request"), "two origins");
     }
 
     an_address_that_is_not_let_in_sees_no_page_at_all(api) {
@@ -349,6 +433,7 @@ on_both! {
             control: Arc::clone(&api.control),
             addresses: Arc::new(kt_server::client_address(CidrSet::from_iter(["203.0.113.9/32".parse().unwrap()]))),
             console: PublicUrl::parse("http://localhost:3000").unwrap(),
+            console_port: 3000,
             security_contact: None,
         }));
         let ask = async |path: &str, forwarded: &[&[u8]]| {

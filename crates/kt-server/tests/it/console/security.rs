@@ -258,6 +258,17 @@ on_both! {
     }
 }
 
+/// In a deployment that lets its organisations set what it leaves open.
+async fn within_bounds(kind: Kind) -> TestApi {
+    let deployment = serde_json::from_value(json!({
+        "managed_by": "console",
+        "session": { "timeout": "1h", "idle": false },
+        "password": { "require_number": true, "max_age_days": 180 },
+        "lockout": { "max_failures": 20 },
+    }));
+    TestApi::deployed(kind, deployment.unwrap()).await.set_up().await
+}
+
 /// In a deployment that lets its organisations set everything.
 async fn by_console(kind: Kind) -> TestApi {
     let deployment = DeploymentSettings { managed_by: ManagedBy::Console, ..DeploymentSettings::default() };
@@ -303,10 +314,53 @@ on_both! {
         let page = browser.get(PAGE).await;
         let password = section(page.page(), "password");
         assert!(password.contains("accent\">recommended") && password.contains("NIST SP 800-63B-4 section 3.1.1.2"));
-        let looser = [("version", "4"), ("timeout", "4h"), ("idle", "on"), ("absolute", "12h")];
+        let page = browser.get(PAGE).await;
+        assert!(!section(page.page(), "timeout-heading").contains(" disabled") && !page.page().contains("What is greyed out"));
+        for (version, preset) in [("4", "nist-800-63b"), ("5", "recommended")] {
+            let preset = [("version", version), ("preset", preset)];
+            assert_eq!(browser.post("/settings/security/password/preset", &preset).await.leads_to(), Some(PAGE));
+        }
+        for (version, timeout) in [("6", "1h"), ("7", "4h"), ("8", "30m")] {
+            let chosen = [("version", version), ("timeout", timeout), ("idle", "on"), ("absolute", "24h")];
+            assert_eq!(browser.post("/settings/security/session", &chosen).await.leads_to(), Some(PAGE), "{timeout}");
+        }
+    }
+}
+
+on_both! {
+    from crate::console::security::within_bounds;
+
+    what_the_deployment_would_refuse_is_greyed_out_with_the_reason(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        let page = browser.get(PAGE).await;
+        let tag = |name: &str, value: &str| {
+            let tags = page.page().split('<').filter(|tag| tag.contains(&format!("name=\"{name}\"")));
+            tags.filter(|tag| tag.contains(value)).map(str::to_owned).next().unwrap_or_else(|| panic!("{name}"))
+        };
+        for (name, value, is_disabled) in [
+            ("timeout", "value=\"15m\"", false),
+            ("timeout", "value=\"1h\"", false),
+            ("timeout", "value=\"4h\"", true),
+            ("idle", "checkbox", true),
+            ("preset", "recommended", false),
+            ("preset", "nist-800-63b", true),
+            ("require_number", "checkbox", true),
+            ("require_special", "checkbox", false),
+        ] {
+            assert_eq!(tag(name, value).contains(" disabled"), is_disabled, "{name} {value}");
+        }
+        assert!(tag("require_number", "hidden").contains("value=\"on\""), "it is sent all the same");
+        assert!(tag("max_failures", "number").contains("max=\"20\""));
+        assert!(tag("max_age_days", "number").contains("min=\"1\" max=\"180\""));
+        assert_eq!(page.page().matches("What is greyed out would be looser").count(), 2);
+        let looser = [("version", "0"), ("timeout", "4h"), ("absolute", "12h")];
         let refused = browser.post("/settings/security/session", &looser).await;
         assert_eq!((refused.status.as_u16(), refused.text("/error/param")), (422, "session.timeout"));
     }
+}
+
+on_both! {
+    from crate::console::security::by_console;
 
     sixteen_idle_minutes_end_a_session_of_fifteen_that_the_page_has_set(api) {
         let browser = api.signed_in("owner@acme.example").await;

@@ -187,6 +187,7 @@ impl TestApi {
             control: Arc::clone(&control),
             addresses,
             console: console.clone(),
+            console_port: 3000,
             security_contact: None,
         });
         let (router, pages) = (kt_server::api(doors.clone()), kt_server::console(doors));

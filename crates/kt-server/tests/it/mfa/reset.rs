@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::http::Method;
 use serde_json::json;
 
 use super::policy::demand;
@@ -46,6 +47,18 @@ on_both! {
         // Where one is asked for, the next sign-in leads to adding one.
         demand(&api, "required_for_all", "0h").await;
         assert_eq!(api.login(JO, PASSWORD).await.text("/status"), "mfa_enrollment_required");
+    }
+
+    a_program_may_leave_the_reason_out_and_that_is_told(api) {
+        let admin = api.somebody("admin").await;
+        for (email, body) in [(JO, None), ("mia@acme.example", Some(json!({})))] {
+            let holder = Holder::new(&api, email, "member").await;
+            let path = format!("/v1/members/{}/reset-mfa", id_of(&api, &holder.token).await);
+            let asked = api.request(Method::POST, &path).body(body).bearer(admin.access_token());
+            assert_eq!(asked.send().await.status, 204, "{email}");
+            assert_eq!(api.records("mfa.reset").await[0]["details"]["after"]["reason"], "not given");
+            assert!(api.letters_to(email).await.iter().any(|letter| letter.content.text.contains("not given")));
+        }
     }
 
     an_owners_factors_are_taken_by_another_owner_alone(api) {

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use axum::http::Method;
 use kt_domain::clock::Clock;
-use kt_domain::deployment_settings::DeploymentSettings;
-use kt_domain::lockout::LockoutSettings;
+use kt_domain::deployment_settings::{DeploymentSettings, LockoutSection};
 use kt_domain::random::Random;
 use serde_json::{Value, json};
 
@@ -73,7 +72,7 @@ async fn walk(database: Database, walks: u64) {
     let mut reached = Reached::default();
     for seed in 0..walks {
         // Locks have tests of their own; here they would close doors that the walk is to try.
-        let lockout = LockoutSettings { max_failures: 100, ..LockoutSettings::default() };
+        let lockout = LockoutSection { max_failures: Some(100), ..LockoutSection::default() };
         let deployment = DeploymentSettings { lockout, ..DeploymentSettings::default() };
         let api = TestApi::deployed(database, deployment).await.set_up().await;
         let mia = api.add_member(MIA, "member").await.to_string();

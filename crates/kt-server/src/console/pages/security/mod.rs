@@ -16,6 +16,7 @@ use kt_domain::deployment_settings::ManagedBy;
 use kt_domain::error::Error;
 use kt_domain::mfa::{Demand, MfaSettings};
 use kt_domain::passwords::Preset;
+use kt_domain::span::Span;
 use serde_json::Value;
 
 use self::network::Network;
@@ -27,6 +28,9 @@ use crate::console::filters;
 use crate::console::visit::{SignedIn, Visit};
 
 const PAGE: &str = "/settings/security";
+
+/// The longest time that the form offers until a session ends.
+const LONGEST_TIMEOUT: &str = "4h";
 
 #[derive(Template)]
 #[template(path = "pages/security.html")]
@@ -113,6 +117,40 @@ impl Organization {
             Some(Preset::Recommended) => "recommended",
             Some(Preset::Nist80063b) => "nist-800-63b",
             None => "",
+        }
+    }
+
+    /// Whether this timeout is longer than the deployment allows. Where the deployment sets it, the whole form is locked.
+    fn is_timeout_too_long(&self, timeout: &str) -> bool {
+        timeout.parse::<Span>().is_ok_and(|timeout| timeout > self.security.loosest.session.timeout)
+    }
+
+    /// Whether a preset asks for less than the deployment does.
+    fn is_preset_too_loose(&self, preset: Preset) -> bool {
+        let policy = preset.policy(self.security.settings.mfa.is_enforced_for_all());
+        !policy.looser_than(&self.security.loosest.password).is_empty()
+    }
+
+    /// Whether something of the session's form is greyed out, as it would be looser than the deployment allows.
+    fn bounds_sessions(&self) -> bool {
+        let loosest = &self.security.loosest.session;
+        self.may_change_deployed() && (!loosest.idle || self.is_timeout_too_long(LONGEST_TIMEOUT))
+    }
+
+    /// The same for the password's forms.
+    fn bounds_passwords(&self) -> bool {
+        let floor = &self.security.loosest.password;
+        let demands_kinds = floor.require_uppercase || floor.require_number || floor.require_special;
+        let presets = [Preset::Recommended, Preset::Nist80063b];
+        self.may_change_deployed()
+            && (demands_kinds || presets.into_iter().any(|preset| self.is_preset_too_loose(preset)))
+    }
+
+    /// The fewest and the most days for which a password may last that can be chosen; 0 is for ever.
+    fn ages(&self) -> (u32, u32) {
+        match self.security.loosest.password.max_age_days {
+            0 => (0, 3650),
+            most => (1, most),
         }
     }
 
