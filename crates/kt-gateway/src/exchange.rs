@@ -30,7 +30,7 @@ use crate::stages::cors::CorsRules;
 use crate::stages::route::Route;
 use crate::stages::safety::Moderator;
 use crate::stages::{
-    address, authenticate, content, host, path, policy_chain, rate_limits, route, size_limits,
+    address, authenticate, content, host, page, path, policy_chain, rate_limits, route, size_limits,
 };
 use crate::surface::Surface;
 use crate::usage::Usage;
@@ -316,11 +316,13 @@ impl<'a> Exchange<'a> {
     fn read_content(&mut self, route: &Route, body: &Bytes) -> Result<Summary, Refusal> {
         let summary = match route.content.required(body) {
             Some(required) if self.head.method == Method::POST => {
-                content::check_type(&self.head.headers)?;
-                content::read(body, required, route::bounds(&self.head.path))?
+                page::check_type(&self.head.headers)?;
+                let summary = content::read(body, required, route::bounds(&self.head.path))?;
+                content::declare_json(&mut self.head.headers);
+                summary
             }
             None if self.head.method == Method::POST => {
-                content::check_site(&self.head.headers, self.cors())?;
+                page::check_site(&self.head.headers, self.cors())?;
                 Summary::default()
             }
             _ => Summary::default(),
