@@ -212,6 +212,7 @@ impl<'a> Exchange<'a> {
         if let Some(health) = health::answer(&self.worker.shared, &self.head.method, &path) {
             return health.map(Passed::Local);
         }
+        host::check_page(self)?;
         self.describe();
         self.check_loop()?;
         self.check_ready()?;

@@ -19,11 +19,7 @@ fn with_token(token: &str) -> TestGateway {
 
 /// A request as an operator's tool sends it.
 fn get(path: &str) -> Request {
-    ask_for("GET", path)
-}
-
-fn ask_for(method: &str, path: &str) -> Request {
-    Request::new(method, path).without("Host").header("Host", "127.0.0.1:41003")
+    Request::new("GET", path)
 }
 
 fn ask(gateway: &TestGateway, request: &Request) -> Answer {
@@ -142,7 +138,7 @@ providers:
 fn a_reload_says_what_came_of_it() {
     let gateway = gateway("");
     let old = gateway.gateway.config_version();
-    let reload = ask_for("POST", "/keeptrusts/config/reload");
+    let reload = Request::new("POST", "/keeptrusts/config/reload");
 
     gateway.write_config("cors: {enabled: true, allow_origins: ['*'], allow_credentials: true}");
     let refused = ask(&gateway, &reload);
@@ -204,7 +200,7 @@ fn no_web_page_is_served() {
         ("Sec-Fetch-Site", "cross-site"),
         ("Sec-Fetch-Site", "same-site"),
     ] {
-        let answer = ask(&gateway, &ask_for("POST", "/keeptrusts/config/reload").header(name, value));
+        let answer = ask(&gateway, &Request::new("POST", "/keeptrusts/config/reload").header(name, value));
         assert_eq!(answer.outcome(), (403, "browser_refused".to_owned()), "{name}: {value}");
         assert!(answer.headers_like("access-control-").is_empty());
     }
@@ -238,7 +234,7 @@ fn the_token_is_asked_for_where_there_is_something_to_guard() {
         }
         assert_ne!(right.status, 401, "{path}");
     }
-    let reload = ask(&gateway, &ask_for("POST", "/keeptrusts/config/reload"));
+    let reload = ask(&gateway, &Request::new("POST", "/keeptrusts/config/reload"));
     assert_eq!(reload.status, 401);
 }
 
