@@ -135,7 +135,8 @@ impl CorsRules {
     }
 }
 
-/// The header names that a preflight asks for, each checked to be a token, so that nothing else can be reflected.
+/// The header names that a preflight asks for, as it spells them, each checked to be a token, so that nothing else can be
+/// reflected.
 /// They are gathered only if they are `wanted`.
 fn requested_headers(request: &HeaderMap, wanted: bool) -> Result<Option<HeaderValue>, Refusal> {
     let mut names = String::new();
@@ -144,10 +145,12 @@ fn requested_headers(request: &HeaderMap, wanted: bool) -> Result<Option<HeaderV
         length += line.len();
         let listed = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         for name in listed.filter(|name| !name.is_empty()) {
-            let name = HeaderName::from_bytes(name).map_err(|_| malformed_preflight())?;
+            // A token is text.
+            let name = std::str::from_utf8(name).map_err(|_| malformed_preflight())?;
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| malformed_preflight())?;
             if wanted {
                 names.push_str(if names.is_empty() { "" } else { ", " });
-                names.push_str(name.as_str());
+                names.push_str(name);
             }
         }
     }
