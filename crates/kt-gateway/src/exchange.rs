@@ -206,7 +206,7 @@ impl<'a> Exchange<'a> {
         if let Some(cors) = self.cors()
             && self.head.method == Method::OPTIONS
         {
-            return cors.answer_options(&path, &self.head.headers).map(Passed::Local);
+            return Ok(Passed::Local(cors.answer_options(&path, &self.head.headers)));
         }
         host::check(self)?;
         if let Some(health) = health::answer(&self.worker.shared, &self.head.method, &path) {
