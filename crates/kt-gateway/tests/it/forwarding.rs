@@ -418,6 +418,9 @@ fn requests_beyond_the_concurrency_limit_are_turned_away_at_once() {
             ("x-ratelimit-limit-concurrent", "1"),
             ("x-ratelimit-remaining-concurrent", "0"),
             ("x-ratelimit-reset-concurrent", "1s"),
+            ("x-ratelimit-limit", "1"),
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "1"),
         ]
     );
     assert_eq!(refused.header("retry-after"), Some("1"));
