@@ -36,12 +36,13 @@ pub(crate) enum ReplyBody {
     Stream(Box<dyn ReplyStream>),
 }
 
-/// What happens to a request body that was not asked for. The connection is closed either way.
+/// What happens to a request body that was not asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnreadBody {
-    /// It is read and dropped for a moment, so that the client gets to read its answer.
+    /// If all of it is here it is dropped, and the connection goes on. Else what comes is read and dropped for a moment, so
+    /// that the client gets to read its answer, and the connection is closed.
     Discard,
-    /// Not one byte of it is read.
+    /// Not one byte of it is read, and the connection is closed.
     Leave,
 }
 
