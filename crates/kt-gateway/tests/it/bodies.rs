@@ -313,7 +313,9 @@ fn an_address_that_is_refused_is_answered_and_closed_though_its_body_never_comes
 #[test]
 fn an_address_that_is_refused_is_closed_though_its_whole_body_came_with_its_head() {
     let gateway = TestGateway::with("ip_allowlist: {enabled: true, allow: [127.0.0.2/32]}");
-    for request in [Request::chat(), Request::chat().chunked(CHAT, 20), Request::chat().body("").chunked("", 1)] {
+    for request in
+        [Request::chat(), Request::chat().chunked(CHAT, 20), Request::chat().body("").chunked("", 1)]
+    {
         let mut client = gateway.connect();
         let answer = client.ask(&request);
         assert_eq!((answer.status, answer.header("connection")), (403, Some("close")), "{request:?}");
@@ -322,7 +324,11 @@ fn an_address_that_is_refused_is_closed_though_its_whole_body_came_with_its_head
     let mut client = gateway.connect();
     for request in [Request::new("GET", "/v1/models"), Request::new("POST", "/v1/files").body("")] {
         let answer = client.ask(&request);
-        assert_eq!((answer.status, answer.header("connection")), (403, None), "there is no body: {request:?}");
+        assert_eq!(
+            (answer.status, answer.header("connection")),
+            (403, None),
+            "there is no body: {request:?}"
+        );
     }
     // The control: what is refused for another reason, its body dropped, leaves the connection to its client.
     let mut allowed = gateway.connect_from(Ipv4Addr::new(127, 0, 0, 2));
