@@ -15,6 +15,8 @@ use crate::surface::{ErrorBody, Surface};
 
 /// The header that names a request in every answer and every event.
 pub(crate) const X_KT_REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
+/// Tells the SDKs of OpenAI and Anthropic whether to try again by themselves.
+pub(crate) const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// The header that says what the policy chain did.
 pub(crate) const X_KT_POLICY_ACTION: HeaderName = HeaderName::from_static("x-kt-policy-action");
 

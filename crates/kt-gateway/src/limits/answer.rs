@@ -11,13 +11,10 @@ use jiff::Timestamp;
 use kt_domain::money::Money;
 
 use super::{Claim, Denied, Grant, Left, Measure, Spending, Subject, Unit};
-use crate::reply::Refusal;
+use crate::reply::{Refusal, X_SHOULD_RETRY};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STANDING: HeaderName = HeaderName::from_static("ratelimit");
-
-/// Tells the SDKs of OpenAI and Anthropic whether to try again by themselves.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// How many headers tell how limits stand.
 const MOST_HEADERS: usize = 11;
@@ -141,7 +138,7 @@ fn used_up(spending: &Spending, limit: u64, wait: Duration) -> Refusal {
     );
     let refusal = Refusal::rate_limit(429, "budget_exceeded", message)
         .with_header(header::RETRY_AFTER, HeaderValue::from(seconds(wait).max(1)))
-        .with_header(SHOULD_RETRY, HeaderValue::from_static("false"));
+        .with_header(X_SHOULD_RETRY, HeaderValue::from_static("false"));
     let limit = match spending.unit {
         Unit::Tokens => limit.into(),
         Unit::Cost => {
