@@ -17,13 +17,17 @@ use crate::health;
 use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault};
 use crate::incoming::{Incoming, Peer, Service};
-use crate::metrics::Moment;
+use crate::metrics::{self, Moment};
 use crate::providers::target::Target;
 use crate::reply::{Refusal, Reply, X_KT_REQUEST_ID};
 use crate::shared::rfc3339;
 use crate::shown;
 use crate::stages::host;
 use crate::surface::Surface;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What Prometheus' own parsers, and whoever names no format, expect.
+const OLDER_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers on the operator's listener.
 pub(crate) struct AdminService {
@@ -125,11 +129,11 @@ impl AdminService {
                     telemetry_dropped: shared.telemetry.dropped(),
                     now: shared.clock.now_micros(),
                 });
-                Ok(Reply::full(
-                    StatusCode::OK,
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
-                    text,
-                ))
+                Ok(if asks_for_openmetrics(&head.headers) {
+                    Reply::full(StatusCode::OK, OPENMETRICS, text)
+                } else {
+                    Reply::full(StatusCode::OK, OLDER_METRICS, metrics::in_older_format(&text))
+                })
             }
             ("/keeptrusts/config", &Method::GET) => {
                 Ok(Reply::json(StatusCode::OK, shown_configuration(&self.control).to_string()))
@@ -173,6 +177,13 @@ impl AdminService {
             }
         }
     }
+}
+
+/// Whether a client takes metrics in the format of OpenMetrics.
+fn asks_for_openmetrics(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let mut types = lines.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
+    types.any(|name| name.trim().eq_ignore_ascii_case("application/openmetrics-text"))
 }
 
 fn is_cross_site(headers: &HeaderMap) -> bool {

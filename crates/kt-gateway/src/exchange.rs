@@ -30,7 +30,7 @@ use crate::stages::cors::CorsRules;
 use crate::stages::route::Route;
 use crate::stages::safety::Moderator;
 use crate::stages::{
-    address, authenticate, content, host, path, policy_chain, rate_limits, route, size_limits,
+    address, authenticate, content, host, page, path, policy_chain, rate_limits, route, size_limits,
 };
 use crate::surface::Surface;
 use crate::usage::Usage;
@@ -206,12 +206,13 @@ impl<'a> Exchange<'a> {
         if let Some(cors) = self.cors()
             && self.head.method == Method::OPTIONS
         {
-            return cors.answer_options(&path, &self.head.headers).map(Passed::Local);
+            return Ok(Passed::Local(cors.answer_options(&path, &self.head.headers)));
         }
         host::check(self)?;
         if let Some(health) = health::answer(&self.worker.shared, &self.head.method, &path) {
             return health.map(Passed::Local);
         }
+        host::check_page(self)?;
         self.describe();
         self.check_loop()?;
         self.check_ready()?;
@@ -316,11 +317,13 @@ impl<'a> Exchange<'a> {
     fn read_content(&mut self, route: &Route, body: &Bytes) -> Result<Summary, Refusal> {
         let summary = match route.content.required(body) {
             Some(required) if self.head.method == Method::POST => {
-                content::check_type(&self.head.headers)?;
-                content::read(body, required, route::bounds(&self.head.path))?
+                page::check_type(&self.head.headers)?;
+                let summary = content::read(body, required, route::bounds(&self.head.path))?;
+                content::declare_json(&mut self.head.headers);
+                summary
             }
             None if self.head.method == Method::POST => {
-                content::check_site(&self.head.headers, self.cors())?;
+                page::check_site(&self.head.headers, self.cors())?;
                 Summary::default()
             }
             _ => Summary::default(),

@@ -100,6 +100,7 @@ impl Exchange<'_> {
             self.record.ask_for(target.model_instead_of(asked).or(asked));
             if target.wire == Wire::Echo {
                 choice.succeeded();
+                self.record.event().upstream_ms = Some(0);
                 return self.echo(&forwarded);
             }
             let setback = match self.attempt(&target, &forwarded, &body, limits).await? {

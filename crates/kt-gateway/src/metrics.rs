@@ -1,5 +1,6 @@
 //! Counters, for Prometheus.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kt_domain::events::{Event, EventType, Verdict};
@@ -103,7 +104,7 @@ impl Metrics {
         self.reloads.get_or_create(&Reload { accepted }).inc();
     }
 
-    /// All of it in the text format that Prometheus reads, with the given moment's figures beside.
+    /// All of it in the text format of OpenMetrics, with the given moment's figures beside.
     pub(crate) fn render(&self, moment: &Moment<'_>) -> String {
         let Moment { connections, in_flight, targets, telemetry_dropped, now } = moment;
         let mut text = format!(
@@ -122,6 +123,23 @@ impl Metrics {
         let _ = encode(&mut text, &self.registry);
         text
     }
+}
+
+/// The same in the text format that Prometheus had before OpenMetrics (0.0.4), where a counter is described by the name of its
+/// values.
+pub(crate) fn in_older_format(text: &str) -> String {
+    let counters: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut older = String::with_capacity(text.len() + counters.len() * 16);
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        let name = line.strip_prefix("# ").and_then(|comment| comment.split(' ').nth(1));
+        match name.filter(|name| counters.contains(name)) {
+            Some(name) => older.push_str(&line.replacen(name, &format!("{name}_total"), 1)),
+            None => older.push_str(line),
+        }
+        older.push('\n');
+    }
+    older
 }
 
 #[cfg(test)]
@@ -143,7 +161,8 @@ mod tests {
 
 ## For Prometheus
 
-`GET /metrics` on the admin listener. Counters end in `_total` there.
+`GET /metrics` on the admin listener, in the text format 0.0.4, or in that of OpenMetrics for whoever asks for it by `Accept`.
+Counters end in `_total` there.
 
 | name | kind | labels | what it is |
 |---|---|---|---|

@@ -15,6 +15,8 @@ use crate::surface::{ErrorBody, Surface};
 
 /// The header that names a request in every answer and every event.
 pub(crate) const X_KT_REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
+/// Tells the SDKs of OpenAI and Anthropic whether to try again by themselves.
+pub(crate) const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// The header that says what the policy chain did.
 pub(crate) const X_KT_POLICY_ACTION: HeaderName = HeaderName::from_static("x-kt-policy-action");
 
@@ -36,12 +38,13 @@ pub(crate) enum ReplyBody {
     Stream(Box<dyn ReplyStream>),
 }
 
-/// What happens to a request body that was not asked for. The connection is closed either way.
+/// What happens to a request body that was not asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UnreadBody {
-    /// It is read and dropped for a moment, so that the client gets to read its answer.
+    /// If all of it is here it is dropped, and the connection goes on. Else what comes is read and dropped for a moment, so
+    /// that the client gets to read its answer, and the connection is closed.
     Discard,
-    /// Not one byte of it is read.
+    /// Not one byte of it is read, and the connection is closed.
     Leave,
 }
 

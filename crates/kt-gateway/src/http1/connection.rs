@@ -68,7 +68,10 @@ pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, serv
         let is_head_request = head.method == Method::HEAD;
         let mut body = Http1Body::new(&mut transport, &mut timer, wire, timeouts);
         let reply = service.call(head, &mut body, &peer).await;
-        let body_is_taken = body.skip_what_came();
+        let body_is_taken = match reply.unread {
+            UnreadBody::Discard => body.skip_what_came(),
+            UnreadBody::Leave => body.is_none(),
+        };
         let ends_with_connection = !wire.speaks_1_1 && matches!(reply.body, ReplyBody::Stream(_));
         let keep_alive = wire.keep_alive && body_is_taken && !ends_with_connection && !service.is_draining();
         let unread = reply.unread;
@@ -169,6 +172,11 @@ impl<'a> Http1Body<'a> {
         let decoder = Decoder::new(wire.framing);
         let patience = BodyPatience::new(timeouts);
         Self { transport, timer, decoder, framing: wire.framing, patience, invitation, waiting: false }
+    }
+
+    /// Whether the request has no body at all.
+    fn is_none(&self) -> bool {
+        matches!(self.framing, Framing::Length(0))
     }
 
     /// Drops what has arrived of a body that nobody asked for; whether that was all of it.

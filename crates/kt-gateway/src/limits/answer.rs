@@ -1,5 +1,6 @@
-//! What a client is told about limits: in the words of OpenAI's SDKs (`x-ratelimit-…`) and in those of the IETF
-//! (`RateLimit`, `RateLimit-Policy`: draft-ietf-httpapi-ratelimit-headers).
+//! What a client is told about limits: in the words of OpenAI's SDKs (`x-ratelimit-…-requests`), in those that most clients
+//! know (`x-ratelimit-limit` and its like), and in those of the IETF (`RateLimit`, `RateLimit-Policy`:
+//! draft-ietf-httpapi-ratelimit-headers).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,16 +11,22 @@ use jiff::Timestamp;
 use kt_domain::money::Money;
 
 use super::{Claim, Denied, Grant, Left, Measure, Spending, Subject, Unit};
-use crate::reply::Refusal;
+use crate::reply::{Refusal, X_SHOULD_RETRY};
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Tells the SDKs of OpenAI and Anthropic whether to try again by themselves.
-const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// How many headers tell how limits stand.
+const MOST_HEADERS: usize = 11;
 
 /// The names of one measure's headers: limit, remaining, reset.
 type Names = [HeaderName; 3];
+/// Of whatever limit is nearest; the reset is a bare number of seconds.
+const NEAREST: Names = [
+    HeaderName::from_static("x-ratelimit-limit"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-ratelimit-reset"),
+];
 const REQUESTS: Names = [
     HeaderName::from_static("x-ratelimit-limit-requests"),
     HeaderName::from_static("x-ratelimit-remaining-requests"),
@@ -51,12 +58,12 @@ pub(crate) fn no_place(limit: u64, message: impl Into<Cow<'static, str>>, again:
 
 /// The same refusal, told that nothing is left until then.
 fn with_nothing_left(refusal: Refusal, names: Names, limit: HeaderValue, reset: Duration) -> Refusal {
-    let [limit_name, remaining, reset_name] = names;
-    let refusal = refusal.with_header(limit_name, limit).with_header(remaining, 0.into());
-    match HeaderValue::from_str(&format!("{}s", seconds(reset))) {
-        Ok(reset) => refusal.with_header(reset_name, reset),
-        Err(_) => refusal,
-    }
+    let in_seconds = HeaderValue::from(seconds(reset));
+    let with_unit =
+        HeaderValue::from_str(&format!("{}s", seconds(reset))).unwrap_or_else(|_| in_seconds.clone());
+    let of_measure = names.into_iter().zip([limit.clone(), 0.into(), with_unit]);
+    let of_nearest = NEAREST.into_iter().zip([limit, 0.into(), in_seconds]);
+    of_measure.chain(of_nearest).fold(refusal, |refusal, (name, value)| refusal.with_header(name, value))
 }
 
 impl Denied {
@@ -131,7 +138,7 @@ fn used_up(spending: &Spending, limit: u64, wait: Duration) -> Refusal {
     );
     let refusal = Refusal::rate_limit(429, "budget_exceeded", message)
         .with_header(header::RETRY_AFTER, HeaderValue::from(seconds(wait).max(1)))
-        .with_header(SHOULD_RETRY, HeaderValue::from_static("false"));
+        .with_header(X_SHOULD_RETRY, HeaderValue::from_static("false"));
     let limit = match spending.unit {
         Unit::Tokens => limit.into(),
         Unit::Cost => {
@@ -145,6 +152,7 @@ impl Grant {
     /// Tells the client how its limits stand.
     pub(crate) fn tell_all(grants: &[Self], headers: &mut HeaderMap) {
         if !grants.is_empty() {
+            headers.reserve(MOST_HEADERS);
             let standing: Vec<_> = grants.iter().flat_map(Self::standing).collect();
             tell(&standing, headers);
         }
@@ -168,6 +176,12 @@ fn tell(standing: &[(&Claim, &Left)], headers: &mut HeaderMap) {
             headers.insert(name, value);
         }
     }
+    if let Some((claim, left)) = nearest(standing.iter().filter(|(claim, _)| is_rate(claim))) {
+        let [limit, remaining, reset] = NEAREST;
+        headers.insert(limit, claim.limit.into());
+        headers.insert(remaining, left.amount.into());
+        headers.insert(reset, seconds(left.reset).into());
+    }
     for (measure, names) in [(Measure::Requests, REQUESTS), (Measure::Tokens, TOKENS)] {
         let of_measure = standing.iter().filter(|(claim, _)| claim.measure == measure);
         if let Some((claim, left)) = of_measure.min_by_key(|(_, left)| left.amount) {
@@ -179,6 +193,16 @@ fn tell(standing: &[(&Claim, &Left)], headers: &mut HeaderMap) {
             }
         }
     }
+}
+
+/// Of which the smallest part is left.
+fn nearest<'a>(
+    standing: impl Iterator<Item = &'a (&'a Claim, &'a Left)>,
+) -> Option<&'a (&'a Claim, &'a Left)> {
+    standing.min_by(|(claim, left), (other, of_other)| {
+        let parts = |left: &Left, whole: &Claim| u128::from(left.amount) * u128::from(whole.limit);
+        parts(left, other).cmp(&parts(of_other, claim))
+    })
 }
 
 impl Claim {

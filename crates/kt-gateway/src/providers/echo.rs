@@ -2,14 +2,34 @@
 //! whole system can be tried without any key. Tokens are words here.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::reply::Refusal;
+use crate::reply::{Refusal, X_SHOULD_RETRY};
 use crate::usage::Usage;
 
 /// The model that echo lists as its own; it takes any name.
 const MODEL: &str = "echo";
+
+/// The last event of OpenAI's older streams.
+const DONE: &[u8] = b"data: [DONE]\n\n";
+/// What OpenAI's moderation looks for.
+const MODERATED: [&str; 13] = [
+    "harassment",
+    "harassment/threatening",
+    "hate",
+    "hate/threatening",
+    "illicit",
+    "illicit/violent",
+    "self-harm",
+    "self-harm/instructions",
+    "self-harm/intent",
+    "sexual",
+    "sexual/minors",
+    "violence",
+    "violence/graphic",
+];
 
 /// What echo answers.
 pub(crate) enum Echo {
@@ -65,9 +85,12 @@ impl Question<'_> {
         let answer = match self.path {
             "/v1/chat/completions" => return Ok(self.chat(&said.last_words(), usage(&said.last_words()))),
             "/v1/messages" => return Ok(self.message(&said.last_words(), usage(&said.last_words()))),
-            "/v1/completions" => self.completion(&text_of(&said.prompt), usage(&text_of(&said.prompt))),
-            "/v1/responses" => self.response(&text_of(&said.input), usage(&text_of(&said.input))),
+            "/v1/completions" => {
+                return Ok(self.completion(&text_of(&said.prompt), usage(&text_of(&said.prompt))));
+            }
+            "/v1/responses" => return Ok(self.response(&text_of(&said.input), usage(&text_of(&said.input)))),
             "/v1/embeddings" => self.embeddings(&said.input),
+            "/v1/moderations" => self.moderation(&said.input),
             "/v1/models" => json!({ "object": "list", "data": [model_card(MODEL)] }),
             "/v1/messages/count_tokens" => json!({ "input_tokens": said.words() }),
             path => match path.strip_prefix("/v1/models/") {
@@ -109,7 +132,7 @@ impl Question<'_> {
         let mut events = vec![chunk(json!({ "role": "assistant", "content": "" }), Value::Null, Value::Null)];
         events.extend(pieces(text).map(|piece| chunk(json!({ "content": piece }), Value::Null, Value::Null)));
         events.push(chunk(json!({}), json!("stop"), counts));
-        events.push(b"data: [DONE]\n\n".to_vec());
+        events.push(DONE.to_vec());
         Echo::Stream(events, usage)
     }
 
@@ -150,21 +173,86 @@ impl Question<'_> {
         Echo::Stream(events, usage)
     }
 
-    fn completion(&self, text: &str, usage: Usage) -> Value {
-        let choice = json!({ "index": 0, "text": text, "logprobs": null, "finish_reason": "stop" });
-        json!({ "id": format!("cmpl-{}", self.request_id), "object": "text_completion", "created": self.created,
-            "model": self.model(), "choices": [choice], "usage": openai_usage(usage) })
+    fn completion(&self, text: &str, usage: Usage) -> Echo {
+        let part = |text: &str, finish: Value, counts: Value| {
+            let choice = json!({ "index": 0, "text": text, "logprobs": null, "finish_reason": finish });
+            json!({ "id": format!("cmpl-{}", self.request_id), "object": "text_completion", "created": self.created,
+                "model": self.model(), "choices": [choice], "usage": counts })
+        };
+        let counts = openai_usage(usage);
+        if !self.stream {
+            return Echo::Whole(part(text, json!("stop"), counts).to_string().into(), usage);
+        }
+        let said = pieces(text).map(|piece| event(None, &part(piece, Value::Null, Value::Null)));
+        let mut events: Vec<_> = said.collect();
+        events.push(event(None, &part("", json!("stop"), counts)));
+        events.push(DONE.to_vec());
+        Echo::Stream(events, usage)
     }
 
-    fn response(&self, text: &str, usage: Usage) -> Value {
+    fn response(&self, text: &str, usage: Usage) -> Echo {
         let id = self.request_id.replace('-', "");
-        let content = json!([{ "type": "output_text", "text": text, "annotations": [] }]);
-        let message = json!({ "type": "message", "id": format!("msg_{id}"), "status": "completed",
-            "role": "assistant", "content": content });
-        json!({ "id": format!("resp_{id}"), "object": "response", "created_at": self.created, "status": "completed",
-            "model": self.model(), "output": [message], "usage": {
-                "input_tokens": usage.input, "output_tokens": usage.output,
-                "total_tokens": usage.input.unwrap_or(0) + usage.output.unwrap_or(0) } })
+        let content = |text: &str| json!({ "type": "output_text", "text": text, "annotations": [] });
+        let message = |status: &str, content: Value| {
+            json!({ "type": "message", "id": format!("msg_{id}"), "status": status, "role": "assistant",
+                "content": content })
+        };
+        let response = |status: &str, output: Value, counts: Value| {
+            json!({ "id": format!("resp_{id}"), "object": "response", "created_at": self.created, "status": status,
+                "model": self.model(), "output": output, "usage": counts })
+        };
+        let whole = message("completed", json!([content(text)]));
+        let counts = json!({ "input_tokens": usage.input, "output_tokens": usage.output,
+            "total_tokens": usage.input.unwrap_or(0) + usage.output.unwrap_or(0) });
+        let completed = response("completed", json!([whole]), counts);
+        if !self.stream {
+            return Echo::Whole(completed.to_string().into(), usage);
+        }
+        let begun = response("in_progress", json!([]), Value::Null);
+        let of_text = |name: &'static str, mut fields: Value| {
+            fields["item_id"] = json!(format!("msg_{id}"));
+            fields["output_index"] = json!(0);
+            fields["content_index"] = json!(0);
+            (name, fields)
+        };
+        let mut steps = vec![
+            ("response.created", json!({ "response": begun })),
+            ("response.in_progress", json!({ "response": begun })),
+            (
+                "response.output_item.added",
+                json!({ "output_index": 0, "item": message("in_progress", json!([])) }),
+            ),
+            of_text("response.content_part.added", json!({ "part": content("") })),
+        ];
+        steps.extend(
+            pieces(text).map(|piece| of_text("response.output_text.delta", json!({ "delta": piece }))),
+        );
+        steps.push(of_text("response.output_text.done", json!({ "text": text })));
+        steps.push(of_text("response.content_part.done", json!({ "part": content(text) })));
+        steps.push(("response.output_item.done", json!({ "output_index": 0, "item": whole })));
+        steps.push(("response.completed", json!({ "response": completed })));
+        let numbered = steps.into_iter().enumerate().map(|(number, (name, mut fields))| {
+            fields["type"] = json!(name);
+            fields["sequence_number"] = json!(number);
+            event(Some(name), &fields)
+        });
+        Echo::Stream(numbered.collect(), usage)
+    }
+
+    /// Nothing is found in anything.
+    fn moderation(&self, input: &Value) -> Value {
+        let is_text = |item: &Value| item.is_string();
+        let inputs = match input {
+            // The parts of one input, as a text and a picture, are judged together.
+            Value::Array(items) if items.iter().all(is_text) => items.len(),
+            _ => 1,
+        };
+        let each = |value: Value| {
+            let found = MODERATED.iter().map(|category| ((*category).to_owned(), value.clone()));
+            Value::Object(found.collect())
+        };
+        let result = json!({ "flagged": false, "categories": each(json!(false)), "category_scores": each(json!(0.0)) });
+        json!({ "id": format!("modr-{}", self.request_id), "model": self.model(), "results": vec![result; inputs] })
     }
 
     /// A vector of letter counts: the same text gives the same vector, and no more is promised.
@@ -202,13 +290,12 @@ impl Said {
     }
 }
 
+/// The path is served and echo has nothing for it. Unlike after other failures of a server, trying again is no use.
 fn not_echoed() -> Refusal {
-    Refusal::not_found(
-        404,
-        "surface_not_served",
-        "The echo provider answers chat, messages, completions, responses, embeddings and models; only the first two \
-         as streams.",
-    )
+    let message = "The echo provider answers chat, messages, completions, responses, embeddings, moderations and models; \
+                   only the first four as streams. Configure another target for the rest.";
+    Refusal::unavailable(501, "surface_not_served", message)
+        .with_header(X_SHOULD_RETRY, HeaderValue::from_static("false"))
 }
 
 fn model_card(name: &str) -> Value {

@@ -5,14 +5,13 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use memchr::memchr2;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::reply::Refusal;
-use crate::stages::cors::CorsRules;
 use crate::stages::route::{Bound, Field};
 
 /// How deep arrays and objects may be nested.
@@ -39,37 +38,18 @@ pub(crate) struct Summary {
     pub(crate) leaves_nothing: bool,
 }
 
-/// Refuses a body that a page could send without its browser asking first: content that is not declared JSON must come
-/// with a key.
-pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    if !comes_unasked(headers) {
-        return Ok(());
-    }
-    Err(Refusal::invalid(415, "unsupported_media_type", "Send JSON, with `Content-Type: application/json`."))
-}
-
-/// Refuses an upload, or a request without content, that a page of another site sends behind its reader's back. Nobody but
-/// their browser tells them from those that somebody meant, by `Origin` and Fetch Metadata.
-pub(crate) fn check_site(headers: &HeaderMap, cors: Option<&CorsRules>) -> Result<(), Refusal> {
-    let is_of_own_site = match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
-        Some(site) => site == b"same-origin" || site == b"none",
-        None => !headers.contains_key(header::ORIGIN),
-    };
-    if is_of_own_site || !comes_unasked(headers) || cors.is_some_and(|cors| cors.allows(headers)) {
-        return Ok(());
-    }
-    let message = "A page of another site may not send this without a key. Send one, or have the gateway's administrator \
-                   list the page's origin in `cors.allow_origins`.";
-    Err(Refusal::permission(403, "cross_site_request", message))
-}
-
-/// Whether a page could send this without its browser asking first (Fetch standard, "CORS-safelisted request-header").
-fn comes_unasked(headers: &HeaderMap) -> bool {
-    let declared =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+/// Whether content is declared as JSON.
+pub(crate) fn is_declared_json(headers: &HeaderMap) -> bool {
+    let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = declared.split(';').next().unwrap_or_default().trim();
-    let is_json = essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json");
-    !is_json && !headers.contains_key(header::AUTHORIZATION) && !headers.contains_key("x-api-key")
+    essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
+}
+
+/// Declares what was read as JSON to be JSON, for providers that go by that.
+pub(crate) fn declare_json(headers: &mut HeaderMap) {
+    if !is_declared_json(headers) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
 }
 
 /// Reads a JSON object, checks that it has the `required` fields, and gives what is known of it. `bounds` are the fields by

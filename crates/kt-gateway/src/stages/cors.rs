@@ -2,20 +2,20 @@
 
 use std::collections::HashMap;
 
+use http::StatusCode;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ALLOW, HeaderMap, HeaderName, HeaderValue,
     ORIGIN, VARY,
 };
-use http::{Method, StatusCode};
 use kt_domain::policy_config::Cors;
 
-use crate::reply::{Refusal, Reply};
+use crate::reply::Reply;
 use crate::snapshot::CompileError;
 use crate::stages::route;
 
-/// How many bytes of header names a preflight may ask for.
+/// How many bytes of header names a preflight may ask for and is answered.
 const MAX_REQUESTED_BYTES: usize = 8 * 1024;
 
 /// The `cors` section, made ready.
@@ -64,23 +64,22 @@ impl CorsRules {
     }
 
     /// Answers an `OPTIONS` request. One that is no preflight is told the path's methods.
-    pub(crate) fn answer_options(&self, path: &str, request: &HeaderMap) -> Result<Reply, Refusal> {
+    pub(crate) fn answer_options(&self, path: &str, request: &HeaderMap) -> Reply {
         let mut reply = Reply::empty(StatusCode::NO_CONTENT);
         let is_preflight =
             request.contains_key(ORIGIN) && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         if !is_preflight {
             reply.headers.insert(ALLOW, HeaderValue::from_static(route::methods_of(path)));
-            return Ok(reply);
+            return reply;
         }
-        let requested = requested_headers(request, self.headers.is_none())?;
-        let Some(origin) = self.matched_origin(request) else { return Ok(reply) };
+        let Some(origin) = self.matched_origin(request) else { return reply };
         reply.headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         reply.headers.insert(ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
-        if let Some(names) = self.headers.clone().or(requested) {
+        if let Some(names) = self.headers.clone().or_else(|| requested_headers(request)) {
             reply.headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, names);
         }
         reply.headers.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
-        Ok(reply)
+        reply
     }
 
     /// Puts the headers of an actual answer into `reply`, and `Vary: Origin` beside what it may already vary by.
@@ -135,35 +134,20 @@ impl CorsRules {
     }
 }
 
-/// The header names that a preflight asks for, each checked to be a token, so that nothing else can be reflected.
-/// They are gathered only if they are `wanted`.
-fn requested_headers(request: &HeaderMap, wanted: bool) -> Result<Option<HeaderValue>, Refusal> {
-    let mut names = String::new();
-    let mut length = 0;
-    for line in request.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
-        length += line.len();
-        let listed = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        for name in listed.filter(|name| !name.is_empty()) {
-            let name = HeaderName::from_bytes(name).map_err(|_| malformed_preflight())?;
-            if wanted {
-                names.push_str(if names.is_empty() { "" } else { ", " });
-                names.push_str(name.as_str());
-            }
-        }
+/// The header names that a preflight asks for, as it spells them. Each must be a token, or none is answered, so that nothing
+/// else can be reflected.
+fn requested_headers(request: &HeaderMap) -> Option<HeaderValue> {
+    let lines = || request.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter();
+    if lines().map(HeaderValue::len).sum::<usize>() > MAX_REQUESTED_BYTES {
+        return None;
     }
-    let method = request.get(ACCESS_CONTROL_REQUEST_METHOD).map(HeaderValue::as_bytes);
-    if length > MAX_REQUESTED_BYTES || method.is_some_and(|method| Method::from_bytes(method).is_err()) {
-        return Err(malformed_preflight());
+    let listed = lines().flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let mut names = Vec::new();
+    for name in listed.filter(|name| !name.is_empty()) {
+        HeaderName::from_bytes(name).ok()?;
+        names.push(name);
     }
-    Ok(HeaderValue::from_str(&names).ok().filter(|names| !names.is_empty()))
-}
-
-fn malformed_preflight() -> Refusal {
-    Refusal::invalid(
-        400,
-        "invalid_preflight",
-        "Access-Control-Request-Method and Access-Control-Request-Headers must hold header tokens, 8 KiB at most.",
-    )
+    HeaderValue::from_bytes(&names.join(&b", "[..])).ok().filter(|names| !names.is_empty())
 }
 
 /// A list's header value, in the configured order.

@@ -7,29 +7,34 @@ use http::uri::Authority;
 use crate::exchange::Exchange;
 use crate::reply::Refusal;
 use crate::snapshot::AuthRules;
+use crate::stages::page;
 
-/// Lets a request pass that names the gateway as `listener.hosts` has it. Without such a list any name will do, unless the
-/// gateway asks for no key and listens on this machine alone: then a page could get here, past its browser's rules, by a
-/// name of its own that it made point here (DNS rebinding), so the name must be a local one.
+/// Lets a request pass that names the gateway as `listener.hosts` has it; without such a list any name will do.
 pub(crate) fn check(exchange: &Exchange<'_>) -> Result<(), Refusal> {
+    let hosts = &exchange.snapshot.hosts;
+    let is_listed = |named| hosts.iter().any(|host| is_named(host, named));
+    if hosts.is_empty() || exchange.head.authority.as_ref().is_some_and(is_listed) {
+        return Ok(());
+    }
+    Err(misdirected("The gateway is not known by the name in the Host field."))
+}
+
+/// Refuses a page that gets here, past its browser's rules, by a name of its own that it made point here (DNS rebinding).
+/// Where no names are listed, a gateway that asks for no key and listens on this machine alone answers what a page may
+/// have sent under a local name only.
+pub(crate) fn check_page(exchange: &Exchange<'_>) -> Result<(), Refusal> {
     let snapshot = &exchange.snapshot;
-    let named = exchange.head.authority.as_ref();
-    if !snapshot.hosts.is_empty() {
-        let is_ours = named.is_some_and(|named| snapshot.hosts.iter().any(|host| is_named(host, named)));
-        return if is_ours {
-            Ok(())
-        } else {
-            Err(misdirected("The gateway is not known by the name in the Host field."))
-        };
+    let is_guarded = !exchange.worker.is_local
+        || !matches!(snapshot.auth, AuthRules::Open(_))
+        || !snapshot.hosts.is_empty();
+    let head = &exchange.head;
+    if is_guarded || head.authority.as_ref().is_none_or(is_local) || !page::may_have_sent(head) {
+        return Ok(());
     }
-    let is_local_only = exchange.worker.is_local && matches!(snapshot.auth, AuthRules::Open(_));
-    if is_local_only && !named.is_none_or(is_local) {
-        return Err(misdirected(
-            "Address the gateway as localhost or by its address, or have its administrator list the name in \
-             `listener.hosts`.",
-        ));
-    }
-    Ok(())
+    Err(misdirected(
+        "Address the gateway as localhost or by its address, or have its administrator list the name in \
+         `listener.hosts`.",
+    ))
 }
 
 /// Whether `named` is this host; one without a port is itself on every port.

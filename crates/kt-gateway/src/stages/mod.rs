@@ -7,6 +7,7 @@ pub(crate) mod budgets;
 pub(crate) mod content;
 pub(crate) mod cors;
 pub(crate) mod host;
+pub(crate) mod page;
 pub(crate) mod path;
 pub(crate) mod policy_chain;
 pub(crate) mod rate_limits;

@@ -19,11 +19,7 @@ fn with_token(token: &str) -> TestGateway {
 
 /// A request as an operator's tool sends it.
 fn get(path: &str) -> Request {
-    ask_for("GET", path)
-}
-
-fn ask_for(method: &str, path: &str) -> Request {
-    Request::new(method, path).without("Host").header("Host", "127.0.0.1:41003")
+    Request::new("GET", path)
 }
 
 fn ask(gateway: &TestGateway, request: &Request) -> Answer {
@@ -62,6 +58,13 @@ fn sample(line: &str) -> Option<(&str, &str, f64)> {
     Some((name, labels, value.parse().ok()?))
 }
 
+/// Whether a sample is one of the metric of this name: itself, a part of a histogram, or, in OpenMetrics, a counter's total.
+fn describes(name: &str, sample: &str, is_older: bool) -> bool {
+    let parts = ["", "_bucket", "_sum", "_count"];
+    let of_counter = ["_total"].into_iter().filter(|_| !is_older);
+    sample.strip_prefix(name).is_some_and(|end| parts.into_iter().chain(of_counter).any(|part| part == end))
+}
+
 #[test]
 fn metrics_are_in_the_text_format_and_count() {
     let gateway = gateway("ip_allowlist: {enabled: true, allow: [127.0.0.1/32]}");
@@ -72,13 +75,28 @@ fn metrics_are_in_the_text_format_and_count() {
     kept.ask(&Request::chat());
     gateway.reload("cors: [").expect_err("it is not valid");
 
-    let answer = ask(&gateway, &get("/metrics"));
-    assert_eq!(
-        answer.header("content-type"),
-        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
-    );
-    let text = String::from_utf8(answer.body).expect("metrics are text");
-    assert!(text.ends_with("# EOF\n"), "{text}");
+    for (accept, content_type, is_older) in [
+        ("text/plain", "text/plain; version=0.0.4; charset=utf-8", true),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8", true),
+        (PROMETHEUS, "application/openmetrics-text; version=1.0.0; charset=utf-8", false),
+    ] {
+        let answer = ask(&gateway, &get("/metrics").header("Accept", accept));
+        assert_eq!(answer.header("content-type"), Some(content_type), "{accept}");
+        let text = String::from_utf8(answer.body).expect("metrics are text");
+        assert_eq!(text.ends_with("# EOF\n"), !is_older, "{text}");
+        assert_metrics(&text, is_older);
+    }
+    let unasked = ask(&gateway, &get("/metrics"));
+    assert_eq!(unasked.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+}
+
+/// What Prometheus asks for since its version 2.5.
+const PROMETHEUS: &str = "application/openmetrics-text;version=1.0.0;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,\
+                          text/plain;version=0.0.4;q=0.4,*/*;q=0.3";
+
+/// That every line is one of the format, every sample is described under the name that the format asks for, and what
+/// happened is there.
+fn assert_metrics(text: &str, is_older: bool) {
     let mut samples = Vec::new();
     let mut described = Vec::new();
     for line in text.lines() {
@@ -92,7 +110,10 @@ fn metrics_are_in_the_text_format_and_count() {
             }
             None => {
                 let sample = sample(line).unwrap_or_else(|| panic!("no sample: {line}"));
-                assert!(described.iter().any(|name| sample.0.starts_with(name)), "undescribed: {line}");
+                assert!(
+                    described.iter().any(|name| describes(name, sample.0, is_older)),
+                    "undescribed: {line}"
+                );
                 samples.push(sample);
             }
         }
@@ -142,7 +163,7 @@ providers:
 fn a_reload_says_what_came_of_it() {
     let gateway = gateway("");
     let old = gateway.gateway.config_version();
-    let reload = ask_for("POST", "/keeptrusts/config/reload");
+    let reload = Request::new("POST", "/keeptrusts/config/reload");
 
     gateway.write_config("cors: {enabled: true, allow_origins: ['*'], allow_credentials: true}");
     let refused = ask(&gateway, &reload);
@@ -204,7 +225,7 @@ fn no_web_page_is_served() {
         ("Sec-Fetch-Site", "cross-site"),
         ("Sec-Fetch-Site", "same-site"),
     ] {
-        let answer = ask(&gateway, &ask_for("POST", "/keeptrusts/config/reload").header(name, value));
+        let answer = ask(&gateway, &Request::new("POST", "/keeptrusts/config/reload").header(name, value));
         assert_eq!(answer.outcome(), (403, "browser_refused".to_owned()), "{name}: {value}");
         assert!(answer.headers_like("access-control-").is_empty());
     }
@@ -238,7 +259,7 @@ fn the_token_is_asked_for_where_there_is_something_to_guard() {
         }
         assert_ne!(right.status, 401, "{path}");
     }
-    let reload = ask(&gateway, &ask_for("POST", "/keeptrusts/config/reload"));
+    let reload = ask(&gateway, &Request::new("POST", "/keeptrusts/config/reload"));
     assert_eq!(reload.status, 401);
 }
 

@@ -311,6 +311,35 @@ fn an_address_that_is_refused_is_answered_and_closed_though_its_body_never_comes
 }
 
 #[test]
+fn an_address_that_is_refused_is_closed_though_its_whole_body_came_with_its_head() {
+    let gateway = TestGateway::with("ip_allowlist: {enabled: true, allow: [127.0.0.2/32]}");
+    for request in
+        [Request::chat(), Request::chat().chunked(CHAT, 20), Request::chat().body("").chunked("", 1)]
+    {
+        let mut client = gateway.connect();
+        let answer = client.ask(&request);
+        assert_eq!((answer.status, answer.header("connection")), (403, Some("close")), "{request:?}");
+        assert_eq!(client.rest(), b"", "{request:?}");
+    }
+    let mut client = gateway.connect();
+    for request in [Request::new("GET", "/v1/models"), Request::new("POST", "/v1/files").body("")] {
+        let answer = client.ask(&request);
+        assert_eq!(
+            (answer.status, answer.header("connection")),
+            (403, None),
+            "there is no body: {request:?}"
+        );
+    }
+    // The control: what is refused for another reason, its body dropped, leaves the connection to its client.
+    let mut allowed = gateway.connect_from(Ipv4Addr::new(127, 0, 0, 2));
+    let unknown = || Request::new("POST", "/nowhere").json(CHAT);
+    for _ in 0..2 {
+        let answer = allowed.ask(&unknown());
+        assert_eq!((answer.status, answer.header("connection")), (404, None));
+    }
+}
+
+#[test]
 fn what_is_no_json_of_the_right_shape_is_refused_with_the_field_at_fault() {
     let gateway = TestGateway::with("");
     let nested = |depth: usize| {
@@ -363,30 +392,59 @@ fn what_is_no_json_of_the_right_shape_is_refused_with_the_field_at_fault() {
     }
 }
 
+/// What browsers send of a page's own accord: each of these types, or none.
+const UNASKED: [Option<&str>; 6] = [
+    Some("text/plain"),
+    Some("application/x-www-form-urlencoded"),
+    Some("multipart/form-data; boundary=x"),
+    Some("application/jsonx"),
+    Some(""),
+    None,
+];
+
+fn typed(value: Option<&str>) -> Request {
+    let untyped = Request::chat().without("Content-Type");
+    value.into_iter().fold(untyped, |request, value| request.header("Content-Type", value))
+}
+
 #[test]
 fn a_page_cannot_send_json_without_its_browser_asking_first() {
     let gateway = TestGateway::with("");
-    let typed = |value: &str| Request::chat().without("Content-Type").header("Content-Type", value);
-    for simple in [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data; boundary=x",
-        "application/jsonx",
-        "",
-    ] {
-        assert_eq!(
-            gateway.ask(&typed(simple)).outcome(),
-            (415, "unsupported_media_type".to_owned()),
-            "{simple}"
-        );
-        let with_key = typed(simple).header("Authorization", "Bearer x");
-        assert_eq!(gateway.ask(&with_key).status, 200, "{simple}: a page cannot send a key in secret");
+    let signs = [
+        ("Origin", "https://evil.example"),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Referer", "https://evil.example/"),
+    ];
+    for (name, value) in signs {
+        let of_page = |content_type| typed(content_type).header(name, value);
+        for simple in UNASKED {
+            let refused = gateway.ask(&of_page(simple));
+            assert_eq!(refused.outcome(), (415, "unsupported_media_type".to_owned()), "{name} {simple:?}");
+        }
+        assert_eq!(gateway.upstream.bytes(), 0);
     }
-    assert_eq!(gateway.ask(&Request::chat().without("Content-Type")).status, 415);
+    for (name, value) in signs {
+        let with_key = typed(None).header(name, value).header("Authorization", "Bearer x");
+        assert_eq!(gateway.ask(&with_key).status, 200, "{name}: a page cannot send a key in secret");
+    }
     for json in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"] {
-        assert_eq!(gateway.ask(&typed(json)).status, 200, "{json}");
+        let asked = typed(Some(json)).header("Origin", "https://evil.example");
+        assert_eq!(gateway.ask(&asked).status, 200, "{json}");
     }
-    assert_eq!(gateway.upstream.requests().len(), 8);
+    assert_eq!(gateway.upstream.requests().len(), 7);
+}
+
+#[test]
+fn what_no_page_sent_is_read_as_json_whatever_it_is_called() {
+    let gateway = TestGateway::with("");
+    for named in UNASKED {
+        assert_eq!(gateway.ask(&typed(named)).status, 200, "{named:?}");
+        let broken = typed(named).header("Sec-Fetch-Mode", "cors").body("{");
+        assert_eq!(gateway.ask(&broken).outcome(), (400, "invalid_json".to_owned()), "{named:?}, from Node");
+    }
+    let seen: Vec<_> = gateway.upstream.requests().iter().map(|seen| seen.header("content-type")).collect();
+    assert_eq!(seen, [(); UNASKED.len()].map(|()| Some("application/json".to_owned())));
 }
 
 #[test]

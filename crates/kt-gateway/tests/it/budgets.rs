@@ -70,6 +70,10 @@ fn each_key_has_its_own_budget_until_the_day_is_over() {
         ["limit", "remaining"].map(|what| refused.header(&format!("x-ratelimit-{what}-budget"))),
         [Some("20"), Some("0")]
     );
+    assert_eq!(
+        ["limit", "remaining", "reset"].map(|what| refused.header(&format!("x-ratelimit-{what}"))),
+        [Some("20"), Some("0"), Some(&*UNTIL_MIDNIGHT.to_string())]
+    );
     let said = String::from_utf8_lossy(&refused.body).into_owned();
     assert!(said.contains("`daily`") && said.contains("2026-04-01T00:00:00Z"), "{said}");
     let event = gateway.event_of(refused.request_id());

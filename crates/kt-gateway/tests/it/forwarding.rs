@@ -351,10 +351,7 @@ fn the_providers_key_is_seen_by_the_provider_alone() {
     let admin = gateway.gateway.admin_address().expect("there is an admin listener");
     for path in ["/metrics", "/keeptrusts/config", "/v1/events", "/readyz", "/nowhere"] {
         let mut client = Client::connect(admin, Ipv4Addr::LOCALHOST.into()).expect("it listens");
-        let request = Request::new("GET", path)
-            .without("Host")
-            .header("Host", "localhost")
-            .header("Connection", "close");
+        let request = Request::new("GET", path).header("Connection", "close");
         client.send(request.bytes()).unwrap();
         let answer = client.rest();
         assert!(answer.starts_with(b"HTTP/1.1 "), "{path}");
@@ -397,10 +394,13 @@ fn what_cannot_be_served_says_why() {
     assert_eq!(gateway.ask(&Request::chat()).outcome(), (503, "target_unavailable".to_owned()));
     assert_eq!(gateway.upstream.bytes(), 0);
     gateway.set_environment("PROVIDER_KEY", Some(PROVIDER_KEY));
-    gateway.reload("listener: {hosts: [gateway.test]}").expect("it is valid");
-    assert_eq!(gateway.ask(&Request::chat()).status, 200);
-    let with_port = Request::chat().without("Host").header("Host", "GATEWAY.test:1234");
-    assert_eq!(gateway.ask(&with_port).status, 200);
+    gateway.reload("listener: {hosts: [ours.test]}").expect("it is valid");
+    for name in ["ours.test", "OURS.test:1234"] {
+        assert_eq!(gateway.ask(&to(name, Request::chat())).status, 200, "{name}");
+        let of_page = Request::chat().header("Origin", "http://ours.test");
+        assert_eq!(gateway.ask(&to(name, of_page)).status, 200, "{name}, which is listed");
+    }
+    assert_eq!(gateway.ask(&Request::new("GET", "/healthz")).status, 421);
 }
 
 #[test]
@@ -418,6 +418,9 @@ fn requests_beyond_the_concurrency_limit_are_turned_away_at_once() {
             ("x-ratelimit-limit-concurrent", "1"),
             ("x-ratelimit-remaining-concurrent", "0"),
             ("x-ratelimit-reset-concurrent", "1s"),
+            ("x-ratelimit-limit", "1"),
+            ("x-ratelimit-remaining", "0"),
+            ("x-ratelimit-reset", "1"),
         ]
     );
     assert_eq!(refused.header("retry-after"), Some("1"));
@@ -452,23 +455,63 @@ fn an_answer_without_content_has_no_length() {
     }
 }
 
+/// The same request, to a gateway that goes by this name.
+fn to(name: &str, request: Request) -> Request {
+    request.without("Host").header("Host", name)
+}
+
+/// GW-B6: its browser takes such a page for one of the gateway's own.
 #[test]
-fn without_a_key_a_gateway_of_this_machine_alone_answers_to_local_names_alone() {
-    const ANY: &str = "listener: {hosts: []}\n";
-    let to = |host: &str| Request::chat().without("Host").header("Host", host);
-    let open = TestGateway::with(ANY);
-    for host in ["evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "10.0.0.1", "gateway.test:80"] {
-        assert_eq!(open.ask(&to(host)).outcome(), (421, "misdirected_request".to_owned()), "{host}");
+fn a_page_cannot_reach_a_gateway_without_keys_by_a_name_that_it_made_point_here() {
+    const NAMES: [&str; 5] =
+        ["evil.test", "localhost.evil.test", "127.0.0.1.evil.test", "10.0.0.1", "gateway.test:80"];
+    let reading = |method| Request::new(method, "/v1/models").header("Accept-Encoding", "gzip, deflate");
+    let of_page = [
+        Request::chat().header("Origin", "http://evil.test"),
+        Request::chat().header("Origin", "null"),
+        Request::chat().header("Sec-Fetch-Site", "same-origin"),
+        Request::chat().header("Referer", "http://evil.test/"),
+        reading("GET"),
+    ];
+    let open = TestGateway::with("");
+    for name in NAMES {
+        for request in of_page.clone() {
+            let refused = open.ask(&to(name, request));
+            assert_eq!(refused.outcome(), (421, "misdirected_request".to_owned()), "{name}");
+        }
+        assert_eq!(open.ask(&to(name, reading("HEAD"))).status, 421, "{name}");
     }
-    for host in ["localhost", "LocalHost:41002", "127.0.0.1:41002", "127.1.2.3", "[::1]:41002"] {
-        assert_eq!(open.ask(&to(host)).status, 200, "{host}");
+    assert_eq!(open.upstream.bytes(), 0);
+    for name in ["localhost", "LocalHost:41002", "127.0.0.1:41002", "127.1.2.3", "[::1]:41002"] {
+        for request in of_page.clone() {
+            assert_eq!(open.ask(&to(name, request)).status, 200, "{name}");
+        }
     }
-    let with_keys = TestGateway::with(&format!("{ANY}{KEYS}"));
-    assert_eq!(with_keys.ask(&with_key(to("evil.test"))).status, 200, "no page has its key");
-    let reachable = TestGateway::with_options(ANY, |options| {
+    let with_keys = TestGateway::with(KEYS);
+    let reachable = TestGateway::with_options("", |options| {
         options.listen = (Ipv4Addr::UNSPECIFIED, 0).into();
     });
-    assert_eq!(reachable.ask(&to("any.test")).status, 200, "others know it by names of their own");
+    for request in of_page {
+        let keyed = with_key(to("evil.test", request.clone()));
+        assert_eq!(with_keys.ask(&keyed).status, 200, "no page has its key");
+        let elsewhere = to("any.test", request);
+        assert_eq!(reachable.ask(&elsewhere).status, 200, "others know it by names of their own");
+    }
+}
+
+#[test]
+fn a_program_reaches_a_gateway_by_any_name_and_everybody_its_health() {
+    let gateway = TestGateway::with("");
+    for name in ["evil.test", "x", "10.0.0.1:80"] {
+        for request in [Request::chat(), Request::new("GET", "/v1/models")] {
+            assert_eq!(gateway.ask(&to(name, request)).status, 200, "{name}");
+        }
+        for path in ["/healthz", "/readyz"] {
+            let health = Request::new("GET", path).header("Origin", "http://evil.test");
+            assert_eq!(gateway.ask(&to(name, health)).status, 200, "{name}{path}");
+        }
+    }
+    assert_eq!(gateway.upstream.requests().len(), 6);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod cors;
 mod deadlines;
 mod defects;
 mod drain;
+mod echo;
 mod errors;
 mod explain;
 mod faults;

@@ -91,9 +91,31 @@ fn all_together_have_a_limit_too_and_the_answers_say_how_it_stands() {
         ["3", "2", "20s"]
     );
     assert_eq!(told("x-ratelimit-limit-tokens"), "6000");
-    for status in [200, 200, 429] {
-        assert_eq!(gateway.ask(&with_key(crate::harness::PROVIDER_KEY)).status, status);
+    assert_eq!(nearest(&answer), ["3", "2", "20"]);
+    for (status, left) in [(200, ["3", "1", "40"]), (200, ["3", "0", "60"]), (429, ["3", "0", "20"])] {
+        let answer = gateway.ask(&with_key(crate::harness::PROVIDER_KEY));
+        assert_eq!((answer.status, nearest(&answer)), (status, left));
     }
+}
+
+/// How the nearest of all limits stands: limit, remaining, reset.
+fn nearest(answer: &Answer) -> [&str; 3] {
+    ["limit", "remaining", "reset"]
+        .map(|what| answer.header(&format!("x-ratelimit-{what}")).unwrap_or_default())
+}
+
+#[test]
+fn the_nearest_limit_is_the_one_of_which_the_smallest_part_is_left() {
+    let (gateway, _) = clocked(
+        "rate_limits: {total: {requests_per_minute: 10, tokens_per_minute: 100000}, per_address: {requests_per_minute: 8}}",
+    );
+    assert_eq!(nearest(&gateway.ask(&Request::chat())), ["8", "7", "8"]);
+    let (gateway, _) = clocked("rate_limits: {total: {requests_per_minute: 600, tokens_per_minute: 2000}}");
+    let [limit, remaining, _] = nearest(&gateway.ask(&Request::chat())).map(str::to_owned);
+    assert_eq!(limit, "2000");
+    assert!(remaining.parse::<u64>().is_ok_and(|left| (1..2000).contains(&left)), "{remaining}");
+    let (unlimited, _) = clocked("");
+    assert_eq!(nearest(&unlimited.ask(&Request::chat())), ["", "", ""]);
 }
 
 #[test]
@@ -191,6 +213,7 @@ fn so_many_requests_are_under_way_at_once_and_no_more() {
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(refused.header("x-ratelimit-limit-concurrent"), Some("2"));
     assert_eq!(refused.header("x-ratelimit-remaining-concurrent"), Some("0"));
+    assert_eq!(nearest(&refused), ["2", "0", "1"]);
     let gone = gateway.connect();
     drop(gone);
     go_on.store(true, Ordering::SeqCst);

@@ -193,7 +193,6 @@ impl TestConfig {
 /// What every test's configuration is laid over.
 const BASE: &str = "
 pack: {name: test, version: 1.0.0, enabled: true}
-listener: {hosts: [gateway.test, localhost, 127.0.0.1]}
 providers:
   targets:
     - {id: primary, provider: openai, base_url: 'http://UPSTREAM/v1', secret_key_ref: {env: PROVIDER_KEY}}

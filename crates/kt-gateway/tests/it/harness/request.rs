@@ -21,7 +21,7 @@ impl Request {
             fields: Vec::new(),
             body: Vec::new(),
         };
-        request.header("Host", "gateway.test")
+        request.header("Host", "localhost")
     }
 
     /// A chat completion that every gateway of these tests accepts.
