@@ -2,7 +2,8 @@
 //!
 //! A run is a row that servers lease. Whoever holds the latest lease works on it and alone can end it; a run whose server
 //! has ended is begun again by another, under the same key for whoever stands behind the gateway. So is a run whose gateway
-//! has ended. A model is asked three times at most; a run that no gateway takes waits for one.
+//! has ended. A model is asked three times at most; a run that no gateway takes waits for one. A server that is told to end
+//! takes no more runs, works on to the end of those that it has, and gives back at once what takes too long for that.
 //!
 //! A server works on a few runs at once, of which each organisation has its share, and on none for ever: a gateway that
 //! answers drop by drop keeps nobody waiting but its own organisation.
@@ -10,6 +11,7 @@
 mod under_way;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -179,24 +181,49 @@ impl Control {
         Ok((run, decision))
     }
 
-    /// Works on runs as long as it is polled, a few at once. Any number of servers may do so.
-    pub async fn keep_running_tasks(self: &Arc<Self>) {
+    /// Works on runs until `ended`, a few at once; then for as long as `drain` on those that are under way, and gives back what
+    /// is not done. Any number of servers may do so.
+    pub async fn keep_running_tasks(self: &Arc<Self>, ended: impl Future<Output = ()>, drain: Duration) {
         let mut under_way = UnderWay::default();
+        let mut ended = pin!(ended);
         loop {
-            while under_way.has_room() {
-                match self.take_run(&under_way.with_their_share()).await {
-                    Ok(Some(run)) => under_way.begin(Arc::clone(self), run),
-                    Ok(None) => break,
-                    Err(error) => {
-                        tracing::error!(%error, "runs of tasks cannot be looked for at the moment");
-                        break;
-                    }
-                }
-            }
+            self.begin_waiting_runs(&mut under_way).await;
             tokio::select! {
+                // Where there is a run to begin with too, it is not begun.
+                biased;
+                () = &mut ended => break,
                 () = self.runs_wait.notified() => {}
                 Some(()) = under_way.next_end() => {}
                 () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+        for run in under_way.finish(drain).await {
+            self.give_back(&run).await;
+        }
+    }
+
+    /// Begins with runs that wait, as many as there is room for.
+    async fn begin_waiting_runs(self: &Arc<Self>, under_way: &mut UnderWay) {
+        while under_way.has_room() {
+            match self.take_run(&under_way.with_their_share()).await {
+                Ok(Some(run)) => under_way.begin(Arc::clone(self), run),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, "runs of tasks cannot be looked for at the moment");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets another server begin at once with a run that this one works on no longer.
+    async fn give_back(&self, run: &Run) {
+        match self.hold_for(run, Duration::ZERO).await {
+            Ok(_) => {
+                tracing::info!(run = %run.id, "a run takes longer than this server; another one begins it again")
+            }
+            Err(error) => {
+                tracing::warn!(%error, run = %run.id, "a run is begun again when its lease is over")
             }
         }
     }
@@ -205,7 +232,7 @@ impl Control {
     pub async fn run_waiting_tasks(&self) -> Result<usize, Error> {
         let mut worked_on = 0;
         while let Some(run) = self.take_run(&[]).await? {
-            self.work_on(run).await;
+            self.work_on(&run).await;
             worked_on += 1;
         }
         Ok(worked_on)
@@ -238,19 +265,16 @@ impl Control {
 
     /// Works on a run that is leased by this server, as long as it is. Ends it under the number of the lease, or leaves it
     /// to be begun again where that may help.
-    async fn work_on(&self, run: Run) {
+    async fn work_on(&self, run: &Run) {
         let began = Instant::now();
-        let (state, mut answered) = tokio::select! {
-            outcome = self.answer_run(&run) => outcome,
-            held = self.hold(&run) => match held {
-                Held::Lost => return,
-                Held::TooLong => {
-                    let refusal = Some(took_too_long());
-                    (RunState::Failed, Answered { refusal, ..Answered::default() })
-                }
-            },
+        let (state, mut answered) = match self.while_held(run, self.answer_run(run)).await {
+            Ok(outcome) => outcome,
+            Err(NotHeld::Lost) => return,
+            Err(NotHeld::TooLong) => {
+                (RunState::Failed, Answered { refusal: Some(took_too_long()), ..Answered::default() })
+            }
         };
-        if self.is_left_for_later(&run, answered.refusal.as_ref()).await {
+        if self.is_left_for_later(run, answered.refusal.as_ref()).await {
             return;
         }
         answered.spent.duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -265,6 +289,14 @@ impl Control {
             Ok(true) => {}
             Ok(false) => tracing::info!(run = %run.id, "a run was over, or taken over by another server"),
             Err(error) => tracing::error!(%error, run = %run.id, "the outcome of a run cannot be kept"),
+        }
+    }
+
+    /// Does this as long as this server holds the run, and says meanwhile that it does.
+    async fn while_held<T>(&self, run: &Run, work: impl Future<Output = T>) -> Result<T, NotHeld> {
+        tokio::select! {
+            done = work => Ok(done),
+            not_held = self.hold(run) => Err(not_held),
         }
     }
 
@@ -293,16 +325,16 @@ impl Control {
     }
 
     /// Says again and again that this server works on the run. Is ready when it does so no longer.
-    async fn hold(&self, run: &Run) -> Held {
+    async fn hold(&self, run: &Run) -> NotHeld {
         let until = self.clock.now() + LONGEST_RUN;
         loop {
             tokio::time::sleep(SIGN_OF_LIFE).await;
             if self.clock.now() >= until {
-                return Held::TooLong;
+                return NotHeld::TooLong;
             }
             match self.hold_for(run, LEASE).await {
                 Ok(true) => {}
-                Ok(false) => return Held::Lost,
+                Ok(false) => return NotHeld::Lost,
                 // While the store is away, the lease may end; then the outcome is not taken from here.
                 Err(error) => tracing::warn!(%error, run = %run.id, "a lease cannot be renewed"),
             }
@@ -358,7 +390,7 @@ impl Control {
 }
 
 /// Why a server no longer holds a run.
-enum Held {
+enum NotHeld {
     /// It is over, or another server's.
     Lost,
     /// It has had all the time that a run gets.
