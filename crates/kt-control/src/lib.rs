@@ -28,6 +28,7 @@ mod invitations;
 mod ip_restrictions;
 mod jobs;
 mod jwt;
+mod keeping;
 mod keys;
 mod lateness;
 mod links;

@@ -29,6 +29,7 @@ use kt_store::tasks::{self, Run, Task};
 use crate::chat::keeper;
 use crate::control::Control;
 use crate::inference::{NotAnswered, Question, Said, may_pass, was_not_asked};
+use crate::keeping::until_kept;
 use under_way::{OF_ONE_ORGANIZATION, UnderWay};
 
 /// How often a server says that it still works on a run; also how soon it learns that the run was cancelled.
@@ -267,28 +268,19 @@ impl Control {
     /// to be begun again where that may help.
     async fn work_on(&self, run: &Run) {
         let began = Instant::now();
-        let (state, mut answered) = match self.while_held(run, self.answer_run(run)).await {
+        let mut outcome = match self.while_held(run, self.answer_run(run)).await {
             Ok(outcome) => outcome,
             Err(NotHeld::Lost) => return,
-            Err(NotHeld::TooLong) => {
-                (RunState::Failed, Answered { refusal: Some(took_too_long()), ..Answered::default() })
-            }
+            Err(NotHeld::TooLong) => Outcome::refused(took_too_long()),
         };
-        if self.is_left_for_later(run, answered.refusal.as_ref()).await {
-            return;
-        }
-        answered.spent.duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let settled = async {
-            let tx = self.store.begin_write().await?;
-            let is_ours =
-                tasks::settle(&tx, &run.id, run.attempt, state, &answered, self.clock.now()).await?;
-            tx.commit().await?;
-            Ok::<_, Error>(is_ours)
-        };
-        match settled.await {
+        outcome.answered.spent.duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let kept = until_kept("the outcome of a run", || self.keep_outcome(run, &outcome));
+        match self.while_held(run, kept).await {
             Ok(true) => {}
-            Ok(false) => tracing::info!(run = %run.id, "a run was over, or taken over by another server"),
-            Err(error) => tracing::error!(%error, run = %run.id, "the outcome of a run cannot be kept"),
+            Ok(false) | Err(NotHeld::Lost) => {
+                tracing::info!(run = %run.id, "a run was over, or taken over by another server");
+            }
+            Err(NotHeld::TooLong) => tracing::error!(run = %run.id, "the outcome of a run is lost"),
         }
     }
 
@@ -300,28 +292,18 @@ impl Control {
         }
     }
 
-    /// Leaves a run that ended so to be begun again, where that may help.
-    async fn is_left_for_later(&self, run: &Run, refusal: Option<&Refusal>) -> bool {
-        let age = self.clock.now().duration_since(run.created_at).unsigned_abs();
-        // Where the store is away, the lease that there is ends by itself.
-        if refusal.is_some_and(was_not_asked)
-            && let Some(wait) = wait_for_gateway(age)
-        {
-            let _ = self.put_off(run, wait).await;
-            return true;
-        }
-        let is_worth_another = run.asked < i64::from(MOST_ASKED) && refusal.is_some_and(may_pass);
-        if is_worth_another {
-            let _ = self.hold_for(run, AGAIN_AFTER).await;
-        }
-        is_worth_another
-    }
-
-    /// Lets a run wait for so long for which no model was asked.
-    async fn put_off(&self, run: &Run, time: Duration) -> Result<(), Error> {
+    /// Ends a run, or leaves it to be begun again where that may help; `false` where it is no longer this server's own.
+    async fn keep_outcome(&self, run: &Run, outcome: &Outcome) -> Result<bool, Error> {
+        let now = self.clock.now();
         let tx = self.store.begin_write().await?;
-        tasks::put_off(&tx, &run.id, run.attempt, self.clock.now() + time).await?;
-        Ok(tx.commit().await?)
+        let (id, attempt) = (&run.id, run.attempt);
+        let is_ours = match outcome.next(run, now) {
+            Next::PutOff(wait) => tasks::put_off(&tx, id, attempt, now + wait).await?,
+            Next::AskAgain => tasks::renew(&tx, id, attempt, now + AGAIN_AFTER).await?,
+            Next::End => tasks::settle(&tx, id, attempt, outcome.state, &outcome.answered, now).await?,
+        };
+        tx.commit().await?;
+        Ok(is_ours)
     }
 
     /// Says again and again that this server works on the run. Is ready when it does so no longer.
@@ -349,43 +331,84 @@ impl Control {
         Ok(is_ours)
     }
 
-    async fn answer_run(&self, run: &Run) -> (RunState, Answered) {
-        let mut answered = Answered::default();
+    async fn answer_run(&self, run: &Run) -> Outcome {
         let pass = match self.gateway_pass_for(&run.organization, &run.user, self.clock.now()).await {
             Ok(pass) => pass,
-            Err(error) => {
-                let state =
-                    if error.kind == ErrorKind::Forbidden { RunState::Refused } else { RunState::Failed };
-                answered.refusal = Some(Refusal {
-                    code: error.code.to_owned(),
-                    message: error.message.into_owned(),
-                    policy: None,
-                });
-                return (state, answered);
-            }
+            Err(error) => return Outcome::without_pass(error),
         };
         let question = Question { model: &run.model, messages: vec![Said::by_user(&run.prompt)] };
         let mut reply = match self.ask(&run.organization, &pass, &question, run.id.as_str()).await {
             Ok(reply) => reply,
-            Err(NotAnswered { request_id, refusal }) => {
-                answered.request_id = request_id;
-                return (ended(Some(&refusal)), Answered { refusal: Some(refusal), ..answered });
+            Err(NotAnswered { request_id, refusal, retry_after }) => {
+                let mut outcome = Outcome::refused(refusal);
+                outcome.answered.request_id = request_id;
+                return Outcome { retry_after, ..outcome };
             }
         };
-        answered.request_id.clone_from(&reply.request_id);
+        let mut text = String::new();
         let refusal = loop {
             match reply.next().await {
-                Ok(Some(text)) => answered.text.push_str(&text),
+                Ok(Some(part)) => text.push_str(&part),
                 Ok(None) => break None,
                 Err(refusal) => break Some(refusal),
             }
-            if answered.text.len() > LONGEST_ANSWER {
+            if text.len() > LONGEST_ANSWER {
                 break Some(Refusal::too_long());
             }
         };
-        answered.spent.input_tokens = reply.used.prompt_tokens;
-        answered.spent.output_tokens = reply.used.completion_tokens;
-        (ended(refusal.as_ref()), Answered { refusal, ..answered })
+        let spent = workspace::Spent {
+            input_tokens: reply.used.prompt_tokens,
+            output_tokens: reply.used.completion_tokens,
+            ..workspace::Spent::default()
+        };
+        Outcome::of(Answered { text, request_id: reply.request_id, refusal, spent })
+    }
+}
+
+/// What came of working on a run.
+struct Outcome {
+    state: RunState,
+    answered: Answered,
+    /// How long it should wait at least that the gateway did not take.
+    retry_after: Duration,
+}
+
+/// What becomes of a run that was worked on.
+enum Next {
+    /// It is over.
+    End,
+    /// A model is asked again soon, as often as that is done.
+    AskAgain,
+    /// It waits for so long, since no model was asked.
+    PutOff(Duration),
+}
+
+impl Outcome {
+    fn of(answered: Answered) -> Self {
+        Self { state: ended(answered.refusal.as_ref()), answered, retry_after: Duration::ZERO }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self::of(Answered { refusal: Some(refusal), ..Answered::default() })
+    }
+
+    /// Nobody can be asked on behalf of whoever started the run.
+    fn without_pass(error: Error) -> Self {
+        let refusal =
+            Refusal { code: error.code.to_owned(), message: error.message.into_owned(), policy: None };
+        let state = if error.kind == ErrorKind::Forbidden { RunState::Refused } else { RunState::Failed };
+        Self { state, ..Self::refused(refusal) }
+    }
+
+    /// What becomes of the run, at this moment.
+    fn next(&self, run: &Run, now: Timestamp) -> Next {
+        let Some(refusal) = &self.answered.refusal else { return Next::End };
+        let age = now.duration_since(run.created_at).unsigned_abs();
+        match wait_for_gateway(age, self.retry_after) {
+            Some(wait) if was_not_asked(refusal) => Next::PutOff(wait),
+            _ if may_pass(refusal) && run.asked < i64::from(MOST_ASKED) => Next::AskAgain,
+            _ => Next::End,
+        }
     }
 }
 

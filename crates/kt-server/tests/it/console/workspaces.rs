@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 
 use super::browser::Browser;
 use super::evidence::poll;
+use crate::audit::behind_its_back;
+use crate::canary::Log;
 use crate::harness::{Answer, TestApi, on_both, side_by_side};
 use crate::stub_gateway::{GATEWAY, REQUEST, StubGateway};
 
@@ -60,6 +62,17 @@ async fn still_written(browser: &Browser<'_>, place: &str) {
 /// Until it is said.
 async fn until(said: oneshot::Receiver<()>) {
     said.await.unwrap();
+}
+
+/// Waits until the program has logged this.
+async fn logged(words: &str) {
+    for _ in 0..500 {
+        if Log::text().contains(words) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("`{words}` is not in the log");
 }
 
 /// A member and somebody else, both signed in.
@@ -323,6 +336,55 @@ on_both! {
         assert!(api.signed_in(JO).await.get(&run).await.page().contains("Waiting"));
         assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
         assert!(api.signed_in(JO).await.get(&run).await.page().contains("Failed"), "half an hour is enough");
+    }
+
+    a_run_that_came_too_early_waits_as_long_as_the_gateway_says(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Hurry"), ("prompt", "too {{what}}"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let [early, spent] = ["early", "spent"].map(|what| [("input-what", what)]);
+        let early = jo.post(&format!("{task}/runs"), &early).await.leads_to().unwrap().to_owned();
+        let spent = jo.post(&format!("{task}/runs"), &spent).await.leads_to().unwrap().to_owned();
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 2);
+        assert!(jo.get(&early).await.page().contains("Waiting"));
+        assert!(jo.get(&spent).await.page().contains("Failed"), "a budget is not waited for");
+        api.clock.advance(Duration::from_secs(39));
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0);
+        api.clock.advance(Duration::from_secs(1));
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        let done = jo.get(&early).await;
+        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
+        assert_eq!(stub.asked().len(), 3);
+    }
+
+    an_answer_that_comes_while_the_store_is_away_is_kept_when_it_is_back(api) {
+        Log::begin();
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Think"), ("prompt", "please think"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        let talk = jo.begin("/chat", &[("question", "please think"), ("model", "small")]).await;
+        let place = talk.headers()["content-location"].to_str().unwrap().to_owned();
+        let control = Arc::clone(&api.control);
+        let server = tokio::spawn(async move { control.run_waiting_tasks().await });
+        stub.wait_for(|asked| asked.len() == 2).await;
+        behind_its_back(&api, "ALTER TABLE task_runs RENAME TO runs_away").await;
+        behind_its_back(&api, "ALTER TABLE conversation_turns RENAME TO turns_away").await;
+        stub.release();
+        for what in ["the outcome of a run", "an answer"] {
+            logged(&format!("it is tried again what=\"{what}\"")).await;
+        }
+        behind_its_back(&api, "ALTER TABLE runs_away RENAME TO task_runs").await;
+        behind_its_back(&api, "ALTER TABLE turns_away RENAME TO conversation_turns").await;
+        assert_eq!(server.await.unwrap().unwrap(), 1);
+        let done = jo.get(&run).await;
+        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
+        talk.into_body().collect().await.unwrap();
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("<strong>please think</strong>") && !page.body.contains("interrupted"), "{}", page.body);
+        assert_eq!(stub.asked().len(), 2, "no model is asked again");
     }
 
     what_a_gateway_does_not_record_is_not_waited_for(api) {
