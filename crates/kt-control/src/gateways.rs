@@ -318,6 +318,7 @@ impl Control {
         let organization = ctx.require(Permission::ChangeSettings)?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
         require_gateway(&tx, organization, id).await?;
         let present = gateways::orders(&tx, organization, id).await?;
         if present.is_drained != drain {
@@ -334,6 +335,7 @@ impl Control {
         let organization = ctx.require(Permission::ChangeSettings)?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
         let gateway = require_gateway(&tx, organization, id).await?;
         if is_connected(&gateway, ctx.now) {
             let message = "This gateway still reports. Stop it first; a minute later it can be forgotten.";
