@@ -194,6 +194,28 @@ on_both! {
         }
     }
 
+    the_last_step_leads_to_a_gateway_that_is_there_and_can_answer(api) {
+        let browser = api.signed_in(OWNER).await;
+        let line = async || browser.post("/setup/provider/key", &[]).await;
+        let target = |state: &str, model: &str| json!({ "id": "main", "provider": "openai", "state": state, "models": [model] });
+        let tell = async |id: &str, state: &str, draining: bool| {
+            report(&api, json!({ "gateway_id": id, "config_version": "main@1", "address": format!("https://{id}.example"),
+                "draining": draining, "targets": [target(state, &format!("of-{id}"))] })).await;
+        };
+        assert!(line().await.page().contains("https://GATEWAY:41002"), "there is none");
+        tell("gone", "usable", false).await;
+        api.clock.advance(Duration::from_mins(2));
+        assert!(line().await.page().contains("https://gone.example/"), "there is no other");
+        tell("drained", "usable", true).await;
+        tell("keyless", "no_credential", false).await;
+        assert!(line().await.page().contains("https://keyless.example/v1/chat/completions"));
+        assert!(line().await.page().contains("MODEL"), "it has none that can be asked for");
+        tell("ready", "usable", false).await;
+        let shown = line().await;
+        assert!(shown.page().contains("https://ready.example/v1/chat/completions"), "{}", shown.body);
+        assert!(shown.page().contains("of-ready"), "{}", shown.body);
+    }
+
     publishing_shows_what_it_replaces_and_surprises_nobody(api) {
         let browser = api.signed_in(OWNER).await;
         let drafted = [
@@ -258,7 +280,7 @@ on_both! {
         };
         let (address, asked) = provider("200 OK", MODELS);
         let answer = attempt(&address, "small").await;
-        assert!(answer.page().contains("offers 2 models") && !answer.body.contains("<b>large") && !answer.body.contains(CANARY));
+        assert!(answer.page().contains("Models that it offers: 2.") && !answer.body.contains("<b>large") && !answer.body.contains(CANARY));
         let request = asked.join().unwrap();
         assert!(request.starts_with("GET /v1/models ") && request.contains(&format!("Bearer {CANARY}")), "{request}");
         let (address, asked) = provider("200 OK", MODELS);
@@ -274,6 +296,9 @@ on_both! {
             assert!(!refused.body.contains(CANARY));
             asked.join().unwrap();
         }
+        let stored = [("vendor", "custom"), ("base_url", "http://127.0.0.1:1/v1"), ("model", ""), ("key", ""), ("credential", "custom")];
+        let refused = browser.post("/setup/provider/try", &stored).await;
+        assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), "key"), "it is sent nowhere");
         for nowhere in ["http://127.0.0.1:1/v1", "http://169.254.169.254/v1"] {
             assert_eq!(attempt(nowhere, "").await.refusal(), (422, "provider_unreachable"), "{nowhere}");
         }
