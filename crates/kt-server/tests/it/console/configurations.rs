@@ -407,6 +407,73 @@ on_both! {
         }
     }
 
+    a_gateway_that_is_to_come_is_told_beforehand_what_it_alone_runs(api) {
+        let browser = api.signed_in(OWNER).await;
+        for name in ["main", "edge"] {
+            let text = ECHO.replace("name: echo", &format!("name: {name}"));
+            browser.post("/configurations/new", &[("name", name), ("text", &text), ("version", "0"), ("intent", "save")]).await;
+        }
+        browser.post("/configurations/main/versions/1/rollout", &[("to", "all")]).await;
+        assert!(browser.get("/setup/gateway").await.page().contains("<option value=\"edge@1\">"));
+        let await_one = async |runs: &str| {
+            let fields = [("name", "edge"), ("address", "https://edge.example"), ("tls", "before"), ("runs", runs)];
+            browser.post("/setup/gateway", &fields).await
+        };
+        assert_eq!(await_one("edge@2").await.refusal(), (404, "not_found"));
+        assert_eq!(await_one("edge").await.refusal(), (422, "validation_error"));
+        let part = |made: &Answer, before: &str| made.page().split(before).nth(1).unwrap().split([' ', '"']).next().unwrap().to_owned();
+        let told = async |made: &Answer, gateway: &str| {
+            let body = json!({ "gateway_id": gateway, "software_version": "0.1.0", "config_version": "none", "config_source": "kept", "orders_version": "" });
+            let key = part(made, "KEEPTRUSTS_GATEWAY_TOKEN=");
+            let answer = api.post("/v1/gateways/sync", body).bearer(&key).send().await;
+            answer.json["orders"]["configuration"]["id"].clone()
+        };
+        let (own, usual) = (await_one("edge@1").await, await_one("").await);
+        assert!(own.page().contains("It alone is told so"), "{}", own.body);
+        assert!(!usual.page().contains("It alone is told so"));
+        assert_eq!(told(&own, "gw_own").await, "edge@1");
+        assert_eq!(told(&usual, "gw_usual").await, "main@1", "the control");
+        assert_eq!(told(&own, "gw_second").await, "main@1", "it was told to one");
+        assert_eq!(told(&await_one("edge@1").await, "gw_usual").await, "edge@1", "one that is known comes with another key");
+
+        let later = await_one("edge@1").await;
+        let review = browser.post("/setup/provider/review", &[
+            ("vendor", "echo"), ("base_url", ""), ("model", ""), ("credential", ""), ("callers", "keys"), ("allow", ""), ("origins", ""),
+        ]).await;
+        assert!(review.page().contains("Gateways that are told to run edge@1 follow too"), "{}", review.body);
+        browser.post("/configurations/main/versions/1/rollout", &[("to", "all")]).await;
+        assert_eq!(told(&later, "gw_later").await, "main@1", "all are all, those too that are yet to come");
+    }
+
+    the_key_of_a_gateway_that_has_not_come_is_made_anew(api) {
+        let browser = api.signed_in(OWNER).await;
+        let fields = [("name", "edge-1"), ("address", "https://edge.example"), ("tls", "before")];
+        let first = browser.post("/setup/gateway", &fields).await;
+        let place = first.headers["hx-replace-url"].to_str().unwrap().to_owned();
+        let key = |made: &Answer| made.page().split("KEEPTRUSTS_GATEWAY_TOKEN=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let again = browser.get(&place).await;
+        assert!(again.page().contains("Waiting for the gateway") && again.page().contains("shown once"), "{}", again.body);
+        assert!(!again.body.contains(&key(&first)) && !again.body.contains("name=\"name\""));
+        let (_, lost) = place.split_once("key=").unwrap();
+        let anew = [("address", "https://edge.example"), ("tls", "before"), ("instead_of", lost)];
+        let second = browser.post("/setup/gateway", &anew).await;
+        let sync = async |made: &Answer| {
+            let body = json!({ "gateway_id": "gw_edge", "software_version": "0.1.0", "config_version": "none", "config_source": "kept" });
+            api.post("/v1/gateways/sync", body).bearer(&key(made)).send().await.status
+        };
+        assert_eq!(sync(&first).await, 401, "the one before has ended");
+        assert_eq!(sync(&second).await, 200);
+        let place = second.headers["hx-replace-url"].to_str().unwrap().to_owned();
+        let arrived = browser.get(&place).await;
+        assert!(arrived.page().contains("gw_edge") && !arrived.page().contains("instead_of"), "{}", arrived.body);
+        let (_, serves) = place.split_once("key=").unwrap();
+        let anew = [("address", "https://edge.example"), ("tls", "before"), ("instead_of", serves)];
+        assert_eq!(browser.post("/setup/gateway", &anew).await.refusal(), (409, "gateway_connected"));
+        let access = api.post("/v1/tokens", json!({ "name": "other", "scope": "write" })).bearer(&api.token_of(OWNER).await).send().await;
+        let other = format!("/setup/gateway?key={}", access.text("/id"));
+        assert_eq!(browser.get(&other).await.status, 404, "the key of no gateway");
+    }
+
     a_gateway_is_seen_to_come_however_many_there_are(api) {
         let browser = api.signed_in(OWNER).await;
         report(&api, json!({})).await;
