@@ -118,7 +118,7 @@ suite('connecting a provider by the guided set-up', LIMIT, () => {
     await page.getByText('The provider refuses this key').first().waitFor();
     await page.getByLabel('Its key').fill(KEY);
     await page.getByRole('button', { name: 'Try it' }).click();
-    await page.getByText('It answers, and offers 1 models.').waitFor();
+    await page.getByText('It answers. Models that it offers: 1.').waitFor();
     assert.equal(await page.getByLabel('Its key').inputValue(), KEY, 'what was typed stays');
     await page.getByRole('button', { name: 'Continue' }).click();
     await page.getByText('The key is stored as custom.').waitFor();

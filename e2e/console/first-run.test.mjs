@@ -125,7 +125,7 @@ suite('the first run', LIMIT, () => {
     await owner.getByText('The provider refuses this key').first().waitFor();
     await owner.getByLabel('Its key').fill(PROVIDER_KEY);
     await owner.getByRole('button', { name: 'Try it' }).click();
-    await owner.getByText('It answers, and offers 1 models.').waitFor();
+    await owner.getByText('It answers. Models that it offers: 1.').waitFor();
     await owner.getByLabel('Model (empty lets applications choose)').fill(MODEL);
     await owner.getByRole('button', { name: 'Continue' }).click();
 

@@ -257,6 +257,16 @@ suite('a fleet', WHOLE_LIMIT, () => {
     assert.equal((await chat(gateway, key)).status, 200);
   });
 
+  test('a control plane that is told to end works its runs to their end, so that no model is asked twice', LIMIT, async () => {
+    for (const [server, page, teller] of [[0, 0, 1], [1, 1, 0]]) {
+      const runs = await startRuns(pages[page]);
+      await fleet.servers[server].end();
+      assert.deepEqual(await whenDone(pages[teller], runs), runs.map(() => 1));
+      assert.deepEqual(runs.map(timesAsked), runs.map(() => 1));
+      await fleet.servers[server].restart();
+    }
+  });
+
   /** The gateways by their names, which is the order in which they are asked; and what the control plane knows of each. */
   const gatewaysByName = async () => {
     const { gateways } = await (await ownerAt(fleet.servers[0]))('GET', '/v1/gateways');

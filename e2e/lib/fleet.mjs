@@ -12,6 +12,9 @@ import { OWNER } from './console.mjs';
 import { E2E, ktBinary } from './places.mjs';
 import { ServerProcess } from './process.mjs';
 
+/** How long a process may take that lets what is under way finish. */
+const ENDS_WITHIN_MS = 45_000;
+
 /** Starts two control planes, with OWNER in both, and what they share. Gateways are started one by one. */
 export async function startFleet() {
   const directory = mkdtempSync(join(tmpdir(), 'keeptrusts-fleet-'));
@@ -102,6 +105,12 @@ class Member {
     this.isUp = false;
     this.kills.push(Date.now());
     await this.#process.kill();
+  }
+
+  /** Asks it to end, and waits until what it had under way has finished. */
+  async end() {
+    this.isUp = false;
+    await this.#process.stop(ENDS_WITHIN_MS);
   }
 
   async restart() {

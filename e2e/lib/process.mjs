@@ -38,15 +38,15 @@ export class ServerProcess {
     await ended;
   }
 
-  /** Asks the process to end and waits until it has; one that does not is killed, and that is an error. */
-  async stop() {
+  /** Asks the process to end and waits until it has; one that does not `within` that time is killed, and that is an error. */
+  async stop(within = STOP_LIMIT_MS) {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const ended = once(this.#child, 'exit');
     this.#child.kill('SIGTERM');
-    const late = setTimeout(() => this.#child.kill('SIGKILL'), STOP_LIMIT_MS);
+    const late = setTimeout(() => this.#child.kill('SIGKILL'), within);
     const [, signal] = await ended;
     clearTimeout(late);
-    if (signal === 'SIGKILL') throw new Error(`${this.#child.spawnfile} did not end within ${STOP_LIMIT_MS} ms of SIGTERM`);
+    if (signal === 'SIGKILL') throw new Error(`${this.#child.spawnfile} did not end within ${within} ms of SIGTERM`);
   }
 }
 

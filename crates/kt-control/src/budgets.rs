@@ -166,7 +166,7 @@ impl Control {
 /// What sums have to be told apart by, so that it is known whose they are.
 fn grouping(payer: Payer) -> &'static [Grouping] {
     match payer {
-        Payer::Key | Payer::Group => &[Grouping::Key],
+        Payer::Key | Payer::Group => &[Grouping::Key, Grouping::Member],
         Payer::User => &[Grouping::Member],
         Payer::Model => &[Grouping::Model],
         Payer::Total => &[],
@@ -198,10 +198,10 @@ fn payer(config: &PolicyConfig, payer: Payer, row: UsageRow) -> Option<Named> {
     let called = |id: &str| Named { id: id.to_owned(), name: None, email: None };
     match payer {
         Payer::Total => None,
-        Payer::Key => row.key,
+        Payer::Key => of_key(row),
         Payer::User => row.member,
         Payer::Group => {
-            let key = row.key?.id;
+            let key = of_key(row)?.id;
             config
                 .consumer_groups
                 .iter()
@@ -213,6 +213,11 @@ fn payer(config: &PolicyConfig, payer: Payer, row: UsageRow) -> Option<Named> {
             Some(called(config.prices.of(&model).map_or(UNPRICED, |price| &price.model)))
         }
     }
+}
+
+/// What a gateway counts as the key: a person asks without one, and counts as one.
+fn of_key(row: UsageRow) -> Option<Named> {
+    row.key.or(row.member)
 }
 
 /// Those who have a budget and have used nothing of it, as far as they are known.

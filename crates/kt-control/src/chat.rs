@@ -23,6 +23,7 @@ use tokio::time::Interval;
 
 use crate::control::Control;
 use crate::inference::{NotAnswered, Question, Reply, Said};
+use crate::keeping::until_kept;
 
 /// How long whoever answers is believed to, and how often what has come is kept.
 const HELD: Duration = Duration::from_secs(30);
@@ -294,8 +295,9 @@ impl Answering {
     async fn run(mut self) {
         let ending = self.answer().await;
         self.so_far.spent.duration_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        if let Err(error) = self.settle(ending).await {
-            tracing::error!(%error, "an answer cannot be kept");
+        let kept = until_kept("an answer", || self.settle(ending));
+        if tokio::time::timeout(HELD, kept).await.is_err() {
+            tracing::error!(turn = %self.turn.id, "the end of an answer is lost");
         }
     }
 
@@ -306,7 +308,7 @@ impl Answering {
         let Some(begun) = self.while_wanted(&mut keeping, self.ask()).await else { return Ending::Stopped };
         let mut reply = match begun {
             Ok(reply) => reply,
-            Err(NotAnswered { request_id, refusal }) => {
+            Err(NotAnswered { request_id, refusal, .. }) => {
                 self.so_far.request_id = request_id;
                 return self.refuse(refusal);
             }

@@ -1,5 +1,6 @@
 //! Gateway configurations that are kept here: linted, and saved as versions that never change.
 
+mod awaited;
 mod rollout;
 
 use std::net::IpAddr;
@@ -20,6 +21,8 @@ use crate::control::Control;
 use crate::paging::{Page, PageRequest, PageSize};
 use crate::version::Expected;
 
+pub(crate) use awaited::tell_arrived;
+pub use awaited::{AwaitedGateway, NewGateway};
 pub(crate) use rollout::fleet_orders;
 pub use rollout::{RollOutTo, RolledOut};
 
@@ -312,11 +315,11 @@ async fn missing_credentials(
 }
 
 async fn require_credentials(
-    tx: &Tx<'_>,
+    source: &impl Readable,
     organization: &OrganizationId,
     config: &PolicyConfig,
 ) -> Result<(), Error> {
-    let missing = missing_credentials(tx, organization, config).await?;
+    let missing = missing_credentials(source, organization, config).await?;
     let Some(first) = missing.first() else { return Ok(()) };
     let message = format!("No provider credential `{first}` is kept. Store it first, then do this again.");
     Err(Error::new(ErrorKind::Invalid, "unknown_credential", message).with_param("text"))

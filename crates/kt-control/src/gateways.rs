@@ -21,7 +21,7 @@ use kt_store::gateways::{self, Delivering, Gateway, OwnOrders};
 use kt_store::keys::{self, ApiKey, LiveKey};
 use kt_store::{Tx, audit, events, organizations};
 
-use crate::configurations::fleet_orders;
+use crate::configurations::{fleet_orders, tell_arrived};
 use crate::control::Control;
 use crate::keys::program_of;
 use crate::paging::{Page, PageRequest, PageSize};
@@ -156,12 +156,10 @@ impl Control {
         match known {
             None => self.enrol(ctx, now).await,
             Some(known) if told.is_none() && !is_news(&known, &now) => Ok(()),
+            Some(known) if known.key != now.key => self.enrol_again(ctx, now, told).await,
             Some(_) => {
                 let tx = self.store.begin_write().await?;
-                gateways::update(&tx, &now).await?;
-                if let Some(told) = told {
-                    gateways::keep_configuration(&tx, &now.organization, &now.id, &told).await?;
-                }
+                update(&tx, &now, told).await?;
                 Ok(tx.commit().await?)
             }
         }
@@ -174,9 +172,27 @@ impl Control {
             return Err(too_many_gateways());
         }
         gateways::insert(&tx, &gateway).await?;
-        let record = self.record(ctx, AuditAction::GatewayEnrolled, &gateway.id);
+        let runs = tell_arrived(&tx, &gateway, ctx.now).await?;
+        let record = self.record(ctx, AuditAction::GatewayEnrolled, &gateway.id).with_change(
+            Value::Null,
+            runs.map_or(Value::Null, |version| json!({ "configuration": version })),
+        );
         audit::append(&tx, Some(&gateway.organization), &record).await?;
-        Ok(tx.commit().await?)
+        self.commit_revocation(tx).await
+    }
+
+    /// Takes the report of a gateway that is known and comes with another key.
+    async fn enrol_again(
+        &self,
+        ctx: &Ctx,
+        gateway: Gateway,
+        told: Option<ShownConfiguration>,
+    ) -> Result<(), Error> {
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, &gateway.organization).await?;
+        update(&tx, &gateway, told).await?;
+        tell_arrived(&tx, &gateway, ctx.now).await?;
+        self.commit_revocation(tx).await
     }
 
     /// What is new for a gateway that knows this already; where nothing is, it waits for up to `patience` until something
@@ -318,6 +334,7 @@ impl Control {
         let organization = ctx.require(Permission::ChangeSettings)?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
         require_gateway(&tx, organization, id).await?;
         let present = gateways::orders(&tx, organization, id).await?;
         if present.is_drained != drain {
@@ -334,6 +351,7 @@ impl Control {
         let organization = ctx.require(Permission::ChangeSettings)?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
         let gateway = require_gateway(&tx, organization, id).await?;
         if is_connected(&gateway, ctx.now) {
             let message = "This gateway still reports. Stop it first; a minute later it can be forgotten.";
@@ -402,6 +420,15 @@ impl GatewayReport {
             seen_at: ctx.now,
         }
     }
+}
+
+/// Keeps what a known gateway reports.
+async fn update(tx: &Tx<'_>, now: &Gateway, told: Option<ShownConfiguration>) -> Result<(), Error> {
+    gateways::update(tx, now).await?;
+    if let Some(told) = told {
+        gateways::keep_configuration(tx, &now.organization, &now.id, &told).await?;
+    }
+    Ok(())
 }
 
 /// What a gateway is told of a key. One that its owner may not use for inference only reads, and one whose owner is to be

@@ -93,6 +93,8 @@ pub(crate) struct Used {
 pub(crate) struct NotAnswered {
     pub(crate) request_id: Option<String>,
     pub(crate) refusal: Refusal,
+    /// How long whoever asks again should wait at least.
+    pub(crate) retry_after: Duration,
 }
 
 impl Control {
@@ -190,7 +192,12 @@ impl Control {
         Ok(models)
     }
 
-    async fn models_through(&self, gateway: &Gateway, address: &PublicUrl, pass: &SecretString) -> Vec<String> {
+    async fn models_through(
+        &self,
+        gateway: &Gateway,
+        address: &PublicUrl,
+        pass: &SecretString,
+    ) -> Vec<String> {
         let usable: Vec<_> = gateway.targets.iter().filter(|target| target.is_usable()).collect();
         let mut models = match usable.iter().any(|target| target.models.is_empty()) {
             true => self.listed_models(address, pass).await,
@@ -273,6 +280,8 @@ impl Reply {
         let request_id = answer.header("x-kt-request-id").map(str::to_owned);
         if answer.status != StatusCode::OK {
             let status = answer.status.as_u16();
+            let told = answer.header("retry-after").and_then(|seconds| seconds.parse().ok());
+            let retry_after = told.map_or(Duration::ZERO, Duration::from_secs);
             let body = answer.read(LONGEST_REFUSAL).await.unwrap_or_default();
             let chunk = serde_json::from_slice::<Chunk>(&body).ok();
             let told = chunk.and_then(|chunk| chunk.error).map(Refusal::from);
@@ -280,7 +289,7 @@ impl Reply {
                 tracing::warn!(status, "what answers at a gateway's address does not say why it refuses");
                 unexplained()
             });
-            return Err(NotAnswered { request_id, refusal });
+            return Err(NotAnswered { request_id, refusal, retry_after });
         }
         let is_stream =
             answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
@@ -379,7 +388,7 @@ impl OutboundError {
 }
 
 fn refused(code: &str, message: &str) -> NotAnswered {
-    NotAnswered { request_id: None, refusal: refusal(code, message) }
+    NotAnswered { request_id: None, refusal: refusal(code, message), retry_after: Duration::ZERO }
 }
 
 fn refusal(code: &str, message: &str) -> Refusal {
@@ -408,9 +417,23 @@ pub(crate) fn may_pass(refusal: &Refusal) -> bool {
     matches!(&*refusal.code, BROKE_OFF | UNEXPLAINED | "upstream_incomplete")
 }
 
+/// Why no model was asked, where that passes by itself: the store is away, or a gateway lets nobody in at the moment or so much
+/// at a time. A budget begins anew too late for that.
+const TOO_EARLY: [&str; 9] = [
+    NO_GATEWAY,
+    "store_unavailable",
+    "rate_limited",
+    "tokens_limited",
+    "concurrency_limit",
+    "limits_unavailable",
+    "keys_unavailable",
+    "too_many_connections",
+    "circuit_open",
+];
+
 /// Whether no model was asked, because there is no gateway that takes the question at the moment.
 pub(crate) fn was_not_asked(refusal: &Refusal) -> bool {
-    refusal.code == NO_GATEWAY || was_not_taken(refusal)
+    TOO_EARLY.contains(&&*refusal.code) || was_not_taken(refusal)
 }
 
 fn broke_off() -> NotAnswered {

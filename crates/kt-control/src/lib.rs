@@ -28,6 +28,7 @@ mod invitations;
 mod ip_restrictions;
 mod jobs;
 mod jwt;
+mod keeping;
 mod keys;
 mod lateness;
 mod links;
@@ -77,7 +78,9 @@ pub use audit::{
 pub use authenticate::{Authenticated, Bearer};
 pub use budgets::{BudgetShare, BudgetStanding};
 pub use chat::{Ask, ConversationView, Streaming, TurnView};
-pub use configurations::{ConfigurationView, Linted, NewVersion, RollOutTo, RolledOut, VersionView};
+pub use configurations::{
+    AwaitedGateway, ConfigurationView, Linted, NewGateway, NewVersion, RollOutTo, RolledOut, VersionView,
+};
 pub use confirm::Confirmed;
 pub use console::{ConsoleSession, Cookie};
 pub use control::{Control, Parts};

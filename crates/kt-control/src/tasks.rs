@@ -2,7 +2,8 @@
 //!
 //! A run is a row that servers lease. Whoever holds the latest lease works on it and alone can end it; a run whose server
 //! has ended is begun again by another, under the same key for whoever stands behind the gateway. So is a run whose gateway
-//! has ended. A model is asked three times at most; a run that no gateway takes waits for one.
+//! has ended. A model is asked three times at most; a run that no gateway takes waits for one. A server that is told to end
+//! takes no more runs, works on to the end of those that it has, and gives back at once what takes too long for that.
 //!
 //! A server works on a few runs at once, of which each organisation has its share, and on none for ever: a gateway that
 //! answers drop by drop keeps nobody waiting but its own organisation.
@@ -10,6 +11,7 @@
 mod under_way;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ use kt_store::tasks::{self, Run, Task};
 use crate::chat::keeper;
 use crate::control::Control;
 use crate::inference::{NotAnswered, Question, Said, may_pass, was_not_asked};
+use crate::keeping::until_kept;
 use under_way::{OF_ONE_ORGANIZATION, UnderWay};
 
 /// How often a server says that it still works on a run; also how soon it learns that the run was cancelled.
@@ -179,24 +182,49 @@ impl Control {
         Ok((run, decision))
     }
 
-    /// Works on runs as long as it is polled, a few at once. Any number of servers may do so.
-    pub async fn keep_running_tasks(self: &Arc<Self>) {
+    /// Works on runs until `ended`, a few at once; then for as long as `drain` on those that are under way, and gives back what
+    /// is not done. Any number of servers may do so.
+    pub async fn keep_running_tasks(self: &Arc<Self>, ended: impl Future<Output = ()>, drain: Duration) {
         let mut under_way = UnderWay::default();
+        let mut ended = pin!(ended);
         loop {
-            while under_way.has_room() {
-                match self.take_run(&under_way.with_their_share()).await {
-                    Ok(Some(run)) => under_way.begin(Arc::clone(self), run),
-                    Ok(None) => break,
-                    Err(error) => {
-                        tracing::error!(%error, "runs of tasks cannot be looked for at the moment");
-                        break;
-                    }
-                }
-            }
+            self.begin_waiting_runs(&mut under_way).await;
             tokio::select! {
+                // Where there is a run to begin with too, it is not begun.
+                biased;
+                () = &mut ended => break,
                 () = self.runs_wait.notified() => {}
                 Some(()) = under_way.next_end() => {}
                 () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+        for run in under_way.finish(drain).await {
+            self.give_back(&run).await;
+        }
+    }
+
+    /// Begins with runs that wait, as many as there is room for.
+    async fn begin_waiting_runs(self: &Arc<Self>, under_way: &mut UnderWay) {
+        while under_way.has_room() {
+            match self.take_run(&under_way.with_their_share()).await {
+                Ok(Some(run)) => under_way.begin(Arc::clone(self), run),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, "runs of tasks cannot be looked for at the moment");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets another server begin at once with a run that this one works on no longer.
+    async fn give_back(&self, run: &Run) {
+        match self.hold_for(run, Duration::ZERO).await {
+            Ok(_) => {
+                tracing::info!(run = %run.id, "a run takes longer than this server; another one begins it again")
+            }
+            Err(error) => {
+                tracing::warn!(%error, run = %run.id, "a run is begun again when its lease is over")
             }
         }
     }
@@ -205,7 +233,7 @@ impl Control {
     pub async fn run_waiting_tasks(&self) -> Result<usize, Error> {
         let mut worked_on = 0;
         while let Some(run) = self.take_run(&[]).await? {
-            self.work_on(run).await;
+            self.work_on(&run).await;
             worked_on += 1;
         }
         Ok(worked_on)
@@ -238,71 +266,57 @@ impl Control {
 
     /// Works on a run that is leased by this server, as long as it is. Ends it under the number of the lease, or leaves it
     /// to be begun again where that may help.
-    async fn work_on(&self, run: Run) {
+    async fn work_on(&self, run: &Run) {
         let began = Instant::now();
-        let (state, mut answered) = tokio::select! {
-            outcome = self.answer_run(&run) => outcome,
-            held = self.hold(&run) => match held {
-                Held::Lost => return,
-                Held::TooLong => {
-                    let refusal = Some(took_too_long());
-                    (RunState::Failed, Answered { refusal, ..Answered::default() })
-                }
-            },
+        let mut outcome = match self.while_held(run, self.answer_run(run)).await {
+            Ok(outcome) => outcome,
+            Err(NotHeld::Lost) => return,
+            Err(NotHeld::TooLong) => Outcome::refused(took_too_long()),
         };
-        if self.is_left_for_later(&run, answered.refusal.as_ref()).await {
-            return;
-        }
-        answered.spent.duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let settled = async {
-            let tx = self.store.begin_write().await?;
-            let is_ours =
-                tasks::settle(&tx, &run.id, run.attempt, state, &answered, self.clock.now()).await?;
-            tx.commit().await?;
-            Ok::<_, Error>(is_ours)
-        };
-        match settled.await {
+        outcome.answered.spent.duration_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let kept = until_kept("the outcome of a run", || self.keep_outcome(run, &outcome));
+        match self.while_held(run, kept).await {
             Ok(true) => {}
-            Ok(false) => tracing::info!(run = %run.id, "a run was over, or taken over by another server"),
-            Err(error) => tracing::error!(%error, run = %run.id, "the outcome of a run cannot be kept"),
+            Ok(false) | Err(NotHeld::Lost) => {
+                tracing::info!(run = %run.id, "a run was over, or taken over by another server");
+            }
+            Err(NotHeld::TooLong) => tracing::error!(run = %run.id, "the outcome of a run is lost"),
         }
     }
 
-    /// Leaves a run that ended so to be begun again, where that may help.
-    async fn is_left_for_later(&self, run: &Run, refusal: Option<&Refusal>) -> bool {
-        let age = self.clock.now().duration_since(run.created_at).unsigned_abs();
-        // Where the store is away, the lease that there is ends by itself.
-        if refusal.is_some_and(was_not_asked)
-            && let Some(wait) = wait_for_gateway(age)
-        {
-            let _ = self.put_off(run, wait).await;
-            return true;
+    /// Does this as long as this server holds the run, and says meanwhile that it does.
+    async fn while_held<T>(&self, run: &Run, work: impl Future<Output = T>) -> Result<T, NotHeld> {
+        tokio::select! {
+            done = work => Ok(done),
+            not_held = self.hold(run) => Err(not_held),
         }
-        let is_worth_another = run.asked < i64::from(MOST_ASKED) && refusal.is_some_and(may_pass);
-        if is_worth_another {
-            let _ = self.hold_for(run, AGAIN_AFTER).await;
-        }
-        is_worth_another
     }
 
-    /// Lets a run wait for so long for which no model was asked.
-    async fn put_off(&self, run: &Run, time: Duration) -> Result<(), Error> {
+    /// Ends a run, or leaves it to be begun again where that may help; `false` where it is no longer this server's own.
+    async fn keep_outcome(&self, run: &Run, outcome: &Outcome) -> Result<bool, Error> {
+        let now = self.clock.now();
         let tx = self.store.begin_write().await?;
-        tasks::put_off(&tx, &run.id, run.attempt, self.clock.now() + time).await?;
-        Ok(tx.commit().await?)
+        let (id, attempt) = (&run.id, run.attempt);
+        let is_ours = match outcome.next(run, now) {
+            Next::PutOff(wait) => tasks::put_off(&tx, id, attempt, now + wait).await?,
+            Next::AskAgain => tasks::renew(&tx, id, attempt, now + AGAIN_AFTER).await?,
+            Next::End => tasks::settle(&tx, id, attempt, outcome.state, &outcome.answered, now).await?,
+        };
+        tx.commit().await?;
+        Ok(is_ours)
     }
 
     /// Says again and again that this server works on the run. Is ready when it does so no longer.
-    async fn hold(&self, run: &Run) -> Held {
+    async fn hold(&self, run: &Run) -> NotHeld {
         let until = self.clock.now() + LONGEST_RUN;
         loop {
             tokio::time::sleep(SIGN_OF_LIFE).await;
             if self.clock.now() >= until {
-                return Held::TooLong;
+                return NotHeld::TooLong;
             }
             match self.hold_for(run, LEASE).await {
                 Ok(true) => {}
-                Ok(false) => return Held::Lost,
+                Ok(false) => return NotHeld::Lost,
                 // While the store is away, the lease may end; then the outcome is not taken from here.
                 Err(error) => tracing::warn!(%error, run = %run.id, "a lease cannot be renewed"),
             }
@@ -317,48 +331,89 @@ impl Control {
         Ok(is_ours)
     }
 
-    async fn answer_run(&self, run: &Run) -> (RunState, Answered) {
-        let mut answered = Answered::default();
+    async fn answer_run(&self, run: &Run) -> Outcome {
         let pass = match self.gateway_pass_for(&run.organization, &run.user, self.clock.now()).await {
             Ok(pass) => pass,
-            Err(error) => {
-                let state =
-                    if error.kind == ErrorKind::Forbidden { RunState::Refused } else { RunState::Failed };
-                answered.refusal = Some(Refusal {
-                    code: error.code.to_owned(),
-                    message: error.message.into_owned(),
-                    policy: None,
-                });
-                return (state, answered);
-            }
+            Err(error) => return Outcome::without_pass(error),
         };
         let question = Question { model: &run.model, messages: vec![Said::by_user(&run.prompt)] };
         let mut reply = match self.ask(&run.organization, &pass, &question, run.id.as_str()).await {
             Ok(reply) => reply,
-            Err(NotAnswered { request_id, refusal }) => {
-                answered.request_id = request_id;
-                return (ended(Some(&refusal)), Answered { refusal: Some(refusal), ..answered });
+            Err(NotAnswered { request_id, refusal, retry_after }) => {
+                let mut outcome = Outcome::refused(refusal);
+                outcome.answered.request_id = request_id;
+                return Outcome { retry_after, ..outcome };
             }
         };
-        answered.request_id.clone_from(&reply.request_id);
+        let mut text = String::new();
         let refusal = loop {
             match reply.next().await {
-                Ok(Some(text)) => answered.text.push_str(&text),
+                Ok(Some(part)) => text.push_str(&part),
                 Ok(None) => break None,
                 Err(refusal) => break Some(refusal),
             }
-            if answered.text.len() > LONGEST_ANSWER {
+            if text.len() > LONGEST_ANSWER {
                 break Some(Refusal::too_long());
             }
         };
-        answered.spent.input_tokens = reply.used.prompt_tokens;
-        answered.spent.output_tokens = reply.used.completion_tokens;
-        (ended(refusal.as_ref()), Answered { refusal, ..answered })
+        let spent = workspace::Spent {
+            input_tokens: reply.used.prompt_tokens,
+            output_tokens: reply.used.completion_tokens,
+            ..workspace::Spent::default()
+        };
+        Outcome::of(Answered { text, request_id: reply.request_id, refusal, spent })
+    }
+}
+
+/// What came of working on a run.
+struct Outcome {
+    state: RunState,
+    answered: Answered,
+    /// How long it should wait at least that the gateway did not take.
+    retry_after: Duration,
+}
+
+/// What becomes of a run that was worked on.
+enum Next {
+    /// It is over.
+    End,
+    /// A model is asked again soon, as often as that is done.
+    AskAgain,
+    /// It waits for so long, since no model was asked.
+    PutOff(Duration),
+}
+
+impl Outcome {
+    fn of(answered: Answered) -> Self {
+        Self { state: ended(answered.refusal.as_ref()), answered, retry_after: Duration::ZERO }
+    }
+
+    fn refused(refusal: Refusal) -> Self {
+        Self::of(Answered { refusal: Some(refusal), ..Answered::default() })
+    }
+
+    /// Nobody can be asked on behalf of whoever started the run.
+    fn without_pass(error: Error) -> Self {
+        let refusal =
+            Refusal { code: error.code.to_owned(), message: error.message.into_owned(), policy: None };
+        let state = if error.kind == ErrorKind::Forbidden { RunState::Refused } else { RunState::Failed };
+        Self { state, ..Self::refused(refusal) }
+    }
+
+    /// What becomes of the run, at this moment.
+    fn next(&self, run: &Run, now: Timestamp) -> Next {
+        let Some(refusal) = &self.answered.refusal else { return Next::End };
+        let age = now.duration_since(run.created_at).unsigned_abs();
+        match wait_for_gateway(age, self.retry_after) {
+            Some(wait) if was_not_asked(refusal) => Next::PutOff(wait),
+            _ if may_pass(refusal) && run.asked < i64::from(MOST_ASKED) => Next::AskAgain,
+            _ => Next::End,
+        }
     }
 }
 
 /// Why a server no longer holds a run.
-enum Held {
+enum NotHeld {
     /// It is over, or another server's.
     Lost,
     /// It has had all the time that a run gets.

@@ -25,7 +25,7 @@ use url::Url;
 
 pub use client::client_address;
 pub use console::console;
-pub use listener::{Listener, serve};
+pub use listener::{DRAIN, Listener, serve};
 pub use routes::{api, openapi};
 
 /// What the doors need of the process. Every layer that a request passes holds it, so a clone costs one count.

@@ -29,8 +29,8 @@ const BODY_DEADLINE: Duration = Duration::from_mins(1);
 /// How many connections are served at once; the next ones wait to be accepted.
 const MOST_CONNECTIONS: usize = 10_000;
 
-/// How long requests under way may take to finish once the process is told to end.
-const DRAIN: Duration = Duration::from_secs(30);
+/// How long what is under way may take to finish once the process is told to end.
+pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// How long to wait after a failure to accept, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -218,7 +218,7 @@ pub async fn orders(
     row.as_ref().map_or_else(|| Ok(OwnOrders::default()), read_orders)
 }
 
-/// Tells a gateway this from now on.
+/// Tells a gateway this from now on. Whoever writes back what they read of it locks its organisation first.
 pub async fn order(
     tx: &Tx<'_>,
     organization: &OrganizationId,

@@ -352,12 +352,9 @@ async fn deliver_mail(control: Arc<Control>, post: Post, ended: watch::Receiver<
     }
 }
 
-/// Runs tasks until `ended` says so. A run that is under way then is begun again by the next process.
+/// Runs tasks until `ended` says so. Runs under way then have as long as requests have to finish.
 async fn run_tasks(control: Arc<Control>, ended: watch::Receiver<bool>) {
-    tokio::select! {
-        () = is_true(ended) => {}
-        () = control.keep_running_tasks() => {}
-    }
+    control.keep_running_tasks(is_true(ended), kt_server::DRAIN).await;
 }
 
 /// Sends the audit log to a sink until `ended` says so. What is under way then is sent again by the next process.

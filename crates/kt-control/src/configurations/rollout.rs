@@ -11,7 +11,7 @@ use kt_domain::configurations::{
 };
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::OrganizationId;
+use kt_domain::id::{ApiKeyId, OrganizationId};
 use kt_domain::policy_config::PolicyConfig;
 use kt_store::configurations;
 use kt_store::gateways::{self, OwnOrders};
@@ -59,6 +59,9 @@ impl RolledOut {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FleetOrders {
     pub(crate) configuration: Option<VersionId>,
+    /// What gateways are to run in its place that have not come yet, by the keys that were made for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) awaited: BTreeMap<ApiKeyId, VersionId>,
 }
 
 /// The name of the document that holds them.
@@ -81,9 +84,7 @@ impl Control {
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, organization).await?;
-        let found = configurations::find(&tx, organization, id).await?;
-        let (_, text) = found.ok_or_else(no_configuration)?;
-        require_credentials(&tx, organization, &valid(&text)?).await?;
+        require_runnable(&tx, organization, id).await?;
         let before = match to {
             RollOutTo::All => tell_all(&tx, organization, id, ctx.now).await?,
             RollOutTo::Gateways(gateways) => tell_some(&tx, organization, id, gateways).await?,
@@ -196,9 +197,8 @@ impl Control {
         organization: &OrganizationId,
         name: &KeptName,
     ) -> Result<Vec<VersionId>, Error> {
-        let for_all = fleet_orders(source, organization).await?.value.configuration;
-        let mut told = gateways::own_configurations(source, organization).await?;
-        told.extend(for_all);
+        let mut told = told_singly(source, organization).await?;
+        told.extend(fleet_orders(source, organization).await?.value.configuration);
         told.sort();
         told.dedup();
         let mut users = Vec::new();
@@ -227,11 +227,43 @@ async fn rolled_out(source: &impl Readable, organization: &OrganizationId) -> Re
     Ok(RolledOut {
         newest: newest.map(|version| version.id),
         for_all: fleet_orders(source, organization).await?.value.configuration,
-        for_single: gateways::own_configurations(source, organization).await?,
+        for_single: told_singly(source, organization).await?,
     })
 }
 
-/// Tells all gateways; gives what they were told before.
+/// The versions that single gateways are told to run, those too that are yet to come, each once.
+async fn told_singly(source: &impl Readable, organization: &OrganizationId) -> Result<Vec<VersionId>, Error> {
+    let mut told = gateways::own_configurations(source, organization).await?;
+    told.extend(fleet_orders(source, organization).await?.value.awaited.into_values());
+    told.sort();
+    told.dedup();
+    Ok(told)
+}
+
+/// Refuses a version that no gateway can be told to run: it is not here, is not valid any more or names a credential that is
+/// not kept.
+pub(super) async fn require_runnable(
+    source: &impl Readable,
+    organization: &OrganizationId,
+    id: &VersionId,
+) -> Result<(), Error> {
+    let found = configurations::find(source, organization, id).await?;
+    let (_, text) = found.ok_or_else(no_configuration)?;
+    require_credentials(source, organization, &valid(&text)?).await
+}
+
+/// Puts these in the place of the orders that had this version.
+pub(super) async fn change_fleet_orders(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    before: i64,
+    orders: &FleetOrders,
+    now: Timestamp,
+) -> Result<(), Error> {
+    Ok(organizations::replace_settings(tx, organization, FLEET, before, orders, now).await.map(|_| ())?)
+}
+
+/// Tells all gateways, those too that are told to run something else; gives what they were told before.
 async fn tell_all(
     tx: &Tx<'_>,
     organization: &OrganizationId,
@@ -239,8 +271,8 @@ async fn tell_all(
     now: Timestamp,
 ) -> Result<Value, Error> {
     let before = fleet_orders(tx, organization).await?;
-    let orders = FleetOrders { configuration: Some(id.clone()) };
-    organizations::replace_settings(tx, organization, FLEET, before.version, &orders, now).await?;
+    let orders = FleetOrders { configuration: Some(id.clone()), ..FleetOrders::default() };
+    change_fleet_orders(tx, organization, before.version, &orders, now).await?;
     gateways::forget_own_configurations(tx, organization).await?;
     Ok(json!({ "configuration": before.value.configuration, "gateways": "all" }))
 }

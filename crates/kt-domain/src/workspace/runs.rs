@@ -83,13 +83,13 @@ pub fn may_take(state: RunState, asked: u32, leased_until: Timestamp, now: Times
     }
 }
 
-/// How long a run of this age waits that no gateway has taken: the longer the older it is. `None` where it has waited long
-/// enough.
+/// How long a run of this age waits that no gateway has taken: the longer the older it is, and as long as a gateway has `told`
+/// at least. `None` where it has waited long enough.
 #[must_use]
-pub fn wait_for_gateway(age: Duration) -> Option<Duration> {
+pub fn wait_for_gateway(age: Duration, told: Duration) -> Option<Duration> {
     const SHORTEST: Duration = Duration::from_secs(5);
     const LONGEST: Duration = Duration::from_mins(1);
-    (age < LONGEST_WAIT).then(|| (age / 2).clamp(SHORTEST, LONGEST))
+    (age < LONGEST_WAIT).then(|| (age / 2).clamp(SHORTEST, LONGEST).max(told.min(LONGEST_WAIT)))
 }
 
 #[cfg(test)]
@@ -99,10 +99,22 @@ mod tests {
     #[test]
     fn a_run_that_no_gateway_takes_is_tried_less_and_less_often_for_half_an_hour() {
         let second = Duration::from_secs(1);
-        for (age, wait) in
-            [(0, Some(5)), (10, Some(5)), (30, Some(15)), (600, Some(60)), (1799, Some(60)), (1800, None)]
-        {
-            assert_eq!(wait_for_gateway(age * second), wait.map(|wait: u32| wait * second), "{age} s");
+        // its age, what a gateway has told, and how long it waits
+        for (age, told, wait) in [
+            (0, 0, Some(5)),
+            (10, 0, Some(5)),
+            (30, 0, Some(15)),
+            (600, 0, Some(60)),
+            (1799, 0, Some(60)),
+            (1800, 0, None),
+            (0, 3, Some(5)),
+            (0, 40, Some(40)),
+            (600, 300, Some(300)),
+            (0, 1_000_000, Some(1800)),
+            (1800, 40, None),
+        ] {
+            let found = wait_for_gateway(age * second, told * second);
+            assert_eq!(found, wait.map(|wait: u32| wait * second), "{age} s, {told} s");
         }
     }
 

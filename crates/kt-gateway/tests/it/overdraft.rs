@@ -49,7 +49,7 @@ fn pass(gateways: &[&TestGateway]) -> usize {
 /// GW-H1: 8 are used by each request and 85 are claimed for it, so that 125 requests use up a budget of 1000 and none is
 /// refused for good that had room.
 #[test]
-fn a_thousand_requests_at_once_overdraw_a_budget_by_one_request_at_most() {
+fn a_thousand_requests_of_fifty_clients_overdraw_a_budget_by_one_request_at_most() {
     let (gateway, _) = clocked("budgets: [{id: burst, per: total, period: day, tokens: 1000}]", |_| {});
     assert_eq!(pass(&[&gateway]), 125);
     assert_eq!(gateway.events().iter().map(tokens).sum::<u64>(), 1000);
@@ -57,7 +57,7 @@ fn a_thousand_requests_at_once_overdraw_a_budget_by_one_request_at_most() {
 }
 
 #[test]
-fn a_thousand_requests_through_two_gateways_overdraw_their_budget_by_one_request_at_most() {
+fn a_thousand_requests_of_fifty_clients_overdraw_the_budget_of_two_gateways_by_one_request_at_most() {
     let redis = OwnRedis::start();
     let yaml = "budgets: [{id: burst, per: total, period: day, tokens: 1001}]";
     let both = [(), ()].map(|()| clocked(yaml, |options| options.redis_url = Some(redis.url.clone())).0);

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use kt_domain::actor::Role;
+use kt_store::gateways::{self, OwnOrders};
+use kt_store::organizations;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
@@ -296,6 +298,26 @@ on_both! {
         assert_eq!(api.records("gateway.forgotten").await.len(), 1);
         edge.sync(json!({})).await;
         assert_eq!(owner.gateway("gw_edge").await["drained"], false, "it comes as a new one");
+    }
+
+    a_gateway_that_is_drained_beside_a_rollout_is_told_both(api) {
+        let owner = Client::owner(&api).await;
+        let edge = Edge::new(&owner, "gw_edge").await;
+        owner.create("main", ECHO).await;
+        let acme = organizations::by_identifier(&api.store, "acme").await.unwrap().unwrap().id;
+        // What a rollout does.
+        let tx = api.store.begin_write().await.unwrap();
+        organizations::lock(&tx, &acme).await.unwrap();
+        let present = gateways::orders(&tx, &acme, "gw_edge").await.unwrap();
+        let orders = OwnOrders { configuration: Some("main@1".parse().unwrap()), ..present };
+        gateways::order(&tx, &acme, "gw_edge", &orders).await.unwrap();
+        let mut drain = Box::pin(owner.post("/v1/gateways/gw_edge/drain", Value::Null));
+        let waits = tokio::time::timeout(Duration::from_millis(200), &mut drain).await;
+        assert!(waits.is_err(), "it is not done before the rollout is");
+        tx.commit().await.unwrap();
+        assert_eq!(drain.await.json["drained"], true);
+        let told = edge.orders().await;
+        assert_eq!((&told["configuration"]["id"], &told["drain"]), (&json!("main@1"), &json!(true)));
     }
 
     changes_ask_for_a_fresh_proof(api) {

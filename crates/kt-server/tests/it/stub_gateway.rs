@@ -148,7 +148,8 @@ impl StubGateway {
 
 /// By the last words of a question: `block` is refused by a policy, `fail` with a failure, `hang` begins and goes on until
 /// whoever asked is gone, `pour` says much before it hangs, `break` breaks off, `think` says nothing before it is released;
-/// `shut` is answered by a proxy, `flood` never comes to an end; everything else is said back in bold.
+/// `shut` is answered by a proxy, `flood` never comes to an end, `early` is too early the first time by 40 seconds, for `spent`
+/// there is no money; everything else is said back in bold.
 async fn answer(
     State((heard, refuses)): State<(Heard, Arc<AtomicBool>)>,
     headers: HeaderMap,
@@ -172,10 +173,11 @@ async fn answer(
     let question = asked.question().to_owned();
     let ending = question.split_whitespace().last().unwrap_or_default();
     let asked = Asked { is_held: ending == "think", ..asked };
-    let number = {
+    let (number, is_first) = {
         let mut all = heard.lock().unwrap();
+        let is_first = all.iter().all(|other| other.idempotency_key != asked.idempotency_key);
         all.push(asked);
-        all.len()
+        (all.len(), is_first)
     };
     while heard.lock().unwrap()[number - 1].is_held {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -193,6 +195,15 @@ async fn answer(
         "fail" => refuse(
             StatusCode::BAD_GATEWAY,
             json!({ "type": "upstream_error", "code": "upstream_failed", "message": "The model did not answer." }),
+        ),
+        "early" if is_first => {
+            let error = json!({ "type": "rate_limit_error", "code": "rate_limited", "message": "Try again in 40 s." });
+            let (status, later) = (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "40")]);
+            (status, later, Json(json!({ "error": error }))).into_response()
+        }
+        "spent" => refuse(
+            StatusCode::TOO_MANY_REQUESTS,
+            json!({ "type": "rate_limit_error", "code": "budget_exceeded", "message": "The budget is used up." }),
         ),
         "shut" => (StatusCode::BAD_GATEWAY, "<html>502 Bad Gateway</html>").into_response(),
         _ => {

@@ -116,19 +116,29 @@ on_both! {
         let key = two_days(&api).await;
         let (owner, member) = ("owner@acme.example", "member@acme.example");
         assert_eq!(budgets(&api, owner).await, Vec::<Value>::new(), "no gateway has told of any");
+        let me = api.get("/v1/me").bearer(&api.token_of(member).await).send().await;
+        let person = me.text("/user/id").to_owned();
         let price = |model: &str| json!({ "model": model, "input": "1", "output": "1" });
         let configuration = json!({
             "prices": { "currency": "EUR", "models": [price("big*")] },
-            "consumer_groups": [{ "id": "dev", "keys": [key] }],
+            "consumer_groups": [{ "id": "dev", "keys": [key, person] }],
             "budgets": [
                 { "id": "all", "per": "total", "period": "month", "tokens": 1000, "cost": "0.001" },
                 { "id": "each", "per": "user", "period": "day", "tokens": 100 },
                 { "id": "one", "per": "key", "only": ["idle"], "period": "day", "tokens": 5 },
+                { "id": "keys", "per": "key", "period": "day", "tokens": 100 },
                 { "id": "models", "per": "model", "period": "month", "tokens": 321 },
                 { "id": "groups", "per": "group", "period": "month", "cost": "0.0022" },
             ],
         });
         let gateway = gateway_key(&api).await;
+        let mut log = Log::begin(&api, "gw-2");
+        log.event(&api, |event| {
+            answered(event, "", "small", 5);
+            (event.key_id, event.user_id) = (None, Some(person.as_str().into()));
+        });
+        log.checkpoint(&api);
+        assert_eq!(log.deliver(&api, &gateway).await.status, 200, "what they asked in the console");
         let version = "0123456789ab";
         let told = json!({ "config_source": "file", "configuration": { "version": version, "document": configuration } });
         let silent = json!({ "config_source": "file" });
@@ -143,17 +153,20 @@ on_both! {
         }
         let email = json!(member);
         let expected = [
-            json!(["all", null, 352, 1170, 117]),
-            json!(["each", email, 30, 100, 30]),
+            json!(["all", null, 367, 1220, 122]),
+            json!(["each", email, 45, 150, 45]),
             json!(["one", "idle", 0, 0, 0]),
+            json!(["keys", key, 30, 100, 30]),
+            json!(["keys", email, 15, 50, 15]),
             json!(["models", "big*", 321, 1070, 100]),
-            json!(["models", "other models", 31, 100, 9]),
-            json!(["groups", "dev", 330, 1100, 50]),
+            json!(["models", "other models", 46, 150, 14]),
+            json!(["groups", "dev", 345, 1150, 52]),
         ];
         assert_eq!(budgets(&api, owner).await, expected);
+        let own = [1, 3, 4].map(|place: usize| expected[place].clone());
         api.add_member("auditor@acme.example", "auditor").await;
         assert_eq!(budgets(&api, "auditor@acme.example").await, expected);
-        assert_eq!(budgets(&api, member).await, [json!(["each", email, 30, 100, 30])], "their own");
+        assert_eq!(budgets(&api, member).await, own, "their own");
         let all = api.get("/v1/budgets").bearer(&api.token_of(owner).await).send().await.json;
         assert_eq!((&all["budgets"][0]["ends_at"], &all["budgets"][1]["ends_at"]), (&json!("2026-04-01T00:00:00Z"), &json!("2026-03-17T00:00:00Z")));
         api.clock.advance(Duration::from_hours(25));

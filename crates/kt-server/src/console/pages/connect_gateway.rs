@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use askama::Template;
 use axum::extract::{Query, State};
-use kt_control::{GatewayView, NO_CONFIGURATION, NewKey};
-use kt_domain::actor::{KeyKind, Scope};
+use axum::http::HeaderValue;
+use axum::http::header::HeaderName;
+use kt_control::{AwaitedGateway, NO_CONFIGURATION, NewGateway, PageRequest};
 use kt_domain::configurations::VersionId;
 use kt_domain::error::Error;
 use kt_domain::id::ApiKeyId;
@@ -16,7 +17,7 @@ use super::Fields;
 use crate::Doors;
 use crate::console::answer::{Answer, Frame, page};
 use crate::console::filters;
-use crate::console::visit::SignedIn;
+use crate::console::visit::{SignedIn, Visit};
 
 /// Where a gateway listens that something stands before.
 const USUAL_PORT: u16 = 41002;
@@ -27,17 +28,54 @@ struct ConnectPage {
     frame: Frame,
     /// The gateway that gets its key just now.
     made: Option<Made>,
-    /// Whether one is waited for.
-    is_awaited: bool,
-    /// The gateways that have come with the key that is waited for.
-    arrived: Vec<GatewayView>,
-    /// What it is told to run when it comes.
+    /// The gateway that is waited for.
+    awaited: Option<AwaitedGateway>,
+    /// What all gateways are told to run.
     running: Option<VersionId>,
+    /// What it can be told to run in place of that: the newest version of each configuration.
+    versions: Vec<VersionId>,
+}
+
+impl ConnectPage {
+    async fn new(
+        doors: &Doors,
+        visit: &Visit,
+        key: Option<&ApiKeyId>,
+        made: Option<Made>,
+    ) -> Result<Self, Error> {
+        let control = &doors.control;
+        let awaited = match key {
+            Some(key) => Some(control.awaited_gateway(&visit.ctx, key).await?),
+            None => None,
+        };
+        let kept = control.configurations(&visit.ctx, &PageRequest::default()).await?.items;
+        Ok(Self {
+            frame: Frame::of(visit),
+            made,
+            awaited,
+            running: control.running_for_all(&visit.ctx).await?,
+            versions: kept.into_iter().map(|kept| kept.newest.id).collect(),
+        })
+    }
+
+    /// What the gateway that is waited for is told to run that no other is.
+    fn own(&self) -> Option<&VersionId> {
+        self.awaited.as_ref()?.runs.as_ref()
+    }
+
+    /// The key to be made anew, where no gateway has come with it.
+    fn lost(&self) -> Option<&ApiKeyId> {
+        self.awaited.as_ref().filter(|awaited| awaited.arrived.is_empty()).map(|awaited| &awaited.key.key.id)
+    }
+
+    /// Whether a gateway can be asked for here: none is waited for, or it has not come and its line may be lost.
+    fn has_form(&self) -> bool {
+        self.made.is_none() && (self.awaited.is_none() || self.lost().is_some())
+    }
 }
 
 /// A gateway that gets its key just now.
 struct Made {
-    key: ApiKeyId,
     /// The line that starts it, with the text of the key.
     line: String,
     /// Whether the line names files that hold a certificate.
@@ -58,23 +96,24 @@ pub(crate) async fn show(
     Query(awaited): Query<Awaited>,
 ) -> Answer {
     doors.control.require_configurer(&visit.ctx)?;
-    let is_awaited = awaited.key.is_some();
-    let arrived = match awaited.key {
-        Some(key) => doors.control.gateways_of_key(&visit.ctx, &key).await?,
-        None => Vec::new(),
-    };
-    let running = doors.control.running_for_all(&visit.ctx).await?;
-    page(&visit.look, &ConnectPage { frame: Frame::of(&visit), made: None, is_awaited, arrived, running })
+    page(&visit.look, &ConnectPage::new(&doors, &visit, awaited.key.as_ref(), None).await?)
 }
 
 /// A gateway to be.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct New {
+    #[serde(default)]
     name: String,
     /// Where it will be reached.
     address: String,
     tls: Tls,
+    /// What it is to run; empty for what all gateways do.
+    #[serde(default)]
+    runs: String,
+    /// The key that was made for it before, and whose line is lost.
+    #[serde(default)]
+    instead_of: Option<ApiKeyId>,
 }
 
 /// Who speaks TLS to those who reach a gateway.
@@ -87,7 +126,8 @@ enum Tls {
     Before,
 }
 
-/// Makes a gateway's key, and shows the command that starts it.
+/// Makes a gateway's key, and shows the command that starts it. From then on the address of the page is that of the gateway that
+/// is waited for, so that whoever loads it again sees whether it has come.
 pub(crate) async fn make_key(
     State(doors): State<Doors>,
     SignedIn { visit, .. }: SignedIn,
@@ -96,23 +136,20 @@ pub(crate) async fn make_key(
     doors.control.require_configurer(&visit.ctx)?;
     let address =
         PublicUrl::parse(new.address.trim()).map_err(|why| Error::invalid("address", format!("{why}")))?;
-    let key = NewKey {
-        kind: KeyKind::Gateway,
-        name: new.name,
-        scope: Some(Scope::Write),
-        ranges: Vec::new(),
-        requests_per_minute: None,
-        expires_at: None,
-    };
-    let made = doors.control.create_key(&visit.ctx, key).await?;
+    let runs = Some(new.runs).filter(|runs| !runs.is_empty()).map(|runs| runs.parse()).transpose();
+    let runs = runs.map_err(|why| Error::invalid("runs", format!("{why}")))?;
+    let gateway = NewGateway { name: new.name, runs, instead_of: new.instead_of };
+    let made = doors.control.await_gateway(&visit.ctx, gateway).await?;
+    let key = made.view.key.id;
     let made = Made {
         line: start_line(made.text.expose(), doors.control.api_address(), &address, new.tls),
-        key: made.view.key.id,
         needs_certificate: !is_in_the_clear(&address) && new.tls == Tls::Itself,
     };
-    let running = doors.control.running_for_all(&visit.ctx).await?;
-    let (made, arrived) = (Some(made), Vec::new());
-    page(&visit.look, &ConnectPage { frame: Frame::of(&visit), made, is_awaited: true, arrived, running })
+    let shown = ConnectPage::new(&doors, &visit, Some(&key), Some(made)).await?;
+    let mut answer = page(&visit.look, &shown)?;
+    let place = HeaderValue::from_str(&format!("/setup/gateway?key={key}")).map_err(Error::internal)?;
+    answer.headers_mut().insert(HeaderName::from_static("hx-replace-url"), place);
+    Ok(answer)
 }
 
 /// The line that starts a gateway which is reached at `address`. On this server's own machine it leaves alone what belongs to

@@ -8,6 +8,7 @@ use kt_domain::configurations::{
     ConfigurationSource, DiffLine, Draft, Fate, KeptName, VersionId, difference,
 };
 use kt_domain::error::Error;
+use kt_domain::gateways::TargetReport;
 use kt_domain::policy_config::Severity;
 use kt_domain::policy_config::vendors::{VENDORS, Vendor, Wire};
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,16 @@ impl Provider {
         name.map_err(|why| Error::invalid("credential", format!("{why}")))
     }
 
+    /// What is tried of it. A key that is stored is sent nowhere from here, and without it the provider would refuse.
+    fn trial(&self) -> Result<ProviderTrial, Error> {
+        let key = filled(&self.key).map(|key| credential(&key)).transpose()?;
+        if key.is_none() && self.stored()?.is_some() {
+            let message = "A stored key is not sent for a try. Type it again to try it.";
+            return Err(Error::invalid("key", message));
+        }
+        Ok(ProviderTrial { vendor: self.vendor.clone(), base_url: self.base_url(), model: self.model(), key })
+    }
+
     /// Refuses a provider without an address where every deployment of it has its own.
     fn require_address(&self) -> Result<(), Error> {
         let known = VENDORS.iter().find(|vendor| vendor.name == self.vendor);
@@ -102,14 +113,8 @@ pub(crate) async fn try_it(
     SignedIn { visit, .. }: SignedIn,
     Fields(chosen): Fields<Provider>,
 ) -> Answer {
-    let key = filled(&chosen.key).map(|key| credential(&key)).transpose()?;
-    let trial = ProviderTrial {
-        vendor: chosen.vendor.clone(),
-        base_url: chosen.base_url(),
-        model: chosen.model(),
-        key,
-    };
-    let tried = doors.control.try_provider(&visit.ctx, &trial).await?;
+    doors.control.require_configurer(&visit.ctx)?;
+    let tried = doors.control.try_provider(&visit.ctx, &chosen.trial()?).await?;
     let chosen = Provider { key: String::new(), ..chosen };
     page(&visit.look, &ProviderPage::new(&visit, chosen, Some(tried)))
 }
@@ -392,16 +397,31 @@ async fn done(doors: &Doors, visit: &Visit, key: Option<String>) -> Answer {
 }
 
 impl DonePage {
-    /// Where the first gateway that says so is reached.
+    /// The gateway to call, of those that say where they are: the first that takes requests, can answer them and runs what was
+    /// published, or comes nearest to that.
+    fn to_call(&self) -> Option<&GatewayView> {
+        let version = self.version.as_ref().map(ToString::to_string);
+        let known = self.gateways.iter().filter(|view| view.delivering.gateway.address.is_some());
+        known.min_by_key(|view| {
+            let gateway = &view.delivering.gateway;
+            let takes_requests = view.is_connected && !gateway.is_draining;
+            let can_answer = gateway.targets.iter().any(TargetReport::is_usable);
+            let runs_it = Some(&gateway.config_version) == version.as_ref();
+            (!takes_requests, !can_answer, !runs_it)
+        })
+    }
+
+    /// Where it is reached.
     fn address(&self) -> &str {
-        let known = self.gateways.iter().find_map(|view| view.delivering.gateway.address.as_deref());
+        let known = self.to_call().and_then(|view| view.delivering.gateway.address.as_deref());
         known.unwrap_or("https://GATEWAY:41002")
     }
 
-    /// A model to ask for: one that a gateway names, if one does.
+    /// A model to ask it for: one that it can be asked for, if it names one.
     fn model(&self) -> &str {
-        let mut targets = self.gateways.iter().flat_map(|view| &view.delivering.gateway.targets);
-        targets.find_map(|target| target.models.first()).map_or("MODEL", String::as_str)
+        let targets = self.to_call().into_iter().flat_map(|view| &view.delivering.gateway.targets);
+        let mut usable = targets.filter(|target| target.is_usable());
+        usable.find_map(|target| target.models.first()).map_or("MODEL", String::as_str)
     }
 
     fn may_make_keys(&self) -> bool {

@@ -194,6 +194,28 @@ on_both! {
         }
     }
 
+    the_last_step_leads_to_a_gateway_that_is_there_and_can_answer(api) {
+        let browser = api.signed_in(OWNER).await;
+        let line = async || browser.post("/setup/provider/key", &[]).await;
+        let target = |state: &str, model: &str| json!({ "id": "main", "provider": "openai", "state": state, "models": [model] });
+        let tell = async |id: &str, state: &str, draining: bool| {
+            report(&api, json!({ "gateway_id": id, "config_version": "main@1", "address": format!("https://{id}.example"),
+                "draining": draining, "targets": [target(state, &format!("of-{id}"))] })).await;
+        };
+        assert!(line().await.page().contains("https://GATEWAY:41002"), "there is none");
+        tell("gone", "usable", false).await;
+        api.clock.advance(Duration::from_mins(2));
+        assert!(line().await.page().contains("https://gone.example/"), "there is no other");
+        tell("drained", "usable", true).await;
+        tell("keyless", "no_credential", false).await;
+        assert!(line().await.page().contains("https://keyless.example/v1/chat/completions"));
+        assert!(line().await.page().contains("MODEL"), "it has none that can be asked for");
+        tell("ready", "usable", false).await;
+        let shown = line().await;
+        assert!(shown.page().contains("https://ready.example/v1/chat/completions"), "{}", shown.body);
+        assert!(shown.page().contains("of-ready"), "{}", shown.body);
+    }
+
     publishing_shows_what_it_replaces_and_surprises_nobody(api) {
         let browser = api.signed_in(OWNER).await;
         let drafted = [
@@ -258,7 +280,7 @@ on_both! {
         };
         let (address, asked) = provider("200 OK", MODELS);
         let answer = attempt(&address, "small").await;
-        assert!(answer.page().contains("offers 2 models") && !answer.body.contains("<b>large") && !answer.body.contains(CANARY));
+        assert!(answer.page().contains("Models that it offers: 2.") && !answer.body.contains("<b>large") && !answer.body.contains(CANARY));
         let request = asked.join().unwrap();
         assert!(request.starts_with("GET /v1/models ") && request.contains(&format!("Bearer {CANARY}")), "{request}");
         let (address, asked) = provider("200 OK", MODELS);
@@ -274,6 +296,9 @@ on_both! {
             assert!(!refused.body.contains(CANARY));
             asked.join().unwrap();
         }
+        let stored = [("vendor", "custom"), ("base_url", "http://127.0.0.1:1/v1"), ("model", ""), ("key", ""), ("credential", "custom")];
+        let refused = browser.post("/setup/provider/try", &stored).await;
+        assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), "key"), "it is sent nowhere");
         for nowhere in ["http://127.0.0.1:1/v1", "http://169.254.169.254/v1"] {
             assert_eq!(attempt(nowhere, "").await.refusal(), (422, "provider_unreachable"), "{nowhere}");
         }
@@ -380,6 +405,73 @@ on_both! {
             let refused = browser.post("/setup/provider/review", &rules).await;
             assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), "request_megabytes"), "{wrong}");
         }
+    }
+
+    a_gateway_that_is_to_come_is_told_beforehand_what_it_alone_runs(api) {
+        let browser = api.signed_in(OWNER).await;
+        for name in ["main", "edge"] {
+            let text = ECHO.replace("name: echo", &format!("name: {name}"));
+            browser.post("/configurations/new", &[("name", name), ("text", &text), ("version", "0"), ("intent", "save")]).await;
+        }
+        browser.post("/configurations/main/versions/1/rollout", &[("to", "all")]).await;
+        assert!(browser.get("/setup/gateway").await.page().contains("<option value=\"edge@1\">"));
+        let await_one = async |runs: &str| {
+            let fields = [("name", "edge"), ("address", "https://edge.example"), ("tls", "before"), ("runs", runs)];
+            browser.post("/setup/gateway", &fields).await
+        };
+        assert_eq!(await_one("edge@2").await.refusal(), (404, "not_found"));
+        assert_eq!(await_one("edge").await.refusal(), (422, "validation_error"));
+        let part = |made: &Answer, before: &str| made.page().split(before).nth(1).unwrap().split([' ', '"']).next().unwrap().to_owned();
+        let told = async |made: &Answer, gateway: &str| {
+            let body = json!({ "gateway_id": gateway, "software_version": "0.1.0", "config_version": "none", "config_source": "kept", "orders_version": "" });
+            let key = part(made, "KEEPTRUSTS_GATEWAY_TOKEN=");
+            let answer = api.post("/v1/gateways/sync", body).bearer(&key).send().await;
+            answer.json["orders"]["configuration"]["id"].clone()
+        };
+        let (own, usual) = (await_one("edge@1").await, await_one("").await);
+        assert!(own.page().contains("It alone is told so"), "{}", own.body);
+        assert!(!usual.page().contains("It alone is told so"));
+        assert_eq!(told(&own, "gw_own").await, "edge@1");
+        assert_eq!(told(&usual, "gw_usual").await, "main@1", "the control");
+        assert_eq!(told(&own, "gw_second").await, "main@1", "it was told to one");
+        assert_eq!(told(&await_one("edge@1").await, "gw_usual").await, "edge@1", "one that is known comes with another key");
+
+        let later = await_one("edge@1").await;
+        let review = browser.post("/setup/provider/review", &[
+            ("vendor", "echo"), ("base_url", ""), ("model", ""), ("credential", ""), ("callers", "keys"), ("allow", ""), ("origins", ""),
+        ]).await;
+        assert!(review.page().contains("Gateways that are told to run edge@1 follow too"), "{}", review.body);
+        browser.post("/configurations/main/versions/1/rollout", &[("to", "all")]).await;
+        assert_eq!(told(&later, "gw_later").await, "main@1", "all are all, those too that are yet to come");
+    }
+
+    the_key_of_a_gateway_that_has_not_come_is_made_anew(api) {
+        let browser = api.signed_in(OWNER).await;
+        let fields = [("name", "edge-1"), ("address", "https://edge.example"), ("tls", "before")];
+        let first = browser.post("/setup/gateway", &fields).await;
+        let place = first.headers["hx-replace-url"].to_str().unwrap().to_owned();
+        let key = |made: &Answer| made.page().split("KEEPTRUSTS_GATEWAY_TOKEN=").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        let again = browser.get(&place).await;
+        assert!(again.page().contains("Waiting for the gateway") && again.page().contains("shown once"), "{}", again.body);
+        assert!(!again.body.contains(&key(&first)) && !again.body.contains("name=\"name\""));
+        let (_, lost) = place.split_once("key=").unwrap();
+        let anew = [("address", "https://edge.example"), ("tls", "before"), ("instead_of", lost)];
+        let second = browser.post("/setup/gateway", &anew).await;
+        let sync = async |made: &Answer| {
+            let body = json!({ "gateway_id": "gw_edge", "software_version": "0.1.0", "config_version": "none", "config_source": "kept" });
+            api.post("/v1/gateways/sync", body).bearer(&key(made)).send().await.status
+        };
+        assert_eq!(sync(&first).await, 401, "the one before has ended");
+        assert_eq!(sync(&second).await, 200);
+        let place = second.headers["hx-replace-url"].to_str().unwrap().to_owned();
+        let arrived = browser.get(&place).await;
+        assert!(arrived.page().contains("gw_edge") && !arrived.page().contains("instead_of"), "{}", arrived.body);
+        let (_, serves) = place.split_once("key=").unwrap();
+        let anew = [("address", "https://edge.example"), ("tls", "before"), ("instead_of", serves)];
+        assert_eq!(browser.post("/setup/gateway", &anew).await.refusal(), (409, "gateway_connected"));
+        let access = api.post("/v1/tokens", json!({ "name": "other", "scope": "write" })).bearer(&api.token_of(OWNER).await).send().await;
+        let other = format!("/setup/gateway?key={}", access.text("/id"));
+        assert_eq!(browser.get(&other).await.status, 404, "the key of no gateway");
     }
 
     a_gateway_is_seen_to_come_however_many_there_are(api) {

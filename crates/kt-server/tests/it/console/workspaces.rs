@@ -1,5 +1,7 @@
 //! Chat and tasks: what is asked goes through a gateway as the person who asks, and what is kept is theirs alone.
 
+use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -8,12 +10,16 @@ use kt_domain::actor::Role;
 use kt_domain::clock::Clock;
 use kt_domain::sign_in::MembershipState;
 use kt_domain::workspace::{LONGEST_RUN, MOST_BYTES_KEPT, RunState};
+use kt_server::DRAIN;
 use kt_store::conversations::Answered;
 use kt_store::tasks;
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::browser::Browser;
 use super::evidence::poll;
+use crate::audit::behind_its_back;
+use crate::canary::Log;
 use crate::harness::{Answer, TestApi, on_both, side_by_side};
 use crate::stub_gateway::{GATEWAY, REQUEST, StubGateway};
 
@@ -51,6 +57,22 @@ async fn still_written(browser: &Browser<'_>, place: &str) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the answer at {place} is told to be interrupted");
+}
+
+/// Until it is said.
+async fn until(said: oneshot::Receiver<()>) {
+    said.await.unwrap();
+}
+
+/// Waits until the program has logged this.
+async fn logged(words: &str) {
+    for _ in 0..500 {
+        if Log::text().contains(words) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("`{words}` is not in the log");
 }
 
 /// A member and somebody else, both signed in.
@@ -316,6 +338,55 @@ on_both! {
         assert!(api.signed_in(JO).await.get(&run).await.page().contains("Failed"), "half an hour is enough");
     }
 
+    a_run_that_came_too_early_waits_as_long_as_the_gateway_says(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Hurry"), ("prompt", "too {{what}}"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let [early, spent] = ["early", "spent"].map(|what| [("input-what", what)]);
+        let early = jo.post(&format!("{task}/runs"), &early).await.leads_to().unwrap().to_owned();
+        let spent = jo.post(&format!("{task}/runs"), &spent).await.leads_to().unwrap().to_owned();
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 2);
+        assert!(jo.get(&early).await.page().contains("Waiting"));
+        assert!(jo.get(&spent).await.page().contains("Failed"), "a budget is not waited for");
+        api.clock.advance(Duration::from_secs(39));
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0);
+        api.clock.advance(Duration::from_secs(1));
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        let done = jo.get(&early).await;
+        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
+        assert_eq!(stub.asked().len(), 3);
+    }
+
+    an_answer_that_comes_while_the_store_is_away_is_kept_when_it_is_back(api) {
+        Log::begin();
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Think"), ("prompt", "please think"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        let talk = jo.begin("/chat", &[("question", "please think"), ("model", "small")]).await;
+        let place = talk.headers()["content-location"].to_str().unwrap().to_owned();
+        let control = Arc::clone(&api.control);
+        let server = tokio::spawn(async move { control.run_waiting_tasks().await });
+        stub.wait_for(|asked| asked.len() == 2).await;
+        behind_its_back(&api, "ALTER TABLE task_runs RENAME TO runs_away").await;
+        behind_its_back(&api, "ALTER TABLE conversation_turns RENAME TO turns_away").await;
+        stub.release();
+        for what in ["the outcome of a run", "an answer"] {
+            logged(&format!("it is tried again what=\"{what}\"")).await;
+        }
+        behind_its_back(&api, "ALTER TABLE runs_away RENAME TO task_runs").await;
+        behind_its_back(&api, "ALTER TABLE turns_away RENAME TO conversation_turns").await;
+        assert_eq!(server.await.unwrap().unwrap(), 1);
+        let done = jo.get(&run).await;
+        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
+        talk.into_body().collect().await.unwrap();
+        let page = settled(&jo, &place).await;
+        assert!(page.page().contains("<strong>please think</strong>") && !page.body.contains("interrupted"), "{}", page.body);
+        assert_eq!(stub.asked().len(), 2, "no model is asked again");
+    }
+
     what_a_gateway_does_not_record_is_not_waited_for(api) {
         let stub = StubGateway::start(&api, "openai").await;
         let (jo, _) = two(&api).await;
@@ -470,8 +541,8 @@ on_both! {
         for _ in 0..6 {
             jo.post(&format!("{task}/runs"), &[]).await;
         }
-        let control = std::sync::Arc::clone(&api.control);
-        let server = tokio::spawn(async move { control.keep_running_tasks().await });
+        let control = Arc::clone(&api.control);
+        let server = tokio::spawn(async move { control.keep_running_tasks(pending(), DRAIN).await });
         stub.wait_for(|asked| asked.len() == 4).await;
         let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
         let task = other.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
@@ -494,7 +565,7 @@ on_both! {
         let fields = [("name", "Wait"), ("prompt", "please hang"), ("model", "small")];
         let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
         let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        let control = std::sync::Arc::clone(&api.control);
+        let control = Arc::clone(&api.control);
         let server = tokio::spawn(async move { control.run_waiting_tasks().await });
         stub.wait_for(|asked| asked.first().is_some_and(|asked| asked.was_told)).await;
         assert!(jo.get(&run).await.page().contains("Running") && !stub.asked()[0].was_left);
@@ -512,7 +583,7 @@ on_both! {
         let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
         let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
         for attempt in 1..=3 {
-            let control = std::sync::Arc::clone(&api.control);
+            let control = Arc::clone(&api.control);
             let server = tokio::spawn(async move { control.run_waiting_tasks().await });
             stub.wait_for(|asked| asked.len() == attempt).await;
             server.abort();
@@ -527,6 +598,47 @@ on_both! {
         assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
         assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0);
         assert!(jo.get(&run).await.page().contains("Failed"), "then it is given up");
+    }
+
+    a_server_that_is_told_to_end_works_its_runs_to_their_end_and_takes_no_more(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Think"), ("prompt", "please think"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        let (end, ended) = oneshot::channel::<()>();
+        let control = Arc::clone(&api.control);
+        let server = tokio::spawn(async move { control.keep_running_tasks(until(ended), DRAIN).await });
+        stub.wait_for(|asked| asked.len() == 1).await;
+        end.send(()).unwrap();
+        let next = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        stub.release();
+        server.await.unwrap();
+        let done = jo.get(&run).await;
+        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
+        assert!(jo.get(&next).await.page().contains("Waiting"), "that is for another server");
+        assert_eq!(stub.asked().len(), 1);
+    }
+
+    a_run_that_takes_longer_than_its_server_is_given_back_at_once(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Wait"), ("prompt", "please hang"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        let (end, ended) = oneshot::channel::<()>();
+        let control = Arc::clone(&api.control);
+        let server = tokio::spawn(async move { control.keep_running_tasks(until(ended), Duration::ZERO).await });
+        stub.wait_for(|asked| asked.first().is_some_and(|asked| asked.was_told)).await;
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "the control: its lease lasts");
+        end.send(()).unwrap();
+        server.await.unwrap();
+        stub.wait_for(|asked| asked[0].was_left).await;
+        let control = Arc::clone(&api.control);
+        let other = tokio::spawn(async move { control.run_waiting_tasks().await });
+        stub.wait_for(|asked| asked.len() == 2).await;
+        assert!(jo.get(&run).await.page().contains("begun 2 times"));
+        other.abort();
     }
 
     a_run_whose_answer_broke_off_is_begun_again_under_the_same_key(api) {
