@@ -123,7 +123,7 @@ impl Control {
             return Err(super::ceremonies::over());
         }
         let tx = self.store.begin_write().await?;
-        users::lock(&tx, &person.user).await?;
+        let live = self.hold_own_account(ctx, &tx).await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
         let made = match self.made_passkey(ctx, &tx, &user, name, &state.state, answer).await? {
             Ok(made) => made,
@@ -132,7 +132,6 @@ impl Control {
             }
         };
         let added = self.keep_passkey(ctx, &tx, &user, &person.organization, made).await?;
-        let live = sessions::find(&tx, &person.session).await?.ok_or_else(crate::jwt::invalid_token)?;
         sessions::note_proofs(&tx, &person.session, &live.session.proofs.and(Proof::Passkey)).await?;
         self.commit_revocation(tx).await?;
         Ok(added)
@@ -182,7 +181,7 @@ impl Control {
         let person = ctx.require_person()?;
         self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
-        users::lock(&tx, &person.user).await?;
+        self.hold_own_account(ctx, &tx).await?;
         let name = passkeys::remove(&tx, &person.user, id).await?.ok_or_else(no_passkey)?;
         self.factor_removed(ctx, &tx, Factor::Passkey, mail::Factor::Passkey(Label::new(&name))).await?;
         self.commit_revocation(tx).await

@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod authenticator;
+mod meanwhile;
 mod newly_asked;
 mod orders;
 mod passkeys;

@@ -15,11 +15,11 @@ use super::policy::demand;
 use super::{Holder, JO, amr, codes, factors, step, verify};
 use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
 
-async fn options(api: &TestApi, token: &str) -> Answer {
+pub(super) async fn options(api: &TestApi, token: &str) -> Answer {
     api.post("/v1/me/passkeys/options", json!({})).bearer(token).send().await
 }
 
-async fn add(api: &TestApi, token: &str, options: &Answer, credential: Value) -> Answer {
+pub(super) async fn add(api: &TestApi, token: &str, options: &Answer, credential: Value) -> Answer {
     let body = json!({ "flow_token": options.text("/flow_token"), "credential": credential });
     api.post("/v1/me/passkeys", body).bearer(token).send().await
 }
