@@ -151,7 +151,6 @@ impl Control {
         // Before the passkey is there: with it, nothing is to be added any more.
         let (entrant, flow) = self.take_enrollment_step(ctx, &tx, step).await?;
         let (user, organization) = (&entrant.user, &entrant.organization.id);
-        users::lock(&tx, &user.id).await?;
         let made = match self.made_passkey(ctx, &tx, user, name, &state.state, answer).await? {
             Ok(made) => made,
             Err(refusal) => return self.refuse_registration(ctx, tx, &user.id, organization, refusal).await,

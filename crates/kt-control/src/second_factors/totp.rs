@@ -122,7 +122,6 @@ impl Control {
         let attempt = self.begin_code(ctx, &entrant, Factor::Totp, Some(&step)).await?;
         let tx = self.store.begin_write().await?;
         let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &step).await?;
-        users::lock(&tx, &entrant.user.id).await?;
         let Some(enrolled) = self.add_totp(ctx, &tx, &entrant, &bond, &attempt, code).await? else {
             // The step goes on: nothing of this transaction is kept.
             drop(tx);

@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::authenticator::Authenticator;
 use super::passkeys::{add, options};
+use super::policy::demand;
 use super::reset::{REASON, id_of, reset};
 use super::{App, Holder, JO, factors};
-use crate::harness::{PASSWORD, on_both, side_by_side};
+use crate::harness::{Answer, PASSWORD, on_both, side_by_side};
 
 on_both! {
     what_a_session_was_about_to_change_is_refused_once_a_reset_has_ended_it(api) {
@@ -77,5 +78,36 @@ on_both! {
         let asked = options(&api, &token).await;
         let credential = Authenticator::new().create(&asked.json["options"]);
         assert_eq!(add(&api, &token, &asked, credential).await.status, 201, "the control");
+    }
+
+    of_those_who_add_their_first_factor_side_by_side_on_the_way_in_one_does(api) {
+        for round in 0..10 {
+            api.add_member(&format!("jo{round}@acme.example"), "member").await;
+        }
+        demand(&api, "required_for_all", "0h").await;
+        for round in 0..10 {
+            let email = format!("jo{round}@acme.example");
+            let step = async || {
+                let login = api.login(&email, PASSWORD).await;
+                json!({ "flow_token": login.text("/flow_token") })
+            };
+            let mut begun = Vec::new();
+            for _ in 0..4 {
+                let asked = api.post("/v1/auth/mfa/passkey/options", step().await).send().await;
+                let credential = Authenticator::new().create(&asked.json["options"]);
+                let body = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
+                begun.push(("/v1/auth/mfa/passkey", body));
+            }
+            let setup = api.post("/v1/auth/mfa/totp", step().await).send().await;
+            let code = App::reading(setup.text("/otpauth_uri")).code(&api.clock);
+            begun.push(("/v1/auth/mfa/totp/confirm", json!({ "flow_token": setup.text("/flow_token"), "code": code })));
+            let answers = side_by_side(begun.into_iter().map(|(path, body)| api.post(path, body).send())).await;
+            let (done, refused): (Vec<&Answer>, Vec<&Answer>) = answers.iter().partition(|answer| answer.status == 200);
+            assert_eq!(done.len(), 1, "{round}");
+            assert!(refused.iter().all(|answer| answer.refusal() == (401, "invalid_flow_token")), "{round}");
+            let has = factors(&api, done[0].access_token()).await;
+            let kinds = (has["passkeys"].as_i64().unwrap(), has["totp"].is_null());
+            assert!([(1, true), (0, false)].contains(&kinds), "{round}: {has}");
+        }
     }
 }
