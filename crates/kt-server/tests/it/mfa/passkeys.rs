@@ -125,6 +125,37 @@ on_both! {
         }
     }
 
+    passkeys_without_a_name_are_told_apart_by_product_number_and_model(api) {
+        api.add_member(JO, "member").await;
+        let jo = api.signed_in(JO).await;
+        let known = Authenticator::new().aaguid;
+        for aaguid in [known, known, [0; 16], [0x11; 16], known] {
+            api.clock.advance(Duration::from_secs(1));
+            let asked: Value = serde_json::from_str(&jo.post("/mfa/setup/passkey/options", &[]).await.body).unwrap();
+            let mut authenticator = Authenticator::new();
+            authenticator.aaguid = aaguid;
+            let credential = authenticator.create(&asked["options"]).to_string();
+            let fields = [("flow_token", asked["flow_token"].as_str().unwrap()), ("credential", &credential)];
+            let added = jo.post("/mfa/setup/passkey", &fields).await;
+            assert!(added.leads_to().is_some() || added.status == 200, "{}", added.body);
+        }
+        let listed = jo.get("/mfa/setup").await;
+        let (_, list) = listed.page().split_once("<ul class=\"items\">").unwrap();
+        let (list, _) = list.split_once("</ul>").unwrap();
+        let lines: Vec<_> = list.split("<li>").skip(1).collect();
+        let expected = [
+            ("<b>1Password</b>", "1Password · "),
+            ("<b>1Password 2</b>", "1Password · "),
+            ("<b>Passkey</b>", "<small class=\"faint\">Added"),
+            ("<b>Passkey 2</b>", "11111111-1111-1111-1111-111111111111 · "),
+            ("<b>1Password 3</b>", "1Password · "),
+        ];
+        assert_eq!(lines.len(), expected.len(), "{list}");
+        for (line, (name, model)) in lines.into_iter().zip(expected) {
+            assert!(line.contains(name) && line.contains(model), "{name}, {model} in {line}");
+        }
+    }
+
     a_passkey_signs_in_alone_and_counts_as_two_factors(api) {
         let (mut authenticator, _) = member_with_passkey(&api, JO).await;
         demand(&api, "required_for_all", "0h").await;
