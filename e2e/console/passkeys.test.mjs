@@ -183,7 +183,7 @@ suite('passkeys that are examined', LIMIT, () => {
 
     await owner.page.goto('/mfa/setup');
     await owner.page.getByRole('button', { name: 'Add Passkey' }).click();
-    await owner.page.getByRole('alert').getByText('InvalidStateError').waitFor();
+    await owner.page.getByRole('alert').getByText('This device holds a passkey of this account already.').waitFor();
     assert.equal((await owner.device.credentials()).length, 1);
   });
 

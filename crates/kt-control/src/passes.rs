@@ -7,10 +7,11 @@ use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::keys::PassClaims;
 use kt_domain::sign_in::MembershipState;
-use kt_store::memberships;
+use kt_store::memberships::{self, Member};
 use secrecy::SecretString;
 
 use crate::control::Control;
+use crate::members::mfa_deadline;
 
 impl Control {
     /// A pass for the person who acts. Whether their session still stands, and what they are at this moment, is asked
@@ -27,18 +28,24 @@ impl Control {
     }
 
     /// A pass for what runs on behalf of somebody who may be away: as long as they are an active member whose role uses
-    /// models.
+    /// models, and their time is not over to add a second factor that they lack. A run is no way round it, as a key is none.
     pub(crate) async fn gateway_pass_for(
         &self,
         organization: &OrganizationId,
         user: &UserId,
         now: Timestamp,
     ) -> Result<SecretString, Error> {
-        let place = memberships::find(&self.store, organization, user).await?;
-        let place = place
-            .filter(|place| place.state == MembershipState::Active && Permission::Infer.is_of(place.role));
-        let place = place.ok_or_else(may_not_infer)?;
-        let claims = PassClaims::new(self.signer.issuer(), user, (organization, place.role), None, now);
+        let mfa = self.security_of(&self.store, organization).await?.value.mfa;
+        let member = memberships::member(&self.store, organization, user).await?;
+        let member = member.filter(|Member { membership, .. }| {
+            membership.state == MembershipState::Active && Permission::Infer.is_of(membership.role)
+        });
+        let member = member.ok_or_else(may_not_infer)?;
+        if mfa_deadline(&member, &mfa).is_some_and(|deadline| deadline <= now) {
+            return Err(must_enroll());
+        }
+        let role = member.membership.role;
+        let claims = PassClaims::new(self.signer.issuer(), user, (organization, role), None, now);
         Ok(self.signer.sign_pass(&claims, now)?.into())
     }
 }
@@ -47,4 +54,10 @@ fn may_not_infer() -> Error {
     let message =
         "Whoever started this may not use models any more: they were suspended, or have another role.";
     Error::new(ErrorKind::Forbidden, "insufficient_role", message)
+}
+
+fn must_enroll() -> Error {
+    let message = "Whoever started this has not added the second factor that their organization asks for. Sign in, add it, and \
+                   start it again.";
+    Error::new(ErrorKind::Forbidden, "mfa_enrollment_required", message)
 }

@@ -22,11 +22,13 @@ use kt_domain::id::OrganizationId;
 use kt_domain::mfa::FEW_RECOVERY_CODES;
 use kt_domain::sign_in::{Factor, Proof};
 use kt_store::second_factors::{self, Factors, RECOVERY_CODE, Totp};
+use kt_store::sessions::{self, LiveSession};
 use kt_store::users::{self, User};
 use kt_store::{Tx, audit, once};
 use serde_json::{Value, json};
 
 use crate::control::Control;
+use crate::jwt::invalid_token;
 use crate::mail::{self, Label, Message};
 use crate::post::{circumstances, kept_email};
 use crate::sign_in::SignInOutcome;
@@ -101,6 +103,16 @@ impl Control {
             recovery_codes: factors.recovery_codes,
             demand: self.factor_demand(&self.store, &person.user).await?,
         })
+    }
+
+    /// Holds the account of the person that asks still until the transaction ends; their session as it is then. Refused where it
+    /// has ended while the request was under way: what a reset, a removal or a new password has ended adds nothing any more, and
+    /// takes nothing away (ATTACKS I59).
+    async fn hold_own_account(&self, ctx: &Ctx, tx: &Tx<'_>) -> Result<LiveSession, Error> {
+        let person = ctx.require_person()?;
+        users::lock(tx, &person.user).await?;
+        let live = sessions::find(tx, &person.session).await?.ok_or_else(invalid_token)?;
+        if self.lives(tx, &live, ctx.now).await? { Ok(live) } else { Err(invalid_token()) }
     }
 
     /// What is to be done once a factor was added: codes with the first one, a record, a message.

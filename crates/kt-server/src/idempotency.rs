@@ -2,7 +2,8 @@
 //! (IETF draft `draft-ietf-httpapi-idempotency-key-header`).
 //!
 //! What was refused has changed nothing and is not kept: sent again, it is tried again. Signing in and what belongs to it
-//! is left alone, since nobody is known there to whom an answer could be given again.
+//! is left alone, since nobody is known there to whom an answer could be given again; and so are second factors, whose secrets
+//! and recovery codes nobody is shown a second time.
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, Request, State};
@@ -36,9 +37,13 @@ pub(crate) const REFUSALS: [(&str, &str); 3] = [
 /// The longest word.
 const MOST_BYTES: usize = 255;
 
-/// Whether a POST to this address may be named. Provisioning has names of its own, and refuses what is there already.
+/// Below which addresses no POST is named: at the doors, at provisioning, which has names of its own and refuses what is there
+/// already, and where second factors are changed.
+const NAMELESS: [&str; 5] = ["/v1/auth/", "/v1/setup", "/scim/", "/v1/me/mfa/", "/v1/me/passkeys"];
+
+/// Whether a POST to this address may be named.
 pub(crate) fn is_kept(path: &str) -> bool {
-    !path.starts_with("/v1/auth/") && !path.starts_with("/scim/") && path != "/v1/setup"
+    !NAMELESS.iter().any(|start| path.starts_with(start))
 }
 
 /// Carries out a named request once; the others pass.

@@ -49,6 +49,13 @@
     else tell(form, problemOf(await answer.text()));
   };
 
+  /** Why the browser gave no passkey. That is its secret, which it tells nobody (WebAuthn level 3 section 14.5), but for one
+   * reason: the device has one of this account already, and whoever holds it has agreed to say so (section 5.1.3). */
+  const failureOf = (form, { name }) =>
+    form.dataset.passkey === "create" && name === "InvalidStateError"
+      ? words().passkeyKnown
+      : `${words().passkeyFailed} (${name})`;
+
   const use = async (form) => {
     if (!isAble) {
       tell(form, { message: words().noPasskeys });
@@ -60,8 +67,7 @@
     try {
       await hand(form, await answerTo(form, challenge));
     } catch (error) {
-      // The reasons are the browser's secret: it tells them apart to nobody (WebAuthn level 3 section 14.5).
-      tell(form, { message: `${words().passkeyFailed} (${error.name})` });
+      tell(form, { message: failureOf(form, error) });
       offerIn(OFFERED_AGAIN_AFTER);
     }
   };

@@ -97,6 +97,8 @@ pub enum Message {
     SecondFactorFailed { happened: Circumstances },
     /// No sign-in by password for a while; `last` is the last wrong attempt.
     LockedOut { failures: u32, until: Timestamp, last: Circumstances },
+    /// No codes of one kind for a while; `last` is the last wrong one.
+    CodesLocked { codes: Codes, failures: u32, until: Timestamp, last: Circumstances },
 
     /// A way to prove who one is was added.
     FactorAdded { factor: Factor, happened: Circumstances },
@@ -168,6 +170,16 @@ pub enum Factor {
     AuthenticatorApp,
     /// A passkey, by the name that its holder gave it.
     Passkey(Label),
+}
+
+/// What is typed in at the second factor.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Codes {
+    /// Those that change every half minute.
+    AuthenticatorApp,
+    /// Those that were shown once.
+    Recovery,
 }
 
 /// A queued message could not be read.

@@ -20,7 +20,7 @@ pub use captured::Captured;
 pub use label::Label;
 pub use letter::{Letter, Sender, SenderError};
 pub use mailer::{MailError, Mailer, Sending};
-pub use message::{Circumstances, Factor, Message, PasswordChange, UnsealError};
+pub use message::{Circumstances, Codes, Factor, Message, PasswordChange, UnsealError};
 pub use outbox::Outbox;
 pub use render::{Rendered, Renderer};
 pub use smtp::{Smtp, SmtpCredentials, SmtpSettings, SmtpSetupError, SmtpTls};

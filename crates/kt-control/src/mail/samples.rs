@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kt_domain::actor::KeyKind;
 use kt_domain::email::EmailAddress;
 
-use super::{Circumstances, Factor, Label, LinkToken, Message, PasswordChange};
+use super::{Circumstances, Codes, Factor, Label, LinkToken, Message, PasswordChange};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
@@ -112,6 +112,18 @@ impl Message {
             Self::SignInAfterFailures { failures: 7, happened: circumstances() },
             Self::SecondFactorFailed { happened: circumstances() },
             Self::LockedOut { failures: 10, until: after(15 * MINUTE), last: circumstances() },
+            Self::CodesLocked {
+                codes: Codes::AuthenticatorApp,
+                failures: 10,
+                until: after(15 * MINUTE),
+                last: circumstances(),
+            },
+            Self::CodesLocked {
+                codes: Codes::Recovery,
+                failures: 10,
+                until: after(15 * MINUTE),
+                last: circumstances(),
+            },
             Self::FactorAdded { factor: Factor::AuthenticatorApp, happened: circumstances() },
             Self::FactorAdded { factor: passkey(), happened: circumstances() },
             Self::AppReplaced { happened: circumstances() },

@@ -42,7 +42,7 @@ pub(crate) enum Fault {
     KnownPasskey,
     /// Its holder has as many as anybody may.
     TooManyPasskeys,
-    /// Anything else, such as an attestation that nobody asked for.
+    /// Anything else.
     Other,
 }
 

@@ -11,6 +11,7 @@ use kt_store::passkeys::{self, Passkey};
 use kt_store::users::{self, User};
 use kt_store::{Tx, audit, sessions};
 use serde_json::{Value, json};
+use uuid::Uuid;
 use webauthn_rs::prelude;
 
 use super::authenticators::name_of;
@@ -41,6 +42,15 @@ pub struct PasskeyView {
     pub added_at: Timestamp,
     /// When it was last used.
     pub used_at: Option<Timestamp>,
+}
+
+impl PasskeyView {
+    /// What tells its model from others: the product, or its number where the product is not known. `None` where it does not
+    /// say.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.authenticator.or((self.aaguid != Uuid::nil().to_string()).then_some(&*self.aaguid))
+    }
 }
 
 /// The passkeys of somebody, and what a page needs to tell an authenticator which of them still count
@@ -108,7 +118,7 @@ impl Control {
 
     /// Adds the passkey that a browser has made. The session that asks goes on with it; sessions without a second factor
     /// end. With the account's first second factor come its recovery codes. Without a name it is called after the
-    /// product that made it. `invalid_passkey` where anything about it is wrong, `passkey_exists` where it is known.
+    /// product that made it, with a number where another is called so. `invalid_passkey` where anything about it is wrong, `passkey_exists` where it is known.
     pub async fn add_passkey(
         &self,
         ctx: &Ctx,
@@ -123,7 +133,7 @@ impl Control {
             return Err(super::ceremonies::over());
         }
         let tx = self.store.begin_write().await?;
-        users::lock(&tx, &person.user).await?;
+        let live = self.hold_own_account(ctx, &tx).await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
         let made = match self.made_passkey(ctx, &tx, &user, name, &state.state, answer).await? {
             Ok(made) => made,
@@ -132,7 +142,6 @@ impl Control {
             }
         };
         let added = self.keep_passkey(ctx, &tx, &user, &person.organization, made).await?;
-        let live = sessions::find(&tx, &person.session).await?.ok_or_else(crate::jwt::invalid_token)?;
         sessions::note_proofs(&tx, &person.session, &live.session.proofs.and(Proof::Passkey)).await?;
         self.commit_revocation(tx).await?;
         Ok(added)
@@ -152,7 +161,6 @@ impl Control {
         // Before the passkey is there: with it, nothing is to be added any more.
         let (entrant, flow) = self.take_enrollment_step(ctx, &tx, step).await?;
         let (user, organization) = (&entrant.user, &entrant.organization.id);
-        users::lock(&tx, &user.id).await?;
         let made = match self.made_passkey(ctx, &tx, user, name, &state.state, answer).await? {
             Ok(made) => made,
             Err(refusal) => return self.refuse_registration(ctx, tx, &user.id, organization, refusal).await,
@@ -182,7 +190,7 @@ impl Control {
         let person = ctx.require_person()?;
         self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
-        users::lock(&tx, &person.user).await?;
+        self.hold_own_account(ctx, &tx).await?;
         let name = passkeys::remove(&tx, &person.user, id).await?.ok_or_else(no_passkey)?;
         self.factor_removed(ctx, &tx, Factor::Passkey, mail::Factor::Passkey(Label::new(&name))).await?;
         self.commit_revocation(tx).await
@@ -219,15 +227,18 @@ impl Control {
             Ok(made) => made,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        if passkeys::of::<prelude::Passkey>(tx, &user.id).await?.len() >= MOST {
+        let others: Vec<KeptPasskey> = passkeys::of(tx, &user.id).await?;
+        if others.len() >= MOST {
             return Ok(Err(Fault::TooManyPasskeys.because("others were added meanwhile")));
         }
-        let name = name.or_else(|| name_of(made.aaguid)).unwrap_or("Passkey");
+        let names: Vec<_> = others.iter().map(|other| other.name.as_str()).collect();
+        let product = name_of(made.aaguid).unwrap_or("Passkey");
+        let name = name.map_or_else(|| distinct_name(product, &names), str::to_owned);
         let passkey = Passkey {
             id: self.draw(|random| PasskeyId::new(ctx.now, random)),
             user: user.id.clone(),
             credential_id: base64url(made.passkey.cred_id()),
-            name: name.to_owned(),
+            name,
             backed_up: is_backed_up(&made.passkey)?,
             credential: made.passkey,
             aaguid: made.aaguid.to_string(),
@@ -291,6 +302,13 @@ fn view(passkey: KeptPasskey) -> PasskeyView {
         added_at: passkey.added_at,
         used_at: passkey.used_at,
     }
+}
+
+/// The name of a product, with a number where it is among the names that there are.
+fn distinct_name(product: &str, names: &[&str]) -> String {
+    let numbered = (2..).map(|number| format!("{product} {number}"));
+    let mut all = std::iter::once(product.to_owned()).chain(numbered);
+    all.find(|name| !names.contains(&name.as_str())).unwrap_or_default()
 }
 
 fn check_given(name: Option<&str>) -> Result<(), Error> {

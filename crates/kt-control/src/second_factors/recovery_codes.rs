@@ -22,7 +22,7 @@ impl Control {
         let person = ctx.require_person()?;
         self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
-        users::lock(&tx, &person.user).await?;
+        self.hold_own_account(ctx, &tx).await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
         if !second_factors::of(&tx, &user.id).await?.has_any() {
             return Err(no_second_factor());

@@ -94,7 +94,7 @@ impl Control {
         self.pending_of(&self.store, &entrant.user, &bond, ctx.now).await?;
         let attempt = self.begin_code(ctx, &entrant, Factor::Totp, None).await?;
         let tx = self.store.begin_write().await?;
-        users::lock(&tx, &person.user).await?;
+        let live = self.hold_own_account(ctx, &tx).await?;
         let replaces = second_factors::totp(&tx, &person.user).await?.is_some();
         let Some(enrolled) = self.add_totp(ctx, &tx, &entrant, &bond, &attempt, code).await? else {
             drop(tx);
@@ -103,7 +103,6 @@ impl Control {
         if replaces {
             self.end_others(ctx, &tx).await?;
         }
-        let live = sessions::find(&tx, &person.session).await?.ok_or_else(crate::jwt::invalid_token)?;
         sessions::note_proofs(&tx, &person.session, &live.session.proofs.and(Proof::Totp)).await?;
         self.commit_revocation(tx).await?;
         Ok(enrolled)
@@ -123,7 +122,6 @@ impl Control {
         let attempt = self.begin_code(ctx, &entrant, Factor::Totp, Some(&step)).await?;
         let tx = self.store.begin_write().await?;
         let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &step).await?;
-        users::lock(&tx, &entrant.user.id).await?;
         let Some(enrolled) = self.add_totp(ctx, &tx, &entrant, &bond, &attempt, code).await? else {
             // The step goes on: nothing of this transaction is kept.
             drop(tx);
@@ -140,7 +138,7 @@ impl Control {
         let person = ctx.require_person()?;
         self.require_own_proof(ctx).await?;
         let tx = self.store.begin_write().await?;
-        users::lock(&tx, &person.user).await?;
+        self.hold_own_account(ctx, &tx).await?;
         if !second_factors::remove_totp(&tx, &person.user).await? {
             return Err(Error::not_found("authenticator app"));
         }

@@ -1,12 +1,16 @@
 //! The ceremonies of WebAuthn level 3, in the JSON of `PublicKeyCredential.parseCreationOptionsFromJSON`,
 //! `parseRequestOptionsFromJSON` and `toJSON()`.
 //!
-//! Signatures, counters and formats are checked by webauthn-rs; what it leaves open or reads leniently is checked here.
+//! Signatures and counters are checked by webauthn-rs; what it leaves open or reads leniently is checked here. An attestation is
+//! looked at by nobody.
+
+use std::collections::BTreeMap;
 
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::public_url::PublicUrl;
 use kt_store::users::User;
 use serde::Deserialize;
+use serde_cbor_2::Value as Cbor;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use webauthn_rs::prelude::{
@@ -76,16 +80,21 @@ impl RelyingParty {
         Ok((options, state))
     }
 
-    /// The passkey that a browser has made.
+    /// The passkey that a browser has made. Who says that its authenticator is a good one is not asked, so that an attestation
+    /// that comes all the same is put aside: one of no known maker refuses nobody a passkey.
     pub(crate) fn finish_registration(
         &self,
         state: &PasskeyRegistration,
         response: &Value,
     ) -> Result<Registered, Refusal> {
         self.check_client_data(response)?;
-        let read = RegisterPublicKeyCredential::deserialize(response)
+        let mut read = RegisterPublicKeyCredential::deserialize(response)
             .map_err(|why| Fault::Unreadable.because(why))?;
-        let aaguid = aaguid(&read.response.attestation_object).unwrap_or_default();
+        let data = authenticator_data(&read.response.attestation_object);
+        let data = data.ok_or_else(|| Fault::Unreadable.because("there is no data of an authenticator"))?;
+        let aaguid = aaguid(&data).unwrap_or_default();
+        read.response.attestation_object =
+            without_attestation(data).map_err(|why| Fault::Unreadable.because(why))?;
         let passkey = self.webauthn.finish_passkey_registration(&read, state)?;
         if passkey.cred_id().len() > LONGEST_CREDENTIAL_ID {
             return Err(Fault::LongIdentifier.because("the credential id is too long"));
@@ -196,12 +205,30 @@ pub(crate) fn from_base64url(text: &str) -> Option<Vec<u8>> {
     base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()
 }
 
+/// What the authenticator itself says, in the object that the browser has made of it.
+fn authenticator_data(attestation_object: &[u8]) -> Option<Vec<u8>> {
+    let Cbor::Map(mut object) = serde_cbor_2::from_slice(attestation_object).ok()? else { return None };
+    match object.remove(&Cbor::Text("authData".to_owned()))? {
+        Cbor::Bytes(data) => Some(data),
+        _ => None,
+    }
+}
+
+/// An object with this data and the attestation `none` (WebAuthn level 3 section 8.7), as browsers make it when they heed what
+/// is asked for.
+fn without_attestation(data: Vec<u8>) -> Result<Vec<u8>, serde_cbor_2::Error> {
+    let object = [
+        ("fmt", Cbor::Text("none".to_owned())),
+        ("attStmt", Cbor::Map(BTreeMap::new())),
+        ("authData", Cbor::Bytes(data)),
+    ];
+    let object = object.map(|(name, value)| (Cbor::Text(name.to_owned()), value));
+    serde_cbor_2::to_vec(&Cbor::Map(object.into()))
+}
+
 /// The number of the model: 16 bytes behind 37 of the authenticator data (WebAuthn level 3 section 6.5.1).
-fn aaguid(attestation_object: &[u8]) -> Option<Uuid> {
-    use serde_cbor_2::Value::{Bytes, Map, Text};
-    let Map(object) = serde_cbor_2::from_slice(attestation_object).ok()? else { return None };
-    let Bytes(data) = object.get(&Text("authData".to_owned()))? else { return None };
-    Uuid::from_slice(data.get(37..53)?).ok()
+fn aaguid(authenticator_data: &[u8]) -> Option<Uuid> {
+    Uuid::from_slice(authenticator_data.get(37..53)?).ok()
 }
 
 fn no_name(console: &PublicUrl) -> Error {

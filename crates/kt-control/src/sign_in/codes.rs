@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Entrant;
 use super::flow::step_is_over;
 use crate::control::Control;
-use crate::mail::Message;
+use crate::mail::{Codes, Message};
 use crate::post::{circumstances, kept_email};
 
 /// A code that was counted, and may be looked at.
@@ -77,7 +77,8 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// Ends codes of this kind for a while where this one was the last of too many.
+    /// Ends codes of this kind for a while where this one was the last of too many. Whoever has the account hears of it, also where
+    /// it was in a session of theirs, of whose wrong codes nothing else is told.
     pub(crate) async fn lock_codes(
         &self,
         ctx: &Ctx,
@@ -91,8 +92,15 @@ impl Control {
         let until = ctx.now + CODE_WINDOW;
         limits::extend(tx, &attempt.key, until).await?;
         let what = json!({ "factor": attempt.factor, "until": until.to_string() });
-        let locked = self.record(ctx, AuditAction::AccountLocked, entrant.user.id.as_str());
-        Ok(audit::append(tx, Some(&entrant.organization.id), &locked.with_change(Value::Null, what)).await?)
+        let (user, organization) = (&entrant.user, Some(&entrant.organization.id));
+        let locked = self.record(ctx, AuditAction::AccountLocked, user.id.as_str());
+        audit::append(tx, organization, &locked.with_change(Value::Null, what)).await?;
+        let codes = match attempt.factor {
+            Factor::RecoveryCode => Codes::Recovery,
+            Factor::Totp | Factor::Passkey => Codes::AuthenticatorApp,
+        };
+        let message = Message::CodesLocked { codes, failures: CODES, until, last: circumstances(ctx) };
+        self.enqueue(ctx, tx, organization, Some(&kept_email(&user.email)?), &message).await
     }
 
     /// The code was right: the count starts anew.

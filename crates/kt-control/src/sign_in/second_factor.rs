@@ -6,7 +6,7 @@ use kt_domain::error::Error;
 use kt_domain::mfa::Demand;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sign_in::{Factor, Gate};
-use kt_store::{Source, Tx, audit};
+use kt_store::{Source, Tx, audit, users};
 
 use super::codes::wrong_code;
 use super::flow::step_is_over;
@@ -44,7 +44,8 @@ impl Control {
         Ok(outcome)
     }
 
-    /// Uses up the token of a step at which nothing may be done but adding a second factor.
+    /// Uses up the token of a step at which nothing may be done but adding a second factor. The account is held still before
+    /// it is asked which it has: of two who add its first side by side, one does.
     pub(crate) async fn take_enrollment_step(
         &self,
         ctx: &Ctx,
@@ -52,6 +53,7 @@ impl Control {
         step: &SecretDigest,
     ) -> Result<(Entrant, Flow), Error> {
         let (entrant, flow) = self.take_step(ctx, tx, step).await?;
+        users::lock(tx, &entrant.user.id).await?;
         self.require_enrollment(ctx, tx, &entrant, &flow).await?;
         Ok((entrant, flow))
     }

@@ -10,6 +10,8 @@ use kt_store::once_requests;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
+use crate::mfa::Holder;
+use crate::mfa::authenticator::Authenticator;
 
 const WORD: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
@@ -156,6 +158,28 @@ on_both! {
             let answer = post(&api, "/v1/auth/login", login.clone(), "rubbish", WORD).await;
             assert!(answer.status == 200 && !is_replayed(&answer), "{}", answer.json);
         }
+    }
+
+    what_is_shown_once_of_a_second_factor_is_shown_once_whatever_the_word(api) {
+        let jo = Holder::new(&api, "jo@acme.example", "member").await;
+        for (path, secret) in [("/v1/me/mfa/recovery-codes", "/recovery_codes/0"), ("/v1/me/mfa/totp", "/secret")] {
+            let first = post(&api, path, json!({}), &jo.token, WORD).await;
+            let again = post(&api, path, json!({}), &jo.token, WORD).await;
+            assert!(first.status == 200 && again.status == 200 && !is_replayed(&again), "{path}: {}", again.json);
+            assert_ne!(first.text(secret), again.text(secret), "{path}");
+        }
+        let asked = post(&api, "/v1/me/passkeys/options", json!({}), &jo.token, WORD).await;
+        let credential = Authenticator::new().create(&asked.json["options"]);
+        let passkey = json!({ "flow_token": asked.text("/flow_token"), "credential": credential });
+        let mut added = Vec::new();
+        for _ in ["once", "and again"] {
+            added.push(post(&api, "/v1/me/passkeys", passkey.clone(), &jo.token, WORD).await);
+        }
+        assert_eq!((added[0].status.as_u16(), added[1].refusal()), (201, (401, "invalid_flow_token")));
+        let owner = api.token_of("owner@acme.example").await;
+        let made = async || post(&api, "/v1/tokens", new_key("CI"), &owner, WORD).await;
+        let key = made().await;
+        assert_eq!(made().await.text("/key"), key.text("/key"), "the control");
     }
 
     a_use_of_a_key_is_counted_once_and_what_is_left_is_told(api) {

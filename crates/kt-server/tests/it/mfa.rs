@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod authenticator;
+mod meanwhile;
 mod newly_asked;
 mod orders;
 mod passkeys;
@@ -17,6 +18,10 @@ use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 pub(crate) use app::App;
 
 const JO: &str = "jo@acme.example";
+
+/// What mails are called that tell of codes which are locked.
+const APP_LOCKED: &str = "Codes of your authenticator app are locked for a while";
+const RECOVERY_LOCKED: &str = "Your recovery codes are locked for a while";
 
 /// A member with an authenticator app: their session, the app, and their recovery codes.
 pub(crate) struct Holder {
@@ -138,7 +143,7 @@ on_both! {
         let records = api.records("mfa.factor_added").await;
         let reasons: Vec<_> = records.iter().map(|one| (&one["outcome"], &one["details"]["after"]["reason"])).collect();
         assert_eq!(reasons, vec![(&json!("failure"), &json!("wrong_code")); 10]);
-        assert_eq!(api.records("auth.account_locked").await.len(), 1);
+        assert_eq!((api.records("auth.account_locked").await.len(), api.told(JO, APP_LOCKED).await), (1, 1));
         api.clock.advance(Duration::from_mins(10));
         assert_eq!(confirm(app.code(&api.clock)).await.refusal(), (409, "no_enrollment"), "it has waited too long");
         api.clock.advance(Duration::from_mins(5));
@@ -224,6 +229,7 @@ on_both! {
         assert_eq!(locked.headers["retry-after"], "900");
         assert_eq!(api.records("auth.account_locked").await.len(), 1);
         assert_eq!(api.told(JO, "Your password was right, the second factor was not").await, 2, "once a sign-in");
+        assert_eq!(api.told(JO, APP_LOCKED).await, 1);
         // A password that was reset gives no more guesses.
         api.post("/v1/auth/password/forgot", json!({ "email": JO })).send().await;
         let reset = json!({ "token": api.token_for(JO).await, "new_password": "Quiet-otter-7-harbour" });
@@ -252,6 +258,7 @@ on_both! {
             assert_eq!(verify(&api, &flow, "totp", &wrong).await.refusal(), (401, "invalid_code"));
             assert_eq!(prove(wrong).await.refusal(), (401, "invalid_code"));
         }
+        assert_eq!((api.told(JO, APP_LOCKED).await, api.told(JO, RECOVERY_LOCKED).await), (1, 0));
         let right = jo.app.code(&api.clock);
         assert_eq!(prove(right.clone()).await.refusal(), (429, "too_many_attempts"));
         let flow = step(&api, JO).await;
@@ -260,6 +267,19 @@ on_both! {
         let flow = step(&api, JO).await;
         let right = verify(&api, &flow, "totp", &jo.app.code(&api.clock)).await;
         assert_eq!(right.text("/status"), "authenticated", "the control");
+    }
+
+    codes_that_are_locked_in_a_session_are_told_to_its_holder(api) {
+        let jo = Holder::new(&api, JO, "member").await;
+        let prove = |code: &str| {
+            api.post("/v1/me/reauthenticate", json!({ "recovery_code": code })).bearer(&jo.token).send()
+        };
+        for tries in 1..=10 {
+            assert_eq!(api.told(JO, RECOVERY_LOCKED).await, 0, "after {}", tries - 1);
+            assert_eq!(prove("AAAA").await.refusal(), (401, "invalid_code"));
+        }
+        assert_eq!(prove(&jo.recovery_codes[0]).await.refusal(), (429, "too_many_attempts"));
+        assert_eq!((api.told(JO, RECOVERY_LOCKED).await, api.told(JO, APP_LOCKED).await), (1, 0));
     }
 
     a_recovery_code_works_once_for_its_holder_until_new_ones_are_made(api) {

@@ -65,6 +65,9 @@ impl Message {
             }
             Self::SecondFactorFailed { happened } => sign_in::second_factor_failed(happened, home),
             Self::LockedOut { failures, until, last } => sign_in::locked_out(*failures, *until, last, home),
+            Self::CodesLocked { codes, failures, until, last } => {
+                sign_in::codes_locked(*codes, *failures, *until, last, home)
+            }
             Self::FactorAdded { factor, happened } => account::factor_added(factor, happened, home),
             Self::AppReplaced { happened } => account::app_replaced(happened, home),
             Self::FactorRemoved { factor, happened } => account::factor_removed(factor, happened, home),

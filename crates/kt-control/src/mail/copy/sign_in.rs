@@ -6,7 +6,7 @@ use kt_domain::public_url::PublicUrl;
 
 use super::{IF_NOT_YOU, IF_NOT_YOU_REMOVE};
 use crate::mail::content::{Content, counted, readable};
-use crate::mail::{Circumstances, Label};
+use crate::mail::{Circumstances, Codes, Label};
 
 pub(super) fn new_device(happened: &Circumstances, home: &PublicUrl) -> Content {
     Content::new("New sign-in to your account")
@@ -49,6 +49,35 @@ pub(super) fn locked_out(failures: u32, until: Timestamp, last: &Circumstances, 
         .button("Choose a new password", &home.page("/forgot-password"))
         .closes("A passkey works all the time, and so does a link to choose a new password.")
         .closes("If these attempts were not yours, nobody got in. Make sure that you use this password nowhere else.")
+}
+
+pub(super) fn codes_locked(
+    codes: Codes,
+    failures: u32,
+    until: Timestamp,
+    last: &Circumstances,
+    home: &PublicUrl,
+) -> Content {
+    let (subject, which, other) = match codes {
+        Codes::AuthenticatorApp => (
+            "Codes of your authenticator app are locked for a while",
+            "a code of an authenticator app",
+            "so do your recovery codes",
+        ),
+        Codes::Recovery => {
+            ("Your recovery codes are locked for a while", "a recovery code", "so does an authenticator app")
+        }
+    };
+    Content::new(subject)
+        .opens(format!(
+            "After {}, nobody can use {which} for your account until {}. This was the last one:",
+            counted(failures, "wrong code"),
+            readable(until)
+        ))
+        .circumstances(last)
+        .button("Choose a new password", &home.page("/forgot-password"))
+        .closes(format!("A passkey works all the time, and {other}."))
+        .closes("If these codes were not yours, somebody knows your password or has a session of yours: choose a new password now, which you use nowhere else. It ends all sessions.")
 }
 
 pub(super) fn factor_required(

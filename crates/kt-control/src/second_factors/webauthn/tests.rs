@@ -12,6 +12,9 @@ fn the_ceremonies_of_the_specification_are_believed_where_a_user_was_verified() 
         ("packed-es384", [false, true]),
         ("apple-es256", [false, false]),
         ("fido-u2f-es256", [false, false]),
+        // Their attestations name no maker of TPMs and no key that was made on an Android device. Nobody asked for one.
+        ("tpm-es256", [true, true]),
+        ("android-key-es256", [true, false]),
     ];
     for (name, strict) in table {
         let vector = vector(name);
@@ -34,21 +37,20 @@ fn the_credentials_of_the_specification_that_are_not_taken_are_refused() {
     let params = asked["pubKeyCredParams"].as_array().unwrap();
     let offered: Vec<_> = params.iter().map(|one| one["alg"].clone()).collect();
     assert_eq!(offered, [json!(-7), json!(-35), json!(-257)], "ES256, ES384, RS256");
+    // No browser that heeds what is offered makes one of these: a passkey that could be added and never signs in would be worse
+    // than none. webauthn-rs 0.6.2 is the reason for each, and verifiers of our own are not made (decision 0025).
     let table = [
-        ("packed-es512", Fault::WrongKey, "an algorithm that was not offered"),
-        ("packed-eddsa", Fault::WrongKey, "an algorithm that was not offered"),
-        ("packed-ed448", Fault::WrongKey, "an algorithm that was not offered"),
-        ("packed-rs256", Fault::WrongKey, "a modulus of 3482 bits: the library reads those of 2048 alone"),
-        ("tpm-es256", Fault::WrongKey, "an attestation that nobody asked for, of no maker of TPMs"),
         (
-            "android-key-es256",
-            Fault::Other,
-            "an attestation that nobody asked for, which does not say that the key was made there",
+            "packed-es512",
+            "not offered: the library reads such keys, and takes every signature of them for wrong",
         ),
+        ("packed-eddsa", "not offered: the library verifies nothing with Ed25519"),
+        ("packed-ed448", "not offered, and no library of ours knows the curve"),
+        ("packed-rs256", "a modulus of 3482 bits: the library reads those of 2048 alone"),
     ];
-    for (name, fault, why) in table {
+    for (name, why) in table {
         let refused = make(&vector(name), false).err().unwrap_or_else(|| panic!("{name}: {why}"));
-        assert_eq!(refused.fault, fault, "{name}: {why}: {}", refused.why);
+        assert_eq!(refused.fault, Fault::WrongKey, "{name}: {why}: {}", refused.why);
     }
 }
 

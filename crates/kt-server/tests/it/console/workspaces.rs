@@ -676,6 +676,31 @@ on_both! {
         assert!(jo.get(&run).await.page().contains("Refused"));
     }
 
+    a_run_of_somebody_whose_time_to_add_a_second_factor_is_over_is_refused(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
+        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let begin = async || jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        let mfa = json!({ "mfa": { "policy": "required_for_all", "grace_period": "10m" } });
+        api.choose_security(mfa).await;
+        let within = begin().await;
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        assert_eq!(stub.asked().len(), 1, "the control: within the grace");
+        let late = begin().await;
+        api.clock.advance(Duration::from_mins(10));
+        stub.report(&api, GATEWAY, &stub.address, "openai").await;
+        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
+        assert_eq!(stub.asked().len(), 1, "nothing was sent");
+        api.choose_security(json!({})).await;
+        let jo = api.signed_in(JO).await;
+        assert!(jo.get(&within).await.page().contains("Done"));
+        let refused = jo.get(&late).await;
+        for part in ["Refused", "has not added the second factor that their organization asks for"] {
+            assert!(refused.page().contains(part), "{part} in {}", refused.body);
+        }
+    }
+
     without_a_gateway_the_pages_say_what_to_do(api) {
         let (jo, eve) = two(&api).await;
         assert!(jo.get("/chat").await.page().contains("/request-setup"));

@@ -15,11 +15,11 @@ use super::policy::demand;
 use super::{Holder, JO, amr, codes, factors, step, verify};
 use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
 
-async fn options(api: &TestApi, token: &str) -> Answer {
+pub(super) async fn options(api: &TestApi, token: &str) -> Answer {
     api.post("/v1/me/passkeys/options", json!({})).bearer(token).send().await
 }
 
-async fn add(api: &TestApi, token: &str, options: &Answer, credential: Value) -> Answer {
+pub(super) async fn add(api: &TestApi, token: &str, options: &Answer, credential: Value) -> Answer {
     let body = json!({ "flow_token": options.text("/flow_token"), "credential": credential });
     api.post("/v1/me/passkeys", body).bearer(token).send().await
 }
@@ -122,6 +122,37 @@ on_both! {
         assert_eq!(api.told(JO, "A passkey of your account was removed").await, 1);
         for action in ["mfa.factor_added", "mfa.passkey_renamed", "mfa.factor_removed"] {
             assert_eq!(api.records(action).await.len(), 1, "{action}");
+        }
+    }
+
+    passkeys_without_a_name_are_told_apart_by_product_number_and_model(api) {
+        api.add_member(JO, "member").await;
+        let jo = api.signed_in(JO).await;
+        let known = Authenticator::new().aaguid;
+        for aaguid in [known, known, [0; 16], [0x11; 16], known] {
+            api.clock.advance(Duration::from_secs(1));
+            let asked: Value = serde_json::from_str(&jo.post("/mfa/setup/passkey/options", &[]).await.body).unwrap();
+            let mut authenticator = Authenticator::new();
+            authenticator.aaguid = aaguid;
+            let credential = authenticator.create(&asked["options"]).to_string();
+            let fields = [("flow_token", asked["flow_token"].as_str().unwrap()), ("credential", &credential)];
+            let added = jo.post("/mfa/setup/passkey", &fields).await;
+            assert!(added.leads_to().is_some() || added.status == 200, "{}", added.body);
+        }
+        let listed = jo.get("/mfa/setup").await;
+        let (_, list) = listed.page().split_once("<ul class=\"items\">").unwrap();
+        let (list, _) = list.split_once("</ul>").unwrap();
+        let lines: Vec<_> = list.split("<li>").skip(1).collect();
+        let expected = [
+            ("<b>1Password</b>", "1Password · "),
+            ("<b>1Password 2</b>", "1Password · "),
+            ("<b>Passkey</b>", "<small class=\"faint\">Added"),
+            ("<b>Passkey 2</b>", "11111111-1111-1111-1111-111111111111 · "),
+            ("<b>1Password 3</b>", "1Password · "),
+        ];
+        assert_eq!(lines.len(), expected.len(), "{list}");
+        for (line, (name, model)) in lines.into_iter().zip(expected) {
+            assert!(line.contains(name) && line.contains(model), "{name}, {model} in {line}");
         }
     }
 

@@ -9,13 +9,13 @@ use super::policy::demand;
 use super::{Holder, JO, step, verify};
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
-const REASON: &str = "Lost the phone; seen in person";
+pub(super) const REASON: &str = "Lost the phone; seen in person";
 
-async fn id_of(api: &TestApi, token: &str) -> String {
+pub(super) async fn id_of(api: &TestApi, token: &str) -> String {
     api.get("/v1/whoami").bearer(token).send().await.text("/user/id").to_owned()
 }
 
-async fn reset(api: &TestApi, token: &str, id: &str, reason: &str) -> Answer {
+pub(super) async fn reset(api: &TestApi, token: &str, id: &str, reason: &str) -> Answer {
     let path = format!("/v1/members/{id}/reset-mfa");
     api.post(&path, json!({ "reason": reason })).bearer(token).send().await
 }
