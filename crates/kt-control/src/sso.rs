@@ -65,6 +65,11 @@ impl GoogleClient {
     pub const ISSUER: &str = "https://accounts.google.com";
 }
 
+/// What is kept and logged of why something was refused: whoever sent it may have written a part of that.
+fn kept_reason(why: &str) -> String {
+    why.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
 impl Control {
     /// Refuses a protocol that this deployment does not offer.
     pub(crate) fn require_protocol(&self, protocol: Protocol) -> Result<(), Error> {

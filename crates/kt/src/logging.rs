@@ -1,8 +1,13 @@
 //! The program's log: lines on standard error.
 
+use std::fmt::Write as _;
+use std::io;
+
 use kt_domain::deployment_config::{LogFormat, LogSection};
+use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
 
+use crate::commands::reading::is_invisible;
 use crate::environment;
 use crate::failure::Failure;
 
@@ -13,13 +18,50 @@ const VARIABLE: &str = "KEEPTRUSTS_LOG";
 /// goes on as it began.
 pub(crate) fn start(section: &LogSection) -> Result<(), Failure> {
     let filter = filter(environment::variable(VARIABLE).as_deref(), section.level.as_deref())?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // It fails where there is a log already.
-    let _ = match section.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-    };
+    let _ = tracing::dispatcher::set_global_default(log(filter, section.format, io::stderr));
     Ok(())
+}
+
+/// A log that is written where `to` says.
+fn log<W: io::Write + 'static>(
+    filter: EnvFilter,
+    format: LogFormat,
+    to: impl Fn() -> W + Send + Sync + 'static,
+) -> Dispatch {
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || Line(to()));
+    match format {
+        LogFormat::Text => lines.into(),
+        LogFormat::Json => lines.json().flatten_event(true).into(),
+    }
+}
+
+/// Writes what is logged at once as one line, whatever a stranger has put into it (STANDARDS LOG-06). The library escapes what
+/// steers a terminal, and no line breaks; what it colours lines with goes on.
+struct Line<W>(W);
+
+impl<W: io::Write> io::Write for Line<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        const ESCAPE: char = '\u{1b}';
+        let text = String::from_utf8_lossy(event);
+        let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
+        let mut line = String::with_capacity(event.len());
+        for c in text.chars() {
+            if c != ESCAPE && (c.is_control() || is_invisible(c)) {
+                // As JSON has it. Writing to a string cannot fail.
+                let _ = write!(line, "\\u{:04x}", u32::from(c));
+            } else {
+                line.push(c);
+            }
+        }
+        line.push_str(end);
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn filter(variable: Option<&str>, level: Option<&str>) -> Result<EnvFilter, Failure> {
@@ -37,7 +79,55 @@ fn filter(variable: Option<&str>, level: Option<&str>) -> Result<EnvFilter, Fail
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    /// What was written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_writes_a_line_of_the_log_by_what_they_send() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let written = Written::default();
+            let to = written.clone();
+            let log = log(EnvFilter::new("info"), format, move || to.clone());
+            for sent in [
+                "x\nFORGED",
+                "x\r\nFORGED",
+                "x\u{b}FORGED",
+                "x\u{85}FORGED",
+                "x\u{2028}FORGED",
+                "x\u{1b}[2KFORGED",
+            ] {
+                tracing::dispatcher::with_default(&log, || tracing::warn!(why = %sent, "{sent} was refused"));
+            }
+            tracing::dispatcher::with_default(&log, || tracing::warn!("naïve: the control"));
+            let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            let lines: Vec<_> = text.split_inclusive('\n').collect();
+            assert_eq!(lines.len(), 7, "one for each event: {text:?}");
+            assert!(lines.iter().all(|line| line.ends_with('\n')), "{text:?}");
+            for steering in ['\r', '\u{b}', '\u{85}', '\u{2028}'] {
+                assert!(!text.contains(steering), "{text:?}");
+            }
+            assert!(!text.contains("\u{1b}[2K"), "{text:?}");
+            assert_eq!(text.matches("FORGED").count(), 12, "it stands in its own lines: {text:?}");
+            assert!(lines[6].contains("naïve: the control"), "{text:?}");
+            let is_json = lines.iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok());
+            assert_eq!(is_json, matches!(format, LogFormat::Json), "{text:?}");
+        }
+    }
 
     #[test]
     fn the_variable_comes_before_the_configuration_and_info_is_the_default() {

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 use super::account::{Received, name_of};
 use super::errand::{Errand, Origin};
-use super::sso_refused;
 use super::trial::{TestReport, Trail};
+use super::{kept_reason, sso_refused};
 use crate::control::Control;
 use crate::sign_in::{Flow, SignInOutcome, Vouched, stronger_proof_required};
 
@@ -265,7 +265,8 @@ impl Control {
         why: &str,
     ) -> Result<(), Error> {
         let subject = user.map_or_else(|| origin.source.to_string(), ToString::to_string);
-        let why: String = why.chars().filter(|c| !c.is_control()).take(300).collect();
+        let why = kept_reason(why);
+        tracing::info!(why, "somebody came back from an identity provider and was not let in");
         let record = self
             .record(ctx, AuditAction::SignIn, subject)
             .with_change(

@@ -11,6 +11,7 @@ use kt_domain::lockout::network_of;
 use kt_store::{audit, organizations};
 use serde_json::{Value, json};
 
+use super::kept_reason;
 use crate::control::Control;
 use crate::sparingly::Sparingly;
 
@@ -34,7 +35,8 @@ pub(super) enum Brought {
 }
 
 impl Control {
-    /// The same, recorded sparingly where it was refused: with the organisation at whose address it came in, if there is one.
+    /// The same, recorded and logged sparingly where it was refused: with the organisation at whose address it came in, if
+    /// there is one.
     pub(super) async fn recording_strays<T>(
         &self,
         ctx: &Ctx,
@@ -70,9 +72,11 @@ impl Control {
             Brought::Answer => "answer",
             Brought::Logout => "logout",
         };
+        let why = why.private.as_deref().map(kept_reason);
+        tracing::warn!(resource, why, "what came in at the address of an identity provider was refused");
         let record = self
             .record(ctx, AuditAction::SsoStray, resource)
-            .with_change(Value::Null, json!({ "why": why.private }))
+            .with_change(Value::Null, json!({ "why": why }))
             .refused();
         let tx = self.store.begin_write().await?;
         audit::append(&tx, organization, &record).await?;

@@ -84,7 +84,6 @@ fn not_let_in(error: Error) -> Answer {
     if error.kind != ErrorKind::Unauthenticated {
         return Err(error.into());
     }
-    tracing::info!(%error, "a response of an identity provider was not taken");
     Ok(see("/login?reason=sso_refused"))
 }
 
@@ -124,6 +123,6 @@ pub(crate) async fn log_out_by_form(
 
 /// Takes the answer to the provider, or the person to where they can sign in again.
 fn answer_logout(ended: Result<Option<url::Url>, Error>) -> Result<Response, Failure> {
-    let to = ended.inspect_err(|error| tracing::warn!(%error, "a request to log out was refused"))?;
+    let to = ended?;
     Ok(see(to.as_ref().map_or("/login", url::Url::as_str)))
 }
