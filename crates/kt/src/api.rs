@@ -20,6 +20,9 @@ use crate::link::RemotePlane;
 /// Where a control plane is unless something else is said.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
+/// How much of a list is asked for at a time: no list gives less than that at once.
+const PAGE: u32 = 200;
+
 /// The most that is read of an answer that is taken whole.
 const WHOLE: usize = 16 << 20;
 
@@ -234,6 +237,31 @@ impl Api {
         query: &[(&str, String)],
     ) -> Result<T, Failure> {
         Ok(self.ask(&Call::get(path).query(query))?)
+    }
+
+    /// All that the list at `path` holds, page by page. `plural` is what the API calls it.
+    pub(crate) fn list(
+        &self,
+        path: &'static str,
+        plural: &str,
+        query: &[(&'static str, String)],
+    ) -> Result<Vec<Value>, Failure> {
+        let mut all = Vec::new();
+        let mut cursor = None;
+        loop {
+            let mut query = query.to_vec();
+            query.push(("limit", PAGE.to_string()));
+            query.extend(cursor.map(|cursor| ("cursor", cursor)));
+            let mut page: Value = self.json(path, &query)?;
+            let Some(Value::Array(entries)) = page.get_mut(plural).map(Value::take) else {
+                return Err(Failure::failed(format!("the answer is not what was expected: it lists no {plural}")));
+            };
+            all.extend(entries);
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     /// The answer to a call, as JSON.

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use serde_json::{Value, json};
+
 /// Writes one line to standard output.
 pub(crate) fn line(text: impl Display) {
     // Nobody is left to tell when the reader has gone.
@@ -12,6 +14,11 @@ pub(crate) fn line(text: impl Display) {
 /// Tells what was done: a sentence for people, or its facts for programs.
 pub(crate) fn done(as_json: bool, sentence: impl Display, facts: impl Display) {
     if as_json { line(facts) } else { line(sentence) }
+}
+
+/// Writes a whole list as the one document in which the API would give it. `plural` is what it is a list of.
+pub(crate) fn list(plural: &str, entries: &[Value]) {
+    line(json!({ plural: entries, "next_cursor": null }));
 }
 
 /// Writes one line to standard error.

@@ -55,20 +55,18 @@ pub(crate) struct List {
 
 impl List {
     fn run(self) -> Result<(), Failure> {
-        let api = self.api.open()?;
-        let listed: Value = api.json(CONFIGURATIONS, &[("limit", "200".to_owned())])?;
+        let configurations = self.api.open()?.list(CONFIGURATIONS, "configurations", &[])?;
         if self.json {
-            output::line(listed);
+            output::list("configurations", &configurations);
             return Ok(());
         }
-        let configurations = listed["configurations"].as_array().map(Vec::as_slice).unwrap_or_default();
         if configurations.is_empty() {
             output::complain("There are none yet. `kt config push NAME --file FILE` saves one.");
             return Ok(());
         }
         let text = |value: &Value| printable(value.as_str().unwrap_or("-"));
         let mut table = empty_table(&["name", "newest", "all gateways run", "single ones run"]);
-        for configuration in configurations {
+        for configuration in &configurations {
             let single = configuration["for_single"].as_array().into_iter().flatten().map(text);
             let single: Vec<String> = single.collect();
             table.add_row([

@@ -13,9 +13,6 @@ use crate::output;
 
 const TOKENS: &str = "/v1/tokens";
 
-/// The longest page that the API gives.
-const PAGE: u32 = 200;
-
 /// API keys.
 #[derive(Subcommand)]
 pub(crate) enum Token {
@@ -128,36 +125,17 @@ pub(crate) struct List {
     /// Only keys of this type
     #[arg(long = "type", value_name = "TYPE", value_enum)]
     kind: Option<Kind>,
-    /// Print them as JSON, one a line
+    /// Print them as JSON
     #[arg(long)]
     json: bool,
 }
 
-/// A page of keys.
-#[derive(Deserialize)]
-struct Page {
-    tokens: Vec<Value>,
-    next_cursor: Option<String>,
-}
-
 impl List {
     fn run(self) -> Result<(), Failure> {
-        let api = self.api.open()?;
-        let mut tokens = Vec::new();
-        let mut cursor = None;
-        loop {
-            let mut query = vec![("limit", PAGE.to_string())];
-            query.extend(self.kind.map(|kind| ("type", kind.word().to_owned())));
-            query.extend(cursor.map(|cursor| ("cursor", cursor)));
-            let page: Page = api.json(TOKENS, &query)?;
-            tokens.extend(page.tokens);
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                break;
-            }
-        }
+        let query: Vec<_> = self.kind.map(|kind| ("type", kind.word().to_owned())).into_iter().collect();
+        let tokens = self.api.open()?.list(TOKENS, "tokens", &query)?;
         if self.json {
-            tokens.iter().for_each(output::line);
+            output::list("tokens", &tokens);
         } else if tokens.is_empty() {
             output::complain(
                 "There are no keys yet. `kt auth token create NAME --scope read-only` makes one.",
