@@ -30,10 +30,11 @@ policies:
 
 /// Reads the files, in order.
 pub(crate) fn read_sources(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
-    paths.iter().map(|path| read(path)).collect()
+    paths.iter().map(|path| read_source(path)).collect()
 }
 
-fn read(path: &Path) -> Result<Source, Failure> {
+/// Reads a file.
+pub(crate) fn read_source(path: &Path) -> Result<Source, Failure> {
     let text = read_text(path).map_err(|error| {
         Failure::invalid(format!(
             "cannot read {}: {error}. `kt init` writes a file to start from",

@@ -32,7 +32,7 @@ codes! {
     UNKNOWN_POLICY = "E001": "`policies.chain` or `policy` names a policy kind that this version does not have.";
     UNKNOWN_KEY = "E002": "A key is not known where it stands. Nothing is accepted that would have no effect.";
     MISSING_POLICY_BLOCK = "E003": "`policies.chain` names a kind that needs settings, and `policy` has none for it.";
-    NOT_YAML = "E004": "The text cannot be read: it is not YAML 1.2, or it uses an anchor, an alias, a tag, a second document or too deep nesting, none of which a configuration needs.";
+    NOT_YAML = "E004": "The file or its text cannot be read: it is not there, or is not YAML 1.2, or it uses an anchor, an alias, a tag, a second document or too deep nesting, none of which a configuration needs.";
     REPEATED_KEY = "E005": "A mapping has the same key twice. YAML readers disagree about which one counts.";
     WRONG_TYPE = "E006": "A value is of another type than its key takes. Only `true` and `false` are booleans; a number in quotes is a text.";
     OUT_OF_RANGE = "E007": "A value has the right type and is out of its range, too long, too short, misspelt or not one of the choices.";

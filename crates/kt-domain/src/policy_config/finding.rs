@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::Source;
-use super::codes::Code;
+use super::codes::{self, Code};
 use super::node::{Node, Place};
 
 /// How much of a line or a message is shown.
@@ -48,6 +48,23 @@ pub enum Severity {
 }
 
 impl Finding {
+    /// What there is to say about a file that could not even be read, and why.
+    #[must_use]
+    pub fn unreadable(file: &str, why: &str) -> Self {
+        Self {
+            code: codes::NOT_YAML.id,
+            severity: Severity::Error,
+            path: String::new(),
+            file: printable(file),
+            line: 1,
+            column: 1,
+            message: printable(why),
+            suggestion: "name a file in UTF-8 that is there and that you may read".into(),
+            excerpt: String::new(),
+            width: 1,
+        }
+    }
+
     /// The finding as people read it: what and where, the line with a mark under the place, and what to do.
     #[must_use]
     pub fn render(&self) -> String {

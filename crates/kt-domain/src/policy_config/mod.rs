@@ -165,10 +165,21 @@ impl PolicyConfig {
 pub struct Loaded {
     /// The configuration; none when a finding is an error.
     pub config: Option<PolicyConfig>,
+    /// What the sources say of themselves, also when an error stops the configuration; none when they cannot be read.
+    pub outline: Option<Outline>,
     /// Everything there is to say, in the order of the files and their lines.
     pub findings: Vec<Finding>,
     /// The first 12 hexadecimal digits of the SHA-256 of the sources, each preceded by its length.
     pub version: String,
+}
+
+/// What a person or a program tells configurations apart by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// The pack's name.
+    pub pack: String,
+    /// The policy chain as written, with kinds that there are not.
+    pub chain: Vec<String>,
 }
 
 impl Loaded {
@@ -197,7 +208,11 @@ pub fn load(sources: &[Source], options: LoadOptions) -> Loaded {
     });
     let findings = report.into_findings();
     let valid = findings.iter().all(|finding| finding.severity == Severity::Warning);
-    Loaded { config: config.filter(|_| valid), findings, version: version_of(sources) }
+    let outline = config.as_ref().map(|config| Outline {
+        pack: config.pack.name.clone(),
+        chain: config.policies.chain.clone(),
+    });
+    Loaded { config: config.filter(|_| valid), outline, findings, version: version_of(sources) }
 }
 
 /// Parses every source and lays each over the one before. There is no tree if one of them could not be parsed.

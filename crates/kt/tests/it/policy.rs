@@ -66,6 +66,12 @@ fn a_file_that_cannot_be_read_is_named() {
         let lint = kt(directory.path(), &["policy", "lint", "--file", file]);
         assert_eq!(lint.status.code(), Some(2), "{file}");
         assert!(complaint(&lint).contains(file), "{}", complaint(&lint));
+        let lint = kt(directory.path(), &["policy", "lint", "--json", "--file", file]);
+        assert_eq!(lint.status.code(), Some(2), "{file}");
+        let report: Value = serde_json::from_slice(&lint.stdout).unwrap();
+        assert_eq!((&report["valid"], &report["pack"]), (&Value::Bool(false), &Value::Null));
+        let error = &report["errors"][0];
+        assert_eq!((&error["code"], &error["file"]), (&"E004".into(), &file.into()));
     }
 }
 

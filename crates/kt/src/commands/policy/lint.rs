@@ -1,12 +1,12 @@
 //! `kt policy lint`: says everything there is to say about a configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kt_domain::policy_config::{Finding, LoadOptions, Loaded, PolicyConfig, Source, load};
+use kt_domain::policy_config::{Finding, LoadOptions, Loaded, Outline, PolicyConfig, Source, load};
 use serde::Serialize;
 
-use crate::config::read_sources;
+use crate::config::read_source;
 use crate::failure::Failure;
 use crate::output;
 
@@ -32,12 +32,30 @@ pub(crate) struct Lint {
 
 impl Lint {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let sources = read_sources(&self.files)?;
+        let mut sources = Vec::new();
+        for path in &self.files {
+            match read_source(path) {
+                Ok(source) => sources.push(source),
+                Err(failure) => return Err(self.cannot_read(path, failure)),
+            }
+        }
         let loaded = load(&sources, LoadOptions { connected: self.connected || self.kept, kept: self.kept });
         let file = names(&sources);
         let text = if self.json { json(&file, &loaded) } else { prose(&file, &loaded) };
         output::line(text);
         if loaded.config.is_some() { Ok(()) } else { Err(Failure::silent(2)) }
+    }
+
+    /// Tells a program in its own form too that a file cannot be read.
+    fn cannot_read(&self, path: &Path, failure: Failure) -> Failure {
+        if self.json {
+            let finding = Finding::unreadable(&path.display().to_string(), &failure.to_string());
+            let files: Vec<_> = self.files.iter().map(|path| path.display().to_string()).collect();
+            let files = files.join(", ");
+            let report = Report { errors: vec![&finding], ..Report::about(&files, None) };
+            output::line(report.to_text());
+        }
+        failure
     }
 }
 
@@ -45,7 +63,7 @@ fn names(sources: &[Source]) -> String {
     sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// What a program reads. `pack` and `chain` are those of a valid configuration.
+/// What a program reads. `pack` and `chain` are told as far as the file can be read, valid or not.
 #[derive(Serialize)]
 struct Report<'a> {
     valid: bool,
@@ -57,19 +75,34 @@ struct Report<'a> {
     warnings: Vec<&'a Finding>,
 }
 
+impl<'a> Report<'a> {
+    /// A report without findings.
+    fn about(file: &'a str, outline: Option<&'a Outline>) -> Self {
+        let chain = outline.map_or(&[][..], |outline| &outline.chain);
+        Self {
+            valid: false,
+            file,
+            pack: outline.map(|outline| outline.pack.as_str()),
+            chain,
+            policy_count: chain.len(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
 fn json(file: &str, loaded: &Loaded) -> String {
-    let config = loaded.config.as_ref();
-    let chain = config.map_or(&[][..], |config| &config.policies.chain);
     let report = Report {
-        valid: config.is_some(),
-        file,
-        pack: config.map(|config| config.pack.name.as_str()),
-        chain,
-        policy_count: chain.len(),
+        valid: loaded.config.is_some(),
         errors: loaded.errors().collect(),
         warnings: loaded.warnings().collect(),
+        ..Report::about(file, loaded.outline.as_ref())
     };
-    serde_json::to_string_pretty(&report).unwrap_or_default()
+    report.to_text()
 }
 
 /// What a person reads: the findings, then what they come to.
@@ -133,5 +166,6 @@ cors: {enabled: true}
     fn a_program_reads_json() {
         insta::assert_snapshot!(json("policy-config.yaml", &loaded(VALID)));
         insta::assert_snapshot!(json("policy-config.yaml", &loaded("policies: {chain: [audit-log]}\n")));
+        assert!(json("policy-config.yaml", &loaded("pack: {name: \n")).contains("\"pack\": null"));
     }
 }
