@@ -17,7 +17,7 @@ use crate::policy_config::codes::{self, Code};
 use crate::policy_config::de::from_tree;
 use crate::policy_config::finding::Report;
 use crate::policy_config::node::Node;
-use crate::policy_config::shape::{schema_of, shape_of};
+use crate::policy_config::shape::{Shape, schema_of, shape_of};
 use crate::policy_config::{Finding, Severity, Source, parse_layers};
 use crate::public_url::PublicUrl;
 
@@ -38,10 +38,12 @@ pub const ENVIRONMENT_PREFIX: &str = "KEEPTRUSTS_";
 /// Reads the file and what the environment says; the environment overrides the file, key by key.
 #[must_use]
 pub fn load(file: Option<Source>, environment: &[(String, String)]) -> LoadedDeployment {
-    let sources: Vec<Source> = file.into_iter().chain(environment.iter().filter_map(from_variable)).collect();
+    let shape = shape_of(&json_schema());
+    let variables = environment.iter().filter_map(|variable| from_variable(variable, &shape));
+    let sources: Vec<Source> = file.into_iter().chain(variables).collect();
     let mut report = Report::new(&sources);
     let config = parse_layers(&sources, &mut report).and_then(|mut tree| {
-        check(&mut tree, &shape_of(&json_schema()), &mut report);
+        check(&mut tree, &shape, &mut report);
         let config: DeploymentConfig = from_tree(&tree, &mut report)?;
         Review { tree: &tree, report: &mut report }.all(&config);
         Some(config)
@@ -58,18 +60,31 @@ pub fn json_schema() -> Value {
 }
 
 /// `KEEPTRUSTS_API__LISTEN=…` as the document `api: {listen: …}`. Variables without `__` are not ours to read here.
-fn from_variable((name, value): &(String, String)) -> Option<Source> {
+fn from_variable((name, value): &(String, String), root: &Shape) -> Option<Source> {
     let path = name.strip_prefix(ENVIRONMENT_PREFIX).filter(|path| path.contains("__"))?;
+    let path = path.to_ascii_lowercase();
     let mut text = String::new();
     for (depth, key) in path.split("__").enumerate() {
         text.push_str(if depth == 0 { "" } else { "\n" });
         text.push_str(&"  ".repeat(depth));
-        text.push_str(&key.to_ascii_lowercase());
+        text.push_str(key);
         text.push(':');
     }
-    let is_plain = value.starts_with('[') || value.chars().all(|c| c.is_ascii_alphanumeric());
-    let value = if is_plain { value.clone() } else { Value::from(value.as_str()).to_string() };
+    let value = as_yaml(value, root.behind(path.split("__")));
     Some(Source { name: format!("environment variable {name}"), text: format!("{text} {value}\n") })
+}
+
+/// A variable's value as it would stand in the file, where this may stand: a list of words has brackets, or commas alone.
+fn as_yaml(value: &str, shape: Option<&Shape>) -> String {
+    if value.starts_with('[') {
+        return value.to_owned();
+    }
+    if shape.is_some_and(Shape::is_list_of_words) {
+        let words = value.split(',').map(str::trim).filter(|word| !word.is_empty());
+        return words.collect::<Value>().to_string();
+    }
+    let is_plain = value.chars().all(|c| c.is_ascii_alphanumeric());
+    if is_plain { value.to_owned() } else { Value::from(value).to_string() }
 }
 
 /// The rules that a schema cannot say.

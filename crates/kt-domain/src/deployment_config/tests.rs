@@ -31,6 +31,29 @@ fn the_environment_overrides_the_file_key_by_key() {
 }
 
 #[test]
+fn a_list_of_words_in_the_environment_has_brackets_or_commas_alone() {
+    let proxies = |value: &str| {
+        let loaded = load(None, &variables(&[("KEEPTRUSTS_SERVER__TRUSTED_PROXIES", value)]));
+        loaded.config.unwrap_or_else(|| panic!("{value}: {:#?}", loaded.findings)).server.trusted_proxies
+    };
+    for (value, expected) in [
+        ("10.0.0.0/8", &["10.0.0.0/8"][..]),
+        ("10.0.0.0/8,2001:db8::/32", &["10.0.0.0/8", "2001:db8::/32"]),
+        (" 10.0.0.0/8 , 127.0.0.1/32,", &["10.0.0.0/8", "127.0.0.1/32"]),
+        ("[10.0.0.0/8, '2001:db8::/32']", &["10.0.0.0/8", "2001:db8::/32"]),
+        ("", &[]),
+    ] {
+        assert_eq!(proxies(value), expected, "{value}");
+    }
+    let sso = |value: &str| load(None, &variables(&[("KEEPTRUSTS_FEATURES__SSO", value)])).config;
+    assert_eq!(sso("oidc").unwrap().features.sso, [SsoFeature::Oidc]);
+    assert_eq!(sso("saml,oidc").unwrap().features.sso, [SsoFeature::Saml, SsoFeature::Oidc]);
+    assert_eq!(sso("oidc,ldap"), None, "a word that is none of the choices");
+    let from = load(None, &variables(&[("KEEPTRUSTS_MAIL__FROM", "Ada, of Sales <ada@example.com>")]));
+    assert_eq!(from.config.unwrap().mail.from.as_deref(), Some("Ada, of Sales <ada@example.com>"));
+}
+
+#[test]
 fn every_finding_is_told_at_once_with_its_place() {
     let text = "databse:\n  url: x\nserver:\n  trusted_proxies:\n    - 10.0.0.1/8\nconsole:\n  public_url: \
                 http://example.com\n";

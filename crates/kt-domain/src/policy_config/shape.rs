@@ -31,6 +31,21 @@ pub(crate) enum Shape {
     Section(BTreeMap<String, Key>),
 }
 
+impl Shape {
+    /// What may stand behind these keys, if sections have them.
+    pub(crate) fn behind<'k>(&self, mut keys: impl Iterator<Item = &'k str>) -> Option<&Self> {
+        keys.try_fold(self, |shape, key| match shape {
+            Self::Section(keys) => keys.get(key).map(|key| &key.shape),
+            _ => None,
+        })
+    }
+
+    /// Whether it is a list of words, which can stand in one line with commas between them.
+    pub(crate) fn is_list_of_words(&self) -> bool {
+        matches!(self, Self::List(items) if matches!(**items, Self::Text { .. } | Self::Choice(_)))
+    }
+}
+
 /// How a text must be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
