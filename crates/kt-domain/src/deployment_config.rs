@@ -12,6 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::network::cidr::Cidr;
+use crate::policy_config::base_url::{self, Problem};
 use crate::policy_config::check::check;
 use crate::policy_config::codes::{self, Code};
 use crate::policy_config::de::from_tree;
@@ -141,6 +142,12 @@ impl Review<'_, '_> {
         if config.mail.transport == MailTransport::Smtp && config.mail.from.is_none() {
             let message = "`mail.transport` is `smtp`, and there is no sender";
             self.say(&codes::MISSING_KEY, "mail", message, "add `from: Keeptrusts <keeptrusts@example.com>`");
+        }
+        if let Some(endpoint) = &config.telemetry.otlp_endpoint {
+            let path = "telemetry.otlp_endpoint";
+            for Problem { code, message, suggestion } in base_url::problems(path, endpoint) {
+                self.say(code, path, &message, &suggestion);
+            }
         }
         self.jwt_keys(&config.auth.jwt.keys);
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kt_domain::configurations::KeptConfiguration;
 use kt_domain::policy_config::{self, LoadOptions, Loaded, MAX_BYTES, SecretPlace, Source};
@@ -109,6 +109,25 @@ impl ConfigSource for Files {
             SecretPlace::Environment(name) => environment::variable(name),
             SecretPlace::Stored(_) => None,
         }
+    }
+}
+
+/// A configuration that sends traces and metrics where the deployment says, unless it says itself where.
+pub(crate) struct Collected {
+    pub(crate) source: Arc<dyn ConfigSource>,
+    pub(crate) otlp_endpoint: Option<String>,
+}
+
+impl ConfigSource for Collected {
+    fn load(&self) -> Result<LoadedConfig, String> {
+        let mut loaded = self.source.load()?;
+        let own = &mut loaded.config.telemetry.otlp_endpoint;
+        *own = own.take().or_else(|| self.otlp_endpoint.clone());
+        Ok(loaded)
+    }
+
+    fn secret(&self, place: SecretPlace<'_>) -> Option<String> {
+        self.source.secret(place)
     }
 }
 

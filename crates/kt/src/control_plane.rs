@@ -74,6 +74,8 @@ pub(crate) struct ControlPlane {
     doors: Doors,
     /// Where processes count together, if the configuration names a place.
     pub(crate) redis_url: Option<String>,
+    /// Where the gateway beside it sends traces and metrics, if the configuration says where.
+    pub(crate) otlp_endpoint: Option<String>,
     /// How the first owner is made, while there is none.
     pub(crate) invitation: Option<String>,
 }
@@ -126,6 +128,7 @@ impl Settings {
             address,
             doors,
             redis_url: config.redis.url,
+            otlp_endpoint: config.telemetry.otlp_endpoint,
             invitation,
         })
     }

@@ -16,7 +16,7 @@ use kt_gateway::{ConfigInForce, ConfigSource, Gateway, Inherited, Options, Start
 use kt_store::event_log::{self, Retention};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Files, FilesState, Kept};
+use crate::config::{Collected, Files, FilesState, Kept};
 use crate::environment;
 use crate::event_store::EventStore;
 use crate::failure::Failure;
@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) public_url: Option<PublicUrl>,
     /// Where several gateways count together.
     pub(crate) redis_url: Option<String>,
+    /// Where traces and metrics go, unless its configuration says where.
+    pub(crate) otlp_endpoint: Option<String>,
     /// The control plane that it is connected to; `None` when it stands alone.
     pub(crate) plane: Option<Plane>,
 }
@@ -109,7 +111,10 @@ impl Settings {
             access_keys: link.as_ref().map(Link::keys),
             events: Arc::clone(&events) as _,
             clock: Arc::new(SystemClock),
-            config: configuration.source(),
+            config: Arc::new(Collected {
+                source: configuration.source(),
+                otlp_endpoint: self.otlp_endpoint,
+            }),
             inherited,
             handover: Some(socket),
         };

@@ -52,12 +52,15 @@ pub struct WorkspacesSection {
     pub retention_days: Option<u32>,
 }
 
-/// What the processes tell of themselves. What gateways tell stands in their own configuration.
+/// What the processes tell of themselves. What other gateways than that of `kt up` tell stands in their own configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TelemetrySection {
     /// The program's log, which goes to standard error.
     pub log: LogSection,
+    /// Where the gateway of `kt up` sends traces and metrics, unless its own configuration says where: a collector that takes
+    /// OTLP over HTTP, such as `http://127.0.0.1:4318`. Prometheus is served on its admin listener besides.
+    pub otlp_endpoint: Option<String>,
 }
 
 /// The program's log.

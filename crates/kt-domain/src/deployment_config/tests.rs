@@ -133,6 +133,19 @@ fn of_the_keys_for_access_tokens_one_signs_and_each_has_a_name_and_a_file() {
 }
 
 #[test]
+fn a_collector_is_an_address_of_the_web() {
+    let given = |endpoint: &str| load(None, &variables(&[("KEEPTRUSTS_TELEMETRY__OTLP_ENDPOINT", endpoint)]));
+    let good = given("http://127.0.0.1:4318").config.unwrap();
+    assert_eq!(good.telemetry.otlp_endpoint.as_deref(), Some("http://127.0.0.1:4318"));
+    for (bad, code) in
+        [("127.0.0.1:4318", "E017"), ("http://me@collector", "E017"), ("http://169.254.169.254", "E018")]
+    {
+        let loaded = given(bad);
+        assert_eq!((loaded.config, loaded.findings[0].code), (None, code), "{bad}");
+    }
+}
+
+#[test]
 fn nothing_at_all_is_a_configuration() {
     assert_eq!(load(None, &[]).config, Some(DeploymentConfig::default()));
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-use super::codes;
+use super::codes::{self, Code};
 use super::rules::Review;
 use crate::network::cidr::canonical;
 
@@ -32,16 +32,31 @@ pub fn is_metadata_address(address: IpAddr) -> bool {
     is_link_local || METADATA_ADDRESSES.contains(&address)
 }
 
-/// Reviews the `base_url` at `path`. An address with user information may hold a secret and is not repeated.
+/// What is wrong with an address.
+pub(crate) struct Problem {
+    pub(crate) code: &'static Code,
+    pub(crate) message: String,
+    pub(crate) suggestion: String,
+}
+
+/// Reviews the `base_url` at `path`.
 pub(super) fn review(path: &str, text: &str, review: &mut Review) {
+    for Problem { code, message, suggestion } in problems(path, text) {
+        review.say(code, path, message, suggestion);
+    }
+}
+
+/// What is wrong with the address at `path`. One with user information may hold a secret and is not repeated.
+pub(crate) fn problems(path: &str, text: &str) -> Vec<Problem> {
     let plain = "write scheme, host and path alone: `https://HOST/v1`";
     let url = match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
         _ => {
             let message = format!("`{path}` is no http or https address");
-            return review.say(&codes::BAD_BASE_URL, path, message, plain);
+            return vec![Problem { code: &codes::BAD_BASE_URL, message, suggestion: plain.into() }];
         }
     };
+    let mut problems = Vec::new();
     let extra = if !url.username().is_empty() || url.password().is_some() {
         Some("a user name or password")
     } else if url.query().is_some() {
@@ -53,18 +68,16 @@ pub(super) fn review(path: &str, text: &str, review: &mut Review) {
     };
     if let Some(extra) = extra {
         let message = format!("`{path}` holds {extra}");
-        review.say(
-            &codes::BAD_BASE_URL,
-            path,
-            message,
-            format!("{plain}; the key goes into `secret_key_ref`"),
-        );
+        let suggestion = format!("{plain}; the key goes into `secret_key_ref`");
+        problems.push(Problem { code: &codes::BAD_BASE_URL, message, suggestion });
     }
     if url.host().is_some_and(|host| is_metadata(&host)) {
         let message =
             format!("`{path}` leads to a link-local or metadata address, where machines keep credentials");
-        review.say(&codes::FORBIDDEN_BASE_URL, path, message, "name the provider's own address");
+        let suggestion = "name the provider's own address".into();
+        problems.push(Problem { code: &codes::FORBIDDEN_BASE_URL, message, suggestion });
     }
+    problems
 }
 
 /// The address is taken as a browser reads it: `http://2852039166/` is 169.254.169.254 as well.

@@ -9,7 +9,7 @@
 //! speak last. Whatever one step finds is set aside, so that the next still finds its own.
 
 mod auth;
-mod base_url;
+pub(crate) mod base_url;
 mod budgets;
 pub(crate) mod check;
 mod circuit_breaker;

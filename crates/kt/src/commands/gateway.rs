@@ -126,6 +126,7 @@ impl Run {
             take_over: self.take_over,
             public_url: self.public_url,
             redis_url: self.redis_url.filter(|url| !url.is_empty()),
+            otlp_endpoint: None,
             plane,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -67,6 +67,7 @@ impl Up {
                 take_over: false,
                 public_url: None,
                 redis_url: plane.redis_url.clone(),
+                otlp_endpoint: plane.otlp_endpoint.clone(),
                 plane: Some(Plane::Local(plane.control())),
             }
             .start()

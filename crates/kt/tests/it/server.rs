@@ -113,6 +113,8 @@ fn kt_up_is_set_up_by_the_link_that_it_prints_and_serves_everything() {
         "127.0.0.1:0",
     ]);
     command.args(["--gateway-listen", "127.0.0.1:0", "--gateway-admin-listen", "127.0.0.1:0"]);
+    let collector = "http://127.0.0.1:1";
+    command.env("KEEPTRUSTS_TELEMETRY__OTLP_ENDPOINT", collector);
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut everything = Everything(child);
     let mut lines = BufReader::new(everything.0.stdout.take().unwrap()).lines().map(Result::unwrap);
@@ -139,6 +141,8 @@ fn kt_up_is_set_up_by_the_link_that_it_prints_and_serves_everything() {
     assert_eq!(send(&address("gateway"), "POST /v1/chat/completions", &question).0, 200);
     let (_, events) = send(&address("admin"), "GET /v1/events?limit=1", &Value::Null);
     assert_eq!(events["events"][0]["event_type"], "decision", "{events}");
+    let (_, shown) = send(&address("admin"), "GET /keeptrusts/config", &Value::Null);
+    assert_eq!(shown.pointer("/config/telemetry/otlp_endpoint"), Some(&collector.into()), "{shown}");
 }
 
 #[test]
