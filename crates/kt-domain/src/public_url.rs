@@ -9,7 +9,7 @@ use url::{Host, Url};
 
 use crate::network::cidr::canonical;
 
-/// A configured base address: https, or http on this machine alone.
+/// A configured base address: https, or http on this machine alone unless somebody has said that it is right elsewhere too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl(Url);
 
@@ -30,12 +30,15 @@ pub enum PublicUrlError {
 impl PublicUrl {
     /// Reads a configured address; a slash at its end does not count.
     pub fn parse(text: &str) -> Result<Self, PublicUrlError> {
+        let address = Self::parse_also_plain(text)?;
+        if address.is_plain_to_others() { Err(PublicUrlError::NotHttps) } else { Ok(address) }
+    }
+
+    /// The same where http may lead to other machines too.
+    pub fn parse_also_plain(text: &str) -> Result<Self, PublicUrlError> {
         let mut url = Url::parse(text).map_err(|_| PublicUrlError::NotWeb)?;
-        match url.scheme() {
-            "https" => {}
-            "http" if url.host().as_ref().is_some_and(is_loopback) => {}
-            "http" => return Err(PublicUrlError::NotHttps),
-            _ => return Err(PublicUrlError::NotWeb),
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(PublicUrlError::NotWeb);
         }
         let has_user = !url.username().is_empty() || url.password().is_some();
         if has_user || url.query().is_some() || url.fragment().is_some() {
@@ -44,6 +47,12 @@ impl PublicUrl {
         let path = url.path().trim_end_matches('/').to_owned();
         url.set_path(&path);
         Ok(Self(url))
+    }
+
+    /// Whether what is sent there can be read on its way to another machine.
+    #[must_use]
+    pub fn is_plain_to_others(&self) -> bool {
+        self.0.scheme() == "http" && !self.0.host().as_ref().is_some_and(is_loopback)
     }
 
     /// The address of the page at `path`, which begins with a slash. Only the program's own text can be a path.
@@ -156,6 +165,9 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(PublicUrl::parse(text), Err(expected), "{text}");
+            let also_plain = PublicUrl::parse_also_plain(text);
+            assert_eq!(also_plain.is_ok(), expected == PublicUrlError::NotHttps, "{text}");
+            assert!(also_plain.is_ok_and(|url| url.is_plain_to_others()) == (expected == PublicUrlError::NotHttps));
         }
     }
 

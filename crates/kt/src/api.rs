@@ -2,7 +2,10 @@
 
 use std::cell::RefCell;
 
-use clap::Args;
+use clap::builder::BoolishValueParser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, FromArgMatches};
 use kt_control::outbound::{Answer, Outbound, OutboundError};
 use kt_domain::network::reach::Reach;
 use kt_domain::public_url::PublicUrl;
@@ -26,14 +29,60 @@ const PAGE: u32 = 200;
 /// The most that is read of an answer that is taken whole.
 const WHOLE: usize = 16 << 20;
 
-/// Where the control plane is. A token is read from the environment variable `KEEPTRUSTS_API_TOKEN` alone: everybody on
-/// the machine sees the options of a command.
-#[derive(Args, Clone)]
-pub(crate) struct ApiAddress {
+/// How the address of the control plane is typed.
+#[derive(Args)]
+struct Typed {
     /// The address of the control plane's API; https, or a loopback address. Default: where you are signed in, or
     /// <http://127.0.0.1:8080>. `KEEPTRUSTS_API_TOKEN` takes the place of a sign-in
-    #[arg(long, value_name = "URL", env = "KEEPTRUSTS_API_URL", value_parser = PublicUrl::parse)]
+    #[arg(long, value_name = "URL", env = "KEEPTRUSTS_API_URL", value_parser = PublicUrl::parse_also_plain)]
     api_url: Option<PublicUrl>,
+    /// Speak plain http with an API on another machine, where nobody listens in on the way: passwords and keys can be read
+    /// there
+    #[arg(long, env = "KEEPTRUSTS_ALLOW_PLAIN_HTTP", value_parser = BoolishValueParser::new())]
+    allow_plain_http: bool,
+}
+
+/// Where the control plane is. A token is read from the environment variable `KEEPTRUSTS_API_TOKEN` alone: everybody on
+/// the machine sees the options of a command.
+#[derive(Clone)]
+pub(crate) struct ApiAddress {
+    api_url: Option<PublicUrl>,
+    /// Whether it comes from the command line, and not from the environment.
+    is_typed: bool,
+    allows_plain_http: bool,
+}
+
+/// Why an address is not taken, and what to do.
+const NOT_PLAIN: &str = "what you send would be read on the way: use https, or, where nobody listens in, allow plain http with \
+                         --allow-plain-http or KEEPTRUSTS_ALLOW_PLAIN_HTTP=true";
+
+impl FromArgMatches for ApiAddress {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let is_typed = matches.value_source("api_url") == Some(ValueSource::CommandLine);
+        let Typed { api_url, allow_plain_http } = Typed::from_arg_matches(matches)?;
+        if let Some(address) = api_url.as_ref().filter(|address| address.is_plain_to_others())
+            && !allow_plain_http
+        {
+            let why = format!("{} is plain http to another machine: {NOT_PLAIN}\n", address.url());
+            return Err(clap::Error::raw(ErrorKind::ValueValidation, why));
+        }
+        Ok(Self { api_url, is_typed, allows_plain_http: allow_plain_http })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for ApiAddress {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        Typed::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Typed::augment_args_for_update(command)
+    }
 }
 
 impl ApiAddress {
@@ -58,11 +107,15 @@ impl ApiAddress {
     pub(crate) fn session(self) -> Result<Option<Api>, Failure> {
         let file = CredentialsFile::of_this_user()?;
         let Some(credentials) = file.load()? else { return Ok(None) };
-        let issuer = PublicUrl::parse(&credentials.api_url).map_err(|error| {
+        let issuer = PublicUrl::parse_also_plain(&credentials.api_url).map_err(|error| {
             Failure::failed(format!(
                 "what is kept of your session names no API ({error}): run `kt auth login`"
             ))
         })?;
+        if issuer.is_plain_to_others() && !self.allows_plain_http {
+            let message = format!("you are signed in at {} over plain http: {NOT_PLAIN}", issuer.url());
+            return Err(Failure::invalid(message));
+        }
         // Tokens go to where they come from and nowhere else, whatever is asked.
         if let Some(asked) = self.api_url.filter(|asked| *asked != issuer) {
             let (issuer, asked) = (issuer.url(), asked.url());
@@ -81,6 +134,11 @@ impl ApiAddress {
     /// Whether an address was given.
     pub(crate) fn is_named(&self) -> bool {
         self.api_url.is_some()
+    }
+
+    /// Whether it was given on the command line, which is for this command alone.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.is_typed
     }
 
     /// The control plane as a gateway with this key asks it.

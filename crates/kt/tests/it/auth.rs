@@ -229,7 +229,15 @@ fn tokens_go_to_the_server_that_gave_them_and_to_no_other() {
     let elsewhere = home.kt(&["auth", "whoami", "--api-url", "http://127.0.0.1:1"]);
     said(&elsewhere, 3);
     assert!(complaint(&elsewhere).contains("not at http://127.0.0.1:1"), "{}", complaint(&elsewhere));
-    said(&home.kt(&["auth", "whoami", "--api-url", "http://192.0.2.1"]), 2);
+    let plain = home.kt(&["auth", "whoami", "--api-url", "http://192.0.2.1"]);
+    said(&plain, 2);
+    for switch in ["--allow-plain-http", "KEEPTRUSTS_ALLOW_PLAIN_HTTP=true"] {
+        assert!(complaint(&plain).contains(switch), "{}", complaint(&plain));
+    }
+    // With the switch it is an address like any other: not that of the session.
+    said(&home.kt(&["auth", "whoami", "--api-url", "http://192.0.2.1", "--allow-plain-http"]), 3);
+    let mut allowed = home.command(&["auth", "whoami", "--api-url", "http://192.0.2.1"]);
+    said(&allowed.env("KEEPTRUSTS_ALLOW_PLAIN_HTTP", "1").output().unwrap(), 3);
     plane.terminate();
     let unreachable = home.kt(&["auth", "whoami"]);
     said(&unreachable, 4);

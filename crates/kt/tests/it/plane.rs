@@ -39,7 +39,13 @@ impl Home {
     /// `kt` here, with nothing of the environment of whoever runs the test.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kt"));
-        for name in ["KEEPTRUSTS_API_TOKEN", "KEEPTRUSTS_API_URL", "KEEPTRUSTS_DATA_DIR", "KEEPTRUSTS_CONFIG"]
+        for name in [
+            "KEEPTRUSTS_API_TOKEN",
+            "KEEPTRUSTS_API_URL",
+            "KEEPTRUSTS_ALLOW_PLAIN_HTTP",
+            "KEEPTRUSTS_DATA_DIR",
+            "KEEPTRUSTS_CONFIG",
+        ]
         {
             command.env_remove(name);
         }
