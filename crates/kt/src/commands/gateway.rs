@@ -139,13 +139,20 @@ impl Run {
 }
 
 /// The control plane that the gateway is to be connected to. Half of what that takes is a mistake that would leave the
-/// gateway open.
+/// gateway open, unless it is the half that the environment says for other commands.
 fn plane(api: ApiAddress, key: Option<String>) -> Result<Option<Plane>, Failure> {
     match key.filter(|key| !key.is_empty()) {
         Some(key) => Ok(Some(Plane::Remote(Arc::new(api.plane(key)?)))),
-        None if api.is_named() => Err(Failure::invalid(
+        None if api.is_typed() => Err(Failure::invalid(
             "the API's address is given and no gateway key: set KEEPTRUSTS_GATEWAY_TOKEN too, or neither",
         )),
+        None if api.is_named() => {
+            output::complain(
+                "warning: KEEPTRUSTS_API_URL is set and no gateway key, so that this gateway stands alone: \
+                 KEEPTRUSTS_GATEWAY_TOKEN connects it",
+            );
+            Ok(None)
+        }
         None => Ok(None),
     }
 }

@@ -10,7 +10,8 @@ use kt_domain::events::{Event, EventType};
 use kt_store::event_log::{EventWriter, Options};
 use serde_json::{Value, json};
 
-use crate::plane::{PASSWORD, Plane};
+use crate::complaint;
+use crate::plane::{Home, PASSWORD, Plane};
 
 struct Gateway {
     data_dir: tempfile::TempDir,
@@ -123,6 +124,25 @@ fn whoever_is_signed_in_reads_the_events_that_gateways_delivered() {
     let named = kt(&["events", "tail", "--data-dir", gateway.data_dir.path().to_str().unwrap()]);
     assert!(named.contains("\\u001b"), "a directory that is named comes first: {named}");
     said(&plane.home.kt(&["events", "tail"]), 1);
+}
+
+#[test]
+fn the_gateway_here_comes_before_an_address_that_only_the_environment_names() {
+    let gateway = Gateway::with_events();
+    let home = Home::new();
+    fs::rename(gateway.data_dir.path(), home.path("keeptrusts-data")).unwrap();
+    let export = |more: &[&str]| {
+        let mut command = home.command(&[&["events", "export"], more].concat());
+        command.env("KEEPTRUSTS_API_URL", "http://127.0.0.1:1").env("KEEPTRUSTS_API_TOKEN", "kt_x");
+        command.output().unwrap()
+    };
+    let exported = export(&["--output", "export.jsonl"]);
+    said(&exported, 0);
+    assert!(complaint(&exported).contains("in ./keeptrusts-data; --api-url asks"), "{}", complaint(&exported));
+    assert!(said(&home.kt(&["events", "verify", "export.jsonl"]), 0).starts_with("verified: 3 events"));
+    said(&export(&["--api-url", "http://127.0.0.1:1"]), 4);
+    fs::remove_dir_all(home.path("keeptrusts-data")).unwrap();
+    said(&export(&[]), 4);
 }
 
 #[test]

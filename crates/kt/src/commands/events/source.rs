@@ -15,6 +15,7 @@ use super::{DATA_DIR, events_in};
 use crate::api::{Api, ApiAddress};
 use crate::commands::reading::printable;
 use crate::failure::Failure;
+use crate::output;
 
 /// How long an admin listener may take to connect, and for each part of its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_LIMIT: u64 = 64 << 20;
 
 /// Where events are to be read from: the first of these that is named, else the data directory here, else the control
-/// plane where somebody is signed in.
+/// plane that the environment names or where somebody is signed in.
 #[derive(Args, Clone)]
 pub(super) struct Origin {
     /// Ask the admin listener of a running gateway, such as <http://127.0.0.1:41003>
@@ -81,12 +82,20 @@ impl Origin {
         if let Some(data_dir) = self.data_dir {
             return events_in(&data_dir).map(Source::Directory);
         }
-        if self.api.is_named() {
+        if self.api.is_typed() {
             return Ok(Source::ControlPlane(Box::new(self.api.open()?)));
         }
         let here = events_in(Path::new(DATA_DIR));
         match here {
-            Ok(events) => Ok(Source::Directory(events)),
+            Ok(events) => {
+                if self.api.is_named() {
+                    output::complain(format_args!(
+                        "these are the events of the gateway in {DATA_DIR}; --api-url asks the control plane"
+                    ));
+                }
+                Ok(Source::Directory(events))
+            }
+            Err(_) if self.api.is_named() => Ok(Source::ControlPlane(Box::new(self.api.open()?))),
             Err(nothing) => self.api.find()?.map(|api| Source::ControlPlane(Box::new(api))).ok_or(nothing),
         }
     }

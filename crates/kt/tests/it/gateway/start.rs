@@ -65,6 +65,14 @@ fn a_port_that_is_taken_is_a_failure() {
 }
 
 #[test]
+fn the_address_of_an_api_in_the_environment_alone_connects_nothing_and_stops_nothing() {
+    let place = Place::with(ECHO);
+    let process = Process::spawn(place.command(&[]).env("KEEPTRUSTS_API_URL", "http://127.0.0.1:1"));
+    process.complains_of("KEEPTRUSTS_GATEWAY_TOKEN connects it");
+    assert_eq!(Http::connect(process.gateway()).unwrap().chat().unwrap().status, 200);
+}
+
+#[test]
 fn what_is_only_unwise_is_warned_of() {
     let place = Place::with(
         "
