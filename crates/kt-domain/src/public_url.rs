@@ -167,7 +167,10 @@ mod tests {
             assert_eq!(PublicUrl::parse(text), Err(expected), "{text}");
             let also_plain = PublicUrl::parse_also_plain(text);
             assert_eq!(also_plain.is_ok(), expected == PublicUrlError::NotHttps, "{text}");
-            assert!(also_plain.is_ok_and(|url| url.is_plain_to_others()) == (expected == PublicUrlError::NotHttps));
+            assert!(
+                also_plain.is_ok_and(|url| url.is_plain_to_others())
+                    == (expected == PublicUrlError::NotHttps)
+            );
         }
     }
 

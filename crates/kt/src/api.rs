@@ -312,7 +312,9 @@ impl Api {
             query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let mut page: Value = self.json(path, &query)?;
             let Some(Value::Array(entries)) = page.get_mut(plural).map(Value::take) else {
-                return Err(Failure::failed(format!("the answer is not what was expected: it lists no {plural}")));
+                return Err(Failure::failed(format!(
+                    "the answer is not what was expected: it lists no {plural}"
+                )));
             };
             all.extend(entries);
             cursor = page["next_cursor"].as_str().map(str::to_owned);

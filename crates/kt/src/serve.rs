@@ -111,10 +111,7 @@ impl Settings {
             access_keys: link.as_ref().map(Link::keys),
             events: Arc::clone(&events) as _,
             clock: Arc::new(SystemClock),
-            config: Arc::new(Collected {
-                source: configuration.source(),
-                otlp_endpoint: self.otlp_endpoint,
-            }),
+            config: Arc::new(Collected { source: configuration.source(), otlp_endpoint: self.otlp_endpoint }),
             inherited,
             handover: Some(socket),
         };

@@ -1,8 +1,8 @@
 //! Ranges of addresses in CIDR notation (RFC 4632, RFC 4291 section 2.3): read strictly, shown in one form.
 //!
 //! Readers of addresses have disagreed about octets with leading zeros (CVE-2021-29922) and about IPv4 addresses in
-//! IPv6 dress (CVE-2024-24790), and rules were passed by. So one spelling is accepted for each range, and an
-//! IPv4-mapped address is an IPv4 address everywhere.
+//! IPv6 dress (CVE-2024-24790), and rules were passed by. So one spelling is accepted for each range, a single
+//! address's prefix may be left out, and an IPv4-mapped address is an IPv4 address everywhere.
 
 mod set;
 #[cfg(test)]
@@ -79,6 +79,7 @@ pub fn subscriber(address: IpAddr) -> IpAddr {
 /// How many bits of an IPv4-mapped address come before the IPv4 address.
 const MAPPED_BITS: u8 = 96;
 
+/// An address by itself is the range that holds it alone.
 impl FromStr for Cidr {
     type Err = CidrError;
 
@@ -89,7 +90,7 @@ impl FromStr for Cidr {
         };
         let address: IpAddr = address_text.parse().map_err(|_| not_an_address(text, address_text))?;
         let Some(prefix_text) = prefix_text else {
-            return Err(CidrError::MissingPrefix { text: text.into(), suggestion: single(address) });
+            return Ok(single(address));
         };
         let range = prefix_number(prefix_text)
             .and_then(|prefix| IpNet::new(address, prefix).ok())
@@ -142,14 +143,6 @@ pub enum CidrError {
     ZoneId {
         /// What was written.
         text: String,
-    },
-    /// An address stands alone.
-    #[error("`{text}` has no prefix length: write `{suggestion}` for this one address")]
-    MissingPrefix {
-        /// What was written.
-        text: String,
-        /// The range of that one address.
-        suggestion: Cidr,
     },
     /// What follows the `/` is no prefix length of this address family.
     #[error(

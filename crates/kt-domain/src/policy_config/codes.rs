@@ -37,7 +37,7 @@ codes! {
     WRONG_TYPE = "E006": "A value is of another type than its key takes. Only `true` and `false` are booleans; a number in quotes is a text.";
     OUT_OF_RANGE = "E007": "A value has the right type and is out of its range, too long, too short, misspelt or not one of the choices.";
     MISSING_KEY = "E008": "A key that must be given is missing.";
-    BAD_CIDR = "E009": "A value is no range in CIDR notation, or has bits set beyond its prefix, a leading zero or a zone id.";
+    BAD_CIDR = "E009": "A value is no address and no range in CIDR notation, or has bits set beyond its prefix, a leading zero or a zone id.";
     BAD_ORIGIN = "E010": "An entry of `cors.allow_origins` is not written as browsers write an origin: scheme, host and, unless it is the scheme's own, port. It would never match.";
     CREDENTIALS_WITH_WILDCARD = "E011": "`cors.allow_credentials` is true together with `*`, which the Fetch standard forbids.";
     WILDCARD_AMONG_ORIGINS = "E012": "`*` stands beside other origins, which it makes meaningless.";

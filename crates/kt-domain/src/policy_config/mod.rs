@@ -208,10 +208,9 @@ pub fn load(sources: &[Source], options: LoadOptions) -> Loaded {
     });
     let findings = report.into_findings();
     let valid = findings.iter().all(|finding| finding.severity == Severity::Warning);
-    let outline = config.as_ref().map(|config| Outline {
-        pack: config.pack.name.clone(),
-        chain: config.policies.chain.clone(),
-    });
+    let outline = config
+        .as_ref()
+        .map(|config| Outline { pack: config.pack.name.clone(), chain: config.policies.chain.clone() });
     Loaded { config: config.filter(|_| valid), outline, findings, version: version_of(sources) }
 }
 

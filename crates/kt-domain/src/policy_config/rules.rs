@@ -92,7 +92,6 @@ impl Review<'_, '_> {
 
 fn range_meant(error: &CidrError) -> String {
     match error {
-        CidrError::MissingPrefix { suggestion, .. } => format!("write `{suggestion}`"),
         CidrError::HostBits { masked, address, .. } => format!("write `{masked}` or `{address}`"),
         CidrError::MappedPrefix { address, .. } => {
             format!("write the range as IPv4, such as `{address}`")

@@ -138,7 +138,11 @@ fn the_gateway_here_comes_before_an_address_that_only_the_environment_names() {
     };
     let exported = export(&["--output", "export.jsonl"]);
     said(&exported, 0);
-    assert!(complaint(&exported).contains("in ./keeptrusts-data; --api-url asks"), "{}", complaint(&exported));
+    assert!(
+        complaint(&exported).contains("in ./keeptrusts-data; --api-url asks"),
+        "{}",
+        complaint(&exported)
+    );
     assert!(said(&home.kt(&["events", "verify", "export.jsonl"]), 0).starts_with("verified: 3 events"));
     said(&export(&["--api-url", "http://127.0.0.1:1"]), 4);
     fs::remove_dir_all(home.path("keeptrusts-data")).unwrap();

@@ -45,8 +45,7 @@ impl Home {
             "KEEPTRUSTS_ALLOW_PLAIN_HTTP",
             "KEEPTRUSTS_DATA_DIR",
             "KEEPTRUSTS_CONFIG",
-        ]
-        {
+        ] {
             command.env_remove(name);
         }
         command.current_dir(self.0.path()).env("XDG_CONFIG_HOME", self.path("config")).args(arguments);

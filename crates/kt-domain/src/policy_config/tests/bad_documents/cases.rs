@@ -396,11 +396,6 @@ pub(super) const EDGE: &[Case] = &[
         "`10.0.0.0/8` or `10.0.0.1/32`",
     ),
     (
-        "ip_allowlist:\n  enabled: true\n  allow: [10.0.0.1]\n",
-        ("E009", 3, 11, "ip_allowlist.allow[0]"),
-        "`10.0.0.1/32`",
-    ),
-    (
         "ip_allowlist:\n  enabled: true\n  allow: [10.0.0.0/33]\n",
         ("E009", 3, 11, "ip_allowlist.allow[0]"),
         "",
