@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kt_domain::actor::Permission;
+use kt_domain::actor::{Permission, Person};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::events::Event;
@@ -24,6 +24,7 @@ use tokio::time::Interval;
 use crate::control::Control;
 use crate::inference::{NotAnswered, Question, Reply, Said};
 use crate::keeping::until_kept;
+use crate::passes::until_refused;
 
 /// How long whoever answers is believed to, and how often what has come is kept.
 const HELD: Duration = Duration::from_secs(30);
@@ -141,7 +142,7 @@ impl Control {
         };
         conversations::ask(&tx, &id, &turn).await?;
         tx.commit().await?;
-        Ok(self.stream(keeper.organization, pass, id, before, turn))
+        Ok(self.stream(ctx.require_person()?.clone(), pass, id, before, turn))
     }
 
     /// Asks the last question of one of one's conversations again; the answer before is forgotten.
@@ -161,7 +162,7 @@ impl Control {
         }
         tx.commit().await?;
         let turn = Turn { attempt: last.attempt + 1, model, ..last };
-        Ok(self.stream(keeper.organization, pass, id.clone(), before, turn))
+        Ok(self.stream(ctx.require_person()?.clone(), pass, id.clone(), before, turn))
     }
 
     /// A question of one's own with its answer, and what the gateway decided about it, once its event has arrived.
@@ -242,7 +243,7 @@ impl Control {
 
     fn stream(
         self: &Arc<Self>,
-        organization: &OrganizationId,
+        asker: Person,
         pass: SecretString,
         conversation: ConversationId,
         before: Vec<Turn>,
@@ -251,7 +252,7 @@ impl Control {
         let (sender, parts) = mpsc::channel(WAITING_PARTS);
         let answering = Answering {
             control: Arc::clone(self),
-            organization: organization.clone(),
+            asker,
             pass,
             before,
             turn,
@@ -282,7 +283,7 @@ impl Ask {
 /// A question that is being answered. It goes on until the answer is there or nobody reads it any more.
 struct Answering {
     control: Arc<Control>,
-    organization: OrganizationId,
+    asker: Person,
     pass: SecretString,
     before: Vec<Turn>,
     turn: Turn,
@@ -293,7 +294,12 @@ struct Answering {
 
 impl Answering {
     async fn run(mut self) {
-        let ending = self.answer().await;
+        let (control, asker) = (Arc::clone(&self.control), self.asker.clone());
+        let ending = tokio::select! {
+            ending = self.answer() => ending,
+            // What had come is kept, as when the reader has it stopped.
+            _ = until_refused(|| control.may_still_ask(&asker)) => Ending::Stopped,
+        };
         self.so_far.spent.duration_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let kept = until_kept("an answer", || self.settle(ending));
         if tokio::time::timeout(HELD, kept).await.is_err() {
@@ -372,7 +378,7 @@ impl Answering {
         messages.push(Said::by_user(&self.turn.question));
         let question = Question { model: &self.turn.model, messages };
         let key = format!("{}-{}", self.turn.id, self.turn.attempt);
-        self.control.ask(&self.organization, &self.pass, &question, &key).await
+        self.control.ask(&self.asker.organization, &self.pass, &question, &key).await
     }
 
     fn refuse(&mut self, refusal: Refusal) -> Ending {

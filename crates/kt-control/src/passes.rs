@@ -1,7 +1,9 @@
 //! Passes: what lets a person's request through a gateway in place of a key. They never reach a browser.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use kt_domain::actor::{Actor, Permission, Person};
+use kt_domain::actor::{Actor, Permission, Person, Role};
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, UserId};
@@ -27,6 +29,13 @@ impl Control {
         Ok(self.signer.sign_pass(&claims, now)?.into())
     }
 
+    /// Refuses once a session is over, or its holder may not use models any more.
+    pub(crate) async fn may_still_ask(&self, asked: &Person) -> Result<(), Error> {
+        let Person { session, user, organization, .. } = asked;
+        let person = self.person_of(session, user, organization, self.clock.now()).await?;
+        if Permission::Infer.is_of(person.role) { Ok(()) } else { Err(may_not_infer()) }
+    }
+
     /// A pass for what runs on behalf of somebody who may be away: as long as they are an active member whose role uses
     /// models, and their time is not over to add a second factor that they lack. A run is no way round it, as a key is none.
     pub(crate) async fn gateway_pass_for(
@@ -35,6 +44,18 @@ impl Control {
         user: &UserId,
         now: Timestamp,
     ) -> Result<SecretString, Error> {
+        let role = self.role_for_models(organization, user, now).await?;
+        let claims = PassClaims::new(self.signer.issuer(), user, (organization, role), None, now);
+        Ok(self.signer.sign_pass(&claims, now)?.into())
+    }
+
+    /// The role in which somebody who may be away uses models; refused where they may not, or not any more.
+    pub(crate) async fn role_for_models(
+        &self,
+        organization: &OrganizationId,
+        user: &UserId,
+        now: Timestamp,
+    ) -> Result<Role, Error> {
         let mfa = self.security_of(&self.store, organization).await?.value.mfa;
         let member = memberships::member(&self.store, organization, user).await?;
         let member = member.filter(|Member { membership, .. }| {
@@ -44,9 +65,25 @@ impl Control {
         if mfa_deadline(&member, &mfa).is_some_and(|deadline| deadline <= now) {
             return Err(must_enroll());
         }
-        let role = member.membership.role;
-        let claims = PassClaims::new(self.signer.issuer(), user, (organization, role), None, now);
-        Ok(self.signer.sign_pass(&claims, now)?.into())
+        Ok(member.membership.role)
+    }
+}
+
+/// How often it is asked, while an answer is on its way, whether its reader may still have it.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
+
+/// Is ready, with the reason, once `may_go_on` refuses: an answer that is on its way ends with the right to it. While the
+/// store is away, nothing is refused.
+pub(crate) async fn until_refused<T, F>(may_go_on: impl Fn() -> F) -> Error
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    loop {
+        tokio::time::sleep(ASKED_EVERY).await;
+        match may_go_on().await {
+            Err(why) if matches!(why.kind, ErrorKind::Forbidden | ErrorKind::Unauthenticated) => return why,
+            Ok(_) | Err(_) => {}
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::chat::keeper;
 use crate::control::Control;
 use crate::inference::{NotAnswered, Question, Said, may_pass, was_not_asked};
 use crate::keeping::until_kept;
+use crate::passes::until_refused;
 use under_way::{OF_ONE_ORGANIZATION, UnderWay};
 
 /// How often a server says that it still works on a run; also how soon it learns that the run was cancelled.
@@ -268,7 +269,15 @@ impl Control {
     /// to be begun again where that may help.
     async fn work_on(&self, run: &Run) {
         let began = Instant::now();
-        let mut outcome = match self.while_held(run, self.answer_run(run)).await {
+        let answered = async {
+            tokio::select! {
+                outcome = self.answer_run(run) => outcome,
+                why = until_refused(|| self.role_for_models(&run.organization, &run.user, self.clock.now())) => {
+                    Outcome::without_pass(why)
+                }
+            }
+        };
+        let mut outcome = match self.while_held(run, answered).await {
             Ok(outcome) => outcome,
             Err(NotHeld::Lost) => return,
             Err(NotHeld::TooLong) => Outcome::refused(took_too_long()),

@@ -676,6 +676,33 @@ on_both! {
         assert!(jo.get(&run).await.page().contains("Refused"));
     }
 
+    an_answer_on_its_way_to_somebody_who_is_suspended_ends_and_that_to_another_goes_on(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, _) = two(&api).await;
+        let session = api.somebody("member").await;
+        let sam = api.signed_in(session.text("/user/email")).await;
+        let question = [("question", "please hang"), ("model", "small")];
+        let fields = [("name", "Greet"), ("prompt", "please hang"), ("model", "small")];
+        let task = sam.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
+        let run = sam.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
+        let control = api.control.clone();
+        let worker = tokio::spawn(async move { control.run_waiting_tasks().await });
+        stub.wait_for(|asked| asked.len() == 1).await;
+        let answer = sam.begin("/chat", &question).await;
+        stub.wait_for(|asked| asked.len() == 2).await;
+        let control = jo.begin("/chat", &question).await;
+        stub.wait_for(|asked| asked.len() == 3 && asked.iter().all(|each| each.was_told)).await;
+        assert!(stub.asked().iter().all(|asked| !asked.was_left));
+        api.becomes(&session, Role::Member, MembershipState::Suspended).await;
+        stub.wait_for(|asked| asked[0].was_left && asked[1].was_left).await;
+        assert_eq!(worker.await.unwrap().unwrap(), 1);
+        assert!(!stub.asked()[2].was_left, "the control");
+        drop((answer, control));
+        api.becomes(&session, Role::Member, MembershipState::Active).await;
+        let sam = api.signed_in(session.text("/user/email")).await;
+        assert!(sam.get(&run).await.page().contains("Refused"));
+    }
+
     a_run_of_somebody_whose_time_to_add_a_second_factor_is_over_is_refused(api) {
         let stub = StubGateway::start(&api, "openai").await;
         let (jo, _) = two(&api).await;
