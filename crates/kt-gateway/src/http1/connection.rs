@@ -55,6 +55,7 @@ pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, serv
             Ok(parsed) => parsed,
             Err(fault) => {
                 let reply = service.refuse_malformed(fault, &peer).await;
+                let unread = reply.unread;
                 let sender = Sender {
                     transport: &mut transport,
                     timer: &mut timer,
@@ -62,7 +63,7 @@ pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, serv
                     out: &mut out,
                 };
                 let sent = sender.send(reply, Manner::LAST).await;
-                return finish(transport, sent.is_ok(), UnreadBody::Discard).await;
+                return finish(transport, sent.is_ok(), unread).await;
             }
         };
         let is_head_request = head.method == Method::HEAD;
