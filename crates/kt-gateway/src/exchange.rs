@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
-use kt_domain::events::Phase;
+use kt_domain::events::{Event, Phase};
 use kt_domain::id::RequestId;
 use kt_domain::policy_config::SizeLimits;
 
@@ -56,8 +56,7 @@ impl Service for GatewayService {
     async fn refuse_malformed(&self, fault: HeadFault, peer: &Peer) -> Reply {
         let snapshot = self.0.shared.snapshot.load_full();
         let (request_id, mut record) = self.0.begin_record(&snapshot);
-        record.event().peer_ip = Some(kt_domain::network::cidr::canonical(peer.address.ip()));
-        let refusal = Refusal::from(fault);
+        let refusal = judge_unserved(&snapshot, peer, None, record.event(), || fault.into());
         record.finish_refused(&refusal).await;
         answer_headless(refusal, request_id, Surface::default(), &snapshot, peer)
     }
@@ -65,10 +64,9 @@ impl Service for GatewayService {
     async fn turn_away(&self, head: &Head, peer: &Peer) -> Reply {
         let snapshot = self.0.shared.snapshot.load_full();
         let (request_id, mut record) = self.0.begin_record(&snapshot);
-        let event = record.event();
-        event.peer_ip = Some(kt_domain::network::cidr::canonical(peer.address.ip()));
-        describe(event, &head.method, &head.path);
-        let refusal = Refusal::too_many_connections();
+        describe(record.event(), &head.method, &head.path);
+        let headers = Some(&head.headers);
+        let refusal = judge_unserved(&snapshot, peer, headers, record.event(), Refusal::too_many_connections);
         record.finish_refused(&refusal).await;
         let mut reply = refusal.into_reply(Surface::of(&head.path), &request_id.to_string());
         dress(&mut reply, snapshot.cors.as_ref(), &head.headers, peer, request_id);
@@ -90,6 +88,19 @@ impl GatewayService {
         tracing::error!(%request_id, "a request met a defect; the message is on standard error");
         answer_headless(Refusal::internal(), request_id, surface, &self.0.shared.snapshot.load(), peer)
     }
+}
+
+/// Why something is refused before it is served: its address, which is judged before all else, or what is wrong otherwise.
+fn judge_unserved(
+    snapshot: &Snapshot,
+    peer: &Peer,
+    headers: Option<&HeaderMap>,
+    event: &mut Event,
+    otherwise: impl FnOnce() -> Refusal,
+) -> Refusal {
+    let address = peer.address.ip();
+    event.peer_ip = Some(kt_domain::network::cidr::canonical(address));
+    address::check_unserved(snapshot, address, headers, event).err().unwrap_or_else(otherwise)
 }
 
 /// The refusal of a request whose head is not known, or not any more.

@@ -36,7 +36,7 @@ impl Cidr {
     }
 
     /// The lowest address of the range.
-    fn start(self) -> IpAddr {
+    pub(crate) fn start(self) -> IpAddr {
         self.0.addr()
     }
 

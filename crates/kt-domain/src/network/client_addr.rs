@@ -53,7 +53,7 @@ impl ClientAddress {
         peer: IpAddr,
         lines: impl Iterator<Item = &'a [u8]>,
     ) -> Result<IpAddr, UnresolvedSource> {
-        let Some(header) = self.header.as_ref().filter(|_| self.may_forward(peer)) else {
+        let Some(header) = self.header.as_ref().filter(|_| !self.speaks_for_itself(peer)) else {
             return Ok(canonical(peer));
         };
         let mut buffer = [[].as_slice(); MAX_LINES];
@@ -73,8 +73,11 @@ impl ClientAddress {
         client.map(canonical)
     }
 
-    fn may_forward(&self, peer: IpAddr) -> bool {
-        self.trusted_proxies.is_empty() || self.trusts_proxy(peer)
+    /// Whether `peer` is itself the client, whatever the headers say.
+    #[must_use]
+    pub fn speaks_for_itself(&self, peer: IpAddr) -> bool {
+        let may_forward = self.trusted_proxies.is_empty() || self.trusts_proxy(peer);
+        self.header.is_none() || !may_forward
     }
 
     /// The client among the `entries`, which come from the right; an entry that is none stands for a malformed one.

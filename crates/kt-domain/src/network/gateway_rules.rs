@@ -109,6 +109,12 @@ impl IpRules {
         }
     }
 
+    /// Whether whatever comes from `peer` may go on, its header unread; `None` where the header has a say in that.
+    #[must_use]
+    pub fn decide_unread(&self, peer: IpAddr) -> Option<Decision> {
+        self.client.speaks_for_itself(peer).then(|| self.decide(peer, std::iter::empty()))
+    }
+
     /// Whether a request from `source`, a client's address however it was told, would be let in by an enabled allowlist.
     #[must_use]
     pub fn decide_source(&self, source: IpAddr) -> Decision {

@@ -86,22 +86,18 @@ impl IpAllowlist {
         }
     }
 
-    /// Ranges nest or are disjoint, so a range of `allow` that holds a proxy's first address overlaps the proxy's range.
+    /// Ranges nest or are disjoint, so of two that overlap one holds the first address of the other.
     fn review_proxies_in_allow(&self, review: &mut Review) {
-        if self.trusted_proxies.is_empty() {
-            return;
-        }
-        let ranges = self.allow.iter().enumerate();
-        let allowed: CidrMap<usize> =
-            ranges.filter_map(|(index, text)| Some((text.parse::<Cidr>().ok()?, index))).collect();
+        let allowed: CidrMap<usize> = indexed(&self.allow).collect();
+        let proxies: CidrMap<usize> = indexed(&self.trusted_proxies).collect();
+        let around = indexed(&self.trusted_proxies)
+            .filter_map(|(proxy, _)| Some((*allowed.longest_match(proxy.start())?.1, proxy)));
+        let within = indexed(&self.allow)
+            .filter_map(|(range, index)| Some((index, proxies.longest_match(range.start())?.0)));
         let mut reported = BTreeSet::new();
-        for proxy in &self.trusted_proxies {
-            let Some(address) = proxy.split('/').next().and_then(|address| address.parse().ok()) else {
-                continue;
-            };
-            if let Some((range, &index)) = allowed.longest_match(address)
-                && reported.insert(index)
-            {
+        for (index, proxy) in around.chain(within) {
+            if reported.insert(index) {
+                let range = &self.allow[index];
                 let message = format!(
                     "`{range}` lets in the trusted proxy `{proxy}` itself, not only clients behind it"
                 );
@@ -111,6 +107,11 @@ impl IpAllowlist {
             }
         }
     }
+}
+
+/// The ranges of a list that can be read, each with its place there.
+fn indexed(texts: &[String]) -> impl Iterator<Item = (Cidr, usize)> {
+    texts.iter().enumerate().filter_map(|(index, text)| Some((text.parse().ok()?, index)))
 }
 
 fn review_unused_proxy_settings(review: &mut Review) {

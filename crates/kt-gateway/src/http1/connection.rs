@@ -55,6 +55,7 @@ pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, serv
             Ok(parsed) => parsed,
             Err(fault) => {
                 let reply = service.refuse_malformed(fault, &peer).await;
+                let unread = reply.unread;
                 let sender = Sender {
                     transport: &mut transport,
                     timer: &mut timer,
@@ -62,7 +63,7 @@ pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, serv
                     out: &mut out,
                 };
                 let sent = sender.send(reply, Manner::LAST).await;
-                return finish(transport, sent.is_ok(), UnreadBody::Discard).await;
+                return finish(transport, sent.is_ok(), unread).await;
             }
         };
         let is_head_request = head.method == Method::HEAD;
@@ -100,7 +101,8 @@ enum Received {
     Closed,
 }
 
-/// Waits for a whole head. An idle connection is closed in silence; one that began a request is told why.
+/// Waits for a whole head. A connection that never brought one, or began one, is told why it is closed. One that waits for
+/// its next request is closed in silence: its client may be sending that, and would take what we say for the answer.
 async fn read_head(
     transport: &mut Transport,
     timer: &mut Timer,
@@ -147,7 +149,7 @@ async fn read_head(
         })
         .await;
         match filled {
-            None if started => return Received::Faulty(TIMED_OUT),
+            None if started || first => return Received::Faulty(TIMED_OUT),
             None | Some(Ok(0) | Err(_)) => return Received::Closed,
             Some(Ok(_)) => {}
         }

@@ -170,6 +170,86 @@ fn every_path_and_method_is_behind_the_allowlist() {
     }
 }
 
+/// What is no request that could be served, and how it is refused where its address is not.
+fn unserved() -> [(Vec<u8>, &'static str); 6] {
+    let long = "x".repeat(20_000);
+    [
+        (b"nonsense\r\n\r\n".to_vec(), "malformed_request"),
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "malformed_request"),
+        (b"GET / HTTP/1.2\r\nHost: a\r\n\r\n".to_vec(), "http_version_not_supported"),
+        (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes(), "uri_too_long"),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {long}\r\n\r\n").into_bytes(), "headers_too_large"),
+        (b"GET / HT".to_vec(), "request_timeout"),
+    ]
+}
+
+#[test]
+fn what_is_no_request_is_refused_by_its_address_first_where_that_alone_decides() {
+    const TIMEOUTS: &str = "timeouts: {request_header: 150ms}\n";
+    let outsider: IpAddr = [127, 0, 0, 9].into();
+    let insider: IpAddr = [127, 0, 0, 2].into();
+    for (rules, is_judged) in [
+        ("ip_allowlist: {enabled: true, allow: [127.0.0.2/32], deny: [127.0.0.9/32]}", true),
+        (
+            "ip_allowlist: {enabled: true, allow: [127.0.0.2/32], deny: [127.0.0.9/32], trust_proxy_headers: true, trusted_proxies: [10.0.0.0/8]}",
+            true,
+        ),
+        (
+            "ip_allowlist: {enabled: true, allow: [127.0.0.2/32], trust_proxy_headers: true, trusted_proxies: [127.0.0.9/32]}",
+            false,
+        ),
+        ("ip_allowlist: {enabled: true, allow: [127.0.0.2/32], trust_proxy_headers: true}", false),
+        ("ip_allowlist: {enabled: false, deny: [127.0.0.9/32]}", false),
+    ] {
+        let gateway = TestGateway::with(&format!("{TIMEOUTS}{rules}"));
+        for (bytes, code) in unserved() {
+            let said = |source: IpAddr| {
+                let mut client = gateway.connect_from(source);
+                // A gateway that has refused already may take no more.
+                let _ = client.send(&bytes);
+                let answer = client.answer();
+                assert_eq!(
+                    (answer.header("connection"), client.rest()),
+                    (Some("close"), Vec::new()),
+                    "{code}"
+                );
+                (answer.code(), gateway.event_of(answer.request_id()))
+            };
+            let (refused, event) = said(outsider);
+            assert_eq!(event.peer_ip, Some(outsider), "{rules} {code}");
+            if is_judged {
+                assert_eq!(refused, "ip_denied", "{rules} {code}");
+                assert_eq!(event.event_type, EventType::IpDenied, "{rules} {code}");
+                assert_eq!(event.source_ip, Some(outsider), "{rules} {code}");
+                let matched = (event.matched_rule, event.deny_range.as_deref());
+                assert_eq!(matched, (Some(MatchedRule::Deny), Some("127.0.0.9/32")), "{rules} {code}");
+            } else {
+                assert_eq!((refused.as_str(), event.event_type), (code, EventType::Decision), "{rules}");
+            }
+            assert_eq!(said(insider).0, code, "the control: {rules}");
+        }
+    }
+}
+
+#[test]
+fn of_too_many_connections_a_denied_one_learns_that_it_is_denied() {
+    let gateway = TestGateway::with(
+        "listener: {max_connections: 1}\nip_allowlist: {enabled: true, allow: [127.0.0.1/32], deny: [127.0.0.9/32]}",
+    );
+    let mut first = gateway.connect();
+    assert_eq!(first.ask(&Request::chat()).status, 200);
+    let denied = gateway.connect_from([127, 0, 0, 9]).ask(&Request::chat());
+    assert_eq!(denied.outcome(), (403, "ip_denied".to_owned()));
+    let event = gateway.event_of(denied.request_id());
+    assert_eq!((event.event_type, event.matched_rule), (EventType::IpDenied, Some(MatchedRule::Deny)));
+    assert_eq!(event.source_ip, Some([127, 0, 0, 9].into()));
+    assert_eq!(
+        gateway.ask(&Request::chat()).outcome(),
+        (503, "too_many_connections".to_owned()),
+        "the control"
+    );
+}
+
 #[test]
 fn each_request_of_a_connection_is_judged_by_itself() {
     let gateway = TestGateway::with(TRUSTING);

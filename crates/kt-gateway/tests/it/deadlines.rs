@@ -134,12 +134,18 @@ fn an_answer_whose_client_takes_it_goes_on_however_long_the_provider_is_silent()
 }
 
 #[test]
-fn a_connection_without_a_request_is_closed_in_silence() {
+fn a_connection_that_never_brings_a_request_is_told_so_and_an_idle_one_is_closed_in_silence() {
     let gateway = TestGateway::with(TIMEOUTS);
     let mut unused = gateway.connect();
-    assert_eq!(timed(|| unused.rest()), b"");
+    let answer = timed(|| unused.answer());
+    assert_eq!(answer.outcome(), (408, "request_timeout".to_owned()));
+    assert_eq!((answer.header("connection"), unused.rest()), (Some("close"), Vec::new()));
+    assert_eq!(gateway.event_of(answer.request_id()).status, Some(408));
     let mut used = gateway.connect();
     assert_eq!(used.ask(&Request::chat()).status, 200);
     assert_eq!(timed(|| used.rest()), b"");
-    assert_eq!(gateway.events().len(), 1, "only the request left an event");
+    assert_eq!(gateway.events().len(), 2, "waiting for a next request leaves no event");
+    drop(gateway.connect());
+    gateway.event_of(gateway.ask(&Request::chat()).request_id());
+    assert_eq!(gateway.events().len(), 3, "nor does a look at whether somebody listens");
 }

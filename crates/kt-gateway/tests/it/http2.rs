@@ -202,6 +202,9 @@ async fn a_head_that_is_ambiguous_or_too_large_is_refused() {
     assert_eq!(gateway.upstream.bytes(), 0);
     let same = request("GET", "/v1/models").header("host", "gateway.test");
     assert_eq!(client.ask(done(same), b"").await.status, 200, "the control");
+    gateway.reload("ip_allowlist: {enabled: true}").expect("it is valid");
+    let refused = client.ask(done(request("GET", "/v1/models").header("x-long", &long)), b"").await;
+    assert_eq!((refused.status, refused.code()), (403, "ip_denied".to_owned()), "its address comes first");
 }
 
 /// Answers with a stream of two pieces, the second when the test says so.

@@ -27,6 +27,16 @@ const CASES: &[Case] = &[
         ["10.0.0.0/8", "10.1.0.0/16"],
     ),
     (
+        "ip_allowlist: {enabled: true, trust_proxy_headers: true, trusted_proxies: [10.0.0.0/24], allow: [fd00::/8, 10.0.0.5/32]}",
+        ("W003", 2, 108, "ip_allowlist.allow[1]"),
+        ["10.0.0.5/32", "10.0.1.5/32"],
+    ),
+    (
+        "ip_allowlist: {enabled: true, trust_proxy_headers: true, trusted_proxies: [10.0.0.0/24], allow: [10.0.0.5/32]}",
+        ("W003", 2, 98, "ip_allowlist.allow[0]"),
+        ["trusted_proxies: [10.0.0.0/24]", "trusted_hops: 1"],
+    ),
+    (
         "size_limits: {max_request_body_bytes: 104857601}",
         ("W004", 2, 39, "size_limits.max_request_body_bytes"),
         ["104857601", "104857600"],
