@@ -286,6 +286,13 @@ impl Control {
         self.page(LIST, limit, views, |view: &GatewayView| view.delivering.gateway.id.clone())
     }
 
+    /// How many of the gateways that are connected count limits and budgets by themselves.
+    pub async fn gateways_that_count_alone(&self, ctx: &Ctx) -> Result<usize, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let connected = gateways::heard_of(&self.store, organization, ctx.now - GONE_AFTER).await?;
+        Ok(connected.iter().filter(|gateway| !gateway.shares_counts).count())
+    }
+
     /// The gateways of one's organisation that last came with this key, by name; no more than a page of them.
     pub async fn gateways_of_key(&self, ctx: &Ctx, key: &ApiKeyId) -> Result<Vec<GatewayView>, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;

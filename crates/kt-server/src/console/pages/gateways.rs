@@ -25,15 +25,15 @@ struct GatewaysPage {
     gateways: Vec<GatewayView>,
     /// What is searched for.
     q: String,
+    /// How many of all gateways that are connected count by themselves.
+    count_alone: usize,
     may_change: bool,
 }
 
 impl GatewaysPage {
-    /// How many of the gateways that are there count by themselves, where that is more than one: what is allowed in all is
-    /// then allowed at each.
+    /// How many count apart, where that is more than one: what is allowed in all is then allowed at each.
     fn count_apart(&self) -> Option<usize> {
-        let counts_alone = |view: &&GatewayView| view.is_connected && !view.delivering.gateway.shares_counts;
-        Some(self.gateways.iter().filter(counts_alone).count()).filter(|count| *count > 1)
+        Some(self.count_alone).filter(|count| *count > 1)
     }
 }
 
@@ -49,6 +49,7 @@ pub(crate) async fn show(
         listing: asked.listing(None, found.next_cursor.as_deref()),
         gateways: found.items,
         q: asked.filter.q,
+        count_alone: doors.control.gateways_that_count_alone(&visit.ctx).await?,
         may_change: visit.may(Permission::ChangeSettings),
     };
     page(&visit.look, &template)
