@@ -69,6 +69,9 @@ suite('connecting a gateway by the guided set-up', LIMIT, () => {
     found.push(...(await faultsAtAnyWidth(page, 'the line')));
     assert.deepEqual(found, []);
     gateway = run(await page.locator('#start').textContent());
+    assert.equal(new URL(page.url()).pathname + new URL(page.url()).search, place, 'whoever loads it again sees whether it has come');
+    await sign.getByText('Connected').waitFor();
+    await page.reload();
     await sign.getByText('Connected').waitFor();
     const name = await sign.locator('code').first().textContent();
     await sign.getByText('It waits to be told what to run').waitFor();

@@ -11,6 +11,7 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::events::Event;
 use kt_domain::id::{ConversationId, OrganizationId, TurnId};
+use kt_domain::search::Search;
 use kt_domain::workspace::{
     self, Decision, Ending, LONGEST_ANSWER, LONGEST_CONVERSATION, MOST_KEPT, MOST_TURNS, Refusal,
 };
@@ -69,9 +70,10 @@ pub struct Ask {
 }
 
 impl Control {
-    /// One's conversations, the one asked in last first.
-    pub async fn conversations(&self, ctx: &Ctx) -> Result<Vec<Conversation>, Error> {
-        Ok(conversations::list(&self.store, keeper(ctx)?, MOST_KEPT).await?)
+    /// One's conversations whose title holds what is searched for, the one asked in last first.
+    pub async fn conversations(&self, ctx: &Ctx, search: &str) -> Result<Vec<Conversation>, Error> {
+        let (keeper, search) = (keeper(ctx)?, Search::read(search)?);
+        Ok(conversations::list(&self.store, keeper, search.as_ref(), MOST_KEPT).await?)
     }
 
     /// One of them. Somebody else's is not to be found.

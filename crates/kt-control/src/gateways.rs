@@ -15,11 +15,13 @@ use kt_domain::gateways::{ShownConfiguration, TargetReport, reached_at};
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::keys::{KeySnapshot, KeyTerms, KnownKey};
 use kt_domain::public_url::PublicUrl;
+use kt_domain::search::Search;
 use kt_domain::secret::SecretDigest;
 use kt_domain::traffic::Tally;
 use kt_store::gateways::{self, Delivering, Gateway, OwnOrders};
 use kt_store::keys::{self, ApiKey, LiveKey};
 use kt_store::{Tx, audit, events, organizations};
+use serde_json::{Value, json};
 
 use crate::configurations::{fleet_orders, tell_arrived};
 use crate::control::Control;
@@ -133,7 +135,7 @@ const HOURS: i64 = 24;
 
 /// How many gateways an organisation has at most. One key may report under any name: it must not fill the store, nor the
 /// memory in which each gateway's orders are kept.
-const MOST_GATEWAYS: i64 = 1000;
+const MOST_GATEWAYS: u32 = 1000;
 
 /// The longest reason for a refusal that is kept.
 const MOST_REASON: usize = 4000;
@@ -168,7 +170,7 @@ impl Control {
     async fn enrol(&self, ctx: &Ctx, gateway: Gateway) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, &gateway.organization).await?;
-        if gateways::count(&tx, &gateway.organization).await? >= MOST_GATEWAYS {
+        if gateways::count(&tx, &gateway.organization).await? >= i64::from(MOST_GATEWAYS) {
             return Err(too_many_gateways());
         }
         gateways::insert(&tx, &gateway).await?;
@@ -267,28 +269,42 @@ impl Control {
         Ok(snapshots.remember(generation, organization.clone(), snapshot, good_until))
     }
 
-    /// The gateways of one's organisation, by name.
-    pub async fn gateways(&self, ctx: &Ctx, request: &PageRequest) -> Result<Page<GatewayView>, Error> {
+    /// The gateways of one's organisation whose name or address holds what is searched for, by name.
+    pub async fn gateways(
+        &self,
+        ctx: &Ctx,
+        search: &str,
+        request: &PageRequest,
+    ) -> Result<Page<GatewayView>, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
+        let search = Search::read(search)?;
         let limit = PAGE.of(request)?;
         let after: Option<String> = self.position(LIST, request)?;
-        let found = gateways::page(&self.store, organization, after.as_deref(), limit + 1).await?;
-        let views = self.gateway_views(ctx, organization, found).await?;
+        let found =
+            gateways::page(&self.store, organization, search.as_ref(), after.as_deref(), limit + 1).await?;
+        let views = self.gateway_views(organization, found, ctx.now).await?;
         self.page(LIST, limit, views, |view: &GatewayView| view.delivering.gateway.id.clone())
+    }
+
+    /// How many of the gateways that are connected count limits and budgets by themselves.
+    pub async fn gateways_that_count_alone(&self, ctx: &Ctx) -> Result<usize, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let connected = gateways::heard_of(&self.store, organization, ctx.now - GONE_AFTER).await?;
+        Ok(connected.iter().filter(|gateway| !gateway.shares_counts).count())
     }
 
     /// The gateways of one's organisation that last came with this key, by name; no more than a page of them.
     pub async fn gateways_of_key(&self, ctx: &Ctx, key: &ApiKeyId) -> Result<Vec<GatewayView>, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let found = gateways::of_key(&self.store, organization, key, PAGE.usual).await?;
-        self.gateway_views(ctx, organization, found).await
+        self.gateway_views(organization, found, ctx.now).await
     }
 
     /// One gateway of one's organisation.
     pub async fn gateway(&self, ctx: &Ctx, id: &str) -> Result<GatewayView, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let found = gateways::one(&self.store, organization, id).await?;
-        let views = self.gateway_views(ctx, organization, found.into_iter().collect()).await?;
+        let views = self.gateway_views(organization, found.into_iter().collect(), ctx.now).await?;
         views.into_iter().next().ok_or_else(no_gateway)
     }
 
@@ -305,21 +321,32 @@ impl Control {
         Ok(told.filter(|told| is_own && told.version == gateway.config_version))
     }
 
+    /// All gateways of an organisation whose name or address holds what is searched for, by name: they are bounded.
+    pub(crate) async fn all_gateways(
+        &self,
+        organization: &OrganizationId,
+        search: Option<&Search>,
+        now: Timestamp,
+    ) -> Result<Vec<GatewayView>, Error> {
+        let found = gateways::page(&self.store, organization, search, None, MOST_GATEWAYS).await?;
+        self.gateway_views(organization, found, now).await
+    }
+
     async fn gateway_views(
         &self,
-        ctx: &Ctx,
         organization: &OrganizationId,
         found: Vec<Delivering>,
+        now: Timestamp,
     ) -> Result<Vec<GatewayView>, Error> {
         let for_all = fleet_orders(&self.store, organization).await?.value.configuration;
-        let from = events::hour_of(ctx.now) - (HOURS - 1);
+        let from = events::hour_of(now) - (HOURS - 1);
         let mut traffic = events::tallies_of_gateways(&self.store, organization, from).await?;
         let view = |delivering: Delivering| {
             let gateway = &delivering.gateway;
             let own = delivering.orders.configuration.clone();
             let is_kept = gateway.config_source == ConfigurationSource::Kept;
             GatewayView {
-                is_connected: is_connected(gateway, ctx.now),
+                is_connected: is_connected(gateway, now),
                 wanted: own.or_else(|| for_all.clone()).filter(|_| is_kept),
                 traffic: traffic.remove(&gateway.id).unwrap_or_default(),
                 delivering,

@@ -1,4 +1,4 @@
-//! Lists of members and of keys as tables (CSV), whole: what the console shows page by page.
+//! Lists of members, keys and gateways as tables (CSV), whole: what the console shows page by page.
 
 use jiff::Timestamp;
 use kt_domain::actor::Permission;
@@ -6,6 +6,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::OrganizationId;
+use kt_domain::search::Search;
 use kt_store::order::Place;
 use kt_store::{audit, keys, memberships};
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use crate::control::Control;
 use crate::copies::CopyUnderWay;
 use crate::csv;
+use crate::gateways::GatewayView;
 use crate::keys::{KeyView, SoughtKeys, WhichKeys};
 use crate::members::{MemberView, SoughtMembers, WhichMembers};
 
@@ -31,6 +33,7 @@ pub struct ListExport {
 enum List {
     Members(SoughtMembers),
     Keys(SoughtKeys),
+    Gateways { search: Option<Search>, now: Timestamp },
 }
 
 /// How many rows are read at once.
@@ -58,6 +61,28 @@ const KEY_COLUMNS: [&str; 16] = [
     "replaced_by",
 ];
 
+const GATEWAY_COLUMNS: [&str; 19] = [
+    "id",
+    "connected",
+    "key_id",
+    "software_version",
+    "config_source",
+    "config_version",
+    "wanted_version",
+    "refused_version",
+    "address",
+    "reached_at",
+    "targets",
+    "drained",
+    "draining",
+    "counts",
+    "requests_24h",
+    "refused_24h",
+    "ip_address",
+    "enrolled_at",
+    "last_seen_at",
+];
+
 impl Control {
     /// Begins a table of members, and records that it was taken.
     pub async fn export_members(&self, ctx: &Ctx, which: &WhichMembers) -> Result<ListExport, Error> {
@@ -73,6 +98,13 @@ impl Control {
         let list = List::Keys(self.sought_keys(ctx, organization, which).await?);
         let asked = json!({ "type": which.kind, "state": which.due, "q": which.search, "sort": which.order });
         self.export_list(ctx, organization, list, AuditAction::KeysExported, asked).await
+    }
+
+    /// Begins a table of gateways, and records that it was taken.
+    pub async fn export_gateways(&self, ctx: &Ctx, search: &str) -> Result<ListExport, Error> {
+        let organization = ctx.require(Permission::ReadSettings)?;
+        let list = List::Gateways { search: Search::read(search)?, now: ctx.now };
+        self.export_list(ctx, organization, list, AuditAction::GatewaysExported, json!({ "q": search })).await
     }
 
     async fn export_list(
@@ -107,37 +139,36 @@ impl Control {
         if !std::mem::replace(&mut export.begun, true) {
             export.list.write_head(&mut part);
         }
-        let (rows, end) = self.write_rows(export, &mut part).await?;
-        export.complete = rows < PART as usize;
-        export.after = end;
+        export.after = self.write_rows(export, &mut part).await?;
+        export.complete = export.after.is_none();
         Ok(Some(part).filter(|part| !part.is_empty()))
     }
 
-    /// Writes the rows behind the last one that was written. Tells how many there were, and where the last one stands.
-    async fn write_rows(
-        &self,
-        export: &ListExport,
-        part: &mut Vec<u8>,
-    ) -> Result<(usize, Option<Place>), Error> {
+    /// Writes the rows behind the last one that was written. Tells where the last one stands, unless there are no more.
+    async fn write_rows(&self, export: &ListExport, part: &mut Vec<u8>) -> Result<Option<Place>, Error> {
         let ListExport { organization, list, after, .. } = export;
         match list {
             List::Members(sought) => {
                 let found = self.listed_members(organization, sought, after.as_ref(), PART).await?;
-                let end = found.last().map(|member| memberships::place_of(member, sought.order.by));
-                let rows = found.len();
+                let end = last_of_full(&found).map(|member| memberships::place_of(member, sought.order.by));
                 for member in found {
                     csv::write_row(member_cells(sought.view(member)), part);
                 }
-                Ok((rows, end))
+                Ok(end)
             }
             List::Keys(sought) => {
                 let found = self.listed_keys(organization, sought, after.as_ref(), PART).await?;
-                let end = found.last().map(|key| keys::place_of(key, sought.order.by));
-                let rows = found.len();
+                let end = last_of_full(&found).map(|key| keys::place_of(key, sought.order.by));
                 for key in found {
                     csv::write_row(key_cells(sought.view(key)), part);
                 }
-                Ok((rows, end))
+                Ok(end)
+            }
+            List::Gateways { search, now } => {
+                for gateway in self.all_gateways(organization, search.as_ref(), *now).await? {
+                    csv::write_row(gateway_cells(gateway), part);
+                }
+                Ok(None)
             }
         }
     }
@@ -148,6 +179,7 @@ impl List {
         match self {
             Self::Members(_) => csv::write_row(MEMBER_COLUMNS, part),
             Self::Keys(_) => csv::write_row(KEY_COLUMNS, part),
+            Self::Gateways { .. } => csv::write_row(GATEWAY_COLUMNS, part),
         }
     }
 }
@@ -189,6 +221,41 @@ fn key_cells(view: KeyView) -> [String; 16] {
         listed(standing.violations.iter().map(ToString::to_string).collect()),
         key.replaced_by.map(|id| id.to_string()).unwrap_or_default(),
     ]
+}
+
+fn gateway_cells(view: GatewayView) -> [String; 19] {
+    let reached_at = view.reached_at();
+    let reached_at = reached_at.map(|address| address.url().as_str().trim_end_matches('/').to_owned());
+    let GatewayView { delivering, is_connected, wanted, traffic } = view;
+    let gateway = delivering.gateway;
+    let targets: Vec<_> =
+        gateway.targets.iter().map(|target| format!("{}: {}", target.id, target.state)).collect();
+    [
+        gateway.id,
+        is_connected.to_string(),
+        gateway.key.map(|key| key.to_string()).unwrap_or_default(),
+        gateway.software_version,
+        gateway.config_source.to_string(),
+        gateway.config_version,
+        wanted.map(|version| version.to_string()).unwrap_or_default(),
+        gateway.refused.map(|refused| refused.version.to_string()).unwrap_or_default(),
+        gateway.address.unwrap_or_default(),
+        reached_at.unwrap_or_default(),
+        targets.join(", "),
+        delivering.orders.is_drained.to_string(),
+        gateway.is_draining.to_string(),
+        if gateway.shares_counts { "together" } else { "alone" }.to_owned(),
+        traffic.requests().to_string(),
+        traffic.refused().to_string(),
+        gateway.ip.map(|ip| ip.to_string()).unwrap_or_default(),
+        gateway.enrolled_at.to_string(),
+        gateway.seen_at.to_string(),
+    ]
+}
+
+/// The last of these, where there may be more behind it.
+fn last_of_full<T>(found: &[T]) -> Option<&T> {
+    found.last().filter(|_| found.len() == PART as usize)
 }
 
 fn moment(moment: Option<Timestamp>) -> String {

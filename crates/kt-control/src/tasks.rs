@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{OrganizationId, RunId, TaskId};
+use kt_domain::search::Search;
 use kt_domain::workspace::{
     self, Decision, Ending, LEASE, LONGEST_ANSWER, LONGEST_RUN, MOST_ASKED, MOST_KEPT, Prompt, Refusal,
     RunState, Taken, fill_in, may_take, wait_for_gateway,
@@ -74,9 +75,11 @@ pub struct TaskView {
 }
 
 impl Control {
-    /// One's tasks, the one changed or run last first, each with the state of its latest run.
-    pub async fn tasks(&self, ctx: &Ctx) -> Result<Vec<(Task, Option<RunState>)>, Error> {
-        Ok(tasks::list(&self.store, keeper(ctx)?, MOST_KEPT).await?)
+    /// One's tasks whose name or prompt holds what is searched for, the one changed or run last first, each with the state of
+    /// its latest run.
+    pub async fn tasks(&self, ctx: &Ctx, search: &str) -> Result<Vec<(Task, Option<RunState>)>, Error> {
+        let (keeper, search) = (keeper(ctx)?, Search::read(search)?);
+        Ok(tasks::list(&self.store, keeper, search.as_ref(), MOST_KEPT).await?)
     }
 
     /// One of them. Somebody else's is not to be found.

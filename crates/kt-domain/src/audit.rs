@@ -86,6 +86,7 @@ actions! {
     SinkLate = "audit.sink_late": "A sink outside has not taken the audit log for a quarter of an hour; recorded once a day as long as that lasts.";
     MembersExported = "member.list_exported": "Somebody took a copy of the list of members.";
     KeysExported = "key.list_exported": "Somebody took a copy of the list of keys.";
+    GatewaysExported = "gateway.list_exported": "Somebody took a copy of the list of gateways.";
     UsageExported = "usage.exported": "Somebody took a copy of what was used.";
     EventsExported = "events.exported": "Somebody took a copy of events from the console.";
     EventsRemoved = "events.removed": "Events of a gateway whose retention had ended were removed; the record says up to which entry of its chain.";

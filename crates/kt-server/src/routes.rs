@@ -218,6 +218,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(tokens::read, tokens::change, tokens::revoke))
         .routes(routes!(tokens::rotate))
         .routes(routes!(gateways::list))
+        .routes(routes!(gateways::export))
         .routes(routes!(gateways::sync))
         .routes(routes!(gateways::read, gateways::forget))
         .routes(routes!(gateways::drain))

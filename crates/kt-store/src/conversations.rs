@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use kt_domain::id::{ConversationId, OrganizationId, TurnId, UserId};
+use kt_domain::search::Search;
 use kt_domain::workspace::{Ending, Refusal, Spent};
 
 use crate::database::{Source, StoreError, Tx};
-use crate::sql::{self, Row, values};
+use crate::sql::{self, Composed, Row, values};
 
 /// Whose things are meant.
 #[derive(Clone, Copy, Debug)]
@@ -107,16 +108,18 @@ pub async fn bytes(source: &impl Source, keeper: Keeper<'_>) -> Result<i64, Stor
     row.map_or(Ok(0), |row| row.get("kept"))
 }
 
-/// Up to `limit` of them, the one asked in last first.
+/// Up to `limit` of them whose title holds what is searched for, the one asked in last first.
 pub async fn list(
     source: &impl Source,
     keeper: Keeper<'_>,
+    search: Option<&Search>,
     limit: u32,
 ) -> Result<Vec<Conversation>, StoreError> {
-    const SELECT: &str = "SELECT * FROM conversations WHERE organization_id = $1 AND user_id = $2
-        ORDER BY updated_at DESC, id DESC LIMIT $3";
-    let values = values![keeper.organization.as_str(), keeper.user.as_str(), i64::from(limit)];
-    sql::rows(source, SELECT, values).await?.iter().map(read).collect()
+    let mut query = Composed::new("SELECT * FROM conversations WHERE organization_id = ");
+    query.value(keeper.organization.as_str()).and("user_id = ", Some(keeper.user.as_str()));
+    query.and_found_in(["title"], search);
+    query.text(" ORDER BY updated_at DESC, id DESC LIMIT ").value(i64::from(limit));
+    query.rows(source).await?.iter().map(read).collect()
 }
 
 /// One of somebody's own.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kt_domain::configurations::{ConfigurationSource, RefusedConfiguration, VersionId};
 use kt_domain::gateways::{ShownConfiguration, TargetReport};
 use kt_domain::id::{ApiKeyId, OrganizationId};
+use kt_domain::search::Search;
 
 use crate::database::{Source, StoreError, Tx};
 use crate::sql::{self, Composed, Row, values};
@@ -266,14 +267,17 @@ pub struct Delivering {
     pub orders: OwnOrders,
 }
 
-/// Up to `limit` gateways of an organisation, by name, those behind `after`.
+/// Up to `limit` gateways of an organisation whose name or address holds what is searched for, by name, those behind `after`.
 pub async fn page(
     source: &impl Source,
     organization: &OrganizationId,
+    search: Option<&Search>,
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<Delivering>, StoreError> {
-    select(source, organization, " AND g.id > ", after.unwrap_or_default(), limit).await
+    let mut query = of_organization(organization);
+    query.and_found_in(["g.id", "g.address"], search).and("g.id > ", after);
+    listed(query, source, limit).await
 }
 
 /// One gateway of an organisation.
@@ -282,7 +286,9 @@ pub async fn one(
     organization: &OrganizationId,
     id: &str,
 ) -> Result<Option<Delivering>, StoreError> {
-    Ok(select(source, organization, " AND g.id = ", id, 1).await?.pop())
+    let mut query = of_organization(organization);
+    query.and("g.id = ", Some(id));
+    Ok(listed(query, source, 1).await?.pop())
 }
 
 /// Up to `limit` gateways that last came with this key of an organisation, by name.
@@ -292,16 +298,13 @@ pub async fn of_key(
     key: &ApiKeyId,
     limit: u32,
 ) -> Result<Vec<Delivering>, StoreError> {
-    select(source, organization, " AND g.key_id = ", key.as_str(), limit).await
+    let mut query = of_organization(organization);
+    query.and("g.key_id = ", Some(key.as_str()));
+    listed(query, source, limit).await
 }
 
-async fn select(
-    source: &impl Source,
-    organization: &OrganizationId,
-    which: &'static str,
-    value: &str,
-    limit: u32,
-) -> Result<Vec<Delivering>, StoreError> {
+/// The gateways of an organisation, to be narrowed.
+fn of_organization(organization: &OrganizationId) -> Composed {
     const SELECT: &str = "SELECT g.*, k.name AS key_name, COALESCE(c.seq, 0) AS entries,
             o.configuration AS configuration, COALESCE(o.is_drained, FALSE) AS is_drained,
             (SELECT MAX(e.occurred_at) FROM events e
@@ -312,7 +315,15 @@ async fn select(
         LEFT JOIN gateway_orders o ON o.organization_id = g.organization_id AND o.gateway_id = g.id
         WHERE g.organization_id = ";
     let mut query = Composed::new(SELECT);
-    query.value(organization.as_str()).text(which).value(value);
+    query.value(organization.as_str());
+    query
+}
+
+async fn listed(
+    mut query: Composed,
+    source: &impl Source,
+    limit: u32,
+) -> Result<Vec<Delivering>, StoreError> {
     query.text(" ORDER BY g.id LIMIT ").value(i64::from(limit));
     query.rows(source).await?.iter().map(read_delivering).collect()
 }

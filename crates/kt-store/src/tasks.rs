@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use kt_domain::id::{OrganizationId, RunId, TaskId, UserId};
+use kt_domain::search::Search;
 use kt_domain::workspace::{Refusal, RunState, Spent};
 
 use crate::conversations::{Answered, Keeper, read_refusal, read_spent};
 use crate::database::{Source, StoreError, Tx};
-use crate::sql::{self, Row, values};
+use crate::sql::{self, Composed, Row, values};
 
 /// A saved prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,18 +89,21 @@ pub async fn count(source: &impl Source, keeper: Keeper<'_>) -> Result<i64, Stor
     row.map_or(Ok(0), |row| row.get("kept"))
 }
 
-/// Up to `limit` of somebody's tasks, the one changed or run last first, each with the state of its latest run.
+/// Up to `limit` of somebody's tasks whose name or prompt holds what is searched for, the one changed or run last first, each with the state of its latest run.
 pub async fn list(
     source: &impl Source,
     keeper: Keeper<'_>,
+    search: Option<&Search>,
     limit: u32,
 ) -> Result<Vec<(Task, Option<RunState>)>, StoreError> {
     const SELECT: &str = "SELECT t.*,
             (SELECT r.state FROM task_runs r WHERE r.task_id = t.id ORDER BY r.id DESC LIMIT 1) AS latest
-        FROM tasks t WHERE t.organization_id = $1 AND t.user_id = $2
-        ORDER BY t.updated_at DESC, t.id DESC LIMIT $3";
-    let values = values![keeper.organization.as_str(), keeper.user.as_str(), i64::from(limit)];
-    let rows = sql::rows(source, SELECT, values).await?;
+        FROM tasks t WHERE t.organization_id = ";
+    let mut query = Composed::new(SELECT);
+    query.value(keeper.organization.as_str()).and("t.user_id = ", Some(keeper.user.as_str()));
+    query.and_found_in(["t.name", "t.prompt"], search);
+    query.text(" ORDER BY t.updated_at DESC, t.id DESC LIMIT ").value(i64::from(limit));
+    let rows = query.rows(source).await?;
     rows.iter().map(|row| Ok((read(row)?, row.parsed_opt("latest")?))).collect()
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use kt_control::{GatewayReport, GatewayView, Known};
 use kt_domain::configurations::{ConfigurationSource, Orders, RefusedConfiguration};
 use kt_domain::error::Error;
@@ -13,12 +14,13 @@ use kt_domain::gateways::{ShownConfiguration, TargetReport};
 use kt_domain::keys::KeySnapshot;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::paging::{Everything, Listing, PageParams};
-use super::{ErrorBody, Failure, Input};
+use super::paging::{Listing, PageParams};
+use super::{ErrorBody, Failure, Input, Params};
 use crate::Doors;
 use crate::client::Caller;
+use crate::download;
 
 /// The longest that a gateway may wait for a change, in seconds: shorter than proxies wait for an answer.
 const MOST_PATIENCE: u64 = 25;
@@ -221,22 +223,54 @@ impl From<GatewayView> for GatewayAnswer {
     }
 }
 
+/// Which gateways.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct GatewaysParams {
+    /// Those alone whose name or address holds this.
+    #[param(value_type = Option<String>)]
+    #[serde(default)]
+    pub(crate) q: String,
+}
+
 /// The gateways of the organization.
-#[utoipa::path(get, path = "/v1/gateways", tag = "evidence", params(PageParams), responses(
+#[utoipa::path(get, path = "/v1/gateways", tag = "evidence", params(GatewaysParams, PageParams), responses(
     (status = 200, description = "By name.", body = GatewaysAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "The role or scope does not allow it.", body = ErrorBody),
-    (status = 422, description = "`limit` or `cursor` is not valid.", body = ErrorBody),
+    (status = 422, description = "`q`, `limit` or `cursor` is not valid.", body = ErrorBody),
 ))]
 pub(crate) async fn list(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
-    Listing { page: request, .. }: Listing<Everything>,
+    Listing { filter: params, page: request }: Listing<GatewaysParams>,
 ) -> Result<Json<GatewaysAnswer>, Failure> {
-    let page = doors.control.gateways(&ctx, &request).await?;
+    let page = doors.control.gateways(&ctx, &params.q, &request).await?;
     let gateways = page.items.into_iter().map(GatewayAnswer::from).collect();
     Ok(Json(GatewaysAnswer { gateways, next_cursor: page.next_cursor }))
 }
+
+/// The same as a table (CSV), whole. Is recorded in the audit log.
+#[utoipa::path(get, path = "/v1/gateways/export/csv", tag = "evidence", params(GatewaysParams), responses(
+    (status = 200, description = "The table, as a stream. One that breaks off is incomplete.", body = String,
+        content_type = "text/csv"),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role or scope does not allow it.", body = ErrorBody),
+    (status = 422, description = "A parameter breaks a rule.", body = ErrorBody),
+    (status = 429, description = "As many copies are under way as one person may take at once.", body = ErrorBody),
+))]
+pub(crate) async fn export(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    Params(params): Params<GatewaysParams>,
+) -> Result<Response, Failure> {
+    let export = doors.control.export_gateways(&ctx, &params.q).await?;
+    Ok(download::table(&doors.control, export, GATEWAYS_FILE))
+}
+
+/// As what a table of gateways is saved.
+pub(crate) const GATEWAYS_FILE: &str = "attachment; filename=\"gateways.csv\"";
 
 /// One gateway of the organization.
 #[utoipa::path(get, path = "/v1/gateways/{id}", tag = "evidence", params(("id" = String, Path)), responses(

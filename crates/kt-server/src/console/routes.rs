@@ -70,6 +70,7 @@ pub fn console(doors: Doors) -> Router {
         .route("/audit-log/export", get(audit_log::copy).post(audit_log::ask_for_copy))
         .route("/audit-log/{id}", get(audit_log::show_one))
         .route("/gateways", get(gateways::show))
+        .route("/gateways/export/csv", get(gateways::export))
         .route("/gateways/{id}", get(gateways::show_one))
         .route("/gateways/{id}/drain", post(gateways::drain))
         .route("/gateways/{id}/resume", post(gateways::resume))

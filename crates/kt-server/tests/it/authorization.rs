@@ -158,6 +158,7 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
         GATEWAYS,
         r#"{"gateway_id":"gw-1","software_version":"0.1.0","config_version":"0"}"#,
     ),
+    ("GET /v1/gateways/export/csv", READERS, ""),
     ("GET /v1/gateways/{id}", READERS, ""),
     ("DELETE /v1/gateways/{id}", RUNNERS, ""),
     ("POST /v1/gateways/{id}/drain", RUNNERS, ""),

@@ -30,6 +30,9 @@ use crate::console::visit::{SignedIn, Visit};
 
 const PAGE: &str = "/chat";
 
+/// So many conversations are found without a search.
+const FEW: usize = 10;
+
 /// For how long a page waits for the event of an answer, in seconds.
 const EVENT_WITHIN: i64 = 120;
 
@@ -38,6 +41,8 @@ const EVENT_WITHIN: i64 = 120;
 struct ChatPage {
     frame: Frame,
     conversations: Vec<Conversation>,
+    /// What is searched for among them.
+    q: String,
     open: Option<Conversation>,
     shown: Vec<Shown>,
     models: Vec<String>,
@@ -98,18 +103,22 @@ impl Standing {
 pub(crate) async fn show(
     State(doors): State<Doors>,
     SignedIn { visit, .. }: SignedIn,
-    Query(Awaited { awaits }): Query<Awaited>,
+    Query(Asked { awaits, q }): Query<Asked>,
 ) -> Answer {
     if awaits.is_some() && visit.is_partial && doors.control.models(&visit.ctx).await?.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    page_with(&doors, &visit, None).await
+    page_with(&doors, &visit, None, q).await
 }
 
-/// What a page that is open waits for: a model, which a gateway names that has just been started.
+/// What is asked of the page.
 #[derive(Deserialize)]
-pub(crate) struct Awaited {
+pub(crate) struct Asked {
+    /// What a page that is open waits for: a model, which a gateway names that has just been started.
     awaits: Option<String>,
+    /// Which of one's conversations.
+    #[serde(default)]
+    q: String,
 }
 
 /// One of one's own.
@@ -119,11 +128,11 @@ pub(crate) async fn show_one(
     Path(id): Path<String>,
 ) -> Answer {
     let view = doors.control.conversation(&visit.ctx, &conversation_id(&id)?).await?;
-    page_with(&doors, &visit, Some(view)).await
+    page_with(&doors, &visit, Some(view), String::new()).await
 }
 
-async fn page_with(doors: &Doors, visit: &Visit, view: Option<ConversationView>) -> Answer {
-    let conversations = doors.control.conversations(&visit.ctx).await?;
+async fn page_with(doors: &Doors, visit: &Visit, view: Option<ConversationView>, q: String) -> Answer {
+    let conversations = doors.control.conversations(&visit.ctx, &q).await?;
     let models = doors.control.models(&visit.ctx).await?;
     let (open, turns) = view.map_or((None, Vec::new()), |view| (Some(view.conversation), view.turns));
     let mut shown = Vec::with_capacity(turns.len());
@@ -147,6 +156,7 @@ async fn page_with(doors: &Doors, visit: &Visit, view: Option<ConversationView>)
         chosen: last.filter(|model| models.contains(model)).or_else(|| models.first().cloned()),
         frame: Frame::of(visit),
         conversations,
+        q,
         open,
         shown,
         models,

@@ -281,7 +281,7 @@ async fn all_gateways(doors: &Doors, visit: &Visit) -> Result<Vec<GatewayView>, 
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {
         let request = PageRequest { limit: Some(200), cursor };
-        let Page { items, next_cursor } = doors.control.gateways(&visit.ctx, &request).await?;
+        let Page { items, next_cursor } = doors.control.gateways(&visit.ctx, "", &request).await?;
         all.extend(items);
         cursor = next_cursor;
         if cursor.is_none() {

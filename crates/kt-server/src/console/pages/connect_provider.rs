@@ -390,7 +390,7 @@ async fn done(doors: &Doors, visit: &Visit, key: Option<String>) -> Answer {
     let template = DonePage {
         frame: Frame::of(visit),
         version: doors.control.running_for_all(&visit.ctx).await?,
-        gateways: doors.control.gateways(&visit.ctx, &PageRequest::default()).await?.items,
+        gateways: doors.control.gateways(&visit.ctx, "", &PageRequest::default()).await?.items,
         key,
     };
     page(&visit.look, &template)

@@ -1,7 +1,7 @@
 //! `/gateways`: which gateways there are, how they are, and what they are told.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use kt_control::GatewayView;
 use kt_domain::actor::Permission;
 use kt_domain::configurations::ConfigurationSource;
@@ -10,11 +10,12 @@ use kt_domain::traffic::Measure;
 use serde_json::Value;
 
 use crate::Doors;
-use crate::api::paging::Everything;
+use crate::api::gateways::{GATEWAYS_FILE, GatewaysParams};
 use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::asked::{Asked, Listing};
 use crate::console::filters;
 use crate::console::visit::SignedIn;
+use crate::download;
 
 #[derive(Template)]
 #[template(path = "pages/gateways.html")]
@@ -22,15 +23,17 @@ struct GatewaysPage {
     frame: Frame,
     listing: Listing,
     gateways: Vec<GatewayView>,
+    /// What is searched for.
+    q: String,
+    /// How many of all gateways that are connected count by themselves.
+    count_alone: usize,
     may_change: bool,
 }
 
 impl GatewaysPage {
-    /// How many of the gateways that are there count by themselves, where that is more than one: what is allowed in all is
-    /// then allowed at each.
+    /// How many count apart, where that is more than one: what is allowed in all is then allowed at each.
     fn count_apart(&self) -> Option<usize> {
-        let counts_alone = |view: &&GatewayView| view.is_connected && !view.delivering.gateway.shares_counts;
-        Some(self.gateways.iter().filter(counts_alone).count()).filter(|count| *count > 1)
+        Some(self.count_alone).filter(|count| *count > 1)
     }
 }
 
@@ -38,16 +41,28 @@ impl GatewaysPage {
 pub(crate) async fn show(
     State(doors): State<Doors>,
     SignedIn { visit, .. }: SignedIn,
-    asked: Asked<Everything>,
+    asked: Asked<GatewaysParams>,
 ) -> Answer {
-    let found = doors.control.gateways(&visit.ctx, &asked.page).await?;
+    let found = doors.control.gateways(&visit.ctx, &asked.filter.q, &asked.page).await?;
     let template = GatewaysPage {
         frame: Frame::of(&visit),
         listing: asked.listing(None, found.next_cursor.as_deref()),
         gateways: found.items,
+        q: asked.filter.q,
+        count_alone: doors.control.gateways_that_count_alone(&visit.ctx).await?,
         may_change: visit.may(Permission::ChangeSettings),
     };
     page(&visit.look, &template)
+}
+
+/// All gateways that the page leads to, as a file.
+pub(crate) async fn export(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Query(asked): Query<GatewaysParams>,
+) -> Answer {
+    let export = doors.control.export_gateways(&visit.ctx, &asked.q).await?;
+    Ok(download::table(&doors.control, export, GATEWAYS_FILE))
 }
 
 /// How many targets of a gateway are in each state in which some are: how many, what it is called, and the class of its badge.

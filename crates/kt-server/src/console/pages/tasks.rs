@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use kt_control::{Run, Task, TaskTerms, TaskView};
 use kt_domain::actor::Permission;
 use kt_domain::error::Error;
@@ -26,6 +26,8 @@ const PAGE: &str = "/tasks";
 struct TasksPage {
     frame: Frame,
     tasks: Vec<(Task, Option<RunState>)>,
+    /// What is searched for.
+    q: String,
     models: Vec<String>,
     may_read_gateways: bool,
 }
@@ -60,12 +62,24 @@ impl RunPage {
     }
 }
 
+/// Which of one's tasks.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    q: String,
+}
+
 /// The list.
-pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: SignedIn) -> Answer {
-    let tasks = doors.control.tasks(&visit.ctx).await?;
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Query(Asked { q }): Query<Asked>,
+) -> Answer {
+    let tasks = doors.control.tasks(&visit.ctx, &q).await?;
     let models = doors.control.models(&visit.ctx).await?;
     let may_read_gateways = visit.may(Permission::ReadSettings);
-    page(&visit.look, &TasksPage { frame: Frame::of(&visit), tasks, models, may_read_gateways })
+    page(&visit.look, &TasksPage { frame: Frame::of(&visit), tasks, q, models, may_read_gateways })
 }
 
 /// One of one's own, with its runs.

@@ -498,6 +498,31 @@ on_both! {
         assert_eq!(version.page().matches("name=\"gateways\"").count(), 252, "each can be told to run it");
     }
 
+    the_list_of_gateways_is_searched_and_taken_as_a_table(api) {
+        let browser = api.signed_in(OWNER).await;
+        let target = json!({ "id": "main", "provider": "openai", "state": "failing" });
+        report(&api, json!({ "gateway_id": "gw_edge", "address": "https://edge.example", "targets": [target] })).await;
+        report(&api, json!({ "gateway_id": "gw_core", "address": "https://core.example" })).await;
+        for (asked, found) in [("EDGE", vec!["gw_edge"]), ("core.example", vec!["gw_core"]), ("gw_", vec!["gw_core", "gw_edge"]), ("%", vec![])] {
+            let page = browser.get(&format!("/gateways?q={}", asked.replace('%', "%25"))).await;
+            let table = browser.get(&format!("/gateways/export/csv?q={}", asked.replace('%', "%25"))).await;
+            assert_eq!(table.status, 200);
+            for id in ["gw_core", "gw_edge"] {
+                assert_eq!(page.page().contains(&format!("<code>{id}</code>")), found.contains(&id), "{asked} {id}");
+                assert_eq!(table.body.contains(&format!("\"{id}\",\"true\"")), found.contains(&id), "{asked} {id}");
+            }
+            assert_eq!(page.page().contains("No gateway fits this search."), found.is_empty(), "{asked}");
+            assert_eq!(table.body.lines().count(), found.len() + 1, "{}", table.body);
+        }
+        let whole = browser.get("/gateways/export/csv").await;
+        assert!(whole.body.starts_with("\"id\",\"connected\","), "{}", whole.body);
+        assert!(whole.body.contains("\"https://edge.example\",\"https://edge.example\",\"main: failing\""), "{}", whole.body);
+        assert_eq!(api.records("gateway.list_exported").await.len(), 5);
+        api.add_member("jo@acme.example", "member").await;
+        let jo = api.signed_in("jo@acme.example").await;
+        assert_eq!(jo.get("/gateways/export/csv").await.refusal(), (403, "insufficient_role"));
+    }
+
     the_list_of_gateways_tells_where_each_is_reached_and_how_its_targets_are(api) {
         let browser = api.signed_in(OWNER).await;
         let target = |state: &str| json!({ "id": state, "provider": "openai", "state": state });

@@ -77,6 +77,7 @@ pub(crate) const PAGES: &[(&str, Shown)] = &[
     ("/audit-log/export", ToAuditors),
     ("/audit-log/{id}", ToAuditors),
     ("/gateways", ToAuditors),
+    ("/gateways/export/csv", ToAuditors),
     ("/gateways/{id}", ToAuditors),
     ("/configurations", ToAuditors),
     ("/configurations/new", ToAuditors),

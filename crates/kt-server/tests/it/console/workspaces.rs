@@ -425,6 +425,27 @@ on_both! {
         assert!(policy.contains("require-trusted-types-for 'script'") && policy.contains("img-src 'self' data:"));
     }
 
+    tasks_and_conversations_are_found_by_their_names(api) {
+        let _stub = StubGateway::start(&api, "openai").await;
+        let (jo, eve) = two(&api).await;
+        for name in ["Greet", "Count <b>sheep</b>"] {
+            let fields = [("name", name), ("prompt", "Do it for {{whom}}"), ("model", "small")];
+            assert!(jo.post("/tasks", &fields).await.leads_to().is_some());
+            say(&jo, "/chat", name).await;
+        }
+        for page in ["/tasks", "/chat"] {
+            for (asked, greet, count) in [("gREEt", true, false), ("%3Cb%3E", false, true), ("e", true, true), ("wolves", false, false)] {
+                let found = jo.get(&format!("{page}?q={asked}")).await;
+                assert_eq!(found.page().contains(">Greet<"), greet, "{page} {asked}");
+                assert_eq!(found.page().contains(">Count &#60;b&#62;"), count, "{page} {asked}");
+                assert_eq!(found.page().contains("fits this search"), !greet && !count, "{page} {asked}");
+            }
+            assert!(!eve.get(&format!("{page}?q=e")).await.page().contains(">Greet<"), "nobody else's");
+        }
+        let by_prompt = jo.get("/tasks?q=whom").await;
+        assert!(by_prompt.page().contains(">Greet<"), "{}", by_prompt.body);
+    }
+
     what_somebody_keeps_is_nobody_elses(api) {
         let _stub = StubGateway::start(&api, "openai").await;
         let (jo, eve) = two(&api).await;
