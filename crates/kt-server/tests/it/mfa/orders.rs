@@ -1,5 +1,5 @@
-//! All factors in all orders, through all doors, under every policy and role, beside a model of one account: what opens it,
-//! and what does not, at each moment. Every second account belongs to another organisation too, which asks what it likes.
+//! All factors in all orders, through all doors, under every policy and role, with passwords that are forgotten on the way, beside
+//! a model of one account: what opens it, and what does not, at each moment. Every second account belongs to another organisation too, which asks what it likes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -46,6 +46,7 @@ struct Reached {
     enrolled_for_passkey: u32,
     enrolled_for_another: u32,
     removed: u32,
+    passwords_chosen: u32,
 }
 
 /// What was shown, in the words of the claim `amr`.
@@ -151,6 +152,9 @@ struct Walk<'a> {
     api: &'a TestApi,
     random: Random,
     email: String,
+    password: String,
+    /// When it was chosen by a link to the mailbox.
+    chosen_at: Option<Timestamp>,
     id: String,
     owner: Authenticator,
     provider: Provider,
@@ -187,7 +191,8 @@ on_both! {
             }
             let id = id.to_string();
             let mut walk = Walk {
-                api: &api, random: Random::seeded(seed), email, id, owner: owner.clone(), provider: provider.clone(),
+                api: &api, random: Random::seeded(seed), email, password: PASSWORD.into(), chosen_at: None, id,
+                owner: owner.clone(), provider: provider.clone(),
                 is_linked: false, app: None, passkey: None, recovery_codes: Vec::new(), policy: OPTIONAL, is_admin: false,
                 asked_since: None, elsewhere, step: None, session: None, reached: &mut reached,
             };
@@ -205,11 +210,11 @@ on_both! {
         let Reached {
             by_password, by_code, by_recovery_code, by_passkey, by_provider, by_provider_and_code, devices, refreshed, stepped_up,
             stepped_up_by_passkey, stepped_up_by_recovery_code, new_codes, enrolled, enrolled_late, enrolled_for_passkey,
-            enrolled_for_another, removed,
+            enrolled_for_another, removed, passwords_chosen,
         } = reached;
         let in_own_right = [by_password, by_code, by_recovery_code, by_passkey, by_provider, by_provider_and_code];
         let later = [devices, refreshed, enrolled, enrolled_late, enrolled_for_passkey, enrolled_for_another, removed];
-        let proven = [stepped_up, stepped_up_by_passkey, stepped_up_by_recovery_code, new_codes];
+        let proven = [passwords_chosen, stepped_up, stepped_up_by_passkey, stepped_up_by_recovery_code, new_codes];
         for often in in_own_right.into_iter().chain(later).chain(proven) {
             assert!(often > 0, "{reached:?}");
         }
@@ -329,7 +334,7 @@ impl Walk<'_> {
 impl Walk<'_> {
     async fn go(&mut self, place: &str) {
         self.api.clock.advance(PACE);
-        match self.draw(26) {
+        match self.draw(27) {
             0..=2 => self.sign_in(place).await,
             3..=4 => self.show_code(place).await,
             5 => self.show_recovery_code(place).await,
@@ -352,6 +357,7 @@ impl Walk<'_> {
             19..=20 => self.enroll_on_the_way_in(place).await,
             21 => self.make_new_codes(place).await,
             22..=23 => self.demand_anything_elsewhere().await,
+            25 => self.choose_password_by_mail(place).await,
             _ if self.draw(2) == 0 => self.reset().await,
             _ => self.suspend_for_a_moment(place).await,
         }
@@ -362,7 +368,7 @@ impl Walk<'_> {
     }
 
     async fn sign_in(&mut self, place: &str) {
-        let answer = self.api.login(&self.email, PASSWORD).await;
+        let answer = self.api.login(&self.email, &self.password).await;
         if self.settle(&answer, Some(Shown::from(["pwd"])), place) {
             self.reached.by_password += 1;
         }
@@ -472,9 +478,10 @@ impl Walk<'_> {
         let path = format!("/v1/me/device-requests/{}/approve", device.text("/user_code"));
         let approved = self.api.request(Method::POST, &path).bearer(&session.token).send().await;
         assert_eq!(approved.status == 204, is_open, "{place}: {}", approved.json);
-        match self.draw(5) {
+        match self.draw(6) {
             0..=1 => self.demand_anything().await,
             2 => self.reset().await,
+            3 => self.choose_password_by_mail(place).await,
             _ => {}
         }
         let is_let_in = is_open && self.session.as_ref().is_some_and(|session| self.is_open(session));
@@ -530,7 +537,7 @@ impl Walk<'_> {
                 }
                 (1, _, Some(code), _) => ("recovery_code", json!({ "recovery_code": code }), most <= 2),
                 (_, Some(app), ..) => ("otp", json!({ "totp_code": app.code(&self.api.clock) }), most <= 2),
-                _ => ("pwd", json!({ "password": PASSWORD }), most <= 1),
+                _ => ("pwd", json!({ "password": self.password }), most <= 1),
             };
         let is_good = is_open && is_enough;
         let answer = self.api.post("/v1/me/reauthenticate", body).bearer(&token).send().await;
@@ -670,6 +677,29 @@ impl Walk<'_> {
         }
     }
 
+    /// Whoever has the mailbox chooses another password: what was opened, or waits for a factor, is over, and the factors are
+    /// what they were.
+    async fn choose_password_by_mail(&mut self, place: &str) {
+        // One address gets no more than three such mails in an hour.
+        if self.chosen_at.is_some_and(|at| self.age(at) < Duration::from_mins(30)) {
+            return;
+        }
+        self.chosen_at = Some(self.now());
+        self.api.post("/v1/auth/password/forgot", json!({ "email": self.email })).send().await;
+        self.password = format!("Quiet-otter-7-harbour-{}", self.now());
+        let chosen = json!({ "token": self.api.token_for(&self.email).await, "new_password": self.password });
+        let answer = self.api.post("/v1/auth/password/reset", chosen).send().await;
+        assert_eq!(answer.status, 200, "{place}: {}", answer.json);
+        let waits = verify(self.api, &self.token(), "totp", "000000x").await;
+        assert_eq!(waits.refusal(), (401, "invalid_flow_token"), "{place}");
+        if let Some(session) = &self.session {
+            let answer = self.api.get("/v1/whoami").bearer(&session.token).send().await;
+            assert_eq!(answer.refusal(), (401, "invalid_token"), "{place}");
+        }
+        (self.session, self.step) = (None, None);
+        self.reached.passwords_chosen += 1;
+    }
+
     async fn demand_anything(&mut self) {
         let policy = self.draw_policy();
         self.demand(policy).await;
@@ -723,7 +753,7 @@ impl Walk<'_> {
         self.as_owner(Method::POST, &format!("/v1/members/{}/suspend", self.id), json!({})).await;
         // Whoever is suspended in one organisation comes to the other.
         if self.elsewhere.is_none() {
-            let answer = self.api.login(&self.email, PASSWORD).await;
+            let answer = self.api.login(&self.email, &self.password).await;
             assert_eq!(answer.refusal(), (401, "invalid_credentials"), "{place}");
         }
         self.as_owner(Method::POST, &format!("/v1/members/{}/reactivate", self.id), json!({})).await;

@@ -1,4 +1,7 @@
 //! A thousand at once: one code, one session.
+//!
+//! Most of them are refused since five codes are compared at a step and ten of an account. That one alone succeeds of a thousand
+//! which are all compared is shown where they are used up, in `kt-store` (`contract::once`).
 
 use axum::http::StatusCode;
 
