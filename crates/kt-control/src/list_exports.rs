@@ -135,7 +135,7 @@ impl Control {
                 let end = found.last().map(|key| keys::place_of(key, sought.order.by));
                 let rows = found.len();
                 for key in found {
-                    csv::write_row(key_cells(sought.view(key)), part);
+                    csv::write_row(key_cells(sought.view(self.key_uses.told_of(key))), part);
                 }
                 Ok((rows, end))
             }
