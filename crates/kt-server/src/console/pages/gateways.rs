@@ -45,7 +45,7 @@ pub(crate) async fn show(
         frame: Frame::of(&visit),
         listing: asked.listing(None, found.next_cursor.as_deref()),
         gateways: found.items,
-        may_change: visit.may(Permission::ChangeSettings),
+        may_change: visit.may(Permission::RunGateways),
     };
     page(&visit.look, &template)
 }
@@ -92,7 +92,7 @@ pub(crate) async fn show_one(
         frame: Frame::of(&visit),
         view,
         configuration,
-        may_change: visit.may(Permission::ChangeSettings),
+        may_change: visit.may(Permission::RunGateways),
     };
     page(&visit.look, &template)
 }
