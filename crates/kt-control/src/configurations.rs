@@ -265,7 +265,7 @@ impl Control {
 
 /// Who may save a version, and what it holds.
 fn check_new(ctx: &Ctx, new: &NewVersion) -> Result<(OrganizationId, PolicyConfig), Error> {
-    let organization = ctx.require(Permission::ChangeSettings)?;
+    let organization = ctx.require(Permission::RunGateways)?;
     ctx.require_fresh_authentication()?;
     if new.note.chars().count() > MOST_NOTE || new.note.chars().any(char::is_control) {
         let message = format!("Use at most {MOST_NOTE} characters on one line.");

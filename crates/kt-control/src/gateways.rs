@@ -358,7 +358,7 @@ impl Control {
     /// Tells a gateway to take no new requests, or to take them again. It is told at once where it is connected, and
     /// otherwise as soon as it is.
     pub async fn drain_gateway(&self, ctx: &Ctx, id: &str, drain: bool) -> Result<GatewayView, Error> {
-        let organization = ctx.require(Permission::ChangeSettings)?;
+        let organization = ctx.require(Permission::RunGateways)?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, organization).await?;
@@ -375,7 +375,7 @@ impl Control {
 
     /// Takes a gateway off the list that no longer reports. Its events stay; should it report again, it is enrolled anew.
     pub async fn forget_gateway(&self, ctx: &Ctx, id: &str) -> Result<(), Error> {
-        let organization = ctx.require(Permission::ChangeSettings)?;
+        let organization = ctx.require(Permission::RunGateways)?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, organization).await?;

@@ -30,7 +30,7 @@ impl Control {
     pub async fn run_jobs(&self, ctx: &Ctx) -> Result<(), Error> {
         require_operator(ctx)?;
         self.load_signing_keys().await?;
-        self.write_key_uses().await?;
+        self.write_key_uses(ctx.now).await?;
         let tx = self.store.begin_write().await?;
         once::forget_expired(&tx, ctx.now).await?;
         once_requests::forget_expired(&tx, ctx.now).await?;

@@ -159,6 +159,7 @@ impl Control {
         let tx = self.store.begin_write().await?;
         let restrictions = self.security_of(&tx, organization).await?.value.api_keys;
         require_maker(ctx, new.kind, &restrictions)?;
+        let new = NewKey { scope: new.scope.or_else(|| restrictions.usual_scope(new.kind)), ..new };
         let made = self.insert_key(ctx, &tx, person, new, &restrictions).await?;
         let record = self
             .record(ctx, AuditAction::KeyCreated, made.view.key.id.as_str())
@@ -183,7 +184,7 @@ impl Control {
         let after: Option<Place> = self.position(&list, request)?;
         let found = self.listed_keys(organization, &sought, after.as_ref(), limit + 1).await?;
         let page = self.page(&list, limit, found, |key| keys::place_of(key, sought.order.by))?;
-        let items = page.items.into_iter().map(|key| sought.view(key)).collect();
+        let items = page.items.into_iter().map(|key| sought.view(self.key_uses.told_of(key))).collect();
         Ok(Page { items, next_cursor: page.next_cursor })
     }
 
@@ -229,7 +230,7 @@ impl Control {
         let found = keys::of_organization(&self.store, organization, id).await?;
         let key = found.filter(|key| may_see(ctx, key)).ok_or_else(no_key)?;
         let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
-        Ok(view(key, &restrictions, ctx.now))
+        Ok(view(self.key_uses.told_of(key), &restrictions, ctx.now))
     }
 
     /// Changes a key, for the next request that it is used for.

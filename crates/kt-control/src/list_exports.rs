@@ -160,7 +160,7 @@ impl Control {
                 let found = self.listed_keys(organization, sought, after.as_ref(), PART).await?;
                 let end = last_of_full(&found).map(|key| keys::place_of(key, sought.order.by));
                 for key in found {
-                    csv::write_row(key_cells(sought.view(key)), part);
+                    csv::write_row(key_cells(sought.view(self.key_uses.told_of(key))), part);
                 }
                 Ok(end)
             }

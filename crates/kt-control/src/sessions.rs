@@ -197,7 +197,7 @@ impl Control {
 
     /// Who asks, and where; for a program, in whose name and by which key.
     pub async fn whoami(&self, ctx: &Ctx) -> Result<Whoami, Error> {
-        let organization = ctx.require(Permission::ReadOrganization)?;
+        let organization = ctx.require(Permission::KnowOneself)?;
         let user = ctx.actor.user().ok_or_else(|| Error::not_found("member"))?;
         let whoami = self.known_member(organization, user, ctx.now).await?;
         let key = match &ctx.actor {

@@ -128,7 +128,7 @@ impl Control {
 
     /// Closes a request: it was done, or will not be. Whoever asked can ask again.
     pub async fn close_setup_request(&self, ctx: &Ctx, id: &SetupRequestId) -> Result<(), Error> {
-        let organization = ctx.require(Permission::ManageMembers)?;
+        let organization = ctx.require(Permission::CloseRequests)?;
         let by = ctx.actor.user().ok_or_else(Error::missing_credentials)?;
         let tx = self.store.begin_write().await?;
         if !setup_requests::close(&tx, organization, id, by, ctx.now).await? {

@@ -82,7 +82,7 @@ words!(Role { Member = "member", Auditor = "auditor", Admin = "admin", Owner = "
 pub enum Scope {
     /// Reads.
     ReadOnly,
-    /// Also changes, and inference through a gateway.
+    /// Also changes that are about neither settings, people nor keys, and inference through a gateway.
     Write,
     /// Also settings, people and keys.
     Admin,
@@ -103,9 +103,23 @@ pub enum KeyKind {
 
 words!(KeyKind { Access = "access", Gateway = "gateway", Scim = "scim" });
 
+impl KeyKind {
+    /// Whether keys of this kind are made for this at all, however far one of them reaches.
+    #[must_use]
+    pub fn is_for(self, permission: Permission) -> bool {
+        match self {
+            Self::Access => permission.least_scope().is_some(),
+            Self::Gateway => matches!(permission, Permission::ServeAsGateway | Permission::KnowOneself),
+            Self::Scim => permission == Permission::Provision,
+        }
+    }
+}
+
 /// One thing that an actor may or may not do. Every use case asks for one in its first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Permission {
+    /// See who one is, and where.
+    KnowOneself,
     /// See the organisation's name and one's own place in it.
     ReadOrganization,
     /// See the gateways' events.
@@ -118,10 +132,14 @@ pub enum Permission {
     ReadSettings,
     /// Change the organisation's settings.
     ChangeSettings,
+    /// Write configurations and tell gateways which to run; drain, resume and forget gateways.
+    RunGateways,
     /// See who belongs to the organisation.
     ReadMembers,
     /// Invite, approve, suspend people and change their roles.
     ManageMembers,
+    /// Close what members have asked to be set up.
+    CloseRequests,
     /// See one's own keys; with [`Permission::ManageKeys`] everybody's.
     ReadKeys,
     /// Make and revoke keys of one's own, where the organisation lets everybody.
@@ -139,14 +157,17 @@ pub enum Permission {
 impl Permission {
     /// Every one, in order.
     pub const ALL: &'static [Self] = &[
+        Self::KnowOneself,
         Self::ReadOrganization,
         Self::ReadEvents,
         Self::ReadUsage,
         Self::ReadAudit,
         Self::ReadSettings,
         Self::ChangeSettings,
+        Self::RunGateways,
         Self::ReadMembers,
         Self::ManageMembers,
+        Self::CloseRequests,
         Self::ReadKeys,
         Self::UseKeys,
         Self::ManageKeys,
@@ -164,12 +185,16 @@ impl Permission {
     /// The lowest rank that has it among people; `None` for what no person does.
     fn allows_role(self, role: Role) -> bool {
         match self {
-            Self::ReadOrganization | Self::ReadUsage | Self::ReadKeys => true,
+            Self::KnowOneself | Self::ReadOrganization | Self::ReadUsage | Self::ReadKeys => true,
             Self::ReadEvents | Self::ReadAudit | Self::ReadSettings | Self::ReadMembers => {
                 role >= Role::Auditor
             }
             Self::UseKeys | Self::Infer => role != Role::Auditor,
-            Self::ChangeSettings | Self::ManageMembers | Self::ManageKeys => role >= Role::Admin,
+            Self::ChangeSettings
+            | Self::RunGateways
+            | Self::ManageMembers
+            | Self::CloseRequests
+            | Self::ManageKeys => role >= Role::Admin,
             Self::ServeAsGateway | Self::Provision => false,
         }
     }
@@ -177,14 +202,15 @@ impl Permission {
     /// The narrowest scope of an access key that reaches it; `None` for what no access key does.
     fn least_scope(self) -> Option<Scope> {
         match self {
-            Self::ReadOrganization
+            Self::KnowOneself
+            | Self::ReadOrganization
             | Self::ReadEvents
             | Self::ReadUsage
             | Self::ReadAudit
             | Self::ReadSettings
             | Self::ReadMembers
             | Self::ReadKeys => Some(Scope::ReadOnly),
-            Self::Infer => Some(Scope::Write),
+            Self::Infer | Self::RunGateways | Self::CloseRequests => Some(Scope::Write),
             Self::ChangeSettings | Self::ManageMembers | Self::ManageKeys | Self::UseKeys => {
                 Some(Scope::Admin)
             }
@@ -253,12 +279,12 @@ impl Actor {
             Self::Person(person) => permission.allows_role(person.role),
             Self::Program(program) => match program.kind {
                 KeyKind::Gateway => {
-                    permission == Permission::ServeAsGateway
-                        && program.scope >= Scope::Write
+                    program.kind.is_for(permission)
+                        && (permission == Permission::KnowOneself || program.scope >= Scope::Write)
                         && Permission::ManageKeys.allows_role(program.owner_role)
                 }
                 KeyKind::Scim => {
-                    permission == Permission::Provision
+                    program.kind.is_for(permission)
                         && program.scope >= Scope::Write
                         && Permission::ManageMembers.allows_role(program.owner_role)
                 }

@@ -84,6 +84,11 @@ impl Ctx {
 
     fn forbidden(&self, permission: Permission) -> Error {
         match &self.actor {
+            Actor::Program(program) if !program.kind.is_for(permission) => Error::new(
+                ErrorKind::Forbidden,
+                "insufficient_scope",
+                format!("No key of the kind `{}` reaches this. Use one of another kind.", program.kind),
+            ),
             Actor::Program(program) => Error::new(
                 ErrorKind::Forbidden,
                 "insufficient_scope",

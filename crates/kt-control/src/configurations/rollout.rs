@@ -80,7 +80,7 @@ impl Control {
     /// Tells gateways to run a version. A gateway that is connected takes it up at once; one that finds a mistake in it
     /// stays with what it has, and reports why.
     pub async fn roll_out(&self, ctx: &Ctx, id: &VersionId, to: &RollOutTo) -> Result<(), Error> {
-        let organization = ctx.require(Permission::ChangeSettings)?;
+        let organization = ctx.require(Permission::RunGateways)?;
         ctx.require_fresh_authentication()?;
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, organization).await?;
@@ -138,7 +138,7 @@ impl Control {
 
     /// Refuses whoever may not change what gateways run.
     pub fn require_configurer(&self, ctx: &Ctx) -> Result<(), Error> {
-        ctx.require(Permission::ChangeSettings).map(|_| ())
+        ctx.require(Permission::RunGateways).map(|_| ())
     }
 
     /// What a gateway is told to do at this moment. One that is configured by files is told no configuration, and gets

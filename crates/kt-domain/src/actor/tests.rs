@@ -37,8 +37,20 @@ fn nobody_may_do_anything_before_saying_who_they_are() {
 
 #[test]
 fn an_auditor_changes_nothing() {
-    use Permission::{ChangeSettings, Infer, ManageKeys, ManageMembers, ServeAsGateway, UseKeys};
-    for permission in [ChangeSettings, ManageMembers, ManageKeys, UseKeys, Infer, ServeAsGateway] {
+    use Permission::{
+        ChangeSettings, CloseRequests, Infer, ManageKeys, ManageMembers, RunGateways, ServeAsGateway, UseKeys,
+    };
+    let changes = [
+        ChangeSettings,
+        RunGateways,
+        ManageMembers,
+        CloseRequests,
+        ManageKeys,
+        UseKeys,
+        Infer,
+        ServeAsGateway,
+    ];
+    for permission in changes {
         assert!(!person(Role::Auditor).may(permission), "{permission:?}");
     }
     assert!(person(Role::Auditor).may(Permission::ReadAudit));
@@ -66,12 +78,17 @@ fn an_access_key_never_reaches_further_than_its_scope_or_its_owner() {
     assert!(program(KeyKind::Access, Scope::Admin, Role::Owner).may(Permission::ChangeSettings));
     assert!(!program(KeyKind::Access, Scope::Admin, Role::Member).may(Permission::ChangeSettings));
     assert!(!program(KeyKind::Access, Scope::Write, Role::Owner).may(Permission::ChangeSettings));
+    for change in [Permission::RunGateways, Permission::CloseRequests] {
+        assert!(program(KeyKind::Access, Scope::Write, Role::Admin).may(change));
+        assert!(!program(KeyKind::Access, Scope::ReadOnly, Role::Owner).may(change));
+        assert!(!program(KeyKind::Access, Scope::Write, Role::Auditor).may(change));
+    }
 }
 
 #[test]
 fn a_gateway_key_serves_its_gateway_and_nothing_else_does() {
     for permission in Permission::ALL.iter().copied() {
-        let serves = permission == Permission::ServeAsGateway;
+        let serves = [Permission::ServeAsGateway, Permission::KnowOneself].contains(&permission);
         assert_eq!(
             program(KeyKind::Gateway, Scope::Admin, Role::Owner).may(permission),
             serves,
@@ -83,6 +100,8 @@ fn a_gateway_key_serves_its_gateway_and_nothing_else_does() {
         let key = |scope| program(KeyKind::Gateway, scope, role).may(Permission::ServeAsGateway);
         assert_eq!(key(Scope::Write), role >= Role::Admin, "an owner who may not give out such keys: {role}");
         assert!(!key(Scope::ReadOnly), "delivering events is more than reading");
+        let knows_itself = program(KeyKind::Gateway, Scope::ReadOnly, role).may(Permission::KnowOneself);
+        assert_eq!(knows_itself, role >= Role::Admin, "{role}");
     }
 }
 

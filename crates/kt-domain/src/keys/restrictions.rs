@@ -77,6 +77,12 @@ impl KeyRestrictions {
         check_rate("api_keys.max_requests_per_minute", self.max_requests_per_minute)
     }
 
+    /// The scope of a new key for which none was chosen. Where one is demanded, a gateway's has the least that serves it.
+    #[must_use]
+    pub fn usual_scope(&self, kind: KeyKind) -> Option<Scope> {
+        (self.require_scope && kind == KeyKind::Gateway).then_some(Scope::Write)
+    }
+
     /// Refuses terms that no key may be given at `now`, naming the field: those that the organisation forbids, and
     /// those that make no sense.
     pub fn check_terms(&self, kind: KeyKind, terms: &KeyTerms, now: Timestamp) -> Result<(), Error> {

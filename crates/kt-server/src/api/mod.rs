@@ -99,7 +99,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         let inner = why.into_inner();
         if inner.is_data() {
             let message = format!("{inner}");
-            Error::invalid(if path == "." { "body".to_owned() } else { path }, message)
+            Error::invalid(field_at_fault(path, &message), message)
         } else {
             Error::new(ErrorKind::Malformed, "invalid_json", format!("The body is not valid JSON: {inner}"))
         }
@@ -112,6 +112,22 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
         )
     })?;
     Ok(value)
+}
+
+/// The field that a body was refused for. One that is missing, or there twice, is named in the message alone, and the path
+/// leads to what lacks it.
+fn field_at_fault(path: String, message: &str) -> String {
+    let beginnings = ["missing field `", "duplicate field `"];
+    let rest = beginnings.iter().find_map(|beginning| message.strip_prefix(beginning));
+    let field = rest.and_then(|rest| rest.split('`').next());
+    match (path.as_str(), field) {
+        (".", Some(field)) => field.to_owned(),
+        (".", None) => "body".to_owned(),
+        (_, Some(field)) if path != field && !path.ends_with(&format!(".{field}")) => {
+            format!("{path}.{field}")
+        }
+        _ => path,
+    }
 }
 
 /// The parameters of a query string, read strictly: unknown and repeated ones are refused by the types themselves.

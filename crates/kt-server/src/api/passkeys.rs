@@ -41,6 +41,8 @@ impl From<PasskeyChallenge> for ChallengeAnswer {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PasskeysAnswer {
     passkeys: Vec<PasskeyItem>,
+    /// Always null: all are told at once.
+    next_cursor: Option<String>,
     /// For `PublicKeyCredential.signalAllAcceptedCredentials` and `signalCurrentUserDetails`.
     rp_id: String,
     /// The same.
@@ -80,7 +82,7 @@ impl From<PasskeyView> for PasskeyItem {
 impl From<Passkeys> for PasskeysAnswer {
     fn from(all: Passkeys) -> Self {
         let passkeys = all.passkeys.into_iter().map(PasskeyItem::from).collect();
-        Self { passkeys, rp_id: all.rp_id, user_handle: all.user_handle }
+        Self { passkeys, next_cursor: None, rp_id: all.rp_id, user_handle: all.user_handle }
     }
 }
 

@@ -19,12 +19,25 @@ use crate::client::Caller;
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReauthenticateRequest {
     password: Option<String>,
+    /// `totp` or `recovery_code`, with `code`, as at `POST /v1/auth/mfa/verify`: another way to send the next two.
+    #[schema(value_type = Option<String>)]
+    method: Option<CodeMethod>,
+    /// The code of `method`.
+    code: Option<String>,
     /// A code of the authenticator app.
     totp_code: Option<String>,
     /// One of the recovery codes. It is used up.
     recovery_code: Option<String>,
     /// A passkey, after `POST /v1/me/reauthenticate/options`.
     passkey: Option<PasskeyProof>,
+}
+
+/// Of which kind a code is.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum CodeMethod {
+    Totp,
+    RecoveryCode,
 }
 
 /// The answer of an authenticator.
@@ -50,18 +63,28 @@ pub(crate) async fn reauthenticate(
     Caller(ctx): Caller,
     Input(request): Input<ReauthenticateRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
-    let ReauthenticateRequest { password, totp_code, recovery_code, passkey } = request;
+    let ReauthenticateRequest { password, method, code, totp_code, recovery_code, passkey } = request;
     let passkey =
         passkey.map(|PasskeyProof { flow_token, credential }| PasskeyAnswer { flow_token, credential });
-    let reproof = match (&password, &totp_code, &recovery_code, &passkey) {
-        (Some(password), None, None, None) => Reproof::Password(password),
-        (None, Some(code), None, None) => Reproof::Totp(code),
-        (None, None, Some(code), None) => Reproof::RecoveryCode(code),
-        (None, None, None, Some(answer)) => Reproof::Passkey(answer),
-        _ => {
-            let message = "Send one proof: `password`, `totp_code`, `recovery_code` or `passkey`.";
-            return Err(Error::invalid("body", message).into());
-        }
+    let of_method = match (method, &code) {
+        (Some(CodeMethod::Totp), Some(code)) => Some(Reproof::Totp(code)),
+        (Some(CodeMethod::RecoveryCode), Some(code)) => Some(Reproof::RecoveryCode(code)),
+        (None, None) => None,
+        (None, Some(_)) => return Err(Error::invalid("method", "Send `totp` or `recovery_code`.").into()),
+        (Some(_), None) => return Err(Error::invalid("code", "Send the code itself.").into()),
+    };
+    let sent = [
+        password.as_deref().map(Reproof::Password),
+        of_method,
+        totp_code.as_deref().map(Reproof::Totp),
+        recovery_code.as_deref().map(Reproof::RecoveryCode),
+        passkey.as_ref().map(Reproof::Passkey),
+    ];
+    let mut proofs = sent.into_iter().flatten();
+    let (Some(reproof), None) = (proofs.next(), proofs.next()) else {
+        let message =
+            "Send one proof: `password`, `method` with `code`, `totp_code`, `recovery_code` or `passkey`.";
+        return Err(Error::invalid("body", message).into());
     };
     doors.control.reauthenticate(&ctx, reproof).await?;
     Ok(Json(StatusAnswer { status: "reauthenticated" }))

@@ -69,14 +69,15 @@ pub(crate) struct NewTokenRequest {
     r#type: Option<String>,
     /// 1 to 200 characters.
     name: String,
-    /// `read-only`, `write` or `admin`.
+    /// `read-only`, `write` or `admin`. Where one is demanded, a gateway's key has `write` without it.
     #[schema(value_type = Option<String>)]
     scope: Option<Scope>,
-    /// CIDR ranges from which it works; none means anywhere.
-    #[serde(default)]
+    /// CIDR ranges from which it works; none means anywhere. May be called `allowed_ranges` too.
+    #[serde(default, alias = "allowed_ranges")]
     #[schema(value_type = Vec<String>)]
     ip_ranges: Vec<Cidr>,
-    /// How often it works in a minute at most.
+    /// How often it works in a minute at most. May be called `rpm` too.
+    #[serde(alias = "rpm")]
     requests_per_minute: Option<u32>,
     /// When it expires (RFC 3339).
     #[schema(value_type = Option<String>)]
@@ -93,10 +94,12 @@ pub(crate) struct TokenChangeRequest {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     scope: Change<Option<Scope>>,
-    #[serde(default)]
+    /// May be called `allowed_ranges` too.
+    #[serde(default, alias = "allowed_ranges")]
     #[schema(value_type = Option<Vec<String>>, nullable = false)]
     ip_ranges: Change<Vec<Cidr>>,
-    #[serde(default)]
+    /// May be called `rpm` too.
+    #[serde(default, alias = "rpm")]
     #[schema(value_type = Option<u32>)]
     requests_per_minute: Change<Option<u32>>,
     #[serde(default)]

@@ -24,10 +24,14 @@ const OPEN: &str = CALLERS;
 const PEOPLE: &str = "muao";
 /// Whoever belongs to the organisation, and their keys.
 const BELONGING: &str = "muaorwd";
+/// The same, and gateways.
+const LIVING: &str = "muaorwdg";
 /// Those who look after it.
 const READERS: &str = "uaorwd";
 /// Those who run it.
 const RUNNERS: &str = "aod";
+/// Those who run it, and their keys that may change something.
+const WRITERS: &str = "aowd";
 /// The people among them.
 const RUNNING_PEOPLE: &str = "ao";
 /// Those who decide who runs it.
@@ -74,7 +78,7 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("POST /v1/auth/email/undo", OPEN, r#"{"token":"x"}"#),
     ("POST /v1/auth/device/authorize", OPEN, ""),
     ("POST /v1/auth/device/token", OPEN, r#"{"device_code":"x"}"#),
-    ("GET /v1/whoami", BELONGING, ""),
+    ("GET /v1/whoami", LIVING, ""),
     ("GET /v1/me", PEOPLE, ""),
     ("PATCH /v1/me", PEOPLE, "{}"),
     ("POST /v1/me/password", PEOPLE, r#"{"current_password":"x","new_password":"x"}"#),
@@ -129,7 +133,7 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("POST /v1/members/{id}/temporary-password", RUNNING_PEOPLE, ""),
     ("GET /v1/setup-requests", READERS, ""),
     ("POST /v1/setup-requests", PEOPLE, r#"{"note":"please"}"#),
-    ("POST /v1/setup-requests/{id}/close", RUNNERS, ""),
+    ("POST /v1/setup-requests/{id}/close", WRITERS, ""),
     ("GET /v1/invitations", READERS, ""),
     ("POST /v1/invitations", RUNNERS, r#"{"email":"guest@acme.example","role":"member"}"#),
     ("POST /v1/invitations/accept", PEOPLE, r#"{"token":"x"}"#),
@@ -162,21 +166,21 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ),
     ("GET /v1/gateways/export/csv", READERS, ""),
     ("GET /v1/gateways/{id}", READERS, ""),
-    ("DELETE /v1/gateways/{id}", RUNNERS, ""),
-    ("POST /v1/gateways/{id}/drain", RUNNERS, ""),
-    ("POST /v1/gateways/{id}/resume", RUNNERS, ""),
+    ("DELETE /v1/gateways/{id}", WRITERS, ""),
+    ("POST /v1/gateways/{id}/drain", WRITERS, ""),
+    ("POST /v1/gateways/{id}/resume", WRITERS, ""),
     ("GET /v1/configurations", READERS, ""),
-    ("POST /v1/configurations", RUNNERS, r#"{"name":"edge","text":"pack: {name: p, version: 1.0.0}"}"#),
+    ("POST /v1/configurations", WRITERS, r#"{"name":"edge","text":"pack: {name: p, version: 1.0.0}"}"#),
     ("POST /v1/configurations/lint", READERS, r#"{"text":""}"#),
     ("GET /v1/configurations/{name}", READERS, ""),
     ("GET /v1/configurations/{name}/versions", READERS, ""),
     (
         "POST /v1/configurations/{name}/versions",
-        RUNNERS,
+        WRITERS,
         r#"{"text":"pack: {name: other, version: 1.0.0}","note":"why"}"#,
     ),
     ("GET /v1/configurations/{name}/versions/{number}", READERS, ""),
-    ("POST /v1/configurations/{name}/rollout", RUNNERS, r#"{"version":1}"#),
+    ("POST /v1/configurations/{name}/rollout", WRITERS, r#"{"version":1}"#),
     ("GET /v1/provider-credentials", READERS, ""),
     ("POST /v1/provider-credentials", RUNNERS, r#"{"name":"openai","key":"sk-1"}"#),
     ("PATCH /v1/provider-credentials/{name}", RUNNERS, r#"{"key":"sk-2"}"#),

@@ -30,6 +30,23 @@ on_both! {
         }
     }
 
+    a_body_is_refused_by_the_name_of_the_field_at_fault(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        for (path, body, param) in [
+            ("/v1/auth/login", r#"{"email":"a@b.example"}"#, "password"),
+            ("/v1/auth/login", "{}", "email"),
+            ("/v1/auth/login", r#"{"email":"a@b.example","password":"x","pasword":"x"}"#, "pasword"),
+            ("/v1/auth/login", r#"{"email":"a@b.example","password":7}"#, "password"),
+            ("/v1/auth/login", r#"{"email":"a@b.example","email":"a@b.example","password":"x"}"#, "email"),
+            ("/v1/auth/login", "7", "body"),
+            ("/v1/me/reauthenticate", r#"{"passkey":{"credential":{}}}"#, "passkey.flow_token"),
+            ("/v1/organization/ip-restrictions/preview", r#"{"allow":[{"cidr":"192.0.2.0/24"},{"label":"Office"}]}"#, "allow[1].cidr"),
+        ] {
+            let refused = api.request(Method::POST, path).bearer(&owner).text("application/json", body).send().await;
+            assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), param), "{body}");
+        }
+    }
+
     what_is_no_json_is_told_so(api) {
         let owner = api.token_of("owner@acme.example").await;
         for (body, refusal) in [

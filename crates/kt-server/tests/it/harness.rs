@@ -262,7 +262,7 @@ impl TestApi {
     }
 
     /// The organisation of this identifier.
-    async fn organization_called(&self, identifier: &str) -> OrganizationId {
+    pub(crate) async fn organization_called(&self, identifier: &str) -> OrganizationId {
         organizations::by_identifier(&self.store, identifier).await.unwrap().unwrap().id
     }
 

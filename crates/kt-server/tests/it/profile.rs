@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side, token_in};
+use crate::mfa::Holder;
 
 const OWNER: &str = "owner@acme.example";
 const NEW: &str = "Quiet-willow-4-lakes";
@@ -130,6 +131,28 @@ on_both! {
         let proven = api.post("/v1/me/reauthenticate", body).bearer(session.access_token()).send().await;
         assert_eq!(proven.status, StatusCode::OK, "{}", proven.json);
         assert_eq!(ask_for_address(&api, &session, "olive@acme.example").await.status, StatusCode::OK);
+    }
+
+    a_code_proves_in_the_words_of_the_second_step_too(api) {
+        let jo = Holder::new(&api, "jo@acme.example", "member").await;
+        let prove = async |proof: Value| api.post("/v1/me/reauthenticate", proof).bearer(&jo.token).send().await;
+        for (bad, param) in [
+            (json!({ "code": "123456" }), "method"),
+            (json!({ "method": "totp" }), "code"),
+            (json!({ "method": "password", "code": PASSWORD }), "method"),
+            (json!({ "method": "totp", "code": "123456", "totp_code": "123456" }), "body"),
+            (json!({}), "body"),
+        ] {
+            let refused = prove(bad.clone()).await;
+            assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), param), "{bad}");
+        }
+        let wrong = json!({ "method": "totp", "code": jo.app.wrong_code(&api.clock) });
+        assert_eq!(prove(wrong).await.refusal(), (401, "invalid_code"));
+        let proven = prove(json!({ "method": "totp", "code": jo.app.code(&api.clock) })).await;
+        assert_eq!(proven.json, json!({ "status": "reauthenticated" }));
+        let by_recovery = json!({ "method": "recovery_code", "code": jo.recovery_codes[0] });
+        assert_eq!(prove(by_recovery.clone()).await.status, StatusCode::OK);
+        assert_eq!(prove(by_recovery).await.refusal(), (401, "invalid_code"), "once");
     }
 
     an_address_changes_when_it_is_confirmed_and_can_be_undone_from_the_old_one(api) {

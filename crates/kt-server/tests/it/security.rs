@@ -1,8 +1,6 @@
 use std::time::Duration;
 
 use kt_domain::actor::Role;
-use kt_domain::deployment_settings::{DeploymentSettings, ManagedBy, PasswordSection};
-use kt_domain::passwords::Preset;
 use serde_json::{Value, json};
 
 use crate::databases::Kind;
@@ -12,16 +10,13 @@ const PATH: &str = "/v1/organization/security";
 
 /// An API whose organisations set everything, from a loose floor.
 async fn set_by_console(kind: Kind) -> TestApi {
-    let deployment = DeploymentSettings {
-        managed_by: ManagedBy::Console,
-        password: PasswordSection {
-            preset: Some(Preset::Nist80063b),
-            min_length: Some(12),
-            ..PasswordSection::default()
-        },
-        ..DeploymentSettings::default()
-    };
-    TestApi::deployed(kind, deployment).await.set_up().await
+    let deployment = serde_json::from_value(json!({
+        "managed_by": "console",
+        "session": { "timeout": "30m", "absolute": "12h" },
+        "password": { "preset": "nist-800-63b", "min_length": 12 },
+        "lockout": { "max_failures": 10 },
+    }));
+    TestApi::deployed(kind, deployment.unwrap()).await.set_up().await
 }
 
 async fn change(api: &TestApi, token: &str, patch: Value) -> Answer {

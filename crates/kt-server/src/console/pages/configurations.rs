@@ -40,7 +40,7 @@ pub(crate) async fn show(
         frame: Frame::of(&visit),
         listing: asked.listing(None, found.next_cursor.as_deref()),
         configurations: found.items,
-        may_change: visit.may(Permission::ChangeSettings),
+        may_change: visit.may(Permission::RunGateways),
     };
     page(&visit.look, &template)
 }
@@ -217,7 +217,7 @@ pub(crate) async fn show_one(
         listing: asked.listing(None, found.next_cursor.as_deref()),
         view: doors.control.configuration(&visit.ctx, &name).await?,
         versions: found.items,
-        may_change: visit.may(Permission::ChangeSettings),
+        may_change: visit.may(Permission::RunGateways),
     };
     page(&visit.look, &template)
 }
@@ -271,7 +271,7 @@ pub(crate) async fn show_version(
         changes,
         gateways,
         by_files: by_files.len(),
-        may_change: visit.may(Permission::ChangeSettings),
+        may_change: visit.may(Permission::RunGateways),
     };
     page(&visit.look, &template)
 }

@@ -50,7 +50,7 @@ pub(crate) async fn show(
         gateways: found.items,
         q: asked.filter.q,
         count_alone: doors.control.gateways_that_count_alone(&visit.ctx).await?,
-        may_change: visit.may(Permission::ChangeSettings),
+        may_change: visit.may(Permission::RunGateways),
     };
     page(&visit.look, &template)
 }
@@ -107,7 +107,7 @@ pub(crate) async fn show_one(
         frame: Frame::of(&visit),
         view,
         configuration,
-        may_change: visit.may(Permission::ChangeSettings),
+        may_change: visit.may(Permission::RunGateways),
     };
     page(&visit.look, &template)
 }

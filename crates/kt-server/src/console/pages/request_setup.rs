@@ -49,7 +49,7 @@ pub(crate) async fn show(
             listing: asked.listing(None, found.next_cursor.as_deref()),
             requests: found.items,
             has_deployment: doors.control.has_deployment(&visit.ctx).await?,
-            may_close: visit.may(Permission::ManageMembers),
+            may_close: visit.may(Permission::CloseRequests),
         };
         return page(&visit.look, &template);
     }
