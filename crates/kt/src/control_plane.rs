@@ -72,6 +72,8 @@ pub(crate) struct ControlPlane {
     /// Where the API listens.
     pub(crate) address: SocketAddr,
     doors: Doors,
+    /// Who stands for many clients.
+    proxies: CidrSet,
     /// Where processes count together, if the configuration names a place.
     pub(crate) redis_url: Option<String>,
     /// Where the gateway beside it sends traces and metrics, if the configuration says where.
@@ -109,7 +111,8 @@ impl Settings {
         let control = Arc::new(Control::start(self.parts(&config, issuer).await?).await?);
         let home = console_url(&config)?;
         let invitation = first_owner(&control, &home).await?;
-        let addresses = Arc::new(kt_server::client_address(trusted_proxies(&config)));
+        let proxies = trusted_proxies(&config);
+        let addresses = Arc::new(kt_server::client_address(proxies.clone()));
         let security_contact =
             config.server.security_contact.as_deref().and_then(|contact| contact.parse().ok());
         let doors = Doors::from(Needs {
@@ -127,6 +130,7 @@ impl Settings {
             console,
             address,
             doors,
+            proxies,
             redis_url: config.redis.url,
             otlp_endpoint: config.telemetry.otlp_endpoint,
             invitation,
@@ -304,8 +308,9 @@ impl ControlPlane {
         for sink in self.audit_sinks {
             tokio::spawn(send_audit(Arc::clone(&self.control), sink, ended.clone()));
         }
-        let api = kt_server::serve(self.api, kt_server::api(self.doors.clone()), is_true(ended.clone()));
-        let console = kt_server::serve(self.console, kt_server::console(self.doors), is_true(ended));
+        let (api, console) = (kt_server::api(self.doors.clone()), kt_server::console(self.doors));
+        let api = kt_server::serve(self.api, api, self.proxies.clone(), is_true(ended.clone()));
+        let console = kt_server::serve(self.console, console, self.proxies, is_true(ended));
         tokio::join!(api, console);
         // A job that panicked has said so itself.
         let _ = tokio::join!(jobs, looks, mail, tasks);
