@@ -103,7 +103,7 @@ impl Standing {
 pub(crate) async fn show(
     State(doors): State<Doors>,
     SignedIn { visit, .. }: SignedIn,
-    Query(Asked { awaits, q }): Query<Asked>,
+    Query(Sought { awaits, q }): Query<Sought>,
 ) -> Answer {
     if awaits.is_some() && visit.is_partial && doors.control.models(&visit.ctx).await?.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -111,9 +111,9 @@ pub(crate) async fn show(
     page_with(&doors, &visit, None, q).await
 }
 
-/// What is asked of the page.
+/// What is sought on the page.
 #[derive(Deserialize)]
-pub(crate) struct Asked {
+pub(crate) struct Sought {
     /// What a page that is open waits for: a model, which a gateway names that has just been started.
     awaits: Option<String>,
     /// Which of one's conversations.
