@@ -190,7 +190,12 @@ impl Control {
         Ok(models)
     }
 
-    async fn models_through(&self, gateway: &Gateway, address: &PublicUrl, pass: &SecretString) -> Vec<String> {
+    async fn models_through(
+        &self,
+        gateway: &Gateway,
+        address: &PublicUrl,
+        pass: &SecretString,
+    ) -> Vec<String> {
         let usable: Vec<_> = gateway.targets.iter().filter(|target| target.is_usable()).collect();
         let mut models = match usable.iter().any(|target| target.models.is_empty()) {
             true => self.listed_models(address, pass).await,

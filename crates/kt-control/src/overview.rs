@@ -119,6 +119,7 @@ impl Control {
         let waiting = attention::waiting(&self.store, organization, silent_since, ctx.now).await?;
         let without_factor = self.members_asked(organization).await?;
         let provider = identity_providers::enabled(&self.store, organization).await?;
+        let provider = provider.filter(|provider| self.offers(provider.details.protocol()));
         let saml = provider.as_ref().and_then(|provider| provider.details.saml());
         let certificate_ends = saml.is_some_and(|saml| saml.certificates_end_soon(ctx.now).is_some());
         let lateness = self.lateness(ctx, organization).await?;

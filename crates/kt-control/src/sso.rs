@@ -75,6 +75,21 @@ impl Control {
         Err(Error::new(ErrorKind::NotFound, "sso_not_offered", message))
     }
 
+    /// Refuses where this deployment offers no protocol at all.
+    pub fn require_single_sign_on(&self) -> Result<(), Error> {
+        if self.offers_single_sign_on() {
+            return Ok(());
+        }
+        let message = "This deployment offers no single sign-on. Ask its operator, who sets `features.sso`.";
+        Err(Error::new(ErrorKind::NotFound, "sso_not_offered", message))
+    }
+
+    /// Whether this deployment offers a protocol at all.
+    #[must_use]
+    pub fn offers_single_sign_on(&self) -> bool {
+        !self.sso.protocols.is_empty()
+    }
+
     /// Whether this deployment offers a protocol.
     #[must_use]
     pub fn offers(&self, protocol: Protocol) -> bool {

@@ -65,6 +65,11 @@ impl ProviderChange {
     pub fn turned(enabled: bool) -> Self {
         Self { enabled: Some(enabled), ..Self::default() }
     }
+
+    /// Whether it turns a provider off and does nothing else.
+    fn only_turns_off(&self) -> bool {
+        *self == Self::turned(false)
+    }
 }
 
 /// The version of a provider that is not there.
@@ -95,13 +100,13 @@ impl Control {
         })
     }
 
-    /// Every provider that the organisation has set up, of the protocols that this deployment offers.
+    /// Every provider that the organisation has set up, whether or not this deployment still offers its protocol.
     pub async fn identity_providers(&self, ctx: &Ctx) -> Result<Vec<ProviderView>, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let mut views = Vec::new();
-        for protocol in Protocol::ALL.iter().copied().filter(|protocol| self.offers(*protocol)) {
+        for protocol in Protocol::ALL {
             if let Some(provider) =
-                identity_providers::of_protocol(&self.store, organization, protocol).await?
+                identity_providers::of_protocol(&self.store, organization, *protocol).await?
             {
                 views.push(self.view_of_provider(provider).await?);
             }
@@ -112,7 +117,8 @@ impl Control {
     /// Changes the organisation's provider of a protocol, or sets it up. What was begun under the one before is good no more;
     /// turned off, it also ends every session that it has opened. With another issuer it is another provider: whom the one
     /// before was linked to is forgotten, and its sessions end. Refused with `another_provider_enabled` beside another one
-    /// that is turned on, and with `sso_not_proven` where it would become the only way in before anybody came through it.
+    /// that is turned on, and with `sso_not_proven` where it would become the only way in before anybody came through it. One
+    /// that the deployment offers no more can be turned off and nothing else.
     pub async fn change_identity_provider(
         &self,
         ctx: &Ctx,
@@ -121,7 +127,9 @@ impl Control {
         change: ProviderChange,
     ) -> Result<ProviderView, Error> {
         let organization = owners_organization(ctx)?;
-        self.require_protocol(protocol)?;
+        if !change.only_turns_off() {
+            self.require_protocol(protocol)?;
+        }
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, organization).await?;
         let kept = identity_providers::of_protocol(&tx, organization, protocol).await?;

@@ -35,6 +35,7 @@ pub(crate) struct SsoStartAnswer {
 /// is such an organization.
 #[utoipa::path(post, path = "/v1/auth/sso/start", tag = "sign-in", security(()), request_body = SsoStartRequest, responses(
     (status = 200, description = "Where.", body = SsoStartAnswer),
+    (status = 404, description = "This deployment offers no single sign-on.", body = ErrorBody),
     (status = 422, description = "A field breaks a rule.", body = ErrorBody),
 ))]
 pub(crate) async fn start(
@@ -42,6 +43,7 @@ pub(crate) async fn start(
     Visitor(_ctx): Visitor,
     Input(request): Input<SsoStartRequest>,
 ) -> Result<Json<SsoStartAnswer>, Failure> {
+    doors.control.require_single_sign_on()?;
     let mut url = doors.console.page("/login/sso");
     url.query_pairs_mut().append_pair("organization", &request.organization);
     Ok(Json(SsoStartAnswer { url: url.into() }))

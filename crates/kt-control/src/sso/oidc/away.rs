@@ -8,7 +8,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
 use kt_domain::id::IdentityProviderId;
-use kt_domain::sso::{ProviderDetails, PublishedPart, PublishedProblem};
+use kt_domain::sso::{Protocol, ProviderDetails, PublishedPart, PublishedProblem};
 use kt_store::{audit, identity_providers, once};
 use serde_json::{Value, json};
 
@@ -80,8 +80,11 @@ impl Control {
     }
 
     /// Asks providers again that could not be asked: what is told of them ends although nobody signs in meanwhile. Each every
-    /// five minutes, whichever process comes first.
+    /// five minutes, whichever process comes first; none whose protocol this deployment offers no more.
     pub(crate) async fn ask_providers_again(&self, ctx: &Ctx) -> Result<(), Error> {
+        if !self.offers(Protocol::Oidc) {
+            return Ok(());
+        }
         for provider in identity_providers::with_problems(&self.store).await? {
             let ProviderDetails::Oidc(settings) = &provider.details else { continue };
             let turn = ctx.now.as_second().div_euclid(ASKED_AGAIN.as_secs().cast_signed());

@@ -7,7 +7,6 @@ use kt_control::{Credentials, SignIn, SignInOutcome, SignedIn};
 use kt_domain::error::Error;
 use kt_domain::return_to::ReturnTo;
 use kt_domain::sessions::Door;
-use kt_domain::sso::Protocol;
 use serde::Deserialize;
 
 use super::Fields;
@@ -96,7 +95,7 @@ pub(crate) async fn show(
         frame: Frame::of(&visit),
         return_to,
         note: Note::of(&asked.reason),
-        offers_sso: Protocol::ALL.iter().any(|protocol| doors.control.offers(*protocol)),
+        offers_sso: doors.control.offers_single_sign_on(),
         offers_google: doors.control.offers_google(),
     };
     page(&visit.look, &template)

@@ -36,8 +36,13 @@ struct SsoPage {
     return_to: Option<ReturnTo>,
 }
 
-/// The form that asks for the organisation's identifier (R202).
-pub(crate) async fn show(Anybody(visit): Anybody, Query(asked): Query<Asked>) -> Answer {
+/// The form that asks for the organisation's identifier (R202); there is none where no protocol is offered.
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    Anybody(visit): Anybody,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    doors.control.require_single_sign_on()?;
     let return_to = ReturnTo::parse(&asked.return_to);
     if visit.session.is_some() {
         return Ok(see(return_to.as_ref().map_or("/overview", ReturnTo::as_str)));

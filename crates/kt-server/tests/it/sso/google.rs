@@ -6,13 +6,14 @@ use kt_domain::sign_in::MembershipState;
 use kt_domain::sso::Protocol;
 use serde_json::{Value, json};
 
-use super::provider::{Provider, Says, depart};
-use super::saml_provider::SamlProvider;
+use super::provider::{Document, Provider, Says, depart};
+use super::saml_provider::{PATH as SAML, SamlProvider, between};
 use crate::console::browser::Browser;
 use crate::databases::Kind;
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
 const REFUSED: Option<&str> = Some("/login?reason=sso_refused");
+const PAGE: &str = "/settings/security/sso";
 
 /// A deployment's Google, which hosts `acme.example`.
 struct Google {
@@ -166,7 +167,10 @@ async fn refusals(api: &TestApi) -> Vec<String> {
         codes.push(api.get(&path).bearer(owner.access_token()).send().await);
         let owner = api.signed_in("owner@acme.example").await;
         codes.push(owner.post("/settings/security/sso/test", &[("protocol", protocol)]).await);
+        let on = [("version", "1"), ("protocol", protocol), ("enabled", "on")];
+        codes.push(owner.post("/settings/security/sso/switch", &on).await);
     }
+    codes.push(api.post("/v1/auth/sso/start", json!({ "organization": "acme" })).send().await);
     codes.push(api.browser().post("/login/sso", &[("organization", "acme")]).await);
     codes.into_iter().map(|answer| answer.text("/error/code").to_owned()).collect()
 }
@@ -196,7 +200,7 @@ on_both! {
             }
             browser
         };
-        let mut expected = vec!["sso_not_offered"; 6];
+        let mut expected = vec!["sso_not_offered"; 9];
         expected.push("sso_unavailable");
         assert_eq!(refusals(&without).await, expected);
         let is_signed_in = async |browser: Browser<'_>| browser.get("/settings/profile").await.status == 200;
@@ -223,5 +227,69 @@ on_both! {
             one.get(&path).bearer(owner.access_token()).send().await.status.as_u16()
         };
         assert_eq!((read("saml").await, read("oidc").await), (200, 404));
+    }
+
+    nobody_is_told_of_a_provider_that_is_not_offered_and_it_is_asked_nothing(api) {
+        let provider = api.with_provider(json!({})).await;
+        let told = async |api: &TestApi| {
+            let owner = api.signed_in("owner@acme.example").await;
+            owner.get("/overview").await.page().contains("The identity provider cannot be asked")
+        };
+        provider.says(Says { documents: Document::Missing, ..Says::default() });
+        let refused = api.browser().post("/login/sso", &[("organization", "acme")]).await;
+        assert_eq!(refused.refusal(), (503, "identity_provider_unreachable"));
+        let without = api.offering_from_now_on(&[Protocol::Saml]).await;
+        assert_eq!((told(&api).await, told(&without).await), (true, false));
+        let asked = provider.metadata_looks();
+        api.clock.advance(Duration::from_mins(5));
+        without.control.look_outside(&without.operator()).await.unwrap();
+        assert_eq!(provider.metadata_looks(), asked);
+        api.control.look_outside(&api.operator()).await.unwrap();
+        assert!(provider.metadata_looks() > asked, "the control");
+    }
+
+    there_is_no_way_to_a_provider_where_none_is_offered(api) {
+        let without = api.offering_from_now_on(&[]).await;
+        let place = "/login/sso?organization=acme";
+        assert_eq!((api.browser().get(place).await.status.as_u16(), without.browser().get(place).await.status.as_u16()), (200, 404));
+        let says = async |api: &TestApi| {
+            let owner = api.signed_in("owner@acme.example").await;
+            owner.get(PAGE).await.page().contains("This deployment offers no single sign-on")
+        };
+        assert_eq!((says(&api).await, says(&without).await), (false, true));
+    }
+
+    an_organization_leaves_a_protocol_that_is_not_offered_any_more(api) {
+        let provider = api.with_provider(json!({})).await;
+        let saml = SamlProvider::new(&api.clock);
+        let mut second = saml.values(&json!({}));
+        second["enabled"] = json!(false);
+        let owner = api.owner().await;
+        let made = api.put(SAML, second).bearer(owner.access_token()).send().await;
+        assert_eq!(made.status, 200, "{}", made.json);
+        let one = api.offering_from_now_on(&[Protocol::Saml]).await;
+        let browser = one.signed_in("owner@acme.example").await;
+        let turn_on = async || one.put(SAML, json!({ "enabled": true })).bearer(owner.access_token()).send().await;
+        assert_eq!(turn_on().await.refusal(), (409, "another_provider_enabled"));
+        let page = browser.get(PAGE).await;
+        assert!(page.page().contains("No longer offered"), "{}", page.body);
+        let form = between(page.page(), "oidc-withdrawn-heading\">", "</section>");
+        let version = between(form, "name=\"version\" value=\"", "\"");
+        assert!(form.contains("Turn off") && form.contains("Remove") && !form.contains("Turn on"), "{form}");
+        let fields = [("version", version), ("protocol", "oidc")];
+        let rules = browser.post("/settings/security/sso/switch", &[fields[0], fields[1], ("enabled", "on")]).await;
+        assert_eq!(rules.refusal(), (404, "sso_not_offered"), "it can be turned off alone");
+        assert_eq!(browser.post("/settings/security/sso/switch", &fields).await.leads_to(), Some(PAGE));
+        let on = turn_on().await;
+        assert_eq!(on.status, 200, "{}", on.json);
+        let left = one.browser().post("/login/sso", &[("organization", "acme")]).await;
+        assert!(left.leads_to().is_some_and(|to| !to.starts_with(provider.issuer())), "{}", left.body);
+        let page = browser.get(PAGE).await;
+        let form = between(page.page(), "oidc-withdrawn-heading\">", "</section>");
+        assert!(!form.contains("Turn off"), "{form}");
+        let version = between(form, "name=\"version\" value=\"", "\"");
+        let gone = browser.post("/settings/security/sso/remove", &[("version", version), ("protocol", "oidc")]).await;
+        assert_eq!(gone.leads_to(), Some(PAGE), "{}", gone.body);
+        assert!(!browser.get(PAGE).await.page().contains("No longer offered"));
     }
 }

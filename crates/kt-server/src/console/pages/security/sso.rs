@@ -32,6 +32,8 @@ struct SsoPage {
     offers_oidc: bool,
     domains: Vec<DomainView>,
     providers: Vec<Provider>,
+    /// Those whose protocol the deployment offers no more: they can be turned off and removed.
+    withdrawn: Vec<Provider>,
     place: OidcPlace,
     offers_saml: bool,
     saml_place: SamlPlace,
@@ -105,12 +107,15 @@ impl SsoPage {
 /// The page.
 pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, session }: SignedIn) -> Answer {
     let providers = doors.control.identity_providers(&visit.ctx).await?.into_iter();
+    let providers = providers.map(|view| Provider { protocol: view.details.protocol(), view });
+    let (providers, withdrawn) = providers.partition(|provider| doors.control.offers(provider.protocol));
     let template = SsoPage {
         frame: Frame::of(&visit),
         may_change: session.person.role == Role::Owner,
         offers_oidc: doors.control.offers(Protocol::Oidc),
         domains: doors.control.domains(&visit.ctx).await?,
-        providers: providers.map(|view| Provider { protocol: view.details.protocol(), view }).collect(),
+        providers,
+        withdrawn,
         place: doors.control.oidc_place(&visit.ctx).await?,
         offers_saml: doors.control.offers(Protocol::Saml),
         saml_place: doors.control.saml_place(&visit.ctx).await?,
