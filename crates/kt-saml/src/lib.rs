@@ -31,7 +31,8 @@ pub use redirect::RedirectedMessage;
 pub use refusal::Refusal;
 pub use request::AuthnRequest;
 pub use response::{
-    Attribute, Expected, NameId, RefusedAt, Stage, VerifiedAssertion, verify_in_stages, verify_response,
+    Attribute, Expected, NameId, RefusedAt, Stage, VerifiedAssertion, unverified_response, verify_in_stages,
+    verify_response,
 };
 pub use service_provider::ServiceProvider;
 pub use signing_key::{SigningKey, SigningKeyError};

@@ -126,6 +126,13 @@ fn response_of<'t>(tree: &'t Tree<'t>) -> Result<(Element<'t>, Element<'t>), Ref
     Ok((response, only_assertion(response)?))
 }
 
+/// What the field `SAMLResponse` holds, good or not: for whoever looks for what is wrong with it, and for nothing else. `None`
+/// where it holds no message.
+#[must_use]
+pub fn unverified_response(field: &str) -> Option<String> {
+    decoded(field).ok().map(|text| String::from_utf8_lossy(&text).into_owned())
+}
+
 /// The text of a message in a form.
 pub(crate) fn decoded(field: &str) -> Result<Vec<u8>, Refusal> {
     // Some providers break the lines of their Base64.

@@ -26,7 +26,7 @@ use kt_domain::sso::{AttributeNames, ExternalIdentity, OidcSettings};
 use kt_store::identity_providers::IdentityProvider;
 use kt_store::organizations;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::errand::{AT_PROVIDER, Departure, Errand, Origin, begun_otherwise};
@@ -37,6 +37,7 @@ use super::trial::Trail;
 use crate::control::Control;
 
 use claims::{add_told, identity, is_missing};
+use exchange::ExchangeError;
 use metadata::Published;
 pub(crate) use metadata::Remembered;
 pub use settings::{NewOidcProvider, OidcPlace};
@@ -79,6 +80,8 @@ pub struct OidcAnswer<'a> {
     pub issuer: Option<&'a str>,
     /// `error`.
     pub error: Option<&'a str>,
+    /// `error_description`: shown to whoever tries the provider out, and to nobody else.
+    pub error_description: Option<&'a str>,
     /// What the browser has kept since it began.
     pub browser: Option<&'a str>,
 }
@@ -241,14 +244,27 @@ impl Control {
         let published =
             self.published(ctx, party).await.map_err(|why| disbelief(METADATA, why.to_string()))?;
         trail.passed(METADATA, party.settings.issuer.clone());
+        if let Some(error) = answer.error {
+            let told = json!({ "error": error, "error_description": answer.error_description });
+            trail.sent("Answer, not verified", told);
+        }
         let code =
             check_answer(party, pledge, &published, answer).map_err(|why| disbelief("The answer", why))?;
         trail.passed("The answer", "a code, from the issuer that was asked");
         let opened = self.seal.open(&verifier_place(&pledge.nonce), &pledge.verifier)?;
         let tokens = self.exchange(party, &published, code, &String::from_utf8_lossy(&opened)).await;
+        if let Err(ExchangeError::Refused { error, description: Some(description), .. }) = &tokens {
+            let told = json!({ "error": error, "error_description": description });
+            trail.sent("Answer to the code, not verified", told);
+        }
         let tokens = tokens.map_err(|why| disbelief("The exchange of the code", why.to_string()))?;
         trail.passed("The exchange of the code", "an ID token was given for it");
         let verified = self.verify_jws(ctx, party, &tokens.id_token, None).await;
+        if verified.is_err()
+            && let Some(unverified) = jws::unverified(&tokens.id_token)
+        {
+            trail.sent("ID token, not verified", unverified);
+        }
         let verified = verified.map_err(|why| disbelief("The signature of the ID token", why.to_string()))?;
         trail.passed("The signature of the ID token", verified.algorithm);
         trail.sent("ID token", Value::Object(verified.claims.clone()));

@@ -11,7 +11,7 @@ mod settings;
 
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_domain::secret::Token;
+use kt_domain::secret::{SecretDigest, Token};
 use kt_domain::sso::{AttributeNames, ExternalIdentity, SamlSettings};
 use kt_saml::{
     AuthnRequest, Certificate, Expected, IdentityProvider, ServiceProvider, Stage, VerifiedAssertion,
@@ -56,6 +56,8 @@ struct Landed {
     passed: usize,
     /// What the provider sent, once that is verified, for whoever tries it out.
     sent: Option<Value>,
+    /// The whole response of a trial that was refused, sealed until it is shown.
+    unverified: Option<String>,
     said: Result<ExternalIdentity, String>,
 }
 
@@ -152,6 +154,7 @@ impl Control {
             authenticated_since: must_ask.then_some(origin.begun_at),
             now: ctx.now,
         };
+        let ticket = self.new_token();
         let landed = match kt_saml::verify_in_stages(answer.response, &expected) {
             Ok(assertion) => {
                 let is_first = self.use_up(&provider, &assertion).await?;
@@ -160,10 +163,10 @@ impl Control {
             Err(refused) => Landed {
                 passed: passed_before(refused.stage),
                 sent: None,
+                unverified: self.sealed_for_trial(&origin, &ticket.digest(), answer.response)?,
                 said: Err(refused.why.to_string()),
             },
         };
-        let ticket = self.new_token();
         self.keep_errand(ctx, (&ticket, BETWEEN_OURS), origin, answer.browser, landed).await?;
         Ok(ticket)
     }
@@ -185,10 +188,29 @@ impl Control {
         if let Some(sent) = landed.sent {
             trail.sent("Assertion", sent);
         }
+        if let Some(sealed) = landed.unverified {
+            let opened = self.seal.open(&trial_place(&SecretDigest::of(ticket)), &sealed)?;
+            trail.sent("Response, not verified", String::from_utf8_lossy(&opened).into());
+        }
         // What follows them all is whom it names.
         let step = STEPS.get(landed.passed).map_or(WHO, |(step, _)| *step);
         let verified = landed.said.map_err(|why| Disbelief { step, why });
         self.receive(ctx, origin, trail, verified).await
+    }
+
+    /// The whole of a response, where somebody tries the provider out: what it says helps whoever looks for the mistake. What
+    /// refuses a sign-in is kept nowhere.
+    fn sealed_for_trial(
+        &self,
+        origin: &Origin,
+        ticket: &SecretDigest,
+        response: &str,
+    ) -> Result<Option<String>, Error> {
+        if !matches!(origin.errand, Errand::Test { .. }) {
+            return Ok(None);
+        }
+        let Some(text) = kt_saml::unverified_response(response) else { return Ok(None) };
+        self.draw(|random| self.seal.seal(&trial_place(ticket), text.as_bytes(), random)).map(Some)
     }
 
     /// An assertion counts once (SAML profiles, section 4.1.4.5): whether this is the first time.
@@ -240,6 +262,11 @@ impl Control {
     }
 }
 
+/// What the response of a trial is sealed for: the one ticket with which it is shown.
+fn trial_place(ticket: &SecretDigest) -> String {
+    format!("sso_trials/{ticket}")
+}
+
 /// The provider as the verification needs it.
 fn identity_provider(settings: &SamlSettings) -> Result<IdentityProvider, Error> {
     let certificates = settings.certificates.iter().map(|kept| Certificate::from_text(&kept.certificate));
@@ -262,7 +289,7 @@ fn landed(
     } else {
         (STEPS.len() - 1, Err("the assertion was used before".to_owned()))
     };
-    Landed { passed, sent: Some(as_sent(assertion)), said }
+    Landed { passed, sent: Some(as_sent(assertion)), unverified: None, said }
 }
 
 fn identity(

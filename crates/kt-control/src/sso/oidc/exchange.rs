@@ -31,7 +31,7 @@ pub(super) enum ExchangeError {
     #[error(transparent)]
     Fetch(#[from] FetchError),
     #[error("the provider refused with {status} `{error}`")]
-    Refused { status: StatusCode, error: String },
+    Refused { status: StatusCode, error: String, description: Option<String> },
     #[error("the provider gave no ID token")]
     NoToken,
     #[error("no client secret is set")]
@@ -57,7 +57,7 @@ impl Control {
         let (headers, form) = request(party, code, verifier)?;
         let answer = fetch::post_form(&self.sso.outbound, &url, &headers, form).await?;
         if answer.status != StatusCode::OK {
-            return Err(ExchangeError::Refused { status: answer.status, error: error_word(&answer.body) });
+            return Err(refused(answer.status, &answer.body));
         }
         serde_json::from_slice(&answer.body).map_err(|_| ExchangeError::NoToken)
     }
@@ -125,9 +125,16 @@ fn basic(client_id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{}:{}", encoded(client_id), encoded(secret))))
 }
 
-/// The word `error` of a refusal; nothing else of it is repeated anywhere.
-fn error_word(body: &[u8]) -> String {
+/// How many characters are kept of what a refusal is described by.
+const LONGEST_DESCRIPTION: usize = 1000;
+
+/// A refusal: its word `error`, and what describes it, which is shown to whoever tries the provider out alone. Nothing else of it
+/// is repeated anywhere.
+fn refused(status: StatusCode, body: &[u8]) -> ExchangeError {
     let answer: Map<String, Value> = serde_json::from_slice(body).unwrap_or_default();
     let word = text(&answer, "error").unwrap_or("unknown");
-    word.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect()
+    let error = word.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(64).collect();
+    let description = text(&answer, "error_description");
+    let description = description.map(|words| words.chars().take(LONGEST_DESCRIPTION).collect());
+    ExchangeError::Refused { status, error, description }
 }

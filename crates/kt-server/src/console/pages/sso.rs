@@ -9,6 +9,7 @@ use kt_control::{Departure, OidcAnswer, SsoJourney, SsoOutcome, TestReport};
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::return_to::ReturnTo;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Fields, sign_in};
 use crate::Doors;
@@ -130,6 +131,7 @@ pub(crate) struct Brought {
     code: Option<String>,
     iss: Option<String>,
     error: Option<String>,
+    error_description: Option<String>,
 }
 
 /// `GET /sso/oidc/{organization}/callback` (R204).
@@ -166,6 +168,7 @@ async fn receive(
         code: brought.code.as_deref(),
         issuer: brought.iss.as_deref(),
         error: brought.error.as_deref(),
+        error_description: brought.error_description.as_deref(),
         browser: Cookies::of(doors).read(headers, Cookie::Sso),
     };
     arrive(doors, visit, doors.control.receive_oidc(&visit.ctx, answer).await).await
@@ -176,7 +179,7 @@ async fn receive(
 struct TestPage {
     frame: Frame,
     report: TestReport,
-    /// What the provider sent, part by part, as people read JSON.
+    /// What the provider sent, part by part, as people read it.
     sent: Vec<(String, String)>,
 }
 
@@ -216,12 +219,16 @@ pub(crate) async fn arrive(doors: &Doors, visit: &Visit, came: Result<SsoOutcome
 
 /// What trying out a provider has shown.
 pub(crate) fn tested(visit: &Visit, report: TestReport) -> Answer {
-    let sent = report
-        .sent
-        .iter()
-        .map(|(part, content)| (part.clone(), serde_json::to_string_pretty(content).unwrap_or_default()));
-    let sent = sent.collect();
+    let sent = report.sent.iter().map(|(part, content)| (part.clone(), as_read(content))).collect();
     page(&visit.look, &TestPage { frame: Frame::of(visit), report, sent })
+}
+
+/// A text as it is, and anything else as people read JSON.
+fn as_read(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        other => serde_json::to_string_pretty(other).unwrap_or_default(),
+    }
 }
 
 /// The same answer for a browser that has come by itself, and not for the pages' script.

@@ -409,7 +409,8 @@ async fn token(
         return refused("invalid_client");
     }
     if !says.gives_tokens {
-        return refused("<script>server_error");
+        let refusal = json!({ "error": "<script>server_error", "error_description": "canary: refused" });
+        return (StatusCode::BAD_REQUEST, Json(refusal)).into_response();
     }
     let now = provider.clock.now().as_second();
     let own = json!({

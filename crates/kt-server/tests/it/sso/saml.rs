@@ -14,6 +14,10 @@ use crate::harness::{Answer, TestApi, on_both};
 
 const REFUSED: Option<&str> = Some("/login?reason=sso_refused");
 
+/// Above what a trial shows of an answer, good or not.
+const VERIFIED: &str = "<h3>Assertion</h3>";
+const NOT_VERIFIED: &str = "<h3>Response, not verified</h3>";
+
 fn is_in(browser: &Browser<'_>, answer: &Answer) -> bool {
     browser.cookie("kt_session").is_some()
         && answer.leads_to().is_some_and(|place| !place.starts_with("/login"))
@@ -388,17 +392,38 @@ on_both! {
         };
         let as_it_is = ("<samlp:Response", "<samlp:Response");
         let transient = [("nameid-format:persistent", "nameid-format:transient")];
-        for (tried, good, says, shows_sent) in [
-            (try_out(&provider, &[], ("status:Success", "status:Responder")).await, 0, "reports a failure", false),
-            (try_out(&stranger, &[], as_it_is).await, 1, "no configured certificate fits", false),
-            (try_out(&provider, &[], ("acme/acs\" ID", "other/acs\" ID")).await, 2, "it is addressed to", false),
-            (try_out(&provider, &[("/acme/metadata", "/other/metadata")], as_it_is).await, 3, "it is meant for the service", false),
-            (try_out(&provider, &transient, as_it_is).await, 5, "names the person anew", true),
-            (try_out(&provider, &[], as_it_is).await, 5, "Nobody has an account with this address", true),
+        for (tried, good, says, sent) in [
+            (try_out(&provider, &[], ("status:Success", "status:Responder")).await, 0, "reports a failure", NOT_VERIFIED),
+            (try_out(&stranger, &[], as_it_is).await, 1, "no configured certificate fits", NOT_VERIFIED),
+            (try_out(&provider, &[], ("acme/acs\" ID", "other/acs\" ID")).await, 2, "it is addressed to", NOT_VERIFIED),
+            (try_out(&provider, &[("/acme/metadata", "/other/metadata")], as_it_is).await, 3, "it is meant for the service", NOT_VERIFIED),
+            (try_out(&provider, &transient, as_it_is).await, 5, "names the person anew", VERIFIED),
+            (try_out(&provider, &[], as_it_is).await, 5, "Nobody has an account with this address", VERIFIED),
         ] {
             assert_eq!((tried.0, tried.1.contains(says)), (good, true), "{says}: {}", tried.1);
-            assert_eq!(tried.1.contains("alice@acme.example"), shows_sent, "{says}: {}", tried.1);
+            let shown = [VERIFIED, NOT_VERIFIED].map(|part| tried.1.contains(part));
+            assert_eq!(shown, [sent == VERIFIED, sent == NOT_VERIFIED], "{says}: {}", tried.1);
+            assert!(tried.1.contains("alice@acme.example"), "{says}: {}", tried.1);
         }
+        let hostile = try_out(&stranger, &[], ("status:Success", "\"><script>alert(1)</script>")).await.1;
+        assert!(hostile.contains(NOT_VERIFIED) && !hostile.contains("<script>alert(1)"), "what a provider sends is text: {hostile}");
+    }
+
+    what_is_refused_of_a_trial_is_sealed_until_it_is_shown_and_of_a_sign_in_kept_nowhere(api) {
+        let provider = api.with_saml(json!({ "just_in_time": true })).await;
+        let owner = api.signed_in("owner@acme.example").await;
+        let left = owner.post("/settings/security/sso/test", &[("protocol", "saml")]).await;
+        let lie = [("/acme/metadata", "/other/metadata")];
+        let on = |landed: Answer| landed.leads_to().unwrap().to_owned();
+        let tried = on(land(&owner, &provider.posts(left.leads_to().unwrap(), "alice", &lie)).await);
+        let browser = api.browser();
+        let refused = on(land(&browser, &provider.posts(&depart(&browser).await, "bob", &lie)).await);
+        let copy = String::from_utf8_lossy(&api.copy_of_database().await).into_owned();
+        for name in ["alice@acme.example", "bob@acme.example"] {
+            assert!(!copy.contains(name), "{name}");
+        }
+        assert_eq!(browser.come_back(&refused).await.leads_to(), REFUSED);
+        assert!(owner.come_back(&tried).await.page().contains("alice@acme.example"), "the control");
     }
 
     a_trial_judges_members_as_a_sign_in_does(api) {

@@ -7,7 +7,7 @@ use axum::http::Method;
 use kt_store::limits;
 use serde_json::{Value, json};
 
-use super::provider::{Document, Provider, Says, depart};
+use super::provider::{Document, Provider, Says, Signature, depart};
 use crate::console::browser::Browser;
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
 
@@ -445,5 +445,32 @@ on_both! {
         assert_eq!(browser.cookie("kt_session"), before, "the session is the same");
         assert_eq!(kt_store::users::by_email(&api.store, "new@acme.example").await.unwrap(), None);
         assert_eq!(api.records("sso.tested").await.len(), 3);
+    }
+
+    a_trial_shows_what_was_sent_although_it_is_refused_and_a_sign_in_does_not(api) {
+        let provider = api.with_provider(json!({ "just_in_time": true })).await;
+        let owner = api.signed_in("owner@acme.example").await;
+        let told = |name, text: &str| (name, Some(text.to_owned()));
+        let error = vec![told("error", "access_denied"), told("error_description", "canary: not <b>assigned</b>")];
+        let claims = json!({ "department": "canary: refused" });
+        for (says, part, canary) in [
+            (Says { answer: error, ..Says::default() }, "Answer, not verified", "canary: not &#60;b&#62;assigned"),
+            (Says { gives_tokens: false, ..Says::default() }, "Answer to the code, not verified", "canary: refused"),
+            (Says { signature: Signature::Foreign, claims, ..Says::default() }, "ID token, not verified", "canary: refused"),
+        ] {
+            provider.says(says);
+            let left = owner.post("/settings/security/sso/test", &[("protocol", "oidc")]).await;
+            let shown = owner.come_back(&provider.authorize(left.leads_to().unwrap(), "new")).await;
+            assert!(shown.page().contains(part) && shown.page().contains(canary), "{part}: {}", shown.body);
+            let browser = api.browser();
+            assert_eq!(provider.way(&browser, "new").await.leads_to(), REFUSED, "{part}");
+        }
+        let refused = api.records("auth.sign_in").await;
+        assert!(refused.iter().filter(|record| record["outcome"] == "failure").count() >= 3, "{refused:?}");
+        assert!(refused.iter().all(|record| !record.to_string().contains("canary")), "{refused:?}");
+        provider.says(Says::default());
+        let left = owner.post("/settings/security/sso/test", &[("protocol", "oidc")]).await;
+        let shown = owner.come_back(&provider.authorize(left.leads_to().unwrap(), "new")).await;
+        assert!(!shown.page().contains("not verified") && shown.page().contains("<h3>ID token</h3>"), "the control: {}", shown.body);
     }
 }
