@@ -86,6 +86,8 @@ CREATE TABLE memberships (
     user_id TEXT NOT NULL REFERENCES users (id),
     role TEXT NOT NULL,
     state TEXT NOT NULL,
+    -- Whether it was the identity provider that suspended this member, which may then let them in again.
+    suspended_by_provider BOOLEAN NOT NULL DEFAULT FALSE,
     -- Since when the organization has asked this member for a second factor.
     mfa_asked_since BIGINT,
     created_at BIGINT NOT NULL,

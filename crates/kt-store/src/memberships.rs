@@ -373,14 +373,16 @@ pub async fn note_asked(
     Ok(())
 }
 
-/// Puts `changed` in place of the membership as it was read; `false` when it is no longer so.
+/// Puts `changed` in place of the membership as it was read; `false` when it is no longer so. Whoever is suspended by it is
+/// suspended by somebody here, until [`note_suspended_by_provider`] says otherwise.
 pub async fn change(
     tx: &Tx<'_>,
     read: &Membership,
     role: Role,
     state: MembershipState,
 ) -> Result<bool, StoreError> {
-    const UPDATE: &str = "UPDATE memberships SET role = $5, state = $6
+    const UPDATE: &str = "UPDATE memberships SET role = $5, state = $6,
+            suspended_by_provider = suspended_by_provider AND state = $6
         WHERE organization_id = $1 AND user_id = $2 AND role = $3 AND state = $4";
     let values = values![
         read.organization.as_str(),
@@ -391,6 +393,18 @@ pub async fn change(
         state.as_str(),
     ];
     Ok(sql::execute(tx, UPDATE, values).await? == 1)
+}
+
+/// Notes that it was the identity provider that suspended this member.
+pub async fn note_suspended_by_provider(
+    tx: &Tx<'_>,
+    organization: &OrganizationId,
+    user: &UserId,
+) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE memberships SET suspended_by_provider = TRUE
+        WHERE organization_id = $1 AND user_id = $2 AND state = 'suspended'";
+    sql::execute(tx, UPDATE, values![organization.as_str(), user.as_str()]).await?;
+    Ok(())
 }
 
 /// Asks all members of a role for a second factor from `since` on, unless they have been asked before; with `None` they

@@ -22,6 +22,8 @@ pub struct ScimUser {
     pub name: String,
     /// Where their membership stands.
     pub state: MembershipState,
+    /// Whether somebody here has suspended them, and not the provider.
+    pub is_suspended_here: bool,
     /// What the provider calls them.
     pub external_id: Option<String>,
     /// Their name as the provider has sent it; what they are called here where it has said nothing of them yet.
@@ -58,7 +60,7 @@ pub struct Part<T> {
 
 /// Whoever waits for approval is none yet.
 const USER: &str =
-    "SELECT m.user_id, m.state, m.created_at, u.email, u.name, s.external_id, s.names, s.changed_at
+    "SELECT m.user_id, m.state, m.suspended_by_provider, m.created_at, u.email, u.name, s.external_id, s.names, s.changed_at
     FROM memberships m JOIN users u ON u.id = m.user_id
     LEFT JOIN scim_users s ON s.organization_id = m.organization_id AND s.user_id = m.user_id
     WHERE m.state <> 'pending_approval' AND m.organization_id = ";
@@ -325,11 +327,14 @@ fn read_user(row: &Row) -> Result<ScimUser, StoreError> {
     let name: String = row.get("name")?;
     let named_here = || Names { display: Some(name.clone()), ..Names::default() };
     let names = row.document_opt("names")?.unwrap_or_else(named_here);
+    let state = row.parsed("state")?;
     Ok(ScimUser {
         user: row.parsed("user_id")?,
         email: row.get("email")?,
         name,
-        state: row.parsed("state")?,
+        state,
+        is_suspended_here: state == MembershipState::Suspended
+            && !row.get::<bool>("suspended_by_provider")?,
         external_id: row.get("external_id")?,
         names,
         created_at,

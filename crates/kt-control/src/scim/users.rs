@@ -78,6 +78,7 @@ impl Control {
             let waiting = waiting(&tx, organization, &user).await?;
             self.put_in_place(ctx, &tx, &waiting, Role::Member, state).await?;
         }
+        memberships::note_suspended_by_provider(&tx, organization, &user).await?;
         let external_id = change.external_id.over(None);
         keep(ctx, &tx, organization, &user, external_id.as_deref(), &names).await?;
         let made = json!({ "email": email, "external_id": external_id, "state": state });
@@ -150,12 +151,16 @@ impl Control {
     async fn deactivate(&self, ctx: &Ctx, organization: &OrganizationId, user: &UserId) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, organization).await?;
-        scim::user(&tx, organization, user).await?.ok_or_else(no_user)?;
+        let before = scim::user(&tx, organization, user).await?.ok_or_else(no_user)?;
         self.change_place(ctx, &tx, organization, user, MemberChange::Suspend).await?;
+        if !before.is_suspended_here {
+            memberships::note_suspended_by_provider(&tx, organization, user).await?;
+        }
         self.commit_revocation(tx).await
     }
 
-    /// All but the end of somebody's access.
+    /// All but the end of somebody's access. Whoever was suspended here stays so, whatever the provider says of them: it sends
+    /// `active` with every change of a name.
     async fn change_details(
         &self,
         ctx: &Ctx,
@@ -170,7 +175,7 @@ impl Control {
         keep_user_name(&email, change)?;
         let is_own = self.owns_domain(&tx, organization, email.domain()).await?;
         self.change_names(ctx, &tx, organization, &before, change, is_own).await?;
-        if change.active == Some(true) {
+        if change.active == Some(true) && !before.is_suspended_here {
             self.change_place(ctx, &tx, organization, user, MemberChange::Reactivate).await?;
         }
         self.commit_revocation(tx).await

@@ -159,6 +159,35 @@ on_both! {
         assert_eq!(passed_over.count(), 12);
     }
 
+    whoever_was_suspended_here_is_not_let_in_again_by_the_provider(api) {
+        let directory = api.directory().await;
+        let (ada, bob) = (directory.user("ada@acme.example").await, directory.user("bob@acme.example").await);
+        let act = async |id: &str, verb: &str| {
+            let owner = api.token_of("owner@acme.example").await;
+            api.request(Method::POST, &format!("/v1/members/{id}/{verb}")).bearer(&owner).send().await.status.as_u16()
+        };
+        let put = async |id: &str, email: &str, name: &str, active: bool| {
+            let body = json!({ "userName": email, "displayName": name, "active": active });
+            let changed = directory.send(Method::PUT, &format!("/Users/{id}"), body).await;
+            assert_eq!((changed.status.as_u16(), changed.text("/displayName")), (200, name), "{}", changed.body);
+            changed.json["active"].clone()
+        };
+        assert_eq!(act(&ada, "suspend").await, 200);
+        assert_eq!(directory.set_active(&bob, false).await.json["active"], false);
+        let role = api.request(Method::PATCH, &format!("/v1/members/{bob}")).body(Some(json!({ "role": "auditor" })));
+        assert_eq!(role.bearer(&api.token_of("owner@acme.example").await).send().await.status, 200, "a role changes nothing of that");
+        assert_eq!(put(&ada, "ada@acme.example", "Ada Byron", true).await, false, "the name is another, and nothing else");
+        assert_eq!(put(&bob, "bob@acme.example", "Bob Byron", true).await, true, "the control: whom the provider has suspended");
+        assert_eq!(directory.set_active(&ada, true).await.json["active"], false);
+        assert_eq!(put(&ada, "ada@acme.example", "Ada Lovelace", false).await, false);
+        assert_eq!(directory.set_active(&ada, true).await.json["active"], false, "nor after it has said no as well");
+        assert_eq!(api.records("member.reactivated").await.len(), 1, "of Bob");
+        assert_eq!(act(&ada, "reactivate").await, 200);
+        assert_eq!(directory.get(&format!("/Users/{ada}")).await.json["active"], true);
+        assert_eq!(directory.set_active(&ada, false).await.json["active"], false);
+        assert_eq!(directory.set_active(&ada, true).await.json["active"], true, "it was the provider this time");
+    }
+
     an_owner_who_is_deactivated_has_no_way_in_of_their_own_left(api) {
         // Owners keep their own ways in where single sign-on is the only one; not past their suspension.
         let second = api.add_member("second@acme.example", "owner").await.to_string();
@@ -176,5 +205,6 @@ on_both! {
         let listed = api.get("/v1/members").bearer(&api.token_of("owner@acme.example").await).send().await;
         let ada = listed.json["members"].as_array().unwrap().iter().find(|member| member["email"] == "ada@acme.example");
         assert_eq!(ada.unwrap()["status"], "suspended");
+        assert_eq!(directory.set_active(made.text("/id"), true).await.json["active"], true, "it lets in again whom it has suspended");
     }
 }
