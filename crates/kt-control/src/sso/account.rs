@@ -116,7 +116,13 @@ impl Control {
                 (user, true, false)
             }
             (Reception::Link { wipes_credentials, asks_for_factor, joins }, Some(user)) => {
-                let user = if wipes_credentials { wiped(ctx, tx, user).await? } else { user };
+                let user = if wipes_credentials {
+                    // Whoever opened it has named it as well.
+                    users::rename(tx, &user.id, &shown_name(identity, &email)).await?;
+                    wiped(ctx, tx, user).await?
+                } else {
+                    user
+                };
                 (user, joins, asks_for_factor)
             }
             (Reception::Link { .. }, None) => return Err(away(Refusal::NoAccount, None)),

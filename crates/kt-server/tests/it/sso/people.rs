@@ -173,10 +173,12 @@ on_both! {
         let after = users::by_email(&api.store, "1@acme.example").await.unwrap().unwrap();
         assert_eq!((after.id, after.password, after.epoch), (before.id, None, before.epoch + 1));
         assert!(after.email_verified_at.is_some());
+        assert_eq!((before.name.as_str(), after.name.as_str()), ("Mallory", "Somebody 1"), "nor the name that they gave it");
         assert_eq!(api.login("1@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"));
-        // The control: a verified account keeps its password.
+        // The control: a verified account keeps its password and its name.
         api.add_member("2@acme.example", "member").await;
         assert_eq!(comes(&api, &provider, "2").await.leads_to(), Some("/"));
+        assert_ne!(users::by_email(&api.store, "2@acme.example").await.unwrap().unwrap().name, "Somebody 2");
         assert_eq!(api.login("2@acme.example", PASSWORD).await.text("/status"), "authenticated");
     }
 
