@@ -43,6 +43,10 @@ fn answered(name: &'static str, value: Option<&str>) -> Says {
     Says { answer: vec![(name, value.map(str::to_owned))], ..Says::default() }
 }
 
+fn instead(at: &'static str, document: Document) -> Says {
+    Says { instead: (at, document), ..Says::default() }
+}
+
 fn userinfo(userinfo: Value) -> Says {
     Says { userinfo, ..Says::default() }
 }
@@ -116,6 +120,15 @@ fn table(now: i64) -> Vec<(&'static str, Says, bool)> {
         ("an address that is not verified", userinfo(json!({ "email_verified": false })), true),
         ("no tokens", Says { gives_tokens: false, ..Says::default() }, false),
         ("no keys", Says { keys: Some(Vec::new()), ..Says::default() }, false),
+        ("keys behind a redirect", instead("/keys", Document::Elsewhere), false),
+        ("more keys than anybody reads", instead("/keys", Document::Huge), false),
+        ("a page in place of keys", instead("/keys", Document::Page), false),
+        ("tokens behind a redirect", instead("/token", Document::Elsewhere), false),
+        ("an answer to the code without an end", instead("/token", Document::Huge), false),
+        ("a page in place of tokens", instead("/token", Document::Page), false),
+        ("more about somebody behind a redirect", instead("/userinfo", Document::Elsewhere), false),
+        ("more about somebody without an end", instead("/userinfo", Document::Huge), false),
+        ("a page about somebody", instead("/userinfo", Document::Page), false),
     ]
 }
 
@@ -252,6 +265,34 @@ on_both! {
         provider.says(Says::default());
         let made = api.put_provider(&owner, &provider, json!({})).await;
         assert_eq!(made.status, 200, "the control: {}", made.json);
+    }
+
+    metadata_that_becomes_a_lie_after_the_set_up_lets_nobody_in(api) {
+        let provider = api.with_provider(json!({})).await;
+        api.add_member("1@acme.example", "member").await;
+        let lies = [
+            ("a redirect", Says { documents: Document::Elsewhere, ..Says::default() }),
+            ("a huge document", Says { documents: Document::Huge, ..Says::default() }),
+            ("a page", Says { documents: Document::Page, ..Says::default() }),
+            ("another issuer", Says { metadata: json!({ "issuer": "https://evil.example" }), ..Says::default() }),
+            ("no keys", Says { metadata: json!({ "jwks_uri": null }), ..Says::default() }),
+        ];
+        for (lie, says) in lies {
+            assert!(told(&api, &provider, Says::default()).await, "the control, before: {lie}");
+            // Somebody is at the provider while what is remembered of it ends.
+            api.clock.advance(Duration::from_mins(6));
+            let browser = api.browser();
+            let back = provider.authorize(&depart(&browser).await, "1");
+            api.clock.advance(Duration::from_mins(6));
+            provider.says(says);
+            let asked = provider.metadata_looks();
+            let answer = browser.come_back(&back).await;
+            assert_eq!(answer.leads_to(), Some("/login?reason=sso_refused"), "{lie}: {}", answer.body);
+            assert!(provider.metadata_looks() > asked, "{lie}: it is read anew");
+            api.clock.advance(Duration::from_secs(11));
+            let left = api.browser().post("/login/sso", &[("organization", "acme")]).await;
+            assert_eq!(left.refusal(), (503, "identity_provider_unreachable"), "{lie}: nobody is sent there");
+        }
     }
 }
 

@@ -11,8 +11,9 @@ use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
     RsaKeyPair,
 };
-use axum::extract::{Form, State};
+use axum::extract::{Form, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -68,8 +69,10 @@ pub(crate) struct Says {
     pub(crate) keys: Option<Vec<Value>>,
     /// How many other keys of the same kind it publishes before its own.
     pub(crate) others: usize,
-    /// What is at the address of its metadata, and of its keys, in place of them.
+    /// What is at the address of its metadata in place of them.
     pub(crate) documents: Document,
+    /// What is at another of its addresses in place of what belongs there.
+    pub(crate) instead: (&'static str, Document),
     /// How its client has to say who it is.
     pub(crate) client: &'static str,
     /// Whether it gives tokens.
@@ -93,6 +96,19 @@ pub(crate) enum Document {
     Missing,
 }
 
+impl Document {
+    /// The answer in place of the document; where it is `moved` the document itself is found.
+    fn in_place_of(self, moved: &str) -> Option<Response> {
+        match self {
+            Self::Itself => None,
+            Self::Elsewhere => Some(Redirect::temporary(moved).into_response()),
+            Self::Huge => Some("x".repeat(1024 * 1024 + 1).into_response()),
+            Self::Page => Some(([(header::CONTENT_TYPE, "text/html")], "<html>").into_response()),
+            Self::Missing => Some(StatusCode::NOT_FOUND.into_response()),
+        }
+    }
+}
+
 impl Default for Says {
     fn default() -> Self {
         Self {
@@ -105,6 +121,7 @@ impl Default for Says {
             keys: None,
             others: 0,
             documents: Document::Itself,
+            instead: ("", Document::Itself),
             client: "client_secret_basic",
             gives_tokens: true,
             keys_are_away: false,
@@ -162,6 +179,10 @@ impl Provider {
             .route("/keys", get(keys))
             .route("/token", post(token))
             .route("/userinfo", get(userinfo))
+            .route("/moved/keys", get(keys))
+            .route("/moved/token", post(token))
+            .route("/moved/userinfo", get(userinfo))
+            .layer(middleware::from_fn_with_state(provider.clone(), something_else))
             .with_state(provider.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await });
         provider
@@ -356,14 +377,10 @@ fn merged(mut base: Value, changes: &Value) -> Value {
 async fn metadata(State(provider): State<Provider>, uri: axum::http::Uri) -> Response {
     let (issuer, says) = (&provider.issuer, provider.world().says.clone());
     provider.world().metadata_looks += 1;
-    match says.documents {
-        Document::Elsewhere if uri.path() != "/moved" => {
-            return Redirect::temporary("/moved").into_response();
-        }
-        Document::Huge => return "x".repeat(1024 * 1024 + 1).into_response(),
-        Document::Page => return ([(header::CONTENT_TYPE, "text/html")], "<html>").into_response(),
-        Document::Missing => return StatusCode::NOT_FOUND.into_response(),
-        _ => {}
+    if uri.path() != "/moved"
+        && let Some(other) = says.documents.in_place_of("/moved")
+    {
+        return other;
     }
     let own = json!({
         "issuer": issuer,
@@ -374,6 +391,17 @@ async fn metadata(State(provider): State<Provider>, uri: axum::http::Uri) -> Res
         "authorization_response_iss_parameter_supported": true,
     });
     Json(merged(own, &says.metadata)).into_response()
+}
+
+/// What is at an address in place of what belongs there, as [`Says::instead`] has it.
+async fn something_else(State(provider): State<Provider>, request: Request, next: Next) -> Response {
+    let (at, document) = provider.world().says.instead;
+    if request.uri().path() == at
+        && let Some(other) = document.in_place_of(&format!("/moved{at}"))
+    {
+        return other;
+    }
+    next.run(request).await
 }
 
 async fn keys(State(provider): State<Provider>) -> Response {
