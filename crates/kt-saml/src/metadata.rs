@@ -168,20 +168,27 @@ fn role_of(entity: Element<'_>) -> Option<Element<'_>> {
     })
 }
 
-/// The certificates for signatures, each once. A key without a `use` is for every use (metadata, section 2.4.1.1).
+/// The certificates for signatures, each once. A key without a `use` is for every use (metadata, section 2.4.1.1). Providers list
+/// keys that are too weak, or of another kind, beside the one they sign with: nothing is believed by those, and they are passed
+/// over where another one is left.
 fn certificates(role: Element<'_>) -> Result<Vec<Certificate>, MetadataError> {
-    let mut found = Vec::new();
+    let (mut found, mut unusable) = (Vec::new(), None);
     let keys = role.all(name::METADATA, "KeyDescriptor");
     for key in keys.filter(|key| matches!(key.attribute("use"), None | Some("signing"))) {
         for text in key.descendants().filter(|it| it.is(name::SIGNATURE, "X509Certificate")) {
             let text = text.text().ok_or(CertificateError::NotACertificate)?;
-            let certificate = Certificate::from_text(&text)?;
-            if !found.contains(&certificate) {
-                found.push(certificate);
+            match Certificate::from_text(&text) {
+                Ok(certificate) if found.contains(&certificate) => {}
+                Ok(certificate) => found.push(certificate),
+                Err(why @ CertificateError::Key) => unusable = Some(why),
+                Err(why) => return Err(why.into()),
             }
         }
     }
-    Ok(found)
+    match unusable {
+        Some(why) if found.is_empty() => Err(why.into()),
+        _ => Ok(found),
+    }
 }
 
 /// The best that the provider says it has: a name that lasts, or else the e-mail address.
