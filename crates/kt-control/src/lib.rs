@@ -125,8 +125,9 @@ pub use shared_counts::{SharedCounts, SharedCountsError};
 pub use sign_in::{PasskeySignIn, Reproof, SignIn, SignInOutcome, SignedIn, Whoami, WhoamiKey};
 pub use sso::{
     Arrival, Departure, DomainView, GoogleClient, LogoutMessage, NameError, NameServers, Names,
-    NewOidcProvider, NewSamlProvider, OidcAnswer, OidcPlace, ProviderChange, ProviderView, SamlAnswer,
-    SamlPlace, SamlReading, SamlSource, Sso, SsoJourney, SsoOutcome, TestReport, TestStep, Texts, Trial,
+    NewOidcProvider, NewSamlProvider, OidcAnswer, OidcPlace, OwnCertificate, OwnCertificates, OwnKeyStep,
+    ProviderChange, ProviderView, SamlAnswer, SamlPlace, SamlReading, SamlSource, Sso, SsoJourney,
+    SsoOutcome, TestReport, TestStep, Texts, Trial,
 };
 pub use tasks::{TaskTerms, TaskView};
 pub use usage::{Named, Ranking, Usage, UsageExport, UsageFilter, UsageReport, UsageRow};

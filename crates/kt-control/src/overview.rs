@@ -9,12 +9,14 @@ use kt_domain::error::Error;
 use kt_domain::traffic::{Measure, Tally};
 use kt_domain::unusual::is_unusual;
 use kt_domain::words;
+use kt_store::identity_providers::IdentityProvider;
 use kt_store::{Tx, attention, events, identity_providers};
 
 use crate::control::Control;
 use crate::gateways::GONE_AFTER;
 use crate::lateness::Lateness;
 use crate::posture::{AllowlistStatus, Posture};
+use crate::sso::OwnCertificates;
 
 /// How far back figures of traffic reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,8 @@ pub enum Concern {
     AllowlistEmpty,
     /// The last certificate of the identity provider ends soon, or has.
     CertificateEnds,
+    /// The certificate ends soon, or has, by which the identity provider knows us.
+    OwnCertificateEnds,
     /// The identity provider cannot be asked for its metadata or keys, so that nobody comes in through it.
     ProviderUnreachable,
     /// The records of so many domains are gone that show them to be the organisation's.
@@ -120,19 +124,10 @@ impl Control {
         let without_factor = self.members_asked(organization).await?;
         let provider = identity_providers::enabled(&self.store, organization).await?;
         let provider = provider.filter(|provider| self.offers(provider.details.protocol()));
-        let saml = provider.as_ref().and_then(|provider| provider.details.saml());
-        let certificate_ends = saml.is_some_and(|saml| saml.certificates_end_soon(ctx.now).is_some());
         let lateness = self.lateness(ctx, organization).await?;
-        let is_unreachable = provider.as_ref().is_some_and(|provider| provider.problem.is_some());
-        let concerns = concerns(
-            &waiting,
-            without_factor,
-            &posture,
-            &traffic.total,
-            lateness,
-            certificate_ends,
-            is_unreachable,
-        );
+        let single_sign_on =
+            provider.map_or(Ok(SingleSignOn::default()), |it| SingleSignOn::of(&it, ctx.now))?;
+        let concerns = concerns(&waiting, without_factor, &posture, &traffic.total, lateness, single_sign_on);
         let has_events = events::any(&self.store, organization).await?;
         Ok(Overview { traffic, posture, concerns, has_events })
     }
@@ -162,21 +157,40 @@ pub(crate) async fn forget_old_counts(tx: &Tx<'_>, now: Timestamp) -> Result<(),
     Ok(events::forget_counts(tx, events::hour_of(now - KEPT)).await?)
 }
 
+/// What there is to say of the identity provider that is turned on.
+#[derive(Clone, Copy, Debug, Default)]
+struct SingleSignOn {
+    is_unreachable: bool,
+    certificate_ends: bool,
+    own_certificate_ends: bool,
+}
+
+impl SingleSignOn {
+    fn of(provider: &IdentityProvider, now: Timestamp) -> Result<Self, Error> {
+        let saml = provider.details.saml();
+        let own = saml.map(OwnCertificates::of).transpose()?;
+        Ok(Self {
+            is_unreachable: provider.problem.is_some(),
+            certificate_ends: saml.is_some_and(|saml| saml.certificates_end_soon(now).is_some()),
+            own_certificate_ends: own.is_some_and(|own| own.ends_soon(now).is_some()),
+        })
+    }
+}
+
 fn concerns(
     waiting: &attention::Waiting,
     without_factor: i64,
     posture: &Posture,
     traffic: &Tally,
     lateness: Lateness,
-    certificate_ends: bool,
-    is_unreachable: bool,
+    single_sign_on: SingleSignOn,
 ) -> Vec<Concern> {
     let figures = &posture.figures;
     let days = posture.history.iter().rev().take(DAYS_COMPARED);
     let before: Vec<i64> = days.map(|(_, day)| day.failed_logins_24h).collect();
     let lost = traffic.of(Measure::EventsLost);
     let all = [
-        (is_unreachable, Concern::ProviderUnreachable),
+        (single_sign_on.is_unreachable, Concern::ProviderUnreachable),
         (waiting.people > 0, Concern::PeopleWaiting(waiting.people)),
         (waiting.setup_requests > 0, Concern::SetupRequested(waiting.setup_requests)),
         (is_unusual(figures.failed_logins_24h, &before), Concern::SignInsFail(figures.failed_logins_24h)),
@@ -188,7 +202,8 @@ fn concerns(
         (figures.keys_expiring_soon > 0, Concern::KeysExpire(figures.keys_expiring_soon)),
         (without_factor > 0, Concern::FactorsMissing(without_factor)),
         (posture.allowlist == AllowlistStatus::Empty, Concern::AllowlistEmpty),
-        (certificate_ends, Concern::CertificateEnds),
+        (single_sign_on.certificate_ends, Concern::CertificateEnds),
+        (single_sign_on.own_certificate_ends, Concern::OwnCertificateEnds),
         (waiting.missing_domains > 0, Concern::DomainsMissing(waiting.missing_domains)),
     ];
     all.into_iter().filter(|(holds, _)| *holds).map(|(_, concern)| concern).collect()

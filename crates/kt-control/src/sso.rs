@@ -34,7 +34,10 @@ pub use oidc::{NewOidcProvider, OidcAnswer, OidcPlace};
 pub use providers::{ProviderChange, ProviderView};
 pub use receive::{Arrival, SsoOutcome};
 pub(crate) use required::sso_required;
-pub use saml::{LogoutMessage, NewSamlProvider, SamlAnswer, SamlPlace, SamlReading, SamlSource};
+pub use saml::{
+    LogoutMessage, NewSamlProvider, OwnCertificate, OwnCertificates, OwnKeyStep, SamlAnswer, SamlPlace,
+    SamlReading, SamlSource,
+};
 pub(crate) use stray::{Strays, strays};
 pub use trial::{TestReport, TestStep};
 

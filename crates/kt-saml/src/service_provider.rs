@@ -18,12 +18,12 @@ pub struct ServiceProvider {
 }
 
 impl ServiceProvider {
-    /// What it publishes about itself (SAML metadata, section 2.4.4). With `key` it can sign; `signs_requests` says that it
-    /// always does. No key is offered for encryption: what comes is not to be encrypted.
+    /// What it publishes about itself (SAML metadata, section 2.4.4). With each of `keys` it may sign; `signs_requests` says that
+    /// it always does. No key is offered for encryption: what comes is not to be encrypted.
     #[must_use]
-    pub fn metadata(&self, key: Option<&Certificate>, signs_requests: bool) -> String {
+    pub fn metadata(&self, keys: &[Certificate], signs_requests: bool) -> String {
         let mut roles = String::new();
-        if let Some(certificate) = key {
+        for certificate in keys {
             let _ = write!(
                 roles,
                 r#"<md:KeyDescriptor use="signing"><ds:KeyInfo xmlns:ds="{}"><ds:X509Data><ds:X509Certificate>{}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>"#,

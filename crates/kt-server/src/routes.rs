@@ -199,6 +199,8 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(sso::start))
         .routes(routes!(sso::read_oidc, sso::put_oidc, sso::remove_oidc))
         .routes(routes!(saml::read_saml, saml::put_saml, saml::remove_saml))
+        .routes(routes!(saml::make_next_key))
+        .routes(routes!(saml::use_next_key))
         .routes(routes!(sso::domains, sso::add_domain))
         .routes(routes!(sso::remove_domain))
         .routes(routes!(sso::verify_domain))

@@ -35,7 +35,7 @@ pub(super) const AT_PROVIDER: Duration = Duration::from_mins(10);
 /// How long a browser may take from an address of ours to the next.
 pub(super) const BETWEEN_OURS: Duration = Duration::from_mins(1);
 
-/// How many ways to providers one network may begin in a quarter of an hour.
+/// How many ways to providers one network may begin in a quarter of an hour, and documents for them read.
 const BEGUN: i64 = 1000;
 const WINDOW: Duration = Duration::from_mins(15);
 

@@ -6,6 +6,7 @@
 //! again, with its session, and the way goes on as with every protocol.
 
 mod logout;
+mod own_key;
 mod reading;
 mod settings;
 
@@ -31,6 +32,7 @@ use super::trial::{Trail, WHO};
 use crate::control::Control;
 
 pub use logout::LogoutMessage;
+pub use own_key::{OwnCertificate, OwnCertificates, OwnKeyStep};
 pub use reading::SamlReading;
 pub use settings::{NewSamlProvider, SamlPlace, SamlSource};
 
@@ -269,12 +271,17 @@ fn trial_place(ticket: &SecretDigest) -> String {
 
 /// The provider as the verification needs it.
 fn identity_provider(settings: &SamlSettings) -> Result<IdentityProvider, Error> {
-    let certificates = settings.certificates.iter().map(|kept| Certificate::from_text(&kept.certificate));
-    let certificates = certificates.collect::<Result<_, _>>().map_err(Error::internal)?;
+    let certificates = kept_certificates(settings)?;
     let (entity, logout) = (&settings.entity_id, settings.logout_url.as_deref());
     let provider =
         IdentityProvider::new(entity, &settings.sso_url, logout, certificates).map_err(Error::internal)?;
     Ok(IdentityProvider { name_id_format: settings.name_id_format.clone(), ..provider })
+}
+
+/// Whose signatures are the provider's own.
+fn kept_certificates(settings: &SamlSettings) -> Result<Vec<Certificate>, Error> {
+    let certificates = settings.certificates.iter().map(|kept| Certificate::from_text(&kept.certificate));
+    certificates.collect::<Result<_, _>>().map_err(Error::internal)
 }
 
 /// What came of an assertion that is verified, and that is used for the first time or not.

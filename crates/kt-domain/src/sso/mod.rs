@@ -18,7 +18,7 @@ pub use domains::{DOMAIN_GRACE, DOMAIN_RECORD, DomainProof, DomainStanding, OwnD
 pub use identity::{ExternalIdentity, IdentitySource};
 pub use oidc::{ClientAuthentication, OidcEndpoints, OidcSettings, is_web_address};
 pub use published::{PublishedPart, PublishedProblem};
-pub use saml::{CERTIFICATE_WARNING, SamlCertificate, SamlSettings};
+pub use saml::{CERTIFICATE_WARNING, SamlCertificate, SamlSettings, ends_soon};
 pub use settings::{AttributeNames, GroupRole, ProviderDetails, ProviderSettings};
 
 use crate::words;

@@ -39,6 +39,9 @@ pub struct SamlSettings {
     pub sign_requests: bool,
     /// The certificate of our own key, in Base64.
     pub own_certificate: String,
+    /// That of the key which is to take its place: the provider may know both meanwhile.
+    #[serde(default)]
+    pub next_certificate: Option<String>,
 }
 
 /// A certificate of a provider.
@@ -88,8 +91,14 @@ impl SamlSettings {
     #[must_use]
     pub fn certificates_end_soon(&self, now: Timestamp) -> Option<Timestamp> {
         let end = self.certificates.iter().map(|certificate| certificate.not_after).max()?;
-        (end <= now.saturating_add(CERTIFICATE_WARNING).unwrap_or(Timestamp::MAX)).then_some(end)
+        ends_soon(end, now).then_some(end)
     }
+}
+
+/// Whether the end of a certificate is so near, or past, that somebody has to act.
+#[must_use]
+pub fn ends_soon(end: Timestamp, now: Timestamp) -> bool {
+    end <= now.saturating_add(CERTIFICATE_WARNING).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -112,6 +121,7 @@ mod tests {
             subject_attribute: None,
             sign_requests: false,
             own_certificate: "MII".into(),
+            next_certificate: None,
         }
     }
 

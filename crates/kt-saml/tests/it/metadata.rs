@@ -67,6 +67,29 @@ fn a_key_without_a_use_is_for_signatures_too_and_no_key_is_an_error() {
 }
 
 #[test]
+fn a_key_that_cannot_be_used_is_passed_over_where_another_is_left() {
+    let weak: String = RSA_1024.lines().filter(|line| !line.starts_with('-')).collect();
+    let listed = |certificates: &[&str]| {
+        let keys = certificates.iter().map(|text| {
+            format!(
+                "<md:KeyDescriptor use=\"signing\"><ds:KeyInfo xmlns:ds=\"http://www.w3.org/2000/09/xmldsig#\"><ds:X509Data><ds:X509Certificate>{text}</ds:X509Certificate></ds:X509Data></ds:KeyInfo></md:KeyDescriptor>"
+            )
+        });
+        let whole = metadata();
+        let (before, rest) = whole.split_once("<md:KeyDescriptor").unwrap();
+        let behind = rest.rsplit_once("</md:KeyDescriptor>").unwrap().1;
+        read(&format!("{before}{}{behind}", keys.collect::<String>()))
+    };
+    let good = ACME.certificate.to_base64();
+    for certificates in [[weak.as_str(), good.as_str()], [good.as_str(), weak.as_str()]] {
+        assert_eq!(listed(&certificates).unwrap().certificates, std::slice::from_ref(&ACME.certificate));
+    }
+    assert_eq!(listed(&[&weak]), Err(MetadataError::Certificate(CertificateError::Key)));
+    let broken = Err(MetadataError::Certificate(CertificateError::NotACertificate));
+    assert_eq!(listed(&[&good, "AAAA"]), broken, "what is no certificate is a mistake");
+}
+
+#[test]
 fn a_document_that_describes_no_usable_provider_is_refused_with_the_reason() {
     let whole = metadata();
     let entity = whole.split_once("<!-- made by a provider -->\n").unwrap().1;
@@ -80,7 +103,7 @@ fn a_document_that_describes_no_usable_provider_is_refused_with_the_reason() {
     assert_eq!(read(&several(2)), Err(MetadataError::Several(2)));
     assert_eq!(read(&several(0)), Err(MetadataError::NoIdentityProvider));
     assert_eq!(
-        read(&us().metadata(None, false)),
+        read(&us().metadata(&[], false)),
         Err(MetadataError::NoIdentityProvider),
         "a service is no provider"
     );
@@ -151,7 +174,7 @@ const RSA_1024: &str = include_str!("rsa-1024.pem");
 
 #[test]
 fn what_this_service_publishes_names_its_addresses_and_asks_for_signatures() {
-    let text = us().metadata(Some(&ACME.certificate), true);
+    let text = us().metadata(std::slice::from_ref(&ACME.certificate), true);
     for part in [
         "entityID=\"https://console.example.com/sso/saml/acme/metadata\"",
         "WantAssertionsSigned=\"true\"",
@@ -163,5 +186,5 @@ fn what_this_service_publishes_names_its_addresses_and_asks_for_signatures() {
         assert!(text.contains(part), "{part}: {text}");
     }
     let odd = ServiceProvider { entity_id: "\"><x a=\"&".to_owned(), ..us() };
-    assert!(odd.metadata(None, false).contains("entityID=\"&quot;&gt;&lt;x a=&quot;&amp;\""));
+    assert!(odd.metadata(&[], false).contains("entityID=\"&quot;&gt;&lt;x a=&quot;&amp;\""));
 }

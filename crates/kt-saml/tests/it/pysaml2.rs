@@ -96,7 +96,7 @@ fn a_provider_reads_what_we_say_and_is_believed() {
     let address = Url::parse(&request.address("state-1", Some(&key))).unwrap();
     let query: Map<String, Value> =
         address.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned().into())).collect();
-    let given = json!({ "service_metadata": us.metadata(Some(key.certificate()), true), "request": query });
+    let given = json!({ "service_metadata": us.metadata(std::slice::from_ref(key.certificate()), true), "request": query });
     let said = pysaml2.ask(given);
     let responses = said["responses"].as_object().unwrap();
     assert_eq!(responses.len(), 3);
@@ -125,7 +125,7 @@ fn a_provider_reads_what_we_say_and_is_believed() {
 fn its_requests_to_log_out_are_read() {
     let (pysaml2, us) = (Pysaml2::new(), us());
     let (provider, _) = pysaml2.described();
-    let said = pysaml2.ask(json!({ "service_metadata": us.metadata(None, false), "logout_url": LOGOUT }));
+    let said = pysaml2.ask(json!({ "service_metadata": us.metadata(&[], false), "logout_url": LOGOUT }));
     let address = Url::parse(&text(&said, "logout")).unwrap();
     let expected = LogoutExpected { identity_provider: &provider, service_provider: &us, now: moment(&said) };
     let message = RedirectedMessage::read(address.query().unwrap(), "SAMLRequest").unwrap();

@@ -2,7 +2,9 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use kt_control::{NewSamlProvider, ProviderView, SamlPlace, SamlSource};
+use kt_control::{
+    NewSamlProvider, OwnCertificate, OwnCertificates, OwnKeyStep, ProviderView, SamlPlace, SamlSource,
+};
 use kt_domain::error::Error;
 use kt_domain::sso::{Protocol, SamlCertificate};
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ use crate::Doors;
 use crate::client::Caller;
 
 /// A SAML provider as it is to be. It is described in one of three ways: by `metadata_url`, by `metadata`, or by `entity_id`,
-/// `sso_url` and `certificates`. Where nothing of these is given it stays described as it is.
+/// `sso_url`, `logout_url` and `certificates`. Where nothing of these is given it stays described as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SamlRequest {
@@ -37,7 +39,7 @@ pub(crate) struct SamlRequest {
     /// Where answers to its requests to log out go, by the redirect binding.
     #[serde(default)]
     logout_url: Option<String>,
-    /// Its certificates in PEM form, one after the other.
+    /// Its certificates in PEM form, one after the other; left out or empty, they stay as they are where `entity_id` does.
     #[serde(default)]
     certificates: Option<String>,
     /// The attribute that tells people apart, where that is not the `NameID`. Left out, it stays as it is; empty for none. With
@@ -52,17 +54,23 @@ pub(crate) struct SamlRequest {
     settings: Option<ProviderBody>,
 }
 
-/// A certificate of a provider.
+/// A certificate: one of the provider's, or one of ours.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CertificateAnswer {
     /// SHA-256.
     fingerprint: String,
-    /// When it ends. A signature counts afterwards too; ask the provider for a new one before.
+    /// When it ends. A signature of the provider's counts afterwards too; ask it for a new one before.
     not_after: String,
 }
 
 impl From<SamlCertificate> for CertificateAnswer {
     fn from(certificate: SamlCertificate) -> Self {
+        Self { fingerprint: certificate.fingerprint, not_after: certificate.not_after.to_string() }
+    }
+}
+
+impl From<OwnCertificate> for CertificateAnswer {
+    fn from(certificate: OwnCertificate) -> Self {
         Self { fingerprint: certificate.fingerprint, not_after: certificate.not_after.to_string() }
     }
 }
@@ -85,10 +93,15 @@ pub(crate) struct SamlAnswer {
     service_acs_url: String,
     /// Where the provider sends requests to log out.
     service_logout_url: String,
+    /// By which it knows us.
+    service_certificate: CertificateAnswer,
+    /// That of the key which is to take the place of the present one.
+    service_next_certificate: Option<CertificateAnswer>,
 }
 
 fn tagged(view: ProviderView, place: SamlPlace) -> Result<Tagged<SamlAnswer>, Failure> {
     let saml = view.details.saml().cloned().ok_or_else(|| Error::not_found("identity provider"))?;
+    let own = OwnCertificates::of(&saml)?;
     let version = view.version.clone();
     let body = SamlAnswer {
         provider: view.into(),
@@ -102,6 +115,8 @@ fn tagged(view: ProviderView, place: SamlPlace) -> Result<Tagged<SamlAnswer>, Fa
         service_entity_id: place.entity_id,
         service_acs_url: place.acs_url,
         service_logout_url: place.logout_url,
+        service_certificate: own.present.into(),
+        service_next_certificate: own.next.map(Into::into),
     };
     Ok(Tagged { version, body })
 }
@@ -197,4 +212,46 @@ pub(crate) async fn remove_saml(
 ) -> Result<StatusCode, Failure> {
     doors.control.remove_identity_provider(&ctx, &expected, Protocol::Saml).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Make the key that is to take the place of our own. Our metadata name both, so that the provider can read them before. A next
+/// key that there is already is forgotten. Owners alone do this.
+#[utoipa::path(post, path = "/v1/organization/sso/saml/next-key", tag = "organization",
+    params(("If-Match" = Option<String>, Header, description = "The version that is changed.")),
+    responses(
+    (status = 200, description = "The provider, with its new version in `ETag`.", body = SamlAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such provider, or this deployment does not offer it.", body = ErrorBody),
+    (status = 412, description = "It has changed since that version.", body = ErrorBody),
+))]
+pub(crate) async fn make_next_key(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    IfMatch(expected): IfMatch,
+) -> Result<Tagged<SamlAnswer>, Failure> {
+    let view = doors.control.change_saml_key(&ctx, &expected, OwnKeyStep::Make).await?;
+    tagged(view, doors.control.saml_place(&ctx).await?)
+}
+
+/// Put the next key in place of our own, which is forgotten. Owners alone do this.
+#[utoipa::path(post, path = "/v1/organization/sso/saml/next-key/use", tag = "organization",
+    params(("If-Match" = Option<String>, Header, description = "The version that is changed.")),
+    responses(
+    (status = 200, description = "The provider, with its new version in `ETag`.", body = SamlAnswer),
+    (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 403, description = "The role does not allow it, or a fresh proof of identity is asked for.",
+        body = ErrorBody),
+    (status = 404, description = "There is no such provider, or this deployment does not offer it.", body = ErrorBody),
+    (status = 409, description = "There is no next key.", body = ErrorBody),
+    (status = 412, description = "It has changed since that version.", body = ErrorBody),
+))]
+pub(crate) async fn use_next_key(
+    State(doors): State<Doors>,
+    Caller(ctx): Caller,
+    IfMatch(expected): IfMatch,
+) -> Result<Tagged<SamlAnswer>, Failure> {
+    let view = doors.control.change_saml_key(&ctx, &expected, OwnKeyStep::Use).await?;
+    tagged(view, doors.control.saml_place(&ctx).await?)
 }

@@ -208,6 +208,8 @@ fn security_settings() -> Router<Doors> {
         .route("/settings/security/sso/saml", post(saml_settings::connect))
         .route("/settings/security/sso/saml/read", post(saml_settings::read_again))
         .route("/settings/security/sso/saml/take-over", post(saml_settings::take_over))
+        .route("/settings/security/sso/saml/next-key", post(saml_settings::make_next_key))
+        .route("/settings/security/sso/saml/next-key/use", post(saml_settings::use_next_key))
         .route("/settings/security/sso/rules", post(sso_settings::change_rules))
         .route("/settings/security/sso/switch", post(sso_settings::switch))
         .route("/settings/security/sso/remove", post(sso_settings::remove))

@@ -1,7 +1,5 @@
 //! An organisation's SAML provider as its owners set it up, and what the provider has to know about us.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use kt_domain::actor::Permission;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
@@ -9,11 +7,13 @@ use kt_domain::network::reach::Reach;
 use kt_domain::sso::{
     Protocol, ProviderDetails, ProviderSettings, SamlCertificate, SamlSettings, is_web_address,
 };
-use kt_saml::{Certificate, IdentityProvider, MetadataError, SigningKey};
-use kt_store::identity_providers::{self, IdentityProvider as Provider};
+use kt_saml::{Certificate, IdentityProvider, MetadataError};
+use kt_store::identity_providers;
 use kt_store::organizations;
 use url::Url;
 
+use super::kept_certificates;
+use super::own_key::certificates;
 use crate::control::Control;
 use crate::sso::domains::owners_organization;
 use crate::sso::{ProviderChange, ProviderView, fetch};
@@ -54,7 +54,7 @@ pub enum SamlSource {
         sso_url: String,
         /// Where answers to requests to log out go.
         logout_url: Option<String>,
-        /// Its certificates, in PEM form, one after the other.
+        /// Its certificates, in PEM form, one after the other; empty for those that are kept of the provider of this name.
         certificates: String,
     },
 }
@@ -87,8 +87,12 @@ impl Control {
         let described = self.described(ctx, new.source, kept).await?;
         let (secret, own_certificate) = match kept {
             Some(kept) => (None, kept.own_certificate.clone()),
-            None => self.new_signing_key(ctx).await?,
+            None => {
+                let (key, certificate) = self.new_signing_key(ctx).await?;
+                (Some(key), certificate)
+            }
         };
+        let next_certificate = kept.and_then(|kept| kept.next_certificate.clone());
         let details = SamlSettings {
             sign_requests: new
                 .sign_requests
@@ -98,6 +102,7 @@ impl Control {
                 None => kept.and_then(|kept| kept.subject_attribute.clone()),
             },
             own_certificate,
+            next_certificate,
             ..described
         };
         details.validate(self.sso.outbound.reach() == Reach::Private)?;
@@ -117,26 +122,32 @@ impl Control {
         source: SamlSource,
         kept: Option<&SamlSettings>,
     ) -> Result<SamlSettings, Error> {
-        let kept = || {
+        let present = || {
             let message =
                 "Give the address of the provider's metadata, paste them, or write its values by hand.";
             kept.cloned().ok_or_else(|| Error::invalid("metadata_url", message))
         };
         let provider = match source {
-            SamlSource::Kept => return kept(),
-            SamlSource::KeptWithoutAddress => return Ok(SamlSettings { metadata_url: None, ..kept()? }),
+            SamlSource::Kept => return present(),
+            SamlSource::KeptWithoutAddress => return Ok(SamlSettings { metadata_url: None, ..present()? }),
             SamlSource::Address(address) => return self.published_at(ctx, address.trim()).await,
-            SamlSource::Seen(seen) => return self.seen_again(ctx, &kept()?, &seen).await,
+            SamlSource::Seen(seen) => return self.seen_again(ctx, &present()?, &seen).await,
             SamlSource::Document(document) => {
                 let provider = IdentityProvider::from_metadata(document.as_bytes(), ctx.now);
                 provider.map_err(|why| Error::invalid("metadata", why.to_string()))?
             }
             SamlSource::Values { entity_id, sso_url, logout_url, certificates } => {
-                let certificates = Certificate::all_in(&certificates)
-                    .map_err(|why| Error::invalid("certificates", why.to_string()))?;
-                let logout = logout_url.as_deref().filter(|address| !address.is_empty());
+                let same = kept.filter(|kept| kept.entity_id == entity_id.trim());
+                let certificates = match same {
+                    Some(kept) if certificates.trim().is_empty() => kept_certificates(kept)?,
+                    _ => Certificate::all_in(&certificates)
+                        .map_err(|why| Error::invalid("certificates", why.to_string()))?,
+                };
+                let logout = logout_url.as_deref().filter(|address| !address.trim().is_empty());
                 let provider = IdentityProvider::new(&entity_id, &sso_url, logout, certificates);
-                provider.map_err(|why| by_hand(&why, &sso_url))?
+                let provider = provider.map_err(|why| by_hand(&why, &sso_url))?;
+                let name_id_format = same.and_then(|kept| kept.name_id_format.clone());
+                IdentityProvider { name_id_format, ..provider }
             }
         };
         Ok(settings_of(&provider, None))
@@ -163,29 +174,6 @@ impl Control {
         fetched.map_err(|why| Error::invalid("metadata_url", why.to_string()))
     }
 
-    /// A key of our own for a new provider: what is sealed of it, and its certificate.
-    async fn new_signing_key(&self, ctx: &Ctx) -> Result<(Option<String>, String), Error> {
-        let name = self.console.page("/").host_str().unwrap_or("keeptrusts").to_owned();
-        let now = ctx.now;
-        // Searching for two primes takes a while.
-        let made = tokio::task::spawn_blocking(move || SigningKey::generate(&name, now)).await;
-        let key = made.map_err(Error::internal)?.map_err(Error::internal)?;
-        Ok((Some(STANDARD.encode(key.pkcs8())), key.certificate().to_base64()))
-    }
-
-    /// The key that signs what we say to this provider.
-    pub(super) fn signing_key(
-        &self,
-        provider: &Provider,
-        settings: &SamlSettings,
-    ) -> Result<SigningKey, Error> {
-        let missing = || Error::internal("a SAML provider has no key of ours");
-        let sealed = self.secret_of(provider)?.ok_or_else(missing)?;
-        let pkcs8 = STANDARD.decode(sealed).map_err(Error::internal)?;
-        let certificate = STANDARD.decode(&settings.own_certificate).map_err(Error::internal)?;
-        SigningKey::from_parts(pkcs8, certificate).map_err(Error::internal)
-    }
-
     /// What the organisation's SAML provider has to know about us; known before there is one.
     pub async fn saml_place(&self, ctx: &Ctx) -> Result<SamlPlace, Error> {
         let id = ctx.require(Permission::ReadSettings)?;
@@ -197,19 +185,20 @@ impl Control {
 
     /// What we publish for the provider of the organisation that people call so. There is such a document for every name, so
     /// that it does not tell which organisations there are. It does tell where SAML is set up: our key is in it from then on,
-    /// which the provider has to know before anybody comes in.
-    pub async fn saml_metadata(&self, identifier: &str) -> Result<String, Error> {
+    /// which the provider has to know before anybody comes in, and the next one beside it while there is one. So whoever looks
+    /// for names is counted here as they are where sign-ins begin.
+    pub async fn saml_metadata(&self, ctx: &Ctx, identifier: &str) -> Result<String, Error> {
         self.require_protocol(Protocol::Saml)?;
+        self.count_begun(ctx).await?;
         let organization = organizations::by_identifier(&self.store, identifier).await?;
         let provider = match &organization {
             Some(found) => identity_providers::of_protocol(&self.store, &found.id, Protocol::Saml).await?,
             None => None,
         };
         let settings = provider.as_ref().and_then(|provider| provider.details.saml());
-        let key = settings.map(|settings| Certificate::from_text(&settings.own_certificate)).transpose();
-        let key = key.map_err(Error::internal)?;
+        let keys = settings.map(certificates).transpose()?.unwrap_or_default();
         let signs = settings.is_some_and(|settings| settings.sign_requests);
-        Ok(self.service_provider(identifier).metadata(key.as_ref(), signs))
+        Ok(self.service_provider(identifier).metadata(&keys, signs))
     }
 }
 
@@ -235,6 +224,7 @@ fn settings_of(provider: &IdentityProvider, metadata_url: Option<String>) -> Sam
         subject_attribute: None,
         sign_requests: provider.wants_signed_requests,
         own_certificate: String::new(),
+        next_certificate: None,
     }
 }
 

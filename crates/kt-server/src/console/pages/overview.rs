@@ -208,6 +208,12 @@ impl OverviewPage {
                 "/settings/security/sso",
                 "clock",
             ),
+            Concern::OwnCertificateEnds => (
+                None,
+                "Our own certificate for the identity provider ends within 30 days, or has ended: make the next key",
+                "/settings/security/sso",
+                "clock",
+            ),
             Concern::ProviderUnreachable => (
                 None,
                 "The identity provider cannot be asked for its metadata or keys: nobody can sign in with SSO",

@@ -25,8 +25,12 @@ use crate::failure::Failure;
 pub(crate) const MAX_FORM: usize = 256 * 1024;
 
 /// `GET /sso/saml/{organization}/metadata`: what we publish for the provider of an organisation.
-pub(crate) async fn metadata(State(doors): State<Doors>, Path(organization): Path<String>) -> Answer {
-    let document = doors.control.saml_metadata(&organization).await?;
+pub(crate) async fn metadata(
+    State(doors): State<Doors>,
+    Visitor(ctx): Visitor,
+    Path(organization): Path<String>,
+) -> Answer {
+    let document = doors.control.saml_metadata(&ctx, &organization).await?;
     // SAML metadata, appendix A.
     let content_type = HeaderValue::from_static("application/samlmetadata+xml");
     Ok(([(header::CONTENT_TYPE, content_type)], document).into_response())

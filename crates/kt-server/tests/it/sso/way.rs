@@ -366,6 +366,11 @@ on_both! {
         for organization in ["nowhere", "acme"] {
             assert_eq!(ask("198.51.100.7:1", organization).await.refusal(), (429, "too_many_attempts"), "{organization}");
         }
+        for organization in ["nowhere", "acme"] {
+            let document = format!("/sso/saml/{organization}/metadata");
+            let read = async |peer: &'static str| api.browser().from(peer).get(&document).await.status.as_u16();
+            assert_eq!((read("198.51.100.7:1").await, read("203.0.113.7:1").await), (429, 200), "{organization}");
+        }
         assert!(ask("203.0.113.7:1", "acme").await.leads_to().is_some_and(|to| to.starts_with(provider.issuer())), "another network");
     }
 

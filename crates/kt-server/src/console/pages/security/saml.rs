@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::State;
-use kt_control::{NewSamlProvider, SamlReading, SamlSource};
+use kt_control::{NewSamlProvider, OwnKeyStep, SamlReading, SamlSource};
 use kt_domain::error::Error;
 use kt_domain::sso::SamlSettings;
 use serde::Deserialize;
@@ -24,6 +24,13 @@ pub(crate) struct SamlForm {
     /// The address of its metadata, as the form was filled.
     #[serde(default)]
     kept_url: String,
+    /// Its name and its addresses, as the form was filled.
+    #[serde(default)]
+    kept_entity_id: String,
+    #[serde(default)]
+    kept_sso_url: String,
+    #[serde(default)]
+    kept_logout_url: String,
     #[serde(default)]
     metadata_url: String,
     #[serde(default)]
@@ -42,8 +49,18 @@ pub(crate) struct SamlForm {
 }
 
 impl SamlForm {
-    /// How the provider is described. An address that stands in the form as it was filled says nothing; one that was emptied is
-    /// to be forgotten.
+    /// Whether a value that is written by hand is another one than the form was filled with.
+    fn is_changed_by_hand(&self) -> bool {
+        let pairs = [
+            (&self.entity_id, &self.kept_entity_id),
+            (&self.sso_url, &self.kept_sso_url),
+            (&self.logout_url, &self.kept_logout_url),
+        ];
+        pairs.iter().any(|(is, was)| is.trim() != was.as_str()) || !self.certificates.trim().is_empty()
+    }
+
+    /// How the provider is described. What stands in the form as it was filled says nothing; an address of metadata that was
+    /// emptied is to be forgotten.
     fn source(&self) -> Result<SamlSource, Error> {
         let address = self.metadata_url.trim();
         let new_address = (address != self.kept_url).then(|| address.to_owned());
@@ -53,8 +70,8 @@ impl SamlForm {
             logout_url: Some(self.logout_url.clone()),
             certificates: self.certificates.clone(),
         };
-        let source =
-            source_of(new_address, Some(self.metadata.clone()), Some(self.entity_id.clone()), values)?;
+        let entity_id = self.is_changed_by_hand().then(|| self.entity_id.clone());
+        let source = source_of(new_address, Some(self.metadata.clone()), entity_id, values)?;
         Ok(match source {
             SamlSource::Kept if address.is_empty() && !self.kept_url.is_empty() => {
                 SamlSource::KeptWithoutAddress
@@ -127,4 +144,31 @@ pub(crate) async fn take_over(
     };
     doors.control.put_saml_provider(&visit.ctx, &expected(form.version), new).await?;
     Ok(said(&doors, &visit, "What the provider publishes is taken over."))
+}
+
+/// What is to be done to our own key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OwnKeyForm {
+    version: String,
+}
+
+/// Makes the key that is to take the place of our present one.
+pub(crate) async fn make_next_key(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(form): Fields<OwnKeyForm>,
+) -> Answer {
+    doors.control.change_saml_key(&visit.ctx, &expected(form.version), OwnKeyStep::Make).await?;
+    Ok(said(&doors, &visit, "The next key is made. Let the provider read our metadata, then use the key."))
+}
+
+/// Puts it in its place.
+pub(crate) async fn use_next_key(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Fields(form): Fields<OwnKeyForm>,
+) -> Answer {
+    doors.control.change_saml_key(&visit.ctx, &expected(form.version), OwnKeyStep::Use).await?;
+    Ok(said(&doors, &visit, "The next key signs from now on, and the one before is forgotten."))
 }

@@ -4,7 +4,8 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use kt_control::{
-    DomainView, Expected, NewOidcProvider, OidcPlace, ProviderChange, ProviderView, SamlPlace, Trial,
+    DomainView, Expected, NewOidcProvider, OidcPlace, OwnCertificates, ProviderChange, ProviderView,
+    SamlPlace, Trial,
 };
 use kt_domain::actor::Role;
 use kt_domain::error::Error;
@@ -37,6 +38,8 @@ struct SsoPage {
     place: OidcPlace,
     offers_saml: bool,
     saml_place: SamlPlace,
+    /// By what the SAML provider knows us.
+    own_certificates: Option<OwnCertificates>,
     now: jiff::Timestamp,
 }
 
@@ -88,6 +91,16 @@ impl SsoPage {
         self.saml()?.settings.certificates_end_soon(self.now)
     }
 
+    /// When the certificate ends by which the SAML provider knows us, if that is near.
+    fn own_certificate_ends(&self) -> Option<jiff::Timestamp> {
+        self.own_certificates.as_ref()?.ends_soon(self.now)
+    }
+
+    /// The SAML provider where no address is kept of what it publishes: its values are filled in, to be changed by hand.
+    fn saml_by_hand(&self) -> Option<&SamlSettings> {
+        self.saml().map(|provider| provider.settings).filter(|settings| settings.metadata_url.is_none())
+    }
+
     /// Whether an address is kept where the SAML provider publishes what it is.
     fn reads_saml_metadata(&self) -> bool {
         self.saml().is_some_and(|provider| provider.settings.metadata_url.is_some())
@@ -108,7 +121,10 @@ impl SsoPage {
 pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, session }: SignedIn) -> Answer {
     let providers = doors.control.identity_providers(&visit.ctx).await?.into_iter();
     let providers = providers.map(|view| Provider { protocol: view.details.protocol(), view });
-    let (providers, withdrawn) = providers.partition(|provider| doors.control.offers(provider.protocol));
+    let (providers, withdrawn): (Vec<_>, Vec<_>) =
+        providers.partition(|provider| doors.control.offers(provider.protocol));
+    let own_certificates = providers.iter().find_map(|provider| provider.view.details.saml());
+    let own_certificates = own_certificates.map(OwnCertificates::of).transpose()?;
     let template = SsoPage {
         frame: Frame::of(&visit),
         may_change: session.person.role == Role::Owner,
@@ -119,6 +135,7 @@ pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, session }
         place: doors.control.oidc_place(&visit.ctx).await?,
         offers_saml: doors.control.offers(Protocol::Saml),
         saml_place: doors.control.saml_place(&visit.ctx).await?,
+        own_certificates,
         now: visit.ctx.now,
     };
     page(&visit.look, &template)
