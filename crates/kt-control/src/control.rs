@@ -27,6 +27,7 @@ use crate::refusals::{Refusals, refusals};
 use crate::seal::SealKey;
 use crate::second_factors::webauthn::RelyingParty;
 use crate::shared_counts::SharedCounts;
+use crate::sign_in::Unheard;
 use crate::sso::{Remembered, Sso, Strays, strays};
 
 /// How long the store may take to answer whoever asks whether it is there: they ask often, and do not wait long.
@@ -98,6 +99,8 @@ pub struct Control {
     pub(crate) copies: Copies,
     /// Of what was brought in vain to the addresses of providers.
     pub(crate) strays: Strays,
+    /// Tries at sign-in that are not recorded yet.
+    pub(crate) unheard: Unheard,
 }
 
 impl Control {
@@ -151,6 +154,7 @@ impl Control {
             oidc: Remembered::default(),
             copies: Copies::default(),
             strays: strays(),
+            unheard: Unheard::default(),
         };
         control.load_signing_keys().await?;
         Ok(control)
