@@ -23,6 +23,10 @@ use crate::{allowance, idempotency, refusals};
 /// The largest body that the API reads, in bytes: a batch of events is the largest thing it takes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
 
+/// The largest body that is read of somebody who is not known, by the API and by the console, in bytes: what strangers send is
+/// held in memory until it has come as a whole.
+pub(crate) const MAX_BODY_OF_STRANGERS: usize = 64 * 1024;
+
 /// The request's identifier.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) Arc<str>);

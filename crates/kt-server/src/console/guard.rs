@@ -34,9 +34,9 @@ use crate::refusals::{self, Asked};
 /// The largest form, in bytes: a list of address ranges is the largest thing that people paste.
 const MAX_FORM: usize = 1024 * 1024;
 
-/// Puts the guard around pages that people ask for. The last layer added is the first that a request passes.
+/// Puts the guard around pages that people ask for.
 pub(super) fn around_pages(pages: Router<Doors>, doors: &Doors) -> Router<Doors> {
-    pages.layer(DefaultBodyLimit::max(MAX_FORM)).layer(from_fn_with_state(doors.clone(), visit))
+    pages.layer(from_fn_with_state(doors.clone(), visit))
 }
 
 /// Puts around everything what every answer of the console needs.
@@ -141,7 +141,7 @@ fn own_authority(doors: &Doors) -> String {
     doors.console.url().port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Finds out who asks, and refuses a change that no page of this console asks for.
+/// Finds out who asks, and so how much is read of them, and refuses a change that no page of this console asks for.
 async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let cookies = Cookies::of(&doors);
@@ -187,7 +187,10 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
         };
     }
     parts.extensions.insert(visit.clone());
-    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let mut request = Request::from_parts(parts, body);
+    let most = if visit.session.is_some() { MAX_FORM } else { layers::MAX_BODY_OF_STRANGERS };
+    DefaultBodyLimit::max(most).apply(&mut request);
+    let mut response = next.run(request).await;
     if let Some(rule) = refusals::rule_of(&response) {
         refusals::record(&doors, &visit.ctx, &asked, rule).await;
     }
