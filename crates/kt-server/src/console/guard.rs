@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use kt_control::Cookie as Held;
 use kt_domain::csrf;
@@ -28,8 +28,8 @@ use super::visit::{CURRENT_PAGE, PARTIAL, Visit};
 use crate::Doors;
 use crate::client::anonymous;
 use crate::failure::{self, ErrorContent, Failure};
-use crate::layers;
 use crate::refusals::{self, Asked};
+use crate::{hosts, layers};
 
 /// The largest form, in bytes: a list of address ranges is the largest thing that people paste.
 const MAX_FORM: usize = 1024 * 1024;
@@ -45,6 +45,7 @@ pub(super) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
         .layer(from_fn_with_state((doors.clone(), Surface::Console), layers::ip_restrictions))
         .layer(from_fn_with_state(doors.clone(), layers::client_address))
         .layer(from_fn_with_state(doors.clone(), own_host))
+        .layer(from_fn(hosts::one_name))
         .layer(from_fn_with_state(doors.clone(), present))
 }
 
