@@ -115,6 +115,11 @@ on_both! {
         };
         let known = async |n| forgot("known", n).await;
         require_alike("by recovery", known, async |n| forgot("nobody", n).await).await;
+        let resend = async |who: &str, n: usize| {
+            ask("/v1/auth/email/resend", json!({ "email": format!("{who}{n}@acme.example") }), n + 200).await;
+        };
+        let waiting = async |n| resend("new", n).await;
+        require_alike("by asking for the link again", waiting, async |n| resend("nobody", n).await).await;
         let other = api.organization("other").await;
         for n in 0..PAIRS + 4 {
             api.add_member_of(&other, &format!("known{n}@other.example"), Role::Member).await;
