@@ -22,11 +22,13 @@ use crate::jwt::{ConfiguredJwtKey, Signer};
 use crate::keys::KeyUses;
 use crate::outbound::Outbound;
 use crate::passwords::Hasher;
+use crate::readiness::Readiness;
 use crate::recent::Recent;
 use crate::refusals::{Refusals, refusals};
 use crate::seal::SealKey;
 use crate::second_factors::webauthn::RelyingParty;
 use crate::shared_counts::SharedCounts;
+use crate::sign_in::Unheard;
 use crate::sso::{Remembered, Sso, Strays, strays};
 
 /// How long the store may take to answer whoever asks whether it is there: they ask often, and do not wait long.
@@ -98,6 +100,9 @@ pub struct Control {
     pub(crate) copies: Copies,
     /// Of what was brought in vain to the addresses of providers.
     pub(crate) strays: Strays,
+    /// Tries at sign-in that are not recorded yet.
+    pub(crate) unheard: Unheard,
+    readiness: Readiness,
 }
 
 impl Control {
@@ -151,17 +156,22 @@ impl Control {
             oidc: Remembered::default(),
             copies: Copies::default(),
             strays: strays(),
+            unheard: Unheard::default(),
+            readiness: Readiness::default(),
         };
         control.load_signing_keys().await?;
         Ok(control)
     }
 
-    /// Whether the store answers, soon.
+    /// Whether the store answers, soon, or did a moment ago.
     pub async fn ready(&self) -> Result<(), Error> {
-        match tokio::time::timeout(READY_WITHIN, self.store.ping()).await {
-            Ok(answer) => Ok(answer?),
-            Err(_) => Err(Error::unavailable("the database did not answer a ping in time")),
-        }
+        let ask = async {
+            match tokio::time::timeout(READY_WITHIN, self.store.ping()).await {
+                Ok(answer) => Ok(answer?),
+                Err(_) => Err(Error::unavailable("the database did not answer a ping in time")),
+            }
+        };
+        self.readiness.look(self.clock.now(), ask).await
     }
 
     /// The time, as the use cases see it.

@@ -25,8 +25,8 @@ const DEVICES_KEPT: Duration = Duration::from_hours(365 * 24);
 
 impl Control {
     /// Takes up signing keys that another process has rotated, writes when API keys were last used, removes
-    /// events whose retention has ended, reminds of second factors and of what ends, records what waits too long to leave,
-    /// signs the audit log, and forgets what has expired. Done twice, it does no harm.
+    /// events whose retention has ended, reminds of second factors and of what ends, records what waits too long to leave and
+    /// what networks have tried in vain, signs the audit log, and forgets what has expired. Done twice, it does no harm.
     pub async fn run_jobs(&self, ctx: &Ctx) -> Result<(), Error> {
         require_operator(ctx)?;
         self.load_signing_keys().await?;
@@ -46,6 +46,7 @@ impl Control {
         self.retain_events(ctx).await?;
         self.forget_old_workspaces(ctx).await?;
         self.record_late_sinks(ctx).await?;
+        self.record_unheard(ctx).await?;
         self.checkpoint_audit(ctx.now).await?;
         Ok(())
     }

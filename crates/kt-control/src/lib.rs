@@ -49,6 +49,7 @@ mod posture;
 mod profile;
 mod provider_credentials;
 mod provider_trial;
+mod readiness;
 mod recent;
 mod recovery;
 mod refusals;

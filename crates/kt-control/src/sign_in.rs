@@ -8,6 +8,7 @@ mod flow;
 mod passkey;
 mod proof;
 mod second_factor;
+mod unheard;
 
 use kt_domain::actor::{KeyKind, Role, Scope};
 use kt_domain::audit::AuditAction;
@@ -38,6 +39,7 @@ use flow::{hold_passkey, step_is_over};
 pub use passkey::PasskeySignIn;
 pub use proof::Reproof;
 pub(crate) use proof::stronger_proof_required;
+pub(crate) use unheard::Unheard;
 
 /// An e-mail address and a password, given at a door.
 pub struct SignIn {
@@ -149,6 +151,10 @@ impl Control {
     /// cost: [`ErrorKind::Unauthenticated`] with `invalid_credentials`.
     pub async fn sign_in(&self, ctx: &Ctx, sign_in: SignIn) -> Result<SignInOutcome, Error> {
         let email = EmailAddress::parse(&sign_in.email).ok();
+        if self.is_unheard(ctx, email.as_ref(), sign_in.device.as_deref()).await? {
+            self.unheard.note(ctx);
+            return Err(invalid_credentials());
+        }
         let entrant = match &email {
             Some(email) => self.entrant_by_email(&email.folded(), sign_in.organization.as_deref()).await?,
             None => None,
@@ -348,8 +354,8 @@ impl Control {
         ))
     }
 
-    /// Whether this is the account's password. Costs the same where there is no account, no password, or a temporary
-    /// one whose time is over.
+    /// Whether this is the account's password. Costs the same where there is no account, no password, a temporary one whose
+    /// time is over, or what was typed is too long for one.
     async fn password_matches(
         &self,
         asker: &Asker,
@@ -362,8 +368,10 @@ impl Control {
             Some(password) => Some(Phc::parse(&password.hash).map_err(Error::internal)?),
             None => None,
         };
-        let Ok(password) = Password::new(typed) else { return Ok(false) };
-        Ok(self.hasher.verify(asker, &password, stored.as_ref()).await?)
+        let typed = Password::new(typed).ok();
+        let could_be_one = typed.is_some();
+        let password = typed.map_or_else(|| Password::new("").map_err(Error::internal), Ok)?;
+        Ok(self.hasher.verify(asker, &password, stored.as_ref()).await? && could_be_one)
     }
 
     /// A password that was chosen under a laxer policy must be replaced, and it can be told only now that it was typed

@@ -17,6 +17,7 @@ use crate::policy_config::check::check;
 use crate::policy_config::codes::{self, Code};
 use crate::policy_config::de::from_tree;
 use crate::policy_config::finding::Report;
+use crate::policy_config::listener::is_authority;
 use crate::policy_config::node::Node;
 use crate::policy_config::shape::{Shape, schema_of, shape_of};
 use crate::policy_config::{Finding, Severity, Source, parse_layers};
@@ -127,6 +128,11 @@ impl Review<'_, '_> {
                 let path = format!("server.trusted_proxies[{index}]");
                 self.say(&codes::BAD_CIDR, &path, &why.to_string(), "write it like `10.0.0.0/8`");
             }
+        }
+        for (index, host) in config.server.hosts.iter().enumerate().filter(|(_, host)| !is_authority(host)) {
+            let message = format!("`{host}` is no host name or address with an optional port");
+            let suggestion = "write it as clients do: `api.example.com`, `10.0.0.5:8080` or `[2001:db8::1]`";
+            self.say(&codes::BAD_HOST, &format!("server.hosts[{index}]"), &message, suggestion);
         }
         if let Some(contact) = &config.server.security_contact
             && !Url::parse(contact).is_ok_and(|url| ["mailto", "https", "tel"].contains(&url.scheme()))

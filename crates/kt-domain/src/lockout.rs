@@ -111,6 +111,10 @@ const ACCOUNT_FACTOR: u32 = 10;
 /// Failures that one network may cause within the window, over all accounts (a /24 or /64).
 const NETWORK_LIMIT: u32 = 100;
 
+/// Failures that all networks of one site may cause within the window: whoever has an IPv6 line has hundreds of networks of
+/// 64 bits, and a site 65,536 of them (RFC 6177 section 2).
+const SITE_LIMIT: u32 = 500;
+
 /// What all failures of strangers are counted by, over all accounts and networks.
 pub const DEPLOYMENT: &str = "everywhere";
 
@@ -172,9 +176,8 @@ pub fn counts(settings: &LockoutSettings, account: &str, lane: Lane<'_>, ip: Opt
 }
 
 fn counts_of_strangers(settings: &LockoutSettings, account: &str, ip: Option<IpAddr>) -> Vec<Count> {
-    let mut counts = Vec::new();
+    let mut counts = ip.map(counts_of_networks).unwrap_or_default();
     if let Some(network) = ip.map(network_of) {
-        counts.push(Count { key: format!("{NETWORK}{network}"), limit: NETWORK_LIMIT });
         let key = account_at_network_key(account, network);
         counts.push(Count { key, limit: settings.max_failures });
     }
@@ -182,6 +185,20 @@ fn counts_of_strangers(settings: &LockoutSettings, account: &str, ip: Option<IpA
     counts.push(Count { key: account_key(account), limit });
     counts.push(Count { key: DEPLOYMENT.to_owned(), limit: DEPLOYMENT_LIMIT });
     counts
+}
+
+/// What all tries from an address count for, whoever's account they are at: those of its network and, of IPv6, those of the
+/// whole site, a /48.
+#[must_use]
+pub fn counts_of_networks(ip: IpAddr) -> Vec<Count> {
+    let count = |network: IpNet, limit| Count { key: format!("{NETWORK}{network}"), limit };
+    let network = network_of(ip);
+    let site = match network {
+        IpNet::V4(_) => None,
+        IpNet::V6(net) => Some(IpNet::V6(Ipv6Net::new_assert(net.addr(), 48).trunc())),
+    };
+    let of_site = site.map(|site| count(site, SITE_LIMIT));
+    std::iter::once(count(network, NETWORK_LIMIT)).chain(of_site).collect()
 }
 
 /// What the failures of one account are counted by, over all networks; the counts of its networks stand below it.
@@ -269,6 +286,22 @@ mod tests {
         assert_eq!(keys, expected);
         let of_network: Vec<_> = counts.iter().map(Count::is_of_network).collect();
         assert_eq!(of_network, [true, false, false, false]);
+    }
+
+    #[test]
+    fn a_site_of_many_networks_is_counted_as_a_whole() {
+        let ip = Some("2001:db8:1:2:3:4:5:6".parse().unwrap());
+        let counts = counts(&LockoutSettings::default(), "usr_1", Lane::Stranger, ip).deciding;
+        let limits: Vec<_> = counts.iter().map(|count| (count.key.as_str(), count.limit)).collect();
+        let expected = [
+            ("network/2001:db8:1:2::/64", 100),
+            ("network/2001:db8:1::/48", 500),
+            ("account/usr_1/2001:db8:1:2::/64", 10),
+            ("account/usr_1", 100),
+            ("everywhere", 5000),
+        ];
+        assert_eq!(limits, expected);
+        assert!(counts[..2].iter().all(Count::is_of_network), "neither locks anybody's account");
     }
 
     #[test]

@@ -62,12 +62,18 @@ impl FromRequestParts<Doors> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, doors: &Doors) -> Result<Self, Failure> {
-        match parts.extensions.remove() {
-            Some(Identified(ctx)) => Ok(Self(ctx)),
-            None => Ok(Self(identify(parts, doors).await?)),
-        }
+        let ctx = match parts.extensions.remove() {
+            Some(Identified(ctx)) => ctx,
+            None => identify(parts, doors).await?,
+        };
+        parts.extensions.insert(Known);
+        Ok(Self(ctx))
     }
 }
+
+/// Whoever sends the request is known: as much is read of them as the address takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Known;
 
 /// The context of a request whose caller was identified before its handler: a use of a key counts once.
 #[derive(Clone)]

@@ -15,13 +15,16 @@ use kt_domain::keys;
 use kt_domain::network::console_rules::Surface;
 use tracing::Instrument;
 
-use crate::Doors;
 use crate::client::{anonymous, resolve};
 use crate::failure::{Failure, write_failure};
-use crate::{allowance, idempotency, refusals};
+use crate::{Doors, Hosts, allowance, hosts, idempotency, refusals};
 
 /// The largest body that the API reads, in bytes: a batch of events is the largest thing it takes.
 const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// The largest body that is read of somebody who is not known, by the API and by the console, in bytes: what strangers send is
+/// held in memory until it has come as a whole.
+pub(crate) const MAX_BODY_OF_STRANGERS: usize = 64 * 1024;
 
 /// The request's identifier.
 #[derive(Clone, Debug)]
@@ -33,7 +36,7 @@ pub(crate) const OWN_ORIGIN_ALONE: HeaderName = HeaderName::from_static("cross-o
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-request-id");
 
 /// Puts the layers around the routes. The last one added is the first that a request passes.
-pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
+pub(crate) fn around(routes: Router<Doors>, doors: &Doors, hosts: Hosts) -> Router<Doors> {
     routes
         .layer(from_fn_with_state(doors.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -42,6 +45,8 @@ pub(crate) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
         .layer(from_fn(no_key_in_the_address))
         .layer(from_fn_with_state((doors.clone(), Surface::Api), ip_restrictions))
         .layer(from_fn_with_state(doors.clone(), client_address))
+        .layer(from_fn_with_state(Arc::new(hosts), hosts::own_name))
+        .layer(from_fn(hosts::one_name))
         .layer(from_fn_with_state(doors.clone(), request_id))
         .layer(from_fn_with_state(doors.clone(), headers))
 }

@@ -9,6 +9,7 @@ mod client;
 mod console;
 mod download;
 mod failure;
+mod hosts;
 mod idempotency;
 mod layers;
 mod listener;
@@ -25,6 +26,7 @@ use url::Url;
 
 pub use client::client_address;
 pub use console::console;
+pub use hosts::Hosts;
 pub use listener::{DRAIN, Listener, serve};
 pub use routes::{api, openapi};
 

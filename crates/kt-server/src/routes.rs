@@ -11,23 +11,22 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::Doors;
 use crate::api::{
     audit_log, configurations, device, events, gateways, health, invitations, ip_restrictions, me, members,
     mfa, organization, passkeys, passwords, posture, profile, provider_credentials, reauthentication,
     registration, saml, scim, security, set_up, setup_requests, sign_in, sso, tokens, usage,
 };
 use crate::idempotency::{self, IDEMPOTENCY_KEY};
-use crate::layers;
+use crate::{Doors, Hosts, layers};
 
-/// The API, ready to be served.
-pub fn api(doors: Doors) -> Router {
+/// The API, ready to be served to whoever asks it by one of these names.
+pub fn api(doors: Doors, hosts: Hosts) -> Router {
     let (routes, document) = documented().split_for_parts();
     let document = with_common(document);
     let document = serde_json::to_string(&document).unwrap_or_default();
     let routes = routes
         .route("/openapi.json", get(|| async move { ([("content-type", "application/json")], document) }));
-    layers::around(routes, &doors).with_state(doors)
+    layers::around(routes, &doors, hosts).with_state(doors)
 }
 
 /// The OpenAPI 3.1 document of the API.
@@ -42,9 +41,13 @@ fn with_common(document: OpenApi) -> OpenApi {
 }
 
 /// How any request may be refused, whatever it is for.
-const OF_ALL: [(&str, &str); 4] = [
-    ("400", "The request cannot be read as it is, or names a key in its address (`key_in_address`)."),
+const OF_ALL: [(&str, &str); 5] = [
+    (
+        "400",
+        "The request cannot be read as it is, names a key in its address (`key_in_address`), or no host or two (`invalid_host`).",
+    ),
     ("403", "The address may not reach this (`ip_denied`), or is not known (`unresolved_source`)."),
+    ("421", "The API is not known by the name in `Host` (`unknown_host`)."),
     ("500", "Something is wrong in the server (`internal_error`)."),
     (
         "503",

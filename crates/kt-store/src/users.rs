@@ -272,6 +272,13 @@ pub async fn recognize_device(
     Ok(sql::execute(tx, UPDATE, values![user.as_str(), digest, now]).await? == 1)
 }
 
+/// Whether this device has signed in before to the account of this folded address, if there is one.
+pub async fn knows_device(source: &impl Source, folded: &str, digest: &str) -> Result<bool, StoreError> {
+    const SELECT: &str = "SELECT known_devices.digest FROM known_devices
+        JOIN users ON users.id = known_devices.user_id WHERE users.email_folded = $1 AND known_devices.digest = $2";
+    Ok(sql::row(source, SELECT, values![folded, digest]).await?.is_some())
+}
+
 /// Whether any device has signed in to this account.
 pub async fn has_device(source: &impl Source, user: &UserId) -> Result<bool, StoreError> {
     const SELECT: &str = "SELECT digest FROM known_devices WHERE user_id = $1 LIMIT 1";

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use kt_domain::network::reach::Reach;
 use kt_domain::policy_config::{Finding, Source};
 use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
-use kt_server::{Doors, Listener, Needs};
+use kt_server::{Doors, Hosts, Listener, Needs};
 use kt_store::{Store, StoreError, sqlite_path};
 use tokio::sync::watch;
 
@@ -72,6 +72,8 @@ pub(crate) struct ControlPlane {
     /// Where the API listens.
     pub(crate) address: SocketAddr,
     doors: Doors,
+    /// The names that the API answers to.
+    hosts: Hosts,
     /// Who stands for many clients.
     proxies: CidrSet,
     /// Where processes count together, if the configuration names a place.
@@ -130,6 +132,7 @@ impl Settings {
             console,
             address,
             doors,
+            hosts: hosts(&config, address.ip()),
             proxies,
             redis_url: config.redis.url,
             otlp_endpoint: config.telemetry.otlp_endpoint,
@@ -308,7 +311,7 @@ impl ControlPlane {
         for sink in self.audit_sinks {
             tokio::spawn(send_audit(Arc::clone(&self.control), sink, ended.clone()));
         }
-        let (api, console) = (kt_server::api(self.doors.clone()), kt_server::console(self.doors));
+        let (api, console) = (kt_server::api(self.doors.clone(), self.hosts), kt_server::console(self.doors));
         let api = kt_server::serve(self.api, api, self.proxies.clone(), is_true(ended.clone()));
         let console = kt_server::serve(self.console, console, self.proxies, is_true(ended));
         tokio::join!(api, console);
@@ -433,6 +436,13 @@ fn providers(config: &DeploymentConfig, serves_gateway: bool) -> Result<Outbound
     let authorities = config.providers.ca_file.as_deref().map(Path::new);
     Outbound::new(reach, authorities)
         .map_err(|why| Failure::invalid(format!("`providers.ca_file` cannot be used: {why}")))
+}
+
+/// Those that the configuration lists, and that of the API's public address.
+fn hosts(config: &DeploymentConfig, listener: IpAddr) -> Hosts {
+    let public = config.api.public_url.as_deref().and_then(|url| PublicUrl::parse(url).ok());
+    let listed = config.server.hosts.iter().map(String::as_str);
+    Hosts::new(listed.chain(public.as_ref().map(PublicUrl::host)), listener)
 }
 
 fn trusted_proxies(config: &DeploymentConfig) -> CidrSet {

@@ -205,6 +205,10 @@ impl Control {
 
     /// The try was wrong: it stays counted, is recorded, and a limit that it reached holds for the lock's duration.
     pub(super) async fn fail_attempt(&self, ctx: &Ctx, attempt: &Attempt) -> Result<(), Error> {
+        if !attempt.is_checked {
+            self.unheard.note(ctx);
+            return Ok(());
+        }
         let tx = self.store.begin_write().await?;
         for count in &attempt.locked {
             let duration = self.lockout_for(count, &attempt.settings).duration;

@@ -217,6 +217,10 @@ pub struct ListenSection {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSection {
+    /// The names by which the API may be addressed (`Host`), each with its port or, without one, on every port; others are
+    /// answered 421. The host of `api.public_url` and loopback names are always among them. With neither list nor
+    /// `api.public_url`, a listener on loopback takes loopback names alone, and another one any name.
+    pub hosts: Vec<String>,
     /// The proxies whose `X-Forwarded-For` is believed; none by default.
     pub trusted_proxies: Vec<String>,
     /// Listen to other machines without TLS although no public address begins with `https://`: where a container's port is

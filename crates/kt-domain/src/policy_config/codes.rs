@@ -51,7 +51,7 @@ codes! {
     BAD_AUTH = "E020": "`auth` says how callers prove who they are, and lacks a part of it or contradicts itself.";
     BAD_KEY_SOURCE = "E021": "A key of `auth.keys` has no value, or two: exactly one of `sha256` and `secret_key_ref` is given.";
     ACCESS_KEYS_ALONE = "E022": "`auth.mode` is `access_keys`, and the gateway has no control plane to ask about them.";
-    BAD_HOST = "E023": "An entry of `listener.hosts` is no host name or address with an optional port.";
+    BAD_HOST = "E023": "An entry of `listener.hosts`, or of `server.hosts` in `keeptrusts.yaml`, is no host name or address with an optional port.";
     PROXY_PROTOCOL_FROM_ANYBODY = "E024": "`listener.proxy_protocol` is on without `ip_allowlist.trusted_proxies`: anybody could claim any address.";
     BAD_VARIABLE_NAME = "E025": "`secret_key_ref.env` is not the name of an environment variable. It names the variable; the secret itself never stands in a configuration.";
     BAD_SECRET_REF = "E026": "`secret_key_ref` has neither `env` nor `stored`, or both, or `stored` is no name of a credential.";

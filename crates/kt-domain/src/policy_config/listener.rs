@@ -48,7 +48,7 @@ impl Listener {
 }
 
 /// Whether `text` is a host with an optional port, as `Host` has it (RFC 9110 section 7.2).
-fn is_authority(text: &str) -> bool {
+pub(crate) fn is_authority(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (text, None),

@@ -21,7 +21,7 @@ mod document;
 mod events;
 pub(crate) mod finding;
 mod ip_allowlist;
-mod listener;
+pub(crate) mod listener;
 pub(crate) mod node;
 mod pack;
 mod policies;

@@ -34,13 +34,15 @@ mod versions;
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Query, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, OptionalFromRequest, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use kt_domain::error::{Error, ErrorKind};
 use serde::de::DeserializeOwned;
 
+use crate::client::Known;
 pub(crate) use crate::failure::{ErrorBody, Failure};
+use crate::layers::MAX_BODY_OF_STRANGERS;
 
 /// A JSON body, read strictly: unknown fields are refused by the types themselves, with the field's name.
 pub(crate) struct Input<T>(pub(crate) T);
@@ -48,10 +50,13 @@ pub(crate) struct Input<T>(pub(crate) T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Input<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
         if !is_json(&request) {
             let message = "Send JSON, with the header `Content-Type: application/json`.";
             return Err(Error::new(ErrorKind::UnsupportedMediaType, "unsupported_media_type", message).into());
+        }
+        if request.extensions().get::<Known>().is_none() {
+            DefaultBodyLimit::max(MAX_BODY_OF_STRANGERS).apply(&mut request);
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|why| unread(&why))?;
         Ok(Self(parse(&bytes)?))

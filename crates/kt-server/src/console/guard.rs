@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use kt_control::Cookie as Held;
 use kt_domain::csrf;
@@ -29,15 +29,15 @@ use super::visit::{CURRENT_PAGE, PARTIAL, REDIRECT, Visit};
 use crate::Doors;
 use crate::client::anonymous;
 use crate::failure::{self, ErrorContent, Failure};
-use crate::layers;
 use crate::refusals::{self, Asked};
+use crate::{hosts, layers};
 
 /// The largest form, in bytes: a list of address ranges is the largest thing that people paste.
 const MAX_FORM: usize = 1024 * 1024;
 
-/// Puts the guard around pages that people ask for. The last layer added is the first that a request passes.
+/// Puts the guard around pages that people ask for.
 pub(super) fn around_pages(pages: Router<Doors>, doors: &Doors) -> Router<Doors> {
-    pages.layer(DefaultBodyLimit::max(MAX_FORM)).layer(from_fn_with_state(doors.clone(), visit))
+    pages.layer(from_fn_with_state(doors.clone(), visit))
 }
 
 /// Puts around everything what every answer of the console needs.
@@ -46,6 +46,7 @@ pub(super) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
         .layer(from_fn_with_state((doors.clone(), Surface::Console), layers::ip_restrictions))
         .layer(from_fn_with_state(doors.clone(), layers::client_address))
         .layer(from_fn_with_state(doors.clone(), own_host))
+        .layer(from_fn(hosts::one_name))
         .layer(from_fn_with_state(doors.clone(), present))
 }
 
@@ -160,7 +161,7 @@ async fn own_host(State(doors): State<Doors>, mut request: Request, next: Next) 
     response
 }
 
-/// Finds out who asks, and refuses a change that no page of this console asks for.
+/// Finds out who asks, and so how much is read of them, and refuses a change that no page of this console asks for.
 async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let cookies = Cookies::of(&doors);
@@ -206,7 +207,10 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
         };
     }
     parts.extensions.insert(visit.clone());
-    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let mut request = Request::from_parts(parts, body);
+    let most = if visit.session.is_some() { MAX_FORM } else { layers::MAX_BODY_OF_STRANGERS };
+    DefaultBodyLimit::max(most).apply(&mut request);
+    let mut response = next.run(request).await;
     if let Some(rule) = refusals::rule_of(&response) {
         refusals::record(&doors, &visit.ctx, &asked, rule).await;
     }

@@ -308,7 +308,7 @@ async fn make_key(api: &TestApi, kind: &str, scope: &str) -> Answer {
 }
 
 /// The path of a route that is about something of the organisation `acme`.
-async fn own_object(api: &TestApi, path: &str) -> String {
+pub(crate) async fn own_object(api: &TestApi, path: &str) -> String {
     let email = format!("{:016x}@acme.example", Random::from_os().next_u64());
     let id = if path.starts_with("/v1/members/") {
         api.add_member(&email, "member").await.to_string()

@@ -3,6 +3,7 @@
 use axum::http::Method;
 use serde_json::json;
 
+use crate::documented::{Operation, operations};
 use crate::harness::on_both;
 
 /// How long a body may be.
@@ -58,5 +59,36 @@ on_both! {
             let request = api.request(Method::POST, "/v1/tokens").bearer(&owner).text("application/json", body);
             assert_eq!(request.send().await.refusal(), refusal, "{body}");
         }
+    }
+    of_somebody_who_is_not_known_no_more_than_64_kib_are_read(api) {
+        const OF_STRANGERS: usize = 64 * 1024;
+        let document = serde_json::to_value(kt_server::openapi()).unwrap();
+        let is_open = |operation: &Operation| {
+            let place = &document["paths"][&operation.path][operation.method.as_str().to_lowercase()];
+            place["security"] == json!([]) || place["security"] == json!([{}])
+        };
+        let open = operations("x").into_iter().filter(is_open).filter(|operation| operation.body.is_some());
+        let mut asked = 0;
+        for operation in open {
+            let body = operation.body.as_ref().unwrap().to_string();
+            let path = operation.plain_path();
+            for (length, is_read) in [(OF_STRANGERS, true), (OF_STRANGERS + 1, false)] {
+                let text = format!("{}{body}", " ".repeat(length - body.len()));
+                let request = api.request(operation.method.clone(), &path).text("application/json", &text);
+                let answer = request.send().await;
+                assert_eq!(answer.status != 413, is_read, "{length} bytes to {path}: {}", answer.body);
+            }
+            asked += 1;
+        }
+        assert!(asked > 15, "sign-in, registration, recovery and what belongs to them: {asked}");
+        let unasked = api.request(Method::POST, "/v1/tokens").text("application/json", &of_length(MOST + 1));
+        assert_eq!(unasked.send().await.refusal(), (401, "missing_credentials"), "nothing is read where a bearer is needed");
+
+        let stranger = api.browser();
+        let long = "x".repeat(OF_STRANGERS);
+        assert_eq!(stranger.post("/login", &[("email", &long), ("password", "x")]).await.status, 413, "nor by the console");
+        let owner = api.signed_in("owner@acme.example").await;
+        let known = owner.post("/settings/profile", &[("name", &long)]).await;
+        assert_ne!(known.status, 413, "the control: {}", known.status);
     }
 }

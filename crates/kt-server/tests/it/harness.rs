@@ -20,6 +20,7 @@ use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::passwords::Password;
 use kt_domain::random::Random;
 use kt_domain::sign_in::MembershipState;
+use kt_server::Doors;
 use kt_store::memberships::{self, Membership};
 use kt_store::organizations::{self, Organization};
 use kt_store::users::{self, User};
@@ -46,6 +47,8 @@ pub(crate) struct TestApi {
     post: Post,
     /// The same database, as another process has it.
     pub(crate) store: Store,
+    /// What its API and its console are made of.
+    pub(crate) doors: Doors,
     router: Router,
     /// The console of the same process.
     pub(crate) pages: Router,

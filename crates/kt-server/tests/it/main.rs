@@ -20,6 +20,7 @@ mod faults;
 mod gateways;
 mod harness;
 mod hostile;
+mod hosts;
 mod idempotency;
 mod invitations;
 mod ip_restrictions;

@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use kt_control::passwords::{Asker, Capacity, Cost, Hasher};
+use kt_domain::clock::Clock;
 use kt_domain::lockout::{DEPLOYMENT, DEPLOYMENT_LIMIT};
 use kt_domain::passwords::Password;
 use kt_domain::secret::SecretDigest;
 use kt_store::{audit, limits, organizations, users};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::databases::Kind;
 use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
@@ -123,6 +124,58 @@ on_both! {
         let records = api.records("auth.sign_in").await;
         let last = records.iter().find(|record| record["resource"] == jo.as_str()).expect("it is recorded");
         assert_eq!((&last["outcome"], &last["details"]["after"]["reason"]), (&json!("failure"), &json!("not_admitted")));
+    }
+
+    a_network_that_goes_on_grows_no_audit_log_and_is_counted_to_the_last_try(api) {
+        let device = api.owner().await.text("/device_token").to_owned();
+        let failed = async || -> Vec<Value> {
+            let records = api.records("auth.sign_in").await;
+            records.into_iter().filter(|record| record["outcome"] == "failure").collect()
+        };
+        let guess = async |email: &str, password: &str, device: Option<&str>| {
+            let body = json!({ "email": email, "password": password, "device_token": device });
+            api.post("/v1/auth/login", body).from("198.51.100.7:1").send().await
+        };
+        for n in 0..1000 {
+            let answer = guess(&format!("nobody-{n}@acme.example"), "wrong", None).await;
+            assert_eq!(answer.refusal(), (401, "invalid_credentials"));
+        }
+        assert_eq!(failed().await.len(), 100, "each of those that were listened to");
+        assert_eq!(guess("owner@acme.example", PASSWORD, Some("no device")).await.refusal(), (401, "invalid_credentials"));
+        let known = guess("owner@acme.example", PASSWORD, Some(&device)).await;
+        assert_eq!(known.json["status"], "authenticated", "a known device is heard");
+
+        api.clock.advance(Duration::from_mins(1));
+        for _ in 0..2 {
+            api.control.run_jobs(&api.operator()).await.unwrap();
+        }
+        let records = failed().await;
+        assert_eq!(records.len(), 101, "and the others together, once");
+        let last = records.last().unwrap();
+        assert_eq!((&last["resource"], &last["ip_address"]), (&json!("198.51.100.0/24"), &json!("198.51.100.7")));
+        assert_eq!(last["details"]["after"]["reason"], "network_locked");
+        assert_eq!(last["details"]["after"]["tries"], 901, "none is lost: {last}");
+        guess("nobody@acme.example", "wrong", None).await;
+        api.clock.advance(Duration::from_mins(1));
+        api.control.run_jobs(&api.operator()).await.unwrap();
+        assert_eq!(failed().await.last().unwrap()["details"]["after"]["tries"], 1, "and again when it goes on");
+    }
+
+    one_line_of_ipv6_does_not_shut_out_strangers_from_elsewhere(api) {
+        let guess = async |from: &str, email: &str, password: &str| {
+            let body = json!({ "email": email, "password": password });
+            api.post("/v1/auth/login", body).from(from).send().await
+        };
+        for n in 0..600 {
+            // A home line has 256 networks of 64 bits.
+            guess(&format!("[2001:db8:1:{:x}::7]:1", n % 256), &format!("nobody-{n}@acme.example"), "wrong").await;
+        }
+        let counted = limits::current(&api.store, DEPLOYMENT, api.clock.now()).await.unwrap();
+        assert_eq!(counted, 500, "a tenth of what shuts everybody out");
+        let here = guess("[2001:db8:1:ffff::7]:1", "owner@acme.example", PASSWORD).await;
+        assert_eq!(here.refusal(), (401, "invalid_credentials"), "the line has had its tries");
+        let elsewhere = guess("[2001:db8:2::7]:1", "owner@acme.example", PASSWORD).await;
+        assert_eq!(elsewhere.json["status"], "authenticated");
     }
 
     no_noise_about_others_makes_room_for_more_guesses(api) {

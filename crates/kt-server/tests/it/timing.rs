@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use kt_control::passwords::Capacity;
 use kt_domain::actor::Role;
+use kt_domain::clock::Clock;
+use kt_store::limits;
 use serde_json::{Value, json};
 
 use crate::databases::Kind;
@@ -74,6 +76,25 @@ on_both! {
         let wrong = "Wrong-pebble-3-cloud";
         let known = async |n| login("known", n, wrong).await;
         require_alike("by password", known, async |n| login("nobody", n, wrong).await).await;
+        let too_long = "x".repeat(300);
+        let known = async |n| login("known", n, &too_long).await;
+        require_alike("by what is too long for one", known, async |n| login("nobody", n, &too_long).await).await;
+
+        // From a network that has had its tries, nothing is hashed that other work would drown in.
+        let tx = api.store.begin_write().await.unwrap();
+        for _ in 0..100 {
+            limits::count(&tx, "network/198.51.100.0/24", Duration::from_hours(1), api.clock.now()).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let unheard = async |who: &str, n: usize, device: Option<&str>| {
+            let body = json!({ "email": format!("{who}{n}@acme.example"), "password": wrong, "device_token": device });
+            let answer = api.post("/v1/auth/login", body).from("198.51.100.7:1").send().await;
+            assert_eq!(answer.refusal(), (401, "invalid_credentials"));
+        };
+        let known = async |n| unheard("known", n, None).await;
+        require_alike("unheard", known, async |n| unheard("nobody", n, None).await).await;
+        let known = async |n| unheard("known", n, Some("a device")).await;
+        require_alike("unheard, with a device", known, async |n| unheard("nobody", n, Some("a device")).await).await;
 
         let ask = async |path: &str, body: Value, n: usize| {
             let peer = format!("100.64.{n}.7:1");
@@ -94,6 +115,11 @@ on_both! {
         };
         let known = async |n| forgot("known", n).await;
         require_alike("by recovery", known, async |n| forgot("nobody", n).await).await;
+        let resend = async |who: &str, n: usize| {
+            ask("/v1/auth/email/resend", json!({ "email": format!("{who}{n}@acme.example") }), n + 200).await;
+        };
+        let waiting = async |n| resend("new", n).await;
+        require_alike("by asking for the link again", waiting, async |n| resend("nobody", n).await).await;
         let other = api.organization("other").await;
         for n in 0..PAIRS + 4 {
             api.add_member_of(&other, &format!("known{n}@other.example"), Role::Member).await;
@@ -119,9 +145,8 @@ on_both! {
         };
         require_alike("by single sign-on", async |_| sso("acme").await, async |_| sso("nowhere").await).await;
 
-        // The control: the same sign-in without a hash, which none is made of what is too long for a password, is seen.
-        let too_long = "x".repeat(300);
-        let without = async |n| login("somebody", n, &too_long).await;
+        // The control: the same sign-in without a hash is seen.
+        let without = async |n| unheard("somebody", n, None).await;
         let seen = deviation(&pairs(async |n| login("nobody", n, wrong).await, without).await);
         assert!(seen >= VISIBLE, "{seen}");
     }

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use kt_domain::actor::Role;
 
 use super::browser::{Browser, CSRF, ORIGIN};
 use super::evidence::three_events;
 use super::workspaces::{say, settled};
+use crate::authorization::own_object;
 use crate::harness::{Answer, TestApi, on_both};
 use crate::stub_gateway::{GATEWAY, StubGateway};
 
@@ -228,6 +230,56 @@ fn part(page: &Answer, begins: &str) -> String {
     rest.split('"').next().unwrap_or_default().to_owned()
 }
 
+/// What is about one thing and has no page of its own, and the route of the API that is about the same.
+const WITHOUT_A_PAGE: [(&str, &str); 5] = [
+    ("/settings/registrations/{id}", "/v1/registrations/{id}"),
+    ("/settings/invitations/{id}", "/v1/invitations/{id}"),
+    ("/request-setup/{id}", "/v1/setup-requests/{id}"),
+    ("/settings/profile/sessions/{id}", "/v1/me/sessions/{id}"),
+    ("/settings/provider-credentials/{name}", "/v1/provider-credentials/{name}"),
+];
+
+const TERMS_OF_A_KEY: &[(&str, &str)] = &[
+    ("name", "theirs"),
+    ("scope", "write"),
+    ("ip_ranges", ""),
+    ("requests_per_minute", ""),
+    ("expires_at", ""),
+];
+
+/// A good form for each address that takes one and is about something.
+const FORMS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "/configurations/{name}",
+        &[("text", "pack: {name: p, version: 1.0.0}"), ("version", "1"), ("intent", "save")],
+    ),
+    ("/configurations/{name}/versions/{number}/rollout", &[("to", "all")]),
+    ("/settings/provider-credentials/{name}/replace", &[("key", "sk-2")]),
+    ("/settings/members/{id}/role", &[("role", "auditor")]),
+    ("/settings/members/{id}/reset-mfa", &[("reason", "The phone is lost.")]),
+    ("/settings/registrations/{id}/approve", &[("role", "member")]),
+    ("/settings/access-keys/{id}", TERMS_OF_A_KEY),
+    ("/settings/gateway-keys/{id}", TERMS_OF_A_KEY),
+    ("/settings/provisioning-keys/{id}", TERMS_OF_A_KEY),
+    ("/settings/access-keys/{id}/rotate", &[("overlap_seconds", "0")]),
+    ("/settings/gateway-keys/{id}/rotate", &[("overlap_seconds", "0")]),
+    ("/settings/provisioning-keys/{id}/rotate", &[("overlap_seconds", "0")]),
+    ("/chat/{id}", &[("question", "Hello"), ("model", "small")]),
+    ("/chat/{id}/retry", &[("model", "small")]),
+    ("/chat/{id}/rename", &[("title", "Theirs")]),
+    ("/tasks/{id}", &[("name", "Theirs"), ("prompt", "Hello"), ("model", "small")]),
+];
+
+/// Where this address is about something that there is.
+fn filled(path: &str, things: &BTreeMap<&'static str, String>) -> String {
+    let (template, thing) = things
+        .iter()
+        .filter(|(template, _)| path.starts_with(**template))
+        .max_by_key(|(template, _)| template.len())
+        .unwrap_or_else(|| panic!("{path}: say what it is about"));
+    path.replacen(template, thing, 1)
+}
+
 on_both! {
     every_page_is_shown_to_whom_the_table_says(api) {
         let tabled: BTreeSet<_> = PAGES.iter().map(|(path, _)| *path).collect();
@@ -278,6 +330,45 @@ on_both! {
                 assert!(!JWT_BEGINNINGS.iter().any(|word| told.contains(word)), "an access token at {path}");
                 assert!(!told.contains(&browser.cookie("kt_session").unwrap()), "the session's secret at {path}");
             }
+        }
+    }
+
+    what_belongs_to_another_organization_is_not_there(api) {
+        let owner = api.signed_in("owner@acme.example").await;
+        let _stub = StubGateway::start(&api, "openai").await;
+        let mut things = things(&api, &owner).await;
+        for (path, of_api) in WITHOUT_A_PAGE {
+            let one = own_object(&api, of_api).await;
+            let (list, id) = (path.split('{').next().unwrap(), one.rsplit('/').next().unwrap());
+            things.insert(path, format!("{list}{id}"));
+        }
+        let other = api.organization("other").await;
+        api.add_member_of(&other, "owner@other.example", Role::Owner).await;
+        let stranger = api.signed_in("owner@other.example").await;
+        // These are about no organization, or about somebody's own passkeys.
+        let elsewhere = ["/help/", "/events/export/", "/assets/", "/sso/", "/mfa/passkeys/"];
+        let is_owned = |path: &&str| path.contains('{') && !elsewhere.iter().any(|begins| path.starts_with(begins));
+        let pages: Vec<_> = addresses("get").into_iter().filter(is_owned).collect();
+        let mut told = Vec::new();
+        for path in &pages {
+            let answer = stranger.get(&filled(path, &things)).await;
+            if answer.status != StatusCode::NOT_FOUND {
+                told.push(format!("GET {path}: {}", answer.status));
+            }
+        }
+        let forms: Vec<_> = addresses("post").into_iter().filter(is_owned).collect();
+        for path in &forms {
+            let fields = FORMS.iter().find(|(form, _)| form == path).map_or(&[][..], |(_, fields)| fields);
+            let answer = stranger.post(&filled(path, &things), fields).await;
+            if answer.status != StatusCode::NOT_FOUND {
+                told.push(format!("POST {path}: {} {}", answer.status, answer.body));
+            }
+        }
+        assert!(told.is_empty(), "{told:#?}");
+        assert!(pages.len() > 15 && forms.len() > 30, "{} and {}", pages.len(), forms.len());
+        for path in pages {
+            let path = filled(path, &things);
+            assert_eq!(owner.get(&path).await.status, StatusCode::OK, "{path}, the control");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What stands before every page: the host, the address, the origin of a change, its token, and a browser's defences.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{Method, Request};
 use kt_domain::network::cidr::CidrSet;
 use kt_domain::public_url::PublicUrl;
-use kt_server::{Doors, Needs};
+use kt_server::{Doors, Hosts, Needs};
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -169,7 +169,7 @@ on_both! {
         let console = PublicUrl::parse("https://console.example").unwrap();
         let addresses = Arc::new(kt_server::client_address(CidrSet::from_iter([])));
         let doors = Doors::from(Needs { control: Arc::clone(&api.control), addresses, console, console_port: 3000, security_contact: None });
-        let (pages, over_https) = (kt_server::console(doors.clone()), kt_server::api(doors));
+        let (pages, over_https) = (kt_server::console(doors.clone()), kt_server::api(doors, Hosts::new([], Ipv4Addr::LOCALHOST.into())));
         let send = async |method: Method, path: &str, more: &[(&str, String)], body: String| {
             let peer: SocketAddr = PEER.parse().unwrap();
             let mut request = Request::builder().method(method).uri(path).extension(ConnectInfo(peer)).header("host", "console.example");

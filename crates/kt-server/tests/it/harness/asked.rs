@@ -84,7 +84,9 @@ impl<'a> TestRequest<'a> {
     /// The answer.
     pub(crate) async fn send(self) -> Answer {
         let peer: SocketAddr = self.peer.parse().unwrap();
+        let names_host = self.builder.headers_ref().is_some_and(|headers| headers.contains_key(header::HOST));
         let builder = self.builder.extension(ConnectInfo(peer));
+        let builder = if names_host { builder } else { builder.header(header::HOST, "localhost:8080") };
         let request = match self.body {
             Some(body) => builder
                 .header(header::CONTENT_TYPE, "application/json")

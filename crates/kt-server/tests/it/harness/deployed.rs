@@ -1,6 +1,7 @@
 //! The processes that tests are made with, and what the deployment says to each.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use kt_control::mail::{Captured, Renderer};
@@ -16,7 +17,7 @@ use kt_domain::network::reach::Reach;
 use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_domain::sso::Protocol;
-use kt_server::{Doors, Needs};
+use kt_server::{Doors, Hosts, Needs};
 
 use super::TestApi;
 use crate::databases::{Kind, TestDatabase, clock};
@@ -190,7 +191,8 @@ impl TestApi {
             console_port: 3000,
             security_contact: None,
         });
-        let (router, pages) = (kt_server::api(doors.clone()), kt_server::console(doors));
+        let hosts = Hosts::new([], Ipv4Addr::LOCALHOST.into());
+        let (router, pages) = (kt_server::api(doors.clone(), hosts), kt_server::console(doors.clone()));
         let mailbox = Captured::default();
         let post = Post {
             mailer: Arc::new(mailbox.clone()),
@@ -198,7 +200,7 @@ impl TestApi {
             sender: "Keeptrusts <no-reply@keeptrusts.example>".parse().unwrap(),
         };
         let store = database.store().await;
-        Self { control, clock, mailbox, post, store, router, pages, database, seal, cost, names }
+        Self { control, clock, mailbox, post, store, doors, router, pages, database, seal, cost, names }
     }
 }
 
