@@ -174,6 +174,23 @@ fn who_speaks_no_tls_is_left_without_hanging() {
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
     assert_eq!(gateway.upstream.requests().len(), 0);
     status_line(&mut secure(connect(&gateway), trusting(&certificate, &[]))).expect("the control");
+#[test]
+fn a_stream_that_its_client_does_not_take_is_given_up() {
+    let (identity, certificate) = Identity::new();
+    let gateway = gateway("timeouts: {response_idle: 200ms}", &identity);
+    // Small enough that TLS takes each piece whole, whether it can be sent or not.
+    let piece = format!("data: {}\n\n", "x".repeat(8 * 1024));
+    gateway.upstream.stream_endlessly(piece, Duration::from_micros(100));
+    let mut stream = secure(connect(&gateway), trusting(&certificate, &[]));
+    stream.write_all(&Request::chat().bytes()).expect("it is taken");
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).expect("it is answered");
+    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    wait_for("the provider to be left", || (gateway.upstream.open_connections() == 0).then_some(()));
+    let event = wait_for("its event", || gateway.events().pop());
+    assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some("client_closed")));
+}
+
 }
 
 #[test]
