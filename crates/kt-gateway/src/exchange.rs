@@ -113,6 +113,8 @@ pub(crate) struct Exchange<'a> {
     /// Whose errors the client understands.
     surface: Surface,
     pub(crate) body: &'a mut dyn Incoming,
+    /// The path of the surface that the request is for, in its one form; empty until it is known.
+    pub(crate) path: String,
     pub(crate) peer: Peer,
     /// The client's address, as the rules see it.
     pub(crate) source: Option<IpAddr>,
@@ -154,6 +156,7 @@ impl<'a> Exchange<'a> {
             head,
             body,
             peer,
+            path: String::new(),
             source: None,
             key: None,
             route: None,
@@ -221,19 +224,19 @@ impl<'a> Exchange<'a> {
         rate_limits::take_request(self).await?;
         self.place = Some(self.worker.shared.take_place()?);
         let route = route::find(&path, &self.head.method)?;
-        self.head.path = path;
+        self.path = path;
         let body = size_limits::take(self.body, limit).await?;
         let body = size_limits::decode(&self.head.headers, body, limit)?;
         let mut summary = self.read_content(route, &body)?;
         self.claim_tokens(route, &mut summary, &body).await?;
         let body = policy_chain::judge_request(self, route, body).await?;
-        let is_conversation = route::is_conversation(&self.head.path);
+        let is_conversation = route::is_conversation(&self.path);
         let (custom, group) = (self.route.clone(), self.group.clone());
         Ok(Passed::Forward(Forwarded {
             api: route.api,
             is_conversation,
-            is_kept: route::is_kept(&self.head.path) && !summary.leaves_nothing,
-            bounds: route::bounds(&self.head.path),
+            is_kept: route::is_kept(&self.path) && !summary.leaves_nothing,
+            bounds: route::bounds(&self.path),
             summary,
             body,
             route: custom,
@@ -317,7 +320,7 @@ impl<'a> Exchange<'a> {
         let summary = match route.content.required(body) {
             Some(required) if self.head.method == Method::POST => {
                 content::check_type(&self.head.headers)?;
-                content::read(body, required, route::bounds(&self.head.path))?
+                content::read(body, required, route::bounds(&self.path))?
             }
             None if self.head.method == Method::POST => {
                 content::check_site(&self.head.headers, self.cors())?;
@@ -346,7 +349,7 @@ impl<'a> Exchange<'a> {
         }
         let mut expected = Expected::default();
         if route.content.required(body).is_some() {
-            if summary.max_output.is_none() && !route::bounds(&self.head.path).is_empty() {
+            if summary.max_output.is_none() && !route::bounds(&self.path).is_empty() {
                 summary.imposed = self.snapshot.budgets.bound(self, summary.model.as_deref());
             }
             expected = rate_limits::expected(self, summary, body);
@@ -369,7 +372,7 @@ impl<'a> Exchange<'a> {
 
     /// Records what came of the request and gives the client its answer.
     async fn finish(mut self, outcome: Result<Answered, Refusal>) -> Reply {
-        if outcome.is_err() {
+        if outcome.is_err() && self.record.event().request_path.is_none() {
             self.describe();
         }
         let most = self.size_limits().max_response_body_bytes;

@@ -96,7 +96,7 @@ pub(crate) async fn take_request(exchange: &mut Exchange<'_>) -> Result<(), Refu
 
 /// How many tokens a request with this JSON body may come to use. Who only asks how many there are uses none.
 pub(crate) fn expected(exchange: &Exchange<'_>, summary: &Summary, body: &Bytes) -> Expected {
-    if ["/count_tokens", "/input_tokens"].iter().any(|end| exchange.head.path.ends_with(end)) {
+    if ["/count_tokens", "/input_tokens"].iter().any(|end| exchange.path.ends_with(end)) {
         return Expected::default();
     }
     let bound = summary.max_output.or(summary.imposed).map(u64::from);

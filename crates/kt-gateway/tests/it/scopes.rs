@@ -102,7 +102,12 @@ fn a_routes_chain_takes_the_place_of_the_usual_one() {
     let gateway = TestGateway::with(&format!(
         "{POLICIES}policies: {{chain: [pii-detector]}}\nroutes: [{{id: lax, path: /lax, policies: {{chain: []}}}}, {{id: same, path: /same}}]"
     ));
-    let blocked = |path: &str| gateway.ask(&with_address(path)).status == 409;
+    let blocked = |path: &str| {
+        let answer = gateway.ask(&with_address(path));
+        let recorded = gateway.event_of(answer.request_id()).request_path;
+        assert_eq!(recorded.as_deref(), Some(path), "as it was asked for, whatever came of it");
+        answer.status == 409
+    };
     assert!(blocked("/v1/chat/completions") && blocked("/same/v1/chat/completions"));
     assert!(!blocked("/lax/v1/chat/completions"));
     assert_eq!(gateway.ask(&chat_to("/v1/chat/completions")).status, 200, "the control");
