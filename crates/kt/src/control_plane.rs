@@ -338,10 +338,8 @@ async fn run_jobs(control: Arc<Control>, ended: watch::Receiver<bool>) {
         tokio::select! {
             () = &mut ended => return,
             _ = timer.tick() => {
-                let ctx = operator("jobs");
-                if let Err(error) = control.run_jobs(&ctx).await {
-                    tracing::error!(%error, "a job failed; it will be tried again");
-                }
+                // What failed is in the log, by its name.
+                let _ = control.run_jobs(&operator("jobs")).await;
             }
         }
     }
@@ -354,9 +352,7 @@ async fn look_outside(control: Arc<Control>, ended: watch::Receiver<bool>) {
         let mut timer = tokio::time::interval(LOOKS_OUTSIDE);
         loop {
             timer.tick().await;
-            if let Err(error) = control.look_outside(&operator("jobs")).await {
-                tracing::error!(%error, "looking outside failed; it will be tried again");
-            }
+            let _ = control.look_outside(&operator("jobs")).await;
         }
     };
     until(ended, looks).await;
