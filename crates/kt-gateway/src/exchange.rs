@@ -9,7 +9,7 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
 use kt_domain::events::Phase;
 use kt_domain::id::RequestId;
-use kt_domain::policy_config::SizeLimits;
+use kt_domain::policy_config::{Rates, SizeLimits};
 
 use crate::contain::{Panicked, contained_async};
 use crate::forward::Forwarded;
@@ -17,6 +17,7 @@ use crate::health;
 use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault};
 use crate::incoming::{Incoming, Peer, Service};
+use crate::limits::Subject;
 use crate::outgoing::{JudgedStream, Source};
 use crate::policies::Chain;
 use crate::record::{Heard, Record};
@@ -112,9 +113,9 @@ pub(crate) struct Exchange<'a> {
     pub(crate) head: Head,
     /// Whose errors the client understands.
     surface: Surface,
-    pub(crate) body: &'a mut dyn Incoming,
     /// The path of the surface that the request is for, in its one form; empty until it is known.
     pub(crate) path: String,
+    pub(crate) body: &'a mut dyn Incoming,
     pub(crate) peer: Peer,
     /// The client's address, as the rules see it.
     pub(crate) source: Option<IpAddr>,
@@ -126,6 +127,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) route: Option<Arc<Scope>>,
     /// The rules of the key's group, if it belongs to one.
     pub(crate) group: Option<Arc<Scope>>,
+    /// Who is counted for the request, and what each may use.
+    pub(crate) concerned: Vec<(Subject, Rates)>,
     pub(crate) request_id: RequestId,
     pub(crate) record: Record,
     place: Option<Place>,
@@ -153,14 +156,15 @@ impl<'a> Exchange<'a> {
             worker,
             snapshot,
             surface: Surface::of(&head.path),
+            path: String::new(),
             head,
             body,
             peer,
-            path: String::new(),
             source: None,
             key: None,
             route: None,
             group: None,
+            concerned: Vec::new(),
             only: None,
             request_id,
             record,
