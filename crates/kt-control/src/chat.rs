@@ -404,8 +404,10 @@ impl Answering {
             tx.commit().await?;
             Ok::<_, Error>(is_wanted)
         };
-        // While the store is away, the answer goes on.
-        kept.await.unwrap_or(true)
+        kept.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, turn = %self.turn.id, "what came of an answer cannot be kept yet; the answer goes on");
+            true
+        })
     }
 
     async fn settle(&self, ending: Ending) -> Result<(), Error> {

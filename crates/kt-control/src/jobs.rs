@@ -1,5 +1,6 @@
 //! Work that nobody asks for: it runs every few seconds in every process of the control plane.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,14 +24,36 @@ const KEPT: Duration = Duration::from_hours(90 * 24);
 /// After this time without a sign-in a device is new again.
 const DEVICES_KEPT: Duration = Duration::from_hours(365 * 24);
 
+type Job<'a> = Pin<Box<dyn Future<Output = Result<(), Error>> + Send + 'a>>;
+
 impl Control {
     /// Takes up signing keys that another process has rotated, writes when API keys were last used, removes
-    /// events whose retention has ended, reminds of second factors and of what ends, records what waits too long to leave and
-    /// what networks have tried in vain, signs the audit log, and forgets what has expired. Done twice, it does no harm.
+    /// events whose retention has ended, reminds of second factors and of what ends, records what waits too long to leave
+    /// and what networks have tried in vain, signs the audit log, and forgets what has expired. Done twice, it does no harm. The failure of one is in the log, and keeps
+    /// none of the others from being done.
     pub async fn run_jobs(&self, ctx: &Ctx) -> Result<(), Error> {
         require_operator(ctx)?;
-        self.load_signing_keys().await?;
-        self.write_key_uses(ctx.now).await?;
+        each_of([
+            ("signing keys", Box::pin(self.load_signing_keys())),
+            ("uses of keys", Box::pin(self.write_key_uses(ctx.now))),
+            ("what has expired", Box::pin(self.forget_expired(ctx))),
+            ("second factors", Box::pin(self.remind_of_second_factors(ctx))),
+            ("ending keys", Box::pin(self.remind_of_ending_keys(ctx))),
+            ("ending passwords", Box::pin(self.remind_of_ending_passwords(ctx))),
+            ("postures", Box::pin(self.keep_postures(ctx))),
+            ("retention of events", Box::pin(async { self.retain_events(ctx).await.map(drop) })),
+            ("retention of workspaces", Box::pin(self.forget_old_workspaces(ctx))),
+            ("late sinks", Box::pin(self.record_late_sinks(ctx))),
+            ("what networks tried in vain", Box::pin(self.record_unheard(ctx))),
+            (
+                "signature of the audit log",
+                Box::pin(async { self.checkpoint_audit(ctx.now).await.map(drop) }),
+            ),
+        ])
+        .await
+    }
+
+    async fn forget_expired(&self, ctx: &Ctx) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
         once::forget_expired(&tx, ctx.now).await?;
         once_requests::forget_expired(&tx, ctx.now).await?;
@@ -38,26 +61,31 @@ impl Control {
         forget_old_counts(&tx, ctx.now).await?;
         forget_old_usage(&tx, ctx.now).await?;
         forget_what_is_over(&tx, ctx.now).await?;
-        tx.commit().await?;
-        self.remind_of_second_factors(ctx).await?;
-        self.remind_of_ending_keys(ctx).await?;
-        self.remind_of_ending_passwords(ctx).await?;
-        self.keep_postures(ctx).await?;
-        self.retain_events(ctx).await?;
-        self.forget_old_workspaces(ctx).await?;
-        self.record_late_sinks(ctx).await?;
-        self.record_unheard(ctx).await?;
-        self.checkpoint_audit(ctx.now).await?;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
     /// What others have to be asked for: the records of verified domains, and identity providers that could not be asked
     /// before. Beside the jobs, since whoever is asked may let us wait.
     pub async fn look_outside(&self, ctx: &Ctx) -> Result<(), Error> {
         require_operator(ctx)?;
-        self.look_for_domains(ctx).await?;
-        self.ask_providers_again(ctx).await
+        each_of([
+            ("domains", Box::pin(self.look_for_domains(ctx))),
+            ("identity providers", Box::pin(self.ask_providers_again(ctx))),
+        ])
+        .await
     }
+}
+
+/// Does the jobs one after the other, whichever fail; gives the first failure.
+async fn each_of<const N: usize>(jobs: [(&'static str, Job<'_>); N]) -> Result<(), Error> {
+    let mut outcome = Ok(());
+    for (job, work) in jobs {
+        if let Err(error) = work.await {
+            tracing::error!(job, %error, "a job failed; it will be tried again");
+            outcome = outcome.and(Err(error));
+        }
+    }
+    outcome
 }
 
 /// Forgets what has been over for long about people: from where and with what they were here.

@@ -57,8 +57,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 #[derive(Debug, Error)]
 pub enum OutboundError {
     /// It has no address.
-    #[error("{0} cannot be resolved")]
-    Unresolved(String),
+    #[error("{0} cannot be resolved: {1}")]
+    Unresolved(String, io::Error),
     /// It has none that may be connected to.
     #[error("{0} leads to an address inside this network or of this machine's cloud, which is not allowed")]
     Forbidden(String),
@@ -91,7 +91,11 @@ impl Outbound {
     /// Trusts the system's authorities, and those in a PEM file.
     pub fn new(reach: Reach, authorities: Option<&Path>) -> Result<Self, AuthoritiesError> {
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let found = rustls_native_certs::load_native_certs();
+        for error in found.errors {
+            tracing::warn!(%error, "some of the system's root certificates cannot be read");
+        }
+        roots.add_parsable_certificates(found.certs);
         if let Some(path) = authorities {
             let refuse = |problem: String| AuthoritiesError { path: path.to_owned(), problem };
             let certificates =
@@ -224,7 +228,7 @@ impl Outbound {
             Host::Domain(name) => self
                 .step(to, tokio::net::lookup_host((name.as_str(), to.port)))
                 .await?
-                .map_err(|_| OutboundError::Unresolved(to.to_string()))?
+                .map_err(|error| OutboundError::Unresolved(to.to_string(), error))?
                 .collect(),
         };
         let allowed: Vec<_> = found.into_iter().filter(|address| self.reach.allows(address.ip())).collect();

@@ -143,7 +143,7 @@ fn unreachable(error: &OutboundError) -> Error {
         OutboundError::TimedOut(_) | OutboundError::NotConnected(_) => {
             "The provider did not answer within 10 seconds. Check the address, then try again."
         }
-        OutboundError::Unresolved(_) => "The name in this address cannot be resolved. Check it.",
+        OutboundError::Unresolved(..) => "The name in this address cannot be resolved. Check it.",
         OutboundError::Forbidden(_) => {
             "This address is on this machine or a private network, where this server may not connect. The operator can \
              allow it with `providers.allow_private`; gateways reach it without."

@@ -28,6 +28,13 @@ pub(crate) async fn contained_async<T>(work: impl Future<Output = T>) -> Result<
     .await
 }
 
+/// One round of work that comes round again: a defect in it is named in the log, and the next round is unharmed.
+pub(crate) async fn round(name: &'static str, work: impl Future<Output = ()>) {
+    if contained_async(work).await == Err(Panicked) {
+        tracing::error!(work = name, "a defect was met; the message is on standard error");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -54,6 +61,19 @@ mod tests {
         assert_eq!(contained_async(work).await, Err::<(), _>(Panicked));
         assert_eq!(seen.get(), Some(true));
         assert_eq!(contained(|| -> u8 { panic!("a defect") }), Err(Panicked));
+    }
+
+    #[tokio::test]
+    async fn a_round_that_panics_leaves_the_next_one_unharmed() {
+        let rounds = Cell::new(0);
+        let work = || async {
+            rounds.set(rounds.get() + 1);
+            tokio::task::yield_now().await;
+            assert!(rounds.get() > 1, "a defect");
+        };
+        round("test", work()).await;
+        round("test", work()).await;
+        assert_eq!(rounds.get(), 2);
     }
 
     #[tokio::test]

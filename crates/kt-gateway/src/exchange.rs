@@ -9,7 +9,7 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
 use kt_domain::events::{Event, Phase};
 use kt_domain::id::RequestId;
-use kt_domain::policy_config::SizeLimits;
+use kt_domain::policy_config::{Rates, SizeLimits};
 
 use crate::contain::{Panicked, contained_async};
 use crate::forward::Forwarded;
@@ -17,6 +17,7 @@ use crate::health;
 use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault};
 use crate::incoming::{Incoming, Peer, Service};
+use crate::limits::Subject;
 use crate::outgoing::{JudgedStream, Source};
 use crate::policies::Chain;
 use crate::record::{Heard, Record};
@@ -123,6 +124,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) head: Head,
     /// Whose errors the client understands.
     surface: Surface,
+    /// The path of the surface that the request is for, in its one form; empty until it is known.
+    pub(crate) path: String,
     pub(crate) body: &'a mut dyn Incoming,
     pub(crate) peer: Peer,
     /// The client's address, as the rules see it.
@@ -135,6 +138,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) route: Option<Arc<Scope>>,
     /// The rules of the key's group, if it belongs to one.
     pub(crate) group: Option<Arc<Scope>>,
+    /// Who is counted for the request, and what each may use.
+    pub(crate) concerned: Vec<(Subject, Rates)>,
     pub(crate) request_id: RequestId,
     pub(crate) record: Record,
     place: Option<Place>,
@@ -162,6 +167,7 @@ impl<'a> Exchange<'a> {
             worker,
             snapshot,
             surface: Surface::of(&head.path),
+            path: String::new(),
             head,
             body,
             peer,
@@ -169,6 +175,7 @@ impl<'a> Exchange<'a> {
             key: None,
             route: None,
             group: None,
+            concerned: Vec::new(),
             only: None,
             request_id,
             record,
@@ -233,19 +240,19 @@ impl<'a> Exchange<'a> {
         rate_limits::take_request(self).await?;
         self.place = Some(self.worker.shared.take_place()?);
         let route = route::find(&path, &self.head.method)?;
-        self.head.path = path;
+        self.path = path;
         let body = size_limits::take(self.body, limit).await?;
         let body = size_limits::decode(&self.head.headers, body, limit)?;
         let mut summary = self.read_content(route, &body)?;
         self.claim_tokens(route, &mut summary, &body).await?;
         let body = policy_chain::judge_request(self, route, body).await?;
-        let is_conversation = route::is_conversation(&self.head.path);
+        let is_conversation = route::is_conversation(&self.path);
         let (custom, group) = (self.route.clone(), self.group.clone());
         Ok(Passed::Forward(Forwarded {
             api: route.api,
             is_conversation,
-            is_kept: route::is_kept(&self.head.path) && !summary.leaves_nothing,
-            bounds: route::bounds(&self.head.path),
+            is_kept: route::is_kept(&self.path) && !summary.leaves_nothing,
+            bounds: route::bounds(&self.path),
             summary,
             body,
             route: custom,
@@ -329,7 +336,7 @@ impl<'a> Exchange<'a> {
         let summary = match route.content.required(body) {
             Some(required) if self.head.method == Method::POST => {
                 page::check_type(&self.head.headers)?;
-                let summary = content::read(body, required, route::bounds(&self.head.path))?;
+                let summary = content::read(body, required, route::bounds(&self.path))?;
                 content::declare_json(&mut self.head.headers);
                 summary
             }
@@ -360,7 +367,7 @@ impl<'a> Exchange<'a> {
         }
         let mut expected = Expected::default();
         if route.content.required(body).is_some() {
-            if summary.max_output.is_none() && !route::bounds(&self.head.path).is_empty() {
+            if summary.max_output.is_none() && !route::bounds(&self.path).is_empty() {
                 summary.imposed = self.snapshot.budgets.bound(self, summary.model.as_deref());
             }
             expected = rate_limits::expected(self, summary, body);
@@ -383,7 +390,7 @@ impl<'a> Exchange<'a> {
 
     /// Records what came of the request and gives the client its answer.
     async fn finish(mut self, outcome: Result<Answered, Refusal>) -> Reply {
-        if outcome.is_err() {
+        if outcome.is_err() && self.record.event().request_path.is_none() {
             self.describe();
         }
         let most = self.size_limits().max_response_body_bytes;

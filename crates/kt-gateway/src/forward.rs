@@ -196,7 +196,7 @@ impl Exchange<'_> {
         let mut buffer = [0; 36];
         let head = Forward {
             method: &self.head.method,
-            path: translation.map_or(self.head.path.as_str(), |translation| translation.path()),
+            path: translation.map_or(self.path.as_str(), |translation| translation.path()),
             // What stands there is meant for the API of the path.
             query: self.head.query.as_deref().filter(|_| translation.is_none()),
             model: target.model.as_deref().or(forwarded.summary.model.as_deref()),
@@ -337,7 +337,7 @@ impl Exchange<'_> {
 
     fn echo(&self, Forwarded { summary, body, .. }: &Forwarded) -> Result<Answered, Refusal> {
         let question = Question {
-            path: &self.head.path,
+            path: &self.path,
             body,
             model: summary.model.as_deref(),
             stream: summary.stream,

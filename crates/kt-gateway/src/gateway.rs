@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::access_keys::AccessKeys;
 use crate::admin::AdminService;
+use crate::contain;
 use crate::events::EventSink;
 use crate::exchange::GatewayService;
 use crate::handover::{Inherited, Offer};
@@ -534,18 +535,26 @@ impl WorkerSetup<'_> {
 async fn sweep(worker: Arc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        worker.pool.sweep();
-        worker.limiter.renew(worker.shared.clock.now_micros()).await;
+        let work = async {
+            worker.pool.sweep();
+            worker.limiter.renew(worker.shared.clock.now_micros()).await;
+        };
+        contain::round("sweep", work).await;
     }
 }
 
 async fn summarise(control: Arc<Control>) {
     loop {
         tokio::time::sleep(SUMMARISE).await;
-        control.summarise_refusals();
+        contain::round("summary of refusals", async { control.summarise_refusals() }).await;
         let keeping = Arc::clone(&control);
         // A disk may be slow, and requests are served on this thread.
-        let _ = tokio::task::spawn_blocking(move || keeping.keep_spending(Kept::write)).await;
+        let kept = tokio::task::spawn_blocking(move || keeping.keep_spending(Kept::write));
+        if kept.await.is_err_and(|error| error.is_panic()) {
+            tracing::error!(
+                "a defect was met while what is spent of budgets was kept; the message is on standard error"
+            );
+        }
     }
 }
 

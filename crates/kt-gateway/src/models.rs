@@ -34,7 +34,7 @@ impl Exchange<'_> {
 
     /// What stands behind the path of the list: nothing for the list, else the name of one model.
     fn asked_model(&self) -> Option<&str> {
-        let below = self.head.path.strip_prefix(PATH)?;
+        let below = self.path.strip_prefix(PATH)?;
         if below.is_empty() { Some("") } else { below.strip_prefix('/') }
     }
 
@@ -47,9 +47,9 @@ impl Exchange<'_> {
         limits: Limits,
     ) -> Result<Answered, Refusal> {
         let asked_model = self.asked_model().unwrap_or_default().to_owned();
-        let asked_path = std::mem::replace(&mut self.head.path, PATH.to_owned());
+        let asked_path = std::mem::replace(&mut self.path, PATH.to_owned());
         let models = self.models(forwarded, limits).await;
-        self.head.path = asked_path;
+        self.path = asked_path;
         let models = models?;
         let told = if asked_model.is_empty() {
             list(&models, &self.head.headers)

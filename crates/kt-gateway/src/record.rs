@@ -192,7 +192,8 @@ impl Record {
                 trace,
                 began: self.began,
                 took: self.started.elapsed(),
-                event: event.clone(),
+                // Of most requests no span is made.
+                event: if trace.is_sampled { event.clone() } else { telemetry::counted_of(event) },
                 attempts: std::mem::take(&mut self.attempts),
                 details: std::mem::take(&mut self.details),
             });

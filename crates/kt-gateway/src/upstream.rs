@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Uri;
-use kt_domain::policy_config::{FaultKind, Timeouts, is_metadata_address};
+use kt_domain::network::reach::Reach;
+use kt_domain::policy_config::{FaultKind, Timeouts};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
@@ -214,6 +215,29 @@ impl Limits {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: Mutex<HashMap<Arc<Origin>, Vec<Idle>>>,
+    outages: Outages,
+}
+
+/// Why there is no connection to an origin: what that is for a request, and the words for whoever runs the gateway.
+#[derive(Debug)]
+struct Unconnected {
+    fault: UpstreamFault,
+    why: String,
+}
+
+/// The origins that could not be connected to when that was last tried, and why not.
+#[derive(Debug, Default)]
+struct Outages(Mutex<HashMap<Arc<Origin>, UpstreamFault>>);
+
+impl Outages {
+    /// Notes what came of a try. Whether it is news: each outage is, once, and its end.
+    fn note(&self, origin: &Arc<Origin>, fault: Option<UpstreamFault>) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match fault {
+            Some(fault) => known.insert(Arc::clone(origin), fault) != Some(fault),
+            None => known.remove(origin).is_some(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -244,9 +268,24 @@ impl Pool {
                 Err(fault) => return Err(fault),
             }
         }
-        let mut fresh = connect(origin, limits.within(limits.connect)).await?;
+        let mut fresh = self.connect(origin, limits.within(limits.connect)).await?;
         let answer = ask_over(&mut fresh, head, body, limits).await?;
         Ok((fresh, answer))
+    }
+
+    async fn connect(
+        &self,
+        origin: &Arc<Origin>,
+        limit: Duration,
+    ) -> Result<ClientConnection, UpstreamFault> {
+        let connected = connect(origin, limit).await;
+        if self.outages.note(origin, connected.as_ref().err().map(|unconnected| unconnected.fault)) {
+            match &connected {
+                Ok(_) => tracing::info!(%origin, "connections can be made again"),
+                Err(Unconnected { why, .. }) => tracing::warn!(%origin, why, "no connection can be made"),
+            }
+        }
+        connected.map_err(|unconnected| unconnected.fault)
     }
 
     fn take(&self, origin: &Arc<Origin>) -> Option<ClientConnection> {
@@ -301,62 +340,64 @@ async fn ask_over(
     }
 }
 
-async fn connect(origin: &Origin, limit: Duration) -> Result<ClientConnection, UpstreamFault> {
-    tokio::time::timeout(limit, open(origin)).await.unwrap_or(Err(UpstreamFault::ConnectTimedOut))
+async fn connect(origin: &Origin, limit: Duration) -> Result<ClientConnection, Unconnected> {
+    let opened = tokio::time::timeout(limit, open(origin, Instant::now() + limit)).await;
+    opened.unwrap_or_else(|_| {
+        let why = format!("there is no connection after {limit:?}");
+        Err(Unconnected { fault: UpstreamFault::ConnectTimedOut, why })
+    })
 }
 
-async fn open(origin: &Origin) -> Result<ClientConnection, UpstreamFault> {
-    let tcp = dial(origin).await?;
+async fn open(origin: &Origin, deadline: Instant) -> Result<ClientConnection, Unconnected> {
+    let tcp = dial(origin, deadline).await?;
     // Small writes must not wait for each other; a kernel that cannot do that still works.
     let _ = tcp.set_nodelay(true);
     if !origin.tls {
         return Ok(ClientConnection::new(Transport::new(Io::Plain(tcp))));
     }
-    let name = ServerName::try_from(origin.bare_host().to_owned()).map_err(|_| UpstreamFault::Tls)?;
+    let no_tls = |why: String| Unconnected { fault: UpstreamFault::Tls, why };
+    let name =
+        ServerName::try_from(origin.bare_host().to_owned()).map_err(|error| no_tls(error.to_string()))?;
     let connector = TlsConnector::from(Arc::clone(client_tls()));
-    let tls = connector.connect(name, tcp).await.map_err(|error| {
-        tracing::warn!(%error, host = origin.host, "no TLS connection to the provider");
-        UpstreamFault::Tls
-    })?;
+    let tls =
+        connector.connect(name, tcp).await.map_err(|error| no_tls(format!("no trusted TLS: {error}")))?;
     Ok(ClientConnection::new(Transport::new(Io::Tls(Box::new(tls.into())))))
 }
 
 /// Resolves the origin's name, then connects to one of the addresses that it has now.
-async fn dial(origin: &Origin) -> Result<TcpStream, UpstreamFault> {
+async fn dial(origin: &Origin, deadline: Instant) -> Result<TcpStream, Unconnected> {
     let addresses: Vec<SocketAddr> = match origin.bare_host().parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, origin.port)],
         Err(_) => tokio::net::lookup_host((origin.bare_host(), origin.port))
             .await
-            .map_err(|_| UpstreamFault::Unreachable)?
+            .map_err(|error| Unconnected {
+                fault: UpstreamFault::Unreachable,
+                why: format!("its name cannot be resolved: {error}"),
+            })?
             .collect(),
     };
-    connect_to_first(&addresses).await
+    connect_to_first(&addresses, deadline).await
 }
 
 /// Connects to the first of a name's addresses that may be connected to and takes a connection, and to no others: what was
-/// checked is what is used, whatever the name resolves to a moment later.
-async fn connect_to_first(addresses: &[SocketAddr]) -> Result<TcpStream, UpstreamFault> {
-    let mut fault = UpstreamFault::Unreachable;
-    for address in addresses {
-        if is_forbidden(address.ip()) {
-            fault = UpstreamFault::ForbiddenAddress;
+/// checked is what is used, whatever the name resolves to a moment later. Each has its share of the time until `deadline`, so
+/// that one that gives no answer at all does not keep the others from being tried.
+async fn connect_to_first(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Unconnected> {
+    let (mut fault, mut why) = (UpstreamFault::Unreachable, "its name has no address".to_owned());
+    for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        if !Reach::Private.allows(address.ip()) {
+            (fault, why) = (UpstreamFault::ForbiddenAddress, format!("{address} may not be connected to"));
             continue;
         }
-        if let Ok(tcp) = TcpStream::connect(address).await {
-            return Ok(tcp);
-        }
+        let time = deadline.saturating_duration_since(Instant::now());
+        let share = time / u32::try_from(left).unwrap_or(u32::MAX);
+        (fault, why) = match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => (UpstreamFault::Unreachable, format!("{address}: {error}")),
+            Err(_) => (UpstreamFault::ConnectTimedOut, format!("{address} gives no answer")),
+        };
     }
-    Err(fault)
-}
-
-/// Where clouds keep the metadata and credentials of a machine, and what is no unicast address.
-fn is_forbidden(address: IpAddr) -> bool {
-    let address = kt_domain::network::cidr::canonical(address);
-    let is_no_host = match address {
-        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified(),
-        IpAddr::V6(v6) => v6.is_multicast() || v6.is_unspecified(),
-    };
-    is_no_host || is_metadata_address(address)
+    Err(Unconnected { fault, why })
 }
 
 /// The TLS settings for providers, with the system's roots. Made when the first provider needs them.
@@ -385,7 +426,14 @@ impl fmt::Display for Origin {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use socket2::{Domain, Protocol, Socket, Type};
+
     use super::*;
+
+    /// Later than anything on this machine takes.
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_mins(1)
+    }
 
     #[test]
     fn an_origin_is_scheme_host_and_port() {
@@ -403,33 +451,72 @@ mod tests {
         let good = provider.local_addr().unwrap();
         let forbidden =
             ["169.254.169.254:80", "[fd00:ec2::254]:80", "0.0.0.0:80"].map(|text| text.parse().unwrap());
-        let outcome = connect_to_first(&forbidden).await;
-        assert_eq!(outcome.err(), Some(UpstreamFault::ForbiddenAddress));
+        let fault = async |addresses: &[SocketAddr]| {
+            connect_to_first(addresses, soon()).await.err().map(|unconnected| unconnected.fault)
+        };
+        assert_eq!(fault(&forbidden).await, Some(UpstreamFault::ForbiddenAddress));
         // The port is open on this machine, so that it is the address alone that keeps it from being connected to.
         let open = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), good.port());
-        assert_eq!(connect_to_first(&[open]).await.err(), Some(UpstreamFault::ForbiddenAddress));
+        assert_eq!(fault(&[open]).await, Some(UpstreamFault::ForbiddenAddress));
 
         let both = [forbidden[0], good];
-        let connected = connect_to_first(&both).await.expect("the control: the other address is good");
+        let connected =
+            connect_to_first(&both, soon()).await.expect("the control: the other address is good");
         assert_eq!(connected.peer_addr().unwrap(), good);
     }
 
+    /// A socket at which connections neither succeed nor fail: the only place in its queue is taken.
+    fn black_hole() -> (Socket, std::net::TcpStream, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let taken = std::net::TcpStream::connect(address).unwrap();
+        (socket, taken, address)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_gives_no_answer_keeps_no_other_from_being_tried() {
+        let provider = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = provider.local_addr().unwrap();
+        let (_socket, _taken, hole) = black_hole();
+        let within = |limit| Instant::now() + Duration::from_millis(limit);
+        let alone = connect_to_first(&[hole], within(50)).await.expect_err("the control: nobody answers");
+        assert_eq!(alone.fault, UpstreamFault::ConnectTimedOut);
+        assert!(alone.why.contains(&hole.to_string()), "{}", alone.why);
+        // Forty names for one address: each share of the time is small, and there are many for the one that answers.
+        let mut addresses = vec![hole];
+        addresses.resize(40, good);
+        let connected = connect_to_first(&addresses, within(10_000)).await.expect("the other is tried");
+        assert_eq!(connected.peer_addr().unwrap(), good);
+    }
+
+    #[tokio::test]
+    async fn why_nobody_can_be_connected_to_is_put_into_words() {
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let refused = connect_to_first(&[gone], soon()).await.unwrap_err();
+        assert_eq!(refused.fault, UpstreamFault::Unreachable);
+        assert!(
+            refused.why.contains("refused") && refused.why.contains(&gone.to_string()),
+            "{}",
+            refused.why
+        );
+        let origin = Origin::of(&"http://169.254.169.254/v1".parse().unwrap()).unwrap();
+        let forbidden = connect(&origin, Duration::from_mins(1)).await.unwrap_err();
+        assert!(forbidden.why.contains("may not be connected to"), "{}", forbidden.why);
+    }
+
     #[test]
-    fn metadata_addresses_are_forbidden_and_private_ones_are_not() {
-        for forbidden in [
-            "169.254.169.254",
-            "::ffff:169.254.169.254",
-            "fe80::1",
-            "100.100.100.200",
-            "fd00:ec2::254",
-            "0.0.0.0",
-            "::",
-            "224.0.0.1",
-        ] {
-            assert!(is_forbidden(forbidden.parse().unwrap()), "{forbidden}");
-        }
-        for fine in ["127.0.0.1", "10.0.0.1", "::1", "fd00::1", "93.184.216.34"] {
-            assert!(!is_forbidden(fine.parse().unwrap()), "{fine}");
-        }
+    fn each_outage_is_news_once_and_so_is_its_end() {
+        let outages = Outages::default();
+        let [one, other] = ["http://one.test", "http://other.test"]
+            .map(|url| Arc::new(Origin::of(&url.parse().unwrap()).unwrap()));
+        assert!(!outages.note(&one, None), "nothing was wrong");
+        let (refused, slow) = (Some(UpstreamFault::Unreachable), Some(UpstreamFault::ConnectTimedOut));
+        assert!(outages.note(&one, refused) && !outages.note(&one, refused));
+        assert!(outages.note(&one, slow) && !outages.note(&one, slow), "it is another one now");
+        assert!(outages.note(&other, slow), "nor is one about the other");
+        assert!(outages.note(&one, None) && !outages.note(&one, None));
+        assert!(outages.note(&one, slow), "the next outage");
     }
 }

@@ -135,12 +135,6 @@ impl IdentityProvider {
             name_id_format: None,
         })
     }
-
-    /// When the last of its certificates ends: from then on nobody can be sure of it.
-    #[must_use]
-    pub fn certificates_end_at(&self) -> Timestamp {
-        self.certificates.iter().map(|it| it.not_after).max().unwrap_or(Timestamp::MIN)
-    }
 }
 
 /// The only identity provider in a document.

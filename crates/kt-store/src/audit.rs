@@ -128,19 +128,6 @@ pub async fn chain(
     entries(source, chain_of(organization), 0, u32::MAX).await
 }
 
-/// The first entry that does not follow the one before.
-#[must_use]
-pub fn first_broken<'a>(
-    organization: Option<&OrganizationId>,
-    chain: &'a [ChainEntry],
-) -> Option<&'a ChainEntry> {
-    let mut head = audit::genesis(chain_of(organization));
-    chain.iter().find(|entry| {
-        head = head.followed_by(entry.kind, entry.body.as_bytes());
-        entry.head() != head
-    })
-}
-
 fn read_entry(row: &Row) -> Result<ChainEntry, StoreError> {
     let kind = if row.get("is_checkpoint")? { Kind::Checkpoint } else { Kind::Audit };
     let Head { seq, hash } = read_head(row)?;

@@ -24,11 +24,13 @@ use kt_domain::random::Random;
 use kt_server::{Doors, Hosts, Listener, Needs};
 use kt_store::{Store, StoreError, sqlite_path};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::audit_sinks::audit_sinks;
 use crate::environment;
 use crate::failure::Failure;
 use crate::jwt_keys::jwt_keys;
+use crate::kept_up::{is_true, kept_up, until};
 use crate::logging;
 use crate::output;
 use crate::post;
@@ -304,19 +306,43 @@ impl ControlPlane {
 
     /// Serves until `ended` says so, then lets requests under way finish.
     pub(crate) async fn serve(self, ended: watch::Receiver<bool>) {
-        let jobs = tokio::spawn(run_jobs(Arc::clone(&self.control), ended.clone()));
-        let looks = tokio::spawn(look_outside(Arc::clone(&self.control), ended.clone()));
-        let tasks = tokio::spawn(run_tasks(Arc::clone(&self.control), ended.clone()));
-        let mail = tokio::spawn(deliver_mail(Arc::clone(&self.control), self.post, ended.clone()));
+        let mut beside =
+            Beside { control: Arc::clone(&self.control), ended: ended.clone(), parts: JoinSet::new() };
+        beside.keep_up("jobs", run_jobs);
+        beside.keep_up("looks outside", look_outside);
+        beside.keep_up("tasks", run_tasks);
+        let post = Arc::new(self.post);
+        beside.keep_up("mail", move |control, ended| deliver_mail(control, Arc::clone(&post), ended));
         for sink in self.audit_sinks {
-            tokio::spawn(send_audit(Arc::clone(&self.control), sink, ended.clone()));
+            let (name, sink) = (sink.name(), Arc::new(sink));
+            beside.keep_up(name, move |control, ended| send_audit(control, Arc::clone(&sink), ended));
         }
         let (api, console) = (kt_server::api(self.doors.clone(), self.hosts), kt_server::console(self.doors));
         let api = kt_server::serve(self.api, api, self.proxies.clone(), is_true(ended.clone()));
         let console = kt_server::serve(self.console, console, self.proxies, is_true(ended));
         tokio::join!(api, console);
-        // A job that panicked has said so itself.
-        let _ = tokio::join!(jobs, looks, mail, tasks);
+        while beside.parts.join_next().await.is_some() {}
+    }
+}
+
+/// What is done beside what is served, until `ended` says so.
+struct Beside {
+    control: Arc<Control>,
+    ended: watch::Receiver<bool>,
+    parts: JoinSet<bool>,
+}
+
+impl Beside {
+    /// Does `work` as well, also after a defect in it.
+    fn keep_up<W>(
+        &mut self,
+        name: &'static str,
+        work: impl Fn(Arc<Control>, watch::Receiver<bool>) -> W + Send + 'static,
+    ) where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let control = Arc::clone(&self.control);
+        self.parts.spawn(kept_up(name, self.ended.clone(), move |ended| work(Arc::clone(&control), ended)));
     }
 }
 
@@ -328,10 +354,8 @@ async fn run_jobs(control: Arc<Control>, ended: watch::Receiver<bool>) {
         tokio::select! {
             () = &mut ended => return,
             _ = timer.tick() => {
-                let ctx = operator("jobs");
-                if let Err(error) = control.run_jobs(&ctx).await {
-                    tracing::error!(%error, "a job failed; it will be tried again");
-                }
+                // What failed is in the log, by its name.
+                let _ = control.run_jobs(&operator("jobs")).await;
             }
         }
     }
@@ -344,23 +368,15 @@ async fn look_outside(control: Arc<Control>, ended: watch::Receiver<bool>) {
         let mut timer = tokio::time::interval(LOOKS_OUTSIDE);
         loop {
             timer.tick().await;
-            if let Err(error) = control.look_outside(&operator("jobs")).await {
-                tracing::error!(%error, "looking outside failed; it will be tried again");
-            }
+            let _ = control.look_outside(&operator("jobs")).await;
         }
     };
-    tokio::select! {
-        () = is_true(ended) => {}
-        () = looks => {}
-    }
+    until(ended, looks).await;
 }
 
 /// Delivers mail until `ended` says so. A message that is under way then is tried again by the next process.
-async fn deliver_mail(control: Arc<Control>, post: Post, ended: watch::Receiver<bool>) {
-    tokio::select! {
-        () = is_true(ended) => {}
-        () = control.keep_delivering_mail(&post) => {}
-    }
+async fn deliver_mail(control: Arc<Control>, post: Arc<Post>, ended: watch::Receiver<bool>) {
+    until(ended, control.keep_delivering_mail(&post)).await;
 }
 
 /// Runs tasks until `ended` says so. Runs under way then have as long as requests have to finish.
@@ -369,16 +385,8 @@ async fn run_tasks(control: Arc<Control>, ended: watch::Receiver<bool>) {
 }
 
 /// Sends the audit log to a sink until `ended` says so. What is under way then is sent again by the next process.
-async fn send_audit(control: Arc<Control>, sink: AuditSink, ended: watch::Receiver<bool>) {
-    tokio::select! {
-        () = is_true(ended) => {}
-        () = control.keep_sending_audit(&sink) => {}
-    }
-}
-
-/// Waits until the value is true, or nobody can make it so any more.
-async fn is_true(mut value: watch::Receiver<bool>) {
-    let _ = value.wait_for(|value| *value).await;
+async fn send_audit(control: Arc<Control>, sink: Arc<AuditSink>, ended: watch::Receiver<bool>) {
+    until(ended, control.keep_sending_audit(&sink)).await;
 }
 
 /// The context of what is done at the machine itself.

@@ -11,6 +11,7 @@ mod environment;
 mod event_store;
 mod failure;
 mod jwt_keys;
+mod kept_up;
 mod link;
 mod logging;
 mod output;

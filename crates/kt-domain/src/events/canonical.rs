@@ -12,14 +12,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[error("{0}")]
 pub struct NotCanonical(#[from] serde_json::Error);
 
-impl NotCanonical {
-    /// Whether the text is the beginning of something longer.
-    #[must_use]
-    pub fn is_unfinished(&self) -> bool {
-        self.0.is_eof()
-    }
-}
-
 /// The one spelling of the JSON value in `text`.
 ///
 /// A repeated key is refused: two readers could take two different values from it.

@@ -1,4 +1,4 @@
-//! Which addresses the control plane may connect to because a setting says so.
+//! Which addresses may be connected to because a setting says so.
 //!
 //! Whoever may name an address must not thereby speak to what trusts this machine: its own services, its network, the
 //! cloud's metadata (OWASP: server-side request forgery). A name is judged by every address that it resolves to, and the
@@ -10,7 +10,6 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::cidr::canonical;
-use crate::policy_config::is_metadata_address;
 
 /// How far connections may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,6 +37,25 @@ impl Reach {
 
 fn is_broadcast(address: IpAddr) -> bool {
     address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// Addresses outside the link-local ranges at which clouds serve them: Alibaba, Azure, Oracle, AWS over IPv6.
+const METADATA_ADDRESSES: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// Whether nothing may be forwarded to `address`, since it is link-local or a cloud's metadata service: what a machine
+/// of the cloud may do would be open to every caller. A name must be checked again for each address it resolves to.
+pub(crate) fn is_metadata_address(address: IpAddr) -> bool {
+    let address = canonical(address);
+    let is_link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    is_link_local || METADATA_ADDRESSES.contains(&address)
 }
 
 /// Where global unicast addresses of IPv6 are given from (RFC 4291, IANA); nothing outside is of the internet.

@@ -1,36 +1,16 @@
 //! `base_url`: where a target is, and where it must never be.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use url::{Host, Url};
 
 use super::codes::{self, Code};
 use super::rules::Review;
-use crate::network::cidr::canonical;
+use crate::network::reach::is_metadata_address;
 
 /// Names under which clouds serve the credentials of a machine.
 const METADATA_NAMES: [&str; 5] =
     ["metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"];
-
-/// Addresses outside the link-local ranges at which clouds serve them: Alibaba, Azure, Oracle, AWS over IPv6.
-const METADATA_ADDRESSES: [IpAddr; 4] = [
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-];
-
-/// Whether nothing may be forwarded to `address`, since it is link-local or a cloud's metadata service: what a machine
-/// of the cloud may do would be open to every caller. A name must be checked again for each address it resolves to.
-#[must_use]
-pub fn is_metadata_address(address: IpAddr) -> bool {
-    let address = canonical(address);
-    let is_link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    is_link_local || METADATA_ADDRESSES.contains(&address)
-}
 
 /// What is wrong with an address.
 pub(crate) struct Problem {

@@ -50,7 +50,6 @@ use sha2::{Digest, Sha256};
 
 pub use crate::span::Span;
 pub use auth::{Auth, AuthMode, StaticKey};
-pub use base_url::is_metadata_address;
 pub use budgets::{Budget, Payer, Period};
 pub use circuit_breaker::CircuitBreaker;
 pub use codes::{CODES, Code};

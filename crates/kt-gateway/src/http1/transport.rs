@@ -83,7 +83,8 @@ impl Transport {
             }
     }
 
-    /// Writes `parts` one after the other, completely. `timer` bounds the wait for each piece to be taken.
+    /// Writes `parts` one after the other, completely. `timer` bounds the wait for each piece to be taken; over TLS also for
+    /// what was taken to be on its way, up to 64 KiB that are encrypted and not yet sent.
     pub(crate) async fn write_all(
         &mut self,
         parts: &[&[u8]],
@@ -98,10 +99,17 @@ impl Transport {
         IoSlice::advance_slices(&mut left, 0);
         let mut armed = false;
         std::future::poll_fn(|cx| {
-            while !left.is_empty() {
-                match Pin::new(&mut self.io).poll_write_vectored(cx, left) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                    Poll::Ready(Ok(written)) => {
+            loop {
+                let io = Pin::new(&mut self.io);
+                let step = if left.is_empty() {
+                    io.poll_flush(cx).map_ok(|()| None)
+                } else {
+                    io.poll_write_vectored(cx, left).map_ok(Some)
+                };
+                match step {
+                    Poll::Ready(Ok(None)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(Some(0))) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(Some(written))) => {
                         IoSlice::advance_slices(&mut left, written);
                         armed = false;
                     }
@@ -116,7 +124,6 @@ impl Transport {
                     }
                 }
             }
-            Pin::new(&mut self.io).poll_flush(cx)
         })
         .await
     }

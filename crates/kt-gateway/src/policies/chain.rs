@@ -13,7 +13,6 @@ use super::reading::body::{Body, TextCuts, spliced};
 use super::reading::outline::Outline;
 use super::tally::Tally;
 use super::text::channel::Channel;
-use super::text::patterns::Patterns;
 use super::{Asked, Finder, Judge, Policy};
 use crate::reply::Refusal;
 use crate::snapshot::CompileError;
@@ -250,15 +249,15 @@ impl Chain {
         ended: bool,
         tallies: &mut Tallies,
     ) -> Result<(), Block> {
-        let finders = self.finders(tallies.phase);
-        for (index, _) in &finders {
-            tallies.of_policies[*index].was_asked = true;
+        let phase = tallies.phase;
+        for (index, _) in self.finders(phase) {
+            tallies.of_policies[index].was_asked = true;
         }
-        let patterns: Vec<&Patterns> = finders.iter().map(|(_, finder)| &finder.patterns).collect();
+        let patterns = self.finders(phase).map(|(_, finder)| &finder.patterns);
         let mut found = Vec::new();
-        channel.push(fragment, ended, &patterns, |find| found.push(find));
+        channel.push(fragment, ended, patterns, |find| found.push(find));
         for find in found {
-            let (index, finder) = finders[find.judge];
+            let Some((index, finder)) = self.finders(phase).nth(find.judge) else { continue };
             let tally = &mut tallies.of_policies[index];
             tally.note(&find.rule);
             tally.says(&self.policies[index].kind, finder.verdict(), finder.reading.dry_run)?;
@@ -298,14 +297,11 @@ impl Chain {
     }
 
     /// The policies that look for patterns.
-    fn finders(&self, phase: Phase) -> Vec<(usize, &Finder)> {
-        let policies = self.policies.iter().enumerate();
-        policies
-            .filter_map(|(index, policy)| match &policy.judge {
-                Judge::Finder(finder) if finder.reading.phases.contains(&phase) => Some((index, finder)),
-                _ => None,
-            })
-            .collect()
+    fn finders(&self, phase: Phase) -> impl Iterator<Item = (usize, &Finder)> {
+        self.policies.iter().enumerate().filter_map(move |(index, policy)| match &policy.judge {
+            Judge::Finder(finder) if finder.reading.phases.contains(&phase) => Some((index, finder)),
+            _ => None,
+        })
     }
 }
 

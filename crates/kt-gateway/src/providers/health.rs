@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -27,6 +27,8 @@ pub(crate) struct TargetHealth {
     faults: Family<TargetFault, Counter>,
     pub(crate) retries: Counter,
     last_fault: Mutex<Option<Fault>>,
+    /// Whether it gave no answer when it was last asked to judge content.
+    is_silent: AtomicBool,
 }
 
 /// A fault of a target.
@@ -73,6 +75,7 @@ impl HealthOfTargets {
                     faults: self.faults.clone(),
                     retries: self.retries.get_or_create(&of_target).clone(),
                     last_fault: Mutex::default(),
+                    is_silent: AtomicBool::new(false),
                 });
                 known.insert(id.to_owned(), Arc::clone(&health));
                 health
@@ -167,6 +170,22 @@ impl TargetHealth {
             breaker.abandoned(pass);
         } else if breaker.failed(pass, fault.at.as_microsecond()) {
             tracing::warn!(target_id = %self.id, code = fault.code, "the target fails again and again and is left alone for a while");
+        }
+    }
+
+    /// It was asked to judge content, and did unless there is a `fault`. Each outage is told once. No circuit opens by it: whoever
+    /// sends the content could open one for everybody.
+    pub(crate) fn asked_to_judge(&self, fault: Option<Fault>) {
+        let was_silent = self.is_silent.swap(fault.is_some(), Ordering::Relaxed);
+        match fault {
+            Some(fault) => {
+                self.failed(Pass::Closed, fault, false);
+                if !was_silent {
+                    tracing::warn!(target_id = %self.id, code = fault.code, "the target does not judge content");
+                }
+            }
+            None if was_silent => tracing::info!(target_id = %self.id, "the target judges content again"),
+            None => {}
         }
     }
 

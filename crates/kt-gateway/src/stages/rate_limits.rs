@@ -91,12 +91,13 @@ pub(crate) async fn take_request(exchange: &mut Exchange<'_>) -> Result<(), Refu
     }
     let concerned = rules.concerned(exchange);
     let claims = concerned.iter().flat_map(|(subject, rates)| Claim::of_request(subject, rates)).collect();
+    exchange.concerned = concerned;
     take(exchange, claims).await
 }
 
 /// How many tokens a request with this JSON body may come to use. Who only asks how many there are uses none.
 pub(crate) fn expected(exchange: &Exchange<'_>, summary: &Summary, body: &Bytes) -> Expected {
-    if ["/count_tokens", "/input_tokens"].iter().any(|end| exchange.head.path.ends_with(end)) {
+    if ["/count_tokens", "/input_tokens"].iter().any(|end| exchange.path.ends_with(end)) {
         return Expected::default();
     }
     let bound = summary.max_output.or(summary.imposed).map(u64::from);
@@ -119,19 +120,17 @@ fn most_input(snapshot: &Snapshot, body: &Bytes) -> u64 {
     named.saturating_add(body.len() as u64)
 }
 
-/// Claims the tokens that a request is about to use, as far as can be told before, and what they cost.
+/// Claims the tokens that a request is about to use, as far as can be told before, and what they cost; of the limits of those
+/// for whom the request itself was counted.
 pub(crate) async fn take_tokens(
     exchange: &mut Exchange<'_>,
     summary: &Summary,
     expected: Expected,
 ) -> Result<(), Refusal> {
     let mut claims = exchange.snapshot.budgets.claims(exchange, summary.model.as_deref(), expected);
-    let rules = &exchange.snapshot.rates;
-    if !rules.are_none(exchange) {
-        let tokens = expected.input.saturating_add(expected.output);
-        let concerned = rules.concerned(exchange).into_iter();
-        claims.extend(concerned.filter_map(|(subject, rates)| Claim::of_tokens(subject, &rates, tokens)));
-    }
+    let tokens = expected.input.saturating_add(expected.output);
+    let concerned = std::mem::take(&mut exchange.concerned).into_iter();
+    claims.extend(concerned.filter_map(|(subject, rates)| Claim::of_tokens(subject, &rates, tokens)));
     take(exchange, claims).await
 }
 

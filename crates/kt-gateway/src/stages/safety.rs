@@ -10,15 +10,19 @@ use kt_domain::id::RequestId;
 use kt_domain::policy_config::{SafetyFilter, Unreadable};
 
 use crate::exchange::Exchange;
+use crate::http1::client::AnswerFault;
 use crate::incoming::unless_gone;
 use crate::policies::safety_filter::{self, Said};
 use crate::policies::{Block, Chain, strictest};
+use crate::providers::health::Fault;
 use crate::providers::request::Forward;
 use crate::providers::response::Answer;
+use crate::providers::target::Target;
 use crate::reply::Refusal;
 use crate::shared::Worker;
 use crate::snapshot::Snapshot;
 use crate::stages::policy_chain;
+use crate::upstream::UpstreamFault;
 
 /// The largest answer of a moderation service that is read, in bytes.
 const MAX_ANSWER: u64 = 1024 * 1024;
@@ -116,8 +120,7 @@ impl Moderator {
         if said.texts.is_empty() {
             return (Some(Vec::new()), None);
         }
-        let answer = tokio::time::timeout(settings.timeout.0, self.ask_service(settings, &said.texts)).await;
-        let rules = answer.ok().flatten().and_then(|answer| safety_filter::flagged(&answer, settings));
+        let rules = self.flagged(settings, &said.texts).await;
         let objection = match &rules {
             None => (settings.on_failure == Unreadable::Block).then_some(Objection::Unjudged),
             Some(rules) => (!rules.is_empty()).then_some(Objection::Flagged),
@@ -125,11 +128,32 @@ impl Moderator {
         (rules, objection)
     }
 
-    /// The service's answer; `None` when it gave none that could be read.
-    async fn ask_service(&self, settings: &SafetyFilter, texts: &[String]) -> Option<Bytes> {
+    /// What the service flags; `None` when it gives no answer that can be read, which is counted among its faults.
+    async fn flagged(&self, settings: &SafetyFilter, texts: &[String]) -> Option<Vec<String>> {
         let mut targets = self.snapshot.targets.iter();
         let target = targets.find(|target| *target.id == settings.target && target.available)?;
-        let origin = target.origin.as_ref()?;
+        let asked = tokio::time::timeout(settings.timeout.0, self.ask_service(target, texts)).await;
+        let answer = asked.unwrap_or(Err(UpstreamFault::Answer(AnswerFault::TimedOut)));
+        let read = |answer: Bytes| {
+            safety_filter::flagged(&answer, settings).ok_or(UpstreamFault::Answer(AnswerFault::Malformed))
+        };
+        let flagged = answer.and_then(read);
+        self.note_fault(target, flagged.as_ref().err().map(|fault| fault.code()));
+        flagged.ok()
+    }
+
+    /// Counts what a service failed at, if it did.
+    fn note_fault(&self, target: &Target, code: Option<&'static str>) {
+        let shared = &self.worker.shared;
+        if let Some(code) = code {
+            shared.metrics.count_upstream_fault(code);
+        }
+        target.health.asked_to_judge(code.map(|code| Fault { code, at: shared.clock.now() }));
+    }
+
+    /// The service's answer.
+    async fn ask_service(&self, target: &Target, texts: &[String]) -> Result<Bytes, UpstreamFault> {
+        let origin = target.origin.as_ref().ok_or(UpstreamFault::Unreachable)?;
         let question = Bytes::from(safety_filter::question(texts, target.model.as_deref()));
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -148,14 +172,13 @@ impl Moderator {
         }
         .head(target);
         let limits = self.snapshot.upstream_limits.starting_now();
-        let (connection, head) = self.worker.pool.ask(origin, &head, &question, &limits).await.ok()?;
-        let answer =
-            Answer::new(Arc::clone(&self.worker), Arc::clone(origin), connection, head, limits).ok()?;
+        let (connection, head) = self.worker.pool.ask(origin, &head, &question, &limits).await?;
+        let answer = Answer::new(Arc::clone(&self.worker), Arc::clone(origin), connection, head, limits)?;
         if answer.status != StatusCode::OK || answer.is_stream {
-            return None;
+            return Err(UpstreamFault::Failed);
         }
-        let (body, _) = answer.body.take_whole(MAX_ANSWER).await.ok()?;
-        Some(body.freeze())
+        let (body, _) = answer.body.take_whole(MAX_ANSWER).await?;
+        Ok(body.freeze())
     }
 }
 

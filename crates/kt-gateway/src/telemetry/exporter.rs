@@ -1,10 +1,12 @@
 //! The thread that sends telemetry to the collector (OTLP 1.x over HTTP, protobuf).
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use kt_domain::policy_config::Timeouts;
 use kt_domain::span::Span;
 use tokio::sync::oneshot;
@@ -13,6 +15,7 @@ use tokio::time::Instant;
 use super::histograms::Histograms;
 use super::protobuf::{Message as Proto, Value};
 use super::{Finished, Message, Receiver, Settings, spans};
+use crate::http1::client::{AnswerHead, ClientConnection};
 use crate::shared::Shared;
 use crate::upstream::{Limits, Pool};
 
@@ -20,6 +23,8 @@ use crate::upstream::{Limits, Pool};
 const INTERVAL: Duration = Duration::from_secs(5);
 /// How many requests' spans are sent at once.
 const BATCH: usize = 512;
+/// How much of an answer is read to use its connection again, in bytes; a collector has little to say.
+const MOST_WORDS: usize = 64 * 1024;
 /// The versions of the conventions that names and units follow.
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.41.1";
 
@@ -123,8 +128,11 @@ impl Exporter {
         let limits = self.limits.starting_now();
         let asked = self.pool.ask(&settings.origin, head.as_bytes(), &Bytes::from(body), &limits).await;
         let why = match asked {
-            Ok((_, answer)) if answer.status.is_success() => None,
-            Ok((_, answer)) => Some(answer.status.to_string()),
+            Ok((connection, answer)) => {
+                let status = answer.status;
+                self.keep(settings, connection, answer, limits).await;
+                (!status.is_success()).then(|| status.to_string())
+            }
             Err(fault) => Some(fault.code().to_owned()),
         };
         match (&why, self.is_failing) {
@@ -136,6 +144,30 @@ impl Exporter {
         }
         self.is_failing = why.is_some();
         !self.is_failing
+    }
+
+    /// Keeps a connection for what is sent next, once the rest of the collector's answer, which is of no use here, is taken off it.
+    async fn keep(
+        &self,
+        settings: &Settings,
+        mut connection: ClientConnection,
+        mut answer: AnswerHead,
+        limits: Limits,
+    ) {
+        let mut rest = BytesMut::new();
+        connection.await_body(limits.idle());
+        let is_whole = poll_fn(|cx| {
+            while rest.len() < MOST_WORDS {
+                match ready!(connection.poll_body(&mut answer.decoder, limits.idle(), cx, &mut rest)) {
+                    Ok(false) => {}
+                    ended => return Poll::Ready(ended == Ok(true)),
+                }
+            }
+            Poll::Ready(false)
+        });
+        if is_whole.await && answer.reusable {
+            self.pool.put_back(&settings.origin, connection);
+        }
     }
 }
 

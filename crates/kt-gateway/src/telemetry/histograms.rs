@@ -2,6 +2,9 @@
 //! generative AI, 1.41).
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use kt_domain::events::Event;
 
 use super::Finished;
 use super::protobuf::{Message, Value};
@@ -89,8 +92,23 @@ impl Default for Histograms {
     }
 }
 
+/// What of an event is counted, without the rest.
+pub(crate) fn counted_of(event: &Event) -> Event {
+    let bare = Event::new(event.event_type, String::new(), String::new(), Arc::clone(&event.gateway_id));
+    Event {
+        request_path: event.request_path.clone(),
+        model: event.model.clone(),
+        reason_code: event.reason_code.clone(),
+        upstream_ms: event.upstream_ms,
+        stream: event.stream,
+        input_tokens: event.input_tokens,
+        output_tokens: event.output_tokens,
+        ..bare
+    }
+}
+
 impl Histograms {
-    /// Counts a request, if it was an operation of generative AI that a target was asked for.
+    /// Counts a request by what [`counted_of`] leaves of its event, if it was an operation of generative AI that a target was asked for.
     pub(super) fn count(&mut self, finished: &Finished) {
         let event = &finished.event;
         let Some(operation) = operation(event.request_path.as_deref().unwrap_or_default()) else { return };

@@ -26,6 +26,7 @@ pub(crate) use answered::Answered;
 pub(crate) use exporter::run;
 #[cfg(test)]
 pub(crate) use histograms::Histograms;
+pub(crate) use histograms::counted_of;
 pub(crate) use settings::Settings;
 pub(crate) use trace::{Trace, span_id};
 
@@ -37,6 +38,7 @@ pub(crate) struct Finished {
     pub(crate) trace: Trace,
     pub(crate) began: Timestamp,
     pub(crate) took: Duration,
+    /// Whole where a span is made of it, else what of it is counted.
     pub(crate) event: Event,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) details: Details,

@@ -1,20 +1,19 @@
 //! How long a client may take.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::harness::{CHAT, Request, TestGateway, Then, wait_for};
+use crate::harness::{CHAT, Request, TestGateway, wait_for};
 
 const TIMEOUTS: &str = "timeouts: {request_header: 150ms, request_body_idle: 150ms, keep_alive: 150ms}";
-/// Sooner than this no deadline of [`TIMEOUTS`] may strike, and later than [`LATE`] none may still be waited for.
+/// Sooner than this no deadline of [`TIMEOUTS`] may strike.
 const EARLY: Duration = Duration::from_millis(100);
-const LATE: Duration = Duration::from_secs(2);
 
+/// Does something that has to wait for a deadline; a client gives up by itself where none strikes.
 fn timed<T>(work: impl FnOnce() -> T) -> T {
     let started = Instant::now();
     let done = work();
     let took = started.elapsed();
-    assert!((EARLY..LATE).contains(&took), "took {took:?}");
+    assert!(took >= EARLY, "took {took:?}");
     done
 }
 
@@ -97,22 +96,10 @@ fn a_body_that_comes_drop_by_drop_is_not_waited_for_longer() {
     assert_eq!(gateway.upstream.requests().len(), 2, "only the controls");
 }
 
-/// Answers with a stream that goes on for as long as somebody takes it, `piece` after `piece`.
-fn endless(gateway: &TestGateway, piece: impl Into<Vec<u8>>, pause: Duration) {
-    let piece = piece.into();
-    gateway.upstream.behave(move |_, client| {
-        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")?;
-        while client.write_all(&piece).is_ok() {
-            std::thread::sleep(pause);
-        }
-        Ok(Then::Close)
-    });
-}
-
 #[test]
 fn an_answer_that_its_client_does_not_take_is_given_up() {
     let gateway = TestGateway::with("timeouts: {response_idle: 200ms}");
-    endless(&gateway, format!("data: {}\n\n", "x".repeat(256 * 1024)), Duration::ZERO);
+    gateway.upstream.stream_endlessly(format!("data: {}\n\n", "x".repeat(256 * 1024)), Duration::ZERO);
     let mut client = gateway.connect();
     client.send(Request::chat().bytes()).expect("the gateway takes it");
     let head = client.head_answer();
@@ -124,7 +111,7 @@ fn an_answer_that_its_client_does_not_take_is_given_up() {
 #[test]
 fn an_answer_whose_client_takes_it_goes_on_however_long_the_provider_is_silent() {
     let gateway = TestGateway::with("timeouts: {response_idle: 100ms}");
-    endless(&gateway, b"data: 1\n\n", Duration::from_millis(300));
+    gateway.upstream.stream_endlessly("data: 1\n\n", Duration::from_millis(300));
     let mut client = gateway.connect();
     client.send(Request::chat().bytes()).expect("the gateway takes it");
     assert_eq!(client.head_answer().status, 200);

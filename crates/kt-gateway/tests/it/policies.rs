@@ -412,6 +412,38 @@ fn a_moderation_service_that_says_nothing_blocks_unless_it_need_not() {
 }
 
 #[test]
+fn what_a_moderation_service_fails_at_is_counted_and_shown_and_opens_no_circuit() {
+    let gateway = TestGateway::with_options(&SAFETY.replace("FAILURE", "allow"), |options| {
+        options.admin_listen = Some((std::net::Ipv4Addr::LOCALHOST, 0).into());
+    });
+    let get = |path| {
+        let request = Request::new("GET", path).without("Host").header("Host", "localhost");
+        gateway.connect_admin().ask(&request)
+    };
+    let shown = || get("/keeptrusts/targets").json()["targets"][1].clone();
+    let fault = || shown()["last_fault"]["reason_code"].as_str().map(str::to_owned);
+    moderate(&gateway, Some(r#"{"results":[{"flagged":false}]}"#));
+    assert_eq!(gateway.ask(&chat("hello")).status, 200);
+    assert_eq!(fault(), None, "the control");
+    for (nothing, code) in [(None, "upstream_reset"), (Some("no json"), "upstream_invalid")] {
+        moderate(&gateway, nothing);
+        for _ in 0..5 {
+            assert_eq!(gateway.ask(&chat("hello")).status, 200);
+        }
+        assert_eq!(fault().as_deref(), Some(code));
+        let metrics = String::from_utf8(get("/metrics").body).expect("metrics are text");
+        for counted in ["target_faults_total{target=\"mod\",", "upstream_faults_total{"] {
+            let line = format!("keeptrusts_gateway_{counted}code=\"{code}\"}} 5\n");
+            assert!(metrics.contains(&line), "no {line} in\n{metrics}");
+        }
+    }
+    gateway.upstream.answer_as("401 No", "", "{}");
+    gateway.ask(&chat("hello"));
+    assert_eq!(fault().as_deref(), Some("upstream_key_refused"));
+    assert_eq!(shown()["circuit"], "closed");
+}
+
+#[test]
 fn without_all_access_only_what_went_through_in_silence_is_left_out() {
     let quiet = |more: &str| {
         TestGateway::with(&format!(

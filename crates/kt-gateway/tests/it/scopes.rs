@@ -44,6 +44,20 @@ fn a_path_of_ones_own_leads_to_the_same_surfaces() {
     assert_eq!(gateway.ask(&chat_to("/x/%2e%2e/team-a/v1/chat/completions")).status, 400);
 }
 
+/// GW-D4: to a provider all clients are one account, which has the files of all.
+#[test]
+fn what_a_provider_keeps_can_be_closed_to_everybody() {
+    let closed = "routes: [{id: no-files, path: /v1/files, deny: [0.0.0.0/0, '::/0']}, {id: no-responses, path: /v1/responses, deny: [0.0.0.0/0, '::/0']}]";
+    for (yaml, refused) in [(closed, true), ("", false)] {
+        let gateway = TestGateway::with(yaml);
+        for path in ["/v1/files", "/v1/files/file-1/content", "/v1/responses/resp_1", "/v1/%66iles"] {
+            let status = gateway.ask(&Request::new("GET", path)).status;
+            assert_eq!(status == 403, refused, "{path}: {status}");
+        }
+        assert_eq!(gateway.ask(&Request::chat()).status, 200, "the rest stays open");
+    }
+}
+
 #[test]
 fn a_routes_addresses_narrow_those_for_all() {
     let gateway = TestGateway::with(
@@ -102,7 +116,12 @@ fn a_routes_chain_takes_the_place_of_the_usual_one() {
     let gateway = TestGateway::with(&format!(
         "{POLICIES}policies: {{chain: [pii-detector]}}\nroutes: [{{id: lax, path: /lax, policies: {{chain: []}}}}, {{id: same, path: /same}}]"
     ));
-    let blocked = |path: &str| gateway.ask(&with_address(path)).status == 409;
+    let blocked = |path: &str| {
+        let answer = gateway.ask(&with_address(path));
+        let recorded = gateway.event_of(answer.request_id()).request_path;
+        assert_eq!(recorded.as_deref(), Some(path), "as it was asked for, whatever came of it");
+        answer.status == 409
+    };
     assert!(blocked("/v1/chat/completions") && blocked("/same/v1/chat/completions"));
     assert!(!blocked("/lax/v1/chat/completions"));
     assert_eq!(gateway.ask(&chat_to("/v1/chat/completions")).status, 200, "the control");

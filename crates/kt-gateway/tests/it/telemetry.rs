@@ -268,8 +268,24 @@ fn a_trace_of_anybody_else_is_not_joined_and_sampling_keeps_to_its_share() {
 
 #[test]
 fn durations_and_tokens_are_counted_by_model_and_provider() {
+    for spans in ["", ", sample_percent: 0"] {
+        assert_counted_by_model_and_provider(spans);
+    }
+}
+
+#[test]
+fn a_connection_to_the_collector_is_used_again() {
     let collector = Collector::start();
     let gateway = TestGateway::with(&collector.yaml(""));
+    assert_eq!(gateway.ask(&Request::chat()).status, 200);
+    gateway.drain();
+    assert_eq!([collector.sent_to("traces").len(), collector.sent_to("metrics").len()], [1, 1]);
+    assert_eq!(collector.0.connections(), 1);
+}
+
+fn assert_counted_by_model_and_provider(spans: &str) {
+    let collector = Collector::start();
+    let gateway = TestGateway::with(&collector.yaml(spans));
     for stream in ["", "", r#""stream":true,"#] {
         let body = String::from_utf8_lossy(CHAT).replacen('{', &format!("{{{stream}"), 1);
         assert_eq!(gateway.ask(&Request::chat().json(body)).status, 200);

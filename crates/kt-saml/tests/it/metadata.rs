@@ -51,7 +51,6 @@ fn what_a_provider_publishes_is_read() {
         provider.name_id_format.as_deref(),
         Some("urn:oasis:names:tc:SAML:2.0:nameid-format:persistent")
     );
-    assert_eq!(provider.certificates_end_at(), ACME.certificate.not_after);
 }
 
 #[test]

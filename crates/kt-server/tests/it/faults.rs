@@ -1,6 +1,7 @@
 //! What is told, and what is logged, when the store fails (OWASP ASVS 5.0, 16.3.4 and 16.5.1).
 
 use axum::http::StatusCode;
+use kt_store::audit;
 use serde_json::json;
 
 use crate::audit::behind_its_back;
@@ -57,5 +58,17 @@ on_both! {
         assert_eq!(list(&api, &owner).await.status, StatusCode::OK, "it goes on once the store does");
         behind_its_back(&api, "UPDATE api_keys SET ip_ranges = 'no document'").await;
         assert_told_and_logged(&list(&api, &owner).await, (500, "internal_error"), "ip_ranges");
+    }
+
+    a_job_that_fails_is_named_and_keeps_no_other_from_its_work(api) {
+        Log::begin();
+        assert!(!audit::unsigned(&api.store).await.unwrap().is_empty(), "the control: something is to be signed");
+        behind_its_back(&api, "ALTER TABLE api_keys RENAME TO gone").await;
+        let failed = api.control.run_jobs(&api.operator()).await.unwrap_err();
+        assert_eq!(failed.code, "store_unavailable");
+        let log = Log::text();
+        let line = log.lines().find(|line| line.contains("a job failed")).expect("it is in the log");
+        assert!(line.contains("ending keys"), "{line}");
+        assert!(audit::unsigned(&api.store).await.unwrap().is_empty(), "the audit log is signed all the same");
     }
 }

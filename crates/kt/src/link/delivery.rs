@@ -47,6 +47,17 @@ impl Delivery {
         Ok(Self { plane, events, follower, position })
     }
 
+    /// Opens it anew, as often as it takes.
+    pub(super) async fn reopen(events: Arc<EventStore>, plane: Plane) -> Self {
+        loop {
+            match Self::open(Arc::clone(&events), plane.clone()) {
+                Ok(delivery) => return delivery,
+                Err(error) => tracing::error!(%error, "the event log cannot be read for delivery"),
+            }
+            tokio::time::sleep(LONGEST_PAUSE).await;
+        }
+    }
+
     /// Delivers until `ended` says so and everything has arrived.
     pub(super) async fn run(mut self, mut ended: watch::Receiver<bool>) {
         loop {
@@ -79,6 +90,7 @@ impl Delivery {
         });
         match read.await {
             Ok(read) => read,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Only when the process ends is such a thread not let finish.
             Err(_) => std::future::pending().await,
         }

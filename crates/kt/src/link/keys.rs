@@ -10,6 +10,7 @@ use std::time::Duration;
 use kt_control::{GatewayReport, Known};
 use kt_domain::keys::KeySnapshot;
 use kt_gateway::AccessKeys;
+use tokio::sync::Mutex;
 
 use super::orders::Obedience;
 use super::plane::{PATIENCE, Plane, PlaneError};
@@ -59,14 +60,19 @@ impl KeyFile {
     }
 }
 
+/// What it takes to follow the control plane.
+pub(super) struct Following {
+    pub(super) plane: Plane,
+    pub(super) reporter: Reporter,
+    pub(super) keys: Arc<AccessKeys>,
+    pub(super) file: KeyFile,
+    pub(super) orders: Mutex<Obedience>,
+}
+
 /// Reports the gateway and takes up every change of its keys and its orders, until it is dropped.
-pub(super) async fn follow(
-    plane: Plane,
-    reporter: Reporter,
-    keys: Arc<AccessKeys>,
-    file: KeyFile,
-    mut orders: Obedience,
-) {
+pub(super) async fn follow(following: Arc<Following>) {
+    let Following { plane, reporter, keys, file, orders } = &*following;
+    let mut orders = orders.lock().await;
     // What was last said of it: each trouble is told once.
     let mut trouble = "";
     let mut tells_configuration = false;
@@ -86,7 +92,7 @@ pub(super) async fn follow(
                     tracing::info!("the control plane answers again");
                 }
                 if let Some(snapshot) = news.keys {
-                    take_up(Arc::unwrap_or_clone(snapshot), &keys, &file);
+                    take_up(Arc::unwrap_or_clone(snapshot), keys, file);
                 }
                 if let Some(told) = news.orders {
                     orders.take_up(&told);

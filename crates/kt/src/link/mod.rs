@@ -14,15 +14,16 @@ use std::time::Duration;
 
 use kt_domain::configurations::{KeptConfiguration, Orders};
 use kt_gateway::{AccessKeys, GatewayHandle};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Kept;
 use crate::event_store::EventStore;
 use crate::failure::Failure;
+use crate::kept_up::kept_up;
 use crate::serve::Reporter;
 use delivery::Delivery;
-use keys::KeyFile;
+use keys::{Following, KeyFile};
 use orders::{Obedience, OrdersFile};
 pub(crate) use plane::{Plane, RemotePlane};
 
@@ -41,8 +42,8 @@ pub(crate) struct Link {
 
 /// A link that is kept up.
 pub(crate) struct Linked {
-    keys: JoinHandle<()>,
-    delivery: JoinHandle<()>,
+    keys: JoinHandle<bool>,
+    delivery: JoinHandle<bool>,
     ending: watch::Sender<bool>,
 }
 
@@ -89,11 +90,23 @@ impl Link {
     ) -> Result<Linked, Failure> {
         let Self { plane, keys, key_file, orders_file, told } = self;
         let (ending, ended) = watch::channel(false);
-        let delivery = Delivery::open(Arc::clone(&events), plane.clone())?;
-        let orders = Obedience::new(gateway, kept, events, orders_file, told);
+        let mut delivery = Some(Delivery::open(Arc::clone(&events), plane.clone())?);
+        let orders = Mutex::new(Obedience::new(gateway, kept, Arc::clone(&events), orders_file, told));
+        let following = Arc::new(Following { plane: plane.clone(), reporter, keys, file: key_file, orders });
+        let follow = move |_| keys::follow(Arc::clone(&following));
+        let deliver = move |ended| {
+            let (first, events, plane) = (delivery.take(), Arc::clone(&events), plane.clone());
+            async move {
+                let delivery = match first {
+                    Some(delivery) => delivery,
+                    None => Delivery::reopen(events, plane).await,
+                };
+                delivery.run(ended).await;
+            }
+        };
         Ok(Linked {
-            keys: tokio::spawn(keys::follow(plane, reporter, keys, key_file, orders)),
-            delivery: tokio::spawn(delivery.run(ended)),
+            keys: tokio::spawn(kept_up("access keys and orders", ended.clone(), follow)),
+            delivery: tokio::spawn(kept_up("delivery of events", ended, deliver)),
             ending,
         })
     }
@@ -105,7 +118,7 @@ impl Linked {
         self.keys.abort();
         // Nobody listens only when the delivery has ended already.
         let _ = self.ending.send(true);
-        if tokio::time::timeout(LAST_DELIVERY, self.delivery).await.is_err() {
+        if !matches!(tokio::time::timeout(LAST_DELIVERY, self.delivery).await, Ok(Ok(true))) {
             tracing::warn!("some events have not arrived; they are delivered when this gateway starts again");
         }
     }

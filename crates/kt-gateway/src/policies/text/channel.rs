@@ -41,11 +41,11 @@ impl Channel {
     }
 
     /// Takes the next fragment, or learns that there is none, and reports what is found for certain.
-    pub(crate) fn push(
+    pub(crate) fn push<'p>(
         &mut self,
         fragment: &str,
         ended: bool,
-        judges: &[&Patterns],
+        judges: impl Iterator<Item = &'p Patterns>,
         mut found: impl FnMut(Find),
     ) {
         self.unfolded.push_str(fragment);
@@ -53,8 +53,11 @@ impl Channel {
         let base = self.length - self.unfolded.len();
         let taken = self.folded.push(&self.unfolded, base, ended);
         self.unfolded.drain(..taken);
-        self.judged.resize(judges.len(), 0);
-        for (judge, (patterns, from)) in judges.iter().zip(&mut self.judged).enumerate() {
+        for (judge, patterns) in judges.enumerate() {
+            if judge == self.judged.len() {
+                self.judged.push(0);
+            }
+            let from = &mut self.judged[judge];
             loop {
                 match patterns.step(&self.folded.text, *from, ended) {
                     Step::Found(hit) => {

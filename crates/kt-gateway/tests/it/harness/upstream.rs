@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
+use std::time::Duration;
 
 /// What the provider answers unless a test says otherwise.
 const ANSWER: &str =
@@ -126,6 +127,18 @@ impl Upstream {
     pub(crate) fn answer_with(&self, bytes: impl Into<Vec<u8>>, then: Then) {
         let bytes = bytes.into();
         self.behave(move |_, client| client.write_all(&bytes).map(|()| then));
+    }
+
+    /// Answers every request from now on with a stream that goes on for as long as somebody takes it, `piece` after `piece`.
+    pub(crate) fn stream_endlessly(&self, piece: impl Into<Vec<u8>>, pause: Duration) {
+        let piece = piece.into();
+        self.behave(move |_, client| {
+            client.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")?;
+            while client.write_all(&piece).is_ok() {
+                thread::sleep(pause);
+            }
+            Ok(Then::Close)
+        });
     }
 
     /// Answers every request from now on with this status, these further header lines (each with its CRLF) and body.
