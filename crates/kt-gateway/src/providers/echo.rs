@@ -69,6 +69,9 @@ struct Message {
 
 impl Question<'_> {
     pub(crate) fn answer(&self) -> Result<Echo, Refusal> {
+        if !self.is_echoed() {
+            return Err(not_echoed());
+        }
         let said: Said = match self.body {
             [] => Said::default(),
             body => serde_json::from_slice(body).map_err(|_| {
@@ -93,18 +96,21 @@ impl Question<'_> {
             "/v1/moderations" => self.moderation(&said.input),
             "/v1/models" => json!({ "object": "list", "data": [model_card(MODEL)] }),
             "/v1/messages/count_tokens" => json!({ "input_tokens": said.words() }),
-            path => match path.strip_prefix("/v1/models/") {
-                Some(name) => model_card(name),
-                None => return Err(not_echoed()),
-            },
+            path => model_card(path.strip_prefix("/v1/models/").unwrap_or(path)),
         };
-        if self.stream {
-            return Err(not_echoed());
-        }
         let mut counted = Usage::default();
         let answer = answer.to_string();
         counted.read(answer.as_bytes());
         Ok(Echo::Whole(answer.into(), counted))
+    }
+
+    /// Whether echo does what is asked, told before the body is read, which need not be JSON.
+    fn is_echoed(&self) -> bool {
+        match self.path {
+            "/v1/chat/completions" | "/v1/messages" | "/v1/completions" | "/v1/responses" => true,
+            "/v1/embeddings" | "/v1/moderations" | "/v1/models" | "/v1/messages/count_tokens" => !self.stream,
+            path => path.starts_with("/v1/models/") && !self.stream,
+        }
     }
 
     fn model(&self) -> &str {
