@@ -33,7 +33,7 @@ struct Patience {
     quiet: Duration,
 }
 
-const PATIENCE: Patience = Patience { head: Duration::from_secs(10), quiet: Duration::from_mins(1) };
+const PATIENCE: Patience = Patience { head: Duration::from_secs(10), quiet: Duration::from_mins(5) };
 
 /// How long the body of a request may take to arrive: the largest, over a slow line.
 const BODY_DEADLINE: Duration = Duration::from_mins(1);
