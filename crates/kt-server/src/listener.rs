@@ -33,7 +33,7 @@ struct Patience {
     quiet: Duration,
 }
 
-const PATIENCE: Patience = Patience { head: Duration::from_secs(10), quiet: Duration::from_mins(1) };
+const PATIENCE: Patience = Patience { head: Duration::from_secs(10), quiet: Duration::from_mins(5) };
 
 /// How long the body of a request may take to arrive: the largest, over a slow line.
 const BODY_DEADLINE: Duration = Duration::from_mins(1);
@@ -553,7 +553,7 @@ mod tests {
     async fn an_answer_that_is_taken_late_comes_whole() {
         let long = "x".repeat(20_000_000);
         let length = long.len();
-        let address = served(Router::new().route("/", get(|| async { long })), many()).await;
+        let address = served(Router::new().route("/", get(move || async move { long })), many()).await;
         let late = sending(address, ASKS_AND_ENDS.as_bytes()).await;
         rest(sending(address, b"").await).await;
         let came = rest(late).await;

@@ -55,17 +55,18 @@ fn a_list_of_words_in_the_environment_has_brackets_or_commas_alone() {
 
 #[test]
 fn every_finding_is_told_at_once_with_its_place() {
-    let text = "databse:\n  url: x\nserver:\n  trusted_proxies:\n    - 10.0.0.1/8\nconsole:\n  public_url: \
-                http://example.com\n";
+    let text = "databse:\n  url: x\nserver:\n  trusted_proxies:\n    - 10.0.0.1/8\n  hosts: [\"https://a.example\"]\n\
+                console:\n  public_url: http://example.com\n";
     let loaded = load(Some(file(text)), &variables(&[("KEEPTRUSTS_API__LISTEN", "localhost")]));
     let told: Vec<String> = loaded.findings.iter().map(Finding::render).collect();
     assert!(loaded.config.is_none());
-    assert_eq!(told.len(), 4, "{told:?}");
+    assert_eq!(told.len(), 5, "{told:?}");
     for part in [
         "keeptrusts.yaml:1:1",
         "`database`",
         "keeptrusts.yaml:5:7",
-        "keeptrusts.yaml:7:15",
+        "keeptrusts.yaml:6:11",
+        "keeptrusts.yaml:8:15",
         "KEEPTRUSTS_API__LISTEN",
     ] {
         assert!(told.iter().any(|text| text.contains(part)), "{part} in {told:#?}");

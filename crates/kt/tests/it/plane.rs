@@ -158,14 +158,24 @@ impl Plane {
     /// The status and body of what it answers; `None` when it dies meanwhile. HTTP/1.0: the answer ends with the
     /// connection.
     pub(crate) fn try_ask(&self, what: &str, credentials: &str, body: &str) -> Option<(u16, Value)> {
+        self.try_ask_by(&self.api, what, credentials, body)
+    }
+
+    /// The same, by this name.
+    pub(crate) fn try_ask_by(
+        &self,
+        host: &str,
+        what: &str,
+        credentials: &str,
+        body: &str,
+    ) -> Option<(u16, Value)> {
         let mut stream = TcpStream::connect(&self.api).ok()?;
         stream.set_read_timeout(Some(Duration::from_mins(1))).ok()?;
         let length = body.len();
         write!(
             stream,
-            "{what} HTTP/1.0\r\nHost: {}\r\n{credentials}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n\
-             {body}",
-            self.api
+            "{what} HTTP/1.0\r\nHost: {host}\r\n{credentials}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n\
+             {body}"
         )
         .ok()?;
         let mut answer = String::new();

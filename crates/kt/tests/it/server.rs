@@ -187,3 +187,23 @@ fn the_proxy_in_front_looks_whether_it_lives_without_forwarding_anybody() {
         assert_eq!(refused.1["code"], "missing_key", "the control: {of_a_client:?}");
     }
 }
+
+#[test]
+fn the_api_answers_to_the_names_that_the_configuration_gives_it() {
+    let owner = [("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL), ("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD)];
+    let names = [
+        ("KEEPTRUSTS_SERVER__HOSTS", "[internal.example]"),
+        ("KEEPTRUSTS_API__PUBLIC_URL", "https://api.example.com"),
+    ];
+    let (named, nameless) = ([&owner[..], &names].concat(), owner.to_vec());
+    for (variables, expected) in [(named, 401), (nameless, 421)] {
+        let plane = Home::new().start_in(&variables);
+        let ask = |host: &str| plane.try_ask_by(host, "GET /v1/whoami", "", "").unwrap().0;
+        for host in ["internal.example", "internal.example:8080", "api.example.com"] {
+            assert_eq!(ask(host), expected, "{host}");
+        }
+        assert_eq!(ask("evil.example"), 421);
+        assert_eq!(ask("localhost"), 401);
+        assert_eq!(ask(&plane.api), 401);
+    }
+}
