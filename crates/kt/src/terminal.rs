@@ -53,13 +53,22 @@ impl Terminal {
     }
 }
 
+/// The next line of standard input, without its end; none where it has ended.
+pub(crate) fn next_line() -> io::Result<Option<String>> {
+    line_of(io::stdin().lock())
+}
+
 /// The first line of `input`, without its end.
-pub(crate) fn read_line(input: impl Read) -> io::Result<String> {
+fn read_line(input: impl Read) -> io::Result<String> {
+    Ok(line_of(BufReader::new(input))?.unwrap_or_default())
+}
+
+fn line_of(input: impl BufRead) -> io::Result<Option<String>> {
     let mut line = String::new();
-    BufReader::new(input.take(MAX_LINE)).read_line(&mut line)?;
+    let read = input.take(MAX_LINE).read_line(&mut line)?;
     let length = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(length);
-    Ok(line)
+    Ok((read > 0).then_some(line))
 }
 
 /// While it lives, the terminal does not show what is typed.

@@ -1,9 +1,10 @@
 //! `/v1/auth/device` and `/v1/me/device-requests`: signing in what has no browser (RFC 8628), in the API's own JSON.
 
-use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::{Form, Json};
 use kt_domain::device::{INTERVAL, LIFETIME};
+use kt_domain::error::Error;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -58,6 +59,37 @@ pub(crate) async fn authorize(
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviceTokenRequest {
     device_code: String,
+    /// `urn:ietf:params:oauth:grant-type:device_code`, or nothing.
+    grant_type: Option<GrantType>,
+    /// Is read and means nothing: every device is anybody's until somebody approves it.
+    #[serde(default, rename = "client_id")]
+    _client_id: Option<String>,
+}
+
+/// The one grant that is made here.
+#[derive(Deserialize, ToSchema)]
+enum GrantType {
+    #[serde(rename = "urn:ietf:params:oauth:grant-type:device_code")]
+    DeviceCode,
+}
+
+/// The same as JSON, or as a form in the words of RFC 8628 section 3.4.
+pub(crate) struct DeviceTokenInput(DeviceTokenRequest);
+
+impl<S: Send + Sync> FromRequest<S> for DeviceTokenInput {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if content_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded")) {
+            let form = Form::<DeviceTokenRequest>::from_request(request, state).await;
+            let Form(fields) = form.map_err(|why| Error::invalid("body", why.body_text()))?;
+            return Ok(Self(fields));
+        }
+        let Input(fields) =
+            <Input<DeviceTokenRequest> as FromRequest<S>>::from_request(request, state).await?;
+        Ok(Self(fields))
+    }
 }
 
 /// Fetch the session that somebody has approved. Works once.
@@ -72,7 +104,7 @@ pub(crate) struct DeviceTokenRequest {
 pub(crate) async fn token(
     State(doors): State<Doors>,
     Visitor(ctx): Visitor,
-    Input(request): Input<DeviceTokenRequest>,
+    DeviceTokenInput(request): DeviceTokenInput,
 ) -> Result<Json<LoginAnswer>, Failure> {
     let outcome = doors.control.sign_in_device(&ctx, &request.device_code).await?;
     Ok(Json(outcome.try_into()?))

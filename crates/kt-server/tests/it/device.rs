@@ -41,6 +41,27 @@ async fn decide(api: &TestApi, bearer: &str, code: &str, decision: &str) -> Answ
 }
 
 on_both! {
+    a_device_may_ask_in_the_words_of_the_standard(api) {
+        let grant = "urn:ietf:params:oauth:grant-type:device_code";
+        let device = ask(&api).await;
+        let form = |grant_type: &str| {
+            let pairs = [("grant_type", grant_type), ("device_code", device.device_code.as_str()), ("client_id", "cli")];
+            url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+        };
+        let send = |body: String| {
+            api.clock.advance(Duration::from_secs(5));
+            let request = api.request(Method::POST, "/v1/auth/device/token");
+            request.text("application/x-www-form-urlencoded", &body).send()
+        };
+        assert_eq!(send(form(grant)).await.refusal(), (409, "authorization_pending"));
+        assert_eq!(send(form("password")).await.refusal(), (422, "validation_error"));
+        let owner = api.owner().await;
+        decide(&api, owner.access_token(), &device.user_code, "approve").await;
+        assert_eq!(send(form(grant)).await.text("/status"), "authenticated");
+        let json = json!({ "device_code": device.device_code, "grant_type": "password" });
+        assert_eq!(api.post("/v1/auth/device/token", json).send().await.text("/error/param"), "grant_type");
+    }
+
     a_device_signs_in_once_somebody_has_approved_its_code(api) {
         let answer = api.request(Method::POST, "/v1/auth/device/authorize").send().await;
         let code = answer.text("/user_code");

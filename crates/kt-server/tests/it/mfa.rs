@@ -329,7 +329,10 @@ on_both! {
         assert_eq!(wrong.refusal(), (401, "invalid_code"));
         let both = prove(json!({ "password": PASSWORD, "totp_code": jo.app.code(&api.clock) })).await;
         assert_eq!(both.refusal(), (422, "validation_error"));
-        assert_eq!(prove(json!({ "totp_code": jo.app.code(&api.clock) })).await.status, 200);
+        let named = |code: String| json!({ "method": "totp", "code": code });
+        assert_eq!(prove(named(jo.app.wrong_code(&api.clock))).await.refusal(), wrong.refusal(), "the same in other words");
+        assert_eq!(prove(json!({ "method": "totp" })).await.refusal(), (422, "validation_error"));
+        assert_eq!(prove(named(jo.app.code(&api.clock))).await.status, 200);
 
         let setup = begin().await;
         let new = App::reading(setup.text("/otpauth_uri"));

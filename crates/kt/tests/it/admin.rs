@@ -1,6 +1,8 @@
 //! `kt admin …` and `kt doctor`, beside a server and without one.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -82,6 +84,20 @@ fn a_temporary_password_is_good_for_choosing_another_and_nothing_else() {
     let body = serde_json::json!({ "email": EMAIL, "password": given.trim() }).to_string();
     let step = plane.ask("POST /v1/auth/login", "", &body);
     assert_eq!((&step["status"], &step["reason"]), (&"password_change_required".into(), &"temporary".into()));
+
+    let url = plane.url();
+    let sign_in = |lines: &[&str]| {
+        let mut login =
+            plane.home.command(&["auth", "login", "--email", EMAIL, "--password-stdin", "--api-url", &url]);
+        let mut child =
+            login.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let chosen = "another-Bright-kettle-5";
+    said(&sign_in(&[given.trim(), chosen, "another-Bright-kettle-6"]), 1);
+    said(&sign_in(&[given.trim(), chosen, chosen]), 0);
+    assert!(plane.sign_in(chosen).is_some(), "it was read from standard input");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `kt auth login`: step by step as the API asks, until there is a session.
 
-use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::credentials::{Credentials, CredentialsFile};
 use crate::desktop;
 use crate::failure::Failure;
 use crate::output;
-use crate::terminal::{Terminal, read_line};
+use crate::terminal::{Terminal, next_line};
 
 /// Sign in; the session is kept in the keyring of your desktop, or in a file that you alone can read
 ///
@@ -30,7 +29,8 @@ pub(crate) struct Login {
     /// The organization's identifier, where you belong to several
     #[arg(long, value_name = "NAME", requires = "email")]
     organization: Option<String>,
-    /// Read the password from the first line of standard input
+    /// Read the password from the first line of standard input, and a code or a new password that is asked for from the next;
+    /// what has no line there is asked on the terminal
     #[arg(long, requires = "email")]
     password_stdin: bool,
     /// Only show where to approve the code; open no browser
@@ -107,7 +107,7 @@ impl Login {
                 "device_token": device,
             });
             let step = api.ask(&Call::post("/v1/auth/login").body(login))?;
-            match follow(api, step)? {
+            match follow(api, step, self.asker())? {
                 Next::Done(signed_in) => return Ok(*signed_in),
                 Next::Again(replaced) => password = replaced,
             }
@@ -115,11 +115,43 @@ impl Login {
     }
 
     fn password(&self, email: &str) -> Result<String, Failure> {
-        if self.password_stdin {
-            return Ok(read_line(io::stdin().lock())?);
+        let instead = "Give the password on standard input with --password-stdin";
+        self.asker().ask(&format!("Password of {email}: "), Shown::No, instead)
+    }
+
+    fn asker(&self) -> Asker {
+        Asker { reads_input: self.password_stdin }
+    }
+}
+
+/// Who answers to questions: standard input line by line, where it is meant to and as far as it goes, then whoever sits at the
+/// terminal; where there is none, standard input again.
+#[derive(Clone, Copy)]
+struct Asker {
+    reads_input: bool,
+}
+
+/// Whether what is typed is seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Yes,
+    No,
+}
+
+impl Asker {
+    /// What is answered. Where nobody can be asked, `instead` says what to do.
+    fn ask(self, prompt: &str, shown: Shown, instead: &str) -> Result<String, Failure> {
+        if self.reads_input
+            && let Some(line) = next_line()?
+        {
+            return Ok(line);
         }
-        let terminal = terminal("Give the password on standard input with --password-stdin")?;
-        terminal.ask_secret(&format!("Password of {email}: "))
+        match Terminal::open() {
+            Some(terminal) if shown == Shown::Yes => terminal.ask(prompt),
+            Some(terminal) => terminal.ask_secret(prompt),
+            None => next_line()?
+                .ok_or_else(|| Failure::invalid(format!("there is no terminal to ask on. {instead}"))),
+        }
     }
 }
 
@@ -155,7 +187,7 @@ fn by_device(api: &Api, opens_browser: bool) -> Result<Authenticated, Failure> {
     loop {
         sleep(interval);
         match api.ask(&Call::post("/v1/auth/device/token").body(ask.clone())) {
-            Ok(step) => match follow(api, step)? {
+            Ok(step) => match follow(api, step, Asker { reads_input: false })? {
                 Next::Done(signed_in) => return Ok(*signed_in),
                 Next::Again(_) => return Err(Failure::failed("the password was changed: sign in again")),
             },
@@ -168,13 +200,13 @@ fn by_device(api: &Api, opens_browser: bool) -> Result<Authenticated, Failure> {
 }
 
 /// Does what the API asks for until there is a session, or something is left that must be done elsewhere.
-fn follow(api: &Api, mut step: Step) -> Result<Next, Failure> {
+fn follow(api: &Api, mut step: Step, asker: Asker) -> Result<Next, Failure> {
     loop {
         step = match step {
             Step::Authenticated(signed_in) => return Ok(Next::Done(signed_in)),
-            Step::MfaRequired { flow_token, methods } => second_factor(api, &flow_token, &methods)?,
+            Step::MfaRequired { flow_token, methods } => second_factor(api, &flow_token, &methods, asker)?,
             Step::PasswordChangeRequired { flow_token, reason } => {
-                return replace_password(api, &flow_token, &reason).map(Next::Again);
+                return replace_password(api, &flow_token, &reason, asker).map(Next::Again);
             }
             Step::PendingVerification => {
                 return Err(Failure::not_allowed(
@@ -200,7 +232,7 @@ fn follow(api: &Api, mut step: Step) -> Result<Next, Failure> {
 const TRIES: u32 = 3;
 
 /// Asks for a code of a second factor, and gives what the API says to it.
-fn second_factor(api: &Api, flow_token: &str, methods: &[String]) -> Result<Step, Failure> {
+fn second_factor(api: &Api, flow_token: &str, methods: &[String], asker: Asker) -> Result<Step, Failure> {
     let has = |wanted: &str| methods.iter().any(|method| method == wanted);
     let prompt = if has("totp") {
         "Code of your authenticator app, or a recovery code: "
@@ -211,10 +243,11 @@ fn second_factor(api: &Api, flow_token: &str, methods: &[String]) -> Result<Step
             "your second factor works in a browser only: run `kt auth login` without --email and approve the code there",
         ));
     };
-    let terminal = terminal("A second factor is asked for: use an API key in KEEPTRUSTS_API_TOKEN instead")?;
+    let instead = "A second factor is asked for: give its code in the next line of standard input, or use an API key in \
+                   KEEPTRUSTS_API_TOKEN instead";
     let mut tries = 0;
     loop {
-        let code = terminal.ask(prompt)?;
+        let code = asker.ask(prompt, Shown::Yes, instead)?;
         let method = if has("totp") && is_short(&code) { "totp" } else { "recovery_code" };
         let verify = json!({ "flow_token": flow_token, "method": method, "code": code.trim() });
         tries += 1;
@@ -233,23 +266,19 @@ fn is_short(code: &str) -> bool {
 }
 
 /// Puts a new password in place of one that must be replaced, and gives it.
-fn replace_password(api: &Api, flow_token: &str, reason: &str) -> Result<String, Failure> {
+fn replace_password(api: &Api, flow_token: &str, reason: &str, asker: Asker) -> Result<String, Failure> {
     let why = match reason {
         "temporary" => "this password was given to you for one sign-in",
         "expired" => "this password is older than your organization allows",
         _ => "this password does not meet what your organization asks of passwords",
     };
-    let terminal = terminal(&format!("{why}: sign in on a terminal and choose another"))?;
-    let password = terminal.ask_secret(&format!("{why}.\nNew password: "))?;
-    if terminal.ask_secret("The same again: ")? != password {
+    let instead =
+        format!("{why}: give another in the next two lines of standard input, or sign in on a terminal");
+    let password = asker.ask(&format!("{why}.\nNew password: "), Shown::No, &instead)?;
+    if asker.ask("The same again: ", Shown::No, &instead)? != password {
         return Err(Failure::failed("the two passwords differ, so nothing was changed. Sign in again"));
     }
     let replace = json!({ "flow_token": flow_token, "new_password": password });
     api.tell(&Call::post("/v1/auth/password/replace").body(replace))?;
     Ok(password)
-}
-
-/// The terminal; where there is none, `instead` says what to do.
-fn terminal(instead: &str) -> Result<Terminal, Failure> {
-    Terminal::open().ok_or_else(|| Failure::invalid(format!("there is no terminal to ask on. {instead}")))
 }
