@@ -52,21 +52,17 @@ pub(crate) struct ApiAddress {
     allows_plain_http: bool,
 }
 
-/// Why an address is not taken, and what to do.
-const NOT_PLAIN: &str = "what you send would be read on the way: use https, or, where nobody listens in, allow plain http with \
-                         --allow-plain-http or KEEPTRUSTS_ALLOW_PLAIN_HTTP=true";
-
 impl FromArgMatches for ApiAddress {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let is_typed = matches.value_source("api_url") == Some(ValueSource::CommandLine);
         let Typed { api_url, allow_plain_http } = Typed::from_arg_matches(matches)?;
-        if let Some(address) = api_url.as_ref().filter(|address| address.is_plain_to_others())
-            && !allow_plain_http
-        {
-            let why = format!("{} is plain http to another machine: {NOT_PLAIN}\n", address.url());
-            return Err(clap::Error::raw(ErrorKind::ValueValidation, why));
+        let this = Self { api_url, is_typed, allows_plain_http: allow_plain_http };
+        match this.api_url.as_ref().map(|address| this.require_safe(address)) {
+            Some(Err(why)) if is_typed => {
+                Err(clap::Error::raw(ErrorKind::ValueValidation, format!("{why}\n")))
+            }
+            _ => Ok(this),
         }
-        Ok(Self { api_url, is_typed, allows_plain_http: allow_plain_http })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -112,10 +108,7 @@ impl ApiAddress {
                 "what is kept of your session names no API ({error}): run `kt auth login`"
             ))
         })?;
-        if issuer.is_plain_to_others() && !self.allows_plain_http {
-            let message = format!("you are signed in at {} over plain http: {NOT_PLAIN}", issuer.url());
-            return Err(Failure::invalid(message));
-        }
+        self.require_safe(&issuer)?;
         // Tokens go to where they come from and nowhere else, whatever is asked.
         if let Some(asked) = self.api_url.filter(|asked| *asked != issuer) {
             let (issuer, asked) = (issuer.url(), asked.url());
@@ -148,7 +141,22 @@ impl ApiAddress {
 
     fn address(self) -> Result<PublicUrl, Failure> {
         let default = || PublicUrl::parse(DEFAULT_URL);
-        self.api_url.map_or_else(default, Ok).map_err(|error| Failure::invalid(error.to_string()))
+        let address = self.api_url.clone().map_or_else(default, Ok);
+        let address = address.map_err(|error| Failure::invalid(error.to_string()))?;
+        self.require_safe(&address)?;
+        Ok(address)
+    }
+
+    /// Refuses an address on the way to which others read what is sent, unless that is allowed.
+    fn require_safe(&self, address: &PublicUrl) -> Result<(), Failure> {
+        if self.allows_plain_http || !address.is_plain_to_others() {
+            return Ok(());
+        }
+        Err(Failure::invalid(format!(
+            "{} is plain http to another machine, and what you send would be read on the way: use https, or, where nobody \
+             listens in, allow it with --allow-plain-http or KEEPTRUSTS_ALLOW_PLAIN_HTTP=true",
+            address.url()
+        )))
     }
 }
 

@@ -60,7 +60,8 @@ pub(crate) async fn authorize(
 pub(crate) struct DeviceTokenRequest {
     device_code: String,
     /// `urn:ietf:params:oauth:grant-type:device_code`, or nothing.
-    grant_type: Option<GrantType>,
+    #[serde(default, rename = "grant_type")]
+    _grant_type: Option<GrantType>,
     /// Is read and means nothing: every device is anybody's until somebody approves it.
     #[serde(default, rename = "client_id")]
     _client_id: Option<String>,

@@ -67,7 +67,7 @@ fn a_port_that_is_taken_is_a_failure() {
 #[test]
 fn the_address_of_an_api_in_the_environment_alone_connects_nothing_and_stops_nothing() {
     let place = Place::with(ECHO);
-    let process = Process::spawn(place.command(&[]).env("KEEPTRUSTS_API_URL", "http://127.0.0.1:1"));
+    let process = Process::spawn(place.command(&[]).env("KEEPTRUSTS_API_URL", "http://api:8080"));
     process.complains_of("KEEPTRUSTS_GATEWAY_TOKEN connects it");
     assert_eq!(Http::connect(process.gateway()).unwrap().chat().unwrap().status, 200);
 }
