@@ -28,10 +28,6 @@ pub(crate) struct ReauthenticateRequest {
     totp_code: Option<String>,
     /// One of the recovery codes. It is used up.
     recovery_code: Option<String>,
-    /// Whose `code` it is, as at `/v1/auth/mfa/verify`.
-    method: Option<CodeMethod>,
-    /// The code of `method`.
-    code: Option<String>,
     /// A passkey, after `POST /v1/me/reauthenticate/options`.
     passkey: Option<PasskeyProof>,
 }
@@ -92,12 +88,6 @@ pub(crate) async fn reauthenticate(
     };
     doors.control.reauthenticate(&ctx, reproof).await?;
     Ok(Json(StatusAnswer { status: "reauthenticated" }))
-}
-
-fn one_proof() -> Error {
-    let message =
-        "Send one proof: `password`, `totp_code`, `recovery_code`, `method` with `code`, or `passkey`.";
-    Error::invalid("body", message)
 }
 
 /// What a browser needs to prove by a passkey who one is.
