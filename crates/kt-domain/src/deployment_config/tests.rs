@@ -88,7 +88,10 @@ fn what_is_demanded_of_people_has_its_bounds() {
     let good = text.replace("2h", "1h").replace(": 7", ": 20").replace(": 2\n", ": 5\n");
     let security = load(Some(file(&good)), &[]).config.unwrap().security;
     assert_eq!(security.managed_by, ManagedBy::Console);
-    assert_eq!((security.to_settings().password.min_length, security.lockout.max_failures), (20, Some(5)));
+    assert_eq!(
+        (security.to_settings().password.min_length, security.lockout.settings().max_failures),
+        (20, 5)
+    );
     assert_eq!(security.mfa.grace_period, None);
 }
 

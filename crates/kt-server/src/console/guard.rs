@@ -281,10 +281,12 @@ async fn session_of(
 }
 
 /// A change must be asked for by a page of this console, which alone can read the token, and which the browser itself
-/// names as the origin (OWASP CSRF Prevention: Fetch Metadata first, then `Origin`, then `Referer`).
+/// names as the origin (OWASP CSRF Prevention: Fetch Metadata first, then `Origin`, then `Referer`). Who names none is
+/// told of a missing token first, so that a program learns what a change takes.
 async fn require_own_page(doors: &Doors, visit: &Visit, parts: &Parts) -> Result<(), Error> {
     let headers = &parts.headers;
-    if !may_come_from_own_page(parts) {
+    let is_own = comes_from_own_page(parts);
+    if is_own == Some(false) {
         // A form that is sent without the page's script names no origin, as the console's pages refer nobody anywhere.
         let message = if headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin") {
             "The script of this page has not run, so nothing was changed. Load the page again, and let its script run."
@@ -295,18 +297,21 @@ async fn require_own_page(doors: &Doors, visit: &Visit, parts: &Parts) -> Result
     }
     let token = headers.get(csrf::HEADER).and_then(|token| token.to_str().ok());
     let cookie = Held(&visit.cookie);
-    doors.control.require_csrf_token(&visit.ctx, cookie, visit.session.as_ref(), token).await
+    doors.control.require_csrf_token(&visit.ctx, cookie, visit.session.as_ref(), token).await?;
+    is_own.map(drop).ok_or_else(|| {
+        let message = "Nothing says which site has sent this, so nothing was changed. Send `Origin` with the address of this console.";
+        Error::new(ErrorKind::Forbidden, "cross_site_request", message)
+    })
 }
 
-/// Whether nothing says that another site has sent this. Browsers send `Origin` with every change (Fetch, 3.2), so where
-/// nothing is said at all no browser asks, and the token alone decides.
-fn may_come_from_own_page(parts: &Parts) -> bool {
+/// Whether a page of this console has sent this; `None` where nothing says so.
+fn comes_from_own_page(parts: &Parts) -> Option<bool> {
     let text = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let is_own = |address: &str| OwnOrigin::found(parts).is_some_and(|own| own.holds(address));
     let origin_fits = text("origin").map(is_own);
     match text("sec-fetch-site") {
-        Some(site) => site == "same-origin" && origin_fits != Some(false),
-        None => origin_fits.or_else(|| text("referer").map(is_own)).unwrap_or(true),
+        Some(site) => Some(site == "same-origin" && origin_fits != Some(false)),
+        None => origin_fits.or_else(|| text("referer").map(is_own)),
     }
 }
 

@@ -32,7 +32,7 @@ on_both! {
             (&[site(same)], true),
             (&[origin(ORIGIN)], true),
             (&[referer("http://localhost:3000/settings/profile")], true),
-            (&[], true),
+            (&[], false),
             (&[site(cross), origin(ORIGIN)], false),
             (&[site("same-site"), origin(ORIGIN)], false),
             (&[site("none")], false),
@@ -86,7 +86,7 @@ on_both! {
         assert_eq!(browser.post("/login", &fields).await.leads_to(), Some("/"));
     }
 
-    a_program_signs_in_with_a_token_alone_and_is_told_and_led_on_as_http_does_it(api) {
+    a_program_signs_in_with_a_token_and_an_origin_and_is_told_and_led_on_as_http_does_it(api) {
         let browser = api.browser();
         let form = ("content-type", "application/x-www-form-urlencoded");
         let fields = [("email", "owner@acme.example"), ("password", PASSWORD)];
@@ -108,7 +108,9 @@ on_both! {
             assert!(format!("{:?}", page.headers).contains("Accept, HX-Request"), "{:?}", page.headers);
         }
         let token = browser.token().await;
-        let signed_in = sign_in(&[form, anything, (CSRF, &token)]).await;
+        let nameless = sign_in(&[form, anything, (CSRF, &token)]).await;
+        assert_eq!(nameless.refusal(), (403, "cross_site_request"), "the token alone is not enough");
+        let signed_in = sign_in(&[form, anything, (CSRF, &token), ("origin", ORIGIN)]).await;
         assert_eq!((signed_in.status.as_u16(), signed_in.headers["location"].to_str().unwrap()), (303, "/"));
         assert!(!signed_in.headers.contains_key("hx-redirect") && browser.cookie("kt_session").is_some());
         let by_script = browser.post("/logout", &[]).await;
