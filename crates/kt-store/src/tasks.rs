@@ -89,7 +89,8 @@ pub async fn count(source: &impl Source, keeper: Keeper<'_>) -> Result<i64, Stor
     row.map_or(Ok(0), |row| row.get("kept"))
 }
 
-/// Up to `limit` of somebody's tasks whose name or prompt holds what is searched for, the one changed or run last first, each with the state of its latest run.
+/// Up to `limit` of somebody's tasks whose name or prompt holds what is searched for, the one changed or run last first, each
+/// with the state of its latest run.
 pub async fn list(
     source: &impl Source,
     keeper: Keeper<'_>,

@@ -136,7 +136,8 @@ pub(crate) async fn make_key(
     doors.control.require_configurer(&visit.ctx)?;
     let address =
         PublicUrl::parse(new.address.trim()).map_err(|why| Error::invalid("address", format!("{why}")))?;
-    let runs = Some(new.runs).filter(|runs| !runs.is_empty()).map(|runs| runs.parse()).transpose();
+    let runs =
+        Some(new.runs).filter(|runs| !runs.is_empty()).map(|runs| runs.parse::<VersionId>()).transpose();
     let runs = runs.map_err(|why| Error::invalid("runs", format!("{why}")))?;
     let gateway = NewGateway { name: new.name, runs, instead_of: new.instead_of };
     let made = doors.control.await_gateway(&visit.ctx, gateway).await?;
