@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_named_by_its_line() {
-        for bad in ["10.0.0.1/8 Office", "10.0.0.1", "Office 10.0.0.0/8", "10.0.0.0/8,Office"] {
+        for bad in ["10.0.0.1/8 Office", "10.0.0.256", "Office 10.0.0.0/8", "10.0.0.0/8,Office"] {
             let refused = read("deny", &format!("192.0.2.0/24\n\n{bad}\n")).unwrap_err();
             assert_eq!(refused.param.as_deref(), Some("deny"), "{bad}");
             assert!(refused.message.starts_with("Line 3: "), "{}", refused.message);
