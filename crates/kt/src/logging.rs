@@ -1,7 +1,7 @@
 //! The program's log: lines on standard error.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, IsTerminal};
 
 use kt_domain::deployment_config::{LogFormat, LogSection};
 use tracing::Dispatch;
@@ -29,25 +29,27 @@ fn log<W: io::Write + 'static>(
     format: LogFormat,
     to: impl Fn() -> W + Send + Sync + 'static,
 ) -> Dispatch {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || Line(to()));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(move || Line(to()));
     match format {
         LogFormat::Text => lines.into(),
         LogFormat::Json => lines.json().flatten_event(true).into(),
     }
 }
 
-/// Writes what is logged at once as one line, whatever a stranger has put into it (STANDARDS LOG-06). The library escapes what
-/// steers a terminal, and no line breaks; what it colours lines with goes on.
+/// Writes what is logged at once as one line, whatever a stranger has put into it (STANDARDS LOG-06). The library escapes
+/// neither line breaks nor, in fields, what steers a terminal; what it colours lines with goes on.
 struct Line<W>(W);
 
 impl<W: io::Write> io::Write for Line<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        const ESCAPE: char = '\u{1b}';
         let text = String::from_utf8_lossy(event);
         let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
         let mut line = String::with_capacity(event.len());
-        for c in text.chars() {
-            if c != ESCAPE && (c.is_control() || is_invisible(c)) {
+        for (at, c) in text.char_indices() {
+            if (c.is_control() || is_invisible(c)) && !is_colour(&text[at..]) {
                 // As JSON has it. Writing to a string cannot fail.
                 let _ = write!(line, "\\u{:04x}", u32::from(c));
             } else {
@@ -62,6 +64,12 @@ impl<W: io::Write> io::Write for Line<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+}
+
+/// Whether this begins with what colours a terminal's letters, and does nothing else to it (ECMA-48 section 8.3.117).
+fn is_colour(text: &str) -> bool {
+    let parameters = |c: char| c.is_ascii_digit() || c == ';';
+    text.strip_prefix("\u{1b}[").is_some_and(|rest| rest.trim_start_matches(parameters).starts_with('m'))
 }
 
 fn filter(variable: Option<&str>, level: Option<&str>) -> Result<EnvFilter, Failure> {

@@ -220,7 +220,8 @@ mod tests {
     }
 
     /// What begins so, and is said to no person: headers, variables, and the name of a language.
-    const NO_TEXTS: [&str; 14] = [
+    const NO_TEXTS: [&str; 15] = [
+        "Accept, HX-Request",
         "Accept-Encoding",
         "Contact: {}\\nExpires: {}\\nCanonical: {}\\n",
         "Cookie, Sec-Fetch-Site, Origin, HX-Request",

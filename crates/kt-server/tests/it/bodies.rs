@@ -82,7 +82,7 @@ on_both! {
         }
         assert!(asked > 15, "sign-in, registration, recovery and what belongs to them: {asked}");
         let unasked = api.request(Method::POST, "/v1/tokens").text("application/json", &of_length(MOST + 1));
-        assert_eq!(unasked.send().await.refusal(), (401, "missing_credentials"), "nothing is read where a bearer is needed");
+        assert_eq!(unasked.send().await.refusal(), (401, "missing_key"), "nothing is read where a bearer is needed");
 
         let stranger = api.browser();
         let long = "x".repeat(OF_STRANGERS);

@@ -22,7 +22,7 @@ async fn ask(api: &TestApi, named: &[&str], listener: &str, host: &str) -> Answe
     Answer::read(kt_server::api(api.doors.clone(), hosts).oneshot(request).await.unwrap()).await
 }
 
-const HEARD: (u16, &str) = (401, "missing_credentials");
+const HEARD: (u16, &str) = (401, "missing_key");
 const UNKNOWN: (u16, &str) = (421, "unknown_host");
 
 on_both! {
@@ -65,7 +65,7 @@ on_both! {
             let answer = api.get("/v1/whoami").header("host", host).send().await;
             assert_eq!(answer.refusal(), (400, "invalid_host"), "{host:?}");
         }
-        let another = [("host", "evil.example")];
+        let another = [("host", "localhost:3000"), ("host", "evil.example")];
         let page = api.browser().send(Method::GET, "/login", &another, None).await;
         assert_eq!(page.status, 400, "nor does one of the console");
         assert_eq!(api.browser().get("/login").await.status, 200, "the control");

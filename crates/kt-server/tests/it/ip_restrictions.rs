@@ -173,7 +173,7 @@ on_both! {
             (json!({ "allow": [range("203.0.113.0/24"), range("203.0.113.9/24")] }), "allow[1].cidr"),
             (json!({ "deny": [range("010.0.0.0/8")] }), "deny[0].cidr"),
             (json!({ "deny": [{ "cidr": "10.0.0.0/8", "label": "x".repeat(101) }] }), "deny[0].label"),
-            (json!({ "allow": [{ "label": "Office" }] }), "allow[0]"),
+            (json!({ "allow": [{ "label": "Office" }] }), "allow[0].cidr"),
             (json!({ "applies_to": "api" }), "applies_to"),
             (json!({ "enforce": true }), "enforce"),
         ];

@@ -69,7 +69,7 @@ fn every_case_of_the_table_is_decided_as_it_says() {
 #[test]
 fn every_wrong_value_has_its_error_even_when_not_enabled() {
     let config = IpAllowlist {
-        allow: ["10.0.0.0/8", "10.1.2.3/8", "10.0.0.1"].map(String::from).to_vec(),
+        allow: ["10.0.0.0/8", "10.1.2.3/8", "10.0.0.1-9"].map(String::from).to_vec(),
         deny: vec!["010.0.0.0/8".into()],
         ip_header: "X_Real_IP".into(),
         trusted_proxies: vec!["fe80::%eth0/64".into(), "::1/128".into()],

@@ -520,7 +520,7 @@ on_both! {
         assert_eq!(api.records("gateway.list_exported").await.len(), 5);
         api.add_member("jo@acme.example", "member").await;
         let jo = api.signed_in("jo@acme.example").await;
-        assert_eq!(jo.get("/gateways/export/csv").await.refusal(), (403, "insufficient_role"));
+        assert_eq!(jo.get("/gateways/export/csv").await.refusal_page(), (403, true));
     }
 
     the_list_of_gateways_tells_where_each_is_reached_and_how_its_targets_are(api) {
