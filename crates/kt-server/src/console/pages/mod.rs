@@ -36,11 +36,13 @@ pub(super) mod tasks;
 pub(super) mod usage;
 pub(super) mod verify_email;
 
+use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, FromRequest, Request};
 use kt_domain::error::{Error, ErrorKind};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::unread;
 use crate::failure::Failure;
 
 /// What the address of a page says that a link in a mail leads to.
@@ -66,6 +68,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         match Form::<T>::from_request(request, state).await {
             Ok(Form(fields)) => Ok(Self(fields)),
+            Err(FormRejection::BytesRejection(why)) => Err(unread(&why).into()),
             Err(why) => {
                 let message = "The form cannot be read. Load the page again and repeat what you did.";
                 Err(Error::new(ErrorKind::Malformed, "unreadable_form", message).with_private(why).into())
