@@ -143,9 +143,8 @@ on_both! {
         let told = json!({ "config_source": "file", "configuration": { "version": version, "document": configuration } });
         let silent = json!({ "config_source": "file" });
         // One gateway with these files has not told them yet, and the last one says nothing new.
-        let reports = [("gw_mute", vec![json!({}), silent.clone()]), ("gw_one", vec![told.clone(), silent]), ("gw_two", vec![told])];
-        for (id, each) in reports {
-            for more in each {
+        for (id, told) in [("gw_mute", &silent), ("gw_one", &told), ("gw_two", &told)] {
+            for more in [&json!({}), told, &silent] {
                 let mut report = json!({ "gateway_id": id, "software_version": "0.1.0", "config_version": version });
                 report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
                 assert_eq!(api.post("/v1/gateways/sync", report).bearer(&gateway).send().await.status, 200);
