@@ -55,14 +55,14 @@ impl SessionSection {
     /// The values in force.
     #[must_use]
     pub fn settings(&self) -> SessionSettings {
-        self.over(SessionSettings::default())
+        self.over(&SessionSettings::default())
     }
 
     fn loosest(&self) -> SessionSettings {
-        self.over(SessionSettings::loosest_within(self.absolute.unwrap_or(LONGEST_SESSION)))
+        self.over(&SessionSettings::loosest_within(self.absolute.unwrap_or(LONGEST_SESSION)))
     }
 
-    fn over(&self, base: SessionSettings) -> SessionSettings {
+    fn over(&self, base: &SessionSettings) -> SessionSettings {
         SessionSettings {
             timeout: self.timeout.unwrap_or(base.timeout),
             idle: self.idle.unwrap_or(base.idle),
@@ -88,10 +88,10 @@ impl LockoutSection {
     /// The values in force.
     #[must_use]
     pub fn settings(&self) -> LockoutSettings {
-        self.over(LockoutSettings::default())
+        self.over(&LockoutSettings::default())
     }
 
-    fn over(&self, base: LockoutSettings) -> LockoutSettings {
+    fn over(&self, base: &LockoutSettings) -> LockoutSettings {
         LockoutSettings {
             max_failures: self.max_failures.unwrap_or(base.max_failures),
             window: self.window.unwrap_or(base.window),
@@ -127,15 +127,15 @@ impl PasswordSection {
     /// The values in force where a second factor is enforced for everybody, or is not.
     #[must_use]
     pub fn policy(&self, second_factor_enforced: bool) -> PasswordPolicy {
-        self.over(self.preset.unwrap_or(Preset::Recommended).policy(second_factor_enforced))
+        self.over(&self.preset.unwrap_or(Preset::Recommended).policy(second_factor_enforced))
     }
 
     fn loosest(&self, second_factor_enforced: bool) -> PasswordPolicy {
         let preset = self.preset.map(|preset| preset.policy(second_factor_enforced));
-        self.over(preset.unwrap_or(PasswordPolicy::LOOSEST))
+        self.over(&preset.unwrap_or(PasswordPolicy::LOOSEST))
     }
 
-    fn over(&self, base: PasswordPolicy) -> PasswordPolicy {
+    fn over(&self, base: &PasswordPolicy) -> PasswordPolicy {
         PasswordPolicy {
             min_length: self.min_length.unwrap_or(base.min_length),
             require_uppercase: self.require_uppercase.unwrap_or(base.require_uppercase),
@@ -230,7 +230,7 @@ impl DeploymentSettings {
         LoosestSettings {
             session: self.session.loosest(),
             password: self.password.loosest(mfa.is_enforced_for_all()),
-            lockout: self.lockout.over(LockoutSettings::LOOSEST),
+            lockout: self.lockout.over(&LockoutSettings::LOOSEST),
         }
     }
 
