@@ -199,10 +199,8 @@ impl Control {
         pass: &SecretString,
     ) -> Vec<String> {
         let usable: Vec<_> = gateway.targets.iter().filter(|target| target.is_usable()).collect();
-        let mut models = match usable.iter().any(|target| target.models.is_empty()) {
-            true => self.listed_models(address, pass).await,
-            false => Vec::new(),
-        };
+        let lists_more = usable.iter().any(|target| target.models.is_empty());
+        let mut models = if lists_more { self.listed_models(address, pass).await } else { Vec::new() };
         models.extend(usable.into_iter().flat_map(|target| target.models.iter().cloned()));
         models
     }

@@ -16,7 +16,7 @@ where
         match write().await {
             Ok(told) => return told,
             Err(error) => {
-                tracing::warn!(what, %error, "the store does not take it at the moment; it is tried again")
+                tracing::warn!(what, %error, "the store does not take it at the moment; it is tried again");
             }
         }
         tokio::time::sleep(AGAIN_AFTER).await;

@@ -225,10 +225,10 @@ impl Control {
     async fn give_back(&self, run: &Run) {
         match self.hold_for(run, Duration::ZERO).await {
             Ok(_) => {
-                tracing::info!(run = %run.id, "a run takes longer than this server; another one begins it again")
+                tracing::info!(run = %run.id, "a run takes longer than this server; another one begins it again");
             }
             Err(error) => {
-                tracing::warn!(%error, run = %run.id, "a run is begun again when its lease is over")
+                tracing::warn!(%error, run = %run.id, "a run is begun again when its lease is over");
             }
         }
     }

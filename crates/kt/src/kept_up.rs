@@ -76,14 +76,14 @@ mod tests {
     fn panicking(times: usize) -> (Arc<AtomicUsize>, impl FnMut(watch::Receiver<bool>) -> Work) {
         let begun = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
-        let begin = move |_| -> Work {
+        let work = move |_| -> Work {
             let is_bad = counted.fetch_add(1, Ordering::SeqCst) < times;
             Box::pin(async move {
                 tokio::task::yield_now().await;
                 assert!(!is_bad, "a defect");
             })
         };
-        (begun, begin)
+        (begun, work)
     }
 
     type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -92,8 +92,8 @@ mod tests {
     async fn work_that_panics_is_begun_again_and_work_that_is_done_is_not() {
         for panics in [0, 1, 2] {
             let (_ending, ended) = watch::channel(false);
-            let (begun, begin) = panicking(panics);
-            assert!(begun_again_after(Duration::ZERO, "test", ended, begin).await);
+            let (begun, work) = panicking(panics);
+            assert!(begun_again_after(Duration::ZERO, "test", ended, work).await);
             assert_eq!(begun.load(Ordering::SeqCst), panics + 1);
         }
     }
@@ -101,8 +101,8 @@ mod tests {
     #[tokio::test]
     async fn work_that_panics_when_all_ends_is_not_begun_again() {
         let (_ending, ended) = watch::channel(true);
-        let (begun, begin) = panicking(1);
-        assert!(!begun_again_after(Duration::from_hours(1), "test", ended, begin).await);
+        let (begun, work) = panicking(1);
+        assert!(!begun_again_after(Duration::from_hours(1), "test", ended, work).await);
         assert_eq!(begun.load(Ordering::SeqCst), 1);
     }
 

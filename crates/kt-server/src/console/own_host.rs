@@ -3,6 +3,7 @@
 use axum::extract::Request;
 use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use url::{Origin, Url};
 
 use crate::Doors;
@@ -20,7 +21,7 @@ pub(super) struct OwnOrigin(Origin);
 impl OwnOrigin {
     /// The origin for which `request` is meant, if that is one of this console.
     pub(super) fn of(doors: &Doors, request: &Request) -> Option<Self> {
-        let authority = request.uri().authority().map(|authority| authority.as_str());
+        let authority = request.uri().authority().map(Authority::as_str);
         let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let asked = authority.or(host)?;
         let own = own_authorities(doors).into_iter().find(|own| own.eq_ignore_ascii_case(asked))?;

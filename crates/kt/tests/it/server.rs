@@ -195,8 +195,8 @@ fn the_api_answers_to_the_names_that_the_configuration_gives_it() {
         ("KEEPTRUSTS_SERVER__HOSTS", "[internal.example]"),
         ("KEEPTRUSTS_API__PUBLIC_URL", "https://api.example.com"),
     ];
-    let (named, nameless) = ([&owner[..], &names].concat(), owner.to_vec());
-    for (variables, expected) in [(named, 401), (nameless, 421)] {
+    let (listed, unlisted) = ([&owner[..], &names].concat(), owner.to_vec());
+    for (variables, expected) in [(listed, 401), (unlisted, 421)] {
         let plane = Home::new().start_in(&variables);
         let ask = |host: &str| plane.try_ask_by(host, "GET /v1/whoami", "", "").unwrap().0;
         for host in ["internal.example", "internal.example:8080", "api.example.com"] {

@@ -85,12 +85,11 @@ impl Control {
         let kept = kept.as_ref().and_then(|kept| kept.details.saml());
         let is_new = kept.is_none();
         let described = self.described(ctx, new.source, kept).await?;
-        let (secret, own_certificate) = match kept {
-            Some(kept) => (None, kept.own_certificate.clone()),
-            None => {
-                let (key, certificate) = self.new_signing_key(ctx).await?;
-                (Some(key), certificate)
-            }
+        let (secret, own_certificate) = if let Some(kept) = kept {
+            (None, kept.own_certificate.clone())
+        } else {
+            let (key, certificate) = self.new_signing_key(ctx).await?;
+            (Some(key), certificate)
         };
         let next_certificate = kept.and_then(|kept| kept.next_certificate.clone());
         let details = SamlSettings {

@@ -365,8 +365,8 @@ on_both! {
         let fields = [("name", "Think"), ("prompt", "please think"), ("model", "small")];
         let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
         let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        let talk = jo.begin("/chat", &[("question", "please think"), ("model", "small")]).await;
-        let place = talk.headers()["content-location"].to_str().unwrap().to_owned();
+        let chat = jo.begin("/chat", &[("question", "please think"), ("model", "small")]).await;
+        let place = chat.headers()["content-location"].to_str().unwrap().to_owned();
         let control = Arc::clone(&api.control);
         let server = tokio::spawn(async move { control.run_waiting_tasks().await });
         stub.wait_for(|asked| asked.len() == 2).await;
@@ -381,7 +381,7 @@ on_both! {
         assert_eq!(server.await.unwrap().unwrap(), 1);
         let done = jo.get(&run).await;
         assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
-        talk.into_body().collect().await.unwrap();
+        chat.into_body().collect().await.unwrap();
         let page = settled(&jo, &place).await;
         assert!(page.page().contains("<strong>please think</strong>") && !page.body.contains("interrupted"), "{}", page.body);
         assert_eq!(stub.asked().len(), 2, "no model is asked again");
