@@ -44,6 +44,8 @@ pub struct Parts {
     pub random: Random,
     /// Hashes passwords.
     pub hasher: Hasher,
+    /// The steps in which work takes its time that must not tell who is there: [`crate::EVEN_STEP`] in a deployment.
+    pub even_step: Duration,
     /// Seals secrets at rest.
     pub seal: SealKey,
     /// The `iss` of access tokens: the API's public address.
@@ -72,6 +74,7 @@ pub struct Control {
     pub(crate) clock: Arc<dyn Clock>,
     random: Mutex<Random>,
     pub(crate) hasher: Hasher,
+    pub(crate) even_step: Duration,
     pub(crate) seal: SealKey,
     pub(crate) signer: Signer,
     pub(crate) audit_key: AuditKey,
@@ -113,6 +116,7 @@ impl Control {
             clock,
             mut random,
             hasher,
+            even_step,
             seal,
             issuer,
             console,
@@ -135,6 +139,7 @@ impl Control {
             clock,
             random: Mutex::new(random),
             hasher,
+            even_step,
             seal,
             signer: Signer::new(issuer),
             audit_key,

@@ -41,15 +41,6 @@ impl Control {
         ctx.require_rank(role)?;
         let email = parse_email("email", email)?;
         let invited_by = ctx.actor.user().ok_or_else(|| Error::internal("nobody answers for this"))?;
-
-        let tx = self.store.begin_write().await?;
-        organizations::lock(&tx, organization).await?;
-        if self.belongs(&tx, organization, &email).await? {
-            return Err(already_member());
-        }
-        if invitations::open_for(&tx, organization, &email.folded(), ctx.now).await?.is_some() {
-            return Err(already_invited());
-        }
         let invitation = Invitation {
             id: self.draw(|random| InvitationId::new(ctx.now, random)),
             organization: organization.clone(),
@@ -61,12 +52,25 @@ impl Control {
             accepted_at: None,
             revoked_at: None,
         };
-        invitations::insert(&tx, &invitation).await?;
-        self.send_invitation(ctx, &tx, &invitation).await?;
-        let what = json!({ "email": invitation.email, "role": role });
-        self.record_of(ctx, &tx, AuditAction::InvitationMade, &invitation, what).await?;
-        tx.commit().await?;
+        self.evenly(self.add_invitation(ctx, &invitation)).await?;
         Ok(invitation)
+    }
+
+    async fn add_invitation(&self, ctx: &Ctx, invitation: &Invitation) -> Result<(), Error> {
+        let Invitation { organization, email, role, .. } = invitation;
+        let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, organization).await?;
+        if self.belongs(&tx, organization, email).await? {
+            return Err(already_member());
+        }
+        if invitations::open_for(&tx, organization, &email.folded(), ctx.now).await?.is_some() {
+            return Err(already_invited());
+        }
+        invitations::insert(&tx, invitation).await?;
+        self.send_invitation(ctx, &tx, invitation).await?;
+        let what = json!({ "email": email, "role": role });
+        self.record_of(ctx, &tx, AuditAction::InvitationMade, invitation, what).await?;
+        Ok(tx.commit().await?)
     }
 
     /// The organisation's invitations, the newest first.

@@ -18,6 +18,7 @@ mod copies;
 mod csv;
 mod device;
 mod email_change;
+mod evenly;
 mod events;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -86,6 +87,7 @@ pub use confirm::Confirmed;
 pub use console::{ConsoleSession, Cookie};
 pub use control::{Control, Parts};
 pub use device::{DeviceCodes, WaitingDevice};
+pub use evenly::EVEN_STEP;
 pub use events::{Delivered, Delivery, EventView, EventsExport, EventsFormat};
 pub use gateways::{Asking, GatewayReport, GatewayView, Known, NO_CONFIGURATION, News};
 pub use invitations::InvitationView;

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
+use kt_domain::email::EmailAddress;
 use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::lockout;
@@ -31,12 +32,16 @@ struct Reset {
 impl Control {
     /// Sends a link to choose a new password to this address, if it belongs to somebody. The account stays as it is.
     ///
-    /// The answer and the work are the same for every address: one without an account gets an identifier that leads
+    /// The answer and the work are the same for every address, and take their time in even steps: one without an account gets an identifier that leads
     /// nowhere, a link that nobody is sent, and a record.
     pub async fn forgot_password(&self, ctx: &Ctx, email: &str) -> Result<(), Error> {
         let email = parse_email("email", email)?;
+        self.evenly(self.send_reset_link(ctx, &email)).await
+    }
+
+    async fn send_reset_link(&self, ctx: &Ctx, email: &EmailAddress) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
-        if !self.may_request_mail(ctx, &tx, &RESET_PASSWORD, &email).await? {
+        if !self.may_request_mail(ctx, &tx, &RESET_PASSWORD, email).await? {
             return Ok(tx.commit().await?);
         }
         let known = users::by_email(&tx, &email.folded()).await?;

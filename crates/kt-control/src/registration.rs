@@ -1,7 +1,7 @@
 //! Registering without an invitation, and showing that one reads the mail of one's address.
 //!
-//! Whatever is known about an address, registering with it gives one answer at one cost: the same statements run, and a
-//! message is queued. It is the message that differs.
+//! Whatever is known about an address, registering with it gives one answer at one cost: the same statements run, in even
+//! time, and a message is queued. It is the message that differs.
 
 use jiff::Timestamp;
 use kt_domain::actor::Role;
@@ -82,11 +82,14 @@ impl Control {
         let newcomer = self.newcomer(ctx, &register, &email, &organization, &security).await?;
         let same = self.same_password(ctx, &email, &register.password).await?;
 
-        let tx = self.store.begin_write().await?;
-        if self.may_request_mail(ctx, &tx, &VERIFY_ADDRESS, &email).await? {
-            self.add_registration(ctx, &tx, &organization, &security, newcomer, same).await?;
-        }
-        tx.commit().await?;
+        let adding = async {
+            let tx = self.store.begin_write().await?;
+            if self.may_request_mail(ctx, &tx, &VERIFY_ADDRESS, &email).await? {
+                self.add_registration(ctx, &tx, &organization, &security, newcomer, same).await?;
+            }
+            Ok::<_, Error>(tx.commit().await?)
+        };
+        self.evenly(adding).await?;
         Ok(Registered::PendingVerification)
     }
 
@@ -128,7 +131,7 @@ impl Control {
         email: &EmailAddress,
         typed: &str,
     ) -> Result<Option<String>, Error> {
-        let known = users::by_email(&self.store, &email.folded()).await?;
+        let known = self.evenly(users::by_email(&self.store, &email.folded())).await?;
         let kept = known.and_then(|user| user.password).map(|password| password.hash);
         let hash = kept.as_deref().map(Phc::parse).transpose().map_err(Error::internal)?;
         let typed =
@@ -205,8 +208,12 @@ impl Control {
     /// and the work are the same for every address.
     pub async fn resend_verification(&self, ctx: &Ctx, email: &str) -> Result<(), Error> {
         let email = parse_email("email", email)?;
+        self.evenly(self.send_verification_again(ctx, &email)).await
+    }
+
+    async fn send_verification_again(&self, ctx: &Ctx, email: &EmailAddress) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
-        if !self.may_request_mail(ctx, &tx, &VERIFY_ADDRESS, &email).await? {
+        if !self.may_request_mail(ctx, &tx, &VERIFY_ADDRESS, email).await? {
             return Ok(tx.commit().await?);
         }
         let known = users::by_email(&tx, &email.folded()).await?;
@@ -221,9 +228,9 @@ impl Control {
         let is_open = known.is_some() && organization.is_some();
         let organization = organization.unwrap_or(nowhere);
         let epoch = known.as_ref().map_or(0, |user| user.epoch);
-        let message = self.verification(ctx, &tx, &organization, &id, epoch, &email).await?;
+        let message = self.verification(ctx, &tx, &organization, &id, epoch, email).await?;
         let chain = is_open.then_some(&organization.id);
-        self.enqueue(ctx, &tx, chain, is_open.then_some(&email), &message).await?;
+        self.enqueue(ctx, &tx, chain, is_open.then_some(email), &message).await?;
         let about = if is_open { id.to_string() } else { email.folded() };
         let record = self.record(ctx, AuditAction::VerificationRequested, about);
         let record = if is_open { record } else { record.refused() };

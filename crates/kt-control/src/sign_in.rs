@@ -32,7 +32,7 @@ use crate::mail::PasswordChange;
 use crate::passwords::{Asker, Phc};
 use crate::sessions::Credentials;
 use crate::sso::sso_required;
-use attempts::Tried;
+use attempts::{Attempt, Tried};
 pub(crate) use codes::CodeAttempt;
 pub(crate) use flow::{Flow, LIFETIME as STEP_LIFETIME, Vouched, hold_voucher};
 use flow::{hold_passkey, step_is_over};
@@ -155,7 +155,28 @@ impl Control {
             self.unheard.note(ctx);
             return Err(invalid_credentials());
         }
-        let entrant = match &email {
+        let (entrant, attempt) = self.evenly(self.begin_sign_in(ctx, &sign_in, email.as_ref())).await?;
+        let is_right = self.is_right(ctx, &attempt, &sign_in.password, entrant.as_ref()).await?;
+        let Some(entrant) = entrant.filter(|_| is_right) else {
+            self.evenly(self.fail_attempt(ctx, &attempt)).await?;
+            return Err(invalid_credentials());
+        };
+        self.finish_attempt(ctx, &attempt, &entrant).await?;
+        self.look_at_password_again(&entrant, &sign_in.password).await?;
+        self.rehash_if_outdated(&entrant.user, &sign_in.password).await?;
+        let device = sign_in.device.as_deref().map(SecretDigest::of);
+        let flow = Flow::new(&entrant, Proofs::of(Proof::Password), sign_in.door, device);
+        self.advance(ctx, entrant, flow).await
+    }
+
+    /// Whose password is tried, if it is anybody's; the try is counted.
+    async fn begin_sign_in(
+        &self,
+        ctx: &Ctx,
+        sign_in: &SignIn,
+        email: Option<&EmailAddress>,
+    ) -> Result<(Option<Entrant>, Attempt), Error> {
+        let entrant = match email {
             Some(email) => self.entrant_by_email(&email.folded(), sign_in.organization.as_deref()).await?,
             None => None,
         };
@@ -165,17 +186,7 @@ impl Control {
             (None, None) => Tried::NoAddress(&sign_in.email),
         };
         let attempt = self.begin_attempt(ctx, &whose, sign_in.device.as_deref()).await?;
-        let is_right = self.is_right(ctx, &attempt, &sign_in.password, entrant.as_ref()).await?;
-        let Some(entrant) = entrant.filter(|_| is_right) else {
-            self.fail_attempt(ctx, &attempt).await?;
-            return Err(invalid_credentials());
-        };
-        self.finish_attempt(ctx, &attempt, &entrant).await?;
-        self.look_at_password_again(&entrant, &sign_in.password).await?;
-        self.rehash_if_outdated(&entrant.user, &sign_in.password).await?;
-        let device = sign_in.device.as_deref().map(SecretDigest::of);
-        let flow = Flow::new(&entrant, Proofs::of(Proof::Password), sign_in.door, device);
-        self.advance(ctx, entrant, flow).await
+        Ok((entrant, attempt))
     }
 
     /// Lets the gate say what comes next, and does it.

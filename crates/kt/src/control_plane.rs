@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kt_control::outbound::Outbound;
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{AuditSink, Control, Parts, Post, SealKey, SetUp, SharedCounts};
+use kt_control::{AuditSink, Control, EVEN_STEP, Parts, Post, SealKey, SetUp, SharedCounts};
 use kt_domain::actor::Actor;
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::ctx::{Client, Ctx};
@@ -268,6 +268,7 @@ impl Settings {
             clock: Arc::new(SystemClock),
             random,
             hasher,
+            even_step: EVEN_STEP,
             seal,
             issuer,
             console: console_url(config)?,

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use kt_control::mail::{Captured, Renderer};
 use kt_control::outbound::Outbound;
 use kt_control::passwords::{Capacity, Cost, Hasher};
 use kt_control::{
-    ConfiguredJwtKey, Control, GoogleClient, NameError, Names, Parts, Post, SealKey, SharedCounts, Sso, Texts,
+    ConfiguredJwtKey, Control, EVEN_STEP, GoogleClient, NameError, Names, Parts, Post, SealKey, SharedCounts,
+    Sso, Texts,
 };
 use kt_domain::clock::ManualClock;
 use kt_domain::deployment_settings::DeploymentSettings;
@@ -36,6 +38,8 @@ struct Deployed {
     reach: Reach,
     /// What a password's hash costs, and how many are made.
     hashing: (Cost, Capacity),
+    /// How evenly answers are given.
+    even_step: Duration,
 }
 
 impl Default for Deployed {
@@ -49,6 +53,7 @@ impl Default for Deployed {
             google: None,
             reach: Reach::Private,
             hashing: (Cost::for_tests(), crowd()),
+            even_step: Duration::ZERO,
         }
     }
 }
@@ -101,7 +106,8 @@ impl TestApi {
     /// An API with `acme` and its owner whose passwords are hashed as a server hashes them, if there is place.
     pub(crate) async fn hashing(kind: Kind, capacity: Capacity) -> Self {
         let hashing = (Cost::default(), capacity);
-        Self::first(kind, Deployed { hashing, ..Deployed::default() }).await.set_up().await
+        let deployed = Deployed { hashing, even_step: EVEN_STEP, ..Deployed::default() };
+        Self::first(kind, deployed).await.set_up().await
     }
 
     /// The same API, as another process serves it that offers these protocols alone.
@@ -165,6 +171,7 @@ impl TestApi {
             store: database.store().await,
             clock: Arc::new(clock.clone()),
             hasher: Hasher::new(&cost, capacity).unwrap(),
+            even_step: deployed.even_step,
             seal: seal.clone(),
             random: Random::from_os(),
             issuer: "http://localhost:8080".into(),
