@@ -64,7 +64,7 @@ def once(action):
 
 
 def measured(server, people):
-    """What each thing costs in an organisation of so many people."""
+    """What each thing costs in an organization of so many people."""
     provider = Provider(server)
     results = {"memory before, MiB": server.memory_mib()}
     results["a person is added"] = bench.timed(people, provider.add)

@@ -133,7 +133,7 @@ QUESTIONS = {"signing in": sign_in, "registering": register, "asking for a reset
 
 
 def add_people(database, names):
-    """People with the owner's password, in an organisation of their own: inviting them is no matter of course."""
+    """People with the owner's password, in an organization of their own: inviting them is no matter of course."""
     with sqlite3.connect(database) as connection:
         connection.row_factory = sqlite3.Row
         user = dict(connection.execute("SELECT * FROM users LIMIT 1").fetchone())

@@ -1,6 +1,6 @@
 //! The check of where a request comes from, before anything else is looked at (R51).
 //!
-//! Rules are compiled once for each version of an organisation's lists. Another process's change is seen within a
+//! Rules are compiled once for each version of an organization's lists. Another process's change is seen within a
 //! second, one of this process at once. A check that cannot be made lets nobody in.
 
 use std::collections::HashMap;
@@ -27,7 +27,7 @@ use crate::sparingly::Sparingly;
 /// Of refusals of one network, one is recorded in this time.
 const RECORDED_EVERY: Duration = Duration::from_mins(1);
 
-/// What is known about the rules of all organisations.
+/// What is known about the rules of all organizations.
 pub(crate) struct Addresses {
     known: Mutex<Known>,
     /// The networks whose refusals were recorded of late.
@@ -48,7 +48,7 @@ struct Known {
     rules: Rules,
 }
 
-/// The rules of each organisation, and the version of the lists that they were compiled from.
+/// The rules of each organization, and the version of the lists that they were compiled from.
 type Rules = Arc<HashMap<OrganizationId, (i64, Arc<ConsoleRules>)>>;
 
 impl Addresses {
@@ -73,7 +73,7 @@ impl Addresses {
 
 impl Control {
     /// Refuses a request whose address may not reach `surface`: of whoever is known, by the rules of their
-    /// organisation; of anybody else, where no organisation would let them in.
+    /// organization; of anybody else, where no organization would let them in.
     pub async fn require_address(&self, ctx: &Ctx, surface: Surface) -> Result<(), Error> {
         if matches!(ctx.actor, Actor::System(_)) {
             return Ok(());
@@ -94,7 +94,7 @@ impl Control {
         self.refuse_address(ctx, is_only_one.then_some(organization), &denial).await
     }
 
-    /// The same by the rules of one organisation, whoever asks.
+    /// The same by the rules of one organization, whoever asks.
     pub(crate) async fn require_address_of(
         &self,
         ctx: &Ctx,
@@ -125,7 +125,7 @@ impl Control {
         }
     }
 
-    /// What the rules of one organisation say of where a request comes from. Nothing is written.
+    /// What the rules of one organization say of where a request comes from. Nothing is written.
     pub(crate) async fn decide_address(
         &self,
         source: &impl Source,

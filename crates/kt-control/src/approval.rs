@@ -95,7 +95,7 @@ impl Control {
     }
 }
 
-/// Somebody who waits in this organisation with a verified address.
+/// Somebody who waits in this organization with a verified address.
 async fn waiting(
     tx: &Tx<'_>,
     organization: &OrganizationId,

@@ -34,7 +34,7 @@ pub struct AuditStanding {
 const PAGES: PageSize = PageSize { usual: 50, most: 1000 };
 
 impl Control {
-    /// The records of the actor's organisation that the filter lets through, the newest first, each as the JSON text
+    /// The records of the actor's organization that the filter lets through, the newest first, each as the JSON text
     /// that its hash is taken over.
     pub async fn audit_log(
         &self,
@@ -58,7 +58,7 @@ impl Control {
         audit::find(&self.store, organization, id).await?.ok_or_else(|| Error::not_found("audit record"))
     }
 
-    /// How the organisation's audit log stands.
+    /// How the organization's audit log stands.
     pub async fn audit_standing(&self, ctx: &Ctx) -> Result<AuditStanding, Error> {
         let organization = ctx.require(Permission::ReadAudit)?;
         let chain = audit::standing(&self.store, audit::chain_of(Some(organization))).await?;

@@ -67,7 +67,7 @@ impl BudgetStanding {
 }
 
 impl Control {
-    /// How the budgets stand that the organisation's gateways keep to: all of them, for whoever sees the events; else those
+    /// How the budgets stand that the organization's gateways keep to: all of them, for whoever sees the events; else those
     /// that the actor and their keys have for themselves. Gateways that count for themselves each have every budget by
     /// itself; what they let through is summed here.
     pub async fn budget_standings(&self, ctx: &Ctx) -> Result<Vec<BudgetStanding>, Error> {

@@ -1,4 +1,4 @@
-//! Conversations with models: each is its owner's alone, in one organisation, and everything asked in it goes through a
+//! Conversations with models: each is its owner's alone, in one organization, and everything asked in it goes through a
 //! gateway under their identity.
 
 use std::pin::pin;

@@ -91,7 +91,7 @@ impl Linted {
 }
 
 impl Control {
-    /// The configurations of one's organisation, by name.
+    /// The configurations of one's organization, by name.
     pub async fn configurations(
         &self,
         ctx: &Ctx,

@@ -28,9 +28,9 @@ pub struct ConsoleSession {
     pub person: Person,
     /// Their name.
     pub name: String,
-    /// The name of the organisation.
+    /// The name of the organization.
     pub organization_name: String,
-    /// The organisation's identifier.
+    /// The organization's identifier.
     pub organization_identifier: String,
     /// Its holder's last act, to the minute.
     pub active_at: Timestamp,
@@ -48,7 +48,7 @@ pub struct ConsoleSession {
     pub provider_can_ask: bool,
     /// The account's own second factors, by which its holder can prove themselves.
     pub own_factors: Vec<Factor>,
-    /// What its holder is asked for first by their organisations, where they lack it and what they came in on is not worth it.
+    /// What its holder is asked for first by their organizations, where they lack it and what they came in on is not worth it.
     pub to_enroll: Option<Asked>,
     /// From when on its holder has to choose another password, where that is within the week.
     pub password_ends_at: Option<Timestamp>,

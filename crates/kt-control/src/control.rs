@@ -52,7 +52,7 @@ pub struct Parts {
     pub issuer: String,
     /// Where people find the console: passkeys belong to its name.
     pub console: PublicUrl,
-    /// What the deployment sets for all its organisations.
+    /// What the deployment sets for all its organizations.
     pub deployment: DeploymentSettings,
     /// The keys that sign and verify access tokens, where the deployment keeps them itself; in the database, without any.
     pub jwt_keys: Vec<ConfiguredJwtKey>,

@@ -87,7 +87,7 @@ impl Control {
         Ok(delivered)
     }
 
-    /// The events of the actor's organisation that fit, the newest first, each as the JSON text that its gateway
+    /// The events of the actor's organization that fit, the newest first, each as the JSON text that its gateway
     /// recorded.
     pub async fn events(
         &self,
@@ -117,7 +117,7 @@ impl Control {
         Ok(EventView { body: found.body, head: found.head, chain })
     }
 
-    /// The chains of the organisation's gateways, and how far each was signed.
+    /// The chains of the organization's gateways, and how far each was signed.
     pub async fn event_chains(&self, ctx: &Ctx) -> Result<Vec<ChainStanding>, Error> {
         let organization = ctx.require(Permission::ReadEvents)?;
         Ok(events::standings(&self.store, organization, None, MOST_CHAINS).await?)
@@ -187,7 +187,7 @@ async fn take_loose(
     Ok((events, Delivered { accepted, next_seq: None }))
 }
 
-/// The gateway's chain, held still. Before its first delivery the organisation is, so that of two first deliveries one
+/// The gateway's chain, held still. Before its first delivery the organization is, so that of two first deliveries one
 /// goes first.
 async fn lock_chain(
     tx: &Tx<'_>,

@@ -133,7 +133,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The hours of traffic that are shown with a gateway.
 const HOURS: i64 = 24;
 
-/// How many gateways an organisation has at most. One key may report under any name: it must not fill the store, nor the
+/// How many gateways an organization has at most. One key may report under any name: it must not fill the store, nor the
 /// memory in which each gateway's orders are kept.
 const MOST_GATEWAYS: u32 = 1000;
 
@@ -148,7 +148,7 @@ const LIST: &str = "gateways";
 const PAGE: PageSize = PageSize { usual: 50, most: 1000 };
 
 impl Control {
-    /// Takes a gateway's report. The first one enrols it in the organisation of its key.
+    /// Takes a gateway's report. The first one enrols it in the organization of its key.
     pub async fn report_gateway(&self, ctx: &Ctx, report: GatewayReport) -> Result<(), Error> {
         let organization = self.gateways_organization(ctx).await?;
         report.check()?;
@@ -244,7 +244,7 @@ impl Control {
             && !gateways::knows_configuration(&self.store, organization, gateway, config_version).await?)
     }
 
-    /// The keys that an organisation's gateways may let in at this moment. However many wait for them, one reads them.
+    /// The keys that an organization's gateways may let in at this moment. However many wait for them, one reads them.
     async fn key_snapshot(&self, organization: &OrganizationId) -> Result<Arc<KeySnapshot>, Error> {
         let snapshots = &self.recent.snapshots;
         if let Some(known) = snapshots.get(organization, self.clock.now()) {
@@ -269,7 +269,7 @@ impl Control {
         Ok(snapshots.remember(generation, organization.clone(), snapshot, good_until))
     }
 
-    /// The gateways of one's organisation whose name or address holds what is searched for, by name.
+    /// The gateways of one's organization whose name or address holds what is searched for, by name.
     pub async fn gateways(
         &self,
         ctx: &Ctx,
@@ -293,14 +293,14 @@ impl Control {
         Ok(connected.iter().filter(|gateway| !gateway.shares_counts).count())
     }
 
-    /// The gateways of one's organisation that last came with this key, by name; no more than a page of them.
+    /// The gateways of one's organization that last came with this key, by name; no more than a page of them.
     pub async fn gateways_of_key(&self, ctx: &Ctx, key: &ApiKeyId) -> Result<Vec<GatewayView>, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let found = gateways::of_key(&self.store, organization, key, PAGE.usual).await?;
         self.gateway_views(organization, found, ctx.now).await
     }
 
-    /// One gateway of one's organisation.
+    /// One gateway of one's organization.
     pub async fn gateway(&self, ctx: &Ctx, id: &str) -> Result<GatewayView, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let found = gateways::one(&self.store, organization, id).await?;
@@ -308,7 +308,7 @@ impl Control {
         views.into_iter().next().ok_or_else(no_gateway)
     }
 
-    /// What a gateway of one's organisation told of the configuration in force there, where that comes from its own files;
+    /// What a gateway of one's organization told of the configuration in force there, where that comes from its own files;
     /// `None` where it has not told this version yet.
     pub async fn configuration_of_gateway(
         &self,
@@ -321,7 +321,7 @@ impl Control {
         Ok(told.filter(|told| is_own && told.version == gateway.config_version))
     }
 
-    /// All gateways of an organisation whose name or address holds what is searched for, by name: they are bounded.
+    /// All gateways of an organization whose name or address holds what is searched for, by name: they are bounded.
     pub(crate) async fn all_gateways(
         &self,
         organization: &OrganizationId,
@@ -389,7 +389,7 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// The organisation whose traffic a gateway guards: that of its key; for the gateway that runs beside the control
+    /// The organization whose traffic a gateway guards: that of its key; for the gateway that runs beside the control
     /// plane, the deployment's first.
     pub(crate) async fn gateways_organization(&self, ctx: &Ctx) -> Result<OrganizationId, Error> {
         let Actor::System(_) = ctx.actor else { return ctx.require(Permission::ServeAsGateway).cloned() };

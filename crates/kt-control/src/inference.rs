@@ -98,7 +98,7 @@ pub(crate) struct NotAnswered {
 }
 
 impl Control {
-    /// The gateways of an organisation that can be asked now, with their addresses; those that name `model` first.
+    /// The gateways of an organization that can be asked now, with their addresses; those that name `model` first.
     pub(crate) async fn gateways_to_ask(
         &self,
         organization: &OrganizationId,
@@ -176,7 +176,7 @@ impl Control {
         Ok(found.iter().filter_map(|(_, address)| own_address(address)).find(is_refused))
     }
 
-    /// The models that can be asked for in an organisation, by name. Gateways report those that their targets name; where
+    /// The models that can be asked for in an organization, by name. Gateways report those that their targets name; where
     /// a target lists its own, the gateway is asked, with this pass.
     pub(crate) async fn models_of(
         &self,

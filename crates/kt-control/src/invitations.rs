@@ -29,7 +29,7 @@ const PAGES: PageSize = PageSize { usual: 50, most: 1000 };
 pub struct InvitationView {
     /// The invitation.
     pub invitation: Invitation,
-    /// The organisation that it leads to.
+    /// The organization that it leads to.
     pub organization: Organization,
 }
 
@@ -73,7 +73,7 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// The organisation's invitations, the newest first.
+    /// The organization's invitations, the newest first.
     pub async fn invitations(&self, ctx: &Ctx, request: &PageRequest) -> Result<Page<Invitation>, Error> {
         let organization = ctx.require(Permission::ReadMembers)?;
         let limit = PAGES.of(request)?;
@@ -120,7 +120,7 @@ impl Control {
         self.invitation_behind(ctx, &self.store, token).await
     }
 
-    /// The person that asks joins the organisation that has invited their address. Their session stays where it is.
+    /// The person that asks joins the organization that has invited their address. Their session stays where it is.
     pub async fn accept_invitation(&self, ctx: &Ctx, token: &str) -> Result<InvitationView, Error> {
         let person = ctx.require_person()?;
         let tx = self.store.begin_write().await?;

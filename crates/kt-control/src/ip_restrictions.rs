@@ -1,4 +1,4 @@
-//! From where an organisation can be reached: its lists of addresses, shown, tried out, changed.
+//! From where an organization can be reached: its lists of addresses, shown, tried out, changed.
 
 use std::net::IpAddr;
 
@@ -60,7 +60,7 @@ pub struct ShutOut {
 const MOST_SESSIONS: u32 = 1000;
 
 impl Control {
-    /// From where the organisation can be reached at this moment.
+    /// From where the organization can be reached at this moment.
     pub async fn ip_restrictions(&self, ctx: &Ctx) -> Result<IpRestrictionsView, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let kept = organizations::settings(&self.store, organization, IP_RESTRICTIONS).await?;

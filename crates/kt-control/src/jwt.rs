@@ -217,7 +217,7 @@ impl Keys {
 }
 
 impl Control {
-    /// By what a gateway of this organisation knows the passes that are signed here, and when that changes by itself.
+    /// By what a gateway of this organization knows the passes that are signed here, and when that changes by itself.
     pub(crate) async fn pass_terms(
         &self,
         organization: &OrganizationId,

@@ -130,7 +130,7 @@ impl SoughtKeys {
 /// What is demanded of the keys of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDemands {
-    /// What the organisation demands of all its keys.
+    /// What the organization demands of all its keys.
     pub restrictions: KeyRestrictions,
     /// Whether whoever asks may make and change keys of this kind.
     pub may_make: bool,
@@ -380,7 +380,7 @@ impl Control {
     }
 }
 
-/// Who may make a key of this kind: those who manage keys, and everybody where the organisation lets them, for
+/// Who may make a key of this kind: those who manage keys, and everybody where the organization lets them, for
 /// applications only (R147).
 fn require_maker(ctx: &Ctx, kind: KeyKind, restrictions: &KeyRestrictions) -> Result<(), Error> {
     let is_open = kind == KeyKind::Access && restrictions.creation == KeyCreation::Everyone;

@@ -1,5 +1,5 @@
 //! What has waited too long to leave: entries of the audit log for a sink outside, and mail. Those who look after the
-//! organisation are shown it on the overview, the operator by `kt doctor`, and a late sink is recorded.
+//! organization are shown it on the overview, the operator by `kt doctor`, and a late sink is recorded.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const LATELY: Duration = Duration::from_hours(24);
 /// A sink that stays late is recorded once in this time.
 const RECORDED_EVERY: Duration = Duration::from_hours(24);
 
-/// What has waited too long to leave an organisation.
+/// What has waited too long to leave an organization.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lateness {
     /// Entries of its audit log, for the sink that lacks the most.
@@ -36,7 +36,7 @@ pub(crate) struct Lateness {
 }
 
 impl Control {
-    /// What has waited too long to leave this organisation.
+    /// What has waited too long to leave this organization.
     pub(crate) async fn lateness(&self, ctx: &Ctx, organization: &OrganizationId) -> Result<Lateness, Error> {
         let late = self.late_sinks(ctx).await?;
         let own = late.iter().filter(|late| late.chain == organization.as_str());
@@ -75,7 +75,7 @@ impl Control {
             .record(ctx, AuditAction::SinkLate, late.sink.as_str())
             .with_change(Value::Null, what)
             .refused();
-        // The deployment's own chain is that of no organisation.
+        // The deployment's own chain is that of no organization.
         let organization = late.chain.parse().ok();
         Ok(audit::append(tx, organization.as_ref(), &record).await?)
     }

@@ -27,7 +27,7 @@ pub(crate) struct Link {
 /// Shows that its holder reads the mail of the address of a new account.
 pub(crate) const VERIFY_ADDRESS: Link =
     Link { purpose: "verify_address", lifetime: hours(24), replaces: true };
-/// Lets its holder join an organisation.
+/// Lets its holder join an organization.
 pub(crate) const INVITATION: Link = Link { purpose: "invitation", lifetime: hours(7 * 24), replaces: true };
 /// Lets its holder choose a new password.
 pub(crate) const RESET_PASSWORD: Link =

@@ -1,4 +1,4 @@
-//! The members of an organisation: listed, given other roles, suspended, let in again, removed.
+//! The members of an organization: listed, given other roles, suspended, let in again, removed.
 
 use jiff::Timestamp;
 use kt_domain::actor::{Permission, Role};
@@ -84,7 +84,7 @@ impl SoughtMembers {
 }
 
 impl Control {
-    /// Who belongs to the organisation.
+    /// Who belongs to the organization.
     pub async fn members(
         &self,
         ctx: &Ctx,
@@ -142,7 +142,7 @@ impl Control {
         Ok(memberships::count(&self.store, organization, lacking(&mfa)).await?)
     }
 
-    /// How many of an organisation lack the second factor that is asked of them, whether or not their time is over.
+    /// How many of an organization lack the second factor that is asked of them, whether or not their time is over.
     pub(crate) async fn members_asked(&self, organization: &OrganizationId) -> Result<i64, Error> {
         let mfa = self.security_of(&self.store, organization).await?.value.mfa;
         let roles = asked_roles(&mfa);
@@ -160,7 +160,7 @@ impl Control {
 
     /// Changes somebody's membership; felt at their next request. `None` where they no longer are a member. Refused with
     /// `rank_too_low` by whoever is of lower rank than they are or would be, and with `last_owner` where nobody would be
-    /// left to run the organisation.
+    /// left to run the organization.
     pub async fn change_member(
         &self,
         ctx: &Ctx,
@@ -298,13 +298,13 @@ fn view(member: Member, mfa: &MfaSettings, now: Timestamp) -> MemberView {
 }
 
 /// From when on somebody can do nothing but add the second factor that they lack, if they lack one that is asked of them.
-/// Those for whom the organisation's identity provider vouches are asked there.
+/// Those for whom the organization's identity provider vouches are asked there.
 pub(crate) fn mfa_deadline(member: &Member, mfa: &MfaSettings) -> Option<Timestamp> {
     let is_met = mfa.demand(member.membership.role).is_met_by(&member.factors.list());
     (!is_met && !member.is_vouched_for).then(|| mfa.deadline(member.membership.asked_since()))
 }
 
-/// Refuses what has left the organisation without an active owner.
+/// Refuses what has left the organization without an active owner.
 async fn keep_an_owner(tx: &Tx<'_>, before: &Membership) -> Result<(), Error> {
     let was_one = before.role == Role::Owner && before.state == MembershipState::Active;
     if was_one && memberships::count_active_owners(tx, &before.organization).await? == 0 {

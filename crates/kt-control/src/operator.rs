@@ -39,8 +39,8 @@ impl Control {
         Ok(counts > 0)
     }
 
-    /// Makes a member an owner, and active: for an organisation whose owners are all gone. Gives the name of the
-    /// organisation.
+    /// Makes a member an owner, and active: for an organization whose owners are all gone. Gives the name of the
+    /// organization.
     pub async fn make_owner(
         &self,
         ctx: &Ctx,
@@ -66,7 +66,7 @@ impl Control {
         Ok(place.name)
     }
 
-    /// From where an organisation is reached, for the operator.
+    /// From where an organization is reached, for the operator.
     pub async fn ip_restrictions_of(&self, ctx: &Ctx, identifier: &str) -> Result<IpRestrictions, Error> {
         require_operator(ctx)?;
         let organization = organizations::by_identifier(&self.store, identifier).await?;
@@ -97,7 +97,7 @@ impl Control {
     }
 }
 
-/// The organisation that is meant: the one that is named, or the only one that somebody belongs to.
+/// The organization that is meant: the one that is named, or the only one that somebody belongs to.
 async fn the_one_place(
     source: &impl Source,
     user: &User,

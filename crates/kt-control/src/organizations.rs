@@ -1,4 +1,4 @@
-//! An organisation: its name, and what it demands.
+//! An organization: its name, and what it demands.
 
 use kt_domain::actor::Permission;
 use kt_domain::audit::AuditAction;
@@ -15,26 +15,26 @@ use serde_json::json;
 use crate::control::Control;
 use crate::version::Expected;
 
-/// The name of the document that holds what an organisation has chosen of its security settings.
+/// The name of the document that holds what an organization has chosen of its security settings.
 pub(crate) const SECURITY: &str = "security";
 
-/// An organisation, as those in it see it.
+/// An organization, as those in it see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrganizationView {
-    /// The organisation.
+    /// The organization.
     pub organization: Organization,
     /// Changes with every change.
     pub version: String,
 }
 
 impl Control {
-    /// The organisation of whoever asks.
+    /// The organization of whoever asks.
     pub async fn organization(&self, ctx: &Ctx) -> Result<OrganizationView, Error> {
         let id = ctx.require(Permission::ReadOrganization)?;
         view(organizations::find(&self.store, id).await?)
     }
 
-    /// Gives the organisation another name. Its identifier stays: people and programs have it written down.
+    /// Gives the organization another name. Its identifier stays: people and programs have it written down.
     pub async fn rename_organization(
         &self,
         ctx: &Ctx,
@@ -60,7 +60,7 @@ impl Control {
         view(Some(Organization { name: name.to_owned(), ..before.organization }))
     }
 
-    /// What this organisation demands at this moment: what it has chosen, nowhere looser than the deployment.
+    /// What this organization demands at this moment: what it has chosen, nowhere looser than the deployment.
     pub(crate) async fn security_of(
         &self,
         source: &impl Source,
@@ -80,7 +80,7 @@ fn view(organization: Option<Organization>) -> Result<OrganizationView, Error> {
     Ok(OrganizationView { organization, version })
 }
 
-/// What an organisation may be called in addresses and at sign-in: 2 to 63 characters, `a-z`, `0-9` and inner `-`.
+/// What an organization may be called in addresses and at sign-in: 2 to 63 characters, `a-z`, `0-9` and inner `-`.
 pub(crate) fn check_identifier(identifier: &str) -> Result<(), Error> {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let is_good = (2..=63).contains(&identifier.len())

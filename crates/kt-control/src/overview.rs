@@ -90,7 +90,7 @@ pub enum Concern {
     OwnCertificateEnds,
     /// The identity provider cannot be asked for its metadata or keys, so that nobody comes in through it.
     ProviderUnreachable,
-    /// The records of so many domains are gone that show them to be the organisation's.
+    /// The records of so many domains are gone that show them to be the organization's.
     DomainsMissing(i64),
 }
 
@@ -99,7 +99,7 @@ pub enum Concern {
 pub struct Overview {
     /// What the gateways did.
     pub traffic: Traffic,
-    /// How well the organisation stands.
+    /// How well the organization stands.
     pub posture: Posture,
     /// What waits, the most urgent first.
     pub concerns: Vec<Concern>,
@@ -114,7 +114,7 @@ const DAYS_COMPARED: usize = 7;
 const KEPT: Duration = Duration::from_hours(90 * 24);
 
 impl Control {
-    /// How the organisation stands at this moment.
+    /// How the organization stands at this moment.
     pub async fn overview(&self, ctx: &Ctx, window: Window) -> Result<Overview, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let traffic = self.traffic(ctx, window).await?;
@@ -132,7 +132,7 @@ impl Control {
         Ok(Overview { traffic, posture, concerns, has_events })
     }
 
-    /// What the organisation's gateways did, in figures.
+    /// What the organization's gateways did, in figures.
     pub async fn traffic(&self, ctx: &Ctx, window: Window) -> Result<Traffic, Error> {
         let organization = ctx.require(Permission::ReadEvents)?;
         let (count, hours) = window.steps();

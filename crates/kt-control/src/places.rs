@@ -1,4 +1,4 @@
-//! Giving somebody's place in an organisation another role or state. Whatever the way (an approval, an invitation, an
+//! Giving somebody's place in an organization another role or state. Whatever the way (an approval, an invitation, an
 //! administrator's or the operator's hand, an identity provider), what is asked of its holder follows with it.
 
 use kt_domain::actor::Role;

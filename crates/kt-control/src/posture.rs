@@ -1,4 +1,4 @@
-//! How well an organisation stands, in figures: now, and once a day for the chart (R149–R156).
+//! How well an organization stands, in figures: now, and once a day for the chart (R149–R156).
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub enum AllowlistStatus {
 
 words!(AllowlistStatus { Enforced = "enforced", Empty = "empty", Off = "off" });
 
-/// How an organisation stands.
+/// How an organization stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Posture {
     /// The figures of this moment.
@@ -45,7 +45,7 @@ pub struct Posture {
     pub history: Vec<(Date, Figures)>,
 }
 
-/// A session of the organisation that lives.
+/// A session of the organization that lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LivingSession {
     /// Its holder's address for mail.
@@ -67,7 +67,7 @@ const MOST_LISTED: u32 = 100;
 const HISTORY: Duration = Duration::from_hours(90 * 24);
 
 impl Control {
-    /// How the organisation stands at this moment, with its history.
+    /// How the organization stands at this moment, with its history.
     pub async fn posture(&self, ctx: &Ctx) -> Result<Posture, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let (figures, allowlist) = self.figures(ctx, &self.store, organization).await?;
@@ -91,7 +91,7 @@ impl Control {
         Ok(listed.collect())
     }
 
-    /// Keeps the figures of each organisation once a day (UTC), however many processes do this, and forgets those that
+    /// Keeps the figures of each organization once a day (UTC), however many processes do this, and forgets those that
     /// are older than 90 days.
     pub(crate) async fn keep_postures(&self, ctx: &Ctx) -> Result<(), Error> {
         let day = ctx.now.to_zoned(TimeZone::UTC).date();

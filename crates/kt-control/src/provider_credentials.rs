@@ -29,7 +29,7 @@ const LIST: &str = "provider_credentials";
 const PAGE: PageSize = PageSize { usual: 50, most: 1000 };
 
 impl Control {
-    /// The providers' keys of one's organisation, by name.
+    /// The providers' keys of one's organization, by name.
     pub async fn provider_credentials(
         &self,
         ctx: &Ctx,
@@ -150,7 +150,7 @@ impl Control {
     }
 }
 
-/// What a key is sealed for: moved to another name or organisation, it does not open.
+/// What a key is sealed for: moved to another name or organization, it does not open.
 fn place(organization: &OrganizationId, name: &KeptName) -> String {
     format!("provider_credentials/{organization}/{name}")
 }

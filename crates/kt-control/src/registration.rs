@@ -31,7 +31,7 @@ use crate::post::{circumstances, kept_email, parse_email};
 
 /// Somebody who wants to come in.
 pub struct Register {
-    /// The organisation's identifier.
+    /// The organization's identifier.
     pub organization: String,
     /// Their address.
     pub email: String,
@@ -67,7 +67,7 @@ pub(crate) struct Newcomer {
 }
 
 impl Control {
-    /// Registers somebody: with an invitation as what that says, and without one as far as the organisation lets them.
+    /// Registers somebody: with an invitation as what that says, and without one as far as the organization lets them.
     /// An address that has an account gets the same answer, and its holder a message.
     pub async fn register(&self, ctx: &Ctx, register: Register) -> Result<Registered, Error> {
         if let Some(token) = &register.invitation {
@@ -238,7 +238,7 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// An organisation that is not kept: it stands in where an address leads to none.
+    /// An organization that is not kept: it stands in where an address leads to none.
     fn nowhere(&self, ctx: &Ctx) -> Organization {
         Organization {
             id: self.draw(|random| OrganizationId::new(ctx.now, random)),
@@ -248,7 +248,7 @@ impl Control {
         }
     }
 
-    /// Counts the address as verified. Where the organisation wants to approve, administrators are told; otherwise the
+    /// Counts the address as verified. Where the organization wants to approve, administrators are told; otherwise the
     /// account is active.
     pub(crate) async fn confirm_registration(
         &self,
@@ -327,7 +327,7 @@ impl Control {
         Ok(())
     }
 
-    /// The organisation's name, as mail shows it.
+    /// The organization's name, as mail shows it.
     pub(crate) async fn label_of(
         &self,
         source: &impl Source,

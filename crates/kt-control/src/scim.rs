@@ -1,7 +1,7 @@
 //! Provisioning by SCIM: an identity provider makes, changes and ends memberships, and says who is in which group.
 //!
 //! The provider acts by a key of its own kind, in the name of whoever made it: it reaches nobody of higher rank than they
-//! are, makes nobody an owner, and never leaves an organisation without one.
+//! are, makes nobody an owner, and never leaves an organization without one.
 
 mod groups;
 mod users;

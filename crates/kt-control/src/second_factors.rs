@@ -1,6 +1,6 @@
 //! The second factors of an account: what there is, adding and removing, and using one.
 //!
-//! Factors belong to an account, whatever organisations it is in: what one of them demands holds for all of it.
+//! Factors belong to an account, whatever organizations it is in: what one of them demands holds for all of it.
 
 mod asks;
 mod authenticator;

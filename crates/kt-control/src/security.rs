@@ -1,4 +1,4 @@
-//! The security settings of an organisation: shown with who sets them, changed section by section.
+//! The security settings of an organization: shown with who sets them, changed section by section.
 
 use jiff::Timestamp;
 use kt_domain::actor::{Permission, Role};
@@ -29,7 +29,7 @@ pub struct SecurityView {
     pub settings: SecuritySettings,
     /// Who sets session lifetime, password policy and lockout.
     pub managed_by: ManagedBy,
-    /// The loosest that the organisation may choose of the first three sections, where it sets them.
+    /// The loosest that the organization may choose of the first three sections, where it sets them.
     pub loosest: LoosestSettings,
     /// The preset whose values the password policy holds, if it holds one's.
     pub preset: Option<Preset>,
@@ -40,7 +40,7 @@ pub struct SecurityView {
 }
 
 impl Control {
-    /// What the organisation demands at this moment.
+    /// What the organization demands at this moment.
     pub async fn security(&self, ctx: &Ctx) -> Result<SecurityView, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let Versioned { version, value } = self.security_of(&self.store, organization).await?;

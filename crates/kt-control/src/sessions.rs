@@ -269,7 +269,7 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// Ends all of one's own sessions but the one that asks, in every organisation (OWASP ASVS 5.0, 7.5.2).
+    /// Ends all of one's own sessions but the one that asks, in every organization (OWASP ASVS 5.0, 7.5.2).
     pub async fn end_my_other_sessions(&self, ctx: &Ctx) -> Result<(), Error> {
         ctx.require_person()?;
         ctx.require_fresh_authentication()?;

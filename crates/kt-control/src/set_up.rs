@@ -1,4 +1,4 @@
-//! The first owner and organisation: a door that closes once and never opens again.
+//! The first owner and organization: a door that closes once and never opens again.
 
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ const PURPOSE: &str = "set_up";
 /// How long a set-up link is good (SPEC section 6).
 const LINK_LIFETIME: Duration = Duration::from_hours(24);
 
-/// Who becomes the first owner, of which organisation.
+/// Who becomes the first owner, of which organization.
 pub struct SetUp {
-    /// The organisation's identifier.
+    /// The organization's identifier.
     pub organization: String,
     /// Its name.
     pub organization_name: String,
@@ -50,13 +50,13 @@ pub struct SetUp {
 /// What was set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetUpDone {
-    /// The organisation.
+    /// The organization.
     pub organization: OrganizationId,
     /// Its owner.
     pub user: UserId,
 }
 
-/// A further organisation.
+/// A further organization.
 pub struct NewOrganization {
     /// Its identifier.
     pub identifier: String,
@@ -68,7 +68,7 @@ pub struct NewOrganization {
 
 /// What came of making one.
 pub struct OrganizationAdded {
-    /// The organisation.
+    /// The organization.
     pub organization: OrganizationId,
     /// What its owner signs in with for the first time, where the account is new.
     pub temporary_password: Option<TemporaryPassword>,
@@ -103,7 +103,7 @@ impl Control {
         Ok(Some(token))
     }
 
-    /// Makes the first owner and organisation on the strength of a set-up link, which is used up.
+    /// Makes the first owner and organization on the strength of a set-up link, which is used up.
     pub async fn set_up_by_link(&self, ctx: &Ctx, token: &str, set_up: SetUp) -> Result<SetUpDone, Error> {
         // Before the password is looked at, which costs more than a link that is no good is worth.
         let link = once::peek::<()>(&self.store, PURPOSE, &SecretDigest::of(token), ctx.now).await?;
@@ -149,7 +149,7 @@ impl Control {
         Ok(SetUpDone { organization, user: user.id })
     }
 
-    /// Makes a further organisation with its first owner, for the operator. Somebody without an account gets one, and a
+    /// Makes a further organization with its first owner, for the operator. Somebody without an account gets one, and a
     /// temporary password, which is shown once.
     pub async fn add_organization(
         &self,
@@ -195,7 +195,7 @@ impl Control {
         }
     }
 
-    /// Makes an organisation that this person owns.
+    /// Makes an organization that this person owns.
     async fn found(
         &self,
         ctx: &Ctx,

@@ -54,7 +54,7 @@ impl Control {
         }))
     }
 
-    /// Whether a gateway of one's organisation, heard of lately, has a model that answers.
+    /// Whether a gateway of one's organization, heard of lately, has a model that answers.
     pub async fn has_deployment(&self, ctx: &Ctx) -> Result<bool, Error> {
         self.has_deployment_in(ctx.require(Permission::ReadOrganization)?, ctx.now).await
     }

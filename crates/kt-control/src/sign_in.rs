@@ -47,7 +47,7 @@ pub struct SignIn {
     pub email: String,
     /// The password as typed.
     pub password: String,
-    /// The organisation's identifier, where somebody belongs to several.
+    /// The organization's identifier, where somebody belongs to several.
     pub organization: Option<String>,
     /// The secret of a device that has signed in before.
     pub device: Option<String>,
@@ -78,13 +78,13 @@ pub struct Whoami {
     pub email: String,
     /// Their name.
     pub name: String,
-    /// What they are in the organisation.
+    /// What they are in the organization.
     pub role: Role,
     /// Where.
     pub organization: OrganizationId,
-    /// The organisation's identifier.
+    /// The organization's identifier.
     pub organization_identifier: String,
-    /// The organisation's name.
+    /// The organization's name.
     pub organization_name: String,
     /// The key by which a program asks in their name.
     pub key: Option<WhoamiKey>,
@@ -326,7 +326,7 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// Somebody by their address, in the organisation named, or in the one where they have been active longest.
+    /// Somebody by their address, in the organization named, or in the one where they have been active longest.
     pub(crate) async fn entrant_by_email(
         &self,
         folded: &str,
@@ -336,12 +336,12 @@ impl Control {
         self.entrant_in(user, organization).await
     }
 
-    /// Somebody in the organisation where they have been active longest.
+    /// Somebody in the organization where they have been active longest.
     pub(crate) async fn entrant_of(&self, user: User) -> Result<Option<Entrant>, Error> {
         self.entrant_in(user, None).await
     }
 
-    /// Somebody in the organisation named, or in the one where they have been active longest, or else at all.
+    /// Somebody in the organization named, or in the one where they have been active longest, or else at all.
     async fn entrant_in(&self, user: User, organization: Option<&str>) -> Result<Option<Entrant>, Error> {
         let mut places = memberships::of_user(&self.store, &user.id).await?;
         places.sort_by_key(|place| place.state != MembershipState::Active);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kt_domain::id::OrganizationId;
 
-/// So many causes of one organisation are told apart at most; in a flood of more, its others count for nothing. A flood in
-/// one organisation silences nothing in another.
+/// So many causes of one organization are told apart at most; in a flood of more, its others count for nothing. A flood in
+/// one organization silences nothing in another.
 const MOST: usize = 2000;
 
 /// Lets one through of each cause, and the next one after a while.
@@ -37,7 +37,7 @@ impl<K: Eq + Hash> Sparingly<K> {
         Self { every, had: Mutex::new(HashMap::new()) }
     }
 
-    /// Whether it is the turn of this cause in this organisation, or in none that is known, which it then has had.
+    /// Whether it is the turn of this cause in this organization, or in none that is known, which it then has had.
     pub(crate) fn lets_through(
         &self,
         organization: Option<&OrganizationId>,
@@ -77,7 +77,7 @@ mod tests {
         let let_through = (0..2 * MOST).filter(|cause| flooded.lets_through(None, *cause, start)).count();
         assert_eq!(let_through, MOST);
         let other = OrganizationId::new(start, &mut Random::seeded(1));
-        assert!(flooded.lets_through(Some(&other), 0, start), "another organisation's are heard");
+        assert!(flooded.lets_through(Some(&other), 0, start), "another organization's are heard");
         assert!(flooded.lets_through(None, 2 * MOST, start + minute), "what is over makes room");
     }
 }

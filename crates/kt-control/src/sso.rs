@@ -1,4 +1,4 @@
-//! Single sign-on: an organisation's identity provider, set up, gone to, believed, and listened to when it ends sessions.
+//! Single sign-on: an organization's identity provider, set up, gone to, believed, and listened to when it ends sessions.
 //!
 //! A protocol's own module ([`oidc`], [`saml`]) verifies what a provider sent and hands an
 //! [`ExternalIdentity`](kt_domain::sso::ExternalIdentity) to [`receive`]; all that follows is the same for every protocol,
@@ -105,7 +105,7 @@ impl Control {
     }
 }
 
-/// The one answer to whoever asks for a sign-in that there is none for: whether an organisation is unknown, has no provider
+/// The one answer to whoever asks for a sign-in that there is none for: whether an organization is unknown, has no provider
 /// or has turned it off is nobody's business.
 pub(crate) fn sso_unavailable() -> Error {
     let message = "There is no single sign-on for this organization. Look at how its identifier is spelt, or sign in in \

@@ -5,8 +5,8 @@
 //! has ended. A model is asked three times at most; a run that no gateway takes waits for one. A server that is told to end
 //! takes no more runs, works on to the end of those that it has, and gives back at once what takes too long for that.
 //!
-//! A server works on a few runs at once, of which each organisation has its share, and on none for ever: a gateway that
-//! answers drop by drop keeps nobody waiting but its own organisation.
+//! A server works on a few runs at once, of which each organization has its share, and on none for ever: a gateway that
+//! answers drop by drop keeps nobody waiting but its own organization.
 
 mod under_way;
 
@@ -243,7 +243,7 @@ impl Control {
         Ok(worked_on)
     }
 
-    /// The run that has waited longest, leased by this server; `None` when none waits. Of several organisations each has its
+    /// The run that has waited longest, leased by this server; `None` when none waits. Of several organizations each has its
     /// turn, and none has one that `have_their_share`.
     async fn take_run(&self, have_their_share: &[OrganizationId]) -> Result<Option<Run>, Error> {
         let now = self.clock.now();

@@ -62,14 +62,14 @@ impl fmt::Display for UnknownWord {
 
 impl std::error::Error for UnknownWord {}
 
-/// What a member is in an organisation. Ordered by rank: who manages people manages those of no higher rank.
+/// What a member is in an organization. Ordered by rank: who manages people manages those of no higher rank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Uses the workspaces.
     Member,
     /// Reads settings, events and the audit log, and changes nothing.
     Auditor,
-    /// Runs the organisation.
+    /// Runs the organization.
     Admin,
     /// Also decides who runs it.
     Owner,
@@ -120,7 +120,7 @@ impl KeyKind {
 pub enum Permission {
     /// See who one is, and where.
     KnowOneself,
-    /// See the organisation's name and one's own place in it.
+    /// See the organization's name and one's own place in it.
     ReadOrganization,
     /// See the gateways' events.
     ReadEvents,
@@ -128,13 +128,13 @@ pub enum Permission {
     ReadUsage,
     /// See and export the audit log.
     ReadAudit,
-    /// See the organisation's settings and posture.
+    /// See the organization's settings and posture.
     ReadSettings,
-    /// Change the organisation's settings.
+    /// Change the organization's settings.
     ChangeSettings,
     /// Write configurations and tell gateways which to run; drain, resume and forget gateways.
     RunGateways,
-    /// See who belongs to the organisation.
+    /// See who belongs to the organization.
     ReadMembers,
     /// Invite, approve, suspend people and change their roles.
     ManageMembers,
@@ -142,7 +142,7 @@ pub enum Permission {
     CloseRequests,
     /// See one's own keys; with [`Permission::ManageKeys`] everybody's.
     ReadKeys,
-    /// Make and revoke keys of one's own, where the organisation lets everybody.
+    /// Make and revoke keys of one's own, where the organization lets everybody.
     UseKeys,
     /// Make, rotate and revoke keys of everybody.
     ManageKeys,
@@ -219,7 +219,7 @@ impl Permission {
     }
 }
 
-/// A signed-in person in one organisation.
+/// A signed-in person in one organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// Who.
@@ -245,7 +245,7 @@ pub struct Program {
     pub name: String,
     /// What kind it is.
     pub kind: KeyKind,
-    /// The organisation it belongs to.
+    /// The organization it belongs to.
     pub organization: OrganizationId,
     /// Who answers for it.
     pub owner: UserId,
@@ -269,8 +269,8 @@ pub enum Actor {
 }
 
 impl Actor {
-    /// Whether it may do this in its organisation. A key reaches no further than its scope and its owner, at this
-    /// moment: a gateway's key works as long as its owner may give out such keys. Anonymous may nothing; the system acts on no organisation's
+    /// Whether it may do this in its organization. A key reaches no further than its scope and its owner, at this
+    /// moment: a gateway's key works as long as its owner may give out such keys. Anonymous may nothing; the system acts on no organization's
     /// behalf and is let through by the use cases made for it.
     #[must_use]
     pub fn may(&self, permission: Permission) -> bool {
@@ -296,7 +296,7 @@ impl Actor {
         }
     }
 
-    /// What it is in its organisation: a person's role, or that of the owner of a key.
+    /// What it is in its organization: a person's role, or that of the owner of a key.
     #[must_use]
     pub fn rank(&self) -> Option<Role> {
         match self {
@@ -316,7 +316,7 @@ impl Actor {
         }
     }
 
-    /// The organisation in which it acts.
+    /// The organization in which it acts.
     #[must_use]
     pub fn organization(&self) -> Option<&OrganizationId> {
         match self {

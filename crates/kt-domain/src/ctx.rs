@@ -35,7 +35,7 @@ pub struct Ctx {
 pub const FRESH_AUTHENTICATION: Duration = Duration::from_mins(10);
 
 impl Ctx {
-    /// The organisation in which the actor has this permission: every query of a use case starts from it.
+    /// The organization in which the actor has this permission: every query of a use case starts from it.
     pub fn require(&self, permission: Permission) -> Result<&OrganizationId, Error> {
         let organization = self.actor.organization().ok_or_else(Error::missing_credentials)?;
         if self.actor.may(permission) { Ok(organization) } else { Err(self.forbidden(permission)) }

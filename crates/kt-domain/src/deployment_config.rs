@@ -1,5 +1,5 @@
 //! The deployment's configuration, `keeptrusts.yaml`: where the control plane listens, what it keeps things in, how it
-//! sends mail, what it demands of its organisations.
+//! sends mail, what it demands of its organizations.
 //!
 //! It is read as strictly as a gateway's configuration, by the same reader: every finding at once, each with its place.
 

@@ -1,4 +1,4 @@
-//! What a deployment sets for all its organisations: the section `security` of `keeptrusts.yaml` (SPEC sections 2 and 7).
+//! What a deployment sets for all its organizations: the section `security` of `keeptrusts.yaml` (SPEC sections 2 and 7).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,10 +15,10 @@ use crate::span::Span;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ManagedBy {
-    /// The deployment's configuration; an organisation sees them and changes nothing.
+    /// The deployment's configuration; an organization sees them and changes nothing.
     #[default]
     Deployment,
-    /// Each organisation, no looser than what the deployment's configuration says.
+    /// Each organization, no looser than what the deployment's configuration says.
     Console,
 }
 
@@ -34,7 +34,7 @@ pub struct DeploymentSettings {
     pub password: PasswordSection,
     /// When wrong passwords lock.
     pub lockout: LockoutSection,
-    /// What an organisation begins with that has not set its own.
+    /// What an organization begins with that has not set its own.
     pub mfa: MfaDefaults,
 }
 
@@ -147,7 +147,7 @@ impl PasswordSection {
     }
 }
 
-/// What an organisation begins with.
+/// What an organization begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MfaDefaults {
@@ -163,7 +163,7 @@ impl Default for MfaDefaults {
     }
 }
 
-/// The loosest that an organisation may choose where it sets these itself.
+/// The loosest that an organization may choose where it sets these itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoosestSettings {
     /// How long sessions last.
@@ -189,7 +189,7 @@ impl DeploymentSettings {
         sections.into_iter().filter_map(Result::err).collect()
     }
 
-    /// The settings of an organisation that has chosen nothing.
+    /// The settings of an organization that has chosen nothing.
     #[must_use]
     pub fn to_settings(&self) -> SecuritySettings {
         SecuritySettings {
@@ -201,7 +201,7 @@ impl DeploymentSettings {
         }
     }
 
-    /// What an organisation has chosen, nowhere looser than the deployment says; the deployment's own where it sets them.
+    /// What an organization has chosen, nowhere looser than the deployment says; the deployment's own where it sets them.
     #[must_use]
     pub fn tighten(&self, settings: SecuritySettings) -> SecuritySettings {
         match self.managed_by {
@@ -223,7 +223,7 @@ impl DeploymentSettings {
         }
     }
 
-    /// The loosest that an organisation may choose which asks for second factors like this: what the configuration says, and
+    /// The loosest that an organization may choose which asks for second factors like this: what the configuration says, and
     /// where it says nothing, what is allowed at all.
     #[must_use]
     pub fn loosest(&self, mfa: &MfaSettings) -> LoosestSettings {

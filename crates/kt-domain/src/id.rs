@@ -113,17 +113,17 @@ macro_rules! identifiers {
 }
 
 identifiers! {
-    /// An organisation.
+    /// An organization.
     OrganizationId = "org_";
     /// A group of an identity provider's.
     ScimGroupId = "grp_";
-    /// A person, in whatever organisations.
+    /// A person, in whatever organizations.
     UserId = "usr_";
     /// A signed-in session.
     SessionId = "ses_";
     /// An API key, access or gateway.
     ApiKeyId = "key_";
-    /// An invitation to join an organisation.
+    /// An invitation to join an organization.
     InvitationId = "inv_";
     /// A record of the audit log.
     AuditId = "aud_";
@@ -141,7 +141,7 @@ identifiers! {
     SetupRequestId = "srq_";
     /// A message that waits to be sent.
     MailId = "mail_";
-    /// An organisation's identity provider.
+    /// An organization's identity provider.
     IdentityProviderId = "idp_";
 }
 

@@ -5,7 +5,7 @@ use crate::actor::Role;
 /// What the choice goes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// What they are in the organisation.
+    /// What they are in the organization.
     pub role: Role,
     /// Whether they were the first of its administrators.
     pub is_first_admin: bool,

@@ -16,7 +16,7 @@ use crate::secret::SecretDigest;
 use crate::sign_in::Factor;
 use crate::span::Span;
 
-/// The section `lockout` of an organisation's security settings (SPEC section 7).
+/// The section `lockout` of an organization's security settings (SPEC section 7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LockoutSettings {

@@ -1,4 +1,4 @@
-//! Who may do what to whom among the members of an organisation.
+//! Who may do what to whom among the members of an organization.
 
 use crate::actor::{Actor, Role};
 use crate::error::{Error, ErrorKind};
@@ -48,7 +48,7 @@ pub fn allow_change(actor: &Actor, target: &UserId, role: Role, change: MemberCh
     }
 }
 
-/// An organisation without an owner could never be run again.
+/// An organization without an owner could never be run again.
 #[must_use]
 pub fn last_owner() -> Error {
     let message = "This is the last active owner. Make somebody else an owner first.";

@@ -1,4 +1,4 @@
-//! Whom an organisation asks for a second factor, and from when on.
+//! Whom an organization asks for a second factor, and from when on.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::sign_in::Factor;
 use crate::span::Span;
 use crate::words;
 
-/// Whom an organisation asks for a second factor (R128, R130–R132).
+/// Whom an organization asks for a second factor (R128, R130–R132).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum MfaPolicy {
     /// Nobody: members choose for themselves.
@@ -55,7 +55,7 @@ impl Demand {
     }
 }
 
-/// What an organisation asks of somebody.
+/// What an organization asks of somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// What that is.
@@ -103,7 +103,7 @@ impl Reminder {
     }
 }
 
-/// The section `mfa` of an organisation's security settings (SPEC section 7).
+/// The section `mfa` of an organization's security settings (SPEC section 7).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MfaSettings {

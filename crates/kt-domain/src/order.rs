@@ -20,7 +20,7 @@ pub struct Order<C> {
 /// The columns by which members can be ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberColumn {
-    /// When they joined the organisation.
+    /// When they joined the organization.
     Created,
     /// What they are called.
     Name,

@@ -4,7 +4,7 @@ use crate::email::EmailAddress;
 use crate::error::{Error, ErrorKind};
 use crate::security_settings::RegistrationSettings;
 
-/// Refused where the organisation lets nobody register, or not with an address of this domain. Domains are compared
+/// Refused where the organization lets nobody register, or not with an address of this domain. Domains are compared
 /// whole, in the one spelling that addresses have: `evilacme.example` and `acme.example.evil.example` are not
 /// `acme.example`.
 pub fn may_register(settings: &RegistrationSettings, address: &EmailAddress) -> Result<(), Error> {
@@ -20,7 +20,7 @@ pub fn may_register(settings: &RegistrationSettings, address: &EmailAddress) -> 
     Err(Error::invalid("email", "Register with the address that your organization has given you."))
 }
 
-/// The one answer where nobody may register: the organisation does not let them, or there is none of this name.
+/// The one answer where nobody may register: the organization does not let them, or there is none of this name.
 #[must_use]
 pub fn registration_closed() -> Error {
     let message = "Nobody can register here without an invitation. Ask an administrator for one.";

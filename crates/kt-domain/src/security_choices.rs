@@ -1,4 +1,4 @@
-//! What an organisation has chosen of its security settings, over what its deployment sets.
+//! What an organization has chosen of its security settings, over what its deployment sets.
 //!
 //! Only the sections that it has chosen are kept, so that the others follow the deployment's configuration.
 
@@ -52,7 +52,7 @@ impl Section {
     }
 }
 
-/// The sections that an organisation has chosen.
+/// The sections that an organization has chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SecurityChoices(Map<String, Value>);

@@ -1,4 +1,4 @@
-//! What an organisation demands of the people and keys in it (SPEC section 7).
+//! What an organization demands of the people and keys in it (SPEC section 7).
 
 use serde::{Deserialize, Serialize};
 

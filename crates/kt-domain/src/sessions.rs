@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::span::Span;
 use crate::words;
 
-/// The section `session` of an organisation's security settings (SPEC section 7; R12–R17).
+/// The section `session` of an organization's security settings (SPEC section 7; R12–R17).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionSettings {

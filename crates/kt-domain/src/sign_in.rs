@@ -34,13 +34,13 @@ pub enum Proof {
     RecoveryCode,
     /// A passkey whose user was verified: counts as two factors.
     Passkey,
-    /// An identity provider's word, where the organisation takes it for two factors.
+    /// An identity provider's word, where the organization takes it for two factors.
     FederatedMfa,
-    /// An identity provider's word, where the organisation leaves it to the provider how people prove who they are.
+    /// An identity provider's word, where the organization leaves it to the provider how people prove who they are.
     Federated,
     /// An identity provider's word, where it counts as one factor, as a password does.
     FederatedSingle,
-    /// An identity provider's word that does not tell of two factors, where the organisation wants two of whoever comes
+    /// An identity provider's word that does not tell of two factors, where the organization wants two of whoever comes
     /// through it: one of ours is asked for, whatever else it asks.
     FederatedStepUp,
 }
@@ -173,7 +173,7 @@ pub enum Factor {
 
 words!(Factor { Totp = "totp", RecoveryCode = "recovery_code", Passkey = "passkey" });
 
-/// What the organisations of somebody ask of them. Second factors belong to the account: the strictest rule holds for all of
+/// What the organizations of somebody ask of them. Second factors belong to the account: the strictest rule holds for all of
 /// it, since whoever gets in anywhere may change what the account is opened with everywhere.
 #[derive(Clone, Debug)]
 pub struct Asks {
@@ -192,7 +192,7 @@ impl Asks {
     }
 
     /// What is asked of whoever has given these proofs. Where an identity provider answers for how they prove who they are, its
-    /// organisation's rule holds alone: its word opens no other, and changes nothing that the account is opened with.
+    /// organization's rule holds alone: its word opens no other, and changes nothing that the account is opened with.
     fn of(&self, proofs: &Proofs) -> impl Iterator<Item = Asked> {
         let is_answered_for = proofs.contains(Proof::Federated) || proofs.contains(Proof::FederatedMfa);
         let elsewhere = if is_answered_for { &[] } else { self.elsewhere.as_slice() };
@@ -213,7 +213,7 @@ pub struct Standing<'a> {
     pub factors: &'a [Factor],
     /// What is asked of them.
     pub asks: &'a Asks,
-    /// Whether they can come in through the organisation's identity provider alone.
+    /// Whether they can come in through the organization's identity provider alone.
     pub sso_required: bool,
 }
 
@@ -232,7 +232,7 @@ pub enum Gate {
     PendingVerification,
     /// An administrator must approve.
     PendingApproval,
-    /// They must come through the organisation's identity provider.
+    /// They must come through the organization's identity provider.
     SsoRequired,
     /// Refused, with the same answer as for a wrong password.
     Refuse,
@@ -240,7 +240,7 @@ pub enum Gate {
 
 /// What comes next for somebody of this standing who has given these proofs.
 ///
-/// In this order: nobody without a first factor or suspended; nobody past the organisation's identity provider where that
+/// In this order: nobody without a first factor or suspended; nobody past the organization's identity provider where that
 /// is required; then what others must do (verify, approve); then the second factor, *before* a password may be replaced, so that a stolen temporary password alone changes nothing; then
 /// the password; then enrolment, once the grace is over.
 #[must_use]

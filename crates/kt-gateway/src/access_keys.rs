@@ -144,7 +144,7 @@ impl Known {
         Ok(Arc::clone(&entry.key))
     }
 
-    /// Whoever the control plane vouches for. What the organisation demands of keys is not asked: a pass is good for a
+    /// Whoever the control plane vouches for. What the organization demands of keys is not asked: a pass is good for a
     /// minute and only the control plane holds one.
     fn admit_pass(&self, pass: &UnverifiedPass<'_>, now: Timestamp) -> Result<Arc<Key>, Refusal> {
         let invalid = || refusal(Error::invalid_key());

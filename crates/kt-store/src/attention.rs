@@ -1,4 +1,4 @@
-//! What in an organisation waits for somebody, in figures.
+//! What in an organization waits for somebody, in figures.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::sql::{self, values};
 pub struct Waiting {
     /// People who have registered and wait for an administrator's word.
     pub people: i64,
-    /// Living keys that break what the organisation demands of keys.
+    /// Living keys that break what the organization demands of keys.
     pub flagged_keys: i64,
     /// Gateways that have stopped reporting.
     pub silent_gateways: i64,
     /// Members who ask that a gateway be set up.
     pub setup_requests: i64,
-    /// Domains whose record is gone that shows them to be the organisation's.
+    /// Domains whose record is gone that shows them to be the organization's.
     pub missing_domains: i64,
 }
 

@@ -1,4 +1,4 @@
-//! The audit log: one hash chain for each organisation, written in the transaction of the change that it records.
+//! The audit log: one hash chain for each organization, written in the transaction of the change that it records.
 
 mod checkpoints;
 pub mod deliveries;
@@ -17,16 +17,16 @@ pub use checkpoints::{
 };
 pub use query::{find, newest, page};
 
-/// The name of the deployment's own chain: for what happens before an organisation is known or above all of them.
+/// The name of the deployment's own chain: for what happens before an organization is known or above all of them.
 pub const DEPLOYMENT: &str = "deployment";
 
-/// The name of an organisation's chain; without one, that of the deployment's own.
+/// The name of an organization's chain; without one, that of the deployment's own.
 #[must_use]
 pub fn chain_of(organization: Option<&OrganizationId>) -> &str {
     organization.map_or(DEPLOYMENT, OrganizationId::as_str)
 }
 
-/// Appends a record to the organisation's chain, or to the deployment's own.
+/// Appends a record to the organization's chain, or to the deployment's own.
 pub async fn append(
     tx: &Tx<'_>,
     organization: Option<&OrganizationId>,

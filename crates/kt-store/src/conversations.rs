@@ -1,4 +1,4 @@
-//! Conversations with models: each belongs to one person in one organisation, and every statement says so.
+//! Conversations with models: each belongs to one person in one organization, and every statement says so.
 
 use jiff::Timestamp;
 use kt_domain::id::{ConversationId, OrganizationId, TurnId, UserId};

@@ -1,4 +1,4 @@
-//! The domains of mail addresses that organisations claim.
+//! The domains of mail addresses that organizations claim.
 
 use jiff::Timestamp;
 use kt_domain::id::OrganizationId;
@@ -7,7 +7,7 @@ use kt_domain::sso::{DomainProof, OwnDomain};
 use crate::database::{Source, StoreError, Tx};
 use crate::sql::{self, Row, values};
 
-/// A domain that an organisation claims.
+/// A domain that an organization claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedDomain {
     /// Its name.
@@ -32,7 +32,7 @@ impl ClaimedDomain {
     }
 }
 
-/// Adds a claim. `false` when the organisation has it already.
+/// Adds a claim. `false` when the organization has it already.
 pub async fn add(
     tx: &Tx<'_>,
     organization: &OrganizationId,
@@ -44,7 +44,7 @@ pub async fn add(
     Ok(sql::execute(tx, INSERT, values).await? == 1)
 }
 
-/// The organisation's claims, in the order of their names.
+/// The organization's claims, in the order of their names.
 pub async fn of(
     source: &impl Source,
     organization: &OrganizationId,
@@ -64,7 +64,7 @@ pub async fn find(
     sql::row(source, SELECT, values).await?.as_ref().map(read).transpose()
 }
 
-/// Notes that it was shown to be theirs. [`StoreError::Exists`] when another organisation has shown the same.
+/// Notes that it was shown to be theirs. [`StoreError::Exists`] when another organization has shown the same.
 pub async fn verify(
     tx: &Tx<'_>,
     organization: &OrganizationId,
@@ -144,7 +144,7 @@ pub async fn remove(
     Ok(sql::execute(tx, DELETE, values![organization.as_str(), domain.as_str()]).await? == 1)
 }
 
-/// The organisation that has shown this domain, as an address names it, to be its own.
+/// The organization that has shown this domain, as an address names it, to be its own.
 pub async fn owner_of(source: &impl Source, domain: &str) -> Result<Option<OrganizationId>, StoreError> {
     const SELECT: &str =
         "SELECT organization_id FROM organization_domains WHERE domain = $1 AND verified_at IS NOT NULL";

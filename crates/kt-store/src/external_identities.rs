@@ -63,7 +63,7 @@ pub async fn count(source: &impl Source, of: &IdentitySource) -> Result<i64, Sto
     row.map_or(Ok(0), |row| row.get("linked"))
 }
 
-/// Forgets what the providers of an organisation call this person.
+/// Forgets what the providers of an organization call this person.
 pub async fn forget_member(
     tx: &Tx<'_>,
     organization: &OrganizationId,

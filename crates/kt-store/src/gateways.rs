@@ -44,7 +44,7 @@ pub struct Gateway {
     pub seen_at: Timestamp,
 }
 
-/// The gateway of this name in an organisation.
+/// The gateway of this name in an organization.
 pub async fn find(
     source: &impl Source,
     organization: &OrganizationId,
@@ -55,7 +55,7 @@ pub async fn find(
     row.as_ref().map(read).transpose()
 }
 
-/// The gateways of an organisation that came after `silent_since`, and neither take no new requests nor are told to take
+/// The gateways of an organization that came after `silent_since`, and neither take no new requests nor are told to take
 /// none, by name.
 pub async fn in_service(
     source: &impl Source,
@@ -70,7 +70,7 @@ pub async fn in_service(
     rows.iter().map(read).collect()
 }
 
-/// The gateways of an organisation that came after `silent_since`, whatever they are told, by name.
+/// The gateways of an organization that came after `silent_since`, whatever they are told, by name.
 pub async fn heard_of(
     source: &impl Source,
     organization: &OrganizationId,
@@ -81,7 +81,7 @@ pub async fn heard_of(
     rows.iter().map(read).collect()
 }
 
-/// How many gateways an organisation has.
+/// How many gateways an organization has.
 pub async fn count(source: &impl Source, organization: &OrganizationId) -> Result<i64, StoreError> {
     const SELECT: &str = "SELECT COUNT(*) AS gateways FROM gateways WHERE organization_id = $1";
     let row = sql::row(source, SELECT, values![organization.as_str()]).await?;
@@ -219,7 +219,7 @@ pub async fn orders(
     row.as_ref().map_or_else(|| Ok(OwnOrders::default()), read_orders)
 }
 
-/// Tells a gateway this from now on. Whoever writes back what they read of it locks its organisation first.
+/// Tells a gateway this from now on. Whoever writes back what they read of it locks its organization first.
 pub async fn order(
     tx: &Tx<'_>,
     organization: &OrganizationId,
@@ -234,14 +234,14 @@ pub async fn order(
     Ok(())
 }
 
-/// From now on every gateway of an organisation is to run what all are.
+/// From now on every gateway of an organization is to run what all are.
 pub async fn forget_own_configurations(tx: &Tx<'_>, organization: &OrganizationId) -> Result<(), StoreError> {
     const UPDATE: &str = "UPDATE gateway_orders SET configuration = NULL WHERE organization_id = $1";
     sql::execute(tx, UPDATE, values![organization.as_str()]).await?;
     Ok(())
 }
 
-/// The versions that single gateways of an organisation are told to run.
+/// The versions that single gateways of an organization are told to run.
 pub async fn own_configurations(
     source: &impl Source,
     organization: &OrganizationId,
@@ -267,7 +267,7 @@ pub struct Delivering {
     pub orders: OwnOrders,
 }
 
-/// Up to `limit` gateways of an organisation whose name or address holds what is searched for, by name, those behind `after`.
+/// Up to `limit` gateways of an organization whose name or address holds what is searched for, by name, those behind `after`.
 pub async fn page(
     source: &impl Source,
     organization: &OrganizationId,
@@ -280,7 +280,7 @@ pub async fn page(
     listed(query, source, limit).await
 }
 
-/// One gateway of an organisation.
+/// One gateway of an organization.
 pub async fn one(
     source: &impl Source,
     organization: &OrganizationId,
@@ -291,7 +291,7 @@ pub async fn one(
     Ok(listed(query, source, 1).await?.pop())
 }
 
-/// Up to `limit` gateways that last came with this key of an organisation, by name.
+/// Up to `limit` gateways that last came with this key of an organization, by name.
 pub async fn of_key(
     source: &impl Source,
     organization: &OrganizationId,
@@ -303,7 +303,7 @@ pub async fn of_key(
     listed(query, source, limit).await
 }
 
-/// The gateways of an organisation, to be narrowed.
+/// The gateways of an organization, to be narrowed.
 fn of_organization(organization: &OrganizationId) -> Composed {
     const SELECT: &str = "SELECT g.*, k.name AS key_name, COALESCE(c.seq, 0) AS entries,
             o.configuration AS configuration, COALESCE(o.is_drained, FALSE) AS is_drained,

@@ -1,4 +1,4 @@
-//! The identity providers of organisations.
+//! The identity providers of organizations.
 
 use jiff::Timestamp;
 use kt_domain::id::{IdentityProviderId, OrganizationId};
@@ -7,7 +7,7 @@ use kt_domain::sso::{Protocol, ProviderDetails, ProviderSettings, PublishedProbl
 use crate::database::{Source, StoreError, Tx};
 use crate::sql::{self, Row, values};
 
-/// An organisation's identity provider.
+/// An organization's identity provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityProvider {
     /// Its identifier.
@@ -32,7 +32,7 @@ pub struct IdentityProvider {
     pub problem: Option<PublishedProblem>,
 }
 
-/// Adds a provider. [`StoreError::Exists`] where the organisation has one of its protocol, or another that is turned on
+/// Adds a provider. [`StoreError::Exists`] where the organization has one of its protocol, or another that is turned on
 /// beside one that is to be.
 pub async fn insert(tx: &Tx<'_>, provider: &IdentityProvider) -> Result<(), StoreError> {
     const INSERT: &str = "INSERT INTO identity_providers
@@ -116,7 +116,7 @@ pub async fn find(
     sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read).transpose()
 }
 
-/// The organisation's provider of this protocol.
+/// The organization's provider of this protocol.
 pub async fn of_protocol(
     source: &impl Source,
     organization: &OrganizationId,
@@ -127,7 +127,7 @@ pub async fn of_protocol(
     sql::row(source, SELECT, values).await?.as_ref().map(read).transpose()
 }
 
-/// The organisation's provider that is turned on.
+/// The organization's provider that is turned on.
 pub async fn enabled(
     source: &impl Source,
     organization: &OrganizationId,
@@ -136,7 +136,7 @@ pub async fn enabled(
     sql::row(source, SELECT, values![organization.as_str()]).await?.as_ref().map(read).transpose()
 }
 
-/// The same of the organisation that people call so: one statement, whether or not there is such an organisation.
+/// The same of the organization that people call so: one statement, whether or not there is such an organization.
 pub async fn enabled_at(
     source: &impl Source,
     identifier: &str,

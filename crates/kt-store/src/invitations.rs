@@ -1,4 +1,4 @@
-//! Invitations to join an organisation.
+//! Invitations to join an organization.
 
 use jiff::Timestamp;
 use kt_domain::actor::Role;
@@ -57,7 +57,7 @@ pub async fn find(source: &impl Source, id: &InvitationId) -> Result<Option<Invi
     sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read).transpose()
 }
 
-/// The invitation to this organisation with which somebody of this address, given folded, could still come.
+/// The invitation to this organization with which somebody of this address, given folded, could still come.
 pub async fn open_for(
     source: &impl Source,
     organization: &OrganizationId,
@@ -70,7 +70,7 @@ pub async fn open_for(
     sql::row(source, SELECT, values).await?.as_ref().map(read).transpose()
 }
 
-/// The organisation's invitations, the newest first, at most `limit` of those made before `before`.
+/// The organization's invitations, the newest first, at most `limit` of those made before `before`.
 pub async fn page(
     source: &impl Source,
     organization: &OrganizationId,

@@ -86,7 +86,7 @@ pub async fn by_digest(source: &impl Source, digest: &SecretDigest) -> Result<Op
     sql::row(source, SELECT, values![digest.to_string()]).await?.as_ref().map(read_live).transpose()
 }
 
-/// The access keys of an organisation's active members that have not ended by `now`, with their digests.
+/// The access keys of an organization's active members that have not ended by `now`, with their digests.
 pub async fn of_applications(
     source: &impl Source,
     organization: &OrganizationId,
@@ -125,7 +125,7 @@ pub async fn find(source: &impl Source, id: &ApiKeyId) -> Result<Option<LiveKey>
     sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read_live).transpose()
 }
 
-/// Which keys of an organisation are listed.
+/// Which keys of an organization are listed.
 #[derive(Clone, Debug, Default)]
 pub struct KeyFilter {
     /// Of this kind only.
@@ -138,7 +138,7 @@ pub struct KeyFilter {
     pub due: Option<(KeysDue, Timestamp)>,
 }
 
-/// Keys of an organisation.
+/// Keys of an organization.
 pub async fn page(
     source: &impl Source,
     organization: &OrganizationId,
@@ -185,7 +185,7 @@ fn sorted(by: KeyColumn) -> Sorted {
     Sorted { by, id: "id" }
 }
 
-/// A key of this organisation, whether or not it may still be used.
+/// A key of this organization, whether or not it may still be used.
 pub async fn of_organization(
     source: &impl Source,
     organization: &OrganizationId,
@@ -213,7 +213,7 @@ pub async fn lock(
     row.as_ref().map(read).transpose()
 }
 
-/// The keys of an organisation that have not ended by `now`, held still until the transaction ends.
+/// The keys of an organization that have not ended by `now`, held still until the transaction ends.
 pub async fn lock_all(
     tx: &Tx<'_>,
     organization: &OrganizationId,
@@ -261,7 +261,7 @@ pub async fn change(tx: &Tx<'_>, key: &ApiKey) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Ends all keys that somebody answers for in an organisation.
+/// Ends all keys that somebody answers for in an organization.
 pub async fn end_all(
     tx: &Tx<'_>,
     organization: &OrganizationId,
@@ -274,7 +274,7 @@ pub async fn end_all(
     Ok(())
 }
 
-/// Notes when and from where a key of the organisation was used, unless a later use was noted.
+/// Notes when and from where a key of the organization was used, unless a later use was noted.
 pub async fn note_use(
     tx: &Tx<'_>,
     organization: &OrganizationId,

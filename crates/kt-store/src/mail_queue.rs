@@ -11,7 +11,7 @@ use crate::sql::{self, Composed, Row, values};
 pub struct QueuedMail {
     /// Its identifier.
     pub id: MailId,
-    /// The organisation that it is about.
+    /// The organization that it is about.
     pub organization: Option<OrganizationId>,
     /// What kind of message it is.
     pub kind: String,
@@ -142,7 +142,7 @@ pub struct Backlog {
     pub given_up: i64,
 }
 
-/// How the mail of an organisation stands, or all mail: what was written before `before` and waits, and what was given up
+/// How the mail of an organization stands, or all mail: what was written before `before` and waits, and what was given up
 /// since `given_up_since`.
 pub async fn backlog(
     source: &impl Source,

@@ -1,4 +1,4 @@
-//! Who belongs to which organisation, as what.
+//! Who belongs to which organization, as what.
 
 use jiff::Timestamp;
 use kt_domain::actor::Role;
@@ -12,7 +12,7 @@ use crate::order::{EARLIEST, Part, Place, Sorted};
 use crate::second_factors::Factors;
 use crate::sql::{self, Composed, Row, values};
 
-/// Somebody's place in an organisation.
+/// Somebody's place in an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
     /// Where.
@@ -23,7 +23,7 @@ pub struct Membership {
     pub role: Role,
     /// Where it stands.
     pub state: MembershipState,
-    /// Since when the organisation has asked them for a second factor.
+    /// Since when the organization has asked them for a second factor.
     pub mfa_asked_since: Option<Timestamp>,
     /// Since when.
     pub created_at: Timestamp,
@@ -40,7 +40,7 @@ impl Membership {
     }
 }
 
-/// Somebody with a place in an organisation.
+/// Somebody with a place in an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// Their place.
@@ -51,7 +51,7 @@ pub struct Member {
     pub name: String,
     /// The second factors they have.
     pub factors: Factors,
-    /// Whether the organisation's identity provider, where one is turned on, vouches for them.
+    /// Whether the organization's identity provider, where one is turned on, vouches for them.
     pub is_vouched_for: bool,
 }
 
@@ -149,7 +149,7 @@ pub struct Waiting {
     pub since: Timestamp,
 }
 
-/// Those who wait in this organisation with a verified address, the longest waiting first, at most `limit` of those
+/// Those who wait in this organization with a verified address, the longest waiting first, at most `limit` of those
 /// behind `after`.
 pub async fn waiting(
     source: &impl Source,
@@ -178,7 +178,7 @@ pub async fn waiting(
     sql::rows(source, SELECT, values).await?.iter().map(read).collect()
 }
 
-/// The addresses of the organisation's active admins and owners.
+/// The addresses of the organization's active admins and owners.
 pub async fn administrators(
     source: &impl Source,
     organization: &OrganizationId,
@@ -189,7 +189,7 @@ pub async fn administrators(
     rows.iter().map(|row| row.get("email")).collect()
 }
 
-/// The addresses of the organisation's active owners.
+/// The addresses of the organization's active owners.
 pub async fn owners(source: &impl Source, organization: &OrganizationId) -> Result<Vec<String>, StoreError> {
     const SELECT: &str = "SELECT u.email FROM memberships m JOIN users u ON u.id = m.user_id
         WHERE m.organization_id = $1 AND m.state = 'active' AND m.role = 'owner' ORDER BY u.email";
@@ -197,7 +197,7 @@ pub async fn owners(source: &impl Source, organization: &OrganizationId) -> Resu
     rows.iter().map(|row| row.get("email")).collect()
 }
 
-/// How many are active in an organisation, and who was the first of its administrators.
+/// How many are active in an organization, and who was the first of its administrators.
 pub async fn founders(
     source: &impl Source,
     organization: &OrganizationId,
@@ -211,7 +211,7 @@ pub async fn founders(
     Ok((row.get("active")?, row.parsed_opt("first_admin")?))
 }
 
-/// Somebody's place in this organisation, if they have one.
+/// Somebody's place in this organization, if they have one.
 pub async fn find(
     source: &impl Source,
     organization: &OrganizationId,
@@ -231,7 +231,7 @@ pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Membersh
     sql::rows(source, SELECT, values![user.as_str()]).await?.iter().map(read).collect()
 }
 
-/// Somebody in this organisation whose membership was approved.
+/// Somebody in this organization whose membership was approved.
 pub async fn member(
     source: &impl Source,
     organization: &OrganizationId,
@@ -244,7 +244,7 @@ pub async fn member(
     query.rows(source).await?.first().map(read_member).transpose()
 }
 
-/// The people of this organisation, but for those who wait for approval.
+/// The people of this organization, but for those who wait for approval.
 pub async fn members(
     source: &impl Source,
     organization: &OrganizationId,
@@ -315,7 +315,7 @@ fn choose(query: &mut Composed, organization: &OrganizationId, filter: MembersFi
     query.and_found_in(["u.name", "u.email", "m.role"], filter.search);
 }
 
-/// The active members of all organisations who are asked for a second factor and have no passkey: whoever lacks what is
+/// The active members of all organizations who are asked for a second factor and have no passkey: whoever lacks what is
 /// asked of them is among them.
 pub async fn asked_without_passkey(source: &impl Source) -> Result<Vec<Member>, StoreError> {
     let mut query = members_that();
@@ -325,7 +325,7 @@ pub async fn asked_without_passkey(source: &impl Source) -> Result<Vec<Member>, 
     query.rows(source).await?.iter().map(read_member).collect()
 }
 
-/// The active members of this organisation who have chosen their password behind `after` and not behind `until`.
+/// The active members of this organization who have chosen their password behind `after` and not behind `until`.
 pub async fn with_password_set(
     source: &impl Source,
     organization: &OrganizationId,
@@ -340,7 +340,7 @@ pub async fn with_password_set(
     query.rows(source).await?.iter().map(read_member).collect()
 }
 
-/// The active members of all organisations who have a temporary password that ends behind `after` and not behind `until`.
+/// The active members of all organizations who have a temporary password that ends behind `after` and not behind `until`.
 pub async fn with_temporary_password(
     source: &impl Source,
     after: Timestamp,
@@ -451,7 +451,7 @@ pub async fn note_sign_in(
     Ok(())
 }
 
-/// How many active owners the organisation has. Hold it still with [`crate::organizations::lock`] first.
+/// How many active owners the organization has. Hold it still with [`crate::organizations::lock`] first.
 pub async fn count_active_owners(tx: &Tx<'_>, organization: &OrganizationId) -> Result<i64, StoreError> {
     const COUNT: &str = "SELECT COUNT(*) AS owners FROM memberships
         WHERE organization_id = $1 AND role = 'owner' AND state = 'active'";

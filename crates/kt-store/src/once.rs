@@ -137,7 +137,7 @@ pub async fn of_subject<T: DeserializeOwned>(
     rows.iter().map(|row| Ok((row.parsed("digest")?, row.document("data")?))).collect()
 }
 
-/// Those of this purpose that are still good and are about members of an organisation, each with what it is used up by.
+/// Those of this purpose that are still good and are about members of an organization, each with what it is used up by.
 pub async fn of_members<T: DeserializeOwned>(
     source: &impl Source,
     purpose: &str,

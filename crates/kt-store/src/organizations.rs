@@ -1,4 +1,4 @@
-//! Organisations and their settings.
+//! Organizations and their settings.
 
 use jiff::Timestamp;
 use kt_domain::id::OrganizationId;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::database::{Source, StoreError, Tx};
 use crate::sql::{self, Row, values};
 
-/// An organisation.
+/// An organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Organization {
     /// Its identifier in this system.
@@ -21,7 +21,7 @@ pub struct Organization {
     pub created_at: Timestamp,
 }
 
-/// Adds an organisation. [`StoreError::Exists`] when its identifier is taken.
+/// Adds an organization. [`StoreError::Exists`] when its identifier is taken.
 pub async fn insert(tx: &Tx<'_>, organization: &Organization) -> Result<(), StoreError> {
     const INSERT: &str =
         "INSERT INTO organizations (id, identifier, name, created_at) VALUES ($1, $2, $3, $4)";
@@ -30,13 +30,13 @@ pub async fn insert(tx: &Tx<'_>, organization: &Organization) -> Result<(), Stor
     Ok(())
 }
 
-/// The organisation with this id.
+/// The organization with this id.
 pub async fn find(source: &impl Source, id: &OrganizationId) -> Result<Option<Organization>, StoreError> {
     const SELECT: &str = "SELECT id, identifier, name, created_at FROM organizations WHERE id = $1";
     sql::row(source, SELECT, values![id.as_str()]).await?.as_ref().map(read).transpose()
 }
 
-/// The organisation that people call so.
+/// The organization that people call so.
 pub async fn by_identifier(
     source: &impl Source,
     identifier: &str,
@@ -45,26 +45,26 @@ pub async fn by_identifier(
     sql::row(source, SELECT, values![identifier]).await?.as_ref().map(read).transpose()
 }
 
-/// Gives the organisation another name.
+/// Gives the organization another name.
 pub async fn rename(tx: &Tx<'_>, id: &OrganizationId, name: &str) -> Result<(), StoreError> {
     sql::execute(tx, "UPDATE organizations SET name = $2 WHERE id = $1", values![id.as_str(), name]).await?;
     Ok(())
 }
 
-/// All organisations.
+/// All organizations.
 pub async fn ids(source: &impl Source) -> Result<Vec<OrganizationId>, StoreError> {
     let rows = sql::rows(source, "SELECT id FROM organizations ORDER BY id", values![]).await?;
     rows.iter().map(|row| row.parsed("id")).collect()
 }
 
-/// The organisation that was made first.
+/// The organization that was made first.
 pub async fn first(source: &impl Source) -> Result<Option<Organization>, StoreError> {
     const SELECT: &str =
         "SELECT id, identifier, name, created_at FROM organizations ORDER BY created_at, id LIMIT 1";
     sql::row(source, SELECT, values![]).await?.as_ref().map(read).transpose()
 }
 
-/// The organisation, where there is one alone.
+/// The organization, where there is one alone.
 pub async fn only(source: &impl Source) -> Result<Option<OrganizationId>, StoreError> {
     let rows = sql::rows(source, "SELECT id FROM organizations LIMIT 2", values![]).await?;
     match rows.as_slice() {
@@ -73,7 +73,7 @@ pub async fn only(source: &impl Source) -> Result<Option<OrganizationId>, StoreE
     }
 }
 
-/// Holds the organisation still until the transaction ends, so that what is counted in it (its owners) stays true.
+/// Holds the organization still until the transaction ends, so that what is counted in it (its owners) stays true.
 pub async fn lock(tx: &Tx<'_>, id: &OrganizationId) -> Result<(), StoreError> {
     if tx.locks_rows() {
         sql::row(tx, "SELECT id FROM organizations WHERE id = $1 FOR UPDATE", values![id.as_str()]).await?;
@@ -113,7 +113,7 @@ pub async fn settings<T: DeserializeOwned + Default>(
     }
 }
 
-/// The present version of this document in each organisation; 0 where none was stored.
+/// The present version of this document in each organization; 0 where none was stored.
 pub async fn versions(source: &impl Source, name: &str) -> Result<Vec<(OrganizationId, i64)>, StoreError> {
     const SELECT: &str = "SELECT o.id, COALESCE(s.version, 0) AS version FROM organizations o
         LEFT JOIN organization_settings s ON s.organization_id = o.id AND s.name = $1";

@@ -1,4 +1,4 @@
-//! How an organisation stands in figures, at this moment and on the days before.
+//! How an organization stands in figures, at this moment and on the days before.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ async fn count(
     sql::row(source, sql, values).await?.map_or(Ok(0), |row| row.get("count"))
 }
 
-/// The organisations of which there is no snapshot of this day.
+/// The organizations of which there is no snapshot of this day.
 pub async fn without_snapshot(source: &impl Source, day: Date) -> Result<Vec<OrganizationId>, StoreError> {
     const SELECT: &str = "SELECT o.id FROM organizations o
         LEFT JOIN posture_snapshots p ON p.organization_id = o.id AND p.day = $1
@@ -96,7 +96,7 @@ pub async fn forget_snapshots(tx: &Tx<'_>, before: Date) -> Result<(), StoreErro
     Ok(())
 }
 
-/// The snapshots of an organisation, the oldest first.
+/// The snapshots of an organization, the oldest first.
 pub async fn snapshots(
     source: &impl Source,
     organization: &OrganizationId,

@@ -1,4 +1,4 @@
-//! What an identity provider has said of an organisation's people and groups by SCIM, beside what everybody has.
+//! What an identity provider has said of an organization's people and groups by SCIM, beside what everybody has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -287,7 +287,7 @@ pub async fn members_of_all(
 /// How many people one statement puts into a group, or takes out of it: databases bound how many values it has.
 const AT_A_TIME: usize = 500;
 
-/// Puts members of the organisation into a group; `false` where any of them is none.
+/// Puts members of the organization into a group; `false` where any of them is none.
 pub async fn join_group(
     tx: &Tx<'_>,
     organization: &OrganizationId,

@@ -54,7 +54,7 @@ pub struct LiveSession {
     pub epoch: i64,
     /// The user's address.
     pub email: String,
-    /// The user's place in the session's organisation.
+    /// The user's place in the session's organization.
     pub membership: Membership,
     /// Through which identity provider it was opened.
     pub federation: Option<Federation>,
@@ -138,7 +138,7 @@ pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Session>
     sql::rows(source, SELECT, values![user.as_str()]).await?.iter().map(read).collect()
 }
 
-/// The sessions of active members in this organisation that were made and active since these moments and not ended, with
+/// The sessions of active members in this organization that were made and active since these moments and not ended, with
 /// their holders' addresses, the newest first and at most `limit`.
 pub async fn of_organization(
     source: &impl Source,
@@ -156,7 +156,7 @@ pub async fn of_organization(
     rows.iter().map(|row| Ok((read(row)?, row.get("email")?))).collect()
 }
 
-/// Ends all sessions of somebody in this organisation; which.
+/// Ends all sessions of somebody in this organization; which.
 pub async fn end_all(
     tx: &Tx<'_>,
     organization: &OrganizationId,
@@ -196,7 +196,7 @@ pub async fn end_as_read(tx: &Tx<'_>, read: &Session, now: Timestamp) -> Result<
     Ok(sql::execute(tx, UPDATE, values![read.id.as_str(), read.active_at, now]).await? == 1)
 }
 
-/// Ends the sessions of an organisation that were made before the one moment, or whose holders' last act was before the
+/// Ends the sessions of an organization that were made before the one moment, or whose holders' last act was before the
 /// other.
 pub async fn end_older(
     tx: &Tx<'_>,

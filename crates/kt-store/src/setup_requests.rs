@@ -52,7 +52,7 @@ pub async fn open_of(
     sql::row(source, SELECT, values).await?.as_ref().map(read).transpose()
 }
 
-/// Up to `limit` open requests of an organisation's active members, the earliest first, those behind `after`.
+/// Up to `limit` open requests of an organization's active members, the earliest first, those behind `after`.
 pub async fn open(
     source: &impl Source,
     organization: &OrganizationId,

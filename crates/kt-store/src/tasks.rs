@@ -214,7 +214,7 @@ pub async fn remove_ended_runs(tx: &Tx<'_>, before: Timestamp) -> Result<u64, St
     sql::execute(tx, "DELETE FROM task_runs WHERE ended_at < $1", values![before]).await
 }
 
-/// Runs that nobody works on, at most `each` of an organisation and `limit` of all: the longest waiting of each first, then
+/// Runs that nobody works on, at most `each` of an organization and `limit` of all: the longest waiting of each first, then
 /// the second of each.
 pub async fn due(
     source: &impl Source,

@@ -47,7 +47,7 @@ pub struct UsageSum {
     pub of: UsageOf,
     /// The person's name and address, where that is a member.
     pub person: Option<(String, String)>,
-    /// The key's name, where it is one of the organisation's.
+    /// The key's name, where it is one of the organization's.
     pub key_name: Option<String>,
     /// What was used.
     pub used: Used,
@@ -185,7 +185,7 @@ fn apart(groupings: &[Grouping]) -> impl Iterator<Item = &'static str> {
     asked.map(|(_, column, _)| *column).chain(["currency"])
 }
 
-/// What of an organisation fits.
+/// What of an organization fits.
 fn fitting(query: &mut Composed, organization: &OrganizationId, filter: &UsageFilter) {
     query.text(" FROM usage_counts WHERE organization_id = ").value(organization.as_str());
     query.text(" AND day >= ").value(filter.from).text(" AND day < ").value(filter.until);

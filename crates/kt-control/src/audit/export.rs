@@ -60,7 +60,7 @@ impl Control {
         ctx.require_fresh_authentication()
     }
 
-    /// Begins a copy of the organisation's audit log, which records that it was taken and ends in a checkpoint signed
+    /// Begins a copy of the organization's audit log, which records that it was taken and ends in a checkpoint signed
     /// at this moment.
     ///
     /// As `jsonl` the copy is widened at both ends to the nearest checkpoints, so that signatures prove all of it; in
@@ -78,7 +78,7 @@ impl Control {
     }
 
     /// Begins a copy of the deployment's own audit log in the same way, for the operator: what was done at the machine, and
-    /// what belongs to no organisation or cannot be told to belong to one.
+    /// what belongs to no organization or cannot be told to belong to one.
     pub async fn export_deployment_audit(
         &self,
         ctx: &Ctx,

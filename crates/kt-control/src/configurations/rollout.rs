@@ -213,7 +213,7 @@ impl Control {
     }
 }
 
-/// What all gateways of an organisation are told that are told nothing else.
+/// What all gateways of an organization are told that are told nothing else.
 pub(crate) async fn fleet_orders(
     source: &impl Readable,
     organization: &OrganizationId,

@@ -22,7 +22,7 @@ use crate::authenticate::Authenticated;
 use crate::control::Control;
 use crate::members::{lacking, mfa_deadline};
 
-/// A key, its owner's present standing, and what its organisation demands of it.
+/// A key, its owner's present standing, and what its organization demands of it.
 pub(crate) struct KeyHolder {
     live: LiveKey,
     restrictions: KeyRestrictions,
@@ -69,7 +69,7 @@ impl Control {
         Ok(owner.and_then(|owner| mfa_deadline(&owner, mfa)))
     }
 
-    /// The same for everybody in an organisation to whom it happens. An owner is asked whenever anybody is.
+    /// The same for everybody in an organization to whom it happens. An owner is asked whenever anybody is.
     pub(crate) async fn owners_closed_to(
         &self,
         organization: &OrganizationId,

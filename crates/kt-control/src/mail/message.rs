@@ -47,11 +47,11 @@ pub enum Message {
         token: LinkToken,
         expires_at: Timestamp,
     },
-    /// The account cannot be used in this organisation until further notice.
+    /// The account cannot be used in this organization until further notice.
     Suspended { organization: Label, at: Timestamp },
     /// It can be used again.
     Reactivated { organization: Label, at: Timestamp },
-    /// An administrator ended all sessions of the account in this organisation.
+    /// An administrator ended all sessions of the account in this organization.
     SessionsEnded { organization: Label, by: Label, at: Timestamp },
     /// To administrators: a member has nothing to work with yet and asks them to set it up.
     SetupRequested {
@@ -61,9 +61,9 @@ pub enum Message {
         note: Option<Label>,
         at: Timestamp,
     },
-    /// To owners: the record is gone that shows a domain to be the organisation's.
+    /// To owners: the record is gone that shows a domain to be the organization's.
     DomainMissing { organization: Label, domain: Label, record: Label, lapses_at: Timestamp },
-    /// To owners: it was gone for too long, and the domain counts as the organisation's no more.
+    /// To owners: it was gone for too long, and the domain counts as the organization's no more.
     DomainLapsed { organization: Label, domain: Label, at: Timestamp },
 
     /// Somebody asked for a link to choose a new password.

@@ -20,7 +20,7 @@ pub struct Candidate<'a> {
     pub name: &'a str,
     /// Their address.
     pub email: &'a str,
-    /// The identifier of the organisation that they want to join or make.
+    /// The identifier of the organization that they want to join or make.
     pub organization: &'a str,
 }
 
@@ -51,7 +51,7 @@ pub struct Judgement {
 }
 
 impl Control {
-    /// Judges a password by the rules of the organisation of whoever asks; of anybody else, by those of the organisation
+    /// Judges a password by the rules of the organization of whoever asks; of anybody else, by those of the organization
     /// that they want to join, if it lets people register, or of the deployment. Nothing is kept of it. Anybody may ask, and
     /// the answer stands in the queue of the sign-ins: so the length of what is told and the number of askings are bounded.
     pub async fn judge_password(&self, ctx: &Ctx, candidate: Candidate<'_>) -> Result<Judgement, Error> {

@@ -78,7 +78,7 @@ impl Control {
         if self.must_use_sso(tx, place, &user.email).await? {
             return Ok(());
         }
-        // One message for an account, whatever number of organisations it is in.
+        // One message for an account, whatever number of organizations it is in.
         let scope = format!("password_reminder/{}", user.id);
         if !once::claim(tx, &scope, &format!("{ends_at}/{reminder}"), ends_at + DAY).await? {
             return Ok(());

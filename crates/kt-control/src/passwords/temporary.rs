@@ -74,7 +74,7 @@ impl Control {
         Ok(temporary)
     }
 
-    /// The same by the operator, for somebody whom no administrator can help; each of their organisations records it.
+    /// The same by the operator, for somebody whom no administrator can help; each of their organizations records it.
     pub async fn give_temporary_password(&self, ctx: &Ctx, email: &str) -> Result<TemporaryPassword, Error> {
         require_operator(ctx)?;
         let user = self.user_called(email).await?;
@@ -113,7 +113,7 @@ impl Control {
         Ok(Drawn { shown: TemporaryPassword { password: text, expires_at }, kept })
     }
 
-    /// Sets one that was drawn. Refused for an account that belongs to another organisation too: whoever sets its
+    /// Sets one that was drawn. Refused for an account that belongs to another organization too: whoever sets its
     /// password could act there.
     pub(crate) async fn set_temporary(
         &self,

@@ -1,4 +1,4 @@
-//! The groups of an organisation's identity provider, and the roles that follow from them.
+//! The groups of an organization's identity provider, and the roles that follow from them.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The members of an organisation, as its identity provider makes, changes and ends them.
+//! The members of an organization, as its identity provider makes, changes and ends them.
 
 use kt_domain::actor::{Permission, Role};
 use kt_domain::audit::AuditAction;
@@ -55,7 +55,7 @@ impl Control {
         Ok(ScimUserView { user, groups })
     }
 
-    /// Makes a member of somebody with an address in a domain of the organisation's own: as `member`, unless their groups
+    /// Makes a member of somebody with an address in a domain of the organization's own: as `member`, unless their groups
     /// say more later. An account that is new has no password, and one whose address nobody had shown to be theirs loses
     /// what it was opened with. Whoever waits for approval has it by this.
     pub async fn create_scim_user(&self, ctx: &Ctx, change: &UserChange) -> Result<ScimUserView, Error> {
@@ -104,7 +104,7 @@ impl Control {
             id: self.draw(|random| UserId::new(ctx.now, random)),
             email: email.as_typed().to_owned(),
             email_folded: email.folded(),
-            // Its domain is the organisation's own, which vouches for it.
+            // Its domain is the organization's own, which vouches for it.
             email_verified_at: Some(ctx.now),
             name: name.clone(),
             password: None,
@@ -197,7 +197,7 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// Keeps what the provider calls somebody. What they are called here follows where their address is the organisation's
+    /// Keeps what the provider calls somebody. What they are called here follows where their address is the organization's
     /// own (`is_own`).
     async fn change_names(
         &self,

@@ -1,4 +1,4 @@
-//! What the organisations of somebody ask of them. Factors belong to an account: what one demands holds for all of it.
+//! What the organizations of somebody ask of them. Factors belong to an account: what one demands holds for all of it.
 
 use jiff::Timestamp;
 use kt_domain::error::Error;
@@ -13,13 +13,13 @@ use crate::control::Control;
 /// Whether somebody is asked for a second factor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FactorDemand {
-    /// What their organisations ask for: the most that one of them does.
+    /// What their organizations ask for: the most that one of them does.
     pub demand: Demand,
-    /// What they lack, and from when on they can do nothing but add it: of their organisations the one whose time is over first.
+    /// What they lack, and from when on they can do nothing but add it: of their organizations the one whose time is over first.
     pub lacking: Option<Asked>,
 }
 
-/// What one of somebody's organisations asks of them.
+/// What one of somebody's organizations asks of them.
 struct AskedThere {
     asked: Asked,
     /// Whether its identity provider vouches for them, so that they are asked there.
@@ -27,7 +27,7 @@ struct AskedThere {
 }
 
 impl Control {
-    /// What is asked of somebody who wants in at this place of theirs. Other organisations whose identity provider vouches for
+    /// What is asked of somebody who wants in at this place of theirs. Other organizations whose identity provider vouches for
     /// them ask them there.
     pub(crate) async fn asks_of(
         &self,
@@ -43,7 +43,7 @@ impl Control {
         Ok(Asks { here, elsewhere: elsewhere.map(|there| there.asked).collect() })
     }
 
-    /// What has to be there by now of somebody, whichever of their organisations asks it, and whoever vouches for them.
+    /// What has to be there by now of somebody, whichever of their organizations asks it, and whoever vouches for them.
     pub(crate) async fn due_anywhere(
         &self,
         source: &impl Source,
@@ -55,7 +55,7 @@ impl Control {
         Ok(due.map(|there| there.asked.demand).max().unwrap_or_default())
     }
 
-    /// What the organisations of somebody ask of them: the strictest counts (R126).
+    /// What the organizations of somebody ask of them: the strictest counts (R126).
     pub(crate) async fn factor_demand(
         &self,
         source: &impl Source,
@@ -87,7 +87,7 @@ impl Control {
         Ok(all)
     }
 
-    /// Since when somebody has been asked for a second factor. Their place was read before what the organisation demands: if it
+    /// Since when somebody has been asked for a second factor. Their place was read before what the organization demands: if it
     /// does not know yet that they are asked, it is read again, so that nobody loses the time they are given.
     async fn asked_since(
         &self,

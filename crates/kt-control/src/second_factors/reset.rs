@@ -21,7 +21,7 @@ const NO_REASON: &str = "not given";
 impl Control {
     /// Removes all second factors of another member of no higher rank, so that an owner's are removed by another owner
     /// alone. Their sessions end, and they are told by mail by whom and why. Only a person can do it. Refused with
-    /// `own_factors` for oneself, and with `belongs_elsewhere` for an account of another organisation too.
+    /// `own_factors` for oneself, and with `belongs_elsewhere` for an account of another organization too.
     pub async fn reset_second_factors(
         &self,
         ctx: &Ctx,
@@ -48,7 +48,7 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// The same by the operator, for somebody whom no administrator can help; each of their organisations records it.
+    /// The same by the operator, for somebody whom no administrator can help; each of their organizations records it.
     pub async fn reset_second_factors_of(&self, ctx: &Ctx, email: &str, reason: &str) -> Result<(), Error> {
         require_operator(ctx)?;
         check_reason(reason)?;

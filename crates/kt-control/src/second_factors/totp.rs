@@ -132,7 +132,7 @@ impl Control {
         Ok(EnrolledAtSignIn { enrolled, outcome })
     }
 
-    /// Removes the app from the account of the person that asks. Refused with `factor_required` where an organisation
+    /// Removes the app from the account of the person that asks. Refused with `factor_required` where an organization
     /// of theirs asks for a second factor and this is the last.
     pub async fn remove_totp(&self, ctx: &Ctx) -> Result<(), Error> {
         let person = ctx.require_person()?;

@@ -169,7 +169,7 @@ impl Control {
     }
 
     /// By which settings something is counted that counts for an account with these. What spans accounts is counted by those
-    /// of the deployment: no organisation's shut out another's people, and its lock tells nothing of whose account was tried.
+    /// of the deployment: no organization's shut out another's people, and its lock tells nothing of whose account was tried.
     fn lockout_for(&self, count: &Count, of_account: &LockoutSettings) -> LockoutSettings {
         if count.is_of_account() { of_account.clone() } else { self.deployment.lockout.settings() }
     }

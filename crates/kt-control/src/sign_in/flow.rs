@@ -158,7 +158,7 @@ impl Control {
         Ok(())
     }
 
-    /// Who is on the way in at this step, without using it up. Their organisation may let in only some addresses.
+    /// Who is on the way in at this step, without using it up. Their organization may let in only some addresses.
     pub(crate) async fn look_at_step(&self, ctx: &Ctx, step: &SecretDigest) -> Result<Entrant, Error> {
         Ok(self.look_at_flow(ctx, step).await?.0)
     }

@@ -29,7 +29,7 @@ use crate::second_factors::webauthn::{Assertion, base64url, from_base64url};
 pub struct PasskeySignIn {
     /// What the browser has answered.
     pub answer: PasskeyAnswer,
-    /// The organisation's identifier, where somebody belongs to several.
+    /// The organization's identifier, where somebody belongs to several.
     pub organization: Option<String>,
     /// The secret of a device that has signed in before.
     pub device: Option<String>,
@@ -253,7 +253,7 @@ impl Control {
         Ok(used.map(|credential| KeptPasskey { credential, ..kept.clone() }))
     }
 
-    /// A passkey was refused. Where it is known who was to be let in, or whose passkey it is, their organisation sees it among
+    /// A passkey was refused. Where it is known who was to be let in, or whose passkey it is, their organization sees it among
     /// the sign-ins that failed; otherwise the operator does.
     async fn record_wrong_passkey(
         &self,

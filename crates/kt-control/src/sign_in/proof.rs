@@ -66,9 +66,9 @@ impl Control {
     }
 
     /// Refused without a fresh proof that is good for the account itself, which what it is opened with is changed on. The word
-    /// of an identity provider is good for the provider's own organisation: where the account has second factors, or belongs
-    /// to another organisation too, one of its own proofs must be among those of the session (`own_proof_required`). And where
-    /// one of its organisations demands a passkey that is there, those proofs must be worth it, wherever the session was opened:
+    /// of an identity provider is good for the provider's own organization: where the account has second factors, or belongs
+    /// to another organization too, one of its own proofs must be among those of the session (`own_proof_required`). And where
+    /// one of its organizations demands a passkey that is there, those proofs must be worth it, wherever the session was opened:
     /// what is added in it lets its holder in everywhere.
     pub(crate) async fn require_own_proof(&self, ctx: &Ctx) -> Result<(), Error> {
         ctx.require_fresh_authentication()?;

@@ -1,4 +1,4 @@
-//! Whose account somebody is who comes from a provider: found, made or linked, with a place in the organisation.
+//! Whose account somebody is who comes from a provider: found, made or linked, with a place in the organization.
 
 use kt_domain::actor::Role;
 use kt_domain::audit::AuditAction;
@@ -221,7 +221,7 @@ impl Control {
         }
     }
 
-    /// Somebody's place in the organisation, made where they join, with the role that their groups have.
+    /// Somebody's place in the organization, made where they join, with the role that their groups have.
     #[expect(clippy::too_many_arguments, reason = "who, where, and by whose word")]
     async fn place_of(
         &self,
@@ -279,7 +279,7 @@ impl Control {
     }
 }
 
-/// What is known of somebody whom the organisation does not know yet.
+/// What is known of somebody whom the organization does not know yet.
 pub(super) struct Stranger {
     organization: Option<OrganizationId>,
     email: Option<EmailAddress>,

@@ -1,4 +1,4 @@
-//! The domains that an organisation shows to be its own: by a TXT record, or by the operator's word.
+//! The domains that an organization shows to be its own: by a TXT record, or by the operator's word.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::authenticate::require_operator;
 use crate::control::Control;
 
-/// A domain that an organisation claims, and how it is proven.
+/// A domain that an organization claims, and how it is proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DomainView {
     /// Its name.
@@ -37,15 +37,15 @@ pub struct DomainView {
     pub lapses_at: Option<Timestamp>,
 }
 
-/// How many domains an organisation can claim.
+/// How many domains an organization can claim.
 const MOST_DOMAINS: usize = 100;
 
-/// How often the name servers are asked for an organisation in a quarter of an hour.
+/// How often the name servers are asked for an organization in a quarter of an hour.
 const LOOKUPS: i64 = 60;
 const WINDOW: Duration = Duration::from_mins(15);
 
 impl Control {
-    /// The domains that the organisation claims.
+    /// The domains that the organization claims.
     pub async fn domains(&self, ctx: &Ctx) -> Result<Vec<DomainView>, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         Ok(domains::of(&self.store, organization).await?.into_iter().map(DomainView::from).collect())
@@ -84,7 +84,7 @@ impl Control {
     }
 
     /// Looks whether the TXT record of a claimed domain is there. Refused with `domain_not_proven` where it is not, and
-    /// with `domain_taken` where another organisation has shown the domain to be its own.
+    /// with `domain_taken` where another organization has shown the domain to be its own.
     pub async fn verify_domain(&self, ctx: &Ctx, typed: &str) -> Result<DomainView, Error> {
         let organization = owners_organization(ctx)?;
         let domain = OwnDomain::parse(typed)?;
@@ -106,7 +106,7 @@ impl Control {
         self.note_verified(ctx, organization, &domain, claim.proof.unwrap_or(DomainProof::Dns)).await
     }
 
-    /// Counts a domain as an organisation's own on the word of the operator, who answers for that.
+    /// Counts a domain as an organization's own on the word of the operator, who answers for that.
     pub async fn vouch_for_domain(
         &self,
         ctx: &Ctx,
@@ -152,7 +152,7 @@ impl Control {
         self.give_domain_up(ctx, owners_organization(ctx)?, typed).await
     }
 
-    /// The same for the operator, where an organisation holds a domain that is another's by now and nobody there gives it up
+    /// The same for the operator, where an organization holds a domain that is another's by now and nobody there gives it up
     /// (SPEC section 14).
     pub async fn take_domain_away(&self, ctx: &Ctx, identifier: &str, typed: &str) -> Result<(), Error> {
         require_operator(ctx)?;
@@ -177,7 +177,7 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// Whether an organisation has shown the domain of this address to be its own.
+    /// Whether an organization has shown the domain of this address to be its own.
     pub(crate) async fn owns_domain(
         &self,
         source: &impl Source,
@@ -188,7 +188,7 @@ impl Control {
     }
 }
 
-/// The organisation of an owner who has just proven who they are. Who vouches for people decides who runs the organisation,
+/// The organization of an owner who has just proven who they are. Who vouches for people decides who runs the organization,
 /// so that its owners alone decide that.
 pub(super) fn owners_organization(ctx: &Ctx) -> Result<&OrganizationId, Error> {
     let organization = ctx.require(Permission::ChangeSettings)?;

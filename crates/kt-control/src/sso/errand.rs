@@ -102,7 +102,7 @@ struct Kept {
 }
 
 impl Origin {
-    /// A way to an organisation's provider.
+    /// A way to an organization's provider.
     pub(crate) fn of(provider: &IdentityProvider, errand: Errand, now: Timestamp) -> Self {
         Self {
             source: IdentitySource::Provider(provider.id.clone()),
@@ -115,8 +115,8 @@ impl Origin {
 }
 
 impl Control {
-    /// The way to the provider of the organisation that people call so. One answer, `sso_unavailable`, where there is no such
-    /// organisation, no provider, or none that is turned on.
+    /// The way to the provider of the organization that people call so. One answer, `sso_unavailable`, where there is no such
+    /// organization, no provider, or none that is turned on.
     pub async fn begin_sso(
         &self,
         ctx: &Ctx,
@@ -169,7 +169,7 @@ impl Control {
         !self.is_google(&federation.issuer)
     }
 
-    /// The way to the organisation's provider of this protocol, turned on or not, to try it out.
+    /// The way to the organization's provider of this protocol, turned on or not, to try it out.
     pub async fn begin_sso_test(
         &self,
         ctx: &Ctx,

@@ -70,7 +70,7 @@ fn verifier_place(nonce: &SecretDigest) -> String {
 
 /// What a browser brings back from a provider.
 pub struct OidcAnswer<'a> {
-    /// Whose provider, by the address that it came back to: the organisation's identifier, or none for Google.
+    /// Whose provider, by the address that it came back to: the organization's identifier, or none for Google.
     pub organization: Option<&'a str>,
     /// `state`.
     pub state: &'a str,
@@ -90,7 +90,7 @@ pub struct OidcAnswer<'a> {
 struct Party {
     /// What is remembered of it is kept under this.
     key: String,
-    /// Which provider of an organisation it is, in which version; none for Google.
+    /// Which provider of an organization it is, in which version; none for Google.
     provider: Option<(IdentityProviderId, i64)>,
     settings: OidcSettings,
     secret: Option<Vec<u8>>,
@@ -292,7 +292,7 @@ impl Control {
         Ok(identity(party, &claims))
     }
 
-    /// An address of the console that belongs to the OIDC provider of an organisation.
+    /// An address of the console that belongs to the OIDC provider of an organization.
     pub(crate) fn oidc_address(&self, identifier: &str, part: &str) -> Url {
         let mut url = self.console.page("/sso/oidc");
         if let Ok(mut path) = url.path_segments_mut() {

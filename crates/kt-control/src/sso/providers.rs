@@ -1,4 +1,4 @@
-//! An organisation's identity provider as its owners set it up: shown, set, turned on and off, removed.
+//! An organization's identity provider as its owners set it up: shown, set, turned on and off, removed.
 
 use jiff::Timestamp;
 use kt_domain::actor::Permission;
@@ -76,7 +76,7 @@ impl ProviderChange {
 const NONE: &str = "0";
 
 impl Control {
-    /// The organisation's provider of this protocol. [`ErrorKind::NotFound`] where there is none.
+    /// The organization's provider of this protocol. [`ErrorKind::NotFound`] where there is none.
     pub async fn identity_provider(&self, ctx: &Ctx, protocol: Protocol) -> Result<ProviderView, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         self.require_protocol(protocol)?;
@@ -100,7 +100,7 @@ impl Control {
         })
     }
 
-    /// Every provider that the organisation has set up, whether or not this deployment still offers its protocol.
+    /// Every provider that the organization has set up, whether or not this deployment still offers its protocol.
     pub async fn identity_providers(&self, ctx: &Ctx) -> Result<Vec<ProviderView>, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
         let mut views = Vec::new();
@@ -114,7 +114,7 @@ impl Control {
         Ok(views)
     }
 
-    /// Changes the organisation's provider of a protocol, or sets it up. What was begun under the one before is good no more;
+    /// Changes the organization's provider of a protocol, or sets it up. What was begun under the one before is good no more;
     /// turned off, it also ends every session that it has opened. With another issuer it is another provider: whom the one
     /// before was linked to is forgotten, and its sessions end. Refused with `another_provider_enabled` beside another one
     /// that is turned on, and with `sso_not_proven` where it would become the only way in before anybody came through it. One
@@ -216,7 +216,7 @@ impl Control {
         Ok(())
     }
 
-    /// The only way in must be one: a domain is shown to be the organisation's, and somebody has come through.
+    /// The only way in must be one: a domain is shown to be the organization's, and somebody has come through.
     async fn require_proven(
         &self,
         tx: &Tx<'_>,
@@ -241,7 +241,7 @@ impl Control {
         Err(Error::new(ErrorKind::Conflict, "sso_not_proven", message).with_param("required"))
     }
 
-    /// Removes the organisation's provider of this protocol, whom it is linked to, and every session that it has opened.
+    /// Removes the organization's provider of this protocol, whom it is linked to, and every session that it has opened.
     pub async fn remove_identity_provider(
         &self,
         ctx: &Ctx,

@@ -58,7 +58,7 @@ pub(crate) const SKEW: Duration = Duration::from_mins(1);
 pub(super) enum Turned {
     /// The person is not received.
     Away { why: String, user: Option<UserId>, organization: Option<OrganizationId> },
-    /// The organisation does not let the address in that they come from.
+    /// The organization does not let the address in that they come from.
     Elsewhere { organization: OrganizationId, denial: Denial },
     /// Something failed.
     Back(Error),

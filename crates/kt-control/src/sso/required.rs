@@ -1,4 +1,4 @@
-//! Where an organisation's identity provider is the only way in, and the ways past it that are kept for emergencies.
+//! Where an organization's identity provider is the only way in, and the ways past it that are kept for emergencies.
 
 use kt_domain::actor::Role;
 use kt_domain::audit::AuditAction;
@@ -13,8 +13,8 @@ use crate::authenticate::require_operator;
 use crate::control::Control;
 
 impl Control {
-    /// Whether somebody with this address can come in through the organisation's provider alone. Owners always keep a way
-    /// past it, and so does everybody whose address is not in the organisation's domains.
+    /// Whether somebody with this address can come in through the organization's provider alone. Owners always keep a way
+    /// past it, and so does everybody whose address is not in the organization's domains.
     pub(crate) async fn must_use_sso(
         &self,
         source: &impl Source,
@@ -35,7 +35,7 @@ impl Control {
         }
     }
 
-    /// Whether a password would get somebody nowhere: in none of their organisations.
+    /// Whether a password would get somebody nowhere: in none of their organizations.
     pub(crate) async fn is_password_useless(
         &self,
         source: &impl Source,

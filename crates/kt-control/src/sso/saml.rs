@@ -101,7 +101,7 @@ fn passed_before(stage: Stage) -> usize {
 
 /// What a browser posts from the provider's page.
 pub struct SamlAnswer<'a> {
-    /// Whose provider, by the address that it came in at: the organisation's identifier.
+    /// Whose provider, by the address that it came in at: the organization's identifier.
     pub organization: &'a str,
     /// `RelayState`.
     pub relay_state: &'a str,
@@ -224,7 +224,7 @@ impl Control {
         Ok(is_first)
     }
 
-    /// Who was asked, as it is at this moment, if the answer came back to the address of its organisation.
+    /// Who was asked, as it is at this moment, if the answer came back to the address of its organization.
     async fn saml_asked(
         &self,
         origin: &Origin,
@@ -244,7 +244,7 @@ impl Control {
         Ok(organization.ok_or_else(|| Error::not_found("organization"))?.identifier)
     }
 
-    /// We, as the provider of an organisation sees us.
+    /// We, as the provider of an organization sees us.
     fn service_provider(&self, identifier: &str) -> ServiceProvider {
         let address = |part| self.saml_address(identifier, part).into();
         ServiceProvider {
@@ -254,7 +254,7 @@ impl Control {
         }
     }
 
-    /// An address of the console that belongs to the SAML provider of an organisation.
+    /// An address of the console that belongs to the SAML provider of an organization.
     fn saml_address(&self, identifier: &str, part: &str) -> Url {
         let mut url = self.console.page("/sso/saml");
         if let Ok(mut path) = url.path_segments_mut() {
@@ -316,7 +316,7 @@ fn identity(
         issuer: assertion.issuer.clone(),
         subject: subject(settings, assertion)?,
         email: first(&names.email).or_else(name_as_email),
-        // SAML has no word for it; an organisation says so for its provider (`trust_email`).
+        // SAML has no word for it; an organization says so for its provider (`trust_email`).
         email_verified: false,
         name: first(&names.name),
         // Providers leave the attribute out where somebody is in no group.

@@ -35,7 +35,7 @@ pub(super) enum Brought {
 }
 
 impl Control {
-    /// The same, recorded and logged sparingly where it was refused: with the organisation at whose address it came in, if
+    /// The same, recorded and logged sparingly where it was refused: with the organization at whose address it came in, if
     /// there is one.
     pub(super) async fn recording_strays<T>(
         &self,

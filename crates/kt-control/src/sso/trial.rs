@@ -173,7 +173,7 @@ impl Control {
     }
 }
 
-/// An account, as the organisation of the provider sees it.
+/// An account, as the organization of the provider sees it.
 struct Account {
     user: User,
     place: Option<Membership>,

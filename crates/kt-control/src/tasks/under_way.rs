@@ -13,7 +13,7 @@ use crate::control::Control;
 /// How many runs one server works on at once.
 const AT_ONCE: usize = 16;
 
-/// How many of them are of one organisation, so that others find room beside one whose gateways never come to an end.
+/// How many of them are of one organization, so that others find room beside one whose gateways never come to an end.
 pub(super) const OF_ONE_ORGANIZATION: u32 = 4;
 
 /// The runs under way. Dropped, it ends its work on them; another server begins them again.
@@ -29,7 +29,7 @@ impl UnderWay {
         self.work.len() < AT_ONCE
     }
 
-    /// The organisations of which no more can be begun.
+    /// The organizations of which no more can be begun.
     pub(super) fn with_their_share(&self) -> Vec<OrganizationId> {
         let mut counts: HashMap<&OrganizationId, u32> = HashMap::new();
         for run in self.runs.values() {

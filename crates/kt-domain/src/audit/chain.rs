@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::AuditRecord;
 use crate::events::{Hash, Head, Kind, NotCanonical, PublicKey, canonical};
 
-/// The beginning of the chain of this name (an organisation's id). Bound to the name, so that no chain can be shown in
+/// The beginning of the chain of this name (an organization's id). Bound to the name, so that no chain can be shown in
 /// place of another.
 #[must_use]
 pub fn genesis(chain: &str) -> Head {
@@ -40,7 +40,7 @@ pub fn append(head: Head, record: &AuditRecord) -> Result<ChainedRecord, NotCano
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditLogStart {
-    /// The organisation whose chain it is.
+    /// The organization whose chain it is.
     pub chain: Arc<str>,
     /// The entry that follows.
     pub first_seq: u64,

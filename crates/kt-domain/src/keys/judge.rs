@@ -1,4 +1,4 @@
-//! Whether a key may be used: what it was given, against what its organisation demands, at one moment.
+//! Whether a key may be used: what it was given, against what its organization demands, at one moment.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -27,7 +27,7 @@ pub struct KeyTerms {
     pub expires_at: Option<Timestamp>,
     /// When it was, or will be, ended by a revocation or a rotation.
     pub ends_at: Option<Timestamp>,
-    /// Since when it has been known to break the organisation's demands, where they came after the key.
+    /// Since when it has been known to break the organization's demands, where they came after the key.
     pub flagged_at: Option<Timestamp>,
 }
 
@@ -58,7 +58,7 @@ fn is_beyond<T: Ord>(limit: Option<T>, other: Option<T>) -> bool {
     other.is_some_and(|other| limit.is_none_or(|limit| limit > other))
 }
 
-/// A demand of the organisation that a key does not meet.
+/// A demand of the organization that a key does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
     /// It is older than keys may be.
@@ -106,7 +106,7 @@ pub enum Verdict {
 pub(super) const GRACE: Duration = Duration::from_hours(7 * 24);
 
 /// Whether the key may be used from `ip` at `now`. Address, end and expiry decide at once; a key that is too old or has
-/// no scope has a week, counted from when it came to break the demand, unless the organisation gives none. Where the
+/// no scope has a week, counted from when it came to break the demand, unless the organization gives none. Where the
 /// address cannot be told, a key that is bound to addresses does not work.
 #[must_use]
 pub fn judge(
@@ -146,7 +146,7 @@ pub fn breaches(terms: &KeyTerms, restrictions: &KeyRestrictions, now: Timestamp
     all.into_iter().filter_map(|(is_broken, breach)| is_broken.then_some(breach)).collect()
 }
 
-/// How often the key works in a minute: the lower of its own limit and the organisation's.
+/// How often the key works in a minute: the lower of its own limit and the organization's.
 #[must_use]
 pub fn effective_rate(terms: &KeyTerms, restrictions: &KeyRestrictions) -> Option<u32> {
     terms.requests_per_minute.into_iter().chain(restrictions.max_requests_per_minute).min()

@@ -1,4 +1,4 @@
-//! API keys: their text, what an organisation demands of them, and whether one may be used.
+//! API keys: their text, what an organization demands of them, and whether one may be used.
 
 mod judge;
 mod pass;

@@ -60,7 +60,7 @@ pub struct PassClaims {
     pub aud: String,
     /// Whose request it goes with.
     pub sub: UserId,
-    /// In which organisation.
+    /// In which organization.
     pub org: OrganizationId,
     /// What they are there.
     pub role: Role,
@@ -78,7 +78,7 @@ pub struct PassClaims {
 pub enum BadPass {
     /// Its minute is over.
     Over,
-    /// It is none of this organisation's.
+    /// It is none of this organization's.
     Foreign,
     /// Its holder may not use models.
     Forbidden,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_of_another_issuer_organisation_or_audience_is_none_here() {
+    fn a_pass_of_another_issuer_organization_or_audience_is_none_here() {
         let good = claims(Role::Member);
         assert_eq!(good.check(&terms(), now()), Ok(()));
         for foreign in [

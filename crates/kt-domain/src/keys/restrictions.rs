@@ -1,4 +1,4 @@
-//! The section `api_keys` of an organisation's security settings (SPEC section 7; R137–R148).
+//! The section `api_keys` of an organization's security settings (SPEC section 7; R137–R148).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub enum KeyCreation {
 
 words!(KeyCreation { Admins = "admins", Everyone = "everyone" });
 
-/// What an organisation demands of its keys, access and gateway alike.
+/// What an organization demands of its keys, access and gateway alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct KeyRestrictions {
@@ -83,7 +83,7 @@ impl KeyRestrictions {
         (self.require_scope && kind == KeyKind::Gateway).then_some(Scope::Write)
     }
 
-    /// Refuses terms that no key may be given at `now`, naming the field: those that the organisation forbids, and
+    /// Refuses terms that no key may be given at `now`, naming the field: those that the organization forbids, and
     /// those that make no sense.
     pub fn check_terms(&self, kind: KeyKind, terms: &KeyTerms, now: Timestamp) -> Result<(), Error> {
         check_ranges("ip_ranges", &terms.ranges)?;

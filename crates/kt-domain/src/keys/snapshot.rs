@@ -1,4 +1,4 @@
-//! What a gateway is told about whom it may let in, so that it can judge on its own: its organisation's access keys, and
+//! What a gateway is told about whom it may let in, so that it can judge on its own: its organization's access keys, and
 //! by what it knows the people whom the control plane vouches for.
 
 use serde::{Deserialize, Serialize};
@@ -9,14 +9,14 @@ use super::restrictions::KeyRestrictions;
 use crate::id::{ApiKeyId, UserId};
 use crate::secret::SecretDigest;
 
-/// The access keys that may be used in an organisation, and what it demands of all of them.
+/// The access keys that may be used in an organization, and what it demands of all of them.
 ///
 /// It holds no secret: of each key its digest, from which 256 random bits cannot be found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySnapshot {
     /// Differs whenever anything else in it does.
     pub version: String,
-    /// What the organisation demands.
+    /// What the organization demands.
     pub restrictions: KeyRestrictions,
     /// The keys; those that were revoked, and those of people who have left, are not among them.
     pub keys: Vec<KnownKey>,

@@ -13,7 +13,7 @@ use crate::words;
 pub enum KeyStatus {
     /// It works, from where and as often as it may.
     Active,
-    /// It breaks what the organisation demands, and is refused from a certain moment on (R145).
+    /// It breaks what the organization demands, and is refused from a certain moment on (R145).
     RotationRequired,
     /// Its own time is over.
     Expired,
@@ -44,7 +44,7 @@ pub struct KeyStanding {
 pub enum KeysDue {
     /// Those that expire within [`SOON`].
     Expiring,
-    /// Those that break what the organisation demands of keys.
+    /// Those that break what the organization demands of keys.
     Flagged,
 }
 

@@ -1,4 +1,4 @@
-//! An organisation's IP restrictions: whether a client's address may reach its console and API (SPEC section 7).
+//! An organization's IP restrictions: whether a client's address may reach its console and API (SPEC section 7).
 //!
 //! `deny` overrides `allow` and always applies; it is what an emergency block is made with. `enforce_allowlist` is about
 //! the allow list alone: switched off, the list is kept and not applied. An empty allow list means unrestricted, unlike

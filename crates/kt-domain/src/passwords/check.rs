@@ -35,8 +35,8 @@ pub enum Violation {
     /// It is on the list of common passwords.
     #[error("choose another: this is one of the passwords that are tried first")]
     Common,
-    /// It contains something that belongs to the account, the organisation or the product.
-    #[error("leave out {}: it belongs to you, your organisation or this product", quoted(.words))]
+    /// It contains something that belongs to the account, the organization or the product.
+    #[error("leave out {}: it belongs to you, your organization or this product", quoted(.words))]
     Personal {
         /// The words.
         words: Vec<String>,
@@ -78,7 +78,7 @@ impl Violation {
 /// without the account's earlier passwords.
 ///
 /// Besides the policy these rules hold always: at least [`MIN_CHARACTERS`]; not on the bundled list of common
-/// passwords; nothing in it of the account's name and address, the organisation or the product; a strength of at least
+/// passwords; nothing in it of the account's name and address, the organization or the product; a strength of at least
 /// [`STRONG_ENOUGH`].
 ///
 /// It takes milliseconds, and a tenth of a second and more for a text made to be slow: not for a thread that serves

@@ -1,4 +1,4 @@
-//! Words that an attacker would try first for one account: its own, its organisation's, the product's.
+//! Words that an attacker would try first for one account: its own, its organization's, the product's.
 //! NIST SP 800-63B-4 section 3.1.1.2 calls them context-specific; ASVS 6.1.2 wants the list documented.
 
 use std::collections::HashSet;
@@ -18,9 +18,9 @@ pub struct Context<'a> {
     pub name: &'a str,
     /// Its e-mail address.
     pub address: &'a str,
-    /// The organisation's name.
+    /// The organization's name.
     pub organization_name: &'a str,
-    /// The organisation's identifier.
+    /// The organization's identifier.
     pub organization_identifier: &'a str,
 }
 

@@ -1,4 +1,4 @@
-//! What an organisation demands of passwords, and how that stands to the standards.
+//! What an organization demands of passwords, and how that stands to the standards.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const MINIMUM_ALONE: u32 = 15;
 /// Stricter than the 8 that NIST allows beside a second factor.
 const MINIMUM_WITH_SECOND_FACTOR: u32 = 12;
 
-/// The demands on passwords that a deployment or an organisation can set. The rules that hold always are in
+/// The demands on passwords that a deployment or an organization can set. The rules that hold always are in
 /// [`check`](super::check()).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -29,7 +29,7 @@ fn any_asked() -> impl Strategy<Value = Asked> {
 
 proptest! {
     #[test]
-    fn nobody_is_admitted_without_what_the_organisation_demands(
+    fn nobody_is_admitted_without_what_the_organization_demands(
         email_verified: bool,
         membership in any_of(MembershipState::ALL),
         password in proptest::option::of(any_of(PasswordReason::ALL)),
@@ -82,7 +82,7 @@ proptest! {
     }
 }
 
-/// What is asked of somebody of this role by a single organisation, for so many hours.
+/// What is asked of somebody of this role by a single organization, for so many hours.
 fn asks(mfa: &MfaSettings, role: Role, hours: u64) -> Asks {
     Asks { here: asked(mfa, role, hours), elsewhere: Vec::new() }
 }
@@ -223,7 +223,7 @@ fn a_passkey_that_is_demanded_anywhere_is_asked_for() {
 }
 
 #[test]
-fn a_providers_word_is_worth_what_the_organisation_takes_it_for() {
+fn a_providers_word_is_worth_what_the_organization_takes_it_for() {
     let mfa = MfaSettings { policy: MfaPolicy::RequiredForAdmins, ..MfaSettings::default() };
     let (in_time, late) = (asks(&mfa, Role::Admin, 71), asks(&mfa, Role::Admin, 72));
     let member = asks(&mfa, Role::Member, 72);
@@ -250,7 +250,7 @@ fn a_providers_word_is_worth_what_the_organisation_takes_it_for() {
             Gate::MfaEnrollmentRequired,
         ),
         (
-            "a provider's word where another organisation asks for a factor",
+            "a provider's word where another organization asks for a factor",
             Standing { asks: &late_elsewhere, ..admin.clone() },
             Proofs::of(Proof::Federated),
             Gate::Admit,

@@ -1,4 +1,4 @@
-//! The domains of mail addresses that an organisation has shown to be its own.
+//! The domains of mail addresses that an organization has shown to be its own.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,13 +15,13 @@ use crate::words;
 /// write there can write into the domain's zone, and it is in nobody's way.
 pub const DOMAIN_RECORD: &str = "_keeptrusts-challenge";
 
-/// A domain that one organisation can own: a whole name as A-labels in lower case, and not one of those where anybody gets
+/// A domain that one organization can own: a whole name as A-labels in lower case, and not one of those where anybody gets
 /// an address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OwnDomain(String);
 
-/// By what a domain was shown to be an organisation's own.
+/// By what a domain was shown to be an organization's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DomainProof {
     /// By the TXT record, which is looked for again every day.
@@ -59,7 +59,7 @@ impl DomainStanding {
     }
 }
 
-/// Where everybody can get an address of their own: no organisation owns these.
+/// Where everybody can get an address of their own: no organization owns these.
 const PUBLIC_MAIL: [&str; 46] = [
     "126.com",
     "163.com",

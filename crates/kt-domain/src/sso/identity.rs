@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{IdentityProviderId, InvalidId};
 
-/// Who vouches for somebody: an organisation's own provider, or Google for the whole deployment.
+/// Who vouches for somebody: an organization's own provider, or Google for the whole deployment.
 ///
 /// A name that is unique at one source says nothing at another: identities are told apart by source, issuer and subject
 /// together (ASVS 5.0, 6.8.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum IdentitySource {
-    /// An organisation's provider.
+    /// An organization's provider.
     Provider(IdentityProviderId),
     /// The deployment's Google client.
     Google,

@@ -1,4 +1,4 @@
-//! Single sign-on: what an identity provider says of somebody, and what an organisation makes of it (SPEC section 9).
+//! Single sign-on: what an identity provider says of somebody, and what an organization makes of it (SPEC section 9).
 //!
 //! A protocol's own code verifies what a provider sent and puts it into an [`ExternalIdentity`]; from there on both
 //! protocols are one. Whose account it is, is decided by [`reception`]; what it proves, by [`ProviderSettings`]; and

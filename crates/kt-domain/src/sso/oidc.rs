@@ -1,4 +1,4 @@
-//! What an organisation has decided about an OIDC provider.
+//! What an organization has decided about an OIDC provider.
 
 use std::fmt;
 

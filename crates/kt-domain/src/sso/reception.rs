@@ -1,7 +1,7 @@
 //! Whose account an external identity is (STANDARDS OIDC-09; ATTACKS I18, I19, I28).
 //!
 //! An identity that is known by source, issuer and subject has its account already. For a stranger an address counts, and
-//! only one that is verified, in a domain that the organisation has shown to be its own: whoever answers for that domain
+//! only one that is verified, in a domain that the organization has shown to be its own: whoever answers for that domain
 //! could read the mail of a reset as well. Nothing here changes where a membership stands: the gate reads that afterwards.
 
 use super::ProviderSettings;
@@ -17,7 +17,7 @@ pub struct Account {
     pub has_factors: bool,
     /// Whether the provider knows its holder by another name already.
     pub is_linked: bool,
-    /// Its place in the organisation.
+    /// Its place in the organization.
     pub place: Option<MembershipState>,
 }
 
@@ -26,7 +26,7 @@ pub struct Account {
 pub struct Address {
     /// Whether it counts as verified.
     pub is_verified: bool,
-    /// Whether the organisation has shown its domain to be its own.
+    /// Whether the organization has shown its domain to be its own.
     pub is_own: bool,
 }
 
@@ -41,7 +41,7 @@ pub enum Reception {
         wipes_credentials: bool,
         /// Whether one of its second factors must be shown once before.
         asks_for_factor: bool,
-        /// Whether it gets a place in the organisation.
+        /// Whether it gets a place in the organization.
         joins: bool,
     },
 }
@@ -54,11 +54,11 @@ pub enum Refusal {
     NoAddress,
     /// The address is not verified.
     AddressUnverified,
-    /// Its domain is not one that the organisation has shown to be its own.
+    /// Its domain is not one that the organization has shown to be its own.
     ForeignDomain,
     /// There is no account, and none is made.
     NoAccount,
-    /// There is an account without a place in the organisation, and none is made.
+    /// There is an account without a place in the organization, and none is made.
     NoPlace,
     /// The account is linked to somebody else at the same provider: an address that went to a new colleague takes nobody's
     /// account along.
@@ -131,7 +131,7 @@ pub fn receive(
     })
 }
 
-/// Whether somebody whose account is known gets a place in the organisation with this sign-in.
+/// Whether somebody whose account is known gets a place in the organization with this sign-in.
 pub fn joins(settings: &ProviderSettings, place: Option<MembershipState>) -> Result<bool, Refusal> {
     match place {
         Some(MembershipState::Active | MembershipState::Suspended) => Ok(false),

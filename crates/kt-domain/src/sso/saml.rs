@@ -1,4 +1,4 @@
-//! What an organisation has decided about a SAML provider.
+//! What an organization has decided about a SAML provider.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What an organisation has decided about its identity provider, whichever protocol that speaks.
+//! What an organization has decided about its identity provider, whichever protocol that speaks.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct ProviderSettings {
     pub just_in_time: bool,
     /// Whether its addresses count as verified although it does not say so: for providers that have no such word.
     pub trust_email: bool,
-    /// Whether members with an address in the organisation's domains can sign in through it alone. Owners always keep a
+    /// Whether members with an address in the organization's domains can sign in through it alone. Owners always keep a
     /// way past it.
     pub required: bool,
     /// Whether it has to say that two factors were used; where it does not, one of ours is asked for.
@@ -173,7 +173,7 @@ impl ProviderSettings {
         }
     }
 
-    /// A provider makes nobody an owner: who decides who runs the organisation is decided by its owners alone.
+    /// A provider makes nobody an owner: who decides who runs the organization is decided by its owners alone.
     fn validate_roles(&self) -> Result<(), Error> {
         if self.group_roles.len() > MOST_GROUPS {
             return Err(Error::invalid("group_roles", "Write at most 200 groups."));

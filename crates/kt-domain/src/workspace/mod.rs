@@ -1,6 +1,6 @@
 //! The workspaces of the console: conversations with models, and tasks that are run for somebody.
 //!
-//! What is in them belongs to one person in one organisation, and nobody else reads it, whatever their role.
+//! What is in them belongs to one person in one organization, and nobody else reads it, whatever their role.
 
 mod decision;
 mod outcome;

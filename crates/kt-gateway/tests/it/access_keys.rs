@@ -148,7 +148,7 @@ fn scope_expiry_age_and_address_are_judged_at_every_request() {
 
     let bound = KeyRestrictions { allowed_ranges: near, ..KeyRestrictions::default() };
     gateway.knows(bound, keys);
-    assert_eq!(gateway.ask("app"), refused(403, "key_ip_denied"), "the organisation's ranges bind every key");
+    assert_eq!(gateway.ask("app"), refused(403, "key_ip_denied"), "the organization's ranges bind every key");
     assert_eq!(gateway.ask_from(Ipv4Addr::new(127, 0, 0, 2), "app"), ok());
 }
 
@@ -197,7 +197,7 @@ fn a_stream_ends_once_its_key_is_revoked_and_with_no_other_key() {
 }
 
 #[test]
-fn the_lower_rate_of_key_and_organisation_holds_and_no_new_list_forgives_it() {
+fn the_lower_rate_of_key_and_organization_holds_and_no_new_list_forgives_it() {
     let gateway = connected("");
     let at_most =
         |rate| KeyRestrictions { max_requests_per_minute: Some(rate), ..KeyRestrictions::default() };

@@ -22,7 +22,7 @@ pub(crate) const CALLERS: &str = "-muaorwdgs";
 const OPEN: &str = CALLERS;
 /// Whoever is signed in, for themselves.
 const PEOPLE: &str = "muao";
-/// Whoever belongs to the organisation, and their keys.
+/// Whoever belongs to the organization, and their keys.
 const BELONGING: &str = "muaorwd";
 /// The same, and gateways.
 const LIVING: &str = "muaorwdg";
@@ -310,7 +310,7 @@ async fn make_key(api: &TestApi, kind: &str, scope: &str) -> Answer {
         .await
 }
 
-/// The path of a route that is about something of the organisation `acme`.
+/// The path of a route that is about something of the organization `acme`.
 pub(crate) async fn own_object(api: &TestApi, path: &str) -> String {
     let email = format!("{:016x}@acme.example", Random::from_os().next_u64());
     let id = if path.starts_with("/v1/members/") {
@@ -401,7 +401,7 @@ on_both! {
         let other = api.organization("other").await;
         api.add_member_of(&other, "owner@other.example", Role::Owner).await;
         let mut asked = 0;
-        // The code of a device belongs to no organisation until somebody approves it, and passkeys to a person: whoever has
+        // The code of a device belongs to no organization until somebody approves it, and passkeys to a person: whoever has
         // one is asked for it at every sign-in, so that they have tests of their own; and so has provisioning.
         let elsewhere = ["/device-requests/", "/me/passkeys/", "/scim/"];
         let is_owned = |route: &str| route.contains('{') && !elsewhere.iter().any(|part| route.contains(part));
@@ -419,7 +419,7 @@ on_both! {
     }
 }
 
-/// What a change leaves in the audit log of the organisation.
+/// What a change leaves in the audit log of the organization.
 enum Trace {
     /// This action, after an owner sent this body.
     Action(AuditAction, &'static str),

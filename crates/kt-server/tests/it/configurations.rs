@@ -260,7 +260,7 @@ on_both! {
         }
     }
 
-    another_organisations_gateways_and_keys_are_their_own(api) {
+    another_organizations_gateways_and_keys_are_their_own(api) {
         let owner = Client::owner(&api).await;
         let other = api.organization("other").await;
         api.add_member_of(&other, "boss@other.example", Role::Owner).await;
@@ -272,7 +272,7 @@ on_both! {
         assert_eq!(owner.roll_out("main", 1, json!(["gw_theirs"])).await.refusal(), (422, "validation_error"));
         assert_eq!(owner.roll_out("main", 1, Value::Null).await.status, 204);
         assert_eq!(theirs.told().await, Value::Null);
-        assert_eq!(boss.create("main", ECHO).await.text("/id"), "main@1", "names are an organisation's own");
+        assert_eq!(boss.create("main", ECHO).await.text("/id"), "main@1", "names are an organization's own");
     }
 
     a_gateway_is_drained_resumed_and_at_last_forgotten(api) {

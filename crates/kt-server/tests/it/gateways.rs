@@ -1,4 +1,4 @@
-//! What gateways report and fetch: the keys of their own organisation, told as they change.
+//! What gateways report and fetch: the keys of their own organization, told as they change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -160,7 +160,7 @@ on_both! {
         assert_eq!(sync(&api, gateway.text("/key"), json!({ "gateway_id": "gw_more" })).await.status, 200, "the control");
     }
 
-    only_a_gateways_key_fetches_keys_and_only_of_its_own_organisation(api) {
+    only_a_gateways_key_fetches_keys_and_only_of_its_own_organization(api) {
         let owner = api.owner().await;
         let access = key(&api, &owner, "access", "admin").await;
         let gateway = key(&api, &owner, "gateway", "write").await;

@@ -62,12 +62,12 @@ pub(crate) struct TestApi {
 }
 
 impl TestApi {
-    /// An API with the organisation `acme`, whose owner is `owner@acme.example` with [`PASSWORD`].
+    /// An API with the organization `acme`, whose owner is `owner@acme.example` with [`PASSWORD`].
     pub(crate) async fn with_owner(kind: Kind) -> Self {
         Self::empty(kind).await.set_up().await
     }
 
-    /// The same API, with that organisation and owner.
+    /// The same API, with that organization and owner.
     pub(crate) async fn set_up(self) -> Self {
         let api = self;
         let set_up = SetUp {
@@ -108,7 +108,7 @@ impl TestApi {
         self.add_person(&acme, email, name, Role::Member).await
     }
 
-    /// Adds an active member of this organisation with [`PASSWORD`].
+    /// Adds an active member of this organization with [`PASSWORD`].
     pub(crate) async fn add_member_of(
         &self,
         organization: &OrganizationId,
@@ -154,7 +154,7 @@ impl TestApi {
         user.id
     }
 
-    /// Another organisation.
+    /// Another organization.
     pub(crate) async fn organization(&self, identifier: &str) -> OrganizationId {
         let now = self.clock.now();
         let organization = Organization {
@@ -239,7 +239,7 @@ impl TestApi {
         user
     }
 
-    /// Makes somebody an active member of an organisation.
+    /// Makes somebody an active member of an organization.
     pub(crate) async fn add_place(&self, organization: &str, user: &UserId, role: &str) {
         let membership = Membership {
             organization: self.organization_called(organization).await,
@@ -255,7 +255,7 @@ impl TestApi {
         tx.commit().await.unwrap();
     }
 
-    /// The answer to a sign-in of `owner@other.example`, the owner of a second organisation, `other`.
+    /// The answer to a sign-in of `owner@other.example`, the owner of a second organization, `other`.
     pub(crate) async fn owner_of_another(&self) -> Answer {
         let other = self.organization("other").await;
         self.add_member_of(&other, "owner@other.example", Role::Owner).await;
@@ -264,7 +264,7 @@ impl TestApi {
         answer
     }
 
-    /// The organisation of this identifier.
+    /// The organization of this identifier.
     pub(crate) async fn organization_called(&self, identifier: &str) -> OrganizationId {
         organizations::by_identifier(&self.store, identifier).await.unwrap().unwrap().id
     }
@@ -282,7 +282,7 @@ impl TestApi {
     }
 }
 
-/// Members who are met at random, and what the organisation demands of its keys.
+/// Members who are met at random, and what the organization demands of its keys.
 impl TestApi {
     /// The answer to the sign-in of a new member of `acme`.
     pub(crate) async fn somebody(&self, role: &str) -> Answer {

@@ -37,7 +37,7 @@ on_both! {
         assert_eq!(given_up.len(), 1);
         assert_eq!(given_up[0].recipient, "owner@acme.example");
         assert!(given_up[0].reason.contains("550 no such mailbox"), "{}", given_up[0].reason);
-        assert!(api.recorded("mail.failed").await, "in the organisation's audit log");
+        assert!(api.recorded("mail.failed").await, "in the organization's audit log");
     }
 
     mail_that_fails_for_a_day_is_given_up(api) {

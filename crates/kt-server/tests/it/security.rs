@@ -8,7 +8,7 @@ use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
 
 const PATH: &str = "/v1/organization/security";
 
-/// An API whose organisations set everything, from a loose floor.
+/// An API whose organizations set everything, from a loose floor.
 async fn set_by_console(kind: Kind) -> TestApi {
     let deployment = serde_json::from_value(json!({
         "managed_by": "console",

@@ -60,7 +60,7 @@ impl StubGateway {
         Self::start_for(api, "owner@acme.example", provider).await
     }
 
-    /// The same, in the organisation of this owner.
+    /// The same, in the organization of this owner.
     pub(crate) async fn start_for(api: &TestApi, owner: &str, provider: &str) -> Self {
         let stub = Self::start_silent(api, owner).await;
         stub.report(api, GATEWAY, &stub.address, provider).await;

@@ -9,7 +9,7 @@ use super::{ChainEntry, chain_of, read_head};
 use crate::database::{Source, StoreError};
 use crate::sql::{self, Composed, Row, values};
 
-/// At most `limit` records of the organisation that stand before entry `before`, the newest first. Each filter that asks
+/// At most `limit` records of the organization that stand before entry `before`, the newest first. Each filter that asks
 /// for one value has an index that also orders.
 pub async fn page(
     source: &impl Source,
@@ -51,7 +51,7 @@ fn names_by_id(actor: &str) -> bool {
     actor.parse::<UserId>().is_ok() || actor.parse::<ApiKeyId>().is_ok()
 }
 
-/// The organisation's record of this id.
+/// The organization's record of this id.
 pub async fn find(
     source: &impl Source,
     organization: &OrganizationId,

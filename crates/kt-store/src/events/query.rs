@@ -28,7 +28,7 @@ pub struct FoundEvent {
     pub body: String,
 }
 
-/// Up to `limit` events of an organisation that fit, the newest first, those behind `after`.
+/// Up to `limit` events of an organization that fit, the newest first, those behind `after`.
 pub async fn page(
     source: &impl Source,
     organization: &OrganizationId,
@@ -65,7 +65,7 @@ pub struct KeptEvent {
     pub head: Option<Head>,
 }
 
-/// The organisation's event of this id.
+/// The organization's event of this id.
 pub async fn find(
     source: &impl Source,
     organization: &OrganizationId,
@@ -83,7 +83,7 @@ fn read_kept(row: &Row) -> Result<KeptEvent, StoreError> {
     Ok(KeptEvent { body: row.get("body")?, gateway_id: row.get("gateway_id")?, head })
 }
 
-/// Whether the organisation has any event.
+/// Whether the organization has any event.
 pub async fn any(source: &impl Source, organization: &OrganizationId) -> Result<bool, StoreError> {
     const SELECT: &str = "SELECT 1 FROM events WHERE organization_id = $1 LIMIT 1";
     Ok(sql::row(source, SELECT, values![organization.as_str()]).await?.is_some())
@@ -98,7 +98,7 @@ pub struct ChainStanding {
     pub signed: Option<(u64, Timestamp)>,
 }
 
-/// The chains of an organisation's gateways, or of this one alone, by their names; at most `limit`.
+/// The chains of an organization's gateways, or of this one alone, by their names; at most `limit`.
 pub async fn standings(
     source: &impl Source,
     organization: &OrganizationId,

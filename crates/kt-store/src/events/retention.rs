@@ -78,7 +78,7 @@ pub async fn remove_before(
     Ok(events)
 }
 
-/// The organisations that have events from before this moment with no place in a chain.
+/// The organizations that have events from before this moment with no place in a chain.
 pub async fn with_loose(source: &impl Source, before: Timestamp) -> Result<Vec<OrganizationId>, StoreError> {
     const SELECT: &str = "SELECT DISTINCT organization_id FROM events WHERE seq IS NULL AND occurred_at < $1";
     let rows = sql::rows(source, SELECT, values![before]).await?;

@@ -75,7 +75,7 @@ pub(super) fn password_changed(
     };
     content.button("Choose another password", &home.page("/forgot-password")).closes(
         "If this was not you, somebody else may have your account: choose another password now, and tell an \
-         administrator of your organisation.",
+         administrator of your organization.",
     )
 }
 
@@ -202,7 +202,7 @@ pub(super) fn email_changed(
         .button("Undo the change", &home.page_with_token("/undo-email-change", token.expose()))
         .one_time(undo_until)
         .closes("If this was you, there is nothing to do.")
-        .closes("If this was not you, somebody else may have your account: undo the change now, choose a new password, and tell an administrator of your organisation.")
+        .closes("If this was not you, somebody else may have your account: undo the change now, choose a new password, and tell an administrator of your organization.")
 }
 
 pub(super) fn api_key_made(
@@ -223,7 +223,7 @@ pub(super) fn api_key_made(
         .fact("Works until", &expires_at.map_or_else(|| "it is revoked".to_owned(), readable))
         .circumstances(happened)
         .button("Review the keys", &home.page(page))
-        .closes("If this was not you, revoke the key now. Then change your password, end all other sessions, and tell an administrator of your organisation.")
+        .closes("If this was not you, revoke the key now. Then change your password, end all other sessions, and tell an administrator of your organization.")
 }
 
 pub(super) fn api_key_ends(key: KeyKind, name: &Label, expires_at: Timestamp, home: &PublicUrl) -> Content {

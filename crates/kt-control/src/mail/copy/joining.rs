@@ -1,4 +1,4 @@
-//! Coming to an organisation, waiting at its door, and being kept out of it.
+//! Coming to an organization, waiting at its door, and being kept out of it.
 
 use jiff::Timestamp;
 use kt_domain::email::EmailAddress;

@@ -97,8 +97,8 @@ impl Message {
 /// end of all sessions.
 const IF_NOT_YOU_REMOVE: &str = "If this was not you, somebody else may have your account: under Second factors, remove what \
                                  you do not know and make new recovery codes, then change your password, end all other \
-                                 sessions, and tell an administrator of your organisation.";
+                                 sessions, and tell an administrator of your organization.";
 
 /// The end of every notice of something that only the account's holder should have done.
 const IF_NOT_YOU: &str = "If this was not you, somebody else may have your account: change your password, end all \
-                          other sessions, and tell an administrator of your organisation.";
+                          other sessions, and tell an administrator of your organization.";

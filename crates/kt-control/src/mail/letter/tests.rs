@@ -43,7 +43,7 @@ fn a_mail_has_these_headers_and_both_forms_of_its_text() {
 }
 
 proptest! {
-    /// Names of people and organisations, and the subject itself, in case a text gets there by another way.
+    /// Names of people and organizations, and the subject itself, in case a text gets there by another way.
     #[test]
     fn no_name_adds_a_header_or_a_recipient(
         name in hostile(), organization in hostile(), subject in hostile(),

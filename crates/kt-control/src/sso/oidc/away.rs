@@ -1,4 +1,4 @@
-//! Providers whose metadata or keys cannot be had: their organisation is told on Overview until they can be had again.
+//! Providers whose metadata or keys cannot be had: their organization is told on Overview until they can be had again.
 //!
 //! Only the change from one to the other is written, so that a provider that is away for a day leaves two records.
 

@@ -1,5 +1,5 @@
 //! "Sign in with Google": the same flow, with the deployment's own client. It vouches for accounts that there are, with an
-//! address in a domain that their organisation has verified, and counts as one factor.
+//! address in a domain that their organization has verified, and counts as one factor.
 
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
@@ -65,7 +65,7 @@ impl Control {
         })
     }
 
-    /// Whether this is Google's issuer, whoever has set it up: the deployment or an organisation. Its documentation has no
+    /// Whether this is Google's issuer, whoever has set it up: the deployment or an organization. Its documentation has no
     /// `prompt` that makes it ask again, and it tells no `auth_time` unless an application was approved for that.
     pub(in crate::sso) fn is_google(&self, issuer: &str) -> bool {
         issuer == GoogleClient::ISSUER

@@ -16,7 +16,7 @@ use crate::sso::stray::Brought;
 const KIND: &str = "logout+jwt";
 
 impl Control {
-    /// Ends the sessions that a logout token of the organisation's provider names. Refused with `invalid_logout_token`,
+    /// Ends the sessions that a logout token of the organization's provider names. Refused with `invalid_logout_token`,
     /// whatever is wrong with it. No session need be left for it to be taken.
     pub async fn end_sessions_by_logout_token(
         &self,

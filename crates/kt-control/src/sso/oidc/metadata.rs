@@ -144,7 +144,7 @@ impl Control {
         self.settled(ctx, party, PublishedPart::Keys, outcome).await
     }
 
-    /// What was asked for just now is noted: a provider that cannot be asked is its organisation's concern.
+    /// What was asked for just now is noted: a provider that cannot be asked is its organization's concern.
     async fn settled<T>(
         &self,
         ctx: &Ctx,

@@ -1,4 +1,4 @@
-//! An organisation's OIDC provider as its owners set it up.
+//! An organization's OIDC provider as its owners set it up.
 
 use kt_domain::actor::Permission;
 use kt_domain::ctx::Ctx;
@@ -77,7 +77,7 @@ impl Control {
         self.change_identity_provider(ctx, expected, Protocol::Oidc, change).await
     }
 
-    /// What the organisation's OIDC provider has to know about us; known before there is one.
+    /// What the organization's OIDC provider has to know about us; known before there is one.
     pub async fn oidc_place(&self, ctx: &Ctx) -> Result<OidcPlace, Error> {
         let id = ctx.require(Permission::ReadSettings)?;
         let organization = organizations::find(&self.store, id).await?;

@@ -33,7 +33,7 @@ pub enum LogoutMessage<'a> {
 }
 
 impl Control {
-    /// Ends the sessions that a signed request of the organisation's provider names, and gives the address where the browser
+    /// Ends the sessions that a signed request of the organization's provider names, and gives the address where the browser
     /// takes the answer, if the provider has one. Refused with `invalid_logout_request`, whatever is wrong with it. No session
     /// need be left for it to be answered.
     pub async fn end_sessions_by_saml(

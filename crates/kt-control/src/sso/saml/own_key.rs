@@ -1,4 +1,4 @@
-//! Our own key for what we say to an organisation's SAML provider, and the one that is to take its place. A provider that reads
+//! Our own key for what we say to an organization's SAML provider, and the one that is to take its place. A provider that reads
 //! our metadata meanwhile knows both, so that nobody feels the change.
 
 use base64::Engine;

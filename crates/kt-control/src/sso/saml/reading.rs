@@ -37,7 +37,7 @@ impl SamlReading {
 }
 
 impl Control {
-    /// Reads what the organisation's provider publishes at the address that is kept. Nothing is changed by it.
+    /// Reads what the organization's provider publishes at the address that is kept. Nothing is changed by it.
     pub async fn read_saml_again(&self, ctx: &Ctx) -> Result<SamlReading, Error> {
         let organization = owners_organization(ctx)?;
         self.require_protocol(Protocol::Saml)?;

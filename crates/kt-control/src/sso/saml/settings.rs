@@ -1,4 +1,4 @@
-//! An organisation's SAML provider as its owners set it up, and what the provider has to know about us.
+//! An organization's SAML provider as its owners set it up, and what the provider has to know about us.
 
 use kt_domain::actor::Permission;
 use kt_domain::ctx::Ctx;
@@ -173,7 +173,7 @@ impl Control {
         fetched.map_err(|why| Error::invalid("metadata_url", why.to_string()))
     }
 
-    /// What the organisation's SAML provider has to know about us; known before there is one.
+    /// What the organization's SAML provider has to know about us; known before there is one.
     pub async fn saml_place(&self, ctx: &Ctx) -> Result<SamlPlace, Error> {
         let id = ctx.require(Permission::ReadSettings)?;
         let organization = organizations::find(&self.store, id).await?;
@@ -182,8 +182,8 @@ impl Control {
         Ok(SamlPlace { entity_id: us.entity_id, acs_url: us.acs_url, logout_url: us.logout_url })
     }
 
-    /// What we publish for the provider of the organisation that people call so. There is such a document for every name, so
-    /// that it does not tell which organisations there are. It does tell where SAML is set up: our key is in it from then on,
+    /// What we publish for the provider of the organization that people call so. There is such a document for every name, so
+    /// that it does not tell which organizations there are. It does tell where SAML is set up: our key is in it from then on,
     /// which the provider has to know before anybody comes in, and the next one beside it while there is one. So whoever looks
     /// for names is counted here as they are where sign-ins begin.
     pub async fn saml_metadata(&self, ctx: &Ctx, identifier: &str) -> Result<String, Error> {
@@ -202,7 +202,7 @@ impl Control {
 }
 
 /// What holds until owners decide otherwise. SAML has no word for an address that was verified; whoever is trusted to say who
-/// somebody is in the organisation's own domains is trusted with that as well.
+/// somebody is in the organization's own domains is trusted with that as well.
 fn at_first() -> ProviderSettings {
     ProviderSettings { trust_email: true, ..ProviderSettings::default() }
 }

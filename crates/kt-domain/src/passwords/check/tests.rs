@@ -60,7 +60,7 @@ fn all_violations_come_at_once_and_each_says_what_to_do() {
         ),
         (
             "password_personal",
-            "leave out \u{201c}Acme\u{201d}: it belongs to you, your organisation or this product",
+            "leave out \u{201c}Acme\u{201d}: it belongs to you, your organization or this product",
         ),
     ];
     for (at, (code, sentence)) in expected.into_iter().enumerate() {

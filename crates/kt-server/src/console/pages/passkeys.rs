@@ -32,7 +32,7 @@ pub(crate) struct Shown {
     credential: String,
     #[serde(default)]
     name: String,
-    /// The organisation's identifier, where somebody has said in which of several they want in.
+    /// The organization's identifier, where somebody has said in which of several they want in.
     #[serde(default)]
     organization: String,
     #[serde(rename = "returnTo", default)]

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 /// The largest form of a provider that is read, in bytes: a message of 128 KiB in Base64 and percent signs.
 pub(crate) const MAX_FORM: usize = 256 * 1024;
 
-/// `GET /sso/saml/{organization}/metadata`: what we publish for the provider of an organisation.
+/// `GET /sso/saml/{organization}/metadata`: what we publish for the provider of an organization.
 pub(crate) async fn metadata(
     State(doors): State<Doors>,
     Visitor(ctx): Visitor,

@@ -34,7 +34,7 @@ struct LoginPage {
     frame: Frame,
     return_to: Option<ReturnTo>,
     note: Option<Note>,
-    /// Whether this deployment lets organisations sign in through a provider of their own.
+    /// Whether this deployment lets organizations sign in through a provider of their own.
     offers_sso: bool,
     offers_google: bool,
 }

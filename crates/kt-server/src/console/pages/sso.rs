@@ -1,4 +1,4 @@
-//! `/login/sso`: the way to an organisation's identity provider; `/sso/…`: the way back.
+//! `/login/sso`: the way to an organization's identity provider; `/sso/…`: the way back.
 
 use askama::Template;
 use axum::extract::{Form, Path, Query, State};
@@ -37,7 +37,7 @@ struct SsoPage {
     return_to: Option<ReturnTo>,
 }
 
-/// The form that asks for the organisation's identifier (R202); there is none where no protocol is offered.
+/// The form that asks for the organization's identifier (R202); there is none where no protocol is offered.
 pub(crate) async fn show(
     State(doors): State<Doors>,
     Anybody(visit): Anybody,
@@ -52,7 +52,7 @@ pub(crate) async fn show(
     page(&visit.look, &SsoPage { frame: Frame::of(&visit), organization, return_to })
 }
 
-/// Which organisation.
+/// Which organization.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
@@ -61,7 +61,7 @@ pub(crate) struct Wanted {
     return_to: String,
 }
 
-/// Leads to the organisation's provider (R203).
+/// Leads to the organization's provider (R203).
 pub(crate) async fn begin(
     State(doors): State<Doors>,
     Anybody(visit): Anybody,

@@ -1,4 +1,4 @@
-//! A second factor that an organisation comes to ask for, as each of its people meets it on the pages: policy, grace,
+//! A second factor that an organization comes to ask for, as each of its people meets it on the pages: policy, grace,
 //! reminders, the end of the grace, enrolment.
 
 use std::collections::BTreeSet;

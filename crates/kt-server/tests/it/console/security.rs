@@ -258,7 +258,7 @@ on_both! {
     }
 }
 
-/// In a deployment that lets its organisations set what it leaves open.
+/// In a deployment that lets its organizations set what it leaves open.
 async fn within_bounds(kind: Kind) -> TestApi {
     let deployment = serde_json::from_value(json!({
         "managed_by": "console",
@@ -269,7 +269,7 @@ async fn within_bounds(kind: Kind) -> TestApi {
     TestApi::deployed(kind, deployment.unwrap()).await.set_up().await
 }
 
-/// In a deployment that lets its organisations set everything.
+/// In a deployment that lets its organizations set everything.
 async fn by_console(kind: Kind) -> TestApi {
     let deployment = DeploymentSettings { managed_by: ManagedBy::Console, ..DeploymentSettings::default() };
     TestApi::deployed(kind, deployment).await.set_up().await

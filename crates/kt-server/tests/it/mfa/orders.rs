@@ -1,5 +1,5 @@
 //! All factors in all orders, through all doors, under every policy and role, with passwords that are forgotten on the way, beside
-//! a model of one account: what opens it, and what does not, at each moment. Every second account belongs to another organisation too, which asks what it likes.
+//! a model of one account: what opens it, and what does not, at each moment. Every second account belongs to another organization too, which asks what it likes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -78,7 +78,7 @@ enum Asked {
     Passkey,
 }
 
-/// What the organisation asks, and of whom.
+/// What the organization asks, and of whom.
 #[derive(Clone, Copy, Debug)]
 struct Policy {
     name: &'static str,
@@ -100,7 +100,7 @@ impl Asked {
 }
 
 impl Policy {
-    /// As an organisation's settings are changed to it.
+    /// As an organization's settings are changed to it.
     fn patch(self) -> Value {
         let grace = if self.grace.is_zero() { "0h" } else { "10m" };
         let mfa = json!({ "policy": self.name, "require_passkey_for_admins": self.passkeys, "grace_period": grace });
@@ -117,7 +117,7 @@ impl Policy {
     }
 }
 
-/// Another organisation of the account, which is an admin there.
+/// Another organization of the account, which is an admin there.
 struct Elsewhere {
     owner: Authenticator,
     policy: Policy,
@@ -726,7 +726,7 @@ impl Walk<'_> {
         self.ask(before != Asked::Passkey && self.asked() == Asked::Passkey && has_less);
     }
 
-    /// The same in the other organisation.
+    /// The same in the other organization.
     async fn demand_elsewhere(&mut self, policy: Policy) {
         let (now, has_less) = (self.now(), self.app.is_some() && self.passkey.is_none());
         let Some(there) = &mut self.elsewhere else { return };
@@ -751,7 +751,7 @@ impl Walk<'_> {
     /// Whoever is suspended is out, and has all of the time when they are let in again.
     async fn suspend_for_a_moment(&mut self, place: &str) {
         self.as_owner(Method::POST, &format!("/v1/members/{}/suspend", self.id), json!({})).await;
-        // Whoever is suspended in one organisation comes to the other.
+        // Whoever is suspended in one organization comes to the other.
         if self.elsewhere.is_none() {
             let answer = self.api.login(&self.email, &self.password).await;
             assert_eq!(answer.refusal(), (401, "invalid_credentials"), "{place}");
@@ -768,7 +768,7 @@ impl Walk<'_> {
         self.asked_since = (self.asked() != Asked::Nothing).then(|| until_now.unwrap_or(now));
     }
 
-    /// No administrator of one organisation does it to somebody who belongs to another one too.
+    /// No administrator of one organization does it to somebody who belongs to another one too.
     async fn reset(&mut self) {
         if self.elsewhere.is_some() {
             return;

@@ -1,4 +1,4 @@
-//! A second factor that an organisation asks for: the grace, its end, and enrolling on the way in.
+//! A second factor that an organization asks for: the grace, its end, and enrolling on the way in.
 
 use std::time::Duration;
 

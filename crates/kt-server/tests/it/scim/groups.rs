@@ -7,7 +7,7 @@ use super::{Directory, word};
 use crate::harness::{TestApi, on_both};
 use crate::sso::provider::Says;
 
-/// What a member is, as the organisation sees it.
+/// What a member is, as the organization sees it.
 async fn role_of(api: &TestApi, user: &str) -> String {
     let owner = api.token_of("owner@acme.example").await;
     api.get(&format!("/v1/members/{user}")).bearer(&owner).send().await.text("/role").to_owned()

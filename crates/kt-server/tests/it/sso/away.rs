@@ -1,4 +1,4 @@
-//! A provider that is away: left alone for a moment, told to those who look after the organisation, and asked again until it
+//! A provider that is away: left alone for a moment, told to those who look after the organization, and asked again until it
 //! answers (STANDARDS LOG-15, OIDC-07). Records: `sso.unreachable`, `sso.reachable`.
 
 use std::time::Duration;

@@ -249,7 +249,7 @@ on_both! {
         let provider = api.with_provider(json!({})).await;
         api.add_member("1@acme.example", "member").await;
         assert_eq!(comes(&api, &provider, "1").await.leads_to(), Some("/"));
-        // Another organisation's provider says the same subject and address.
+        // Another organization's provider says the same subject and address.
         let other_owner = api.owner_of_another().await;
         let liar = Provider::start(&api.clock).await;
         let made = api.put_provider(&other_owner, &liar, json!({ "just_in_time": true, "trust_email": true })).await;

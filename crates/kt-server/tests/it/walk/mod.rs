@@ -51,7 +51,7 @@ struct Walk<'a> {
     random: Random,
     model: Model,
     mia: String,
-    /// Whether the organisation lets in its office alone.
+    /// Whether the organization lets in its office alone.
     is_restricted: bool,
     owner_password: String,
     passwords: u32,

@@ -24,7 +24,7 @@ pub(super) struct Model {
     pub(super) password: String,
     pub(super) role: &'static str,
     pub(super) is_suspended: bool,
-    /// Whether the organisation asks everybody for a second factor, which this account has not.
+    /// Whether the organization asks everybody for a second factor, which this account has not.
     pub(super) asks_for_factor: bool,
     pub(super) secrets: Vec<Secret>,
     chosen_at: Timestamp,

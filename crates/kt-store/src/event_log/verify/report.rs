@@ -15,7 +15,7 @@ pub struct Verification {
     pub valid: bool,
     /// What kind of log it is.
     pub log: LogKind,
-    /// The gateway whose log it says it is; of an audit log, the organisation.
+    /// The gateway whose log it says it is; of an audit log, the organization.
     pub gateway_id: Option<Arc<str>>,
     /// The key that its checkpoints were verified with.
     pub public_key: Option<PublicKey>,
@@ -52,7 +52,7 @@ impl Verification {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogKind {
-    /// The audit log of an organisation.
+    /// The audit log of an organization.
     Audit,
     /// The event log of a gateway.
     Events,

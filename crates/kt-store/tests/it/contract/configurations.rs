@@ -119,7 +119,7 @@ on_both! {
         assert_eq!(listed.orders, OwnOrders { configuration: Some(id("main@1")), is_drained: true });
         assert_eq!(gateways::one(&store, &one, "gw_other").await.unwrap(), None);
         let namesake = gateways::one(&store, &other, "gw_one").await.unwrap().unwrap();
-        assert_eq!(namesake.orders, OwnOrders::default(), "a name is an organisation's own");
+        assert_eq!(namesake.orders, OwnOrders::default(), "a name is an organization's own");
         assert_eq!(gateways::own_configurations(&store, &one).await.unwrap(), [id("main@1")]);
         let tx = store.begin_write().await.unwrap();
         gateways::forget_own_configurations(&tx, &one).await.unwrap();
@@ -157,7 +157,7 @@ on_both! {
         assert_eq!(gateways::configuration(&store, &one, "gw_one").await.unwrap(), None);
     }
 
-    a_credential_is_its_organisations_own(store) {
+    a_credential_is_its_organizations_own(store) {
         let (one, other) = (organization(&store, "one").await, organization(&store, "other").await);
         let openai = name("openai");
         let tx = store.begin_write().await.unwrap();

@@ -84,7 +84,7 @@ pub(super) async fn member(store: &Store, org: &OrganizationId, email: &str) -> 
 }
 
 on_both! {
-    an_organisation_has_one_provider_of_a_protocol_and_loses_no_change(store) {
+    an_organization_has_one_provider_of_a_protocol_and_loses_no_change(store) {
         let (org, other) = (organization(&store, "acme").await, organization(&store, "other").await);
         let kept = provider(&org, true);
         let tx = store.begin_write().await.unwrap();
@@ -132,7 +132,7 @@ on_both! {
         assert!(external_identities::user_of(&store, elsewhere).await.unwrap().is_some());
     }
 
-    a_domain_is_verified_for_one_organisation(store) {
+    a_domain_is_verified_for_one_organization(store) {
         let (org, other) = (organization(&store, "acme").await, organization(&store, "other").await);
         let domain = OwnDomain::parse("acme.example").unwrap();
         let claim = ClaimedDomain::new(domain.clone(), "c".into(), now());

@@ -13,7 +13,7 @@ use super::{now, on_both, organization, user};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A run that waits, of a task of somebody new in a new organisation.
+/// A run that waits, of a task of somebody new in a new organization.
 async fn waiting(store: &Store, organization: &str) -> Run {
     let user = user(store, &format!("ada@{organization}.example")).await.id;
     let organization = self::organization(store, organization).await;

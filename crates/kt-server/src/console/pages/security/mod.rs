@@ -42,7 +42,7 @@ struct SecurityPage {
     organization: Option<Organization>,
 }
 
-/// How an organisation protects itself.
+/// How an organization protects itself.
 struct Organization {
     /// Whether whoever looks may change it.
     may_change: bool,

@@ -1,4 +1,4 @@
-//! From where the organisation is reached: two lists that are put together on the page, tried out there, and saved as a
+//! From where the organization is reached: two lists that are put together on the page, tried out there, and saved as a
 //! whole.
 
 use std::net::IpAddr;
