@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use kt_domain::error::Error;
 use kt_domain::gateways::{TargetReport, reached_at};
 use kt_domain::id::OrganizationId;
+use kt_domain::media_type;
 use kt_domain::network::gateway_rules::{Decision, IpRules};
 use kt_domain::policy_config::PolicyConfig;
 use kt_domain::public_url::PublicUrl;
@@ -289,8 +290,9 @@ impl Reply {
             });
             return Err(NotAnswered { request_id, refusal, retry_after });
         }
+        let declared = answer.header("content-type");
         let is_stream =
-            answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream"));
+            declared.is_some_and(|declared| media_type::is(declared.as_bytes(), "text/event-stream"));
         Ok(Self { request_id, used: Used::default(), answer, is_stream, came: Vec::new(), is_over: false })
     }
 

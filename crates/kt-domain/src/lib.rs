@@ -22,6 +22,7 @@ pub mod keys;
 pub mod landing;
 pub mod lockout;
 pub mod mail;
+pub mod media_type;
 pub mod members;
 pub mod mfa;
 pub mod money;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
+use kt_domain::media_type;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -181,9 +182,8 @@ impl AdminService {
 
 /// Whether a client takes metrics in the format of OpenMetrics.
 fn asks_for_openmetrics(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let mut types = lines.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
-    types.any(|name| name.trim().eq_ignore_ascii_case("application/openmetrics-text"))
+    let mut lines = headers.get_all(header::ACCEPT).iter();
+    lines.any(|ranges| media_type::is_among(ranges.as_bytes(), "application/openmetrics-text"))
 }
 
 fn is_cross_site(headers: &HeaderMap) -> bool {

@@ -1,41 +1,35 @@
 //! The running gateway: started, reloaded, drained.
 
+mod control;
+mod sockets;
+mod workers;
+
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kt_domain::clock::Clock;
 use kt_domain::gateways::{ShownConfiguration, TargetReport};
-use kt_domain::id::RequestId;
-use kt_domain::policy_config::{PolicyConfig, SecretPlace, SecretRef};
+use kt_domain::policy_config::{PolicyConfig, SecretPlace};
 use kt_domain::random::Random;
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
 
 use crate::access_keys::AccessKeys;
-use crate::admin::AdminService;
-use crate::contain;
 use crate::events::EventSink;
-use crate::exchange::GatewayService;
 use crate::handover::{Inherited, Offer};
-use crate::limits::{self, Kept, Memory};
-use crate::listener::{self, Intake};
-use crate::proxy_protocol::Proxies;
-use crate::shared::{Shared, Worker};
+use crate::limits::{self, Kept};
+use crate::shared::Shared;
 use crate::shown;
-use crate::snapshot::{AuthRules, Lasting, Snapshot, Surroundings};
-use crate::telemetry;
+use crate::snapshot::Lasting;
 use crate::tls::TlsFiles;
+pub(crate) use control::Control;
+use control::{compile, warn_of_open_door};
+use sockets::Sockets;
+use workers::{WorkerSetup, spawn_admin, spawn_telemetry};
 
-/// How often unused connections to providers are looked through, and requests under way told to other gateways.
-const SWEEP: Duration = Duration::from_secs(10);
-/// How often what was counted instead of recorded is recorded, and what is spent of budgets kept.
-const SUMMARISE: Duration = Duration::from_secs(1);
 /// How long clients are given to take their last answers once no request is under way.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -125,20 +119,6 @@ pub enum StartError {
     /// The machine did not give what is needed.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-/// What can be done to a running gateway.
-pub(crate) struct Control {
-    pub(crate) shared: Arc<Shared>,
-    source: Arc<dyn ConfigSource>,
-    tls: Option<(TlsFiles, watch::Sender<TlsAcceptor>)>,
-    random: Mutex<Random>,
-    /// Held while the configuration is read and put in force, so that an older one never replaces a newer one.
-    reloading: Mutex<()>,
-    /// Where what is spent of budgets is kept.
-    kept: Option<Kept>,
-    /// Where clients connect.
-    listen: SocketAddr,
 }
 
 /// A running gateway. It serves until the process ends; [`Gateway::drain`] lets it end well.
@@ -364,57 +344,6 @@ impl ConfigInForce {
     }
 }
 
-impl Control {
-    pub(crate) fn reload(&self) -> Result<String, String> {
-        let outcome = self.try_reload();
-        self.shared.metrics.count_reload(outcome.is_ok());
-        match &outcome {
-            Ok(version) => tracing::info!(%version, "the configuration was changed"),
-            Err(report) => {
-                tracing::error!("the configuration was not changed; the last good one stays\n{report}");
-            }
-        }
-        outcome
-    }
-
-    fn try_reload(&self) -> Result<String, String> {
-        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = self.source.load()?;
-        let version = loaded.version.clone();
-        let Shared { lasting, access_keys, .. } = &*self.shared;
-        let (snapshot, mut warnings) = compile(loaded, lasting, access_keys.as_ref(), &*self.source)?;
-        warn_of_open_door(self.listen, &snapshot, &mut warnings);
-        if let Some((files, acceptors)) = &self.tls {
-            acceptors.send_replace(files.acceptor().map_err(|error| error.to_string())?);
-        }
-        for warning in warnings {
-            tracing::warn!("{warning}");
-        }
-        lasting.targets.retain(|id| snapshot.targets.iter().any(|target| *target.id == *id));
-        self.shared.snapshot.store(Arc::new(snapshot));
-        Ok(version)
-    }
-
-    pub(crate) fn new_request_id(&self) -> String {
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        RequestId::new(self.shared.clock.now_micros(), &mut random).to_string()
-    }
-
-    fn summarise_refusals(&self) {
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.summarise_refusals(&mut random);
-    }
-
-    /// Keeps what is spent of budgets. Should that fail, it is tried again with the next second.
-    fn keep_spending(&self, keep: fn(&Kept, &Memory, i64) -> io::Result<()>) {
-        let Some(kept) = &self.kept else { return };
-        let Shared { lasting, clock, .. } = &*self.shared;
-        if let Err(error) = keep(kept, &lasting.used, clock.now_micros()) {
-            tracing::error!(%error, "what is spent of budgets cannot be kept, and would be forgotten by a restart");
-        }
-    }
-}
-
 /// Where gateways count together, for one worker.
 fn shared_counts(redis_url: Option<&str>) -> Result<Option<limits::Shared>, StartError> {
     let counts = redis_url.map(limits::Shared::new).transpose();
@@ -428,193 +357,5 @@ fn check_admin(listen: Option<SocketAddr>, token: Option<&str>) -> Result<(), St
             Err(StartError::UnguardedAdmin(address))
         }
         _ => Ok(()),
-    }
-}
-
-fn compile(
-    loaded: LoadedConfig,
-    lasting: &Lasting,
-    access_keys: Option<&Arc<AccessKeys>>,
-    source: &dyn ConfigSource,
-) -> Result<(Snapshot, Vec<String>), String> {
-    let secrets =
-        |reference: &SecretRef| source.secret(reference.place()?).filter(|secret| !secret.is_empty());
-    let surroundings = Surroundings { lasting, access_keys, secrets: &secrets };
-    Snapshot::compile(loaded.version.into(), loaded.config, surroundings).map_err(|error| error.to_string())
-}
-
-fn warn_of_open_door(
-    listen: SocketAddr,
-    Snapshot { auth, config, .. }: &Snapshot,
-    warnings: &mut Vec<String>,
-) {
-    let is_open = matches!(auth, AuthRules::Open(_));
-    if !listen.ip().is_loopback() && is_open && !config.ip_allowlist.enabled {
-        warnings.push(format!(
-            "anybody who reaches {listen} can use this gateway: set `auth` or `ip_allowlist` in its configuration"
-        ));
-    }
-}
-
-/// The listening sockets, new or taken over.
-struct Sockets {
-    main: TcpListener,
-    admin: Option<TcpListener>,
-    old: Option<Inherited>,
-}
-
-impl Sockets {
-    fn open(
-        main: SocketAddr,
-        admin: Option<SocketAddr>,
-        inherited: Option<Inherited>,
-    ) -> Result<Self, StartError> {
-        let bind = |address| listener::bind(address).map_err(|source| StartError::Listen { address, source });
-        let Some(mut old) = inherited else {
-            return Ok(Self { main: bind(main)?, admin: admin.map(bind).transpose()?, old: None });
-        };
-        let mut taken = std::mem::take(&mut old.listeners).into_iter();
-        let taken_main =
-            taken.next().ok_or_else(|| io::Error::other("the running gateway handed over no socket"))?;
-        let main = at_address(taken_main, main)?;
-        let admin = match (admin, taken.next()) {
-            (Some(address), Some(socket)) => Some(at_address(socket, address)?),
-            (Some(address), None) => Some(bind(address)?),
-            (None, _) => None,
-        };
-        Ok(Self { main, admin, old: Some(old) })
-    }
-}
-
-/// The socket, if it listens on the address that was asked for: what is open to whom was judged by that.
-fn at_address(socket: TcpListener, asked: SocketAddr) -> Result<TcpListener, StartError> {
-    let inherited = socket.local_addr()?;
-    let is_it = inherited.ip() == asked.ip() && [0, inherited.port()].contains(&asked.port());
-    if is_it { Ok(socket) } else { Err(StartError::OtherAddress { asked, inherited }) }
-}
-
-struct WorkerSetup<'a> {
-    control: &'a Arc<Control>,
-    acceptors: Option<watch::Receiver<TlsAcceptor>>,
-    stopped: &'a watch::Receiver<bool>,
-}
-
-impl WorkerSetup<'_> {
-    /// Starts one worker: a thread, its event loop, its connections to providers. The first one also does what is to
-    /// be done once for all.
-    fn spawn(&self, index: usize, socket: TcpListener, counts: Option<limits::Shared>) -> io::Result<()> {
-        let shared = Arc::clone(&self.control.shared);
-        let worker =
-            Arc::new(Worker::new(Arc::clone(&shared), counts, self.control.listen.ip().is_loopback()));
-        let proxies = Arc::new(ConfiguredProxies(Arc::clone(&shared)));
-        let intake = Arc::new(Intake {
-            service: Arc::new(GatewayService(Arc::clone(&worker))),
-            tls: self.acceptors.clone(),
-            open: Arc::clone(&shared.connections),
-            turned_away: Arc::default(),
-            max_open: Arc::new(move || shared.snapshot.load().config.listener.max_connections as usize),
-            proxies,
-        });
-        let summarised = (index == 0).then(|| Arc::clone(self.control));
-        let stopped = self.stopped.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let serve = async move {
-            tokio::spawn(sweep(worker));
-            summarised.map(|control| tokio::spawn(summarise(control)));
-            if let Err(error) = intake.run(socket, stopped).await {
-                tracing::error!(%error, "the gateway's socket cannot be used");
-            }
-            // Connections that were accepted go on until the process ends.
-            std::future::pending::<()>().await;
-        };
-        thread::Builder::new().name(format!("worker-{index}")).spawn(move || runtime.block_on(serve))?;
-        Ok(())
-    }
-}
-
-async fn sweep(worker: Arc<Worker>) {
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        let work = async {
-            worker.pool.sweep();
-            worker.limiter.renew(worker.shared.clock.now_micros()).await;
-        };
-        contain::round("sweep", work).await;
-    }
-}
-
-async fn summarise(control: Arc<Control>) {
-    loop {
-        tokio::time::sleep(SUMMARISE).await;
-        contain::round("summary of refusals", async { control.summarise_refusals() }).await;
-        let keeping = Arc::clone(&control);
-        // A disk may be slow, and requests are served on this thread.
-        let kept = tokio::task::spawn_blocking(move || keeping.keep_spending(Kept::write));
-        if kept.await.is_err_and(|error| error.is_panic()) {
-            tracing::error!(
-                "a defect was met while what is spent of budgets was kept; the message is on standard error"
-            );
-        }
-    }
-}
-
-/// Starts the thread that sends traces and metrics.
-fn spawn_telemetry(shared: &Arc<Shared>) -> io::Result<()> {
-    let Some(receiver) = shared.telemetry.receiver() else { return Ok(()) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let shared = Arc::clone(shared);
-    let run = move || runtime.block_on(telemetry::run(shared, receiver));
-    thread::Builder::new().name("telemetry".into()).spawn(run)?;
-    Ok(())
-}
-
-fn spawn_admin(
-    control: &Arc<Control>,
-    socket: TcpListener,
-    token: Option<String>,
-    stopped: watch::Receiver<bool>,
-) -> io::Result<SocketAddr> {
-    let address = socket.local_addr()?;
-    let token = token.map(|token| Sha256::digest(token).into());
-    let intake = Arc::new(Intake {
-        service: Arc::new(AdminService { control: Arc::clone(control), address, token }),
-        tls: None,
-        open: Arc::default(),
-        turned_away: Arc::default(),
-        max_open: Arc::new(|| 256),
-        proxies: Arc::new(NoProxies),
-    });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let serve = async move {
-        if let Err(error) = intake.run(socket, stopped).await {
-            tracing::error!(%error, "the admin socket cannot be used");
-        }
-        std::future::pending::<()>().await;
-    };
-    thread::Builder::new().name("admin".into()).spawn(move || runtime.block_on(serve))?;
-    Ok(address)
-}
-
-struct ConfiguredProxies(Arc<Shared>);
-
-impl Proxies for ConfiguredProxies {
-    fn is_expected(&self) -> bool {
-        self.0.snapshot.load().config.listener.proxy_protocol
-    }
-
-    fn is_trusted(&self, peer: SocketAddr) -> bool {
-        self.0.snapshot.load().ip.trusts_proxy(peer.ip())
-    }
-}
-
-struct NoProxies;
-
-impl Proxies for NoProxies {
-    fn is_expected(&self) -> bool {
-        false
-    }
-
-    fn is_trusted(&self, _: SocketAddr) -> bool {
-        false
     }
 }

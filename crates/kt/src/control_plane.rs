@@ -1,12 +1,12 @@
 //! The control plane of this process: its store, its keys, its API, and the jobs that run beside it.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read, Write};
+mod background;
+mod key_file;
+
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use kt_control::outbound::Outbound;
 use kt_control::passwords::{Capacity, Cost, Hasher};
@@ -24,23 +24,19 @@ use kt_domain::random::Random;
 use kt_server::{Doors, Hosts, Listener, Needs};
 use kt_store::{Store, StoreError, sqlite_path};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use crate::audit_sinks::audit_sinks;
 use crate::environment;
 use crate::failure::Failure;
 use crate::jwt_keys::jwt_keys;
-use crate::kept_up::{is_true, kept_up, until};
+use crate::kept_up::is_true;
 use crate::logging;
 use crate::output;
 use crate::post;
 use crate::single_sign_on::single_sign_on;
-
-/// How often the jobs look for work.
-const JOBS: Duration = Duration::from_secs(10);
-
-/// How often those look for work that ask name servers and identity providers.
-const LOOKS_OUTSIDE: Duration = Duration::from_mins(1);
+use background::Beside;
+use key_file::key_is_away;
+pub(crate) use key_file::sealing_key;
 
 /// Where the control plane is told what to be.
 pub(crate) struct Settings {
@@ -307,87 +303,14 @@ impl ControlPlane {
 
     /// Serves until `ended` says so, then lets requests under way finish.
     pub(crate) async fn serve(self, ended: watch::Receiver<bool>) {
-        let mut beside =
-            Beside { control: Arc::clone(&self.control), ended: ended.clone(), parts: JoinSet::new() };
-        beside.keep_up("jobs", run_jobs);
-        beside.keep_up("looks outside", look_outside);
-        beside.keep_up("tasks", run_tasks);
-        let post = Arc::new(self.post);
-        beside.keep_up("mail", move |control, ended| deliver_mail(control, Arc::clone(&post), ended));
-        for sink in self.audit_sinks {
-            let (name, sink) = (sink.name(), Arc::new(sink));
-            beside.keep_up(name, move |control, ended| send_audit(control, Arc::clone(&sink), ended));
-        }
+        let mut beside = Beside::new(&self.control, &ended);
+        beside.begin(self.post, self.audit_sinks);
         let (api, console) = (kt_server::api(self.doors.clone(), self.hosts), kt_server::console(self.doors));
         let api = kt_server::serve(self.api, api, self.proxies.clone(), is_true(ended.clone()));
         let console = kt_server::serve(self.console, console, self.proxies, is_true(ended));
         tokio::join!(api, console);
-        while beside.parts.join_next().await.is_some() {}
+        beside.ended().await;
     }
-}
-
-/// What is done beside what is served, until `ended` says so.
-struct Beside {
-    control: Arc<Control>,
-    ended: watch::Receiver<bool>,
-    parts: JoinSet<bool>,
-}
-
-impl Beside {
-    /// Does `work` as well, also after a defect in it.
-    fn keep_up<W>(
-        &mut self,
-        name: &'static str,
-        work: impl Fn(Arc<Control>, watch::Receiver<bool>) -> W + Send + 'static,
-    ) where
-        W: Future<Output = ()> + Send + 'static,
-    {
-        let control = Arc::clone(&self.control);
-        self.parts.spawn(kept_up(name, self.ended.clone(), move |ended| work(Arc::clone(&control), ended)));
-    }
-}
-
-async fn run_jobs(control: Arc<Control>, ended: watch::Receiver<bool>) {
-    let mut timer = tokio::time::interval(JOBS);
-    let ended = is_true(ended);
-    tokio::pin!(ended);
-    loop {
-        tokio::select! {
-            () = &mut ended => return,
-            _ = timer.tick() => {
-                // What failed is in the log, by its name.
-                let _ = control.run_jobs(&operator("jobs")).await;
-            }
-        }
-    }
-}
-
-/// Asks name servers and identity providers until `ended` says so; whatever is under way then is asked again by the next
-/// process.
-async fn look_outside(control: Arc<Control>, ended: watch::Receiver<bool>) {
-    let looks = async {
-        let mut timer = tokio::time::interval(LOOKS_OUTSIDE);
-        loop {
-            timer.tick().await;
-            let _ = control.look_outside(&operator("jobs")).await;
-        }
-    };
-    until(ended, looks).await;
-}
-
-/// Delivers mail until `ended` says so. A message that is under way then is tried again by the next process.
-async fn deliver_mail(control: Arc<Control>, post: Arc<Post>, ended: watch::Receiver<bool>) {
-    until(ended, control.keep_delivering_mail(&post)).await;
-}
-
-/// Runs tasks until `ended` says so. Runs under way then have as long as requests have to finish.
-async fn run_tasks(control: Arc<Control>, ended: watch::Receiver<bool>) {
-    control.keep_running_tasks(is_true(ended), kt_server::DRAIN).await;
-}
-
-/// Sends the audit log to a sink until `ended` says so. What is under way then is sent again by the next process.
-async fn send_audit(control: Arc<Control>, sink: Arc<AuditSink>, ended: watch::Receiver<bool>) {
-    until(ended, control.keep_sending_audit(&sink)).await;
 }
 
 /// The context of what is done at the machine itself.
@@ -483,38 +406,6 @@ fn private_directory(path: &Path) -> Result<(), Failure> {
         .mode(0o700)
         .create(path)
         .map_err(|error| Failure::failed(format!("cannot make {}: {error}", path.display())))
-}
-
-fn key_is_away(path: &Path) -> Failure {
-    Failure::failed(format!(
-        "the key that seals secrets is not at {}: put it back from its copy, the database cannot be used without it",
-        path.display()
-    ))
-}
-
-/// The text of the key that seals secrets; made, for its owner's eyes only, where there is none.
-pub(crate) fn sealing_key(path: &Path, random: &mut Random) -> Result<String, Failure> {
-    let failed = |error: std::io::Error| Failure::failed(format!("{}: {error}", path.display()));
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => {
-            let text = SealKey::new_text(random);
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-            Ok(text)
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let mut file = std::fs::File::open(path).map_err(failed)?;
-            if file.metadata().map_err(failed)?.permissions().mode() & 0o077 != 0 {
-                let command = format!("chmod 600 {}", path.display());
-                return Err(Failure::failed(format!(
-                    "others can read the key that seals secrets: run `{command}`"
-                )));
-            }
-            let mut text = String::new();
-            file.read_to_string(&mut text).map_err(failed)?;
-            Ok(text)
-        }
-        Err(error) => Err(failed(error)),
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, StatusCode, header};
+use kt_domain::media_type;
 
 use crate::http1::body::Decoder;
 use crate::http1::client::{AnswerFault, AnswerHead, ClientConnection};
@@ -91,10 +92,10 @@ impl Answer {
             _ => {}
         }
         connection.await_body(limits.idle());
-        let is_stream = head.headers.get(header::CONTENT_TYPE).is_some_and(|value| {
-            let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-            essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
-        });
+        let is_stream = head
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| media_type::is(value.as_bytes(), "text/event-stream"));
         let body = AnswerBody {
             worker,
             origin,

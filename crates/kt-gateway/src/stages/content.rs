@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use kt_domain::media_type;
 use memchr::memchr2;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -40,9 +41,7 @@ pub(crate) struct Summary {
 
 /// Whether content is declared as JSON.
 pub(crate) fn is_declared_json(headers: &HeaderMap) -> bool {
-    let declared = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = declared.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
+    headers.get(CONTENT_TYPE).is_some_and(|declared| media_type::is_json(declared.as_bytes()))
 }
 
 /// Declares what was read as JSON to be JSON, for providers that go by that.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use kt_domain::events::{Event, Phase, PolicyEvaluation, Verdict};
+use kt_domain::media_type;
 
 use crate::exchange::Exchange;
 use crate::policies::{Asked, Content, Judged, Outcome};
@@ -90,11 +91,7 @@ fn content<'a>(headers: &HeaderMap, body: &'a Bytes, is_json_by_default: bool) -
         return Content::Nothing;
     }
     let declared = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let essence =
-        declared.map(|value| value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii());
-    let is_json = essence.map_or(is_json_by_default, |essence| {
-        essence.eq_ignore_ascii_case(b"application/json") || essence.ends_with(b"+json")
-    });
+    let is_json = declared.map_or(is_json_by_default, media_type::is_json);
     // A client may send JSON under another name, as `curl -d` does.
     let may_be_json =
         is_json || (is_json_by_default && matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')));

@@ -38,6 +38,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, OptionalFro
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use kt_domain::error::{Error, ErrorKind};
+use kt_domain::media_type;
 use serde::de::DeserializeOwned;
 
 use crate::client::Known;
@@ -86,11 +87,8 @@ impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Input<T> {
 
 /// Only what a page of another site cannot send without being asked first (ATTACKS: requests forged by forms).
 fn is_json(request: &Request) -> bool {
-    let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| {
-        let essence = value.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json")
-    })
+    let declared = request.headers().get(header::CONTENT_TYPE);
+    declared.is_some_and(|declared| media_type::is(declared.as_bytes(), "application/json"))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {

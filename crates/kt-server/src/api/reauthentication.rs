@@ -9,7 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::passkeys::ChallengeAnswer;
-use super::sign_in::StatusAnswer;
+use super::sign_in::{CodeMethod, StatusAnswer};
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
 use crate::client::Caller;
@@ -30,14 +30,6 @@ pub(crate) struct ReauthenticateRequest {
     recovery_code: Option<String>,
     /// A passkey, after `POST /v1/me/reauthenticate/options`.
     passkey: Option<PasskeyProof>,
-}
-
-/// Of which kind a code is.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum CodeMethod {
-    Totp,
-    RecoveryCode,
 }
 
 /// The answer of an authenticator.

@@ -7,12 +7,13 @@ mod discovery;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use kt_control::ScimQuery;
 use kt_domain::error::{Error, ErrorKind};
+use kt_domain::media_type;
 use kt_domain::scim::{Equals, GroupChange, ScimType, UserChange, UserRequest, operations};
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,7 +24,9 @@ use utoipa_axum::routes;
 use super::{Failure, Params};
 use crate::Doors;
 use crate::client::Caller;
-use answers::{Answers, ScimError, ScimList, ScimResource, Wanted};
+use answers::{
+    Absent, Answers, Conflicting, RefusedToAll, ScimList, ScimResource, Unreadable, UnreadableBody, Wanted,
+};
 
 /// The largest body that is read, in bytes: a group of seven thousand.
 const MAX_BODY: usize = 1024 * 1024;
@@ -86,10 +89,10 @@ impl<S: Send + Sync> FromRequest<S> for ScimInput {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let declared = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence =
-            declared.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        if !matches!(essence.as_str(), "application/scim+json" | "application/json") {
+        let declared =
+            request.headers().get(header::CONTENT_TYPE).map_or(b"".as_slice(), HeaderValue::as_bytes);
+        let is_ours = |name| media_type::is(declared, name);
+        if !is_ours("application/scim+json") && !is_ours("application/json") {
             let message = "Send JSON, with the header `Content-Type: application/scim+json`.";
             let refusal = Error::new(ErrorKind::UnsupportedMediaType, "unsupported_media_type", message);
             return Err(Failure(refusal).into_response());
@@ -113,10 +116,7 @@ impl<S: Send + Sync> FromRequest<S> for ScimInput {
     params(ScimParams, Wanted),
     responses(
     (status = 200, description = "They, page by page.", body = ScimList, content_type = "application/scim+json"),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, RefusedToAll,
 ))]
 async fn users(
     State(doors): State<Doors>,
@@ -135,13 +135,7 @@ async fn users(
     request_body(content = ScimResource, content_type = "application/scim+json"),
     responses(
     (status = 201, description = "It.", body = ScimResource, content_type = "application/scim+json"),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
-    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
-    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, Conflicting, UnreadableBody, RefusedToAll,
 ))]
 async fn create_user(
     State(doors): State<Doors>,
@@ -158,11 +152,7 @@ async fn create_user(
     params(("id" = String, Path, description = "Its identifier here."), Wanted),
     responses(
     (status = 200, description = "It.", body = ScimResource, content_type = "application/scim+json"),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, Absent, RefusedToAll,
 ))]
 async fn user(
     State(doors): State<Doors>,
@@ -180,14 +170,7 @@ async fn user(
     request_body(content = ScimResource, content_type = "application/scim+json"),
     responses(
     (status = 200, description = "It, as it is now.", body = ScimResource, content_type = "application/scim+json"),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
-    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
-    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
-    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, Absent, Conflicting, UnreadableBody, RefusedToAll,
 ))]
 async fn replace_user(
     State(doors): State<Doors>,
@@ -206,14 +189,7 @@ async fn replace_user(
     request_body(content = ScimResource, content_type = "application/scim+json"),
     responses(
     (status = 200, description = "It, as it is now.", body = ScimResource, content_type = "application/scim+json"),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
-    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
-    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
-    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, Absent, Conflicting, UnreadableBody, RefusedToAll,
 ))]
 async fn patch_user(
     State(doors): State<Doors>,
@@ -231,11 +207,7 @@ async fn patch_user(
     params(("id" = String, Path, description = "Its identifier here.")),
     responses(
     (status = 204, description = "They are no member any more."),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
-    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Absent, Conflicting, RefusedToAll,
 ))]
 async fn remove_user(
     State(doors): State<Doors>,
@@ -251,10 +223,7 @@ async fn remove_user(
     params(ScimParams, Wanted),
     responses(
     (status = 200, description = "They, page by page.", body = ScimList, content_type = "application/scim+json"),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, RefusedToAll,
 ))]
 async fn groups(
     State(doors): State<Doors>,
@@ -273,13 +242,7 @@ async fn groups(
     request_body(content = ScimResource, content_type = "application/scim+json"),
     responses(
     (status = 201, description = "It.", body = ScimResource, content_type = "application/scim+json"),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
-    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
-    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, Conflicting, UnreadableBody, RefusedToAll,
 ))]
 async fn create_group(
     State(doors): State<Doors>,
@@ -296,11 +259,7 @@ async fn create_group(
     params(("id" = String, Path, description = "Its identifier here."), Wanted),
     responses(
     (status = 200, description = "It.", body = ScimResource, content_type = "application/scim+json"),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, Absent, RefusedToAll,
 ))]
 async fn group(
     State(doors): State<Doors>,
@@ -318,14 +277,7 @@ async fn group(
     request_body(content = ScimResource, content_type = "application/scim+json"),
     responses(
     (status = 200, description = "It, as it is now.", body = ScimResource, content_type = "application/scim+json"),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
-    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
-    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
-    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, Absent, Conflicting, UnreadableBody, RefusedToAll,
 ))]
 async fn replace_group(
     State(doors): State<Doors>,
@@ -346,14 +298,7 @@ async fn replace_group(
     responses(
     (status = 200, description = "It, as it is now, where attributes are asked for.", body = ScimResource, content_type = "application/scim+json"),
     (status = 204, description = "It is changed."),
-    (status = 400, description = "What was sent cannot be read, or breaks a rule; `scimType` says which.", body = ScimError, content_type = "application/scim+json"),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
-    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
-    (status = 413, description = "The body is larger than 1 MiB.", body = ScimError, content_type = "application/scim+json"),
-    (status = 415, description = "The body is not JSON (`application/scim+json`, `application/json`).", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Unreadable, Absent, Conflicting, UnreadableBody, RefusedToAll,
 ))]
 async fn patch_group(
     State(doors): State<Doors>,
@@ -375,11 +320,7 @@ async fn patch_group(
     params(("id" = String, Path, description = "Its identifier here.")),
     responses(
     (status = 204, description = "It is removed."),
-    (status = 401, description = "The bearer is no key, or one that has ended.", body = ScimError, content_type = "application/scim+json"),
-    (status = 403, description = "The bearer is no provisioning key, or one that reaches less.", body = ScimError, content_type = "application/scim+json"),
-    (status = 404, description = "There is none in this organization.", body = ScimError, content_type = "application/scim+json"),
-    (status = 409, description = "There is another of this name, or it would leave the organization without an owner.", body = ScimError, content_type = "application/scim+json"),
-    (status = 429, description = "Too many requests.", body = ScimError, content_type = "application/scim+json"),
+    Absent, Conflicting, RefusedToAll,
 ))]
 async fn remove_group(
     State(doors): State<Doors>,

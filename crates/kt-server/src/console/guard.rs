@@ -15,6 +15,7 @@ use kt_control::Cookie as Held;
 use kt_domain::csrf;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
+use kt_domain::media_type;
 use kt_domain::network::console_rules::Surface;
 use kt_domain::return_to::ReturnTo;
 use serde_json::Value;
@@ -96,9 +97,8 @@ fn is_partial(headers: &HeaderMap) -> bool {
 
 /// Whether pages can be shown where the answer goes. Browsers name them whenever they go to an address.
 fn names_pages(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
-    let mut ranges = lines.flat_map(|line| line.split(',')).filter_map(|range| range.split(';').next());
-    ranges.any(|range| range.trim().eq_ignore_ascii_case("text/html"))
+    let mut lines = headers.get_all(header::ACCEPT).iter();
+    lines.any(|ranges| media_type::is_among(ranges.as_bytes(), "text/html"))
 }
 
 /// Leads on whoever knows nothing of the pages' script and its headers, as HTTP does it.

@@ -8,6 +8,7 @@ use kt_domain::actor::{Actor, Role};
 use kt_domain::clock::Clock;
 use kt_domain::ctx::Ctx;
 use kt_domain::sign_in::MembershipState;
+use kt_store::organizations;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, PASSWORD, TestApi, on_both};
@@ -120,13 +121,19 @@ on_both! {
         let owner = api.owner().await;
         decide(&api, owner.access_token(), &device.user_code, "approve").await;
         let (api, device) = (std::sync::Arc::new(api), std::sync::Arc::new(device));
-        // Ten at each of a hundred moments between which the device may ask again: the decision itself is raced for.
+        // Ten at each of a hundred moments between which the device may ask again: the decision itself is raced for. Nobody on
+        // SQLite writes before many have begun.
+        let nobody_writes = api.store.begin_write().await.unwrap();
         let tasks: Vec<_> = (0..1000).map(|n| {
             let (api, device) = (api.clone(), device.clone());
             let now = api.clock.now() + Duration::from_secs(5) * (n / 10);
             let ctx = Ctx { actor: Actor::Anonymous, now, ..api.operator() };
             tokio::spawn(async move { api.control.sign_in_device(&ctx, &device.device_code).await })
         }).collect();
+        for _ in 0..1000 {
+            organizations::only(&api.store).await.unwrap();
+        }
+        drop(nobody_writes);
         let (mut sessions, mut came_too_late) = (0, 0);
         for task in tasks {
             match task.await.unwrap() {

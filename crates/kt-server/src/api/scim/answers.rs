@@ -11,7 +11,7 @@ use kt_domain::scim::{GROUP_SCHEMA, ScimType, Selection, USER_SCHEMA};
 use kt_domain::sign_in::MembershipState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use super::super::{Failure, Params};
 use crate::Doors;
@@ -54,6 +54,63 @@ pub(super) struct ScimError<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     scim_type: Option<ScimType>,
+}
+
+/// What anybody may be told.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it is named in the document alone")]
+pub(super) enum RefusedToAll {
+    /// The bearer is no key, or one that has ended.
+    #[response(status = 401, content_type = "application/scim+json")]
+    NoKey(ScimError<'static>),
+    /// The bearer is no provisioning key, or one that reaches less.
+    #[response(status = 403, content_type = "application/scim+json")]
+    OtherKey(ScimError<'static>),
+    /// Too many requests.
+    #[response(status = 429, content_type = "application/scim+json")]
+    TooMany(ScimError<'static>),
+}
+
+/// What cannot be read, or breaks a rule.
+#[derive(IntoResponses)]
+#[response(
+    status = 400,
+    description = "What was sent cannot be read, or breaks a rule; `scimType` says which.",
+    content_type = "application/scim+json"
+)]
+#[expect(dead_code, reason = "it is named in the document alone")]
+pub(super) struct Unreadable(ScimError<'static>);
+
+/// What is asked for and not there.
+#[derive(IntoResponses)]
+#[response(
+    status = 404,
+    description = "There is none in this organization.",
+    content_type = "application/scim+json"
+)]
+#[expect(dead_code, reason = "it is named in the document alone")]
+pub(super) struct Absent(ScimError<'static>);
+
+/// What cannot be beside what is there.
+#[derive(IntoResponses)]
+#[response(
+    status = 409,
+    description = "There is another of this name, or it would leave the organization without an owner.",
+    content_type = "application/scim+json"
+)]
+#[expect(dead_code, reason = "it is named in the document alone")]
+pub(super) struct Conflicting(ScimError<'static>);
+
+/// A body that is not looked at.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it is named in the document alone")]
+pub(super) enum UnreadableBody {
+    /// The body is larger than 1 MiB.
+    #[response(status = 413, content_type = "application/scim+json")]
+    TooLarge(ScimError<'static>),
+    /// The body is not JSON (`application/scim+json`, `application/json`).
+    #[response(status = 415, content_type = "application/scim+json")]
+    OfAnotherType(ScimError<'static>),
 }
 
 /// How one request is answered: where resources are, and what of them is asked for.

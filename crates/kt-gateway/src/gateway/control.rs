@@ -1,0 +1,109 @@
+//! What can be done to a gateway while it serves: its configuration put in force, what it has counted recorded and kept.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kt_domain::id::RequestId;
+use kt_domain::policy_config::SecretRef;
+use kt_domain::random::Random;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::{ConfigSource, LoadedConfig};
+use crate::access_keys::AccessKeys;
+use crate::limits::{Kept, Memory};
+use crate::shared::Shared;
+use crate::snapshot::{AuthRules, Lasting, Snapshot, Surroundings};
+use crate::tls::TlsFiles;
+
+/// What can be done to a running gateway.
+pub(crate) struct Control {
+    pub(crate) shared: Arc<Shared>,
+    pub(super) source: Arc<dyn ConfigSource>,
+    pub(super) tls: Option<(TlsFiles, watch::Sender<TlsAcceptor>)>,
+    pub(super) random: Mutex<Random>,
+    /// Held while the configuration is read and put in force, so that an older one never replaces a newer one.
+    pub(super) reloading: Mutex<()>,
+    /// Where what is spent of budgets is kept.
+    pub(super) kept: Option<Kept>,
+    /// Where clients connect.
+    pub(super) listen: SocketAddr,
+}
+
+impl Control {
+    pub(crate) fn reload(&self) -> Result<String, String> {
+        let outcome = self.try_reload();
+        self.shared.metrics.count_reload(outcome.is_ok());
+        match &outcome {
+            Ok(version) => tracing::info!(%version, "the configuration was changed"),
+            Err(report) => {
+                tracing::error!("the configuration was not changed; the last good one stays\n{report}");
+            }
+        }
+        outcome
+    }
+
+    fn try_reload(&self) -> Result<String, String> {
+        let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.source.load()?;
+        let version = loaded.version.clone();
+        let Shared { lasting, access_keys, .. } = &*self.shared;
+        let (snapshot, mut warnings) = compile(loaded, lasting, access_keys.as_ref(), &*self.source)?;
+        warn_of_open_door(self.listen, &snapshot, &mut warnings);
+        if let Some((files, acceptors)) = &self.tls {
+            acceptors.send_replace(files.acceptor().map_err(|error| error.to_string())?);
+        }
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        lasting.targets.retain(|id| snapshot.targets.iter().any(|target| *target.id == *id));
+        self.shared.snapshot.store(Arc::new(snapshot));
+        Ok(version)
+    }
+
+    pub(crate) fn new_request_id(&self) -> String {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        RequestId::new(self.shared.clock.now_micros(), &mut random).to_string()
+    }
+
+    pub(super) fn summarise_refusals(&self) {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.summarise_refusals(&mut random);
+    }
+
+    /// Keeps what is spent of budgets. Should that fail, it is tried again with the next second.
+    pub(super) fn keep_spending(&self, keep: fn(&Kept, &Memory, i64) -> io::Result<()>) {
+        let Some(kept) = &self.kept else { return };
+        let Shared { lasting, clock, .. } = &*self.shared;
+        if let Err(error) = keep(kept, &lasting.used, clock.now_micros()) {
+            tracing::error!(%error, "what is spent of budgets cannot be kept, and would be forgotten by a restart");
+        }
+    }
+}
+
+/// The configuration as requests are judged by it, and the warnings that it deserves.
+pub(super) fn compile(
+    loaded: LoadedConfig,
+    lasting: &Lasting,
+    access_keys: Option<&Arc<AccessKeys>>,
+    source: &dyn ConfigSource,
+) -> Result<(Snapshot, Vec<String>), String> {
+    let secrets =
+        |reference: &SecretRef| source.secret(reference.place()?).filter(|secret| !secret.is_empty());
+    let surroundings = Surroundings { lasting, access_keys, secrets: &secrets };
+    Snapshot::compile(loaded.version.into(), loaded.config, surroundings).map_err(|error| error.to_string())
+}
+
+pub(super) fn warn_of_open_door(
+    listen: SocketAddr,
+    Snapshot { auth, config, .. }: &Snapshot,
+    warnings: &mut Vec<String>,
+) {
+    let is_open = matches!(auth, AuthRules::Open(_));
+    if !listen.ip().is_loopback() && is_open && !config.ip_allowlist.enabled {
+        warnings.push(format!(
+            "anybody who reaches {listen} can use this gateway: set `auth` or `ip_allowlist` in its configuration"
+        ));
+    }
+}
