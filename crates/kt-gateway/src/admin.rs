@@ -41,10 +41,12 @@ pub(crate) struct AdminService {
 impl Service for AdminService {
     async fn call(&self, head: Head, _: &mut dyn Incoming, _: &Peer) -> Reply {
         let request_id = self.control.new_request_id();
-        let mut reply = match self.check(&head).and_then(|()| self.answer(&head)) {
-            Ok(reply) => reply,
-            Err(refusal) => refusal.into_reply(Surface::default(), &request_id),
+        let answered = match self.check(&head) {
+            Ok(()) => self.answer(&head).await,
+            Err(refusal) => Err(refusal),
         };
+        let mut reply =
+            answered.unwrap_or_else(|refusal| refusal.into_reply(Surface::default(), &request_id));
         reply.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             reply.headers.insert(X_KT_REQUEST_ID, id);
@@ -116,7 +118,7 @@ impl AdminService {
         }
     }
 
-    fn answer(&self, head: &Head) -> Result<Reply, Refusal> {
+    async fn answer(&self, head: &Head) -> Result<Reply, Refusal> {
         let shared = &self.control.shared;
         if let Some(health) = health::answer(shared, &head.method, &head.path) {
             return health;
@@ -142,8 +144,8 @@ impl AdminService {
             ("/keeptrusts/targets", &Method::GET) => {
                 Ok(Reply::json(StatusCode::OK, shown_targets(&self.control).to_string()))
             }
-            ("/keeptrusts/config/reload", &Method::POST) => self.reload(),
-            ("/v1/events", &Method::GET) => self.events(head.query.as_deref().unwrap_or_default()),
+            ("/keeptrusts/config/reload", &Method::POST) => self.reload().await,
+            ("/v1/events", &Method::GET) => self.events(head.query.clone().unwrap_or_default()).await,
             ("/metrics" | "/keeptrusts/config" | "/keeptrusts/targets" | "/v1/events", _) => {
                 Err(Refusal::method_not_allowed("GET"))
             }
@@ -157,8 +159,9 @@ impl AdminService {
         }
     }
 
-    fn reload(&self) -> Result<Reply, Refusal> {
-        match self.control.reload() {
+    async fn reload(&self) -> Result<Reply, Refusal> {
+        let control = Arc::clone(&self.control);
+        match apart(move || control.reload()).await {
             Ok(version) => Ok(Reply::json(StatusCode::OK, json!({ "config_version": version }).to_string())),
             Err(report) => {
                 let message = format!("The configuration was not changed.\n{report}");
@@ -167,8 +170,9 @@ impl AdminService {
         }
     }
 
-    fn events(&self, query: &str) -> Result<Reply, Refusal> {
-        match self.control.shared.events.query(query) {
+    async fn events(&self, query: String) -> Result<Reply, Refusal> {
+        let events = Arc::clone(&self.control.shared.events);
+        match apart(move || events.query(&query)).await {
             Ok(body) => Ok(Reply::json(StatusCode::OK, body)),
             Err(QueryError::Invalid { param, message }) => {
                 Err(Refusal::invalid(422, "validation_error", message).with_param(param))
@@ -177,6 +181,17 @@ impl AdminService {
                 Err(Refusal::unavailable(503, "events_unavailable", error.to_string()))
             }
         }
+    }
+}
+
+/// What `work` comes to. It waits for a disk, on a thread where nothing else waits: health and metrics are answered
+/// meanwhile.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Only when the process ends is such a thread not let finish.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -5,16 +5,18 @@ use tokio::sync::oneshot;
 
 /// Takes events for keeping. Never makes a request wait for a database.
 pub trait EventSink: Send + Sync + 'static {
-    /// Takes `event`; it is on disk within 100 ms. Refused when the store is broken or has fallen too far behind.
+    /// Takes `event`; it is on disk within 100 ms, or as soon as the store can write again. Refused when there is no room for
+    /// it any more.
     fn record(&self, event: Event) -> Result<(), Unrecordable>;
 
-    /// Takes `event` and answers on `done` once it is on disk, or cannot be.
+    /// Takes `event` and answers on `done` once it is on disk, or cannot be at present.
     fn record_durably(&self, event: Event, done: oneshot::Sender<Result<(), Unrecordable>>);
 
-    /// Whether the store takes events at present.
+    /// Whether the store can write at present, and has room for what begins now beside what has begun already.
     fn is_writable(&self) -> bool;
 
-    /// The newest events that fit, as the JSON body of `GET /v1/events` asks for them; `query` is the raw query string.
+    /// The newest events that fit, as the JSON body of `GET /v1/events` asks for them; `query` is the raw query string. Waits for
+    /// the disk.
     fn query(&self, query: &str) -> Result<String, QueryError>;
 }
 

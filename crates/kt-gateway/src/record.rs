@@ -25,6 +25,9 @@ use crate::usage::Usage;
 /// The status that stands in the event of a request whose client went away.
 const CLIENT_CLOSED: u16 = 499;
 
+/// How long an answer waits for its event to be on disk. A disk that takes longer keeps the event, not the client.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The event of one request. Dropped before it was finished, it says that the client went away, or that the request met a
 /// defect if it is a panic that drops it.
 ///
@@ -219,7 +222,8 @@ impl Record {
     }
 
     /// Keeps the event of a refused request, one by one up to a rate for each source and counted beyond it. What guards
-    /// the edge is on disk afterwards, the rest within 100 ms. A request that the chain let pass is always kept.
+    /// the edge is on disk afterwards, unless the disk hangs, the rest within 100 ms. A request that the chain let pass is
+    /// always kept.
     pub(crate) async fn finish_refused(mut self, refusal: &Refusal) {
         self.event().event_type = refusal.event_type();
         let Some(mut event) = self.close(refusal.status().as_u16(), refusal.code) else { return };
@@ -232,7 +236,7 @@ impl Record {
         let Some(event) = self.shared().admit_refusal(event) else { return };
         let (done, kept) = oneshot::channel();
         self.shared().events.record_durably(*event, done);
-        if !matches!(kept.await, Ok(Ok(()))) {
+        if !matches!(tokio::time::timeout(DISK_PATIENCE, kept).await, Ok(Ok(Ok(())))) {
             self.shared().report_unrecorded();
         }
     }

@@ -49,6 +49,20 @@ struct Allowance {
 impl RefusalMeter {
     /// Gives the event back if it is to be recorded by itself; else it is counted and `None` is given.
     pub(crate) fn admit(&self, event: Box<Event>, per_second: u32) -> Option<Box<Event>> {
+        self.take(event, per_second, true)
+    }
+
+    /// Counts the event, whatever its source is allowed.
+    pub(crate) fn count(&self, event: Box<Event>, per_second: u32) {
+        self.take(event, per_second, false);
+    }
+
+    /// Whether there is nothing to tell and nothing to renew.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    fn take(&self, event: Box<Event>, per_second: u32, may_admit: bool) -> Option<Box<Event>> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let mut source = (event.event_type, event.reason_code.clone(), Who::of(&event));
         if sources.len() >= MAX_SOURCES && !sources.contains_key(&source) {
@@ -57,7 +71,7 @@ impl RefusalMeter {
         let who = source.2;
         let allowance =
             sources.entry(source).or_insert_with(|| Allowance { left: burst(per_second), summary: None });
-        if allowance.left > 0 {
+        if may_admit && allowance.left > 0 {
             allowance.left -= 1;
             return Some(event);
         }
@@ -68,7 +82,7 @@ impl RefusalMeter {
         None
     }
 
-    /// To be called once a second: renews each allowance by `per_second` and gives the summaries of what was counted.
+    /// To be called once a second while events can be written: renews each allowance by `per_second` and gives the summaries of what was counted.
     pub(crate) fn tick(&self, per_second: u32) -> Vec<Event> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let burst = burst(per_second);
@@ -215,7 +229,18 @@ mod tests {
     fn a_source_that_is_quiet_again_is_forgotten() {
         let meter = RefusalMeter::default();
         meter.admit(refusal([10, 0, 0, 1]), 10);
+        assert!(!meter.is_empty());
         meter.tick(10);
-        assert!(meter.sources.lock().unwrap().is_empty());
+        assert!(meter.is_empty());
+    }
+
+    #[test]
+    fn what_is_only_to_be_counted_takes_nothing_of_the_allowance() {
+        let meter = RefusalMeter::default();
+        (0..50).for_each(|_| meter.count(refusal([10, 0, 0, 1]), 1));
+        let admitted = (0..50).filter(|_| meter.admit(refusal([10, 0, 0, 1]), 1).is_some()).count();
+        assert_eq!(admitted, 10, "one burst");
+        let summaries = meter.tick(1);
+        assert_eq!(summaries.iter().map(|summary| summary.count).collect::<Vec<_>>(), [Some(50 + 40)]);
     }
 }

@@ -110,7 +110,7 @@ impl Shared {
         self.clock.now_micros() >= since.saturating_add(ASIDE_GRACE_MICROS)
     }
 
-    /// Hands an event over for keeping; it is on disk within 100 ms.
+    /// Hands an event over for keeping; it is on disk within 100 ms, or once events can be written again.
     pub(crate) fn keep(&self, event: Event) {
         if self.events.record(event).is_err() {
             self.report_unrecorded();
@@ -127,13 +127,25 @@ impl Shared {
         }
     }
 
+    /// Gives a refusal's event back if it is to be recorded by itself, else counts it. While events cannot be written all
+    /// are counted: what room there is belongs to the requests that were let through.
     pub(crate) fn admit_refusal(&self, event: Box<Event>) -> Option<Box<Event>> {
         let per_second = self.snapshot.load().config.events.refusals_per_second;
-        self.refusals.admit(event, per_second)
+        if self.events.is_writable() {
+            return self.refusals.admit(event, per_second);
+        }
+        self.report_unrecorded();
+        self.refusals.count(event, per_second);
+        None
     }
 
-    /// Records what was counted instead of recorded. To be called once a second.
+    /// Records what was counted instead of recorded. To be called once a second. While events cannot be written they stay
+    /// counted, unless the process is about to end.
     pub(crate) fn summarise_refusals(&self, random: &mut Random) {
+        let may_wait = !self.draining.load(Ordering::Relaxed);
+        if self.refusals.is_empty() || (may_wait && !self.events.is_writable()) {
+            return;
+        }
         let per_second = self.snapshot.load().config.events.refusals_per_second;
         for mut summary in self.refusals.tick(per_second) {
             let now = self.clock.now();

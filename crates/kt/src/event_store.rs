@@ -1,11 +1,15 @@
 //! The gateway's events on this machine's disk: the port of the gateway, wired to the event log.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kt_domain::events::Event;
 use kt_gateway::{EventSink, QueryError, Unrecordable};
 use kt_store::event_log::{self, EventQuery, EventWriter, LogError, Options, Removed, Retention};
 use tokio::sync::oneshot;
+
+/// How long a query waits until what was recorded before it is on disk.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The event log of a gateway that stands alone.
 pub(crate) struct EventStore {
@@ -56,8 +60,9 @@ impl EventSink for EventStore {
         let query: EventQuery = query.parse().map_err(|problem: event_log::QueryProblem| {
             QueryError::Invalid { param: problem.param, message: problem.message }
         })?;
-        // What was recorded before the question belongs to its answer; while the disk refuses, what is there is shown.
-        let _ = self.writer.sync();
+        // What was recorded before the question belongs to its answer; while the disk refuses or hangs, what is there is
+        // shown.
+        let _ = self.writer.sync_within(DISK_PATIENCE);
         let page = event_log::query(&self.directory, &query).map_err(|error| {
             tracing::error!(%error, "the event log cannot be read");
             QueryError::Unreadable

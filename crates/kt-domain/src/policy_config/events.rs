@@ -48,6 +48,6 @@ impl Events {
 pub enum OnFailure {
     /// They are answered 503 `events_unavailable`.
     Refuse,
-    /// They go through unrecorded, and are counted.
+    /// They go through. Their events wait in memory, and those that there is no room for are counted.
     Allow,
 }

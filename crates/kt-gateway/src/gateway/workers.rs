@@ -22,6 +22,8 @@ use crate::telemetry;
 
 /// How often unused connections to providers are looked through, and requests under way told to other gateways.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How many of the operator's requests may wait for a disk at once: a query reads the log, which takes a processor.
+const OPERATORS_AT_THE_DISK: usize = 8;
 /// How often what was counted instead of recorded is recorded, and what is spent of budgets kept.
 const SUMMARISE: Duration = Duration::from_secs(1);
 
@@ -123,7 +125,8 @@ pub(super) fn spawn_admin(
         max_open: Arc::new(|| 256),
         proxies: Arc::new(NoProxies),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(OPERATORS_AT_THE_DISK).build()?;
     let serve = async move {
         if let Err(error) = intake.run(socket, stopped).await {
             tracing::error!(%error, "the admin socket cannot be used");

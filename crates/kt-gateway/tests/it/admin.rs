@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use kt_gateway::{Inherited, StartError};
 
-use crate::harness::{Answer, PROVIDER_KEY, Request, TestGateway};
+use crate::harness::{Answer, PROVIDER_KEY, Request, State, TestGateway};
 
 fn gateway(yaml: &str) -> TestGateway {
     TestGateway::with_options(yaml, |options| options.admin_listen = Some((Ipv4Addr::LOCALHOST, 0).into()))
@@ -31,12 +31,12 @@ fn ask(gateway: &TestGateway, request: &Request) -> Answer {
 #[test]
 fn it_is_ready_while_events_can_be_recorded() {
     let gateway = gateway("");
-    for (broken, status) in [(false, 200), (true, 503), (false, 200)] {
-        gateway.break_events(broken);
+    for (state, status) in [(State::Well, 200), (State::Unwritable, 503), (State::Well, 200)] {
+        gateway.set_store(state);
         assert_eq!(ask(&gateway, &get("/healthz")).status, 200, "it lives in any case");
         for answer in [ask(&gateway, &get("/readyz")), gateway.ask(&Request::new("GET", "/readyz"))] {
             assert_eq!(answer.status, status);
-            assert_eq!(answer.json()["status"], if broken { "not ready" } else { "ready" });
+            assert_eq!(answer.json()["status"], if status == 200 { "ready" } else { "not ready" });
         }
     }
 }
@@ -191,6 +191,19 @@ fn events_are_read_here() {
         (listed.status, &listed.json()["events"][0]["request_id"]),
         (200, &answer.request_id().into())
     );
+}
+
+#[test]
+fn a_query_that_waits_for_a_disk_keeps_nothing_else_waiting() {
+    let gateway = gateway("");
+    let hangs = gateway.hang_disk();
+    let mut patient = gateway.connect_admin();
+    patient.send(get("/v1/events").bytes()).expect("the request is taken");
+    for path in ["/healthz", "/readyz", "/metrics", "/keeptrusts/config"] {
+        assert_eq!(ask(&gateway, &get(path)).status, 200, "{path}");
+    }
+    drop(hangs);
+    assert_eq!(patient.answer().status, 200);
 }
 
 #[test]

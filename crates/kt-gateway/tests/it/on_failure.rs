@@ -2,7 +2,8 @@
 
 use kt_domain::events::{Event, EventType};
 
-use crate::harness::{Request, TestGateway, wait_for};
+use crate::drain::stream_on_demand;
+use crate::harness::{Request, State, TestGateway, wait_for};
 
 const DENIES_OTHERS: &str = "ip_allowlist: {enabled: true, allow: [127.0.0.1/32]}\n";
 
@@ -21,34 +22,65 @@ fn gateway(yaml: &str) -> TestGateway {
 fn refuse_lets_nothing_through_unrecorded() {
     let gateway = gateway(&format!("{DENIES_OTHERS}events: {{on_failure: refuse}}"));
     assert_eq!(gateway.ask(&Request::chat()).status, 200, "the control");
-    gateway.break_events(true);
+    let stream = stream_on_demand(&gateway);
+    let mut begun = gateway.connect();
+    begun.send(Request::chat().bytes()).expect("the request is taken");
+    let head = begun.head_answer();
+
+    gateway.set_store(State::Unwritable);
     for _ in 0..3 {
         assert_eq!(gateway.ask(&Request::chat()).outcome(), (503, "events_unavailable".to_owned()));
     }
-    assert_eq!(gateway.upstream.requests().len(), 1);
+    assert_eq!(gateway.upstream.requests().len(), 2);
     assert_eq!(
         gateway.connect_from([127, 0, 0, 9]).ask(&Request::chat()).outcome(),
         (403, "ip_denied".to_owned())
     );
     assert_eq!(metric(&gateway, "keeptrusts_gateway_unrecorded_events_total"), 4);
 
-    gateway.break_events(false);
+    drop(stream);
+    assert_eq!(begun.chunk(), None);
+    assert_eq!(gateway.event_of(head.request_id()).reason_code.as_deref(), Some("ok"), "it had begun before");
+    assert_eq!(gateway.events().len(), 2, "what room there is, is not for what is refused");
+
+    gateway.set_store(State::Well);
     let answer = gateway.ask(&Request::chat());
     assert_eq!(answer.status, 200);
+    gateway.event_of(answer.request_id());
+    let counted = || gateway.events().iter().filter_map(|event| event.count).sum::<u64>();
+    wait_for("what was refused meanwhile to be told", || (counted() == 4).then_some(()));
+}
+
+#[test]
+fn what_was_refused_while_nothing_could_be_recorded_is_told_at_the_latest_when_the_gateway_ends() {
+    let gateway = TestGateway::with("");
+    gateway.set_store(State::Unwritable);
+    assert_eq!(gateway.ask(&Request::chat()).status, 503);
+    assert_eq!(accounted(&gateway.drain().events), 1);
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_no_refused_client_waiting() {
+    let gateway = gateway(DENIES_OTHERS);
+    let hangs = gateway.hang_disk();
+    let answer = gateway.connect_from([127, 0, 0, 9]).ask(&Request::chat());
+    assert_eq!(answer.outcome(), (403, "ip_denied".to_owned()));
+    assert_eq!(metric(&gateway, "keeptrusts_gateway_unrecorded_events_total"), 1);
+    drop(hangs);
     gateway.event_of(answer.request_id());
 }
 
 #[test]
 fn to_refuse_is_the_default() {
     let gateway = TestGateway::with("");
-    gateway.break_events(true);
+    gateway.set_store(State::Unwritable);
     assert_eq!(gateway.ask(&Request::chat()).outcome(), (503, "events_unavailable".to_owned()));
 }
 
 #[test]
 fn allow_forwards_and_counts_what_was_not_recorded() {
     let gateway = gateway(&format!("{DENIES_OTHERS}events: {{on_failure: allow}}"));
-    gateway.break_events(true);
+    gateway.set_store(State::Full);
     for _ in 0..3 {
         assert_eq!(gateway.ask(&Request::chat()).status, 200);
     }
@@ -60,7 +92,7 @@ fn allow_forwards_and_counts_what_was_not_recorded() {
     assert_eq!(metric(&gateway, "keeptrusts_gateway_unrecorded_events_total"), 4);
     assert!(gateway.events().is_empty());
 
-    gateway.break_events(false);
+    gateway.set_store(State::Well);
     let answer = gateway.ask(&Request::chat());
     gateway.event_of(answer.request_id());
 }

@@ -155,11 +155,12 @@ impl Log {
         })
     }
 
-    /// Writes `events`, and a checkpoint when one is due: they outlive the process from now on, and a loss of power once
-    /// they are flushed.
-    pub(super) fn write_events(&mut self, events: &[Event]) -> Result<(), LogError> {
+    /// Writes `events`, and a checkpoint when it is time for one or there are enough entries for one: they outlive the process
+    /// from now on, and a loss of power once they are flushed.
+    pub(super) fn write_events(&mut self, events: &[Event], is_time: bool) -> Result<(), LogError> {
         let uncovered = self.active.tail.head.seq - self.active.tail.covered + events.len() as u64;
-        self.write_lines(events.iter().map(Entry::Event), uncovered >= self.checkpoint_entries)
+        let with_checkpoint = uncovered >= self.checkpoint_entries || (is_time && uncovered > 0);
+        self.write_lines(events.iter().map(Entry::Event), with_checkpoint)
     }
 
     /// Begins a flush of what was written: the file is to be flushed by the caller.

@@ -52,6 +52,8 @@ pub struct Options {
     pub retention: Retention,
     /// How many events may wait for the disk; more are refused.
     pub queue_capacity: usize,
+    /// How long the disk may take for one write or flush before it counts as one that takes no events.
+    pub stalled_after: Duration,
     /// How large a segment may become before the next one is begun.
     pub segment_bytes: u64,
     /// A checkpoint is signed at the latest after this many entries…
@@ -70,6 +72,7 @@ impl Options {
             anchor_file: None,
             retention: Retention::default(),
             queue_capacity: 65_536,
+            stalled_after: Duration::from_secs(5),
             segment_bytes: 64 << 20,
             checkpoint_entries: 10_000,
             checkpoint_interval: Duration::from_secs(10),

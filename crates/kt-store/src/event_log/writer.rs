@@ -8,7 +8,7 @@ mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ pub enum RecordError {
     /// The disk does not take events at present; it is tried again.
     #[error("the event log cannot be written at present")]
     Unwritable,
-    /// More events wait for the disk than may.
+    /// As many events wait for the disk as may.
     #[error("the event log has fallen too far behind")]
     Full,
     /// The writer was shut down.
@@ -63,7 +63,7 @@ impl EventWriter {
     fn open_on(disk: Box<dyn Disk>, directory: &Path, options: &Options) -> Result<Self, LogError> {
         let log = Log::open(disk, directory, options)?;
         let gateway_id = Arc::clone(log.gateway_id());
-        let shared = Arc::new(Shared::new(options.queue_capacity));
+        let shared = Arc::new(Shared::new(options));
         let flusher = Flusher::start(Arc::clone(&shared)).at(directory)?;
         let committer = Committer::new(Arc::clone(&shared), log, flusher, options);
         let thread = thread::Builder::new()
@@ -80,51 +80,64 @@ impl EventWriter {
         &self.gateway_id
     }
 
-    /// Takes `event`; it is on disk within 100 ms, or counted in an `events_lost` event that is.
+    /// Takes `event`; it is on disk within 100 ms, or as soon as a disk that refuses takes events again. One that there is
+    /// no room for is counted in an `events_lost` event instead.
     pub fn record(&self, event: Event) -> Result<(), RecordError> {
         let mut queue = self.shared.queue();
-        self.shared.admit(&mut queue)?;
-        queue.events.push(event);
+        self.shared.admit(&mut queue, event)?;
         let is_needed = queue.writer_sleeps || queue.is_urgent();
         let is_woken = is_needed && queue.stop_waiting();
         self.shared.wake_if(is_woken, queue);
         Ok(())
     }
 
-    /// Takes `event`, has it written at once, and calls `done` from the writer's thread when it is on disk. After an
-    /// error the event may still be written later; never twice.
+    /// Takes `event`, has it written at once, and calls `done` from the writer's thread when it is on disk; while the disk
+    /// refuses, at once. After an error the event may still be written later; never twice.
     pub fn record_then(&self, event: Event, done: impl FnOnce(Result<(), RecordError>) + Send + 'static) {
         let mut queue = self.shared.queue();
-        if let Err(error) = self.shared.admit(&mut queue) {
+        let taken = self.shared.admit(&mut queue, event);
+        if let Err(error) = taken.and_then(|()| self.shared.promise()) {
             drop(queue);
             return done(Err(error));
         }
-        queue.events.push(event);
         queue.waiting.push(Box::new(done));
         let is_woken = queue.stop_waiting();
         self.shared.wake_if(is_woken, queue);
     }
 
-    /// Whether the disk takes events at present.
+    /// Whether what begins now can be recorded, as far as anybody can tell: the disk takes events at present, none has kept
+    /// it busy for too long, and half of the places are free. The other half is for what has begun already.
     #[must_use]
     pub fn is_writable(&self) -> bool {
-        self.shared.is_writable.load(Ordering::Relaxed)
+        let Shared { refuses, capacity, .. } = &*self.shared;
+        !refuses.load(Ordering::Relaxed) && !self.shared.is_stalled() && self.shared.behind() <= capacity / 2
     }
 
-    /// Waits until every event that was taken so far is on disk.
+    /// Waits until every event that was taken so far is on disk. While the disk refuses it says so at once.
     pub fn sync(&self) -> Result<(), RecordError> {
+        self.ask_to_sync()?.recv().unwrap_or(Err(RecordError::Closed))
+    }
+
+    /// The same, for no longer than `limit`; a disk that takes longer counts as one that refuses.
+    pub fn sync_within(&self, limit: Duration) -> Result<(), RecordError> {
+        self.ask_to_sync()?.recv_timeout(limit).unwrap_or(Err(RecordError::Unwritable))
+    }
+
+    /// Asks to be told when every event that was taken so far is on disk.
+    fn ask_to_sync(&self) -> Result<mpsc::Receiver<Result<(), RecordError>>, RecordError> {
         let (done, outcome) = mpsc::sync_channel(1);
         let mut queue = self.shared.queue();
         if queue.is_closing {
             return Err(RecordError::Closed);
         }
+        self.shared.promise()?;
         queue.waiting.push(Box::new(move |result| {
-            // Whoever waits does so until it is told.
+            // Who asked may have waited for long enough.
             let _ = done.send(result);
         }));
         let is_woken = queue.stop_waiting();
         self.shared.wake_if(is_woken, queue);
-        outcome.recv().unwrap_or(Err(RecordError::Closed))
+        Ok(outcome)
     }
 
     /// Writes what waits, signs a checkpoint, and closes the log; nothing is taken afterwards.
@@ -164,7 +177,15 @@ impl Drop for EventWriter {
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
-    is_writable: AtomicBool,
+    /// Whether the disk refused what was last to be written. Set while the queue is held, so that nobody begins to wait for a
+    /// disk that refuses.
+    refuses: AtomicBool,
+    /// How many events were taken and are not on disk, written or not.
+    behind: AtomicUsize,
+    /// Since when the disk has been at one piece of work, in milliseconds after `opened`; [`u64::MAX`] while it rests.
+    at_work_since: AtomicU64,
+    opened: Instant,
+    stalled_after: Duration,
     capacity: usize,
 }
 
@@ -213,8 +234,17 @@ impl Queue {
 }
 
 impl Shared {
-    fn new(capacity: usize) -> Self {
-        Self { queue: Mutex::default(), wake: Condvar::new(), is_writable: AtomicBool::new(true), capacity }
+    fn new(options: &Options) -> Self {
+        Self {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            refuses: AtomicBool::new(false),
+            behind: AtomicUsize::new(0),
+            at_work_since: AtomicU64::new(u64::MAX),
+            opened: Instant::now(),
+            stalled_after: options.stalled_after,
+            capacity: options.queue_capacity,
+        }
     }
 
     /// The queue stays consistent between any two of its operations, so a panic elsewhere does not spoil it.
@@ -222,19 +252,57 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether one more event may wait; otherwise it is counted.
-    fn admit(&self, queue: &mut Queue) -> Result<(), RecordError> {
+    /// Lets one more event wait while there is room, whether the disk takes any at present or not; otherwise it is counted.
+    fn admit(&self, queue: &mut Queue, event: Event) -> Result<(), RecordError> {
         let refusal = if queue.is_closing {
             RecordError::Closed
-        } else if !self.is_writable.load(Ordering::Relaxed) {
-            RecordError::Unwritable
-        } else if queue.events.len() >= self.capacity {
+        } else if self.behind() >= self.capacity {
             RecordError::Full
         } else {
+            self.behind.fetch_add(1, Ordering::Relaxed);
+            queue.events.push(event);
             return Ok(());
         };
         queue.refused += 1;
         Err(refusal)
+    }
+
+    /// Whether anybody may wait for the disk. To be asked while the queue is held.
+    fn promise(&self) -> Result<(), RecordError> {
+        if self.refuses.load(Ordering::Relaxed) { Err(RecordError::Unwritable) } else { Ok(()) }
+    }
+
+    /// Notes that the disk refuses; gives who waits, to be told so.
+    fn refuse(&self) -> Vec<Done> {
+        let mut queue = self.queue();
+        self.refuses.store(true, Ordering::Relaxed);
+        std::mem::take(&mut queue.waiting)
+    }
+
+    fn behind(&self) -> usize {
+        self.behind.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the disk is asked for the next piece of work.
+    fn begin_work(&self) {
+        self.at_work_since.store(self.since_opened(), Ordering::Relaxed);
+    }
+
+    /// Notes that the disk is asked for nothing.
+    fn rest(&self) {
+        self.at_work_since.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// Whether one piece of work has kept the disk busy for too long.
+    fn is_stalled(&self) -> bool {
+        let since = self.at_work_since.load(Ordering::Relaxed);
+        since != u64::MAX
+            && u128::from(self.since_opened().saturating_sub(since)) > self.stalled_after.as_millis()
+    }
+
+    /// In milliseconds.
+    fn since_opened(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Wakes the thread after the queue was let go, so that it does not run into the lock.

@@ -2,14 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kt_domain::clock::SystemClock;
 use kt_domain::events::Event;
 use kt_domain::policy_config::{self, LoadOptions, SecretPlace, Source};
 use kt_gateway::{ConfigSource, Gateway, LoadedConfig, Options, StartError};
 
-use super::events::RecordedEvents;
+use super::events::{RecordedEvents, State};
 use super::{Answer, Client, Request, Upstream, wait_for};
 
 /// The key that the gateway uses with its provider. No client may ever see it.
@@ -127,8 +127,13 @@ impl TestGateway {
     }
 
     /// Makes recording fail, or work again.
-    pub(crate) fn break_events(&self, broken: bool) {
-        self.events.set_broken(broken);
+    pub(crate) fn set_store(&self, state: State) {
+        self.events.set(state);
+    }
+
+    /// Lets the disk of the events hang until what is given is dropped.
+    pub(crate) fn hang_disk(&self) -> MutexGuard<'_, ()> {
+        self.events.hang()
     }
 
     /// Has the next request meet a defect on its way.

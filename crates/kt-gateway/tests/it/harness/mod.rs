@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use answer::{Answer, Outcome};
 pub(crate) use client::Client;
+pub(crate) use events::State;
 pub(crate) use gateway::{PROVIDER_KEY, TestGateway};
 pub(crate) use memory::Memory;
 pub(crate) use redis::{Line, OwnRedis, Through};

@@ -19,8 +19,8 @@ use super::{Done, GATHERING, Queue, RecordError, Shared};
 /// How long to wait before a disk that refused is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How long a slow disk may keep the log from another process while every flush ends with more to flush.
-const TURN: Duration = Duration::from_millis(500);
+/// How long every flush may end with more to flush before another process is let at the log.
+pub(super) const TURN: Duration = Duration::from_millis(500);
 
 /// How many events the queue keeps room for when it is empty.
 const IDLE_ROOM: usize = 1024;
@@ -79,7 +79,9 @@ impl Committer {
 
     /// Waits for events and takes all that have gathered, or none when a checkpoint is due.
     fn take_gathered(&mut self) {
+        self.shared.rest();
         let mut queue = self.shared.wait_for_events(self.taken.last, self.checkpoint_due);
+        self.shared.begin_work();
         self.taken.take_from(&mut queue);
         self.is_closing = queue.is_closing;
         if let Some(retention) = queue.retention.take() {
@@ -93,46 +95,51 @@ impl Committer {
         }
         if refused > 0 {
             let lost = self.events_lost(refused);
+            self.shared.behind.fetch_add(1, Ordering::Relaxed);
             self.taken.events.push(lost);
         }
     }
 
-    /// Writes what was taken and tells who waits how it went; then a checkpoint, when it is due.
+    /// Writes what was taken, and a checkpoint when it is due, and tells who waits how it went.
     fn write_gathered(&mut self) -> Result<(), LogError> {
         if let Err(error) = self.append_taken() {
-            self.shared.is_writable.store(false, Ordering::Relaxed);
+            self.taken.waiting.extend(self.shared.refuse());
             self.taken.tell_all(Err(RecordError::Unwritable));
             return Err(error);
         }
         // Who waits for nothing but what was on disk already.
         self.taken.tell_all(Ok(()));
-        if self.checkpoint_due.is_some_and(|due| due <= Instant::now()) {
-            self.log.append_checkpoint()?;
-        }
         self.schedule_checkpoint();
         Ok(())
     }
 
-    /// Writes what was taken and has it flushed; meanwhile takes and writes what gathers, so that it outlives the process
-    /// however long the disk takes.
+    /// Writes what was taken and has it flushed; meanwhile takes and writes what gathers, so that it outlives the process.
+    /// Only the last flush of a turn is waited for without writing, so that the turn ends.
     fn append_taken(&mut self) -> Result<(), LogError> {
+        let is_checkpoint_due = self.checkpoint_due.is_some_and(|due| due <= Instant::now());
         let Self { shared, log, flusher, taken, .. } = self;
-        if taken.events.is_empty() {
+        if taken.events.is_empty() && !is_checkpoint_due {
             return Ok(());
         }
+        shared.begin_work();
         log.append(|log| {
             let end_of_turn = Instant::now() + TURN;
-            log.write_events(&taken.events)?;
-            while !taken.events.is_empty() {
+            log.write_events(&taken.events, is_checkpoint_due)?;
+            loop {
                 let (events, waiting) = (taken.events.len(), taken.waiting.len());
+                let is_last = Instant::now() >= end_of_turn;
                 let (flush, file) = log.begin_flush();
                 flusher.flush(file);
-                let (flushed, written) = write_while_flushing(shared, log, taken, end_of_turn);
+                let (flushed, written) = write_while_flushing(shared, log, taken, is_last);
                 log.end_flush(flush, flushed)?;
+                shared.behind.fetch_sub(events, Ordering::Relaxed);
                 taken.settle(events, waiting);
                 written?;
+                if taken.events.is_empty() {
+                    return Ok(());
+                }
+                shared.begin_work();
             }
-            Ok(())
         })
     }
 
@@ -142,24 +149,24 @@ impl Committer {
         self.checkpoint_due = self.log.is_uncovered().then_some(due);
     }
 
-    /// Refuses events until those that were taken are on disk.
+    /// Tries until those events are on disk that were taken from the queue, in which others wait meanwhile.
     fn write_until_it_succeeds(&mut self) {
-        self.shared.is_writable.store(false, Ordering::Relaxed);
         loop {
             self.shared.wait_for_closing(PAUSE);
-            self.is_closing = self.shared.queue().is_closing;
+            let is_closing = self.shared.queue().is_closing;
             match self.write_gathered() {
                 Ok(()) => break,
-                Err(error) if self.is_closing => {
-                    let events = self.taken.events.len();
+                Err(error) if is_closing => {
+                    let events = self.shared.behind();
                     tracing::error!(%error, events, "events were lost: the event log cannot be written");
+                    self.is_closing = true;
                     return;
                 }
                 Err(error) => tracing::debug!(%error, "the event log still cannot be written"),
             }
         }
         tracing::info!("the event log can be written again");
-        self.shared.is_writable.store(true, Ordering::Relaxed);
+        self.shared.refuses.store(false, Ordering::Relaxed);
     }
 
     fn events_lost(&mut self, count: u64) -> Event {
@@ -172,25 +179,25 @@ impl Committer {
     }
 }
 
-/// Writes what gathers until the flush has ended; gives what came of the flush, and of the writing.
+/// Writes what gathers until the flush has ended, unless it is the last one; gives what came of the flush, and of the
+/// writing.
 fn write_while_flushing(
     shared: &Shared,
     log: &mut Log,
     taken: &mut Taken,
-    end_of_turn: Instant,
+    is_last: bool,
 ) -> (io::Result<()>, Result<(), LogError>) {
     let mut written = Ok(());
     loop {
-        let due = taken.last + GATHERING;
-        let may_write = written.is_ok() && due < end_of_turn;
-        let mut queue = shared.wait_for_flush(may_write.then_some(due));
+        let may_write = written.is_ok() && !is_last;
+        let mut queue = shared.wait_for_flush(may_write.then_some(taken.last + GATHERING));
         if let Some(flushed) = queue.flushed.take() {
             return (flushed, written);
         }
         let known = taken.events.len();
         taken.take_from(&mut queue);
         drop(queue);
-        written = log.write_events(&taken.events[known..]);
+        written = log.write_events(&taken.events[known..], false);
     }
 }
 
@@ -221,12 +228,8 @@ impl Taken {
 impl Drop for Committer {
     /// Leaves nobody waiting, also when the thread ends by a panic.
     fn drop(&mut self) {
-        self.shared.is_writable.store(false, Ordering::Relaxed);
-        let mut queue = self.shared.queue();
-        queue.is_closing = true;
-        let waiting = std::mem::take(&mut queue.waiting);
-        drop(queue);
-        self.taken.waiting.extend(waiting);
+        self.shared.queue().is_closing = true;
+        self.taken.waiting.extend(self.shared.refuse());
         self.taken.tell_all(Err(RecordError::Closed));
     }
 }

@@ -10,6 +10,7 @@ use kt_domain::events::{EventType, Verdict};
 use super::super::disk::LogFile;
 use super::super::query::{EventQuery, query};
 use super::super::verify::{Expectations, verify};
+use super::committer::TURN;
 use super::*;
 
 /// What the disk does wrong.
@@ -100,6 +101,10 @@ fn events(directory: &Path) -> Vec<Event> {
     page.events.iter().rev().map(|text| serde_json::from_str(text).unwrap()).collect()
 }
 
+fn names_in(directory: &Path) -> Vec<String> {
+    events(directory).into_iter().map(|event| event.id).collect()
+}
+
 fn wait_until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -113,7 +118,7 @@ fn options() -> Options {
 }
 
 #[test]
-fn events_are_refused_while_the_disk_fails_and_counted_when_it_is_well() {
+fn events_are_kept_while_the_disk_fails_and_written_once_when_it_is_well() {
     let cases = [
         Faults { append: true, ..Faults::default() },
         Faults { sync: true, ..Faults::default() },
@@ -129,23 +134,20 @@ fn events_are_refused_while_the_disk_fails_and_counted_when_it_is_well() {
         disk.set(faults);
         assert_eq!(record(&writer, "evt_kept"), Err(RecordError::Unwritable), "{faults:?}");
         assert!(!writer.is_writable());
-        for _ in 0..3 {
-            assert_eq!(record(&writer, "evt_refused"), Err(RecordError::Unwritable));
-            assert_eq!(writer.record(event("evt_refused")), Err(RecordError::Unwritable));
-        }
+        assert_eq!(
+            record(&writer, "evt_urgent"),
+            Err(RecordError::Unwritable),
+            "nobody waits for such a disk"
+        );
+        assert_eq!(writer.record(event("evt_lazy")), Ok(()));
+        assert_eq!(writer.sync(), Err(RecordError::Unwritable));
 
         disk.set(Faults::default());
         wait_until(|| writer.is_writable());
         record(&writer, "evt_after").unwrap();
         drop(writer);
-        let found = events(directory.path());
-        let (lost, kept): (Vec<_>, Vec<_>) =
-            found.iter().partition(|event| event.event_type == EventType::EventsLost);
-        assert_eq!(
-            kept.iter().map(|event| &*event.id).collect::<Vec<_>>(),
-            ["evt_before", "evt_kept", "evt_after"]
-        );
-        assert_eq!(lost.iter().map(|event| event.count).collect::<Vec<_>>(), [Some(6)], "{faults:?}");
+        let names = ["evt_before", "evt_kept", "evt_urgent", "evt_lazy", "evt_after"];
+        assert_eq!(names_in(directory.path()), names, "{faults:?}");
         let proof = verify(&[directory.path().to_owned()], &Expectations::default(), &mut |_| {}).unwrap();
         assert!(proof.valid, "{faults:?}: {:?}", proof.problem);
     }
@@ -164,12 +166,83 @@ fn a_queue_holds_no_more_than_it_may_and_counts_the_rest() {
     let outcomes: Vec<_> = (0..150).map(|n| writer.record(event(&format!("evt_{n}")))).collect();
     drop(hangs);
 
-    assert!(outcomes[..100].iter().all(Result::is_ok));
-    assert!(outcomes[100..].iter().all(|outcome| *outcome == Err(RecordError::Full)));
+    assert!(outcomes[..99].iter().all(Result::is_ok));
+    assert!(outcomes[99..].iter().all(|outcome| *outcome == Err(RecordError::Full)));
     drop(writer);
     let found = events(directory.path());
-    assert_eq!(found.len(), 1 + 100 + 1);
-    assert_eq!(found.last().unwrap().count, Some(50));
+    assert_eq!(found.len(), 100 + 1);
+    let lost = found.last().unwrap();
+    assert_eq!((lost.event_type, lost.count), (EventType::EventsLost, Some(51)));
+}
+
+#[test]
+fn what_is_written_and_not_on_disk_takes_room_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let options = Options { queue_capacity: 3, ..options() };
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options).unwrap();
+    let hangs = disk.1.lock().unwrap();
+    for n in 1..=3 {
+        writer.record(event(&format!("evt_{n}"))).unwrap();
+        wait_until(|| events(directory.path()).len() == n);
+    }
+    assert_eq!(writer.record(event("evt_4")), Err(RecordError::Full));
+    drop(hangs);
+    wait_until(|| writer.is_writable());
+    assert_eq!(writer.record(event("evt_5")), Ok(()));
+}
+
+#[test]
+fn half_of_the_room_is_for_what_has_begun_before_the_disk_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let options = Options { queue_capacity: 100, ..options() };
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options).unwrap();
+    let hangs = disk.0.lock().unwrap();
+    let names: Vec<String> = (1..=100).map(|n| format!("evt_{n}")).collect();
+    for (before, name) in names.iter().enumerate() {
+        assert_eq!(writer.is_writable(), before <= 50, "{before} wait");
+        writer.record(event(name)).unwrap();
+    }
+    drop(hangs);
+    wait_until(|| writer.is_writable());
+    writer.sync().unwrap();
+    assert_eq!(names_in(directory.path()), names, "nothing is lost");
+}
+
+/// That nothing new is to begin while the disk hangs at `hanging`, and nobody waits for it without end.
+fn assert_stalls<T>(writer: &EventWriter, hanging: &Mutex<T>) {
+    let hangs = hanging.lock().unwrap();
+    writer.record(event("evt")).unwrap();
+    wait_until(|| !writer.is_writable());
+    assert_eq!(writer.sync_within(Duration::from_millis(1)), Err(RecordError::Unwritable));
+    drop(hangs);
+    wait_until(|| writer.is_writable());
+}
+
+#[test]
+fn a_disk_that_hangs_counts_as_one_that_refuses_until_it_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let options = Options { stalled_after: Duration::from_millis(20), ..options() };
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options).unwrap();
+    assert_stalls(&writer, &disk.1);
+    assert_stalls(&writer, &disk.0);
+    writer.sync().unwrap();
+    assert_eq!(events(directory.path()).len(), 2, "nothing is lost");
+}
+
+#[test]
+fn a_writer_that_is_closed_writes_what_waited_while_the_disk_failed() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
+    disk.set(Faults { append: true, ..Faults::default() });
+    assert_eq!(record(&writer, "evt_met"), Err(RecordError::Unwritable));
+    writer.record(event("evt_waited")).unwrap();
+    disk.set(Faults::default());
+    drop(writer);
+    assert_eq!(names_in(directory.path()), ["evt_met", "evt_waited"]);
 }
 
 #[test]
@@ -230,11 +303,45 @@ fn events_outlive_the_process_while_the_disk_flushes_what_came_before() {
 }
 
 #[test]
+fn events_outlive_the_process_however_long_one_flush_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
+    let hangs = disk.1.lock().unwrap();
+    let (start, mut count) = (Instant::now(), 0);
+    while start.elapsed() < 2 * TURN {
+        count += 1;
+        writer.record(event(&format!("evt_{count}"))).unwrap();
+        wait_until(|| events(directory.path()).len() == count);
+    }
+    drop(hangs);
+}
+
+#[test]
+fn events_outlive_the_process_while_the_disk_flushes_a_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let options = Options { checkpoint_interval: Duration::from_millis(300), ..options() };
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options).unwrap();
+    let checkpoints = || {
+        let segment = super::super::segments::list(directory.path()).unwrap().pop().unwrap();
+        std::fs::read_to_string(segment.path).unwrap().matches("{\"checkpoint\":").count()
+    };
+    let before = checkpoints();
+    record(&writer, "evt_covered").unwrap();
+    let hangs = disk.1.lock().unwrap();
+    wait_until(|| checkpoints() > before);
+    writer.record(event("evt_meanwhile")).unwrap();
+    wait_until(|| events(directory.path()).len() == 2);
+    drop(hangs);
+}
+
+#[test]
 fn what_was_written_during_a_flush_that_fails_is_written_again_once() {
     let directory = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();
     let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
-    let names = || events(directory.path()).into_iter().map(|event| event.id).collect::<Vec<_>>();
+    let names = || names_in(directory.path());
 
     let hangs = disk.1.lock().unwrap();
     for (count, name) in ["evt_1", "evt_2", "evt_3"].into_iter().enumerate() {

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::PATIENCE;
 
+/// What a chat completion is asked for with.
+const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
+
 /// One connection.
 pub(super) struct Http {
     stream: TcpStream,
@@ -37,8 +40,24 @@ impl Http {
 
     /// Asks for a chat completion.
     pub(super) fn begin_chat(&mut self) -> io::Result<()> {
-        let body = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;
-        self.send("POST", "/v1/chat/completions", body)
+        self.send("POST", "/v1/chat/completions", CHAT)
+    }
+
+    /// Asks for a chat completion, and waits until the gateway asks for its body, which is kept back.
+    pub(super) fn announce_chat(&mut self) -> io::Result<()> {
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\nContent-Type: \
+             application/json\r\nExpect: 100-continue\r\n\r\n",
+            CHAT.len()
+        );
+        self.stream.write_all(head.as_bytes())?;
+        self.wait_for("HTTP/1.1 100 Continue\r\n\r\n")
+    }
+
+    /// Sends the body that was kept back, and waits for the answer.
+    pub(super) fn complete_chat(&mut self) -> io::Result<Answer> {
+        self.stream.write_all(CHAT.as_bytes())?;
+        self.answer()
     }
 
     pub(super) fn get(&mut self, path: &str) -> io::Result<Answer> {
