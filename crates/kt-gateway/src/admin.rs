@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
+use kt_domain::clock::Clock;
 use kt_domain::media_type;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -54,7 +55,7 @@ impl Service for AdminService {
         reply
     }
 
-    async fn refuse_malformed(&self, fault: HeadFault, _: &Peer) -> Reply {
+    async fn refuse_malformed(&self, fault: HeadFault, _: Option<&Head>, _: &Peer) -> Reply {
         Refusal::from(fault).into_reply(Surface::default(), &self.control.new_request_id())
     }
 
@@ -64,6 +65,10 @@ impl Service for AdminService {
 
     fn client_timeouts(&self) -> ClientTimeouts {
         self.control.shared.snapshot.load().client_timeouts
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.control.shared.clock
     }
 
     fn is_draining(&self) -> bool {

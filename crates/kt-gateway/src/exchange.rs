@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
+use kt_domain::clock::Clock;
 use kt_domain::events::{Event, Phase};
 use kt_domain::id::RequestId;
 use kt_domain::policy_config::{Rates, SizeLimits};
@@ -54,28 +55,20 @@ impl Service for GatewayService {
         }
     }
 
-    async fn refuse_malformed(&self, fault: HeadFault, peer: &Peer) -> Reply {
-        let snapshot = self.0.shared.snapshot.load_full();
-        let (request_id, mut record) = self.0.begin_record(&snapshot);
-        let refusal = judge_unserved(&snapshot, peer, None, record.event(), || fault.into());
-        record.finish_refused(&refusal).await;
-        answer_headless(refusal, request_id, Surface::default(), &snapshot, peer)
+    async fn refuse_malformed(&self, fault: HeadFault, head: Option<&Head>, peer: &Peer) -> Reply {
+        self.refuse_unserved(head, peer, || fault.into()).await
     }
 
     async fn turn_away(&self, head: &Head, peer: &Peer) -> Reply {
-        let snapshot = self.0.shared.snapshot.load_full();
-        let (request_id, mut record) = self.0.begin_record(&snapshot);
-        describe(record.event(), &head.method, &head.path);
-        let headers = Some(&head.headers);
-        let refusal = judge_unserved(&snapshot, peer, headers, record.event(), Refusal::too_many_connections);
-        record.finish_refused(&refusal).await;
-        let mut reply = refusal.into_reply(Surface::of(&head.path), &request_id.to_string());
-        dress(&mut reply, snapshot.cors.as_ref(), &head.headers, peer, request_id);
-        reply
+        self.refuse_unserved(Some(head), peer, Refusal::too_many_connections).await
     }
 
     fn client_timeouts(&self) -> ClientTimeouts {
         self.0.shared.snapshot.load().client_timeouts
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &*self.0.shared.clock
     }
 
     fn is_draining(&self) -> bool {
@@ -84,10 +77,35 @@ impl Service for GatewayService {
 }
 
 impl GatewayService {
+    /// Refuses and records what is not served, with as much of its head as could be read.
+    async fn refuse_unserved(
+        &self,
+        head: Option<&Head>,
+        peer: &Peer,
+        otherwise: impl FnOnce() -> Refusal,
+    ) -> Reply {
+        let snapshot = self.0.shared.snapshot.load_full();
+        let (request_id, mut record) = self.0.begin_record(&snapshot);
+        if let Some(head) = head {
+            describe(record.event(), &head.method, &head.path);
+        }
+        let headers = head.map(|head| &head.headers);
+        let refusal = judge_unserved(&snapshot, peer, headers, record.event(), otherwise);
+        record.finish_refused(&refusal).await;
+        let surface = head.map_or_else(Surface::default, |head| Surface::of(&head.path));
+        let mut reply = refusal.into_reply(surface, &request_id.to_string());
+        let nothing = HeaderMap::new();
+        dress(&mut reply, snapshot.cors.as_ref(), headers.unwrap_or(&nothing), peer, request_id);
+        reply
+    }
+
     /// The answer to a request that met a defect. Its record was kept when it was dropped.
     fn answer_defect(&self, request_id: RequestId, surface: Surface, peer: &Peer) -> Reply {
         tracing::error!(%request_id, "a request met a defect; the message is on standard error");
-        answer_headless(Refusal::internal(), request_id, surface, &self.0.shared.snapshot.load(), peer)
+        let mut reply = Refusal::internal().into_reply(surface, &request_id.to_string());
+        let snapshot = self.0.shared.snapshot.load();
+        dress(&mut reply, snapshot.cors.as_ref(), &HeaderMap::new(), peer, request_id);
+        reply
     }
 }
 
@@ -102,19 +120,6 @@ fn judge_unserved(
     let address = peer.address.ip();
     event.peer_ip = Some(kt_domain::network::cidr::canonical(address));
     address::check_unserved(snapshot, address, headers, event).err().unwrap_or_else(otherwise)
-}
-
-/// The refusal of a request whose head is not known, or not any more.
-fn answer_headless(
-    refusal: Refusal,
-    request_id: RequestId,
-    surface: Surface,
-    snapshot: &Snapshot,
-    peer: &Peer,
-) -> Reply {
-    let mut reply = refusal.into_reply(surface, &request_id.to_string());
-    dress(&mut reply, snapshot.cors.as_ref(), &HeaderMap::new(), peer, request_id);
-    reply
 }
 
 /// One request under way.

@@ -10,10 +10,14 @@ use kt_domain::network::gateway_rules::Decision;
 use kt_domain::policy_config::PolicyConfig;
 
 use crate::access_keys::AccessKeys;
+use crate::health;
 use crate::reply::Refusal;
 use crate::scopes::Scope;
 use crate::snapshot::{AuthRules, CompileError, Lasting, Snapshot, Surroundings};
 use crate::stages::{path, route, size_limits};
+
+/// The stage at which the gateway answers health checks by itself.
+const HEALTH: &str = "health";
 
 /// A request that somebody asks about.
 #[derive(Clone, Debug)]
@@ -31,7 +35,7 @@ pub struct Question {
 /// What one stage would decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The part of the configuration that decides.
+    /// The part of the configuration that decides, or `health`.
     pub stage: &'static str,
     /// Whether the request goes on to the next stage.
     pub passes: bool,
@@ -39,7 +43,15 @@ pub struct Step {
     pub reason: String,
 }
 
-/// What each stage would decide, in the order in which they are asked; the first that refuses is the last.
+impl Step {
+    /// Whether the gateway answers here, so that no later stage is asked and nothing is forwarded.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        self.stage == HEALTH
+    }
+}
+
+/// What each stage would decide, in the order in which they are asked; the first that refuses, or answers, is the last.
 pub fn explain(
     config: PolicyConfig,
     question: &Question,
@@ -57,6 +69,7 @@ pub fn explain(
         path.as_ref().and_then(|path| path.as_ref().err()).map(hidden_path),
         route.map(|route| route_address(route, question.ip)),
         question.origin.as_deref().map(|origin| cors(&snapshot, route, origin)),
+        normal.and_then(|path| health_check(route, path)),
         (!snapshot.config.pack.enabled).then(switched_off),
         question.size.map(|size| size_limit(&snapshot, route, size)),
         Some(authentication(&snapshot)),
@@ -65,9 +78,9 @@ pub fn explain(
     ];
     let mut steps = Vec::new();
     for step in stages.into_iter().flatten() {
-        let passes = step.passes;
+        let is_last = !step.passes || step.is_answer();
         steps.push(step);
-        if !passes {
+        if is_last {
             break;
         }
     }
@@ -174,9 +187,19 @@ fn authentication(snapshot: &Snapshot) -> Step {
     Step { stage: "auth", passes: true, reason }
 }
 
+/// Asked before everything that only requests for a provider have to keep to.
+fn health_check(route: Option<&Arc<Scope>>, path: &str) -> Option<Step> {
+    let reason = format!("{path} is answered here, without a key");
+    health::is_at(surface_of(route, path)).then_some(Step { stage: HEALTH, passes: true, reason })
+}
+
+/// The path below a route's own.
+fn surface_of<'a>(route: Option<&Arc<Scope>>, path: &'a str) -> &'a str {
+    route.map_or(path, |route| route.edge.surface(path))
+}
+
 fn surface(route: Option<&Arc<Scope>>, path: &str) -> Step {
-    let surface = route.map_or(path, |route| route.edge.surface(path));
-    let (passes, reason) = match route::methods_of_known(surface) {
+    let (passes, reason) = match route::methods_of_known(surface_of(route, path)) {
         None => (false, format!("there is no {path}: 404 unknown_path")),
         Some(methods) => (true, format!("{path} takes {methods}")),
     };

@@ -4,12 +4,16 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::{Request, Uri};
 
 use crate::http1::body::{Decoder, Framing, Step};
 use crate::http1::{client, head};
+use crate::http2;
 use crate::providers::translate::{Context, StreamTranslator, Towards, Translation};
 use crate::proxy_protocol;
-use crate::stages::{content, path, route};
+use crate::stages::{content, cors, path, route, size_limits};
+use crate::telemetry::{Trace, span_id};
 use crate::usage::{StreamUsage, Usage};
 
 /// Reads a request's head as a connection would, and gives how many bytes of it were taken; `None` when it is refused or
@@ -18,6 +22,42 @@ use crate::usage::{StreamUsage, Usage};
 pub fn request_head(bytes: &[u8]) -> Option<usize> {
     let length = head::measure(bytes, 0).ok()??;
     head::parse(&Bytes::copy_from_slice(&bytes[..length])).ok().map(|_| length)
+}
+
+/// Reads a head that comes over HTTP/2 with one field beside its own, and writes it as HTTP/1 does; `None` when it is
+/// refused.
+#[must_use]
+pub fn http2_head(path: &[u8], authority: &[u8], field: &[u8]) -> Option<Vec<u8>> {
+    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(path).build().ok()?;
+    let request = Request::builder().uri(uri).header("x-field", field).body(()).ok()?;
+    let (head, fault) = http2::head_of(request.into_parts().0);
+    if fault.is_some() {
+        return None;
+    }
+    let query = head.query.map(|query| format!("?{query}")).unwrap_or_default();
+    let line = format!("GET {}{query} HTTP/1.1\r\nHost: {}\r\nX-Field: ", head.path, head.authority?);
+    Some([line.as_bytes(), head.headers.get("x-field")?.as_bytes(), b"\r\n\r\n"].concat())
+}
+
+/// Undoes the coding of a body; `None` when it is refused.
+#[must_use]
+pub fn decoded_body(coding: &str, body: &[u8], limit: u64) -> Option<Bytes> {
+    let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_str(coding).ok()?)]);
+    size_limits::decode(&headers, Bytes::copy_from_slice(body), limit).ok()
+}
+
+/// What a preflight is answered that asks for these header names, where any may be sent; `None` when that is nothing.
+#[must_use]
+pub fn preflight(names: &[u8]) -> Option<Vec<u8>> {
+    let names = HeaderValue::from_bytes(names).ok()?;
+    let request = HeaderMap::from_iter([(ACCESS_CONTROL_REQUEST_HEADERS, names)]);
+    cors::requested_headers(&request).map(|names| names.as_bytes().to_vec())
+}
+
+/// What is passed on of the trace that a client names; `None` when another is begun.
+#[must_use]
+pub fn joined_trace(traceparent: &[u8]) -> Option<String> {
+    Trace::join(traceparent, 1).map(|trace| trace.traceparent(span_id(2)))
 }
 
 /// Decodes a chunked body that arrives in pieces of `size` bytes: what came of it, and whether it is whole; `None` for

@@ -127,6 +127,7 @@ pub struct Gateway {
     address: SocketAddr,
     admin_address: Option<SocketAddr>,
     stop: watch::Sender<bool>,
+    stop_admin: watch::Sender<bool>,
     handed_over: watch::Receiver<bool>,
     offer: Option<Offer>,
 }
@@ -175,8 +176,11 @@ impl Gateway {
             let counts = shared_counts(options.redis_url.as_deref())?;
             workers.spawn(index, sockets.main.try_clone()?, counts)?;
         }
+        let (stop_admin, admin_stopped) = watch::channel(false);
         let admin_address = match &sockets.admin {
-            Some(admin) => Some(spawn_admin(&control, admin.try_clone()?, options.admin_token, stopped)?),
+            Some(admin) => {
+                Some(spawn_admin(&control, admin.try_clone()?, options.admin_token, admin_stopped)?)
+            }
             None => None,
         };
         spawn_telemetry(&shared)?;
@@ -193,7 +197,8 @@ impl Gateway {
             })
         });
         let offer = offer.transpose()?;
-        Ok((Self { control, address, admin_address, stop, handed_over, offer }, warnings))
+        let gateway = Self { control, address, admin_address, stop, stop_admin, handed_over, offer };
+        Ok((gateway, warnings))
     }
 
     /// Where clients connect.
@@ -254,7 +259,7 @@ impl Gateway {
     }
 
     /// Stops accepting, lets live requests finish within `timeouts.drain`, and records what was only counted.
-    /// Gives how many requests were cut off.
+    /// Gives how many requests were cut off. The operator is served meanwhile, unless another process does that already.
     pub async fn drain(self) -> usize {
         let shared = &self.control.shared;
         shared.draining.store(true, Ordering::Relaxed);
@@ -263,6 +268,9 @@ impl Gateway {
         }
         // The workers may be gone already.
         let _ = self.stop.send(true);
+        if *self.handed_over.borrow() {
+            let _ = self.stop_admin.send(true);
+        }
         let deadline = Instant::now() + shared.snapshot.load().config.timeouts.drain.0;
         let mut quiet_since: Option<Instant> = None;
         while Instant::now() < deadline && shared.connections.load(Ordering::Acquire) > 0 {
@@ -277,6 +285,7 @@ impl Gateway {
         self.control.summarise_refusals();
         self.control.keep_spending(Kept::leave);
         shared.telemetry.flush().await;
+        let _ = self.stop_admin.send(true);
         shared.in_flight.load(Ordering::Acquire)
     }
 }

@@ -11,17 +11,22 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName};
-use http::{Request, Response, StatusCode};
+use http::header::{HeaderMap, HeaderName};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 
 use crate::http1::connection::ClientTimeouts;
-use crate::http1::head::{Head, HeadFault, MAX_FIELD_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES};
+use crate::http1::head::{
+    self, Head, HeadFault, MAX_FIELD_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES,
+};
 use crate::http1::transport::{Io, Timer, Transport};
 use crate::incoming::{BodyFault, BodyPatience, Incoming, Peer, Service};
 use crate::reply::{Fill, Reply, ReplyBody, ReplyStream};
@@ -48,8 +53,14 @@ tokio::task_local! {
     static TAKING: Cell<Taking>;
 }
 
-/// Serves `transport` until it is closed, by either side.
-pub(crate) async fn serve<S: Service>(transport: Transport, peer: Peer, service: Arc<S>) {
+/// Serves `transport` until it is closed, by either side. Once `stop` turns true the client is told to begin nothing more
+/// over it, so that it knows of each request whether it was served (RFC 9113 section 6.8).
+pub(crate) async fn serve<S: Service>(
+    transport: Transport,
+    peer: Peer,
+    service: Arc<S>,
+    mut stop: watch::Receiver<bool>,
+) {
     let under_way = Arc::new(AtomicUsize::new(0));
     let answers = {
         let (service, under_way) = (Arc::clone(&service), Arc::clone(&under_way));
@@ -73,10 +84,15 @@ pub(crate) async fn serve<S: Service>(transport: Transport, peer: Peer, service:
         .max_send_buf_size(PIECE);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Rewound::new(transport)), answers));
     let mut idle = Duration::ZERO;
+    let mut is_stopping = false;
     loop {
         tokio::select! {
             // A connection that ends in an error was ended by the client, or for its fault.
             _ = connection.as_mut() => return,
+            () = stopped(&mut stop), if !is_stopping => {
+                is_stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
             () = tokio::time::sleep(IDLE_CHECK) => {
                 let is_idle = under_way.load(Ordering::Acquire) == 0;
                 idle = if is_idle { idle + IDLE_CHECK } else { Duration::ZERO };
@@ -93,6 +109,12 @@ pub(crate) async fn serve<S: Service>(transport: Transport, peer: Peer, service:
     }
 }
 
+/// Is ready once the gateway accepts no more connections.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // Who could say so may be gone already.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 async fn answer<S: Service>(
     service: &S,
     request: Request<hyper::body::Incoming>,
@@ -102,51 +124,60 @@ async fn answer<S: Service>(
     let (parts, content) = request.into_parts();
     let timeouts = service.client_timeouts();
     TAKING.with(|taking| taking.set(Taking::within(timeouts.response_idle)));
-    let reply = match head_of(parts) {
-        Ok(head) => service.call(head, &mut Http2Body::new(content, timeouts), peer).await,
-        Err(fault) => service.refuse_malformed(fault, peer).await,
+    let (head, fault) = head_of(parts);
+    let reply = match fault {
+        None => service.call(head, &mut Http2Body::new(content, timeouts), peer).await,
+        Some(fault) => service.refuse_malformed(fault, Some(&head), peer).await,
     };
     respond(reply, under_way)
 }
 
-/// The same head that HTTP/1 gives, under the same rules.
-fn head_of(parts: http::request::Parts) -> Result<Head, HeadFault> {
-    let malformed =
-        |message| HeadFault { status: StatusCode::BAD_REQUEST, code: "malformed_request", message };
-    let mut headers = parts.headers;
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (_, Some(_)) => return Err(malformed("The Host field is there twice.")),
-        (Some(host), None) => Some(
-            host.to_str()
-                .ok()
-                .and_then(|host| host.parse().ok())
-                .ok_or(malformed("The Host field is no authority (`host` or `host:port`)."))?,
-        ),
-        (None, None) => None,
+/// The same head that HTTP/1 gives, and what keeps it from being served under the same rules, if anything does. A fragment
+/// is no part of it: the library has cut that off.
+pub(crate) fn head_of(parts: Parts) -> (Head, Option<HeadFault>) {
+    let (authority, fault) = match check(&parts) {
+        Ok(authority) => (Some(authority), None),
+        Err(fault) => (None, Some(fault)),
     };
-    let authority = parts.uri.authority().cloned();
-    if host.is_some() && authority.is_some() && host != authority {
-        return Err(malformed("`:authority` and the Host field name different hosts."));
-    }
-    let authority = authority.or(host).ok_or(malformed("`:authority` is missing."))?;
-    if authority.as_str().contains('@') {
-        return Err(malformed("`:authority` must not hold user information."));
-    }
-    if is_too_large(&headers) {
-        return Err(HeadFault::FIELDS_TOO_LARGE);
-    }
-    if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > MAX_TARGET_BYTES) {
-        return Err(HeadFault::TARGET_TOO_LONG);
-    }
+    let mut headers = parts.headers;
     drop_underscored(&mut headers);
-    Ok(Head {
+    let head = Head {
         method: parts.method,
         path: parts.uri.path().to_owned(),
         query: parts.uri.query().map(str::to_owned),
-        authority: Some(authority),
+        authority,
         headers,
-    })
+    };
+    (head, fault)
+}
+
+/// The name under which a head addresses the gateway, once nothing is wrong with any of it.
+fn check(parts: &Parts) -> Result<Authority, HeadFault> {
+    let authority = single_authority(parts)?;
+    if is_too_large(&parts.headers) {
+        return Err(HeadFault::FIELDS_TOO_LARGE);
+    }
+    check_target(&parts.method, parts.uri.path_and_query().map_or("", PathAndQuery::as_str))?;
+    Ok(authority)
+}
+
+fn single_authority(parts: &Parts) -> Result<Authority, HeadFault> {
+    let host = head::single_host(&parts.headers)?;
+    let authority = parts.uri.authority().cloned().map(head::sound).transpose()?;
+    if host.is_some() && authority.is_some() && host != authority {
+        return Err(HeadFault::malformed("`:authority` and the Host field name different hosts."));
+    }
+    authority.or(host).ok_or(HeadFault::malformed("`:authority` is missing."))
+}
+
+/// A path, or the `*` of `OPTIONS` (RFC 9113 section 8.3.1).
+fn check_target(method: &Method, target: &str) -> Result<(), HeadFault> {
+    if target.len() > MAX_TARGET_BYTES {
+        return Err(HeadFault::TARGET_TOO_LONG);
+    }
+    head::check_characters(target)?;
+    let is_path = target.starts_with('/') || (target == "*" && method == Method::OPTIONS);
+    if is_path { Ok(()) } else { Err(HeadFault::NO_PATH) }
 }
 
 fn is_too_large(headers: &HeaderMap) -> bool {

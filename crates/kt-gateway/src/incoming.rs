@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use kt_domain::clock::Clock;
 
 use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault};
@@ -88,14 +89,22 @@ pub(crate) trait Service: Send + Sync + 'static {
     /// Answers one request.
     fn call(&self, head: Head, body: &mut dyn Incoming, peer: &Peer) -> impl Future<Output = Reply> + Send;
 
-    /// Answers what is no request.
-    fn refuse_malformed(&self, fault: HeadFault, peer: &Peer) -> impl Future<Output = Reply> + Send;
+    /// Answers what is no request; `head` is what could be read of it, if anything could.
+    fn refuse_malformed(
+        &self,
+        fault: HeadFault,
+        head: Option<&Head>,
+        peer: &Peer,
+    ) -> impl Future<Output = Reply> + Send;
 
     /// Answers a request that came over a connection more than there may be.
     fn turn_away(&self, head: &Head, peer: &Peer) -> impl Future<Output = Reply> + Send;
 
     /// How long a client may take at present.
     fn client_timeouts(&self) -> ClientTimeouts;
+
+    /// What time it is.
+    fn clock(&self) -> &dyn Clock;
 
     /// Whether connections are to end after their present request.
     fn is_draining(&self) -> bool;

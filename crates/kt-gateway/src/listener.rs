@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
+use kt_domain::clock::Clock;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -25,6 +27,13 @@ const BACKLOG: i32 = 4096;
 const TURNED_AWAY: usize = 64;
 /// How long such a connection may take.
 const TURNING_AWAY: Duration = Duration::from_secs(5);
+
+/// What is wrong with plain HTTP where TLS is spoken.
+const NO_TLS: HeadFault = HeadFault {
+    status: StatusCode::BAD_REQUEST,
+    code: "https_required",
+    message: "This is plain HTTP, and the gateway speaks TLS here. Begin its address with https://.",
+};
 
 /// Binds a socket that can be bound again right after a restart.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<StdListener> {
@@ -47,17 +56,16 @@ pub(crate) struct Intake<S> {
     pub(crate) max_open: Arc<dyn Fn() -> usize + Send + Sync>,
     /// Whether and from whom a PROXY protocol header is expected.
     pub(crate) proxies: Arc<dyn Proxies>,
+    /// Turns true once no more connections are to be taken.
+    pub(crate) stop: watch::Receiver<bool>,
 }
 
 impl<S: Service> Intake<S> {
-    /// Accepts connections until `stop` turns true and none waits any more; those that were accepted go on.
-    pub(crate) async fn run(
-        self: Arc<Self>,
-        listener: StdListener,
-        mut stop: watch::Receiver<bool>,
-    ) -> io::Result<()> {
+    /// Accepts connections until it is to stop and none waits any more; those that were accepted go on.
+    pub(crate) async fn run(self: Arc<Self>, listener: StdListener) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
+        let mut stop = self.stop.clone();
         loop {
             let accepted = tokio::select! {
                 // A client whose connection waits already would be reset when the socket is closed.
@@ -121,20 +129,34 @@ impl<S: Service> Intake<S> {
             None => Io::Plain(tcp),
             Some(tls) => {
                 let acceptor = tls.borrow().clone();
-                match tokio::time::timeout(limit, acceptor.accept(tcp)).await {
-                    Ok(Ok(tls)) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                        let transport = Transport::new(Io::Tls(Box::new(tls.into())));
-                        return http2::serve(transport, peer, service).await;
+                match tokio::time::timeout(limit, begin_tls(tcp, &acceptor)).await {
+                    Ok(Ok(Io::Tls(tls))) if tls.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                        let transport = Transport::new(Io::Tls(tls));
+                        return http2::serve(transport, peer, service, self.stop.clone()).await;
                     }
-                    Ok(Ok(tls)) => Io::Tls(Box::new(tls.into())),
+                    Ok(Ok(tls @ Io::Tls(_))) => tls,
+                    Ok(Ok(plain)) => {
+                        peer.is_encrypted = false;
+                        return connection::refuse(Transport::new(plain), peer, &*service, NO_TLS).await;
+                    }
                     Ok(Err(_)) | Err(_) => return,
                 }
             }
         };
         if let Next::Http2(transport) = connection::serve(Transport::new(io), peer, &*service).await {
-            http2::serve(transport, peer, service).await;
+            http2::serve(transport, peer, service, self.stop.clone()).await;
         }
     }
+}
+
+/// Begins TLS, unless the client begins in a letter, as the method of a request in plain HTTP does and no TLS record.
+async fn begin_tls(tcp: TcpStream, acceptor: &TlsAcceptor) -> io::Result<Io> {
+    let mut first = [0];
+    tcp.peek(&mut first).await?;
+    if first[0].is_ascii_alphabetic() {
+        return Ok(Io::Plain(tcp));
+    }
+    Ok(Io::Tls(Box::new(acceptor.accept(tcp).await?.into())))
 }
 
 /// A service that is too busy to answer over this connection.
@@ -145,8 +167,8 @@ impl<S: Service> Service for Crowded<S> {
         self.0.turn_away(&head, peer).await
     }
 
-    async fn refuse_malformed(&self, fault: HeadFault, peer: &Peer) -> Reply {
-        self.0.refuse_malformed(fault, peer).await
+    async fn refuse_malformed(&self, fault: HeadFault, head: Option<&Head>, peer: &Peer) -> Reply {
+        self.0.refuse_malformed(fault, head, peer).await
     }
 
     async fn turn_away(&self, head: &Head, peer: &Peer) -> Reply {
@@ -155,6 +177,10 @@ impl<S: Service> Service for Crowded<S> {
 
     fn client_timeouts(&self) -> ClientTimeouts {
         self.0.client_timeouts()
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.0.clock()
     }
 
     fn is_draining(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Where a gateway has its configuration from: files, whose changes are noticed, or the control plane.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -51,14 +51,16 @@ fn read_text(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The state of some files at one moment; a file that cannot be seen has none.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct FilesState(Vec<Option<[i64; 4]>>);
+/// The state of some files at one moment. What cannot be seen has none, nor has what is no file: a pipe can be read once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct FilesState(Vec<Option<[i64; 4]>>);
 
 /// Configuration files, later ones laid over earlier ones.
 pub(crate) struct Files {
     paths: Vec<PathBuf>,
     connected: bool,
+    /// Their state when they were read last.
+    read: Mutex<FilesState>,
     /// What was checked and is to be put in force, so that it need not be read twice.
     checked: Mutex<Option<Loaded>>,
 }
@@ -66,14 +68,14 @@ pub(crate) struct Files {
 impl Files {
     /// The files at `paths`. `connected` says whether they are for a gateway with a control plane.
     pub(crate) fn new(paths: Vec<PathBuf>, connected: bool) -> Self {
-        Self { paths, connected, checked: Mutex::default() }
+        Self { paths, connected, read: Mutex::default(), checked: Mutex::default() }
     }
 
     /// What tells the files' present state from a changed one, without reading them: where each is on its disk, how
     /// large it is, when it was changed. A file that is replaced, also behind a symbolic link, is another file.
-    pub(crate) fn state(&self) -> FilesState {
+    fn state(&self) -> FilesState {
         let state_of = |path: &PathBuf| {
-            let file = path.metadata().ok()?;
+            let file = path.metadata().ok().filter(Metadata::is_file)?;
             Some([file.ino().cast_signed(), file.size().cast_signed(), file.ctime(), file.ctime_nsec()])
         };
         FilesState(self.paths.iter().map(state_of).collect())
@@ -82,11 +84,26 @@ impl Files {
     /// Reads and checks the files.
     pub(crate) fn check(&self) -> Result<Loaded, Failure> {
         let options = LoadOptions { connected: self.connected, kept: false };
-        Ok(policy_config::load(&read_sources(&self.paths)?, options))
+        Ok(policy_config::load(&self.unchanged(|| read_sources(&self.paths))?, options))
     }
-}
 
-impl Files {
+    /// What `read` gives, unless the files are changed meanwhile: half of a configuration is none.
+    fn unchanged<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let before = self.state();
+        *self.state_read() = before.clone();
+        let content = read()?;
+        if self.state() == before {
+            return Ok(content);
+        }
+        Err(Failure::failed(
+            "the configuration was changed while it was read; read it again once it is written",
+        ))
+    }
+
+    fn state_read(&self) -> MutexGuard<'_, FilesState> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets the next load give what was already checked.
     pub(crate) fn put_in_force(&self, loaded: Loaded) {
         *self.checked() = Some(loaded);
@@ -109,6 +126,32 @@ impl ConfigSource for Files {
             SecretPlace::Environment(name) => environment::variable(name),
             SecretPlace::Stored(_) => None,
         }
+    }
+}
+
+/// Tells when files that were changed are to be read anew: once two looks in a row have found the same change, so that
+/// what somebody is still writing is not taken for all of it.
+pub(crate) struct Watch {
+    files: Arc<Files>,
+    /// What the last look found, if that was not what was read.
+    changed: Option<FilesState>,
+}
+
+impl Watch {
+    pub(crate) fn over(files: Arc<Files>) -> Self {
+        Self { files, changed: None }
+    }
+
+    /// Looks at the files, now and then, and says whether they are to be read.
+    pub(crate) fn look(&mut self) -> bool {
+        let now = self.files.state();
+        if now == *self.files.state_read() {
+            self.changed = None;
+            return false;
+        }
+        let is_at_rest = self.changed.as_ref() == Some(&now);
+        self.changed = Some(now);
+        is_at_rest
     }
 }
 
@@ -197,4 +240,93 @@ fn usable(loaded: Loaded) -> Result<LoadedConfig, String> {
     let report = loaded.errors().map(policy_config::Finding::render).collect::<Vec<_>>().join("\n");
     let version = loaded.version;
     loaded.config.map(|config| LoadedConfig { config, version }).ok_or(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Files with one configuration, read, and who watches them.
+    fn watched() -> (TempDir, PathBuf, Arc<Files>, Watch) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policy-config.yaml");
+        fs::write(&path, ECHO).unwrap();
+        let files = Arc::new(Files::new(vec![path.clone()], false));
+        files.load().unwrap();
+        let watch = Watch::over(Arc::clone(&files));
+        (directory, path, files, watch)
+    }
+
+    /// An empty file, and one that ends at a line's end, is a valid configuration, which may let everybody in.
+    #[test]
+    fn a_file_that_is_being_written_is_read_when_it_is_at_rest() {
+        let (_directory, path, files, mut watch) = watched();
+        assert!(!watch.look(), "nothing was changed");
+        let mut file = File::create(&path).unwrap();
+        for line in ECHO.lines() {
+            assert!(!watch.look(), "it is not whole before {line}");
+            writeln!(file, "{line}").unwrap();
+        }
+        writeln!(file, "cors: {{enabled: true}}").unwrap();
+        assert!(!watch.look(), "it was changed since the last look");
+        assert!(watch.look(), "it is at rest");
+        assert!(files.load().unwrap().config.cors.enabled);
+        assert!(!watch.look(), "it was read");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_another_is_read_at_the_second_look_and_one_that_is_gone_is_told_once() {
+        let (directory, path, files, mut watch) = watched();
+        let new = directory.path().join("new.yaml");
+        fs::write(&new, ECHO).unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert!(!watch.look());
+        assert!(watch.look());
+        files.load().unwrap();
+        assert!(!watch.look());
+
+        fs::remove_file(&path).unwrap();
+        assert!(!watch.look());
+        assert!(watch.look());
+        assert!(files.load().is_err_and(|report| report.contains("cannot read")));
+        assert!(!watch.look(), "that was said");
+    }
+
+    #[test]
+    fn a_file_that_was_read_by_request_is_not_read_again() {
+        let (_directory, path, files, mut watch) = watched();
+        fs::write(&path, format!("{ECHO}cors: {{enabled: true}}\n")).unwrap();
+        assert!(!watch.look());
+        files.load().unwrap();
+        assert!(!watch.look());
+        assert!(!watch.look());
+    }
+
+    #[test]
+    fn what_is_changed_while_it_is_read_is_refused_and_read_again_when_it_is_at_rest() {
+        let (_directory, path, files, mut watch) = watched();
+        let longer = format!("{ECHO}cors: {{enabled: true}}\n");
+        let read = files.unchanged(|| {
+            fs::write(&path, &longer).unwrap();
+            Ok(())
+        });
+        assert!(read.is_err_and(|failure| failure.to_string().contains("while it was read")));
+        assert!(!watch.look());
+        assert!(watch.look());
+        assert!(files.unchanged(|| Ok(())).is_ok(), "the control");
+        assert!(!watch.look());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_watched() {
+        let mut watch = Watch::over(Arc::new(Files::new(vec!["/dev/null".into()], false)));
+        watch.files.load().unwrap();
+        assert_eq!(watch.files.state(), FilesState(vec![None]));
+        assert!(!watch.look());
+    }
 }

@@ -15,8 +15,9 @@ use kt_domain::public_url::PublicUrl;
 use kt_gateway::{ConfigInForce, ConfigSource, Gateway, Inherited, Options, StartError, TlsFiles};
 use kt_store::event_log::{self, Retention};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
-use crate::config::{Collected, Files, FilesState, Kept};
+use crate::config::{Collected, Files, Kept, Watch};
 use crate::environment;
 use crate::event_store::EventStore;
 use crate::failure::Failure;
@@ -24,7 +25,7 @@ use crate::link::{Link, Plane};
 use crate::logging;
 use crate::output;
 
-/// How often the configuration files are looked at for a change.
+/// How often the configuration files are looked at for a change; at rest for as long, they are read.
 const WATCH: Duration = Duration::from_secs(1);
 /// How often old events are looked for.
 const RETAIN: Duration = Duration::from_hours(24);
@@ -137,10 +138,10 @@ impl Configuration {
         }
     }
 
-    /// The state of its files, if it has any.
-    fn state(&self) -> Option<FilesState> {
+    /// Watches its files, if it has any.
+    fn watch(&self) -> Option<Watch> {
         match self {
-            Self::Files(files) => Some(files.state()),
+            Self::Files(files) => Some(Watch::over(Arc::clone(files))),
             Self::Kept(_) => None,
         }
     }
@@ -193,8 +194,10 @@ impl Serving {
         let linked = linked.transpose()?;
         // Whoever waits for this may send a signal next.
         output::line(announcement);
-        let mut state = self.configuration.state();
-        let mut watch = tokio::time::interval(WATCH);
+        let mut watch = self.configuration.watch();
+        let mut looks = tokio::time::interval(WATCH);
+        // Two looks that make up for lost time would see the same moment.
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut retain = tokio::time::interval(RETAIN);
         loop {
             tokio::select! {
@@ -204,14 +207,9 @@ impl Serving {
                     tracing::info!("another process has taken over the sockets");
                     break;
                 }
-                _ = hang_up.recv() => {
-                    state = self.configuration.state();
-                    self.reload();
-                }
-                _ = watch.tick() => {
-                    let now = self.configuration.state();
-                    if now != state {
-                        state = now;
+                _ = hang_up.recv() => self.reload(),
+                _ = looks.tick() => {
+                    if watch.as_mut().is_some_and(Watch::look) {
                         self.reload();
                     }
                 }

@@ -54,14 +54,14 @@ impl WorkerSetup<'_> {
             turned_away: Arc::default(),
             max_open: Arc::new(move || shared.snapshot.load().config.listener.max_connections as usize),
             proxies,
+            stop: self.stopped.clone(),
         });
         let summarised = (index == 0).then(|| Arc::clone(self.control));
-        let stopped = self.stopped.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serve = async move {
             tokio::spawn(sweep(worker));
             summarised.map(|control| tokio::spawn(summarise(control)));
-            if let Err(error) = intake.run(socket, stopped).await {
+            if let Err(error) = intake.run(socket).await {
                 tracing::error!(%error, "the gateway's socket cannot be used");
             }
             // Connections that were accepted go on until the process ends.
@@ -113,7 +113,7 @@ pub(super) fn spawn_admin(
     control: &Arc<Control>,
     socket: TcpListener,
     token: Option<String>,
-    stopped: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> io::Result<SocketAddr> {
     let address = socket.local_addr()?;
     let token = token.map(|token| Sha256::digest(token).into());
@@ -124,11 +124,12 @@ pub(super) fn spawn_admin(
         turned_away: Arc::default(),
         max_open: Arc::new(|| 256),
         proxies: Arc::new(NoProxies),
+        stop,
     });
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(OPERATORS_AT_THE_DISK).build()?;
     let serve = async move {
-        if let Err(error) = intake.run(socket, stopped).await {
+        if let Err(error) = intake.run(socket).await {
             tracing::error!(%error, "the admin socket cannot be used");
         }
         std::future::pending::<()>().await;

@@ -6,9 +6,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, header};
+use kt_domain::clock::Clock;
 
 use super::body::{Decoder, Framing, Step};
+use super::date;
 use super::head::{self, HeadFault, Wire};
 use super::transport::{Timer, Transport};
 use crate::incoming::{BodyFault, BodyPatience, Incoming, Peer, Service};
@@ -54,16 +56,8 @@ pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, serv
         let (head, wire) = match received {
             Ok(parsed) => parsed,
             Err(fault) => {
-                let reply = service.refuse_malformed(fault, &peer).await;
-                let unread = reply.unread;
-                let sender = Sender {
-                    transport: &mut transport,
-                    timer: &mut timer,
-                    timeouts: &timeouts,
-                    out: &mut out,
-                };
-                let sent = sender.send(reply, Manner::LAST).await;
-                return finish(transport, sent.is_ok(), unread).await;
+                refuse(transport, peer, service, fault).await;
+                return Next::Closed;
             }
         };
         let is_head_request = head.method == Method::HEAD;
@@ -77,21 +71,41 @@ pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, serv
         let keep_alive = wire.keep_alive && body_is_taken && !ends_with_connection && !service.is_draining();
         let unread = reply.unread;
         let manner = Manner { keep_alive, chunked: wire.speaks_1_1, is_head_request };
-        let sender =
-            Sender { transport: &mut transport, timer: &mut timer, timeouts: &timeouts, out: &mut out };
+        let sender = Sender {
+            transport: &mut transport,
+            timer: &mut timer,
+            timeouts: &timeouts,
+            clock: service.clock(),
+            out: &mut out,
+        };
         let sent = sender.send(reply, manner).await;
         if sent.is_err() || !keep_alive {
             let unread = if body_is_taken { UnreadBody::Discard } else { unread };
-            return finish(transport, sent.is_ok(), unread).await;
+            finish(transport, sent.is_ok(), unread).await;
+            return Next::Closed;
         }
     }
 }
 
-async fn finish(transport: Transport, orderly: bool, unread: UnreadBody) -> Next {
+/// Answers what is no request, and closes the connection.
+pub(crate) async fn refuse<S: Service>(mut transport: Transport, peer: Peer, service: &S, fault: HeadFault) {
+    let reply = service.refuse_malformed(fault, None, &peer).await;
+    let unread = reply.unread;
+    let sender = Sender {
+        transport: &mut transport,
+        timer: &mut Timer::new(),
+        timeouts: &service.client_timeouts(),
+        clock: service.clock(),
+        out: &mut Vec::new(),
+    };
+    let sent = sender.send(reply, Manner::LAST).await;
+    finish(transport, sent.is_ok(), unread).await;
+}
+
+async fn finish(transport: Transport, orderly: bool, unread: UnreadBody) {
     if orderly {
         transport.linger(unread == UnreadBody::Discard, LINGER).await;
     }
-    Next::Closed
 }
 
 enum Received {
@@ -267,13 +281,14 @@ struct Sender<'a> {
     transport: &'a mut Transport,
     timer: &'a mut Timer,
     timeouts: &'a ClientTimeouts,
+    clock: &'a dyn Clock,
     out: &'a mut Vec<u8>,
 }
 
 impl Sender<'_> {
     async fn send(self, reply: Reply, manner: Manner) -> io::Result<()> {
         self.out.clear();
-        write_head(self.out, &reply, manner);
+        write_head(self.out, &reply, manner, self.clock);
         match reply.body {
             ReplyBody::Full(body) if !manner.is_head_request => self.write(&[&body]).await,
             ReplyBody::Empty | ReplyBody::Full(_) => self.write(&[]).await,
@@ -329,13 +344,17 @@ impl Sender<'_> {
     }
 }
 
-fn write_head(out: &mut Vec<u8>, reply: &Reply, manner: Manner) {
+fn write_head(out: &mut Vec<u8>, reply: &Reply, manner: Manner, clock: &dyn Clock) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(reply.status.as_str().as_bytes());
     out.push(b' ');
     out.extend_from_slice(reply.status.canonical_reason().unwrap_or("Unknown").as_bytes());
     out.extend_from_slice(b"\r\n");
     write_fields(out, &reply.headers);
+    // A provider's answer has its own.
+    if !reply.headers.contains_key(header::DATE) {
+        date::write(out, clock.now_micros());
+    }
     match &reply.body {
         ReplyBody::Stream(_) if manner.chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         ReplyBody::Stream(_) => {}

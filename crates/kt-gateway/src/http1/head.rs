@@ -59,9 +59,14 @@ pub(crate) struct HeadFault {
 }
 
 impl HeadFault {
-    const fn malformed(message: &'static str) -> Self {
+    pub(crate) const fn malformed(message: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, code: "malformed_request", message }
     }
+
+    pub(crate) const NO_PATH: Self = Self::malformed("The request target is no path.");
+
+    const NO_AUTHORITY: Self =
+        Self::malformed("The host that the request names is no authority (`host` or `host:port`).");
 
     pub(crate) const TARGET_TOO_LONG: Self = Self {
         status: StatusCode::URI_TOO_LONG,
@@ -115,7 +120,10 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<(Head, Wire), HeadFault> {
         .map_err(|_| HeadFault::malformed("The method is no token."))?;
     let headers = collect_fields(bytes, request.headers)?;
     let (path, query, target_authority) = split_target(&method, request.path.unwrap_or_default())?;
-    let host = single_host(&headers, minor)?;
+    let host = single_host(&headers)?;
+    if host.is_none() && minor > 0 {
+        return Err(HeadFault::malformed("The Host field is missing."));
+    }
     if target_authority.is_some() && target_authority != host {
         return Err(HeadFault::malformed("The request target and the Host field name different hosts."));
     }
@@ -178,13 +186,17 @@ fn collect_fields(bytes: &Bytes, fields: &[httparse::Header<'_>]) -> Result<Head
 
 type Target = (String, Option<String>, Option<Authority>);
 
+/// Lets a request target pass that holds only characters that may stand in one as they are.
+pub(crate) fn check_characters(target: &str) -> Result<(), HeadFault> {
+    if target.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#') {
+        return Ok(());
+    }
+    Err(HeadFault::malformed("The request target holds a character that must be percent-encoded."))
+}
+
 /// Splits a request target in origin-form, absolute-form or asterisk-form (RFC 9112 section 3.2).
 fn split_target(method: &Method, target: &str) -> Result<Target, HeadFault> {
-    if !target.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'#') {
-        return Err(HeadFault::malformed(
-            "The request target holds a character that must be percent-encoded.",
-        ));
-    }
+    check_characters(target)?;
     if target == "*" && method == Method::OPTIONS {
         return Ok(("*".to_owned(), None, None));
     }
@@ -202,31 +214,33 @@ fn split_target(method: &Method, target: &str) -> Result<Target, HeadFault> {
     match (path.starts_with('/'), authority.is_some() && path.is_empty()) {
         (true, _) => Ok((path.to_owned(), query, authority)),
         (false, true) => Ok(("/".to_owned(), query, authority)),
-        (false, false) => Err(HeadFault::malformed("The request target is no path.")),
+        (false, false) => Err(HeadFault::NO_PATH),
     }
 }
 
-/// The one `Host` that a request must have (RFC 9112 section 3.2); HTTP/1.0 may do without.
-fn single_host(headers: &HeaderMap, minor: u8) -> Result<Option<Authority>, HeadFault> {
+/// What the `Host` field says, which may be there once (RFC 9112 section 3.2).
+pub(crate) fn single_host(headers: &HeaderMap) -> Result<Option<Authority>, HeadFault> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) => authority_of(host.as_bytes()).map(Some),
-        (None, _) if minor == 0 => Ok(None),
-        (None, _) => Err(HeadFault::malformed("The Host field is missing.")),
+        (None, _) => Ok(None),
         (Some(_), Some(_)) => Err(HeadFault::malformed("The Host field is repeated.")),
     }
 }
 
-/// Reads `host[:port]`; user information, which would hide the true host, is refused.
+/// Reads `host[:port]`.
 fn authority_of(bytes: &[u8]) -> Result<Authority, HeadFault> {
-    const FAULT: HeadFault = HeadFault::malformed("The Host field is no authority (`host` or `host:port`).");
-    let authority = Authority::try_from(bytes).map_err(|_| FAULT)?;
+    sound(Authority::try_from(bytes).map_err(|_| HeadFault::NO_AUTHORITY)?)
+}
+
+/// Lets an authority pass that is `host[:port]`; user information, which would hide the true host, is refused.
+pub(crate) fn sound(authority: Authority) -> Result<Authority, HeadFault> {
     let port_is_sound = match authority.as_str().rsplit_once(':') {
         Some((_, port)) if !port.ends_with(']') => authority.port_u16().is_some(),
         _ => true,
     };
-    if bytes.contains(&b'@') || authority.host().is_empty() || !port_is_sound {
-        return Err(FAULT);
+    if authority.as_str().contains('@') || authority.host().is_empty() || !port_is_sound {
+        return Err(HeadFault::NO_AUTHORITY);
     }
     Ok(authority)
 }

@@ -7,6 +7,7 @@
 pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod connection;
+mod date;
 pub(crate) mod head;
 mod lines;
 pub(crate) mod transport;

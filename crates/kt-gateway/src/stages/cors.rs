@@ -136,7 +136,7 @@ impl CorsRules {
 
 /// The header names that a preflight asks for, as it spells them. Each must be a token, or none is answered, so that nothing
 /// else can be reflected.
-fn requested_headers(request: &HeaderMap) -> Option<HeaderValue> {
+pub(crate) fn requested_headers(request: &HeaderMap) -> Option<HeaderValue> {
     let lines = || request.get_all(ACCESS_CONTROL_REQUEST_HEADERS).iter();
     if lines().map(HeaderValue::len).sum::<usize>() > MAX_REQUESTED_BYTES {
         return None;

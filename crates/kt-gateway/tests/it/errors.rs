@@ -1,5 +1,9 @@
 //! Refusals in the shape of the API that was called: what each of its SDKs looks for is there, whatever the reason.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use kt_domain::clock::ManualClock;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Request, TestGateway, Then};
@@ -291,4 +295,32 @@ fn a_providers_own_word_of_its_failure_is_told_once() {
     assert_eq!(String::from_utf8_lossy(&told).matches("data: ").count(), 1);
     let event = gateway.event_of(head.request_id());
     assert_eq!(event.reason_code.as_deref(), Some("upstream_failed"));
+}
+
+/// RFC 9110 section 6.6.1. Over HTTP/2 the library sees to it.
+#[test]
+fn an_answer_says_when_it_was_made_unless_its_provider_did() {
+    let clock = ManualClock::starting_at("2026-03-15T12:00:00Z".parse().expect("it is a moment"));
+    let time = Arc::new(clock.clone());
+    let cors = "cors: {enabled: true, allow_origins: ['https://app.example']}";
+    let gateway = TestGateway::with_options(cors, |options| options.clock = time);
+    for (moment, advance) in [
+        ("Sun, 15 Mar 2026 12:00:00 GMT", 999),
+        ("Sun, 15 Mar 2026 12:00:00 GMT", 1),
+        ("Sun, 15 Mar 2026 12:00:01 GMT", 0),
+    ] {
+        for (request, status) in [
+            (Request::new("GET", "/healthz"), 200),
+            (Request::new("GET", "/nowhere"), 404),
+            (Request::new("GET", "/v1/models#x"), 400),
+            (Request::preflight("https://app.example"), 204),
+            (Request::chat(), 200),
+        ] {
+            let answer = gateway.ask(&request);
+            assert_eq!((answer.status, answer.header("date")), (status, Some(moment)), "{request:?}");
+        }
+        clock.advance(Duration::from_millis(advance));
+    }
+    gateway.upstream.answer_as("200 OK", "Date: Mon, 16 Mar 2026 00:00:00 GMT\r\n", "{}");
+    assert_eq!(gateway.ask(&Request::chat()).header("date"), Some("Mon, 16 Mar 2026 00:00:00 GMT"));
 }

@@ -93,6 +93,27 @@ fn what_is_said_of_a_configuration_that_is_switched_off_is_what_a_gateway_does()
 }
 
 #[test]
+fn health_checks_are_answered_whatever_keeps_requests_from_providers() {
+    let rules = format!(
+        "{RULES}pack: {{enabled: false}}\nauth: {{mode: static, keys: [{{id: app, secret_key_ref: {{env: CLIENT_KEY}}}}]}}\n"
+    );
+    let (gateway, config) = (TestGateway::with(&rules), config(&rules));
+    for path in ["/healthz", "/readyz", "/hr/healthz", "/large/readyz", "/healthz/", "/nowhere"] {
+        let is_check = path.ends_with('z');
+        for ip in ADDRESSES {
+            let answer = gateway.connect_from(ip).ask(&Request::new("GET", path));
+            let steps = steps(&config, ip, path, 10_000, ORIGINS[0]);
+            let last = steps.last().expect("there is a step");
+            let is_denied = answer.status == 403;
+            assert_eq!(answer.status == 200, is_check && !is_denied, "{ip:?} {path}");
+            assert_eq!(last.is_answer(), is_check && !is_denied, "{ip:?} {path}: {steps:?}");
+            assert_eq!(last.passes, answer.status == 200, "{ip:?} {path}: {steps:?}");
+            assert_eq!(is_denied, said(&steps) == "403 ip_denied", "{ip:?} {path}: {steps:?}");
+        }
+    }
+}
+
+#[test]
 fn the_rule_that_decides_is_named() {
     let config = config(RULES);
     let reason = |ip, path| {

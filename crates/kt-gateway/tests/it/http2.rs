@@ -7,101 +7,10 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
-use http::HeaderMap;
 use kt_domain::events::{EventType, MatchedRule};
-use serde_json::Value;
 
+use crate::harness::http2::{Client, chat, done, next, request, whole};
 use crate::harness::{CHAT, Memory, PATIENCE, Request, TestGateway, Then, wait_for};
-
-/// A client's end of one connection.
-struct Client(SendRequest<Bytes>);
-
-/// A whole answer.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn code(&self) -> String {
-        let body: Value = serde_json::from_slice(&self.body).expect("a refusal is JSON");
-        assert_eq!(body["error"]["request_id"].as_str(), Some(self.request_id()));
-        body["error"]["code"].as_str().expect("a refusal has a code").to_owned()
-    }
-
-    fn request_id(&self) -> &str {
-        self.headers["x-kt-request-id"].to_str().expect("an id is text")
-    }
-}
-
-impl Client {
-    async fn connect(gateway: &TestGateway, source: Ipv4Addr) -> Self {
-        Self::connect_with(h2::client::Builder::new(), gateway, source).await
-    }
-
-    /// A client that has room for nothing of any answer's content.
-    async fn without_room(gateway: &TestGateway) -> Self {
-        let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(0);
-        Self::connect_with(builder, gateway, Ipv4Addr::LOCALHOST).await
-    }
-
-    async fn connect_with(builder: h2::client::Builder, gateway: &TestGateway, source: Ipv4Addr) -> Self {
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket.bind((source, 0).into()).expect("an address of this machine");
-        let tcp = socket.connect(gateway.gateway.address()).await.expect("the gateway listens");
-        let (send, connection) = builder.handshake(tcp).await.expect("the gateway speaks HTTP/2");
-        // It ends with the runtime of its test.
-        tokio::spawn(connection);
-        Self(send)
-    }
-
-    /// Sends a request's head; its body is still to be sent unless `ends`.
-    async fn begin(&self, request: http::Request<()>, ends: bool) -> (ResponseFuture, SendStream<Bytes>) {
-        let mut send = self.0.clone().ready().await.expect("the connection is open");
-        send.send_request(request, ends).expect("the request can be sent")
-    }
-
-    async fn ask(&self, request: http::Request<()>, body: &[u8]) -> Answer {
-        let (response, mut send) = self.begin(request, body.is_empty()).await;
-        if !body.is_empty() {
-            // A gateway that has refused already may take no more.
-            let _ = send.send_data(Bytes::copy_from_slice(body), true);
-        }
-        whole(response).await
-    }
-}
-
-async fn whole(response: ResponseFuture) -> Answer {
-    let (parts, mut content) = response.await.expect("there is an answer").into_parts();
-    let mut body = Vec::new();
-    while let Some(piece) = next(&mut content).await {
-        body.extend_from_slice(&piece);
-    }
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body }
-}
-
-async fn next(content: &mut RecvStream) -> Option<Bytes> {
-    let piece = content.data().await?.expect("the answer is whole");
-    content.flow_control().release_capacity(piece.len()).expect("it was taken");
-    Some(piece)
-}
-
-fn request(method: &str, target: &str) -> http::request::Builder {
-    http::Request::builder().method(method).uri(format!("http://gateway.test{target}"))
-}
-
-fn chat() -> http::request::Builder {
-    request("POST", "/v1/chat/completions").header("content-type", "application/json")
-}
-
-fn done(builder: http::request::Builder) -> http::Request<()> {
-    builder.body(()).expect("the request is well-formed")
-}
 
 #[tokio::test]
 async fn a_chat_goes_through_and_is_recorded() {
@@ -185,6 +94,10 @@ async fn a_head_that_is_ambiguous_or_too_large_is_refused() {
             400,
             "malformed_request",
         ),
+        (request("GET", "/v1/models").header("host", "gateway.test:99999"), 400, "malformed_request"),
+        (request("GET", ":99999/v1/models"), 400, "malformed_request"),
+        (request("GET", "/v1/files/\u{e9}"), 400, "malformed_request"),
+        (request("GET", "/v1/files/a?x=\u{e9}"), 400, "malformed_request"),
         (request("GET", "/v1/../models"), 400, "invalid_path"),
         (request("GET", "/v1%2fmodels"), 400, "invalid_path"),
         (request("GET", &format!("/v1/models?{long}")), 414, "uri_too_long"),
@@ -200,11 +113,65 @@ async fn a_head_that_is_ambiguous_or_too_large_is_refused() {
     let (response, _) = client.begin(done(fields(17, &long[..16_000])), true).await;
     assert_eq!(response.await.map(|response| response.status().as_u16()).ok(), Some(431));
     assert_eq!(gateway.upstream.bytes(), 0);
-    let same = request("GET", "/v1/models").header("host", "gateway.test");
-    assert_eq!(client.ask(done(same), b"").await.status, 200, "the control");
+    let controls = [
+        request("GET", "/v1/models").header("host", "gateway.test"),
+        request("GET", ":9999/v1/models"),
+        request("GET", "/v1/files/%c3%a9?x=%c3%a9"),
+    ];
+    for control in controls {
+        assert_eq!(client.ask(done(control), b"").await.status, 200);
+    }
+    let forwarded = gateway.upstream.requests().pop().expect("it was forwarded");
+    assert_eq!(forwarded.request_line(), "GET /v1/files/%C3%A9?x=%c3%a9 HTTP/1.1");
     gateway.reload("ip_allowlist: {enabled: true}").expect("it is valid");
     let refused = client.ask(done(request("GET", "/v1/models").header("x-long", &long)), b"").await;
     assert_eq!((refused.status, refused.code()), (403, "ip_denied".to_owned()), "its address comes first");
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_head_that_is_refused_goes_into_its_answer_and_its_event() {
+    let gateway = TestGateway::with("cors: {enabled: true, allow_origins: ['https://app.example']}");
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let long = "v".repeat(17_000);
+    let messages = || request("POST", "/v1/messages").header("origin", "https://app.example");
+    let cases = [
+        (messages().header("x-long", &long), 431),
+        (messages().header("host", "other.test"), 400),
+        (request("POST", &format!("/v1/messages?{long}")).header("origin", "https://app.example"), 414),
+    ];
+    for (request, status) in cases {
+        let answer = client.ask(done(request), b"").await;
+        assert_eq!(answer.status, status);
+        assert_eq!(
+            answer.headers["access-control-allow-origin"], "https://app.example",
+            "a page may read it"
+        );
+        assert!(answer.body.starts_with(b"{\"type\":\"error\""), "it is in the words of its API");
+        let event = gateway.event_of(answer.request_id());
+        assert_eq!(event.request_path.as_deref(), Some("/v1/messages"));
+        assert_eq!((event.method.as_deref(), event.status), (Some("POST"), Some(status)));
+    }
+    let elsewhere = request("GET", "/v1/models").header("origin", "https://evil.example");
+    let answer = client.ask(done(elsewhere.header("x-long", &long)), b"").await;
+    assert_eq!((answer.status, answer.headers.get("access-control-allow-origin")), (431, None));
+}
+
+#[tokio::test]
+async fn the_address_that_a_head_names_is_judged_before_what_is_wrong_with_it() {
+    let gateway = TestGateway::with(
+        "ip_allowlist: {enabled: true, allow: [203.0.113.0/24], trust_proxy_headers: true}",
+    );
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let long = "v".repeat(17_000);
+    for (source, status, code) in
+        [("198.51.100.7", 403, "ip_denied"), ("203.0.113.9", 431, "headers_too_large")]
+    {
+        let request = request("GET", "/v1/models").header("x-forwarded-for", source);
+        let answer = client.ask(done(request.header("x-long", &long)), b"").await;
+        assert_eq!((answer.status, answer.code()), (status, code.to_owned()));
+        let is_denied = gateway.event_of(answer.request_id()).event_type == EventType::IpDenied;
+        assert_eq!(is_denied, status == 403);
+    }
 }
 
 /// Answers with a stream of two pieces, the second when the test says so.

@@ -162,7 +162,7 @@ fn a_reload_changes_the_certificate_and_keeps_connections() {
 fn who_speaks_no_tls_is_left_without_hanging() {
     let (identity, certificate) = Identity::new();
     let gateway = gateway("timeouts: {request_header: 300ms}", &identity);
-    for opening in [&Request::chat().bytes()[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01", b""] {
+    for opening in [b"\x16\x03\x01" as &[u8], b"\x80\x2e\x01\x00\x02", b""] {
         let mut client =
             Client::connect(gateway.gateway.address(), [127, 0, 0, 1].into()).expect("it connects");
         client.send(opening).expect("the opening is taken");
@@ -170,6 +170,31 @@ fn who_speaks_no_tls_is_left_without_hanging() {
         // RFC 8446 section 6: an alert at most.
         assert!(rest.is_empty() || rest[0] == 0x15, "{rest:?}");
     }
+    assert_eq!(gateway.upstream.requests().len(), 0);
+    status_line(&mut secure(connect(&gateway), trusting(&certificate, &[]))).expect("the control");
+}
+
+#[test]
+fn who_speaks_plain_http_is_told_to_speak_tls() {
+    let (identity, certificate) = Identity::new();
+    let gateway = gateway("ip_allowlist: {enabled: true, allow: [127.0.0.1/32]}", &identity);
+    for opening in [&Request::chat().bytes()[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"G"] {
+        let told = gateway.raw(opening);
+        assert_eq!(told.outcome(), (400, "https_required".to_owned()));
+        // RFC 6797 section 7.2: not over plain HTTP.
+        assert_eq!(
+            (told.header("connection"), told.header("strict-transport-security")),
+            (Some("close"), None)
+        );
+        let event = gateway.event_of(told.request_id());
+        assert_eq!((event.status, event.reason_code.as_deref()), (Some(400), Some("https_required")));
+    }
+    let mut elsewhere = gateway.connect_from([127, 0, 0, 9]);
+    assert_eq!(
+        elsewhere.ask(&Request::chat()).outcome(),
+        (403, "ip_denied".to_owned()),
+        "its address comes first"
+    );
     assert_eq!(gateway.upstream.requests().len(), 0);
     status_line(&mut secure(connect(&gateway), trusting(&certificate, &[]))).expect("the control");
 }

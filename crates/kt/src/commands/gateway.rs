@@ -207,8 +207,8 @@ impl Explain {
     }
 }
 
-fn passes(steps: &[Step]) -> bool {
-    steps.iter().all(|step| step.passes)
+fn is_forwarded(steps: &[Step]) -> bool {
+    steps.iter().all(|step| step.passes && !step.is_answer())
 }
 
 fn to_text(steps: &[Step]) -> String {
@@ -218,11 +218,12 @@ fn to_text(steps: &[Step]) -> String {
             format!("{:<7} {:<13} {}", if step.passes { "pass" } else { "REFUSE" }, step.stage, step.reason)
         })
         .collect();
-    lines.push(if passes(steps) {
-        "The request would be forwarded.".into()
-    } else {
-        "The request would be refused.".into()
-    });
+    let outcome = match steps.last() {
+        Some(step) if !step.passes => "The request would be refused.",
+        Some(step) if step.is_answer() => "The gateway would answer the request itself.",
+        _ => "The request would be forwarded.",
+    };
+    lines.push(outcome.to_owned());
     lines.join("\n")
 }
 
@@ -231,5 +232,5 @@ fn to_json(steps: &[Step]) -> String {
         .iter()
         .map(|step| json!({ "stage": step.stage, "passes": step.passes, "reason": step.reason }))
         .collect();
-    json!({ "forwarded": passes(steps), "steps": listed }).to_string()
+    json!({ "forwarded": is_forwarded(steps), "steps": listed }).to_string()
 }

@@ -4,6 +4,7 @@ mod answer;
 mod client;
 mod events;
 mod gateway;
+pub(crate) mod http2;
 mod memory;
 mod redis;
 mod request;
