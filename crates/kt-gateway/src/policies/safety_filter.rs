@@ -32,7 +32,7 @@ pub(crate) fn said(body: &[u8]) -> Said {
     match std::str::from_utf8(body) {
         Ok(json) if outline.read(json).is_ok() => {
             let body = Body::read(json, &outline, &|_| false);
-            let texts = body.texts().map(|(written, _)| written.to_owned()).collect();
+            let texts = body.written().map(str::to_owned).collect();
             Said { texts, is_partly_unreadable: body.is_partly_unreadable }
         }
         _ => Said { texts: Vec::new(), is_partly_unreadable: true },
