@@ -11,7 +11,7 @@ use kt_domain::media_type;
 use crate::exchange::Exchange;
 use crate::policies::{Asked, Content, Judged, Outcome};
 use crate::reply::{Refusal, Reply, ReplyBody};
-use crate::stages::route::{self, Route};
+use crate::stages::route::Route;
 use crate::stages::safety;
 
 /// Judges the request; says in its record which policies were asked and what came of it. Gives the body that goes on,

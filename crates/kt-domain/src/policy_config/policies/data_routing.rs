@@ -187,8 +187,13 @@ fn own_names(policy: &PolicySettings) -> Vec<&str> {
 
 /// Every name that could stand for something found.
 fn all_data(policy: &PolicySettings) -> Vec<&str> {
-    let entities = Entity::ALL.into_iter().flat_map(Entity::rules).copied();
-    FINDERS.into_iter().chain(entities).chain(INJECTION_RULES).chain(own_names(policy)).collect()
+    let mut names = own_names(policy);
+    names.extend(FINDERS);
+    for entity in Entity::ALL {
+        names.extend_from_slice(entity.rules());
+    }
+    names.extend(INJECTION_RULES);
+    names
 }
 
 /// What somebody should write who wrote a name that stands for nothing.
