@@ -58,7 +58,7 @@ codes! {
     STORED_IN_A_FILE = "E027": "`secret_key_ref.stored` stands in a file. The control plane hands its credentials only to gateways that follow a configuration that it keeps itself.";
     ANCHOR_OF_ANOTHER = "E028": "`events.anchor_file` stands in a configuration that the control plane keeps. It names a file of the gateway's machine, which only a file there may do.";
     BAD_ROUTE = "E030": "A route's `path` is none that requests can have, or one of its rules has no effect.";
-    UNKNOWN_NAME = "E031": "A route, group or policy names a target, group or key that there is not, or nobody could belong to the group.";
+    UNKNOWN_NAME = "E031": "A route, group or policy names a target, group or key that there is not, or data that no policy finds, or nobody could belong to the group.";
     BAD_BUDGET = "E032": "A budget could never be used up or would concern nobody, or a price never holds.";
     BAD_PATTERN = "E040": "A pattern or word of a policy cannot be searched for: it is no regular expression, matches nothing at all, or can match without end.";
     OPEN_TO_ANY_ORIGIN = "W001": "Every website, or every page without an origin of its own, may call the gateway from a visitor's browser.";
@@ -74,4 +74,5 @@ codes! {
     UNBOUNDED_BUDGET = "W011": "A budget says `unbounded_answers`. An answer that is not streamed, and whose request does not bound it, may be longer than what was claimed for it, so that many at once overdraw the budget.";
     PASSED_ROUTE = "W012": "A route below `/v1` has a rule that a route with another path has not. Such a route serves the same requests, by its own rules alone, so that whoever may call it passes the rule by.";
     IDLE_POLICY = "W040": "A policy in the chain has settings by which it never finds anything.";
+    IDLE_RULE = "W041": "A rule of `data-routing-policy` goes by data that no earlier policy of some chain finds in requests. There the rule never applies, and the data may go anywhere.";
 }

@@ -62,8 +62,8 @@ pub use ip_allowlist::IpAllowlist;
 pub use listener::Listener;
 pub use pack::Pack;
 pub use policies::{
-    Action, AuditLogger, DataRouting, Dictionary, DlpFilter, Entity, POLICY_KINDS, Pattern, Phase,
-    PiiDetector, Policies, PolicySettings, PromptInjection, RoutingRule, SafetyFilter, Unreadable,
+    Action, AuditLogger, DataRouting, Dictionary, DlpFilter, Entity, INJECTION_RULES, POLICY_KINDS, Pattern,
+    Phase, PiiDetector, Policies, PolicySettings, PromptInjection, RoutingRule, SafetyFilter, Unreadable,
 };
 pub use prices::{ModelPrice, Prices};
 pub use providers::{Providers, SecretPlace, SecretRef, Target};

@@ -297,7 +297,7 @@ impl Chain {
     }
 
     /// The policies that look for patterns.
-    fn finders(&self, phase: Phase) -> impl Iterator<Item = (usize, &Finder)> {
+    fn finders(&self, phase: Phase) -> impl Iterator<Item = (usize, &Finder)> + Clone {
         self.policies.iter().enumerate().filter_map(move |(index, policy)| match &policy.judge {
             Judge::Finder(finder) if finder.reading.phases.contains(&phase) => Some((index, finder)),
             _ => None,
@@ -319,7 +319,7 @@ impl Policy {
                 body.find(&finder.patterns, |text, place, rule| {
                     tally.note(rule);
                     if finder.cuts() {
-                        cuts.entry(text).or_default().add(place, index, rule);
+                        cuts.entry(text).or_insert_with(|| body.cuts_of(text)).add(place, index, rule);
                     }
                 });
                 let is_clean = tally.rules.is_empty();

@@ -29,9 +29,10 @@ pub(crate) struct Asked<'a> {
     pub(crate) key: Option<&'a str>,
     /// The consumer group that the key belongs to.
     pub(crate) group: Option<&'a str>,
-    /// The model that is asked for. A request that names none is not held to the models of a rule.
+    /// The model that is asked for.
     pub(crate) model: Option<&'a str>,
-    /// Whether it names a model where it is not read, such as in the form of an upload.
+    /// Whether it uses a model even if it names none: the one in an upload's form, or the provider's usual one. Other
+    /// requests without a model are not held to the models of a rule.
     pub(crate) hides_model: bool,
 }
 
@@ -143,7 +144,7 @@ mod tests {
             Routing { rules: rules.to_vec(), dry_run: false }.directions(asked, &BTreeSet::new()).is_refused
         };
         assert!(is_refused(&rules, true));
-        assert!(!is_refused(&rules, false), "the control: it names none");
+        assert!(!is_refused(&rules, false), "the control: it uses none");
         assert!(!is_refused(&rules[1..], true), "the control: no rule asks for the model");
     }
 

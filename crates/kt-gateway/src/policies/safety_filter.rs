@@ -32,7 +32,7 @@ pub(crate) fn said(body: &[u8]) -> Said {
     match std::str::from_utf8(body) {
         Ok(json) if outline.read(json).is_ok() => {
             let body = Body::read(json, &outline, &|_| false);
-            let texts = body.texts().map(|(written, _)| written.to_owned()).collect();
+            let texts = body.written().map(str::to_owned).collect();
             Said { texts, is_partly_unreadable: body.is_partly_unreadable }
         }
         _ => Said { texts: Vec::new(), is_partly_unreadable: true },
@@ -48,9 +48,14 @@ pub(crate) fn question(texts: &[String], model: Option<&str>) -> String {
     question.to_string()
 }
 
-/// The categories of `settings` that the service's answer flags; `None` when it is no answer.
-pub(crate) fn flagged(answer: &[u8], settings: &SafetyFilter) -> Option<Vec<String>> {
+/// The categories of `settings` that the service's answer about so many texts flags; `None` when it is no answer. A
+/// service may judge each text or all of them together.
+pub(crate) fn flagged(answer: &[u8], texts: usize, settings: &SafetyFilter) -> Option<Vec<String>> {
     let answer: Answer = serde_json::from_slice(answer).ok()?;
+    let judged = answer.results.len();
+    if judged != 1 && judged < texts.max(1) {
+        return None;
+    }
     let counts = |name: &String| settings.categories.is_empty() || settings.categories.contains(name);
     let mut flagged: Vec<String> = Vec::new();
     for result in answer.results.into_iter().filter(|result| result.flagged) {
@@ -121,17 +126,25 @@ mod tests {
     #[test]
     fn an_answer_flags_what_it_names_and_what_was_asked_for() {
         let answer = br#"{"results":[{"flagged":true,"categories":{"hate":true,"violence":false}},{"flagged":true,"categories":{"self-harm":true,"hate":true}}]}"#;
-        let of = |categories: &[&str]| flagged(answer, &settings(categories));
+        let of = |categories: &[&str]| flagged(answer, 2, &settings(categories));
         assert_eq!(of(&[]), Some(vec!["hate".into(), "self-harm".into()]));
         assert_eq!(of(&["self-harm", "violence"]), Some(vec!["self-harm".into()]));
         assert_eq!(of(&["violence"]), Some(vec![]));
         assert_eq!(
-            flagged(br#"{"results":[{"flagged":true}]}"#, &settings(&[])),
+            flagged(br#"{"results":[{"flagged":true}]}"#, 3, &settings(&[])),
             Some(vec!["flagged".into()])
         );
-        assert_eq!(flagged(br#"{"results":[{"flagged":false}]}"#, &settings(&[])), Some(vec![]));
-        for bad in [&b"{}"[..], b"", b"{\"error\":{}}", b"{\"results\":[{}]}"] {
-            assert_eq!(flagged(bad, &settings(&[])), None);
+        assert_eq!(flagged(br#"{"results":[{"flagged":false}]}"#, 1, &settings(&[])), Some(vec![]));
+        for bad in [&b"{}"[..], b"", b"{\"error\":{}}", b"{\"results\":[{}]}", b"{\"results\":[]}"] {
+            assert_eq!(flagged(bad, 1, &settings(&[])), None);
+        }
+    }
+
+    #[test]
+    fn an_answer_about_some_of_the_texts_alone_is_none() {
+        let answer = br#"{"results":[{"flagged":false},{"flagged":false}]}"#;
+        for (texts, expected) in [(1, Some(vec![])), (2, Some(vec![])), (3, None)] {
+            assert_eq!(flagged(answer, texts, &settings(&[])), expected, "{texts}");
         }
     }
 }

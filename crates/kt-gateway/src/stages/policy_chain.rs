@@ -11,7 +11,7 @@ use kt_domain::media_type;
 use crate::exchange::Exchange;
 use crate::policies::{Asked, Content, Judged, Outcome};
 use crate::reply::{Refusal, Reply, ReplyBody};
-use crate::stages::route::{self, Route};
+use crate::stages::route::Route;
 use crate::stages::safety;
 
 /// Judges the request; says in its record which policies were asked and what came of it. Gives the body that goes on,
@@ -34,7 +34,7 @@ pub(crate) async fn judge_request(
         key: event.key_id.as_deref().or(event.user_id.as_deref()),
         group: event.consumer_group.as_deref(),
         model: event.model.as_deref(),
-        hides_model: matches!(route.content, route::Content::Form),
+        hides_model: route.content.hides_model(),
     };
     let Judged { evaluations, outcome, targets } = chain.judge(Phase::Request, content, asked);
     let body = apply(event, evaluations, outcome, body)?;

@@ -117,6 +117,16 @@ impl Content {
             JsonOrNothing | Form | Opaque => None,
         }
     }
+
+    /// Whether a request uses a model that need not be named where it is read: in the form of an upload, or the
+    /// provider's usual one.
+    pub(crate) fn hides_model(self) -> bool {
+        match self {
+            Json(fields) => !fields.contains(&Model),
+            Form => true,
+            JsonOrNothing | Opaque => false,
+        }
+    }
 }
 
 impl Route {

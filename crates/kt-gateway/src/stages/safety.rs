@@ -135,7 +135,8 @@ impl Moderator {
         let asked = tokio::time::timeout(settings.timeout.0, self.ask_service(target, texts)).await;
         let answer = asked.unwrap_or(Err(UpstreamFault::Answer(AnswerFault::TimedOut)));
         let read = |answer: Bytes| {
-            safety_filter::flagged(&answer, settings).ok_or(UpstreamFault::Answer(AnswerFault::Malformed))
+            safety_filter::flagged(&answer, texts.len(), settings)
+                .ok_or(UpstreamFault::Answer(AnswerFault::Malformed))
         };
         let flagged = answer.and_then(read);
         self.note_fault(target, flagged.as_ref().err().map(|fault| fault.code()));

@@ -442,3 +442,26 @@ fn time_for_everything_bounds_the_repetitions_too() {
     gateway.upstream.answer_as("503 Busy", "Retry-After: 600\r\n", "{}");
     assert_eq!(gateway.ask(&Request::chat()).outcome(), (502, "upstream_failed".to_owned()));
 }
+
+#[test]
+fn a_request_without_a_model_is_none_of_those_that_are_allowed_where_a_model_is_used() {
+    let gateway = TestGateway::with(
+        "
+providers: {targets: [{id: a, provider: openai, base_url: 'http://UPSTREAM/v1', secret_key_ref: {env: PROVIDER_KEY}}]}
+policies: {chain: [data-routing-policy]}
+policy: {data-routing-policy: {rules: [{name: small, models: ['small-*']}]}}
+",
+    );
+    for (path, body) in
+        [("/v1/images/generations", r#"{"prompt":"a cat""#), ("/v1/moderations", r#"{"input":"X""#)]
+    {
+        let of = |rest: &str| {
+            let request = Request::new("POST", path).json([body, rest, "}"].concat());
+            gateway.ask(&request).outcome()
+        };
+        assert_eq!(of(""), (409, "policy_block".to_owned()), "{path}");
+        assert_eq!(of(r#","model":"large""#), (409, "policy_block".to_owned()), "{path}");
+        assert_eq!(of(r#","model":"small-1""#).0, 200, "the control: {path}");
+    }
+    assert_eq!(gateway.ask(&Request::new("GET", "/v1/files")).status, 200, "the control: it uses no model");
+}

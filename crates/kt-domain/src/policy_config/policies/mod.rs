@@ -14,7 +14,7 @@ pub use content::{Action, Phase, Unreadable};
 pub use data_routing::{DataRouting, RoutingRule};
 pub use dlp_filter::{Dictionary, DlpFilter, Pattern};
 pub use pii_detector::{Entity, PiiDetector};
-pub use prompt_injection::PromptInjection;
+pub use prompt_injection::{INJECTION_RULES, PromptInjection};
 pub use safety_filter::SafetyFilter;
 
 use super::PolicyConfig;
@@ -274,6 +274,12 @@ mod tests {
                 "policy.data-routing-policy.rules[0].groups[0]",
             ),
             ("data-routing-policy", "{rules: [{name: r}]}", "W040", "policy.data-routing-policy.rules[0]"),
+            (
+                "data-routing-policy",
+                "{rules: [{name: r, data: [card, crd], targets: [a]}]}",
+                "E031",
+                "policy.data-routing-policy.rules[0].data[1]",
+            ),
             ("safety-filter", "{target: b}", "E031", "policy.safety-filter.target"),
             ("safety-filter", "{timeout: 1s}", "E008", "policy.safety-filter"),
         ] {

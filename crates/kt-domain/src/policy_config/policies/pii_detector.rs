@@ -47,7 +47,53 @@ impl Entity {
     /// Every kind.
     pub const ALL: [Self; 6] =
         [Self::Email, Self::Phone, Self::Card, Self::Iban, Self::NationalId, Self::Secret];
+
+    /// The names of the rules that find it.
+    #[must_use]
+    pub fn rules(self) -> &'static [&'static str] {
+        match self {
+            Self::Email => &["email"],
+            Self::Phone => &["phone"],
+            Self::Card => &["card"],
+            Self::Iban => &["iban"],
+            Self::NationalId => &NATIONAL_IDS,
+            Self::Secret => &SECRETS,
+        }
+    }
 }
+
+const NATIONAL_IDS: [&str; 14] = [
+    "be-national-number",
+    "br-cpf",
+    "ch-ahv",
+    "de-tax-id",
+    "es-dni",
+    "fr-nir",
+    "in-aadhaar",
+    "it-codice-fiscale",
+    "nl-bsn",
+    "pl-pesel",
+    "se-personal-number",
+    "uk-nhs-number",
+    "uk-nino",
+    "us-ssn",
+];
+const SECRETS: [&str; 14] = [
+    "private-key",
+    "anthropic-key",
+    "openai-key",
+    "aws-key",
+    "github-token",
+    "gitlab-token",
+    "slack-token",
+    "google-key",
+    "stripe-key",
+    "sendgrid-key",
+    "npm-token",
+    "huggingface-token",
+    "pypi-token",
+    "jwt",
+];
 
 impl Default for PiiDetector {
     fn default() -> Self {

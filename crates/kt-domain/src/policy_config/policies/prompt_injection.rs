@@ -5,6 +5,25 @@ use serde::{Deserialize, Serialize};
 
 use super::content::Unreadable;
 
+/// The names of its rules.
+pub const INJECTION_RULES: [&str; 15] = [
+    "override",
+    "override-other-language",
+    "reveal-prompt",
+    "reveal-text",
+    "new-role",
+    "new-persona",
+    "pretend",
+    "no-restrictions",
+    "role-marker",
+    "role-heading",
+    "new-instructions",
+    "secrecy",
+    "exfiltration",
+    "hidden-text",
+    "encoded",
+];
+
 /// `prompt-injection`: adds up how suspicious a request reads, and blocks it from a threshold on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

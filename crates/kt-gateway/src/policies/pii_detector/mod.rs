@@ -33,3 +33,17 @@ pub(super) fn make(settings: &PolicySettings) -> Result<Judge, TooLarge> {
         Reading { phases: settings.phases, unreadable: settings.unreadable, dry_run: settings.dry_run };
     Ok(Judge::Finder(Finder { patterns, action: settings.action, reading }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_the_rules_are_those_that_the_configuration_knows() {
+        for entity in Entity::ALL {
+            let mut names: Vec<_> = rules::of(entity).into_iter().map(|rule| rule.name).collect();
+            names.dedup();
+            assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), entity.rules(), "{entity:?}");
+        }
+    }
+}

@@ -93,6 +93,12 @@ fn all_definitions_of_one_name_have_the_same_points() {
     }
 }
 
+#[test]
+fn the_names_of_the_rules_are_those_that_the_configuration_knows() {
+    let own = definitions().map(|(name, ..)| *name).chain([HIDDEN.0, ENCODED.0]);
+    assert_eq!(own.collect::<BTreeSet<_>>(), BTreeSet::from(kt_domain::policy_config::INJECTION_RULES));
+}
+
 /// Pieces of which attacks and ordinary texts are made.
 fn piece() -> impl Strategy<Value = String> {
     let words: Vec<&str> = FAMILIES

@@ -25,9 +25,15 @@ pub(crate) struct Body<'j> {
 struct Text<'j> {
     place: Range<usize>,
     is_number: bool,
+    /// Whether it is JSON itself.
+    is_json: bool,
     written: Cow<'j, str>,
-    folded: Option<Folded>,
+    /// The ways in which it reads; none when it reads as it is written.
+    readings: Vec<Folded>,
 }
+
+/// Keys of texts that clients read as JSON: what a tool takes.
+const JSON_TEXTS: [&str; 2] = ["arguments", "partial_json"];
 
 /// What is to be replaced in which of the texts.
 pub(crate) type TextCuts = BTreeMap<usize, Cuts>;
@@ -56,27 +62,40 @@ impl<'j> Body<'j> {
         };
         match text {
             Some(text) => {
-                let folded = Folded::of(&text);
-                self.texts.push(Text { place: node.place.clone(), is_number, written: text, folded });
+                let is_json = node.key_in(self.json).is_some_and(|key| JSON_TEXTS.contains(&&*key));
+                let (place, readings) = (node.place.clone(), Folded::readings(&text));
+                self.texts.push(Text { place, is_number, is_json, written: text, readings });
             }
             None => self.is_partly_unreadable = true,
         }
     }
 
-    /// Its texts, each as it is written and as it reads.
+    /// Its texts as they are written.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(|text| &*text.written)
+    }
+
+    /// Its texts, each as it is written and in each way in which it reads.
     pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.texts.iter().map(|text| (&*text.written, text.read()))
+        self.texts.iter().flat_map(|text| text.read().map(|(read, _)| (&*text.written, read)))
     }
 
     /// Reports everything that is found in each text: which text, where in it, and by which rule.
     pub(crate) fn find(&self, patterns: &Patterns, mut found: impl FnMut(usize, Range<usize>, &Arc<str>)) {
         for (index, text) in self.texts.iter().enumerate() {
-            patterns.find_all(text.read(), |hit| {
-                let place = hit.start..hit.end;
-                let place = text.folded.as_ref().map_or(place.clone(), |folded| folded.raw(place));
-                found(index, place, hit.rule);
-            });
+            for (read, folded) in text.read() {
+                patterns.find_all(read, |hit| {
+                    let place = hit.start..hit.end;
+                    let place = folded.map_or(place.clone(), |folded| folded.raw(place));
+                    found(index, place, hit.rule);
+                });
+            }
         }
+    }
+
+    /// No cuts yet of one of its texts.
+    pub(crate) fn cuts_of(&self, text: usize) -> Cuts {
+        if self.texts[text].is_json { Cuts::of_json() } else { Cuts::default() }
     }
 
     /// What replaces which places of the document.
@@ -92,8 +111,10 @@ impl<'j> Body<'j> {
 }
 
 impl Text<'_> {
-    fn read(&self) -> &str {
-        self.folded.as_ref().map_or(&*self.written, |folded| &folded.text)
+    /// Each way in which it reads, with where everything in it stood unless it reads as it is written.
+    fn read(&self) -> impl Iterator<Item = (&str, Option<&Folded>)> {
+        let as_written = self.readings.is_empty().then_some((&*self.written, None));
+        as_written.into_iter().chain(self.readings.iter().map(|folded| (&*folded.text, Some(folded))))
     }
 }
 

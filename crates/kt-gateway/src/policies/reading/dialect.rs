@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use super::outline::{Kind, Outline};
+use super::outline::{Kind, Node, Outline};
 
 /// What one event adds to which texts.
 pub(crate) struct Shape {
@@ -15,6 +15,32 @@ pub(crate) struct Shape {
 
 /// The events of Messages that hold no fragment.
 const WHOLE: [&str; 4] = ["message_delta", "message_start", "message_stop", "ping"];
+/// How the types of Responses' events end that hold no fragment, behind the last dot.
+const WHOLE_RESPONSES: [&str; 11] = [
+    "added",
+    "completed",
+    "created",
+    "failed",
+    "generating",
+    "in_progress",
+    "incomplete",
+    "interpreting",
+    "partial_image",
+    "queued",
+    "searching",
+];
+/// What a choice may hold beside text: why it ended, and what a filter thinks of it.
+const BESIDE_TEXT: [&str; 9] = [
+    "content_filter_offsets",
+    "content_filter_result",
+    "content_filter_results",
+    "error",
+    "finish_reason",
+    "index",
+    "logprobs",
+    "native_finish_reason",
+    "stop_reason",
+];
 /// Strings of a delta that say what it is.
 const LABELS: [&str; 4] = ["id", "role", "signature", "type"];
 
@@ -23,7 +49,7 @@ pub(crate) fn shape(json: &str, outline: &Outline) -> Option<Shape> {
     let event = Event { json, outline };
     let mut shape = Shape { fragments: Vec::new(), ends: Vec::new() };
     if let Some((choices, _)) = event.of_kind(0, "choices", Kind::Array) {
-        event.choices(choices, &mut shape);
+        event.choices(choices, &mut shape)?;
         return Some(shape);
     }
     match event.string(0, "type").as_deref() {
@@ -49,7 +75,7 @@ struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    fn of_kind(&self, index: usize, name: &str, kind: Kind) -> Option<(usize, &'a super::outline::Node)> {
+    fn of_kind(&self, index: usize, name: &str, kind: Kind) -> Option<(usize, &'a Node)> {
         self.outline.get(self.json, index, name).filter(|(_, node)| node.kind == kind)
     }
 
@@ -65,22 +91,48 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Chat Completions: `choices[].delta`; Completions: `choices[].text`.
-    fn choices(&self, choices: usize, shape: &mut Shape) {
-        for (position, (choice, _)) in self.outline.children(choices).enumerate() {
+    /// Chat Completions: `choices[].delta`; Completions: `choices[].text`. Text that stands elsewhere goes on nobody knows
+    /// where.
+    fn choices(&self, choices: usize, shape: &mut Shape) -> Option<()> {
+        for (position, (choice, node)) in self.outline.children(choices).enumerate() {
+            if node.kind != Kind::Object {
+                return None;
+            }
             let name = format!("choice {}/", self.number(choice, "index", position));
-            if let Some((delta, _)) = self.of_kind(choice, "delta", Kind::Object) {
-                self.strings(delta, &name, shape);
+            let fragments = shape.fragments.len();
+            match self.outline.get(self.json, choice, "delta") {
+                Some((delta, node)) if node.kind == Kind::Object => self.strings(delta, &name, shape),
+                Some((_, node)) if node.kind != Kind::Word => return None,
+                _ => {}
             }
             if let Some((text, node)) = self.outline.get(self.json, choice, "text")
                 && matches!(node.kind, Kind::String { .. })
             {
                 shape.fragments.push((format!("{name}text"), text));
             }
+            if shape.fragments.len() == fragments && self.holds_other_text(choice) {
+                return None;
+            }
             if self.string(choice, "finish_reason").is_some() {
                 shape.ends.push(name);
             }
         }
+        Some(())
+    }
+
+    /// Whether a choice holds text where no text is known to stand.
+    fn holds_other_text(&self, choice: usize) -> bool {
+        let is_known = |key: &str| key == "delta" || BESIDE_TEXT.contains(&key);
+        let others = self.outline.children(choice);
+        others
+            .filter(|(_, node)| node.key_in(self.json).is_none_or(|key| !is_known(&key)))
+            .any(|(_, node)| self.holds_text(node))
+    }
+
+    fn holds_text(&self, outer: &Node) -> bool {
+        let is_text = |node: &&Node| matches!(node.kind, Kind::String { .. }) && !node.place.is_empty();
+        let mut texts = self.outline.nodes().iter().filter(is_text);
+        texts.any(|node| outer.place.start <= node.place.start && node.place.end <= outer.place.end)
     }
 
     /// Messages: one block of the content, as it begins or goes on.
@@ -98,7 +150,7 @@ impl<'a> Event<'a> {
         Some(())
     }
 
-    /// Responses: `….delta` goes on, and `….done` is over.
+    /// Responses: `….delta` goes on, `….done` is over, and what else there is stands in one event.
     fn response(&self, kind: &str, shape: &mut Shape) -> Option<()> {
         let name = |stem: &str| {
             let places = ["output_index", "content_index", "summary_index"];
@@ -113,6 +165,8 @@ impl<'a> Event<'a> {
             shape.fragments.push((name(stem), delta));
         } else if let Some(stem) = kind.strip_suffix(".done") {
             shape.ends.push(name(stem));
+        } else if !kind.rsplit('.').next().is_some_and(|ending| WHOLE_RESPONSES.contains(&ending)) {
+            return None;
         }
         Some(())
     }

@@ -154,7 +154,7 @@ impl StreamTexts {
         let is_fragment = |index: usize| fragments.iter().any(|(_, fragment)| *fragment == index);
         let body = Body::read(data, &self.outline, &|index| is_label(index) || is_fragment(index));
         self.is_unreadable |= body.is_partly_unreadable;
-        body.texts().map(|(written, _)| written.to_owned()).collect()
+        body.written().map(str::to_owned).collect()
     }
 
     /// Adds a text that came as a whole, unless it is what others were pieces of, or came before.

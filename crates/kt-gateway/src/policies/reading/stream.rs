@@ -191,7 +191,8 @@ impl StreamJudge {
             return Err(self.chain.block_unreadable(&mut self.tallies));
         }
         let index = known.unwrap_or_else(|| {
-            self.channels.push((name, Channel::default(), Life::Open));
+            let channel = if is_json(&name) { Channel::of_json() } else { Channel::default() };
+            self.channels.push((name, channel, Life::Open));
             self.channels.len() - 1
         });
         let (_, channel, life) = &mut self.channels[index];
@@ -254,6 +255,11 @@ impl StreamJudge {
         }
         out.push(b'\n');
     }
+}
+
+/// Whether the text of this name is JSON: what a tool takes.
+fn is_json(name: &str) -> bool {
+    name.ends_with("/arguments") || name.ends_with("/partial_json") || name.contains("_call_arguments ")
 }
 
 /// Whether a line merely names an event, as the APIs have it: `event: message_start`.

@@ -48,6 +48,9 @@ fn text() -> impl Strategy<Value = String> {
         Just("\\u0040"),
         Just("\\u00"),
         Just("\\"),
+        Just("\\n"),
+        Just("\\bob@example.com"),
+        Just("n"),
         Just("４"),
         Just("\n"),
         Just("."),
@@ -255,6 +258,11 @@ fn events_that_nobody_can_read_are_refused_unless_they_may_pass() {
         "data: {\"type\":\"response.audio.delta\",\"delta\":\"AAAA\"}\n\n",
         "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{\"token\":\"a\"}]}}]}\n\n",
         "data: {\"type\":\"later_block_delta\",\"delta\":{\"text\":\"a\"}}\n\n",
+        "data: {\"type\":\"response.novel.partial\",\"text\":\"4111 1111\"}\n\n",
+        "data: {\"choices\":[\"4111 1111\"]}\n\n",
+        "data: {\"choices\":[{\"delta\":\"4111 1111\"}]}\n\n",
+        "data: {\"choices\":[{\"message\":{\"content\":\"4111 1111\"}}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{},\"message\":{\"content\":\"4111 1111\"}}]}\n\n",
     ] {
         let (out, said) = judged_stream(&strict, &[event.as_bytes()]);
         assert_eq!(
@@ -264,6 +272,17 @@ fn events_that_nobody_can_read_are_refused_unless_they_may_pass() {
         );
         let (out, said) = judged_stream(&lenient, &[event.as_bytes()]);
         assert_eq!((&*out, said[0].not_scanned), (event, true));
+    }
+    for event in [
+        "data: {\"choices\":[{\"index\":0,\"delta\":null,\"finish_reason\":\"stop\",\"stop_reason\":\"END\"}]}\n\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":null}],\"usage\":null}\n\n",
+        "data: {\"choices\":[{\"content_filter_results\":{\"hate\":{\"filtered\":false,\"severity\":\"safe\"}}}]}\n\n",
+        "data: {\"choices\":[],\"prompt_filter_results\":[{\"content_filter_results\":{}}]}\n\n",
+        "data: {\"type\":\"response.web_search_call.searching\",\"item_id\":\"i\"}\n\n",
+        "data: {\"type\":\"response.output_text.annotation.added\",\"annotation\":{\"title\":\"a\"}}\n\n",
+    ] {
+        let (out, said) = judged_stream(&strict, &[event.as_bytes()]);
+        assert_eq!((&*out, said[0].not_scanned), (event, false), "the control");
     }
 }
 
@@ -301,6 +320,34 @@ fn an_escape_that_is_cut_is_folded_when_its_rest_has_come() {
     assert_eq!(folded.push(r"\u0040x", 3, false), 7);
     assert_eq!(folded.text, "bob@x");
     assert_eq!(folded.raw(3..4), 3..9);
+}
+
+#[test]
+fn what_is_cut_out_of_json_within_a_text_leaves_json() {
+    let chain = chain(CHAIN);
+    for (arguments, left) in [
+        (r#"{"note":"Hi,\nbob@example.com"}"#, serde_json::json!({ "note": "Hi,[email]" })),
+        (
+            r#"{"path":"C:\\new\\bob@example.com","said":"\"Blue Heron\""}"#,
+            serde_json::json!({ "path": "C:\\new\\[email]", "said": "\"[projects]\"" }),
+        ),
+        (
+            r#" {"card": 4111111111111111, "of": ["\\", 4111111111111111, "4111111111111111"]}"#,
+            serde_json::json!({ "card": "[card]", "of": ["\\", "[card]", "[card]"] }),
+        ),
+    ] {
+        let call = serde_json::json!({ "function": { "name": "f", "arguments": arguments } });
+        let body = serde_json::json!({ "messages": [{ "role": "assistant", "tool_calls": [call] }] });
+        let passed = judged(&chain, &body.to_string()).1.unwrap();
+        let passed: serde_json::Value = serde_json::from_str(&passed).unwrap();
+        let whole = passed["messages"][0]["tool_calls"][0]["function"]["arguments"].as_str().unwrap();
+        let letters: Vec<String> = arguments.chars().map(String::from).collect();
+        let [_, (stream, pointer), ..] = streams(&letters);
+        let streamed = joined(&judged_stream(&chain, &[stream.as_bytes()]).0, pointer);
+        for shown in [whole, &streamed] {
+            assert_eq!(serde_json::from_str::<serde_json::Value>(shown).ok(), Some(left.clone()), "{shown}");
+        }
+    }
 }
 
 #[test]

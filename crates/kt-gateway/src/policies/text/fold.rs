@@ -3,11 +3,12 @@
 //!
 //! What is folded: invisible and directional characters (Unicode TR36 and TR39 name them as a means of deception), forms
 //! that are compatible with one ASCII character (full width, mathematical and circled letters, tag characters), decimal
-//! digits of other scripts, and `\u0041` escapes, which stand in JSON within JSON.
+//! digits of other scripts, and escapes, which stand in JSON within JSON. Whether a backslash begins an escape nobody can
+//! tell (`C:\new`, `{"a":"one\ntwo"}`), so that a text with backslashes is read in both ways.
 
 use std::ops::Range;
 
-use memchr::memmem;
+use memchr::memchr;
 use unicode_normalization::char::decompose_compatible;
 
 /// The zeros of scripts that write decimal numbers with digits of their own; nine more follow each.
@@ -15,26 +16,51 @@ const ZEROS: [u32; 22] = [
     0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0E50,
     0x0ED0, 0x0F20, 0x1040, 0x17E0, 0x1810, 0x19D0, 0x1B50, 0xA620, 0xABF0,
 ];
-/// How many bytes an escape has, as in `\u0041`.
-const ESCAPE: usize = 6;
+/// How many digits an escape has, as in `\u0041`.
+const DIGITS: usize = 4;
+/// How many backslashes may begin one escape: each JSON within JSON doubles them.
+const MAX_BACKSLASHES: usize = 16;
+
+/// What a backslash and a letter are taken for. `\u0041` is an escape in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Escapes {
+    /// For what stands there, as in a path.
+    #[default]
+    Written,
+    /// For what JSON means by them: `\n` is the end of a line.
+    Meant,
+}
 
 /// Folded text, and where each of its bytes stood in the raw text.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Folded {
     pub(crate) text: String,
-    /// For each byte the beginning and the end of the character that it comes from.
+    /// For each byte the beginning and the end of the character that it comes from. A backslash and what it may stand
+    /// before have one together, so that nobody cuts between them.
     origin: Vec<(usize, usize)>,
+    escapes: Escapes,
 }
 
 impl Folded {
-    /// A text as it reads; `None` when that is as it stands.
-    pub(crate) fn of(raw: &str) -> Option<Self> {
-        if is_plain(raw) {
-            return None;
+    /// The ways in which a text reads; none when it reads as it stands.
+    pub(crate) fn readings(raw: &str) -> Vec<Self> {
+        let has_backslash = memchr(b'\\', raw.as_bytes()).is_some();
+        if !has_backslash && is_plain(raw) {
+            return Vec::new();
         }
-        let mut folded = Self::default();
-        folded.push(raw, 0, true);
-        Some(folded)
+        let mut written = Self::default();
+        written.push(raw, 0, true);
+        if !has_backslash {
+            return vec![written];
+        }
+        let mut meant = Self::default().as_meant();
+        meant.push(raw, 0, true);
+        if meant.text == written.text { vec![written] } else { vec![written, meant] }
+    }
+
+    /// The same, to be read on by what JSON means.
+    pub(crate) fn as_meant(&self) -> Self {
+        Self { escapes: Escapes::Meant, ..self.clone() }
     }
 
     /// Folds `raw`, which stands at `base`, and gives how much of it was taken: an escape that may go on is left for the
@@ -42,22 +68,36 @@ impl Folded {
     pub(crate) fn push(&mut self, raw: &str, base: usize, ended: bool) -> usize {
         let mut at = 0;
         while let Some(c) = raw[at..].chars().next() {
-            let mut end = at + c.len_utf8();
-            let mut read = c;
+            let rest = &raw[at..];
+            let mut length = c.len_utf8();
+            let mut read = folded(c);
             if c == '\\' {
-                match escape(&raw.as_bytes()[at..]) {
-                    Escape::Of(escaped) => (read, end) = (escaped, at + ESCAPE),
+                match escape(rest.as_bytes()) {
                     Escape::Unfinished if !ended => return at,
-                    Escape::Unfinished | Escape::None => {}
+                    Escape::Number(escaped, whole) => (read, length) = (folded(escaped), whole),
+                    Escape::Letter(escaped, whole) if self.escapes == Escapes::Meant => {
+                        (read, length) = (Some(escaped), whole);
+                    }
+                    Escape::Letter(..) | Escape::Unfinished | Escape::None => {
+                        if let Some(pair) = rest.get(..2).filter(|pair| is_pair(pair)) {
+                            self.take(pair, base + at..base + at + pair.len());
+                            at += pair.len();
+                            continue;
+                        }
+                    }
                 }
             }
-            if let Some(read) = folded(read) {
-                self.text.push(read);
-                self.origin.extend(std::iter::repeat_n((base + at, base + end), read.len_utf8()));
+            if let Some(read) = read {
+                self.take(read.encode_utf8(&mut [0; 4]), base + at..base + at + length);
             }
-            at = end;
+            at += length;
         }
         at
+    }
+
+    fn take(&mut self, read: &str, place: Range<usize>) {
+        self.text.push_str(read);
+        self.origin.extend(std::iter::repeat_n((place.start, place.end), read.len()));
     }
 
     /// What stands in the raw text where something was found in the folded one.
@@ -79,10 +119,9 @@ impl Folded {
     }
 }
 
-/// Whether folding would change nothing.
+/// Whether folding would change nothing in a text without backslashes.
 fn is_plain(raw: &str) -> bool {
-    let is_ascii = raw.is_ascii();
-    (is_ascii || raw.chars().all(|c| folded(c) == Some(c))) && memmem::find(raw.as_bytes(), b"\\u").is_none()
+    raw.is_ascii() || raw.chars().all(|c| folded(c) == Some(c))
 }
 
 /// What a character reads as; nothing for one that does not show.
@@ -140,48 +179,79 @@ fn compatible(c: char) -> Option<char> {
 }
 
 enum Escape {
-    Of(char),
+    /// A character by its number, and how many bytes it takes.
+    Number(char, usize),
+    /// A character by its letter, and how many bytes it takes.
+    Letter(char, usize),
     /// The text ends before it can be told.
     Unfinished,
     None,
 }
 
-/// The escape at the beginning of `text`, which is a backslash.
+/// The escape at the beginning of `text`, which is a backslash. Several of them are one escape of JSON within JSON.
 fn escape(text: &[u8]) -> Escape {
-    let digits = match text {
-        [_] => return Escape::Unfinished,
-        [_, b'u', digits @ ..] => &digits[..digits.len().min(ESCAPE - 2)],
+    let backslashes = text.iter().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+    let escaped = match &text[backslashes..] {
+        [] => return Escape::Unfinished,
+        [b'u', digits @ ..] => return number(&digits[..digits.len().min(DIGITS)], backslashes + 1 + DIGITS),
+        [b'n', ..] => '\n',
+        [b'r', ..] => '\r',
+        [b't', ..] => '\t',
+        [b'b', ..] => '\u{8}',
+        [b'f', ..] => '\u{C}',
+        [b'"', ..] => '"',
+        [b'/', ..] => '/',
         _ => return Escape::None,
     };
+    Escape::Letter(escaped, backslashes + 1)
+}
+
+/// The character of these digits; it takes `length` bytes.
+fn number(digits: &[u8], length: usize) -> Escape {
     if !digits.iter().all(u8::is_ascii_hexdigit) {
         return Escape::None;
     }
-    if digits.len() < ESCAPE - 2 {
+    if digits.len() < DIGITS {
         return Escape::Unfinished;
     }
     let code = digits
         .iter()
         .filter_map(|digit| char::from(*digit).to_digit(16))
         .fold(0, |code, digit| code * 16 + digit);
-    char::from_u32(code).map_or(Escape::None, Escape::Of)
+    char::from_u32(code).map_or(Escape::None, |escaped| Escape::Number(escaped, length))
+}
+
+/// Whether these two characters are an escape of JSON, or a backslash that is escaped itself.
+fn is_pair(text: &str) -> bool {
+    matches!(text.as_bytes(), [b'\\', b'\\' | b'"' | b'/' | b'b' | b'f' | b'n' | b'r' | b't'])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The ways in which a text reads, as it stands if that is the only one.
+    fn read(raw: &str) -> Vec<String> {
+        let readings = Folded::readings(raw);
+        if readings.is_empty() {
+            return vec![raw.to_owned()];
+        }
+        readings.into_iter().map(|folded| folded.text).collect()
+    }
+
     #[test]
     fn what_looks_like_plain_text_reads_as_plain_text() {
-        for (raw, read) in [
+        for (raw, expected) in [
             ("４１１１\u{3000}１１１１", "4111 1111"),
             ("bo\u{200B}b\u{AD}@exa\u{2060}mple.com", "bob@example.com"),
             ("𝐛𝐨𝐛＠example．com", "bob@example.com"),
             ("٠٤٢ १२३", "042 123"),
             ("\u{E0068}\u{E0069}", "hi"),
             (r"bob\u0040example.com", "bob@example.com"),
+            (r"bob\\u0040example.com", "bob@example.com"),
             ("030\u{2011}123\u{A0}456", "030-123 456"),
         ] {
-            assert_eq!(Folded::of(raw).map(|folded| folded.text).as_deref(), Some(read), "{raw}");
+            assert_eq!(read(raw), [expected], "{raw}");
         }
     }
 
@@ -194,21 +264,46 @@ mod tests {
             "日本語のテキスト",
             "ένα δύο",
             "C:\\users",
-            r"\n\t\x",
+            r"\x\\",
             r"\ud83d",
             "é",
         ] {
-            let read = Folded::of(raw);
-            assert!(read.as_ref().is_none_or(|folded| folded.text == raw), "{raw}: {read:?}");
+            assert_eq!(read(raw), [raw], "{raw}");
         }
+    }
+
+    #[test]
+    fn a_backslash_is_read_as_written_and_as_json_means_it() {
+        for (raw, meant) in [
+            (r"one\ntwo", "one\ntwo"),
+            (r"one\\ntwo", "one\ntwo"),
+            (r"one\\\\ntwo", "one\ntwo"),
+            (r"C:\reports\new", "C:\reports\new"),
+            (r#"{\"a\":\"\t1\"}"#, "{\"a\":\"\t1\"}"),
+            (r"https:\/\/a.example", "https://a.example"),
+        ] {
+            assert_eq!(read(raw), [raw, meant], "{raw}");
+        }
+        let many = "\\".repeat(40) + "n";
+        assert_eq!(read(&many), [many.clone(), "\\".repeat(24) + "\n"]);
     }
 
     #[test]
     fn what_is_found_is_known_by_its_place_in_the_raw_text() {
         let raw = "an ４２\u{200B}\\u0040 end";
-        let folded = Folded::of(raw).unwrap();
+        let folded = Folded::readings(raw).remove(0);
         assert_eq!(folded.text, "an 42@ end");
         assert_eq!(&raw[folded.raw(3..6)], "４２\u{200B}\\u0040");
         assert_eq!(&raw[folded.raw(3..5)], "４２");
+    }
+
+    #[test]
+    fn an_escape_is_within_what_is_found_or_it_is_not() {
+        let raw = r"a\nb\\nc";
+        let readings = Folded::readings(raw);
+        assert_eq!((readings[0].text.as_str(), readings[1].text.as_str()), (raw, "a\nb\nc"));
+        assert_eq!(&raw[readings[0].raw(2..4)], r"\nb", "`n` alone would leave a backslash behind");
+        assert_eq!(&raw[readings[0].raw(6..8)], "nc", "the control: this one is no escape");
+        assert_eq!(&raw[readings[1].raw(2..5)], r"b\\nc");
     }
 }

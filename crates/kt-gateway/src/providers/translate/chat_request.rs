@@ -7,6 +7,7 @@ use super::json::{Object, copy, items, text, unreadable, untranslatable};
 use crate::reply::Refusal;
 
 pub(super) fn from_messages(messages: &Value, towards: Towards<'_>) -> Result<Value, Refusal> {
+    refuse_what_cannot_be_said(messages)?;
     let mut request = Object::new();
     request.insert("model".into(), towards.model.into());
     request.insert("messages".into(), conversation(messages)?.into());
@@ -22,6 +23,28 @@ pub(super) fn from_messages(messages: &Value, towards: Towards<'_>) -> Result<Va
     }
     add_tools(messages, &mut request)?;
     Ok(request.into())
+}
+
+fn refuse_what_cannot_be_said(messages: &Value) -> Result<(), Refusal> {
+    let formats = [
+        ("output_format", &messages["output_format"]),
+        ("output_config.format", &messages["output_config"]["format"]),
+    ];
+    for (name, format) in formats {
+        if !format.is_null() {
+            return Err(untranslatable(
+                name,
+                "not every model guarantees a format; ask for a tool call instead",
+            ));
+        }
+    }
+    if !items(&messages["mcp_servers"]).is_empty() {
+        return Err(untranslatable("mcp_servers", "it asks no servers for tools"));
+    }
+    if !messages["container"].is_null() {
+        return Err(untranslatable("container", "it runs nothing"));
+    }
+    Ok(())
 }
 
 fn conversation(request: &Value) -> Result<Vec<Value>, Refusal> {
@@ -65,9 +88,10 @@ fn add_user(blocks: &[Value], path: &str, messages: &mut Vec<Value>) -> Result<(
         let path = format!("{path}.content[{index}]");
         if block["type"] == "tool_result" {
             let answer = self::blocks(&block["content"]).unwrap_or_default();
-            messages.push(json!({
-                "role": "tool", "tool_call_id": block["tool_use_id"], "content": plain_text(&block["content"])
-            }));
+            // Chat Completions has no other way to say that a tool failed.
+            let failed = if block["is_error"] == true { "Error: " } else { "" };
+            let said = format!("{failed}{}", plain_text(&block["content"]));
+            messages.push(json!({ "role": "tool", "tool_call_id": block["tool_use_id"], "content": said }));
             // A tool can answer with a picture; in Chat Completions only the user can show one.
             for shown in answer.iter().filter(|block| block["type"] != "text") {
                 parts.push(part(shown, &path)?);

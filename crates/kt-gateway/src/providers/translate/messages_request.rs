@@ -54,6 +54,14 @@ fn refuse_what_cannot_be_said(chat: &Value) -> Result<(), Refusal> {
     if items(&chat["modalities"]).iter().any(|modality| modality != "text") {
         return Err(untranslatable("modalities", "it answers in text"));
     }
+    for older in ["functions", "function_call"] {
+        if !chat[older].is_null() {
+            return Err(untranslatable(older, "it knows functions as `tools`"));
+        }
+    }
+    if !chat["web_search_options"].is_null() {
+        return Err(untranslatable("web_search_options", "it knows no tools of another vendor"));
+    }
     Ok(())
 }
 
@@ -132,6 +140,9 @@ fn source(url: &str) -> Value {
 }
 
 fn said_and_called(message: &Value, path: &str) -> Result<Vec<Value>, Refusal> {
+    if !message["function_call"].is_null() {
+        return Err(untranslatable(format!("{path}.function_call"), "it knows functions as `tool_calls`"));
+    }
     let mut blocks = content(&message["content"], path)?;
     for (index, call) in items(&message["tool_calls"]).iter().enumerate() {
         let arguments = text(&call["function"]["arguments"]);

@@ -191,11 +191,11 @@ struct ToMessages {
 }
 
 /// The block that is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Open {
     Text,
-    /// The call with this index in Chat Completions.
-    Call(u64),
+    /// The call with this index and this id in Chat Completions.
+    Call(u64, String),
 }
 
 impl ToMessages {
@@ -226,7 +226,7 @@ impl ToMessages {
             }
         }
         for call in items(&delta["tool_calls"]) {
-            self.call(call, out);
+            self.call(call, out)?;
         }
         if let Some(reason) = choice["finish_reason"].as_str() {
             self.stop_reason = Some(messages_answer::stop_reason(Some(reason)));
@@ -252,20 +252,31 @@ impl ToMessages {
         write_event("message_start", &json!({ "type": "message_start", "message": message }), out);
     }
 
-    fn call(&mut self, call: &Value, out: &mut String) {
+    /// A call, or a piece of the one under way. Some providers count no calls: then the id tells them apart.
+    fn call(&mut self, call: &Value, out: &mut String) -> Result<(), Stopped> {
         let index = call["index"].as_u64().unwrap_or(0);
-        let function = &call["function"];
-        let block = json!({ "type": "tool_use", "id": call["id"], "name": function["name"], "input": {} });
-        self.open(Open::Call(index), &block, out);
-        if !text(&function["arguments"]).is_empty() {
-            let partial = &function["arguments"];
+        let (id, function) = (text(&call["id"]), &call["function"]);
+        let (name, partial) = (text(&function["name"]), text(&function["arguments"]));
+        let goes_on = matches!(&self.open, Some(Open::Call(own, own_id))
+            if *own == index && (id.is_empty() || id == own_id));
+        if !goes_on {
+            if id.is_empty() && name.is_empty() {
+                // A piece of a call that is over has no place any more.
+                return if partial.is_empty() { Ok(()) } else { Err(Stopped::Unreadable) };
+            }
+            let block =
+                json!({ "type": "tool_use", "id": call["id"], "name": function["name"], "input": {} });
+            self.open(Open::Call(index, id.to_owned()), &block, out);
+        }
+        if !partial.is_empty() {
             self.block_delta(&json!({ "type": "input_json_delta", "partial_json": partial }), out);
         }
+        Ok(())
     }
 
     /// Opens a block unless it is open; the one before ends.
     fn open(&mut self, open: Open, block: &Value, out: &mut String) {
-        if self.open == Some(open) {
+        if self.open.as_ref() == Some(&open) {
             return;
         }
         self.close(out);

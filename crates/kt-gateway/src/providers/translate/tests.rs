@@ -132,12 +132,74 @@ fn what_would_change_the_meaning_is_refused_by_name() {
     assert_eq!(chat(json!({ "modalities": ["audio"] })), "modalities");
     assert_eq!(chat(json!({ "tools": [{ "type": "custom" }] })), "tools[0]");
     assert_eq!(chat(json!({ "messages": [{ "role": "robot" }] })), "messages[0].role");
+    assert_eq!(chat(json!({ "functions": [{ "name": "f" }] })), "functions");
+    assert_eq!(chat(json!({ "function_call": { "name": "f" } })), "function_call");
+    assert_eq!(chat(json!({ "web_search_options": {} })), "web_search_options");
+    let called = json!([{ "role": "assistant", "function_call": { "name": "f", "arguments": "{}" } }]);
+    assert_eq!(chat(json!({ "messages": called })), "messages[0].function_call");
     let audio = json!([{ "role": "user", "content": [{ "type": "input_audio" }] }]);
     assert_eq!(chat(json!({ "messages": audio })), "messages[0].content[0]");
     let broken = json!([{ "role": "assistant", "tool_calls": [{ "function": { "arguments": "{" } }] }]);
     assert_eq!(chat(json!({ "messages": broken })), "messages[0].tool_calls[0].function.arguments");
     let search = json!({ "messages": [], "tools": [{ "type": "web_search_20250305", "name": "s" }] });
     assert_eq!(refused(Translation::MessagesToChat, &search), "tools[0]");
+    let format = json!({ "type": "json_schema", "schema": {} });
+    for (param, more) in [
+        ("output_format", json!({ "output_format": format })),
+        ("output_config.format", json!({ "output_config": { "format": format } })),
+        (
+            "mcp_servers",
+            json!({ "mcp_servers": [{ "type": "url", "url": "https://a.example", "name": "a" }] }),
+        ),
+        ("container", json!({ "container": "c1" })),
+    ] {
+        let mut messages = json!({ "messages": [{ "role": "user", "content": "hi" }] });
+        messages.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(refused(Translation::MessagesToChat, &messages), param);
+    }
+    let hints = json!({
+        "messages": [{ "role": "user", "content": "hi" }], "output_config": { "effort": "low" }, "mcp_servers": [],
+    });
+    assert_eq!(request(Translation::MessagesToChat, &hints)["messages"][0]["content"], "hi", "the control");
+}
+
+#[test]
+fn that_a_tool_failed_is_said_in_words() {
+    for (is_error, said) in [(true, "Error: no such city"), (false, "no such city")] {
+        let result = json!({ "type": "tool_result", "tool_use_id": "t1", "content": "no such city", "is_error": is_error });
+        let body = json!({ "messages": [{ "role": "user", "content": [result] }] });
+        assert_eq!(request(Translation::MessagesToChat, &body)["messages"][0]["content"], said);
+    }
+}
+
+/// What a stream with these tool calls becomes: the blocks that begin, and whether it is whole.
+fn blocks_of_calls(calls: &[Value]) -> (Vec<Value>, bool) {
+    let mut stream = String::new();
+    for call in calls {
+        let chunk = json!({ "id": "c", "choices": [{ "delta": { "tool_calls": [call] } }] });
+        stream += &format!("data: {chunk}\n\n");
+    }
+    stream += "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n";
+    let (out, whole) = streamed(Translation::MessagesToChat, stream.as_bytes(), &[usize::MAX]);
+    let begun = data(&out).into_iter().filter(|event| event["type"] == "content_block_start");
+    (begun.map(|event| event["content_block"]["id"].clone()).collect(), whole)
+}
+
+#[test]
+fn calls_are_told_apart_by_their_ids_where_all_have_one_index() {
+    let call = |index: u64, id: Option<&str>, arguments: &str| {
+        let name = id.map(|_| "weather");
+        json!({ "index": index, "id": id, "function": { "name": name, "arguments": arguments } })
+    };
+    let (begun, whole) =
+        blocks_of_calls(&[call(0, Some("a"), "{}"), call(0, Some("b"), "{"), call(0, None, "}")]);
+    assert!(whole);
+    assert_eq!(begun, ["a", "b"]);
+    let again =
+        [call(0, Some("a"), "{"), call(0, Some("a"), "}"), call(1, Some("b"), "{}"), call(0, None, "")];
+    assert_eq!(blocks_of_calls(&again), (vec!["a".into(), "b".into()], true), "one id is one call");
+    let mixed = [call(0, Some("a"), "{"), call(1, Some("b"), "{"), call(0, None, "}")];
+    assert!(!blocks_of_calls(&mixed).1, "a piece of a call that is over has no place");
 }
 
 #[test]
