@@ -22,6 +22,8 @@ use crate::telemetry;
 
 /// How often unused connections to providers are looked through, and requests under way told to other gateways.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How often it is looked whether the server in which gateways count together has lost what is under way.
+const KEEP_PLACES: Duration = Duration::from_secs(1);
 /// How often what was counted instead of recorded is recorded, and what is spent of budgets kept.
 const SUMMARISE: Duration = Duration::from_secs(1);
 
@@ -57,6 +59,7 @@ impl WorkerSetup<'_> {
         let stopped = self.stopped.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serve = async move {
+            tokio::spawn(keep_places(Arc::clone(&worker)));
             tokio::spawn(sweep(worker));
             summarised.map(|control| tokio::spawn(summarise(control)));
             if let Err(error) = intake.run(socket, stopped).await {
@@ -78,6 +81,13 @@ async fn sweep(worker: Arc<Worker>) {
             worker.limiter.renew(worker.shared.clock.now_micros()).await;
         };
         contain::round("sweep", work).await;
+    }
+}
+
+async fn keep_places(worker: Arc<Worker>) {
+    loop {
+        tokio::time::sleep(KEEP_PLACES).await;
+        contain::round("keeping of places", worker.limiter.keep_places()).await;
     }
 }
 
