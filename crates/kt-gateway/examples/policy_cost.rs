@@ -16,7 +16,7 @@ const PROSE: &str = "Please summarize the minutes of the last meeting for the te
 moved by 2 weeks, because the tests of the new reader take longer than planned; everybody agreed that this is the right \
 thing to do. Maria will write to the customers, and the support team prepares answers to the usual questions. ";
 
-const CHAINS: [(&str, &str); 6] = [
+const CHAINS: [(&str, &str); 7] = [
     ("none that reads", "policies: {chain: [audit-logger]}"),
     ("pii-detector", "policies: {chain: [pii-detector]}"),
     (
@@ -24,6 +24,10 @@ const CHAINS: [(&str, &str); 6] = [
         "policies: {chain: [dlp-filter]}\npolicy: {dlp-filter: {dictionaries: [{name: w, terms: [TERMS]}]}}",
     ),
     ("prompt-injection", "policies: {chain: [prompt-injection]}"),
+    (
+        "pii + data-routing",
+        "providers: {targets: [{id: own, provider: echo}]}\npolicies: {chain: [pii-detector, data-routing-policy]}\npolicy: {data-routing-policy: {rules: [{name: cards, data: [card], targets: [own]}, {name: models, models: [m]}]}}",
+    ),
     (
         "pii + injection + dlp",
         "policies: {chain: [pii-detector, prompt-injection, dlp-filter]}\npolicy: {dlp-filter: {dictionaries: [{name: w, terms: [TERMS]}]}}",

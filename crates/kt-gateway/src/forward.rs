@@ -108,6 +108,9 @@ impl Exchange<'_> {
                 Err(setback) => setback,
             };
             choice.failed(self.fault(setback.code), setback.is_fault());
+            if let Some(rest) = setback.retry_after {
+                target.health.rest(rest, self.now());
+            }
             self.record.end_attempt(setback.code);
             match self.next(&target, &setback, &forwarded, &mut tries, limits) {
                 Some(Next::Other(other, translated)) => (choice, body) = (other, translated),

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::access_keys::AccessKeys;
 use crate::events::EventSink;
 use crate::handover::{Inherited, Offer};
-use crate::limits::{self, Kept};
+use crate::limits::{self, Kept, KnownRecord};
 use crate::shared::Shared;
 use crate::shown;
 use crate::snapshot::Lasting;
@@ -172,8 +172,9 @@ impl Gateway {
             listen: options.listen,
         });
         let workers = WorkerSetup { control: &control, acceptors, stopped: &stopped };
+        let known = KnownRecord::default();
         for index in 0..options.workers.max(1) {
-            let counts = shared_counts(options.redis_url.as_deref())?;
+            let counts = shared_counts(options.redis_url.as_deref(), &known)?;
             workers.spawn(index, sockets.main.try_clone()?, counts)?;
         }
         let (stop_admin, admin_stopped) = watch::channel(false);
@@ -354,8 +355,8 @@ impl ConfigInForce {
 }
 
 /// Where gateways count together, for one worker.
-fn shared_counts(redis_url: Option<&str>) -> Result<Option<limits::Shared>, StartError> {
-    let counts = redis_url.map(limits::Shared::new).transpose();
+fn shared_counts(redis_url: Option<&str>, known: &KnownRecord) -> Result<Option<limits::Shared>, StartError> {
+    let counts = redis_url.map(|url| limits::Shared::new(url, known)).transpose();
     counts.map_err(|error| StartError::Configuration(format!("the address of Redis cannot be used: {error}")))
 }
 

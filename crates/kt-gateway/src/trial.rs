@@ -43,6 +43,8 @@ pub struct Observed {
     pub rules: Vec<String>,
     /// The targets that it may go to; `None` means any.
     pub targets: Option<Vec<String>>,
+    /// Whether a moderation service would be asked about it as well, of which nothing is known here.
+    pub needs_service: bool,
     /// What passes: nothing of a body that was blocked, and of a stream what left before it was.
     pub body: Option<Vec<u8>>,
 }
@@ -89,20 +91,23 @@ impl Trial {
             Outcome::Blocked(block) => (Some(block.policy.to_string()), None),
         };
         let targets = targets.map(|targets| targets.into_iter().collect());
-        Observed { targets, ..observed(&evaluations, blocked_by, body) }
+        let needs_service = chain.safety_filters(phase).next().is_some();
+        Observed { targets, needs_service, ..observed(&evaluations, blocked_by, body) }
     }
 
     /// Judges a stream of events that comes in pieces of `size` bytes, as the gateway would for whoever asked for it.
     #[must_use]
     pub fn judge_stream(&self, stream: &[u8], size: usize, caller: Caller<'_>) -> Observed {
         let [route, group] = self.scopes_of(caller);
-        let mut judge = StreamJudge::new(Arc::clone(self.scopes.chain(route, group)), MAX_EVENT);
+        let chain = self.scopes.chain(route, group);
+        let needs_service = chain.safety_filters(Phase::Response).next().is_some();
+        let mut judge = StreamJudge::new(Arc::clone(chain), MAX_EVENT);
         let mut out = Vec::new();
         let mut pieces = stream.chunks(size.max(1));
         let fed = pieces.try_for_each(|piece| judge.feed(piece, &mut out));
         let blocked_by =
             fed.and_then(|()| judge.finish(&mut out)).err().map(|block| block.policy.to_string());
-        observed(&judge.evaluations(), blocked_by, Some(out))
+        Observed { needs_service, ..observed(&judge.evaluations(), blocked_by, Some(out)) }
     }
 
     /// The route and the group whose rules hold for a caller.
@@ -129,5 +134,5 @@ fn observed(evaluations: &[PolicyEvaluation], blocked_by: Option<String>, body: 
         evaluations.iter().flat_map(|own| &own.rules).map(ToString::to_string).collect();
     rules.sort_unstable();
     rules.dedup();
-    Observed { verdict: strictest(evaluations), blocked_by, rules, targets: None, body }
+    Observed { verdict: strictest(evaluations), blocked_by, rules, targets: None, needs_service: false, body }
 }

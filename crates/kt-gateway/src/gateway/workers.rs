@@ -24,6 +24,8 @@ use crate::telemetry;
 const SWEEP: Duration = Duration::from_secs(10);
 /// How many of the operator's requests may wait for a disk at once: a query reads the log, which takes a processor.
 const OPERATORS_AT_THE_DISK: usize = 8;
+/// How often it is looked whether the server in which gateways count together has lost what is under way.
+const KEEP_PLACES: Duration = Duration::from_secs(1);
 /// How often what was counted instead of recorded is recorded, and what is spent of budgets kept.
 const SUMMARISE: Duration = Duration::from_secs(1);
 
@@ -59,6 +61,7 @@ impl WorkerSetup<'_> {
         let summarised = (index == 0).then(|| Arc::clone(self.control));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let serve = async move {
+            tokio::spawn(keep_places(Arc::clone(&worker)));
             tokio::spawn(sweep(worker));
             summarised.map(|control| tokio::spawn(summarise(control)));
             if let Err(error) = intake.run(socket).await {
@@ -80,6 +83,13 @@ async fn sweep(worker: Arc<Worker>) {
             worker.limiter.renew(worker.shared.clock.now_micros()).await;
         };
         contain::round("sweep", work).await;
+    }
+}
+
+async fn keep_places(worker: Arc<Worker>) {
+    loop {
+        tokio::time::sleep(KEEP_PLACES).await;
+        contain::round("keeping of places", worker.limiter.keep_places()).await;
     }
 }
 

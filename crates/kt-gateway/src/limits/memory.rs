@@ -71,7 +71,7 @@ impl Memory {
                     counts.push(count);
                 }
                 Err(wait) => {
-                    claims.iter().zip(&counts).for_each(|(taken, count)| count.undo(taken));
+                    undo(claims, &counts);
                     return Err(Denied::Limited { claim: claim.clone(), wait });
                 }
             }
@@ -79,14 +79,24 @@ impl Memory {
         Ok((left, counts))
     }
 
-    /// Counts claims that were granted elsewhere.
-    pub(super) fn note(&self, claims: &[Claim], now: i64) -> Vec<Arc<Count>> {
-        let noted = |claim| {
+    /// Counts claims that were granted elsewhere; unless this process alone has as many requests under way as may be, which is
+    /// not known there then.
+    pub(super) fn note(&self, claims: &[Claim], now: i64) -> Result<Vec<Arc<Count>>, Denied> {
+        let mut counts = Vec::with_capacity(claims.len());
+        for claim in claims {
             let count = self.count_of(claim, now);
-            count.note(claim, now);
-            count
-        };
-        claims.iter().map(noted).collect()
+            let is_own = !self.overflow.iter().any(|of_many| Arc::ptr_eq(of_many, &count));
+            if claim.measure == Measure::Concurrent && is_own {
+                if let Err(wait) = count.take_place(claim.limit) {
+                    undo(claims, &counts);
+                    return Err(Denied::Limited { claim: claim.clone(), wait });
+                }
+            } else {
+                count.note(claim, now);
+            }
+            counts.push(count);
+        }
+        Ok(counts)
     }
 
     /// Adds so much to what was claimed elsewhere; takes it away, if it is negative.
@@ -135,6 +145,11 @@ impl Memory {
         }
         Arc::clone(counts.entry(named).or_default())
     }
+}
+
+/// Gives back what was counted of the first of these claims.
+fn undo(claims: &[Claim], counts: &[Arc<Count>]) {
+    claims.iter().zip(counts).for_each(|(claim, count)| count.undo(claim));
 }
 
 impl Count {

@@ -24,7 +24,7 @@ pub(crate) use answer::no_place;
 pub(crate) use kept::Kept;
 use memory::Count;
 pub(crate) use memory::Memory;
-pub(crate) use shared::Shared;
+pub(crate) use shared::{KnownRecord, Shared};
 
 /// Who is counted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -132,8 +132,8 @@ enum Told {
     Never,
     /// They do, under this name.
     As(u64),
-    /// They will, once the server is back in which they count.
-    Later,
+    /// They will, once the server is back in which they count, and under this name.
+    Later(u64),
 }
 
 impl Claim {
@@ -216,7 +216,9 @@ impl Limiter {
                     let left = granted?;
                     // Should the server go away, this gateway goes on from what it let through itself.
                     let counts = match on_failure {
-                        OnCountingFailure::Local => self.memory.note(&claims, now),
+                        OnCountingFailure::Local => self.memory.note(&claims, now).inspect_err(|_| {
+                            shared.take_back(&claims, name);
+                        })?,
                         OnCountingFailure::Refuse | OnCountingFailure::Allow => Vec::new(),
                     };
                     return Ok(self.grant(claims, left, counts, Told::As(name)));
@@ -235,7 +237,8 @@ impl Limiter {
                 for claim in &claims {
                     shared.owe(claim, signed(claim.amount));
                 }
-                Told::Later
+                shared.hold(&claims, name);
+                Told::Later(name)
             }
         };
         Ok(self.grant(claims, left, counts, told))
@@ -246,6 +249,13 @@ impl Limiter {
     pub(crate) async fn renew(&self, now: i64) {
         if let Some(shared) = &self.shared {
             shared.renew(now).await;
+        }
+    }
+
+    /// Tells a server that may have lost it what is under way. To be called every second.
+    pub(crate) async fn keep_places(&self) {
+        if let Some(shared) = &self.shared {
+            shared.keep_places().await;
         }
     }
 
@@ -302,7 +312,7 @@ impl Grant {
             match (&self.limiter.shared, self.told) {
                 (Some(_), Told::As(_)) if is_of_budget => of_budgets.push((claim, used)),
                 (Some(shared), Told::As(_)) if more != 0 => shared.add(claim, more),
-                (Some(shared), Told::Later) => shared.owe(claim, more),
+                (Some(shared), Told::Later(_)) => shared.owe(claim, more),
                 _ => {}
             }
         }
@@ -353,11 +363,10 @@ impl Drop for Grant {
         let is_place = |claim: &&Claim| claim.measure == Measure::Concurrent;
         let places = self.claims.iter().zip(&self.counts).filter(|(claim, _)| is_place(claim));
         places.for_each(|(_, count)| count.give_back());
-        let held: Vec<&Claim> = self.claims.iter().filter(is_place).collect();
-        if let (Some(shared), Told::As(name)) = (&self.limiter.shared, self.told)
-            && !held.is_empty()
+        if let (Some(shared), Told::As(name) | Told::Later(name)) = (&self.limiter.shared, self.told)
+            && self.claims.iter().any(|claim| is_place(&claim))
         {
-            shared.give_back(&held, name);
+            shared.give_back(name);
         }
     }
 }

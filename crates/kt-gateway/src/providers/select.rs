@@ -85,7 +85,7 @@ impl Drop for Choice {
 ///
 /// Targets that name the model come first, then those that name none; only where there are neither, any. Among equals
 /// the lowest priority, shared out by weight; what a provider keeps goes to the first of them. Targets whose circuit is
-/// open are passed over.
+/// open are passed over, and those that asked to be left alone while another can stand in.
 pub(crate) fn target(
     snapshot: &Snapshot,
     asked: Asked<'_>,
@@ -126,11 +126,24 @@ enum Fit {
 
 impl<'a> Candidates<'a> {
     fn best(&self, tried: &[Arc<Target>], now: i64) -> Option<&'a Arc<Target>> {
+        // What a provider keeps, nobody else has.
+        let rests = |target: &Target| !self.asked.is_kept && target.health.rests(now);
+        let awake = self.best_of(tried, now, |target| !rests(target));
+        awake.or_else(|| self.best_of(tried, now, |_| true))
+    }
+
+    fn best_of(
+        &self,
+        tried: &[Arc<Target>],
+        now: i64,
+        counts: impl Fn(&Target) -> bool,
+    ) -> Option<&'a Arc<Target>> {
         let takes_others = self.usable().all(|target| self.fit(target) == Fit::Other);
         let is_left = |target: &&Arc<Target>| {
             (takes_others || self.fit(target) != Fit::Other)
                 && !tried.iter().any(|tried| Arc::ptr_eq(tried, target))
                 && target.health.may_admit(now)
+                && counts(target)
         };
         let left = || self.usable().filter(is_left);
         let rank = |target: &Target| (self.fit(target), target.priority);

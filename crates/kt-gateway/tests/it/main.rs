@@ -23,6 +23,7 @@ mod keys;
 mod moderation;
 mod on_failure;
 mod overdraft;
+mod places;
 mod policies;
 mod proxy_protocol;
 mod rate_limits;

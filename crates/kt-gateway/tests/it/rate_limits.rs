@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kt_domain::clock::ManualClock;
@@ -365,41 +365,6 @@ fn while_redis_is_away_each_gateway_counts_for_itself() {
     assert_eq!((0..6).map(|_| ask(&other)).collect::<Vec<_>>(), [200, 200, 200, 200, 200, 429]);
     redis.come_back();
     wait_for("both to count together again", || (ask(&one) == 200).then_some(()));
-}
-
-#[test]
-fn places_that_are_held_when_redis_goes_away_are_neither_forgotten_nor_lost() {
-    let redis = OwnRedis::start();
-    let [one, _] = two_over(&redis, "rate_limits: {total: {concurrent: 2}, on_failure: local}");
-    let under_way = Arc::new([AtomicUsize::new(0), AtomicUsize::new(0)]);
-    let counted = Arc::clone(&under_way);
-    one.upstream.behave(move |_, client| {
-        let [now, most] = &*counted;
-        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(5));
-        // It is counted off before its place can be free.
-        now.fetch_sub(1, Ordering::SeqCst);
-        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").map(|()| Then::KeepOpen)
-    });
-    let asked = AtomicUsize::new(0);
-    let load = |most: usize| {
-        while asked.fetch_add(1, Ordering::SeqCst) < most {
-            let (status, code) = one.ask(&Request::chat()).outcome();
-            assert!(status == 200 || code == "concurrency_limit", "{status} {code}");
-        }
-    };
-    std::thread::scope(|scope| {
-        (0..6).for_each(|_| drop(scope.spawn(|| load(600))));
-        for (when, change) in [(150, OwnRedis::kill as fn(&OwnRedis)), (400, OwnRedis::come_back)] {
-            wait_for("some requests", || (asked.load(Ordering::SeqCst) > when).then_some(()));
-            change(&redis);
-        }
-    });
-    let [now, most] = &*under_way;
-    assert_eq!((now.load(Ordering::SeqCst), most.load(Ordering::SeqCst)), (0, 2), "none is forgotten");
-    for _ in 0..4 {
-        wait_for("a place", || (one.ask(&Request::chat()).status == 200).then_some(()));
-    }
 }
 
 #[test]

@@ -124,6 +124,34 @@ fn a_wait_that_is_too_long_is_left_to_the_client() {
 }
 
 #[test]
+fn a_target_that_asks_to_be_left_alone_is_while_another_can_stand_in() {
+    for (asks, times) in [("Retry-After: 30\r\n", 1), ("", 3)] {
+        let clock = ManualClock::starting_at("2026-03-15T14:22:31Z".parse().expect("a moment"));
+        let second = Upstream::start();
+        let gateway = TestGateway::with_options(
+            &format!(
+                "providers:\n  targets:\n    - {{id: primary, provider: openai, base_url: 'http://UPSTREAM/v1'}}\n    - {{id: second, provider: openai, base_url: 'http://{}/v1', priority: 1}}\n{QUICK}",
+                second.address()
+            ),
+            |options| options.clock = Arc::new(clock.clone()),
+        );
+        gateway.upstream.answer_as("429 Slow", asks, "{}");
+        for _ in 0..3 {
+            assert_eq!(gateway.ask(&Request::chat()).status, 200);
+        }
+        assert_eq!((gateway.upstream.requests().len(), second.requests().len()), (times, 3), "{asks}");
+
+        second.answer_as("503 Oh", "Retry-After: 30\r\n", "{}");
+        gateway.upstream.answer_as("200 OK", "", "{}");
+        assert_eq!(gateway.ask(&Request::chat()).status, 200, "nobody else is left");
+        clock.advance(Duration::from_secs(30));
+        let before = second.requests().len();
+        assert_eq!(gateway.ask(&Request::chat()).status, 200);
+        assert_eq!(second.requests().len(), before, "the first has its turn again");
+    }
+}
+
+#[test]
 fn a_stream_that_breaks_off_is_not_begun_anew() {
     let (gateway, second) = two_targets("");
     gateway.upstream.answer_with(

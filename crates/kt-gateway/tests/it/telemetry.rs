@@ -102,20 +102,26 @@ struct Span {
 }
 
 /// A collector that takes everything.
-struct Collector(Upstream);
+pub(crate) struct Collector(Upstream);
 
 impl Collector {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let upstream = Upstream::start();
         upstream.answer_as("200 OK", "", "");
         Self(upstream)
     }
 
-    fn yaml(&self, more: &str) -> String {
+    pub(crate) fn yaml(&self, more: &str) -> String {
         format!(
             "telemetry: {{otlp_endpoint: 'http://{}/otlp', secret_key_ref: {{env: CLIENT_KEY}}{more}}}\n",
             self.0.address()
         )
+    }
+
+    /// Everything that it was sent, as text as far as it is.
+    pub(crate) fn all_that_was_sent(&self) -> String {
+        let requests = self.0.requests().into_iter();
+        requests.map(|request| request.head + &String::from_utf8_lossy(&request.body)).collect()
     }
 
     fn sent_to(&self, path: &str) -> Vec<Received> {

@@ -198,3 +198,26 @@ fn a_case_that_is_not_as_expected_shows_the_difference() {
     let test = kt(directory.path(), &["policy", "test", "--file", "c.yaml", "--cases", "none.yaml"]);
     assert!(test.status.code() != Some(0) && complaint(&test).contains("none.yaml"), "{}", complaint(&test));
 }
+
+#[test]
+fn it_is_said_where_a_moderation_service_was_not_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let cases = "cases:\n\
+        - {name: card, text: card 4111111111111111, expect: {verdict: block}}\n\
+        - {name: question, text: hello, expect: {verdict: allow}}\n\
+        - {name: answer, phase: response, stream: true, text: hello, expect: {verdict: allow}}\n";
+    fs::write(directory.path().join("policy-cases.yaml"), cases).unwrap();
+    let shown = |chain: &str| {
+        let config = format!(
+            "providers: {{targets: [{{id: mod, provider: openai}}]}}\npolicies: {{chain: [{chain}]}}\n\
+             policy: {{pii-detector: {{action: block}}, safety-filter: {{target: mod, phases: [request]}}}}\n"
+        );
+        fs::write(directory.path().join("c.yaml"), config).unwrap();
+        let test = kt(directory.path(), &["policy", "test", "--file", "c.yaml"]);
+        assert_eq!(test.status.code(), Some(0), "{}{}", printed(&test), complaint(&test));
+        printed(&test)
+    };
+    let asking = shown("pii-detector, safety-filter");
+    assert!(asking.contains("`safety-filter` was not asked; a gateway would in 1 of them"), "{asking}");
+    assert!(!shown("pii-detector").contains("safety-filter"), "the control");
+}

@@ -2,16 +2,18 @@
 //!
 //! One script looks at all claims of a request and takes all of them or none, so that nobody counts in between; it goes by
 //! the server's clock, so that the gateways' own need not agree. A request under way is an entry that ends by itself
-//! unless it is renewed: what a gateway that died held is free again after a minute. Rates are unused again by themselves
-//! too. What is claimed of a budget is not, so the server is told of it until it confirms ([`debts`]).
+//! unless it is renewed ([`places`]): what a gateway that died held is free again after a minute. Rates are unused again by
+//! themselves too. What is claimed of a budget is not, so the server is told of it until it confirms ([`debts`]).
 
 mod debts;
 mod outage;
+mod places;
 mod scripts;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -20,6 +22,8 @@ use tokio::sync::oneshot;
 
 use self::debts::{Debts, Settlement, Spent};
 use self::outage::{Outage, Turn};
+pub(crate) use self::places::KnownRecord;
+use self::places::Places;
 use super::{
     Claim, Denied, Left, MINUTE_MICROS, Measure, left_of_budget, left_of_rate, micros, share, signed,
 };
@@ -28,6 +32,14 @@ use super::{
 const PATIENCE: Duration = Duration::from_millis(250);
 /// For how long a request under way counts unless it is renewed, in microseconds.
 const LEASE: i64 = 60_000_000;
+/// How much of the time in which the server hears of no request under way counts for that, in microseconds: more than lies
+/// between two renewals, so that time counts while somebody renews; and little, so that nothing ends while nobody can.
+const LONGEST_GAP: i64 = 15_000_000;
+/// How long the gateways have for telling a server that has lost it what is under way, in microseconds. They notice within
+/// a second or two.
+const GRACE: i64 = 5_000_000;
+/// Where the server has its record of places.
+const RECORD: &str = "keeptrusts:{gateway}:places";
 
 /// How long what was spent of a budget is known beyond the budget's period, in milliseconds: gateways' clocks may differ.
 const AFTERWARDS: i64 = 3_600_000;
@@ -51,18 +63,18 @@ struct Inner {
     settle: Script,
     spend: Script,
     add: Script,
-    renew: Script,
+    tell: Script,
     outage: Outage,
     debts: Debts,
     /// Whether the server is being told what it is owed.
     is_paying: AtomicBool,
-    /// The keys in which each request under way counts.
-    under_way: Mutex<HashMap<u64, Vec<String>>>,
+    places: Places,
 }
 
 impl Shared {
-    /// Counts at this address, `redis://…` or `rediss://…`; a connection is made at the first use.
-    pub(crate) fn new(url: &str) -> Result<Self, BadUrl> {
+    /// Counts at this address, `redis://…` or `rediss://…`; a connection is made at the first use. `known` is the same for
+    /// all workers of a process.
+    pub(crate) fn new(url: &str, known: &KnownRecord) -> Result<Self, BadUrl> {
         Ok(Self(Arc::new(Inner {
             client: Client::open(url)?,
             connection: OnceLock::new(),
@@ -70,16 +82,16 @@ impl Shared {
             settle: Script::new(scripts::SETTLE),
             spend: Script::new(scripts::SPEND),
             add: Script::new(scripts::ADD),
-            renew: Script::new(scripts::RENEW),
+            tell: Script::new(scripts::TELL),
             outage: Outage::default(),
             debts: Debts::default(),
             is_paying: AtomicBool::new(false),
-            under_way: Mutex::default(),
+            places: Places::new(known),
         })))
     }
 
-    /// Takes all claims or none; `None` while the server is away. Each outage is told once. What was spent during one is
-    /// told the server before anything is claimed again.
+    /// Takes all claims or none; `None` while the server is away, or does not know what is under way. Each outage is told once.
+    /// What was spent during one, and what is under way, is told the server before anything is claimed again.
     pub(super) async fn take(
         &self,
         claims: &[Claim],
@@ -99,11 +111,12 @@ impl Shared {
                 self.pay_soon(now);
                 let granted = read_answer(claims, &answer, now);
                 if granted.is_ok() {
-                    inner.remember(claims, name);
+                    inner.places.begin(name, keys_of_places(claims), true);
                 }
                 Some(granted)
             }
             Err(error) => {
+                inner.places.lose_sight();
                 if inner.outage.goes_on(Instant::now()) {
                     tracing::warn!(
                         %error,
@@ -141,8 +154,16 @@ impl Shared {
     async fn ask(&self, claims: &[Claim], name: u64, now: i64, turn: Turn) -> Result<Vec<i64>, RedisError> {
         if turn == Turn::Try {
             self.0.tell_what_was_spent(now).await?;
+            self.0.keep_places().await?;
         }
-        let asked = self.0.ask(claims, name, now).await;
+        let mut asked = self.0.ask(claims, name, now).await;
+        if is_unsure(&asked) {
+            self.0.tell_places().await?;
+            asked = self.0.ask(claims, name, now).await;
+        }
+        if is_unsure(&asked) {
+            return Err(RedisError::from((ErrorKind::Io, "it may not know all that is under way")));
+        }
         if let Err(error) = &asked
             && !error.is_connection_refusal()
         {
@@ -158,10 +179,20 @@ impl Shared {
         if !used.is_empty() {
             self.tell(Settlement { name, used, may_come_first: true });
         }
-        let held: Vec<_> = claims.iter().filter(|claim| claim.measure == Measure::Concurrent).collect();
-        if !held.is_empty() {
-            self.give_back(&held, name);
+        let keys = keys_of_places(claims);
+        if !keys.is_empty() {
+            self.0.places.end(name);
+            self.later(|inner| async move { inner.remove(&[(name, keys)]).await });
         }
+    }
+
+    /// Gives back all that was granted to a request that has not begun.
+    pub(super) fn take_back(&self, claims: &[Claim], name: u64) {
+        let is_rate = |claim: &&Claim| matches!(claim.measure, Measure::Requests | Measure::Tokens);
+        for claim in claims.iter().filter(is_rate) {
+            self.add(claim, -signed(claim.amount));
+        }
+        self.undo(claims, name);
     }
 
     /// Puts what a request used of budgets in the place of what it claimed of them, sooner or later. Nobody waits for it.
@@ -209,35 +240,35 @@ impl Shared {
         }
     }
 
-    /// Ends what claims held while their request was under way. Nobody waits for it.
-    pub(super) fn give_back(&self, held: &[&Claim], name: u64) {
-        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
-        let keys: Vec<String> = held.iter().map(|claim| key(claim)).collect();
+    /// Notes what claims hold that were granted while the server was away.
+    pub(super) fn hold(&self, claims: &[Claim], name: u64) {
+        self.0.places.begin(name, keys_of_places(claims), false);
+    }
+
+    /// Ends what a request held while it was under way. Nobody waits for it.
+    pub(super) fn give_back(&self, name: u64) {
+        let Some(ended) = self.0.places.end(name) else { return };
         self.later(|inner| async move {
-            let mut pipeline = redis::pipe();
-            for key in keys {
-                pipeline.zrem(key, name).ignore();
+            let told = inner.remove(std::slice::from_ref(&ended)).await;
+            if told.is_err() {
+                inner.places.owe_end(ended);
             }
-            pipeline.exec_async(&mut inner.connection()?).await
+            told
         });
     }
 
     /// Lets the requests under way count for another while, and tells the server what it is owed.
     pub(super) async fn renew(&self, now: i64) {
-        if self.0.pay(now).await.is_err() {
-            return;
+        if self.0.pay(now).await.is_err() || self.0.renew_places().await.is_err() {
+            // The next request finds out whether the server is away.
+            self.0.places.lose_sight();
         }
-        let under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (name, keys) in under_way {
-            let mut invocation = self.0.renew.prepare_invoke();
-            for key in keys {
-                invocation.key(key);
-            }
-            invocation.arg(name).arg(LEASE);
-            if self.0.invoke(&invocation).await.is_err() {
-                // The next request finds out whether the server is away.
-                return;
-            }
+    }
+
+    /// Tells the server what is under way, if it may have lost it.
+    pub(super) async fn keep_places(&self) {
+        if self.0.keep_places().await.is_err() {
+            self.0.places.lose_sight();
         }
     }
 
@@ -269,11 +300,7 @@ impl Drop for Unheard {
     fn drop(&mut self) {
         let is_granted = self.answer.as_ref().is_some_and(|answer| answer.first() == Some(&0));
         if is_granted {
-            let is_rate = |claim: &&Claim| matches!(claim.measure, Measure::Requests | Measure::Tokens);
-            for claim in self.claims.iter().filter(is_rate) {
-                self.shared.add(claim, -signed(claim.amount));
-            }
-            self.shared.undo(&self.claims, self.name);
+            self.shared.take_back(&self.claims, self.name);
         }
     }
 }
@@ -284,10 +311,11 @@ impl Inner {
         for claim in claims {
             invocation.key(key(claim));
         }
+        invocation.key(RECORD);
         if claims.iter().any(Claim::is_of_budget) {
             invocation.key(entry(name));
         }
-        invocation.arg(name).arg(LEASE);
+        invocation.arg(name).arg(LEASE).arg(LONGEST_GAP).arg(self.places.record());
         for claim in claims {
             match &claim.measure {
                 Measure::Concurrent => invocation.arg("places").arg(claim.limit).arg(claim.amount).arg(0),
@@ -373,14 +401,6 @@ impl Inner {
             .get_or_init(|| ConnectionManager::new_lazy_with_config(self.client.clone(), config()))
             .clone()
     }
-
-    fn remember(&self, claims: &[Claim], name: u64) {
-        let places = claims.iter().filter(|claim| claim.measure == Measure::Concurrent);
-        let keys: Vec<String> = places.map(key).collect();
-        if !keys.is_empty() {
-            self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(name, keys);
-        }
-    }
 }
 
 fn read_answer(claims: &[Claim], answer: &[i64], now: i64) -> Result<Vec<Left>, Denied> {
@@ -408,6 +428,17 @@ fn read_answer(claims: &[Claim], answer: &[i64], now: i64) -> Result<Vec<Left>, 
 /// What the server answers to claims that were taken back before they came.
 const TAKEN_BACK: i64 = -1;
 
+/// What it answers to claims on places in a record that it does not have, or that may not be whole yet.
+const UNSURE: i64 = -2;
+
+fn is_unsure(asked: &Result<Vec<i64>, RedisError>) -> bool {
+    asked.as_ref().is_ok_and(|answer| answer.first() == Some(&UNSURE))
+}
+
+fn keys_of_places(claims: &[Claim]) -> Vec<String> {
+    claims.iter().filter(|claim| claim.measure == Measure::Concurrent).map(key).collect()
+}
+
 /// Where a limit is counted. What stands in braces decides on which node of a cluster: a script's keys must all be on
 /// one.
 fn key(claim: &Claim) -> String {
@@ -417,117 +448,4 @@ fn key(claim: &Claim) -> String {
 /// Where it stands what one request has claimed of budgets, or that something was done.
 fn entry(name: u64) -> String {
     format!("keeptrusts:{{gateway}}:once:{name:016x}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::debts::Sum;
-    use super::*;
-    use crate::limits::tests::a_thousand_overdraw_by_one_claim_at_most;
-    use crate::limits::{Limiter, Spending, Subject, Unit};
-
-    /// Counts on the server that `./test` starts.
-    fn shared() -> Shared {
-        #[expect(clippy::disallowed_methods, reason = "tests are told here where their server is")]
-        let url = std::env::var("KEEPTRUSTS_TEST_REDIS").expect(
-            "tests need a Redis server: ./test starts one; or run `e2e/redis start DIR` and put the address that it \
-             prints into KEEPTRUSTS_TEST_REDIS",
-        );
-        Shared::new(&url).unwrap()
-    }
-
-    /// The only place of a key that nobody else counts.
-    fn only_place() -> Vec<Claim> {
-        let name = format!("test-{:016x}", kt_domain::random::Random::from_os().next_u64());
-        vec![Claim::new(Subject::Key(name.as_str().into()), Measure::Concurrent, 1, 1)]
-    }
-
-    async fn takes(shared: &Shared, claims: &[Claim], name: u64) -> bool {
-        shared.take(claims, name, 0).await.expect("the server answers").is_ok()
-    }
-
-    /// Lets a minute pass for the entry of request 1.
-    async fn end_now(shared: &Shared, claims: &[Claim]) {
-        let mut connection = shared.0.connection().unwrap();
-        redis::cmd("ZADD")
-            .arg(key(&claims[0]))
-            .arg("XX")
-            .arg(1)
-            .arg(1)
-            .exec_async(&mut connection)
-            .await
-            .unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_a_gateway_held_when_it_died_is_free_again_and_what_is_renewed_is_not() {
-        let (died, other, claims) = (shared(), shared(), only_place());
-        assert!(takes(&died, &claims, 1).await);
-        assert!(!takes(&other, &claims, 2).await, "it is taken");
-        end_now(&died, &claims).await;
-        died.renew(0).await;
-        assert!(!takes(&other, &claims, 2).await, "it lives");
-        end_now(&died, &claims).await;
-        assert!(takes(&other, &claims, 2).await, "nobody renewed it");
-    }
-
-    #[tokio::test]
-    async fn a_thousand_open_at_once_overdraw_by_one_claim_at_most_on_the_server_too() {
-        let limiter = Arc::new(Limiter::new(Arc::default(), Some(shared())));
-        a_thousand_overdraw_by_one_claim_at_most(&limiter).await;
-    }
-
-    /// A budget that nobody else counts, and claims on it.
-    fn own_budget() -> impl Fn(u64) -> Vec<Claim> {
-        let name = format!("test-{:016x}", kt_domain::random::Random::from_os().next_u64());
-        let spending = Spending { budget: name.as_str().into(), unit: Unit::Tokens, until: 3_600_000_000 };
-        move |amount| vec![Claim::new(Subject::Everybody, Measure::Spent(spending.clone()), 1 << 50, amount)]
-    }
-
-    /// How much is spent of what these claims are on.
-    async fn spent(shared: &Shared, claims: &[Claim]) -> Option<i64> {
-        let mut connection = shared.0.connection().unwrap();
-        redis::cmd("GET").arg(key(&claims[0])).query_async(&mut connection).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn what_is_told_twice_is_done_once() {
-        let (shared, claims) = (shared(), own_budget());
-        let name = kt_domain::random::Random::from_os().next_u64();
-        assert!(takes(&shared, &claims(100), name).await);
-        assert!(takes(&shared, &claims(7), name ^ 1).await);
-        let settlement = Settlement { name, used: vec![(key(&claims(0)[0]), 40)], may_come_first: false };
-        for _ in 0..2 {
-            shared.0.tell_settlement(&settlement).await.unwrap();
-            assert_eq!(spent(&shared, &claims(0)).await, Some(47));
-        }
-        let sums = vec![Sum { key: key(&claims(0)[0]), amount: -7, kept: 60_000 }];
-        let more = Spent { name: name ^ 2, sums };
-        for _ in 0..2 {
-            shared.0.tell_spent(&more).await.unwrap();
-            assert_eq!(spent(&shared, &claims(0)).await, Some(40));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_claim_that_comes_after_it_was_taken_back_is_not_granted() {
-        let (shared, claims) = (shared(), own_budget());
-        let name = kt_domain::random::Random::from_os().next_u64();
-        let undone = Settlement { name, used: vec![(key(&claims(0)[0]), 0)], may_come_first: true };
-        shared.0.tell_settlement(&undone).await.unwrap();
-        assert!(shared.0.ask(&claims(10), name, 0).await.is_err());
-        assert_eq!(spent(&shared, &claims(0)).await, None);
-        assert!(takes(&shared, &claims(10), name ^ 1).await, "the control: another request");
-        assert_eq!(spent(&shared, &claims(0)).await, Some(10));
-    }
-
-    #[test]
-    fn everything_that_one_script_looks_at_is_on_one_node() {
-        let subjects = [Subject::Everybody, Subject::Key("a}{b".into()), Subject::Group("g".into())];
-        for subject in subjects {
-            let key = key(&Claim::new(subject, Measure::Tokens, 1, 1));
-            let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
-            assert_eq!(tag, Some("gateway"), "{key}");
-        }
-    }
 }

@@ -3,19 +3,23 @@
 //! What a request has claimed of budgets also stands in an entry of its own, for as long as the budgets themselves do. So
 //! settling it and taking it back change nothing the second time, and can be sent again whenever no answer came.
 
-/// `KEYS`: those of the claims, then the request's entry if it claims of a budget. `ARGV`: the request's name, the lease, and
-/// for each claim of which kind it is, its limit (`rate`: a minute in microseconds), what it takes, and for how many
-/// milliseconds that is kept (`budget`). Answers 0 and for each claim how its limit stands; the place of the claim that is
-/// refused (from 1) and by how much too much it would be; or -1 for a request that was taken back before it came.
+/// `KEYS`: those of the claims, the record of places, then the request's entry if it claims of a budget. `ARGV`: the request's
+/// name, the lease, the longest gap, when the record began in which places may be claimed, and for each claim of which kind
+/// it is, its limit (`rate`: a minute in microseconds), what it takes, and for how many milliseconds that is kept (`budget`).
+/// Answers 0 and for each claim how its limit stands; the place of the claim that is refused (from 1) and by how much too
+/// much it would be; -1 for a request that was taken back before it came; or -2 where the record is another, or may not be
+/// whole yet.
+///
+/// Leases end by a clock that stands still while nobody is heard of: it goes on by the longest gap at most.
 pub(super) const TAKE: &str = "
     local t = redis.call('TIME')
     local now = t[1] * 1000000 + t[2]
-    local claims = (#ARGV - 2) / 4
-    local entry = KEYS[claims + 1]
+    local claims = (#ARGV - 4) / 4
+    local record, entry, clock = KEYS[claims + 1], KEYS[claims + 2], nil
     if entry and redis.call('HEXISTS', entry, 'over') == 1 then return {-1} end
     local after = {}
     for i = 1, claims do
-        local key, kind, limit, cost = KEYS[i], ARGV[4 * i - 1], tonumber(ARGV[4 * i]), tonumber(ARGV[4 * i + 1])
+        local key, kind, limit, cost = KEYS[i], ARGV[4 * i + 1], tonumber(ARGV[4 * i + 2]), tonumber(ARGV[4 * i + 3])
         if kind == 'rate' then
             after[i] = math.max(tonumber(redis.call('GET', key) or now), now) + cost
             if after[i] - now > limit then return {i, after[i] - now - limit} end
@@ -24,25 +28,31 @@ pub(super) const TAKE: &str = "
             if spent >= limit then return {i, 0} end
             after[i] = spent + cost
         else
-            redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+            if not clock then
+                local began, whole, heard, last = unpack(redis.call('HMGET', record, 'began', 'whole', 'heard', 'clock'))
+                if began ~= ARGV[4] or now < tonumber(whole) then return {-2} end
+                clock = last + math.min(math.max(now - heard, 0), ARGV[3])
+                redis.call('HSET', record, 'heard', string.format('%.0f', now), 'clock', string.format('%.0f', clock))
+            end
+            redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', clock))
             after[i] = redis.call('ZCARD', key) + cost
             if after[i] > limit then return {i, 0} end
         end
     end
     local answer, kept = {0}, 0
     for i = 1, claims do
-        local key, kind = KEYS[i], ARGV[4 * i - 1]
+        local key, kind = KEYS[i], ARGV[4 * i + 1]
         if kind == 'rate' then
             redis.call('SET', key, string.format('%.0f', after[i]), 'PX', math.ceil((after[i] - now) / 1000) + 1)
             answer[i + 1] = after[i] - now
         elseif kind == 'budget' then
-            redis.call('SET', key, string.format('%.0f', after[i]), 'PX', ARGV[4 * i + 2])
-            redis.call('HSET', entry, key, ARGV[4 * i + 1])
-            kept = math.max(kept, tonumber(ARGV[4 * i + 2]))
+            redis.call('SET', key, string.format('%.0f', after[i]), 'PX', ARGV[4 * i + 4])
+            redis.call('HSET', entry, key, ARGV[4 * i + 3])
+            kept = math.max(kept, tonumber(ARGV[4 * i + 4]))
             answer[i + 1] = after[i]
         else
-            redis.call('ZADD', key, now + ARGV[2], ARGV[1])
-            redis.call('PEXPIRE', key, math.ceil(ARGV[2] / 1000))
+            redis.call('ZADD', key, string.format('%.0f', clock + ARGV[2]), ARGV[1])
+            redis.call('PEXPIRE', key, 86400000)
             answer[i + 1] = after[i]
         end
     end
@@ -89,11 +99,26 @@ pub(super) const ADD: &str = "
     end
 ";
 
-/// Lets a request that is under way count for another lease.
-pub(super) const RENEW: &str = "
+/// Lets requests that are under way count for another lease, whether they are known or not. `KEYS`: the record of places, then
+/// where each of them counts. `ARGV`: when the record began that is known (0: none is), for how long a new one is not whole
+/// if another was known, the lease, the longest gap, and the name of each request. Answers when the record began.
+pub(super) const TELL: &str = "
     local t = redis.call('TIME')
-    for i, key in ipairs(KEYS) do
-        redis.call('ZADD', key, 'XX', t[1] * 1000000 + t[2] + ARGV[2], ARGV[1])
-        redis.call('PEXPIRE', key, math.ceil(ARGV[2] / 1000))
+    local now = t[1] * 1000000 + t[2]
+    local function text(number) return string.format('%.0f', number) end
+    local began, whole, heard, clock = unpack(redis.call('HMGET', KEYS[1], 'began', 'whole', 'heard', 'clock'))
+    local knows_another = ARGV[1] ~= '0' and ARGV[1] ~= began
+    if not began then
+        began, whole, heard, clock = text(now), now, now, now
+        if knows_another then whole = now + ARGV[2] end
+    elseif knows_another and now < began + ARGV[2] then
+        whole = began + ARGV[2]
     end
+    clock = clock + math.min(math.max(now - heard, 0), ARGV[4])
+    redis.call('HSET', KEYS[1], 'began', began, 'whole', text(whole), 'heard', text(now), 'clock', text(clock))
+    for i = 2, #KEYS do
+        redis.call('ZADD', KEYS[i], text(clock + ARGV[3]), ARGV[i + 3])
+        redis.call('PEXPIRE', KEYS[i], 86400000)
+    end
+    return began
 ";

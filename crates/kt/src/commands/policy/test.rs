@@ -82,8 +82,11 @@ fn check_callers(trial: &Trial, cases: &[Case]) -> Result<(), Failure> {
 fn report(trial: &Trial, cases: &[Case]) -> (String, usize) {
     let mut report = String::new();
     let mut failed = 0;
+    let mut unasked = 0;
     for case in cases {
-        let differences = differences(case, &observe(trial, case));
+        let observed = observe(trial, case);
+        unasked += usize::from(observed.needs_service && observed.blocked_by.is_none());
+        let differences = differences(case, &observed);
         let mark = if differences.is_empty() { "ok  " } else { "FAIL" };
         failed += usize::from(!differences.is_empty());
         // Writing to a string cannot fail.
@@ -97,6 +100,9 @@ fn report(trial: &Trial, cases: &[Case]) -> (String, usize) {
     }
     let total = cases.len();
     let _ = writeln!(report, "{} of {total} cases passed", total - failed);
+    if unasked > 0 {
+        let _ = writeln!(report, "`safety-filter` was not asked; a gateway would in {unasked} of them");
+    }
     (report, failed)
 }
 
