@@ -151,7 +151,7 @@ fn mail_that_was_given_up_is_listed_with_the_reason() {
     assert_eq!(of_json(), json!({ "mail": [], "next_cursor": null }));
     plane.ask("POST /v1/auth/password/forgot", "", &json!({ "email": EMAIL }).to_string());
     let given_up = wait_for("the message to be given up", || of_json()["mail"].get(0).cloned());
-    assert_eq!((&given_up["recipient"], &given_up["kind"]), (&json!(EMAIL), &json!("reset_password")));
+    assert_eq!((&given_up["recipient"], &given_up["kind"]), (&json!(EMAIL), &json!("password_reset")));
     assert!(given_up["reason"].as_str().unwrap().contains("no mail is taken here"), "{given_up}");
     let table = listed(&[]);
     assert!(table.contains(EMAIL) && table.contains("no mail is taken here"), "{table}");
