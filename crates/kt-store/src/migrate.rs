@@ -146,7 +146,7 @@ mod tests {
     async fn the_steps_that_are_missing_are_applied_all_or_none() {
         let place = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("sqlite://{}", place.path().join("kt.db").display())).await.unwrap();
-        let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+        let clock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
         let migrated = store.apply_missing(&[FIRST], &clock).await.unwrap();
         assert_eq!(migrated, Migrated { version: 1, applied: vec!["first"] });
 

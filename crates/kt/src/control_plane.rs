@@ -358,9 +358,9 @@ fn named_owner() -> Result<Option<SetUp>, Failure> {
             let missing =
                 names.iter().zip([email, password, organization]).filter(|(_, value)| value.is_none());
             let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
-            let missing = missing.join(" and ");
+            let missing = missing.join(", ");
             Err(Failure::invalid(format!(
-                "the environment names the first owner in part: {missing} is not set, or no text"
+                "the environment names the first owner in part; not set, or no text: {missing}"
             )))
         }
     }

@@ -146,7 +146,7 @@ fn mail_that_was_given_up_is_listed_with_the_reason() {
         ("KEEPTRUSTS_MAIL__SMTP__PORT", &port),
         ("KEEPTRUSTS_MAIL__SMTP__TLS", "none"),
     ]);
-    let listed = |more: &[&str]| said(&admin(&plane.home, &[&["mail", "list"], more].concat()), 0);
+    let listed = |more: &[&str]| said(&admin(&plane.home, &[&["mail", "list"][..], more].concat()), 0);
     let of_json = || serde_json::from_str::<Value>(&listed(&["--json"])).unwrap();
     assert_eq!(of_json(), json!({ "mail": [], "next_cursor": null }));
     plane.ask("POST /v1/auth/password/forgot", "", &json!({ "email": EMAIL }).to_string());

@@ -47,7 +47,7 @@ fn a_first_owner_who_is_named_in_part_stops_the_start() {
         let complaint = complaint(&refused);
         let names: Vec<_> = missing.iter().map(|name| name.as_str()).collect();
         assert!(
-            complaint.contains(&format!("in part: {} is not set", names.join(" and "))),
+            complaint.contains(&format!("not set, or no text: {}\n", names.join(", "))),
             "{given:?}: {complaint}"
         );
         assert!(!complaint.contains("/setup?token="), "{given:?}: {complaint}");
