@@ -9,6 +9,7 @@ use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::email::EmailAddress;
 use kt_domain::error::Error;
+use kt_domain::id::OrganizationId;
 use kt_domain::lockout;
 use kt_domain::network::console_rules::IpRestrictions;
 use kt_domain::sign_in::MembershipState;
@@ -31,9 +32,9 @@ impl Control {
         let tx = self.store.begin_write().await?;
         let mut counts = limits::reset_below(&tx, &lockout::account_key(user.id.as_str())).await?;
         counts += limits::reset_below(&tx, &lockout::codes_key(user.id.as_str())).await?;
-        for membership in memberships::of_user(&tx, &user.id).await? {
+        for chain in chains_of(&tx, &user).await? {
             let record = self.record(ctx, AuditAction::AccountUnlocked, user.id.as_str());
-            audit::append(&tx, Some(&membership.organization), &record).await?;
+            audit::append(&tx, chain.as_ref(), &record).await?;
         }
         tx.commit().await?;
         Ok(counts > 0)
@@ -95,6 +96,19 @@ impl Control {
         let user = users::by_email(&self.store, &address.folded()).await?;
         user.ok_or_else(|| Error::not_found("account"))
     }
+}
+
+/// Where it is recorded what the operator does to an account: in each organization that it belongs to, and where it belongs to
+/// none, in the deployment's own chain.
+pub(crate) async fn chains_of(
+    source: &impl Source,
+    user: &User,
+) -> Result<Vec<Option<OrganizationId>>, Error> {
+    let places = memberships::of_user(source, &user.id).await?;
+    if places.is_empty() {
+        return Ok(vec![None]);
+    }
+    Ok(places.into_iter().map(|place| Some(place.organization)).collect())
 }
 
 /// The organization that is meant: the one that is named, or the only one that somebody belongs to.

@@ -7,6 +7,7 @@ mod devices;
 mod flow;
 mod passkey;
 mod proof;
+mod replacement;
 mod second_factor;
 mod unheard;
 
@@ -28,14 +29,13 @@ use kt_store::{Source, Tx, audit};
 use serde_json::json;
 
 use crate::control::Control;
-use crate::mail::PasswordChange;
 use crate::passwords::{Asker, Phc};
 use crate::sessions::Credentials;
 use crate::sso::sso_required;
 use attempts::{Attempt, Tried};
 pub(crate) use codes::CodeAttempt;
+use flow::hold_passkey;
 pub(crate) use flow::{Flow, LIFETIME as STEP_LIFETIME, Vouched, hold_voucher};
-use flow::{hold_passkey, step_is_over};
 pub use passkey::PasskeySignIn;
 pub use proof::Reproof;
 pub(crate) use proof::stronger_proof_required;
@@ -157,13 +157,26 @@ impl Control {
         }
         let (entrant, attempt) = self.evenly(self.begin_sign_in(ctx, &sign_in, email.as_ref())).await?;
         let is_right = self.is_right(ctx, &attempt, &sign_in.password, entrant.as_ref()).await?;
-        let Some(entrant) = entrant.filter(|_| is_right) else {
-            self.evenly(self.fail_attempt(ctx, &attempt)).await?;
+        let whose = entrant.filter(|_| is_right);
+        self.evenly_where_refused(self.end_attempt(ctx, &attempt, whose, &sign_in)).await
+    }
+
+    /// What comes of a try whose password was looked at: it was that of `whose`, or it was wrong. A right password of somebody
+    /// who is not let in must look like a wrong one.
+    async fn end_attempt(
+        &self,
+        ctx: &Ctx,
+        attempt: &Attempt,
+        whose: Option<Entrant>,
+        sign_in: &SignIn,
+    ) -> Result<SignInOutcome, Error> {
+        let Some(entrant) = whose else {
+            self.fail_attempt(ctx, attempt).await?;
             return Err(invalid_credentials());
         };
-        self.finish_attempt(ctx, &attempt, &entrant).await?;
+        self.finish_attempt(ctx, attempt, &entrant).await?;
         self.look_at_password_again(&entrant, &sign_in.password).await?;
-        self.rehash_if_outdated(&entrant.user, &sign_in.password).await?;
+        self.rehash_if_outdated(&entrant, &sign_in.password).await?;
         let device = sign_in.device.as_deref().map(SecretDigest::of);
         let flow = Flow::new(&entrant, Proofs::of(Proof::Password), sign_in.door, device);
         self.advance(ctx, entrant, flow).await
@@ -305,27 +318,6 @@ impl Control {
         Ok(SignedIn { session, credentials, whoami: whoami(entrant), new_device, has_ended_another })
     }
 
-    /// Puts a new password in place of one that must be replaced, on the strength of a step of a sign-in. It gives no
-    /// session: its holder signs in with the new one (R196). Everything issued before is ended. A step that waits for
-    /// something else, such as a second factor, is refused: it would be passed by.
-    pub async fn replace_password(&self, ctx: &Ctx, flow_token: &str, typed: &str) -> Result<(), Error> {
-        let tx = self.store.begin_write().await?;
-        let (entrant, flow) = self.take_step(ctx, &tx, &SecretDigest::of(flow_token)).await?;
-        let tx = self.require_address_in(ctx, tx, &entrant.organization.id, flow.door.into()).await?;
-        let Gate::PasswordChangeRequired(_) = self.next_step(ctx, &tx, &entrant, &flow.proofs).await? else {
-            return Err(step_is_over());
-        };
-        let policy = self.security_of(&tx, &entrant.organization.id).await?.value.password;
-        let password = self.password_for(ctx, &tx, "new_password", typed, &policy, &entrant).await?;
-        if !users::set_password(&tx, &entrant.user.id, entrant.user.epoch, &password).await? {
-            return Err(invalid_credentials());
-        }
-        let record = self.record(ctx, AuditAction::PasswordChanged, entrant.user.id.as_str());
-        audit::append(&tx, Some(&entrant.organization.id), &record).await?;
-        self.tell_of_password(ctx, &tx, &entrant, PasswordChange::Replaced).await?;
-        self.commit_revocation(tx).await
-    }
-
     /// Somebody by their address, in the organization named, or in the one where they have been active longest.
     pub(crate) async fn entrant_by_email(
         &self,
@@ -400,8 +392,14 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    async fn rehash_if_outdated(&self, user: &User, typed: &str) -> Result<(), Error> {
-        let Some(kept) = &user.password else { return Ok(()) };
+    /// Hashes the password anew where the kept hash is no longer what hashes are made like. Not for somebody who is suspended
+    /// and so gets no further: the second hash would tell that the first one was right.
+    async fn rehash_if_outdated(&self, entrant: &Entrant, typed: &str) -> Result<(), Error> {
+        let Entrant { user, membership, .. } = entrant;
+        let Some(kept) = user.password.as_ref().filter(|_| membership.state != MembershipState::Suspended)
+        else {
+            return Ok(());
+        };
         let stored = Phc::parse(&kept.hash).map_err(Error::internal)?;
         if !self.hasher.needs_rehash(&stored) {
             return Ok(());

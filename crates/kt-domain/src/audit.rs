@@ -253,6 +253,12 @@ impl AuditRecord {
         }
     }
 
+    /// How much of what it tells it stands for: tries that nobody listened to are recorded together.
+    #[must_use]
+    pub fn stands_for(&self) -> u64 {
+        self.details.after.get("tries").and_then(Value::as_u64).unwrap_or(1)
+    }
+
     /// The same, telling what was and what is.
     #[must_use]
     pub fn with_change(mut self, before: Value, after: Value) -> Self {

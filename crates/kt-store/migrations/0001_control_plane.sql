@@ -257,13 +257,16 @@ CREATE TABLE audit_records (
     actor_name TEXT NOT NULL,
     resource TEXT NOT NULL,
     outcome TEXT NOT NULL,
+    -- How much of what it tells it stands for: a flood is told together.
+    stands_for BIGINT NOT NULL,
     -- The canonical JSON that the hash is taken over.
     body TEXT NOT NULL,
     hash TEXT NOT NULL,
     PRIMARY KEY (organization_id, seq)
 );
 CREATE INDEX audit_records_by_time ON audit_records (organization_id, recorded_at);
-CREATE INDEX audit_records_by_action_and_time ON audit_records (organization_id, action, outcome, recorded_at);
+CREATE INDEX audit_records_by_action_and_time 
+    ON audit_records (organization_id, action, outcome, recorded_at, stands_for);
 -- Each answers one filter, the newest first, however many records there are.
 CREATE INDEX audit_records_by_action ON audit_records (organization_id, action, seq);
 CREATE INDEX audit_records_by_actor ON audit_records (organization_id, actor_id, seq);

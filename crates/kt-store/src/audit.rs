@@ -34,8 +34,8 @@ pub async fn append(
 ) -> Result<(), StoreError> {
     const INSERT: &str =
         "INSERT INTO audit_records (organization_id, seq, id, recorded_at, action, actor_id, actor_name, resource,
-            outcome, body, hash)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+            outcome, stands_for, body, hash)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
     let chain = chain_of(organization);
     let ChainedRecord { head, body } = audit::append(take_turn(tx, chain).await?, record)
@@ -51,6 +51,7 @@ pub async fn append(
         &record.actor.name,
         &record.resource,
         record.outcome.as_str(),
+        record.stands_for().cast_signed(),
         body,
         head.hash.to_string(),
     ];

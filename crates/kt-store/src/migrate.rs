@@ -50,30 +50,30 @@ impl Store {
     pub async fn migrate(&self, clock: &dyn Clock) -> Result<Migrated, StoreError> {
         let pending = self.pending_migrations().await?;
         if pending.is_empty() {
-            return Ok(Migrated { version: newest(), applied: pending });
+            return Ok(Migrated { version: newest(MIGRATIONS), applied: pending });
         }
-        match self.apply_missing(clock).await {
+        match self.apply_missing(MIGRATIONS, clock).await {
             Err(error) if error.is_for_want_of_rights() => Err(StoreError::MayNotMigrate { pending }),
             outcome => outcome,
         }
     }
 
-    async fn apply_missing(&self, clock: &dyn Clock) -> Result<Migrated, StoreError> {
+    async fn apply_missing(&self, steps: &[Migration], clock: &dyn Clock) -> Result<Migrated, StoreError> {
         let tx = self.begin_write().await?;
         if self.is_postgres() {
             tx.execute_batch(&format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")).await?;
         }
         tx.execute_batch(LEDGER).await?;
         let applied_before = applied(&tx).await?;
-        check(&applied_before)?;
+        check(&applied_before, steps)?;
         let mut names = Vec::new();
-        for migration in &MIGRATIONS[applied_before.len()..] {
+        for migration in &steps[applied_before.len()..] {
             tx.execute_batch(migration.sql).await?;
             record(&tx, migration, clock.now_micros()).await?;
             names.push(migration.name);
         }
         tx.commit().await?;
-        Ok(Migrated { version: newest(), applied: names })
+        Ok(Migrated { version: newest(steps), applied: names })
     }
 }
 
@@ -81,7 +81,7 @@ impl Store {
     /// The names of the steps that [`Store::migrate`] would apply. Nothing is changed. Fails where that would.
     pub async fn pending_migrations(&self) -> Result<Vec<&'static str>, StoreError> {
         let applied = if self.has_schema().await? { applied(self).await? } else { Vec::new() };
-        check(&applied)?;
+        check(&applied, MIGRATIONS)?;
         Ok(MIGRATIONS[applied.len()..].iter().map(|migration| migration.name).collect())
     }
 }
@@ -96,9 +96,9 @@ impl Store {
     }
 }
 
-/// The version of the schema that has all steps.
-fn newest() -> i64 {
-    MIGRATIONS.last().map_or(0, |last| last.version)
+/// The version of the schema that has all these steps.
+fn newest(steps: &[Migration]) -> i64 {
+    steps.last().map_or(0, |last| last.version)
 }
 
 /// The digests of the steps that were applied, in order.
@@ -107,11 +107,11 @@ async fn applied(source: &impl Source) -> Result<Vec<String>, StoreError> {
     rows.iter().map(|row| row.get("digest")).collect()
 }
 
-fn check(applied: &[String]) -> Result<(), StoreError> {
-    if applied.len() > MIGRATIONS.len() {
-        return Err(StoreError::Newer { found: applied.len(), known: MIGRATIONS.len() });
+fn check(applied: &[String], steps: &[Migration]) -> Result<(), StoreError> {
+    if applied.len() > steps.len() {
+        return Err(StoreError::Newer { found: applied.len(), known: steps.len() });
     }
-    match applied.iter().zip(MIGRATIONS).find(|(digest, known)| **digest != digest_of(known)) {
+    match applied.iter().zip(steps).find(|(digest, known)| **digest != digest_of(known)) {
         Some((_, known)) => Err(StoreError::ForeignSchema { version: known.version, name: known.name }),
         None => Ok(()),
     }
@@ -125,4 +125,40 @@ async fn record(tx: &Tx<'_>, migration: &Migration, now: i64) -> Result<u64, Sto
 
 fn digest_of(migration: &Migration) -> String {
     SecretDigest::of(migration.sql).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use kt_domain::clock::ManualClock;
+
+    use super::*;
+
+    const FIRST: Migration = Migration { version: 1, name: "first", sql: "CREATE TABLE one (id BIGINT)" };
+    const SECOND: Migration = Migration {
+        version: 2,
+        name: "second",
+        sql: "INSERT INTO one (id) VALUES (7); CREATE TABLE two (id BIGINT)",
+    };
+    const BROKEN: Migration = Migration { version: 3, name: "broken", sql: "CREATE TABLE two (id BIGINT)" };
+
+    #[tokio::test]
+    async fn the_steps_that_are_missing_are_applied_all_or_none() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}", place.path().join("kt.db").display())).await.unwrap();
+        let clock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
+        let migrated = store.apply_missing(&[FIRST], &clock).await.unwrap();
+        assert_eq!(migrated, Migrated { version: 1, applied: vec!["first"] });
+
+        store.apply_missing(&[FIRST, SECOND, BROKEN], &clock).await.unwrap_err();
+        assert_eq!(applied(&store).await.unwrap(), [digest_of(&FIRST)], "nor the one before it");
+        let migrated = store.apply_missing(&[FIRST, SECOND], &clock).await.unwrap();
+        assert_eq!(migrated, Migrated { version: 2, applied: vec!["second"] });
+        assert!(sql::row(&store, "SELECT id FROM one WHERE id = 7", values![]).await.unwrap().is_some());
+
+        let older = store.apply_missing(&[FIRST], &clock).await.unwrap_err();
+        assert!(matches!(older, StoreError::Newer { found: 2, known: 1 }), "{older}");
+        let other = store.apply_missing(&[FIRST, BROKEN], &clock).await.unwrap_err();
+        assert!(matches!(other, StoreError::ForeignSchema { version: 3, .. }), "{other}");
+    }
 }

@@ -41,7 +41,7 @@ pub async fn figures(
         JOIN users u ON u.id = s.user_id AND u.epoch = s.epoch
         JOIN memberships m ON m.organization_id = s.organization_id AND m.user_id = s.user_id AND m.state = 'active'
         WHERE s.organization_id = $1 AND s.ended_at IS NULL AND s.created_at >= $2 AND s.active_at >= $3";
-    const FAILED: &str = "SELECT COUNT(*) AS count FROM audit_records
+    const FAILED: &str = "SELECT CAST(COALESCE(SUM(stands_for), 0) AS BIGINT) AS count FROM audit_records
         WHERE organization_id = $1 AND action = 'auth.sign_in' AND outcome = 'failure' AND recorded_at >= $2";
     const KEYS: &str = "SELECT COUNT(*) AS count FROM api_keys
         WHERE organization_id = $1 AND expires_at > $2 AND expires_at <= $3 AND (ends_at IS NULL OR ends_at > $2)";

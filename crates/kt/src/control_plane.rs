@@ -329,23 +329,41 @@ async fn first_owner(control: &Control, console: &PublicUrl) -> Result<Option<St
     if !control.is_new().await? {
         return Ok(None);
     }
-    let named = environment::variable("KEEPTRUSTS_BOOTSTRAP_EMAIL");
-    if let Some((email, password)) = named.zip(environment::variable("KEEPTRUSTS_BOOTSTRAP_PASSWORD")) {
-        let organization =
-            environment::variable("KEEPTRUSTS_BOOTSTRAP_ORG").unwrap_or_else(|| "default".to_owned());
-        let set_up = SetUp {
-            organization_name: organization.clone(),
-            organization,
-            name: email.clone(),
-            email,
-            password,
-        };
-        control.set_up(&ctx, set_up).await?;
+    if let Some(named) = named_owner()? {
+        control.set_up(&ctx, named).await?;
         return Ok(None);
     }
     let Some(token) = control.new_set_up_link(&ctx).await? else { return Ok(None) };
     let link = console.page_with_token("/setup", token.expose());
     Ok(Some(format!("\nThere is no owner yet. Within 24 hours, make the first one here:\n\n  {link}\n")))
+}
+
+/// The first owner, where the environment names one. One that is named in part stops the start: a link for whoever reads the log
+/// is not what was meant.
+fn named_owner() -> Result<Option<SetUp>, Failure> {
+    let names = ["EMAIL", "PASSWORD", "ORG"].map(|part| format!("KEEPTRUSTS_BOOTSTRAP_{part}"));
+    let [email, password, organization] = names.each_ref().map(|name| environment::variable(name));
+    let organization =
+        organization.or_else(|| (!environment::is_set(&names[2])).then(|| "default".to_owned()));
+    match (email, password, organization) {
+        (Some(email), Some(password), Some(organization)) => Ok(Some(SetUp {
+            organization_name: organization.clone(),
+            organization,
+            name: email.clone(),
+            email,
+            password,
+        })),
+        _ if !names.iter().any(|name| environment::is_set(name)) => Ok(None),
+        (email, password, organization) => {
+            let missing =
+                names.iter().zip([email, password, organization]).filter(|(_, value)| value.is_none());
+            let missing: Vec<&str> = missing.map(|(name, _)| name.as_str()).collect();
+            let missing = missing.join(", ");
+            Err(Failure::invalid(format!(
+                "the environment names the first owner in part; not set, or no text: {missing}"
+            )))
+        }
+    }
 }
 
 /// Where people find the console: links and codes lead there.

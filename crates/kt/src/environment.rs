@@ -6,6 +6,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Whether an environment variable is set, to a text or not.
+pub(crate) fn is_set(name: &str) -> bool {
+    std::env::var_os(name).is_some()
+}
+
 /// All variables that are texts, in the order of their names.
 pub(crate) fn all() -> Vec<(String, String)> {
     let mut all: Vec<_> = std::env::vars_os()

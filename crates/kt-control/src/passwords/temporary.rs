@@ -20,6 +20,7 @@ use super::Asker;
 use crate::authenticate::require_operator;
 use crate::control::Control;
 use crate::mail::{Label, Message};
+use crate::operator::chains_of;
 use crate::post::kept_email;
 
 /// How long a temporary password can be used.
@@ -74,7 +75,8 @@ impl Control {
         Ok(temporary)
     }
 
-    /// The same by the operator, for somebody whom no administrator can help; each of their organizations records it.
+    /// The same by the operator, for somebody whom no administrator can help; each of their organizations records it, or the
+    /// deployment where there is none.
     pub async fn give_temporary_password(&self, ctx: &Ctx, email: &str) -> Result<TemporaryPassword, Error> {
         require_operator(ctx)?;
         let user = self.user_called(email).await?;
@@ -83,9 +85,9 @@ impl Control {
         if !users::set_password(&tx, &user.id, user.epoch, &drawn.kept).await? {
             return Err(Error::internal("the password changed while another was drawn"));
         }
-        for place in memberships::of_user(&tx, &user.id).await? {
+        for chain in chains_of(&tx, &user).await? {
             let record = self.temporary_record(ctx, &user, &drawn);
-            audit::append(&tx, Some(&place.organization), &record).await?;
+            audit::append(&tx, chain.as_ref(), &record).await?;
         }
         let by = Label::new(&AuditActor::of(&ctx.actor).name);
         let message = Message::TemporaryPasswordSet { by, at: ctx.now, expires_at: drawn.shown.expires_at };

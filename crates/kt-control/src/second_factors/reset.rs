@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::authenticate::require_operator;
 use crate::control::Control;
 use crate::mail::{Label, Message};
+use crate::operator::chains_of;
 use crate::post::kept_email;
 
 /// What the record and the mail say where a program gives no reason.
@@ -44,44 +45,48 @@ impl Control {
         if memberships::of_user(&tx, &user.id).await?.len() > 1 {
             return Err(belongs_elsewhere());
         }
-        self.take_factors(ctx, &tx, &user, std::slice::from_ref(organization), reason).await?;
+        self.take_factors(ctx, &tx, &user, &[Some(organization.clone())], reason).await?;
         self.commit_revocation(tx).await
     }
 
-    /// The same by the operator, for somebody whom no administrator can help; each of their organizations records it.
+    /// The same by the operator, for somebody whom no administrator can help; each of their organizations records it, or the
+    /// deployment where there is none.
     pub async fn reset_second_factors_of(&self, ctx: &Ctx, email: &str, reason: &str) -> Result<(), Error> {
         require_operator(ctx)?;
         check_reason(reason)?;
         let user = self.user_called(email).await?;
         let tx = self.store.begin_write().await?;
-        let places = memberships::of_user(&tx, &user.id).await?;
-        let organizations: Vec<_> = places.into_iter().map(|place| place.organization).collect();
-        self.take_factors(ctx, &tx, &user, &organizations, reason).await?;
+        let chains = chains_of(&tx, &user).await?;
+        self.take_factors(ctx, &tx, &user, &chains, reason).await?;
         self.commit_revocation(tx).await
     }
 
+    /// `chains` are those of the organizations whose sessions end, and that of the deployment where there is none.
     async fn take_factors(
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
         user: &User,
-        organizations: &[OrganizationId],
+        chains: &[Option<OrganizationId>],
         reason: &str,
     ) -> Result<(), Error> {
         users::lock(tx, &user.id).await?;
         let had = second_factors::of(tx, &user.id).await?;
         second_factors::remove_all(tx, &user.id, ctx.now).await?;
         limits::reset_below(tx, &lockout::codes_key(user.id.as_str())).await?;
-        for organization in organizations {
-            sessions::end_all(tx, organization, &user.id, ctx.now).await?;
+        for chain in chains {
+            if let Some(organization) = chain {
+                sessions::end_all(tx, organization, &user.id, ctx.now).await?;
+            }
             let record = self
                 .record(ctx, AuditAction::FactorsReset, user.id.as_str())
                 .with_change(json!({ "factors": had.list() }), json!({ "reason": reason }));
-            audit::append(tx, Some(organization), &record).await?;
+            audit::append(tx, chain.as_ref(), &record).await?;
         }
         let by = Label::new(&AuditActor::of(&ctx.actor).name);
         let message = Message::FactorsReset { by, reason: Label::new(reason), at: ctx.now };
-        self.enqueue(ctx, tx, organizations.first(), Some(&kept_email(&user.email)?), &message).await
+        let organization = chains.first().and_then(Option::as_ref);
+        self.enqueue(ctx, tx, organization, Some(&kept_email(&user.email)?), &message).await
     }
 }
 

@@ -423,7 +423,7 @@ on_both! {
 enum Trace {
     /// This action, after an owner sent this body.
     Action(AuditAction, &'static str),
-    /// This action, at the end of a flow of several steps; this test shows it.
+    /// This action, at the end of a flow of several steps; this test, `file::name`, shows it.
     Flow(AuditAction, &'static str),
     /// Nothing, since nothing is changed that anybody has set.
     Nothing(&'static str),
@@ -433,30 +433,93 @@ use Trace::{Action, Flow, Nothing};
 
 /// Each route that may change something, and what it leaves in the audit log.
 const TRACES: &[(&str, Trace)] = &[
-    ("POST /v1/setup", Flow(AuditAction::OrganizationCreated, "audit")),
+    (
+        "POST /v1/setup",
+        Flow(
+            AuditAction::OrganizationCreated,
+            "audit::records_come_newest_first_in_the_shape_that_is_promised",
+        ),
+    ),
     ("POST /v1/auth/login", Action(AuditAction::SignIn, r#"{"email":"owner@acme.example","password":"x"}"#)),
-    ("POST /v1/auth/mfa/verify", Flow(AuditAction::RecoveryCodeUsed, "mfa")),
+    (
+        "POST /v1/auth/mfa/verify",
+        Flow(
+            AuditAction::RecoveryCodeUsed,
+            "mfa::a_recovery_code_works_once_for_its_holder_until_new_ones_are_made",
+        ),
+    ),
     ("POST /v1/auth/mfa/totp", Nothing("an app that nobody has confirmed counts for nothing")),
-    ("POST /v1/auth/mfa/totp/confirm", Flow(AuditAction::FactorAdded, "mfa")),
+    (
+        "POST /v1/auth/mfa/totp/confirm",
+        Flow(AuditAction::FactorAdded, "mfa/policy::once_the_grace_is_over_nothing_but_enrolling_is_left"),
+    ),
     ("POST /v1/auth/mfa/passkey/options", Nothing("a challenge that nobody has answered gives nothing")),
-    ("POST /v1/auth/mfa/passkey", Flow(AuditAction::FactorAdded, "mfa/passkeys")),
+    (
+        "POST /v1/auth/mfa/passkey",
+        Flow(
+            AuditAction::FactorAdded,
+            "mfa/passkeys::once_the_grace_is_over_a_passkey_is_added_on_the_way_in",
+        ),
+    ),
     ("POST /v1/auth/passkey/options", Nothing("a challenge that nobody has answered gives nothing")),
-    ("POST /v1/auth/passkey/verify", Flow(AuditAction::PasskeyCloned, "mfa/passkeys")),
+    (
+        "POST /v1/auth/passkey/verify",
+        Flow(
+            AuditAction::PasskeyCloned,
+            "mfa/passkeys::of_two_that_count_the_same_passkey_the_slower_is_refused_and_recorded",
+        ),
+    ),
     ("POST /v1/auth/refresh", Nothing("a session goes on; a replay is recorded")),
     ("POST /v1/auth/logout", Action(AuditAction::SignOut, "")),
-    ("POST /v1/auth/password/replace", Flow(AuditAction::PasswordChanged, "security")),
+    (
+        "POST /v1/auth/password/replace",
+        Flow(
+            AuditAction::PasswordChanged,
+            "security::whoever_has_a_password_that_breaks_new_rules_is_asked_to_change_it_at_the_next_sign_in",
+        ),
+    ),
     (
         "POST /v1/auth/password/forgot",
         Action(AuditAction::PasswordResetRequested, r#"{"email":"owner@acme.example"}"#),
     ),
-    ("POST /v1/auth/password/reset", Flow(AuditAction::PasswordReset, "recovery")),
-    ("POST /v1/auth/register", Flow(AuditAction::RegistrationReceived, "registration")),
+    (
+        "POST /v1/auth/password/reset",
+        Flow(
+            AuditAction::PasswordReset,
+            "recovery::a_link_resets_the_password_once_and_ends_everything_before",
+        ),
+    ),
+    (
+        "POST /v1/auth/register",
+        Flow(AuditAction::RegistrationReceived, "registration::somebody_registers_verifies_and_signs_in"),
+    ),
     ("POST /v1/auth/invitation", Nothing("nothing is changed")),
-    ("POST /v1/auth/email/resend", Flow(AuditAction::VerificationRequested, "registration")),
-    ("POST /v1/auth/email/verify", Flow(AuditAction::EmailChanged, "profile")),
-    ("POST /v1/auth/email/undo", Flow(AuditAction::EmailChangeUndone, "profile")),
+    (
+        "POST /v1/auth/email/resend",
+        Flow(
+            AuditAction::VerificationRequested,
+            "registration::the_link_is_sent_again_to_those_who_need_it_and_all_get_one_answer",
+        ),
+    ),
+    (
+        "POST /v1/auth/email/verify",
+        Flow(
+            AuditAction::EmailChanged,
+            "profile::an_address_changes_when_it_is_confirmed_and_can_be_undone_from_the_old_one",
+        ),
+    ),
+    (
+        "POST /v1/auth/email/undo",
+        Flow(
+            AuditAction::EmailChangeUndone,
+            "profile::an_address_changes_when_it_is_confirmed_and_can_be_undone_from_the_old_one",
+        ),
+    ),
     ("POST /v1/auth/device/authorize", Nothing("a code that nobody has approved gives nothing")),
-    ("POST /v1/auth/device/token", Flow(AuditAction::SignIn, "authorization")),
+    (
+        "POST /v1/auth/device/token",
+        Flow(AuditAction::SignIn, "authorization::a_session_that_a_device_fetches_is_recorded"),
+    ),
     ("PATCH /v1/me", Action(AuditAction::ProfileChanged, r#"{"name":"New Name"}"#)),
     (
         "POST /v1/me/password",
@@ -470,15 +533,39 @@ const TRACES: &[(&str, Trace)] = &[
         Action(AuditAction::Reauthenticated, r#"{"password":"Tall-cedar-9-river"}"#),
     ),
     ("POST /v1/me/reauthenticate/options", Nothing("a challenge that nobody has answered gives nothing")),
-    ("POST /v1/me/passkeys", Flow(AuditAction::FactorAdded, "mfa/passkeys")),
+    (
+        "POST /v1/me/passkeys",
+        Flow(AuditAction::FactorAdded, "mfa/passkeys::a_passkey_is_added_named_listed_and_removed"),
+    ),
     ("POST /v1/me/passkeys/options", Nothing("a challenge that nobody has answered gives nothing")),
-    ("PATCH /v1/me/passkeys/{id}", Flow(AuditAction::PasskeyRenamed, "mfa/passkeys")),
-    ("DELETE /v1/me/passkeys/{id}", Flow(AuditAction::FactorRemoved, "mfa/passkeys")),
+    (
+        "PATCH /v1/me/passkeys/{id}",
+        Flow(AuditAction::PasskeyRenamed, "mfa/passkeys::a_passkey_is_added_named_listed_and_removed"),
+    ),
+    (
+        "DELETE /v1/me/passkeys/{id}",
+        Flow(AuditAction::FactorRemoved, "mfa/passkeys::a_passkey_is_added_named_listed_and_removed"),
+    ),
     ("POST /v1/me/mfa/totp", Nothing("an app that nobody has confirmed counts for nothing")),
-    ("POST /v1/me/mfa/totp/confirm", Flow(AuditAction::FactorAdded, "mfa")),
-    ("DELETE /v1/me/mfa/totp", Flow(AuditAction::FactorRemoved, "mfa")),
-    ("POST /v1/me/mfa/recovery-codes", Flow(AuditAction::RecoveryCodesMade, "mfa")),
-    ("DELETE /v1/me/sessions", Flow(AuditAction::SessionRevoked, "sessions")),
+    (
+        "POST /v1/me/mfa/totp/confirm",
+        Flow(AuditAction::FactorAdded, "mfa::an_app_is_added_in_two_steps_and_asked_for_from_then_on"),
+    ),
+    (
+        "DELETE /v1/me/mfa/totp",
+        Flow(AuditAction::FactorRemoved, "mfa::an_app_is_replaced_and_removed_by_a_fresh_proof_alone"),
+    ),
+    (
+        "POST /v1/me/mfa/recovery-codes",
+        Flow(
+            AuditAction::RecoveryCodesMade,
+            "mfa::a_recovery_code_works_once_for_its_holder_until_new_ones_are_made",
+        ),
+    ),
+    (
+        "DELETE /v1/me/sessions",
+        Flow(AuditAction::SessionRevoked, "sessions::all_other_sessions_of_ones_own_are_ended_at_once"),
+    ),
     ("DELETE /v1/me/sessions/{id}", Action(AuditAction::SessionRevoked, "")),
     ("POST /v1/me/device-requests/{user_code}/approve", Action(AuditAction::DeviceApproved, "")),
     ("POST /v1/me/device-requests/{user_code}/deny", Action(AuditAction::DeviceDenied, "")),
@@ -493,20 +580,56 @@ const TRACES: &[(&str, Trace)] = &[
     ),
     ("POST /v1/organization/ip-restrictions/preview", Nothing("nothing is changed")),
     ("POST /v1/auth/sso/start", Nothing("it tells where a sign-in begins")),
-    ("PUT /v1/organization/sso/oidc", Flow(AuditAction::SsoUpdated, "sso/settings")),
-    ("DELETE /v1/organization/sso/oidc", Flow(AuditAction::SsoRemoved, "sso/settings")),
-    ("PUT /v1/organization/sso/saml", Flow(AuditAction::SsoUpdated, "sso/saml")),
-    ("DELETE /v1/organization/sso/saml", Flow(AuditAction::SsoRemoved, "sso/saml")),
-    ("POST /v1/organization/sso/saml/next-key", Flow(AuditAction::SsoUpdated, "sso/saml")),
-    ("POST /v1/organization/sso/saml/next-key/use", Flow(AuditAction::SsoUpdated, "sso/saml")),
+    (
+        "PUT /v1/organization/sso/oidc",
+        Flow(AuditAction::SsoUpdated, "sso/settings::a_provider_is_set_shown_without_its_secret_and_removed"),
+    ),
+    (
+        "DELETE /v1/organization/sso/oidc",
+        Flow(AuditAction::SsoRemoved, "sso/settings::a_provider_is_set_shown_without_its_secret_and_removed"),
+    ),
+    (
+        "PUT /v1/organization/sso/saml",
+        Flow(AuditAction::SsoUpdated, "sso/saml::a_provider_is_described_in_one_of_three_ways"),
+    ),
+    (
+        "DELETE /v1/organization/sso/saml",
+        Flow(AuditAction::SsoRemoved, "sso/saml::a_provider_is_described_in_one_of_three_ways"),
+    ),
+    (
+        "POST /v1/organization/sso/saml/next-key",
+        Flow(AuditAction::SsoUpdated, "sso/saml::our_own_key_is_replaced_while_both_are_known"),
+    ),
+    (
+        "POST /v1/organization/sso/saml/next-key/use",
+        Flow(AuditAction::SsoUpdated, "sso/saml::our_own_key_is_replaced_while_both_are_known"),
+    ),
     ("POST /v1/organization/domains", Action(AuditAction::DomainAdded, r#"{"domain":"acme.example"}"#)),
-    ("POST /v1/organization/domains/{domain}/verify", Flow(AuditAction::DomainVerified, "sso/domains")),
-    ("DELETE /v1/organization/domains/{domain}", Flow(AuditAction::DomainRemoved, "sso/domains")),
+    (
+        "POST /v1/organization/domains/{domain}/verify",
+        Flow(AuditAction::DomainVerified, "sso/domains::a_domain_is_shown_by_its_own_record_and_by_no_other"),
+    ),
+    (
+        "DELETE /v1/organization/domains/{domain}",
+        Flow(AuditAction::DomainRemoved, "sso/domains::a_domain_is_shown_by_its_own_record_and_by_no_other"),
+    ),
     ("PATCH /v1/members/{id}", Action(AuditAction::MemberRoleChanged, r#"{"role":"auditor"}"#)),
     ("DELETE /v1/members/{id}", Action(AuditAction::MemberRemoved, "")),
-    ("POST /v1/members/{id}/end-sessions", Flow(AuditAction::SessionRevoked, "members")),
+    (
+        "POST /v1/members/{id}/end-sessions",
+        Flow(
+            AuditAction::SessionRevoked,
+            "members::a_member_is_signed_out_everywhere_without_being_suspended",
+        ),
+    ),
     ("POST /v1/members/{id}/suspend", Action(AuditAction::MemberSuspended, "")),
-    ("POST /v1/members/{id}/reactivate", Flow(AuditAction::MemberReactivated, "members")),
+    (
+        "POST /v1/members/{id}/reactivate",
+        Flow(
+            AuditAction::MemberReactivated,
+            "members::a_suspended_member_is_out_at_the_next_request_and_signs_in_anew_when_let_in_again",
+        ),
+    ),
     (
         "POST /v1/members/{id}/reset-mfa",
         Action(AuditAction::FactorsReset, r#"{"reason":"Lost the phone; seen in person"}"#),
@@ -518,7 +641,13 @@ const TRACES: &[(&str, Trace)] = &[
         "POST /v1/invitations",
         Action(AuditAction::InvitationMade, r#"{"email":"guest@acme.example","role":"member"}"#),
     ),
-    ("POST /v1/invitations/accept", Flow(AuditAction::InvitationAccepted, "invitations")),
+    (
+        "POST /v1/invitations/accept",
+        Flow(
+            AuditAction::InvitationAccepted,
+            "invitations::an_account_joins_only_after_signing_in_with_the_invited_address",
+        ),
+    ),
     ("POST /v1/invitations/{id}/resend", Action(AuditAction::InvitationResent, "")),
     ("DELETE /v1/invitations/{id}", Action(AuditAction::InvitationRevoked, "")),
     ("POST /v1/registrations/{id}/approve", Action(AuditAction::RegistrationApproved, "")),
@@ -528,9 +657,18 @@ const TRACES: &[(&str, Trace)] = &[
     ("POST /v1/tokens/{id}/rotate", Action(AuditAction::KeyRotated, "{}")),
     ("DELETE /v1/tokens/{id}", Action(AuditAction::KeyRevoked, "")),
     ("POST /v1/events", Nothing("a gateway's own chain says what happened there")),
-    ("POST /v1/gateways/sync", Flow(AuditAction::GatewayEnrolled, "gateways")),
+    (
+        "POST /v1/gateways/sync",
+        Flow(AuditAction::GatewayEnrolled, "gateways::a_gateway_is_enrolled_by_its_key_and_listed"),
+    ),
     ("POST /v1/gateways/{id}/drain", Action(AuditAction::GatewayDrained, "")),
-    ("POST /v1/gateways/{id}/resume", Flow(AuditAction::GatewayResumed, "configurations")),
+    (
+        "POST /v1/gateways/{id}/resume",
+        Flow(
+            AuditAction::GatewayResumed,
+            "configurations::a_gateway_is_drained_resumed_and_at_last_forgotten",
+        ),
+    ),
     ("DELETE /v1/gateways/{id}", Action(AuditAction::GatewayForgotten, "")),
     (
         "POST /v1/configurations",
@@ -554,15 +692,49 @@ const TRACES: &[(&str, Trace)] = &[
     ),
     ("PATCH /v1/provider-credentials/{name}", Action(AuditAction::CredentialReplaced, r#"{"key":"sk-2"}"#)),
     ("DELETE /v1/provider-credentials/{name}", Action(AuditAction::CredentialRemoved, "")),
-    ("POST /scim/v2/Users", Flow(AuditAction::MemberProvisioned, "scim/users")),
-    ("PUT /scim/v2/Users/{id}", Flow(AuditAction::MemberProvisioned, "scim/users")),
-    ("PATCH /scim/v2/Users/{id}", Flow(AuditAction::MemberProvisioned, "scim/users")),
-    ("DELETE /scim/v2/Users/{id}", Flow(AuditAction::MemberRemoved, "scim/users")),
-    ("POST /scim/v2/Groups", Flow(AuditAction::GroupProvisioned, "scim/groups")),
-    ("PUT /scim/v2/Groups/{id}", Flow(AuditAction::GroupProvisioned, "scim/groups")),
-    ("PATCH /scim/v2/Groups/{id}", Flow(AuditAction::GroupProvisioned, "scim/groups")),
-    ("DELETE /scim/v2/Groups/{id}", Flow(AuditAction::GroupProvisioned, "scim/groups")),
+    (
+        "POST /scim/v2/Users",
+        Flow(AuditAction::MemberProvisioned, "scim/users::a_user_is_made_found_changed_and_removed"),
+    ),
+    (
+        "PUT /scim/v2/Users/{id}",
+        Flow(AuditAction::MemberProvisioned, "scim/users::a_user_is_made_found_changed_and_removed"),
+    ),
+    (
+        "PATCH /scim/v2/Users/{id}",
+        Flow(AuditAction::MemberProvisioned, "scim/users::a_user_is_made_found_changed_and_removed"),
+    ),
+    (
+        "DELETE /scim/v2/Users/{id}",
+        Flow(AuditAction::MemberRemoved, "scim/users::a_user_is_made_found_changed_and_removed"),
+    ),
+    (
+        "POST /scim/v2/Groups",
+        Flow(AuditAction::GroupProvisioned, "scim/groups::groups_are_kept_with_their_members"),
+    ),
+    (
+        "PUT /scim/v2/Groups/{id}",
+        Flow(AuditAction::GroupProvisioned, "scim/groups::groups_are_kept_with_their_members"),
+    ),
+    (
+        "PATCH /scim/v2/Groups/{id}",
+        Flow(AuditAction::GroupProvisioned, "scim/groups::groups_are_kept_with_their_members"),
+    ),
+    (
+        "DELETE /scim/v2/Groups/{id}",
+        Flow(AuditAction::GroupProvisioned, "scim/groups::groups_are_kept_with_their_members"),
+    ),
 ];
+
+/// The lines of a test of both databases, named as `file::name`.
+fn body_of(test: &str) -> String {
+    let (file, name) = test.rsplit_once("::").unwrap();
+    let path = format!("{}/tests/it/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (_, after) =
+        text.split_once(&format!("\n    {name}(api) {{\n")).unwrap_or_else(|| panic!("no {test}"));
+    after.split_once("\n    }\n").unwrap().0.to_owned()
+}
 
 #[test]
 fn every_route_that_changes_something_says_what_it_leaves_in_the_audit_log() {
@@ -572,10 +744,9 @@ fn every_route_that_changes_something_says_what_it_leaves_in_the_audit_log() {
     for (route, trace) in TRACES {
         match trace {
             Action(..) => {}
-            Flow(action, file) => {
-                let path = format!("{}/tests/it/{file}.rs", env!("CARGO_MANIFEST_DIR"));
-                let text = std::fs::read_to_string(&path).unwrap();
-                assert!(text.contains(action.as_str()), "{route}: {path} shows no {action}");
+            Flow(action, test) => {
+                let text = body_of(test);
+                assert!(text.contains(action.as_str()), "{route}: {test} shows no {action}");
             }
             Nothing(why) => assert!(!why.is_empty(), "{route}"),
         }

@@ -78,7 +78,9 @@ on_both! {
         assert_eq!(accept(&api, &mia, &token).await.refusal(), (403, "invited_another"));
         let nobody = api.post("/v1/invitations/accept", json!({ "token": token })).send().await;
         assert_eq!(nobody.refusal(), (401, "missing_key"));
+        assert!(!api.recorded("invitation.accepted").await);
         assert_eq!(accept(&api, &other, &token).await.text("/organization"), "acme");
+        assert!(api.recorded("invitation.accepted").await);
         assert_eq!(accept(&api, &other, &token).await.refusal(), (422, "invalid_token"));
         let body = json!({ "email": "owner@other.example", "password": PASSWORD, "organization": "acme" });
         let session = api.post("/v1/auth/login", body).send().await;

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use aws_lc_rs::signature::Ed25519KeyPair;
+use axum::http::Method;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use kt_control::ConfiguredJwtKey;
 use kt_domain::clock::Clock;
+use kt_store::audit;
 use kt_store::sealed::{self, SealedKind};
 use serde_json::{Value, json};
 
@@ -37,6 +39,22 @@ on_both! {
         assert!(!api.control.unlock(&api.operator(), "owner@acme.example").await.unwrap(), "nothing was counted");
         let unknown = api.control.unlock(&api.operator(), "nobody@acme.example").await.unwrap_err();
         assert_eq!(unknown.code, "not_found");
+    }
+
+    what_is_done_to_an_account_without_a_place_is_recorded_for_the_deployment(api) {
+        let jo = api.add_member("jo@acme.example", "member").await;
+        let owner = api.token_of("owner@acme.example").await;
+        let removed = api.request(Method::DELETE, &format!("/v1/members/{jo}")).bearer(&owner).send().await;
+        assert_eq!(removed.status, 204);
+        let operator = api.operator();
+        api.control.unlock(&operator, "jo@acme.example").await.unwrap();
+        api.control.give_temporary_password(&operator, "jo@acme.example").await.unwrap();
+        api.control.reset_second_factors_of(&operator, "jo@acme.example", "Lost the phone").await.unwrap();
+        let chain = audit::chain(&api.store, None).await.unwrap();
+        let records = chain.iter().map(|entry| serde_json::from_str::<Value>(&entry.body).unwrap());
+        let theirs: Vec<_> = records.filter(|record| record["resource"] == jo.as_str()).collect();
+        let actions: Vec<_> = theirs.iter().map(|record| record["action"].as_str().unwrap()).collect();
+        assert_eq!(actions, ["auth.account_unlocked", "member.temporary_password_set", "mfa.reset"]);
     }
 
     a_member_is_made_an_owner_and_is_one_at_the_next_request(api) {

@@ -76,6 +76,18 @@ on_both! {
         assert_eq!(posture(&api, &owner).await["failed_logins_24h"], 3, "of two organizations it belongs to neither");
     }
 
+    tries_that_nobody_listens_to_count_one_by_one_though_they_are_recorded_together(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        for n in 0..150 {
+            let body = json!({ "email": format!("nobody-{n}@acme.example"), "password": "wrong" });
+            api.post("/v1/auth/login", body).from("198.51.100.7:1").send().await;
+        }
+        api.clock.advance(Duration::from_mins(1));
+        run_jobs(&api).await;
+        assert_eq!(posture(&api, &owner).await["failed_logins_24h"], 150);
+        assert!(api.records("auth.sign_in").await.len() < 150, "the control");
+    }
+
     a_day_is_kept_once_for_the_chart_and_for_ninety_days(api) {
         run_jobs(&api).await;
         api.token_of("owner@acme.example").await;

@@ -402,6 +402,23 @@ on_both! {
         assert_eq!(api.post("/v1/auth/refresh", next).send().await.refusal(), (401, "invalid_refresh_token"));
     }
 
+    nobody_waits_for_a_password_that_is_replaced_to_be_hashed(api) {
+        api.owner().await;
+        api.clock.advance(Duration::from_hours(91 * 24));
+        let step = api.login("owner@acme.example", PASSWORD).await;
+        let replace = async |password: &str| {
+            let body = json!({ "flow_token": step.text("/flow_token"), "new_password": password });
+            api.post("/v1/auth/password/replace", body).send().await
+        };
+        // Whoever writes meanwhile has the one writer: what is hashed and refused does not ask for it.
+        let writing = api.store.begin_write().await.unwrap();
+        for refused in ["acme", PASSWORD] {
+            assert_eq!(replace(refused).await.text("/error/param"), "new_password", "{refused}");
+        }
+        writing.commit().await.unwrap();
+        assert_eq!(replace("Quiet-willow-4-lakes").await.text("/status"), "password_changed", "the step is still good");
+    }
+
     of_a_thousand_who_replace_a_password_at_one_step_one_does(api) {
         api.owner().await;
         api.clock.advance(Duration::from_hours(91 * 24));

@@ -1,16 +1,18 @@
 //! How long answers take that must not tell who is known (STANDARDS ATK-05; ATTACKS I42): over pairs of requests, one about
 //! somebody who is there and one about nobody, taken in turn, with passwords hashed as a server hashes them.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use kt_control::passwords::Capacity;
 use kt_domain::actor::Role;
 use kt_domain::clock::Clock;
+use kt_domain::lockout::{LockoutSettings, account_at_network_key, network_of};
 use kt_store::limits;
 use serde_json::{Value, json};
 
 use crate::databases::Kind;
-use crate::harness::{TestApi, on_both};
+use crate::harness::{PASSWORD, TestApi, on_both};
 
 /// How many pairs are compared.
 const PAIRS: usize = 40;
@@ -60,6 +62,21 @@ async fn as_deployed(kind: Kind) -> TestApi {
     TestApi::hashing(kind, Capacity::default()).await
 }
 
+/// From where somebody of this name signs in.
+fn peer_of(who: &str, n: usize) -> SocketAddr {
+    format!("100.{}.{n}.7:1", 65 + who.len()).parse().unwrap()
+}
+
+/// Uses up what the network of `peer` may try at an account.
+async fn use_up_tries(api: &TestApi, account: &str, peer: SocketAddr) {
+    let key = account_at_network_key(account, network_of(peer.ip()));
+    let tx = api.store.begin_write().await.unwrap();
+    for _ in 0..LockoutSettings::default().max_failures {
+        limits::count(&tx, &key, Duration::from_hours(1), api.clock.now()).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
 on_both! {
     from crate::timing::as_deployed;
     nobody_learns_by_the_clock_who_is_there(api) {
@@ -69,8 +86,7 @@ on_both! {
         // Each request from a network of its own: how often one may ask is no matter here.
         let login = async |who: &str, n: usize, password: &str| {
             let body = json!({ "email": format!("{who}{n}@acme.example"), "password": password });
-            let peer = format!("100.{}.{n}.7:1", 65 + who.len());
-            let answer = api.post("/v1/auth/login", body).from(&peer).send().await;
+            let answer = api.post("/v1/auth/login", body).from(&peer_of(who, n).to_string()).send().await;
             assert_eq!(answer.refusal(), (401, "invalid_credentials"));
         };
         let wrong = "Wrong-pebble-3-cloud";
@@ -79,6 +95,22 @@ on_both! {
         let too_long = "x".repeat(300);
         let known = async |n| login("known", n, &too_long).await;
         require_alike("by what is too long for one", known, async |n| login("nobody", n, &too_long).await).await;
+
+        // A right password of somebody who is not let in is no different from a wrong one of nobody.
+        let owner = api.token_of("owner@acme.example").await;
+        for n in 0..PAIRS + 4 {
+            let id = api.add_member(&format!("suspended{n}@acme.example"), "member").await;
+            let answer = api.post(&format!("/v1/members/{id}/suspend"), json!({})).bearer(&owner).send().await;
+            assert_eq!(answer.text("/status"), "suspended");
+            let id = api.add_member(&format!("locked{n}@acme.example"), "member").await;
+            use_up_tries(&api, id.as_str(), peer_of("locked", n)).await;
+        }
+        let suspended = async |n| login("suspended", n, PASSWORD).await;
+        let nobody = async |n| login("nobodyelse", n, PASSWORD).await;
+        require_alike("by the right password of a suspended account", suspended, nobody).await;
+        let locked = async |n| login("locked", n, PASSWORD).await;
+        let nobody = async |n| login("nobodymore", n, PASSWORD).await;
+        require_alike("by the right password of a locked account", locked, nobody).await;
 
         // From a network that has had its tries, nothing is hashed that other work would drown in.
         let tx = api.store.begin_write().await.unwrap();

@@ -5,6 +5,7 @@ mod audit;
 mod copies;
 mod domains;
 mod ip_restrictions;
+mod mail;
 mod mfa;
 mod organizations;
 mod secrets;
@@ -57,6 +58,9 @@ pub(crate) enum Admin {
     /// The key that seals secrets in the database
     #[command(subcommand)]
     Secrets(secrets::Secrets),
+    /// Messages that could not be sent
+    #[command(subcommand)]
+    Mail(mail::Mail),
     /// The deployment's own audit log
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -80,6 +84,7 @@ impl Admin {
                 Self::Sso(sso) => sso.run().await,
                 Self::Jwt(Jwt::Rotate(rotate)) => rotate.run().await,
                 Self::Secrets(secrets) => secrets.run().await,
+                Self::Mail(mail) => mail.run().await,
                 Self::Audit(audit::Audit::Export(export)) => export.run().await,
                 Self::Retention(Retention::Run(run)) => run.run().await,
             }
@@ -179,7 +184,7 @@ impl Rotate {
         let kid = control.rotate_signing_key(&ctx, self.immediately).await?;
         let sentence = if self.immediately {
             format!(
-                "{kid} signs from now on, and tokens of older keys are refused; servers follow within ten seconds"
+                "{kid} signs from now on, and tokens of older keys are refused; servers follow with their next request"
             )
         } else {
             format!(

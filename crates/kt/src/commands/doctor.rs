@@ -317,7 +317,7 @@ async fn mail_queue(store: &Store) -> Said {
         Err(error) => return fail(error.to_string(), "the queue cannot be read; look at the database"),
         Ok(backlog) => backlog,
     };
-    let advice = "look at the mail server; the log of the server and `mail.failed` in the audit log say what went wrong";
+    let advice = "look at the mail server; `kt admin mail list` says what went wrong";
     match oldest.filter(|_| waiting > 0) {
         Some(oldest) => warn(
             format!("{waiting} messages wait, the oldest since {oldest:.0}; {given_up} were given up today"),

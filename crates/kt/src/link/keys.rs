@@ -89,7 +89,7 @@ pub(super) async fn follow(following: Arc<Following>) {
             Ok(news) => {
                 tells_configuration = news.wants_configuration;
                 if !std::mem::take(&mut trouble).is_empty() {
-                    tracing::info!("the control plane answers again");
+                    tracing::info!("the control plane serves this gateway again");
                 }
                 if let Some(snapshot) = news.keys {
                     take_up(Arc::unwrap_or_clone(snapshot), keys, file);
@@ -110,7 +110,7 @@ pub(super) async fn follow(following: Arc<Following>) {
             }
             Err(reason @ (PlaneError::Away(_) | PlaneError::Gap)) => {
                 if std::mem::replace(&mut trouble, "away") != "away" {
-                    tracing::warn!(%reason, "the control plane does not answer; keys stay as they were");
+                    tracing::warn!(%reason, "the control plane does not serve this gateway at present; keys stay as they were");
                 }
                 tokio::time::sleep(PAUSE).await;
             }

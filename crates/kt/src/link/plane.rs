@@ -79,11 +79,17 @@ fn refusal(body: &[u8], status: u16) -> PlaneError {
     };
     let reason = printable(&format!("{}: {}", error.code, error.message));
     match status {
-        401 | 403 => PlaneError::Refused(reason),
+        401 | 403 if ends_the_key(&error.code) => PlaneError::Refused(reason),
         409 if error.code == GAP => PlaneError::Gap,
         409 | 413 | 422 => PlaneError::Invalid(reason),
         _ => PlaneError::Away(reason),
     }
+}
+
+/// Whether a refusal says that the gateway's own key is over, or does not reach this. Any other, such as that of the address from
+/// which it asks, comes of the network or of a list of addresses that was meant for people, and is over as soon as that is.
+fn ends_the_key(code: &str) -> bool {
+    matches!(code, "invalid_key" | "key_expired" | "insufficient_scope" | "insufficient_role")
 }
 
 /// Why the control plane did not do what it was asked for.
@@ -184,11 +190,40 @@ impl From<OutboundError> for PlaneError {
 impl From<Error> for PlaneError {
     fn from(error: Error) -> Self {
         match error.kind {
-            ErrorKind::Unauthenticated | ErrorKind::Forbidden => Self::Refused(error.to_string()),
+            ErrorKind::Unauthenticated | ErrorKind::Forbidden if ends_the_key(error.code) => {
+                Self::Refused(error.to_string())
+            }
             ErrorKind::Unavailable if error.code == "not_set_up" => Self::NotSetUp,
             ErrorKind::Conflict if error.code == GAP => Self::Gap,
             ErrorKind::Invalid | ErrorKind::Conflict => Self::Invalid(error.to_string()),
             _ => Self::Away(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_says_that_the_key_is_over_counts_as_refused() {
+        for (status, code, is_refused) in [
+            (401, "invalid_key", true),
+            (401, "key_expired", true),
+            (403, "insufficient_scope", true),
+            (403, "insufficient_role", true),
+            (403, "ip_denied", false),
+            (403, "key_ip_denied", false),
+            (403, "unresolved_source", false),
+            (401, "missing_key", false),
+            (429, "rate_limited", false),
+            (503, "store_unavailable", false),
+        ] {
+            let body = json!({ "error": { "code": code, "message": "Why." } }).to_string();
+            let meant = refusal(body.as_bytes(), status);
+            assert_eq!(matches!(meant, PlaneError::Refused(_)), is_refused, "{code}: {meant:?}");
+            assert_eq!(matches!(meant, PlaneError::Away(_)), !is_refused, "{code}: {meant:?}");
+        }
+        assert!(matches!(refusal(b"<html>", 403), PlaneError::Away(_)), "a proxy's own page");
     }
 }

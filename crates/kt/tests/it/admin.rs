@@ -1,11 +1,14 @@
 //! `kt admin …` and `kt doctor`, beside a server and without one.
 
 use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::thread;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::gateway::wait_for;
 use crate::plane::{EMAIL, Home, PASSWORD, Plane};
 use crate::{complaint, said};
 
@@ -123,6 +126,35 @@ fn whoever_is_kept_out_by_address_is_let_in_again_while_the_server_runs() {
     crate::gateway::wait_for("the server to follow", || {
         plane.kt(Some(&token), &["auth", "whoami"]).status.success().then_some(())
     });
+}
+
+#[test]
+fn mail_that_was_given_up_is_listed_with_the_reason() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port().to_string();
+    thread::spawn(move || {
+        for connection in server.incoming() {
+            let _ = connection.unwrap().write_all(b"554 no mail is taken here\r\n");
+        }
+    });
+    let plane = Home::new().start_in(&[
+        ("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL),
+        ("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD),
+        ("KEEPTRUSTS_MAIL__TRANSPORT", "smtp"),
+        ("KEEPTRUSTS_MAIL__FROM", "keeptrusts@acme.example"),
+        ("KEEPTRUSTS_MAIL__SMTP__HOST", "127.0.0.1"),
+        ("KEEPTRUSTS_MAIL__SMTP__PORT", &port),
+        ("KEEPTRUSTS_MAIL__SMTP__TLS", "none"),
+    ]);
+    let listed = |more: &[&str]| said(&admin(&plane.home, &[&["mail", "list"][..], more].concat()), 0);
+    let of_json = || serde_json::from_str::<Value>(&listed(&["--json"])).unwrap();
+    assert_eq!(of_json(), json!({ "mail": [], "next_cursor": null }));
+    plane.ask("POST /v1/auth/password/forgot", "", &json!({ "email": EMAIL }).to_string());
+    let given_up = wait_for("the message to be given up", || of_json()["mail"].get(0).cloned());
+    assert_eq!((&given_up["recipient"], &given_up["kind"]), (&json!(EMAIL), &json!("password_reset")));
+    assert!(given_up["reason"].as_str().unwrap().contains("no mail is taken here"), "{given_up}");
+    let table = listed(&[]);
+    assert!(table.contains(EMAIL) && table.contains("no mail is taken here"), "{table}");
 }
 
 #[test]

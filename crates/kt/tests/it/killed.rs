@@ -1,5 +1,6 @@
-//! `kill -9` while many use one thing that works once: it works for one of them at most, and what was answered as done is
-//! done.
+//! `kill -9` while several use one thing that works once: it works for one of them at most, and what was answered as done is
+//! done. A few of them suffice: that one of a thousand succeeds is shown for each such thing by itself (`kt_server::it`), and
+//! here it is the moment that matters. On PostgreSQL a transaction is another process's, and lives a little longer.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::gateway::wait_for;
-use crate::plane::{EMAIL, PASSWORD, Plane};
+use crate::plane::{EMAIL, Home, PASSWORD, Plane};
+use crate::postgres::Schema;
 
 const JO: &str = "jo@acme.example";
 
@@ -21,6 +23,27 @@ const CLIENTS: usize = 6;
 /// When the process is killed, unless something was answered before: at another moment of its work in each round.
 const MOMENTS: [Duration; 4] =
     [Duration::from_mins(1), Duration::from_millis(5), Duration::from_millis(60), Duration::from_millis(150)];
+
+/// What a control plane keeps everything in: a file of its own, or a schema of a server that outlives it.
+struct Database(Option<Schema>);
+
+impl Database {
+    fn start(&self, home: Home) -> Plane {
+        match &self.0 {
+            None => home.start(),
+            Some(schema) => home.start_on(&schema.url()),
+        }
+    }
+}
+
+/// Does it once for each moment, on both databases.
+fn at_each_moment(round: impl Fn(&Database, Duration)) {
+    for moment in MOMENTS {
+        for database in [Database(None), Database(Some(Schema::new()))] {
+            round(&database, moment);
+        }
+    }
+}
 
 /// The password that a client chooses.
 fn password(client: usize) -> String {
@@ -32,6 +55,7 @@ type Done = Vec<usize>;
 
 /// Lets all clients ask, kills the process meanwhile, and lets them ask the next one. `request` tells what a client asks.
 fn use_while_killed(
+    database: &Database,
     plane: Plane,
     moment: Duration,
     request: &(dyn Fn(usize) -> (&'static str, Value) + Sync),
@@ -60,7 +84,7 @@ fn use_while_killed(
         });
         plane.kill();
     });
-    let plane = plane.ended().0.start();
+    let plane = database.start(plane.ended().0);
     thread::scope(|scope| {
         for client in 0..CLIENTS {
             let (ask, plane) = (&ask, &plane);
@@ -96,24 +120,24 @@ pub(crate) fn token_in_letter(data: &Path, email: &str) -> String {
 
 #[test]
 fn a_reset_link_sets_one_password() {
-    for moment in MOMENTS {
-        let plane = Plane::start();
+    at_each_moment(|database, moment| {
+        let plane = database.start(Home::new());
         plane.ask("POST /v1/auth/password/forgot", "", &json!({ "email": EMAIL }).to_string());
         let token = token_in_letter(&plane.home.path("data"), EMAIL);
         let request = |client| {
             let body = json!({ "token": token, "new_password": password(client) });
             ("POST /v1/auth/password/reset", body)
         };
-        let (plane, done) = use_while_killed(plane, moment, &request);
+        let (plane, done) = use_while_killed(database, plane, moment, &request);
         one_password_holds(&plane, EMAIL, &done);
         assert_eq!(plane.sign_in(PASSWORD), None, "the old one is over");
-    }
+    });
 }
 
 #[test]
 fn an_invitation_makes_one_account() {
-    for moment in MOMENTS {
-        let plane = Plane::start();
+    at_each_moment(|database, moment| {
+        let plane = database.start(Home::new());
         let credentials = format!("Authorization: Bearer {}\r\n", plane.sign_in(PASSWORD).unwrap());
         let whoami = plane.ask("GET /v1/whoami", &credentials, "");
         let invited = json!({ "email": JO, "role": "member" }).to_string();
@@ -126,22 +150,54 @@ fn an_invitation_makes_one_account() {
             });
             ("POST /v1/auth/register", body)
         };
-        let (plane, done) = use_while_killed(plane, moment, &request);
+        let (plane, done) = use_while_killed(database, plane, moment, &request);
         one_password_holds(&plane, JO, &done);
-    }
+    });
 }
 
 #[test]
 fn a_refresh_token_gives_one_pair_of_tokens() {
-    for moment in MOMENTS {
-        let plane = Plane::start();
+    at_each_moment(|database, moment| {
+        let plane = database.start(Home::new());
         let body = json!({ "email": EMAIL, "password": PASSWORD }).to_string();
         let session = plane.ask("POST /v1/auth/login", "", &body);
         let request = |_| ("POST /v1/auth/refresh", json!({ "refresh_token": session["refresh_token"] }));
-        let (plane, done) = use_while_killed(plane, moment, &request);
+        let (plane, done) = use_while_killed(database, plane, moment, &request);
         assert!(done.len() <= 1, "{done:?} were given tokens");
         let credentials = format!("Authorization: Bearer {}\r\n", session["access_token"].as_str().unwrap());
         let whoami = plane.ask("GET /v1/whoami", &credentials, "");
         assert_eq!(whoami["error"]["code"], "invalid_token", "the session ended when the token came again");
-    }
+    });
+}
+
+#[test]
+fn a_step_of_a_sign_in_sets_one_password() {
+    at_each_moment(|database, moment| {
+        let plane = database.start(Home::new());
+        let credentials = format!("Authorization: Bearer {}\r\n", plane.sign_in(PASSWORD).unwrap());
+        plane.ask(
+            "POST /v1/invitations",
+            &credentials,
+            &json!({ "email": JO, "role": "member" }).to_string(),
+        );
+        let token = token_in_letter(&plane.home.path("data"), JO);
+        let joining = json!({
+            "organization": "default", "email": JO, "name": "Jo Member", "password": PASSWORD, "invitation_token": token,
+        });
+        let (status, joined) = plane.try_ask("POST /v1/auth/register", "", &joining.to_string()).unwrap();
+        assert!([200, 202].contains(&status), "{joined}");
+        let sign_in = |password: &str| {
+            plane.ask("POST /v1/auth/login", "", &json!({ "email": JO, "password": password }).to_string())
+        };
+        let id = sign_in(PASSWORD)["user"]["id"].as_str().unwrap().to_owned();
+        let path = format!("POST /v1/members/{id}/temporary-password");
+        let temporary = plane.ask(&path, &credentials, "")["temporary_password"].as_str().unwrap().to_owned();
+        let step = sign_in(&temporary)["flow_token"].clone();
+        let request = |client| {
+            let body = json!({ "flow_token": step, "new_password": password(client) });
+            ("POST /v1/auth/password/replace", body)
+        };
+        let (plane, done) = use_while_killed(database, plane, moment, &request);
+        one_password_holds(&plane, JO, &done);
+    });
 }

@@ -1,7 +1,9 @@
 //! `kt server run` and `kt up` as they begin, serve and end.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 
@@ -22,6 +24,34 @@ fn the_first_owner_is_made_from_the_environment_once_and_for_all() {
     let second = json!({ "email": "second@acme.example", "password": "another-Bright-kettle-5" });
     let refused = plane.ask("POST /v1/auth/login", "", &second.to_string());
     assert_eq!(refused["error"]["code"], "invalid_credentials");
+}
+
+#[test]
+fn a_first_owner_who_is_named_in_part_stops_the_start() {
+    let [email, password, organization] =
+        ["EMAIL", "PASSWORD", "ORG"].map(|part| format!("KEEPTRUSTS_BOOTSTRAP_{part}"));
+    let binary = OsStr::from_bytes(b"caf\xe9");
+    for (given, missing) in [
+        (vec![(&email, OsStr::new(EMAIL))], vec![&password]),
+        (vec![(&password, OsStr::new(PASSWORD))], vec![&email]),
+        (vec![(&organization, OsStr::new("acme"))], vec![&email, &password]),
+        (vec![(&email, OsStr::new(EMAIL)), (&password, binary)], vec![&password]),
+        (
+            vec![(&email, OsStr::new(EMAIL)), (&password, OsStr::new(PASSWORD)), (&organization, binary)],
+            vec![&organization],
+        ),
+    ] {
+        let home = Home::new();
+        let refused = home.server(&[]).envs(given.iter().copied()).output().unwrap();
+        assert_eq!(said(&refused, 2), "", "{given:?}");
+        let complaint = complaint(&refused);
+        let names: Vec<_> = missing.iter().map(|name| name.as_str()).collect();
+        assert!(
+            complaint.contains(&format!("not set, or no text: {}\n", names.join(", "))),
+            "{given:?}: {complaint}"
+        );
+        assert!(!complaint.contains("/setup?token="), "{given:?}: {complaint}");
+    }
 }
 
 #[test]

@@ -523,6 +523,7 @@ on_both! {
         let body = json!({ "flow_token": asked.text("/flow_token"), "name": "Phone", "credential": credential });
         let done = api.post("/v1/auth/mfa/passkey", body).send().await;
         assert_eq!((done.text("/status"), codes(&done).len()), ("authenticated", 10), "{}", done.json);
+        assert!(api.recorded("mfa.factor_added").await);
         assert_eq!(amr(&done), json!(["pwd", "hwk"]));
         assert_eq!(ask(flow.to_owned()).await.refusal(), (401, "invalid_flow_token"));
         assert_eq!(sign_in(&api, &mut authenticator).await.text("/status"), "authenticated");

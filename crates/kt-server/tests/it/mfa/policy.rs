@@ -62,6 +62,8 @@ on_both! {
             let (app, answer) = enroll(&api, flow).await;
             assert_eq!(answer.text("/status"), "authenticated", "{role}");
             assert_eq!((codes(&answer).len(), amr(&answer)), (10, json!(["pwd", "otp"])));
+            let added = api.records("mfa.factor_added").await;
+            assert_eq!(added.last().unwrap()["actor"]["name"], email.as_str());
             api.clock.advance(Duration::from_secs(30));
             let again = verify(&api, &step(&api, &email).await, "totp", &app.code(&api.clock)).await;
             assert_eq!(again.text("/status"), "authenticated", "{role}");

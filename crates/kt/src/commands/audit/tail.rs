@@ -18,6 +18,9 @@ use crate::output;
 const POLL: Duration = Duration::from_secs(1);
 
 /// The longest page that the API gives.
+const LONGEST: u16 = 1000;
+
+/// How many of the records that have come are fetched at once.
 const PAGE: u16 = 200;
 
 /// Show the newest records, and those that come
@@ -29,7 +32,7 @@ pub(crate) struct Tail {
     #[arg(long, short)]
     follow: bool,
     /// How many records to begin with
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=i64::from(PAGE)))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=i64::from(LONGEST)))]
     limit: u16,
     /// Only this action, or those that begin so, such as `auth.sign_in` or `auth.`
     #[arg(long, value_name = "ACTION")]

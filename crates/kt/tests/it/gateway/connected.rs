@@ -274,6 +274,34 @@ fn a_gateway_whose_own_key_is_revoked_lets_nobody_in() {
 }
 
 #[test]
+fn a_gateway_that_asks_from_an_address_that_is_refused_keeps_its_keys() {
+    let mut plane = Plane::new();
+    let server = plane.start();
+    let owner = Owner::sign_in(server.api());
+    let ((gateway_id, gateway_key), (_, key)) = (owner.new_key("gateway"), owner.new_key("access"));
+    let edge = Place::with(ECHO);
+    let gateway = start_gateway(&edge, server.api(), &gateway_key);
+    let_in(&gateway, &key);
+    let bind = |range: &str| {
+        owner.ask("PATCH", &format!("/v1/tokens/{gateway_id}"), &json!({ "ip_ranges": [range] }))
+    };
+    bind("192.0.2.0/24");
+    gateway.complains_of("key_ip_denied");
+    assert_eq!(chat(&gateway, &key).status, 200);
+    gateway.kill();
+    let again = start_gateway(&edge, server.api(), &gateway_key);
+    again.complains_of("key_ip_denied");
+    assert_eq!(chat(&again, &key).status, 200, "it remembers them");
+
+    bind("127.0.0.0/8");
+    let (_, later) = owner.new_key("access");
+    let request = let_in(&again, &later);
+    wait_for("the event to arrive", || owner.arrived().contains_key(&request).then_some(()));
+    owner.revoke(&gateway_id);
+    wait_for("the key to be refused", || (chat(&again, &key).code() == "keys_unavailable").then_some(()));
+}
+
+#[test]
 fn half_a_connection_does_not_start() {
     let edge = Place::with(ECHO);
     let output = edge.command(&["--api-url", "http://127.0.0.1:1"]).output().unwrap();
