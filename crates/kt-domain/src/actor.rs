@@ -82,7 +82,8 @@ words!(Role { Member = "member", Auditor = "auditor", Admin = "admin", Owner = "
 pub enum Scope {
     /// Reads.
     ReadOnly,
-    /// Also changes that are about neither settings, people nor keys, and inference through a gateway.
+    /// Also changes that are about neither settings, people nor keys, such as rolling out a configuration, and inference
+    /// through a gateway.
     Write,
     /// Also settings, people and keys.
     Admin,

@@ -101,7 +101,10 @@ impl List {
         match self {
             Self::Access => &[
                 (Scope::ReadOnly, "Looks, and changes nothing."),
-                (Scope::Write, "Also sends AI traffic through a gateway."),
+                (
+                    Scope::Write,
+                    "Also sends AI traffic, writes and rolls out configurations, and runs gateways, as far as you may.",
+                ),
                 (Scope::Admin, "Also settings and people, as far as you may."),
             ],
             Self::Gateway => {

@@ -116,6 +116,17 @@ on_both! {
         assert_eq!(api.get("/v1/whoami").bearer(&key).from("192.0.2.1:1").send().await.status.as_u16(), 403);
     }
 
+    the_form_says_that_a_key_that_writes_runs_gateways_as_it_does(api) {
+        let browser = api.signed_in(OWNER).await;
+        let said = "Also sends AI traffic, writes and rolls out configurations, and runs gateways, as far as you may.";
+        assert!(browser.get(ACCESS).await.page().contains(said));
+        for (scope, status) in [("read-only", 403), ("write", 404)] {
+            let key = secret_of(browser.post(ACCESS, &terms(scope, scope, "", "", "")).await.page());
+            let drained = api.post("/v1/gateways/nowhere/drain").bearer(&key).send().await;
+            assert_eq!(drained.status.as_u16(), status, "{scope}: only whoever may learns that there is none");
+        }
+    }
+
     keys_are_searched_for_by_name_and_by_their_first_characters(api) {
         let browser = api.signed_in(OWNER).await;
         for name in ["reports", "deploy"] {
