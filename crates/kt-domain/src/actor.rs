@@ -141,8 +141,10 @@ pub enum Permission {
     ManageMembers,
     /// Close what members have asked to be set up.
     CloseRequests,
-    /// See one's own keys; with [`Permission::ManageKeys`] everybody's.
+    /// See one's own keys; with [`Permission::ReadAllKeys`] everybody's.
     ReadKeys,
+    /// See everybody's keys, without their secrets.
+    ReadAllKeys,
     /// Make and revoke keys of one's own, where the organization lets everybody.
     UseKeys,
     /// Make, rotate and revoke keys of everybody.
@@ -170,6 +172,7 @@ impl Permission {
         Self::ManageMembers,
         Self::CloseRequests,
         Self::ReadKeys,
+        Self::ReadAllKeys,
         Self::UseKeys,
         Self::ManageKeys,
         Self::Infer,
@@ -187,9 +190,11 @@ impl Permission {
     fn allows_role(self, role: Role) -> bool {
         match self {
             Self::KnowOneself | Self::ReadOrganization | Self::ReadUsage | Self::ReadKeys => true,
-            Self::ReadEvents | Self::ReadAudit | Self::ReadSettings | Self::ReadMembers => {
-                role >= Role::Auditor
-            }
+            Self::ReadEvents
+            | Self::ReadAudit
+            | Self::ReadSettings
+            | Self::ReadMembers
+            | Self::ReadAllKeys => role >= Role::Auditor,
             Self::UseKeys | Self::Infer => role != Role::Auditor,
             Self::ChangeSettings
             | Self::RunGateways
@@ -210,7 +215,8 @@ impl Permission {
             | Self::ReadAudit
             | Self::ReadSettings
             | Self::ReadMembers
-            | Self::ReadKeys => Some(Scope::ReadOnly),
+            | Self::ReadKeys
+            | Self::ReadAllKeys => Some(Scope::ReadOnly),
             Self::Infer | Self::RunGateways | Self::CloseRequests => Some(Scope::Write),
             Self::ChangeSettings | Self::ManageMembers | Self::ManageKeys | Self::UseKeys => {
                 Some(Scope::Admin)

@@ -204,7 +204,7 @@ pub(crate) async fn show(
         due: asked.state,
         demands: doors.control.key_demands(&visit.ctx, list.kind()).await?,
         you: session.person.user,
-        sees_all: visit.may(Permission::ManageKeys),
+        sees_all: visit.may(Permission::ReadAllKeys),
         now: visit.ctx.now,
         provisioning: doors.control.provisioning_address(),
     };
