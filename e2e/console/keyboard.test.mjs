@@ -126,7 +126,7 @@ suite('the console by keyboard', LIMIT, () => {
     const kim = { email: KIM, password: 'quiet Harbor 3 lantern, plum' };
     const { page } = await chromium.person(console_.origin);
     await signIn(page, OWNER, '/settings/organization');
-    await press(page, page.getByRole('checkbox', { name: /Self-registration/ }), 'Space');
+    await press(page, page.getByRole('switch', { name: /Self-registration/ }), 'Space');
     const registration = page.locator('form[hx-post="/settings/organization/registration"]');
     await press(page, button(registration, 'Save'));
     await page.getByText('Registration was changed.').waitFor();
