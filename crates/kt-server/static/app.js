@@ -225,7 +225,9 @@
     for (const part of lifted) if (part.parentElement !== place) place.append(part);
   };
   document.addEventListener("close", () => lift(), true);
-  document.addEventListener("htmx:beforeSwap", () => lift(document.body));
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (lifted.some((part) => event.detail.target?.contains(part))) lift(document.body);
+  });
 
   document.addEventListener("htmx:afterRequest", (event) => {
     if (event.detail.xhr.status >= 300) return;
