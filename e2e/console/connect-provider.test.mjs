@@ -146,7 +146,7 @@ suite('connecting a provider by the guided set-up', LIMIT, () => {
     await page.getByRole('heading', { name: 'What it changes from main@2' }).waitFor();
     await page.getByRole('button', { name: 'Roll out' }).click();
     await page.locator('dialog[open]').getByRole('button').last().click();
-    await page.waitForURL('**/gateways');
+    await page.waitForURL('**/gateways?live=on');
     await page.locator('td', { hasText: 'main@1' }).first().waitFor();
     assert.deepEqual(wrong, []);
   });

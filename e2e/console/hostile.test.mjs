@@ -15,6 +15,14 @@ const LIMIT = { timeout: 240_000 };
 const HOSTILE = `"'><img src=x onerror=hacked()><script>hacked()</script>x{{7*7}}x\${7*7}x`;
 // What it would look like, had a template been evaluated on the way.
 const EVALUATED = /x49x/;
+/** What a gateway tells of itself. */
+const REPORT = {
+  gateway_id: 'gw_hostile',
+  software_version: '0.1.0',
+  config_version: 'none',
+  config_source: 'kept',
+  targets: [{ id: HOSTILE, provider: 'openai', state: 'failing', models: [HOSTILE] }],
+};
 const PASSWORD = 'quiet Harbor 3 lantern, plum';
 
 suite('hostile strings', LIMIT, () => {
@@ -46,7 +54,9 @@ suite('hostile strings', LIMIT, () => {
     const { access_token: token } = await call('POST', '/v1/auth/login', OWNER, null, { 'User-Agent': HOSTILE });
     await call('PATCH', '/v1/me', { name: HOSTILE }, token);
     await call('PATCH', '/v1/organization', { name: HOSTILE }, token);
-    for (const type of ['access', 'gateway']) await call('POST', '/v1/tokens', { type, name: HOSTILE, scope: 'write' }, token);
+    await call('POST', '/v1/tokens', { type: 'access', name: HOSTILE, scope: 'write' }, token);
+    const { key } = await call('POST', '/v1/tokens', { type: 'gateway', name: HOSTILE, scope: 'write' }, token);
+    await call('POST', '/v1/gateways/sync', REPORT, key);
     const ranges = { enforce_allowlist: false, applies_to: 'console', allow: [{ cidr: '127.0.0.0/8', label: HOSTILE }], deny: [{ cidr: '203.0.113.0/24', label: HOSTILE }] };
     await call('PUT', '/v1/organization/ip-restrictions', ranges, token);
     await call('POST', '/v1/invitations', { email: 'jo@acme.example', role: 'member' }, token);
@@ -60,10 +70,11 @@ suite('hostile strings', LIMIT, () => {
     await fetch(`${console_.gateway}/v1/${encodeURIComponent('<img src=x onerror=hacked()>')}`, { method: 'POST', body });
   };
 
-  /** Every address that the links of the console lead to, and what it answers. */
+  /** Every page that the links of the console lead to, each once whatever its order and filters are, and what it answers. */
   const crawl = async (page, seen = new Set()) => {
     const waiting = [...OF_MEMBERS, ...OF_OWNERS];
-    while (waiting.length > 0 && seen.size < 120) {
+    while (waiting.length > 0) {
+      assert.ok(seen.size < 400, `the pages come to an end: ${waiting}`);
       const path = waiting.shift();
       if (seen.has(path)) continue;
       seen.add(path);
@@ -71,10 +82,25 @@ suite('hostile strings', LIMIT, () => {
       if (!answer) continue;
       assert.ok(answer.status() < 500, `${path}: ${answer.status()}`);
       assert.doesNotMatch(await answer.text(), EVALUATED, path);
-      const links = await page.locator('main a[href^="/"]').evaluateAll((all) => all.map((link) => link.getAttribute('href').split('#')[0]));
+      const links = await page.locator('main a[href^="/"]').evaluateAll((all) => all.map((link) => link.getAttribute('href').split(/[?#]/)[0]));
       waiting.push(...links.filter((link) => link && !link.startsWith('/help')));
     }
     return seen;
+  };
+
+  /** Keeps a task whose name, prompt and input are this, and runs it. Gives the pages that show it. */
+  const keepTask = async (page) => {
+    await page.goto('/tasks');
+    await page.getByRole('button', { name: 'New task' }).click();
+    await page.locator('#add').getByLabel('Name').fill(HOSTILE);
+    await page.locator('#add').getByLabel('Prompt').fill(`${HOSTILE} {{topic}}`);
+    await page.locator('#add').getByRole('button', { name: 'Save' }).click();
+    await page.waitForURL('**/tasks/tsk_*');
+    const task = new URL(page.url()).pathname;
+    await page.getByLabel('topic', { exact: true }).fill(HOSTILE);
+    await page.locator('main').getByRole('button', { name: 'Run', exact: true }).click();
+    await page.waitForURL('**/runs/run_*');
+    return [task, new URL(page.url()).pathname];
   };
 
   /** Gives a passkey this name, sees it on the page where it is added, and removes it again. */
@@ -108,8 +134,12 @@ suite('hostile strings', LIMIT, () => {
       if ((await page.locator('body').innerText().catch(() => '')).includes(HOSTILE)) shown += 1;
     });
     await signIn(page);
+    for (const path of await keepTask(page)) {
+      await page.goto(path);
+      assert.ok((await page.locator('main').innerHTML()).includes('&lt;script&gt;hacked()'), `${path} shows it as text`);
+    }
     const seen = await crawl(page);
-    for (const kind of ['/settings/members/', '/settings/access-keys/', '/events/', '/audit-log/']) {
+    for (const kind of ['/settings/members/', '/settings/access-keys/', '/events/', '/audit-log/', '/gateways/gw_hostile', '/tasks/']) {
       assert.ok([...seen].some((path) => path.startsWith(kind)), `no page under ${kind} in ${[...seen]}`);
     }
     await page.goto(`/login?returnTo=${encodeURIComponent(`javascript:hacked()//${HOSTILE}`)}`);

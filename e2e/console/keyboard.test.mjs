@@ -8,6 +8,7 @@ import { codeOf } from '../lib/authenticator.mjs';
 import { OF_MEMBERS, OF_OWNERS, OPEN, firstOfEach } from '../lib/console-pages.mjs';
 import { OWNER, linkTo, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { furnish } from '../lib/furnish.mjs';
+import { button, choose, press, type } from '../lib/keyboard.mjs';
 
 const LIMIT = { timeout: 300_000 };
 const GUEST = { email: 'dee@acme.example', password: 'quiet Harbor 3 lantern, plum' };
@@ -31,33 +32,6 @@ suite('the console by keyboard', LIMIT, () => {
     await chromium?.stop();
     await console_?.stop();
   });
-
-  /** Goes on by Tab until the element has the keyboard. */
-  const reach = async (page, element) => {
-    const hasIt = () => element.evaluate((wanted) => wanted === document.activeElement);
-    for (let steps = 0; steps < 300; steps += 1) {
-      if (await hasIt()) return;
-      await page.keyboard.press('Tab');
-    }
-    assert.fail(`${await element.evaluate((wanted) => wanted.outerHTML)} is not reached`);
-  };
-  const press = async (page, element, key = 'Enter') => {
-    await element.waitFor();
-    await reach(page, element);
-    await page.keyboard.press(key);
-  };
-  const type = async (page, element, text) => {
-    await element.waitFor();
-    await reach(page, element);
-    await page.keyboard.press('Control+a');
-    await page.keyboard.type(text);
-  };
-  const choose = async (page, element, label) => {
-    await element.waitFor();
-    await reach(page, element);
-    await page.keyboard.type(label);
-  };
-  const button = (place, name) => place.getByRole('button', { name, exact: true }).first();
 
   /** The controls of a page that Tab does not come to, and those that do not show that they have the keyboard. */
   const missed = async (page, path) => {
@@ -152,7 +126,7 @@ suite('the console by keyboard', LIMIT, () => {
     const kim = { email: KIM, password: 'quiet Harbor 3 lantern, plum' };
     const { page } = await chromium.person(console_.origin);
     await signIn(page, OWNER, '/settings/organization');
-    await press(page, page.getByRole('checkbox', { name: /Self-registration/ }), 'Space');
+    await press(page, page.getByRole('switch', { name: /Self-registration/ }), 'Space');
     const registration = page.locator('form[hx-post="/settings/organization/registration"]');
     await press(page, button(registration, 'Save'));
     await page.getByText('Registration was changed.').waitFor();

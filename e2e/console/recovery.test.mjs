@@ -84,7 +84,7 @@ suite('the ways in and back', LIMIT, () => {
     await page.locator('.form-error').waitFor();
     await owner.goto('/settings/organization');
     const registration = owner.locator('form[hx-post="/settings/organization/registration"]');
-    await registration.getByRole('checkbox', { name: /Self-registration/ }).check();
+    await registration.getByRole('switch', { name: /Self-registration/ }).check();
     await registration.getByRole('button', { name: 'Save' }).click();
     await owner.getByText('Registration was changed.').waitFor();
 

@@ -74,6 +74,19 @@ suite('the security settings', LIMIT, () => {
     assert.equal(await doorFor(ELSEWHERE), 200);
   });
 
+  test('Discard takes back what was put together and not saved', LIMIT, async () => {
+    await owner.goto(`${PAGE}#network`);
+    await addRange('198.51.100.0/24', 'A former office');
+    await owner.locator('#preview').waitFor();
+    await network().getByRole('link', { name: 'Discard' }).click();
+    await owner.locator('#preview').waitFor({ state: 'detached' });
+    const labels = () => network().locator('tbody tr').filter({ has: owner.getByRole('button', { name: /^Remove / }) }).allInnerTexts();
+    const listed = (await labels()).join('\n');
+    assert.ok(!listed.includes('A former office') && listed.includes('Office London'), listed);
+    await save(network());
+    assert.equal((await labels()).join('\n'), listed, 'nor is it saved with what comes after');
+  });
+
   test('both lists are edited as text; a line that is no range is told beside it, and nothing is saved', LIMIT, async () => {
     await owner.goto(PAGE);
     await owner.getByText('Edit both lists as text').click();

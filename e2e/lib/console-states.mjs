@@ -174,7 +174,7 @@ async function* peopleOnTheirWayIn(console_, chromium, owner) {
   await owner.setViewportSize(DESK);
   await owner.goto('/settings/organization');
   const registration = owner.locator('form[hx-post="/settings/organization/registration"]');
-  await registration.getByRole('checkbox', { name: /Self-registration/ }).check();
+  await registration.getByRole('switch', { name: /Self-registration/ }).check();
   await registration.getByRole('button', { name: 'Save' }).click();
   await owner.getByText('Registration was changed.').waitFor();
   const { page } = await chromium.person(console_.origin);

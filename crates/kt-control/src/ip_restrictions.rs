@@ -1,16 +1,18 @@
 //! From where an organization can be reached: its lists of addresses, shown, tried out, changed.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use kt_domain::actor::Permission;
 use kt_domain::audit::AuditAction;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::id::{OrganizationId, UserId};
-use kt_domain::network::console_rules::{ConsoleRules, Denial, IpRestrictions};
+use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
+use kt_domain::network::console_rules::{ConsoleRules, Denial, IpRestrictions, Surface};
 use kt_domain::security_choices::difference;
+use kt_store::gateways::{self, Gateway};
 use kt_store::organizations::{self, Versioned};
-use kt_store::{Tx, audit, sessions};
+use kt_store::{Tx, audit, keys, sessions};
 
 use crate::authenticate::require_operator;
 use crate::control::Control;
@@ -38,26 +40,49 @@ pub struct LockOutPreview {
     /// Why that would be refused, if it would be.
     pub you: Option<Denial>,
     /// The living sessions whose holder was last seen at an address that would be refused, the newest first.
-    pub shut_out: Vec<ShutOut>,
-    /// Whether there are more sessions than were looked at.
+    pub shut_out: Vec<ShutOut<ShutOutSession>>,
+    /// The keys of programs and identity providers that would be refused at the API from where they were last used, the last
+    /// used first.
+    pub keys: Vec<ShutOut<ShutOutKey>>,
+    /// The names of the gateways whose reports last came from an address that would be refused.
+    pub gateways: Vec<ShutOut<String>>,
+    /// Whether there are more sessions or keys than were looked at.
     pub is_cut: bool,
 }
 
-/// A session that restrictions would shut out.
+/// What restrictions would shut out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShutOut {
-    /// Whose.
-    pub user: UserId,
-    /// Their address for mail.
-    pub email: String,
-    /// Where its holder was last seen.
+pub struct ShutOut<T> {
+    /// What.
+    pub what: T,
+    /// Where it was last seen.
     pub ip: IpAddr,
     /// Why that would be refused.
     pub denial: Denial,
 }
 
-/// How many sessions a preview looks at.
-const MOST_SESSIONS: u32 = 1000;
+/// A session, by its holder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShutOutSession {
+    /// Whose.
+    pub user: UserId,
+    /// Their address for mail.
+    pub email: String,
+}
+
+/// A key, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShutOutKey {
+    /// Its identifier.
+    pub id: ApiKeyId,
+    /// What people call it.
+    pub name: String,
+}
+
+/// How many sessions, and how many keys, a preview looks at.
+const MOST_LOOKED_AT: u32 = 1000;
+/// For how long a key or a gateway counts as in use after it was last heard of.
+const IN_USE: Duration = Duration::from_hours(30 * 24);
 
 impl Control {
     /// From where the organization can be reached at this moment.
@@ -67,7 +92,8 @@ impl Control {
         Ok(view(ctx, kept))
     }
 
-    /// What these restrictions would do to whoever asks and to the sessions that there are. Nothing is changed.
+    /// What these restrictions would do to whoever asks, and to the sessions, keys and gateways that there are. Nothing is
+    /// changed.
     pub async fn preview_ip_restrictions(
         &self,
         ctx: &Ctx,
@@ -76,23 +102,62 @@ impl Control {
         let organization = ctx.require(Permission::ReadSettings)?;
         restrictions.validate()?;
         let rules = ConsoleRules::from(restrictions);
-        let settings = self.security_of(&self.store, organization).await?.value.session;
-        let living = settings.living_since(ctx.now);
-        let most = MOST_SESSIONS + 1;
-        let mut sessions = sessions::of_organization(&self.store, organization, living, most).await?;
-        let is_cut = sessions.len() > MOST_SESSIONS as usize;
-        sessions.truncate(MOST_SESSIONS as usize);
-        let shut_out = sessions.into_iter().filter_map(|(session, email)| {
-            let ip = session.active_ip?;
-            let denial = rules.decide_source(Some(ip)).err()?;
-            Some(ShutOut { user: session.user, email, ip, denial })
-        });
+        let (shut_out, has_more_sessions) = self.sessions_shut_out(ctx, organization, &rules).await?;
+        let (keys, has_more_keys) = self.keys_shut_out(ctx, organization, &rules).await?;
         Ok(LockOutPreview {
             your_ip: ctx.client.ip,
             you: rules.decide_source(ctx.client.ip).err(),
-            shut_out: shut_out.collect(),
-            is_cut,
+            shut_out,
+            keys,
+            gateways: self.gateways_shut_out(ctx, organization, &rules).await?,
+            is_cut: has_more_sessions || has_more_keys,
         })
+    }
+
+    async fn sessions_shut_out(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        rules: &ConsoleRules,
+    ) -> Result<(Vec<ShutOut<ShutOutSession>>, bool), Error> {
+        let settings = self.security_of(&self.store, organization).await?.value.session;
+        let living = settings.living_since(ctx.now);
+        let sessions =
+            sessions::of_organization(&self.store, organization, living, MOST_LOOKED_AT + 1).await?;
+        let has_more = sessions.len() > MOST_LOOKED_AT as usize;
+        let shut_out = sessions.into_iter().take(MOST_LOOKED_AT as usize).filter_map(|(session, email)| {
+            let holder = ShutOutSession { user: session.user, email };
+            shut_out(rules, session.door.into(), session.active_ip, holder)
+        });
+        Ok((shut_out.collect(), has_more))
+    }
+
+    async fn keys_shut_out(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        rules: &ConsoleRules,
+    ) -> Result<(Vec<ShutOut<ShutOutKey>>, bool), Error> {
+        let used = (ctx.now - IN_USE, ctx.now);
+        let keys = keys::used_since(&self.store, organization, used, MOST_LOOKED_AT + 1).await?;
+        let has_more = keys.len() > MOST_LOOKED_AT as usize;
+        let shut_out = keys.into_iter().take(MOST_LOOKED_AT as usize).filter_map(|key| {
+            let key = self.key_uses.told_of(key);
+            let named = ShutOutKey { id: key.id, name: key.name };
+            shut_out(rules, Surface::Api, key.last_used_ip, named)
+        });
+        Ok((shut_out.collect(), has_more))
+    }
+
+    async fn gateways_shut_out(
+        &self,
+        ctx: &Ctx,
+        organization: &OrganizationId,
+        rules: &ConsoleRules,
+    ) -> Result<Vec<ShutOut<String>>, Error> {
+        let gateways = gateways::heard_of(&self.store, organization, ctx.now - IN_USE).await?;
+        let of = |gateway: Gateway| shut_out(rules, Surface::Api, gateway.ip, gateway.id);
+        Ok(gateways.into_iter().filter_map(of).collect())
     }
 
     /// Puts these restrictions in place of the present ones; in force from the next request on, for those signed in too.
@@ -165,6 +230,13 @@ impl Control {
         self.commit_revocation(tx).await?;
         Ok(Versioned { version: kept.version + 1, value: restrictions })
     }
+}
+
+/// `what`, if it would be refused from where it was last seen; of what was seen nowhere, nothing can be said.
+fn shut_out<T>(rules: &ConsoleRules, surface: Surface, ip: Option<IpAddr>, what: T) -> Option<ShutOut<T>> {
+    let ip = ip?;
+    let denial = rules.decide(surface, Some(ip)).err()?;
+    Some(ShutOut { what, ip, denial })
 }
 
 fn view(ctx: &Ctx, kept: Versioned<IpRestrictions>) -> IpRestrictionsView {

@@ -170,7 +170,7 @@ impl Control {
         Ok(made)
     }
 
-    /// The keys that the actor may see: one's own, and everybody's for who manages them.
+    /// The keys that the actor may see: one's own, and everybody's for who looks after the organization.
     pub async fn keys(
         &self,
         ctx: &Ctx,
@@ -196,7 +196,7 @@ impl Control {
         which: &WhichKeys,
     ) -> Result<SoughtKeys, Error> {
         let search = Search::read(which.search.as_deref().unwrap_or_default())?;
-        let sees_all = ctx.actor.may(Permission::ManageKeys);
+        let sees_all = ctx.actor.may(Permission::ReadAllKeys);
         let owner = ctx.actor.user().filter(|_| !sees_all).cloned();
         let due = which.due.map(|due| (due, ctx.now));
         let filter = KeyFilter { kind: which.kind, owner, search, due };
@@ -388,14 +388,23 @@ fn require_maker(ctx: &Ctx, kind: KeyKind, restrictions: &KeyRestrictions) -> Re
     Ok(())
 }
 
-/// The key, if the actor may see it.
+/// The key, if the actor may do something with it.
 async fn find(ctx: &Ctx, tx: &Tx<'_>, organization: &OrganizationId, id: &ApiKeyId) -> Result<ApiKey, Error> {
-    keys::lock(tx, organization, id).await?.filter(|key| may_see(ctx, key)).ok_or_else(no_key)
+    keys::lock(tx, organization, id).await?.filter(|key| may_run(ctx, key)).ok_or_else(no_key)
+}
+
+/// One's own keys, and everybody's for who looks after the organization.
+fn may_see(ctx: &Ctx, key: &ApiKey) -> bool {
+    ctx.actor.may(Permission::ReadAllKeys) || is_own(ctx, key)
 }
 
 /// One's own keys, and everybody's for who manages them.
-fn may_see(ctx: &Ctx, key: &ApiKey) -> bool {
-    ctx.actor.may(Permission::ManageKeys) || ctx.actor.user() == Some(&key.owner)
+fn may_run(ctx: &Ctx, key: &ApiKey) -> bool {
+    ctx.actor.may(Permission::ManageKeys) || is_own(ctx, key)
+}
+
+fn is_own(ctx: &Ctx, key: &ApiKey) -> bool {
+    ctx.actor.user() == Some(&key.owner)
 }
 
 fn no_key() -> Error {

@@ -91,7 +91,7 @@ pub use evenly::EVEN_STEP;
 pub use events::{Delivered, Delivery, EventView, EventsExport, EventsFormat};
 pub use gateways::{Asking, GatewayReport, GatewayView, Known, NO_CONFIGURATION, News};
 pub use invitations::InvitationView;
-pub use ip_restrictions::{IpRestrictionsView, LockOutPreview, ShutOut};
+pub use ip_restrictions::{IpRestrictionsView, LockOutPreview, ShutOut, ShutOutKey, ShutOutSession};
 pub use jwt::{ConfiguredJwtKey, Jwk, JwkSet, JwtKeyError};
 pub use keys::{Change, KeyChange, KeyDemands, KeyMade, KeyView, NewKey, WhichKeys};
 pub use kt_store::configurations::ConfigurationVersion;

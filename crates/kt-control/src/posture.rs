@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use kt_domain::actor::Permission;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_domain::id::OrganizationId;
+use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::network::console_rules::IpRestrictions;
 use kt_domain::sessions::Door;
 use kt_domain::words;
@@ -48,6 +48,8 @@ pub struct Posture {
 /// A session of the organization that lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LivingSession {
+    /// Its holder.
+    pub user: UserId,
     /// Its holder's address for mail.
     pub email: String,
     /// Through which door it was made.
@@ -82,6 +84,7 @@ impl Control {
         let living = settings.living_since(ctx.now);
         let sessions = sessions::of_organization(&self.store, organization, living, MOST_LISTED).await?;
         let listed = sessions.into_iter().map(|(session, email)| LivingSession {
+            user: session.user,
             email,
             door: session.door,
             created_at: session.created_at,

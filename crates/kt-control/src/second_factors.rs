@@ -51,6 +51,12 @@ pub struct SecondFactors {
 }
 
 impl SecondFactors {
+    /// Whether they have any.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.passkeys > 0 || self.totp.is_some()
+    }
+
     /// Whether it is time for new recovery codes.
     #[must_use]
     pub fn has_few_recovery_codes(&self) -> bool {

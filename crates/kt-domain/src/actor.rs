@@ -82,7 +82,8 @@ words!(Role { Member = "member", Auditor = "auditor", Admin = "admin", Owner = "
 pub enum Scope {
     /// Reads.
     ReadOnly,
-    /// Also changes that are about neither settings, people nor keys, and inference through a gateway.
+    /// Also changes that are about neither settings, people nor keys, such as rolling out a configuration, and inference
+    /// through a gateway.
     Write,
     /// Also settings, people and keys.
     Admin,
@@ -140,8 +141,10 @@ pub enum Permission {
     ManageMembers,
     /// Close what members have asked to be set up.
     CloseRequests,
-    /// See one's own keys; with [`Permission::ManageKeys`] everybody's.
+    /// See one's own keys; with [`Permission::ReadAllKeys`] everybody's.
     ReadKeys,
+    /// See everybody's keys, without their secrets.
+    ReadAllKeys,
     /// Make and revoke keys of one's own, where the organization lets everybody.
     UseKeys,
     /// Make, rotate and revoke keys of everybody.
@@ -169,6 +172,7 @@ impl Permission {
         Self::ManageMembers,
         Self::CloseRequests,
         Self::ReadKeys,
+        Self::ReadAllKeys,
         Self::UseKeys,
         Self::ManageKeys,
         Self::Infer,
@@ -186,9 +190,11 @@ impl Permission {
     fn allows_role(self, role: Role) -> bool {
         match self {
             Self::KnowOneself | Self::ReadOrganization | Self::ReadUsage | Self::ReadKeys => true,
-            Self::ReadEvents | Self::ReadAudit | Self::ReadSettings | Self::ReadMembers => {
-                role >= Role::Auditor
-            }
+            Self::ReadEvents
+            | Self::ReadAudit
+            | Self::ReadSettings
+            | Self::ReadMembers
+            | Self::ReadAllKeys => role >= Role::Auditor,
             Self::UseKeys | Self::Infer => role != Role::Auditor,
             Self::ChangeSettings
             | Self::RunGateways
@@ -209,7 +215,8 @@ impl Permission {
             | Self::ReadAudit
             | Self::ReadSettings
             | Self::ReadMembers
-            | Self::ReadKeys => Some(Scope::ReadOnly),
+            | Self::ReadKeys
+            | Self::ReadAllKeys => Some(Scope::ReadOnly),
             Self::Infer | Self::RunGateways | Self::CloseRequests => Some(Scope::Write),
             Self::ChangeSettings | Self::ManageMembers | Self::ManageKeys | Self::UseKeys => {
                 Some(Scope::Admin)

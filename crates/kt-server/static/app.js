@@ -215,8 +215,19 @@
     note.className = isBad ? "toast bad" : "toast";
     say(note, text);
     $("#toasts").append(note);
+    lift();
     setTimeout(() => note.remove(), isBad ? 12000 : 6000);
   }
+
+  // While a dialog is open, what lies outside it is neither seen nor reached: what is said then is said inside.
+  const lifted = [];
+  const lift = (place = [...document.querySelectorAll("dialog:modal")].at(-1) ?? document.body) => {
+    for (const part of lifted) if (part.parentElement !== place) place.append(part);
+  };
+  document.addEventListener("close", () => lift(), true);
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (lifted.some((part) => event.detail.target?.contains(part))) lift(document.body);
+  });
 
   document.addEventListener("htmx:afterRequest", (event) => {
     if (event.detail.xhr.status >= 300) return;
@@ -292,6 +303,7 @@
     }
     const dialog = root.querySelector?.("dialog[data-open]");
     if (dialog && !dialog.open) dialog.showModal();
+    lift();
   };
   document.addEventListener("htmx:load", (event) => ready(event.detail.elt.parentElement ?? document));
 
@@ -314,8 +326,8 @@
     if (at("[data-print]")) globalThis.print();
     const copier = at("[data-copy]");
     if (copier) {
-      await navigator.clipboard.writeText($(copier.dataset.copy).textContent.trim());
-      toast(words().copied);
+      const copied = navigator.clipboard.writeText($(copier.dataset.copy).textContent.trim());
+      await copied.then(() => toast(words().copied), () => toast(words().notCopied, true));
     }
     const saver = at("[data-save]");
     if (saver) {
@@ -325,8 +337,6 @@
       link.click();
       URL.revokeObjectURL(link.href);
     }
-    if (at("[data-palette]")) openPalette();
-    goTo(at("#palette-list [role=option]"));
     const menu = at("[data-menu]");
     if (menu || (!at(".sidebar") && $(".sidebar.open"))) {
       showMenu(Boolean(menu));
@@ -335,10 +345,6 @@
       if (!popup.contains(event.target)) popup.open = false;
     }
     if (at("[data-stay]")) act(true);
-  });
-
-  document.addEventListener("change", (event) => {
-    if (event.target.matches?.("[data-send]")) htmx.trigger(event.target.form, "submit");
   });
 
   document.addEventListener("input", (event) => {
@@ -368,18 +374,20 @@
     judging = setTimeout(() => judge(field), 250);
   };
   const judge = async (field) => {
-    const part = field.closest("[data-strength]");
+    const password = field.value;
     const value = (name) => field.form.elements.namedItem(name)?.value ?? "";
-    const fields = { password: field.value, name: value("name"), email: value("email"), organization: value("organization") };
-    const answer = await send("/api/password-strength", fields);
-    if (!answer.ok) return;
-    const { score, violations } = await answer.json();
+    const fields = { password, name: value("name"), email: value("email"), organization: value("organization") };
+    const verdict = await send("/api/password-strength", fields).then((answer) => (answer.ok ? answer.json() : null), () => null);
+    // Answers may come in another order than they were asked for: each counts for the text that it is about.
+    if (field.value === password) showVerdict(field.closest("[data-strength]"), password ? verdict : null);
+  };
+  /** Without a verdict nothing is said: the one before was about another text. */
+  const showVerdict = (part, verdict) => {
+    const named = verdict && words().strength.split("|")[verdict.score];
     const meter = part.querySelector("meter");
-    meter.value = field.value ? Math.max(score, 0.3) : 0;
-    const named = words().strength.split("|")[score];
-    meter.setAttribute("aria-valuetext", named);
-    const help = part.querySelector(".help");
-    help.textContent = field.value ? [named, ...violations].join(" · ") : "";
+    meter.value = verdict ? Math.max(verdict.score, 0.3) : 0;
+    meter.setAttribute("aria-valuetext", named ?? "");
+    part.querySelector(".help").textContent = verdict ? [named, ...verdict.violations].join(" · ") : "";
   };
 
   // ---- The session's time ------------------------------------------------------------------------------------------
@@ -428,6 +436,7 @@
     for (const part of notice.querySelectorAll("[data-by-idleness]")) part.hidden = isByAge;
     $("[data-by-age]", notice).hidden = !isByAge;
     notice.hidden = left() > MINUTE;
+    lift();
   };
 
   // Several answers tell of a session that is over. The first leads away: a second would break off what it has begun.
@@ -456,74 +465,17 @@
     warn();
   };
 
-  // ---- Going to a page by its name ---------------------------------------------------------------------------------
-
-  const openPalette = () => {
-    const palette = $("#palette");
-    if (!palette || palette.open) return;
-    palette.showModal();
-    const field = $("input", palette);
-    field.value = "";
-    choose(field, 0);
-  };
-  const choose = (field, step) => {
-    const options = [...$("#palette-list").children];
-    const typed = field.value.toLowerCase();
-    for (const option of options) option.hidden = !option.textContent.toLowerCase().includes(typed);
-    const shown = options.filter((option) => !option.hidden);
-    const at = shown.findIndex((option) => option.getAttribute("aria-selected") === "true");
-    const next = shown[Math.min(Math.max(step === 0 ? 0 : at + step, 0), shown.length - 1)];
-    for (const [place, option] of options.entries()) {
-      option.id = `page-${place}`;
-      option.setAttribute("aria-selected", String(option === next));
-    }
-    // The keyboard stays in the field: this is how a screen reader learns which page is chosen (ARIA 1.2, combobox).
-    if (next) field.setAttribute("aria-activedescendant", next.id);
-    else field.removeAttribute("aria-activedescendant");
-    field.setAttribute("aria-expanded", String(Boolean(next)));
-    next?.scrollIntoView({ block: "nearest" });
-    const none = $("#palette-none");
-    none.textContent = next ? "" : none.dataset.none;
-  };
-  const goTo = (option) => {
-    if (option) location.assign(option.dataset.href);
-  };
-
-  document.addEventListener("keydown", (event) => {
-    if (event.key.toLowerCase() === "k" && (event.ctrlKey || event.metaKey)) {
-      event.preventDefault();
-      openPalette();
-    }
-    if (event.key === "Escape") {
-      for (const popup of document.querySelectorAll("details.popup[open]")) popup.open = false;
-      showMenu(false);
-    }
-    const field = event.target.closest?.("#palette input");
-    if (!field) return;
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step) {
-      event.preventDefault();
-      choose(field, step);
-    } else if (event.key === "Enter") {
-      event.preventDefault();
-      goTo($("#palette-list [aria-selected=true]"));
-    }
-  });
-  document.addEventListener("input", (event) => {
-    if (event.target.closest?.("#palette input")) choose(event.target, 0);
-  });
-
   // What the other scripts of this console need.
-  globalThis.keeptrusts = { send, ask, tell, toast, prove, proveFor, goOn, leaveFor, problemOf, words };
+  globalThis.keeptrusts = { send, ask, tell, toast, prove, proveFor, goOn, leaveFor, problemOf, words, showMenu };
 
   // ---- Beginning ---------------------------------------------------------------------------------------------------
 
   document.addEventListener("DOMContentLoaded", () => {
+    lifted.push(...document.querySelectorAll("#ending, #toasts"));
     takePageToken();
     ready(document);
     showPlace();
     addEventListener("hashchange", showPlace);
-    if (navigator.platform.startsWith("Mac")) for (const key of document.querySelectorAll(".search kbd")) key.textContent = "⌘ K";
     // A token in the address would stay in the history.
     if ($("[data-hide-token]")) history.replaceState(null, "", location.pathname);
     const { endsIn, endsAtLatestIn, activeAgo } = document.body.dataset;

@@ -265,7 +265,7 @@ CREATE TABLE audit_records (
     PRIMARY KEY (organization_id, seq)
 );
 CREATE INDEX audit_records_by_time ON audit_records (organization_id, recorded_at);
-CREATE INDEX audit_records_by_action_and_time 
+CREATE INDEX audit_records_by_action_and_time
     ON audit_records (organization_id, action, outcome, recorded_at, stands_for);
 -- Each answers one filter, the newest first, however many records there are.
 CREATE INDEX audit_records_by_action ON audit_records (organization_id, action, seq);

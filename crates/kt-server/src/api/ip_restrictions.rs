@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use kt_control::{IpRestrictionsView, LockOutPreview};
+use kt_control::{IpRestrictionsView, LockOutPreview, ShutOut};
 use kt_domain::network::cidr::Cidr;
 use kt_domain::network::console_rules::{AppliesTo, ConsoleRules, Denial, IpRestrictions, LabelledRange};
 use serde::{Deserialize, Serialize};
@@ -101,15 +101,18 @@ pub(crate) struct PreviewAnswer {
     would_lock_out: bool,
     /// The living sessions whose holder was last seen at an address that would be refused, the newest first.
     shut_out: Vec<ShutOutAnswer>,
-    /// Whether there are more sessions than the newest thousand, which alone were looked at.
+    /// The keys of programs and identity providers, used within 30 days, that would be refused here from where they were last
+    /// used, the last used first. At a gateway they work on: its own lists count there.
+    keys: Vec<ShutOutKeyAnswer>,
+    /// The gateways that have reported within 30 days and whose reports last came from an address that would be refused.
+    gateways: Vec<ShutOutGatewayAnswer>,
+    /// Whether there are more sessions or keys than the newest thousand of each, which alone were looked at.
     incomplete: bool,
 }
 
-/// A session that would be shut out.
+/// Why something would be shut out.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct ShutOutAnswer {
-    user_id: String,
-    email: String,
+pub(crate) struct WhyShutOut {
     ip_address: String,
     /// `deny`, or `not_allowed` where no allowed range holds the address.
     matched_rule: &'static str,
@@ -117,22 +120,67 @@ pub(crate) struct ShutOutAnswer {
     deny_range: Option<String>,
 }
 
-impl From<LockOutPreview> for PreviewAnswer {
-    fn from(preview: LockOutPreview) -> Self {
-        let shut_out = preview.shut_out.into_iter().map(|session| ShutOutAnswer {
-            user_id: session.user.to_string(),
-            email: session.email,
-            ip_address: session.ip.to_string(),
-            matched_rule: session.denial.rule(),
-            deny_range: match session.denial {
+/// A session that would be shut out.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ShutOutAnswer {
+    user_id: String,
+    email: String,
+    #[serde(flatten)]
+    why: WhyShutOut,
+}
+
+/// A key that would be refused.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ShutOutKeyAnswer {
+    id: String,
+    name: String,
+    #[serde(flatten)]
+    why: WhyShutOut,
+}
+
+/// A gateway that would be refused.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ShutOutGatewayAnswer {
+    id: String,
+    #[serde(flatten)]
+    why: WhyShutOut,
+}
+
+impl<T> From<&ShutOut<T>> for WhyShutOut {
+    fn from(shut_out: &ShutOut<T>) -> Self {
+        Self {
+            ip_address: shut_out.ip.to_string(),
+            matched_rule: shut_out.denial.rule(),
+            deny_range: match &shut_out.denial {
                 Denial::Denied(range) => Some(range.to_string()),
                 Denial::NotAllowed | Denial::Unresolved => None,
             },
+        }
+    }
+}
+
+impl From<LockOutPreview> for PreviewAnswer {
+    fn from(preview: LockOutPreview) -> Self {
+        let shut_out = preview.shut_out.into_iter().map(|session| ShutOutAnswer {
+            why: (&session).into(),
+            user_id: session.what.user.to_string(),
+            email: session.what.email,
         });
+        let keys = preview.keys.into_iter().map(|key| ShutOutKeyAnswer {
+            why: (&key).into(),
+            id: key.what.id.to_string(),
+            name: key.what.name,
+        });
+        let gateways = preview
+            .gateways
+            .into_iter()
+            .map(|gateway| ShutOutGatewayAnswer { why: (&gateway).into(), id: gateway.what });
         Self {
             your_ip: preview.your_ip.map(|ip| ip.to_string()),
             would_lock_out: preview.you.is_some(),
             shut_out: shut_out.collect(),
+            keys: keys.collect(),
+            gateways: gateways.collect(),
             incomplete: preview.is_cut,
         }
     }

@@ -195,7 +195,7 @@ impl From<KeyMade> for NewTokenAnswer {
     }
 }
 
-/// Keys: one's own, and everybody's for admins and owners.
+/// Keys: one's own, and everybody's for auditors, admins and owners.
 #[utoipa::path(get, path = "/v1/tokens", tag = "keys", params(TokensParams, PageParams), responses(
     (status = 200, description = "A page of keys.", body = TokensAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
@@ -233,7 +233,7 @@ pub(crate) async fn export(
 /// As what a table of keys is saved.
 pub(crate) const KEYS_FILE: &str = "attachment; filename=\"keys.csv\"";
 
-/// One key: one's own, or anybody's for admins and owners.
+/// One key: one's own, or anybody's for auditors, admins and owners.
 #[utoipa::path(get, path = "/v1/tokens/{id}", tag = "keys", params(("id" = String, Path)), responses(
     (status = 200, description = "The key, without its text.", body = TokenAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),

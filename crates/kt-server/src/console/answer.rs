@@ -118,7 +118,10 @@ pub(crate) struct MayRead {
     pub(crate) events: bool,
     pub(crate) audit: bool,
     pub(crate) members: bool,
-    pub(crate) gateway_keys: bool,
+    /// Everybody's keys, of every kind.
+    pub(crate) all_keys: bool,
+    /// The guided set-ups, which make keys.
+    pub(crate) set_ups: bool,
     /// Chat and tasks.
     pub(crate) workspaces: bool,
 }
@@ -144,7 +147,8 @@ impl Frame {
                 events: visit.may(Permission::ReadEvents),
                 audit: visit.may(Permission::ReadAudit),
                 members: visit.may(Permission::ReadMembers),
-                gateway_keys: visit.may(Permission::ManageKeys),
+                all_keys: visit.may(Permission::ReadAllKeys),
+                set_ups: visit.may(Permission::ManageKeys),
                 workspaces: visit.may(Permission::Infer),
             },
         });

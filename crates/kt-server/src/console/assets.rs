@@ -33,6 +33,7 @@ struct Asset {
 pub(crate) struct Assets {
     pub(crate) style: String,
     pub(crate) script: String,
+    pub(crate) keyboard: String,
     pub(crate) htmx: String,
     pub(crate) passkeys: String,
     pub(crate) chat: String,
@@ -56,6 +57,7 @@ impl Assets {
         let style = include_str!("../../static/app.css").replace("/assets/inter.woff2", &font.address);
         let style = Asset::new("app.css", "text/css; charset=utf-8", style.into_bytes());
         let app = Asset::new("app.js", script, include_bytes!("../../static/app.js"));
+        let keyboard = Asset::new("keyboard.js", script, include_bytes!("../../static/keyboard.js"));
         let htmx = Asset::new("htmx.js", script, include_bytes!("../../static/htmx.min.js"));
         let passkeys = Asset::new("passkeys.js", script, include_bytes!("../../static/passkeys.js"));
         let chat = Asset::new("chat.js", script, include_bytes!("../../static/chat.js"));
@@ -64,13 +66,14 @@ impl Assets {
         Self {
             style: style.address.clone(),
             script: app.address.clone(),
+            keyboard: keyboard.address.clone(),
             htmx: htmx.address.clone(),
             passkeys: passkeys.address.clone(),
             chat: chat.address.clone(),
             icons: icons.address.clone(),
             font: font.address.clone(),
             mark: mark.address.clone(),
-            files: vec![style, app, htmx, passkeys, chat, icons, font, mark],
+            files: vec![style, app, keyboard, htmx, passkeys, chat, icons, font, mark],
         }
     }
 }

@@ -138,6 +138,65 @@ on_both! {
         assert_eq!(api.get(PATH).bearer(&owner).send().await.headers["etag"], "\"0\"");
     }
 
+    a_preview_judges_each_by_what_the_lists_guard_and_names_keys_and_gateways_too(api) {
+        let owner = api.token_of("owner@acme.example").await;
+        let key = async |kind: &str, from: &'static str| {
+            let new = json!({ "type": kind, "name": format!("{kind} of {from}"), "scope": "write" });
+            let made = api.post("/v1/tokens", new).bearer(&owner).send().await;
+            let used = made.text("/key").to_owned();
+            let report = json!({ "gateway_id": format!("gw_{}", from.replace([':', '.'], "_")), "software_version": "0.1.0",
+                "config_version": "none", "config_source": "kept" });
+            let asked = if kind == "gateway" { api.post("/v1/gateways/sync", report) } else { api.get("/v1/whoami") };
+            assert_eq!(asked.bearer(&used).from(from).send().await.status, 200);
+        };
+        for from in [PEER, OUTSIDE] {
+            key("access", from).await;
+            key("gateway", from).await;
+        }
+        api.control.run_jobs(&api.operator()).await.unwrap();
+        for (email, door) in [("cleo@acme.example", "console"), ("ada@acme.example", "api")] {
+            api.add_member(email, "member").await;
+            let login = json!({ "email": email, "password": PASSWORD });
+            let is_in = match door {
+                "console" => api.browser().from(OUTSIDE).sign_in(email, PASSWORD).await.leads_to().is_some(),
+                _ => api.post("/v1/auth/login", login).from(OUTSIDE).send().await.status == 200,
+            };
+            assert!(is_in, "{door}");
+        }
+        let preview = async |applies_to: &str| {
+            api.post("/v1/organization/ip-restrictions/preview", allow_office(applies_to)).bearer(&owner).send().await.json
+        };
+        let named = |told: &Value, list: &str, by: &str| {
+            let mut names: Vec<String> =
+                told[list].as_array().unwrap().iter().map(|one| one[by].as_str().unwrap().to_owned()).collect();
+            names.sort_unstable();
+            names
+        };
+        let both = preview("console_and_api").await;
+        assert_eq!(named(&both, "shut_out", "email"), ["ada@acme.example", "cleo@acme.example"]);
+        assert_eq!(named(&both, "keys", "name"), [format!("access of {OUTSIDE}")], "{both}");
+        assert_eq!(named(&both, "gateways", "id"), ["gw_198_51_100_7_40000"], "{both}");
+        assert_eq!(both["gateways"][0]["matched_rule"], "not_allowed");
+        let console = preview("console").await;
+        assert_eq!(named(&console, "shut_out", "email"), ["cleo@acme.example"], "the API lets everybody in then");
+        assert_eq!((&console["keys"], &console["gateways"]), (&json!([]), &json!([])));
+
+        let browser = api.signed_in("owner@acme.example").await;
+        for (applies_to, names_them) in [("console_and_api", true), ("console", false)] {
+            let fields = [("version", "0"), ("enforce_allowlist", "on"), ("applies_to", applies_to), ("allow", OFFICE), ("deny", "")];
+            let page = browser.post("/settings/security/ip-restrictions/draft", &fields).await;
+            for part in ["<code>gw_198_51_100_7_40000</code>", "access of 198.51.100.7:40000 · <code>198.51.100.7</code>"] {
+                assert_eq!(page.page().contains(part), names_them, "{applies_to}: {part}");
+            }
+        }
+
+        api.clock.advance(Duration::from_hours(31 * 24));
+        let owner = api.token_of("owner@acme.example").await;
+        let later = api.post("/v1/organization/ip-restrictions/preview", allow_office("console_and_api"));
+        let later = later.bearer(&owner).send().await.json;
+        assert_eq!((&later["keys"], &later["gateways"]), (&json!([]), &json!([])), "nobody counts on them any more");
+    }
+
     a_preview_goes_by_where_people_were_last_seen_and_says_where_it_ends(api) {
         for (email, begun, used) in [("left@acme.example", PEER, OUTSIDE), ("back@acme.example", OUTSIDE, PEER)] {
             api.add_member(email, "member").await;

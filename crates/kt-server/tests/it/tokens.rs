@@ -205,6 +205,7 @@ on_both! {
         assert_eq!(make(&api, &auditor, new("access")).await.refusal(), (403, "insufficient_role"));
         assert_eq!(listed(&api, member.access_token()).await.len(), 1, "one's own");
         assert_eq!(listed(&api, admin.access_token()).await.len(), 3, "everybody's");
+        assert_eq!(listed(&api, auditor.access_token()).await.len(), 3, "whoever looks after the organization sees all");
         let anonymous = api.post("/v1/tokens", new("access")).send().await;
         assert_eq!(anonymous.refusal(), (401, "missing_key"));
     }

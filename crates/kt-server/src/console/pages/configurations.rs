@@ -312,7 +312,7 @@ pub(crate) async fn roll_out(
     doors.control.roll_out(&visit.ctx, &id, &to).await?;
     Ok(leave_and_say(
         &doors,
-        "/gateways",
+        "/gateways?live=on",
         visit.look.language.text("The gateways are told. Each takes it up within seconds."),
     ))
 }

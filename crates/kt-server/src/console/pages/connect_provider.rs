@@ -425,7 +425,7 @@ impl DonePage {
     }
 
     fn may_make_keys(&self) -> bool {
-        self.frame.holder.as_ref().is_some_and(|holder| holder.may_read.gateway_keys)
+        self.frame.holder.as_ref().is_some_and(|holder| holder.may_read.set_ups)
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::Doors;
 use crate::api::gateways::{GATEWAYS_FILE, GatewaysParams};
+use crate::api::paging::Everything;
 use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::asked::{Asked, Listing};
 use crate::console::filters;
@@ -82,6 +83,7 @@ fn health_of(view: &GatewayView) -> Vec<(usize, &'static str, &'static str)> {
 #[template(path = "pages/gateway.html")]
 struct GatewayPage {
     frame: Frame,
+    listing: Listing,
     view: GatewayView,
     /// What is in force there from its own files, as far as it was told.
     configuration: Option<ShownConfiguration>,
@@ -100,11 +102,13 @@ pub(crate) async fn show_one(
     State(doors): State<Doors>,
     SignedIn { visit, .. }: SignedIn,
     Path(id): Path<String>,
+    asked: Asked<Everything>,
 ) -> Answer {
     let view = doors.control.gateway(&visit.ctx, &id).await?;
     let configuration = doors.control.configuration_of_gateway(&visit.ctx, &view.delivering.gateway).await?;
     let template = GatewayPage {
         frame: Frame::of(&visit),
+        listing: asked.listing(None, None),
         view,
         configuration,
         may_change: visit.may(Permission::RunGateways),
@@ -120,7 +124,7 @@ pub(crate) async fn drain(
 ) -> Answer {
     let view = doors.control.drain_gateway(&visit.ctx, &id, true).await?;
     let said = visit.look.language.text("The gateway is told to take no new requests.");
-    Ok(see_and_say(&doors, &path_of(&view), said))
+    Ok(see_and_say(&doors, &followed(&view), said))
 }
 
 /// Tells a gateway to take requests again.
@@ -131,7 +135,7 @@ pub(crate) async fn resume(
 ) -> Answer {
     let view = doors.control.drain_gateway(&visit.ctx, &id, false).await?;
     let said = visit.look.language.text("The gateway is told to take requests again.");
-    Ok(see_and_say(&doors, &path_of(&view), said))
+    Ok(see_and_say(&doors, &followed(&view), said))
 }
 
 /// Takes a gateway off the list that is gone.
@@ -148,7 +152,8 @@ pub(crate) async fn forget(
     ))
 }
 
-/// Its name is made of characters that stand in an address as they are.
-fn path_of(view: &GatewayView) -> String {
-    format!("/gateways/{}", view.delivering.gateway.id)
+/// Its page, which is followed: what the gateway was told shows there once it has reported again. Its name is made of
+/// characters that stand in an address as they are.
+fn followed(view: &GatewayView) -> String {
+    format!("/gateways/{}?live=on", view.delivering.gateway.id)
 }

@@ -101,7 +101,10 @@ impl List {
         match self {
             Self::Access => &[
                 (Scope::ReadOnly, "Looks, and changes nothing."),
-                (Scope::Write, "Also sends AI traffic through a gateway."),
+                (
+                    Scope::Write,
+                    "Also sends AI traffic, writes and rolls out configurations, and runs gateways, as far as you may.",
+                ),
                 (Scope::Admin, "Also settings and people, as far as you may."),
             ],
             Self::Gateway => {
@@ -201,7 +204,7 @@ pub(crate) async fn show(
         due: asked.state,
         demands: doors.control.key_demands(&visit.ctx, list.kind()).await?,
         you: session.person.user,
-        sees_all: visit.may(Permission::ManageKeys),
+        sees_all: visit.may(Permission::ReadAllKeys),
         now: visit.ctx.now,
         provisioning: doors.control.provisioning_address(),
     };

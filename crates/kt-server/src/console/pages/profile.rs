@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
-use kt_control::{Profile, ProfileChange, SessionView};
+use kt_control::{Profile, ProfileChange, SecondFactors, SessionView};
 use kt_domain::actor::Permission;
 use kt_domain::error::Error;
 use serde::Deserialize;
@@ -26,6 +26,7 @@ struct ProfilePage {
     sessions: Vec<SessionView>,
     /// Whether they look after members, and so are told of what members wait for.
     may_manage: bool,
+    own: SecondFactors,
     signal: Signal,
 }
 
@@ -39,8 +40,9 @@ pub(crate) async fn show(State(doors): State<Doors>, SignedIn { visit, .. }: Sig
     let profile = doors.control.profile(&visit.ctx).await?;
     let sessions = doors.control.my_sessions(&visit.ctx).await?;
     let may_manage = visit.may(Permission::ManageMembers);
+    let own = doors.control.second_factors(&visit.ctx).await?;
     let signal = Signal::of_holder(&doors, &visit).await?;
-    page(&visit.look, &ProfilePage { frame: Frame::of(&visit), profile, sessions, may_manage, signal })
+    page(&visit.look, &ProfilePage { frame: Frame::of(&visit), profile, sessions, may_manage, own, signal })
 }
 
 /// A name and an address.

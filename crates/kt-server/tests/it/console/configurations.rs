@@ -85,10 +85,10 @@ on_both! {
             browser.post(&format!("/configurations/main/versions/{number}/rollout"), fields).await
         };
         assert_eq!(roll_out(1, &[("to", "chosen")]).await.refusal(), (422, "validation_error"), "nobody was chosen");
-        assert_eq!(roll_out(1, &[("to", "all")]).await.leads_to(), Some("/gateways"));
+        assert_eq!(roll_out(1, &[("to", "all")]).await.leads_to(), Some("/gateways?live=on"));
         let difference = browser.get("/configurations/main/versions/2").await;
         assert!(difference.page().contains("What it changes from main@1") && difference.body.contains("# a second line"));
-        assert_eq!(roll_out(2, &[("to", "chosen"), ("gateways", "gw_edge")]).await.leads_to(), Some("/gateways"));
+        assert_eq!(roll_out(2, &[("to", "chosen"), ("gateways", "gw_edge")]).await.leads_to(), Some("/gateways?live=on"));
         let list = browser.get("/gateways").await;
         assert!(list.page().contains("not yet main@2"), "{}", list.body);
         let versions = browser.get("/configurations/main/versions").await;
@@ -107,14 +107,29 @@ on_both! {
         assert!(page.contains("It could not run main@1") && page.contains("Without its key") && page.contains("gpt-4o"));
         assert!(!page.contains("<script>alert") && !page.contains("<b>t</b>"));
         let path = "/gateways/gw_edge";
-        assert_eq!(browser.post(&format!("{path}/drain"), &[]).await.leads_to(), Some(path));
+        assert_eq!(browser.post(&format!("{path}/drain"), &[]).await.leads_to(), Some("/gateways/gw_edge?live=on"));
         assert!(browser.get(path).await.page().contains("To be drained"));
-        assert_eq!(browser.post(&format!("{path}/resume"), &[]).await.leads_to(), Some(path));
+        assert_eq!(browser.post(&format!("{path}/resume"), &[]).await.leads_to(), Some("/gateways/gw_edge?live=on"));
         assert_eq!(browser.post(&format!("{path}/forget"), &[]).await.refusal(), (409, "gateway_connected"));
         api.clock.advance(Duration::from_mins(2));
         assert!(browser.get(path).await.page().contains("Forget"));
         assert_eq!(browser.post(&format!("{path}/forget"), &[]).await.leads_to(), Some("/gateways"));
         assert_eq!(browser.get(path).await.status, 404);
+    }
+
+    gateways_renew_themselves_for_whoever_follows_them_alone(api) {
+        let browser = api.signed_in(OWNER).await;
+        report(&api, json!({})).await;
+        for path in ["/gateways", "/gateways?q=gw", "/gateways/gw_edge"] {
+            let still = browser.get(path).await;
+            assert!(!still.page().contains("data-live") && still.body.contains("Follow</a>"), "{path}: {}", still.body);
+            let join = if path.contains('?') { "&#38;" } else { "?" };
+            assert!(still.body.contains(&format!(r#"href="{path}{join}live=on""#)), "{path}: {}", still.body);
+            let join = if path.contains('?') { "&" } else { "?" };
+            let followed = browser.get(&format!("{path}{join}live=on")).await;
+            assert!(followed.page().contains("data-live") && followed.body.contains("Stop following</a>"), "{path}");
+            assert!(followed.body.contains("Following: what gateways report appears by itself."), "{path}");
+        }
     }
 
     a_gateway_with_files_of_its_own_is_shown_locked(api) {

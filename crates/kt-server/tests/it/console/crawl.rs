@@ -29,7 +29,7 @@ pub(crate) enum Shown {
     ToAuditors,
     /// Admins and owners.
     ToAdmins,
-    /// Admins and owners, and whoever else it belongs to; to others there is no such thing.
+    /// Auditors, admins and owners, and whoever else it belongs to; to others there is no such thing.
     ToItsOwner,
     /// Whoever uses models and has begun it; to others who do there is no such thing.
     ToWhoeverBegan,
@@ -311,8 +311,8 @@ on_both! {
             }
             let at_least = match shown {
                 ToAll | ToMembers | ToUsers => 0,
-                ToAuditors => 1,
-                ToAdmins | ToItsOwner => 2,
+                ToAuditors | ToItsOwner => 1,
+                ToAdmins => 2,
                 ToWhoeverBegan => 3,
                 ToStrangers | Elsewhere => 4,
             };

@@ -194,6 +194,12 @@ on_both! {
         let wanted = [("format", "jsonl"), ("since", ""), ("until", "")];
         let answer = browser.post("/audit-log/export", &wanted).await;
         assert_eq!(answer.leads_to(), Some("/audit-log/export?format=jsonl"));
+        let of_a_day = browser.get("/audit-log?actor=somebody&since=2026-01-01T00:00:00Z&until=2026-01-02T00:00:00Z").await;
+        assert!(of_a_day.page().contains("whatever else is filtered on the page"));
+        for (field, moment) in [("since", "2026-01-01T00:00:00Z"), ("until", "2026-01-02T00:00:00Z")] {
+            let taken_over = format!(r#"id="copy-{field}" name="{field}" type="datetime-local" step="1" data-moment="{moment}""#);
+            assert!(of_a_day.body.contains(&taken_over), "{field}: {}", of_a_day.body);
+        }
         let copy = browser.get("/audit-log/export?format=jsonl").await;
         assert_eq!(copy.headers["content-disposition"], "attachment; filename=\"audit-log.jsonl\"");
         assert!(copy.page().starts_with("{\"audit_log\""));

@@ -55,8 +55,19 @@ on_both! {
         assert!(due.body.contains(&format!(r#"href="{GATEWAY}/"#)) && due.body.contains("dublin"), "of every kind, each with its page");
         let flagged = browser.get(&format!("{ACCESS}?state=flagged")).await;
         assert!(flagged.page().contains("None: no key needs you.") && !flagged.body.contains("trial"));
-        let overview = browser.get("/overview").await;
-        assert!(overview.page().contains(&format!(r#"href="{ACCESS}?state=expiring""#)));
+        api.add_member("abe@acme.example", "auditor").await;
+        let auditor = api.signed_in("abe@acme.example").await;
+        for (browser, manages) in [(&browser, true), (&auditor, false)] {
+            let overview = browser.get("/overview").await;
+            assert!(overview.page().contains(&format!(r#"href="{ACCESS}?state=expiring""#)), "manages: {manages}");
+            let due = browser.get(&format!("{ACCESS}?state=expiring")).await;
+            assert!(due.page().contains("trial") && due.body.contains("dublin"), "what the figure counts: {}", due.body);
+            assert!(due.body.contains(&format!(r#"<a href="{GATEWAY}""#)), "its tab, manages: {manages}");
+            let one = browser.get(&newest(browser, ACCESS).await).await;
+            assert_eq!(one.page().contains("/revoke\""), manages, "{}", one.body);
+        }
+        let revoked = auditor.post(&format!("{}/revoke", newest(&auditor, ACCESS).await), &[]).await;
+        assert_eq!(revoked.refusal(), (403, "insufficient_role"));
     }
 
     keys_are_ordered_by_their_headers_and_taken_as_a_file_without_their_secrets(api) {
@@ -114,6 +125,17 @@ on_both! {
         }
         assert_eq!(api.get("/v1/whoami").bearer(&key).send().await.status.as_u16(), 200);
         assert_eq!(api.get("/v1/whoami").bearer(&key).from("192.0.2.1:1").send().await.status.as_u16(), 403);
+    }
+
+    the_form_says_that_a_key_that_writes_runs_gateways_as_it_does(api) {
+        let browser = api.signed_in(OWNER).await;
+        let said = "Also sends AI traffic, writes and rolls out configurations, and runs gateways, as far as you may.";
+        assert!(browser.get(ACCESS).await.page().contains(said));
+        for (scope, status) in [("read-only", 403), ("write", 404)] {
+            let key = secret_of(browser.post(ACCESS, &terms(scope, scope, "", "", "")).await.page());
+            let drained = api.post("/v1/gateways/nowhere/drain").bearer(&key).send().await;
+            assert_eq!(drained.status.as_u16(), status, "{scope}: only whoever may learns that there is none");
+        }
     }
 
     keys_are_searched_for_by_name_and_by_their_first_characters(api) {

@@ -1,6 +1,7 @@
 //! Settings → Profile.
 
 use crate::harness::{PASSWORD, on_both};
+use crate::mfa::app::App;
 
 const OWNER: &str = "owner@acme.example";
 const CHOSEN: &str = "Quiet-willow-4-lakes";
@@ -25,6 +26,18 @@ on_both! {
         assert_eq!(other.get("/overview").await.status.as_u16(), 303, "all sessions end");
         assert!(browser.get("/login?reason=password_changed").await.page().contains("Your password was changed"));
         assert_eq!(browser.sign_in(OWNER, CHOSEN).await.leads_to(), Some("/"));
+    }
+
+    the_profile_leads_to_second_factors_and_says_whether_there_are_any(api) {
+        let browser = api.signed_in(OWNER).await;
+        let page = browser.get("/settings/profile").await;
+        assert!(page.page().contains(r#"href="/mfa/setup""#) && page.body.contains("MFA is off"), "{}", page.body);
+        let begun = browser.post("/mfa/setup/totp", &[]).await;
+        let (_, rest) = begun.page().split_once("id=\"secret\">").unwrap();
+        let app = App::with_secret(rest.split('<').next().unwrap());
+        browser.post("/mfa/setup/totp/confirm", &[("code", &app.code(&api.clock))]).await;
+        let page = browser.get("/settings/profile").await;
+        assert!(page.page().contains(r#"href="/mfa/setup""#) && page.body.contains("MFA is on"), "{}", page.body);
     }
 
     the_mail_that_comes_is_told_by_what_somebody_looks_after(api) {

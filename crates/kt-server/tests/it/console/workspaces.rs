@@ -724,6 +724,20 @@ on_both! {
         assert!(sam.get(&run).await.page().contains("Refused"));
     }
 
+    an_answer_on_its_way_ends_when_its_reader_signs_out_and_that_to_another_goes_on(api) {
+        let stub = StubGateway::start(&api, "openai").await;
+        let (jo, sam) = two(&api).await;
+        let question = [("question", "please hang"), ("model", "small")];
+        let answer = sam.begin("/chat", &question).await;
+        stub.wait_for(|asked| asked.len() == 1).await;
+        let control = jo.begin("/chat", &question).await;
+        stub.wait_for(|asked| asked.len() == 2 && asked.iter().all(|each| each.was_told)).await;
+        assert_eq!(sam.post("/logout", &[]).await.leads_to(), Some("/login"));
+        stub.wait_for(|asked| asked[0].was_left).await;
+        assert!(!stub.asked()[1].was_left, "the control");
+        drop((answer, control));
+    }
+
     a_run_of_somebody_whose_time_to_add_a_second_factor_is_over_is_refused(api) {
         let stub = StubGateway::start(&api, "openai").await;
         let (jo, _) = two(&api).await;

@@ -18,7 +18,7 @@ const TOKENS: &str = "/v1/tokens";
 pub(crate) enum Token {
     /// Make a key; it is shown once
     Create(Create),
-    /// Show your keys, and as an administrator everybody's
+    /// Show your keys, and as an auditor or administrator everybody's
     List(List),
     /// Put a new key in place of one; it is shown once
     Rotate(Rotate),
@@ -117,7 +117,7 @@ fn show_once(made: Value, as_json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Show your keys, and as an administrator everybody's
+/// Show your keys, and as an auditor or administrator everybody's
 #[derive(Args)]
 pub(crate) struct List {
     #[command(flatten)]
