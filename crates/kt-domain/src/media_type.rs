@@ -1,16 +1,19 @@
 //! Media types, as the values of `Content-Type` and `Accept` name them (RFC 9110, sections 8.3.1 and 12.5.1).
 
 /// The type without its parameters, as it is spelt: `text/html` of `text/html; charset=utf-8`.
+#[must_use]
 pub fn essence(value: &[u8]) -> &[u8] {
     value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii()
 }
 
 /// Whether this value is of the type, whatever its parameters say. `name` is spelt in small letters.
+#[must_use]
 pub fn is(value: &[u8], name: &str) -> bool {
     essence(value).eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// Whether this value is JSON: `application/json`, or a type that is written in it (RFC 6839, section 3.1).
+#[must_use]
 pub fn is_json(value: &[u8]) -> bool {
     const SUFFIX: &[u8] = b"+json";
     let essence = essence(value);
@@ -19,6 +22,7 @@ pub fn is_json(value: &[u8]) -> bool {
 }
 
 /// Whether one of the ranges in a value of `Accept` is this very type.
+#[must_use]
 pub fn is_among(ranges: &[u8], name: &str) -> bool {
     ranges.split(|byte| *byte == b',').any(|range| is(range, name))
 }
