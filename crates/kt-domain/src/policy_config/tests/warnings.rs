@@ -92,27 +92,27 @@ const CASES: &[Case] = &[
     ),
     (
         "policies: {chain: [data-routing-policy, pii-detector]}\npolicy: {data-routing-policy: {rules: [{name: r, data: [card], targets: [a]}]}}",
-        ("W041", 3, 56, "policy.data-routing-policy.rules[0].data"),
+        ("W041", 3, 50, "policy.data-routing-policy.rules[0].data"),
         ["data-routing-policy, pii-detector", "pii-detector, data-routing-policy"],
     ),
     (
         "policies: {chain: [pii-detector, data-routing-policy]}\npolicy: {pii-detector: {entities: [card]}, data-routing-policy: {rules: [{name: r, data: [iban], targets: [a]}]}}",
-        ("W041", 3, 90, "policy.data-routing-policy.rules[0].data"),
+        ("W041", 3, 84, "policy.data-routing-policy.rules[0].data"),
         ["[card]", "[card, iban]"],
     ),
     (
         "policies: {chain: [pii-detector, data-routing-policy]}\npolicy: {pii-detector: {phases: [response]}, data-routing-policy: {rules: [{name: r, data: [pii-detector], targets: [a]}]}}",
-        ("W041", 3, 92, "policy.data-routing-policy.rules[0].data"),
+        ("W041", 3, 86, "policy.data-routing-policy.rules[0].data"),
         ["[response]", "[request]"],
     ),
     (
         "policies: {chain: [pii-detector, data-routing-policy]}\npolicy: {data-routing-policy: {rules: [{name: r, data: [card], targets: [a]}]}}\nroutes: [{id: hr, path: /hr, policies: {chain: [data-routing-policy]}}]",
-        ("W041", 3, 56, "policy.data-routing-policy.rules[0].data"),
+        ("W041", 3, 50, "policy.data-routing-policy.rules[0].data"),
         ["chain: [data", "chain: [pii-detector, data"],
     ),
     (
         "auth: {mode: static, keys: [{id: k, sha256: \"0000000000000000000000000000000000000000000000000000000000000000\"}]}\npolicies: {chain: [data-routing-policy]}\npolicy: {data-routing-policy: {rules: [{name: r, groups: [g], data: [card], targets: [a]}]}}\nconsumer_groups: [{id: g, keys: [k], policies: {chain: [pii-detector]}}]",
-        ("W041", 4, 69, "policy.data-routing-policy.rules[0].data"),
+        ("W041", 4, 63, "policy.data-routing-policy.rules[0].data"),
         ["policies: {chain: [data", "policies: {chain: [pii-detector, data"],
     ),
 ];

@@ -306,17 +306,17 @@ pub(super) const ROUTES: &[Case] = &[
     ("consumer_groups:\n  - {id: a, keys: [k]}\n", ("E031", 1, 1, "consumer_groups"), "mode: static"),
     (
         "policies: {chain: [pii-detector, data-routing-policy]}\npolicy:\n  data-routing-policy: {rules: [{name: r, data: [crd], models: [m]}]}\n",
-        ("E031", 3, 51, "policy.data-routing-policy.rules[0].data[0]"),
+        ("E031", 3, 50, "policy.data-routing-policy.rules[0].data[0]"),
         "did you mean `card`?",
     ),
     (
         "policies: {chain: [pii-detector, data-routing-policy]}\npolicy:\n  data-routing-policy: {rules: [{name: r, data: [card, national-id], models: [m]}]}\n",
-        ("E031", 3, 57, "policy.data-routing-policy.rules[0].data[1]"),
+        ("E031", 3, 56, "policy.data-routing-policy.rules[0].data[1]"),
         "`us-ssn`",
     ),
     (
         "auth: {mode: static, keys: [{id: trainee, sha256: \"0000000000000000000000000000000000000000000000000000000000000000\"}]}\npolicies: {chain: [data-routing-policy]}\npolicy:\n  data-routing-policy: {rules: [{name: r, keys: [trainees], models: [m]}]}\n",
-        ("E031", 4, 51, "policy.data-routing-policy.rules[0].keys[0]"),
+        ("E031", 4, 50, "policy.data-routing-policy.rules[0].keys[0]"),
         "did you mean `trainee`?",
     ),
 ];
