@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kt_domain::clock::Clock;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::browser::Browser;
 use super::way_in::secret_of;
@@ -133,7 +133,7 @@ on_both! {
         assert!(browser.get(ACCESS).await.page().contains(said));
         for (scope, status) in [("read-only", 403), ("write", 404)] {
             let key = secret_of(browser.post(ACCESS, &terms(scope, scope, "", "", "")).await.page());
-            let drained = api.post("/v1/gateways/nowhere/drain").bearer(&key).send().await;
+            let drained = api.post("/v1/gateways/nowhere/drain", Value::Null).bearer(&key).send().await;
             assert_eq!(drained.status.as_u16(), status, "{scope}: only whoever may learns that there is none");
         }
     }
