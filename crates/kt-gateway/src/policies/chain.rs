@@ -255,7 +255,7 @@ impl Chain {
         }
         let patterns = self.finders(phase).map(|(_, finder)| &finder.patterns);
         let mut found = Vec::new();
-        channel.push(fragment, ended, patterns, |find| found.push(find));
+        channel.push(fragment, ended, &patterns, |find| found.push(find));
         for find in found {
             let Some((index, finder)) = self.finders(phase).nth(find.judge) else { continue };
             let tally = &mut tallies.of_policies[index];

@@ -200,6 +200,7 @@ fn a_client_sees_the_providers_answer_without_what_is_not_for_it() {
     let expected = [
         "content-length",
         "content-type",
+        "date",
         "openai-processing-ms",
         "retry-after",
         "x-kt-policy-action",

@@ -730,9 +730,9 @@ const TRACES: &[(&str, Trace)] = &[
 fn body_of(test: &str) -> String {
     let (file, name) = test.rsplit_once("::").unwrap();
     let path = format!("{}/tests/it/{file}.rs", env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(&path).unwrap();
+    let source = std::fs::read_to_string(&path).unwrap();
     let (_, after) =
-        text.split_once(&format!("\n    {name}(api) {{\n")).unwrap_or_else(|| panic!("no {test}"));
+        source.split_once(&format!("\n    {name}(api) {{\n")).unwrap_or_else(|| panic!("no {test}"));
     after.split_once("\n    }\n").unwrap().0.to_owned()
 }
 
@@ -745,8 +745,8 @@ fn every_route_that_changes_something_says_what_it_leaves_in_the_audit_log() {
         match trace {
             Action(..) => {}
             Flow(action, test) => {
-                let text = body_of(test);
-                assert!(text.contains(action.as_str()), "{route}: {test} shows no {action}");
+                let lines = body_of(test);
+                assert!(lines.contains(action.as_str()), "{route}: {test} shows no {action}");
             }
             Nothing(why) => assert!(!why.is_empty(), "{route}"),
         }

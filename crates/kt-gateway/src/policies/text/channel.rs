@@ -60,7 +60,7 @@ impl Channel {
         &mut self,
         fragment: &str,
         ended: bool,
-        judges: impl Iterator<Item = &'p Patterns> + Clone,
+        judges: &(impl Iterator<Item = &'p Patterns> + Clone),
         mut found: impl FnMut(Find),
     ) {
         if self.as_meant.is_none() && memchr(b'\\', fragment.as_bytes()).is_some() {
@@ -231,11 +231,10 @@ impl Json {
         for byte in text.bytes() {
             *self = match (*self, byte) {
                 (Self::Begins, b' ' | b'\t' | b'\n' | b'\r') => Self::Begins,
-                (Self::Begins, b'{' | b'[') => Self::Between,
+                (Self::Begins, b'{' | b'[') | (Self::InString, b'"') => Self::Between,
                 (Self::Begins | Self::Not, _) => Self::Not,
                 (Self::Between, b'"') | (Self::Escaped, _) => Self::InString,
                 (Self::InString, b'\\') => Self::Escaped,
-                (Self::InString, b'"') => Self::Between,
                 (same, _) => same,
             };
         }

@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -177,7 +179,7 @@ fn blocks_of_calls(calls: &[Value]) -> (Vec<Value>, bool) {
     let mut stream = String::new();
     for call in calls {
         let chunk = json!({ "id": "c", "choices": [{ "delta": { "tool_calls": [call] } }] });
-        stream += &format!("data: {chunk}\n\n");
+        write!(stream, "data: {chunk}\n\n").unwrap();
     }
     stream += "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"tool_calls\"}]}\n\ndata: [DONE]\n\n";
     let (out, whole) = streamed(Translation::MessagesToChat, stream.as_bytes(), &[usize::MAX]);

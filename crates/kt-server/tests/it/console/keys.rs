@@ -241,10 +241,10 @@ on_both! {
     each_kind_has_its_page_and_flags_say_what_is_wrong(api) {
         let browser = api.signed_in(OWNER).await;
         make(&browser, ACCESS, "for a program").await;
-        make(&browser, GATEWAY, "for a gateway").await;
+        make(&browser, GATEWAY, "for the edge").await;
         let (access, gateway) = (browser.get(ACCESS).await, browser.get(GATEWAY).await);
-        assert!(access.page().contains("for a program") && !access.body.contains("for a gateway"));
-        assert!(gateway.page().contains("for a gateway") && !gateway.body.contains("for a program"));
+        assert!(access.page().contains("for a program") && !access.body.contains("for the edge"));
+        assert!(gateway.page().contains("for the edge") && !gateway.body.contains("for a program"));
         let elsewhere = newest(&browser, ACCESS).await.replace("access-keys", "gateway-keys");
         assert_eq!(browser.get(&elsewhere).await.status.as_u16(), 404);
 

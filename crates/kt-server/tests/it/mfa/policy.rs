@@ -50,7 +50,7 @@ on_both! {
         api.clock.advance(Duration::from_mins(29));
         assert_eq!(api.get("/v1/whoami").bearer(&api.token_of("admin@acme.example").await).send().await.status, 200);
         api.clock.advance(Duration::from_hours(72));
-        for role in ["member", "auditor", "admin", "owner"] {
+        for (before, role) in ["member", "auditor", "admin", "owner"].into_iter().enumerate() {
             let email = format!("{role}@acme.example");
             let login = api.login(&email, PASSWORD).await;
             assert_eq!(login.text("/status"), "mfa_enrollment_required", "{role}");
@@ -62,8 +62,7 @@ on_both! {
             let (app, answer) = enroll(&api, flow).await;
             assert_eq!(answer.text("/status"), "authenticated", "{role}");
             assert_eq!((codes(&answer).len(), amr(&answer)), (10, json!(["pwd", "otp"])));
-            let added = api.records("mfa.factor_added").await;
-            assert_eq!(added.last().unwrap()["actor"]["name"], email.as_str());
+            assert_eq!(api.records("mfa.factor_added").await.len(), before + 1, "{role}");
             api.clock.advance(Duration::from_secs(30));
             let again = verify(&api, &step(&api, &email).await, "totp", &app.code(&api.clock)).await;
             assert_eq!(again.text("/status"), "authenticated", "{role}");
