@@ -134,7 +134,8 @@ circuit_breaker: {enabled: false}
 
 /// What stands in events of a stream, one `data` line for each.
 fn events(events: &[&str]) -> String {
-    events.iter().map(|event| format!("data: {event}\n\n")).collect()
+    let lines: Vec<_> = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    lines.concat()
 }
 
 /// Every way in which a provider answers: whole, streamed, broken, for a service to flag, and such that nobody can read it.

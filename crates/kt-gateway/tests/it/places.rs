@@ -92,7 +92,9 @@ impl Failing {
         let gateways = [(), ()].map(|()| {
             TestGateway::with_options(yaml, |options| options.redis_url = Some(self.line.url.clone()))
         });
-        gateways.iter().for_each(|gateway| held.behind(gateway));
+        for gateway in &gateways {
+            held.behind(gateway);
+        }
         (gateways, held)
     }
 
