@@ -7,6 +7,7 @@ mod evidence;
 mod guard;
 mod help;
 mod keys;
+mod living_sessions;
 mod members;
 mod mfa_policy;
 mod organization;
