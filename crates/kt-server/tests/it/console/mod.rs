@@ -14,6 +14,7 @@ mod organization;
 mod profile;
 mod security;
 mod session;
+mod told_by_others;
 mod usage;
 mod way_in;
 mod workspaces;
