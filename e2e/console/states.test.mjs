@@ -134,13 +134,13 @@ suite('the states of the console', LIMIT, () => {
 
   test('an address that leads into something closed opens it', LIMIT, async () => {
     const { page } = await chromium.person(console_.origin);
-    await signIn(page, OWNER, '/settings/security');
-    const place = page.locator('#sessions');
+    await signIn(page, OWNER, '/audit-log');
+    const place = page.locator('#public-key');
     assert.equal(await place.isVisible(), false, 'it is closed');
-    await page.getByRole('link', { name: 'Active Sessions' }).click();
+    await page.evaluate(() => (location.hash = 'public-key'));
     await place.waitFor();
     await page.goto('/overview');
-    await page.goto('/settings/security#sessions');
+    await page.goto('/audit-log#public-key');
     await place.waitFor();
   });
 

@@ -47,6 +47,7 @@ export const OF_OWNERS = [
   '/settings/provisioning-keys',
   '/settings/provider-credentials',
   '/settings/security/sso',
+  '/settings/security/sessions',
 ];
 
 /** Lists whose entries have pages of their own. */

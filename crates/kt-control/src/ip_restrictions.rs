@@ -9,10 +9,13 @@ use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
 use kt_domain::network::console_rules::{ConsoleRules, Denial, IpRestrictions, Surface};
+use kt_domain::order::Order;
 use kt_domain::security_choices::difference;
 use kt_store::gateways::{self, Gateway};
+use kt_store::order::Part;
 use kt_store::organizations::{self, Versioned};
-use kt_store::{Tx, audit, keys, sessions};
+use kt_store::sessions::{self, HeldSession};
+use kt_store::{Tx, audit, keys};
 
 use crate::authenticate::require_operator;
 use crate::control::Control;
@@ -122,10 +125,11 @@ impl Control {
     ) -> Result<(Vec<ShutOut<ShutOutSession>>, bool), Error> {
         let settings = self.security_of(&self.store, organization).await?.value.session;
         let living = settings.living_since(ctx.now);
-        let sessions =
-            sessions::of_organization(&self.store, organization, living, MOST_LOOKED_AT + 1).await?;
+        let part = Part { order: Order::default(), after: None, limit: MOST_LOOKED_AT + 1 };
+        let sessions = sessions::of_organization(&self.store, organization, living, None, part).await?;
         let has_more = sessions.len() > MOST_LOOKED_AT as usize;
-        let shut_out = sessions.into_iter().take(MOST_LOOKED_AT as usize).filter_map(|(session, email)| {
+        let shut_out = sessions.into_iter().take(MOST_LOOKED_AT as usize).filter_map(|held| {
+            let HeldSession { session, email, .. } = held;
             let holder = ShutOutSession { user: session.user, email };
             shut_out(rules, session.door.into(), session.active_ip, holder)
         });

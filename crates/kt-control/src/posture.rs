@@ -1,6 +1,5 @@
 //! How well an organization stands, in figures: now, and once a day for the chart (R149–R156).
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,12 +8,11 @@ use jiff::tz::TimeZone;
 use kt_domain::actor::Permission;
 use kt_domain::ctx::Ctx;
 use kt_domain::error::Error;
-use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::id::OrganizationId;
 use kt_domain::network::console_rules::IpRestrictions;
-use kt_domain::sessions::Door;
 use kt_domain::words;
 use kt_store::posture::{self, Figures};
-use kt_store::{Source, organizations, sessions};
+use kt_store::{Source, organizations};
 
 use crate::control::Control;
 use crate::ip_restrictions::IP_RESTRICTIONS;
@@ -45,26 +43,6 @@ pub struct Posture {
     pub history: Vec<(Date, Figures)>,
 }
 
-/// A session of the organization that lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LivingSession {
-    /// Its holder.
-    pub user: UserId,
-    /// Its holder's address for mail.
-    pub email: String,
-    /// Through which door it was made.
-    pub door: Door,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// Its holder's last act, to the minute.
-    pub active_at: Timestamp,
-    /// From where it was made.
-    pub ip: Option<IpAddr>,
-}
-
-/// How many entries the list behind a figure has at most.
-const MOST_LISTED: u32 = 100;
-
 /// How far the history reaches back.
 const HISTORY: Duration = Duration::from_hours(90 * 24);
 
@@ -75,23 +53,6 @@ impl Control {
         let (figures, allowlist) = self.figures(ctx, &self.store, organization).await?;
         let history = posture::snapshots(&self.store, organization).await?;
         Ok(Posture { figures, failed_since: ctx.now - posture::DAY, allowlist, history })
-    }
-
-    /// The sessions that live, the newest first and at most a hundred: the list behind the figure.
-    pub async fn living_sessions(&self, ctx: &Ctx) -> Result<Vec<LivingSession>, Error> {
-        let organization = ctx.require(Permission::ReadMembers)?;
-        let settings = self.security_of(&self.store, organization).await?.value.session;
-        let living = settings.living_since(ctx.now);
-        let sessions = sessions::of_organization(&self.store, organization, living, MOST_LISTED).await?;
-        let listed = sessions.into_iter().map(|(session, email)| LivingSession {
-            user: session.user,
-            email,
-            door: session.door,
-            created_at: session.created_at,
-            active_at: session.active_at,
-            ip: session.ip,
-        });
-        Ok(listed.collect())
     }
 
     /// Keeps the figures of each organization once a day (UTC), however many processes do this, and forgets those that

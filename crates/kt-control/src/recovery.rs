@@ -106,13 +106,7 @@ impl Control {
         token: &str,
         typed: &str,
     ) -> Result<(), Error> {
-        let link = RESET_PASSWORD.peek::<Reset>(ctx, &self.store, token).await?.ok_or_else(link_is_over)?;
-        let user = holder(&self.store, &link).await?;
-        if self.is_password_useless(&self.store, &user).await? {
-            return Err(sso_required());
-        }
-        let entrant = self.entrant_of(user).await?.ok_or_else(link_is_over)?;
-        self.require_address_of(ctx, &entrant.organization.id, surface).await?;
+        let entrant = self.holder_of_reset(ctx, surface, token).await?;
         let policy = self.security_of(&self.store, &entrant.organization.id).await?.value.password;
         let password = self.password_for(ctx, &self.store, "new_password", typed, &policy, &entrant).await?;
 
@@ -128,6 +122,23 @@ impl Control {
         audit::append(&tx, Some(&entrant.organization.id), &record).await?;
         self.tell_of_password(ctx, &tx, &entrant, PasswordChange::Reset).await?;
         self.commit_revocation(tx).await
+    }
+
+    /// Whose link to choose a password this is, as long as it is good where it is used.
+    pub(crate) async fn holder_of_reset(
+        &self,
+        ctx: &Ctx,
+        surface: Surface,
+        token: &str,
+    ) -> Result<Entrant, Error> {
+        let link = RESET_PASSWORD.peek::<Reset>(ctx, &self.store, token).await?.ok_or_else(link_is_over)?;
+        let user = holder(&self.store, &link).await?;
+        if self.is_password_useless(&self.store, &user).await? {
+            return Err(sso_required());
+        }
+        let entrant = self.entrant_of(user).await?.ok_or_else(link_is_over)?;
+        self.require_address_of(ctx, &entrant.organization.id, surface).await?;
+        Ok(entrant)
     }
 
     /// Tells the holder by mail that their password is another one, and which of their API keys work on: a key does not

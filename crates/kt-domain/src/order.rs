@@ -47,6 +47,19 @@ pub enum KeyColumn {
 
 words!(KeyColumn { Created = "created", Name = "name", Ends = "ends", LastUsed = "last_used" });
 
+/// The columns by which the sessions of an organization can be ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionColumn {
+    /// When they were made.
+    Created,
+    /// Their holder's address for mail.
+    Email,
+    /// Their holder's last act.
+    Active,
+}
+
+words!(SessionColumn { Created = "created", Email = "email", Active = "active" });
+
 impl<C> Order<C> {
     /// The smallest, or the earliest, first.
     #[must_use]
@@ -72,6 +85,13 @@ impl Default for Order<MemberColumn> {
 impl Default for Order<KeyColumn> {
     fn default() -> Self {
         Self::down(KeyColumn::Created)
+    }
+}
+
+/// Of sessions the newest comes first, unless another order is asked for.
+impl Default for Order<SessionColumn> {
+    fn default() -> Self {
+        Self::down(SessionColumn::Created)
     }
 }
 

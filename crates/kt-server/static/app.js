@@ -1,5 +1,5 @@
-// The script of every page of the console: it sends what a form asks for with the page's token, shows failures beside
-// the field at fault, and keeps the session's time. It holds no token of the API, and stores nothing in the browser.
+// The script of every page of the console: it sends what a form asks for with the page's token, and shows failures beside
+// the field at fault. It holds no token of the API, and stores nothing in the browser.
 "use strict";
 
 (() => {
@@ -25,7 +25,16 @@
     token = null;
     return spent;
   };
+  /** Asks the server about the session, which is nobody's act. Gives a token for a change. */
+  const learn = async () => {
+    const answer = await fetch("/api/session");
+    if (!answer.ok) return null;
+    const session = await answer.json();
+    document.dispatchEvent(new CustomEvent("kt:session", { detail: { answer, session } }));
+    return session.csrf_token;
+  };
   const newToken = () => learn().catch(() => null);
+  const renewToken = () => newToken().then(keepToken);
 
   const post = async (path, fields, signal, keepalive) => {
     const spent = spendToken() ?? (await newToken()) ?? "";
@@ -61,6 +70,15 @@
     if (!/^\/login($|\?)/.test(place ?? "")) return;
     event.preventDefault();
     leaveFor(place);
+  });
+  // Several answers tell of a session that is over. The first leads away: a second would break off what it has begun.
+  let isLeaving = false;
+  const leaveFor = (signIn) => {
+    if (!isLeaving) location.assign(signIn);
+    isLeaving = true;
+  };
+  addEventListener("pageshow", () => {
+    isLeaving = false;
   });
   const takePageToken = () => {
     token = main()?.dataset.csrf || null;
@@ -307,15 +325,8 @@
   };
   document.addEventListener("htmx:load", (event) => ready(event.detail.elt.parentElement ?? document));
 
-  document.addEventListener("click", async (event) => {
+  document.addEventListener("click", (event) => {
     const at = (selector) => event.target.closest?.(selector);
-    const reveal = at("[data-reveal]");
-    if (reveal) {
-      const field = document.getElementById(reveal.dataset.reveal);
-      const isHidden = field.type === "password";
-      field.type = isHidden ? "text" : "password";
-      reveal.textContent = isHidden ? words().hide : words().show;
-    }
     const opener = at("[data-dialog]");
     if (opener) {
       const dialog = document.getElementById(opener.dataset.dialog);
@@ -324,19 +335,6 @@
     }
     if (at("[data-close]")) at("dialog").close();
     if (at("[data-print]")) globalThis.print();
-    const copier = at("[data-copy]");
-    if (copier) {
-      const copied = navigator.clipboard.writeText($(copier.dataset.copy).textContent.trim());
-      await copied.then(() => toast(words().copied), () => toast(words().notCopied, true));
-    }
-    const saver = at("[data-save]");
-    if (saver) {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(new Blob([$(saver.dataset.source).textContent], { type: "text/plain" }));
-      link.download = saver.dataset.save;
-      link.click();
-      URL.revokeObjectURL(link.href);
-    }
     const menu = at("[data-menu]");
     if (menu || (!at(".sidebar") && $(".sidebar.open"))) {
       showMenu(Boolean(menu));
@@ -344,13 +342,6 @@
     for (const popup of document.querySelectorAll("details.popup[open]")) {
       if (!popup.contains(event.target)) popup.open = false;
     }
-    if (at("[data-stay]")) act(true);
-  });
-
-  document.addEventListener("input", (event) => {
-    const field = event.target;
-    if (field.dataset?.identifierFor) suggestIdentifier(field);
-    if (field.closest?.("[data-strength]")) judgeSoon(field);
   });
 
   const showMenu = (isOpen) => {
@@ -358,115 +349,8 @@
     $("[data-menu]")?.setAttribute("aria-expanded", String(isOpen));
   };
 
-  const suggestIdentifier = (field) => {
-    const target = document.getElementById(field.dataset.identifierFor);
-    if (target.dataset.touched) return;
-    const plain = field.value.normalize("NFKD").toLowerCase().replace(/[^a-z0-9]+/g, "-");
-    target.value = plain.replace(/^-+|-+$/g, "").slice(0, 40);
-    target.addEventListener("input", () => (target.dataset.touched = "yes"), { once: true });
-  };
-
-  // ---- How strong a password is, while it is typed -----------------------------------------------------------------
-
-  let judging = null;
-  const judgeSoon = (field) => {
-    clearTimeout(judging);
-    judging = setTimeout(() => judge(field), 250);
-  };
-  const judge = async (field) => {
-    const password = field.value;
-    const value = (name) => field.form.elements.namedItem(name)?.value ?? "";
-    const fields = { password, name: value("name"), email: value("email"), organization: value("organization") };
-    const verdict = await send("/api/password-strength", fields).then((answer) => (answer.ok ? answer.json() : null), () => null);
-    // Answers may come in another order than they were asked for: each counts for the text that it is about.
-    if (field.value === password) showVerdict(field.closest("[data-strength]"), password ? verdict : null);
-  };
-  /** Without a verdict nothing is said: the one before was about another text. */
-  const showVerdict = (part, verdict) => {
-    const named = verdict && words().strength.split("|")[verdict.score];
-    const meter = part.querySelector("meter");
-    meter.value = verdict ? Math.max(verdict.score, 0.3) : 0;
-    meter.setAttribute("aria-valuetext", named ?? "");
-    part.querySelector(".help").textContent = verdict ? [named, ...verdict.violations].join(" · ") : "";
-  };
-
-  // ---- The session's time ------------------------------------------------------------------------------------------
-
-  // By this browser's clock, but counted from how long the server says is left: the clock may be wrong.
-  let endsAt = null;
-  // When it ends whatever is done.
-  let endsAtLatest = null;
-  let told = 0;
-  let used = false;
-
-  const left = () => endsAt - Date.now();
-  const noteEnd = (answer, end) => {
-    const now = answer.headers.get("date") ?? Date.now();
-    endsAt = Date.now() + (new Date(end) - new Date(now));
-  };
-
-  /** Asks the server about the session, which is nobody's act; leaves where it is over. Gives a token for a change. */
-  const learn = async () => {
-    const answer = await fetch("/api/session");
-    if (!answer.ok) return null;
-    const { authenticated, csrf_token, expires_at } = await answer.json();
-    if (endsAt !== null && authenticated) noteEnd(answer, expires_at);
-    else if (endsAt !== null) leave();
-    return csrf_token;
-  };
-
-  const act = async (atOnce) => {
-    used = true;
-    if (endsAt === null || (!atOnce && Date.now() - told < MINUTE)) return;
-    told = Date.now();
-    used = false;
-    const answer = await send("/api/session/activity", {}, undefined, true).catch(() => null);
-    if (answer?.ok) {
-      noteEnd(answer, (await answer.json()).expires_at);
-      warn();
-    } else if (answer?.status === 401) leave();
-  };
-
-  // Whoever has done nothing is offered to stay, unless that is worth some seconds only: nothing helps against age.
-  const warn = () => {
-    const notice = $("#ending");
-    // Pages without the frame of the console have no place for it.
-    if (!notice) return;
-    const isByAge = endsAtLatest - endsAt < MINUTE / 2;
-    for (const part of notice.querySelectorAll("[data-by-idleness]")) part.hidden = isByAge;
-    $("[data-by-age]", notice).hidden = !isByAge;
-    notice.hidden = left() > MINUTE;
-    lift();
-  };
-
-  // Several answers tell of a session that is over. The first leads away: a second would break off what it has begun.
-  let isLeaving = false;
-  const leaveFor = (signIn) => {
-    if (!isLeaving) location.assign(signIn);
-    isLeaving = true;
-  };
-  addEventListener("pageshow", () => {
-    isLeaving = false;
-  });
-  const leave = () => {
-    const here = location.pathname + location.search;
-    leaveFor(`/login?returnTo=${encodeURIComponent(here)}&reason=timeout`);
-  };
-
-  // Another tab may have carried the session on: nobody is warned or led away before the server has said so.
-  let isLearning = false;
-  const watch = async () => {
-    if (used && left() < 2 * MINUTE) act(Date.now() - told >= MINUTE);
-    if (left() <= MINUTE && !isLearning) {
-      isLearning = true;
-      await newToken().then(keepToken);
-      isLearning = false;
-    }
-    warn();
-  };
-
   // What the other scripts of this console need.
-  globalThis.keeptrusts = { send, ask, tell, toast, prove, proveFor, goOn, leaveFor, problemOf, words, showMenu };
+  globalThis.keeptrusts = { send, renewToken, ask, tell, toast, lift, prove, proveFor, goOn, leaveFor, problemOf, words, showMenu };
 
   // ---- Beginning ---------------------------------------------------------------------------------------------------
 
@@ -478,16 +362,5 @@
     addEventListener("hashchange", showPlace);
     // A token in the address would stay in the history.
     if ($("[data-hide-token]")) history.replaceState(null, "", location.pathname);
-    const { endsIn, endsAtLatestIn, activeAgo } = document.body.dataset;
-    if (endsIn) {
-      endsAt = Date.now() + endsIn * 1000;
-      endsAtLatest = Date.now() + endsAtLatestIn * 1000;
-      told = Date.now() - activeAgo * 1000;
-      for (const use of ["mousemove", "mousedown", "keydown", "wheel", "touchstart"]) {
-        document.addEventListener(use, () => act(false), { passive: true });
-      }
-      setInterval(watch, 5000);
-      document.addEventListener("visibilitychange", watch);
-    }
   });
 })();

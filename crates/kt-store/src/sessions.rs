@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use kt_domain::id::{OrganizationId, SessionId, UserId};
+use kt_domain::order::SessionColumn;
+use kt_domain::search::Search;
 use kt_domain::secret::SecretDigest;
 use kt_domain::sessions::Door;
 use kt_domain::sign_in::Proofs;
@@ -12,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::{Source, StoreError, Tx};
 use crate::memberships::Membership;
-use crate::sql::{self, Row, values};
+use crate::order::{EARLIEST, Part, Place, Sorted};
+use crate::sql::{self, Composed, Row, values};
 
 /// A session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,22 +141,57 @@ pub async fn of_user(source: &impl Source, user: &UserId) -> Result<Vec<Session>
     sql::rows(source, SELECT, values![user.as_str()]).await?.iter().map(read).collect()
 }
 
-/// The sessions of active members in this organization that were made and active since these moments and not ended, with
-/// their holders' addresses, the newest first and at most `limit`.
+/// A session and who holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldSession {
+    /// The session.
+    pub session: Session,
+    /// Its holder's address for mail.
+    pub email: String,
+    /// What its holder is called.
+    pub name: String,
+}
+
+/// The sessions of active members in this organization that were made and active since these moments and not ended; those
+/// alone whose holder, or the address that they were made from, holds what is searched for.
 pub async fn of_organization(
     source: &impl Source,
     organization: &OrganizationId,
     (made, active): (Timestamp, Timestamp),
-    limit: u32,
-) -> Result<Vec<(Session, String)>, StoreError> {
-    const SELECT: &str = "SELECT s.*, u.email FROM sessions s
+    search: Option<&Search>,
+    part: Part<'_, SessionColumn>,
+) -> Result<Vec<HeldSession>, StoreError> {
+    const SELECT: &str = "SELECT s.*, u.email, u.name FROM sessions s
         JOIN users u ON u.id = s.user_id AND u.epoch = s.epoch
         JOIN memberships m ON m.organization_id = s.organization_id AND m.user_id = s.user_id AND m.state = 'active'
-        WHERE s.organization_id = $1 AND s.ended_at IS NULL AND s.created_at >= $2 AND s.active_at >= $3
-        ORDER BY s.created_at DESC, s.id LIMIT $4";
-    let values = values![organization.as_str(), made, active, i64::from(limit)];
-    let rows = sql::rows(source, SELECT, values).await?;
-    rows.iter().map(|row| Ok((read(row)?, row.get("email")?))).collect()
+        WHERE s.ended_at IS NULL AND s.organization_id = ";
+    let mut query = Composed::new(SELECT);
+    query.value(organization.as_str());
+    query.and("s.created_at >= ", Some(made)).and("s.active_at >= ", Some(active));
+    query.and_found_in(["u.name", "u.email", "s.ip"], search);
+    query.part(&sorted(part.order.by), &part);
+    query.rows(source).await?.iter().map(read_held).collect()
+}
+
+/// Where a session stands among the others.
+#[must_use]
+pub fn place_of(held: &HeldSession, by: SessionColumn) -> Place {
+    let Session { id, created_at, active_at, .. } = &held.session;
+    match by {
+        SessionColumn::Created => Place::of_moment(Some(*created_at), EARLIEST, id.as_str()),
+        SessionColumn::Email => Place::of_text(&held.email, id.as_str()),
+        SessionColumn::Active => Place::of_moment(Some(*active_at), EARLIEST, id.as_str()),
+    }
+}
+
+/// By what sessions are ordered.
+fn sorted(by: SessionColumn) -> Sorted {
+    let by = match by {
+        SessionColumn::Created => "s.created_at",
+        SessionColumn::Email => "u.email_folded",
+        SessionColumn::Active => "s.active_at",
+    };
+    Sorted { by, id: "s.id" }
 }
 
 /// Ends all sessions of somebody in this organization; which.
@@ -383,6 +421,10 @@ fn read(row: &Row) -> Result<Session, StoreError> {
         user_agent: row.get("user_agent")?,
         ended_at: row.time_opt("ended_at")?,
     })
+}
+
+fn read_held(row: &Row) -> Result<HeldSession, StoreError> {
+    Ok(HeldSession { session: read(row)?, email: row.get("email")?, name: row.get("name")? })
 }
 
 fn read_live(row: &Row) -> Result<LiveSession, StoreError> {

@@ -65,13 +65,7 @@ impl Control {
         policy: &PasswordPolicy,
         entrant: &Entrant,
     ) -> Result<users::Password, Error> {
-        let context = Context {
-            name: &entrant.user.name,
-            address: &entrant.user.email,
-            organization_name: &entrant.organization.name,
-            organization_identifier: &entrant.organization.identifier,
-        };
-        let chosen = self.new_password(ctx, param, typed, policy, &context).await?;
+        let chosen = self.new_password(ctx, param, typed, policy, &context_of(entrant)).await?;
         let present = entrant.user.password.iter().map(|password| password.hash.clone());
         let past = users::past_passwords(source, &entrant.user.id, policy.history).await?;
         let password = Password::new(typed).map_err(|why| Error::invalid(param, why.to_string()))?;
@@ -86,6 +80,16 @@ impl Control {
             }
         }
         Ok(chosen)
+    }
+}
+
+/// What a password of somebody must not contain.
+pub(super) fn context_of(entrant: &Entrant) -> Context<'_> {
+    Context {
+        name: &entrant.user.name,
+        address: &entrant.user.email,
+        organization_name: &entrant.organization.name,
+        organization_identifier: &entrant.organization.identifier,
     }
 }
 

@@ -16,6 +16,7 @@ use kt_domain::sign_in::{Factor, Proof};
 use super::assets::{ASSETS, Assets};
 use super::cookies::{Cookie, Cookies};
 use super::filters;
+use super::labels::Label;
 use super::look::Look;
 use super::messages::Language;
 use super::visit::Visit;
@@ -108,6 +109,13 @@ impl Ways {
     /// Whether there is none.
     pub(crate) fn are_none(self) -> bool {
         !(self.password || self.provider || self.code || self.recovery_code || self.passkey)
+    }
+}
+
+impl Holder {
+    /// What people call their role.
+    pub(crate) fn role_name(&self) -> &'static str {
+        self.role.label()
     }
 }
 

@@ -33,6 +33,8 @@ struct Asset {
 pub(crate) struct Assets {
     pub(crate) style: String,
     pub(crate) script: String,
+    pub(crate) fields: String,
+    pub(crate) session: String,
     pub(crate) keyboard: String,
     pub(crate) htmx: String,
     pub(crate) passkeys: String,
@@ -57,6 +59,8 @@ impl Assets {
         let style = include_str!("../../static/app.css").replace("/assets/inter.woff2", &font.address);
         let style = Asset::new("app.css", "text/css; charset=utf-8", style.into_bytes());
         let app = Asset::new("app.js", script, include_bytes!("../../static/app.js"));
+        let fields = Asset::new("fields.js", script, include_bytes!("../../static/fields.js"));
+        let session = Asset::new("session.js", script, include_bytes!("../../static/session.js"));
         let keyboard = Asset::new("keyboard.js", script, include_bytes!("../../static/keyboard.js"));
         let htmx = Asset::new("htmx.js", script, include_bytes!("../../static/htmx.min.js"));
         let passkeys = Asset::new("passkeys.js", script, include_bytes!("../../static/passkeys.js"));
@@ -66,6 +70,8 @@ impl Assets {
         Self {
             style: style.address.clone(),
             script: app.address.clone(),
+            fields: fields.address.clone(),
+            session: session.address.clone(),
             keyboard: keyboard.address.clone(),
             htmx: htmx.address.clone(),
             passkeys: passkeys.address.clone(),
@@ -73,7 +79,7 @@ impl Assets {
             icons: icons.address.clone(),
             font: font.address.clone(),
             mark: mark.address.clone(),
-            files: vec![style, app, keyboard, htmx, passkeys, chat, icons, font, mark],
+            files: vec![style, app, fields, session, keyboard, htmx, passkeys, chat, icons, font, mark],
         }
     }
 }

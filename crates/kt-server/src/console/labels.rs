@@ -2,6 +2,7 @@
 
 use kt_domain::actor::{KeyKind, Role, Scope};
 use kt_domain::keys::{Breach, KeyStatus};
+use kt_domain::sessions::Door;
 use kt_domain::sign_in::{MembershipState, Proof};
 
 /// A word that has a name for people. Templates translate it.
@@ -27,6 +28,16 @@ impl Label for MembershipState {
             Self::Active => "Active",
             Self::PendingApproval => "Waiting for approval",
             Self::Suspended => "Suspended",
+        }
+    }
+}
+
+impl Label for Door {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Api => "API",
+            Self::Console => "Console",
+            Self::Cli => "Command line",
         }
     }
 }
@@ -84,4 +95,33 @@ impl Label for Breach {
             Self::NoIpBinding => "Not bound to addresses",
         }
     }
+}
+
+/// What people call an area of the audit log: the word that stands before the first dot of its actions.
+pub(crate) fn area(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "access" => "Refusals",
+        "audit" => "Audit log",
+        "auth" => "Signing in",
+        "configuration" => "Configurations",
+        "deployment" => "Deployment",
+        "events" => "Events",
+        "gateway" => "Gateways",
+        "group" => "Groups of the identity provider",
+        "invitation" => "Invitations",
+        "key" => "API keys",
+        "mail" => "Mail",
+        "member" => "Members",
+        "mfa" => "Second factors",
+        "organization" => "Organization",
+        "profile" => "Profile",
+        "provider_credential" => "Provider Credentials",
+        "registration" => "Registrations",
+        "security" => "Security settings",
+        "session" => "Sessions",
+        "setup_request" => "Requests for a gateway",
+        "sso" => "Single sign-on",
+        "usage" => "Usage",
+        _ => return None,
+    })
 }

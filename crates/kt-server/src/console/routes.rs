@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use kt_domain::error::{Error, ErrorKind};
 
 use super::pages::provider_credentials as credentials;
-use super::pages::security::{self, forms, network, saml as saml_settings, sso as sso_settings};
+use super::pages::security::{self, forms, network, saml as saml_settings, sessions, sso as sso_settings};
 use super::pages::{
     approvals, audit_log, chat, configurations, connect_gateway, connect_provider, design, device, events,
     gateways, help, invitations, keys, members, mfa, organization, overview, passkeys, profile, recovery,
@@ -204,6 +204,7 @@ fn security_settings() -> Router<Doors> {
         .route("/settings/security/api-keys", post(forms::change_key_restrictions))
         .route("/settings/security/ip-restrictions", post(network::save))
         .route("/settings/security/ip-restrictions/draft", post(network::draft))
+        .route("/settings/security/sessions", get(sessions::show))
         .route("/settings/security/sso", get(sso_settings::show))
         .route("/settings/security/sso/oidc", post(sso_settings::connect_oidc))
         .route("/settings/security/sso/saml", post(saml_settings::connect))

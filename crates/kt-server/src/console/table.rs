@@ -3,7 +3,7 @@
 
 use std::fmt::Display;
 
-use kt_domain::order::{KeyColumn, MemberColumn, Order};
+use kt_domain::order::{KeyColumn, MemberColumn, Order, SessionColumn};
 use url::form_urlencoded;
 
 /// A column by which a table can be ordered.
@@ -27,6 +27,15 @@ impl Column for KeyColumn {
         match self {
             Self::Name | Self::Ends => Order::up(self),
             Self::Created | Self::LastUsed => Order::down(self),
+        }
+    }
+}
+
+impl Column for SessionColumn {
+    fn first(self) -> Order<Self> {
+        match self {
+            Self::Email => Order::up(self),
+            Self::Created | Self::Active => Order::down(self),
         }
     }
 }

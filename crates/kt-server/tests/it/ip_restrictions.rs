@@ -4,6 +4,7 @@ use axum::http::Method;
 use kt_domain::actor::Role;
 use kt_domain::id::SessionId;
 use kt_domain::random::Random;
+use kt_store::order::Part;
 use kt_store::organizations;
 use kt_store::sessions::{self, Session};
 use serde_json::{Value, json};
@@ -215,7 +216,8 @@ on_both! {
 
         let acme = organizations::by_identifier(&api.store, "acme").await.unwrap().unwrap().id;
         let long_ago = kt_domain::clock::Clock::now(&api.clock) - Duration::from_hours(1);
-        let (session, _) = sessions::of_organization(&api.store, &acme, (long_ago, long_ago), 1).await.unwrap().remove(0);
+        let all = sessions::of_organization(&api.store, &acme, (long_ago, long_ago), None, Part::whole());
+        let session = all.await.unwrap().remove(0).session;
         let tx = api.store.begin_write().await.unwrap();
         for _ in 0..998 {
             let id = SessionId::new(session.created_at, &mut Random::from_os());

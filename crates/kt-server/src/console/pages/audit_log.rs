@@ -18,6 +18,7 @@ use crate::api::audit_log::{AuditLogParams, ExportParams, download};
 use crate::console::answer::{Answer, Frame, leave_for, page};
 use crate::console::asked::{Asked, Listing};
 use crate::console::filters;
+use crate::console::labels::area;
 use crate::console::visit::SignedIn;
 
 #[derive(Template)]
@@ -28,8 +29,17 @@ struct AuditLogPage {
     asked: AuditLogParams,
     records: Vec<AuditRecord>,
     /// Every action, by its area.
-    actions: BTreeMap<&'static str, Vec<AuditAction>>,
+    areas: Vec<Area>,
     standing: AuditStanding,
+}
+
+/// Actions that are about the same.
+struct Area {
+    /// The filter that finds all of them.
+    filter: String,
+    /// What people call it.
+    name: &'static str,
+    actions: Vec<AuditAction>,
 }
 
 impl AuditLogPage {
@@ -57,7 +67,7 @@ pub(crate) async fn show(
         listing,
         asked: asked.filter,
         records,
-        actions: by_area(),
+        areas: areas(),
         standing,
     };
     page(&visit.look, &template)
@@ -67,13 +77,18 @@ fn read(body: &str) -> Result<AuditRecord, Error> {
     serde_json::from_str(body).map_err(Error::internal)
 }
 
-fn by_area() -> BTreeMap<&'static str, Vec<AuditAction>> {
+fn areas() -> Vec<Area> {
     let mut areas: BTreeMap<&str, Vec<AuditAction>> = BTreeMap::new();
     for action in AuditAction::ALL {
         let word = action.as_str();
         areas.entry(word.split('.').next().unwrap_or(word)).or_default().push(*action);
     }
-    areas
+    let named = areas.into_iter().map(|(word, actions)| Area {
+        filter: format!("{word}."),
+        name: area(word).unwrap_or(word),
+        actions,
+    });
+    named.collect()
 }
 
 #[derive(Template)]
@@ -196,6 +211,8 @@ pub(crate) async fn copy(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use serde_json::json;
 
     use super::*;
@@ -224,8 +241,18 @@ mod tests {
 
     #[test]
     fn every_action_has_its_area() {
-        let areas = by_area();
-        assert_eq!(areas.values().map(Vec::len).sum::<usize>(), AuditAction::ALL.len());
-        assert!(areas["auth"].contains(&AuditAction::SignIn));
+        let areas = areas();
+        assert_eq!(areas.iter().map(|area| area.actions.len()).sum::<usize>(), AuditAction::ALL.len());
+        let signing_in = areas.iter().find(|area| area.filter == "auth.").unwrap();
+        assert!(signing_in.name == "Signing in" && signing_in.actions.contains(&AuditAction::SignIn));
+    }
+
+    #[test]
+    fn every_area_has_a_name_of_its_own() {
+        let areas = areas();
+        let names: BTreeSet<_> = areas.iter().map(|area| area.name).collect();
+        assert_eq!(names.len(), areas.len());
+        let unnamed: Vec<_> = names.iter().filter(|name| !name.starts_with(char::is_uppercase)).collect();
+        assert!(unnamed.is_empty(), "{unnamed:?} are words of the API");
     }
 }

@@ -70,10 +70,22 @@ impl Provider {
 
     /// The name under which a key of this provider was stored at this step before.
     fn stored(&self) -> Result<Option<KeptName>, Error> {
-        let is_its = self
-            .credential
-            .strip_prefix(self.vendor.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        self.stored_where(self.is_of(&self.vendor))
+    }
+
+    /// The name under which a key of another provider was.
+    fn stored_of_another(&self) -> Result<Option<KeptName>, Error> {
+        let mut vendors = VENDORS.iter().map(|vendor| vendor.name).chain([OTHER]);
+        self.stored_where(!self.is_of(&self.vendor) && vendors.any(|vendor| self.is_of(vendor)))
+    }
+
+    /// Whether this step gives such a name to a key of this vendor.
+    fn is_of(&self, vendor: &str) -> bool {
+        let rest = self.credential.strip_prefix(vendor);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
+    fn stored_where(&self, is_its: bool) -> Result<Option<KeptName>, Error> {
         let name = Some(&self.credential).filter(|_| is_its).map(|name| name.parse()).transpose();
         name.map_err(|why| Error::invalid("credential", format!("{why}")))
     }
@@ -136,6 +148,7 @@ pub(crate) async fn choose(
     doors.control.require_configurer(&visit.ctx)?;
     chosen.require_address()?;
     let credential = stored(&doors, &visit, &chosen).await?;
+    remove_other(&doors, &visit, &chosen).await?;
     let Provider { vendor, base_url, model, .. } = chosen;
     let rules = Rules { vendor, base_url, model, credential, ..Rules::default() };
     page(&visit.look, &RulesPage { frame: Frame::of(&visit), rules })
@@ -157,6 +170,16 @@ async fn stored(doors: &Doors, visit: &Visit, chosen: &Provider) -> Result<Strin
         (None, before) => before,
     };
     Ok(name.map(|name| name.to_string()).unwrap_or_default())
+}
+
+/// Removes the key of another provider that was stored at this step before: nobody needs it any more. One that gateways are
+/// told to use meanwhile stays.
+async fn remove_other(doors: &Doors, visit: &Visit, chosen: &Provider) -> Result<(), Error> {
+    let Some(name) = chosen.stored_of_another()? else { return Ok(()) };
+    match doors.control.remove_credential(&visit.ctx, &name).await {
+        Err(error) if matches!(error.code, "credential_in_use" | "not_found") => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Back to the first step, with what was chosen there. The key stays stored and is not shown.

@@ -69,6 +69,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Fields<T> {
         match Form::<T>::from_request(request, state).await {
             Ok(Form(fields)) => Ok(Self(fields)),
             Err(FormRejection::BytesRejection(why)) => Err(unread(&why).into()),
+            Err(FormRejection::InvalidFormContentType(_)) => {
+                let message = "This address takes a form. Send it as `application/x-www-form-urlencoded`.";
+                Err(Error::new(ErrorKind::UnsupportedMediaType, "unsupported_media_type", message).into())
+            }
             Err(why) => {
                 let message = "The form cannot be read. Load the page again and repeat what you did.";
                 Err(Error::new(ErrorKind::Malformed, "unreadable_form", message).with_private(why).into())

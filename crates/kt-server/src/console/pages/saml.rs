@@ -6,14 +6,14 @@
 //! that asked for it, which is why that one is sent from other sites too (`SameSite=None`), and a request to log out only with
 //! the provider's signature. Neither looks at a session.
 
-use axum::extract::{Form, Path, Query, RawQuery, State};
+use axum::extract::{Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use kt_control::{LogoutMessage, SamlAnswer};
 use kt_domain::error::{Error, ErrorKind};
 use serde::Deserialize;
 
-use super::sso;
+use super::{Fields, sso};
 use crate::Doors;
 use crate::client::Visitor;
 use crate::console::answer::{Answer, see};
@@ -51,7 +51,7 @@ pub(crate) async fn land(
     Visitor(ctx): Visitor,
     Path(organization): Path<String>,
     headers: HeaderMap,
-    Form(posted): Form<Posted>,
+    Fields(posted): Fields<Posted>,
 ) -> Answer {
     let answer = SamlAnswer {
         organization: &organization,
@@ -117,7 +117,7 @@ pub(crate) async fn log_out_by_form(
     State(doors): State<Doors>,
     Visitor(ctx): Visitor,
     Path(organization): Path<String>,
-    Form(posted): Form<PostedLogout>,
+    Fields(posted): Fields<PostedLogout>,
 ) -> Answer {
     let message =
         LogoutMessage::Form { request: &posted.request, relay_state: posted.relay_state.as_deref() };

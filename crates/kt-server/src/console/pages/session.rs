@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use kt_control::passwords::Candidate;
@@ -163,6 +164,8 @@ pub(crate) struct Typed {
     name: String,
     email: String,
     organization: String,
+    /// That of the link by which it is chosen, where there is one.
+    token: String,
 }
 
 /// What a password is worth.
@@ -178,6 +181,7 @@ pub(crate) struct StrengthAnswer {
 pub(crate) async fn password_strength(
     State(doors): State<Doors>,
     Anybody(visit): Anybody,
+    headers: HeaderMap,
     Fields(typed): Fields<Typed>,
 ) -> Answer {
     let candidate = Candidate {
@@ -185,6 +189,8 @@ pub(crate) async fn password_strength(
         name: &typed.name,
         email: &typed.email,
         organization: &typed.organization,
+        link: &typed.token,
+        flow: Cookies::of(&doors).read(&headers, Cookie::Flow).unwrap_or_default(),
     };
     let judgement = doors.control.judge_password(&visit.ctx, candidate).await?;
     let language = visit.look.language;

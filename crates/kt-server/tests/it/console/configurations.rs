@@ -374,6 +374,34 @@ on_both! {
         }
     }
 
+    a_key_of_a_provider_that_is_not_taken_after_all_does_not_stay_stored(api) {
+        let browser = api.signed_in(OWNER).await;
+        let choose = async |vendor: &str, key: &str, credential: &str| {
+            let fields = [("vendor", vendor), ("base_url", ""), ("model", ""), ("key", key), ("credential", credential)];
+            assert_eq!(browser.post("/setup/provider", &fields).await.status, 200);
+        };
+        let stored = async || {
+            let page = browser.get("/settings/provider-credentials").await;
+            let rows = page.page().split("<tr><td><code>").skip(1);
+            rows.map(|row| row.split('<').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        choose("openai", CANARY, "").await;
+        assert_eq!(stored().await, ["openai"], "the control");
+        choose("mistral", "sk-other", "openai").await;
+        assert_eq!(stored().await, ["mistral"]);
+        assert_eq!(api.records("provider_credential.removed").await.len(), 1);
+        let text = "pack: {name: p, version: 1.0.0}\nproviders:\n  targets:\n    - {id: m, provider: mistral, secret_key_ref: {stored: mistral}}\n";
+        let checked = browser.post("/setup/provider/check", &[("text", text), ("version", "")]).await;
+        let published = browser.post("/setup/provider/publish", &[("text", text), ("version", &seen(&checked))]).await;
+        assert_eq!(published.leads_to(), Some("/setup/provider/done"), "{}", published.body);
+        choose("echo", "", "mistral").await;
+        assert_eq!(stored().await, ["mistral"], "gateways are told to use it");
+        let own = [("name", "open"), ("key", "sk-of-somebody")];
+        assert_eq!(browser.post("/settings/provider-credentials", &own).await.status.as_u16(), 303);
+        choose("openai", "", "open").await;
+        assert_eq!(stored().await, ["mistral", "open"], "this step never stored that");
+    }
+
     the_guided_set_up_leads_back_and_keeps_what_was_chosen_and_the_key(api) {
         let browser = api.signed_in(OWNER).await;
         let choose = async |vendor: &str, base_url: &str, key: &str, credential: &str| {

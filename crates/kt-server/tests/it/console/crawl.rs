@@ -94,6 +94,7 @@ pub(crate) const PAGES: &[(&str, Shown)] = &[
     ("/settings/profile", ToMembers),
     ("/settings/security", ToMembers),
     ("/settings/security/sso", ToAuditors),
+    ("/settings/security/sessions", ToAuditors),
     ("/settings/organization", ToMembers),
     ("/settings/members", ToAuditors),
     ("/settings/members/export", ToAuditors),

@@ -9,7 +9,8 @@ use kt_domain::ctx::Ctx;
 use kt_domain::secret::SecretDigest;
 use serde_json::json;
 
-use super::browser::{CSRF, ORIGIN};
+use super::browser::{Browser, CSRF, ORIGIN};
+use super::way_in::secret_of;
 use crate::harness::{PASSWORD, on_both};
 
 on_both! {
@@ -195,6 +196,38 @@ on_both! {
         assert_eq!(judge("", "name", "").await.status.as_u16(), 200, "and after a while");
     }
 
+    what_is_known_of_somebody_speaks_against_a_password_and_is_not_told(api) {
+        const OWN: &str = "Tall-cedar-9-olive-fern";
+        let judge = async |browser: &Browser<'_>, more: &[(&str, &str)]| {
+            let fields: Vec<_> = [("password", OWN)].iter().chain(more).copied().collect();
+            let judged = browser.post("/api/password-strength", &fields).await;
+            assert_eq!(judged.status.as_u16(), 200, "{}", judged.body);
+            assert!(!judged.body.contains("@acme") && !judged.body.contains("Holder"), "{}", judged.body);
+            judged.json["violations"].as_array().unwrap().len()
+        };
+        let jo = "jo@acme.example";
+        let id = api.add_named(jo, "Olive Holder").await;
+        let stranger = api.browser();
+        assert_eq!(judge(&stranger, &[]).await, 0, "the control");
+        assert_eq!(judge(&api.signed_in(jo).await, &[]).await, 1, "on their profile");
+
+        stranger.post("/forgot-password", &[("email", jo)]).await;
+        let link = api.token_for(jo).await;
+        assert_eq!(judge(&stranger, &[("token", &link)]).await, 1, "by a link");
+        let refused = stranger.post("/reset-password", &[("token", &link), ("new_password", OWN)]).await;
+        assert_eq!((refused.status.as_u16(), refused.text("/error/param")), (422, "new_password"), "as it is refused");
+        let chosen = stranger.post("/reset-password", &[("token", &link), ("new_password", "Tall-cedar-9-birch-fern")]).await;
+        assert_eq!(chosen.leads_to(), Some("/login?reason=password_changed"));
+        assert_eq!(judge(&stranger, &[("token", &link)]).await, 0, "a link that is over tells of nobody");
+
+        let owner = api.signed_in("owner@acme.example").await;
+        let shown = owner.post(&format!("/settings/members/{id}/temporary-password"), &[]).await;
+        let replacing = api.browser();
+        assert_eq!(replacing.sign_in(jo, &secret_of(shown.page())).await.leads_to(), Some("/change-password"));
+        assert_eq!(judge(&replacing, &[]).await, 1, "in a sign-in");
+        assert_eq!(judge(&replacing, &[("name", "Kim")]).await, 0, "who is new there tells of themselves");
+    }
+
     a_fresh_proof_gives_the_session_another_cookie(api) {
         let browser = api.signed_in("owner@acme.example").await;
         let (cookie, token) = (browser.cookie("kt_session").unwrap(), browser.token().await);
@@ -233,5 +266,25 @@ on_both! {
                 assert_eq!(lives, !is_revoked && cookie == renewed.expose(), "{is_revoked}");
             }
         }
+    }
+}
+
+on_both! {
+    from crate::console::security::by_console;
+
+    whoever_is_invited_is_judged_by_the_rules_that_wait_for_them(api) {
+        let owner = api.signed_in("owner@acme.example").await;
+        let invited = owner.post("/settings/invitations", &[("email", "jo@acme.example"), ("role", "member")]).await;
+        assert_eq!(invited.status.as_u16(), 303, "{}", invited.body);
+        let link = api.token_for("jo@acme.example").await;
+        api.choose_security(json!({ "password": { "min_length": 40 } })).await;
+        let browser = api.browser();
+        let judge = async |token: &str, organization: &str| {
+            let fields = [("password", PASSWORD), ("organization", organization), ("token", token)];
+            browser.post("/api/password-strength", &fields).await.json["violations"].clone()
+        };
+        assert!(judge(&link, "acme").await[0].as_str().unwrap().contains("at least 40 characters"));
+        assert_eq!(judge("", "acme").await, json!([]), "a stranger is told nothing of a closed organization");
+        assert_eq!(judge(&link, "other").await, json!([]), "nor of another");
     }
 }

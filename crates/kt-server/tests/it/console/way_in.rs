@@ -343,7 +343,7 @@ fn every_field_for_a_password_suits_managers_and_pasting() {
         }
     }
     assert!(found >= 4, "{found}");
-    for script in ["app.js", "keyboard.js", "passkeys.js", "chat.js"] {
+    for script in ["app.js", "fields.js", "session.js", "keyboard.js", "passkeys.js", "chat.js"] {
         let text = std::fs::read_to_string(root.join("static").join(script)).unwrap();
         assert!(!text.contains("\"paste\"") && !text.contains("onpaste"), "{script} hears of pasting");
     }

@@ -84,7 +84,8 @@ impl Directory<'_> {
         self.find("Users", &format!("userName eq \"{name}\"")).await.text("/Resources/0/id").to_owned()
     }
 
-    async fn patch(&self, path: &str, operations: Value) -> Answer {
+    /// Changes something, as these operations say.
+    pub(crate) async fn patch(&self, path: &str, operations: Value) -> Answer {
         let schema = "urn:ietf:params:scim:api:messages:2.0:PatchOp";
         self.send(Method::PATCH, path, json!({ "schemas": [schema], "Operations": operations })).await
     }

@@ -183,12 +183,22 @@ on_both! {
         let acs = "/sso/saml/acme/acs";
         let send = async |method: Method, kind: &str, body: String| {
             let headers = [("content-type", kind), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
-            browser.carrying_only("kt_sso").send(method, acs, &headers, Some(body)).await.status.as_u16()
+            browser.carrying_only("kt_sso").send(method, acs, &headers, Some(body)).await
         };
         let form = "application/x-www-form-urlencoded";
-        assert_eq!(send(Method::GET, form, String::new()).await, 405);
-        assert_eq!(send(Method::POST, "application/json", "{}".to_owned()).await, 415);
-        assert_eq!(send(Method::POST, form, format!("SAMLResponse={}", "A".repeat(256 * 1024))).await, 413);
+        for (method, kind, body, status) in [
+            (Method::GET, form, String::new(), 405),
+            (Method::POST, "application/json", "{}".to_owned(), 415),
+            (Method::POST, "multipart/form-data; boundary=x", "--x--".to_owned(), 415),
+            (Method::POST, form, "RelayState=alone".to_owned(), 400),
+            (Method::POST, form, "SAMLResponse=a&SAMLResponse=b".to_owned(), 400),
+            (Method::POST, form, format!("SAMLResponse={}", "A".repeat(256 * 1024)), 413),
+        ] {
+            let refused = send(method, kind, body).await;
+            assert_eq!(refused.refusal_page(), (status, true), "{}", refused.body);
+            let id = refused.headers["x-kt-request-id"].to_str().unwrap();
+            assert!(refused.body.contains(id), "whoever helps can find it: {}", refused.body);
+        }
         let answer = come_back(&browser, &posted).await;
         assert!(is_in(&browser, &answer), "the control: {}", answer.body);
     }

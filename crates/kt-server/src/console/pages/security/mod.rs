@@ -4,13 +4,12 @@ pub(in crate::console) mod forms;
 pub(in crate::console) mod network;
 mod ranges;
 pub(in crate::console) mod saml;
+pub(in crate::console) mod sessions;
 pub(in crate::console) mod sso;
 
 use askama::Template;
 use axum::extract::State;
-use kt_control::{
-    FactorFilter, LivingSession, MemberView, PageRequest, Posture, SecondFactors, SecurityView, WhichMembers,
-};
+use kt_control::{FactorFilter, MemberView, PageRequest, Posture, SecondFactors, SecurityView, WhichMembers};
 use kt_domain::actor::{Permission, Role};
 use kt_domain::deployment_settings::ManagedBy;
 use kt_domain::error::Error;
@@ -25,6 +24,7 @@ use crate::Doors;
 use crate::console::answer::{Answer, Frame, page};
 use crate::console::chart::DailyChart;
 use crate::console::filters;
+use crate::console::labels::Label;
 use crate::console::visit::{SignedIn, Visit};
 
 const PAGE: &str = "/settings/security";
@@ -55,7 +55,6 @@ struct Organization {
     /// How many members lack a second factor, or the one that is asked of them, and the first of them.
     lacking: i64,
     late: Vec<MemberView>,
-    sessions: Vec<LivingSession>,
     network: Network,
 }
 
@@ -95,7 +94,6 @@ impl Organization {
             mfa_draft: None,
             lacking: doors.control.members_lacking(&visit.ctx).await?,
             late: late.items,
-            sessions: doors.control.living_sessions(&visit.ctx).await?,
             network,
             posture,
         })

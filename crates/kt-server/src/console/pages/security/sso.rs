@@ -19,6 +19,7 @@ use crate::Doors;
 use crate::console::answer::{Answer, Frame, page, see_and_say};
 use crate::console::cookies::{Cookie, Cookies};
 use crate::console::filters;
+use crate::console::labels::Label;
 use crate::console::pages::{Fields, sso};
 use crate::console::visit::{SignedIn, Visit};
 

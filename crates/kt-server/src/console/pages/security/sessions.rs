@@ -1,0 +1,50 @@
+//! `/settings/security/sessions`: who is signed in.
+
+use askama::Template;
+use axum::extract::{Query, State};
+use kt_control::{LivingSession, Page, PageRequest, WhichSessions};
+use kt_domain::order::{Order, SessionColumn};
+use serde::Deserialize;
+
+use crate::Doors;
+use crate::console::answer::{Answer, Frame, page};
+use crate::console::filters;
+use crate::console::labels::Label;
+use crate::console::table::Table;
+use crate::console::visit::SignedIn;
+
+const PAGE: &str = "/settings/security/sessions";
+
+/// Which sessions.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Asked {
+    cursor: Option<String>,
+    /// What is searched for.
+    q: String,
+    /// In which order they are shown.
+    sort: Order<SessionColumn>,
+}
+
+#[derive(Template)]
+#[template(path = "pages/living-sessions.html")]
+struct SessionsPage {
+    frame: Frame,
+    sessions: Page<LivingSession>,
+    q: String,
+    table: Table<SessionColumn>,
+}
+
+/// The page.
+pub(crate) async fn show(
+    State(doors): State<Doors>,
+    SignedIn { visit, .. }: SignedIn,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let Asked { cursor, q, sort } = asked;
+    let table = Table::new(PAGE, sort, [("q", &q)]);
+    let which = WhichSessions { search: q.clone(), order: sort };
+    let request = PageRequest { limit: None, cursor };
+    let sessions = doors.control.living_sessions(&visit.ctx, &request, &which).await?;
+    page(&visit.look, &SessionsPage { frame: Frame::of(&visit), sessions, q, table })
+}
