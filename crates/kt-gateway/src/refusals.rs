@@ -82,7 +82,8 @@ impl RefusalMeter {
         None
     }
 
-    /// To be called once a second while events can be written: renews each allowance by `per_second` and gives the summaries of what was counted.
+    /// To be called once a second while events can be written: renews each allowance by `per_second` and gives the
+    /// summaries of what was counted.
     pub(crate) fn tick(&self, per_second: u32) -> Vec<Event> {
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let burst = burst(per_second);

@@ -24,6 +24,8 @@ use crate::snapshot::{Lasting, Snapshot};
 use crate::telemetry::Queue;
 use crate::upstream::Pool;
 
+/// The longest method that an event carries, in bytes; the longest that is registered has 17.
+const MAX_RECORDED_METHOD: usize = 32;
 /// The longest path that an event carries, in bytes.
 const MAX_RECORDED_PATH: usize = 1024;
 
@@ -222,9 +224,13 @@ impl Worker {
 
 /// Puts what a request says of itself into its event.
 pub(crate) fn describe(event: &mut Event, method: &Method, path: &str) {
-    event.method = Some(method.as_str().to_owned());
-    let end = path.floor_char_boundary(MAX_RECORDED_PATH.min(path.len()));
-    event.request_path = Some(path[..end].to_owned());
+    event.method = Some(beginning(method.as_str(), MAX_RECORDED_METHOD));
+    event.request_path = Some(beginning(path, MAX_RECORDED_PATH));
+}
+
+/// The beginning of a text, of so many bytes at most.
+fn beginning(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].to_owned()
 }
 
 /// RFC 3339, in UTC, to the millisecond.

@@ -322,6 +322,16 @@ fn a_request_leaves_an_event_that_says_what_came_of_it() {
 }
 
 #[test]
+fn an_event_carries_no_more_of_a_method_and_a_path_than_tells_what_they_are() {
+    let gateway = TestGateway::with("");
+    let answer = gateway.ask(&Request::new(&"M".repeat(3000), &format!("/{}", "p".repeat(3000))));
+    assert_eq!(answer.outcome(), (404, "unknown_path".to_owned()));
+    let event = gateway.event_of(answer.request_id());
+    assert_eq!(event.method, Some("M".repeat(32)));
+    assert_eq!(event.request_path, Some(format!("/{}", "p".repeat(1023))));
+}
+
+#[test]
 fn the_providers_key_is_seen_by_the_provider_alone() {
     const CANARY: &str = "header-canary-1717171717";
     let gateway = TestGateway::with_options(

@@ -14,6 +14,8 @@ use super::{GRACE, Inner, LEASE, LONGEST_GAP, RECORD};
 
 /// How many requests the server is told of at once.
 const AT_ONCE: usize = 500;
+/// How many requests that are over are kept in mind for a server that is away. What it knows of others ends by itself.
+const MOST_ENDED: usize = 50_000;
 
 /// No record.
 const NONE: i64 = 0;
@@ -69,10 +71,21 @@ impl Places {
         place.may_stand.then_some((name, place.keys))
     }
 
-    /// Notes that the server is still to be told that a request is over.
+    /// Notes that the server is still to be told that a request is over, unless too many are.
     pub(super) fn owe_end(&self, ended: Named) {
-        lock(&self.ended).push(ended);
+        let mut owed = lock(&self.ended);
+        if owed.len() < MOST_ENDED {
+            owed.push(ended);
+        }
+        drop(owed);
         self.is_due.store(true, Ordering::Release);
+    }
+
+    /// Takes some of the requests of which the server is still to be told that they are over.
+    fn some_ended(&self) -> Vec<Named> {
+        let mut owed = lock(&self.ended);
+        let rest = owed.len().saturating_sub(AT_ONCE);
+        owed.split_off(rest)
     }
 
     /// Notes that the server was away. What it may have lost meanwhile nobody can tell who had not asked it before.
@@ -171,13 +184,18 @@ impl Inner {
         invocation.invoke_async(&mut self.connection()?).await
     }
 
+    /// Tells the server what is over, some at a time: what it has confirmed it is not told again, however long the rest takes.
     async fn tell_ended(&self) -> Result<(), RedisError> {
-        let ended = std::mem::take(&mut *lock(&self.places.ended));
-        let told = self.remove(&ended).await;
-        if told.is_err() {
-            lock(&self.places.ended).extend(ended);
+        loop {
+            let ended = self.places.some_ended();
+            if ended.is_empty() {
+                return Ok(());
+            }
+            if let Err(error) = self.remove(&ended).await {
+                lock(&self.places.ended).extend(ended);
+                return Err(error);
+            }
         }
-        told
     }
 
     /// Tells the server that these requests are over.
@@ -192,5 +210,20 @@ impl Inner {
             }
         }
         pipeline.exec_async(&mut self.connection()?).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_kept_in_mind_for_a_server_that_is_away_than_may_be() {
+        let places = Places::new(&KnownRecord::default());
+        for name in 0..=MOST_ENDED as u64 {
+            places.owe_end((name, Vec::new()));
+        }
+        let parts = std::iter::from_fn(|| Some(places.some_ended().len()).filter(|length| *length > 0));
+        assert_eq!(parts.collect::<Vec<_>>(), vec![AT_ONCE; MOST_ENDED / AT_ONCE]);
     }
 }

@@ -48,6 +48,27 @@ async fn what_a_gateway_held_when_it_died_is_free_again_and_what_is_renewed_is_n
     assert!(takes(&other, &claims, 2).await, "nobody renewed it");
 }
 
+/// How many requests the server has under way for the key of these claims.
+async fn places_of(shared: &Shared, claims: &[Claim]) -> usize {
+    let mut connection = shared.0.connection().unwrap();
+    redis::cmd("ZCARD").arg(key(&claims[0])).query_async(&mut connection).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_ended_during_an_outage_is_told_when_it_is_over_however_much_it_is() {
+    const MANY: u64 = 1234;
+    let (shared, claims) = (shared(), only_place());
+    (0..MANY).for_each(|name| shared.hold(&claims, name));
+    shared.0.tell_places().await.unwrap();
+    assert_eq!(places_of(&shared, &claims).await, 1234, "the control");
+    for name in 1..MANY {
+        let ended = shared.0.places.end(name).expect("the server may know of it");
+        shared.0.places.owe_end(ended);
+    }
+    shared.keep_places().await;
+    assert_eq!(places_of(&shared, &claims).await, 1, "that of request 0");
+}
+
 #[tokio::test]
 async fn a_thousand_open_at_once_overdraw_by_one_claim_at_most_on_the_server_too() {
     let limiter = Arc::new(Limiter::new(Arc::default(), Some(shared())));

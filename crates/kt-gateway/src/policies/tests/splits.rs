@@ -47,6 +47,8 @@ fn text() -> impl Strategy<Value = String> {
         Just("\u{200B}"),
         Just("\\u0040"),
         Just("\\u00"),
+        Just("\\ud83d"),
+        Just("\\ude00"),
         Just("\\"),
         Just("\\n"),
         Just("\\bob@example.com"),
@@ -327,6 +329,7 @@ fn what_is_cut_out_of_json_within_a_text_leaves_json() {
     let chain = chain(CHAIN);
     for (arguments, left) in [
         (r#"{"note":"Hi,\nbob@example.com"}"#, serde_json::json!({ "note": "Hi,[email]" })),
+        (r#"{"note":"\ud83d\ude00bob@example.com"}"#, serde_json::json!({ "note": "😀[email]" })),
         (
             r#"{"path":"C:\\new\\bob@example.com","said":"\"Blue Heron\""}"#,
             serde_json::json!({ "path": "C:\\new\\[email]", "said": "\"[projects]\"" }),

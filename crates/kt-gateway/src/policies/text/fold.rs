@@ -193,7 +193,7 @@ fn escape(text: &[u8]) -> Escape {
     let backslashes = text.iter().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count();
     let escaped = match &text[backslashes..] {
         [] => return Escape::Unfinished,
-        [b'u', digits @ ..] => return number(&digits[..digits.len().min(DIGITS)], backslashes + 1 + DIGITS),
+        [b'u', ..] => return numbered(text, backslashes + 1),
         [b'n', ..] => '\n',
         [b'r', ..] => '\r',
         [b't', ..] => '\t',
@@ -206,19 +206,49 @@ fn escape(text: &[u8]) -> Escape {
     Escape::Letter(escaped, backslashes + 1)
 }
 
-/// The character of these digits; it takes `length` bytes.
-fn number(digits: &[u8], length: usize) -> Escape {
-    if !digits.iter().all(u8::is_ascii_hexdigit) {
-        return Escape::None;
+/// The character of an escape by its number, before whose digits so many bytes of `text` stand.
+fn numbered(text: &[u8], begun: usize) -> Escape {
+    match unit(&text[begun..]) {
+        Ok(first @ 0xD800..=0xDBFF) => pair(text, begun, first),
+        Ok(code) => Escape::Number(character(code), begun + DIGITS),
+        Err(escape) => escape,
     }
-    if digits.len() < DIGITS {
+}
+
+/// The character whose first half in UTF-16 is the escape at the beginning of `text`; its second half is written like it. A half
+/// without the other is read as one that stands for none, so that nobody takes its digits for those of what follows.
+fn pair(text: &[u8], begun: usize, first: u32) -> Escape {
+    let (first_half, rest) = text.split_at(begun + DIGITS);
+    let begin = &first_half[..begun];
+    if rest.len() < begun && begin.starts_with(rest) {
         return Escape::Unfinished;
     }
-    let code = digits
-        .iter()
-        .filter_map(|digit| char::from(*digit).to_digit(16))
-        .fold(0, |code, digit| code * 16 + digit);
-    char::from_u32(code).map_or(Escape::None, |escaped| Escape::Number(escaped, length))
+    match rest.strip_prefix(begin).map(unit) {
+        Some(Err(Escape::Unfinished)) => Escape::Unfinished,
+        Some(Ok(second @ 0xDC00..=0xDFFF)) => {
+            let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+            Escape::Number(character(code), 2 * first_half.len())
+        }
+        _ => Escape::Number(character(first), first_half.len()),
+    }
+}
+
+/// The number that an escape's digits are, if they are digits.
+fn unit(digits: &[u8]) -> Result<u32, Escape> {
+    let digits = &digits[..digits.len().min(DIGITS)];
+    if !digits.iter().all(u8::is_ascii_hexdigit) {
+        return Err(Escape::None);
+    }
+    if digits.len() < DIGITS {
+        return Err(Escape::Unfinished);
+    }
+    let digits = digits.iter().filter_map(|digit| char::from(*digit).to_digit(16));
+    Ok(digits.fold(0, |number, digit| number * 16 + digit))
+}
+
+/// The character of this number; the one that stands for none where there is none.
+fn character(code: u32) -> char {
+    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 /// Whether these two characters are an escape of JSON, or a backslash that is escaped itself.
@@ -249,6 +279,10 @@ mod tests {
             ("\u{E0068}\u{E0069}", "hi"),
             (r"bob\u0040example.com", "bob@example.com"),
             (r"bob\\u0040example.com", "bob@example.com"),
+            (r"\ud83d\ude00", "😀"),
+            (r"\\uD835\\uDC1Bob\u0040example.com", "bob@example.com"),
+            (r"\ude004111 \ud83d4111", "\u{FFFD}4111 \u{FFFD}4111"),
+            (r"\ud83d\u0041 \ud83d\\ude00", "\u{FFFD}A \u{FFFD}\u{FFFD}"),
             ("030\u{2011}123\u{A0}456", "030-123 456"),
         ] {
             assert_eq!(read(raw), [expected], "{raw}");
