@@ -155,7 +155,7 @@ pub(crate) async fn audit_record(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExportParams {
-    /// `jsonl` (can be proven offline), `csv` or `ocsf`.
+    /// `jsonl` (can be proven offline), `csv`, `ocsf` or `cef`.
     format: Option<String>,
     /// Not before this (RFC 3339); as `jsonl`, widened to the checkpoint before.
     since: Option<String>,
@@ -190,6 +190,7 @@ pub(crate) async fn download(doors: &Doors, ctx: &Ctx, params: &ExportParams) ->
         ExportFormat::Jsonl => ("application/jsonl", "attachment; filename=\"audit-log.jsonl\""),
         ExportFormat::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit-log.csv\""),
         ExportFormat::Ocsf => ("application/jsonl", "attachment; filename=\"audit-log.ocsf.jsonl\""),
+        ExportFormat::Cef => ("text/plain; charset=utf-8", "attachment; filename=\"audit-log.cef\""),
     };
     Ok(download::attachment(&doors.control, export, content_type, disposition))
 }
