@@ -106,6 +106,12 @@ def test_what_gateways_send_is_answered_as_documented(api):
     assert (status, json.loads(news)["keys"]["version"] != "") == (200, True), news
 
 
+@pytest.mark.parametrize("form", ["jsonl", "csv", "ocsf", "cef"])
+def test_a_copy_of_the_audit_log_is_of_a_documented_kind(api, form):
+    status, copy = answered(api, api.access_token(), "GET /v1/audit-log/export", query={"format": form})
+    assert (status, b"auth.sign_in" in copy) == (200, True), copy
+
+
 def test_a_session_ends_as_documented(api):
     one, other = api.access_token(), api.access_token()
     _, sessions = answered(api, other, "GET /v1/me/sessions")

@@ -165,8 +165,8 @@ pub(crate) struct ExportParams {
 
 /// A copy of the audit log. Asks for a fresh proof of identity, and is recorded itself.
 #[utoipa::path(get, path = "/v1/audit-log/export", tag = "evidence", params(ExportParams), responses(
-    (status = 200, description = "The copy, as a stream. One that breaks off is incomplete.", body = String,
-        content_type = "application/jsonl"),
+    (status = 200, description = "The copy, as a stream. One that breaks off is incomplete.",
+        content((String = "application/jsonl"), (String = "text/csv"), (String = "text/plain"))),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this role or key, or a fresh proof of identity is asked for.", body = ErrorBody),
     (status = 422, description = "A parameter breaks a rule.", body = ErrorBody),
