@@ -31,6 +31,8 @@ pub(crate) struct PageSize {
     pub(crate) most: u32,
 }
 
+const OF_SHORT_LISTS: PageSize = PageSize { usual: 50, most: 1000 };
+
 impl PageSize {
     /// How many things the page that is asked for may hold.
     pub(crate) fn of(self, request: &PageRequest) -> Result<u32, Error> {
@@ -76,6 +78,22 @@ impl Control {
         let end = items.last().filter(|_| has_more).map(position);
         let next_cursor = end.map(|end| self.cursor(list, &end)).transpose()?;
         Ok(Page { items, next_cursor })
+    }
+
+    /// A page of a list that is short enough to be read whole, in the order of what `position` tells of each item.
+    pub fn page_of_whole<T, P: Serialize + DeserializeOwned + Ord>(
+        &self,
+        list: &str,
+        request: &PageRequest,
+        mut items: Vec<T>,
+        position: impl Fn(&T) -> P,
+    ) -> Result<Page<T>, Error> {
+        let limit = OF_SHORT_LISTS.of(request)?;
+        items.sort_by_cached_key(&position);
+        if let Some(after) = self.position::<P>(list, request)? {
+            items.retain(|item| position(item) > after);
+        }
+        self.page(list, limit, items, position)
     }
 
     fn cursor(&self, list: &str, position: &impl Serialize) -> Result<String, Error> {

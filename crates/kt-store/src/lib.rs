@@ -11,6 +11,10 @@ mod checkpoint_key;
 pub mod configurations;
 pub mod conversations;
 mod database;
+#[cfg(test)]
+#[expect(dead_code, reason = "shared with the integration tests, which need more of it")]
+#[path = "../tests/it/databases.rs"]
+mod databases;
 pub mod domains;
 pub mod event_log;
 pub mod events;
@@ -46,3 +50,7 @@ pub use backup::{BackupError, growing, restore};
 pub use checkpoint_key::{CheckpointKey, KeyRejected, is_signed_with};
 pub use database::{Source, Store, StoreError, Tx, sqlite_path};
 pub use migrate::Migrated;
+
+// What tests share is written for whoever uses this crate from outside.
+#[cfg(test)]
+extern crate self as kt_store;

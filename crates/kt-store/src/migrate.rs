@@ -129,10 +129,8 @@ fn digest_of(migration: &Migration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use kt_domain::clock::ManualClock;
-
     use super::*;
+    use crate::databases::{Kind, TestDatabase, clock};
 
     const FIRST: Migration = Migration { version: 1, name: "first", sql: "CREATE TABLE one (id BIGINT)" };
     const SECOND: Migration = Migration {
@@ -142,11 +140,9 @@ mod tests {
     };
     const BROKEN: Migration = Migration { version: 3, name: "broken", sql: "CREATE TABLE two (id BIGINT)" };
 
-    #[tokio::test]
-    async fn the_steps_that_are_missing_are_applied_all_or_none() {
-        let place = tempfile::tempdir().unwrap();
-        let store = Store::open(&format!("sqlite://{}", place.path().join("kt.db").display())).await.unwrap();
-        let clock = ManualClock::starting_at(Timestamp::UNIX_EPOCH);
+    async fn missing_steps_are_applied_all_or_none(kind: Kind) {
+        let database = TestDatabase::empty(kind).await;
+        let (store, clock) = (database.store().await, clock());
         let migrated = store.apply_missing(&[FIRST], &clock).await.unwrap();
         assert_eq!(migrated, Migrated { version: 1, applied: vec!["first"] });
 
@@ -160,5 +156,15 @@ mod tests {
         assert!(matches!(older, StoreError::Newer { found: 2, known: 1 }), "{older}");
         let other = store.apply_missing(&[FIRST, BROKEN], &clock).await.unwrap_err();
         assert!(matches!(other, StoreError::ForeignSchema { version: 3, .. }), "{other}");
+    }
+
+    #[tokio::test]
+    async fn the_steps_that_are_missing_are_applied_all_or_none_on_sqlite() {
+        missing_steps_are_applied_all_or_none(Kind::Sqlite).await;
+    }
+
+    #[tokio::test]
+    async fn the_steps_that_are_missing_are_applied_all_or_none_on_postgres() {
+        missing_steps_are_applied_all_or_none(Kind::Postgres).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Copies of the audit log for elsewhere, made in parts, so that a long log takes no more memory than a short one.
 
+mod cef;
 mod csv;
 pub(super) mod ocsf;
 
@@ -27,9 +28,11 @@ pub enum ExportFormat {
     Csv,
     /// Events of the Open Cybersecurity Schema Framework, one a line, for systems that watch.
     Ocsf,
+    /// Lines of the Common Event Format, for systems that read no other.
+    Cef,
 }
 
-words!(ExportFormat { Jsonl = "jsonl", Csv = "csv", Ocsf = "ocsf" });
+words!(ExportFormat { Jsonl = "jsonl", Csv = "csv", Ocsf = "ocsf", Cef = "cef" });
 
 /// A record bears the moment at which its request began, by the clock of its process, and stands in the chain where it was
 /// written: no further than this from its place by time.
@@ -159,7 +162,7 @@ impl Control {
     /// What stands before the first entry.
     fn beginning(&self, export: &AuditExport) -> Result<Vec<u8>, Error> {
         match export.format {
-            ExportFormat::Ocsf => Ok(Vec::new()),
+            ExportFormat::Ocsf | ExportFormat::Cef => Ok(Vec::new()),
             ExportFormat::Csv => Ok(csv::heading()),
             ExportFormat::Jsonl => {
                 let start = AuditLogStart {
@@ -191,6 +194,7 @@ impl AuditExport {
         if is_asked_for {
             match self.format {
                 ExportFormat::Csv => csv::write(&record, part),
+                ExportFormat::Cef => cef::write(&record, &self.chain, entry.seq, part),
                 _ => ocsf::write(&record, &self.chain, entry.seq, part)?,
             }
         }

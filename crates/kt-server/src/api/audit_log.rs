@@ -155,7 +155,7 @@ pub(crate) async fn audit_record(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ExportParams {
-    /// `jsonl` (can be proven offline), `csv` or `ocsf`.
+    /// `jsonl` (can be proven offline), `csv`, `ocsf` or `cef`.
     format: Option<String>,
     /// Not before this (RFC 3339); as `jsonl`, widened to the checkpoint before.
     since: Option<String>,
@@ -165,8 +165,8 @@ pub(crate) struct ExportParams {
 
 /// A copy of the audit log. Asks for a fresh proof of identity, and is recorded itself.
 #[utoipa::path(get, path = "/v1/audit-log/export", tag = "evidence", params(ExportParams), responses(
-    (status = 200, description = "The copy, as a stream. One that breaks off is incomplete.", body = String,
-        content_type = "application/jsonl"),
+    (status = 200, description = "The copy, as a stream. One that breaks off is incomplete.",
+        content((String = "application/jsonl"), (String = "text/csv"), (String = "text/plain"))),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this role or key, or a fresh proof of identity is asked for.", body = ErrorBody),
     (status = 422, description = "A parameter breaks a rule.", body = ErrorBody),
@@ -190,6 +190,7 @@ pub(crate) async fn download(doors: &Doors, ctx: &Ctx, params: &ExportParams) ->
         ExportFormat::Jsonl => ("application/jsonl", "attachment; filename=\"audit-log.jsonl\""),
         ExportFormat::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"audit-log.csv\""),
         ExportFormat::Ocsf => ("application/jsonl", "attachment; filename=\"audit-log.ocsf.jsonl\""),
+        ExportFormat::Cef => ("text/plain; charset=utf-8", "attachment; filename=\"audit-log.cef\""),
     };
     Ok(download::attachment(&doors.control, export, content_type, disposition))
 }

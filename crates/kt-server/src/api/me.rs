@@ -1,5 +1,7 @@
 //! `/v1/whoami` and `/v1/me`: what concerns the person that asks.
 
+use std::cmp::Reverse;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -7,6 +9,7 @@ use kt_control::SessionView;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::paging::{Everything, Listing, PageParams};
 use super::sign_in::WhoamiAnswer;
 use super::{ErrorBody, Failure};
 use crate::Doors;
@@ -63,16 +66,21 @@ pub(crate) struct SessionsAnswer {
 }
 
 /// The sessions of the person that asks.
-#[utoipa::path(get, path = "/v1/me/sessions", tag = "self", responses(
+#[utoipa::path(get, path = "/v1/me/sessions", tag = "self", params(PageParams), responses(
     (status = 200, description = "The newest first.", body = SessionsAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
+    (status = 422, description = "`limit` or `cursor` is not valid.", body = ErrorBody),
 ))]
 pub(crate) async fn sessions(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
+    Listing { page: request, .. }: Listing<Everything>,
 ) -> Result<Json<SessionsAnswer>, Failure> {
-    let sessions = doors.control.my_sessions(&ctx).await?.into_iter().map(SessionAnswer::from).collect();
-    Ok(Json(SessionsAnswer { sessions, next_cursor: None }))
+    let all = doors.control.my_sessions(&ctx).await?;
+    let place = |session: &SessionView| (Reverse(session.created_at), session.id.clone());
+    let page = doors.control.page_of_whole("my_sessions", &request, all, place)?;
+    let sessions = page.items.into_iter().map(SessionAnswer::from).collect();
+    Ok(Json(SessionsAnswer { sessions, next_cursor: page.next_cursor }))
 }
 
 /// End one of one's own sessions.

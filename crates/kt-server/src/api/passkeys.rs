@@ -7,7 +7,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use kt_control::{PasskeyAnswer, PasskeyChallenge, PasskeySignIn, PasskeyView, Passkeys};
+use kt_control::{PasskeyAnswer, PasskeyChallenge, PasskeySignIn, PasskeyView};
 use kt_domain::error::Error;
 use kt_domain::id::PasskeyId;
 use kt_domain::sessions::Door;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::mfa::EnrolledStepAnswer;
+use super::paging::{Everything, Listing, PageParams};
 use super::sign_in::LoginAnswer;
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
@@ -41,7 +42,7 @@ impl From<PasskeyChallenge> for ChallengeAnswer {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PasskeysAnswer {
     passkeys: Vec<PasskeyItem>,
-    /// Always null: all are told at once.
+    /// Null without a `limit`: nobody has more than 20. A part of them is not for `signalAllAcceptedCredentials`.
     next_cursor: Option<String>,
     /// For `PublicKeyCredential.signalAllAcceptedCredentials` and `signalCurrentUserDetails`.
     rp_id: String,
@@ -79,24 +80,27 @@ impl From<PasskeyView> for PasskeyItem {
     }
 }
 
-impl From<Passkeys> for PasskeysAnswer {
-    fn from(all: Passkeys) -> Self {
-        let passkeys = all.passkeys.into_iter().map(PasskeyItem::from).collect();
-        Self { passkeys, next_cursor: None, rp_id: all.rp_id, user_handle: all.user_handle }
-    }
-}
-
 /// The passkeys of the person that asks.
-#[utoipa::path(get, path = "/v1/me/passkeys", tag = "self", responses(
+#[utoipa::path(get, path = "/v1/me/passkeys", tag = "self", params(PageParams), responses(
     (status = 200, description = "In the order in which they were added.", body = PasskeysAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "A key has no passkeys.", body = ErrorBody),
+    (status = 422, description = "`limit` or `cursor` is not valid.", body = ErrorBody),
 ))]
 pub(crate) async fn list(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
+    Listing { page: request, .. }: Listing<Everything>,
 ) -> Result<Json<PasskeysAnswer>, Failure> {
-    Ok(Json(doors.control.passkeys(&ctx).await?.into()))
+    let all = doors.control.passkeys(&ctx).await?;
+    let place = |passkey: &PasskeyView| (passkey.added_at, passkey.id.clone());
+    let page = doors.control.page_of_whole("my_passkeys", &request, all.passkeys, place)?;
+    Ok(Json(PasskeysAnswer {
+        passkeys: page.items.into_iter().map(PasskeyItem::from).collect(),
+        next_cursor: page.next_cursor,
+        rp_id: all.rp_id,
+        user_handle: all.user_handle,
+    }))
 }
 
 /// What a browser needs to make a passkey.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::identity_providers::{ProviderAnswer, ProviderBody};
+use super::paging::{Everything, Listing, PageParams};
 use super::versions::{IfMatch, Tagged};
 use super::{ErrorBody, Failure, Input};
 use crate::Doors;
@@ -244,22 +245,25 @@ impl From<DomainView> for DomainAnswer {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DomainsAnswer {
     domains: Vec<DomainAnswer>,
-    /// Always none: there are at most a hundred.
     next_cursor: Option<String>,
 }
 
 /// The domains that the organization claims.
-#[utoipa::path(get, path = "/v1/organization/domains", tag = "organization", responses(
-    (status = 200, description = "They.", body = DomainsAnswer),
+#[utoipa::path(get, path = "/v1/organization/domains", tag = "organization", params(PageParams), responses(
+    (status = 200, description = "In the order of their names.", body = DomainsAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "The role does not allow it.", body = ErrorBody),
+    (status = 422, description = "`limit` or `cursor` is not valid.", body = ErrorBody),
 ))]
 pub(crate) async fn domains(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
+    Listing { page: request, .. }: Listing<Everything>,
 ) -> Result<Json<DomainsAnswer>, Failure> {
-    let domains = doors.control.domains(&ctx).await?.into_iter().map(Into::into).collect();
-    Ok(Json(DomainsAnswer { domains, next_cursor: None }))
+    let all = doors.control.domains(&ctx).await?;
+    let page = doors.control.page_of_whole("domains", &request, all, |view| view.domain.clone())?;
+    let domains = page.items.into_iter().map(Into::into).collect();
+    Ok(Json(DomainsAnswer { domains, next_cursor: page.next_cursor }))
 }
 
 /// Claim a domain. It counts once it is verified. Owners alone do this.

@@ -11,7 +11,7 @@ use kt_domain::usage::Grouping;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::paging::{Listing, PageParams};
+use super::paging::{Everything, Listing, PageParams};
 use super::{ErrorBody, Failure, Params};
 use crate::Doors;
 use crate::client::Caller;
@@ -166,6 +166,7 @@ pub(crate) async fn usage(
 #[derive(Serialize, ToSchema)]
 pub(crate) struct BudgetsAnswer {
     budgets: Vec<BudgetAnswer>,
+    next_cursor: Option<String>,
 }
 
 /// How a budget stands.
@@ -228,17 +229,21 @@ impl From<BudgetStanding> for BudgetAnswer {
 
 /// How the budgets stand that the gateways keep to, by the events that have arrived. Whoever sees the events sees all of
 /// them; others see those that they and their keys have for themselves.
-#[utoipa::path(get, path = "/v1/budgets", tag = "evidence", responses(
+#[utoipa::path(get, path = "/v1/budgets", tag = "evidence", params(PageParams), responses(
     (status = 200, description = "The budgets of the configurations in force.", body = BudgetsAnswer),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Not for this role or key.", body = ErrorBody),
+    (status = 422, description = "`limit` or `cursor` is not valid.", body = ErrorBody),
 ))]
 pub(crate) async fn budgets(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
+    Listing { page: request, .. }: Listing<Everything>,
 ) -> Result<Json<BudgetsAnswer>, Failure> {
-    let standings = doors.control.budget_standings(&ctx).await?;
-    Ok(Json(BudgetsAnswer { budgets: standings.into_iter().map(BudgetAnswer::from).collect() }))
+    let all: Vec<_> = doors.control.budget_standings(&ctx).await?.into_iter().enumerate().collect();
+    let page = doors.control.page_of_whole("budgets", &request, all, |(place, _)| *place)?;
+    let budgets = page.items.into_iter().map(|(_, standing)| standing.into()).collect();
+    Ok(Json(BudgetsAnswer { budgets, next_cursor: page.next_cursor }))
 }
 
 /// The same as a table (CSV), whole. Is recorded in the audit log.

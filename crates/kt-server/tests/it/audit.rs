@@ -274,6 +274,10 @@ on_both! {
             .map(|line| serde_json::from_str::<Value>(line).unwrap()["class_uid"].as_u64().unwrap())
             .collect();
         assert_eq!(classes, [3004, 3002]);
+        let cef = ask(&api, &session, &format!("{path}cef")).await;
+        assert_eq!(cef.headers["content-type"], "text/plain; charset=utf-8");
+        let actions: Vec<_> = cef.body.lines().map(|line| line.split('|').nth(4).unwrap()).collect();
+        assert_eq!(actions, ["organization.created", "auth.sign_in"]);
     }
 
     a_record_that_is_written_behind_a_later_checkpoint_is_in_the_copy_of_its_time_and_in_no_other(api) {
@@ -292,7 +296,7 @@ on_both! {
         api.clock.advance(Duration::from_mins(1));
         api.control.checkpoint_audit(api.clock.now()).await.unwrap();
         for (period, is_in_it) in [("until", true), ("since", false)] {
-            for form in ["csv", "ocsf"] {
+            for form in ["csv", "ocsf", "cef"] {
                 let path = format!("/v1/audit-log/export?{period}=2026-03-15T14:23:00Z&format={form}");
                 let copy = ask(&api, &session, &path).await;
                 assert_eq!(copy.body.contains("late@acme.example"), is_in_it, "{path}: {}", copy.body);

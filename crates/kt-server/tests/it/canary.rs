@@ -82,6 +82,7 @@ pub(crate) async fn everything_written(api: &TestApi) -> Vec<(&'static str, Stri
         "/v1/audit-log/export?format=jsonl",
         "/v1/audit-log/export?format=csv",
         "/v1/audit-log/export?format=ocsf",
+        "/v1/audit-log/export?format=cef",
     ] {
         let answer = api.get(path).bearer(session.access_token()).send().await;
         assert!(

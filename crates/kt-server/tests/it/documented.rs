@@ -107,3 +107,24 @@ pub(crate) fn require_documented(method: &Method, path: &str, status: StatusCode
         assert!(statuses.contains(&status.as_u16()), "{method} {template} is documented without {status}");
     }
 }
+
+#[test]
+fn every_list_that_ends_in_a_cursor_takes_one_and_a_limit() {
+    let document = serde_json::to_value(kt_server::openapi()).unwrap();
+    let mut lists = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let answer = &methods["get"]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"];
+        let answer = answer.as_str().and_then(|name| document.pointer(name.trim_start_matches('#')));
+        if answer.is_none_or(|answer| answer["properties"]["next_cursor"].is_null()) {
+            continue;
+        }
+        lists += 1;
+        let parameters = methods["get"]["parameters"].as_array().into_iter().flatten();
+        let names: Vec<&Value> = parameters.map(|parameter| &parameter["name"]).collect();
+        assert!(
+            ["limit", "cursor"].iter().all(|name| names.contains(&&json!(name))),
+            "{path} takes {names:?}"
+        );
+    }
+    assert!(lists > 10, "{lists}");
+}

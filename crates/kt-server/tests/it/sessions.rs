@@ -457,6 +457,22 @@ on_both! {
         assert_eq!(end().await.refusal(), (403, "reauthentication_required"));
     }
 
+    sessions_are_listed_page_by_page(api) {
+        api.owner().await;
+        api.clock.advance(Duration::from_secs(1));
+        let newer = api.owner().await;
+        let list = |query: String| api.get(&format!("/v1/me/sessions?{query}")).bearer(newer.access_token()).send();
+        let first = list("limit=1".into()).await;
+        assert_eq!(first.json["sessions"].as_array().unwrap().len(), 1);
+        assert_eq!(first.json["sessions"][0]["current"], true, "the newest");
+        let last = list(format!("limit=1&cursor={}", first.text("/next_cursor"))).await;
+        assert_eq!(last.json["sessions"].as_array().unwrap().len(), 1);
+        assert_eq!((&last.json["sessions"][0]["current"], &last.json["next_cursor"]), (&json!(false), &json!(null)));
+        for (query, param) in [("limit=0", "limit"), ("cursor=1", "cursor"), ("sort=id", "query")] {
+            assert_eq!(list(query.into()).await.text("/error/param"), param, "{query}");
+        }
+    }
+
     all_other_sessions_of_ones_own_are_ended_at_once(api) {
         api.add_member("jo@acme.example", "member").await;
         let (one, other, jo) = (api.owner().await, api.owner().await, api.token_of("jo@acme.example").await);

@@ -6,7 +6,7 @@ use std::process::Output;
 use std::sync::Arc;
 
 use kt_domain::clock::SystemClock;
-use kt_domain::events::{Event, EventType};
+use kt_domain::events::{Event, EventType, Verdict};
 use kt_store::event_log::{EventWriter, Options};
 use serde_json::{Value, json};
 
@@ -33,6 +33,9 @@ impl Gateway {
             let timestamp = format!("2026-03-15T14:22:3{n}.000Z");
             let mut event = Event::new(event_type, format!("evt_{n}"), timestamp, "gw_test".into());
             event.request_path = Some(format!("/{n}\u{1b}[2J\r\n2026-03-15T14:22:39.000Z  decision"));
+            event.request_id = Some(format!("req_{n}"));
+            event.source_ip = Some(format!("192.0.2.{n}").parse().unwrap());
+            event.verdict = (n == 3).then_some(Verdict::Block);
             writer.record(event).unwrap();
         }
         drop(writer);
@@ -56,6 +59,12 @@ impl Gateway {
             ["events"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
         super::kt(self.data_dir.path(), &arguments)
     }
+}
+
+/// What the events are called that were printed, one a line.
+fn ids(text: &str) -> Vec<String> {
+    let id = |line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+    text.lines().map(id).collect()
 }
 
 #[track_caller]
@@ -84,6 +93,18 @@ fn tail_shows_a_line_for_each_event_and_nothing_that_a_stranger_could_forge() {
     let one = said(&gateway.kt(&["tail", "--data-dir", "{data}", "--event-type", "ip_denied", "-n", "1"]), 0);
     assert!(one.contains("ip_denied") && one.contains("/2\\u001b[2J\\u000d\\u000a"), "{one}");
 
+    for (more, shown) in [
+        (["--request-id", "req_2"], "evt_2"),
+        (["--source-ip", "192.0.2.1"], "evt_1"),
+        (["--verdict", "block"], "evt_3"),
+        (["--gateway-id", "gw_test"], "evt_1 evt_2 evt_3"),
+        (["--gateway-id", "gw_other"], ""),
+        (["--since", "2026-03-15T14:22:32Z"], "evt_2 evt_3"),
+    ] {
+        let text = said(&gateway.kt(&["tail", "--data-dir", "{data}", "--json", more[0], more[1]]), 0);
+        assert_eq!(ids(&text).join(" "), shown, "{more:?}");
+    }
+
     let json = said(&gateway.kt(&["tail", "--data-dir", "{data}", "--json", "-n", "1"]), 0);
     let event: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(event["request_path"], "/3\u{1b}[2J\r\n2026-03-15T14:22:39.000Z  decision");
@@ -100,7 +121,9 @@ fn whoever_is_signed_in_reads_the_events_that_gateways_delivered() {
     let event = |n: u8| {
         json!({
             "id": format!("evt_{n}"), "event_type": if n == 3 { "decision" } else { "ip_denied" },
-            "timestamp": format!("2026-03-15T14:22:3{n}.000Z"), "gateway_id": "edge",
+            "timestamp": format!("2026-03-15T14:22:3{n}.000Z"), "gateway_id": if n == 3 { "core" } else { "edge" },
+            "request_id": format!("req_{n}"), "source_ip": format!("192.0.2.{n}"),
+            "verdict": if n == 2 { "block" } else { "allow" },
         })
     };
     let delivered = json!({ "events": [event(1), event(2), event(3)] });
@@ -110,7 +133,13 @@ fn whoever_is_signed_in_reads_the_events_that_gateways_delivered() {
     let tail = kt(&["events", "tail"]);
     let shown: Vec<&str> = tail.lines().map(|line| &line[..19]).collect();
     assert_eq!(shown, ["2026-03-15T14:22:31", "2026-03-15T14:22:32", "2026-03-15T14:22:33"]);
-    assert!(kt(&["events", "tail", "--event-type", "decision"]).lines().count() == 1);
+    let of = |more: [&str; 2]| ids(&kt(&["events", "tail", "--json", more[0], more[1]]));
+    assert_eq!(of(["--event-type", "decision"]), ["evt_3"]);
+    assert_eq!(of(["--request-id", "req_2"]), ["evt_2"]);
+    assert_eq!(of(["--source-ip", "192.0.2.1"]), ["evt_1"]);
+    assert_eq!(of(["--verdict", "block"]), ["evt_2"]);
+    assert_eq!(of(["--gateway-id", "edge"]), ["evt_1", "evt_2"]);
+    assert_eq!(of(["--since", "2026-03-15T14:22:32Z"]), ["evt_2", "evt_3"]);
     let export = |more: &[&str]| {
         let text = kt(&[&["events", "export"], more].concat());
         let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -204,6 +233,7 @@ fn wrong_use_is_status_2_and_what_is_not_there_status_1() {
         &["verify", "{data}", "--expect", "1:2"],
         &["verify", "{data}", "--public-key", "{data}/events/gateway_id"],
         &["tail", "--data-dir", "{data}", "--event-type", "nonsense"],
+        &["tail", "--data-dir", "{data}", "--source-ip", "nowhere"],
         &["tail", "--data-dir", "{data}", "-n", "1001"],
         &["tail", "--admin-url", "ftp://x"],
         &["export", "--data-dir", "{data}", "--since", "yesterday"],

@@ -34,6 +34,14 @@ impl Database {
             Some(schema) => home.start_on(&schema.url()),
         }
     }
+
+    /// The same, where nobody is made the first owner.
+    fn start_without_owner(&self, home: Home) -> Plane {
+        match &self.0 {
+            None => home.start_in(&[]),
+            Some(schema) => home.start_in(&[("KEEPTRUSTS_DATABASE__URL", &schema.url())]),
+        }
+    }
 }
 
 /// Does it once for each moment, on both databases.
@@ -50,33 +58,46 @@ fn password(client: usize) -> String {
     format!("Tall-cedar-{client}{client}-river")
 }
 
+/// What a client asks.
+struct Asked {
+    what: String,
+    credentials: String,
+    body: Value,
+}
+
+impl Asked {
+    fn by_a_stranger(what: &str, body: Value) -> Self {
+        Self { what: what.to_owned(), credentials: String::new(), body }
+    }
+}
+
+/// Tells what each client asks.
+type Asking<'a> = &'a (dyn Fn(usize) -> Asked + Sync);
+
 /// Which clients were told that it was done.
 type Done = Vec<usize>;
 
-/// Lets all clients ask, kills the process meanwhile, and lets them ask the next one. `request` tells what a client asks.
-fn use_while_killed(
-    database: &Database,
-    plane: Plane,
-    moment: Duration,
-    request: &(dyn Fn(usize) -> (&'static str, Value) + Sync),
-) -> (Plane, Done) {
-    let done = Mutex::new(Done::new());
-    let answered = AtomicBool::new(false);
-    let ask = |plane: &Plane, client: usize| {
-        let (what, body) = request(client);
-        let answer = plane.try_ask(what, "", &body.to_string());
-        if let Some((status, _)) = &answer {
-            if [200, 202].contains(status) {
-                done.lock().unwrap().push(client);
-            }
-            answered.store(true, Ordering::SeqCst);
-        }
-        answer.is_some()
-    };
+/// Asks for one client; whether there was an answer.
+fn ask(plane: &Plane, client: usize, asking: Asking<'_>, done: &Mutex<Done>) -> bool {
+    let Asked { what, credentials, body } = asking(client);
+    let answer = plane.try_ask(&what, &credentials, &body.to_string());
+    if answer.as_ref().is_some_and(|(status, _)| (200..300).contains(status)) {
+        done.lock().unwrap().push(client);
+    }
+    answer.is_some()
+}
+
+/// Lets all clients ask until the process is killed.
+fn ask_until_killed(plane: Plane, moment: Duration, asking: Asking<'_>) -> (Home, Done) {
+    let (done, answered) = (Mutex::default(), AtomicBool::new(false));
     thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let (ask, plane) = (&ask, &plane);
-            scope.spawn(move || while ask(plane, client) {});
+            let (plane, done, answered) = (&plane, &done, &answered);
+            scope.spawn(move || {
+                while ask(plane, client, asking, done) {
+                    answered.store(true, Ordering::SeqCst);
+                }
+            });
         }
         let until = Instant::now() + moment;
         wait_for("the moment to kill", || {
@@ -84,24 +105,47 @@ fn use_while_killed(
         });
         plane.kill();
     });
-    let plane = database.start(plane.ended().0);
+    (plane.ended().0, done.into_inner().unwrap())
+}
+
+/// Lets all clients ask once.
+fn ask_once(plane: &Plane, asking: Asking<'_>) -> Done {
+    let done = Mutex::default();
     thread::scope(|scope| {
         for client in 0..CLIENTS {
-            let (ask, plane) = (&ask, &plane);
-            scope.spawn(move || assert!(ask(plane, client), "it answers again"));
+            let done = &done;
+            scope.spawn(move || assert!(ask(plane, client, asking, done), "it answers"));
         }
     });
-    (plane, done.into_inner().unwrap())
+    done.into_inner().unwrap()
+}
+
+/// Lets all clients ask, kills the process meanwhile, and lets them ask the next one.
+fn use_while_killed(
+    database: &Database,
+    plane: Plane,
+    moment: Duration,
+    asking: Asking<'_>,
+) -> (Plane, Done) {
+    let (home, mut done) = ask_until_killed(plane, moment, asking);
+    let plane = database.start(home);
+    done.extend(ask_once(&plane, asking));
+    (plane, done)
+}
+
+/// The clients whose passwords open the account.
+fn holders(plane: &Plane, email: &str) -> Vec<usize> {
+    let opens = |client: &usize| {
+        let body = json!({ "email": email, "password": password(*client) }).to_string();
+        plane.ask("POST /v1/auth/login", "", &body)["status"] == "authenticated"
+    };
+    (0..CLIENTS).filter(opens).collect()
 }
 
 /// Exactly one of the passwords that the clients chose opens the account, and it is the one that was answered as set.
 fn one_password_holds(plane: &Plane, email: &str, done: &Done) {
     assert!(done.len() <= 1, "{done:?} were told that it was done");
-    let opens = |client: &usize| {
-        let body = json!({ "email": email, "password": password(*client) }).to_string();
-        plane.ask("POST /v1/auth/login", "", &body)["status"] == "authenticated"
-    };
-    let holding: Vec<usize> = (0..CLIENTS).filter(opens).collect();
+    let holding = holders(plane, email);
     assert_eq!(holding.len(), 1, "{holding:?}");
     assert!(done.is_empty() || *done == holding, "{done:?} was told that it was done, {holding:?} holds");
 }
@@ -126,7 +170,7 @@ fn a_reset_link_sets_one_password() {
         let token = token_in_letter(&plane.home.path("data"), EMAIL);
         let request = |client| {
             let body = json!({ "token": token, "new_password": password(client) });
-            ("POST /v1/auth/password/reset", body)
+            Asked::by_a_stranger("POST /v1/auth/password/reset", body)
         };
         let (plane, done) = use_while_killed(database, plane, moment, &request);
         one_password_holds(&plane, EMAIL, &done);
@@ -148,7 +192,7 @@ fn an_invitation_makes_one_account() {
                 "organization": whoami["organization"]["identifier"], "email": JO, "name": "Jo Member",
                 "password": password(client), "invitation_token": token,
             });
-            ("POST /v1/auth/register", body)
+            Asked::by_a_stranger("POST /v1/auth/register", body)
         };
         let (plane, done) = use_while_killed(database, plane, moment, &request);
         one_password_holds(&plane, JO, &done);
@@ -161,7 +205,8 @@ fn a_refresh_token_gives_one_pair_of_tokens() {
         let plane = database.start(Home::new());
         let body = json!({ "email": EMAIL, "password": PASSWORD }).to_string();
         let session = plane.ask("POST /v1/auth/login", "", &body);
-        let request = |_| ("POST /v1/auth/refresh", json!({ "refresh_token": session["refresh_token"] }));
+        let body = json!({ "refresh_token": session["refresh_token"] });
+        let request = |_| Asked::by_a_stranger("POST /v1/auth/refresh", body.clone());
         let (plane, done) = use_while_killed(database, plane, moment, &request);
         assert!(done.len() <= 1, "{done:?} were given tokens");
         let credentials = format!("Authorization: Bearer {}\r\n", session["access_token"].as_str().unwrap());
@@ -195,9 +240,54 @@ fn a_step_of_a_sign_in_sets_one_password() {
         let step = sign_in(&temporary)["flow_token"].clone();
         let request = |client| {
             let body = json!({ "flow_token": step, "new_password": password(client) });
-            ("POST /v1/auth/password/replace", body)
+            Asked::by_a_stranger("POST /v1/auth/password/replace", body)
         };
         let (plane, done) = use_while_killed(database, plane, moment, &request);
         one_password_holds(&plane, JO, &done);
+    });
+}
+
+#[test]
+fn a_set_up_link_makes_one_owner() {
+    at_each_moment(|database, moment| {
+        let mut plane = database.start_without_owner(Home::new());
+        let asking = |token: String| {
+            move |client| {
+                let body = json!({
+                    "token": token, "organization": "acme", "organization_name": "Acme", "email": EMAIL,
+                    "name": "Olive Owner", "password": password(client),
+                });
+                Asked::by_a_stranger("POST /v1/setup", body)
+            }
+        };
+        let first_link = asking(plane.set_up_token());
+        let (home, mut done) = ask_until_killed(plane, moment, &first_link);
+        let mut plane = database.start_without_owner(home);
+        done.extend(ask_once(&plane, &first_link));
+        // Where nothing was made, the start has printed another link, and the first is no good.
+        if holders(&plane, EMAIL).is_empty() {
+            let next_link = asking(plane.set_up_token());
+            done.extend(ask_once(&plane, &next_link));
+        }
+        one_password_holds(&plane, EMAIL, &done);
+    });
+}
+
+#[test]
+fn a_key_is_rotated_once() {
+    at_each_moment(|database, moment| {
+        let plane = database.start(Home::new());
+        let credentials = format!("Authorization: Bearer {}\r\n", plane.sign_in(PASSWORD).unwrap());
+        let new = json!({ "type": "access", "name": "deploy", "scope": "read-only" }).to_string();
+        let made = plane.ask("POST /v1/tokens", &credentials, &new);
+        let what = format!("POST /v1/tokens/{}/rotate", made["id"].as_str().unwrap());
+        let asking = |_| Asked { what: what.clone(), credentials: credentials.clone(), body: json!({}) };
+        let (plane, done) = use_while_killed(database, plane, moment, &asking);
+        assert!(done.len() <= 1, "{done:?} were given a key");
+        let list = plane.ask("GET /v1/tokens", &credentials, "");
+        let (old, new): (Vec<&Value>, Vec<&Value>) =
+            list["tokens"].as_array().unwrap().iter().partition(|key| key["id"] == made["id"]);
+        assert_eq!((old.len(), new.len()), (1, 1), "{list}");
+        assert_eq!(old[0]["replaced_by"], new[0]["id"], "{list}");
     });
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,6 +25,8 @@ pub(crate) struct Plane {
     child: Child,
     /// Its address, as `127.0.0.1:PORT`.
     pub(crate) api: String,
+    /// What it says after that.
+    said: BufReader<ChildStdout>,
 }
 
 impl Home {
@@ -104,11 +106,11 @@ impl Home {
         command.envs(environment.iter().copied());
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(complaints).spawn().unwrap();
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let (mut ready, mut said) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
+        said.read_line(&mut ready).unwrap();
         let told = ready.strip_prefix("ready api=http://").unwrap_or_else(|| panic!("{ready}"));
         let api = told.split(' ').next().unwrap().to_owned();
-        Plane { home: self, child, api }
+        Plane { home: self, child, api, said }
     }
 }
 
@@ -125,6 +127,12 @@ impl Plane {
     /// Its address, as it is typed.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.api)
+    }
+
+    /// The token of the link by which the first owner is made, once it is printed.
+    pub(crate) fn set_up_token(&mut self) -> String {
+        let mut lines = self.said.by_ref().lines().map(Result::unwrap);
+        lines.find_map(|line| Some(line.split_once("/setup?token=")?.1.trim().to_owned())).unwrap()
     }
 
     /// Runs `kt` to its end, in the name of this token or of whoever is signed in.

@@ -28,7 +28,7 @@ pub(crate) struct Export {
 /// What of an audit log is copied, in which form, and where to.
 #[derive(Args)]
 pub(crate) struct WhichCopy {
-    /// `jsonl` (can be proven), `csv` or `ocsf`
+    /// `jsonl` (can be proven), `csv`, `ocsf` or `cef`
     #[arg(long, value_name = "FORMAT", default_value_t = ExportFormat::Jsonl)]
     pub(crate) format: ExportFormat,
     /// Leave out what is older; as `jsonl`, widened to the checkpoint before

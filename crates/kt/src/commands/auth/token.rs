@@ -44,6 +44,8 @@ enum Kind {
     Access,
     /// A gateway's own credential
     Gateway,
+    /// An identity provider's, to provision members
+    Scim,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
         match self {
             Self::Access => "access",
             Self::Gateway => "gateway",
+            Self::Scim => "scim",
         }
     }
 }

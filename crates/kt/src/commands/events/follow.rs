@@ -4,13 +4,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use clap::Args;
+use jiff::Timestamp;
 use kt_domain::events::Event;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::source::{Origin, Query, Source};
 use super::text;
-use crate::commands::reading::printable;
+use crate::commands::reading::{printable, time};
 use crate::failure::Failure;
 use crate::output;
 
@@ -31,6 +32,21 @@ pub(crate) struct Tail {
     /// Only events of this type, such as `ip_denied` or `decision`
     #[arg(long, value_name = "TYPE")]
     event_type: Option<String>,
+    /// Only the events of this request: what its answer says in `X-KT-Request-Id`
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// Only what came from this address
+    #[arg(long, value_name = "ADDRESS")]
+    source_ip: Option<String>,
+    /// Only what was decided so: `allow`, `block`, `redact` or `escalate`
+    #[arg(long, value_name = "VERDICT")]
+    verdict: Option<String>,
+    /// Only the events of this gateway
+    #[arg(long, value_name = "ID")]
+    gateway_id: Option<String>,
+    /// Only events of this time or later
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    since: Option<Timestamp>,
     /// Print the events as JSON, one a line
     #[arg(long)]
     json: bool,
@@ -75,10 +91,17 @@ impl Tail {
     }
 
     fn query(&self, limit: u16, cursor: Option<&str>) -> Query {
-        let mut query = vec![("limit", limit.to_string())];
-        query.extend(self.event_type.clone().map(|event_type| ("event_type", event_type)));
-        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
-        query
+        let wanted = [
+            ("limit", Some(limit.to_string())),
+            ("cursor", cursor.map(str::to_owned)),
+            ("event_type", self.event_type.clone()),
+            ("request_id", self.request_id.clone()),
+            ("source_ip", self.source_ip.clone()),
+            ("verdict", self.verdict.clone()),
+            ("gateway_id", self.gateway_id.clone()),
+            ("since", self.since.map(|since| since.to_string())),
+        ];
+        wanted.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
     /// Prints events that come newest first, oldest first.

@@ -57,13 +57,17 @@ impl Prune {
 pub(crate) struct Repair {
     #[command(flatten)]
     data_dir: DataDir,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Repair {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let events = self.data_dir.events()?;
         repair(&events, &options_of(&events)?)?;
-        output::line("a new segment was begun behind the damage; the gateway can record again");
+        let sentence = "a new segment was begun behind the damage; the gateway can record again";
+        output::done(self.json, sentence, json!({ "repaired": true }));
         Ok(())
     }
 }
