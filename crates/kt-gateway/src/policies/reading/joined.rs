@@ -84,7 +84,9 @@ impl Runs {
             all.push(joined);
         }
         all.retain(|joined| joined.parts.len() > 1);
-        all.iter_mut().for_each(|joined| joined.readings = Readings::of(&joined.written));
+        for joined in &mut all {
+            joined.readings = Readings::of(&joined.written);
+        }
         all
     }
 }
