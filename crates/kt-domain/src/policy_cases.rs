@@ -68,6 +68,9 @@ pub struct Expectation {
     /// The rules that find something, all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rules: Option<Vec<String>>,
+    /// The points of what `prompt-injection` finds; 0 if that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<u32>,
     /// The content of the message that passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,

@@ -16,26 +16,33 @@ const PROSE: &str = "Please summarize the minutes of the last meeting for the te
 moved by 2 weeks, because the tests of the new reader take longer than planned; everybody agreed that this is the right \
 thing to do. Maria will write to the customers, and the support team prepares answers to the usual questions. ";
 
-const CHAINS: [(&str, &str); 7] = [
-    ("none that reads", "policies: {chain: [audit-logger]}"),
-    ("pii-detector", "policies: {chain: [pii-detector]}"),
+/// JSON as tools answer it: quotes, ends of lines and a path, so that a request that holds it is full of backslashes.
+const JSON: &str = r#"{"title":"Minutes of the meeting","lines":["The release was moved by 2 weeks,\nbecause tests take long.","Maria writes to \"all\" customers."],"path":"C:\\reports\\new"} "#;
+
+/// Prose whose letters are no Latin ones, and look like them here and there.
+const RUSSIAN: &str = "Пожалуйста, подведите итоги последней встречи команды, и покороче. Выпуск перенесён на 2 недели, \
+потому что проверка новой программы занимает больше времени, чем предполагалось; все согласны, что это правильно. ";
+
+const THREE: &str = "policies: {chain: [pii-detector, prompt-injection, dlp-filter]}\npolicy: {dlp-filter: {dictionaries: [{name: w, terms: [TERMS]}]}}";
+
+const CHAINS: [(&str, &str, &str); 9] = [
+    ("none that reads", "policies: {chain: [audit-logger]}", PROSE),
+    ("pii-detector", "policies: {chain: [pii-detector]}", PROSE),
     (
         "dlp-filter, 100 words",
         "policies: {chain: [dlp-filter]}\npolicy: {dlp-filter: {dictionaries: [{name: w, terms: [TERMS]}]}}",
+        PROSE,
     ),
-    ("prompt-injection", "policies: {chain: [prompt-injection]}"),
+    ("prompt-injection", "policies: {chain: [prompt-injection]}", PROSE),
     (
         "pii + data-routing",
         "providers: {targets: [{id: own, provider: echo}]}\npolicies: {chain: [pii-detector, data-routing-policy]}\npolicy: {data-routing-policy: {rules: [{name: cards, data: [card], targets: [own]}, {name: models, models: [m]}]}}",
+        PROSE,
     ),
-    (
-        "pii + injection + dlp",
-        "policies: {chain: [pii-detector, prompt-injection, dlp-filter]}\npolicy: {dlp-filter: {dictionaries: [{name: w, terms: [TERMS]}]}}",
-    ),
-    (
-        "the same, redacting a card",
-        "policies: {chain: [pii-detector, prompt-injection, dlp-filter]}\npolicy: {dlp-filter: {dictionaries: [{name: w, terms: [TERMS]}]}}",
-    ),
+    ("pii + injection + dlp", THREE, PROSE),
+    ("the same, redacting a card", THREE, PROSE),
+    ("the same, JSON in the text", THREE, JSON),
+    ("the same, Russian prose", THREE, RUSSIAN),
 ];
 
 const CALLER: Caller<'_> = Caller { key: None, group: None, model: Some("m"), path: None };
@@ -44,20 +51,21 @@ fn main() {
     println!(
         "| chain | 1.5 KiB request | each KiB more | 1 MiB of text | SSE, per event |\n|---|---|---|---|---|"
     );
-    for (name, yaml) in CHAINS {
+    for (name, yaml, prose) in CHAINS {
         let trial = trial(yaml);
         let end = if name.contains("card") { "Card 4111 1111 1111 1111." } else { "" };
-        let short = request(1500, end);
-        let long = request(1 << 20, end);
-        let stream = stream(200);
+        let short = request(prose, 1500, end);
+        let long = request(prose, 1 << 20, end);
+        let stream = stream(prose, 200);
+        let bytes = |body: &[u8]| u32::try_from(body.len()).map_or(f64::MAX, f64::from);
         let of_short = fastest(|| trial.judge(Phase::Request, black_box(&short), CALLER));
         let of_long = fastest(|| trial.judge(Phase::Request, black_box(&long), CALLER));
         let of_stream = fastest(|| trial.judge_stream(black_box(&stream), 1500, CALLER));
         println!(
             "| {name} | {:.1} µs | {:.2} µs | {:.2} GB/s | {:.2} µs |",
             of_short.as_secs_f64() * 1e6,
-            of_long.saturating_sub(of_short).as_secs_f64() * 1e6 * 1024.0 / f64::from((1_u32 << 20) - 1500),
-            f64::from(1_u32 << 20) / of_long.as_secs_f64() / 1e9,
+            of_long.saturating_sub(of_short).as_secs_f64() * 1e6 * 1024.0 / (bytes(&long) - bytes(&short)),
+            bytes(&long) / of_long.as_secs_f64() / 1e9,
             of_stream.as_secs_f64() * 1e6 / 200.0,
         );
     }
@@ -71,16 +79,17 @@ fn trial(yaml: &str) -> Trial {
 }
 
 /// A chat request of about this many bytes.
-fn request(size: usize, end: &str) -> Vec<u8> {
-    let text: String = PROSE.chars().cycle().take(size.saturating_sub(80)).collect();
+fn request(prose: &str, size: usize, end: &str) -> Vec<u8> {
+    let mut text = prose.repeat(size / prose.len() + 1);
+    text.truncate(text.floor_char_boundary(size.saturating_sub(80)));
     serde_json::json!({ "model": "m", "messages": [{ "role": "user", "content": text + end }] })
         .to_string()
         .into_bytes()
 }
 
 /// A stream of this many events of one word each.
-fn stream(events: usize) -> Vec<u8> {
-    let words = PROSE.split_inclusive(' ').cycle().take(events);
+fn stream(prose: &str, events: usize) -> Vec<u8> {
+    let words = prose.split_inclusive(' ').cycle().take(events);
     let event = |word| {
         serde_json::json!({ "id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "m",
         "choices": [{ "index": 0, "delta": { "content": word }, "finish_reason": null }] })

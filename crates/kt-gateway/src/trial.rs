@@ -41,6 +41,8 @@ pub struct Observed {
     pub blocked_by: Option<String>,
     /// The names of the rules of all policies that found something or applied, in order and none twice.
     pub rules: Vec<String>,
+    /// The points of what `prompt-injection` found.
+    pub score: Option<u32>,
     /// The targets that it may go to; `None` means any.
     pub targets: Option<Vec<String>>,
     /// Whether a moderation service would be asked about it as well, of which nothing is known here.
@@ -134,5 +136,14 @@ fn observed(evaluations: &[PolicyEvaluation], blocked_by: Option<String>, body: 
         evaluations.iter().flat_map(|own| &own.rules).map(ToString::to_string).collect();
     rules.sort_unstable();
     rules.dedup();
-    Observed { verdict: strictest(evaluations), blocked_by, rules, targets: None, needs_service: false, body }
+    let score = evaluations.iter().find_map(|own| own.score);
+    Observed {
+        verdict: strictest(evaluations),
+        blocked_by,
+        rules,
+        score,
+        targets: None,
+        needs_service: false,
+        body,
+    }
 }

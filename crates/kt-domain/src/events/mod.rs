@@ -93,6 +93,9 @@ pub struct PolicyEvaluation {
     /// The names of its rules that found something, in the order of their names. Never what they found.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub rules: Vec<Arc<str>>,
+    /// The points of those rules, from a policy that weighs them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub score: Option<u32>,
     /// What it decided.
     pub verdict: Verdict,
 }
@@ -101,7 +104,15 @@ impl PolicyEvaluation {
     /// A policy of this kind judged a request, and said this of it.
     #[must_use]
     pub fn new(kind: Arc<str>, verdict: Verdict) -> Self {
-        Self { dry_run: false, kind, not_scanned: false, phase: None, rules: Vec::new(), verdict }
+        Self {
+            dry_run: false,
+            kind,
+            not_scanned: false,
+            phase: None,
+            rules: Vec::new(),
+            score: None,
+            verdict,
+        }
     }
 
     /// Whether its verdict alone kept the request or its answer from going on. A request can be refused without any such

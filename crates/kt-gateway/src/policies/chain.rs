@@ -179,7 +179,11 @@ impl Chain {
             let passing = self.ask_each(&Readable::Not, asked, tallies)?;
             return Ok((None, passing.targets));
         };
-        let body = Body::read(json, &outline, &|_| false);
+        let mut body = Body::read(json, &outline, &|_| false);
+        // The parts of an answer are judged one by one, as in a stream.
+        if tallies.phase == Phase::Request {
+            body.join_parts();
+        }
         let passing = self.ask_each(&Readable::Body(&body), asked, tallies)?;
         let replacements = body.replacements(passing.cuts);
         let redacted = (!replacements.is_empty()).then(|| spliced(json, replacements));
@@ -316,10 +320,15 @@ impl Policy {
     ) -> Result<(), Block> {
         match &self.judge {
             Judge::Finder(finder) => {
-                body.find(&finder.patterns, |text, place, rule| {
+                body.find(&finder.patterns, |found, rule| {
                     tally.note(rule);
                     if finder.cuts() {
-                        cuts.entry(text).or_insert_with(|| body.cuts_of(text)).add(place, index, rule);
+                        let cuts = cuts.entry(found.text).or_insert_with(|| body.cuts_of(found.text));
+                        if found.is_rest {
+                            cuts.add_rest(found.place, index);
+                        } else {
+                            cuts.add(found.place, index, rule);
+                        }
                     }
                 });
                 let is_clean = tally.rules.is_empty();
@@ -330,8 +339,10 @@ impl Policy {
                 }
             }
             Judge::Injection(injection) => {
-                let (is_attack, rules) = injection.judge(body.texts());
-                tally.rules.extend(rules);
+                let found = injection.judge(body.texts());
+                let is_attack = injection.is_attack(&found);
+                tally.score = found.score();
+                tally.rules.extend(found.rules);
                 if is_attack {
                     tally.says(&self.kind, Verdict::Block, injection.reading.dry_run)
                 } else {

@@ -59,10 +59,11 @@ pub(crate) fn flagged(answer: &[u8], texts: usize, settings: &SafetyFilter) -> O
     let counts = |name: &String| settings.categories.is_empty() || settings.categories.contains(name);
     let mut flagged: Vec<String> = Vec::new();
     for result in answer.results.into_iter().filter(|result| result.flagged) {
-        let are_flagged = result.categories.into_iter().filter(|(_, is_flagged)| *is_flagged);
-        let mut names: Vec<String> = are_flagged.map(|(name, _)| name).collect();
-        if names.is_empty() && settings.categories.is_empty() {
-            names.push("flagged".to_owned());
+        let are_flagged = result.categories.into_iter().filter(|(_, is_flagged)| *is_flagged == Some(true));
+        let names: Vec<String> = are_flagged.map(|(name, _)| name).collect();
+        if names.is_empty() {
+            // It may be any of those that are asked for.
+            flagged.push("flagged".to_owned());
         }
         flagged.extend(names.into_iter().filter(counts));
     }
@@ -80,7 +81,7 @@ struct Answer {
 struct Outcome {
     flagged: bool,
     #[serde(default)]
-    categories: BTreeMap<String, bool>,
+    categories: BTreeMap<String, Option<bool>>,
 }
 
 #[cfg(test)]
@@ -135,6 +136,8 @@ mod tests {
             Some(vec!["flagged".into()])
         );
         assert_eq!(flagged(br#"{"results":[{"flagged":false}]}"#, 1, &settings(&[])), Some(vec![]));
+        let unnamed = br#"{"results":[{"flagged":true,"categories":{"hate":null,"violence":false}}]}"#;
+        assert_eq!(flagged(unnamed, 1, &settings(&["violence"])), Some(vec!["flagged".into()]));
         for bad in [&b"{}"[..], b"", b"{\"error\":{}}", b"{\"results\":[{}]}", b"{\"results\":[]}"] {
             assert_eq!(flagged(bad, 1, &settings(&[])), None);
         }

@@ -13,6 +13,8 @@ use super::chain::Block;
 #[derive(Default)]
 pub(super) struct Tally {
     pub(super) rules: BTreeSet<Arc<str>>,
+    /// The points of those rules, of a policy that weighs them.
+    pub(super) score: Option<u32>,
     pub(super) was_asked: bool,
     /// What it says, whether or not that takes effect.
     verdict: Option<Verdict>,
@@ -64,6 +66,7 @@ impl Tally {
             not_scanned: self.not_scanned,
             phase: (phase == Phase::Response).then_some(phase),
             rules: self.rules.iter().cloned().collect(),
+            score: self.score,
             ..PolicyEvaluation::new(Arc::clone(kind), self.verdict.unwrap_or(Verdict::Allow))
         }
     }

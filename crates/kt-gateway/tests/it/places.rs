@@ -173,3 +173,27 @@ fn what_began_while_redis_was_away_is_known_to_all_when_it_is_back() {
         wait_for("a place to be free", || (ask(&other).0 == 200).then_some(()));
     }
 }
+
+#[test]
+fn no_more_are_under_way_than_may_be_when_redis_forgets_and_nobody_notices() {
+    let redis = Failing::new(true);
+    let ([one, other], held) = redis.two_over("rate_limits: {total: {concurrent: 4}, on_failure: refuse}");
+    let _open = [&one, &other, &one, &other].map(|gateway| held.begin(gateway));
+    redis.redis.forget();
+    for gateway in [&one, &other] {
+        let first = wait_for("Redis to count again", || Some(ask(gateway)).filter(|told| told.0 != 503));
+        assert_eq!(first, no_place(), "the four are still under way");
+    }
+}
+
+#[test]
+fn what_is_under_way_keeps_its_place_over_a_time_in_which_nobody_is_heard_of() {
+    let redis = Failing::new(false);
+    let ([one, other], held) = redis.two_over("rate_limits: {total: {concurrent: 1}, on_failure: refuse}");
+    let mut open = held.begin(&one);
+    assert_eq!(ask(&other), no_place());
+    redis.redis.let_an_hour_pass();
+    assert_eq!(ask(&other), no_place(), "it could not be renewed meanwhile");
+    held.end(&mut open);
+    wait_for("the place to be free", || (ask(&other).0 == 200).then_some(()));
+}

@@ -17,6 +17,7 @@ use kt_domain::events::Phase;
 use kt_domain::policy_config::PolicySettings;
 use memchr::memmem;
 
+use super::text::fold::look_alike;
 use super::text::patterns::{Patterns, TooLarge};
 use super::{Judge, Reading};
 use rules::{FAMILIES, Family};
@@ -50,11 +51,8 @@ const MIN_ENCODED: usize = 24;
 const MAX_ENCODED: usize = 16_384;
 
 impl Injection {
-    /// Whether the texts of a request together read like an attack, and the rules that say so.
-    pub(super) fn judge<'t>(
-        &self,
-        texts: impl Iterator<Item = (&'t str, &'t str)>,
-    ) -> (bool, BTreeSet<Arc<str>>) {
+    /// What the rules find in the texts of a request, together.
+    pub(super) fn judge<'t>(&self, texts: impl Iterator<Item = (&'t str, &'t str)>) -> Found {
         let mut found = Found::default();
         for (raw, read) in texts {
             self.read(read, &mut found);
@@ -69,7 +67,12 @@ impl Injection {
                 }
             }
         }
-        (found.points >= self.threshold, found.rules)
+        found
+    }
+
+    /// Whether a request in which this was found reads like an attack.
+    pub(super) fn is_attack(&self, found: &Found) -> bool {
+        found.points >= self.threshold
     }
 
     fn read(&self, text: &str, found: &mut Found) {
@@ -80,13 +83,18 @@ impl Injection {
 }
 
 /// What was found so far.
-#[derive(Default)]
-struct Found {
-    rules: BTreeSet<Arc<str>>,
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) rules: BTreeSet<Arc<str>>,
     points: u32,
 }
 
 impl Found {
+    /// The points of all its rules, if there are any.
+    pub(super) fn score(&self) -> Option<u32> {
+        (!self.rules.is_empty()).then_some(self.points)
+    }
+
     fn add(&mut self, name: &str, points: u32) {
         if !self.rules.contains(name) {
             self.rules.insert(name.into());
@@ -95,28 +103,12 @@ impl Found {
     }
 }
 
-/// Text in small letters, with Cyrillic and Greek letters that look like Latin ones written as those (the common
-/// part of the confusables of Unicode TR39).
+/// Text in small letters, with letters of other scripts that look like Latin ones written as those.
 fn skeleton(text: &str) -> String {
     if text.is_ascii() {
         return text.to_ascii_lowercase();
     }
-    text.chars().flat_map(char::to_lowercase).map(latin).collect()
-}
-
-fn latin(c: char) -> char {
-    const LOOK: &str = "аaеeоoрpсcуyхxіiјjѕsԁdһhԛqԝwкkмmтtвbнhαaεeοoρpυuνvιiκkτtχxɑaɡgıiłl";
-    const LAST: char = 'ԝ';
-    if c.is_ascii() || c > LAST {
-        return c;
-    }
-    let mut pairs = LOOK.chars();
-    while let (Some(own), Some(like)) = (pairs.next(), pairs.next()) {
-        if own == c {
-            return like;
-        }
-    }
-    c
+    text.chars().map(look_alike).flat_map(char::to_lowercase).collect()
 }
 
 /// The characters of a text that spell out ASCII and that no screen shows. All begin with the same bytes.

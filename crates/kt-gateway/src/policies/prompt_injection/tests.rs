@@ -16,7 +16,7 @@ fn injection() -> Injection {
 }
 
 /// What the rules say of a text when every place of it is tried, and every character looked at.
-fn slowly(injection: &Injection, text: &str) -> (bool, BTreeSet<Arc<str>>) {
+fn slowly(injection: &Injection, text: &str) -> Found {
     let mut found = Found::default();
     let read = |text: &str, found: &mut Found| {
         let text = skeleton(text);
@@ -41,10 +41,10 @@ fn slowly(injection: &Injection, text: &str) -> (bool, BTreeSet<Arc<str>>) {
             found.add(ENCODED.0, ENCODED.1);
         }
     }
-    (found.points >= injection.threshold, found.rules)
+    found
 }
 
-fn quickly(injection: &Injection, text: &str) -> (bool, BTreeSet<Arc<str>>) {
+fn quickly(injection: &Injection, text: &str) -> Found {
     injection.judge(std::iter::once((text, text)))
 }
 
@@ -68,7 +68,7 @@ fn wherever_a_rule_matches_a_word_of_its_family_leads_to_it() {
             for text in [text.clone(), format!("so. {text} it"), format!("ä{text}")] {
                 let found = quickly(&injection, &text);
                 assert_eq!(found, slowly(&injection, &text), "{text:?}");
-                matched += usize::from(found.1.contains(definition.0));
+                matched += usize::from(found.rules.contains(definition.0));
             }
         }
         assert!(matched >= 100, "{} was matched {matched} times of 300", definition.0);

@@ -6,17 +6,22 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::joined::{Joined, Runs};
 use super::known;
 use super::outline::{Kind, Node, Outline};
 use super::parts::Parts;
 use crate::policies::text::channel::Cuts;
-use crate::policies::text::fold::Folded;
+use crate::policies::text::fold::Readings;
 use crate::policies::text::patterns::Patterns;
 
 /// A document, read.
 pub(crate) struct Body<'j> {
     json: &'j str,
     texts: Vec<Text<'j>>,
+    /// The texts that stand directly one after the other in a content.
+    runs: Runs,
+    /// What stands around the borders between those, once it is to be read too.
+    joined: Vec<Joined>,
     /// Whether it holds something that cannot be read as text.
     pub(crate) is_partly_unreadable: bool,
 }
@@ -28,8 +33,16 @@ struct Text<'j> {
     /// Whether it is JSON itself.
     is_json: bool,
     written: Cow<'j, str>,
-    /// The ways in which it reads; none when it reads as it is written.
-    readings: Vec<Folded>,
+    readings: Readings,
+}
+
+/// Where something stands that was found.
+pub(crate) struct Found {
+    /// The text, and where in it.
+    pub(crate) text: usize,
+    pub(crate) place: Range<usize>,
+    /// Whether it began in the text before.
+    pub(crate) is_rest: bool,
 }
 
 /// Keys of texts that clients read as JSON: what a tool takes.
@@ -41,19 +54,20 @@ pub(crate) type TextCuts = BTreeMap<usize, Cuts>;
 impl<'j> Body<'j> {
     /// Reads every text but those of the nodes to be left out.
     pub(crate) fn read(json: &'j str, outline: &Outline, leave_out: &dyn Fn(usize) -> bool) -> Self {
-        let mut body = Self { json, texts: Vec::new(), is_partly_unreadable: false };
+        let (texts, joined) = (Vec::new(), Vec::new());
+        let mut body = Self { json, texts, runs: Runs::default(), joined, is_partly_unreadable: false };
         let mut parts = Parts::of(json, outline);
         for (index, node) in outline.nodes().iter().enumerate() {
             parts.look_at(node);
             if is_text(json, node) && !leave_out(index) {
-                body.add(node);
+                body.add(node, outline);
             }
         }
         body.is_partly_unreadable |= parts.hold_other();
         body
     }
 
-    fn add(&mut self, node: &Node) {
+    fn add(&mut self, node: &Node, outline: &Outline) {
         let is_number = node.kind == Kind::Number;
         let text = if is_number {
             Some(Cow::Borrowed(&self.json[node.place.clone()]))
@@ -62,8 +76,9 @@ impl<'j> Body<'j> {
         };
         match text {
             Some(text) => {
+                self.runs.look_at(self.json, outline, node, self.texts.len());
                 let is_json = node.key_in(self.json).is_some_and(|key| JSON_TEXTS.contains(&&*key));
-                let (place, readings) = (node.place.clone(), Folded::readings(&text));
+                let (place, readings) = (node.place.clone(), Readings::of(&text));
                 self.texts.push(Text { place, is_number, is_json, written: text, readings });
             }
             None => self.is_partly_unreadable = true,
@@ -75,21 +90,35 @@ impl<'j> Body<'j> {
         self.texts.iter().map(|text| &*text.written)
     }
 
-    /// Its texts, each as it is written and in each way in which it reads.
-    pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.texts.iter().flat_map(|text| text.read().map(|(read, _)| (&*text.written, read)))
+    /// Has what stands around the borders of neighbouring parts of a content read as one, too.
+    pub(crate) fn join_parts(&mut self) {
+        let texts = &self.texts;
+        self.joined = self.runs.joined(|index| &*texts[index].written);
     }
 
-    /// Reports everything that is found in each text: which text, where in it, and by which rule.
-    pub(crate) fn find(&self, patterns: &Patterns, mut found: impl FnMut(usize, Range<usize>, &Arc<str>)) {
+    /// Its texts, each as it is written and in each way in which it reads, but for how its letters look.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let own = self.texts.iter().map(|text| (&*text.written, &text.readings));
+        let all = own.chain(self.joined.iter().map(|joined| (&*joined.written, &joined.readings)));
+        all.flat_map(|(written, readings)| {
+            let read = readings.of_text(written).filter(|(_, way)| way.is_none_or(|way| !way.is_as_seen()));
+            read.map(move |(read, _)| (written, read))
+        })
+    }
+
+    /// Reports everything that is found in each text, and around the borders of those that are joined.
+    pub(crate) fn find(&self, patterns: &Patterns, mut found: impl FnMut(Found, &Arc<str>)) {
         for (index, text) in self.texts.iter().enumerate() {
-            for (read, folded) in text.read() {
-                patterns.find_all(read, |hit| {
-                    let place = hit.start..hit.end;
-                    let place = folded.map_or(place.clone(), |folded| folded.raw(place));
-                    found(index, place, hit.rule);
-                });
-            }
+            find_in(&text.written, &text.readings, patterns, |place, rule| {
+                found(Found { text: index, place, is_rest: false }, rule);
+            });
+        }
+        for joined in &self.joined {
+            find_in(&joined.written, &joined.readings, patterns, |place, rule| {
+                for (index, (text, place)) in joined.pieces(&place).into_iter().enumerate() {
+                    found(Found { text, place, is_rest: index > 0 }, rule);
+                }
+            });
         }
     }
 
@@ -110,11 +139,18 @@ impl<'j> Body<'j> {
     }
 }
 
-impl Text<'_> {
-    /// Each way in which it reads, with where everything in it stood unless it reads as it is written.
-    fn read(&self) -> impl Iterator<Item = (&str, Option<&Folded>)> {
-        let as_written = self.readings.is_empty().then_some((&*self.written, None));
-        as_written.into_iter().chain(self.readings.iter().map(|folded| (&*folded.text, Some(folded))))
+/// Reports where in a text something is found, in whichever way it is read.
+fn find_in(
+    written: &str,
+    readings: &Readings,
+    patterns: &Patterns,
+    mut found: impl FnMut(Range<usize>, &Arc<str>),
+) {
+    for (read, folded) in readings.of_text(written) {
+        patterns.find_all(read, |hit| {
+            let place = hit.start..hit.end;
+            found(folded.map_or(place.clone(), |folded| folded.raw(place)), hit.rule);
+        });
     }
 }
 

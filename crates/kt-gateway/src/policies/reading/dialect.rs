@@ -84,10 +84,10 @@ impl<'a> Event<'a> {
     }
 
     /// The number `name` of the object at `index`, as it is written.
-    fn number(&self, index: usize, name: &str, otherwise: usize) -> String {
+    fn number(&self, index: usize, name: &str, otherwise: usize) -> Cow<'a, str> {
         match self.of_kind(index, name, Kind::Number) {
-            Some((_, node)) => self.json[node.place.clone()].to_owned(),
-            None => otherwise.to_string(),
+            Some((_, node)) => Cow::Borrowed(&self.json[node.place.clone()]),
+            None => otherwise.to_string().into(),
         }
     }
 

@@ -56,11 +56,22 @@ impl Splitter {
     }
 }
 
+/// The lines of a text, with an empty one between CR and LF.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let end = memchr2(b'\n', b'\r', text.as_bytes()).unwrap_or(text.len());
+        rest = text.get(end + 1..);
+        Some(&text[..end])
+    })
+}
+
 /// The lines of an event that are not its data, and its data.
 pub(super) fn fields(event: &str) -> (Vec<String>, String) {
     let mut others = Vec::new();
     let mut data: Option<String> = None;
-    for line in event.split_terminator(['\n', '\r']).filter(|line| !line.is_empty()) {
+    for line in lines(event).filter(|line| !line.is_empty()) {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         if name != "data" {
             others.push(line.to_owned());

@@ -307,14 +307,39 @@ const DIGITS_OF_A_FRACTION: usize = 12;
 /// How many a moment has at most.
 const DIGITS_OF_A_MOMENT: usize = 10;
 
+/// For each byte, where in a list the words begin that begin with it.
+type ByByte = [usize; 257];
+
+static KEYS_BY_BYTE: ByByte = by_byte(&KEYS);
+static WORDS_BY_BYTE: ByByte = by_byte(&WORDS);
+
+/// The list is in order.
+const fn by_byte(list: &[&str]) -> ByByte {
+    let mut places = [list.len(); 257];
+    let (mut byte, mut at) = (0, 0);
+    while byte < 256 {
+        places[byte] = at;
+        while at < list.len() && list[at].as_bytes()[0] as usize == byte {
+            at += 1;
+        }
+        byte += 1;
+    }
+    places
+}
+
+fn is_among(raw: &str, list: &[&str], by_byte: &ByByte) -> bool {
+    let Some(first) = raw.bytes().next().map(usize::from) else { return false };
+    list[by_byte[first]..by_byte[first + 1]].contains(&raw)
+}
+
 /// Whether a key, as it is written, is one of the APIs'.
 pub(super) fn is_key(raw: &str) -> bool {
-    KEYS.binary_search(&raw).is_ok()
+    is_among(raw, &KEYS, &KEYS_BY_BYTE)
 }
 
 /// Whether a value, as it is written, is one that the APIs give to this key.
 pub(super) fn is_word(key: &str, raw: &str) -> bool {
-    WORDED.contains(&key) && WORDS.binary_search(&raw).is_ok()
+    WORDED.contains(&key) && is_among(raw, &WORDS, &WORDS_BY_BYTE)
 }
 
 /// Whether a number is long enough to stand for a person or a thing.
@@ -336,5 +361,15 @@ mod tests {
     fn all_words_are_in_order() {
         assert!(KEYS.is_sorted());
         assert!(WORDS.is_sorted());
+    }
+
+    #[test]
+    fn every_word_is_known_and_none_that_is_like_it() {
+        for (list, by_byte) in [(&KEYS[..], &KEYS_BY_BYTE), (&WORDS[..], &WORDS_BY_BYTE)] {
+            assert!(list.iter().all(|word| is_among(word, list, by_byte)));
+            for other in ["", "zzz", "é", "\0", "modeL", "Model"] {
+                assert!(!is_among(other, list, by_byte), "{other}");
+            }
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod body;
 mod dialect;
 mod events;
+mod joined;
 mod known;
 pub(crate) mod outline;
 mod parts;

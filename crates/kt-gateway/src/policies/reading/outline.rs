@@ -64,13 +64,15 @@ impl Outline {
 
     /// The values that the one at `index` holds.
     pub(crate) fn children(&self, index: usize) -> impl Iterator<Item = (usize, &Node)> {
+        let end = self.nodes.get(index).map_or(0, |node| node.place.end);
         let behind = self.nodes.iter().enumerate().skip(index + 1);
-        behind.filter(move |(_, node)| node.parent == index && !matches!(node.kind, Kind::Key { .. }))
+        let inside = behind.take_while(move |(_, node)| node.place.start < end);
+        inside.filter(move |(_, node)| node.parent == index && !matches!(node.kind, Kind::Key { .. }))
     }
 
     /// The value of the key `name` in the object at `index`; of several the last, as most readers take it.
     pub(crate) fn get(&self, json: &str, index: usize, name: &str) -> Option<(usize, &Node)> {
-        self.children(index).filter(|(_, node)| node.key_in(json).as_deref() == Some(name)).last()
+        self.children(index).filter(|(_, node)| node.is_called(json, name)).last()
     }
 }
 
@@ -81,6 +83,13 @@ impl Node {
         let raw = &json[place.clone()];
         let escaped = raw.contains('\\');
         Some(escaped.then(|| unescaped(json, place)).flatten().map_or(Cow::Borrowed(raw), Cow::Owned))
+    }
+
+    /// Whether its key is `name`, which needs no escapes, however it is written.
+    fn is_called(&self, json: &str, name: &str) -> bool {
+        let raw = self.key.clone().map(|place| &json[place]);
+        raw == Some(name)
+            || raw.is_some_and(|raw| raw.contains('\\')) && self.key_in(json).as_deref() == Some(name)
     }
 
     /// The text of a string or a key; `None` when it is none, or holds an escape that stands for no character.

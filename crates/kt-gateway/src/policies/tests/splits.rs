@@ -37,7 +37,10 @@ fn text() -> impl Strategy<Value = String> {
         Just("DE89370400440532013000"),
         Just("+49 30 1234567"),
         Just("Blue Heron"),
+        Just("Blue Hеrоn"),
         Just("blue"),
+        Just("hеr\\u043en"),
+        Just("нет"),
         Just(" "),
         Just("Heron mail"),
         Just("ACME-12345"),
@@ -210,6 +213,19 @@ proptest! {
     }
 
     #[test]
+    fn what_is_blocked_in_one_part_is_blocked_in_several(text in text(), places in proptest::collection::vec(any::<usize>(), 0..4)) {
+        let passes = |parts: &[String]| {
+            let parts: Vec<_> =
+                parts.iter().map(|part| serde_json::json!({ "type": "text", "text": part })).collect();
+            let body = serde_json::json!({ "messages": [{ "role": "user", "content": parts }] });
+            judged(made(true), &body.to_string()).1.is_some()
+        };
+        if !passes(std::slice::from_ref(&text)) {
+            prop_assert!(!passes(&cut_at(&text, &places)));
+        }
+    }
+
+    #[test]
     fn every_string_of_a_json_text_stands_in_its_outline(text in ".{0,40}", raw in "[\\[\\]{}:,\" a0-9.eE\\\\u-]{0,24}") {
         let json = serde_json::json!({ "a": [text, { "b\n": text }], "n": 1.5e3 }).to_string();
         let mut outline = Outline::default();
@@ -351,6 +367,43 @@ fn what_is_cut_out_of_json_within_a_text_leaves_json() {
             assert_eq!(serde_json::from_str::<serde_json::Value>(shown).ok(), Some(left.clone()), "{shown}");
         }
     }
+}
+
+#[test]
+fn what_stands_in_two_parts_of_a_content_is_cut_out_of_both() {
+    let chain = chain(CHAIN);
+    let long = " so it goes.".repeat(3000);
+    let whole = format!("{long} card 4111 1111");
+    for (parts, left) in [
+        (vec!["pay 4111 1111", " 1111 1111 now"], Some(vec!["pay [card]", " now"])),
+        (
+            vec!["Blue", " He", "", "ron, bob@exam", "ple.com"],
+            Some(vec!["[projects]", "", "", ", [email]", ""]),
+        ),
+        (vec!["Blue Hе", "ron\\u00", "21"], Some(vec!["[projects]", "\\u00", "21"])),
+        (vec!["BSN: ", "111222333 is"], Some(vec!["BSN: ", "[nl-bsn] is"])),
+        (vec![whole.as_str(), " 1111 1111", &long], None),
+        (vec!["pay 4111 1111", " 1111 1112 now"], Some(vec!["pay 4111 1111", " 1111 1112 now"])),
+    ] {
+        let content: Vec<_> =
+            parts.iter().map(|part| serde_json::json!({ "type": "text", "text": part })).collect();
+        let body = serde_json::json!({ "messages": [{ "role": "user", "content": content }] });
+        let passed = judged(&chain, &body.to_string()).1.unwrap();
+        let passed: serde_json::Value = serde_json::from_str(&passed).unwrap();
+        let shown: Vec<&str> = (0..parts.len())
+            .map(|index| passed["messages"][0]["content"][index]["text"].as_str().unwrap())
+            .collect();
+        match left {
+            Some(left) => assert_eq!(shown, left),
+            None => assert!(shown[0].ends_with("card [card]") && shown[1].is_empty() && shown[2] == long),
+        }
+    }
+    let messages = serde_json::json!({ "messages": [
+        { "role": "user", "content": [{ "type": "text", "text": "pay 4111 1111" }] },
+        { "role": "user", "content": [{ "type": "text", "text": " 1111 1111" }] },
+    ] });
+    let passed = judged(&chain, &messages.to_string()).1;
+    assert_eq!(passed, Some(messages.to_string()), "two messages are read one by one");
 }
 
 #[test]

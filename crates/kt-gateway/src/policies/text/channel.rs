@@ -16,6 +16,8 @@ pub(crate) struct Channel {
     as_written: Reading,
     /// From its first backslash on, how it reads if its backslashes begin escapes.
     as_meant: Option<Reading>,
+    /// From its first letter on that looks like another, how it reads to the eye.
+    as_seen: Option<Reading>,
     cuts: Cuts,
 }
 
@@ -67,9 +69,13 @@ impl Channel {
             self.as_meant = Some(self.as_written.as_meant());
         }
         self.length += fragment.len();
-        for reading in std::iter::once(&mut self.as_written).chain(&mut self.as_meant) {
-            reading.push(fragment, self.length, ended, judges.clone(), &mut found);
+        let length = self.length;
+        let before = self.as_written.folded.text.len();
+        self.readings_mut().for_each(|reading| reading.take(fragment, length, ended));
+        if self.as_seen.is_none() && self.as_written.folded.has_look_alikes(before) {
+            self.as_seen = Some(self.as_meant.as_ref().unwrap_or(&self.as_written).as_seen());
         }
+        self.readings_mut().for_each(|reading| reading.judge(ended, judges.clone(), &mut found));
     }
 
     /// How far everything has been judged.
@@ -86,13 +92,16 @@ impl Channel {
     /// for one part after the other, as far as the text is decided.
     pub(crate) fn let_out(&mut self, start: usize, part: &str) -> Option<String> {
         let shown = self.cuts.apply(start, part);
-        self.as_written.forget();
-        self.as_meant.iter_mut().for_each(Reading::forget);
+        self.readings_mut().for_each(Reading::forget);
         shown
     }
 
     fn readings(&self) -> impl Iterator<Item = &Reading> {
-        std::iter::once(&self.as_written).chain(&self.as_meant)
+        std::iter::once(&self.as_written).chain(&self.as_meant).chain(&self.as_seen)
+    }
+
+    fn readings_mut(&mut self) -> impl Iterator<Item = &mut Reading> {
+        std::iter::once(&mut self.as_written).chain(&mut self.as_meant).chain(&mut self.as_seen)
     }
 }
 
@@ -102,19 +111,26 @@ impl Reading {
         Self { folded: self.folded.as_meant(), ..self.clone() }
     }
 
+    /// The same so far, to be read on by how its letters look. What was judged of it has none that look like others.
+    fn as_seen(&self) -> Self {
+        Self { folded: self.folded.as_seen(), ..self.clone() }
+    }
+
     /// Takes the next fragment of a text that is as long as `length` with it.
-    fn push<'p>(
-        &mut self,
-        fragment: &str,
-        length: usize,
-        ended: bool,
-        judges: impl Iterator<Item = &'p Patterns>,
-        found: &mut impl FnMut(Find),
-    ) {
+    fn take(&mut self, fragment: &str, length: usize, ended: bool) {
         self.unfolded.push_str(fragment);
         let base = length - self.unfolded.len();
         let taken = self.folded.push(&self.unfolded, base, ended);
         self.unfolded.drain(..taken);
+    }
+
+    /// Judges what was taken, as far as that can be told.
+    fn judge<'p>(
+        &mut self,
+        ended: bool,
+        judges: impl Iterator<Item = &'p Patterns>,
+        found: &mut impl FnMut(Find),
+    ) {
         for (judge, patterns) in judges.enumerate() {
             if judge == self.judged.len() {
                 self.judged.push(0);
@@ -179,6 +195,11 @@ impl Cuts {
         self.places.push((place, judge, Arc::clone(name)));
     }
 
+    /// The rest of something that begins in the text before, where its name stands.
+    pub(crate) fn add_rest(&mut self, place: Range<usize>, judge: usize) {
+        self.places.push((place, judge, "".into()));
+    }
+
     /// The part of a text that stands at `start`, with its places replaced; `None` if there are none.
     pub(crate) fn apply(&mut self, start: usize, part: &str) -> Option<String> {
         // Joining what each judge has found in order takes a step for each find.
@@ -201,7 +222,9 @@ impl Cuts {
                 let kept = at.max(self.until)..place.start;
                 shown.push_str(part.get(kept.start - start..kept.end - start).unwrap_or_default());
                 let quote = if self.json == Some(Json::Between) { "\"" } else { "" };
-                shown.extend([quote, "[", &*name, "]", quote]);
+                if !name.is_empty() {
+                    shown.extend([quote, "[", &*name, "]", quote]);
+                }
             }
             self.until = self.until.max(place.end);
             at = at.max(place.start);

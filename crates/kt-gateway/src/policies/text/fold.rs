@@ -4,7 +4,9 @@
 //! What is folded: invisible and directional characters (Unicode TR36 and TR39 name them as a means of deception), forms
 //! that are compatible with one ASCII character (full width, mathematical and circled letters, tag characters), decimal
 //! digits of other scripts, and escapes, which stand in JSON within JSON. Whether a backslash begins an escape nobody can
-//! tell (`C:\new`, `{"a":"one\ntwo"}`), so that a text with backslashes is read in both ways.
+//! tell (`C:\new`, `{"a":"one\ntwo"}`), so that a text with backslashes is read in both ways. Neither can anybody tell
+//! whether a letter of another script stands for the Latin one that it looks like, so that a text with such letters is also
+//! read as it is seen.
 
 use std::ops::Range;
 
@@ -31,6 +33,25 @@ pub(crate) enum Escapes {
     Meant,
 }
 
+/// What a letter of another script is taken for that looks like a Latin one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Letters {
+    /// For what it is.
+    #[default]
+    Written,
+    /// For the Latin one.
+    Seen,
+}
+
+/// The ways in which a text reads.
+#[derive(Debug, Default)]
+pub(crate) struct Readings {
+    /// Whether it reads as it stands.
+    as_it_stands: bool,
+    /// How else it reads.
+    others: Vec<Folded>,
+}
+
 /// Folded text, and where each of its bytes stood in the raw text.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Folded {
@@ -39,28 +60,64 @@ pub(crate) struct Folded {
     /// before have one together, so that nobody cuts between them.
     origin: Vec<(usize, usize)>,
     escapes: Escapes,
+    letters: Letters,
+}
+
+impl Readings {
+    pub(crate) fn of(raw: &str) -> Self {
+        let has_backslash = memchr(b'\\', raw.as_bytes()).is_some();
+        if !has_backslash && is_plain(raw) {
+            let seen = has_look_alikes(raw).then(|| Folded::default().as_seen().whole(raw));
+            return Self { as_it_stands: true, others: seen.into_iter().collect() };
+        }
+        let mut others = vec![Folded::default().whole(raw)];
+        if has_backslash {
+            let meant = Folded::default().as_meant().whole(raw);
+            others.extend((meant.text != others[0].text).then_some(meant));
+        }
+        if others.iter().any(|folded| has_look_alikes(&folded.text)) {
+            others.push(Folded::default().as_seen().whole(raw));
+        }
+        Self { as_it_stands: false, others }
+    }
+
+    /// Each way in which `raw` reads, of which they are, with where everything in it stood unless it reads as it stands.
+    pub(crate) fn of_text<'t>(&'t self, raw: &'t str) -> impl Iterator<Item = (&'t str, Option<&'t Folded>)> {
+        let as_it_stands = self.as_it_stands.then_some((raw, None));
+        as_it_stands.into_iter().chain(self.others.iter().map(|folded| (&*folded.text, Some(folded))))
+    }
 }
 
 impl Folded {
-    /// The ways in which a text reads; none when it reads as it stands.
-    pub(crate) fn readings(raw: &str) -> Vec<Self> {
-        let has_backslash = memchr(b'\\', raw.as_bytes()).is_some();
-        if !has_backslash && is_plain(raw) {
-            return Vec::new();
-        }
-        let mut written = Self::default();
-        written.push(raw, 0, true);
-        if !has_backslash {
-            return vec![written];
-        }
-        let mut meant = Self::default().as_meant();
-        meant.push(raw, 0, true);
-        if meant.text == written.text { vec![written] } else { vec![written, meant] }
-    }
-
     /// The same, to be read on by what JSON means.
     pub(crate) fn as_meant(&self) -> Self {
         Self { escapes: Escapes::Meant, ..self.clone() }
+    }
+
+    /// The same by what JSON means, and read by how its letters look. So far nothing but letters may tell these apart.
+    pub(crate) fn as_seen(&self) -> Self {
+        let mut seen = Self { escapes: Escapes::Meant, letters: Letters::Seen, ..Self::default() };
+        for (at, c) in self.text.char_indices() {
+            let (start, end) = self.origin[at];
+            seen.take(c, start..end);
+        }
+        seen
+    }
+
+    /// With all of a text.
+    fn whole(mut self, raw: &str) -> Self {
+        self.push(raw, 0, true);
+        self
+    }
+
+    /// Whether it reads as its letters look.
+    pub(crate) fn is_as_seen(&self) -> bool {
+        self.letters == Letters::Seen
+    }
+
+    /// Whether some letter from `at` on looks like another.
+    pub(crate) fn has_look_alikes(&self, at: usize) -> bool {
+        self.text.get(at..).is_some_and(has_look_alikes)
     }
 
     /// Folds `raw`, which stands at `base`, and gives how much of it was taken: an escape that may go on is left for the
@@ -80,7 +137,8 @@ impl Folded {
                     }
                     Escape::Letter(..) | Escape::Unfinished | Escape::None => {
                         if let Some(pair) = rest.get(..2).filter(|pair| is_pair(pair)) {
-                            self.take(pair, base + at..base + at + pair.len());
+                            let place = base + at..base + at + pair.len();
+                            pair.chars().for_each(|c| self.take(c, place.clone()));
                             at += pair.len();
                             continue;
                         }
@@ -88,16 +146,17 @@ impl Folded {
                 }
             }
             if let Some(read) = read {
-                self.take(read.encode_utf8(&mut [0; 4]), base + at..base + at + length);
+                self.take(read, base + at..base + at + length);
             }
             at += length;
         }
         at
     }
 
-    fn take(&mut self, read: &str, place: Range<usize>) {
-        self.text.push_str(read);
-        self.origin.extend(std::iter::repeat_n((place.start, place.end), read.len()));
+    fn take(&mut self, read: char, place: Range<usize>) {
+        let read = if self.letters == Letters::Seen { look_alike(read) } else { read };
+        self.text.push(read);
+        self.origin.extend(std::iter::repeat_n((place.start, place.end), read.len_utf8()));
     }
 
     /// What stands in the raw text where something was found in the folded one.
@@ -124,12 +183,69 @@ fn is_plain(raw: &str) -> bool {
     raw.is_ascii() || raw.chars().all(|c| folded(c) == Some(c))
 }
 
+fn has_look_alikes(text: &str) -> bool {
+    !text.is_ascii() && text.chars().any(|c| look_alike(c) != c)
+}
+
+/// The Latin letter that one of another script looks like, or one with a mark that is overlooked: the common part of the
+/// confusables of Unicode TR39. Others stay as they are.
+pub(crate) fn look_alike(c: char) -> char {
+    match c {
+        'а' | 'α' | 'ɑ' => 'a',
+        'А' | 'Α' => 'A',
+        'в' => 'b',
+        'В' | 'Β' => 'B',
+        'с' => 'c',
+        'С' => 'C',
+        'ԁ' => 'd',
+        'е' | 'ε' => 'e',
+        'Е' | 'Ε' => 'E',
+        'ɡ' => 'g',
+        'һ' | 'н' => 'h',
+        'Н' | 'Η' => 'H',
+        'і' | 'ι' | 'ı' => 'i',
+        'І' | 'Ι' => 'I',
+        'ј' => 'j',
+        'Ј' => 'J',
+        'к' | 'κ' => 'k',
+        'К' | 'Κ' => 'K',
+        'ł' => 'l',
+        'Ł' => 'L',
+        'м' => 'm',
+        'М' | 'Μ' => 'M',
+        'Ν' => 'N',
+        'о' | 'ο' => 'o',
+        'О' | 'Ο' => 'O',
+        'р' | 'ρ' => 'p',
+        'Р' | 'Ρ' => 'P',
+        'ԛ' => 'q',
+        'Ԛ' => 'Q',
+        'ѕ' => 's',
+        'Ѕ' => 'S',
+        'т' | 'τ' => 't',
+        'Т' | 'Τ' => 'T',
+        'υ' => 'u',
+        'ν' => 'v',
+        'ԝ' => 'w',
+        'Ԝ' => 'W',
+        'х' | 'χ' => 'x',
+        'Х' | 'Χ' => 'X',
+        'у' => 'y',
+        'У' | 'Υ' => 'Y',
+        'Ζ' => 'Z',
+        _ => c,
+    }
+}
+
 /// What a character reads as; nothing for one that does not show.
 fn folded(c: char) -> Option<char> {
-    if c.is_ascii() {
-        return Some(c);
-    }
     match c {
+        // ASCII itself, and letters of which none is a form of it: most of what is written.
+        '\0'..='\u{7F}'
+        | '\u{C0}'..='\u{17E}'
+        | '\u{391}'..='\u{3C9}'
+        | '\u{400}'..='\u{52F}'
+        | '\u{4E00}'..='\u{9FFF}' => Some(c),
         '\u{AD}'
         | '\u{34F}'
         | '\u{61C}'
@@ -262,11 +378,9 @@ mod tests {
 
     /// The ways in which a text reads, as it stands if that is the only one.
     fn read(raw: &str) -> Vec<String> {
-        let readings = Folded::readings(raw);
-        if readings.is_empty() {
-            return vec![raw.to_owned()];
-        }
-        readings.into_iter().map(|folded| folded.text).collect()
+        let Readings { as_it_stands, others } = Readings::of(raw);
+        let as_it_stands = as_it_stands.then(|| raw.to_owned());
+        as_it_stands.into_iter().chain(others.into_iter().map(|folded| folded.text)).collect()
     }
 
     #[test]
@@ -291,17 +405,9 @@ mod tests {
 
     #[test]
     fn ordinary_text_of_any_language_stays_as_it_is() {
-        for raw in [
-            "",
-            "plain",
-            "Grüße aus Köln",
-            "日本語のテキスト",
-            "ένα δύο",
-            "C:\\users",
-            r"\x\\",
-            r"\ud83d",
-            "é",
-        ] {
+        for raw in
+            ["", "plain", "Grüße aus Köln", "日本語のテキスト", "ζωή", "C:\\users", r"\x\\", r"\ud83d", "é"]
+        {
             assert_eq!(read(raw), [raw], "{raw}");
         }
     }
@@ -325,7 +431,7 @@ mod tests {
     #[test]
     fn what_is_found_is_known_by_its_place_in_the_raw_text() {
         let raw = "an ４２\u{200B}\\u0040 end";
-        let folded = Folded::readings(raw).remove(0);
+        let folded = Readings::of(raw).others.remove(0);
         assert_eq!(folded.text, "an 42@ end");
         assert_eq!(&raw[folded.raw(3..6)], "４２\u{200B}\\u0040");
         assert_eq!(&raw[folded.raw(3..5)], "４２");
@@ -334,10 +440,36 @@ mod tests {
     #[test]
     fn an_escape_is_within_what_is_found_or_it_is_not() {
         let raw = r"a\nb\\nc";
-        let readings = Folded::readings(raw);
+        let readings = Readings::of(raw).others;
         assert_eq!((readings[0].text.as_str(), readings[1].text.as_str()), (raw, "a\nb\nc"));
         assert_eq!(&raw[readings[0].raw(2..4)], r"\nb", "`n` alone would leave a backslash behind");
         assert_eq!(&raw[readings[0].raw(6..8)], "nc", "the control: this one is no escape");
         assert_eq!(&raw[readings[1].raw(2..5)], r"b\\nc");
+    }
+
+    #[test]
+    fn letters_that_look_like_others_are_read_as_written_and_as_seen() {
+        for (raw, ways) in [
+            ("Blue Hеron", vec!["Blue Hеron", "Blue Heron"]),
+            ("ВLUE НЕRОN", vec!["ВLUE НЕRОN", "BLUE HERON"]),
+            ("нет", vec!["нет", "het"]),
+            (r"H\u0435ron", vec!["Hеron", "Heron"]),
+            (r"C:\nеw", vec![r"C:\nеw", "C:\nеw", "C:\new"]),
+            ("４ H\u{200B}еron", vec!["4 Hеron", "4 Heron"]),
+        ] {
+            assert_eq!(read(raw), ways, "{raw}");
+        }
+        let raw = "the Hеrоn flies";
+        let seen = &Readings::of(raw).others[0];
+        assert_eq!(&raw[seen.raw(4..9)], "Hеrоn");
+        assert_eq!(&raw[seen.raw(10..15)], "flies");
+    }
+
+    #[test]
+    fn what_is_taken_for_a_letter_at_once_is_no_form_of_another_character() {
+        for c in '\0'..=char::MAX {
+            let is_form = digit(c).or_else(|| compatible(c)).is_some_and(|form| form != c);
+            assert!(!is_form || folded(c) != Some(c), "{c:?}");
+        }
     }
 }

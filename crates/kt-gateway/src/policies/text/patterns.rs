@@ -65,11 +65,18 @@ pub(crate) struct Patterns {
 
 type MakeCache = Box<dyn Fn() -> Cache + Send + Sync + UnwindSafe + RefUnwindSafe>;
 
+/// For each byte, whether a match can begin with it.
+type Beginnings = [bool; 256];
+/// All that an automaton tells apart before a match: nothing, the ends of lines, a word, and anything else.
+const BEFORE: [&[u8]; 5] = [b"", b"\n", b"\r", b"a", b" "];
+
 /// The patterns of one lead, as one automaton.
 struct Group {
     rules: Vec<Rule>,
     scout: Scout,
     automaton: Arc<DFA>,
+    /// The bytes with which a match can begin, by what stands before it.
+    beginnings: [Beginnings; BEFORE.len()],
     caches: Pool<Cache, MakeCache>,
 }
 
@@ -155,9 +162,40 @@ impl Group {
             DFA::builder().configure(config).build_from_nfa(nfa).map_err(|error| too_large(&error))?;
         let automaton = Arc::new(automaton);
         let scout = Scout::new(lead, &patterns, CACHE_BYTES).map_err(|error| too_large(&error))?;
+        let beginnings = beginnings(&automaton);
         let of_caches = Arc::clone(&automaton);
         let caches = Pool::new(Box::new(move || of_caches.create_cache()) as MakeCache);
-        Ok(Self { rules, scout, automaton, caches })
+        Ok(Self { rules, scout, automaton, beginnings, caches })
+    }
+
+    /// Whether the automaton is alive behind the first byte of what stands at `start`.
+    fn may_begin(&self, text: &[u8], start: usize) -> bool {
+        let begins = &self.beginnings[stands_before(text, start)];
+        text.get(start).is_none_or(|first| begins[usize::from(*first)])
+    }
+}
+
+/// The bytes with which a match can begin.
+fn beginnings(automaton: &DFA) -> [Beginnings; BEFORE.len()] {
+    let mut cache = automaton.create_cache();
+    let mut is_alive = |before: &[u8], byte: u8| {
+        let text = [before, &[byte]].concat();
+        let input = Input::new(&text).range(before.len()..).anchored(Anchored::Yes);
+        let start = automaton.start_state_forward(&mut cache, &input).ok();
+        let next = start.and_then(|start| automaton.next_state(&mut cache, start, byte).ok());
+        next.is_none_or(|next| !next.is_dead())
+    };
+    BEFORE.map(|before| std::array::from_fn(|byte| is_alive(before, u8::try_from(byte).unwrap_or_default())))
+}
+
+/// Which of [`BEFORE`] stands before a place.
+fn stands_before(text: &[u8], at: usize) -> usize {
+    match at.checked_sub(1).map(|before| text[before]) {
+        None => 0,
+        Some(b'\n') => 1,
+        Some(b'\r') => 2,
+        Some(byte) if byte.is_ascii_alphanumeric() || byte == b'_' => 3,
+        Some(_) => 4,
     }
 }
 
@@ -201,6 +239,14 @@ impl<'p> Search<'p> {
 
     /// Tries every pattern at `start`.
     fn walk(&mut self, text: &str, start: usize, ended: bool) -> Walked<'p> {
+        if self.group.may_begin(text.as_bytes(), start) {
+            self.walk_on(text, start, ended)
+        } else {
+            Walked { accepted: None, open: false }
+        }
+    }
+
+    fn walk_on(&mut self, text: &str, start: usize, ended: bool) -> Walked<'p> {
         let automaton = &self.group.automaton;
         let cache = &mut *self.cache;
         let closed = Walked { accepted: None, open: false };
@@ -251,5 +297,41 @@ impl<'p> Search<'p> {
             }
         }
         best.map(|(end, index)| Match { start, end, rule: &self.group.rules[index].name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kt_domain::patterns::regex;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn nothing_begins_where_nothing_may(text in "[ab9_ \\n\\r.é-]{0,12}", ended in any::<bool>()) {
+            let forms = [r"\ba+b", r"(?m)^9", r"\Bb_", r"(?:é|\.)a", r"-?\b9", r"a$", r"(?m:-$)"];
+            let rules = forms.map(|form| Rule {
+                name: form.into(),
+                pattern: regex(form).unwrap(),
+                accepts: |_| true,
+            });
+            let patterns = Patterns::new(vec![(Lead::Patterns, rules.to_vec())], &[]).unwrap();
+            let group = &patterns.groups[0];
+            for (start, _) in text.char_indices() {
+                let walked = Search::new(group).walk_on(&text, start, ended);
+                let begins = walked.open || walked.accepted.is_some();
+                prop_assert!(!begins || group.may_begin(text.as_bytes(), start), "at {start} of {text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_bytes_begin_a_match() {
+        let rule = Rule { name: "a".into(), pattern: regex(r"\bab").unwrap(), accepts: |_| true };
+        let patterns = Patterns::new(vec![(Lead::Patterns, vec![rule])], &[]).unwrap();
+        let text = b"ab ab aab";
+        let begins = |start: &usize| patterns.groups[0].may_begin(text, *start);
+        assert_eq!((0..text.len()).filter(begins).collect::<Vec<_>>(), [0, 3, 6]);
     }
 }

@@ -37,12 +37,30 @@ impl OwnRedis {
 impl OwnRedis {
     /// What stands at a key.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
-        let mut connection = TcpStream::connect(self.address()).expect("the server takes connections");
-        write!(connection, "GET {key}\r\nQUIT\r\n").expect("it takes a command");
-        let mut said = String::new();
-        connection.read_to_string(&mut said).expect("it answers in text");
+        let said = self.tell(&format!("GET {key}"));
         let mut lines = said.lines();
         lines.next().filter(|first| *first != "$-1").and_then(|_| lines.next()).map(str::to_owned)
+    }
+
+    /// It forgets everything, and goes on.
+    pub(crate) fn forget(&self) {
+        assert!(self.tell("FLUSHALL").starts_with("+OK"));
+    }
+
+    /// Nobody was heard of for an hour.
+    pub(crate) fn let_an_hour_pass(&self) {
+        let record = "keeptrusts:{gateway}:places";
+        let said = self.tell(&format!("HINCRBY {record} heard -3600000000"));
+        assert!(said.starts_with(':'), "{said}");
+    }
+
+    /// What it answers to a command.
+    fn tell(&self, command: &str) -> String {
+        let mut connection = TcpStream::connect(self.address()).expect("the server takes connections");
+        write!(connection, "{command}\r\nQUIT\r\n").expect("it takes a command");
+        let mut said = String::new();
+        connection.read_to_string(&mut said).expect("it answers in text");
+        said
     }
 
     fn address(&self) -> SocketAddr {

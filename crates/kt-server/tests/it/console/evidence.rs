@@ -36,10 +36,17 @@ pub(super) async fn three_events(api: &TestApi) -> [String; 3] {
         event.verdict = Some(Verdict::Block);
         event.status = Some(502);
         event.model = Some(HOSTILE.into());
-        event.policies_evaluated = Some(vec![PolicyEvaluation {
-            rules: vec!["aws-key".into()],
-            ..PolicyEvaluation::new("dlp-filter".into(), Verdict::Block)
-        }]);
+        event.policies_evaluated = Some(vec![
+            PolicyEvaluation {
+                rules: vec!["secrecy".into()],
+                score: Some(5),
+                ..PolicyEvaluation::new("prompt-injection".into(), Verdict::Allow)
+            },
+            PolicyEvaluation {
+                rules: vec!["aws-key".into()],
+                ..PolicyEvaluation::new("dlp-filter".into(), Verdict::Block)
+            },
+        ]);
     });
     api.clock.advance(Duration::from_secs(1));
     let refused = log.event(api, |event| {
@@ -84,7 +91,7 @@ on_both! {
         assert!(is_escaped(browser.get("/events").await.page()));
         let detail = browser.get(&format!("/events/{blocked}")).await;
         assert!(is_escaped(detail.page()));
-        for part in ["dlp-filter", "aws-key", "Covered by the gateway", "gw-1"] {
+        for part in ["dlp-filter", "aws-key", "secrecy", "Points: 5", "Covered by the gateway", "gw-1"] {
             assert!(detail.page().contains(part), "{part}");
         }
         let detail = browser.get(&format!("/events/{refused}")).await;

@@ -90,7 +90,7 @@ fn report(trial: &Trial, cases: &[Case]) -> (String, usize) {
         let mark = if differences.is_empty() { "ok  " } else { "FAIL" };
         failed += usize::from(!differences.is_empty());
         // Writing to a string cannot fail.
-        let _ = writeln!(report, "{mark}  {}", case.name);
+        let _ = writeln!(report, "{mark}  {}{}", case.name, score(&observed));
         for Difference { what, expected, found } in differences {
             let _ = writeln!(
                 report,
@@ -104,6 +104,11 @@ fn report(trial: &Trial, cases: &[Case]) -> (String, usize) {
         let _ = writeln!(report, "`safety-filter` was not asked; a gateway would in {unasked} of them");
     }
     (report, failed)
+}
+
+/// How much `prompt-injection` makes of what it found, if it found something.
+fn score(observed: &Observed) -> String {
+    observed.score.map(|score| format!(" (score {score})")).unwrap_or_default()
 }
 
 fn observe(trial: &Trial, case: &Case) -> Observed {
@@ -147,6 +152,9 @@ fn differences(case: &Case, observed: &Observed) -> Vec<Difference> {
     }
     if let Some(rules) = &expected.rules {
         found.push(("rules", sorted(rules), listed(&observed.rules)));
+    }
+    if let Some(score) = expected.score {
+        found.push(("score", score.to_string(), observed.score.unwrap_or_default().to_string()));
     }
     if expected.text.is_some() {
         let text = observed.body.as_deref().and_then(|body| case.text_of(body));
