@@ -167,6 +167,7 @@ impl Control {
     /// What there is to say about a text. Nothing is kept.
     pub async fn lint_configuration(&self, ctx: &Ctx, text: &str) -> Result<Linted, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
+        check_length(text)?;
         let Loaded { config, findings, .. } = load(text);
         let (missing_credentials, shut_out) = match &config {
             Some(config) => (
@@ -279,11 +280,17 @@ pub(crate) fn load(text: &str) -> Loaded {
     policy_config::load(&[source], LoadOptions { connected: true, kept: true })
 }
 
-/// The configuration that a text is, or everything that is wrong with it.
-fn valid(text: &str) -> Result<PolicyConfig, Error> {
+/// A longer text could not be kept, and is not looked at.
+fn check_length(text: &str) -> Result<(), Error> {
     if text.len() > MOST_BYTES {
         return Err(Error::invalid("text", format!("Use at most {MOST_BYTES} bytes.")));
     }
+    Ok(())
+}
+
+/// The configuration that a text is, or everything that is wrong with it.
+fn valid(text: &str) -> Result<PolicyConfig, Error> {
+    check_length(text)?;
     let loaded = load(text);
     let errors: Vec<_> = loaded.errors().collect();
     let Some(first) = errors.first() else {

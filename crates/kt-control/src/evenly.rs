@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use kt_domain::error::Error;
 use tokio::time::{Instant, sleep_until};
 
 use crate::control::Control;
@@ -17,27 +16,8 @@ impl Control {
     pub(crate) async fn evenly<T>(&self, work: impl Future<Output = T>) -> T {
         let began = Instant::now();
         let done = work.await;
-        self.end_step(began).await;
-        done
-    }
-
-    /// The same where the work comes to an error: one answer for many reasons, of which the time must not tell one. What
-    /// succeeds says so itself, and waits for nothing.
-    pub(crate) async fn evenly_where_refused<T>(
-        &self,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let began = Instant::now();
-        let done = work.await;
-        if done.is_err() {
-            self.end_step(began).await;
-        }
-        done
-    }
-
-    /// Waits for the end of a step of work that began then.
-    async fn end_step(&self, began: Instant) {
         sleep_until(began + whole_steps(began.elapsed(), self.even_step)).await;
+        done
     }
 }
 

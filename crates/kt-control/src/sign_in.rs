@@ -41,6 +41,9 @@ pub use proof::Reproof;
 pub(crate) use proof::stronger_proof_required;
 pub(crate) use unheard::Unheard;
 
+/// Why somebody is refused who has proven who they are, in the audit log.
+const NOT_ADMITTED: &str = "not_admitted";
+
 /// An e-mail address and a password, given at a door.
 pub struct SignIn {
     /// The address as typed.
@@ -157,26 +160,16 @@ impl Control {
         }
         let (entrant, attempt) = self.evenly(self.begin_sign_in(ctx, &sign_in, email.as_ref())).await?;
         let is_right = self.is_right(ctx, &attempt, &sign_in.password, entrant.as_ref()).await?;
-        let whose = entrant.filter(|_| is_right);
-        self.evenly_where_refused(self.end_attempt(ctx, &attempt, whose, &sign_in)).await
-    }
-
-    /// What comes of a try whose password was looked at: it was that of `whose`, or it was wrong. A right password of somebody
-    /// who is not let in must look like a wrong one.
-    async fn end_attempt(
-        &self,
-        ctx: &Ctx,
-        attempt: &Attempt,
-        whose: Option<Entrant>,
-        sign_in: &SignIn,
-    ) -> Result<SignInOutcome, Error> {
-        let Some(entrant) = whose else {
-            self.fail_attempt(ctx, attempt).await?;
+        // A right password of somebody who is suspended must look like a wrong one, in what it counts for too.
+        let is_let_in = |entrant: &Entrant| entrant.membership.state != MembershipState::Suspended;
+        let Some(entrant) = entrant.filter(|entrant| is_right && is_let_in(entrant)) else {
+            let reason = if is_right { NOT_ADMITTED } else { attempt.why_wrong() };
+            self.evenly(self.fail_attempt(ctx, &attempt, reason)).await?;
             return Err(invalid_credentials());
         };
-        self.finish_attempt(ctx, attempt, &entrant).await?;
+        self.finish_attempt(ctx, &attempt, &entrant).await?;
         self.look_at_password_again(&entrant, &sign_in.password).await?;
-        self.rehash_if_outdated(&entrant, &sign_in.password).await?;
+        self.rehash_if_outdated(&entrant.user, &sign_in.password).await?;
         let device = sign_in.device.as_deref().map(SecretDigest::of);
         let flow = Flow::new(&entrant, Proofs::of(Proof::Password), sign_in.door, device);
         self.advance(ctx, entrant, flow).await
@@ -237,7 +230,7 @@ impl Control {
         let tx = self.store.begin_write().await?;
         let failed = self
             .record(ctx, AuditAction::SignIn, entrant.user.id.as_str())
-            .with_change(serde_json::Value::Null, json!({ "reason": "not_admitted", "door": flow.door }))
+            .with_change(serde_json::Value::Null, json!({ "reason": NOT_ADMITTED, "door": flow.door }))
             .refused();
         audit::append(&tx, Some(&entrant.organization.id), &failed).await?;
         Ok(tx.commit().await?)
@@ -392,14 +385,8 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// Hashes the password anew where the kept hash is no longer what hashes are made like. Not for somebody who is suspended
-    /// and so gets no further: the second hash would tell that the first one was right.
-    async fn rehash_if_outdated(&self, entrant: &Entrant, typed: &str) -> Result<(), Error> {
-        let Entrant { user, membership, .. } = entrant;
-        let Some(kept) = user.password.as_ref().filter(|_| membership.state != MembershipState::Suspended)
-        else {
-            return Ok(());
-        };
+    async fn rehash_if_outdated(&self, user: &User, typed: &str) -> Result<(), Error> {
+        let Some(kept) = &user.password else { return Ok(()) };
         let stored = Phc::parse(&kept.hash).map_err(Error::internal)?;
         if !self.hasher.needs_rehash(&stored) {
             return Ok(());

@@ -101,18 +101,19 @@ pub async fn of_applications(
     rows.iter().map(|row| Ok((read_live(row)?, row.parsed("digest")?))).collect()
 }
 
-/// Up to `limit` keys of an organization's programs and identity providers that have not ended by `now` and were used since, the
-/// last used first. Gateways are known by themselves.
+/// Up to `limit` keys of an organization's programs and identity providers that were used since, have not ended by `now` and
+/// have an active owner, the last used first. Gateways are known by themselves.
 pub async fn used_since(
     source: &impl Source,
     organization: &OrganizationId,
     (since, now): (Timestamp, Timestamp),
     limit: u32,
 ) -> Result<Vec<ApiKey>, StoreError> {
-    const SELECT: &str = "SELECT * FROM api_keys
-        WHERE organization_id = $1 AND kind <> 'gateway' AND last_used_at >= $2
-            AND (ends_at IS NULL OR ends_at > $3) AND (expires_at IS NULL OR expires_at > $3)
-        ORDER BY last_used_at DESC, id LIMIT $4";
+    const SELECT: &str = "SELECT k.* FROM api_keys k
+        JOIN memberships m ON m.user_id = k.owner_id AND m.organization_id = k.organization_id AND m.state = 'active'
+        WHERE k.organization_id = $1 AND k.kind <> 'gateway' AND k.last_used_at >= $2
+            AND (k.ends_at IS NULL OR k.ends_at > $3) AND (k.expires_at IS NULL OR k.expires_at > $3)
+        ORDER BY k.last_used_at DESC, k.id LIMIT $4";
     let values = values![organization.as_str(), since, now, i64::from(limit)];
     sql::rows(source, SELECT, values).await?.iter().map(read).collect()
 }

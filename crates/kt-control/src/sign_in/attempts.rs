@@ -84,6 +84,13 @@ pub(super) struct Attempt {
     address: Option<String>,
 }
 
+impl Attempt {
+    /// Why its password was not the right one, in the audit log.
+    pub(super) fn why_wrong(&self) -> &'static str {
+        if self.is_heard { "wrong_password" } else { "locked" }
+    }
+}
+
 impl Control {
     /// Counts a try at a sign-in against everything that it counts for. `device` is the secret of a device, which may have
     /// signed in before.
@@ -203,8 +210,9 @@ impl Control {
         Ok(tx.commit().await?)
     }
 
-    /// The try was wrong: it stays counted, is recorded, and a limit that it reached holds for the lock's duration.
-    pub(super) async fn fail_attempt(&self, ctx: &Ctx, attempt: &Attempt) -> Result<(), Error> {
+    /// The try came to nothing, for a reason that the audit log has: it stays counted, is recorded, and a limit that it reached
+    /// holds for the lock's duration.
+    pub(super) async fn fail_attempt(&self, ctx: &Ctx, attempt: &Attempt, reason: &str) -> Result<(), Error> {
         if !attempt.is_checked {
             self.unheard.note(ctx);
             return Ok(());
@@ -215,7 +223,6 @@ impl Control {
             limits::extend(&tx, &count.key, ctx.now + duration.0).await?;
         }
         let organization = attempt.organization.as_ref();
-        let reason = if attempt.is_heard { "wrong_password" } else { "locked" };
         let failed = self
             .record(ctx, AuditAction::SignIn, attempt.subject.clone())
             .with_change(serde_json::Value::Null, json!({ "reason": reason }))

@@ -117,7 +117,7 @@ impl Control {
     ) -> Result<(), Error> {
         let attempt = self.begin_reproof(ctx, entrant).await?;
         if !self.is_right(ctx, &attempt, typed, Some(entrant)).await? {
-            self.fail_attempt(ctx, &attempt).await?;
+            self.fail_attempt(ctx, &attempt, attempt.why_wrong()).await?;
             return Err(invalid_credentials());
         }
         self.finish_attempt(ctx, &attempt, entrant).await

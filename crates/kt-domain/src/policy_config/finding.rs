@@ -11,6 +11,10 @@ use super::node::{Node, Place};
 /// How much of a line or a message is shown.
 const MAX_SHOWN: usize = 240;
 
+/// How many errors are told, and how many warnings: the first ones that are come upon. Nobody reads more, and a text of a few
+/// bytes for each can be long.
+const MOST_TOLD: usize = 1000;
+
 /// One thing to say about a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
@@ -99,11 +103,23 @@ pub(crate) struct Report<'s> {
     /// Where each line of each source begins, made when first asked for.
     line_starts: Vec<Option<Vec<usize>>>,
     findings: Vec<(Place, Finding)>,
+    errors: usize,
+    warnings: usize,
 }
 
 impl<'s> Report<'s> {
     pub(crate) fn new(sources: &'s [Source]) -> Self {
-        Self { sources, line_starts: vec![None; sources.len()], findings: Vec::new() }
+        let line_starts = vec![None; sources.len()];
+        Self { sources, line_starts, findings: Vec::new(), errors: 0, warnings: 0 }
+    }
+
+    /// Whether one more of this code is told.
+    pub(crate) fn has_room_for(&self, code: &Code) -> bool {
+        let told = match code.severity() {
+            Severity::Error => self.errors,
+            Severity::Warning => self.warnings,
+        };
+        told < MOST_TOLD
     }
 
     /// Reports something at a place.
@@ -115,6 +131,13 @@ impl<'s> Report<'s> {
         message: impl Into<String>,
         suggestion: impl Into<String>,
     ) {
+        if !self.has_room_for(code) {
+            return;
+        }
+        match code.severity() {
+            Severity::Error => self.errors += 1,
+            Severity::Warning => self.warnings += 1,
+        }
         let finding = Finding {
             code: code.id,
             severity: code.severity(),
@@ -139,6 +162,9 @@ impl<'s> Report<'s> {
         message: impl Into<String>,
         suggestion: impl Into<String>,
     ) {
+        if !self.has_room_for(code) {
+            return;
+        }
         let located = tree.locate(path);
         self.at(code, located.place, &located.path, message, suggestion);
     }

@@ -57,12 +57,18 @@ pub(super) fn review(config: &PolicyConfig, review: &mut Review) {
 
 /// Warns of rules for a part of `/v1` that do not hold for those who come by another path.
 fn review_ways_past(routes: &[Route], review: &mut Review) {
+    let others: Vec<_> =
+        routes.iter().filter(|other| !other.is_of_surface()).map(|other| (other, other.rules())).collect();
     for (index, route) in routes.iter().enumerate().filter(|(_, route)| route.is_of_surface()) {
-        for other in routes.iter().filter(|other| !other.is_of_surface()) {
+        let rules = route.rules();
+        for (other, others_rules) in &others {
             let missing: Vec<&str> =
-                route.rules().into_iter().filter(|rule| !other.rules().contains(rule)).collect();
+                rules.iter().copied().filter(|rule| !others_rules.contains(rule)).collect();
             if missing.is_empty() {
                 continue;
+            }
+            if !review.has_room_for(&codes::PASSED_ROUTE) {
+                return;
             }
             let missing = format!("`{}`", missing.join("`, `"));
             let path = format!("routes[{index}].path");

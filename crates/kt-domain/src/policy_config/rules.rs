@@ -48,6 +48,11 @@ impl Review<'_, '_> {
         self.report.on(self.tree, code, path, message, suggestion);
     }
 
+    /// Whether anything more is said with this code: what costs much to find out need not be where it is not.
+    pub(super) fn has_room_for(&self, code: &Code) -> bool {
+        self.report.has_room_for(code)
+    }
+
     /// The keys that a section gives, whether or not their values are the defaults.
     pub(super) fn keys_of(&self, section: &str) -> impl Iterator<Item = &str> {
         self.tree.get(section).into_iter().flat_map(Node::keys)

@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 
 use super::shape::{Key, Shape};
 
+/// Among how many candidates is looked for what was meant: nobody remembers more names, and each is compared at length.
+const MOST_COMPARED: usize = 1000;
+
 /// The candidate that is most like `word`, if one is like it at all: the same apart from case, `-` and `_`, or at most
 /// one letter in three away.
 pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = folded(word);
     candidates
         .into_iter()
+        .take(MOST_COMPARED)
         .map(|candidate| (strsim::damerau_levenshtein(&word, &folded(candidate)), candidate))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3).min(4))

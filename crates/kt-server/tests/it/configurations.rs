@@ -135,6 +135,11 @@ on_both! {
         assert_eq!((&linted.json["valid"], &linted.json["errors"][0]), (&json!(false), finding));
         let linted = owner.post("/v1/configurations/lint", json!({ "text": ECHO })).await;
         assert_eq!(linted.json["valid"], true, "the control: {}", linted.json);
+        let longest = format!("{ECHO}{}", "#".repeat((1 << 20) - ECHO.len()));
+        for (text, status) in [(longest.clone(), 200), (longest + "#", 422)] {
+            let linted = owner.post("/v1/configurations/lint", json!({ "text": text })).await;
+            assert_eq!(linted.status, status, "{} bytes", text.len());
+        }
         for name in ["", "a b", "<script>", "Main", "new", "../x"] {
             assert_eq!(owner.create(name, ECHO).await.refusal(), (422, "validation_error"), "{name}");
         }

@@ -154,6 +154,12 @@ on_both! {
             key("access", from).await;
             key("gateway", from).await;
         }
+        let ann = api.add_member("ann@acme.example", "admin").await;
+        let new = json!({ "type": "access", "name": "of somebody suspended", "scope": "write" });
+        let made = api.post("/v1/tokens", new).bearer(&api.token_of("ann@acme.example").await).send().await;
+        assert_eq!(api.get("/v1/whoami").bearer(made.text("/key")).from(OUTSIDE).send().await.status, 200);
+        let suspended = api.post(&format!("/v1/members/{ann}/suspend"), json!({})).bearer(&owner).send().await;
+        assert_eq!(suspended.text("/status"), "suspended");
         api.control.run_jobs(&api.operator()).await.unwrap();
         for (email, door) in [("cleo@acme.example", "console"), ("ada@acme.example", "api")] {
             api.add_member(email, "member").await;

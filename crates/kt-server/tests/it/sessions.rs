@@ -1,10 +1,13 @@
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use kt_control::passwords::{Asker, Capacity, Cost, Hasher};
 use kt_domain::clock::Clock;
-use kt_domain::lockout::{DEPLOYMENT, DEPLOYMENT_LIMIT};
+use kt_domain::lockout::{
+    DEPLOYMENT, DEPLOYMENT_LIMIT, account_at_network_key, counts_of_networks, network_of,
+};
 use kt_domain::passwords::Password;
 use kt_domain::secret::SecretDigest;
 use kt_store::{audit, limits, organizations, users};
@@ -113,6 +116,33 @@ on_both! {
         let elsewhere = api.post("/v1/auth/login", request).from("198.51.100.7:1").send().await;
         assert_eq!(elsewhere.json["status"], "authenticated");
         assert_eq!(api.records("auth.account_locked").await.len(), 0);
+    }
+
+    a_right_password_of_somebody_who_is_suspended_counts_as_a_wrong_one_does(api) {
+        let owner = api.owner().await;
+        let jo = api.add_member("jo@acme.example", "member").await.to_string();
+        let suspend = api.post(&format!("/v1/members/{jo}/suspend"), json!({})).bearer(owner.access_token());
+        assert_eq!(suspend.send().await.text("/status"), "suspended");
+        let owner = owner.text("/user/id");
+        for (n, (email, account, password, counted)) in [
+            ("jo@acme.example", &*jo, PASSWORD, 1),
+            ("jo@acme.example", &*jo, "wrong", 1),
+            ("owner@acme.example", owner, "wrong", 1),
+            ("owner@acme.example", owner, PASSWORD, 0),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let ip: IpAddr = format!("100.64.{n}.7").parse().unwrap();
+            let body = json!({ "email": email, "password": password });
+            api.post("/v1/auth/login", body).from(&format!("{ip}:1")).send().await;
+            let mut keys: Vec<_> = counts_of_networks(ip).into_iter().map(|count| count.key).collect();
+            keys.push(account_at_network_key(account, network_of(ip)));
+            for key in keys {
+                let tries = limits::current(&api.store, &key, api.clock.now()).await.unwrap();
+                assert_eq!(tries, counted, "{email}, {password}: {key}");
+            }
+        }
     }
 
     whoever_is_known_and_not_let_in_is_recorded(api) {

@@ -210,6 +210,20 @@ on_both! {
         assert_eq!(anonymous.refusal(), (401, "missing_key"));
     }
 
+    a_key_that_reads_sees_the_keys_that_its_owner_sees(api) {
+        let (member, auditor) = (api.somebody("member").await, api.somebody("auditor").await);
+        let admin = api.somebody("admin").await;
+        api.demand(json!({ "creation": "everyone" })).await;
+        let of_member = key(&api, &member, "access", "read-only").await;
+        let of_admin = key(&api, &admin, "access", "read-only").await;
+        assert_eq!(listed(&api, auditor.access_token()).await.len(), 2, "the control");
+        for (reads, sees) in [(&of_member, 1), (&of_admin, 2)] {
+            assert_eq!(listed(&api, reads.text("/key")).await.len(), sees);
+        }
+        let others = api.get(&path(&of_admin)).bearer(of_member.text("/key")).send().await;
+        assert_eq!(others.refusal(), (404, "not_found"));
+    }
+
     making_a_key_asks_for_a_fresh_proof(api) {
         let owner = api.owner().await;
         let made = key(&api, &owner, "access", "write").await;

@@ -92,6 +92,32 @@ fn ranges_by_the_hundred_thousand_load_and_compile() {
     IpRules::compile(&config.ip_allowlist).unwrap();
 }
 
+/// Chains are as many as routes times groups, and rules for data are about each of them.
+#[test]
+fn thousands_of_routes_groups_and_rules_are_answered_with_a_thousand_warnings_beside_the_error() {
+    const EACH: usize = 3000;
+    let list = |entry: &dyn Fn(usize) -> String| (0..EACH).map(entry).collect::<Vec<_>>().join(", ");
+    let text = format!(
+        "policies: {{chain: [data-routing-policy]}}\nroutes: [{}]\nconsumer_groups: [{}]\npolicy: {{data-routing-policy: {{rules: [{}]}}}}\n",
+        list(&|n| format!("{{id: r{n}, path: /r{n}, policies: {{chain: [data-routing-policy]}}}}")),
+        list(&|n| format!("{{id: g{n}, keys: [k{n}], policies: {{chain: [pii-detector]}}}}")),
+        list(&|n| format!("{{name: n{n}, data: [card], models: [m]}}")),
+    );
+    let loaded = load_text(&text);
+    assert_eq!(loaded.warnings().count(), 1000);
+    assert_eq!(loaded.errors().map(|error| error.code).collect::<Vec<_>>(), ["E031"], "nobody has a key");
+    assert!(loaded.config.is_none());
+}
+
+#[test]
+fn of_many_errors_the_first_thousand_are_told() {
+    let ranges = "x, ".repeat(200_000);
+    let loaded = load_text(&format!("ip_allowlist: {{allow: [{ranges}]}}\n"));
+    assert_eq!(loaded.errors().count(), 1000);
+    assert_eq!(loaded.errors().last().unwrap().path, "ip_allowlist.allow[999]");
+    assert!(loaded.config.is_none());
+}
+
 #[test]
 fn one_more_byte_than_is_read_is_too_much() {
     let padded = |bytes: usize| "#".repeat(bytes);
