@@ -79,7 +79,8 @@ fn page(document: &Value) -> String {
             let statuses: Vec<_> =
                 operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
             let by_anybody = if operation["security"].is_array() { " (anybody)" } else { "" };
-            let summary = operation["summary"].as_str().unwrap();
+            // A row of a table has one line.
+            let summary = operation["summary"].as_str().unwrap().replace('\n', " ");
             writeln!(page, "| `{route}`{by_anybody} | {summary} | {} |", statuses.join(", ")).unwrap();
         }
     }

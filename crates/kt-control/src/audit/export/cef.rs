@@ -1,4 +1,4 @@
-//! Records in the Common Event Format (ArcSight, revision 25), one a line, for systems that read no other.
+//! Records in the Common Event Format (`ArcSight`, revision 25), one a line, for systems that read no other.
 
 use kt_domain::audit::{AuditRecord, Outcome};
 use serde_json::Value;

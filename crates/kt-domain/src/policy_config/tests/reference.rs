@@ -15,7 +15,7 @@ const GATEWAY: &str = "# `policy-config.yaml`
 
 Every key of the gateway's configuration. A key that is not listed here is refused. A later `--policy-config` file
 overrides an earlier one key by key; a list replaces the whole list. A length of time is a number and a unit: `500ms`,
-`30s`, `2m`, `1h`.
+`30s`, `2m`, `1h`, `7d`.
 
 [`policy-config.schema.json`](policy-config.schema.json) says the same for editors; [`lint-codes.md`](lint-codes.md)
 explains what the linter finds.
@@ -26,8 +26,8 @@ const DEPLOYMENT: &str = "# `keeptrusts.yaml`
 
 Every key of the control plane's configuration, which `kt server run` and `kt up` read with `--config`. A key that is not
 listed here is refused. Each can also be set by an environment variable, which wins: its path in capitals, joined by two
-underscores and after `KEEPTRUSTS_`, as in `KEEPTRUSTS_API__LISTEN`; a list is written `[one, another]`. A length of time is
-a number and a unit: `500ms`, `30s`, `2m`, `1h`.
+underscores and after `KEEPTRUSTS_`, as in `KEEPTRUSTS_API__LISTEN`; a list is written `one, another`, with or without
+brackets around it. A length of time is a number and a unit: `500ms`, `30s`, `2m`, `1h`, `7d`.
 
 [`keeptrusts.schema.json`](keeptrusts.schema.json) says the same for editors; [the guide](../guide/control-plane.md)
 says how the parts go together.

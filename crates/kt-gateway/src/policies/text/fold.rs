@@ -335,11 +335,11 @@ fn numbered(text: &[u8], begun: usize) -> Escape {
 /// without the other is read as one that stands for none, so that nobody takes its digits for those of what follows.
 fn pair(text: &[u8], begun: usize, first: u32) -> Escape {
     let (first_half, rest) = text.split_at(begun + DIGITS);
-    let begin = &first_half[..begun];
-    if rest.len() < begun && begin.starts_with(rest) {
+    let beginning = &first_half[..begun];
+    if rest.len() < begun && beginning.starts_with(rest) {
         return Escape::Unfinished;
     }
-    match rest.strip_prefix(begin).map(unit) {
+    match rest.strip_prefix(beginning).map(unit) {
         Some(Err(Escape::Unfinished)) => Escape::Unfinished,
         Some(Ok(second @ 0xDC00..=0xDFFF)) => {
             let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
