@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 
 /** Goes on by Tab until the element has the keyboard. */
-const reach = async (page, element) => {
+export const reach = async (page, element) => {
   const hasIt = () => element.evaluate((wanted) => wanted === document.activeElement);
   for (let steps = 0; steps < 300; steps += 1) {
     if (await hasIt()) return;
