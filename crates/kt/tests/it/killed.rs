@@ -29,18 +29,24 @@ struct Database(Option<Schema>);
 
 impl Database {
     fn start(&self, home: Home) -> Plane {
-        match &self.0 {
-            None => home.start(),
-            Some(schema) => home.start_on(&schema.url()),
-        }
+        self.start_in(
+            home,
+            &[("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL), ("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD)],
+        )
     }
 
     /// The same, where nobody is made the first owner.
     fn start_without_owner(&self, home: Home) -> Plane {
-        match &self.0 {
-            None => home.start_in(&[]),
-            Some(schema) => home.start_in(&[("KEEPTRUSTS_DATABASE__URL", &schema.url())]),
-        }
+        self.start_in(home, &[])
+    }
+
+    fn start_in(&self, home: Home, owner: &[(&str, &str)]) -> Plane {
+        // Access tokens name who has issued them, and each process has a port of its own.
+        let mut environment = vec![("KEEPTRUSTS_API__PUBLIC_URL", "http://localhost:8080")];
+        let url = self.0.as_ref().map(Schema::url);
+        environment.extend(url.as_deref().map(|url| ("KEEPTRUSTS_DATABASE__URL", url)));
+        environment.extend_from_slice(owner);
+        home.start_in(&environment)
     }
 }
 
