@@ -106,6 +106,8 @@ impl Folded {
 
     /// With all of a text.
     fn whole(mut self, raw: &str) -> Self {
+        self.text.reserve(raw.len());
+        self.origin.reserve(raw.len());
         self.push(raw, 0, true);
         self
     }
@@ -124,8 +126,12 @@ impl Folded {
     /// next time unless the text has `ended`.
     pub(crate) fn push(&mut self, raw: &str, base: usize, ended: bool) -> usize {
         let mut at = 0;
-        while let Some(c) = raw[at..].chars().next() {
+        loop {
+            let plain = plain_beginning(&raw[at..]);
+            self.take_plain(plain, base + at);
+            at += plain.len();
             let rest = &raw[at..];
+            let Some(c) = rest.chars().next() else { break };
             let mut length = c.len_utf8();
             let mut read = folded(c);
             if c == '\\' {
@@ -151,6 +157,12 @@ impl Folded {
             at += length;
         }
         at
+    }
+
+    /// Takes characters that stand for themselves, one byte each.
+    fn take_plain(&mut self, read: &str, start: usize) {
+        self.text.push_str(read);
+        self.origin.extend((start..start + read.len()).map(|at| (at, at + 1)));
     }
 
     fn take(&mut self, read: char, place: Range<usize>) {
@@ -181,6 +193,12 @@ impl Folded {
 /// Whether folding would change nothing in a text without backslashes.
 fn is_plain(raw: &str) -> bool {
     raw.is_ascii() || raw.chars().all(|c| folded(c) == Some(c))
+}
+
+/// The ASCII at the beginning of a text, up to the first backslash.
+fn plain_beginning(text: &str) -> &str {
+    let end = text.bytes().position(|byte| !byte.is_ascii() || byte == b'\\');
+    &text[..end.unwrap_or(text.len())]
 }
 
 fn has_look_alikes(text: &str) -> bool {
