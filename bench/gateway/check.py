@@ -56,6 +56,7 @@ def answers(contestant, mock):
     probe("no key, allowed origin", "POST", [*keyless, ORIGIN], small, cors)
     probe("wrong key", "POST", [*keyless, "Authorization: Bearer sk-wrong"], small)
     probe("denied ip", "POST", keyed, small, src=OUTSIDE)
+    probe("denied ip, no body", "GET", contestant.headers, src=OUTSIDE)
     probe("denied ip, forged X-Forwarded-For", "POST", [*keyed, "X-Forwarded-For: 127.0.0.1"], small, src=OUTSIDE)
     probe("denied ip, no key", "POST", keyless, small, src=OUTSIDE)
     served = mock.stats()["served"]

@@ -16,6 +16,7 @@ class Scenario:
     needs: str
     """The word in a contestant's `does` that admits it."""
     conns: int
+    method: str = "POST"
     body: str | None = "small"
     headers: list = field(default_factory=list)
     sse: bool = False
@@ -34,7 +35,9 @@ class Scenario:
 
     def request_headers(self, contestant_headers):
         """A preflight carries no key; everything else does."""
-        return [*contestant_headers, JSON_TYPE, *self.headers] if self.body else self.headers
+        if self.method == "OPTIONS":
+            return self.headers
+        return [*contestant_headers, *([JSON_TYPE] if self.body else []), *self.headers]
 
     def expected(self, entry):
         key, status = self.status
@@ -44,7 +47,8 @@ class Scenario:
         """The load client's arguments."""
         seconds = max(seconds, 4) if self.latency else seconds
         words = ["--conns", self.conns, "--secs", seconds, "--expect", self.expected(entry)]
-        words += ["--body", body_path(self.body)] if self.body else ["--method", "OPTIONS"]
+        words += ["--method", self.method]
+        words += ["--body", body_path(self.body)] if self.body else []
         words += ["--sse"] if self.sse else []
         words += ["--no-done"] if self.sse and not entry.get("done", True) else []
         words += ["--rate", self.rate] if self.rate else []
@@ -54,6 +58,7 @@ class Scenario:
 
 STREAM = {"body": "stream", "sse": True}
 EVERY_LIST = ("main", "iplist")
+DENIED = {"source": "127.0.0.66", "status": ("deny_status", 403)}
 SCENARIOS = {
     scenario.name: scenario
     for scenario in [
@@ -63,9 +68,16 @@ SCENARIOS = {
         Scenario("sse-paced", "sse", 16, **STREAM, interval_us=2000),
         Scenario("big", "big", 4, body="1m"),
         Scenario("ip", "ip", 32, groups=EVERY_LIST),
-        Scenario("deny", "deny", 32, source="127.0.0.66", groups=EVERY_LIST, status=("deny_status", 403)),
+        Scenario("deny", "deny", 32, **DENIED, groups=EVERY_LIST),
+        Scenario("deny-get", "deny", 32, method="GET", body=None, **DENIED),
         Scenario(
-            "preflight", "preflight", 32, body=None, headers=[ORIGIN, *PREFLIGHT], status=("preflight_status", 204)
+            "preflight",
+            "preflight",
+            32,
+            method="OPTIONS",
+            body=None,
+            headers=[ORIGIN, *PREFLIGHT],
+            status=("preflight_status", 204),
         ),
         Scenario("oversize", "oversize", 4, body="4m", status=("over_status", 413)),
         Scenario("lat-50", "lat", 64, rate=50),

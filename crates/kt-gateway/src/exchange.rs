@@ -32,7 +32,7 @@ use crate::stages::cors::CorsRules;
 use crate::stages::route::Route;
 use crate::stages::safety::Moderator;
 use crate::stages::{
-    address, authenticate, content, host, page, path, policy_chain, rate_limits, route, size_limits,
+    address, authenticate, circle, content, host, page, path, policy_chain, rate_limits, route, size_limits,
 };
 use crate::surface::Surface;
 use crate::usage::Usage;
@@ -237,7 +237,7 @@ impl<'a> Exchange<'a> {
         }
         host::check_page(self)?;
         self.describe();
-        self.check_loop()?;
+        circle::check(self)?;
         self.check_ready()?;
         let limit = self.size_limits().max_request_body_bytes;
         size_limits::check_declared(self.body, limit)?;
@@ -286,18 +286,6 @@ impl<'a> Exchange<'a> {
 
     fn cors(&self) -> Option<&CorsRules> {
         self.snapshot.cors_of(self.route.as_ref())
-    }
-
-    /// A request that this gateway has forwarded before has come round in a circle.
-    fn check_loop(&self) -> Result<(), Refusal> {
-        let lines = self.head.headers.get_all(header::VIA).iter().filter_map(|line| line.to_str().ok());
-        let mut hops = lines.flat_map(|line| line.split(',')).filter_map(|hop| hop.split_whitespace().nth(1));
-        if !hops.any(|name| name == &*self.worker.shared.gateway_id) {
-            return Ok(());
-        }
-        let message =
-            "The request has been here before: a provider of this gateway leads back to the gateway.";
-        Err(Refusal::upstream(508, "loop_detected", message))
     }
 
     /// Whether the gateway is to forward anything at all.

@@ -7,7 +7,7 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, HeaderMap, HeaderValue, ORIGIN};
 use kt_domain::events::MatchedRule;
 use kt_domain::network::cidr::{Cidr, CidrMap, canonical};
 use kt_domain::network::gateway_rules::Decision;
-use kt_domain::policy_config::PolicyConfig;
+use kt_domain::policy_config::{PolicyConfig, StaticKey};
 
 use crate::access_keys::AccessKeys;
 use crate::health;
@@ -72,7 +72,7 @@ pub fn explain(
         normal.and_then(|path| health_check(route, path)),
         (!snapshot.config.pack.enabled).then(switched_off),
         question.size.map(|size| size_limit(&snapshot, route, size)),
-        Some(authentication(&snapshot)),
+        Some(authentication(&snapshot, question.ip)),
         normal.map(|path| surface(route, path)),
         Some(policies(&snapshot, route)),
     ];
@@ -171,20 +171,38 @@ fn size_limit(snapshot: &Snapshot, route: Option<&Arc<Scope>>, size: u64) -> Ste
     Step { stage: "size_limits", passes, reason }
 }
 
-fn authentication(snapshot: &Snapshot) -> Step {
-    let reason = match &snapshot.auth {
-        AuthRules::Open(_) => "no key is asked for".to_owned(),
-        AuthRules::AccessKeys(_) => {
+fn authentication(snapshot: &Snapshot, ip: IpAddr) -> Step {
+    let step = |passes, reason: String| Step { stage: "auth", passes, reason };
+    match &snapshot.auth {
+        AuthRules::Open(_) => step(true, "no key is asked for".into()),
+        AuthRules::AccessKeys(_) => step(
+            true,
             "an access key that may be used now and from this address must be sent as `Authorization: Bearer KEY`, \
              else 401 or 403"
-                .to_owned()
-        }
+                .into(),
+        ),
         AuthRules::Static(_) => {
-            let count = snapshot.config.auth.keys.len();
-            format!("one of {count} keys must be sent as `Authorization: Bearer KEY`, else 401")
+            let (passes, reason) = static_keys(&snapshot.config.auth.keys, ip);
+            step(passes, reason)
         }
-    };
-    Step { stage: "auth", passes: true, reason }
+    }
+}
+
+/// Whether a key of these may be used from an address, and what that means.
+fn static_keys(keys: &[StaticKey], ip: IpAddr) -> (bool, String) {
+    let (all, to_send) = (keys.len(), "must be sent as `Authorization: Bearer KEY`");
+    match keys.iter().filter(|key| may_be_used_from(key, ip)).count() {
+        0 => (false, format!("{ip} is in none of the `allowed_ranges` of any key: 403 key_ip_denied")),
+        here if here == all => (true, format!("one of {all} keys {to_send}, else 401")),
+        here => (
+            true,
+            format!("one of {here} keys that may be used from {ip}, of {all}, {to_send}, else 401 or 403"),
+        ),
+    }
+}
+
+fn may_be_used_from(key: &StaticKey, ip: IpAddr) -> bool {
+    key.allowed_ranges.is_empty() || narrowest(&key.allowed_ranges, ip).is_some()
 }
 
 /// Asked before everything that only requests for a provider have to keep to.

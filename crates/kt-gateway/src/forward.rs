@@ -90,7 +90,8 @@ impl Exchange<'_> {
             return self.tell_models(&forwarded, limits).await;
         }
         let mut tries = Tries::default();
-        let (mut choice, mut body) = self.choose(&forwarded, &mut tries)?;
+        let chosen = self.choose(&forwarded, &mut tries);
+        let (mut choice, mut body) = chosen.map_err(|none| self.why_nowhere(&forwarded, none))?;
         loop {
             let target = Arc::clone(&choice.target);
             let event = self.record.event();
@@ -131,22 +132,28 @@ impl Exchange<'_> {
     }
 
     /// The next target for a request, with the body for it. A target whose API has no words for what is asked is passed
-    /// over; that is why the request is refused only when no other is left.
+    /// over.
     fn choose(&self, forwarded: &Forwarded, tries: &mut Tries) -> Result<(Choice, Bytes), Refusal> {
-        let mut untranslatable = None;
         loop {
-            let chosen = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now());
-            let choice = match (chosen, untranslatable) {
-                (Ok(choice), _) => choice,
-                (Err(_), Some(refusal)) => return Err(refusal),
-                (Err(none), None) => return Err(none),
-            };
-            match forwarded.body_for(&choice.target) {
-                Ok(body) => return Ok((choice, body)),
-                Err(refusal) => untranslatable = Some(refusal),
+            let choice = select::target(&self.snapshot, forwarded.asked(), &tries.targets, self.now())?;
+            if let Ok(body) = forwarded.body_for(&choice.target) {
+                return Ok((choice, body));
             }
             tries.targets.push(Arc::clone(&choice.target));
         }
+    }
+
+    /// Why a request goes nowhere, which at this moment is `otherwise`. What no target has words for is refused for that,
+    /// however the targets are: to send it again later would be in vain.
+    fn why_nowhere(&self, forwarded: &Forwarded, otherwise: Refusal) -> Refusal {
+        let mut wordless = None;
+        for target in select::fitting(&self.snapshot, forwarded.asked()) {
+            match forwarded.body_for(target) {
+                Ok(_) => return otherwise,
+                Err(refusal) => wordless = Some(refusal),
+            }
+        }
+        wordless.unwrap_or(otherwise)
     }
 
     pub(crate) fn now(&self) -> i64 {

@@ -2,17 +2,23 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_ENCODING, HeaderMap, HeaderValue};
+use http::header::{
+    ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, VIA,
+};
 use http::{Request, Uri};
+use jiff::Timestamp;
+use kt_domain::policy_config::Retry;
 
 use crate::http1::body::{Decoder, Framing, Step};
 use crate::http1::{client, head};
 use crate::http2;
+use crate::providers::retry;
 use crate::providers::translate::{Context, StreamTranslator, Towards, Translation};
 use crate::proxy_protocol;
-use crate::stages::{content, cors, path, route, size_limits};
+use crate::stages::{circle, content, cors, path, route, size_limits};
 use crate::telemetry::{Trace, span_id};
 use crate::usage::{StreamUsage, Usage};
 
@@ -52,6 +58,29 @@ pub fn preflight(names: &[u8]) -> Option<Vec<u8>> {
     let names = HeaderValue::from_bytes(names).ok()?;
     let request = HeaderMap::from_iter([(ACCESS_CONTROL_REQUEST_HEADERS, names)]);
     cors::requested_headers(&request).map(|names| names.as_bytes().to_vec())
+}
+
+/// Whether these lines of `Via` name the gateway with this name; `None` when they are no lines of a head.
+#[must_use]
+pub fn has_passed(lines: &[&[u8]], gateway_id: &str) -> Option<bool> {
+    let line = |line: &&[u8]| Some((VIA, HeaderValue::from_bytes(line).ok()?));
+    let headers: HeaderMap = lines.iter().map(line).collect::<Option<_>>()?;
+    Some(circle::has_passed(&headers, gateway_id))
+}
+
+/// How long a provider asks at this second of Unix time to be left alone, in a field with this name, and how long is waited
+/// for it by these settings; `None` for what is nothing.
+#[must_use]
+pub fn retry_after(
+    name: &'static str,
+    value: &[u8],
+    now: i64,
+    settings: &Retry,
+) -> Option<(Duration, Option<Duration>)> {
+    let (now, value) = (Timestamp::from_second(now).ok()?, HeaderValue::from_bytes(value).ok()?);
+    let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value)]);
+    let asked_for = retry::retry_after(&headers, || now)?;
+    Some((asked_for, retry::delay(settings, 0, Some(asked_for), 0)))
 }
 
 /// What is passed on of the trace that a client names; `None` when another is begun.

@@ -94,12 +94,17 @@ pub(crate) fn target(
 ) -> Result<Choice, Refusal> {
     let candidates = Candidates { snapshot, asked };
     loop {
-        let target = candidates.best(tried, now).ok_or_else(|| candidates.why_none(now))?;
+        let target = candidates.best(tried, now).ok_or_else(|| candidates.why_none(tried, now))?;
         // Somebody else may have taken its last place for a probe since; then it is no longer the best.
         if let Some(choice) = again(target, now) {
             return Ok(choice);
         }
     }
+}
+
+/// The targets that a request could go to if their circuits let everything through.
+pub(crate) fn fitting<'a>(snapshot: &'a Snapshot, asked: Asked<'a>) -> Vec<&'a Arc<Target>> {
+    Candidates { snapshot, asked }.fitting().collect()
 }
 
 /// This target, if its circuit lets a request through.
@@ -138,14 +143,10 @@ impl<'a> Candidates<'a> {
         now: i64,
         counts: impl Fn(&Target) -> bool,
     ) -> Option<&'a Arc<Target>> {
-        let takes_others = self.usable().all(|target| self.fit(target) == Fit::Other);
         let is_left = |target: &&Arc<Target>| {
-            (takes_others || self.fit(target) != Fit::Other)
-                && !tried.iter().any(|tried| Arc::ptr_eq(tried, target))
-                && target.health.may_admit(now)
-                && counts(target)
+            !was_tried(tried, target) && target.health.may_admit(now) && counts(target)
         };
-        let left = || self.usable().filter(is_left);
+        let left = || self.fitting().filter(is_left);
         let rank = |target: &Target| (self.fit(target), target.priority);
         let best = left().map(|target| rank(target)).min()?;
         let equals = || left().filter(|target| rank(target) == best);
@@ -181,12 +182,19 @@ impl<'a> Candidates<'a> {
         self.speaking().filter(|target| target.available)
     }
 
-    fn why_none(&self, now: i64) -> Refusal {
+    /// The usable ones that fit the model best: others only where there is no better one.
+    fn fitting(&self) -> impl Iterator<Item = &'a Arc<Target>> {
+        let takes_others = self.usable().all(|target| self.fit(target) == Fit::Other);
+        self.usable().filter(move |target| takes_others || self.fit(target) != Fit::Other)
+    }
+
+    fn why_none(&self, tried: &[Arc<Target>], now: i64) -> Refusal {
         if self.snapshot.targets.is_empty() {
             let message = "No provider is configured. Add one under `providers.targets` of the gateway's configuration.";
             return Refusal::unavailable(503, "no_target", message);
         }
-        if let Some(wait) = self.usable().map(|target| target.health.wait(now)).min() {
+        let left = self.fitting().filter(|target| !was_tried(tried, target));
+        if let Some(wait) = left.map(|target| target.health.wait(now)).min() {
             let seconds = u64::try_from(wait).unwrap_or(0).div_ceil(1_000_000).max(1);
             let message = format!(
                 "Every provider for this request has failed several times in a row and is left alone for a while. Try \
@@ -206,4 +214,8 @@ impl<'a> Candidates<'a> {
              translated, OpenAI's paths need an OpenAI-compatible target and Anthropic's an Anthropic one.",
         )
     }
+}
+
+fn was_tried(tried: &[Arc<Target>], target: &Arc<Target>) -> bool {
+    tried.iter().any(|tried| Arc::ptr_eq(tried, target))
 }

@@ -4,6 +4,7 @@
 pub(crate) mod address;
 pub(crate) mod authenticate;
 pub(crate) mod budgets;
+pub(crate) mod circle;
 pub(crate) mod content;
 pub(crate) mod cors;
 pub(crate) mod host;

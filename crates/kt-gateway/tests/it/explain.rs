@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use kt_domain::policy_config::{self, LoadOptions, PolicyConfig, Source};
 use kt_gateway::{Question, Step, explain};
 
-use crate::harness::{CHAT, Request, TestGateway};
+use crate::harness::{CHAT, PROVIDER_KEY, Request, TestGateway};
 
 const RULES: &str = "
 ip_allowlist: {enabled: true, allow: [127.0.0.0/24], deny: [127.0.0.9/32]}
@@ -135,5 +135,25 @@ fn the_range_that_lets_an_address_in_is_named() {
         ([10, 0, 9, 1], "10.0.9.1 is in no `allow` range: 403 ip_denied"),
     ] {
         assert_eq!(steps(&config, ip, PATHS[0], 1, ORIGINS[0])[0].reason, reason);
+    }
+}
+
+#[test]
+fn keys_that_may_not_be_used_from_an_address_are_not_counted() {
+    let rules = "auth:\n  mode: static\n  keys:\n    - {id: a, secret_key_ref: {env: CLIENT_KEY}, allowed_ranges: [127.0.0.0/29]}\n    - {id: b, secret_key_ref: {env: PROVIDER_KEY}, allowed_ranges: [127.0.0.0/28]}\n";
+    let (gateway, config) = (TestGateway::with(rules), config(rules));
+    for (ip, usable) in [([127, 0, 0, 1], 2), ([127, 0, 0, 12], 1), ([127, 0, 1, 1], 0)] {
+        let ask = |key: &str| {
+            let request = Request::chat().header("Authorization", format!("Bearer {key}"));
+            gateway.connect_from(ip).ask(&request).status
+        };
+        let let_in = ["client-key", PROVIDER_KEY].map(ask).iter().filter(|status| **status == 200).count();
+        assert_eq!(let_in, usable, "{ip:?}");
+        let steps = steps(&config, ip, PATHS[0], 1, ORIGINS[0]);
+        let auth = steps.iter().find(|step| step.stage == "auth").expect("it is asked");
+        assert_eq!(auth.passes, usable > 0, "{ip:?}: {auth:?}");
+        let outcome = if usable == 0 { "403 key_ip_denied" } else { "200 " };
+        assert_eq!(said(&steps), outcome, "{ip:?}: {auth:?}");
+        assert!(usable == 0 || auth.reason.starts_with(&format!("one of {usable} keys ")), "{auth:?}");
     }
 }

@@ -439,7 +439,7 @@ fn requests_beyond_the_concurrency_limit_are_turned_away_at_once() {
 #[test]
 fn a_request_that_comes_back_is_told_by_its_via() {
     let gateway = TestGateway::with("");
-    for via in ["1.1 gw_test", "1.0 other, 1.1 gw_test (comment)"] {
+    for via in ["1.1 gw_test", "1.0 other, 1.1 gw_test (comment)", "1.1 m\u{fc}nchen (a, b),1.1\tgw_test"] {
         let answer = gateway.ask(&Request::chat().header("Via", via));
         assert_eq!((answer.status, answer.code().as_str()), (508, "loop_detected"), "{via}");
     }

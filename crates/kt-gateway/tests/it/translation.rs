@@ -1,5 +1,8 @@
 //! Conversations with a target that speaks the other API; Azure's addresses; the list of all models.
 
+use std::sync::Arc;
+
+use kt_domain::clock::ManualClock;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, PROVIDER_KEY, Request, TestGateway, Then, Upstream};
@@ -324,4 +327,36 @@ fn a_target_that_has_no_words_for_a_request_is_passed_over() {
         "providers: {targets: [{id: a, provider: anthropic, base_url: 'http://UPSTREAM/v1'}]}",
     );
     assert_eq!(alone.ask(&twice).outcome(), (422, "untranslatable".to_owned()), "nothing else is left");
+}
+
+#[test]
+fn what_no_target_has_words_for_is_refused_for_that_and_what_one_has_waits_for_that_one() {
+    let anthropic = Upstream::start();
+    anthropic.answer_as("200 OK", "", MESSAGE);
+    let yaml = format!(
+        "retry: {{max_retries: 0}}\ncircuit_breaker: {{enabled: true, failures: 1, open_for: 30s}}\nproviders:\n  targets:\n    - {{id: o, provider: 'openai:chat:gpt', base_url: 'http://UPSTREAM/v1', priority: 1}}\n    - {{id: a, provider: 'anthropic:chat:claude', serves: [gpt], base_url: 'http://{}/v1'}}\n",
+        anthropic.address()
+    );
+    let gateway = TestGateway::with_options(&yaml, |options| {
+        let now = "2026-03-15T12:00:00Z".parse().expect("it is a moment");
+        options.clock = Arc::new(ManualClock::starting_at(now));
+    });
+    let ask = |model: &str, n: u8| {
+        let messages = json!([{"role": "user", "content": "hello"}]);
+        let chat = json!({"model": model, "n": n, "messages": messages}).to_string();
+        gateway.ask(&Request::new("POST", "/v1/chat/completions").json(chat))
+    };
+    let left_alone = (503, "circuit_open".to_owned());
+    gateway.upstream.answer_as("500 Oh", "", "{}");
+    assert_eq!(ask("gpt", 2).status, 502, "it is left alone from here on");
+    assert_eq!(ask("gpt", 1).status, 200, "the control: the other one is well");
+    let later = ask("gpt", 2);
+    assert_eq!(later.outcome(), left_alone, "it could say this");
+    assert_eq!(later.header("retry-after"), Some("30"));
+
+    anthropic.answer_as("500 Oh", "", "{}");
+    assert_eq!(ask("claude", 1).status, 502, "this one too");
+    assert_eq!(ask("claude", 1).outcome(), left_alone, "the control");
+    assert_eq!(ask("claude", 2).outcome(), (422, "untranslatable".to_owned()), "later would be in vain");
+    assert_eq!(ask("gpt", 2).outcome(), left_alone);
 }
