@@ -495,9 +495,9 @@ on_both! {
         let first = list("limit=1".into()).await;
         assert_eq!(first.json["sessions"].as_array().unwrap().len(), 1);
         assert_eq!(first.json["sessions"][0]["current"], true, "the newest");
-        let last = list(format!("limit=1&cursor={}", first.text("/next_cursor"))).await;
-        assert_eq!(last.json["sessions"].as_array().unwrap().len(), 1);
-        assert_eq!((&last.json["sessions"][0]["current"], &last.json["next_cursor"]), (&json!(false), &json!(null)));
+        let rest = list(format!("limit=1&cursor={}", first.text("/next_cursor"))).await;
+        assert_eq!(rest.json["sessions"].as_array().unwrap().len(), 1);
+        assert_eq!((&rest.json["sessions"][0]["current"], &rest.json["next_cursor"]), (&json!(false), &json!(null)));
         for (query, param) in [("limit=0", "limit"), ("cursor=1", "cursor"), ("sort=id", "query")] {
             assert_eq!(list(query.into()).await.text("/error/param"), param, "{query}");
         }
