@@ -17,8 +17,9 @@
     }
     const copier = at("[data-copy]");
     if (copier) {
-      const copied = navigator.clipboard.writeText($(copier.dataset.copy).textContent.trim());
-      await copied.then(() => toast(words().copied), () => toast(words().notCopied, true));
+      // Without https there is no clipboard to write to.
+      const copy = async () => navigator.clipboard.writeText($(copier.dataset.copy).textContent.trim());
+      await copy().then(() => toast(words().copied), () => toast(words().notCopied, true));
     }
     const saver = at("[data-save]");
     if (saver) {

@@ -17,7 +17,7 @@ use kt_domain::events::Phase;
 use kt_domain::policy_config::PolicySettings;
 use memchr::memmem;
 
-use super::text::fold::look_alike;
+use super::text::look_alikes::look_alike;
 use super::text::patterns::{Patterns, TooLarge};
 use super::{Judge, Reading};
 use rules::{FAMILIES, Family};

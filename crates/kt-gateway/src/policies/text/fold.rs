@@ -13,6 +13,9 @@ use std::ops::Range;
 use memchr::memchr;
 use unicode_normalization::char::decompose_compatible;
 
+use super::look_alikes::{has_look_alikes, look_alike};
+use super::origins::Origins;
+
 /// The zeros of scripts that write decimal numbers with digits of their own; nine more follow each.
 const ZEROS: [u32; 22] = [
     0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0E50,
@@ -56,9 +59,8 @@ pub(crate) struct Readings {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Folded {
     pub(crate) text: String,
-    /// For each byte the beginning and the end of the character that it comes from. A backslash and what it may stand
-    /// before have one together, so that nobody cuts between them.
-    origin: Vec<(usize, usize)>,
+    /// A backslash and what it may stand before have one together, so that nobody cuts between them.
+    origins: Origins,
     escapes: Escapes,
     letters: Letters,
 }
@@ -98,8 +100,7 @@ impl Folded {
     pub(crate) fn as_seen(&self) -> Self {
         let mut seen = Self { escapes: Escapes::Meant, letters: Letters::Seen, ..Self::default() };
         for (at, c) in self.text.char_indices() {
-            let (start, end) = self.origin[at];
-            seen.take(c, start..end);
+            seen.take(c, self.raw(at..at + c.len_utf8()));
         }
         seen
     }
@@ -107,7 +108,6 @@ impl Folded {
     /// With all of a text.
     fn whole(mut self, raw: &str) -> Self {
         self.text.reserve(raw.len());
-        self.origin.reserve(raw.len());
         self.push(raw, 0, true);
         self
     }
@@ -127,7 +127,7 @@ impl Folded {
     pub(crate) fn push(&mut self, raw: &str, base: usize, ended: bool) -> usize {
         let mut at = 0;
         loop {
-            let plain = plain_beginning(&raw[at..]);
+            let plain = self.plain_beginning(&raw[at..]);
             self.take_plain(plain, base + at);
             at += plain.len();
             let rest = &raw[at..];
@@ -159,100 +159,57 @@ impl Folded {
         at
     }
 
-    /// Takes characters that stand for themselves, one byte each.
+    /// What of a text stands for itself, up to the first character that may not.
+    fn plain_beginning<'t>(&self, text: &'t str) -> &'t str {
+        let is_itself = |c: char| match c {
+            '\\' => false,
+            '\0'..='\u{7F}' => true,
+            _ => folded(c) == Some(c) && (self.letters == Letters::Written || look_alike(c) == c),
+        };
+        text.find(|c| !is_itself(c)).map_or(text, |end| &text[..end])
+    }
+
+    /// Takes characters that stand for themselves.
     fn take_plain(&mut self, read: &str, start: usize) {
-        self.text.push_str(read);
-        self.origin.extend((start..start + read.len()).map(|at| (at, at + 1)));
+        if !read.is_empty() {
+            self.origins.as_it_is(self.text.len(), start);
+            self.text.push_str(read);
+        }
     }
 
     fn take(&mut self, read: char, place: Range<usize>) {
         let read = if self.letters == Letters::Seen { look_alike(read) } else { read };
+        self.origins.all_at(self.text.len(), place);
         self.text.push(read);
-        self.origin.extend(std::iter::repeat_n((place.start, place.end), read.len_utf8()));
     }
 
     /// What stands in the raw text where something was found in the folded one.
     pub(crate) fn raw(&self, found: Range<usize>) -> Range<usize> {
-        let start = self.origin.get(found.start).map_or(0, |(start, _)| *start);
-        let end = found.end.checked_sub(1).and_then(|last| self.origin.get(last));
-        start..end.map_or(start, |(_, end)| *end)
+        let start = self.raw_start(found.start).unwrap_or(0);
+        let last = found.end.checked_sub(1).and_then(|last| self.origin(last));
+        start..last.map_or(start, |last| last.end)
     }
 
     /// Where in the raw text the character at `at` began; `None` at the end.
     pub(crate) fn raw_start(&self, at: usize) -> Option<usize> {
-        self.origin.get(at).map(|(start, _)| *start)
+        self.origin(at).map(|place| place.start)
+    }
+
+    /// Where in the raw text the byte at `at` stood; `None` at the end.
+    fn origin(&self, at: usize) -> Option<Range<usize>> {
+        self.origins.of(at).filter(|_| at < self.text.len())
     }
 
     /// Forgets the first `length` bytes.
     pub(crate) fn forget(&mut self, length: usize) {
         self.text.drain(..length);
-        self.origin.drain(..length);
+        self.origins.forget(length);
     }
 }
 
 /// Whether folding would change nothing in a text without backslashes.
 fn is_plain(raw: &str) -> bool {
     raw.is_ascii() || raw.chars().all(|c| folded(c) == Some(c))
-}
-
-/// The ASCII at the beginning of a text, up to the first backslash.
-fn plain_beginning(text: &str) -> &str {
-    let end = text.bytes().position(|byte| !byte.is_ascii() || byte == b'\\');
-    &text[..end.unwrap_or(text.len())]
-}
-
-fn has_look_alikes(text: &str) -> bool {
-    !text.is_ascii() && text.chars().any(|c| look_alike(c) != c)
-}
-
-/// The Latin letter that one of another script looks like, or one with a mark that is overlooked: the common part of the
-/// confusables of Unicode TR39. Others stay as they are.
-pub(crate) fn look_alike(c: char) -> char {
-    match c {
-        'а' | 'α' | 'ɑ' => 'a',
-        'А' | 'Α' => 'A',
-        'в' => 'b',
-        'В' | 'Β' => 'B',
-        'с' => 'c',
-        'С' => 'C',
-        'ԁ' => 'd',
-        'е' | 'ε' => 'e',
-        'Е' | 'Ε' => 'E',
-        'ɡ' => 'g',
-        'һ' | 'н' => 'h',
-        'Н' | 'Η' => 'H',
-        'і' | 'ι' | 'ı' => 'i',
-        'І' | 'Ι' => 'I',
-        'ј' => 'j',
-        'Ј' => 'J',
-        'к' | 'κ' => 'k',
-        'К' | 'Κ' => 'K',
-        'ł' => 'l',
-        'Ł' => 'L',
-        'м' => 'm',
-        'М' | 'Μ' => 'M',
-        'Ν' => 'N',
-        'о' | 'ο' => 'o',
-        'О' | 'Ο' => 'O',
-        'р' | 'ρ' => 'p',
-        'Р' | 'Ρ' => 'P',
-        'ԛ' => 'q',
-        'Ԛ' => 'Q',
-        'ѕ' => 's',
-        'Ѕ' => 'S',
-        'т' | 'τ' => 't',
-        'Т' | 'Τ' => 'T',
-        'υ' => 'u',
-        'ν' => 'v',
-        'ԝ' => 'w',
-        'Ԝ' => 'W',
-        'х' | 'χ' => 'x',
-        'Х' | 'Χ' => 'X',
-        'у' => 'y',
-        'У' | 'Υ' => 'Y',
-        'Ζ' => 'Z',
-        _ => c,
-    }
 }
 
 /// What a character reads as; nothing for one that does not show.

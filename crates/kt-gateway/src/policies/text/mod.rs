@@ -3,4 +3,6 @@
 pub(crate) mod channel;
 pub(crate) mod fold;
 pub(crate) mod leads;
+pub(crate) mod look_alikes;
+mod origins;
 pub(crate) mod patterns;

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Fields, Link, UsedLink};
 use crate::Doors;
-use crate::console::answer::{Answer, Frame, leave_for, page};
+use crate::console::answer::{Answer, Frame, leave_and_say, leave_for, page};
 use crate::console::filters;
 use crate::console::visit::Anybody;
 
@@ -37,6 +37,11 @@ pub(crate) async fn confirm(
     Ok(leave_for(match doors.control.confirm_email(&visit.ctx, &link.token).await? {
         Confirmed::Active => "/login?reason=verified&returnTo=%2Fmfa%2Fsetup",
         Confirmed::PendingApproval => "/pending",
+        // To whoever is signed in here, who need not be who was written to.
+        Confirmed::EmailChanged if visit.session.is_some() => {
+            let said = visit.look.language.text("The account has its new address now.");
+            return Ok(leave_and_say(&doors, "/", said));
+        }
         Confirmed::EmailChanged => "/login?reason=email_changed",
     }))
 }

@@ -234,7 +234,9 @@ on_both! {
         assert_eq!(change.status.as_u16(), 303, "{}", change.body);
         let token = api.token_for("new@acme.example").await;
         let confirmed = browser.post("/verify-email", &[("token", &token)]).await;
-        assert_eq!(confirmed.leads_to(), Some("/login?reason=email_changed"));
+        assert_eq!(confirmed.leads_to(), Some("/"));
+        let said = browser.get("/settings/profile").await;
+        assert!(said.page().contains("The account has its new address now."), "where somebody is signed in");
         let undo = api.token_for(OWNER).await;
         assert!(browser.get(&format!("/undo-email-change?token={undo}")).await.page().contains("data-hide-token"));
         assert_eq!(api.login("new@acme.example", PASSWORD).await.json["status"], "authenticated", "looking undoes nothing");
