@@ -1,18 +1,20 @@
 // By keyboard alone, what somebody does with an account of their own: setting everything up as its first owner, second steps, a
-// passkey, a fresh proof, a device, and the end of a session elsewhere.
+// passkey, a fresh proof, a device, another address and password, and the end of a session elsewhere.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, suite, test } from 'node:test';
 
 import { authenticator, codeOf } from '../lib/authenticator.mjs';
 import { call } from '../lib/call.mjs';
-import { OWNER, joinAs, signIn, startChromium, startConsole } from '../lib/console.mjs';
+import { OWNER, joinAs, linkTo, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { button, press, reach, type } from '../lib/keyboard.mjs';
 
 const LIMIT = { timeout: 180_000 };
 const PASSWORD = 'quiet Harbor 3 lantern, plum';
+const CHOSEN = 'vexing otter plumbs 4 Azure';
 const BO = { email: 'bo@acme.example', password: PASSWORD };
 const CY = { email: 'cy@acme.example', password: PASSWORD };
+const DEE = { email: 'dee@acme.example', password: PASSWORD };
 const PROFILE = '/settings/profile';
 const MINUTE = 60;
 
@@ -26,7 +28,7 @@ suite('an account by keyboard', LIMIT, () => {
     chromium = await startChromium();
     const { page: host } = await chromium.person(console_.origin);
     await signIn(host);
-    for (const who of [BO, CY]) await joinAs(console_, chromium, who, host);
+    for (const who of [BO, CY, DEE]) await joinAs(console_, chromium, who, host);
   });
 
   after(async () => {
@@ -164,6 +166,28 @@ suite('an account by keyboard', LIMIT, () => {
       assert.equal(answer.status, status, answer.text);
     });
   }
+
+  test('an address and then a password are changed, and sign in', LIMIT, async () => {
+    const moved = { email: 'dee.later@acme.example', password: PASSWORD };
+    const page = await newcomer();
+    await enter(page, DEE);
+    await type(page, page.getByLabel('E-mail', { exact: true }), moved.email);
+    await page.keyboard.press('Enter');
+    await page.getByText(`${moved.email} waits to be confirmed`).waitFor();
+    const letter = await newcomer();
+    await letter.goto(await linkTo(console_, moved.email, '/verify-email'));
+    await press(letter, button(letter, 'Confirm this address'));
+    await letter.waitForURL(/\/login\?reason=email_changed/);
+    await enter(letter, moved);
+
+    await page.reload();
+    assert.equal(await page.getByLabel('E-mail', { exact: true }).inputValue(), moved.email);
+    await type(page, page.getByLabel('Current password'), PASSWORD);
+    await type(page, page.getByLabel('New password'), CHOSEN);
+    await press(page, button(page, 'Change Password'));
+    await page.waitForURL(/\/login\?reason=password_changed/);
+    await enter(page, { ...moved, password: CHOSEN });
+  });
 
   test('one session is ended, the others go on, and the keyboard is at the heading of the list', LIMIT, async () => {
     const [lost, kept] = [await newcomer(console_, { userAgent: 'The lost one' }), await newcomer(console_, { userAgent: 'The kept one' })];

@@ -1,5 +1,5 @@
 // By keyboard alone, what an administrator does about other people: whoever asks for a gateway, what stands on the page of a
-// member, who is not let in.
+// member, who is not let in; and what the gateways recorded is narrowed and followed.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, suite, test } from 'node:test';
@@ -7,7 +7,8 @@ import { after, afterEach, before, suite, test } from 'node:test';
 import { enrolApp } from '../lib/authenticator.mjs';
 import { call } from '../lib/call.mjs';
 import { OWNER, hasComeIn, joinAs, knock, linkTo, signIn, startChromium, startConsole } from '../lib/console.mjs';
-import { button, choose, press, type } from '../lib/keyboard.mjs';
+import { button, choose, press, reach, type } from '../lib/keyboard.mjs';
+import { until } from '../lib/poll.mjs';
 
 const LIMIT = { timeout: 180_000 };
 const PASSWORD = 'quiet Harbor 3 lantern, plum';
@@ -125,5 +126,38 @@ suite('other people by keyboard', LIMIT, () => {
     await press(page, page.locator('#confirm-yes'));
     await isSaid('They were not let in');
     await row.waitFor({ state: 'detached' });
+  });
+
+  test('events are narrowed to a verdict, widened again, and followed without the keyboard losing its row', LIMIT, async () => {
+    const send = (body) => call('POST', `${console_.gateway}/v1/chat/completions`, { body });
+    const question = { model: 'echo', messages: [{ role: 'user', content: 'Hello' }] };
+    assert.deepEqual([(await send(question)).status, (await send({ model: 'echo' })).status], [200, 422]);
+    const rows = page.locator('#found tbody tr');
+    const verdicts = () => rows.locator('.badge').allTextContents();
+    await until('both events', 20_000, async () => {
+      await page.goto('/events');
+      return (await verdicts()).sort().join() === 'Allowed,Not served';
+    });
+    await choose(page, page.getByLabel('Verdict'), 'Blocked');
+    await press(page, button(page, 'Show'));
+    await page.waitForURL('**/events?*verdict=block*');
+    assert.deepEqual(await verdicts(), ['Not served']);
+    await press(page, page.getByRole('link', { name: 'Reset', exact: true }));
+    await page.waitForURL((url) => url.pathname === '/events' && url.search === '');
+    assert.equal(await rows.count(), 2);
+
+    await press(page, page.getByRole('link', { name: 'Follow', exact: true }));
+    await page.getByText('Following: new events appear by themselves.').waitFor();
+    const link = rows.locator('a.cover').first();
+    const id = await link.getAttribute('id');
+    await reach(page, link);
+    await send(question);
+    await rows.nth(2).waitFor();
+    assert.equal(await focused(), id);
+    await press(page, page.locator(`[id="${id}"]`));
+    await page.waitForURL(`**/events/${id}`);
+    await page.goBack();
+    await press(page, page.getByRole('link', { name: 'Stop following' }));
+    await page.waitForURL((url) => url.pathname === '/events' && url.search === '');
   });
 });
