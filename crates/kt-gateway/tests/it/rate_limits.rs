@@ -230,6 +230,9 @@ fn a_reload_forgives_nobody() {
     assert_eq!(gateway.ask(&Request::chat()).status, 429);
 }
 
+/// For gateways that a thousand clients connect to before the first sends the rest of its head.
+const PATIENT: &str = "timeouts: {request_header: 2m}\n";
+
 /// How many of a thousand requests are let through, all of which have begun before the first of them is whole, sent to these
 /// gateways in turn. After so many of them as it names, each of `meanwhile` is done.
 fn let_through_while(gateways: &[&TestGateway], meanwhile: &[(usize, &dyn Fn())]) -> usize {
@@ -271,10 +274,10 @@ fn let_through(gateways: &[&TestGateway]) -> usize {
 
 #[test]
 fn of_a_thousand_at_once_exactly_the_limit_passes() {
-    let (gateway, _) = clocked("rate_limits: {total: {requests_per_minute: 100}}");
+    let (gateway, _) = clocked(&format!("{PATIENT}rate_limits: {{total: {{requests_per_minute: 100}}}}"));
     assert_eq!(let_through(&[&gateway]), 100);
     assert_eq!(gateway.upstream.requests().len(), 100);
-    let (control, _) = clocked("rate_limits: {total: {requests_per_minute: 1000}}");
+    let (control, _) = clocked(&format!("{PATIENT}rate_limits: {{total: {{requests_per_minute: 1000}}}}"));
     assert_eq!(let_through(&[&control]), 1000);
 }
 
@@ -286,8 +289,8 @@ fn two_over(redis: &OwnRedis, yaml: &str) -> [TestGateway; 2] {
 #[test]
 fn two_gateways_over_one_redis_let_no_more_through_than_one() {
     let redis = OwnRedis::start();
-    let rule = "rate_limits: {total: {requests_per_minute: 60}, on_failure: refuse}";
-    let [one, other] = two_over(&redis, rule);
+    let rule = format!("{PATIENT}rate_limits: {{total: {{requests_per_minute: 60}}, on_failure: refuse}}");
+    let [one, other] = two_over(&redis, &rule);
     let start = Instant::now();
     assert_eq!([&one, &other].map(|gateway| gateway.ask(&Request::chat()).status), [200, 200]);
     let passed = 2 + let_through(&[&one, &other]);
@@ -303,7 +306,8 @@ fn a_redis_that_goes_away_in_the_midst_lets_no_more_through_than_the_guide_says(
     for (on_failure, times) in [("refuse", 1), ("local", 3)] {
         let redis = OwnRedis::start();
         let line = Line::to(&redis);
-        let rule = format!("rate_limits: {{total: {{requests_per_minute: 60}}, on_failure: {on_failure}}}");
+        let limits = format!("rate_limits: {{total: {{requests_per_minute: 60}}, on_failure: {on_failure}}}");
+        let rule = format!("{PATIENT}{limits}");
         let both = [(), ()]
             .map(|()| TestGateway::with_options(&rule, |options| options.redis_url = Some(line.url.clone())));
         let start = Instant::now();

@@ -103,7 +103,11 @@ impl Joined {
     pub(super) fn pieces(&self, place: &Range<usize>) -> Vec<(usize, Range<usize>)> {
         let mut pieces = Vec::new();
         let mut is_near = false;
-        for (index, Part { text, start, place: own }) in self.parts.iter().enumerate() {
+        let first = self.parts.partition_point(|part| part.place.end <= place.start);
+        let parts = self.parts.iter().enumerate().skip(first);
+        for (index, Part { text, start, place: own }) in
+            parts.take_while(|(_, part)| part.place.start < place.end)
+        {
             let common = place.start.max(own.start)..place.end.min(own.end);
             if common.start < common.end {
                 is_near |= !pieces.is_empty() || (index > 0 && common.start - own.start < NEAR);
