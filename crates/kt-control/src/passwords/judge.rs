@@ -76,9 +76,9 @@ pub struct Judgement {
 impl Control {
     /// Judges a password by what is known of whoever asks, by their session, link or sign-in, and by the rules of their
     /// organization; of anybody else, by what they say of themselves and the rules of the organization that they want to join,
-    /// if it lets people register or has invited them, or of the deployment. Nothing is kept of it, and nothing that is known is told. Anybody may
-    /// ask, and the answer stands in the queue of the sign-ins: so the length of what is told and the number of askings are
-    /// bounded.
+    /// if it lets people register or has invited them, or of the deployment. Nothing is kept of it, and nothing that is known
+    /// is told. Anybody may ask, and the answer stands in the queue of the sign-ins: so the length of what is told and the
+    /// number of askings are bounded.
     pub async fn judge_password(&self, ctx: &Ctx, candidate: Candidate<'_>) -> Result<Judgement, Error> {
         candidate.require_short()?;
         self.count_judged(ctx).await?;
