@@ -6,7 +6,7 @@ import { after, before, beforeEach, suite, test } from 'node:test';
 
 import { authenticator } from '../lib/authenticator.mjs';
 import { answerIn, judgeMade, judgeShown, overhear, startPhisher } from '../lib/ceremonies.mjs';
-import { OWNER, hasComeIn, joinAs, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
+import { OWNER, comeToOffer, hasComeIn, joinAs, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
 
 const LIMIT = { timeout: 240_000 };
@@ -83,8 +83,7 @@ suite('every flow of passkeys', LIMIT, () => {
     ...byButton,
     offers: true,
     prepare: (page) => page.goto('about:blank'),
-    // The passkey may answer before the page is complete, and lead on from there.
-    act: (page) => page.goto('/login', { waitUntil: 'commit' }),
+    act: comeToOffer,
   };
   const secondStep = {
     ...byButton,

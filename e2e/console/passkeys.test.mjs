@@ -8,7 +8,7 @@ import { verifyAuthenticationResponse, verifyRegistrationResponse } from '@simpl
 
 import { authenticator } from '../lib/authenticator.mjs';
 import { clientData, startPhisher } from '../lib/ceremonies.mjs';
-import { OWNER, hasComeIn, joinAs, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
+import { OWNER, comeToOffer, hasComeIn, joinAs, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
 
 const LIMIT = { timeout: 120_000 };
@@ -51,8 +51,7 @@ suite('passkeys that are examined', LIMIT, () => {
     await page.goto('about:blank');
     await device.send('setAutomaticPresenceSimulation', { enabled: true });
     const said = ceremony(page, '/login/passkey');
-    // The passkey may answer before the page is complete, and lead on from there.
-    await page.goto('/login', { waitUntil: 'commit' });
+    await comeToOffer(page);
     const shown = await said;
     await Promise.race([page.waitForURL(hasComeIn), page.getByRole('alert').waitFor()]);
     const isIn = hasComeIn(page.url());

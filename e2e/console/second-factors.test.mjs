@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { after, before, beforeEach, suite, test } from 'node:test';
 
 import { authenticator, codeOf, scan } from '../lib/authenticator.mjs';
-import { OWNER, hasComeIn, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
+import { OWNER, comeToOffer, hasComeIn, signIn, signOut, startChromium, startConsole } from '../lib/console.mjs';
 import { until } from '../lib/poll.mjs';
 
 const LIMIT = { timeout: 120_000 };
@@ -124,8 +124,7 @@ suite('second factors at the console', LIMIT, () => {
       assert.equal(new URL(page.url()).pathname, '/login', JSON.stringify(bits));
     }
     await device.send('setResponseOverrideBits', { isBogusSignature: false, isBadUV: false, isBadUP: false });
-    // The passkey may answer before the page is complete, and lead on from there.
-    await page.goto('/login', { waitUntil: 'commit' });
+    await comeToOffer(page);
     await page.waitForURL(hasComeIn);
   });
 

@@ -137,6 +137,13 @@ export async function knock({ origin }, chromium, { email, password }) {
 /** Whether somebody is in: at one of the pages where people begin who have asked for none. */
 export const hasComeIn = (url) => ['/overview', '/chat', '/request-setup'].includes(new URL(url).pathname);
 
+/** Comes to the sign-in page, which a passkey may answer before it is complete, and lead on from there. */
+export async function comeToOffer(page) {
+  await page.goto('/login', { waitUntil: 'commit' }).catch((error) => {
+    if (!error.message.includes('is interrupted by another navigation')) throw error;
+  });
+}
+
 /** Signs out by the menu. */
 export async function signOut(page) {
   await page.goto('/overview');

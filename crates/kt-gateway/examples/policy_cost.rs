@@ -1,5 +1,5 @@
 //! What each policy costs: nanoseconds for a request of 1.5 KiB, and the rate at which long text is read. See
-//! `bench/policies`.
+//! `bench/policies`. With an argument, for the chains alone whose name has it.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 #![expect(clippy::expect_used, reason = "a benchmark that cannot begin has nothing to say")]
@@ -51,7 +51,8 @@ fn main() {
     println!(
         "| chain | 1.5 KiB request | each KiB more | 1 MiB of text | SSE, per event |\n|---|---|---|---|---|"
     );
-    for (name, yaml, prose) in CHAINS {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    for (name, yaml, prose) in CHAINS.into_iter().filter(|(name, ..)| name.contains(&wanted)) {
         let trial = trial(yaml);
         let end = if name.contains("card") { "Card 4111 1111 1111 1111." } else { "" };
         let short = request(prose, 1500, end);
