@@ -159,7 +159,8 @@ impl Control {
         // One that has none yet reports no version.
         let Ok(version) = gateway.config_version.parse::<VersionId>() else { return Ok(None) };
         let found = configurations::find(&self.store, organization, &version).await?;
-        Ok(found.and_then(|(_, text)| load(&text).config))
+        let Some((_, text)) = found else { return Ok(None) };
+        Ok(load(&text).await?.config)
     }
 }
 

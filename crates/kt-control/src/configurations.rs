@@ -16,6 +16,8 @@ use kt_domain::secret::SecretDigest;
 use kt_store::configurations::{self, ConfigurationVersion};
 use kt_store::{Source as Readable, Tx, audit, gateways, organizations, provider_credentials};
 use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::spawn_blocking;
 
 use crate::control::Control;
 use crate::paging::{Page, PageRequest, PageSize};
@@ -73,6 +75,10 @@ const FILE: &str = "policy-config.yaml";
 
 /// The longest text, in bytes.
 const MOST_BYTES: usize = 1 << 20;
+
+/// How many texts that somebody brings are read at once: one that was written to be slow takes a processor for seconds.
+const READ_AT_ONCE: usize = 2;
+static TURNS: Semaphore = Semaphore::const_new(READ_AT_ONCE);
 
 /// The longest note.
 const MOST_NOTE: usize = 500;
@@ -167,8 +173,7 @@ impl Control {
     /// What there is to say about a text. Nothing is kept.
     pub async fn lint_configuration(&self, ctx: &Ctx, text: &str) -> Result<Linted, Error> {
         let organization = ctx.require(Permission::ReadSettings)?;
-        check_length(text)?;
-        let Loaded { config, findings, .. } = load(text);
+        let Loaded { config, findings, .. } = load_brought(text).await?;
         let (missing_credentials, shut_out) = match &config {
             Some(config) => (
                 missing_credentials(&self.store, organization, config).await?,
@@ -186,7 +191,7 @@ impl Control {
         name: &KeptName,
         new: NewVersion,
     ) -> Result<VersionView, Error> {
-        let (organization, config) = check_new(ctx, &new)?;
+        let (organization, config) = check_new(ctx, &new).await?;
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, &organization).await?;
         if configurations::newest_of(&tx, &organization, name).await?.is_some() {
@@ -209,7 +214,7 @@ impl Control {
         expected: &Expected,
         new: NewVersion,
     ) -> Result<VersionView, Error> {
-        let (organization, config) = check_new(ctx, &new)?;
+        let (organization, config) = check_new(ctx, &new).await?;
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, &organization).await?;
         let newest = configurations::newest_of(&tx, &organization, name).await?;
@@ -265,19 +270,38 @@ impl Control {
 }
 
 /// Who may save a version, and what it holds.
-fn check_new(ctx: &Ctx, new: &NewVersion) -> Result<(OrganizationId, PolicyConfig), Error> {
+async fn check_new(ctx: &Ctx, new: &NewVersion) -> Result<(OrganizationId, PolicyConfig), Error> {
     let organization = ctx.require(Permission::RunGateways)?;
     ctx.require_fresh_authentication()?;
     if new.note.chars().count() > MOST_NOTE || new.note.chars().any(char::is_control) {
         let message = format!("Use at most {MOST_NOTE} characters on one line.");
         return Err(Error::invalid("note", message));
     }
-    Ok((organization.clone(), valid(&new.text)?))
+    Ok((organization.clone(), valid(load_brought(&new.text).await?)?))
 }
 
-pub(crate) fn load(text: &str) -> Loaded {
+/// What a text says that is kept here.
+pub(crate) async fn load(text: &str) -> Result<Loaded, Error> {
+    load_beside(text, None).await
+}
+
+/// What a text says that somebody brings, who may have written it to be slow to read.
+async fn load_brought(text: &str) -> Result<Loaded, Error> {
+    check_length(text)?;
+    let turn = TURNS.acquire().await.map_err(Error::internal)?;
+    load_beside(text, Some(turn)).await
+}
+
+/// Reads a text on a thread where nobody else is served meanwhile. The turn ends with the work, also when whoever asked for it
+/// has gone away.
+async fn load_beside(text: &str, turn: Option<SemaphorePermit<'static>>) -> Result<Loaded, Error> {
     let source = Source { name: FILE.to_owned(), text: text.to_owned() };
-    policy_config::load(&[source], LoadOptions { connected: true, kept: true })
+    let work = move || {
+        let loaded = policy_config::load(&[source], LoadOptions { connected: true, kept: true });
+        drop(turn);
+        loaded
+    };
+    spawn_blocking(work).await.map_err(Error::internal)
 }
 
 /// A longer text could not be kept, and is not looked at.
@@ -289,9 +313,7 @@ fn check_length(text: &str) -> Result<(), Error> {
 }
 
 /// The configuration that a text is, or everything that is wrong with it.
-fn valid(text: &str) -> Result<PolicyConfig, Error> {
-    check_length(text)?;
-    let loaded = load(text);
+fn valid(loaded: Loaded) -> Result<PolicyConfig, Error> {
     let errors: Vec<_> = loaded.errors().collect();
     let Some(first) = errors.first() else {
         return loaded.config.ok_or_else(|| Error::internal("there is no configuration and no error"));
@@ -344,4 +366,29 @@ fn author(actor: &Actor) -> String {
 
 fn no_configuration() -> Error {
     Error::not_found("configuration")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    const TEXT: &str = "# every key is optional";
+
+    #[tokio::test]
+    async fn few_texts_that_are_brought_are_read_at_once_and_those_that_are_kept_wait_for_none() {
+        let turns = u32::try_from(READ_AT_ONCE).unwrap();
+        let held = TURNS.acquire_many(turns).await.unwrap();
+        let mut brought = pin!(load_brought(TEXT));
+        let look = &mut Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(load(TEXT).await.unwrap().config.is_some());
+            assert!(matches!(brought.as_mut().poll(look), Poll::Pending));
+        }
+        drop(held);
+        assert!(brought.await.unwrap().config.is_some());
+    }
 }

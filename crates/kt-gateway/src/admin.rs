@@ -12,6 +12,7 @@ use kt_domain::media_type;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::apart::apart;
 use crate::breaker::State;
 use crate::events::QueryError;
 use crate::gateway::Control;
@@ -186,17 +187,6 @@ impl AdminService {
                 Err(Refusal::unavailable(503, "events_unavailable", error.to_string()))
             }
         }
-    }
-}
-
-/// What `work` comes to. It waits for a disk, on a thread where nothing else waits: health and metrics are answered
-/// meanwhile.
-async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // Only when the process ends is such a thread not let finish.
-        Err(_) => std::future::pending().await,
     }
 }
 

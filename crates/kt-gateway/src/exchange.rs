@@ -47,11 +47,12 @@ pub(crate) struct GatewayService(pub(crate) Arc<Worker>);
 
 impl Service for GatewayService {
     async fn call(&self, head: Head, body: &mut dyn Incoming, peer: &Peer) -> Reply {
+        let origin = only_origin(&head.headers).cloned();
         let exchange = Exchange::begin(&self.0, head, body, *peer);
         let (request_id, surface) = (exchange.request_id, exchange.surface);
         match contained_async(exchange.run()).await {
             Ok(reply) => reply,
-            Err(Panicked) => self.answer_defect(request_id, surface, peer),
+            Err(Panicked) => self.answer_defect(request_id, surface, origin, peer),
         }
     }
 
@@ -99,14 +100,28 @@ impl GatewayService {
         reply
     }
 
-    /// The answer to a request that met a defect. Its record was kept when it was dropped.
-    fn answer_defect(&self, request_id: RequestId, surface: Surface, peer: &Peer) -> Reply {
+    /// The answer to a request that met a defect, for pages of its `origin` to read if they may. Its record was kept when it
+    /// was dropped.
+    fn answer_defect(
+        &self,
+        request_id: RequestId,
+        surface: Surface,
+        origin: Option<HeaderValue>,
+        peer: &Peer,
+    ) -> Reply {
         tracing::error!(%request_id, "a request met a defect; the message is on standard error");
         let mut reply = Refusal::internal().into_reply(surface, &request_id.to_string());
         let snapshot = self.0.shared.snapshot.load();
-        dress(&mut reply, snapshot.cors.as_ref(), &HeaderMap::new(), peer, request_id);
+        let request = HeaderMap::from_iter(origin.map(|origin| (header::ORIGIN, origin)));
+        dress(&mut reply, snapshot.cors.as_ref(), &request, peer, request_id);
         reply
     }
+}
+
+/// The origin that a request names, unless it names several.
+fn only_origin(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut origins = headers.get_all(header::ORIGIN).iter();
+    origins.next().filter(|_| origins.next().is_none())
 }
 
 /// Why something is refused before it is served: its address, which is judged before all else, or what is wrong otherwise.

@@ -98,7 +98,8 @@ impl Exchange<'_> {
             event.provider = Some(Arc::clone(&target.vendor));
             event.target_id = Some(Arc::clone(&target.id));
             let asked = forwarded.summary.model.as_deref();
-            self.record.ask_for(target.model_instead_of(asked).or(asked));
+            let model = target.model_for(asked);
+            self.record.ask_for(model);
             if target.wire == Wire::Echo {
                 choice.succeeded();
                 self.record.event().upstream_ms = Some(0);
@@ -110,7 +111,7 @@ impl Exchange<'_> {
             };
             choice.failed(self.fault(setback.code), setback.is_fault());
             if let Some(rest) = setback.retry_after {
-                target.health.rest(rest, self.now());
+                target.health.rests.add(model, rest, self.now());
             }
             self.record.end_attempt(setback.code);
             match self.next(&target, &setback, &forwarded, &mut tries, limits) {

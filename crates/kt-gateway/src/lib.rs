@@ -6,6 +6,7 @@
 
 mod access_keys;
 mod admin;
+mod apart;
 mod breaker;
 mod contain;
 mod events;

@@ -1,7 +1,7 @@
 //! What all workers of one gateway share, and what each has for itself.
 
+use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use kt_domain::clock::Clock;
 use kt_domain::events::{Event, EventType};
 use kt_domain::id::{RequestId, event_id};
 use kt_domain::random::Random;
+use tokio::sync::Semaphore;
 
 use crate::access_keys::AccessKeys;
 use crate::events::EventSink;
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     /// How many requests may be under way at once.
     pub(crate) max_concurrency: usize,
     pub(crate) in_flight: AtomicUsize,
+    /// Who may take a long body apart: on half of the processors, so that the others serve.
+    pub(crate) long_bodies: Arc<Semaphore>,
     /// How many connections clients have open.
     pub(crate) connections: Arc<AtomicUsize>,
     /// Events that could not be recorded since that was last reported.
@@ -83,6 +86,7 @@ impl Shared {
             aside_since: AtomicI64::new(i64::MAX),
             max_concurrency,
             in_flight: AtomicUsize::new(0),
+            long_bodies: Arc::new(Semaphore::new((processors() / 2).max(1))),
             connections: Arc::default(),
             unrecorded: AtomicUsize::new(0),
             ok: "ok".into(),
@@ -172,6 +176,10 @@ impl Shared {
         let message = "The gateway is serving as many requests as it may. Try again in a second.";
         Err(limits::no_place(self.max_concurrency as u64, message, Duration::from_secs(1)))
     }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// A place among the requests that may be under way at once.

@@ -114,7 +114,7 @@ impl Control {
         text: String,
     ) -> Result<VersionId, Error> {
         let new = NewVersion { text, note: String::new() };
-        let (organization, config) = check_new(ctx, &new)?;
+        let (organization, config) = check_new(ctx, &new).await?;
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, &organization).await?;
         expected.check(&rolled_out(&tx, &organization).await?.tag())?;
@@ -181,7 +181,8 @@ impl Control {
         let (_, text) = found.ok_or_else(|| Error::internal(format!("there is no configuration {id}")))?;
         let mut credentials: BTreeMap<KeptName, Credential> = BTreeMap::new();
         // One that does not load any more is told to the gateway too, which says what is wrong with it.
-        for name in load(&text).config.iter().flat_map(PolicyConfig::stored_credentials) {
+        let config = load(&text).await?.config;
+        for name in config.iter().flat_map(PolicyConfig::stored_credentials) {
             let name: KeptName = name.parse().map_err(Error::internal)?;
             if let Some(credential) = self.open_credential(organization, &name).await? {
                 credentials.insert(name, credential);
@@ -204,7 +205,8 @@ impl Control {
         let mut users = Vec::new();
         for id in told {
             let found = configurations::find(source, organization, &id).await?;
-            let config = found.and_then(|(_, text)| load(&text).config);
+            let Some((_, text)) = found else { continue };
+            let config = load(&text).await?.config;
             if config.is_some_and(|config| config.stored_credentials().contains(name.as_str())) {
                 users.push(id);
             }
@@ -249,7 +251,7 @@ pub(super) async fn require_runnable(
 ) -> Result<(), Error> {
     let found = configurations::find(source, organization, id).await?;
     let (_, text) = found.ok_or_else(no_configuration)?;
-    require_credentials(source, organization, &valid(&text)?).await
+    require_credentials(source, organization, &valid(load(&text).await?)?).await
 }
 
 /// Puts these in the place of the orders that had this version.

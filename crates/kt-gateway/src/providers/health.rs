@@ -3,9 +3,8 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kt_domain::policy_config::CircuitBreaker;
@@ -14,10 +13,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use super::rests::Rests;
 use crate::breaker::{Breaker, Pass, State};
-
-/// For how long a target's wish to be left alone holds at most.
-const LONGEST_REST: Duration = Duration::from_mins(10);
 
 /// How one target has fared.
 #[derive(Debug)]
@@ -31,8 +28,8 @@ pub(crate) struct TargetHealth {
     faults: Family<TargetFault, Counter>,
     pub(crate) retries: Counter,
     last_fault: Mutex<Option<Fault>>,
-    /// The moment, in microseconds, up to which it asked to be left alone.
-    rests_until: AtomicI64,
+    /// Which of its models asked to be left alone.
+    pub(crate) rests: Rests,
     /// Whether it gave no answer when it was last asked to judge content.
     is_silent: AtomicBool,
 }
@@ -81,7 +78,7 @@ impl HealthOfTargets {
                     faults: self.faults.clone(),
                     retries: self.retries.get_or_create(&of_target).clone(),
                     last_fault: Mutex::default(),
-                    rests_until: AtomicI64::new(i64::MIN),
+                    rests: Rests::default(),
                     is_silent: AtomicBool::new(false),
                 });
                 known.insert(id.to_owned(), Arc::clone(&health));
@@ -145,17 +142,6 @@ impl TargetHealth {
     /// Whether a request would be let through to the target.
     pub(crate) fn may_admit(&self, now: i64) -> bool {
         self.breaker.as_ref().is_none_or(|breaker| breaker.may_admit(now))
-    }
-
-    /// The target asked at `now` to be left alone for so long.
-    pub(crate) fn rest(&self, asked_for: Duration, now: i64) {
-        let rest = i64::try_from(asked_for.min(LONGEST_REST).as_micros()).unwrap_or(i64::MAX);
-        self.rests_until.fetch_max(now.saturating_add(rest), Ordering::Relaxed);
-    }
-
-    /// Whether the target asked to be left alone now.
-    pub(crate) fn rests(&self, now: i64) -> bool {
-        self.rests_until.load(Ordering::Relaxed) > now
     }
 
     /// In how many microseconds the target may be asked again.

@@ -4,6 +4,7 @@ pub(crate) mod echo;
 pub(crate) mod health;
 pub(crate) mod request;
 pub(crate) mod response;
+mod rests;
 pub(crate) mod retry;
 pub(crate) mod select;
 pub(crate) mod target;

@@ -85,7 +85,7 @@ impl Drop for Choice {
 ///
 /// Targets that name the model come first, then those that name none; only where there are neither, any. Among equals
 /// the lowest priority, shared out by weight; what a provider keeps goes to the first of them. Targets whose circuit is
-/// open are passed over, and those that asked to be left alone while another can stand in.
+/// open are passed over, and those whose model asked to be left alone while another can stand in.
 pub(crate) fn target(
     snapshot: &Snapshot,
     asked: Asked<'_>,
@@ -132,7 +132,9 @@ enum Fit {
 impl<'a> Candidates<'a> {
     fn best(&self, tried: &[Arc<Target>], now: i64) -> Option<&'a Arc<Target>> {
         // What a provider keeps, nobody else has.
-        let rests = |target: &Target| !self.asked.is_kept && target.health.rests(now);
+        let rests = |target: &Target| {
+            !self.asked.is_kept && target.health.rests.holds(target.model_for(self.asked.model), now)
+        };
         let awake = self.best_of(tried, now, |target| !rests(target));
         awake.or_else(|| self.best_of(tried, now, |_| true))
     }

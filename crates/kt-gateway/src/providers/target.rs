@@ -148,6 +148,11 @@ impl Target {
         }
     }
 
+    /// The model that it is asked for when a client asks for this one.
+    pub(crate) fn model_for<'m>(&'m self, asked: Option<&'m str>) -> Option<&'m str> {
+        self.model_instead_of(asked).or(asked)
+    }
+
     /// The model to send in the place of the one that was asked for, if it is another.
     pub(crate) fn model_instead_of(&self, asked: Option<&str>) -> Option<&str> {
         let asked = asked?;

@@ -8,11 +8,17 @@ use http::{HeaderMap, HeaderValue, header};
 use kt_domain::events::{Event, Phase, PolicyEvaluation, Verdict};
 use kt_domain::media_type;
 
+use crate::apart::apart;
 use crate::exchange::Exchange;
-use crate::policies::{Asked, Content, Judged, Outcome};
+use crate::policies::{Asked, Chain, Content, Judged, Outcome};
 use crate::reply::{Refusal, Reply, ReplyBody};
+use crate::shared::Worker;
 use crate::stages::route::Route;
 use crate::stages::safety;
+
+/// From how many bytes on a body is long. To judge one takes a tenth of a millisecond, and a hundred times that where somebody
+/// wrote it to be slow.
+const LONG: usize = 64 * 1024;
 
 /// Judges the request; says in its record which policies were asked and what came of it. Gives the body that goes on,
 /// which is another one where something was cut out of it.
@@ -36,7 +42,8 @@ pub(crate) async fn judge_request(
         model: event.model.as_deref(),
         hides_model: route.content.hides_model(),
     };
-    let Judged { evaluations, outcome, targets } = chain.judge(Phase::Request, content, asked);
+    let judged = judge(exchange.worker, &chain, Phase::Request, content, &body, asked).await;
+    let Judged { evaluations, outcome, targets } = judged;
     let body = apply(event, evaluations, outcome, body)?;
     exchange.only = targets;
     safety::check(exchange, Phase::Request, &body).await?;
@@ -45,16 +52,46 @@ pub(crate) async fn judge_request(
 
 /// The same for an answer that is there as a whole.
 pub(crate) async fn judge_answer(exchange: &mut Exchange<'_>, reply: &mut Reply) -> Result<(), Refusal> {
-    let chain = exchange.chain();
+    let chain = Arc::clone(exchange.chain());
     let ReplyBody::Full(body) = &reply.body else { return Ok(()) };
     if chain.reads(Phase::Response) {
-        let content = content(&reply.headers, body, false);
-        let Judged { evaluations, outcome, .. } = chain.judge(Phase::Response, content, Asked::default());
-        let judged = apply(exchange.record.event(), evaluations, outcome, body.clone())?;
-        reply.body = ReplyBody::Full(judged);
+        let body = body.clone();
+        let content = content(&reply.headers, &body, false);
+        let asked = Asked::default();
+        let judged = judge(exchange.worker, &chain, Phase::Response, content, &body, asked).await;
+        let passed = apply(exchange.record.event(), judged.evaluations, judged.outcome, body)?;
+        reply.body = ReplyBody::Full(passed);
     }
     let ReplyBody::Full(body) = &reply.body else { return Ok(()) };
     safety::check(exchange, Phase::Response, &body.clone()).await
+}
+
+/// What a chain says of a body. A long one is judged on a thread of its own once its turn has come, so that nobody else waits
+/// for it, and no more are taken apart at once than there is memory for.
+async fn judge(
+    worker: &Worker,
+    chain: &Arc<Chain>,
+    phase: Phase,
+    content: Content<'_>,
+    body: &Bytes,
+    asked: Asked<'_>,
+) -> Judged {
+    if body.len() < LONG || !matches!(content, Content::Json(_)) {
+        return chain.judge(phase, content, asked);
+    }
+    let [key, group, model] = [asked.key, asked.group, asked.model].map(|name| name.map(str::to_owned));
+    let hides_model = asked.hides_model;
+    let (chain, body) = (Arc::clone(chain), body.clone());
+    let turn = Arc::clone(&worker.shared.long_bodies).acquire_owned().await;
+    apart(move || {
+        let asked =
+            Asked { key: key.as_deref(), group: group.as_deref(), model: model.as_deref(), hides_model };
+        let judged = chain.judge(phase, Content::Json(&body), asked);
+        // Until here, also when whoever asked has gone away.
+        drop(turn);
+        judged
+    })
+    .await
 }
 
 fn apply(

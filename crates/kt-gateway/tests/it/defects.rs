@@ -34,3 +34,16 @@ fn the_answer_is_in_the_shape_of_its_api() {
     let answer = gateway.ask(&Request::new("POST", "/v1/messages").json(body.to_string()));
     assert_eq!((answer.status, &answer.json()["type"]), (500, &json!("error")));
 }
+
+#[test]
+fn the_answer_is_for_pages_of_allowed_origins_to_read() {
+    let gateway = TestGateway::with("cors: {enabled: true, allow_origins: ['https://app.example']}");
+    for (origin, allowed) in
+        [("https://app.example", Some("https://app.example")), ("https://other.example", None)]
+    {
+        gateway.break_next_request();
+        let answer = gateway.ask(&Request::chat().header("Origin", origin));
+        assert_eq!((answer.status, answer.header("vary")), (500, Some("Origin")), "{origin}");
+        assert_eq!(answer.header("access-control-allow-origin"), allowed, "{origin}");
+    }
+}

@@ -130,11 +130,13 @@ const IBAN_LENGTHS: [(&str, usize); 40] = [
     ("TR", 26),
 ];
 
+/// Most that has the form fails by its country or its length, which are asked first.
 fn is_iban(found: Candidate<'_>) -> bool {
-    let characters: Vec<char> = found.text.chars().filter(char::is_ascii_alphanumeric).collect();
-    let country: String = characters.iter().take(2).map(char::to_ascii_uppercase).collect();
-    let length = IBAN_LENGTHS.iter().find(|(own, _)| *own == country).map(|(_, length)| *length);
-    length == Some(characters.len()) && mod_97_of_iban(&characters)
+    let text = found.text.trim_start_matches('_');
+    let is_own = |name: &str| text.get(..name.len()).is_some_and(|own| own.eq_ignore_ascii_case(name));
+    let Some((_, length)) = IBAN_LENGTHS.iter().find(|(name, _)| is_own(name)) else { return false };
+    let characters = || text.chars().filter(char::is_ascii_alphanumeric);
+    characters().count() == *length && mod_97_of_iban(&characters().collect::<Vec<_>>())
 }
 
 /// Keys and tokens by the form that their issuers give them.

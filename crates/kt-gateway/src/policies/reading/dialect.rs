@@ -41,11 +41,17 @@ const BESIDE_TEXT: [&str; 9] = [
     "native_finish_reason",
     "stop_reason",
 ];
+/// How many fragments one event may have, and how many texts may be over after it: as many as a stream may have texts.
+const MOST: usize = 1024;
 /// Strings of a delta that say what it is.
 const LABELS: [&str; 4] = ["id", "role", "signature", "type"];
 
-/// The shape of an event; `None` for one that is not known.
+/// The shape of an event; `None` for one that is not known, and for one with more fragments than anybody sends.
 pub(crate) fn shape(json: &str, outline: &Outline) -> Option<Shape> {
+    known_shape(json, outline).filter(|shape| shape.fragments.len() <= MOST && shape.ends.len() <= MOST)
+}
+
+fn known_shape(json: &str, outline: &Outline) -> Option<Shape> {
     let event = Event { json, outline };
     let mut shape = Shape { fragments: Vec::new(), ends: Vec::new() };
     if let Some((choices, _)) = event.of_kind(0, "choices", Kind::Array) {
@@ -126,13 +132,15 @@ impl<'a> Event<'a> {
         let others = self.outline.children(choice);
         others
             .filter(|(_, node)| node.key_in(self.json).is_none_or(|key| !is_known(&key)))
-            .any(|(_, node)| self.holds_text(node))
+            .any(|(index, _)| self.holds_text(index))
     }
 
-    fn holds_text(&self, outer: &Node) -> bool {
-        let is_text = |node: &&Node| matches!(node.kind, Kind::String { .. }) && !node.place.is_empty();
-        let mut texts = self.outline.nodes().iter().filter(is_text);
-        texts.any(|node| outer.place.start <= node.place.start && node.place.end <= outer.place.end)
+    /// Whether the value at `index` is a text or holds one. Looks at nothing beyond it.
+    fn holds_text(&self, index: usize) -> bool {
+        let values = &self.outline.nodes()[index..];
+        let end = values[0].place.end;
+        let mut own = values.iter().take_while(|node| node.place.start < end);
+        own.any(|node| matches!(node.kind, Kind::String { .. }) && !node.place.is_empty())
     }
 
     /// Messages: one block of the content, as it begins or goes on.

@@ -9,13 +9,16 @@ pub(super) struct Splitter {
     /// How much of `bytes` was given already.
     given: usize,
     /// Where the last line begins that has no end yet.
+    line: usize,
+    /// Up to where that end was looked for in vain.
     searched: usize,
 }
 
 impl Splitter {
     pub(super) fn push(&mut self, piece: &[u8]) {
         self.bytes.drain(..self.given);
-        self.searched -= self.given;
+        self.line -= self.given;
+        self.searched = self.searched.saturating_sub(self.given);
         self.given = 0;
         self.bytes.extend_from_slice(piece);
     }
@@ -43,12 +46,16 @@ impl Splitter {
     /// Where the next event is over: behind its empty line.
     fn event_end(&mut self) -> Option<usize> {
         loop {
-            let at = self.searched + memchr2(b'\n', b'\r', &self.bytes[self.searched..])?;
+            let from = self.line.max(self.searched);
+            let Some(at) = memchr2(b'\n', b'\r', &self.bytes[from..]).map(|found| from + found) else {
+                self.searched = self.bytes.len();
+                return None;
+            };
             // A CR at the very end may be the first half of a line end.
             let next = *self.bytes.get(at + 1).or((self.bytes[at] == b'\n').then_some(&0))?;
             let after = at + if self.bytes[at] == b'\r' && next == b'\n' { 2 } else { 1 };
-            let is_empty_line = at == self.searched;
-            self.searched = after;
+            let is_empty_line = at == self.line;
+            self.line = after;
             if is_empty_line {
                 return Some(after);
             }

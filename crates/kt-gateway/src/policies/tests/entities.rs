@@ -29,6 +29,7 @@ fn each_kind_is_found_in_the_forms_that_people_write() {
         ("card 4111111111111111 12/27", "card"),
         ("DE89 3704 0044 0532 0130 00", "iban"),
         ("gb82west12345698765432", "iban"),
+        ("_gb82 west 1234 5698 7654 32", "iban"),
         ("iban_DE89370400440532013000", "iban"),
         ("card_4111111111111111_old", "card"),
         ("4111.1111.1111.1111", "card"),
@@ -102,6 +103,9 @@ fn a_disguise_is_seen_through() {
         ("bo\u{AD}b@exam\u{2060}ple.com", "email"),
         ("𝗯𝗼𝗯＠𝗲𝘅𝗮𝗺𝗽𝗹𝗲.𝗰𝗼𝗺", "email"),
         (r#"{"to":"bob\u0040example.com"}"#, "email"),
+        ("bo\0b@exam\u{1D173}ple.com", "email"),
+        ("bob@of\u{FB01}ce.example", "email"),
+        ("4111\u{2800}1111\u{2800}1111\u{2800}1111", "card"),
         ("٤١١١١١١١١١١١١١١١", "card"),
     ] {
         assert_eq!(found(text), [name], "{text}");

@@ -48,6 +48,8 @@ fn text() -> impl Strategy<Value = String> {
         Just("xabc y"),
         Just("é"),
         Just("\u{200B}"),
+        Just("\0"),
+        Just("bob@of\u{FB01}ce.example"),
         Just("\\u0040"),
         Just("\\u00"),
         Just("\\ud83d"),
@@ -302,6 +304,35 @@ fn events_that_nobody_can_read_are_refused_unless_they_may_pass() {
         let (out, said) = judged_stream(&strict, &[event.as_bytes()]);
         assert_eq!((&*out, said[0].not_scanned), (event, false), "the control");
     }
+}
+
+#[test]
+fn an_event_of_more_pieces_than_anybody_sends_is_refused() {
+    let event = |choices: usize| {
+        let choices: Vec<_> = (0..choices)
+            .map(|index| serde_json::json!({ "index": index, "delta": { "content": "a" } }))
+            .collect();
+        format!("data: {}\n\n", serde_json::json!({ "choices": choices }))
+    };
+    let chain = chain("policies: {chain: [pii-detector]}");
+    for (choices, is_read) in [(1024, true), (1025, false), (30_000, false)] {
+        let (out, said) = judged_stream(&chain, &[event(choices).as_bytes()]);
+        assert_eq!((out == event(choices), said[0].not_scanned), (is_read, !is_read), "{choices}");
+    }
+}
+
+#[test]
+fn what_a_provider_sends_to_be_read_again_and_again_is_read_once() {
+    let chain = chain("policies: {chain: [pii-detector]}");
+    let began = Instant::now();
+    let event = format!("data: {{\"choices\":[{}{{}}]}}\n\n", "{\"x\":1},".repeat(40_000));
+    assert!(judged_stream(&chain, &[event.as_bytes()]).0 == event, "each choice is looked through");
+    let mut judge = StreamJudge::new(Arc::clone(&chain), 2 << 20);
+    let mut out = Vec::new();
+    for _ in 0..1_000_000 {
+        judge.feed(b"a", &mut out).unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]

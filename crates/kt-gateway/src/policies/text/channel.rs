@@ -186,7 +186,9 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    /// What is cut out of a text that is JSON leaves JSON.
+    /// Those of a text that is JSON. What is found within quotes leaves JSON when it is cut out, and so does what is all of a
+    /// number: a text takes its place. Not so a part of a number, such as the digits behind a sign, or what goes beyond one
+    /// value, as a match of an operator's own pattern may.
     pub(crate) fn of_json() -> Self {
         Self { json: Some(Json::Begins), ..Self::default() }
     }

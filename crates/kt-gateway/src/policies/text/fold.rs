@@ -1,31 +1,25 @@
 //! Text as a reader sees it: characters that show nothing are left out, and others are written as the ASCII character
 //! that they look like or stand for, so that a pattern need not know every disguise.
 //!
-//! What is folded: invisible and directional characters (Unicode TR36 and TR39 name them as a means of deception), forms
-//! that are compatible with one ASCII character (full width, mathematical and circled letters, tag characters), decimal
-//! digits of other scripts, and escapes, which stand in JSON within JSON. Whether a backslash begins an escape nobody can
-//! tell (`C:\new`, `{"a":"one\ntwo"}`), so that a text with backslashes is read in both ways. Neither can anybody tell
-//! whether a letter of another script stands for the Latin one that it looks like, so that a text with such letters is also
-//! read as it is seen.
+//! What is folded: control characters but for spaces and the ends of lines, invisible and directional characters (Unicode
+//! TR36 and TR39 name them as a means of deception), forms that are compatible with one ASCII character (full width,
+//! mathematical and circled letters, tag characters), ligatures of Latin letters, decimal digits of other scripts, and
+//! escapes, which stand in JSON within JSON. Whether a backslash begins an escape nobody can tell (`C:\new`,
+//! `{"a":"one\ntwo"}`), so that a text with backslashes is read in both ways. Neither can anybody tell whether a letter of
+//! another script stands for the Latin one that it looks like, so that a text with such letters is also read as it is seen.
 
 use std::ops::Range;
 
 use memchr::memchr;
-use unicode_normalization::char::decompose_compatible;
 
+use super::characters::{folded, is_plain, letters_behind};
 use super::look_alikes::{has_look_alikes, look_alike};
 use super::origins::Origins;
 
-/// The zeros of scripts that write decimal numbers with digits of their own; nine more follow each.
-const ZEROS: [u32; 22] = [
-    0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0E50,
-    0x0ED0, 0x0F20, 0x1040, 0x17E0, 0x1810, 0x19D0, 0x1B50, 0xA620, 0xABF0,
-];
 /// How many digits an escape has, as in `\u0041`.
 const DIGITS: usize = 4;
 /// How many backslashes may begin one escape: each JSON within JSON doubles them.
 const MAX_BACKSLASHES: usize = 16;
-
 /// What a backslash and a letter are taken for. `\u0041` is an escape in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Escapes {
@@ -133,11 +127,13 @@ impl Folded {
             let rest = &raw[at..];
             let Some(c) = rest.chars().next() else { break };
             let mut length = c.len_utf8();
-            let mut read = folded(c);
+            let (mut read, mut behind) = (folded(c), letters_behind(c));
             if c == '\\' {
                 match escape(rest.as_bytes()) {
                     Escape::Unfinished if !ended => return at,
-                    Escape::Number(escaped, whole) => (read, length) = (folded(escaped), whole),
+                    Escape::Number(escaped, whole) => {
+                        (read, behind, length) = (folded(escaped), letters_behind(escaped), whole);
+                    }
                     Escape::Letter(escaped, whole) if self.escapes == Escapes::Meant => {
                         (read, length) = (Some(escaped), whole);
                     }
@@ -151,7 +147,7 @@ impl Folded {
                     }
                 }
             }
-            if let Some(read) = read {
+            for read in read.into_iter().chain(behind.chars()) {
                 self.take(read, base + at..base + at + length);
             }
             at += length;
@@ -163,7 +159,7 @@ impl Folded {
     fn plain_beginning<'t>(&self, text: &'t str) -> &'t str {
         let is_itself = |c: char| match c {
             '\\' => false,
-            '\0'..='\u{7F}' => true,
+            '\t'..='\r' | ' '..='~' => true,
             _ => folded(c) == Some(c) && (self.letters == Letters::Written || look_alike(c) == c),
         };
         text.find(|c| !is_itself(c)).map_or(text, |end| &text[..end])
@@ -205,68 +201,6 @@ impl Folded {
         self.text.drain(..length);
         self.origins.forget(length);
     }
-}
-
-/// Whether folding would change nothing in a text without backslashes.
-fn is_plain(raw: &str) -> bool {
-    raw.is_ascii() || raw.chars().all(|c| folded(c) == Some(c))
-}
-
-/// What a character reads as; nothing for one that does not show.
-fn folded(c: char) -> Option<char> {
-    match c {
-        // ASCII itself, and letters of which none is a form of it: most of what is written.
-        '\0'..='\u{7F}'
-        | '\u{C0}'..='\u{17E}'
-        | '\u{391}'..='\u{3C9}'
-        | '\u{400}'..='\u{52F}'
-        | '\u{4E00}'..='\u{9FFF}' => Some(c),
-        '\u{AD}'
-        | '\u{34F}'
-        | '\u{61C}'
-        | '\u{115F}'
-        | '\u{1160}'
-        | '\u{17B4}'
-        | '\u{17B5}'
-        | '\u{180B}'..='\u{180F}'
-        | '\u{200B}'..='\u{200F}'
-        | '\u{202A}'..='\u{202E}'
-        | '\u{2060}'..='\u{206F}'
-        | '\u{3164}'
-        | '\u{FE00}'..='\u{FE0F}'
-        | '\u{FEFF}'
-        | '\u{FFA0}'
-        | '\u{FFF9}'..='\u{FFFB}'
-        | '\u{1BCA0}'..='\u{1BCA3}'
-        | '\u{E0001}'
-        | '\u{E007F}'
-        | '\u{E0100}'..='\u{E01EF}' => None,
-        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some('-'),
-        '\u{2018}' | '\u{2019}' => Some('\''),
-        '\u{2000}'..='\u{200A}' | '\u{1680}' => Some(' '),
-        // Tag characters: ASCII that no screen shows and models read.
-        '\u{E0020}'..='\u{E007E}' => char::from_u32(u32::from(c) - 0xE_0000),
-        _ => Some(digit(c).or_else(|| compatible(c)).unwrap_or(c)),
-    }
-}
-
-fn digit(c: char) -> Option<char> {
-    let code = u32::from(c);
-    let value = ZEROS.iter().find_map(|zero| code.checked_sub(*zero).filter(|value| *value < 10))?;
-    char::from_digit(value, 10)
-}
-
-/// The ASCII character that another is a form of. Letters with marks stay as they are.
-fn compatible(c: char) -> Option<char> {
-    let mut parts = [None; 2];
-    let mut count = 0;
-    decompose_compatible(c, |part| {
-        if let Some(place) = parts.get_mut(count) {
-            *place = Some(part);
-        }
-        count += 1;
-    });
-    parts[0].filter(|part| count == 1 && part.is_ascii())
 }
 
 enum Escape {
@@ -373,6 +307,9 @@ mod tests {
             (r"\ude004111 \ud83d4111", "\u{FFFD}4111 \u{FFFD}4111"),
             (r"\ud83d\u0041 \ud83d\\ude00", "\u{FFFD}A \u{FFFD}\u{FFFD}"),
             ("030\u{2011}123\u{A0}456", "030-123 456"),
+            ("4\u{1D173}1\0\u{7F}1\u{FFF0}1\u{91}1\u{E01F0}1", "411111"),
+            (r"4\u00001\u001b1", "411"),
+            ("con\u{FB01}dential o\u{FB03}ce \\ufb02at", "confidential office flat"),
         ] {
             assert_eq!(read(raw), [expected], "{raw}");
         }
@@ -380,9 +317,18 @@ mod tests {
 
     #[test]
     fn ordinary_text_of_any_language_stays_as_it_is() {
-        for raw in
-            ["", "plain", "Grüße aus Köln", "日本語のテキスト", "ζωή", "C:\\users", r"\x\\", r"\ud83d", "é"]
-        {
+        for raw in [
+            "",
+            "plain",
+            "a\ttable\r\nof\u{B}two\u{85}lines",
+            "Grüße aus Köln",
+            "日本語のテキスト",
+            "ζωή",
+            "C:\\users",
+            r"\x\\",
+            r"\ud83d",
+            "é",
+        ] {
             assert_eq!(read(raw), [raw], "{raw}");
         }
     }
@@ -410,6 +356,12 @@ mod tests {
         assert_eq!(folded.text, "an 42@ end");
         assert_eq!(&raw[folded.raw(3..6)], "４２\u{200B}\\u0040");
         assert_eq!(&raw[folded.raw(3..5)], "４２");
+        let raw = "o\u{FB03}ce";
+        let folded = Readings::of(raw).others.remove(0);
+        assert_eq!(folded.text, "office");
+        for place in [1..2, 2..3, 3..4, 1..4] {
+            assert_eq!(&raw[folded.raw(place)], "\u{FB03}", "half a character cannot be cut out");
+        }
     }
 
     #[test]
@@ -438,13 +390,5 @@ mod tests {
         let seen = &Readings::of(raw).others[0];
         assert_eq!(&raw[seen.raw(4..9)], "Hеrоn");
         assert_eq!(&raw[seen.raw(10..15)], "flies");
-    }
-
-    #[test]
-    fn what_is_taken_for_a_letter_at_once_is_no_form_of_another_character() {
-        for c in '\0'..=char::MAX {
-            let is_form = digit(c).or_else(|| compatible(c)).is_some_and(|form| form != c);
-            assert!(!is_form || folded(c) != Some(c), "{c:?}");
-        }
     }
 }

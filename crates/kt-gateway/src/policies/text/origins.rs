@@ -37,7 +37,11 @@ impl Origins {
 
     /// Says that all of the text from `at` on stood at `place`.
     pub(super) fn all_at(&mut self, at: usize, place: Range<usize>) {
-        self.runs.push(Run { at, stood: Stood::As(place) });
+        let goes_on =
+            self.runs.last().is_some_and(|last| matches!(&last.stood, Stood::As(own) if *own == place));
+        if !goes_on {
+            self.runs.push(Run { at, stood: Stood::As(place) });
+        }
     }
 
     /// Where the byte at `at` stood, or the whole that it is a part of.
