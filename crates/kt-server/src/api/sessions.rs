@@ -19,6 +19,7 @@ use crate::client::Caller;
 #[into_params(parameter_in = Query)]
 pub(crate) struct SessionsParams {
     /// Those alone whose holder's name or address, or the address that they were made from, holds this.
+    #[param(value_type = Option<String>)]
     #[serde(default)]
     q: String,
     /// In which order: `created`, `email` or `active`, with a minus in front for the greatest first; without it, the newest
