@@ -1,9 +1,10 @@
 // Settings by keyboard alone: each form of Settings → Security is filled in, saved and said to be saved, and the keyboard keeps
-// its place, there and in lists that renew themselves.
+// its place, there and in lists that renew themselves; and whoever would lock themselves out is asked first.
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, suite, test } from 'node:test';
 
+import { call } from '../lib/call.mjs';
 import { OWNER, signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { furnish } from '../lib/furnish.mjs';
 import { button, press, type } from '../lib/keyboard.mjs';
@@ -138,5 +139,38 @@ suite('settings by keyboard', LIMIT, () => {
     assert.equal(await page.locator('html').getAttribute('data-theme'), 'system', 'a choice alone changes nothing');
     await press(page, button(page, 'Apply'));
     await page.locator('html[data-theme="dark"]').waitFor();
+  });
+
+  // The last one: nobody is let in any more behind it.
+  test('harmless address lists are saved; those that lock their author out are asked about, and saved once that is meant', LIMIT, async () => {
+    const restrictions = page.locator('#ip-restrictions');
+    const allowlist = restrictions.getByLabel('Allowlist', { exact: true });
+    const doorsAnswer = async () => (await call('GET', `${console_.origin}/login`)).status;
+    const save = async () => {
+      const sent = answered('/ip-restrictions');
+      await press(page, button(restrictions, 'Save'));
+      return (await sent).status();
+    };
+    const write = async (ranges) => {
+      if (!(await allowlist.isVisible())) await press(page, restrictions.getByText('Edit both lists as text'));
+      await type(page, allowlist, ranges);
+    };
+
+    await page.goto(PAGE);
+    await press(page, restrictions.getByRole('switch', { name: /Enforce Allowlist/ }), 'Space');
+    await write('127.0.0.0/8 This machine');
+    assert.equal(await save(), 303);
+    await page.getByRole('status').getByText('They are in force').first().waitFor();
+    assert.equal(await doorsAnswer(), 200, 'the control');
+
+    await page.goto(PAGE);
+    await write('203.0.113.0/24 Office London');
+    assert.equal(await save(), 200);
+    await page.getByText('Nothing was saved: you would lock yourself out.').waitFor();
+    await page.waitForFunction(() => document.activeElement.name === 'confirm_lockout');
+    assert.equal(await doorsAnswer(), 200, 'not yet');
+    await page.keyboard.press('Space');
+    assert.equal(await save(), 303);
+    assert.equal(await doorsAnswer(), 403);
   });
 });

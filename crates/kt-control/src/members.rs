@@ -227,6 +227,22 @@ impl Control {
         Ok(())
     }
 
+    /// Signs everybody out whose rank allows it but the one who asks (OWASP ASVS 5.0, 7.4.5); they may sign in again at once.
+    pub async fn end_everybodys_sessions(&self, ctx: &Ctx) -> Result<(), Error> {
+        let organization = ctx.require(Permission::ManageMembers)?;
+        ctx.require_fresh_authentication()?;
+        let tx = self.store.begin_write().await?;
+        let living = self.security_of(&tx, organization).await?.value.session.living_since(ctx.now);
+        for user in sessions::holders(&tx, organization, living).await? {
+            let Some(member) = memberships::member(&tx, organization, &user).await? else { continue };
+            let role = member.membership.role;
+            if allow_change(&ctx.actor, &user, role, MemberChange::EndSessions).is_ok() {
+                self.end_sessions_of_member(ctx, &tx, &member).await?;
+            }
+        }
+        self.commit_revocation(tx).await
+    }
+
     /// Tells somebody by mail what an administrator has done to their sessions and their way in.
     async fn tell_of_change(
         &self,

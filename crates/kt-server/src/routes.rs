@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::api::{
     audit_log, configurations, device, events, gateways, health, invitations, ip_restrictions, me, members,
     mfa, organization, passkeys, passwords, posture, profile, provider_credentials, reauthentication,
-    registration, saml, scim, security, set_up, setup_requests, sign_in, sso, tokens, usage,
+    registration, saml, scim, security, sessions, set_up, setup_requests, sign_in, sso, tokens, usage,
 };
 use crate::idempotency::{self, IDEMPOTENCY_KEY};
 use crate::{Doors, Hosts, layers};
@@ -194,6 +194,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(organization::read, organization::change))
         .routes(routes!(security::read, security::change))
         .routes(routes!(posture::read))
+        .routes(routes!(sessions::list, sessions::end_everybodys))
         .routes(routes!(device::show))
         .routes(routes!(device::approve))
         .routes(routes!(device::deny))

@@ -173,6 +173,18 @@ pub async fn of_organization(
     query.rows(source).await?.iter().map(read_held).collect()
 }
 
+/// Whose sessions of this organization were made and active since these moments and not ended.
+pub async fn holders(
+    source: &impl Source,
+    organization: &OrganizationId,
+    (made, active): (Timestamp, Timestamp),
+) -> Result<Vec<UserId>, StoreError> {
+    const SELECT: &str = "SELECT DISTINCT user_id FROM sessions
+        WHERE organization_id = $1 AND ended_at IS NULL AND created_at >= $2 AND active_at >= $3";
+    let rows = sql::rows(source, SELECT, values![organization.as_str(), made, active]).await?;
+    rows.iter().map(|row| row.parsed("user_id")).collect()
+}
+
 /// Where a session stands among the others.
 #[must_use]
 pub fn place_of(held: &HeldSession, by: SessionColumn) -> Place {

@@ -118,12 +118,13 @@ impl Control {
             _ => identity.groups.clone(),
         };
         trail.passed("The role", role(&settings, account.as_ref(), groups.as_deref()));
+        let methods = identity.methods.join(", ");
         let worth = match settings.proof_of(identity) {
-            Proof::FederatedMfa => "counts as two factors",
-            Proof::FederatedStepUp => "one of our second factors is asked for",
-            _ => "how people prove who they are is left to the provider",
+            Proof::FederatedMfa => format!("counts as two factors ({methods})"),
+            Proof::FederatedStepUp => format!("one of our second factors is asked for ({methods})"),
+            _ => format!("how people prove who they are is left to the provider ({methods})"),
         };
-        trail.passed("What it is worth", format!("{worth} ({})", identity.methods.join(", ")));
+        trail.passed("What it is worth", worth);
         if let Some(account) = &account
             && account.place.as_ref().is_some_and(|place| place.state == MembershipState::Suspended)
         {
@@ -146,8 +147,12 @@ impl Control {
                 Ok(())
             }
             Ok(Reception::Link { asks_for_factor, .. }) => {
-                let also = if asks_for_factor { ", after one of its second factors was shown" } else { "" };
-                trail.passed(ACCOUNT, format!("the one with this address would be linked{also}"));
+                let found = if asks_for_factor {
+                    "the one with this address would be linked, after one of its second factors was shown"
+                } else {
+                    "the one with this address would be linked"
+                };
+                trail.passed(ACCOUNT, found);
                 Ok(())
             }
             Err(why) => Err(Disbelief { step: ACCOUNT, why: why.advice().to_owned() }),

@@ -24,6 +24,7 @@ pub(crate) mod registration;
 pub(crate) mod saml;
 pub(crate) mod scim;
 pub(crate) mod security;
+pub(crate) mod sessions;
 pub(crate) mod set_up;
 pub(crate) mod setup_requests;
 pub(crate) mod sign_in;

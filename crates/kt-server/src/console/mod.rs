@@ -20,6 +20,7 @@ mod markdown;
 mod messages;
 mod own_host;
 mod pages;
+mod places;
 mod routes;
 mod table;
 mod visit;

@@ -205,6 +205,7 @@ fn security_settings() -> Router<Doors> {
         .route("/settings/security/ip-restrictions", post(network::save))
         .route("/settings/security/ip-restrictions/draft", post(network::draft))
         .route("/settings/security/sessions", get(sessions::show))
+        .route("/settings/security/sessions/end-everybodys", post(sessions::end_everybodys))
         .route("/settings/security/sso", get(sso_settings::show))
         .route("/settings/security/sso/oidc", post(sso_settings::connect_oidc))
         .route("/settings/security/sso/saml", post(saml_settings::connect))

@@ -105,6 +105,8 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/organization/security", READERS, ""),
     ("PATCH /v1/organization/security", RUNNERS, "{}"),
     ("GET /v1/organization/security/posture", READERS, ""),
+    ("GET /v1/organization/sessions", READERS, ""),
+    ("DELETE /v1/organization/sessions", RUNNERS, ""),
     ("GET /v1/organization/ip-restrictions", READERS, ""),
     ("PUT /v1/organization/ip-restrictions", RUNNERS, "{}"),
     ("POST /v1/organization/ip-restrictions/preview", READERS, "{}"),
@@ -573,6 +575,13 @@ const TRACES: &[(&str, Trace)] = &[
     (
         "PATCH /v1/organization/security",
         Action(AuditAction::CsrfUpdated, r#"{"csrf":{"rotation":"per_request"}}"#),
+    ),
+    (
+        "DELETE /v1/organization/sessions",
+        Flow(
+            AuditAction::SessionRevoked,
+            "members::everybody_is_signed_out_at_once_as_far_as_the_rank_of_whoever_asks_reaches",
+        ),
     ),
     (
         "PUT /v1/organization/ip-restrictions",

@@ -137,6 +137,35 @@ on_both! {
         assert_eq!(end(&admin, &jo).await.refusal(), (403, "reauthentication_required"));
     }
 
+    everybody_is_signed_out_at_once_as_far_as_the_rank_of_whoever_asks_reaches(api) {
+        for (email, role) in [("jo@acme.example", "member"), ("kim@acme.example", "member"), ("admin@acme.example", "admin")] {
+            api.add_member(email, role).await;
+        }
+        let other = api.organization("other").await;
+        api.add_member_of(&other, "owner@other.example", Role::Owner).await;
+        api.token_of("kim@acme.example").await;
+        api.clock.advance(Duration::from_mins(40));
+        let theirs = api.token_of("jo@acme.example").await;
+        let (owner, admin) = (api.token_of("owner@acme.example").await, api.token_of("admin@acme.example").await);
+        let elsewhere = api.token_of("owner@other.example").await;
+        let end = async |who: &str| api.request(Method::DELETE, "/v1/organization/sessions").bearer(who).send().await;
+        let is_in = async |who: &str| api.get("/v1/whoami").bearer(who).send().await.status == 200;
+        assert_eq!(end(&theirs).await.refusal(), (403, "insufficient_role"));
+        assert!(is_in(&theirs).await, "the control");
+        assert_eq!(end(&admin).await.status, 204);
+        assert!(!is_in(&theirs).await && is_in(&admin).await && is_in(&owner).await && is_in(&elsewhere).await);
+        assert_eq!(api.records("session.revoked").await.len(), 1);
+        let told = async |who: &str| {
+            let letters = api.letters_to(who).await;
+            letters.iter().filter(|letter| letter.content.subject.contains("signed out")).count()
+        };
+        assert_eq!((told("jo@acme.example").await, told("kim@acme.example").await), (1, 0), "none of hers lived");
+        assert_eq!(end(&owner).await.status, 204);
+        assert!(!is_in(&admin).await && is_in(&owner).await && is_in(&elsewhere).await);
+        api.clock.advance(Duration::from_mins(11));
+        assert_eq!(end(&owner).await.refusal(), (403, "reauthentication_required"));
+    }
+
     whoever_is_removed_is_out_at_the_next_request_and_not_seen_again(api) {
         let jo = api.add_member("jo@acme.example", "member").await.to_string();
         let (owner, theirs) = (api.token_of("owner@acme.example").await, api.token_of("jo@acme.example").await);

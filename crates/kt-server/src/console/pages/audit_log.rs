@@ -19,7 +19,8 @@ use crate::console::answer::{Answer, Frame, leave_for, page};
 use crate::console::asked::{Asked, Listing};
 use crate::console::filters;
 use crate::console::labels::area;
-use crate::console::visit::SignedIn;
+use crate::console::places::{place_of, place_of_gateway};
+use crate::console::visit::{SignedIn, Visit};
 
 #[derive(Template)]
 #[template(path = "pages/audit-log.html")]
@@ -100,6 +101,9 @@ struct RecordPage {
     seq: u64,
     hash: Hash,
     standing: AuditStanding,
+    /// Where whoever did it, and what it was done to, are shown.
+    actor_place: Option<String>,
+    resource_place: Option<String>,
 }
 
 /// One record.
@@ -112,8 +116,30 @@ pub(crate) async fn show_one(
     let record = read(&entry.body)?;
     let changes = changes(&record.details.before, &record.details.after);
     let standing = doors.control.audit_standing(&visit.ctx).await?;
-    let (seq, hash) = (entry.seq, entry.hash);
-    page(&visit.look, &RecordPage { frame: Frame::of(&visit), record, changes, seq, hash, standing })
+    let template = RecordPage {
+        frame: Frame::of(&visit),
+        actor_place: place_of(&doors, &visit, Some(&record.actor.id)).await?,
+        resource_place: place_of_resource(&doors, &visit, &record).await?,
+        record,
+        changes,
+        seq: entry.seq,
+        hash: entry.hash,
+        standing,
+    };
+    page(&visit.look, &template)
+}
+
+/// The page of what a record is about.
+async fn place_of_resource(
+    doors: &Doors,
+    visit: &Visit,
+    record: &AuditRecord,
+) -> Result<Option<String>, Error> {
+    if record.action.as_str().starts_with("gateway.") {
+        place_of_gateway(doors, visit, &record.resource).await
+    } else {
+        place_of(doors, visit, Some(&record.resource)).await
+    }
 }
 
 /// One field, before and after.

@@ -14,6 +14,7 @@ use crate::api::events::EventsParams;
 use crate::console::answer::{Answer, Frame, page};
 use crate::console::asked::{Asked, Listing};
 use crate::console::filters;
+use crate::console::places::{place_of, place_of_gateway};
 use crate::console::visit::SignedIn;
 use crate::download;
 
@@ -35,6 +36,7 @@ struct ShownEvent {
     gateway_id: String,
     reason_code: Option<String>,
     key_id: Option<String>,
+    user_id: Option<String>,
     count: Option<u64>,
     #[serde(default)]
     policies_evaluated: Vec<PolicyEvaluation>,
@@ -157,6 +159,10 @@ struct EventPage {
     /// The whole of it.
     text: String,
     view: EventView,
+    /// Where whoever asked, the key that they came with, and the gateway are shown.
+    user_place: Option<String>,
+    key_place: Option<String>,
+    gateway_place: Option<String>,
 }
 
 /// One event.
@@ -170,7 +176,17 @@ pub(crate) async fn show_one(
     let all: Map<String, Value> = serde_json::from_str(&view.body).map_err(Error::internal)?;
     let text = serde_json::to_string_pretty(&all).map_err(Error::internal)?;
     let fields = all.iter().filter(|(name, _)| !is_shown_apart(name)).map(field).collect();
-    page(&visit.look, &EventPage { frame: Frame::of(&visit), event, fields, text, view })
+    let template = EventPage {
+        frame: Frame::of(&visit),
+        user_place: place_of(&doors, &visit, event.user_id.as_deref()).await?,
+        key_place: place_of(&doors, &visit, event.key_id.as_deref()).await?,
+        gateway_place: place_of_gateway(&doors, &visit, &event.gateway_id).await?,
+        event,
+        fields,
+        text,
+        view,
+    };
+    page(&visit.look, &template)
 }
 
 fn is_shown_apart(name: &str) -> bool {

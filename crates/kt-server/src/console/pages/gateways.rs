@@ -6,6 +6,7 @@ use kt_control::GatewayView;
 use kt_domain::actor::Permission;
 use kt_domain::configurations::ConfigurationSource;
 use kt_domain::gateways::{ShownConfiguration, TargetState};
+use kt_domain::id::ApiKeyId;
 use kt_domain::traffic::Measure;
 use serde_json::Value;
 
@@ -15,6 +16,7 @@ use crate::api::paging::Everything;
 use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::asked::{Asked, Listing};
 use crate::console::filters;
+use crate::console::places::place_of;
 use crate::console::visit::SignedIn;
 use crate::download;
 
@@ -87,6 +89,8 @@ struct GatewayPage {
     view: GatewayView,
     /// What is in force there from its own files, as far as it was told.
     configuration: Option<ShownConfiguration>,
+    /// Where the key that it comes with is shown.
+    key_place: Option<String>,
     may_change: bool,
 }
 
@@ -106,9 +110,12 @@ pub(crate) async fn show_one(
 ) -> Answer {
     let view = doors.control.gateway(&visit.ctx, &id).await?;
     let configuration = doors.control.configuration_of_gateway(&visit.ctx, &view.delivering.gateway).await?;
+    let key = view.delivering.gateway.key.as_ref().map(ApiKeyId::as_str);
+    let key_place = place_of(&doors, &visit, key).await?;
     let template = GatewayPage {
         frame: Frame::of(&visit),
         listing: asked.listing(None, None),
+        key_place,
         view,
         configuration,
         may_change: visit.may(Permission::RunGateways),

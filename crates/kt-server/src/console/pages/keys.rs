@@ -24,6 +24,7 @@ use crate::api::tokens::KEYS_FILE;
 use crate::console::answer::{Answer, Frame, leave_and_say, page, see_and_say};
 use crate::console::filters;
 use crate::console::labels::Label;
+use crate::console::places;
 use crate::console::table::Table;
 use crate::console::visit::{SignedIn, Visit};
 use crate::download;
@@ -262,6 +263,8 @@ struct KeyPage {
     demands: KeyDemands,
     /// Who answers for it, as far as whoever looks may know.
     owner: Option<String>,
+    /// Where they are shown.
+    owner_place: Option<String>,
     /// Whether it can still be changed, and by whoever looks.
     may_change: bool,
     may_revoke: bool,
@@ -313,6 +316,7 @@ pub(crate) async fn show_one(
         frame: Frame::of(&visit),
         list,
         owner,
+        owner_place: places::place_of(&doors, &visit, Some(view.key.owner.as_str())).await?,
         may_change: demands.may_make && !is_over,
         may_revoke: visit.may(Permission::UseKeys) && !is_over,
         expires_soon: view.key.terms.expires_soon(visit.ctx.now),

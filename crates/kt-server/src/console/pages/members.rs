@@ -24,7 +24,7 @@ use crate::console::table::Table;
 use crate::console::visit::{SignedIn, Visit};
 use crate::download;
 
-pub(super) const PAGE: &str = "/settings/members";
+pub(in crate::console) const PAGE: &str = "/settings/members";
 
 /// Where each list goes on.
 #[derive(Deserialize, Default)]

@@ -199,7 +199,7 @@ impl OverviewPage {
             Concern::AllowlistEmpty => (
                 None,
                 "The allow list is enforced and holds nothing, so every address is let in",
-                "/settings/security",
+                "/settings/security#network",
                 "network",
             ),
             Concern::CertificateEnds => (

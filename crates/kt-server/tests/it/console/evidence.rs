@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use axum::http::Method;
+use kt_domain::clock::Clock;
 use kt_domain::events::{EventType, MatchedRule, PolicyEvaluation, Verdict};
+use kt_domain::id::ApiKeyId;
+use kt_domain::random::Random;
 use serde_json::{Value, json};
 
 use super::browser::Browser;
@@ -106,6 +109,56 @@ on_both! {
         let stranger = api.signed_in("owner@other.example").await;
         assert_eq!(stranger.get(&format!("/events/{blocked}")).await.status, 404);
         assert!(!stranger.get("/events").await.page().contains("gw-1"));
+    }
+
+    an_event_leads_to_its_key_its_gateway_and_whoever_asked_where_they_are_there(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        let jo = api.add_named("jo@acme.example", "Jo").await;
+        let delivers = gateway_key(&api).await;
+        let owner = api.owner().await;
+        let keys = api.get("/v1/tokens?type=gateway").bearer(owner.access_token()).send().await;
+        let key = keys.text("/tokens/0/id");
+        let unknown = ApiKeyId::new(api.clock.now(), &mut Random::from_os()).to_string();
+        let report = json!({ "gateway_id": "gw-1", "software_version": "0.1.0", "config_version": "0123456789ab" });
+        assert_eq!(api.post("/v1/gateways/sync", report).bearer(&delivers).send().await.status, 200);
+        let (mut here, mut gone) = (Log::begin(&api, "gw-1"), Log::begin(&api, "gw-2"));
+        let known = here.event(&api, |event| {
+            event.key_id = Some(key.into());
+            event.user_id = Some(jo.as_str().into());
+        });
+        let lost = gone.event(&api, |event| event.key_id = Some(unknown.as_str().into()));
+        for log in [here, gone] {
+            assert_eq!(log.deliver(&api, &delivers).await.status, 200);
+        }
+        let ways = [format!("/settings/gateway-keys/{key}"), format!("/settings/members/{jo}"), "/gateways/gw-1".to_owned()];
+        let page = browser.get(&format!("/events/{known}")).await;
+        for way in &ways {
+            assert!(page.page().contains(&format!("<a href=\"{way}\">")), "{way}");
+            assert_eq!(browser.get(way).await.status, 200, "{way}");
+        }
+        let gateway = browser.get("/gateways/gw-1").await;
+        assert!(gateway.page().contains(&format!("<a href=\"{}\">edge</a>", ways[0])), "{}", gateway.body);
+        let page = browser.get(&format!("/events/{lost}")).await;
+        assert!(page.page().contains(&unknown) && page.body.contains("gw-2"), "they are told");
+        assert!(!page.body.contains("-keys/") && !page.body.contains("<a href=\"/gateways/gw-2"), "and lead nowhere");
+    }
+
+    a_record_leads_to_whoever_did_it_and_to_what_it_was_done_to(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        let jo = api.add_named("jo@acme.example", "Jo").await;
+        let owner = api.owner().await;
+        let you = format!("<a href=\"/settings/members/{}\">", owner.text("/user/id"));
+        let theirs = format!("<a href=\"/settings/members/{jo}\">");
+        let suspended = api.request(Method::POST, &format!("/v1/members/{jo}/suspend")).bearer(owner.access_token());
+        assert_eq!(suspended.send().await.status, 200);
+        let id = api.records("member.suspended").await[0]["id"].as_str().unwrap().to_owned();
+        let path = format!("/audit-log/{id}");
+        let page = browser.get(&path).await;
+        assert!(page.page().contains(&you) && page.body.contains(&theirs), "{}", page.body);
+        let removed = api.request(Method::DELETE, &format!("/v1/members/{jo}")).bearer(owner.access_token());
+        assert_eq!(removed.send().await.status, 204);
+        let page = browser.get(&path).await;
+        assert!(page.page().contains(&you) && page.body.contains(jo.as_str()) && !page.body.contains(&theirs));
     }
 
     a_list_that_is_followed_tells_what_is_new_and_is_no_activity(api) {

@@ -57,6 +57,22 @@ on_both! {
         assert_eq!(owner.get(&format!("{PAGE}?cursor={cursor}&sort=email")).await.status.as_u16(), 422, "of another order");
     }
 
+    everybody_else_is_signed_out_by_one_button_that_an_auditor_does_not_have(api) {
+        const END: &str = "/settings/security/sessions/end-everybodys";
+        api.add_member("audit@acme.example", "auditor").await;
+        let (auditor, owner) = (api.signed_in("audit@acme.example").await, api.signed_in(OWNER).await);
+        let page = auditor.get(PAGE).await;
+        assert!(!page.page().contains(END) && page.body.contains("Owners and admins can end them."));
+        assert_eq!(auditor.post(END, &[]).await.refusal(), (403, "insufficient_role"));
+        let page = owner.get(PAGE).await;
+        assert!(page.page().contains(END) && page.body.contains("End Sessions"));
+        assert_eq!(page.body.matches(">You</span>").count(), 1, "of two sessions");
+        assert_eq!(holders(&page).len(), 2, "the control");
+        assert_eq!(owner.post(END, &[]).await.leads_to(), Some(PAGE));
+        assert_eq!(holders(&owner.get(PAGE).await), ["Olive Owner"]);
+        assert_eq!(auditor.get("/overview").await.status.as_u16(), 303);
+    }
+
     a_session_that_is_over_is_not_among_them_and_members_see_none(api) {
         api.add_member("audit@acme.example", "auditor").await;
         let jo = api.add_named("jo@acme.example", "Jo").await;

@@ -158,6 +158,19 @@ on_both! {
         assert_eq!(jo.post(&format!("{path}/end-sessions"), &[]).await.refusal(), (403, "insufficient_role"));
     }
 
+    the_page_of_a_member_leads_to_what_they_did_and_to_their_sessions(api) {
+        let id = api.add_member(JO, "member").await;
+        let (owner, _jo) = (api.signed_in(OWNER).await, api.signed_in(JO).await);
+        let page = owner.get(&format!("/settings/members/{id}")).await;
+        for list in ["/audit-log?actor=", "/settings/security/sessions?q="] {
+            let (_, rest) = page.page().split_once(&format!("href=\"{list}")).unwrap();
+            let found = owner.get(&format!("{list}{}", rest.split('"').next().unwrap())).await;
+            assert_eq!(found.page().matches("class=\"cover\"").count(), 1, "{list}: {}", found.body);
+            let whole = owner.get(list.split('?').next().unwrap()).await;
+            assert!(whole.page().matches("class=\"cover\"").count() > 1, "{list}, the control");
+        }
+    }
+
     nobody_is_offered_or_does_what_is_above_their_rank(api) {
         api.add_member("admin@acme.example", "admin").await;
         let session = api.owner().await;
