@@ -116,7 +116,7 @@ impl Control {
     }
 
     /// Gives the account the address back that the link was sent to, whatever it was changed to since, and ends
-    /// everything that was issued to it. The holders of later addresses have no way back.
+    /// everything that was issued to it. The holders of later addresses have no way back; that of the present one is told.
     pub async fn undo_email_change(&self, ctx: &Ctx, token: &str) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
         let link = UNDO_EMAIL_CHANGE.consume::<OldEmail>(ctx, &tx, token).await?;
@@ -134,10 +134,14 @@ impl Control {
         UNDO_EMAIL_CHANGE.withdraw_since(ctx, &tx, user.id.as_str(), until).await?;
         users::end_everything(&tx, &user.id).await?;
         let places = memberships::of_user(&tx, &user.id).await?;
+        let organization = places.first().map(|place| &place.organization);
+        let lost = (user.email_folded != old.folded()).then(|| kept_email(&user.email)).transpose()?;
+        let message = Message::EmailChangeUndone { happened: circumstances(ctx) };
+        self.enqueue(ctx, &tx, organization, lost.as_ref(), &message).await?;
         let record = self
             .record(ctx, AuditAction::EmailChangeUndone, user.id.as_str())
             .with_change(json!({ "email": user.email }), json!({ "email": old }));
-        audit::append(&tx, places.first().map(|place| &place.organization), &record).await?;
+        audit::append(&tx, organization, &record).await?;
         self.commit_revocation(tx).await
     }
 }

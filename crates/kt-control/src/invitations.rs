@@ -8,6 +8,7 @@ use kt_domain::ctx::Ctx;
 use kt_domain::email::EmailAddress;
 use kt_domain::error::{Error, ErrorKind};
 use kt_domain::id::{InvitationId, OrganizationId, UserId};
+use kt_domain::network::console_rules::Surface;
 use kt_domain::sign_in::MembershipState;
 use kt_store::invitations::{self, Invitation};
 use kt_store::organizations::{self, Organization};
@@ -115,14 +116,27 @@ impl Control {
         self.commit_revocation(tx).await
     }
 
-    /// What an invitation says, to whoever holds its link. It is not used up.
-    pub async fn invitation_of(&self, ctx: &Ctx, token: &str) -> Result<InvitationView, Error> {
-        self.invitation_behind(ctx, &self.store, token).await
+    /// What an invitation says, to whoever holds its link, where the organization lets them in from. It is not used up.
+    pub async fn invitation_of(
+        &self,
+        ctx: &Ctx,
+        surface: Surface,
+        token: &str,
+    ) -> Result<InvitationView, Error> {
+        let view = self.invitation_behind(ctx, &self.store, token).await?;
+        self.require_address_of(ctx, &view.organization.id, surface).await?;
+        Ok(view)
     }
 
     /// The person that asks joins the organization that has invited their address. Their session stays where it is.
-    pub async fn accept_invitation(&self, ctx: &Ctx, token: &str) -> Result<InvitationView, Error> {
+    pub async fn accept_invitation(
+        &self,
+        ctx: &Ctx,
+        surface: Surface,
+        token: &str,
+    ) -> Result<InvitationView, Error> {
         let person = ctx.require_person()?;
+        self.invitation_of(ctx, surface, token).await?;
         let tx = self.store.begin_write().await?;
         let view = self.take_invitation(ctx, &tx, token).await?;
         let user = users::find(&tx, &person.user).await?.ok_or_else(|| Error::not_found("member"))?;
@@ -146,7 +160,7 @@ impl Control {
     ) -> Result<(), Error> {
         let email = parse_email("email", &register.email)?;
         let InvitationView { invitation, organization } =
-            self.invitation_behind(ctx, &self.store, token).await?;
+            self.invitation_of(ctx, register.surface, token).await?;
         if email != invitation.email {
             return Err(Error::invalid(
                 "email",
@@ -162,7 +176,7 @@ impl Control {
 
         let tx = self.store.begin_write().await?;
         let InvitationView { invitation, .. } = self.take_invitation(ctx, &tx, token).await?;
-        let user = self.verified_newcomer(ctx, &tx, newcomer).await?;
+        let user = self.verified_newcomer(ctx, &tx, newcomer, &organization.id).await?;
         self.join(ctx, &tx, &invitation, &user).await?;
         self.commit_revocation(tx).await
     }
@@ -172,6 +186,7 @@ impl Control {
         ctx: &Ctx,
         tx: &Tx<'_>,
         Newcomer { user, password }: Newcomer,
+        organization: &OrganizationId,
     ) -> Result<User, Error> {
         users::insert_unless_known(tx, &user).await?;
         let known = users::by_email(tx, &user.email_folded).await?;
@@ -186,6 +201,7 @@ impl Control {
         if has_place || !users::set_password(tx, &known.id, known.epoch, &password).await? {
             return Err(account_exists());
         }
+        self.note_chosen_by_link(ctx, tx, &known, organization).await?;
         Ok(known)
     }
 

@@ -20,7 +20,7 @@ use kt_domain::keys::{self as rules, KeyCreation, KeyRestrictions, KeyStanding, 
 use kt_domain::network::cidr::Cidr;
 use kt_domain::order::{KeyColumn, Order};
 use kt_domain::search::Search;
-use kt_store::keys::{self, ApiKey, KeyFilter};
+use kt_store::keys::{self, ApiKey, Due, KeyFilter};
 use kt_store::order::{Part, Place};
 use kt_store::{Tx, audit};
 use serde::{Deserialize, Deserializer};
@@ -198,9 +198,9 @@ impl Control {
         let search = Search::read(which.search.as_deref().unwrap_or_default())?;
         let sees_all = ctx.actor.may(Permission::ReadAllKeys);
         let owner = ctx.actor.user().filter(|_| !sees_all).cloned();
-        let due = which.due.map(|due| (due, ctx.now));
-        let filter = KeyFilter { kind: which.kind, owner, search, due };
         let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
+        let due = which.due.map(|what| Due { what, now: ctx.now, restrictions: restrictions.clone() });
+        let filter = KeyFilter { kind: which.kind, owner, search, due };
         Ok(SoughtKeys { filter, order: which.order, restrictions, now: ctx.now })
     }
 

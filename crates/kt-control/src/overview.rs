@@ -120,7 +120,9 @@ impl Control {
         let traffic = self.traffic(ctx, window).await?;
         let posture = self.posture(ctx).await?;
         let silent_since = ctx.now - GONE_AFTER;
-        let waiting = attention::waiting(&self.store, organization, silent_since, ctx.now).await?;
+        let restrictions = self.security_of(&self.store, organization).await?.value.api_keys;
+        let waiting =
+            attention::waiting(&self.store, organization, &restrictions, silent_since, ctx.now).await?;
         let without_factor = self.members_asked(organization).await?;
         let provider = identity_providers::enabled(&self.store, organization).await?;
         let provider = provider.filter(|provider| self.offers(provider.details.protocol()));

@@ -107,7 +107,7 @@ impl Control {
         }
         let record = self.record(ctx, AuditAction::PasswordChanged, entrant.user.id.as_str());
         audit::append(&tx, Some(&entrant.organization.id), &record).await?;
-        self.tell_of_password(ctx, &tx, &entrant, change).await?;
+        self.tell_of_password(ctx, &tx, &entrant.user, &entrant.organization.id, change).await?;
         self.commit_revocation(tx).await
     }
 

@@ -11,6 +11,7 @@ use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
 use kt_domain::lockout;
 use kt_domain::network::console_rules::Surface;
+use kt_domain::sign_in::MembershipState;
 use kt_store::users::{self, User};
 use kt_store::{Tx, audit, keys, limits, memberships};
 use serde::{Deserialize, Serialize};
@@ -118,10 +119,34 @@ impl Control {
             return Err(link_is_over());
         }
         limits::reset_below(&tx, &lockout::account_key(user.id.as_str())).await?;
-        let record = self.record(ctx, AuditAction::PasswordReset, user.id.as_str());
-        audit::append(&tx, Some(&entrant.organization.id), &record).await?;
-        self.tell_of_password(ctx, &tx, &entrant, PasswordChange::Reset).await?;
+        self.note_chosen_by_link(ctx, &tx, user, &entrant.organization.id).await?;
+        if user.email_verified_at.is_none() {
+            self.go_on_with_registrations(ctx, &tx, user).await?;
+        }
         self.commit_revocation(tx).await
+    }
+
+    /// Records that a password was chosen through a link that was sent to its holder, and tells them.
+    pub(crate) async fn note_chosen_by_link(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &User,
+        organization: &OrganizationId,
+    ) -> Result<(), Error> {
+        let record = self.record(ctx, AuditAction::PasswordReset, user.id.as_str());
+        audit::append(tx, Some(organization), &record).await?;
+        self.tell_of_password(ctx, tx, user, organization, PasswordChange::Reset).await
+    }
+
+    /// A link that was sent to the address of somebody who has registered verifies it as the link for that would have.
+    async fn go_on_with_registrations(&self, ctx: &Ctx, tx: &Tx<'_>, user: &User) -> Result<(), Error> {
+        for place in memberships::of_user(tx, &user.id).await? {
+            if place.state == MembershipState::PendingApproval {
+                self.go_on_with_registration(ctx, tx, user, &place).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whose link to choose a password this is, as long as it is good where it is used.
@@ -147,13 +172,13 @@ impl Control {
         &self,
         ctx: &Ctx,
         tx: &Tx<'_>,
-        entrant: &Entrant,
+        user: &User,
+        organization: &OrganizationId,
         change: PasswordChange,
     ) -> Result<(), Error> {
-        let keys = keys::names_of(tx, &entrant.user.id, ctx.now).await?;
+        let keys = keys::names_of(tx, &user.id, ctx.now).await?;
         let keys = keys.iter().map(|name| Label::new(name)).collect();
         let message = Message::PasswordChanged { change, happened: circumstances(ctx), keys };
-        let to = kept_email(&entrant.user.email)?;
-        self.enqueue(ctx, tx, Some(&entrant.organization.id), Some(&to), &message).await
+        self.enqueue(ctx, tx, Some(organization), Some(&kept_email(&user.email)?), &message).await
     }
 }

@@ -10,6 +10,7 @@ use kt_domain::ctx::Ctx;
 use kt_domain::email::EmailAddress;
 use kt_domain::error::Error;
 use kt_domain::id::{OrganizationId, UserId};
+use kt_domain::network::console_rules::Surface;
 use kt_domain::passwords::{self, Context};
 use kt_domain::registration::{may_register, registration_closed};
 use kt_domain::security_settings::SecuritySettings;
@@ -41,6 +42,8 @@ pub struct Register {
     pub password: String,
     /// The token of an invitation, where they have one.
     pub invitation: Option<String>,
+    /// Where they register.
+    pub surface: Surface,
 }
 
 /// What registering has come to.
@@ -79,6 +82,7 @@ impl Control {
         let organization = organization.ok_or_else(registration_closed)?;
         let security = self.security_of(&self.store, &organization.id).await?.value;
         may_register(&security.registration, &email)?;
+        self.require_address_of(ctx, &organization.id, register.surface).await?;
         let newcomer = self.newcomer(ctx, &register, &email, &organization, &security).await?;
         let same = self.same_password(ctx, &email, &register.password).await?;
 
@@ -248,8 +252,7 @@ impl Control {
         }
     }
 
-    /// Counts the address as verified. Where the organization wants to approve, administrators are told; otherwise the
-    /// account is active.
+    /// Counts the address as verified.
     pub(crate) async fn confirm_registration(
         &self,
         ctx: &Ctx,
@@ -262,21 +265,34 @@ impl Control {
             return Err(link_is_over());
         }
         let place = memberships::find(tx, organization, &user.id).await?.ok_or_else(link_is_over)?;
+        if user.password.is_none() {
+            self.have_password_chosen(ctx, tx, organization, &user).await?;
+        }
+        self.go_on_with_registration(ctx, tx, &user, &place).await
+    }
+
+    /// What comes of a registration whose address has just been verified. Where the organization wants to approve,
+    /// administrators are told; otherwise the account is active.
+    pub(crate) async fn go_on_with_registration(
+        &self,
+        ctx: &Ctx,
+        tx: &Tx<'_>,
+        user: &User,
+        place: &Membership,
+    ) -> Result<MembershipState, Error> {
+        let organization = &place.organization;
         let security = self.security_of(tx, organization).await?.value;
         let waits = place.state == MembershipState::PendingApproval;
         // What was open when they registered may have been closed since: then administrators decide.
         let is_open = may_register(&security.registration, &kept_email(&user.email)?).is_ok();
         let state = if waits && is_open && !security.registration.signup_approval {
-            self.put_in_place(ctx, tx, &place, place.role, MembershipState::Active).await?;
+            self.put_in_place(ctx, tx, place, place.role, MembershipState::Active).await?;
             MembershipState::Active
         } else {
             place.state
         };
-        if user.password.is_none() {
-            self.have_password_chosen(ctx, tx, organization, &user).await?;
-        }
         if state == MembershipState::PendingApproval {
-            self.tell_administrators(ctx, tx, organization, &user).await?;
+            self.tell_administrators(ctx, tx, organization, user).await?;
         }
         let record = self
             .record(ctx, AuditAction::RegistrationVerified, user.id.as_str())

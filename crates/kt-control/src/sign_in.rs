@@ -44,6 +44,9 @@ pub(crate) use unheard::Unheard;
 /// Why somebody is refused who has proven who they are, in the audit log.
 const NOT_ADMITTED: &str = "not_admitted";
 
+/// Why somebody is refused whose organization lets nobody in from where they are, in the audit log.
+const IP_DENIED: &str = "ip_denied";
+
 /// An e-mail address and a password, given at a door.
 pub struct SignIn {
     /// The address as typed.
@@ -149,21 +152,30 @@ pub(crate) struct Entrant {
     pub(crate) organization: Organization,
 }
 
+/// A sign-in by password whose password was not looked at yet.
+struct Begun {
+    /// Whose account it is about, if it is anybody's.
+    entrant: Option<Entrant>,
+    /// Why its holder is not let in, whatever the password: in the words of the audit log.
+    barred: Option<&'static str>,
+    attempt: Attempt,
+}
+
 impl Control {
-    /// Signs in by password. Unknown address, wrong password, locked and suspended account get one answer at one
-    /// cost: [`ErrorKind::Unauthenticated`] with `invalid_credentials`.
+    /// Signs in by password. Unknown address, wrong password, locked and suspended account, and one whose organization lets
+    /// nobody in from there, get one answer at one cost: [`ErrorKind::Unauthenticated`] with `invalid_credentials`.
     pub async fn sign_in(&self, ctx: &Ctx, sign_in: SignIn) -> Result<SignInOutcome, Error> {
         let email = EmailAddress::parse(&sign_in.email).ok();
         if self.is_unheard(ctx, email.as_ref(), sign_in.device.as_deref()).await? {
             self.unheard.note(ctx);
             return Err(invalid_credentials());
         }
-        let (entrant, attempt) = self.evenly(self.begin_sign_in(ctx, &sign_in, email.as_ref())).await?;
+        let begun = self.evenly(self.begin_sign_in(ctx, &sign_in, email.as_ref())).await?;
+        let Begun { entrant, barred, attempt } = begun;
         let is_right = self.is_right(ctx, &attempt, &sign_in.password, entrant.as_ref()).await?;
-        // A right password of somebody who is suspended must look like a wrong one, in what it counts for too.
-        let is_let_in = |entrant: &Entrant| entrant.membership.state != MembershipState::Suspended;
-        let Some(entrant) = entrant.filter(|entrant| is_right && is_let_in(entrant)) else {
-            let reason = if is_right { NOT_ADMITTED } else { attempt.why_wrong() };
+        // A right password of somebody who is not let in must look like a wrong one, in what it counts for too.
+        let Some(entrant) = entrant.filter(|_| is_right && barred.is_none()) else {
+            let reason = barred.filter(|_| is_right).unwrap_or_else(|| attempt.why_wrong());
             self.evenly(self.fail_attempt(ctx, &attempt, reason)).await?;
             return Err(invalid_credentials());
         };
@@ -175,15 +187,19 @@ impl Control {
         self.advance(ctx, entrant, flow).await
     }
 
-    /// Whose password is tried, if it is anybody's; the try is counted.
+    /// Whose password is tried, if it is anybody's, and whether they are let in at all; the try is counted.
     async fn begin_sign_in(
         &self,
         ctx: &Ctx,
         sign_in: &SignIn,
         email: Option<&EmailAddress>,
-    ) -> Result<(Option<Entrant>, Attempt), Error> {
+    ) -> Result<Begun, Error> {
         let entrant = match email {
             Some(email) => self.entrant_by_email(&email.folded(), sign_in.organization.as_deref()).await?,
+            None => None,
+        };
+        let barred = match &entrant {
+            Some(entrant) => self.why_barred(ctx, entrant, sign_in.door).await?,
             None => None,
         };
         let whose = match (&entrant, email) {
@@ -192,7 +208,22 @@ impl Control {
             (None, None) => Tried::NoAddress(&sign_in.email),
         };
         let attempt = self.begin_attempt(ctx, &whose, sign_in.device.as_deref()).await?;
-        Ok((entrant, attempt))
+        Ok(Begun { entrant, barred, attempt })
+    }
+
+    /// Why somebody is not let in here, whatever they prove: they are suspended, or their organization lets nobody in from where
+    /// they are (R51).
+    async fn why_barred(
+        &self,
+        ctx: &Ctx,
+        entrant: &Entrant,
+        door: Door,
+    ) -> Result<Option<&'static str>, Error> {
+        if entrant.membership.state == MembershipState::Suspended {
+            return Ok(Some(NOT_ADMITTED));
+        }
+        let decided = self.decide_address(&self.store, ctx, &entrant.organization.id, door.into()).await?;
+        Ok(decided.is_err().then_some(IP_DENIED))
     }
 
     /// Lets the gate say what comes next, and does it.

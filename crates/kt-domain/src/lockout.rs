@@ -169,9 +169,12 @@ pub fn counts(settings: &LockoutSettings, account: &str, lane: Lane<'_>, ip: Opt
     match lane {
         Lane::Stranger => Counts { deciding: at_the_door(), others: Vec::new() },
         Lane::Device(device) => {
-            Counts { deciding: own(format!("device/{account}/{device}")), others: Vec::new() }
+            let key = format!("{}/device/{device}", account_key(account));
+            Counts { deciding: own(key), others: Vec::new() }
         }
-        Lane::SignedIn => Counts { deciding: own(format!("signed_in/{account}")), others: at_the_door() },
+        Lane::SignedIn => {
+            Counts { deciding: own(format!("{}/signed_in", account_key(account))), others: at_the_door() }
+        }
     }
 }
 
@@ -201,7 +204,8 @@ pub fn counts_of_networks(ip: IpAddr) -> Vec<Count> {
     std::iter::once(count(network, NETWORK_LIMIT)).chain(of_site).collect()
 }
 
-/// What the failures of one account are counted by, over all networks; the counts of its networks stand below it.
+/// What the failures of one account are counted by, over all networks; the counts of its networks, of its devices and of its
+/// sessions stand below it, so that what lifts a lock lifts it everywhere.
 #[must_use]
 pub fn account_key(account: &str) -> String {
     format!("account/{account}")
@@ -258,6 +262,10 @@ mod tests {
         let signed_in = counts(&settings, "usr_1", Lane::SignedIn, ip);
         assert_eq!((device.deciding.len(), signed_in.deciding.len()), (1, 1));
         assert_ne!(device.deciding, signed_in.deciding);
+        let below = format!("{}/", account_key("usr_1"));
+        for own in device.deciding.iter().chain(&signed_in.deciding) {
+            assert!(own.key.starts_with(&below), "what lifts the account's lock lifts this one: {}", own.key);
+        }
         assert!(
             stranger
                 .iter()

@@ -71,7 +71,11 @@ impl Metrics {
             upstream_faults.clone(),
         );
         let unrecorded = Counter::default();
-        registry.register("unrecorded_events", "Events that the store did not take", unrecorded.clone());
+        registry.register(
+            "unrecorded_events",
+            "Events that were lost, and those of refusals that were answered before they were on disk and are recorded late",
+            unrecorded.clone(),
+        );
         let reloads = Family::default();
         registry.register("reloads", "Attempts to change the configuration", reloads.clone());
         targets.register(&mut registry);

@@ -123,7 +123,7 @@ impl Shared {
         }
     }
 
-    /// Counts an event that could not be recorded, and says so now and then.
+    /// Counts an event that is lost, or that will be recorded later than it had to be, and says so now and then.
     pub(crate) fn report_unrecorded(&self) {
         self.metrics.unrecorded.inc();
         if self.unrecorded.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000) {

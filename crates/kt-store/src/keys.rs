@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use kt_domain::actor::{KeyKind, Role};
 use kt_domain::id::{ApiKeyId, OrganizationId, UserId};
-use kt_domain::keys::{KeyTerms, KeysDue, SOON};
+use kt_domain::keys::{KeyRestrictions, KeyTerms, KeysDue, SOON};
 use kt_domain::order::KeyColumn;
 use kt_domain::search::Search;
 use kt_domain::secret::SecretDigest;
@@ -151,8 +151,19 @@ pub struct KeyFilter {
     pub owner: Option<UserId>,
     /// Those only whose name or first characters hold this.
     pub search: Option<Search>,
-    /// Those only that need somebody, at this moment.
-    pub due: Option<(KeysDue, Timestamp)>,
+    /// Those only that need somebody.
+    pub due: Option<Due>,
+}
+
+/// Which keys need somebody.
+#[derive(Clone, Debug)]
+pub struct Due {
+    /// What they need somebody for.
+    pub what: KeysDue,
+    /// At this moment.
+    pub now: Timestamp,
+    /// What is demanded of keys.
+    pub restrictions: KeyRestrictions,
 }
 
 /// Keys of an organization.
@@ -167,16 +178,48 @@ pub async fn page(
     query.and("kind = ", filter.kind.map(KeyKind::as_str));
     query.and("owner_id = ", filter.owner.as_ref().map(UserId::as_str));
     query.and_found_in(["name", "prefix"], filter.search.as_ref());
-    if let Some((due, now)) = filter.due {
-        query.text(" AND (ends_at IS NULL OR ends_at > ").value(now).text(")");
-        query.text(" AND (expires_at IS NULL OR expires_at > ").value(now).text(")");
-        match due {
-            KeysDue::Expiring => query.and("expires_at <= ", Some(now + SOON)),
-            KeysDue::Flagged => query.text(" AND flagged_at IS NOT NULL"),
+    if let Some(Due { what, now, restrictions }) = &filter.due {
+        work_still(&mut query, *now);
+        match what {
+            KeysDue::Expiring => query.and("expires_at <= ", Some(*now + SOON)),
+            KeysDue::Flagged => break_demands(&mut query, restrictions, *now),
         };
     }
     query.part(&sorted(part.order.by), &part);
     query.rows(source).await?.iter().map(read).collect()
+}
+
+/// Goes on with that a key has neither ended nor expired.
+fn work_still(query: &mut Composed, now: Timestamp) {
+    query.text(" AND (ends_at IS NULL OR ends_at > ").value(now).text(")");
+    query.text(" AND (expires_at IS NULL OR expires_at > ").value(now).text(")");
+}
+
+/// Goes on with that a key breaks what is demanded of it, as `kt_domain::keys::breaches` says of one: many come to be too old
+/// long after that was demanded.
+fn break_demands<'a>(
+    query: &'a mut Composed,
+    restrictions: &KeyRestrictions,
+    now: Timestamp,
+) -> &'a mut Composed {
+    query.text(" AND (created_at <= ").value(restrictions.too_old_since(now).unwrap_or(Timestamp::MIN));
+    query.text(" OR (scope IS NULL AND ").value(restrictions.require_scope);
+    query.text(") OR (ip_ranges = '[]' AND ").value(restrictions.require_ip_binding).text("))")
+}
+
+/// How many keys of an organization work still and break what is demanded of them.
+pub async fn count_flagged(
+    source: &impl Source,
+    organization: &OrganizationId,
+    restrictions: &KeyRestrictions,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    let mut query = Composed::new("SELECT COUNT(*) AS number FROM api_keys WHERE organization_id = ");
+    query.value(organization.as_str());
+    work_still(&mut query, now);
+    break_demands(&mut query, restrictions, now);
+    let rows = query.rows(source).await?;
+    rows.first().map_or(Ok(0), |row| row.get("number"))
 }
 
 /// Where a key stands among the others.

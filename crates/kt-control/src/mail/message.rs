@@ -131,6 +131,8 @@ pub enum Message {
         undo_until: Timestamp,
         happened: Circumstances,
     },
+    /// To the address that an account has lost again, since the change to it was undone.
+    EmailChangeUndone { happened: Circumstances },
     /// A reminder: a key that the account answers for stops working.
     ApiKeyEnds { key: KeyKind, name: Label, expires_at: Timestamp },
     /// A key was made that acts with the rights of the account.

@@ -156,6 +156,7 @@ impl Message {
                 undo_until: after(3 * DAY),
                 happened: circumstances(),
             },
+            Self::EmailChangeUndone { happened: circumstances() },
             Self::ApiKeyEnds {
                 key: KeyKind::Access,
                 name: Label::new("nightly reports"),

@@ -152,8 +152,11 @@ impl Control {
 
     /// Whether this is the link of an invitation to the organization.
     async fn is_invited(&self, ctx: &Ctx, link: &str, organization: &OrganizationId) -> bool {
-        !link.is_empty()
-            && self.invitation_of(ctx, link).await.is_ok_and(|view| view.organization.id == *organization)
+        if link.is_empty() {
+            return false;
+        }
+        let view = self.invitation_of(ctx, Surface::Console, link).await;
+        view.is_ok_and(|view| view.organization.id == *organization)
     }
 }
 

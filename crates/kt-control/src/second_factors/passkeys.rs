@@ -157,6 +157,7 @@ impl Control {
         check_given(name)?;
         let state = self.take_ceremony(ctx, REGISTRATION, answer).await?;
         let Bond::Step(step) = &state.bond else { return Err(super::ceremonies::over()) };
+        self.look_at_enrollment_step(ctx, step).await?;
         let tx = self.store.begin_write().await?;
         // Before the passkey is there: with it, nothing is to be added any more.
         let (entrant, flow) = self.take_enrollment_step(ctx, &tx, step).await?;

@@ -70,8 +70,10 @@ impl Control {
         ctx: &Ctx,
         flow_token: &str,
     ) -> Result<(TotpSetup, String), Error> {
+        let step = SecretDigest::of(flow_token);
+        self.look_at_enrollment_step(ctx, &step).await?;
         let tx = self.store.begin_write().await?;
-        let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &SecretDigest::of(flow_token)).await?;
+        let (entrant, flow) = self.take_enrollment_step(ctx, &tx, &step).await?;
         if self.due_of(ctx, &tx, &entrant, &flow).await? == Demand::Passkey {
             return Err(passkey_required());
         }

@@ -33,7 +33,8 @@ impl Control {
         }
         let record = self.record(ctx, AuditAction::PasswordChanged, entrant.user.id.as_str());
         audit::append(&tx, Some(&entrant.organization.id), &record).await?;
-        self.tell_of_password(ctx, &tx, &entrant, PasswordChange::Replaced).await?;
+        let (user, organization) = (&entrant.user, &entrant.organization.id);
+        self.tell_of_password(ctx, &tx, user, organization, PasswordChange::Replaced).await?;
         self.commit_revocation(tx).await
     }
 

@@ -128,6 +128,13 @@ impl KeyRestrictions {
         }
     }
 
+    /// Keys that were made at this moment or before are too old at `now`, if any can be.
+    #[must_use]
+    pub fn too_old_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let age = self.max_age()?;
+        Some(now.saturating_sub(age).unwrap_or(Timestamp::MIN))
+    }
+
     /// The greatest age of a key.
     pub(super) fn max_age(&self) -> Option<Duration> {
         self.max_age_days.map(|days| Duration::from_hours(24 * u64::from(days)))

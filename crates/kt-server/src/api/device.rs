@@ -1,17 +1,20 @@
 //! `/v1/auth/device` and `/v1/me/device-requests`: signing in what has no browser (RFC 8628), in the API's own JSON.
 
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::rejection::FormRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::{Form, Json};
 use kt_domain::device::{INTERVAL, LIFETIME};
 use kt_domain::error::Error;
+use kt_domain::media_type;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::sign_in::LoginAnswer;
-use super::{ErrorBody, Failure, Input};
+use super::{ErrorBody, Failure, Input, unread};
 use crate::Doors;
 use crate::client::{Caller, Visitor};
+use crate::layers::MAX_BODY_OF_STRANGERS;
 
 /// What a device is given that asks to sign in.
 #[derive(Serialize, ToSchema)]
@@ -74,17 +77,24 @@ enum GrantType {
     DeviceCode,
 }
 
+/// How forms are declared.
+const FORM: &str = "application/x-www-form-urlencoded";
+
 /// The same as JSON, or as a form in the words of RFC 8628 section 3.4.
 pub(crate) struct DeviceTokenInput(DeviceTokenRequest);
 
 impl<S: Send + Sync> FromRequest<S> for DeviceTokenInput {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if content_type.is_some_and(|value| value.starts_with("application/x-www-form-urlencoded")) {
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Failure> {
+        let declared = request.headers().get(header::CONTENT_TYPE);
+        if declared.is_some_and(|declared| media_type::is(declared.as_bytes(), FORM)) {
+            DefaultBodyLimit::max(MAX_BODY_OF_STRANGERS).apply(&mut request);
             let form = Form::<DeviceTokenRequest>::from_request(request, state).await;
-            let Form(fields) = form.map_err(|why| Error::invalid("body", why.body_text()))?;
+            let Form(fields) = form.map_err(|why| match why {
+                FormRejection::BytesRejection(why) => unread(&why),
+                why => Error::invalid("body", why.body_text()),
+            })?;
             return Ok(Self(fields));
         }
         let Input(fields) =

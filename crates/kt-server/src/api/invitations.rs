@@ -8,6 +8,7 @@ use kt_control::{Invitation, InvitationView};
 use kt_domain::actor::Role;
 use kt_domain::error::Error;
 use kt_domain::id::InvitationId;
+use kt_domain::network::console_rules::Surface;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -176,7 +177,7 @@ pub(crate) async fn show(
     Visitor(ctx): Visitor,
     Input(request): Input<LinkRequest>,
 ) -> Result<Json<InvitedAnswer>, Failure> {
-    Ok(Json(doors.control.invitation_of(&ctx, &request.token).await?.into()))
+    Ok(Json(doors.control.invitation_of(&ctx, Surface::Api, &request.token).await?.into()))
 }
 
 /// Join the organization that has invited one's address. Whoever has no account yet registers instead.
@@ -192,7 +193,7 @@ pub(crate) async fn accept(
     Caller(ctx): Caller,
     Input(request): Input<LinkRequest>,
 ) -> Result<Json<InvitedAnswer>, Failure> {
-    Ok(Json(doors.control.accept_invitation(&ctx, &request.token).await?.into()))
+    Ok(Json(doors.control.accept_invitation(&ctx, Surface::Api, &request.token).await?.into()))
 }
 
 fn invitation_id(text: &str) -> Result<InvitationId, Error> {

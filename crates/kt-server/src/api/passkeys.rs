@@ -256,6 +256,7 @@ pub(crate) struct SignInRequest {
 #[utoipa::path(post, path = "/v1/auth/passkey/verify", tag = "sign-in", security(()), request_body = SignInRequest, responses(
     (status = 200, description = "What comes next; with `authenticated`, a session.", body = LoginAnswer),
     (status = 401, description = "Not let in, or the challenge is over.", body = ErrorBody),
+    (status = 403, description = "The organization signs in through its identity provider alone (`sso_required`), or its address rules refuse this (`ip_denied`).", body = ErrorBody),
     (status = 422, description = "A field breaks a rule.", body = ErrorBody),
 ))]
 pub(crate) async fn sign_in(

@@ -45,6 +45,7 @@ pub(crate) struct ResetRequest {
 /// Choose a new password on the strength of a link; then sign in with it. All sessions end.
 #[utoipa::path(post, path = "/v1/auth/password/reset", tag = "passwords", security(()), request_body = ResetRequest, responses(
     (status = 200, description = "`password_changed`.", body = StatusAnswer),
+    (status = 403, description = "The organization signs in through its identity provider alone (`sso_required`), or its address rules refuse this (`ip_denied`).", body = ErrorBody),
     (status = 422, description = "The link is over (`invalid_token`), or the password breaks rules; `violations` lists them.", body = ErrorBody),
     (status = 503, description = "Too many passwords are being checked at once.", body = ErrorBody),
 ))]

@@ -8,6 +8,7 @@ use kt_control::{Approval, Register, Registered};
 use kt_domain::actor::Role;
 use kt_domain::error::Error;
 use kt_domain::id::UserId;
+use kt_domain::network::console_rules::Surface;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -51,6 +52,7 @@ pub(crate) async fn register(
         name: request.name,
         password: request.password,
         invitation: request.invitation_token,
+        surface: Surface::Api,
     };
     let status = match doors.control.register(&ctx, register).await? {
         Registered::PendingVerification => "pending_verification",

@@ -104,7 +104,7 @@ pub(crate) struct WhoamiAnswer {
 pub(crate) struct WhoamiKeyAnswer {
     id: String,
     name: String,
-    /// `access` or `gateway`.
+    /// `access`, `gateway` or `scim`.
     r#type: String,
     scope: String,
 }
@@ -164,6 +164,7 @@ impl TryFrom<SignInOutcome> for LoginAnswer {
 #[utoipa::path(post, path = "/v1/auth/login", tag = "sign-in", security(()), request_body = LoginRequest, responses(
     (status = 200, description = "What comes next; with `authenticated`, a session.", body = LoginAnswer),
     (status = 401, description = "Not let in.", body = ErrorBody),
+    (status = 403, description = "The organization signs in through its identity provider alone (`sso_required`), or its address rules refuse this (`ip_denied`).", body = ErrorBody),
     (status = 422, description = "A field breaks a rule.", body = ErrorBody),
     (status = 503, description = "Too many sign-ins at once, or the store is out of order.", body = ErrorBody),
 ))]
@@ -206,6 +207,7 @@ pub(crate) enum CodeMethod {
 #[utoipa::path(post, path = "/v1/auth/mfa/verify", tag = "sign-in", security(()), request_body = VerifyRequest, responses(
     (status = 200, description = "What comes next; with `authenticated`, a session.", body = LoginAnswer),
     (status = 401, description = "The code is wrong or was used, or the step is over.", body = ErrorBody),
+    (status = 403, description = "The organization signs in through its identity provider alone (`sso_required`), or its address rules refuse this (`ip_denied`).", body = ErrorBody),
     (status = 422, description = "A field breaks a rule.", body = ErrorBody),
     (status = 429, description = "Too many wrong codes.", body = ErrorBody),
 ))]

@@ -120,7 +120,7 @@ pub(crate) struct RotateRequest {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct TokenAnswer {
     id: String,
-    /// `access` or `gateway`.
+    /// `access`, `gateway` or `scim`.
     r#type: String,
     name: String,
     /// Its first characters.

@@ -81,6 +81,12 @@ on_both! {
             asked += 1;
         }
         assert!(asked > 15, "sign-in, registration, recovery and what belongs to them: {asked}");
+        for (length, refusal) in [(OF_STRANGERS, (401, "expired_token")), (OF_STRANGERS + 1, (413, "request_too_large"))] {
+            let text = format!("device_code={}", "x".repeat(length - "device_code=".len()));
+            let request = api.request(Method::POST, "/v1/auth/device/token");
+            let answer = request.text("application/x-www-form-urlencoded", &text).send().await;
+            assert_eq!(answer.refusal(), refusal, "{length} bytes of a form");
+        }
         let unasked = api.request(Method::POST, "/v1/tokens").text("application/json", &of_length(MOST + 1));
         assert_eq!(unasked.send().await.refusal(), (401, "missing_key"), "nothing is read where a bearer is needed");
 

@@ -97,6 +97,14 @@ on_both! {
         assert_eq!(register(&api, &token).await.status, StatusCode::ACCEPTED);
         assert_eq!(api.login(JO, PASSWORD).await.refusal(), (401, "invalid_credentials"));
         assert_eq!(api.login(JO, CHOSEN).await.text("/user/role"), "member");
+        let changed = "Your password was changed";
+        assert_eq!((api.told(JO, changed).await, api.records("auth.password_reset").await.len()), (1, 1));
+        invite(&api, &owner, "kim@acme.example", "member").await;
+        let mut body = registration(&api.token_for("kim@acme.example").await);
+        body["email"] = json!("kim@acme.example");
+        assert_eq!(api.post("/v1/auth/register", body).send().await.status, StatusCode::ACCEPTED);
+        assert_eq!(api.told("kim@acme.example", changed).await, 0, "the control: somebody new had none");
+        assert_eq!(api.records("auth.password_reset").await.len(), 1);
     }
 
     whoever_is_shut_out_elsewhere_comes_by_an_invitation_and_signs_in_where_they_are_let(api) {

@@ -1,15 +1,19 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::Method;
 use kt_domain::actor::Role;
+use kt_domain::clock::Clock;
 use kt_domain::id::SessionId;
+use kt_domain::lockout::{account_at_network_key, network_of};
 use kt_domain::random::Random;
 use kt_store::order::Part;
-use kt_store::organizations;
 use kt_store::sessions::{self, Session};
+use kt_store::{limits, organizations};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, PASSWORD, PEER, TestApi, on_both, side_by_side};
+use crate::mfa::authenticator::Authenticator;
 
 const PATH: &str = "/v1/organization/ip-restrictions";
 /// Where tests come from unless they say otherwise.
@@ -221,7 +225,7 @@ on_both! {
         assert_eq!((emails, &told["incomplete"]), (vec![json!("left@acme.example")], &json!(false)));
 
         let acme = organizations::by_identifier(&api.store, "acme").await.unwrap().unwrap().id;
-        let long_ago = kt_domain::clock::Clock::now(&api.clock) - Duration::from_hours(1);
+        let long_ago = api.clock.now() - Duration::from_hours(1);
         let all = sessions::of_organization(&api.store, &acme, (long_ago, long_ago), None, Part::whole());
         let session = all.await.unwrap().remove(0).session;
         let tx = api.store.begin_write().await.unwrap();
@@ -263,10 +267,100 @@ on_both! {
             api.post("/v1/auth/login", json!({ "email": email, "password": password })).from(OUTSIDE).send()
         };
         assert_eq!(login("owner@other.example", PASSWORD).await.json["status"], "authenticated");
-        assert_eq!(login("owner@acme.example", PASSWORD).await.refusal(), (403, "ip_denied"));
-        assert_eq!(login("owner@acme.example", "wrong").await.refusal(), (401, "invalid_credentials"), "tells nothing");
+        assert_eq!(login("owner@acme.example", PASSWORD).await.refusal(), (401, "invalid_credentials"));
         assert_eq!(api.get("/v1/whoami").bearer(&owner).from(OUTSIDE).send().await.refusal(), (403, "ip_denied"));
         assert_eq!(api.get("/v1/whoami").bearer(&owner).send().await.status, 200, "the control");
+    }
+
+    a_right_password_where_its_organization_lets_nobody_in_from_is_answered_and_counted_as_a_wrong_one(api) {
+        api.organization("other").await;
+        let session = api.owner().await;
+        let owner = session.text("/user/id");
+        replace(&api, session.access_token(), allow_office("console_and_api")).await;
+        let mut bodies = Vec::new();
+        for (network, password, counted, reason) in [
+            ("100.64.1", PASSWORD, 1, Some("ip_denied")),
+            ("100.64.2", "wrong", 1, Some("wrong_password")),
+            ("203.0.113", "wrong", 1, Some("wrong_password")),
+            ("203.0.113", PASSWORD, 0, None),
+        ] {
+            let ip: IpAddr = format!("{network}.7").parse().unwrap();
+            let body = json!({ "email": "owner@acme.example", "password": password });
+            let mut answer = api.post("/v1/auth/login", body).from(&format!("{ip}:1")).send().await;
+            let place = format!("{password} from {network}");
+            assert_eq!(answer.status, if reason.is_some() { 401 } else { 200 }, "{place}");
+            let key = account_at_network_key(owner, network_of(ip));
+            assert_eq!(limits::current(&api.store, &key, api.clock.now()).await.unwrap(), counted, "{place}");
+            let records = api.records("auth.sign_in").await;
+            let told = &records.last().unwrap()["details"]["after"]["reason"];
+            assert_eq!(told.as_str(), reason, "{place}");
+            if reason.is_some() {
+                answer.json["error"]["request_id"] = json!(null);
+                bodies.push(answer.json);
+            }
+        }
+        assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "{bodies:?}");
+        let page = api.browser().from(OUTSIDE).sign_in("owner@acme.example", PASSWORD).await;
+        assert_eq!(page.refusal(), (401, "invalid_credentials"), "at the console too");
+        assert_eq!(api.browser().sign_in("owner@acme.example", PASSWORD).await.leads_to(), Some("/"), "the control");
+    }
+
+    nobody_joins_from_where_the_organization_lets_nobody_in(api) {
+        api.set_registration(json!({ "self_registration": true, "signup_approval": false })).await;
+        api.add_member_of(&api.organization("other").await, "kim@other.example", Role::Owner).await;
+        let (owner, kim) = (api.token_of("owner@acme.example").await, api.token_of("kim@other.example").await);
+        for email in ["jo@acme.example", "kim@other.example"] {
+            let invited = api.post("/v1/invitations", json!({ "email": email })).bearer(&owner).send().await;
+            assert_eq!(invited.status, 201, "{}", invited.json);
+        }
+        let (for_jo, for_kim) = (api.token_for("jo@acme.example").await, api.token_for("kim@other.example").await);
+        replace(&api, &owner, allow_office("console_and_api")).await;
+        let newcomer = |email: &str| {
+            json!({ "organization": "acme", "email": email, "name": "Jo Example", "password": "Quiet-willow-4-lakes" })
+        };
+        let mut invited = newcomer("jo@acme.example");
+        invited["invitation_token"] = json!(for_jo);
+        let ways = [
+            ("/v1/auth/register", newcomer("mia@acme.example"), 202),
+            ("/v1/auth/invitation", json!({ "token": for_jo }), 200),
+            ("/v1/auth/register", invited, 202),
+            ("/v1/invitations/accept", json!({ "token": for_kim }), 200),
+        ];
+        for (path, body, status) in ways {
+            let ask = |peer: &'static str| api.post(path, body.clone()).bearer(&kim).from(peer).send();
+            assert_eq!(ask(OUTSIDE).await.refusal(), (403, "ip_denied"), "{path}");
+            assert_eq!(ask(PEER).await.status, status, "the control, {path}");
+        }
+        let of_nobody = api.post("/v1/auth/invitation", json!({ "token": "x" })).from(OUTSIDE).send().await;
+        assert_eq!(of_nobody.refusal(), (422, "invalid_token"), "a link that leads nowhere tells nothing of any list");
+    }
+
+    a_second_factor_is_added_on_the_way_in_where_the_organization_lets_people_in_from_alone(api) {
+        api.organization("other").await;
+        let owner = api.owner().await;
+        let demand = json!({ "mfa": { "policy": "required_for_all", "grace_period": "0h" } });
+        for email in ["jo@acme.example", "kim@acme.example"] {
+            api.add_member(email, "member").await;
+        }
+        replace(&api, owner.access_token(), allow_office("console_and_api")).await;
+        let demanded = api.patch("/v1/organization/security", demand).bearer(owner.access_token()).send().await;
+        assert_eq!(demanded.status, 200, "{}", demanded.json);
+        let ask = async |path: &str, body: Value, peer: &str| {
+            api.post(&format!("/v1/auth/mfa/{path}"), body).from(peer).send().await
+        };
+        let step = api.login("jo@acme.example", PASSWORD).await;
+        let begin = json!({ "flow_token": step.text("/flow_token") });
+        assert_eq!(ask("totp", begin.clone(), OUTSIDE).await.refusal(), (403, "ip_denied"));
+        assert_eq!(ask("totp", begin, PEER).await.status, 200, "the control");
+
+        let step = api.login("kim@acme.example", PASSWORD).await;
+        let begin = json!({ "flow_token": step.text("/flow_token") });
+        for (peer, status) in [(OUTSIDE, 403), (PEER, 200)] {
+            let options = ask("passkey/options", begin.clone(), PEER).await;
+            let credential = Authenticator::new().create(&options.json["options"]);
+            let add = json!({ "flow_token": options.text("/flow_token"), "credential": credential });
+            assert_eq!(ask("passkey", add, peer).await.status, status, "{peer}");
+        }
     }
 
     every_way_in_asks_the_organization_that_it_leads_to_before_it_uses_anything_up(api) {

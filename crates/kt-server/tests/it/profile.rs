@@ -171,8 +171,11 @@ on_both! {
         let undo = token_in(told.last().unwrap());
         let session = api.login("olive@new.example", PASSWORD).await;
         api.clock.advance(Duration::from_hours(71));
+        let lost = "This is no longer the e-mail address of your account";
+        assert_eq!(api.told("olive@new.example", lost).await, 0, "the control");
         assert_eq!(link(&api, "/v1/auth/email/undo", &undo).await.json, json!({ "status": "email_restored" }));
         assert_eq!(link(&api, "/v1/auth/email/undo", &undo).await.refusal(), (422, "invalid_token"));
+        assert_eq!((api.told("olive@new.example", lost).await, api.told(OWNER, lost).await), (1, 0));
         let refresh = json!({ "refresh_token": session.text("/refresh_token") });
         assert_eq!(api.post("/v1/auth/refresh", refresh).send().await.refusal(), (401, "invalid_refresh_token"));
         api.owner().await;

@@ -155,6 +155,30 @@ on_both! {
         assert_eq!(api.login(OWNER, NEW).await.json["status"], "authenticated");
     }
 
+    a_reset_lifts_the_lock_of_a_known_device_and_of_whoever_is_signed_in(api) {
+        let session = api.owner().await;
+        let device = session.text("/device_token");
+        let login = async |password: &str| {
+            let body = json!({ "email": OWNER, "password": password, "device_token": device });
+            api.post("/v1/auth/login", body).send().await
+        };
+        let prove = async |session: &Answer, password: &str| {
+            let body = json!({ "password": password });
+            api.post("/v1/me/reauthenticate", body).bearer(session.access_token()).send().await
+        };
+        for _ in 0..11 {
+            login("wrong").await;
+            prove(&session, "wrong").await;
+        }
+        assert_eq!(login(PASSWORD).await.refusal(), (401, "invalid_credentials"), "locked");
+        assert_eq!(prove(&session, PASSWORD).await.refusal(), (401, "invalid_credentials"), "locked");
+        forgot(&api, OWNER).await;
+        assert_eq!(reset(&api, &api.token_for(OWNER).await, NEW).await.status, StatusCode::OK);
+        let session = login(NEW).await;
+        assert_eq!(session.text("/status"), "authenticated");
+        assert_eq!(prove(&session, NEW).await.json, json!({ "status": "reauthenticated" }));
+    }
+
     the_link_leads_to_the_configured_address_whatever_the_request_says(api) {
         let ask = |host: &str| api.post("/v1/auth/password/forgot", json!({ "email": OWNER })).header("host", host);
         assert_eq!(ask("evil.test").send().await.refusal(), (421, "unknown_host"));

@@ -83,6 +83,30 @@ on_both! {
         assert!(api.recorded("registration.received").await && api.recorded("registration.verified").await);
     }
 
+    a_link_to_choose_a_password_verifies_a_registration_as_its_own_link_does(api) {
+        const OTHER: &str = "Third-meadow-7-hills";
+        for (email, approval, status) in [(JO, false, "authenticated"), ("kim@acme.example", true, "pending_approval")] {
+            open(&api, approval).await;
+            register(&api, email, CHOSEN).await;
+            assert_eq!(api.login(email, CHOSEN).await.json, json!({ "status": "pending_verification" }), "the control");
+            api.clock.advance(Duration::from_secs(1));
+            api.post("/v1/auth/password/forgot", json!({ "email": email })).send().await;
+            let reset = json!({ "token": api.token_for(email).await, "new_password": OTHER });
+            let reset = api.post("/v1/auth/password/reset", reset).send().await;
+            assert_eq!(reset.json, json!({ "status": "password_changed" }), "{email}");
+            assert_eq!(api.login(email, OTHER).await.text("/status"), status, "{email}");
+            let told = api.letters_to("owner@acme.example").await.len();
+            assert_eq!(told, usize::from(approval), "an administrator is asked where one is to decide");
+        }
+        register(&api, "mia@acme.example", CHOSEN).await;
+        let overview = api.signed_in("owner@acme.example").await.get("/overview").await;
+        let waiting = "<b>1</b><span>People who wait to be let in</span>";
+        assert!(overview.page().contains(waiting), "kim, and not mia, who has verified nothing: {}", overview.body);
+        let states: Vec<Value> = api.records("registration.verified").await;
+        let states: Vec<&Value> = states.iter().map(|record| &record["details"]["after"]["state"]).collect();
+        assert_eq!(states, ["active", "pending_approval"]);
+    }
+
     whoever_waits_is_let_in_by_an_administrator_and_by_nobody_else(api) {
         let owner = api.owner().await;
         api.add_member("ada@acme.example", "auditor").await;

@@ -10,8 +10,9 @@ use kt_domain::lockout::{
 };
 use kt_domain::passwords::Password;
 use kt_domain::secret::SecretDigest;
-use kt_store::{audit, limits, organizations, users};
+use kt_store::{audit, limits, once, organizations, users};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::databases::Kind;
 use crate::harness::{Answer, PASSWORD, TestApi, on_both, side_by_side};
@@ -440,12 +441,17 @@ on_both! {
             let body = json!({ "flow_token": step.text("/flow_token"), "new_password": password });
             api.post("/v1/auth/password/replace", body).send().await
         };
-        // Whoever writes meanwhile has the one writer: what is hashed and refused does not ask for it.
+        // Whoever writes meanwhile has the one writer of SQLite, and here the step itself, which PostgreSQL has everybody wait
+        // for who wants to use it up: what is hashed and refused asks for neither.
         let writing = api.store.begin_write().await.unwrap();
+        let digest = SecretDigest::of(step.text("/flow_token"));
+        let held = once::consume::<Value>(&writing, "sign_in_step", &digest, api.clock.now()).await.unwrap();
+        assert!(held.is_some(), "this is where the step is kept");
         for refused in ["acme", PASSWORD] {
-            assert_eq!(replace(refused).await.text("/error/param"), "new_password", "{refused}");
+            let answer = timeout(Duration::from_secs(60), replace(refused)).await.expect("it waits for nobody");
+            assert_eq!(answer.text("/error/param"), "new_password", "{refused}");
         }
-        writing.commit().await.unwrap();
+        drop(writing);
         assert_eq!(replace("Quiet-willow-4-lakes").await.text("/status"), "password_changed", "the step is still good");
     }
 

@@ -38,6 +38,10 @@ async fn listed(api: &TestApi, bearer: &str) -> Vec<Value> {
     list.json["tokens"].as_array().unwrap_or_else(|| panic!("{}", list.json)).clone()
 }
 
+fn names<'a>(keys: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
+    keys.into_iter().map(|key| key["name"].as_str().unwrap().to_owned()).collect()
+}
+
 fn path(key: &Answer) -> String {
     format!("/v1/tokens/{}", key.text("/id"))
 }
@@ -371,6 +375,39 @@ on_both! {
         for key in &keys {
             assert_eq!(used(&api, key, INSIDE).await, "key_expired");
         }
+    }
+
+    keys_that_have_to_be_rotated_are_listed_however_they_came_to_it_and_until_they_need_not_be(api) {
+        let mut owner = api.owner().await;
+        api.demand(json!({ "max_age_days": 30, "require_scope": false })).await;
+        let flagged = async |session: &Answer| {
+            let list = api.get("/v1/tokens?state=flagged").bearer(session.access_token()).send().await;
+            let all = api.get("/v1/tokens").bearer(session.access_token()).send().await;
+            let is_flagged = |key: &&Value| key["status"] == "rotation_required";
+            let told = names(all.json["tokens"].as_array().unwrap().iter().filter(is_flagged));
+            assert_eq!(names(list.json["tokens"].as_array().unwrap()), told, "the list, and the status of each");
+            told
+        };
+        let aging = make(&api, &owner, json!({ "name": "aging", "scope": "write" })).await;
+        api.clock.advance(Duration::from_secs(1));
+        let vague = make(&api, &owner, json!({ "name": "vague", "ip_ranges": ["203.0.113.0/24"] })).await;
+        assert_eq!(flagged(&owner).await, [""; 0], "the control");
+        api.demand(json!({ "require_scope": true })).await;
+        assert_eq!(flagged(&owner).await, ["vague"]);
+        assert_eq!(patch(&api, owner.access_token(), &vague, json!({ "scope": "write" })).await.status, StatusCode::OK);
+        assert_eq!(flagged(&owner).await, [""; 0], "it was mended");
+        api.demand(json!({ "require_ip_binding": true })).await;
+        assert_eq!(flagged(&owner).await, ["aging"]);
+        api.demand(json!({ "require_ip_binding": false })).await;
+        api.clock.advance(DAY * 30 - Duration::from_secs(1));
+        owner = api.owner().await;
+        assert_eq!(flagged(&owner).await, ["aging"], "too old by now, as was demanded from the beginning");
+        let overview = async || api.signed_in("owner@acme.example").await.get("/overview").await;
+        let concern = "Keys that break what the organization demands of keys";
+        assert!(overview().await.page().contains(concern));
+        rotate(&api, &owner, &aging, json!({})).await;
+        assert_eq!(flagged(&owner).await, [""; 0], "it has ended");
+        assert!(!overview().await.page().contains(concern));
     }
 
     a_key_that_is_too_old_for_new_demands_has_a_week_from_then_on(api) {

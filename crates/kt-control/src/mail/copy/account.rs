@@ -205,6 +205,14 @@ pub(super) fn email_changed(
         .closes("If this was not you, somebody else may have your account: undo the change now, choose a new password, and tell an administrator of your organization.")
 }
 
+pub(super) fn email_change_undone(happened: &Circumstances, home: &PublicUrl) -> Content {
+    Content::new("This is no longer the e-mail address of your account")
+        .opens("The change to this address was undone by a link that was sent to the address before it. Your account has that one again, all its sessions have ended, and messages like this one go there from now on.")
+        .circumstances(happened)
+        .button("Sign in with the earlier address", &home.page("/login"))
+        .closes("If this was not you, somebody else reads the mail of the earlier address: tell an administrator of your organization now.")
+}
+
 pub(super) fn api_key_made(
     key: KeyKind,
     name: &Label,

@@ -32,6 +32,7 @@ pub(super) fn already_registered(
         .circumstances(requested)
         .button("Sign in", &home.page("/login"))
         .closes("If you do not know your password any more, choose “Forgot Password” there.")
+        .closes(format!("If you do not belong to {organization} yet, ask an administrator there to invite you."))
         .closes("If it was not you, there is nothing to do. Whoever tried was not told that you have an account.")
 }
 

@@ -83,6 +83,7 @@ impl Message {
             Self::EmailChanged { new_address, token, undo_until, happened } => {
                 account::email_changed(new_address, token, *undo_until, happened, home)
             }
+            Self::EmailChangeUndone { happened } => account::email_change_undone(happened, home),
             Self::ApiKeyEnds { key, name, expires_at } => {
                 account::api_key_ends(*key, name, *expires_at, home)
             }

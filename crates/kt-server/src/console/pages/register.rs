@@ -4,6 +4,7 @@
 use askama::Template;
 use axum::extract::{Query, State};
 use kt_control::{InvitationView, Register, Registered};
+use kt_domain::network::console_rules::Surface;
 use serde::Deserialize;
 
 use super::{Fields, UsedLink};
@@ -59,7 +60,7 @@ pub(crate) async fn show(
     let invited = if asked.token.is_empty() {
         None
     } else {
-        let view = doors.control.invitation_of(&visit.ctx, &asked.token).await?;
+        let view = doors.control.invitation_of(&visit.ctx, Surface::Console, &asked.token).await?;
         Some(Invited { token: asked.token, view })
     };
     let frame = Frame::of(&visit);
@@ -99,6 +100,7 @@ pub(crate) async fn register(
         name: newcomer.name,
         password: newcomer.password,
         invitation: newcomer.token,
+        surface: Surface::Console,
     };
     Ok(match doors.control.register(&visit.ctx, register).await? {
         Registered::PendingVerification => leave_for("/verify-email"),
@@ -112,7 +114,7 @@ pub(crate) async fn accept(
     SignedIn { visit, .. }: SignedIn,
     Fields(link): Fields<UsedLink>,
 ) -> Answer {
-    let view = doors.control.accept_invitation(&visit.ctx, &link.token).await?;
+    let view = doors.control.accept_invitation(&visit.ctx, Surface::Console, &link.token).await?;
     let template = JoinedPage {
         frame: Frame::of(&visit),
         name: view.organization.name,
