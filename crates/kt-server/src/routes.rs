@@ -12,9 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::{
-    audit_log, configurations, device, events, gateways, health, invitations, ip_restrictions, me, members,
-    mfa, organization, passkeys, passwords, posture, profile, provider_credentials, reauthentication,
-    registration, saml, scim, security, set_up, setup_requests, sign_in, sso, tokens, usage,
+    audit_log, configurations, device, events, gateways, health, invitations, ip_restrictions,
+    living_sessions, me, members, mfa, organization, passkeys, passwords, posture, profile,
+    provider_credentials, reauthentication, registration, saml, scim, security, set_up, setup_requests,
+    sign_in, sso, tokens, usage,
 };
 use crate::idempotency::{self, IDEMPOTENCY_KEY};
 use crate::{Doors, Hosts, layers};
@@ -194,6 +195,7 @@ fn documented() -> OpenApiRouter<Doors> {
         .routes(routes!(organization::read, organization::change))
         .routes(routes!(security::read, security::change))
         .routes(routes!(posture::read))
+        .routes(routes!(living_sessions::list))
         .routes(routes!(device::show))
         .routes(routes!(device::approve))
         .routes(routes!(device::deny))

@@ -25,8 +25,8 @@ use crate::download;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct MembersParams {
-    /// `missing`: those alone who have no second factor, or not the one that is asked of them; `late`: those among them
-    /// whose deadline has passed.
+    /// `none`: those alone who have no second factor; `missing`: those who have none, or not the one that is asked of them;
+    /// `late`: those among them whose deadline has passed.
     #[param(value_type = Option<String>)]
     mfa: Option<FactorFilter>,
     /// Those alone whose name, address or role holds this.

@@ -41,7 +41,7 @@ impl PostureLinks {
     fn since(failed_since: Timestamp) -> Self {
         let failed = "/v1/audit-log?action=auth.sign_in&outcome=failure&since=";
         Self {
-            active_sessions: "/v1/members",
+            active_sessions: "/v1/organization/sessions",
             failed_logins_24h: format!("{failed}{failed_since}"),
             keys_expiring_soon: "/v1/tokens?state=expiring",
             users_without_2fa: "/v1/members?mfa=none",

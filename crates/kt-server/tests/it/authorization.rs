@@ -105,6 +105,7 @@ pub(crate) const TABLE: &[(&str, &str, &str)] = &[
     ("GET /v1/organization/security", READERS, ""),
     ("PATCH /v1/organization/security", RUNNERS, "{}"),
     ("GET /v1/organization/security/posture", READERS, ""),
+    ("GET /v1/organization/sessions", READERS, ""),
     ("GET /v1/organization/ip-restrictions", READERS, ""),
     ("PUT /v1/organization/ip-restrictions", RUNNERS, "{}"),
     ("POST /v1/organization/ip-restrictions/preview", READERS, "{}"),
