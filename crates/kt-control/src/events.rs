@@ -61,7 +61,7 @@ const MOST_ENTRIES: usize = 10_000;
 /// How many events by themselves one delivery holds at most.
 const MOST_LOOSE: usize = 1000;
 
-/// The longest name of a gateway.
+/// The longest name of a gateway, or of a request, in bytes.
 const LONGEST_NAME: usize = 128;
 
 const PAGE: PageSize = PageSize { usual: 100, most: 1000 };

@@ -156,35 +156,18 @@ impl Control {
         let told = report.configuration.clone().filter(|_| report.config_source == ConfigurationSource::File);
         let now = report.into_gateway(ctx, organization, known.as_ref());
         match known {
-            None => self.enrol(ctx, now).await,
             Some(known) if told.is_none() && !is_news(&known, &now) => Ok(()),
-            Some(known) if known.key != now.key => self.enrol_again(ctx, now, told).await,
-            Some(_) => {
+            Some(known) if known.key == now.key => {
                 let tx = self.store.begin_write().await?;
                 update(&tx, &now, told).await?;
                 Ok(tx.commit().await?)
             }
+            _ => self.take_under_key(ctx, now, told).await,
         }
     }
 
-    async fn enrol(&self, ctx: &Ctx, gateway: Gateway) -> Result<(), Error> {
-        let tx = self.store.begin_write().await?;
-        organizations::lock(&tx, &gateway.organization).await?;
-        if gateways::count(&tx, &gateway.organization).await? >= i64::from(MOST_GATEWAYS) {
-            return Err(too_many_gateways());
-        }
-        gateways::insert(&tx, &gateway).await?;
-        let runs = tell_arrived(&tx, &gateway, ctx.now).await?;
-        let record = self.record(ctx, AuditAction::GatewayEnrolled, &gateway.id).with_change(
-            Value::Null,
-            runs.map_or(Value::Null, |version| json!({ "configuration": version })),
-        );
-        audit::append(&tx, Some(&gateway.organization), &record).await?;
-        self.commit_revocation(tx).await
-    }
-
-    /// Takes the report of a gateway that is known and comes with another key.
-    async fn enrol_again(
+    /// Takes the first report of a gateway, or its first with another key.
+    async fn take_under_key(
         &self,
         ctx: &Ctx,
         gateway: Gateway,
@@ -192,9 +175,27 @@ impl Control {
     ) -> Result<(), Error> {
         let tx = self.store.begin_write().await?;
         organizations::lock(&tx, &gateway.organization).await?;
-        update(&tx, &gateway, told).await?;
-        tell_arrived(&tx, &gateway, ctx.now).await?;
+        // Of several first reports that come at the same moment, one enrols it.
+        if gateways::find(&tx, &gateway.organization, &gateway.id).await?.is_some() {
+            update(&tx, &gateway, told).await?;
+            tell_arrived(&tx, &gateway, ctx.now).await?;
+        } else {
+            self.enrol(ctx, &tx, &gateway).await?;
+        }
         self.commit_revocation(tx).await
+    }
+
+    async fn enrol(&self, ctx: &Ctx, tx: &Tx<'_>, gateway: &Gateway) -> Result<(), Error> {
+        if gateways::count(tx, &gateway.organization).await? >= i64::from(MOST_GATEWAYS) {
+            return Err(too_many_gateways());
+        }
+        gateways::insert(tx, gateway).await?;
+        let runs = tell_arrived(tx, gateway, ctx.now).await?;
+        let record = self.record(ctx, AuditAction::GatewayEnrolled, &gateway.id).with_change(
+            Value::Null,
+            runs.map_or(Value::Null, |version| json!({ "configuration": version })),
+        );
+        Ok(audit::append(tx, Some(&gateway.organization), &record).await?)
     }
 
     /// What is new for a gateway that knows this already; where nothing is, it waits for up to `patience` until something

@@ -262,6 +262,31 @@ pub struct Program {
     pub scope: Scope,
 }
 
+impl Program {
+    /// Whether its scope reaches this, whatever its owner may do.
+    #[must_use]
+    pub fn has_scope_for(&self, permission: Permission) -> bool {
+        match self.kind {
+            KeyKind::Access => permission.least_scope().is_some_and(|least| self.scope >= least),
+            KeyKind::Gateway => {
+                self.kind.is_for(permission)
+                    && (permission == Permission::KnowOneself || self.scope >= Scope::Write)
+            }
+            KeyKind::Scim => self.kind.is_for(permission) && self.scope >= Scope::Write,
+        }
+    }
+
+    /// Whether its owner may do this, or give out keys that do.
+    fn has_owner_for(&self, permission: Permission) -> bool {
+        match self.kind {
+            KeyKind::Access => permission,
+            KeyKind::Gateway => Permission::ManageKeys,
+            KeyKind::Scim => Permission::ManageMembers,
+        }
+        .allows_role(self.owner_role)
+    }
+}
+
 /// Who acts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
@@ -284,22 +309,7 @@ impl Actor {
         match self {
             Self::Anonymous | Self::System(_) => false,
             Self::Person(person) => permission.allows_role(person.role),
-            Self::Program(program) => match program.kind {
-                KeyKind::Gateway => {
-                    program.kind.is_for(permission)
-                        && (permission == Permission::KnowOneself || program.scope >= Scope::Write)
-                        && Permission::ManageKeys.allows_role(program.owner_role)
-                }
-                KeyKind::Scim => {
-                    program.kind.is_for(permission)
-                        && program.scope >= Scope::Write
-                        && Permission::ManageMembers.allows_role(program.owner_role)
-                }
-                KeyKind::Access => {
-                    permission.allows_role(program.owner_role)
-                        && permission.least_scope().is_some_and(|least| program.scope >= least)
-                }
-            },
+            Self::Program(program) => program.has_scope_for(permission) && program.has_owner_for(permission),
         }
     }
 

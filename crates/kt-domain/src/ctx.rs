@@ -89,6 +89,11 @@ impl Ctx {
                 "insufficient_scope",
                 format!("No key of the kind `{}` reaches this. Use one of another kind.", program.kind),
             ),
+            Actor::Program(program) if program.has_scope_for(permission) => Error::new(
+                ErrorKind::Forbidden,
+                "insufficient_scope",
+                "The owner of this key may not do this any more, and so the key may not. Use a key of somebody who may.",
+            ),
             Actor::Program(program) => Error::new(
                 ErrorKind::Forbidden,
                 "insufficient_scope",

@@ -95,7 +95,9 @@ pub async fn restore(from: &Path, url: &str, replace: bool) -> Result<Option<Pat
         return Err(BackupError::Occupied(target));
     }
     let part = growing(&target);
-    copy(from, &part).map_err(at(from))?;
+    let (whole, copied) = (from.to_owned(), part.clone());
+    let copying = tokio::task::spawn_blocking(move || copy(&whole, &copied)).await;
+    copying.map_err(io::Error::other).flatten().map_err(at(from))?;
     if let Err(error) = check(&part).await {
         // The complaint matters more than what is left.
         let _ = std::fs::remove_file(&part);

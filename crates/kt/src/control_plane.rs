@@ -15,7 +15,7 @@ use kt_domain::actor::Actor;
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::ctx::{Client, Ctx};
 use kt_domain::deployment_config::{self, DeploymentConfig};
-use kt_domain::error::{self, Error};
+use kt_domain::error::{Error, ErrorKind};
 use kt_domain::network::cidr::CidrSet;
 use kt_domain::network::reach::Reach;
 use kt_domain::policy_config::{Finding, Source};
@@ -284,7 +284,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             // Whoever is at the machine is told the reason itself.
-            Error { kind: error::ErrorKind::Internal, private: Some(reason), .. } => Self::failed(reason),
+            Error { kind: ErrorKind::Internal, private: Some(reason), .. } => Self::failed(reason),
+            // What was typed, or configured, breaks a rule.
+            error if error.kind == ErrorKind::Invalid => Self::invalid(error.to_string()),
             error => Self::failed(error.to_string()),
         }
     }

@@ -6,17 +6,20 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use kt_domain::events::{EventType, Head, PolicyEvaluation, Verdict};
 use kt_domain::id::ApiKeyId;
+use kt_domain::network::cidr::canonical;
 use kt_domain::traffic::Counted;
 use kt_domain::usage::Used;
 use kt_store::events::NewEvent;
 use kt_store::usage::NewUsage;
 use serde::Deserialize;
 
+use super::LONGEST_NAME;
+
 /// The longest identifier of an event.
 const LONGEST_ID: usize = 64;
 
 /// How many characters of a model's name, or of another, are told apart in sums.
-const LONGEST_NAME: usize = 200;
+const MOST_CHARACTERS: usize = 200;
 
 /// What is read of an event. Newer gateways may say more.
 #[derive(Deserialize)]
@@ -46,6 +49,21 @@ struct Facts {
 }
 
 impl Facts {
+    /// Refuses names that are longer than what PostgreSQL keeps in an index.
+    fn check(&self) -> Result<(), String> {
+        let request_id = self.request_id.as_deref().unwrap_or_default();
+        for (field, text, shortest, longest) in [
+            ("id", self.id.as_str(), 1, LONGEST_ID),
+            ("gateway_id", &self.gateway_id, 1, LONGEST_NAME),
+            ("request_id", request_id, 0, LONGEST_NAME),
+        ] {
+            if !(shortest..=longest).contains(&text.len()) {
+                return Err(format!("its `{field}` has not {shortest} to {longest} bytes"));
+            }
+        }
+        Ok(())
+    }
+
     /// What the request used. Names that clients choose are cut to what a table takes.
     fn usage(&self) -> Option<NewUsage> {
         let tokens = [self.input_tokens, self.output_tokens];
@@ -53,7 +71,7 @@ impl Facts {
         let used = Used::by(self.event_type, target, tokens, self.cost_micros, self.usage_estimated)?;
         let name = |text: &Option<String>| {
             let plain = text.iter().flat_map(|text| text.chars()).filter(|c| !c.is_control());
-            plain.take(LONGEST_NAME).collect::<String>()
+            plain.take(MOST_CHARACTERS).collect::<String>()
         };
         Some(NewUsage {
             user: self.user_id.as_deref().and_then(|user| user.parse().ok()),
@@ -78,9 +96,7 @@ impl Events {
     /// Adds the event with this canonical JSON text. `false`, and nothing added, for one that is there already.
     pub(super) fn add(&mut self, body: String, head: Option<Head>) -> Result<bool, String> {
         let facts: Facts = serde_json::from_str(&body).map_err(|why| why.to_string())?;
-        if facts.id.is_empty() || facts.id.len() > LONGEST_ID {
-            return Err(format!("its `id` has not 1 to {LONGEST_ID} bytes"));
-        }
+        facts.check()?;
         if !self.ids.insert(facts.id.clone()) {
             return Ok(false);
         }
@@ -97,7 +113,7 @@ impl Events {
             id: facts.id,
             occurred_at: facts.timestamp,
             event_type: facts.event_type,
-            source_ip: facts.source_ip,
+            source_ip: facts.source_ip.map(canonical),
             request_id: facts.request_id,
             verdict: facts.verdict,
             counted: Counted {

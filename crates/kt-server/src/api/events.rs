@@ -5,6 +5,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 use kt_control::{Delivered, Delivery, EventFilter};
 use kt_domain::error::Error;
+use kt_domain::network::cidr::canonical;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -44,7 +45,7 @@ impl EventsParams {
             event_type: named("event_type", self.event_type.as_deref())?,
             since: moment("since", self.since.as_deref())?,
             until: moment("until", self.until.as_deref())?,
-            source_ip: named("source_ip", self.source_ip.as_deref())?,
+            source_ip: named("source_ip", self.source_ip.as_deref())?.map(canonical),
             request_id: self.request_id.clone(),
             verdict: named("verdict", self.verdict.as_deref())?,
             gateway_id: self.gateway_id.clone(),

@@ -95,8 +95,7 @@ pub(crate) struct SyncAnswer {
     (status = 200, description = "What is new.", body = SyncAnswer),
     (status = 401, description = "The key is not good.", body = ErrorBody),
     (status = 403, description = "It is no gateway's key.", body = ErrorBody),
-    (status = 409, description = "Another first report came at the same moment; send it again. Or the organization has as many
-        gateways as it may have.", body = ErrorBody),
+    (status = 409, description = "The organization has as many gateways as it may have.", body = ErrorBody),
     (status = 422, description = "A field is not valid.", body = ErrorBody),
 ))]
 pub(crate) async fn sync(

@@ -35,7 +35,7 @@ mod versions;
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, OptionalFromRequest, Query, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, OptionalFromRequest, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use kt_domain::error::{Error, ErrorKind};
@@ -141,9 +141,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(params)) => Ok(Self(params)),
-            Err(why) => Err(Error::invalid("query", why.body_text()).into()),
-        }
+        Ok(Self(paging::read(&paging::pairs_of(&parts.uri))?))
     }
 }

@@ -38,18 +38,49 @@ impl<F: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Listing<F> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let pairs = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
         let (page, filter): (Vec<&str>, Vec<&str>) =
-            pairs.partition(|pair| matches!(pair.split('=').next(), Some("limit" | "cursor")));
+            pairs_of(&parts.uri).into_iter().partition(|pair| matches!(name_of(pair), "limit" | "cursor"));
         let PageParams { limit, cursor } = read(&page)?;
         Ok(Self { filter: read(&filter)?, page: PageRequest { limit, cursor } })
     }
 }
 
-fn read<T: DeserializeOwned>(pairs: &[&str]) -> Result<T, Error> {
-    let uri: Uri =
-        format!("/?{}", pairs.join("&")).parse().map_err(|why| Error::invalid("query", format!("{why}")))?;
-    let read = Query::try_from_uri(&uri).map_err(|why| Error::invalid("query", why.body_text()))?;
-    let Query(value) = read;
-    Ok(value)
+/// The parameters of an address, as they are written.
+pub(crate) fn pairs_of(uri: &Uri) -> Vec<&str> {
+    uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect()
+}
+
+/// Reads parameters strictly; a refusal names the one at fault.
+pub(crate) fn read<T: DeserializeOwned>(pairs: &[&str]) -> Result<T, Error> {
+    parse(pairs).map_err(|why| {
+        let (name, why) = match pairs.iter().find_map(|pair| Some((pair, parse::<T>(&[*pair]).err()?))) {
+            Some((pair, why)) => (name_of(pair), why),
+            // Each can be read, and not all of them together.
+            None => (twice(pairs).unwrap_or("query"), why),
+        };
+        Error::invalid(name.to_owned(), why)
+    })
+}
+
+fn parse<T: DeserializeOwned>(pairs: &[&str]) -> Result<T, String> {
+    let uri: Uri = format!("/?{}", pairs.join("&")).parse().map_err(|why| format!("{why}"))?;
+    match Query::try_from_uri(&uri) {
+        Ok(Query(value)) => Ok(value),
+        Err(why) => {
+            let text = why.body_text();
+            let cause = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            Err(format!("What follows the `?` cannot be read: {cause}."))
+        }
+    }
+}
+
+fn name_of<'a>(pair: &&'a str) -> &'a str {
+    pair.split('=').next().unwrap_or_default()
+}
+
+/// The parameter that stands there twice.
+fn twice<'a>(pairs: &[&'a str]) -> Option<&'a str> {
+    let mut names = pairs.iter().enumerate().map(|(place, pair)| (place, name_of(pair)));
+    let found = names.find(|(place, name)| pairs[..*place].iter().any(|before| name_of(before) == *name));
+    found.map(|(_, name)| name)
 }

@@ -14,7 +14,7 @@ use crate::api::paging;
 use crate::failure::Failure;
 
 /// The parameters of a list, which are those of the API; what a form leaves empty is absent. `live` and `seen` are the
-/// console's own: whether the list is followed, and, where the page's script asks, the newest thing that is shown already.
+/// console's own: whether the list is followed, and, where the page's script asks, what is shown already.
 pub(crate) struct Asked<F> {
     pub(crate) filter: F,
     pub(crate) page: PageRequest,
@@ -74,8 +74,8 @@ pub(crate) struct Listing {
 }
 
 impl<F> Asked<F> {
-    /// What surrounds this list, whose newest thing is `newest`.
-    pub(crate) fn listing(&self, newest: Option<&str>, next_cursor: Option<&str>) -> Listing {
+    /// What surrounds this list, of which `shown` stands for what is shown; `None` where nothing is.
+    pub(crate) fn listing(&self, shown: Option<&str>, next_cursor: Option<&str>) -> Listing {
         let cursor = self.pairs.iter().any(|(name, _)| name == "cursor");
         let filters: Vec<_> = self
             .pairs
@@ -90,7 +90,7 @@ impl<F> Asked<F> {
         };
         Listing {
             is_live: self.is_live && !cursor,
-            poll: with(&[("live", "on"), ("seen", newest.unwrap_or(NOTHING))]),
+            poll: with(&[("live", "on"), ("seen", shown.unwrap_or(NOTHING))]),
             toggle: if self.is_live { with(&[]) } else { with(&[("live", "on")]) },
             is_filtered: !filters.is_empty(),
             query: form_urlencoded::Serializer::new(String::new()).extend_pairs(&filters).finish(),
@@ -99,10 +99,10 @@ impl<F> Asked<F> {
         }
     }
 
-    /// The answer to somebody who follows the list and has seen the newest thing in it already: nothing.
-    pub(crate) fn nothing_new(&self, newest: Option<&str>) -> Option<Response> {
+    /// The answer to somebody who follows the list and has seen what it shows already: nothing.
+    pub(crate) fn nothing_new(&self, shown: Option<&str>) -> Option<Response> {
         let seen = self.seen.as_deref()?;
-        (seen == newest.unwrap_or(NOTHING)).then(|| StatusCode::NO_CONTENT.into_response())
+        (seen == shown.unwrap_or(NOTHING)).then(|| StatusCode::NO_CONTENT.into_response())
     }
 }
 

@@ -167,8 +167,8 @@ on_both! {
         let session = api.owner().await;
         for (query, param) in [
             ("limit=0", "limit"), ("limit=1001", "limit"), ("action=nothing", "action"), ("outcome=maybe", "outcome"),
-            ("since=yesterday", "since"), ("until=1", "until"), ("cursor=MTA", "cursor"), ("colour=red", "query"),
-            ("limit=1&limit=2", "query"),
+            ("since=yesterday", "since"), ("until=1", "until"), ("cursor=MTA", "cursor"), ("colour=red", "colour"),
+            ("limit=1&limit=2", "limit"), ("outcome=success&outcome=failure", "outcome"),
         ] {
             let answer = ask(&api, &session, &format!("/v1/audit-log?{query}")).await;
             assert_eq!(answer.refusal(), (422, "validation_error"), "{query}");

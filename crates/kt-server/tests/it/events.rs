@@ -141,6 +141,25 @@ on_both! {
         assert_eq!(found(&api, "").await.len(), 3);
     }
 
+    names_of_any_length_are_refused_whatever_database_would_keep_them(api) {
+        let key = gateway_key(&api).await;
+        let send = async |field: &str, length: usize| {
+            let mut event = json!({
+                "id": format!("evt_{field}_{length}"), "event_type": "decision", "gateway_id": "gw-1",
+                "timestamp": "2026-03-15T14:22:31.000Z", "source_ip": "::ffff:198.51.100.7",
+            });
+            event[field] = json!("x".repeat(length));
+            api.post("/v1/events", json!({ "events": [event] })).bearer(&key).send().await
+        };
+        for field in ["gateway_id", "request_id"] {
+            assert_eq!(send(field, 128).await.json["accepted"], 1, "{field}");
+            let refused = send(field, 129).await;
+            assert_eq!((refused.refusal(), refused.text("/error/param")), ((422, "validation_error"), "events[0]"), "{field}");
+        }
+        assert_eq!(send("gateway_id", 0).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(found(&api, "source_ip=198.51.100.7").await.len(), 2, "IPv4 however it was written");
+    }
+
     the_use_of_a_key_at_a_gateway_is_noted(api) {
         let key = gateway_key(&api).await;
         let owner = api.owner().await;
@@ -249,7 +268,8 @@ on_both! {
             "request_path": "/v1/chat/completions", "request_id": "0190f6c2-1",
         }]);
         for query in [
-            "event_type=ip_denied&limit=100", "source_ip=198.51.100.7", "request_id=0190f6c2-1",
+            "event_type=ip_denied&limit=100", "source_ip=198.51.100.7", "source_ip=::ffff:198.51.100.7",
+            "request_id=0190f6c2-1",
             "event_type=ip_denied&since=2026-03-15T14:22:31Z&until=2026-03-15T14:22:32Z&gateway_id=gw-1",
         ] {
             assert_eq!(json!(found(&api, query).await), expected, "{query}");
@@ -261,7 +281,7 @@ on_both! {
         for (query, param) in [
             ("event_type=ip", "event_type"), ("verdict=deny", "verdict"), ("source_ip=1.2.3", "source_ip"),
             ("since=yesterday", "since"), ("limit=1001", "limit"), ("limit=0", "limit"), ("cursor=1", "cursor"),
-            ("type=ip_denied", "query"), ("limit=1&limit=2", "query"),
+            ("type=ip_denied", "type"), ("limit=1&limit=2", "limit"), ("limit=many", "limit"), ("verdict=allow&limit=-1", "limit"),
         ] {
             let path = format!("/v1/events?{query}");
             let answer = api.get(&path).bearer(api.owner().await.access_token()).send().await;

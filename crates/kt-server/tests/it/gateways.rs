@@ -17,7 +17,7 @@ use kt_store::gateways::{self, Gateway};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, PEER, TestApi, on_both};
+use crate::harness::{Answer, PEER, TestApi, on_both, side_by_side};
 
 /// Longer than anything takes here but a wait for a change that does not come.
 const PATIENCE_S: u64 = 20;
@@ -140,6 +140,18 @@ on_both! {
         assert_eq!(shown().await, document, "the control");
     }
 
+    of_many_first_reports_at_once_one_enrols_the_gateway(api) {
+        let owner = api.owner().await;
+        let gateway = key(&api, &owner, "gateway", "write").await;
+        let answers = side_by_side((0..30).map(|_| sync(&api, gateway.text("/key"), json!({})))).await;
+        for answer in &answers {
+            assert_eq!(answer.status, 200, "{}", answer.json);
+        }
+        assert_eq!(api.records("gateway.enrolled").await.len(), 1);
+        let listed = api.get("/v1/gateways").bearer(owner.access_token()).send().await;
+        assert_eq!(listed.json["gateways"].as_array().unwrap().len(), 1, "{}", listed.json);
+    }
+
     one_key_does_not_enrol_gateways_without_end(api) {
         let owner = api.owner().await;
         let gateway = key(&api, &owner, "gateway", "write").await;
@@ -250,11 +262,20 @@ on_both! {
         let theirs = key(&api, &admin, "access", "admin").await;
         let told = sync(&api, gateway.text("/key"), json!({})).await;
         assert_eq!(scope_of(&told, theirs.text("/id")), "admin");
+        let rename = |key: &Answer| {
+            api.patch("/v1/organization", json!({ "name": "Acme" })).bearer(key.text("/key")).send()
+        };
+        assert_eq!(rename(&theirs).await.status, 200);
         api.becomes(&admin, Role::Auditor, MembershipState::Active).await;
+        let refused = rename(&theirs).await;
+        assert_eq!(refused.refusal(), (403, "insufficient_scope"));
+        assert!(refused.text("/error/message").starts_with("The owner of this key"), "{}", refused.json);
         let told = sync(&api, gateway.text("/key"), json!({})).await;
         assert_eq!(scope_of(&told, theirs.text("/id")), &Value::Null, "an auditor changes nothing");
         api.becomes(&admin, Role::Admin, MembershipState::Suspended).await;
         assert_eq!(known(&sync(&api, gateway.text("/key"), json!({})).await), Vec::<&str>::new());
+        let reads = key(&api, &owner, "access", "read-only").await;
+        assert!(rename(&reads).await.text("/error/message").starts_with("This key's scope is `read-only`"));
     }
 }
 

@@ -50,7 +50,10 @@ on_both! {
         assert_eq!(api.post("/v1/tokens", gateway).bearer(&owner).send().await.status, 201);
         let soon = posture(&api, &owner).await;
         assert_eq!(soon["keys_expiring_soon"], 2, "seven days are soon");
-        for (figure, list) in [("active_sessions", "sessions"), ("keys_expiring_soon", "tokens"), ("failed_logins_24h", "records"), ("users_without_2fa", "members")] {
+        for (figure, list) in [
+            ("active_sessions", "sessions"), ("keys_expiring_soon", "tokens"), ("failed_logins_24h", "records"),
+            ("users_without_2fa", "members"),
+        ] {
             let behind = soon["links"][figure].as_str().unwrap();
             let listed = listed(&api, &owner, behind, list).await;
             assert_eq!((listed, soon[figure].as_u64()), (2, Some(2)), "{figure}: as many in the list as in the figure");

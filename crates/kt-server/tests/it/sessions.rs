@@ -504,7 +504,7 @@ on_both! {
         let rest = list(format!("limit=1&cursor={}", first.text("/next_cursor"))).await;
         assert_eq!(rest.json["sessions"].as_array().unwrap().len(), 1);
         assert_eq!((&rest.json["sessions"][0]["current"], &rest.json["next_cursor"]), (&json!(false), &json!(null)));
-        for (query, param) in [("limit=0", "limit"), ("cursor=1", "cursor"), ("sort=id", "query")] {
+        for (query, param) in [("limit=0", "limit"), ("cursor=1", "cursor"), ("sort=id", "sort")] {
             assert_eq!(list(query.into()).await.text("/error/param"), param, "{query}");
         }
     }

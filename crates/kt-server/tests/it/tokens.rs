@@ -599,7 +599,7 @@ on_both! {
         let altered: String = cursor.chars().rev().collect();
         for (query, param) in [
             ("type=session", "type"), ("limit=0", "limit"), ("limit=1001", "limit"), ("cursor=1", "cursor"),
-            (&*format!("cursor={altered}"), "cursor"), ("kind=access", "query"),
+            (&*format!("cursor={altered}"), "cursor"), ("kind=access", "kind"),
         ] {
             assert_eq!(list(query.into()).await.text("/error/param"), param, "{query}");
         }

@@ -92,6 +92,16 @@ pub(crate) struct Whoami {
 struct Somebody {
     user: User,
     organization: Organization,
+    /// The key by which a program asks in their name.
+    key: Option<Key>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Key {
+    id: String,
+    name: String,
+    r#type: String,
+    scope: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,18 +130,27 @@ impl Whoami {
 
 impl Somebody {
     fn print(&self, api: &Api, as_json: bool) {
-        let Self { user, organization } = self;
+        let Self { user, organization, key } = self;
         if as_json {
-            output::line(json!({ "api_url": api.address(), "user": user, "organization": organization }));
+            let facts =
+                json!({ "api_url": api.address(), "user": user, "organization": organization, "key": key });
+            output::line(facts);
             return;
         }
-        let lines = [
-            format!("signed in as  {} ({}), {}", user.email, user.name, user.role),
+        let person = format!("{} ({}), {}", user.email, user.name, user.role);
+        let who = match key {
+            None => vec![format!("signed in as  {person}")],
+            Some(Key { id, name, r#type: kind, scope }) => vec![
+                format!("API key       {name} ({id}), {kind}, {scope}"),
+                format!("acts for      {person}"),
+            ],
+        };
+        let place = [
             format!("organization  {} ({})", organization.identifier, organization.name),
             format!("api           {}", api.address()),
         ];
-        for line in lines {
-            output::line(printable(&line));
+        for line in who.iter().chain(&place) {
+            output::line(printable(line));
         }
     }
 }

@@ -74,7 +74,8 @@ fn a_further_organization_has_its_own_owner_and_none_of_the_first_ones_keys() {
     );
 
     assert!(complaint(&create("beta", EMAIL)).contains("identifier"), "it is taken");
-    said(&create("No Identifier", EMAIL), 1);
+    said(&create("No Identifier", EMAIL), 2);
+    said(&create("delta", "no address"), 2);
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn whoever_is_kept_out_by_address_is_let_in_again_while_the_server_runs() {
     assert_eq!(restrictions["enforce_allowlist"], false, "{restrictions}");
     assert_eq!(
         said(&admin(&plane.home, &["ip-restrictions", "show"]), 0),
-        "deny: none\nallow, not applied: none\n"
+        "deny: none\nallow, not applied: none\napply to: the console and the API\n"
     );
     let rules = r#"{"enforce_allowlist":true,"applies_to":"console_and_api","allow":[{"cidr":"192.0.2.0/24","label":"office"}],"deny":[],"confirm_lockout":true}"#;
     restrictions =
@@ -120,7 +121,10 @@ fn whoever_is_kept_out_by_address_is_let_in_again_while_the_server_runs() {
     assert_eq!(restrictions["enforce_allowlist"], true, "{restrictions}");
     said(&plane.kt(Some(&token), &["auth", "whoami"]), 3);
     let shown = said(&admin(&plane.home, &["ip-restrictions", "show"]), 0);
-    assert_eq!(shown, "deny: none\nallow, applied:\n  192.0.2.0/24  office\n");
+    assert_eq!(
+        shown,
+        "deny: none\nallow, applied:\n  192.0.2.0/24  office\napply to: the console and the API\n"
+    );
 
     said(&admin(&plane.home, &["ip-restrictions", "disable"]), 0);
     crate::gateway::wait_for("the server to follow", || {
@@ -149,6 +153,8 @@ fn mail_that_was_given_up_is_listed_with_the_reason() {
     let listed = |more: &[&str]| said(&admin(&plane.home, &[&["mail", "list"][..], more].concat()), 0);
     let of_json = || serde_json::from_str::<Value>(&listed(&["--json"])).unwrap();
     assert_eq!(of_json(), json!({ "mail": [], "next_cursor": null }));
+    let none = admin(&plane.home, &["mail", "list"]);
+    assert_eq!((said(&none, 0), complaint(&none)), (String::new(), "No message was given up.\n".to_owned()));
     plane.ask("POST /v1/auth/password/forgot", "", &json!({ "email": EMAIL }).to_string());
     let given_up = wait_for("the message to be given up", || of_json()["mail"].get(0).cloned());
     assert_eq!((&given_up["recipient"], &given_up["kind"]), (&json!(EMAIL), &json!("password_reset")));

@@ -200,6 +200,12 @@ fn keys_are_made_listed_rotated_and_revoked() {
     let key = said(&made, 0).trim().to_owned();
     assert!(complaint(&made).contains("not shown again"), "{}", complaint(&made));
     said(&plane.kt(Some(&key), &["audit", "tail"]), 0);
+    let by_key = |more: &[&str]| said(&plane.kt(Some(&key), &[&["auth", "whoami"], more].concat()), 0);
+    let told = by_key(&[]);
+    assert!(told.contains("API key       nightly (key_") && told.contains(", access, read-only\n"), "{told}");
+    assert!(told.contains(&format!("acts for      {EMAIL}")) && !told.contains("signed in"), "{told}");
+    let told: Value = serde_json::from_str(&by_key(&["--json"])).unwrap();
+    assert_eq!((&told["key"]["scope"], &told["user"]["email"]), (&"read-only".into(), &EMAIL.into()));
 
     let listed = said(&home.kt(&["auth", "token", "list"]), 0);
     assert!(listed.contains("nightly") && listed.contains("active") && !listed.contains(&key), "{listed}");

@@ -1,11 +1,13 @@
 //! `kt events …` on a log that a gateway left behind.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
-use kt_domain::clock::SystemClock;
+use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::events::{Event, EventType, Verdict};
 use kt_store::event_log::{EventWriter, Options};
 use serde_json::{Value, json};
@@ -118,10 +120,13 @@ fn whoever_is_signed_in_reads_the_events_that_gateways_delivered() {
         plane.ask(&format!("POST {what}"), &format!("Authorization: Bearer {key}\r\n"), &body.to_string())
     };
     let made = post("/v1/tokens", &token, json!({ "type": "gateway", "name": "edge", "scope": "write" }));
+    // Events by themselves are removed after a year.
+    let began = SystemClock.now() - Duration::from_mins(1);
+    let at = |n: u8| format!("{:.3}", began + Duration::from_secs(n.into()));
     let event = |n: u8| {
         json!({
             "id": format!("evt_{n}"), "event_type": if n == 3 { "decision" } else { "ip_denied" },
-            "timestamp": format!("2026-03-15T14:22:3{n}.000Z"), "gateway_id": if n == 3 { "core" } else { "edge" },
+            "timestamp": at(n), "gateway_id": if n == 3 { "core" } else { "edge" },
             "request_id": format!("req_{n}"), "source_ip": format!("192.0.2.{n}"),
             "verdict": if n == 2 { "block" } else { "allow" },
         })
@@ -131,28 +136,63 @@ fn whoever_is_signed_in_reads_the_events_that_gateways_delivered() {
 
     let kt = |arguments: &[&str]| said(&plane.kt(Some(&token), arguments), 0);
     let tail = kt(&["events", "tail"]);
-    let shown: Vec<&str> = tail.lines().map(|line| &line[..19]).collect();
-    assert_eq!(shown, ["2026-03-15T14:22:31", "2026-03-15T14:22:32", "2026-03-15T14:22:33"]);
+    let shown: Vec<&str> = tail.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(shown, [at(1), at(2), at(3)]);
     let of = |more: [&str; 2]| ids(&kt(&["events", "tail", "--json", more[0], more[1]]));
     assert_eq!(of(["--event-type", "decision"]), ["evt_3"]);
     assert_eq!(of(["--request-id", "req_2"]), ["evt_2"]);
     assert_eq!(of(["--source-ip", "192.0.2.1"]), ["evt_1"]);
     assert_eq!(of(["--verdict", "block"]), ["evt_2"]);
     assert_eq!(of(["--gateway-id", "edge"]), ["evt_1", "evt_2"]);
-    assert_eq!(of(["--since", "2026-03-15T14:22:32Z"]), ["evt_2", "evt_3"]);
+    assert_eq!(of(["--since", &at(2)]), ["evt_2", "evt_3"]);
     let export = |more: &[&str]| {
         let text = kt(&[&["events", "export"], more].concat());
         let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
         events.collect::<Vec<Value>>()
     };
     assert_eq!(export(&[]), [event(3), event(2), event(1)]);
-    assert_eq!(export(&["--since", "2026-03-15T14:22:32Z", "--until", "2026-03-15T14:22:33Z"]), [event(2)]);
+    assert_eq!(export(&["--since", &at(2), "--until", &at(3)]), [event(2)]);
     said(&plane.kt(Some("kt_wrong"), &["events", "tail"]), 3);
 
     let gateway = Gateway::with_events();
     let named = kt(&["events", "tail", "--data-dir", gateway.data_dir.path().to_str().unwrap()]);
     assert!(named.contains("\\u001b"), "a directory that is named comes first: {named}");
     said(&plane.home.kt(&["events", "tail"]), 1);
+}
+
+#[test]
+fn whoever_follows_the_control_plane_sees_what_comes_late_as_well() {
+    let plane = Plane::start();
+    let token = plane.sign_in(PASSWORD).unwrap();
+    let post = |what: &str, key: &str, body: Value| {
+        plane.ask(&format!("POST {what}"), &format!("Authorization: Bearer {key}\r\n"), &body.to_string())
+    };
+    let made = post("/v1/tokens", &token, json!({ "type": "gateway", "name": "edge", "scope": "write" }));
+    let now = SystemClock.now();
+    let arrives = |id: &str, seconds_ago: u64| {
+        let timestamp = format!("{:.3}", now - Duration::from_secs(seconds_ago));
+        let event =
+            json!({ "id": id, "event_type": "decision", "timestamp": timestamp, "gateway_id": "edge" });
+        assert_eq!(
+            post("/v1/events", made["key"].as_str().unwrap(), json!({ "events": [event] }))["accepted"],
+            1
+        );
+    };
+    arrives("evt_1", 60);
+    arrives("evt_2", 30);
+    let mut follows = plane.home.command(&["events", "tail", "--follow", "--json", "-n", "1"]);
+    follows.env("KEEPTRUSTS_API_URL", plane.url()).env("KEEPTRUSTS_API_TOKEN", &token);
+    let mut follows = follows.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follows.stdout.take().unwrap()).lines();
+    let mut shown = || ids(&lines.next().unwrap().unwrap()).remove(0);
+    assert_eq!(shown(), "evt_2");
+    arrives("evt_late", 45);
+    arrives("evt_3", 1);
+    assert_eq!((shown(), shown()), ("evt_late".to_owned(), "evt_3".to_owned()));
+    arrives("evt_4", 0);
+    assert_eq!(shown(), "evt_4", "each is shown once");
+    follows.kill().unwrap();
+    follows.wait().unwrap();
 }
 
 #[test]

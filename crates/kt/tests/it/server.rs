@@ -75,7 +75,7 @@ fn a_console_at_an_ip_address_stops_the_start_since_no_passkey_belongs_to_one() 
     let (home, _) = Plane::start().terminate();
     for address in ["http://127.0.0.1:3000", "https://192.0.2.7", "http://[::1]:3000"] {
         let refused = home.server(&[]).env(PUBLIC_URL, address).output().unwrap();
-        said(&refused, 1);
+        said(&refused, 2);
         let complaint = complaint(&refused);
         assert!(
             complaint.contains("console.public_url") && complaint.contains("Give the console a name"),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kt_control::{ChainStanding, EventView, EventsFormat};
 use kt_domain::error::Error;
 use kt_domain::events::{EventType, FailedAttempt, PolicyEvaluation, Verdict};
+use kt_domain::secret::SecretDigest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -139,11 +140,13 @@ pub(crate) async fn show(
 ) -> Answer {
     let found = doors.control.events(&visit.ctx, &asked.filter.filter()?, &asked.page).await?;
     let events = found.items.iter().map(|body| ShownEvent::read(body)).collect::<Result<Vec<_>, _>>()?;
-    let newest = events.first().map(|event| event.id.as_str());
-    if let Some(nothing) = asked.nothing_new(newest) {
+    // One that comes late stands behind others that were here before it: the newest alone does not tell that it has come.
+    let shown: String = events.iter().map(|event| event.id.as_str()).collect();
+    let shown = (!shown.is_empty()).then(|| SecretDigest::of(&shown).to_string());
+    if let Some(nothing) = asked.nothing_new(shown.as_deref()) {
         return Ok(nothing);
     }
-    let listing = asked.listing(newest, found.next_cursor.as_deref());
+    let listing = asked.listing(shown.as_deref(), found.next_cursor.as_deref());
     let chains = doors.control.event_chains(&visit.ctx).await?;
     let template = EventsPage { frame: Frame::of(&visit), listing, asked: asked.filter, events, chains };
     page(&visit.look, &template)

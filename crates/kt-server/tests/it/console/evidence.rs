@@ -66,6 +66,12 @@ pub(super) async fn three_events(api: &TestApi) -> [String; 3] {
     [allowed, blocked, refused]
 }
 
+/// What a page that is followed asks again and again.
+fn asks_for_more(page: &str) -> String {
+    let address = page.split("hx-get=\"").find(|part| part.contains("seen=")).unwrap();
+    address.split('"').next().unwrap().replace("&#38;", "&")
+}
+
 fn is_escaped(page: &str) -> bool {
     page.contains("&#60;script&#62;") && !page.contains("<script>alert") && !page.contains("<img src=x")
 }
@@ -166,8 +172,7 @@ on_both! {
         three_events(&api).await;
         for list in ["/events", "/audit-log"] {
             let page = browser.get(&format!("{list}?live=on")).await;
-            let address = page.page().split("hx-get=\"").find(|part| part.contains("seen=")).unwrap();
-            let address = address.split('"').next().unwrap().replace("&#38;", "&");
+            let address = asks_for_more(page.page());
             assert!(page.page().contains("every 2s"), "{list}");
             assert_eq!(poll(&browser, &address).await.status, 204, "{address}: nothing new");
             assert!(browser.get(&address).await.page().contains("every 2s"), "who goes there sees the list");
@@ -189,6 +194,18 @@ on_both! {
         let over = poll(&browser, "/events?live=on").await;
         assert_eq!((over.status.as_u16(), over.leads_to().is_some()), (401, true), "following is not being there");
         assert_eq!(navigating.get("/events").await.status, 200);
+    }
+
+    an_event_that_comes_behind_later_ones_is_told_to_those_who_follow(api) {
+        let browser = api.signed_in("owner@acme.example").await;
+        three_events(&api).await;
+        let address = asks_for_more(browser.get("/events?live=on").await.page());
+        assert_eq!(poll(&browser, &address).await.status, 204, "the control");
+        let key = gateway_key(&api).await;
+        let mut log = Log::begin(&api, "gw-2");
+        log.event(&api, |event| event.timestamp = "2026-03-15T14:22:31.500Z".into());
+        assert_eq!(log.deliver(&api, &key).await.status, 200);
+        assert_eq!(poll(&browser, &address).await.status, 200);
     }
 
     copies_of_events_are_files_that_a_spreadsheet_does_not_run(api) {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kt_domain::network::cidr::canonical;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error, StrDeserializer};
@@ -48,7 +49,7 @@ impl EventQuery {
             "verdict" => filter.verdict = Some(word(value)?),
             "since" => filter.since = Some(time(value)?),
             "until" => filter.until = Some(time(value)?),
-            "source_ip" => filter.source_ip = Some(parsed(value, "an IPv4 or IPv6 address")?),
+            "source_ip" => filter.source_ip = Some(canonical(parsed(value, "an IPv4 or IPv6 address")?)),
             "request_id" => filter.request_id = Some(value.to_owned()),
             "gateway_id" => filter.gateway_id = Some(value.to_owned()),
             "limit" => self.limit = limit(value)?,

@@ -53,6 +53,7 @@ fn each_filter_finds_what_fits_newest_first() {
         ("verdict=allow", &[4, 3, 2, 1, 0]),
         ("verdict=redact", &[]),
         ("source_ip=192.0.2.7", &[7]),
+        ("source_ip=::ffff:192.0.2.7", &[7]),
         ("source_ip=192.0.2.70", &[]),
         ("request_id=req+%227%22", &[7]),
         ("request_id=req%20%227%22", &[7]),

@@ -91,11 +91,14 @@ impl Restore {
         let settings = self.scene.place.settings();
         let config = settings.load()?;
         let url = settings.database_url(&config);
-        if sqlite_path(&url).is_none() {
+        let Some(database) = sqlite_path(&url) else {
             return Err(for_postgres("pg_restore --clean --if-exists --dbname", &self.file, &url));
-        }
+        };
         settings.make_data_dir()?;
-        let replaced = restore(&self.file, &url, self.force).await.map_err(|error| match error {
+        let bar = progress_bar(size_of(&self.file));
+        let restored = watching(restore(&self.file, &url, self.force), &bar, &growing(&database)).await;
+        bar.finish_and_clear();
+        let replaced = restored.map_err(|error| match error {
             BackupError::Occupied(database) => Failure::failed(format!(
                 "there is a database at {}: nothing was changed. --force replaces it and keeps it beside the copy",
                 database.display()

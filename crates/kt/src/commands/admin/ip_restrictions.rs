@@ -1,6 +1,7 @@
 //! `kt admin ip-restrictions …`: from where an organization is reached, when its own rules keep everybody out.
 
 use clap::{Args, Subcommand};
+use kt_domain::network::console_rules::AppliesTo;
 use serde_json::json;
 
 use super::Scene;
@@ -67,6 +68,10 @@ impl Show {
                 output::line(printable(format!("  {}  {}", range.cidr, range.label).trim_end()));
             }
         }
+        output::line(match rules.applies_to {
+            AppliesTo::Console => "apply to: the console",
+            AppliesTo::ConsoleAndApi => "apply to: the console and the API",
+        });
         Ok(())
     }
 }

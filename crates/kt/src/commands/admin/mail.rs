@@ -33,6 +33,8 @@ impl Mail {
         let given_up = control.undelivered_mail(&ctx).await?;
         if scene.json {
             output::list("mail", &given_up.iter().map(facts).collect::<Vec<Value>>());
+        } else if given_up.is_empty() {
+            output::complain("No message was given up.");
         } else {
             output::line(table(&given_up));
         }

@@ -9,11 +9,13 @@ use std::time::Duration;
 use clap::Args;
 use kt_store::event_log::{EventQuery, query};
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{DATA_DIR, events_in};
 use crate::api::{Api, ApiAddress};
 use crate::commands::reading::printable;
+use crate::environment;
 use crate::failure::Failure;
 use crate::output;
 
@@ -27,7 +29,8 @@ const ANSWER_LIMIT: u64 = 64 << 20;
 /// plane that the environment names or where somebody is signed in.
 #[derive(Args, Clone)]
 pub(super) struct Origin {
-    /// Ask the admin listener of a running gateway, such as <http://127.0.0.1:41003>
+    /// Ask the admin listener of a running gateway, such as <http://127.0.0.1:41003>, with the token in
+    /// `KEEPTRUSTS_ADMIN_TOKEN` if that is set
     #[arg(long, value_name = "URL")]
     admin_url: Option<AdminAddress>,
     /// A gateway's data directory. Default: `./keeptrusts-data`, where it holds events
@@ -147,8 +150,9 @@ impl AdminAddress {
         stream.set_write_timeout(Some(PATIENCE))?;
         write!(
             stream,
-            "GET {target} HTTP/1.0\r\nHost: {}\r\nAccept: application/json\r\n\r\n",
-            self.authority
+            "GET {target} HTTP/1.0\r\nHost: {}\r\nAccept: application/json\r\n{}\r\n",
+            self.authority,
+            authorization()
         )?;
         let mut answer = Vec::new();
         stream.take(ANSWER_LIMIT).read_to_end(&mut answer)?;
@@ -165,13 +169,28 @@ impl AdminAddress {
         if status == b"200" {
             return Ok(body);
         }
-        Err(Failure::failed(format!(
-            "{} answered {}: {}",
-            self.authority,
-            String::from_utf8_lossy(status),
-            printable(String::from_utf8_lossy(body).trim())
-        )))
+        let (authority, said) = (&self.authority, String::from_utf8_lossy(status));
+        let message = printable(&format!("{authority} answered {said}: {}", reason(body)));
+        Err(match status {
+            b"400" | b"422" => Failure::invalid(message),
+            b"401" | b"403" => Failure::not_allowed(message),
+            _ => Failure::failed(message),
+        })
     }
+}
+
+/// The line of a request that shows the token of the admin listener, where there is one.
+fn authorization() -> String {
+    let token = environment::variable("KEEPTRUSTS_ADMIN_TOKEN");
+    let token = token.filter(|token| !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()));
+    token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default()
+}
+
+/// What a refusal says; all of it where that is no refusal of ours.
+fn reason(body: &[u8]) -> String {
+    let read = serde_json::from_slice::<Value>(body).ok();
+    let message = read.as_ref().and_then(|read| read["error"]["message"].as_str());
+    message.map_or_else(|| String::from_utf8_lossy(body).trim().to_owned(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::process::{Place, Process};
 use super::{ECHO, Http};
+use crate::{complaint, said};
 
 /// The exit status and the complaints of a gateway that does not start.
 fn refused(mut command: Command) -> (Option<i32>, String) {
@@ -24,6 +25,26 @@ fn both_listeners_answer_once_it_is_ready() {
     let wrong = process.ask_admin("/v1/events?limit=0");
     assert_eq!((wrong.status, wrong.code()), (422, "validation_error".to_owned()));
     assert_eq!(wrong.json()["error"]["param"], "limit");
+    process.terminate();
+}
+
+#[test]
+fn events_are_read_from_the_operators_listener_with_its_token_alone() {
+    let place = Place::with(ECHO);
+    let process = Process::spawn(place.command(&[]).env("KEEPTRUSTS_ADMIN_TOKEN", "open-sesame"));
+    let url = format!("http://{}", process.admin());
+    let tail = |token: Option<&str>, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kt"));
+        command.args(["events", "tail", "--admin-url", &url]).args(more).env_remove("KEEPTRUSTS_ADMIN_TOKEN");
+        command.envs(token.map(|token| ("KEEPTRUSTS_ADMIN_TOKEN", token))).output().unwrap()
+    };
+    for token in [None, Some("open-barley")] {
+        said(&tail(token, &[]), 3);
+    }
+    said(&tail(Some("open-sesame"), &[]), 0);
+    let wrong = tail(Some("open-sesame"), &["--verdict", "nonsense"]);
+    said(&wrong, 2);
+    assert!(complaint(&wrong).contains("answered 422: the parameter \"verdict\""), "{}", complaint(&wrong));
     process.terminate();
 }
 
