@@ -1,12 +1,14 @@
 //! The API of a control plane, as commands ask it: in whose name, and what to do when there is no good answer.
 
+mod answers;
+
 use std::cell::RefCell;
 
 use clap::builder::BoolishValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
-use kt_control::outbound::{Answer, Outbound, OutboundError};
+use kt_control::outbound::{Outbound, OutboundError};
 use kt_domain::network::reach::Reach;
 use kt_domain::public_url::PublicUrl;
 use serde::Deserialize;
@@ -19,15 +21,13 @@ use crate::credentials::{Credentials, CredentialsFile};
 use crate::environment;
 use crate::failure::Failure;
 use crate::link::RemotePlane;
+use answers::Download;
 
 /// Where a control plane is unless something else is said.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// How much of a list is asked for at a time: no list gives less than that at once.
 const PAGE: u32 = 200;
-
-/// The most that is read of an answer that is taken whole.
-const WHOLE: usize = 16 << 20;
 
 /// How the address of the control plane is typed.
 #[derive(Args)]
@@ -447,75 +447,4 @@ fn user_agent() -> String {
     let machine = rustix::system::uname();
     let name: String = machine.nodename().to_string_lossy().chars().filter(char::is_ascii_graphic).collect();
     format!("kt/{} ({name})", env!("CARGO_PKG_VERSION"))
-}
-
-/// An answer that is still coming.
-pub(crate) struct Download<'a> {
-    api: &'a Api,
-    answer: Answer,
-}
-
-impl Download<'_> {
-    /// The next part; `None` when all has come.
-    pub(crate) fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        let part = self.api.runtime.block_on(self.answer.next());
-        Ok(part.map_err(|error| self.api.unreachable(&error))?.map(Vec::from))
-    }
-
-    fn status(&self) -> u16 {
-        self.answer.status.as_u16()
-    }
-
-    fn whole(self) -> Result<Vec<u8>, Failure> {
-        let api = self.api;
-        api.runtime.block_on(self.answer.read(WHOLE)).map_err(|error| api.unreachable(&error))
-    }
-
-    /// The same, unless it is a refusal.
-    fn good(self) -> Result<Self, ApiError> {
-        if self.answer.status.is_success() {
-            return Ok(self);
-        }
-        let status = self.status();
-        Err(refusal(status, &self.whole()?))
-    }
-}
-
-/// What a refusal of the API says, for a person.
-fn refusal(status: u16, body: &[u8]) -> ApiError {
-    #[derive(Deserialize)]
-    struct Body {
-        error: Content,
-    }
-    #[derive(Deserialize)]
-    struct Content {
-        code: String,
-        message: String,
-    }
-    let Ok(Body { error: Content { code, message } }) = serde_json::from_slice(body) else {
-        return Failure::failed(format!("what answers is no control plane: it said {status}")).into();
-    };
-    let mut message = printable(&format!("{message} ({code})"));
-    if code == "reauthentication_required" {
-        message.push_str("; confirm it in the console, or sign in there anew, then run `kt auth login`");
-    }
-    let failure = match status {
-        401 | 403 => Failure::not_allowed(message),
-        400 | 422 => Failure::invalid(message),
-        _ => Failure::failed(message),
-    };
-    ApiError::Refused { code, failure }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_tells_what_to_do_and_how_it_ended() {
-        let said = |status, body: &[u8]| Failure::from(refusal(status, body)).to_string();
-        let body = br#"{"error":{"code":"insufficient_role","message":"Ask \u001b[2J an administrator."}}"#;
-        assert_eq!(said(403, body), "Ask \\u001b[2J an administrator. (insufficient_role)");
-        assert_eq!(said(502, b"<html>"), "what answers is no control plane: it said 502");
-    }
 }

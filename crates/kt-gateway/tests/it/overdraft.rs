@@ -1,20 +1,19 @@
-//! That budgets are overdrawn by one request at most: by many at once, by answers that are longer than was thought, and
-//! while the Redis in which gateways count together is slow or away.
+//! That budgets are overdrawn by one request at most: by many at once, and by answers that are longer than was thought.
+
+mod away;
+mod bounds;
 
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
 use kt_domain::events::{Event, EventType};
 use serde_json::Value;
 
 use crate::budgets::{chat, clocked, tokens, used_up};
-use crate::harness::{
-    Client, Line, OwnRedis, PATIENCE, Request, TestGateway, Then, Through, wait_for, within,
-};
+use crate::harness::{Client, OwnRedis, PATIENCE, Request, TestGateway, Then, wait_for};
 
 /// How many of a thousand requests pass, sent by fifty clients at once to these gateways in turn, and then one by one
 /// until the budget is used up.
@@ -392,113 +391,6 @@ fn a_thousand_answers_held_at_once_by_two_gateways_use_what_is_claimed_for_them_
     assert!((250..=500).contains(&passed), "{passed}");
 }
 
-/// A token may be as little as a byte of text, and what a request only names is nobody's to measure.
-#[test]
-fn a_prompt_claims_a_token_for_each_byte_and_more_for_what_it_only_names() {
-    let picture =
-        r#""messages":[{"content":[{"type":"image_url","image_url":{"url":"https://a.example/b"}}]}]"#;
-    for (path, fields, named) in [
-        ("/v1/chat/completions", r#""messages":[]"#, 0),
-        ("/v1/chat/completions", picture, 300),
-        ("/v1/responses", r#""input":"go on","previous_response_id":"resp_1","conversation":"conv_1""#, 600),
-    ] {
-        let redis = OwnRedis::start();
-        let yaml = "rate_limits: {assumed_reference_tokens: 300}\nbudgets: [{id: b, per: total, period: day, tokens: 100000, max_output_tokens: 30}]";
-        let gateway = clocked(yaml, |options| options.redis_url = Some(redis.url.clone())).0;
-        let go_on = hold(&gateway);
-        let body = format!("{:500}", format!(r#"{{"model":"m",{fields}}}"#));
-        let mut client = gateway.connect();
-        client.send(Request::new("POST", path).json(body).bytes()).expect("the request is taken");
-        wait_for("it to be under way", || (gateway.upstream.requests().len() == 1).then_some(()));
-        assert_eq!(spent(&redis), 500 + 30 + named, "{fields}");
-        go_on.store(true, Ordering::SeqCst);
-        assert_eq!(client.answer().status, 200);
-        wait_for("it to be settled", || (spent(&redis) == 8).then_some(()));
-    }
-}
-
-/// The provider is told so much in the words that the client's API and the target know, unless the client says something
-/// itself; other paths know no such bound.
-#[test]
-fn a_budget_bounds_answers_that_nobody_else_does() {
-    let yaml = "
-providers:
-  targets:
-    - {id: openai, provider: openai, base_url: 'http://UPSTREAM/v1', secret_key_ref: {env: PROVIDER_KEY}}
-    - {id: groq, provider: groq, base_url: 'http://UPSTREAM/v1', secret_key_ref: {env: PROVIDER_KEY}}
-    - {id: anthropic, provider: anthropic, base_url: 'http://UPSTREAM/v1', secret_key_ref: {env: PROVIDER_KEY}}
-routes:
-  - {id: openai, path: /openai, targets: [openai]}
-  - {id: groq, path: /groq, targets: [groq]}
-  - {id: anthropic, path: /anthropic, targets: [anthropic]}
-budgets:
-  - {id: wide, per: total, period: day, tokens: 1000000, max_output_tokens: 40}
-  - {id: narrow, per: total, period: day, tokens: 1000000, max_output_tokens: 30}
-";
-    let (gateway, _) = clocked(yaml, |_| {});
-    let messages = r#""model":"m","messages":[{"role":"user","content":"hi"}]"#;
-    let prompt = r#""model":"m","prompt":"hi","input":"hi""#;
-    for (path, own, bounded) in [
-        ("/openai/v1/chat/completions", "", r#""max_completion_tokens":30"#),
-        ("/openai/v1/chat/completions", r#","max_completion_tokens":null"#, r#""max_completion_tokens":30"#),
-        ("/openai/v1/chat/completions", r#","max_completion_tokens":1e9"#, r#""max_completion_tokens":30"#),
-        ("/openai/v1/chat/completions", r#","max_output_tokens":5"#, r#""max_completion_tokens":30"#),
-        ("/openai/v1/chat/completions", r#","max_tokens":500"#, r#""max_tokens":500"#),
-        ("/openai/v1/chat/completions", r#","stream":true"#, r#""max_completion_tokens":30"#),
-        ("/groq/v1/chat/completions", "", r#""max_tokens":30"#),
-        ("/anthropic/v1/chat/completions", "", r#""max_tokens":30"#),
-        ("/anthropic/v1/messages", "", r#""max_tokens":30"#),
-        ("/openai/v1/completions", "", r#""max_tokens":30"#),
-        ("/openai/v1/responses", "", r#""max_output_tokens":30"#),
-        ("/openai/v1/responses", r#","max_tokens":5"#, r#""max_output_tokens":30"#),
-        ("/openai/v1/responses/compact", "", ""),
-        ("/openai/v1/embeddings", "", ""),
-    ] {
-        let is_conversation = path.ends_with("/chat/completions") || path.ends_with("/messages");
-        let body = format!("{{{}{own}}}", if is_conversation { messages } else { prompt });
-        gateway.ask(&Request::new("POST", path).json(&body));
-        let received = gateway.upstream.requests().pop().expect("the provider was asked");
-        let sent = text_of(&received.body);
-        let named: Vec<&str> = sent.split(',').filter(|field| field.contains("\"max_")).collect();
-        let is_whole = bounded.is_empty() && named.is_empty() && sent == body;
-        let is_bounded = named.iter().any(|field| field.trim_matches(['{', '}']) == bounded);
-        assert!(is_whole || is_bounded && !sent.contains("null"), "{path} {own}: {sent}");
-    }
-}
-
-#[test]
-fn what_a_budget_bounds_is_what_is_claimed() {
-    let (gateway, _) =
-        clocked("budgets: [{id: b, per: total, period: day, tokens: 220, max_output_tokens: 30}]", |_| {});
-    let go_on = hold(&gateway);
-    let body = format!("{:80}", r#"{"model":"m","messages":[]}"#);
-    let mut held = [gateway.connect(), gateway.connect()];
-    for (index, client) in held.iter_mut().enumerate() {
-        client.send(Request::chat().json(&body).bytes()).expect("the request is taken");
-        wait_for("it to be under way", || (gateway.upstream.requests().len() == index + 1).then_some(()));
-    }
-    assert_eq!(gateway.ask(&chat("m")).outcome(), used_up(), "110 and 110 are claimed");
-    go_on.store(true, Ordering::SeqCst);
-    assert_eq!(held.each_mut().map(|client| client.answer().status), [200, 200]);
-}
-
-#[test]
-fn an_answer_is_bounded_where_a_budget_concerns_it_unless_that_is_switched_off() {
-    for (budget, bound) in [
-        ("{id: b, per: total, period: day, tokens: 1000000}", Some(4096)),
-        ("{id: b, per: model, only: ['m'], period: day, tokens: 1000000}", Some(4096)),
-        ("{id: b, per: model, only: ['other'], period: day, tokens: 1000000}", None),
-        ("{id: b, per: total, period: day, tokens: 1000000, unbounded_answers: true}", None),
-    ] {
-        let prices =
-            "prices: {models: [{model: m, input: 1, output: 1}, {model: other, input: 1, output: 1}]}";
-        let (gateway, _) = clocked(&format!("{prices}\nbudgets: [{budget}]"), |_| {});
-        assert_eq!(gateway.ask(&plain()).status, 200, "{budget}");
-        let sent: Value = serde_json::from_slice(&gateway.upstream.only_request().body).expect("it is JSON");
-        assert_eq!(sent["max_completion_tokens"].as_u64(), bound, "{budget}");
-    }
-}
-
 /// Has the provider wait with its answers, each of 3 and 5 tokens, until it is told to go on.
 fn hold(gateway: &TestGateway) -> Arc<AtomicBool> {
     let go_on = Arc::new(AtomicBool::new(false));
@@ -512,97 +404,9 @@ fn hold(gateway: &TestGateway) -> Arc<AtomicBool> {
     go_on
 }
 
-/// A gateway whose line to its Redis can fail, with one budget of 4000 tokens.
-fn over_a_line(on_failure: &str) -> (TestGateway, Line, OwnRedis) {
-    let redis = OwnRedis::start();
-    let line = Line::to(&redis);
-    let yaml = format!(
-        "rate_limits: {{on_failure: {on_failure}}}\nbudgets: [{{id: b, per: total, period: day, tokens: 4000}}]"
-    );
-    let gateway = clocked(&yaml, |options| options.redis_url = Some(line.url.clone())).0;
-    (gateway, line, redis)
-}
-
 /// What the Redis knows to be spent of that budget.
 fn spent(redis: &OwnRedis) -> u64 {
     let until = "2026-04-01T00:00:00Z".parse::<jiff::Timestamp>().expect("a moment").as_microsecond();
     let known = redis.get(&format!("keeptrusts:{{gateway}}:total:budget:tokens:{until}:b"));
     known.map_or(0, |spent| spent.parse().expect("a number"))
-}
-
-fn used(gateway: &TestGateway) -> u64 {
-    gateway.events().iter().map(tokens).sum()
-}
-
-/// Asks until Redis knows exactly what was used.
-fn comes_to_know_all(gateway: &TestGateway, redis: &OwnRedis) {
-    wait_for("Redis to know what was used", || {
-        assert_ne!(gateway.ask(&chat("m")).outcome(), used_up(), "what was never used is not charged");
-        within(Duration::from_millis(300), || (spent(redis) == used(gateway)).then_some(()))
-    });
-}
-
-/// The answer is lost, and with it whether there was one: the claim stands in Redis.
-#[test]
-fn a_claim_whose_answer_never_came_is_taken_back() {
-    for (on_failure, status) in [("refuse", 503), ("local", 200), ("allow", 200)] {
-        let (gateway, line, redis) = over_a_line(on_failure);
-        assert_eq!(gateway.ask(&chat("m")).status, 200);
-        line.let_through(Through::Commands);
-        let large = format!("{:80}", r#"{"model":"m","max_tokens":3500,"messages":[]}"#);
-        assert_eq!(gateway.ask(&Request::chat().json(large)).status, status, "{on_failure}");
-        line.let_through(Through::Everything);
-        if on_failure == "allow" {
-            // What nobody counted is in no sum.
-            wait_for("the claim to be taken back", || {
-                gateway.ask(&chat("m"));
-                (spent(&redis) < 2000).then_some(())
-            });
-        } else {
-            comes_to_know_all(&gateway, &redis);
-        }
-    }
-}
-
-/// A request ends while Redis cannot be told.
-#[test]
-fn what_was_used_is_settled_once_redis_can_be_told() {
-    for on_failure in ["refuse", "local"] {
-        for lost in [Through::Commands, Through::Nothing] {
-            let (gateway, line, redis) = over_a_line(on_failure);
-            let go_on = hold(&gateway);
-            let mut client = gateway.connect();
-            client.send(chat("m").bytes()).expect("the request is taken");
-            wait_for("it to be under way", || (gateway.upstream.requests().len() == 1).then_some(()));
-            assert_eq!(spent(&redis), 85);
-            line.let_through(lost);
-            go_on.store(true, Ordering::SeqCst);
-            assert_eq!(client.answer().status, 200);
-            line.let_through(Through::Everything);
-            comes_to_know_all(&gateway, &redis);
-        }
-    }
-}
-
-/// Others spend from the same budget, and are to know.
-#[test]
-fn what_was_spent_while_redis_was_away_is_added_once_it_is_back() {
-    for lost in [Through::Commands, Through::Nothing] {
-        let (gateway, line, redis) = over_a_line("local");
-        assert_eq!(gateway.ask(&chat("m")).status, 200);
-        wait_for("it to be settled", || (spent(&redis) == 8).then_some(()));
-        line.let_through(lost);
-        for _ in 0..20 {
-            assert_eq!(gateway.ask(&chat("m")).status, 200);
-        }
-        let go_on = hold(&gateway);
-        let mut held = gateway.connect();
-        held.send(chat("m").bytes()).expect("the request is taken");
-        wait_for("it to be under way", || (gateway.upstream.requests().len() == 22).then_some(()));
-        line.let_through(Through::Everything);
-        go_on.store(true, Ordering::SeqCst);
-        assert_eq!(held.answer().status, 200);
-        comes_to_know_all(&gateway, &redis);
-        assert!(spent(&redis) >= 22 * 8);
-    }
 }

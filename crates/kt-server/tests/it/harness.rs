@@ -26,6 +26,7 @@ use kt_store::organizations::{self, Organization};
 use kt_store::users::{self, User};
 use kt_store::{Store, audit, revision};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use crate::databases::{Kind, TestDatabase};
 
@@ -57,6 +58,8 @@ pub(crate) struct TestApi {
     pub(crate) seal: SealKey,
     /// What the hash of a password costs it.
     cost: Cost,
+    /// A hash of [`PASSWORD`], once somebody was added who has it.
+    hash: OnceCell<String>,
     /// The TXT records that it finds.
     pub(crate) names: TestNames,
 }
@@ -120,9 +123,6 @@ impl TestApi {
 
     async fn add_person(&self, organization: &OrganizationId, email: &str, name: &str, role: Role) -> UserId {
         let now = self.clock.now();
-        let hasher = Hasher::new(&self.cost, Capacity::default()).unwrap();
-        let hash =
-            hasher.hash(&Asker::stranger(None), &Password::new(PASSWORD).unwrap()).await.unwrap().to_stored();
         let user = User {
             id: UserId::new(now, &mut Random::from_os()),
             email: email.into(),
@@ -130,7 +130,7 @@ impl TestApi {
             email_verified_at: Some(now),
             name: name.into(),
             password: Some(users::Password {
-                hash,
+                hash: self.hash.get_or_init(|| self.hash_of_password()).await.clone(),
                 set_at: now,
                 temporary_until: None,
                 breaks_policy: false,
@@ -152,6 +152,12 @@ impl TestApi {
         memberships::insert(&tx, &membership).await.unwrap();
         tx.commit().await.unwrap();
         user.id
+    }
+
+    async fn hash_of_password(&self) -> String {
+        let hasher = Hasher::new(&self.cost, Capacity::default()).unwrap();
+        let hash = hasher.hash(&Asker::stranger(None), &Password::new(PASSWORD).unwrap()).await;
+        hash.unwrap().to_stored()
     }
 
     /// Another organization.

@@ -163,7 +163,8 @@ fn a_machine_without_a_browser_signs_in_by_a_code_that_is_approved_on_another() 
     let plane = Plane::start();
     let (mine, server) = (Home::new(), Home::new());
     said(&sign_in(&plane, &mine, PASSWORD, &["--json"]), 0);
-    for (decision, status) in [("deny", 3), ("approve", 0)] {
+    // Both wait at the same time, since each asks every five seconds.
+    let [denied, approved] = ["deny", "approve"].map(|decision| {
         let url = plane.url();
         let mut command = server.command(&["auth", "login", "--api-url", &url]);
         let mut waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -174,8 +175,10 @@ fn a_machine_without_a_browser_signs_in_by_a_code_that_is_approved_on_another() 
         };
         let decided = said(&mine.kt(arguments), 0);
         assert!(decision == "deny" || decided.contains("kt/"), "who asks is shown: {decided}");
-        said(&waiting.wait_with_output().unwrap(), status);
-    }
+        waiting
+    });
+    said(&denied.wait_with_output().unwrap(), 3);
+    said(&approved.wait_with_output().unwrap(), 0);
     assert!(said(&server.kt(&["auth", "whoami"]), 0).contains(EMAIL));
 }
 

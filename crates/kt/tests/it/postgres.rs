@@ -48,6 +48,21 @@ impl Schema {
     }
 }
 
+impl Drop for Schema {
+    /// Whoever still holds a lock there is sent away first. What cannot be removed goes with the server.
+    fn drop(&mut self) {
+        let Self { server, name } = self;
+        psql(
+            server,
+            &format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_class ON pg_class.oid = relation
+                     WHERE relnamespace = to_regnamespace('{name}');
+                 DROP SCHEMA IF EXISTS {name} CASCADE"
+            ),
+        );
+    }
+}
+
 /// A server of one's own, that can fail and come back. It is ended when this is dropped.
 pub(crate) struct OwnPostgres {
     directory: TempDir,

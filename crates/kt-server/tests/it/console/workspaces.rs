@@ -1,6 +1,8 @@
-//! Chat and tasks: what is asked goes through a gateway as the person who asks, and what is kept is theirs alone.
+//! Chat, and what holds for tasks as well: what is asked goes through a gateway as the person who asks, and what is kept is theirs alone.
 
-use std::future::pending;
+mod arrival;
+mod runs;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +11,16 @@ use http_body_util::BodyExt;
 use kt_domain::actor::Role;
 use kt_domain::clock::Clock;
 use kt_domain::sign_in::MembershipState;
-use kt_domain::workspace::{LONGEST_RUN, MOST_BYTES_KEPT, RunState};
-use kt_server::DRAIN;
+use kt_domain::workspace::{MOST_BYTES_KEPT, RunState};
 use kt_store::conversations::Answered;
 use kt_store::tasks;
 use serde_json::json;
-use tokio::sync::oneshot;
 
 use super::browser::Browser;
-use super::evidence::poll;
 use crate::audit::behind_its_back;
 use crate::canary::Log;
-use crate::harness::{Answer, TestApi, on_both, side_by_side};
-use crate::stub_gateway::{GATEWAY, REQUEST, StubGateway};
+use crate::harness::{Answer, TestApi, on_both};
+use crate::stub_gateway::{REQUEST, StubGateway};
 
 const OWNER: &str = "owner@acme.example";
 const JO: &str = "jo@acme.example";
@@ -57,11 +56,6 @@ async fn still_written(browser: &Browser<'_>, place: &str) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("the answer at {place} is told to be interrupted");
-}
-
-/// Until it is said.
-async fn until(said: oneshot::Receiver<()>) {
-    said.await.unwrap();
 }
 
 /// Waits until the program has logged this.
@@ -306,58 +300,6 @@ on_both! {
         drop(gone);
     }
 
-    a_run_that_no_gateway_takes_waits_for_one(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        stub.refuse(true);
-        let away = async |times: usize| {
-            for _ in 0..times {
-                assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-                assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "it waits a little");
-                api.clock.advance(Duration::from_mins(1));
-                stub.report(&api, GATEWAY, &stub.address, "openai").await;
-            }
-        };
-        away(5).await;
-        let waits = jo.get(&run).await;
-        assert!(waits.page().contains("Waiting") && waits.body.contains("no gateway takes it at the moment"), "{}", waits.body);
-        stub.refuse(false);
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        let done = jo.get(&run).await;
-        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
-        assert_eq!(stub.asked().len(), 1);
-
-        stub.refuse(true);
-        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        away(30).await;
-        assert!(api.signed_in(JO).await.get(&run).await.page().contains("Waiting"));
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        assert!(api.signed_in(JO).await.get(&run).await.page().contains("Failed"), "half an hour is enough");
-    }
-
-    a_run_that_came_too_early_waits_as_long_as_the_gateway_says(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        let fields = [("name", "Hurry"), ("prompt", "too {{what}}"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let [early, spent] = ["early", "spent"].map(|what| [("input-what", what)]);
-        let early = jo.post(&format!("{task}/runs"), &early).await.leads_to().unwrap().to_owned();
-        let spent = jo.post(&format!("{task}/runs"), &spent).await.leads_to().unwrap().to_owned();
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 2);
-        assert!(jo.get(&early).await.page().contains("Waiting"));
-        assert!(jo.get(&spent).await.page().contains("Failed"), "a budget is not waited for");
-        api.clock.advance(Duration::from_secs(39));
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0);
-        api.clock.advance(Duration::from_secs(1));
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        let done = jo.get(&early).await;
-        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
-        assert_eq!(stub.asked().len(), 3);
-    }
-
     an_answer_that_comes_while_the_store_is_away_is_kept_when_it_is_back(api) {
         Log::begin();
         let stub = StubGateway::start(&api, "openai").await;
@@ -479,48 +421,6 @@ on_both! {
         assert_eq!(auditor.post("/chat", &asked).await.refusal(), (403, "insufficient_role"));
     }
 
-    a_task_runs_in_the_background_with_its_inputs(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let id = api.add_member(JO, "member").await;
-        let jo = api.signed_in(JO).await;
-        let fields = [("name", "Greet"), ("prompt", "Say {{word}} to {{name}}"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let shown = jo.get(&task).await;
-        assert!(shown.page().contains("name=\"input-word\"") && shown.body.contains("name=\"input-name\""));
-        let missing = jo.post(&format!("{task}/runs"), &[("input-word", "hi")]).await;
-        assert_eq!((missing.refusal(), missing.text("/error/param")), ((422, "validation_error"), "input-name"));
-        let inputs = [("input-word", "hi"), ("input-name", "**{{word}}**")];
-        let run = jo.post(&format!("{task}/runs"), &inputs).await.leads_to().unwrap().to_owned();
-        assert!(jo.get(&run).await.page().contains("Waiting"));
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        let asked = stub.asked();
-        assert_eq!(asked[0].question(), "Say hi to **{{word}}**", "what stands in a value is no place");
-        assert_eq!((asked[0].claims.sub.as_str(), &asked[0].claims.sid), (id.as_str(), &None));
-        assert!(run.ends_with(&asked[0].idempotency_key));
-        let done = jo.get(&run).await;
-        for part in ["Done", "You said:", "3 + 4", &format!("{REQUEST}1")] {
-            assert!(done.page().contains(part), "{part} in {}", done.body);
-        }
-        stub.deliver_event(&api, 1).await;
-        let decided = jo.get(&run).await;
-        for part in ["Redacted", "Parts were taken out on the way", "main", "small", "42", "pii-detector", "email"] {
-            assert!(decided.page().contains(part), "{part} in {}", decided.body);
-        }
-        assert!(jo.get("/tasks").await.page().contains("Done") && jo.get(&task).await.page().contains("You said:"));
-        assert_eq!(jo.post(&format!("{run}/cancel"), &[]).await.refusal(), (409, "run_is_over"));
-
-        let change = [("name", "Greet"), ("prompt", "please block"), ("model", "small")];
-        assert_eq!(jo.post(&task, &change).await.leads_to(), Some(task.as_str()));
-        let blocked = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        let cancelled = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        assert_eq!(jo.post(&format!("{cancelled}/cancel"), &[]).await.leads_to(), Some(cancelled.as_str()));
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1, "what was cancelled is not run");
-        assert!(jo.get(&blocked).await.page().contains("The policy pii-detector did not let this pass"));
-        assert!(jo.get(&cancelled).await.page().contains("Cancelled"));
-        assert_eq!(jo.post(&format!("{task}/delete"), &[]).await.leads_to(), Some("/tasks"));
-        assert_eq!(jo.get(&run).await.status, StatusCode::NOT_FOUND);
-    }
-
     whoever_keeps_a_hundred_megabytes_keeps_no_more(api) {
         let _stub = StubGateway::start(&api, "openai").await;
         let (jo, _) = two(&api).await;
@@ -536,165 +436,6 @@ on_both! {
         assert_eq!(jo.post(&format!("{task}/delete"), &[]).await.leads_to(), Some("/tasks"));
         let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
         assert!(jo.post(&format!("{task}/runs"), &[]).await.leads_to().is_some(), "the control");
-    }
-
-    of_many_servers_one_works_on_a_run(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        for _ in 0..3 {
-            jo.post(&format!("{task}/runs"), &[]).await;
-        }
-        let worked_on = side_by_side((0..8).map(|_| api.control.run_waiting_tasks())).await;
-        assert_eq!(worked_on.into_iter().map(Result::unwrap).sum::<usize>(), 3);
-        assert_eq!(stub.asked().len(), 3);
-    }
-
-    a_gateway_that_never_comes_to_an_end_holds_up_its_own_organization_alone(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        api.owner_of_another().await;
-        let theirs = StubGateway::start_for(&api, "owner@other.example", "openai").await;
-        let other = api.signed_in("owner@other.example").await;
-        let fields = [("name", "Wait"), ("prompt", "please hang"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        for _ in 0..6 {
-            jo.post(&format!("{task}/runs"), &[]).await;
-        }
-        let control = Arc::clone(&api.control);
-        let server = tokio::spawn(async move { control.keep_running_tasks(pending(), DRAIN).await });
-        stub.wait_for(|asked| asked.len() == 4).await;
-        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
-        let task = other.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let run = other.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        theirs.wait_for(|asked| asked.len() == 1).await;
-        for _ in 0..500 {
-            if other.get(&run).await.page().contains("Done") {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert!(other.get(&run).await.page().contains("Done"));
-        assert_eq!(stub.asked().len(), 4, "the others wait for a place of their own organization");
-        server.abort();
-    }
-
-    a_run_is_stopped_when_it_has_had_its_time(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        let fields = [("name", "Wait"), ("prompt", "please hang"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        let control = Arc::clone(&api.control);
-        let server = tokio::spawn(async move { control.run_waiting_tasks().await });
-        stub.wait_for(|asked| asked.first().is_some_and(|asked| asked.was_told)).await;
-        assert!(jo.get(&run).await.page().contains("Running") && !stub.asked()[0].was_left);
-        api.clock.advance(LONGEST_RUN);
-        stub.wait_for(|asked| asked[0].was_left).await;
-        assert_eq!(server.await.unwrap().unwrap(), 1, "and it is not begun again");
-        let page = api.signed_in(JO).await.get(&run).await;
-        assert!(page.page().contains("Failed") && page.body.contains("not whole after 30 minutes"), "{}", page.body);
-    }
-
-    a_run_whose_server_ended_is_begun_again_under_the_same_key(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        let fields = [("name", "Wait"), ("prompt", "please hang"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        for attempt in 1..=3 {
-            let control = Arc::clone(&api.control);
-            let server = tokio::spawn(async move { control.run_waiting_tasks().await });
-            stub.wait_for(|asked| asked.len() == attempt).await;
-            server.abort();
-            stub.wait_for(|asked| asked[attempt - 1].was_left).await;
-            assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "its lease lasts");
-            api.clock.advance(Duration::from_secs(46));
-            stub.report(&api, GATEWAY, &stub.address, "openai").await;
-        }
-        let again = jo.get(&run).await;
-        assert!(again.page().contains("begun 3 times"), "{}", again.body);
-        let keys: Vec<_> = stub.asked().into_iter().map(|asked| asked.idempotency_key).collect();
-        assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0);
-        assert!(jo.get(&run).await.page().contains("Failed"), "then it is given up");
-    }
-
-    a_server_that_is_told_to_end_works_its_runs_to_their_end_and_takes_no_more(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        let fields = [("name", "Think"), ("prompt", "please think"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        let (end, ended) = oneshot::channel::<()>();
-        let control = Arc::clone(&api.control);
-        let server = tokio::spawn(async move { control.keep_running_tasks(until(ended), DRAIN).await });
-        stub.wait_for(|asked| asked.len() == 1).await;
-        end.send(()).unwrap();
-        let next = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        stub.release();
-        server.await.unwrap();
-        let done = jo.get(&run).await;
-        assert!(done.page().contains("Done") && !done.body.contains("begun"), "{}", done.body);
-        assert!(jo.get(&next).await.page().contains("Waiting"), "that is for another server");
-        assert_eq!(stub.asked().len(), 1);
-    }
-
-    a_run_that_takes_longer_than_its_server_is_given_back_at_once(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        let fields = [("name", "Wait"), ("prompt", "please hang"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        let (end, ended) = oneshot::channel::<()>();
-        let control = Arc::clone(&api.control);
-        let server = tokio::spawn(async move { control.keep_running_tasks(until(ended), Duration::ZERO).await });
-        stub.wait_for(|asked| asked.first().is_some_and(|asked| asked.was_told)).await;
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "the control: its lease lasts");
-        end.send(()).unwrap();
-        server.await.unwrap();
-        stub.wait_for(|asked| asked[0].was_left).await;
-        let control = Arc::clone(&api.control);
-        let other = tokio::spawn(async move { control.run_waiting_tasks().await });
-        stub.wait_for(|asked| asked.len() == 2).await;
-        assert!(jo.get(&run).await.page().contains("begun 2 times"));
-        other.abort();
-    }
-
-    a_run_whose_answer_broke_off_is_begun_again_under_the_same_key(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        let fields = [("name", "Break"), ("prompt", "please break"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        for attempt in 1..=2 {
-            assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-            assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0, "its gateway may be starting again");
-            assert!(jo.get(&run).await.page().contains("Running"), "after {attempt}");
-            api.clock.advance(Duration::from_secs(6));
-        }
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        assert!(jo.get(&run).await.page().contains("Failed"), "then it is given up");
-        api.clock.advance(Duration::from_secs(6));
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 0);
-        let keys: Vec<_> = stub.asked().into_iter().map(|asked| asked.idempotency_key).collect();
-        assert_eq!(keys, [run.rsplit('/').next().unwrap(); 3]);
-    }
-
-    a_run_of_somebody_who_was_suspended_is_refused(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let session = api.somebody("member").await;
-        let jo = api.signed_in(session.text("/user/email")).await;
-        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let run = jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        api.becomes(&session, Role::Member, MembershipState::Suspended).await;
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        assert!(stub.asked().is_empty(), "nothing was sent");
-        api.becomes(&session, Role::Member, MembershipState::Active).await;
-        let jo = api.signed_in(session.text("/user/email")).await;
-        assert!(jo.get(&run).await.page().contains("Refused"));
     }
 
     an_answer_on_its_way_to_somebody_who_is_suspended_ends_and_that_to_another_goes_on(api) {
@@ -736,211 +477,5 @@ on_both! {
         stub.wait_for(|asked| asked[0].was_left).await;
         assert!(!stub.asked()[1].was_left, "the control");
         drop((answer, control));
-    }
-
-    a_run_of_somebody_whose_time_to_add_a_second_factor_is_over_is_refused(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        let (jo, _) = two(&api).await;
-        let fields = [("name", "Greet"), ("prompt", "Hello"), ("model", "small")];
-        let task = jo.post("/tasks", &fields).await.leads_to().unwrap().to_owned();
-        let begin = async || jo.post(&format!("{task}/runs"), &[]).await.leads_to().unwrap().to_owned();
-        let mfa = json!({ "mfa": { "policy": "required_for_all", "grace_period": "10m" } });
-        api.choose_security(mfa).await;
-        let within = begin().await;
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        assert_eq!(stub.asked().len(), 1, "the control: within the grace");
-        let late = begin().await;
-        api.clock.advance(Duration::from_mins(10));
-        stub.report(&api, GATEWAY, &stub.address, "openai").await;
-        assert_eq!(api.control.run_waiting_tasks().await.unwrap(), 1);
-        assert_eq!(stub.asked().len(), 1, "nothing was sent");
-        api.choose_security(json!({})).await;
-        let jo = api.signed_in(JO).await;
-        assert!(jo.get(&within).await.page().contains("Done"));
-        let refused = jo.get(&late).await;
-        for part in ["Refused", "has not added the second factor that their organization asks for"] {
-            assert!(refused.page().contains(part), "{part} in {}", refused.body);
-        }
-    }
-
-    without_a_gateway_the_pages_say_what_to_do(api) {
-        let (jo, eve) = two(&api).await;
-        assert!(jo.get("/chat").await.page().contains("/request-setup"));
-        assert!(eve.get("/chat").await.page().contains("href=\"/gateways\""));
-        assert!(jo.get("/tasks").await.page().contains("There is no model to ask"));
-        let (_, place) = say(&jo, "/chat", "Hello").await;
-        assert!(settled(&jo, &place).await.page().contains("No gateway is connected that has a usable model."));
-    }
-
-    a_chat_without_a_model_goes_on_as_soon_as_there_is_one(api) {
-        const NEWS: &str = "/chat?awaits=model";
-        let (jo, _) = two(&api).await;
-        assert!(jo.get("/chat").await.page().contains(NEWS));
-        assert_eq!(poll(&jo, NEWS).await.status, 204, "the page stays as it is");
-        assert_eq!(jo.get(NEWS).await.status, 200, "whoever goes there sees the page");
-        let _stub = StubGateway::start(&api, "openai").await;
-        let page = poll(&jo, NEWS).await;
-        assert!(page.page().contains("Your question") && !page.body.contains("hx-get=\"/chat?awaits"), "{}", page.body);
-    }
-
-    each_role_lands_where_it_can_go_on(api) {
-        let landing = async |email: &str| {
-            let answer = api.signed_in(email).await.get("/").await;
-            answer.leads_to().unwrap().to_owned()
-        };
-        assert_eq!(landing(OWNER).await, "/chat", "the first administrator, before anything is deployed");
-        for role in ["member", "auditor", "admin"] {
-            api.clock.advance(Duration::from_secs(1));
-            api.add_member(&format!("{role}@acme.example"), role).await;
-        }
-        assert_eq!(landing(OWNER).await, "/chat");
-        assert_eq!(landing("admin@acme.example").await, "/overview");
-        assert_eq!(landing("auditor@acme.example").await, "/overview");
-        assert_eq!(landing("member@acme.example").await, "/request-setup");
-        let _echo = StubGateway::start(&api, "echo").await;
-        assert_eq!(landing("member@acme.example").await, "/request-setup", "the built-in echo deploys nothing");
-    }
-
-    the_only_one_who_is_active_lands_in_chat(api) {
-        let landing = async |email: &str| {
-            let answer = api.signed_in(email).await.get("/").await;
-            answer.leads_to().unwrap().to_owned()
-        };
-        api.clock.advance(Duration::from_secs(1));
-        let eve = api.somebody("owner").await;
-        let email = eve.text("/user/email");
-        assert_eq!(landing(email).await, "/overview", "the first administrator is active too");
-        api.becomes(&api.owner().await, Role::Owner, MembershipState::Suspended).await;
-        assert_eq!(landing(email).await, "/chat");
-    }
-
-    whoever_has_no_gateway_to_ask_is_not_sent_in_circles(api) {
-        let stub = StubGateway::start(&api, "openai").await;
-        api.add_member(JO, "member").await;
-        let begins = async || {
-            let jo = api.signed_in(JO).await;
-            let landed = jo.get("/").await.leads_to().unwrap().to_owned();
-            let page = jo.get("/request-setup").await;
-            let has_form = page.page().contains("Ask the administrators");
-            assert_ne!(has_form, page.body.contains("you can begin"), "{}", page.body);
-            (landed, has_form)
-        };
-        let to_work = ("/overview".to_owned(), false);
-        let to_ask = ("/request-setup".to_owned(), true);
-        assert_eq!(begins().await, to_work);
-        api.clock.advance(Duration::from_mins(2));
-        assert_eq!(begins().await, ("/overview".to_owned(), true), "it has stopped reporting, and may be starting anew");
-        api.clock.advance(Duration::from_hours(24));
-        assert_eq!(begins().await, to_ask, "it is gone");
-        let target = json!({ "id": "main", "provider": "openai", "state": "usable", "models": ["small"] });
-        stub.report_with(&api, json!({ "targets": [target] })).await;
-        assert_eq!(begins().await, to_ask, "it does not say where it is");
-        stub.report(&api, GATEWAY, &stub.address, "openai").await;
-        assert_eq!(begins().await, to_work, "the control");
-        let lists_its_own = json!({ "id": "main", "provider": "openai", "state": "usable" });
-        let report = json!({ "address": stub.address, "targets": [lists_its_own] });
-        stub.report_with(&api, report).await;
-        assert!(begins().await.1, "nobody tells which model to ask for");
-    }
-
-    whoever_sets_up_is_led_to_the_set_up_until_something_is_deployed(api) {
-        let is_led = async |browser: &Browser<'_>, path: &str| {
-            let answer = browser.get(path).await;
-            let (_, main) = answer.page().split_once("<main").unwrap();
-            main.split("</main>").next().unwrap().contains("href=\"/setup/provider\"")
-        };
-        let _echo = StubGateway::start(&api, "echo").await;
-        for role in ["member", "auditor"] {
-            api.add_member(&format!("{role}@acme.example"), role).await;
-        }
-        let owner = api.signed_in(OWNER).await;
-        assert!(say(&owner, "/chat", "Hello").await.0.contains("Hello"));
-        for path in ["/chat", "/overview", "/configurations"] {
-            assert!(is_led(&owner, path).await, "{path}");
-        }
-        let others = [("member", "/chat"), ("auditor", "/overview"), ("auditor", "/configurations")];
-        for (role, path) in others {
-            let browser = api.signed_in(&format!("{role}@acme.example")).await;
-            assert!(!is_led(&browser, path).await, "{role} at {path}");
-        }
-        let _stub = StubGateway::start(&api, "openai").await;
-        for (path, expected) in [("/chat", false), ("/overview", false), ("/configurations", true)] {
-            assert_eq!(is_led(&owner, path).await, expected, "{path}");
-        }
-    }
-
-    the_active_organization_is_named_at_the_arrival_and_on_every_page(api) {
-        api.add_member(JO, "member").await;
-        let jo = api.signed_in(JO).await;
-        let arrived = jo.get(jo.get("/").await.leads_to().unwrap()).await;
-        assert!(arrived.page().contains("data-say=\"You are in Acme, as a member.\""), "{}", arrived.body);
-        let next = jo.get("/settings/profile").await;
-        assert!(!next.page().contains("You are in"), "that is said once");
-        for page in [arrived, next] {
-            let (_, active) = page.page().split_once("The active organization").unwrap();
-            let (active, _) = active.split_once("</details>").unwrap();
-            for part in ["Acme", "<code>acme</code>", "hx-post=\"/logout\""] {
-                assert!(active.contains(part), "{part} in {active}");
-            }
-        }
-    }
-
-    with_a_deployment_everybody_begins_at_the_overview(api) {
-        let _stub = StubGateway::start(&api, "openai").await;
-        api.add_member(JO, "member").await;
-        for email in [OWNER, JO] {
-            assert_eq!(api.signed_in(email).await.get("/").await.leads_to(), Some("/overview"));
-        }
-        assert!(api.signed_in(JO).await.get("/request-setup").await.page().contains("you can begin"));
-        let drained = api.signed_in(OWNER).await.post(&format!("/gateways/{GATEWAY}/drain"), &[]).await;
-        assert_eq!(drained.status, StatusCode::SEE_OTHER);
-        for email in [OWNER, JO] {
-            let landed = api.signed_in(email).await.get("/").await;
-            assert_eq!(landed.leads_to(), Some("/overview"), "nobody is sent back to the beginning by that");
-        }
-    }
-
-    a_stranger_signs_in_and_comes_back_to_the_workspace(api) {
-        for (path, sign_in) in [
-            ("/chat", "/login?returnTo=%2Fchat"), ("/tasks", "/login?returnTo=%2Ftasks"),
-            ("/chat/cnv_1?x=1", "/login?returnTo=%2Fchat%2Fcnv_1%3Fx%3D1"),
-        ] {
-            let browser = api.browser();
-            assert_eq!(browser.get(path).await.leads_to(), Some(sign_in));
-            let fields = [("email", OWNER), ("password", crate::harness::PASSWORD), ("returnTo", path)];
-            assert_eq!(browser.post("/login", &fields).await.leads_to(), Some(path));
-        }
-    }
-
-    a_member_asks_for_a_gateway_and_the_administrators_are_told_once(api) {
-        let (jo, eve) = two(&api).await;
-        let owner = api.signed_in(OWNER).await;
-        assert!(!owner.get("/overview").await.page().contains("Members who ask"));
-        assert!(jo.get("/request-setup").await.page().contains("Ask the administrators"));
-        let long = "x".repeat(501);
-        assert_eq!(jo.post("/request-setup", &[("note", &long)]).await.refusal(), (422, "validation_error"));
-        let note = [("note", "For <b>support</b>")];
-        for _ in 0..2 {
-            assert_eq!(jo.post("/request-setup", &note).await.leads_to(), Some("/request-setup"));
-        }
-        let waiting = jo.get("/request-setup").await;
-        assert!(waiting.page().contains("You asked on") && waiting.body.contains("For &#60;b&#62;support"));
-        for administrator in [OWNER, EVE] {
-            let letters = api.letters_to(administrator).await;
-            let told = letters.iter().filter(|letter| letter.content.text.contains("found no gateway")).count();
-            assert_eq!(told, 1, "{administrator}");
-        }
-        assert_eq!(api.letters_to(JO).await.iter().filter(|letter| letter.content.text.contains("no gateway")).count(), 0);
-        assert!(owner.get("/overview").await.page().contains("Members who ask"));
-        let list = owner.get("/request-setup").await;
-        assert!(list.page().contains(JO) && list.body.contains("For &#60;b&#62;support"));
-        let (_, rest) = list.body.split_once("hx-post=\"/request-setup/").unwrap();
-        let close = format!("/request-setup/{}/close", rest.split('/').next().unwrap());
-        assert_eq!(jo.post(&close, &[]).await.refusal(), (403, "insufficient_role"));
-        assert_eq!(eve.post(&close, &[]).await.leads_to(), Some("/request-setup"));
-        assert_eq!(eve.post(&close, &[]).await.refusal(), (404, "not_found"));
-        assert!(!owner.get("/overview").await.page().contains("Members who ask"));
-        assert!(jo.get("/request-setup").await.page().contains("Ask the administrators"), "they can ask again");
-        assert!(api.recorded("setup_request.made").await && api.recorded("setup_request.closed").await);
     }
 }

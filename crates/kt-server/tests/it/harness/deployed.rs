@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use kt_control::mail::{Captured, Renderer};
@@ -20,9 +20,13 @@ use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_domain::sso::Protocol;
 use kt_server::{Doors, Hosts, Needs};
+use tokio::sync::OnceCell;
 
 use super::TestApi;
 use crate::databases::{Kind, TestDatabase, clock};
+
+/// One for all: it reads the certificates that the system trusts, of which there are many.
+static OUTBOUND: LazyLock<Outbound> = LazyLock::new(|| Outbound::new(Reach::Private, None).unwrap());
 
 /// What a deployment says to its processes.
 struct Deployed {
@@ -180,11 +184,11 @@ impl TestApi {
             jwt_keys: deployed.jwt_keys,
             workspace_days: deployed.workspace_days,
             shared_counts: deployed.counts,
-            gateways: Outbound::new(Reach::Private, None).unwrap(),
-            providers: Outbound::new(Reach::Private, None).unwrap(),
+            gateways: OUTBOUND.clone(),
+            providers: OUTBOUND.clone(),
             sso: Sso {
                 protocols: deployed.protocols,
-                outbound: Outbound::new(deployed.reach, None).unwrap(),
+                outbound: within(deployed.reach),
                 names: Box::new(names.clone()),
                 google: deployed.google,
             },
@@ -206,9 +210,13 @@ impl TestApi {
             renderer: Renderer::new(console),
             sender: "Keeptrusts <no-reply@keeptrusts.example>".parse().unwrap(),
         };
-        let store = database.store().await;
-        Self { control, clock, mailbox, post, store, doors, router, pages, database, seal, cost, names }
+        let (store, hash) = (database.store().await, OnceCell::new());
+        Self { control, clock, mailbox, post, store, doors, router, pages, database, seal, cost, hash, names }
     }
+}
+
+fn within(reach: Reach) -> Outbound {
+    if reach == Reach::Private { OUTBOUND.clone() } else { Outbound::new(reach, None).unwrap() }
 }
 
 /// Place for a thousand of one network at once.
