@@ -119,6 +119,7 @@ async fn postgresql_is_left_to_its_own_tools() {
     assert!(matches!(store.back_up(&copy).await, Err(BackupError::Postgres)));
     assert!(matches!(restore(&copy, &database.url, true).await, Err(BackupError::Postgres)));
     assert!(store.pending_migrations().await.unwrap().is_empty());
-    let empty = TestDatabase::empty(Kind::Postgres).await.store().await;
+    let database = TestDatabase::empty(Kind::Postgres).await;
+    let empty = database.store().await;
     assert_eq!(empty.pending_migrations().await.unwrap().first(), Some(&"control_plane"));
 }
