@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use kt_control::passwords::{Asker, Capacity, Cost, Hasher};
+use kt_domain::clock::Clock;
 use kt_domain::passwords::Password;
 use kt_domain::secret::SecretDigest;
 use kt_store::{audit, once, organizations, users};

@@ -75,7 +75,7 @@ impl Admin {
             match self {
                 Self::Migrate(migrate) => migrate.run().await,
                 Self::Backup(backup) => Box::pin(backup.run()).await,
-                Self::Restore(restore) => restore.run().await,
+                Self::Restore(restore) => Box::pin(restore.run()).await,
                 Self::User(user) => user.run().await,
                 Self::Mfa(mfa) => mfa.run().await,
                 Self::Organization(organization) => organization.run().await,
