@@ -207,7 +207,7 @@ on_both! {
         let held = once::consume::<Value>(&writing, "sign_in_step", &digest, api.clock.now()).await.unwrap();
         assert!(held.is_some(), "this is where the step is kept");
         for refused in ["acme", PASSWORD] {
-            let answer = timeout(Duration::from_secs(60), replace(refused)).await.expect("it waits for nobody");
+            let answer = timeout(Duration::from_mins(1), replace(refused)).await.expect("it waits for nobody");
             assert_eq!(answer.text("/error/param"), "new_password", "{refused}");
         }
         drop(writing);
