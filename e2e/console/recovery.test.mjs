@@ -122,7 +122,7 @@ suite('the ways in and back', LIMIT, () => {
     await owner.getByRole('status').getByText('Saved.').first().waitFor();
     await owner.getByRole('button', { name: 'Test' }).click();
     await proveAt(owner, openid.issuer, 'trial');
-    await owner.getByRole('link', { name: 'Back to single sign-on' }).click();
+    await owner.getByRole('link', { name: 'Single sign-on', exact: true }).click();
     await owner.getByRole('button', { name: 'Turn on' }).click();
     await owner.getByText('Turned on').waitFor();
 

@@ -61,7 +61,7 @@ suite('single sign-on by OIDC', LIMIT, () => {
     await page.getByText('a new one would be made').waitFor();
     await page.getByText('trial@acme.example').first().waitFor();
     const found = await faultsAtAnyWidth(page, 'what the trial found');
-    await page.getByRole('link', { name: 'Back to single sign-on' }).click();
+    await page.getByRole('link', { name: 'Single sign-on', exact: true }).click();
     await page.getByRole('button', { name: 'Turn on' }).click();
     await page.getByText('Turned on').waitFor();
     found.push(...(await faultsAtAnyWidth(page, 'the connection')));

@@ -41,7 +41,7 @@ impl Control {
             ("ending keys", Box::pin(self.remind_of_ending_keys(ctx))),
             ("ending passwords", Box::pin(self.remind_of_ending_passwords(ctx))),
             ("postures", Box::pin(self.keep_postures(ctx))),
-            ("retention of events", Box::pin(async { self.retain_events(ctx).await.map(drop) })),
+            ("retention of events", Box::pin(async { self.retain_events(ctx, |_| ()).await.map(drop) })),
             ("retention of workspaces", Box::pin(self.forget_old_workspaces(ctx))),
             ("late sinks", Box::pin(self.record_late_sinks(ctx))),
             ("what networks tried in vain", Box::pin(self.record_unheard(ctx))),

@@ -9,24 +9,37 @@ use serde_json::json;
 use crate::authenticate::require_operator;
 use crate::control::Control;
 
+/// How many values are sealed anew at once: servers that write wait as long.
+const AT_ONCE: usize = 500;
+
 impl Control {
-    /// Seals anew with the newest key what was sealed with an older one; how many values. What changes meanwhile is left to
-    /// the next time. What lives for minutes, such as places in lists, ends by itself.
-    pub async fn reseal(&self, ctx: &Ctx) -> Result<usize, Error> {
+    /// Seals anew with the newest key what was sealed with an older one; how many values, and meanwhile, after each piece,
+    /// how many so far. What changes meanwhile is left to the next time. What lives for minutes, such as places in lists,
+    /// ends by itself.
+    pub async fn reseal(&self, ctx: &Ctx, mut so_far: impl FnMut(usize) + Send) -> Result<usize, Error> {
         require_operator(ctx)?;
         let mut anew = 0;
         for &kind in SealedKind::ALL {
-            let older = self.sealed_with_older_keys(kind).await?;
-            let tx = self.store.begin_write().await?;
-            for value in older {
-                let place = value.place();
-                let secret = self.seal.open(&place, &value.text)?;
-                let text = self.draw(|random| self.seal.seal(&place, &secret, random))?;
-                anew += usize::from(sealed::replace(&tx, &value, &text).await?);
+            for older in self.sealed_with_older_keys(kind).await?.chunks(AT_ONCE) {
+                anew += self.seal_anew(older).await?;
+                so_far(anew);
             }
-            tx.commit().await?;
         }
         self.record_operation(ctx, AuditAction::Resealed, json!({ "sealed_anew": anew })).await?;
+        Ok(anew)
+    }
+
+    /// Seals these with the newest key, but for those that were changed meanwhile; how many.
+    async fn seal_anew(&self, older: &[Sealed]) -> Result<usize, Error> {
+        let mut anew = 0;
+        let tx = self.store.begin_write().await?;
+        for value in older {
+            let place = value.place();
+            let secret = self.seal.open(&place, &value.text)?;
+            let text = self.draw(|random| self.seal.seal(&place, &secret, random))?;
+            anew += usize::from(sealed::replace(&tx, value, &text).await?);
+        }
+        tx.commit().await?;
         Ok(anew)
     }
 

@@ -19,19 +19,25 @@ const LOOSE_DAYS: u32 = 365;
 impl Control {
     /// Removes every segment at the beginning of a gateway's chain whose retention has ended: the days that the gateway
     /// has stated, whether or not they are immutable. Nothing removes an event before. For events by themselves no days
-    /// are stated; they are kept as long as an `audit-logger` that states none keeps its own. Tells how many were removed.
-    /// Only the operator and the server's own jobs do this.
-    pub async fn retain_events(&self, ctx: &Ctx) -> Result<u64, Error> {
+    /// are stated; they are kept as long as an `audit-logger` that states none keeps its own. Tells how many were removed,
+    /// and meanwhile, after each piece, how many so far. Only the operator and the server's own jobs do this.
+    pub async fn retain_events(
+        &self,
+        ctx: &Ctx,
+        mut so_far: impl FnMut(u64) + Send,
+    ) -> Result<u64, Error> {
         require_operator(ctx)?;
         let mut removed = 0;
         for (organization, chain) in events::chains(&self.store).await? {
             while events::ripe_prefix(&self.store, &organization, &chain, ctx.now).await?.is_some() {
                 removed += self.remove_segment(ctx, &organization, &chain.gateway_id).await?;
+                so_far(removed);
             }
         }
         let before = ctx.now - LOOSE_DAYS * Duration::from_hours(24);
         for organization in events::with_loose(&self.store, before).await? {
             removed += self.remove_loose(ctx, &organization, before).await?;
+            so_far(removed);
         }
         Ok(removed)
     }

@@ -118,6 +118,7 @@ impl Control {
         let organization = organizations::by_identifier(&self.store, identifier).await?;
         let organization = organization.ok_or_else(|| Error::not_found("organization"))?.id;
         let tx = self.store.begin_write().await?;
+        organizations::lock(&tx, &organization).await?;
         if domains::find(&tx, &organization, &domain).await?.is_none() {
             self.claim(ctx, &tx, &organization, domain.clone()).await?;
         }

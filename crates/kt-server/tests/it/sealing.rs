@@ -75,10 +75,12 @@ async fn replace(kind: Kind) {
     let left = command.control.count_sealed_with_older_keys(&command.operator()).await.unwrap();
     assert!(left >= SealedKind::ALL.len(), "{left}");
     *file.lock().unwrap() = both;
-    assert_eq!(command.control.reseal(&command.operator()).await.unwrap(), left);
+    let mut told = Vec::new();
+    assert_eq!(command.control.reseal(&command.operator(), |so_far| told.push(so_far)).await.unwrap(), left);
+    assert!(told.is_sorted() && told.first() < told.last() && told.last() == Some(&left), "{told:?}");
     assert_eq!(command.control.count_sealed_with_older_keys(&command.operator()).await.unwrap(), 0);
     assert_eq!(
-        command.control.reseal(&command.operator()).await.unwrap(),
+        command.control.reseal(&command.operator(), |_| ()).await.unwrap(),
         0,
         "a second time there is nothing to do"
     );

@@ -19,6 +19,7 @@ use kt_domain::ctx::Ctx;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
+use crate::commands::reading::count_so_far;
 use crate::commands::server::Place;
 use crate::control_plane::operator;
 use crate::environment;
@@ -216,7 +217,10 @@ pub(crate) struct RunRetention {
 impl RunRetention {
     async fn run(self) -> Result<(), Failure> {
         let (control, ctx) = self.scene.open().await?;
-        let removed = control.retain_events(&ctx).await?;
+        let bar = count_so_far("events removed");
+        let retained = control.retain_events(&ctx, |removed| bar.set_position(removed)).await;
+        bar.finish_and_clear();
+        let removed = retained?;
         self.scene.tell(&format!("{removed} events were removed"), &json!({ "removed": removed }));
         Ok(())
     }

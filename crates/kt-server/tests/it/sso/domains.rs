@@ -160,6 +160,20 @@ on_both! {
         assert!(shown(&api).await["missing_since"].is_string(), "the control");
     }
 
+    an_owner_and_the_operator_claim_at_the_same_time(api) {
+        let owner = api.owner().await;
+        for round in 0..20 {
+            let domain = format!("acme-{round}.example");
+            let operator = api.operator();
+            let (claimed, vouched) = tokio::join!(
+                claim(&api, &owner, &domain),
+                api.control.vouch_for_domain(&operator, "acme", &domain)
+            );
+            assert_eq!(claimed.status, 201, "{}", claimed.json);
+            assert_eq!(vouched.map(|view| view.domain.to_string()).unwrap(), domain);
+        }
+    }
+
     the_operators_word_needs_no_record(api) {
         api.control.vouch_for_domain(&api.operator(), "acme", "acme.example").await.unwrap();
         for _ in 0..20 {

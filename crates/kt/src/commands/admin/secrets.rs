@@ -11,6 +11,7 @@ use kt_domain::random::Random;
 use serde_json::json;
 
 use super::Scene;
+use crate::commands::reading::count_so_far;
 use crate::failure::Failure;
 
 /// The key that seals secrets in the database.
@@ -73,7 +74,10 @@ pub(crate) struct Reseal {
 impl Reseal {
     async fn run(self) -> Result<(), Failure> {
         let (control, ctx) = self.scene.open().await?;
-        let anew = control.reseal(&ctx).await?;
+        let bar = count_so_far("sealed anew");
+        let resealed = control.reseal(&ctx, |anew| bar.set_position(anew as u64)).await;
+        bar.finish_and_clear();
+        let anew = resealed?;
         let sentence =
             format!("{anew} secrets were sealed anew; in a minute, run `kt admin secrets forget-old`");
         self.scene.tell(&sentence, &json!({ "sealed_anew": anew }));
