@@ -21,11 +21,7 @@ impl Control {
     /// has stated, whether or not they are immutable. Nothing removes an event before. For events by themselves no days
     /// are stated; they are kept as long as an `audit-logger` that states none keeps its own. Tells how many were removed,
     /// and meanwhile, after each piece, how many so far. Only the operator and the server's own jobs do this.
-    pub async fn retain_events(
-        &self,
-        ctx: &Ctx,
-        mut so_far: impl FnMut(u64) + Send,
-    ) -> Result<u64, Error> {
+    pub async fn retain_events(&self, ctx: &Ctx, mut so_far: impl FnMut(u64) + Send) -> Result<u64, Error> {
         require_operator(ctx)?;
         let mut removed = 0;
         for (organization, chain) in events::chains(&self.store).await? {
