@@ -5,6 +5,8 @@
 //     LIGHTHOUSE=DIRECTORY/node_modules/.bin/lighthouse node e2e/console/lighthouse.mjs            as on a desk
 //     LIGHTHOUSE=DIRECTORY/node_modules/.bin/lighthouse node e2e/console/lighthouse.mjs --mobile   as on a slow phone
 //
+// Beginnings of addresses, such as /settings, may follow: then it looks at those pages alone.
+//
 // Lighthouse and all that it brings is larger than everything else here and slow on two cores, so it is run by hand.
 // `KT` names the `kt` to look at: an optimised build, where performance is the question.
 
@@ -15,8 +17,18 @@ import { signIn, startChromium, startConsole } from '../lib/console.mjs';
 import { furnish, work } from '../lib/furnish.mjs';
 import { CHROMIUM } from '../lib/places.mjs';
 
-const isMobile = process.argv[2] === '--mobile';
+const isMobile = process.argv.includes('--mobile');
+const wanted = process.argv.slice(2).filter((argument) => argument !== '--mobile');
 const PROMISED = { performance: 95, accessibility: 100, 'best-practices': 100 };
+
+/** What `work` gives; asked once more if it fails: now and then a browser does not come up in time. */
+function orOnceMore(work) {
+  try {
+    return work();
+  } catch {
+    return work();
+  }
+}
 
 /** What Lighthouse says of one page: a score of each category in percent, and the audits that cost something. */
 function lookAt(address, headers) {
@@ -51,7 +63,8 @@ console.log(isMobile ? 'As on a slow phone:' : 'As on a desk:');
 let failed = 0;
 for (const [paths, headers] of [[OPEN, {}], [[...OF_MEMBERS, ...OF_OWNERS, ...entries], { Cookie: cookies }]]) {
   for (const path of paths) {
-    const { at, scores, lost } = lookAt(console_.origin + path, headers);
+    if (wanted.length && !wanted.some((beginning) => path.startsWith(beginning))) continue;
+    const { at, scores, lost } = orOnceMore(() => lookAt(console_.origin + path, headers));
     const isAsked = new URL(at).pathname === path.split('?')[0];
     const isKept = isAsked && Object.entries(PROMISED).every(([category, least]) => scores[category] >= least);
     failed += isKept ? 0 : 1;
