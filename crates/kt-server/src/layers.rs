@@ -85,24 +85,23 @@ async fn handled(doors: &Doors, mut request: Request, next: Next) -> Response {
     DefaultBodyLimit::max(MAX_BODY).apply(&mut request);
     let mut response = idempotency::once(doors, request, next).await;
     if let Some((ctx, rule)) = caller.read().zip(refusals::rule_of(&response)) {
-        refusals::record(doors, ctx, &asked, rule).await;
+        // Few requests get here: the others carry no room for it.
+        Box::pin(refusals::record(doors, ctx, &asked, rule)).await;
     }
     allowance.tell(response.headers_mut());
     response
 }
 
 /// What comes of a request. All that is logged on the way names it, and a defect ends this request alone, in an answer.
-pub(crate) async fn answer_of(answer: impl Future<Output = Response>, id: &str) -> Response {
-    let span = tracing::info_span!("request", id);
-    let answer = AssertUnwindSafe(answer).catch_unwind();
-    async {
-        answer.await.unwrap_or_else(|_| {
+pub(crate) fn answer_of(answer: impl Future<Output = Response>, id: &str) -> impl Future<Output = Response> {
+    let outcome = AssertUnwindSafe(answer).catch_unwind();
+    let answer = outcome.map(|outcome| {
+        outcome.unwrap_or_else(|_| {
             let error = Error::internal("a handler panicked; the message is on standard error");
             Failure(error).into_response()
         })
-    }
-    .instrument(span)
-    .await
+    });
+    answer.instrument(tracing::info_span!("request", id))
 }
 
 /// Gives a request its identifier.
