@@ -175,7 +175,8 @@ impl Control {
         organization: Option<&OrganizationId>,
         denial: &Denial,
     ) -> Result<(), Error> {
-        Err(self.address_refusal(ctx, organization, denial).await?)
+        // Few requests get here: the others carry no room for it.
+        Err(Box::pin(self.address_refusal(ctx, organization, denial)).await?)
     }
 
     async fn address_refusal(

@@ -18,7 +18,8 @@ use kt_domain::keys::KeySnapshot;
 use kt_domain::secret::SecretDigest;
 use kt_store::revision;
 use tokio::sync::futures::Notified;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, MutexGuard, Notify};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::authenticate::Holder;
@@ -41,10 +42,16 @@ pub(crate) struct Recent {
     pub(crate) orders: Memory<(OrganizationId, String, ConfigurationSource), Orders>,
     /// Taken by the one who reads a snapshot that many may be waiting for.
     pub(crate) snapshot_reader: Mutex<()>,
-    /// How many looks at the store's number have begun.
-    looks: AtomicU64,
-    last_look: Mutex<Look>,
+    looks: Looks,
     forgotten: Notify,
+}
+
+/// Looks at the store's number. Those who ask at the same time share one.
+#[derive(Default)]
+struct Looks {
+    /// How many have begun.
+    begun: AtomicU64,
+    last: Mutex<Look>,
 }
 
 /// What came of looking at the store's number.
@@ -65,7 +72,7 @@ impl Default for Look {
 impl Control {
     /// Forgets what is remembered if anything was taken away before this call, by whichever process.
     pub(crate) async fn catch_up(&self) -> Result<(), Error> {
-        let begun_before = self.recent.looks.load(Ordering::SeqCst);
+        let begun_before = self.recent.looks.begun();
         self.look_unless(|last| last.place > begun_before).await
     }
 
@@ -74,11 +81,9 @@ impl Control {
         self.look_unless(|last| last.ended.is_some_and(|ended| ended.elapsed() < time)).await
     }
 
-    /// One looks while the others wait for what comes of it.
     async fn look_unless(&self, will_do: impl FnOnce(&Look) -> bool) -> Result<(), Error> {
-        let mut last = self.recent.last_look.lock().await;
-        if !will_do(&last) {
-            let place = self.recent.looks.fetch_add(1, Ordering::SeqCst) + 1;
+        let (mut last, place) = self.recent.looks.begin_unless(will_do).await;
+        if let Some(place) = place {
             let revision = self.follow(&last).await.map_err(|error| error.to_string());
             *last = Look { place, ended: Some(Instant::now()), revision };
         }
@@ -102,6 +107,25 @@ impl Control {
     pub(crate) fn forget(&self) {
         self.recent.forget();
         self.addresses.forget();
+    }
+}
+
+impl Looks {
+    fn begun(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    /// What came of the last look, and the place of the one that begins here, if that one will not do. One looks while the
+    /// others wait for what comes of it.
+    async fn begin_unless(&self, will_do: impl FnOnce(&Look) -> bool) -> (MutexGuard<'_, Look>, Option<u64>) {
+        let last = self.last.lock().await;
+        if will_do(&last) {
+            return (last, None);
+        }
+        // It is for all who ask until it begins: those who have sent something by now are heard first.
+        yield_now().await;
+        let place = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        (last, Some(place))
     }
 }
 
@@ -179,6 +203,28 @@ impl<K: Eq + Hash, V> Memory<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn those_who_ask_at_the_same_time_share_a_look_that_begins_after_all_of_them() {
+        let looks = Looks::default();
+        let ask = async || {
+            let begun_before = looks.begun();
+            let (mut last, place) = looks.begin_unless(|last| last.place > begun_before).await;
+            if let Some(place) = place {
+                *last = Look { place, ended: None, revision: Ok(7) };
+            }
+            place
+        };
+        assert_eq!(tokio::join!(ask(), ask(), ask()), (Some(1), None, None));
+        assert_eq!(ask().await, Some(2), "what was seen before somebody asks is not for them");
+
+        let (mut last, place) = looks.begin_unless(|_| false).await;
+        let begun_before = looks.begun();
+        *last = Look { place: place.unwrap(), ended: None, revision: Ok(7) };
+        drop(last);
+        let (_, place) = looks.begin_unless(|last| last.place > begun_before).await;
+        assert_eq!(place, Some(4), "nor is what has begun by then");
+    }
 
     #[test]
     fn what_was_found_is_relied_on_until_it_is_over_or_something_was_taken_away() {

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     VersionMismatch,
     /// It must not be sent in this way, whatever it asks.
     Malformed,
+    /// It is meant for another host.
+    Misdirected,
     /// It is longer than what is read here.
     TooLarge,
     /// It is of a kind that is not read here.

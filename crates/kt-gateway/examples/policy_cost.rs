@@ -19,13 +19,17 @@ thing to do. Maria will write to the customers, and the support team prepares an
 /// JSON as tools answer it: quotes, ends of lines and a path, so that a request that holds it is full of backslashes.
 const JSON: &str = r#"{"title":"Minutes of the meeting","lines":["The release was moved by 2 weeks,\nbecause tests take long.","Maria writes to \"all\" customers."],"path":"C:\\reports\\new"} "#;
 
+/// Prose with letters and quotation marks that are not ASCII.
+const GERMAN: &str = "Bitte fassen Sie das Protokoll der letzten Sitzung für die Gruppe zusammen, möglichst kurz. Die Ausgabe \
+wurde um 2 Wochen verschoben, weil die Prüfungen länger dauern; alle fanden das „richtig“. Übrigens: Geht’s auch früher? ";
+
 /// Prose whose letters are no Latin ones, and look like them here and there.
 const RUSSIAN: &str = "Пожалуйста, подведите итоги последней встречи команды, и покороче. Выпуск перенесён на 2 недели, \
 потому что проверка новой программы занимает больше времени, чем предполагалось; все согласны, что это правильно. ";
 
 const THREE: &str = "policies: {chain: [pii-detector, prompt-injection, dlp-filter]}\npolicy: {dlp-filter: {dictionaries: [{name: w, terms: [TERMS]}]}}";
 
-const CHAINS: [(&str, &str, &str); 9] = [
+const CHAINS: [(&str, &str, &str); 10] = [
     ("none that reads", "policies: {chain: [audit-logger]}", PROSE),
     ("pii-detector", "policies: {chain: [pii-detector]}", PROSE),
     (
@@ -42,6 +46,7 @@ const CHAINS: [(&str, &str, &str); 9] = [
     ("pii + injection + dlp", THREE, PROSE),
     ("the same, redacting a card", THREE, PROSE),
     ("the same, JSON in the text", THREE, JSON),
+    ("the same, German prose", THREE, GERMAN),
     ("the same, Russian prose", THREE, RUSSIAN),
 ];
 

@@ -4,10 +4,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::Next;
-use axum::response::Response;
 use kt_domain::allowance::Allowance;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -25,17 +22,13 @@ impl AllowanceNote {
     pub(crate) fn write(&self, allowance: Allowance) {
         let _ = self.0.set(allowance);
     }
-}
 
-/// Tells what was noted of it with the answer.
-pub(crate) async fn told(mut request: Request, next: Next) -> Response {
-    let note = AllowanceNote::default();
-    request.extensions_mut().insert(note.clone());
-    let mut response = next.run(request).await;
-    if let Some(allowance) = note.0.get() {
-        tell(allowance, response.headers_mut());
+    /// Tells with an answer what was noted.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        if let Some(allowance) = self.0.get() {
+            tell(allowance, headers);
+        }
     }
-    response
 }
 
 fn tell(allowance: &Allowance, headers: &mut HeaderMap) {

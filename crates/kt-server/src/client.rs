@@ -28,7 +28,7 @@ pub fn client_address(trusted_proxies: CidrSet) -> ClientAddress {
     ClientAddress::new(header, trusted_proxies, NonZeroU32::MIN)
 }
 
-/// The resolved address of the client; put there by the layer that resolves it.
+/// The resolved address of the client; put there where it is resolved.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientIp(pub(crate) IpAddr);
 

@@ -83,6 +83,7 @@ fn status_of(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
         ErrorKind::VersionMismatch => (StatusCode::PRECONDITION_FAILED, "conflict"),
         ErrorKind::Malformed => (StatusCode::BAD_REQUEST, "validation_error"),
+        ErrorKind::Misdirected => (StatusCode::MISDIRECTED_REQUEST, "validation_error"),
         ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "request_too_large"),
         ErrorKind::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "validation_error"),
         ErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "validation_error"),

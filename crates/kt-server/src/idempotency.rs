@@ -6,7 +6,7 @@
 //! and recovery codes nobody is shown a second time.
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequest, Request, State};
+use axum::extract::{FromRequest, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -47,22 +47,22 @@ pub(crate) fn is_kept(path: &str) -> bool {
 }
 
 /// Carries out a named request once; the others pass.
-pub(crate) async fn once(State(doors): State<Doors>, request: Request, next: Next) -> Response {
+pub(crate) async fn once(doors: &Doors, request: Request, next: Next) -> Response {
     let is_named = request.method() == Method::POST
         && is_kept(request.uri().path())
         && request.headers().contains_key(IDEMPOTENCY_KEY);
     if !is_named {
         return next.run(request).await;
     }
-    answer_once(doors, request, next).await.unwrap_or_else(Failure::into_response)
+    Box::pin(answer_once(doors, request, next)).await.unwrap_or_else(Failure::into_response)
 }
 
-async fn answer_once(doors: Doors, request: Request, next: Next) -> Result<Response, Failure> {
+async fn answer_once(doors: &Doors, request: Request, next: Next) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
     let key = word(&parts.headers)?;
-    let ctx = identify(&parts, &doors).await?;
+    let ctx = identify(&parts, doors).await?;
     let whole = Request::from_parts(parts.clone(), body);
-    let body = Bytes::from_request(whole, &doors).await.map_err(|why| unread(&why))?;
+    let body = Bytes::from_request(whole, doors).await.map_err(|why| unread(&why))?;
     let fingerprint = fingerprint(&parts, &body);
     let named = OnceRequest { address: parts.uri.path(), key: &key, fingerprint };
     match doors.control.begin_once(&ctx, &named).await? {
@@ -71,7 +71,7 @@ async fn answer_once(doors: Doors, request: Request, next: Next) -> Result<Respo
             parts.extensions.insert(Identified(ctx));
             let request = Request::from_parts(parts, Body::from(body));
             // Whoever tries again has often hung up before: what was begun is ended without them.
-            let carried_out = tokio::spawn(carry_out(doors, claim, request, next));
+            let carried_out = tokio::spawn(carry_out(doors.clone(), claim, request, next));
             Ok(carried_out.await.map_err(Error::internal)?)
         }
     }

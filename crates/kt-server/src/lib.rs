@@ -30,7 +30,7 @@ pub use hosts::Hosts;
 pub use listener::{DRAIN, Listener, serve};
 pub use routes::{api, openapi};
 
-/// What the doors need of the process. Every layer that a request passes holds it, so a clone costs one count.
+/// What the doors need of the process. Whatever a request passes holds it, so a clone costs one count.
 #[derive(Clone)]
 pub struct Doors(Arc<Needs>);
 

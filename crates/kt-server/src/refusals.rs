@@ -2,9 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::MatchedPath;
 use axum::http::Method;
-use axum::middleware::Next;
 use axum::response::Response;
 use kt_domain::ctx::Ctx;
 
@@ -31,6 +30,11 @@ impl CallerNote {
     pub(crate) fn write(&self, ctx: &Ctx) {
         let _ = self.0.set(ctx.clone());
     }
+
+    /// The context of whoever is known.
+    pub(crate) fn read(&self) -> Option<&Ctx> {
+        self.0.get()
+    }
 }
 
 /// Which route was asked for, without what stands in its place holders.
@@ -40,18 +44,6 @@ impl Asked {
     pub(crate) fn of(method: &Method, matched: Option<&MatchedPath>) -> Self {
         Self(method.clone(), matched.cloned())
     }
-}
-
-/// Records a refusal of the API.
-pub(crate) async fn recorded(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
-    let note = CallerNote::default();
-    request.extensions_mut().insert(note.clone());
-    let asked = Asked::of(request.method(), request.extensions().get());
-    let response = next.run(request).await;
-    if let Some((ctx, rule)) = note.0.get().zip(rule_of(&response)) {
-        record(&doors, ctx, &asked, rule).await;
-    }
-    response
 }
 
 /// The rule by which an answer refuses, where that is worth a record.

@@ -147,6 +147,8 @@ impl Store {
         let mut in_use = None;
         if is_sqlite {
             in_use = Some(hold(url)?);
+            // A file does not hang up, and a question costs as much as a query.
+            options.test_before_acquire(false);
             options.max_connections(SQLITE_CONNECTIONS).map_sqlx_sqlite_opts(|options| {
                 options
                     .create_if_missing(true)

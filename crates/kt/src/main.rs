@@ -18,6 +18,7 @@ mod output;
 mod post;
 #[cfg(test)]
 mod reference;
+mod refusal;
 mod serve;
 mod single_sign_on;
 mod terminal;

@@ -89,7 +89,7 @@ impl Control {
         match self.use_key(ctx, holder).await {
             Ok(allowance) => Ok(Authenticated { actor, allowance }),
             Err(refusal) => {
-                self.record_refused_key(ctx, actor, &refusal).await;
+                Box::pin(self.record_refused_key(ctx, actor, &refusal)).await;
                 Err(refusal)
             }
         }

@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{self, HeaderName};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use kt_control::Cookie as Held;
 use kt_domain::csrf;
@@ -41,14 +41,9 @@ pub(super) fn around_pages(pages: Router<Doors>, doors: &Doors) -> Router<Doors>
     pages.layer(from_fn_with_state(doors.clone(), visit))
 }
 
-/// Puts around everything what every answer of the console needs.
+/// Puts around everything what every answer of the console needs, in one layer as at the API.
 pub(super) fn around(routes: Router<Doors>, doors: &Doors) -> Router<Doors> {
-    routes
-        .layer(from_fn_with_state((doors.clone(), Surface::Console), layers::ip_restrictions))
-        .layer(from_fn_with_state(doors.clone(), layers::client_address))
-        .layer(from_fn_with_state(doors.clone(), own_host))
-        .layer(from_fn(hosts::one_name))
-        .layer(from_fn_with_state(doors.clone(), present))
+    routes.layer(from_fn_with_state(doors.clone(), present))
 }
 
 /// Names the request, gives it a look, and its answer the headers of a browser's defences. A failure becomes a page for
@@ -60,7 +55,7 @@ async fn present(State(doors): State<Doors>, mut request: Request, next: Next) -
     let wants_page =
         !is_partial && names_pages(request.headers()) && !request.uri().path().starts_with("/api/");
     request.extensions_mut().insert(look.clone());
-    let mut response = layers::answer_of(request, next, &id).await;
+    let mut response = layers::answer_of(admitted(&doors, request, next), &id).await;
     if let Some(content) = failure::take(&mut response) {
         let content = in_language(content, look.language);
         response.headers_mut().remove(header::WWW_AUTHENTICATE);
@@ -144,21 +139,27 @@ fn defend(headers: &mut HeaderMap, doors: &Doors, look: &Look) {
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
+/// The answer to a request that may reach its page, or why it may not.
+async fn admitted(doors: &Doors, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match admit(doors, &mut parts).await {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => Failure(error).into_response(),
+    }
+}
+
 /// Refuses a request for another host: no link, cookie or origin of this console belongs to it (ATTACKS I52). A page is
-/// told where the console is.
-async fn own_host(State(doors): State<Doors>, mut request: Request, next: Next) -> Response {
-    let is_asked_by_machine = matches!(request.uri().path(), "/healthz" | "/readyz");
-    if let Some(own) = OwnOrigin::of(&doors, &request) {
-        request.extensions_mut().insert(own);
-        return next.run(request).await;
+/// told where the console is. Then refuses one from an address that may not reach it.
+async fn admit(doors: &Doors, parts: &mut Parts) -> Result<(), Error> {
+    hosts::require_one_name(&parts.headers)?;
+    let is_asked_by_machine = layers::is_asked_by_machine(parts);
+    if let Some(own) = OwnOrigin::of(doors, parts) {
+        parts.extensions.insert(own);
+    } else if !is_asked_by_machine {
+        let message = format!("The console is at {}. Open it there.", doors.console.url());
+        return Err(Error::new(ErrorKind::Misdirected, "unknown_host", message));
     }
-    if is_asked_by_machine {
-        return next.run(request).await;
-    }
-    let message = format!("The console is at {}. Open it there.", doors.console.url());
-    let mut response = Failure(Error::new(ErrorKind::Malformed, "unknown_host", message)).into_response();
-    *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-    response
+    if is_asked_by_machine { Ok(()) } else { layers::require_address(doors, parts, Surface::Console).await }
 }
 
 /// Finds out who asks, and so how much is read of them, and refuses a change that no page of this console asks for.

@@ -1,6 +1,5 @@
 //! Under which names this console is asked: no link, cookie or origin of it belongs to any other host (ATTACKS I52).
 
-use axum::extract::Request;
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
@@ -14,15 +13,15 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// The port that browsers leave out of an address of http.
 const USUAL_PORT: u16 = 80;
 
-/// The origin under which the console was asked; put there by the layer that refuses every other host.
+/// The origin under which the console was asked; put there where every other host is refused.
 #[derive(Clone, Debug)]
 pub(super) struct OwnOrigin(Origin);
 
 impl OwnOrigin {
-    /// The origin for which `request` is meant, if that is one of this console.
-    pub(super) fn of(doors: &Doors, request: &Request) -> Option<Self> {
-        let authority = request.uri().authority().map(Authority::as_str);
-        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    /// The origin for which a request is meant, if that is one of this console.
+    pub(super) fn of(doors: &Doors, parts: &Parts) -> Option<Self> {
+        let authority = parts.uri.authority().map(Authority::as_str);
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let asked = authority.or(host)?;
         let own = own_authorities(doors).into_iter().find(|own| own.eq_ignore_ascii_case(asked))?;
         let address = format!("{}://{own}", doors.console.url().scheme());
@@ -34,7 +33,7 @@ impl OwnOrigin {
         Url::parse(address).is_ok_and(|address| address.origin() == self.0)
     }
 
-    /// The origin that the layer before has found.
+    /// The origin that was found before.
     pub(super) fn found(parts: &Parts) -> Option<&Self> {
         parts.extensions.get()
     }

@@ -1,11 +1,11 @@
 //! What a control plane answers, as it comes, and what its refusals say.
 
 use kt_control::outbound::Answer;
-use serde::Deserialize;
 
 use super::{Api, ApiError};
 use crate::commands::reading::printable;
 use crate::failure::Failure;
+use crate::refusal::Refusal;
 
 /// The most that is read of an answer that is taken whole.
 const WHOLE: usize = 16 << 20;
@@ -44,16 +44,7 @@ impl Download<'_> {
 
 /// What a refusal of the API says, for a person.
 fn refusal(status: u16, body: &[u8]) -> ApiError {
-    #[derive(Deserialize)]
-    struct Body {
-        error: Content,
-    }
-    #[derive(Deserialize)]
-    struct Content {
-        code: String,
-        message: String,
-    }
-    let Ok(Body { error: Content { code, message } }) = serde_json::from_slice(body) else {
+    let Some(Refusal { code, message }) = Refusal::read(body) else {
         return Failure::failed(format!("what answers is no control plane: it said {status}")).into();
     };
     let mut message = printable(&format!("{message} ({code})"));

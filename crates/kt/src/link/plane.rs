@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::commands::reading::printable;
 use crate::control_plane::operator;
+use crate::refusal::Refusal;
 
 /// How long an answer may wait for something new: less than a client waits for an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);
@@ -65,22 +66,13 @@ impl RemotePlane {
 
 /// What a refusal means.
 fn refusal(body: &[u8], status: u16) -> PlaneError {
-    #[derive(Deserialize)]
-    struct Body {
-        error: Content,
-    }
-    #[derive(Deserialize)]
-    struct Content {
-        code: String,
-        message: String,
-    }
-    let Ok(Body { error }) = serde_json::from_slice(body) else {
+    let Some(Refusal { code, message }) = Refusal::read(body) else {
         return PlaneError::Away(format!("status {status}, from what is no Keeptrusts API"));
     };
-    let reason = printable(&format!("{}: {}", error.code, error.message));
+    let reason = printable(&format!("{code}: {message}"));
     match status {
-        401 | 403 if ends_the_key(&error.code) => PlaneError::Refused(reason),
-        409 if error.code == GAP => PlaneError::Gap,
+        401 | 403 if ends_the_key(&code) => PlaneError::Refused(reason),
+        409 if code == GAP => PlaneError::Gap,
         409 | 413 | 422 => PlaneError::Invalid(reason),
         _ => PlaneError::Away(reason),
     }

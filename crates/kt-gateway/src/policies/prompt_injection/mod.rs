@@ -15,8 +15,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use kt_domain::events::Phase;
 use kt_domain::policy_config::PolicySettings;
-use memchr::memmem;
+use memchr::memchr_iter;
 
+use super::text::blocks::first;
 use super::text::look_alikes::look_alike;
 use super::text::patterns::{Patterns, TooLarge};
 use super::{Judge, Reading};
@@ -103,17 +104,46 @@ impl Found {
     }
 }
 
-/// Text in small letters, with letters of other scripts that look like Latin ones written as those.
+/// Text in small letters, with letters of other scripts that look like Latin ones written as those. What is ASCII, which is
+/// all of most texts, is taken as a whole.
 fn skeleton(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
+    let mut skeleton = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(mut at) = first(rest.as_bytes(), |byte| !byte.is_ascii()) {
+        skeleton.push_str(&rest[..at]);
+        for c in rest[at..].chars().take_while(|c| !c.is_ascii()) {
+            match look_alike(c) {
+                latin @ '\0'..='\u{7F}' => skeleton.push(latin),
+                small if is_never_capital(small) => skeleton.push(small),
+                other => skeleton.extend(other.to_lowercase()),
+            }
+            at += c.len_utf8();
+        }
+        rest = &rest[at..];
     }
-    text.chars().map(look_alike).flat_map(char::to_lowercase).collect()
+    skeleton.push_str(rest);
+    skeleton.make_ascii_lowercase();
+    skeleton
 }
 
-/// The characters of a text that spell out ASCII and that no screen shows. All begin with the same bytes.
+/// Whether a character is one of those, most of what is written, that are small letters or of scripts that have no others.
+/// The standard library searches a long list for each.
+fn is_never_capital(c: char) -> bool {
+    matches!(
+        c,
+        'ß'..='ÿ'
+            | 'ά'..='ώ'
+            | 'а'..='џ'
+            | '\u{591}'..='\u{109F}'
+            | '\u{2000}'..='\u{2125}'
+            | '\u{2E80}'..='\u{A63F}'
+            | '\u{AC00}'..='\u{D7FB}'
+    )
+}
+
+/// The characters of a text that spell out ASCII and that no screen shows. All begin with the same byte.
 fn tags(text: &str) -> impl Iterator<Item = char> {
-    let begun = memmem::find_iter(text.as_bytes(), b"\xF3\xA0");
+    let begun = memchr_iter(0xF3, text.as_bytes());
     let characters = begun.filter_map(|at| text[at..].chars().next());
     characters.filter(|c| matches!(c, '\u{E0020}'..='\u{E007E}'))
 }
@@ -127,10 +157,21 @@ fn encoded(text: &str) -> impl Iterator<Item = String> {
     })
 }
 
+/// Whether a byte is one of Base64's characters.
+static IS_BASE64: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte.is_ascii() {
+        table[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+        byte += 1;
+    }
+    table
+};
+
 /// The runs of Base64's characters that are at least [`MIN_ENCODED`] long. Such a run has a character at every place of
 /// that distance, so that most of a text need not be looked at.
 fn runs(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let is_other = |byte: &u8| !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_'));
+    let is_other = |byte: &u8| !IS_BASE64[usize::from(*byte)];
     let mut from = 0;
     std::iter::from_fn(move || {
         while let Some(shortest) = text.get(from..from + MIN_ENCODED) {

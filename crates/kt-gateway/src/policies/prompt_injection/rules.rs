@@ -19,7 +19,7 @@ const GAP: &str = r#"(?:[\s,;:"*_-]{1,3}[a-z']{1,16}){0,4}[\s,;:"*_-]{1,3}"#;
 
 /// What every match begins with is the quickest to look for. Where that is a common word, the lead is a rarer one, with how
 /// many bytes of the match may stand before it.
-pub(super) static FAMILIES: [Family; 6] = [
+pub(super) static FAMILIES: [Family; 5] = [
     Family {
         lead: Lead::Words(&[
             ("ignor", 0),
@@ -195,16 +195,13 @@ pub(super) static FAMILIES: [Family; 6] = [
         ],
     },
     Family {
-        lead: Lead::Byte(b'<', 0),
-        rules: &[(
-            "role-marker",
-            8,
-            r"<\|(?:im_start|im_end|system|endoftext|start_header_id|eot_id)\|>|<</?sys>>|<start_of_turn>",
-        )],
-    },
-    Family {
-        lead: Lead::Byte(b'[', 1),
+        lead: Lead::Words(&[("<", 0), ("[", 1)]),
         rules: &[
+            (
+                "role-marker",
+                8,
+                r"<\|(?:im_start|im_end|system|endoftext|start_header_id|eot_id)\|>|<</?sys>>|<start_of_turn>",
+            ),
             ("role-marker", 8, r"\[/?inst\]"),
             ("exfiltration", 6, r"!\[[^\]\n]{0,60}\]\(https?://[^)\s]{1,200}[?&][^)\s=]{1,40}="),
         ],

@@ -19,7 +19,7 @@ fn injection() -> Injection {
 fn slowly(injection: &Injection, text: &str) -> Found {
     let mut found = Found::default();
     let read = |text: &str, found: &mut Found| {
-        let text = skeleton(text);
+        let text: String = text.chars().map(look_alike).flat_map(char::to_lowercase).collect();
         let mut from = 0;
         while let Step::Found(hit) = injection.patterns.step(&text, from, true) {
             found.add(hit.rule, rules::points(hit.rule));
@@ -72,6 +72,14 @@ fn wherever_a_rule_matches_a_word_of_its_family_leads_to_it() {
             }
         }
         assert!(matched >= 100, "{} was matched {matched} times of 300", definition.0);
+    }
+}
+
+#[test]
+fn every_character_is_written_small() {
+    for c in '\0'..=char::MAX {
+        let small: String = look_alike(c).to_lowercase().collect();
+        assert_eq!(skeleton(&format!("A{c}{c}B")), format!("a{small}{small}b"), "{c:?}");
     }
 }
 

@@ -2,38 +2,69 @@
 
 use unicode_normalization::char::decompose_compatible;
 
+use super::blocks::first;
+
 /// The zeros of scripts that write decimal numbers with digits of their own; nine more follow each.
 const ZEROS: [u32; 22] = [
     0x0660, 0x06F0, 0x07C0, 0x0966, 0x09E6, 0x0A66, 0x0AE6, 0x0B66, 0x0BE6, 0x0C66, 0x0CE6, 0x0D66, 0x0E50,
     0x0ED0, 0x0F20, 0x1040, 0x17E0, 0x1810, 0x19D0, 0x1B50, 0xA620, 0xABF0,
 ];
-/// How many bytes are asked at once whether one of them shows nothing; a multiple of what the machine compares at once.
-const BLOCK: usize = 64;
 
-/// Whether folding would change nothing in a text without backslashes.
+/// Whether folding would change nothing in a text: it has no backslash, and each of its characters reads as itself.
 pub(super) fn is_plain(raw: &str) -> bool {
-    !has_control(raw) && (raw.is_ascii() || raw.chars().all(|c| folded(c) == Some(c)))
+    first_other(raw).is_none()
 }
 
-/// Whether an ASCII character of a text shows nothing. Looks at every byte, without a branch that would keep the compiler
-/// from comparing many at once.
-fn has_control(raw: &str) -> bool {
-    let is_control = |byte: u8| (byte < b' ' && !matches!(byte, b'\t'..=b'\r')) || byte == 0x7F;
-    raw.as_bytes()
-        .chunks(BLOCK)
-        .any(|block| block.iter().fold(false, |found, byte| found | is_control(*byte)))
+/// Where the first character of a text stands that is a backslash or does not read as itself. Most of a text is told by its
+/// bytes, many at once; where that does not tell, its characters are asked up to the end of the word.
+pub(super) fn first_other(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let mut at = first(bytes, |byte| !is_plain_ascii(byte))?;
+    loop {
+        at += first(&bytes[at..], |byte| !is_surely_plain(byte))?;
+        for c in text[at..].chars() {
+            if c == '\\' || folded(c) != Some(c) {
+                return Some(at);
+            }
+            at += c.len_utf8();
+            if c.is_ascii() {
+                break;
+            }
+        }
+    }
+}
+
+fn is_plain_ascii(byte: u8) -> bool {
+    matches!(byte, b'\t'..=b'\r' | b' '..=b'~') && byte != b'\\'
+}
+
+/// Whether every character reads as itself that begins with this byte, or the byte begins none. Latin letters with marks
+/// and Cyrillic ones are told by their first byte.
+fn is_surely_plain(byte: u8) -> bool {
+    is_plain_ascii(byte) || matches!(byte, 0x80..=0xBF | 0xC3 | 0xC4 | 0xD0..=0xD3)
 }
 
 /// What a character reads as; nothing for one that does not show.
 pub(super) fn folded(c: char) -> Option<char> {
     match c {
-        // ASCII itself, and letters of which none is a form of it: most of what is written.
+        // ASCII itself, and letters and marks of which none is a form of it: most of what is written.
         '\t'..='\r'
         | ' '..='~'
         | '\u{C0}'..='\u{17E}'
         | '\u{391}'..='\u{3C9}'
         | '\u{400}'..='\u{52F}'
-        | '\u{4E00}'..='\u{9FFF}' => Some(c),
+        | '\u{5D0}'..='\u{5EA}'
+        | '\u{620}'..='\u{64A}'
+        | '\u{904}'..='\u{963}'
+        | '\u{E01}'..='\u{E4E}'
+        | '\u{201C}'..='\u{201F}'
+        | '\u{2020}'..='\u{2022}'
+        | '\u{2026}'
+        | '\u{3001}'
+        | '\u{3002}'
+        | '\u{3041}'..='\u{30FF}'
+        | '\u{4E00}'..='\u{9FFF}'
+        | '\u{AC00}'..='\u{D7A3}' => Some(c),
         '\0'..='\u{8}'
         | '\u{E}'..='\u{1F}'
         | '\u{7F}'..='\u{84}'
@@ -104,6 +135,30 @@ fn compatible(c: char) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_by_its_first_byte_reads_as_itself() {
+        for c in '\0'..=char::MAX {
+            let first = c.to_string().as_bytes()[0];
+            assert!(!is_surely_plain(first) || folded(c) == Some(c), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_character_that_reads_as_another_is_found() {
+        let plain = "plain text, größer, Привет всем, かな и ещё\n";
+        for other in ["\0", "\\", "\u{7F}", "\u{200B}", "４", "’", "\u{E0041}"] {
+            for count in 0..4 {
+                let before = plain.repeat(count);
+                assert_eq!(first_other(&before), None);
+                for whole in [format!("{before}{other}"), format!("{before}{other}{plain}{other}")] {
+                    assert_eq!(first_other(&whole), Some(before.len()), "{whole:?}");
+                }
+                let in_a_word = format!("{before}мир{other}");
+                assert_eq!(first_other(&in_a_word), Some(before.len() + "мир".len()), "{in_a_word:?}");
+            }
+        }
+    }
 
     #[test]
     fn what_is_taken_for_a_letter_at_once_is_no_form_of_another_character() {

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use super::characters::{folded, is_plain, letters_behind};
+use super::characters::{first_other, folded, is_plain, letters_behind};
 use super::look_alikes::{has_look_alikes, look_alike};
 use super::origins::Origins;
 
@@ -61,13 +61,12 @@ pub(crate) struct Folded {
 
 impl Readings {
     pub(crate) fn of(raw: &str) -> Self {
-        let has_backslash = memchr(b'\\', raw.as_bytes()).is_some();
-        if !has_backslash && is_plain(raw) {
+        if is_plain(raw) {
             let seen = has_look_alikes(raw).then(|| Folded::default().as_seen().whole(raw));
             return Self { as_it_stands: true, others: seen.into_iter().collect() };
         }
         let mut others = vec![Folded::default().whole(raw)];
-        if has_backslash {
+        if memchr(b'\\', raw.as_bytes()).is_some() {
             let meant = Folded::default().as_meant().whole(raw);
             others.extend((meant.text != others[0].text).then_some(meant));
         }
@@ -121,10 +120,10 @@ impl Folded {
     pub(crate) fn push(&mut self, raw: &str, base: usize, ended: bool) -> usize {
         let mut at = 0;
         loop {
-            let plain = self.plain_beginning(&raw[at..]);
+            let rest = &raw[at..];
+            let (plain, rest) = rest.split_at(first_other(rest).unwrap_or(rest.len()));
             self.take_plain(plain, base + at);
             at += plain.len();
-            let rest = &raw[at..];
             let Some(c) = rest.chars().next() else { break };
             let mut length = c.len_utf8();
             let (mut read, mut behind) = (folded(c), letters_behind(c));
@@ -155,20 +154,24 @@ impl Folded {
         at
     }
 
-    /// What of a text stands for itself, up to the first character that may not.
-    fn plain_beginning<'t>(&self, text: &'t str) -> &'t str {
-        let is_itself = |c: char| match c {
-            '\\' => false,
-            '\t'..='\r' | ' '..='~' => true,
-            _ => folded(c) == Some(c) && (self.letters == Letters::Written || look_alike(c) == c),
-        };
-        text.find(|c| !is_itself(c)).map_or(text, |end| &text[..end])
+    /// Takes characters that stand for themselves, or for letters that they look like.
+    fn take_plain(&mut self, mut plain: &str, mut start: usize) {
+        while self.letters == Letters::Seen
+            && let Some((at, c)) = plain.char_indices().find(|(_, c)| look_alike(*c) != *c)
+        {
+            self.take_as_it_is(&plain[..at], start);
+            let length = c.len_utf8();
+            self.origins.each(self.text.len(), start + at, length);
+            self.text.push(look_alike(c));
+            plain = &plain[at + length..];
+            start += at + length;
+        }
+        self.take_as_it_is(plain, start);
     }
 
-    /// Takes characters that stand for themselves.
-    fn take_plain(&mut self, read: &str, start: usize) {
+    fn take_as_it_is(&mut self, read: &str, start: usize) {
         if !read.is_empty() {
-            self.origins.as_it_is(self.text.len(), start);
+            self.origins.each(self.text.len(), start, 1);
             self.text.push_str(read);
         }
     }
@@ -283,7 +286,49 @@ fn is_pair(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// Longer and shorter runs of each kind of character.
+    fn text() -> impl Strategy<Value = String> {
+        let pieces = prop_oneof![
+            "[ a-z,.\n]{0,80}",
+            "[а-яА-ЯёЁ ]{0,40}",
+            "[α-ωä-üł]{0,6}",
+            "[かな漢字、]{0,20}",
+            "\\PC{0,4}",
+            r#"[\\nu0-9"]{0,4}"#,
+            "[\0\u{7F}\u{200B}４’ﬃ\u{E0041}]{1,3}",
+            Just(r"\u0435".to_owned()),
+            Just(r"\\ud83d\\ude00".to_owned()),
+        ];
+        proptest::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    /// A text that is taken one character after the other.
+    fn one_by_one(mut folded: Folded, raw: &str) -> Folded {
+        let mut taken = 0;
+        for (at, c) in raw.char_indices() {
+            let end = at + c.len_utf8();
+            taken += folded.push(&raw[taken..end], taken, end == raw.len());
+        }
+        folded
+    }
+
+    proptest! {
+        #[test]
+        fn a_whole_text_reads_like_its_characters_one_by_one(raw in text()) {
+            let written = Folded::default();
+            for way in [written.as_meant(), written.as_seen(), written] {
+                let (whole, one_by_one) = (way.clone().whole(&raw), one_by_one(way, &raw));
+                prop_assert_eq!(&whole.text, &one_by_one.text);
+                for at in 0..whole.text.len() {
+                    prop_assert_eq!(whole.raw(at..at + 1), one_by_one.raw(at..at + 1), "at {}", at);
+                }
+            }
+        }
+    }
 
     /// The ways in which a text reads, as it stands if that is the only one.
     fn read(raw: &str) -> Vec<String> {

@@ -6,8 +6,7 @@ use regex_automata::meta::{BuildError, Regex};
 use regex_automata::util::prefilter::Prefilter;
 use regex_automata::{Input, MatchKind, Span};
 
-/// How many bytes are asked at once whether one of them is a digit; a multiple of what the machine compares at once.
-const BLOCK: usize = 64;
+use super::blocks::first;
 
 /// What shows where a match may begin.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +58,7 @@ impl Scout {
     pub(super) fn next(&self, text: &str, from: usize) -> Option<(usize, usize)> {
         let bytes = text.as_bytes();
         let (at, before) = match self {
-            Self::Digit(before) => (first_digit(bytes, from)?, *before),
+            Self::Digit(before) => (from + first(&bytes[from..], |byte| byte.is_ascii_digit())?, *before),
             Self::Byte(byte, before) => (from + memchr(*byte, &bytes[from..])?, *before),
             Self::Words(words) => {
                 let (first, last) = words.next(bytes, from)?;
@@ -87,8 +86,12 @@ impl Words {
     }
 
     /// The next places without a gap between them. A later word may reach farther back than an earlier one, so that those
-    /// are asked too which could.
+    /// are asked too which could: none, where every match begins with its word.
     fn next(&self, text: &[u8], from: usize) -> Option<(usize, usize)> {
+        if self.most_before == 0 {
+            let at = self.finder.find(text, Span { start: from, end: text.len() })?.start;
+            return Some((at, at));
+        }
         let mut places: Option<(usize, usize)> = None;
         let mut rest = Span { start: from, end: text.len() };
         while let Some(found) = self.finder.find(text, rest) {
@@ -119,17 +122,4 @@ impl Words {
 fn finder(patterns: &[&Hir], memory: usize) -> Result<Regex, BuildError> {
     let config = Regex::config().nfa_size_limit(Some(memory)).hybrid_cache_capacity(memory);
     Regex::builder().configure(config).build_many_from_hir(patterns)
-}
-
-/// The first digit at `from` or later. Most text has few, so blocks without one are passed over as a whole.
-fn first_digit(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = &bytes[from..];
-    let without = rest.chunks(BLOCK).take_while(|block| !has_digit(block)).count() * BLOCK;
-    let at = rest.get(without..)?.iter().position(u8::is_ascii_digit)?;
-    Some(from + without + at)
-}
-
-/// Looks at every byte, without a branch that would keep the compiler from comparing many at once.
-fn has_digit(block: &[u8]) -> bool {
-    block.iter().fold(false, |found, byte| found | byte.is_ascii_digit())
 }

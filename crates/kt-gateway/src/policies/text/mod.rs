@@ -1,5 +1,6 @@
 //! Finding things in text, whole or as it comes.
 
+pub(crate) mod blocks;
 pub(crate) mod channel;
 mod characters;
 pub(crate) mod fold;

@@ -18,20 +18,21 @@ struct Run {
 
 #[derive(Clone, Debug)]
 enum Stood {
-    /// Byte for byte from here on.
-    AsItIs(usize),
+    /// Each byte as so many, from here on.
+    Each { start: usize, bytes: usize },
     /// All of it here, and none of it by itself.
     As(Range<usize>),
 }
 
 impl Origins {
-    /// Says that the text from `at` on stood as it is, from `start` on.
-    pub(super) fn as_it_is(&mut self, at: usize, start: usize) {
-        let goes_on = self.runs.last().is_some_and(
-            |last| matches!(last.stood, Stood::AsItIs(began) if began + (at - last.at) == start),
-        );
+    /// Says that each byte of the text from `at` on stood as so many, from `start` on: as one, if it stands as it is.
+    pub(super) fn each(&mut self, at: usize, start: usize, bytes: usize) {
+        let goes_on = self.runs.last().is_some_and(|last| {
+            matches!(last.stood, Stood::Each { start: began, bytes: own }
+                if own == bytes && began + (at - last.at) * bytes == start)
+        });
         if !goes_on {
-            self.runs.push(Run { at, stood: Stood::AsItIs(start) });
+            self.runs.push(Run { at, stood: Stood::Each { start, bytes } });
         }
     }
 
@@ -48,7 +49,10 @@ impl Origins {
     pub(super) fn of(&self, at: usize) -> Option<Range<usize>> {
         let run = self.runs.get(self.holder(at)?)?;
         Some(match &run.stood {
-            Stood::AsItIs(start) => start + (at - run.at)..start + (at - run.at) + 1,
+            Stood::Each { start, bytes } => {
+                let start = start + (at - run.at) * bytes;
+                start..start + bytes
+            }
             Stood::As(place) => place.clone(),
         })
     }
@@ -62,8 +66,10 @@ impl Origins {
     pub(super) fn forget(&mut self, length: usize) {
         self.runs.drain(..self.holder(length).unwrap_or(0));
         for run in &mut self.runs {
-            if let (Some(forgotten), Stood::AsItIs(start)) = (length.checked_sub(run.at), &mut run.stood) {
-                *start += forgotten;
+            if let (Some(forgotten), Stood::Each { start, bytes }) =
+                (length.checked_sub(run.at), &mut run.stood)
+            {
+                *start += forgotten * *bytes;
             }
             run.at = run.at.saturating_sub(length);
         }

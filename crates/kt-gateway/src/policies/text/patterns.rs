@@ -168,6 +168,11 @@ impl Group {
         Ok(Self { rules, scout, automaton, beginnings, caches })
     }
 
+    /// The first place between these two, or one of them, at which a match may begin.
+    fn first_beginning(&self, text: &str, first: usize, last: usize) -> Option<usize> {
+        (first..=last).find(|at| self.may_begin(text.as_bytes(), *at) && text.is_char_boundary(*at))
+    }
+
     /// Whether the automaton is alive behind the first byte of what stands at `start`.
     fn may_begin(&self, text: &[u8], start: usize) -> bool {
         let begins = &self.beginnings[stands_before(text, start)];
@@ -202,7 +207,8 @@ fn stands_before(text: &[u8], at: usize) -> usize {
 /// One group's search through one text.
 struct Search<'p> {
     group: &'p Group,
-    cache: PoolGuard<'p, Cache, MakeCache>,
+    /// Taken when a match may begin somewhere, which in most texts is nowhere.
+    cache: Option<PoolGuard<'p, Cache, MakeCache>>,
     /// Where the next match may begin.
     next: Option<usize>,
     /// Up to where it may begin at every place from there on.
@@ -218,7 +224,7 @@ struct Walked<'p> {
 
 impl<'p> Search<'p> {
     fn new(group: &'p Group) -> Self {
-        Self { group, cache: group.caches.get(), next: None, until: 0 }
+        Self { group, cache: None, next: None, until: 0 }
     }
 
     fn of(group: &'p Group, text: &str) -> Self {
@@ -227,14 +233,20 @@ impl<'p> Search<'p> {
         search
     }
 
+    /// Goes on to the next place, at `from` or later, at which a match may begin.
     fn advance(&mut self, text: &str, from: usize) {
-        if self.next.is_some() && from <= self.until {
-            self.next = Some(from);
-            return;
+        let goes_on = self.next.is_some() && from <= self.until;
+        let scout = &self.group.scout;
+        let mut places = if goes_on { Some((from, self.until)) } else { scout.next(text, from) };
+        self.next = None;
+        while let Some((first, last)) = places {
+            self.until = last;
+            self.next = self.group.first_beginning(text, first, last);
+            if self.next.is_some() {
+                return;
+            }
+            places = scout.next(text, next_char(text, last));
         }
-        let places = self.group.scout.next(text, from);
-        self.next = places.map(|(first, _)| first);
-        self.until = places.map_or(0, |(_, last)| last);
     }
 
     /// Tries every pattern at `start`.
@@ -248,7 +260,7 @@ impl<'p> Search<'p> {
 
     fn walk_on(&mut self, text: &str, start: usize, ended: bool) -> Walked<'p> {
         let automaton = &self.group.automaton;
-        let cache = &mut *self.cache;
+        let cache = &mut **self.cache.get_or_insert_with(|| self.group.caches.get());
         let closed = Walked { accepted: None, open: false };
         let input = Input::new(text).range(start..).anchored(Anchored::Yes);
         let Ok(mut state) = automaton.start_state_forward(cache, &input) else { return closed };

@@ -9,7 +9,6 @@ use std::time::Duration;
 use clap::Args;
 use kt_store::event_log::{EventQuery, query};
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{DATA_DIR, events_in};
@@ -18,6 +17,7 @@ use crate::commands::reading::printable;
 use crate::environment;
 use crate::failure::Failure;
 use crate::output;
+use crate::refusal::Refusal;
 
 /// How long an admin listener may take to connect, and for each part of its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -188,9 +188,8 @@ fn authorization() -> String {
 
 /// What a refusal says; all of it where that is no refusal of ours.
 fn reason(body: &[u8]) -> String {
-    let read = serde_json::from_slice::<Value>(body).ok();
-    let message = read.as_ref().and_then(|read| read["error"]["message"].as_str());
-    message.map_or_else(|| String::from_utf8_lossy(body).trim().to_owned(), str::to_owned)
+    Refusal::read(body)
+        .map_or_else(|| String::from_utf8_lossy(body).trim().to_owned(), |refusal| refusal.message)
 }
 
 #[cfg(test)]
