@@ -103,7 +103,7 @@ fn attack() -> impl Strategy<Value = String> {
         "\u{200B}",
         "é ",
     ];
-    proptest::collection::vec(proptest::sample::select(&words[..]), 0..12).prop_map(|words| words.concat())
+    proptest::collection::vec(proptest::sample::select(words.to_vec()), 0..12).prop_map(|words| words.concat())
 }
 
 /// A text in pieces, cut between characters.
