@@ -10,6 +10,11 @@ const ZEROS: [u32; 22] = [
     0x0ED0, 0x0F20, 0x1040, 0x17E0, 0x1810, 0x19D0, 0x1B50, 0xA620, 0xABF0,
 ];
 
+/// Whether a text is ASCII that reads as itself, and has no backslash: most are, and nothing in them looks like anything else.
+pub(super) fn is_plain_ascii(raw: &str) -> bool {
+    first(raw.as_bytes(), |byte| !is_plain_byte(byte)).is_none()
+}
+
 /// Whether folding would change nothing in a text: it has no backslash, and each of its characters reads as itself.
 pub(super) fn is_plain(raw: &str) -> bool {
     first_other(raw).is_none()
@@ -19,7 +24,7 @@ pub(super) fn is_plain(raw: &str) -> bool {
 /// bytes, many at once; where that does not tell, its characters are asked up to the end of the word.
 pub(super) fn first_other(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    let mut at = first(bytes, |byte| !is_plain_ascii(byte))?;
+    let mut at = first(bytes, |byte| !is_plain_byte(byte))?;
     loop {
         at += first(&bytes[at..], |byte| !is_surely_plain(byte))?;
         for c in text[at..].chars() {
@@ -34,14 +39,14 @@ pub(super) fn first_other(text: &str) -> Option<usize> {
     }
 }
 
-fn is_plain_ascii(byte: u8) -> bool {
+fn is_plain_byte(byte: u8) -> bool {
     matches!(byte, b'\t'..=b'\r' | b' '..=b'~') && byte != b'\\'
 }
 
 /// Whether every character reads as itself that begins with this byte, or the byte begins none. Latin letters with marks
 /// and Cyrillic ones are told by their first byte.
 fn is_surely_plain(byte: u8) -> bool {
-    is_plain_ascii(byte) || matches!(byte, 0x80..=0xBF | 0xC3 | 0xC4 | 0xD0..=0xD3)
+    is_plain_byte(byte) || matches!(byte, 0x80..=0xBF | 0xC3 | 0xC4 | 0xD0..=0xD3)
 }
 
 /// What a character reads as; nothing for one that does not show.

@@ -12,12 +12,14 @@ use std::ops::Range;
 
 use memchr::memchr;
 
-use super::characters::{first_other, folded, is_plain, letters_behind};
+use super::characters::{first_other, folded, is_plain, is_plain_ascii, letters_behind};
 use super::look_alikes::{has_look_alikes, look_alike};
 use super::origins::Origins;
 
 /// How many digits an escape has, as in `\u0041`.
 const DIGITS: usize = 4;
+/// How many bytes of a text there are for each run of its origins, about, where not all of it stands for itself.
+const BYTES_OF_A_RUN: usize = 16;
 /// How many backslashes may begin one escape: each JSON within JSON doubles them.
 const MAX_BACKSLASHES: usize = 16;
 /// What a backslash and a letter are taken for. `\u0041` is an escape in any case.
@@ -61,6 +63,9 @@ pub(crate) struct Folded {
 
 impl Readings {
     pub(crate) fn of(raw: &str) -> Self {
+        if is_plain_ascii(raw) {
+            return Self { as_it_stands: true, others: Vec::new() };
+        }
         if is_plain(raw) {
             let seen = has_look_alikes(raw).then(|| Folded::default().as_seen().whole(raw));
             return Self { as_it_stands: true, others: seen.into_iter().collect() };
@@ -101,6 +106,7 @@ impl Folded {
     /// With all of a text.
     fn whole(mut self, raw: &str) -> Self {
         self.text.reserve(raw.len());
+        self.origins.reserve(raw.len() / BYTES_OF_A_RUN);
         self.push(raw, 0, true);
         self
     }
@@ -125,8 +131,7 @@ impl Folded {
             self.take_plain(plain, base + at);
             at += plain.len();
             let Some(c) = rest.chars().next() else { break };
-            let mut length = c.len_utf8();
-            let (mut read, mut behind) = (folded(c), letters_behind(c));
+            let (mut read, mut behind, mut length) = (Some(c), "", c.len_utf8());
             if c == '\\' {
                 match escape(rest.as_bytes()) {
                     Escape::Unfinished if !ended => return at,
@@ -138,13 +143,15 @@ impl Folded {
                     }
                     Escape::Letter(..) | Escape::Unfinished | Escape::None => {
                         if let Some(pair) = rest.get(..2).filter(|pair| is_pair(pair)) {
-                            let place = base + at..base + at + pair.len();
-                            pair.chars().for_each(|c| self.take(c, place.clone()));
+                            self.origins.all_at(self.text.len(), base + at..base + at + pair.len());
+                            self.text.push_str(pair);
                             at += pair.len();
                             continue;
                         }
                     }
                 }
+            } else {
+                (read, behind) = (folded(c), letters_behind(c));
             }
             for read in read.into_iter().chain(behind.chars()) {
                 self.take(read, base + at..base + at + length);

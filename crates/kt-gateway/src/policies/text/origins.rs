@@ -25,6 +25,11 @@ enum Stood {
 }
 
 impl Origins {
+    /// Has room for so many more runs, since making more again and again takes longer.
+    pub(super) fn reserve(&mut self, runs: usize) {
+        self.runs.reserve(runs);
+    }
+
     /// Says that each byte of the text from `at` on stood as so many, from `start` on: as one, if it stands as it is.
     pub(super) fn each(&mut self, at: usize, start: usize, bytes: usize) {
         let goes_on = self.runs.last().is_some_and(|last| {
