@@ -94,7 +94,7 @@ fn address(snapshot: &Snapshot, ip: IpAddr) -> Step {
     }
     match snapshot.ip.decide_source(canonical(ip)) {
         Decision::Allowed { .. } => {
-            let range = narrowest(&snapshot.config.ip_allowlist.allow, ip).unwrap_or_default();
+            let range = narrowest(snapshot.config.ip_allowlist.allow.iter(), ip).unwrap_or_default();
             step(true, format!("{ip} is in the `allow` range {range}"))
         }
         Decision::Denied { rule: MatchedRule::Deny, range, .. } => {
@@ -108,8 +108,8 @@ fn address(snapshot: &Snapshot, ip: IpAddr) -> Step {
 }
 
 /// The narrowest of these ranges that holds an address, as it is written.
-fn narrowest(ranges: &[String], ip: IpAddr) -> Option<&str> {
-    let with_places = ranges.iter().filter_map(|range| Some((range.parse::<Cidr>().ok()?, range.as_str())));
+fn narrowest<'a>(ranges: impl Iterator<Item = &'a str>, ip: IpAddr) -> Option<&'a str> {
+    let with_places = ranges.filter_map(|range| Some((range.parse::<Cidr>().ok()?, range)));
     with_places.collect::<CidrMap<&str>>().longest_match(ip).map(|(_, range)| *range)
 }
 
@@ -202,7 +202,7 @@ fn static_keys(keys: &[StaticKey], ip: IpAddr) -> (bool, String) {
 }
 
 fn may_be_used_from(key: &StaticKey, ip: IpAddr) -> bool {
-    key.allowed_ranges.is_empty() || narrowest(&key.allowed_ranges, ip).is_some()
+    key.allowed_ranges.is_empty() || narrowest(key.allowed_ranges.iter().map(String::as_str), ip).is_some()
 }
 
 /// Asked before everything that only requests for a provider have to keep to.

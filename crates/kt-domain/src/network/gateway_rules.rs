@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::cidr::{Cidr, CidrMap, CidrSet};
 use super::client_addr::ClientAddress;
 use crate::events::MatchedRule;
-use crate::policy_config::IpAllowlist;
+use crate::policy_config::{IpAllowlist, Texts};
 
 /// The rules of one configuration's `ip_allowlist`, ready for use.
 #[derive(Clone, Debug)]
@@ -57,9 +57,11 @@ impl IpRules {
     /// Reads the rules. Every value that is wrong has its error, also when the allowlist is not enabled.
     pub fn compile(config: &IpAllowlist) -> Result<Self, Vec<RuleError>> {
         let mut errors = Vec::new();
-        let allow = ranges("allow", &config.allow, &mut errors);
-        let deny = ranges("deny", &config.deny, &mut errors);
-        let trusted_proxies = ranges("trusted_proxies", &config.trusted_proxies, &mut errors);
+        let allow = ranges("allow", &config.allow, &mut errors).map(without_text).collect();
+        let deny =
+            ranges("deny", &config.deny, &mut errors).map(|(range, text)| (range, text.into())).collect();
+        let trusted_proxies =
+            ranges("trusted_proxies", &config.trusted_proxies, &mut errors).map(without_text).collect();
         let header =
             config.ip_header.parse().map_err(|error| errors.push(RuleError::new("ip_header", &error))).ok();
         let trusted_hops = NonZeroU32::new(config.trusted_hops).unwrap_or_else(|| {
@@ -71,11 +73,11 @@ impl IpRules {
         }
         Ok(Self {
             enabled: config.enabled,
-            allow: without_text(allow),
-            deny: deny.into_iter().map(|(range, text)| (range, Arc::from(text))).collect(),
+            allow,
+            deny,
             client: ClientAddress::new(
                 header.filter(|_| config.trust_proxy_headers),
-                without_text(trusted_proxies),
+                trusted_proxies,
                 trusted_hops,
             ),
         })
@@ -136,17 +138,20 @@ impl RuleError {
 }
 
 /// Reads the ranges of one list; those that cannot be read are left out and stand in `errors`.
-fn ranges<'a>(key: &str, texts: &'a [String], errors: &mut Vec<RuleError>) -> Vec<(Cidr, &'a str)> {
-    let mut ranges = Vec::with_capacity(texts.len());
-    for (index, text) in texts.iter().enumerate() {
-        match text.parse() {
-            Ok(range) => ranges.push((range, text.as_str())),
-            Err(error) => errors.push(RuleError::new(&format!("{key}[{index}]"), &error)),
+fn ranges<'a>(
+    key: &'a str,
+    texts: &'a Texts,
+    errors: &'a mut Vec<RuleError>,
+) -> impl Iterator<Item = (Cidr, &'a str)> {
+    texts.iter().enumerate().filter_map(move |(index, text)| match text.parse() {
+        Ok(range) => Some((range, text)),
+        Err(error) => {
+            errors.push(RuleError::new(&format!("{key}[{index}]"), &error));
+            None
         }
-    }
-    ranges
+    })
 }
 
-fn without_text(ranges: Vec<(Cidr, &str)>) -> CidrSet {
-    ranges.into_iter().map(|(range, _)| range).collect()
+fn without_text((range, _): (Cidr, &str)) -> Cidr {
+    range
 }

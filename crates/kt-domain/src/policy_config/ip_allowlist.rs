@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::codes;
 use super::listener::Listener;
 use super::rules::Review;
+use super::texts::Texts;
 use crate::network::cidr::{Cidr, CidrMap};
 use crate::network::client_addr::{ForwardingHeader, HeaderNameError};
 
@@ -18,16 +19,19 @@ pub struct IpAllowlist {
     /// Whether source addresses are checked.
     pub enabled: bool,
     /// The ranges (CIDR) that may call. Enabled with an empty list refuses everybody.
-    pub allow: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub allow: Texts,
     /// The ranges (CIDR) that may not, even if `allow` holds them.
-    pub deny: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub deny: Texts,
     /// Whether the source address is read from `ip_header` instead of the TCP connection.
     pub trust_proxy_headers: bool,
     /// The header that the forwarding layer sets: `X-Forwarded-For`, `Forwarded`, `X-Real-IP`, `CF-Connecting-IP`.
     pub ip_header: String,
     /// The ranges (CIDR) of the forwarding layer. When given, the right-most address that is in none of them is the
     /// client's, and a peer outside them is itself the client.
-    pub trusted_proxies: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Texts,
     /// Without `trusted_proxies`: how many entries from the right of the header the client's address stands.
     #[schemars(range(min = 1, max = 32))]
     pub trusted_hops: u32,
@@ -37,11 +41,11 @@ impl Default for IpAllowlist {
     fn default() -> Self {
         Self {
             enabled: false,
-            allow: Vec::new(),
-            deny: Vec::new(),
+            allow: Texts::default(),
+            deny: Texts::default(),
             trust_proxy_headers: false,
             ip_header: "X-Forwarded-For".into(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: Texts::default(),
             trusted_hops: 1,
         }
     }
@@ -49,9 +53,9 @@ impl Default for IpAllowlist {
 
 impl IpAllowlist {
     pub(super) fn review(&self, listener: &Listener, review: &mut Review) {
-        review.ranges("ip_allowlist.allow", &self.allow);
-        review.ranges("ip_allowlist.deny", &self.deny);
-        review.ranges("ip_allowlist.trusted_proxies", &self.trusted_proxies);
+        review.ranges("ip_allowlist.allow", self.allow.iter());
+        review.ranges("ip_allowlist.deny", self.deny.iter());
+        review.ranges("ip_allowlist.trusted_proxies", self.trusted_proxies.iter());
         self.review_header(review);
         if self.trust_proxy_headers {
             self.review_proxies_in_allow(review);
@@ -97,7 +101,7 @@ impl IpAllowlist {
         let mut reported = BTreeSet::new();
         for (index, proxy) in around.chain(within) {
             if reported.insert(index) {
-                let range = &self.allow[index];
+                let range = self.allow.get(index).unwrap_or_default();
                 let message = format!(
                     "`{range}` lets in the trusted proxy `{proxy}` itself, not only clients behind it"
                 );
@@ -110,7 +114,7 @@ impl IpAllowlist {
 }
 
 /// The ranges of a list that can be read, each with its place there.
-fn indexed(texts: &[String]) -> impl Iterator<Item = (Cidr, usize)> {
+fn indexed(texts: &Texts) -> impl Iterator<Item = (Cidr, usize)> {
     texts.iter().enumerate().filter_map(|(index, text)| Some((text.parse().ok()?, index)))
 }
 

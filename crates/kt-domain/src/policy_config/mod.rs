@@ -38,6 +38,7 @@ mod suggest;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod timeouts;
 pub mod vendors;
 
@@ -73,6 +74,7 @@ pub use routes::Route;
 pub use shape::json_schema;
 pub use size_limits::SizeLimits;
 pub use telemetry::Telemetry;
+pub use texts::Texts;
 pub use timeouts::Timeouts;
 
 use finding::Report;

@@ -64,9 +64,9 @@ impl Review<'_, '_> {
     }
 
     /// Reports each entry of the list at `path` that is no range.
-    pub(super) fn ranges(&mut self, path: &str, texts: &[String]) {
-        for (index, text) in texts.iter().enumerate() {
-            if let Err(error) = text.parse::<Cidr>() {
+    pub(super) fn ranges(&mut self, path: &str, texts: impl IntoIterator<Item: AsRef<str>>) {
+        for (index, text) in texts.into_iter().enumerate() {
+            if let Err(error) = text.as_ref().parse::<Cidr>() {
                 self.say(
                     &codes::BAD_CIDR,
                     &format!("{path}[{index}]"),

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Decision, IpRules};
 use crate::events::MatchedRule;
-use crate::policy_config::IpAllowlist;
+use crate::policy_config::{IpAllowlist, Texts};
 
 /// A case of `testdata/address-cases.json`.
 #[derive(Deserialize)]
@@ -69,10 +69,10 @@ fn every_case_of_the_table_is_decided_as_it_says() {
 #[test]
 fn every_wrong_value_has_its_error_even_when_not_enabled() {
     let config = IpAllowlist {
-        allow: ["10.0.0.0/8", "10.1.2.3/8", "10.0.0.1-9"].map(String::from).to_vec(),
-        deny: vec!["010.0.0.0/8".into()],
+        allow: Texts::from_iter(["10.0.0.0/8", "10.1.2.3/8", "10.0.0.1-9"]),
+        deny: Texts::from_iter(["010.0.0.0/8"]),
         ip_header: "X_Real_IP".into(),
-        trusted_proxies: vec!["fe80::%eth0/64".into(), "::1/128".into()],
+        trusted_proxies: Texts::from_iter(["fe80::%eth0/64", "::1/128"]),
         trusted_hops: 0,
         ..IpAllowlist::default()
     };
@@ -97,7 +97,8 @@ fn every_wrong_value_has_its_error_even_when_not_enabled() {
 
 #[test]
 fn only_listed_peers_are_trusted_to_speak_for_others() {
-    let config = IpAllowlist { trusted_proxies: vec!["10.0.0.0/8".into()], ..IpAllowlist::default() };
+    let trusted_proxies = Texts::from_iter(["10.0.0.0/8"]);
+    let config = IpAllowlist { trusted_proxies, ..IpAllowlist::default() };
     let rules = IpRules::compile(&config).expect("the configuration is right");
     let trusts = |peer: &str| rules.trusts_proxy(peer.parse().expect("an address"));
     assert!(trusts("10.1.2.3"));

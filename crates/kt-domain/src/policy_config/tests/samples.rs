@@ -5,8 +5,8 @@ use crate::policy_config::{
     AuditLogger, Cors, IpAllowlist, Loaded, Pack, PolicyConfig, STARTER, SecretRef, SizeLimits,
 };
 
-fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {
-    texts.map(String::from).to_vec()
+fn texts<T: FromIterator<String>, const N: usize>(texts: [&str; N]) -> T {
+    texts.map(String::from).into_iter().collect()
 }
 
 /// The configuration of a sample, and the codes of what there is to say about it.
