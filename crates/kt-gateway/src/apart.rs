@@ -17,12 +17,14 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
     use crate::contain::{Panicked, contained_async};
 
     #[tokio::test]
     async fn a_defect_comes_back_to_whoever_waits() {
-        assert_eq!(contained_async(apart(|| -> u8 { panic!("a defect") })).await, Err(Panicked));
-        assert_eq!(contained_async(apart(|| 7)).await, Ok(7), "the control");
+        assert_eq!(contained_async(pin!(apart(|| -> u8 { panic!("a defect") }))).await, Err(Panicked));
+        assert_eq!(contained_async(pin!(apart(|| 7))).await, Ok(7), "the control");
     }
 }

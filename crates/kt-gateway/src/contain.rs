@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 /// Work panicked, and is not to be asked for any more.
@@ -18,9 +18,8 @@ pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|_| Panicked)
 }
 
-/// The same for work that waits.
-pub(crate) async fn contained_async<T>(work: impl Future<Output = T>) -> Result<T, Panicked> {
-    let mut work = pin!(work);
+/// The same for work that waits. It stays where it is: what a request needs is large to move.
+pub(crate) async fn contained_async<T>(mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, Panicked> {
     poll_fn(|cx| match contained(|| work.as_mut().poll(cx)) {
         Ok(polled) => polled.map(Ok),
         Err(panicked) => Poll::Ready(Err(panicked)),
@@ -30,7 +29,7 @@ pub(crate) async fn contained_async<T>(work: impl Future<Output = T>) -> Result<
 
 /// One round of work that comes round again: a defect in it is named in the log, and the next round is unharmed.
 pub(crate) async fn round(name: &'static str, work: impl Future<Output = ()>) {
-    if contained_async(work).await == Err(Panicked) {
+    if contained_async(pin!(work)).await == Err(Panicked) {
         tracing::error!(work = name, "a defect was met; the message is on standard error");
     }
 }
@@ -58,7 +57,7 @@ mod tests {
             tokio::task::yield_now().await;
             panic!("a defect");
         };
-        assert_eq!(contained_async(work).await, Err::<(), _>(Panicked));
+        assert_eq!(contained_async(pin!(work)).await, Err::<(), _>(Panicked));
         assert_eq!(seen.get(), Some(true));
         assert_eq!(contained(|| -> u8 { panic!("a defect") }), Err(Panicked));
     }
@@ -82,7 +81,7 @@ mod tests {
             tokio::task::yield_now().await;
             7
         };
-        assert_eq!(contained_async(work).await, Ok(7));
+        assert_eq!(contained_async(pin!(work)).await, Ok(7));
         assert_eq!(contained(|| 7), Ok(7));
     }
 }

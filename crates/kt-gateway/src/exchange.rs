@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -50,7 +51,7 @@ impl Service for GatewayService {
         let origin = only_origin(&head.headers).cloned();
         let exchange = Exchange::begin(&self.0, head, body, *peer);
         let (request_id, surface) = (exchange.request_id, exchange.surface);
-        match contained_async(exchange.run()).await {
+        match contained_async(pin!(exchange.run())).await {
             Ok(reply) => reply,
             Err(Panicked) => self.answer_defect(request_id, surface, origin, peer),
         }
@@ -225,8 +226,8 @@ impl<'a> Exchange<'a> {
                 reply
             }
             Ok(Passed::Forward(forwarded)) => {
-                let answered = match self.forward(forwarded).await {
-                    Ok(answered) => self.judge(answered).await,
+                let answered = match self.forward(&forwarded).await {
+                    Ok(mut answered) => self.judge(&mut answered).await.map(|()| answered),
                     Err(refusal) => Err(refusal),
                 };
                 self.finish(answered).await
@@ -385,14 +386,13 @@ impl<'a> Exchange<'a> {
     }
 
     /// Has a policy read an answer that is there as a whole; a stream is read on its way.
-    async fn judge(&mut self, answered: Answered) -> Result<Answered, Refusal> {
+    async fn judge(&mut self, answered: &mut Answered) -> Result<(), Refusal> {
         match answered {
-            Answered::Whole(mut reply, usage) => {
-                self.record.count_tokens(usage, reply.status, Heard::ToTheEnd);
-                policy_chain::judge_answer(self, &mut reply).await?;
-                Ok(Answered::Whole(reply, usage))
+            Answered::Whole(reply, usage) => {
+                self.record.count_tokens(*usage, reply.status, Heard::ToTheEnd);
+                policy_chain::judge_answer(self, reply).await
             }
-            stream @ Answered::Stream(..) => Ok(stream),
+            Answered::Stream(..) => Ok(()),
         }
     }
 

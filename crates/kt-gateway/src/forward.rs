@@ -2,6 +2,7 @@
 //! be tried. Nothing is repeated once a byte of an answer has gone to the client.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,14 +85,14 @@ enum Next {
 
 impl Exchange<'_> {
     /// The answer of the first target that gives one.
-    pub(crate) async fn forward(&mut self, forwarded: Forwarded) -> Result<Answered, Refusal> {
+    pub(crate) async fn forward(&mut self, forwarded: &Forwarded) -> Result<Answered, Refusal> {
         let limits = self.snapshot.upstream_limits.starting_now();
         if self.is_about_all_models() {
-            return self.tell_models(&forwarded, limits).await;
+            return self.tell_models(forwarded, limits).await;
         }
         let mut tries = Tries::default();
-        let chosen = self.choose(&forwarded, &mut tries);
-        let (mut choice, mut body) = chosen.map_err(|none| self.why_nowhere(&forwarded, none))?;
+        let chosen = self.choose(forwarded, &mut tries);
+        let (mut choice, mut body) = chosen.map_err(|none| self.why_nowhere(forwarded, none))?;
         loop {
             let target = Arc::clone(&choice.target);
             let event = self.record.event();
@@ -103,10 +104,10 @@ impl Exchange<'_> {
             if target.wire == Wire::Echo {
                 choice.succeeded();
                 self.record.event().upstream_ms = Some(0);
-                return self.echo(&forwarded);
+                return self.echo(forwarded);
             }
-            let setback = match self.attempt(&target, &forwarded, &body, limits).await? {
-                Ok(answer) => return self.deliver(answer, &target, Some(choice), &forwarded).await,
+            let setback = match self.attempt(&target, forwarded, &body, limits).await? {
+                Ok(answer) => return self.deliver(answer, &target, Some(choice), forwarded).await,
                 Err(setback) => setback,
             };
             choice.failed(self.fault(setback.code), setback.is_fault());
@@ -114,17 +115,17 @@ impl Exchange<'_> {
                 target.health.rests.add(model, rest, self.now());
             }
             self.record.end_attempt(setback.code);
-            match self.next(&target, &setback, &forwarded, &mut tries, limits) {
+            match self.next(&target, &setback, forwarded, &mut tries, limits) {
                 Some(Next::Other(other, translated)) => (choice, body) = (other, translated),
                 Some(Next::Again(wait)) => {
-                    let waited = unless_gone(self.body, tokio::time::sleep(wait)).await;
+                    let waited = unless_gone(self.body, pin!(tokio::time::sleep(wait))).await;
                     waited.map_err(|_| Refusal::client_closed())?;
                     let Some(again) = select::again(&target, self.now()) else {
-                        return self.give_up(setback, &target, &forwarded).await;
+                        return self.give_up(setback, &target, forwarded).await;
                     };
                     choice = again;
                 }
-                None => return self.give_up(setback, &target, &forwarded).await,
+                None => return self.give_up(setback, &target, forwarded).await,
             }
             let failed =
                 FailedAttempt { reason_code: setback.code.into(), target_id: Arc::clone(&target.id) };
@@ -219,7 +220,8 @@ impl Exchange<'_> {
             gateway_id: &self.worker.shared.gateway_id,
         }
         .head(target);
-        let asked = unless_gone(self.body, self.worker.pool.ask(origin, &head, body, &limits)).await;
+        let asked = pin!(self.worker.pool.ask(origin, &head, body, &limits));
+        let asked = unless_gone(self.body, asked).await;
         let (connection, head) = match asked.map_err(|_| Refusal::client_closed())? {
             Ok(answered) => answered,
             Err(fault) => return Ok(Err((fault, None))),
@@ -285,8 +287,7 @@ impl Exchange<'_> {
         forwarded: &Forwarded,
     ) -> Result<Answered, Refusal> {
         let translation = forwarded.translation_for(target);
-        let mut reply = Reply::new(answer.status, ReplyBody::Empty);
-        reply.headers = answer.headers;
+        let mut reply = Reply::new(answer.status, answer.headers, ReplyBody::Empty);
         if answer.is_stream {
             if self.record.details().is_some() {
                 answer.body.gather();
@@ -302,7 +303,7 @@ impl Exchange<'_> {
             return Ok(Answered::Stream(reply, Source::Provider(Box::new(body))));
         }
         let whole = answer.body.take_whole(self.size_limits().max_response_body_bytes);
-        let whole = unless_gone(self.body, whole).await.map_err(|_| Refusal::client_closed())?;
+        let whole = unless_gone(self.body, pin!(whole)).await.map_err(|_| Refusal::client_closed())?;
         self.settle(choice, whole.as_ref().err().copied());
         let (body, usage) = whole.map_err(|fault| self.upstream_refusal(fault))?;
         if let Some(details) = self.record.details() {

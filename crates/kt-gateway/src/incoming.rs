@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -71,12 +71,11 @@ impl BodyPatience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientGone;
 
-/// Waits for `work`, or for the client to go away, which drops `work`.
+/// Waits for `work`, or for the client to go away, after which `work` is to be dropped.
 pub(crate) async fn unless_gone<T>(
     incoming: &mut dyn Incoming,
-    work: impl Future<Output = T>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, ClientGone> {
-    let mut work = pin!(work);
     poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(Ok(done)),
         Poll::Pending => incoming.poll_gone(cx).map(|()| Err(ClientGone)),

@@ -1,5 +1,6 @@
 //! The models of all targets together: the list of them, and each by its name.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -113,7 +114,7 @@ impl Exchange<'_> {
             }
         };
         let whole = answer.body.take_whole(self.size_limits().max_response_body_bytes);
-        let whole = unless_gone(self.body, whole).await.map_err(|_| Refusal::client_closed())?;
+        let whole = unless_gone(self.body, pin!(whole)).await.map_err(|_| Refusal::client_closed())?;
         self.settle(Some(choice), whole.as_ref().err().copied());
         Ok(match whole {
             Ok((body, _)) => Ok(listed(target, &body)),

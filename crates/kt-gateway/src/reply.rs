@@ -19,6 +19,8 @@ pub(crate) const X_KT_REQUEST_ID: HeaderName = HeaderName::from_static("x-kt-req
 pub(crate) const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// The header that says what the policy chain did.
 pub(crate) const X_KT_POLICY_ACTION: HeaderName = HeaderName::from_static("x-kt-policy-action");
+/// For how many headers an answer of the gateway's own has room without growing.
+const OWN_HEADERS: usize = 16;
 
 /// An answer to one request.
 pub(crate) struct Reply {
@@ -71,13 +73,14 @@ pub(crate) enum Fill {
 impl Reply {
     /// An answer without content.
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self::new(status, ReplyBody::Empty)
+        Self::new(status, HeaderMap::with_capacity(OWN_HEADERS), ReplyBody::Empty)
     }
 
     /// An answer of the gateway's own with content of the given type. A browser that is led to it takes it for nothing
     /// else, and runs nothing in it (OWASP ASVS 5.0, 3.2.1). What a provider answers has the provider's own headers.
     pub(crate) fn full(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        let mut reply = Self::new(status, ReplyBody::Full(body.into()));
+        let mut reply =
+            Self::new(status, HeaderMap::with_capacity(OWN_HEADERS), ReplyBody::Full(body.into()));
         for (name, value) in [
             (header::CONTENT_TYPE, content_type),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -94,8 +97,8 @@ impl Reply {
     }
 
     /// An answer with headers and body as given.
-    pub(crate) fn new(status: StatusCode, body: ReplyBody) -> Self {
-        Self { status, headers: HeaderMap::with_capacity(16), body, unread: UnreadBody::Discard, place: None }
+    pub(crate) fn new(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Self {
+        Self { status, headers, body, unread: UnreadBody::Discard, place: None }
     }
 }
 

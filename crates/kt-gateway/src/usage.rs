@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use memchr::memmem::{self, Finder};
+use memchr::memmem::Finder;
 use memchr::{memchr, memchr2};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +11,8 @@ use crate::telemetry::Answered;
 
 /// The longest line of a stream that is looked at, in bytes; a longer one passes unread.
 const MAX_LINE: usize = 256 * 1024;
-const KEY: &[u8] = b"\"usage\"";
+/// The key under which answers tell their counts.
+static COUNTS: LazyLock<Finder<'static>> = LazyLock::new(|| finder("usage"));
 /// The keys under which answers hold what a model said, in the words of whichever API.
 static TEXTS: LazyLock<[Finder<'static>; 6]> =
     LazyLock::new(|| ["content", "text", "delta", "arguments", "partial_json", "thinking"].map(finder));
@@ -102,9 +103,11 @@ impl Usage {
 
 /// Whether counts may stand in a JSON text, told without reading it: most events of a stream have none, or `null`.
 fn tells_counts(json: &[u8]) -> bool {
-    memmem::find_iter(json, KEY).any(|at| {
-        let value =
-            json[at + KEY.len()..].trim_ascii_start().strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+    COUNTS.find_iter(json).any(|at| {
+        let value = json[at + COUNTS.needle().len()..]
+            .trim_ascii_start()
+            .strip_prefix(b":")
+            .map(<[u8]>::trim_ascii_start);
         value.is_some_and(|value| value.starts_with(b"{"))
     })
 }

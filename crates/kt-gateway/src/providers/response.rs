@@ -117,17 +117,13 @@ impl Answer {
 fn visible(mut headers: HeaderMap) -> HeaderMap {
     let hop_by_hop: Vec<HeaderName> =
         connection_options(&headers).filter_map(|option| option.parse().ok()).collect();
-    for name in DROPPED.iter().chain(&hop_by_hop) {
-        if name != header::CONTENT_TYPE {
-            headers.remove(name);
-        }
-    }
-    let prefixed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| DROPPED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix)))
-        .cloned()
-        .collect();
-    for name in prefixed {
+    let is_dropped = |name: &&HeaderName| {
+        let is_prefixed = DROPPED_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+        let is_named = DROPPED.contains(name) || hop_by_hop.contains(name);
+        is_prefixed || is_named && **name != header::CONTENT_TYPE
+    };
+    let dropped: Vec<HeaderName> = headers.keys().filter(is_dropped).cloned().collect();
+    for name in dropped {
         headers.remove(name);
     }
     headers

@@ -1,5 +1,6 @@
 //! Asking moderation services: about what every other policy has let pass.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -57,7 +58,7 @@ pub(crate) struct Opinion {
 pub(crate) async fn check(exchange: &mut Exchange<'_>, phase: Phase, body: &Bytes) -> Result<(), Refusal> {
     let Some(moderator) = Moderator::of(exchange, phase).filter(|_| !body.is_empty()) else { return Ok(()) };
     let said = safety_filter::said(body);
-    let asked = unless_gone(exchange.body, moderator.ask(&said)).await;
+    let asked = unless_gone(exchange.body, pin!(moderator.ask(&said))).await;
     let opinion = asked.map_err(|_| Refusal::client_closed())?;
     note(exchange.record.event(), opinion.evaluations);
     opinion.refusal.map_or(Ok(()), Err)
