@@ -380,7 +380,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, work: F) {
-        tokio::spawn(TAKING.scope(Cell::default(), while_taken(work)));
+        tokio::spawn(TAKING.scope(Cell::default(), while_taken(Box::pin(work))));
     }
 }
 

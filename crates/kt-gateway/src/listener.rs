@@ -90,10 +90,11 @@ impl<S: Service> Intake<S> {
             drop(place);
             return self.turn_away(tcp, address);
         }
-        tokio::spawn(async move {
+        // What a connection needs takes kilobytes, and a task that holds it itself is moved several times.
+        tokio::spawn(Box::pin(async move {
             let _place = place;
             intake.serve(tcp, address, Arc::clone(&intake.service)).await;
-        });
+        }));
     }
 
     /// Takes the connection for as long as it takes to say that it is one too many, in the client's protocol.
@@ -102,12 +103,12 @@ impl<S: Service> Intake<S> {
         if place.count > TURNED_AWAY {
             return;
         }
-        tokio::spawn(async move {
+        tokio::spawn(Box::pin(async move {
             let _place = place;
             let service = Arc::new(Crowded(Arc::clone(&intake.service)));
             // Whoever asks for nothing in time is told nothing.
             let _ = tokio::time::timeout(TURNING_AWAY, intake.serve(tcp, address, service)).await;
-        });
+        }));
     }
 
     async fn serve<A: Service>(&self, mut tcp: TcpStream, address: SocketAddr, service: Arc<A>) {

@@ -46,8 +46,10 @@ pub(crate) fn read_source(path: &Path) -> Result<Source, Failure> {
 
 /// Reads no more than shows that a file is too large, so that a device given by mistake is not read for ever.
 fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
+    let file = File::open(path)?;
+    let size = usize::try_from(file.metadata()?.len()).unwrap_or(MAX_BYTES);
+    let mut text = String::with_capacity(size.min(MAX_BYTES));
+    file.take(MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
     Ok(text)
 }
 

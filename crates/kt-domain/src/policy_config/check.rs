@@ -5,7 +5,7 @@ use std::fmt::{Display, Write as _};
 
 use super::codes;
 use super::finding::Report;
-use super::node::{Entry, Item, Node, Place, Value};
+use super::node::{Entry, Node, Place, Value};
 use super::policies;
 use super::scalar::{self, Scalar};
 use super::shape::{Format, Key, Shape};
@@ -55,7 +55,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn section(&mut self, entries: &mut Vec<Entry>, place: Place, keys: &BTreeMap<String, Key>) {
+    fn section(&mut self, entries: &mut Box<[Entry]>, place: Place, keys: &BTreeMap<String, Key>) {
         for entry in entries.iter_mut() {
             if let Some(key) = keys.get(&entry.key) {
                 self.entry(entry, &key.shape);
@@ -69,19 +69,20 @@ impl Checker<'_, '_> {
                 self.missing(place, name);
             }
         }
-        entries.retain(|entry| !matches!(entry.value.value, Value::Refused));
+        let mut fitting = without_refused(entries);
         for (name, _) in keys.iter().filter(|(_, key)| key.required) {
-            if !entries.iter().any(|entry| entry.key == *name) {
-                entries.push(empty_text(name, place));
+            if !fitting.iter().any(|entry| entry.key == *name) {
+                fitting.push(empty_text(name, place));
             }
         }
+        *entries = fitting.into();
     }
 
-    fn map(&mut self, entries: &mut Vec<Entry>, shape: &Shape) {
+    fn map(&mut self, entries: &mut Box<[Entry]>, shape: &Shape) {
         for entry in entries.iter_mut() {
             self.entry(entry, shape);
         }
-        entries.retain(|entry| !matches!(entry.value.value, Value::Refused));
+        *entries = without_refused(entries).into();
     }
 
     fn entry(&mut self, entry: &mut Entry, shape: &Shape) {
@@ -98,16 +99,14 @@ impl Checker<'_, '_> {
         self.path.truncate(length);
     }
 
-    fn list(&mut self, items: &mut Vec<Item>, shape: &Shape) {
+    fn list(&mut self, items: &mut [Node], shape: &Shape) {
         let length = self.path.len();
-        for Item { index, value } in items.iter_mut() {
+        for (index, item) in items.iter_mut().enumerate() {
             // Writing to a string cannot fail.
             let _ = write!(self.path, "[{index}]");
-            let place = value.place;
-            self.node(value, place, shape);
+            self.node(item, item.place, shape);
             self.path.truncate(length);
         }
-        items.retain(|item| !matches!(item.value.value, Value::Refused));
     }
 
     /// Whether the scalar can stay. A number where a text is due is made one.
@@ -262,8 +261,15 @@ impl Checker<'_, '_> {
     }
 }
 
+/// Takes the entries of a mapping, but for those that were set aside.
+fn without_refused(entries: &mut Box<[Entry]>) -> Vec<Entry> {
+    let mut fitting = std::mem::take(entries).into_vec();
+    fitting.retain(|entry| !entry.value.is_refused());
+    fitting
+}
+
 fn empty_text(key: &str, place: Place) -> Entry {
-    let value = Node { place, value: Value::Scalar { text: String::new(), plain: false } };
+    let value = Node { place, value: Value::Scalar { text: Box::default(), plain: false } };
     Entry { key: key.into(), key_place: place, value }
 }
 

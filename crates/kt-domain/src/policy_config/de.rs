@@ -13,7 +13,7 @@ use super::scalar::{self, Scalar};
 /// Makes the structures from a checked tree. `None` if the tree as a whole is no configuration, which the check has
 /// reported.
 pub(crate) fn from_tree<T: DeserializeOwned>(tree: &Node, report: &mut Report) -> Option<T> {
-    if matches!(tree.value, Value::Refused) {
+    if tree.is_refused() {
         return None;
     }
     match T::deserialize(tree) {
@@ -35,7 +35,7 @@ impl<'de> Deserializer<'de> for &'de Node {
                 entries.iter().map(|entry| (entry.key.as_str(), &entry.value)),
             )),
             Value::Sequence(items) => {
-                visitor.visit_seq(SeqDeserializer::new(items.iter().map(|item| &item.value)))
+                visitor.visit_seq(SeqDeserializer::new(items.iter().filter(|item| !item.is_refused())))
             }
             Value::Scalar { text, plain } => match scalar::meaning(text, *plain) {
                 Scalar::Boolean(boolean) => visitor.visit_bool(boolean),
@@ -62,7 +62,7 @@ impl<'de> Deserializer<'de> for &'de Node {
     ) -> Result<V::Value, Error> {
         match &self.value {
             Value::Scalar { text, .. } => {
-                text.as_str().into_deserializer().deserialize_enum(name, variants, visitor)
+                (**text).into_deserializer().deserialize_enum(name, variants, visitor)
             }
             _ => Err(Error::custom(format_args!("{name} is written as a text"))),
         }

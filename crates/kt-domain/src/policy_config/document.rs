@@ -11,7 +11,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInpu
 
 use super::codes;
 use super::finding::Report;
-use super::node::{Entry, Item, Node, Place, Value};
+use super::node::{Entry, Node, Place, Value};
 
 /// The largest file that is read, in bytes. A list of 100,000 ranges takes about 3 MB.
 pub const MAX_BYTES: usize = 32 * 1024 * 1024;
@@ -38,7 +38,7 @@ pub(crate) fn parse(file: usize, text: &str, report: &mut Report) -> Option<Node
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder { file, parser: Parser::new_from_str(text), path: String::new(), report };
     match builder.stream() {
-        Ok(tree) => Some(tree.unwrap_or(Node { place: start, value: Value::Mapping(Vec::new()) })),
+        Ok(tree) => Some(tree.unwrap_or(Node { place: start, value: Value::Mapping(Box::default()) })),
         Err(problem) => {
             builder.refuse(problem);
             None
@@ -105,17 +105,17 @@ impl<'t> Builder<'t, '_, '_> {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_extras(span, anchor, tag.as_deref());
                 match tag {
-                    None => Value::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain },
+                    None => Value::Scalar { text: text.into(), plain: style == ScalarStyle::Plain },
                     Some(_) => Value::Refused,
                 }
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_extras(span, anchor, tag.as_deref());
-                Value::Sequence(self.sequence(depth)?)
+                Value::Sequence(self.sequence(depth)?.into())
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_extras(span, anchor, tag.as_deref());
-                Value::Mapping(self.mapping(depth)?)
+                Value::Mapping(self.mapping(depth)?.into())
             }
             Event::Alias(_) => {
                 let problem = self.problem(span, "an alias (`*name`) is not taken", "write the value out");
@@ -127,7 +127,7 @@ impl<'t> Builder<'t, '_, '_> {
         Ok(Node { place, value })
     }
 
-    fn sequence(&mut self, depth: usize) -> Result<Vec<Item>, Problem> {
+    fn sequence(&mut self, depth: usize) -> Result<Vec<Node>, Problem> {
         let mut items = Vec::new();
         let length = self.path.len();
         loop {
@@ -135,10 +135,9 @@ impl<'t> Builder<'t, '_, '_> {
             if event == Event::SequenceEnd {
                 return Ok(items);
             }
-            let index = items.len();
             // Writing to a string cannot fail.
-            let _ = write!(self.path, "[{index}]");
-            items.push(Item { index, value: self.node(event, span, depth + 1)? });
+            let _ = write!(self.path, "[{}]", items.len());
+            items.push(self.node(event, span, depth + 1)?);
             self.path.truncate(length);
         }
     }
@@ -179,7 +178,7 @@ impl<'t> Builder<'t, '_, '_> {
                     self.path.push('.');
                 }
                 self.path += &text;
-                Ok(Some((text, key.place)))
+                Ok(Some((text.into(), key.place)))
             }
             Value::Sequence(_) | Value::Mapping(_) => {
                 self.refuse(Problem {

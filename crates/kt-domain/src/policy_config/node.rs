@@ -1,4 +1,6 @@
 //! The tree of a configuration, each node with the place where it stands.
+//!
+//! A list may have a hundred thousand items, so a node takes no more room than it needs.
 
 use std::collections::HashMap;
 
@@ -22,21 +24,15 @@ pub(crate) struct Node {
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     Scalar {
-        text: String,
+        text: Box<str>,
         /// Whether it stands without quotes, so that `true` is no text.
         plain: bool,
     },
-    Sequence(Vec<Item>),
-    Mapping(Vec<Entry>),
+    /// As written, with the items that were set aside.
+    Sequence(Box<[Node]>),
+    Mapping(Box<[Entry]>),
     /// It was reported and is set aside.
     Refused,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    /// Its place in the list as written, which it keeps when an item before it is set aside.
-    pub(crate) index: usize,
-    pub(crate) value: Node,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +53,7 @@ pub(crate) struct Located {
 impl Node {
     /// The mapping of a file without content.
     pub(crate) fn empty() -> Self {
-        Self { place: Place { file: 0, line: 1, column: 1, width: 1 }, value: Value::Mapping(Vec::new()) }
+        Self { place: Place { file: 0, line: 1, column: 1, width: 1 }, value: Value::Mapping(Box::default()) }
     }
 
     /// The tree in which `above` overrides `self`: mappings key by key, anything else as a whole.
@@ -68,6 +64,10 @@ impl Node {
             }
             (_, value) => Self { place: above.place, value },
         }
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self.value, Value::Refused)
     }
 
     /// The value of a mapping's key.
@@ -114,7 +114,8 @@ impl Node {
         match &self.value {
             Value::Sequence(items) => {
                 let (index, after) = path.strip_prefix('[')?.split_once(']')?;
-                let Item { index, value: node } = items.get(index.parse::<usize>().ok()?)?;
+                let mut fitting = items.iter().enumerate().filter(|(_, item)| !item.is_refused());
+                let (index, node) = fitting.nth(index.parse().ok()?)?;
                 Some((Step { node, place: node.place, written: format!("[{index}]") }, after))
             }
             Value::Mapping(entries) => {
@@ -144,7 +145,8 @@ struct Step<'t> {
 }
 
 /// The entries of two mappings: keys of both keep the place of `below` in the order, and what `above` gives them.
-fn overlay(mut below: Vec<Entry>, above: Vec<Entry>) -> Vec<Entry> {
+fn overlay(below: Box<[Entry]>, above: Box<[Entry]>) -> Box<[Entry]> {
+    let mut below = below.into_vec();
     let positions: HashMap<String, usize> =
         below.iter().enumerate().map(|(position, entry)| (entry.key.clone(), position)).collect();
     for entry in above {
@@ -155,5 +157,5 @@ fn overlay(mut below: Vec<Entry>, above: Vec<Entry>) -> Vec<Entry> {
             below.push(entry);
         }
     }
-    below
+    below.into()
 }

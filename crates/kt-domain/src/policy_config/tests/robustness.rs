@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::{load_files, load_text};
 use crate::network::gateway_rules::IpRules;
+use crate::policy_config::node::Node;
 use crate::policy_config::{CODES, MAX_BYTES};
 
 /// Pieces that lead deep into the loader when put together.
@@ -77,6 +78,11 @@ proptest! {
             prop_assert!(finding.render().contains(&finding.message));
         }
     }
+}
+
+#[test]
+fn an_item_of_a_list_takes_forty_bytes_beside_its_text() {
+    assert!(size_of::<Node>() <= 40, "{}", size_of::<Node>());
 }
 
 #[test]
