@@ -41,11 +41,11 @@ impl EventStore {
 }
 
 impl EventSink for EventStore {
-    fn record(&self, event: Event) -> Result<(), Unrecordable> {
+    fn record(&self, event: Box<Event>) -> Result<(), Unrecordable> {
         self.writer.record(event).map_err(|_| Unrecordable)
     }
 
-    fn record_durably(&self, event: Event, done: oneshot::Sender<Result<(), Unrecordable>>) {
+    fn record_durably(&self, event: Box<Event>, done: oneshot::Sender<Result<(), Unrecordable>>) {
         self.writer.record_then(event, move |outcome| {
             // A request that was given up no longer waits for its event.
             let _ = done.send(outcome.map_err(|_| Unrecordable));
@@ -80,8 +80,9 @@ mod tests {
 
     use super::*;
 
-    fn event(id: &str) -> Event {
-        Event::new(EventType::IpDenied, id.to_owned(), "2026-03-15T12:00:00.000Z".to_owned(), "gw".into())
+    fn event(id: &str) -> Box<Event> {
+        let timestamp = "2026-03-15T12:00:00.000Z".to_owned();
+        Box::new(Event::new(EventType::IpDenied, id.to_owned(), timestamp, "gw".into()))
     }
 
     #[test]

@@ -157,10 +157,10 @@ impl Log {
 
     /// Writes `events`, and a checkpoint when it is time for one or there are enough entries for one: they outlive the process
     /// from now on, and a loss of power once they are flushed.
-    pub(super) fn write_events(&mut self, events: &[Event], is_time: bool) -> Result<(), LogError> {
+    pub(super) fn write_events(&mut self, events: &[Box<Event>], is_time: bool) -> Result<(), LogError> {
         let uncovered = self.active.tail.head.seq - self.active.tail.covered + events.len() as u64;
         let with_checkpoint = uncovered >= self.checkpoint_entries || (is_time && uncovered > 0);
-        self.write_lines(events.iter().map(Entry::Event), with_checkpoint)
+        self.write_lines(events.iter().map(|event| Entry::Event(event)), with_checkpoint)
     }
 
     /// Begins a flush of what was written: the file is to be flushed by the caller.

@@ -30,6 +30,9 @@ const GATHERING: Duration = Duration::from_millis(50);
 /// half when processors are scarce.
 const GROUP: usize = 256;
 
+/// Events on their way to the disk. Each stays where it was made: it has some hundred bytes and is handed on several times.
+type Events = Vec<Box<Event>>;
+
 /// Called once an event is on disk, or cannot be.
 type Done = Box<dyn FnOnce(Result<(), RecordError>) + Send>;
 
@@ -82,7 +85,8 @@ impl EventWriter {
 
     /// Takes `event`; it is on disk within 100 ms, or as soon as a disk that refuses takes events again. One that there is
     /// no room for is counted in an `events_lost` event instead.
-    pub fn record(&self, event: Event) -> Result<(), RecordError> {
+    pub fn record(&self, event: impl Into<Box<Event>>) -> Result<(), RecordError> {
+        let event = event.into();
         let mut queue = self.shared.queue();
         self.shared.admit(&mut queue, event)?;
         let is_needed = queue.writer_sleeps || queue.is_urgent();
@@ -93,7 +97,12 @@ impl EventWriter {
 
     /// Takes `event`, has it written at once, and calls `done` from the writer's thread when it is on disk; while the disk
     /// refuses, at once. After an error the event may still be written later; never twice.
-    pub fn record_then(&self, event: Event, done: impl FnOnce(Result<(), RecordError>) + Send + 'static) {
+    pub fn record_then(
+        &self,
+        event: impl Into<Box<Event>>,
+        done: impl FnOnce(Result<(), RecordError>) + Send + 'static,
+    ) {
+        let event = event.into();
         let mut queue = self.shared.queue();
         let taken = self.shared.admit(&mut queue, event);
         if let Err(error) = taken.and_then(|()| self.shared.promise()) {
@@ -198,7 +207,7 @@ struct MovedAnchor {
 /// What waits for the disk.
 #[derive(Default)]
 struct Queue {
-    events: Vec<Event>,
+    events: Events,
     waiting: Vec<Done>,
     /// What came of the flush, once it has ended.
     flushed: Option<io::Result<()>>,
@@ -253,7 +262,7 @@ impl Shared {
     }
 
     /// Lets one more event wait while there is room, whether the disk takes any at present or not; otherwise it is counted.
-    fn admit(&self, queue: &mut Queue, event: Event) -> Result<(), RecordError> {
+    fn admit(&self, queue: &mut Queue, event: Box<Event>) -> Result<(), RecordError> {
         let refusal = if queue.is_closing {
             RecordError::Closed
         } else if self.behind() >= self.capacity {

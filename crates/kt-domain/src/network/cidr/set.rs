@@ -65,13 +65,23 @@ impl<T> CidrMap<T> {
 impl<T> FromIterator<(Cidr, T)> for CidrMap<T> {
     /// Of equal ranges the first one stays.
     fn from_iter<I: IntoIterator<Item = (Cidr, T)>>(ranges: I) -> Self {
-        let entry = |(range, value)| Entry { range, enclosing: None, value };
-        let mut entries: Vec<_> = ranges.into_iter().map(entry).collect();
-        entries.sort_by_key(|entry| entry.range);
+        let mut entries = in_order_of_coming(ranges.into_iter());
+        // In place, unlike a sort that would keep equal ranges in the order in which they came by itself.
+        entries.sort_unstable_by_key(|entry| (entry.range, entry.enclosing));
         entries.dedup_by_key(|entry| entry.range);
         link_enclosing(&mut entries);
         Self { entries: entries.into_boxed_slice() }
     }
+}
+
+/// The entries of `ranges`, each with its number in the order of their coming until it is known what encloses it.
+fn in_order_of_coming<T>(ranges: impl Iterator<Item = (Cidr, T)>) -> Vec<Entry<T>> {
+    let (least, most) = ranges.size_hint();
+    // As many as there can be: what filters a list tells no least number.
+    let mut entries = Vec::with_capacity(most.unwrap_or(least));
+    let numbers = (1..).map(NonZeroU32::new);
+    entries.extend(ranges.zip(numbers).map(|((range, value), enclosing)| Entry { range, enclosing, value }));
+    entries
 }
 
 /// Tells each of the sorted entries which one is next around it.

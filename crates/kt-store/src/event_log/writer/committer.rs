@@ -14,7 +14,7 @@ use kt_domain::random::Random;
 use super::super::log::Log;
 use super::super::{LogError, Options, rfc_3339};
 use super::flusher::Flusher;
-use super::{Done, GATHERING, Queue, RecordError, Shared};
+use super::{Done, Events, GATHERING, Queue, RecordError, Shared};
 
 /// How long to wait before a disk that refused is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -40,7 +40,7 @@ pub(super) struct Committer {
 
 /// What was taken from the queue and is not known to be on disk.
 struct Taken {
-    events: Vec<Event>,
+    events: Events,
     waiting: Vec<Done>,
     /// When it was last added to; what is in the queue came later.
     last: Instant,
@@ -96,7 +96,7 @@ impl Committer {
         if refused > 0 {
             let lost = self.events_lost(refused);
             self.shared.behind.fetch_add(1, Ordering::Relaxed);
-            self.taken.events.push(lost);
+            self.taken.events.push(Box::new(lost));
         }
     }
 

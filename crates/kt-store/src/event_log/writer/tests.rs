@@ -371,12 +371,12 @@ fn a_closed_writer_takes_nothing() {
 fn events_gather_until_somebody_waits_or_there_are_enough() {
     let mut queue = Queue::default();
     for n in 1..GROUP {
-        queue.events.push(event(&format!("evt_{n}")));
+        queue.events.push(Box::new(event(&format!("evt_{n}"))));
         assert!(!queue.is_urgent(), "{n} events");
     }
     queue.waiting.push(Box::new(|_| {}));
     assert!(queue.is_urgent());
     queue.waiting.clear();
-    queue.events.push(event("evt_last"));
+    queue.events.push(Box::new(event("evt_last")));
     assert!(queue.is_urgent());
 }
