@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use kt_domain::events::{Event, Phase, PolicyEvaluation, Verdict};
 use kt_domain::media_type;
+use tokio::sync::Semaphore;
 
 use crate::apart::apart;
 use crate::exchange::Exchange;
@@ -18,7 +19,7 @@ use crate::stages::safety;
 
 /// From how many bytes on a body is long. To judge one takes a tenth of a millisecond, and a hundred times that where somebody
 /// wrote it to be slow.
-const LONG: usize = 64 * 1024;
+pub(crate) const LONG: usize = 64 * 1024;
 
 /// Judges the request; says in its record which policies were asked and what came of it. Gives the body that goes on,
 /// which is another one where something was cut out of it.
@@ -66,8 +67,7 @@ pub(crate) async fn judge_answer(exchange: &mut Exchange<'_>, reply: &mut Reply)
     safety::check(exchange, Phase::Response, &body.clone()).await
 }
 
-/// What a chain says of a body. A long one is judged on a thread of its own once its turn has come, so that nobody else waits
-/// for it, and no more are taken apart at once than there is memory for.
+/// What a chain says of a body.
 async fn judge(
     worker: &Worker,
     chain: &Arc<Chain>,
@@ -82,14 +82,26 @@ async fn judge(
     let [key, group, model] = [asked.key, asked.group, asked.model].map(|name| name.map(str::to_owned));
     let hides_model = asked.hides_model;
     let (chain, body) = (Arc::clone(chain), body.clone());
-    let turn = Arc::clone(&worker.shared.long_bodies).acquire_owned().await;
-    apart(move || {
+    in_turn(&worker.shared.long_bodies, move || {
         let asked =
             Asked { key: key.as_deref(), group: group.as_deref(), model: model.as_deref(), hides_model };
-        let judged = chain.judge(phase, Content::Json(&body), asked);
+        chain.judge(phase, Content::Json(&body), asked)
+    })
+    .await
+}
+
+/// What `work` on a long body comes to. It is done on a thread of its own once one of `turns` has come, so that nobody else waits
+/// for it, and no more are taken apart at once than there is memory for.
+pub(crate) async fn in_turn<T: Send + 'static>(
+    turns: &Arc<Semaphore>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let turn = Arc::clone(turns).acquire_owned().await;
+    apart(move || {
+        let done = work();
         // Until here, also when whoever asked has gone away.
         drop(turn);
-        judged
+        done
     })
     .await
 }

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use kt_domain::events::{Event, Phase, PolicyEvaluation, Verdict};
 use kt_domain::id::RequestId;
 use kt_domain::policy_config::{SafetyFilter, Unreadable};
+use tokio::sync::Semaphore;
 
 use crate::exchange::Exchange;
 use crate::http1::client::AnswerFault;
@@ -22,7 +23,7 @@ use crate::providers::target::Target;
 use crate::reply::Refusal;
 use crate::shared::Worker;
 use crate::snapshot::Snapshot;
-use crate::stages::policy_chain;
+use crate::stages::policy_chain::{self, LONG, in_turn};
 use crate::upstream::UpstreamFault;
 
 /// The largest answer of a moderation service that is read, in bytes.
@@ -57,11 +58,20 @@ pub(crate) struct Opinion {
 /// Asks about a request's body, or that of a whole answer, unless no service reads such.
 pub(crate) async fn check(exchange: &mut Exchange<'_>, phase: Phase, body: &Bytes) -> Result<(), Refusal> {
     let Some(moderator) = Moderator::of(exchange, phase).filter(|_| !body.is_empty()) else { return Ok(()) };
-    let said = safety_filter::said(body);
+    let said = said(&exchange.worker.shared.long_bodies, body).await;
     let asked = unless_gone(exchange.body, pin!(moderator.ask(&said))).await;
     let opinion = asked.map_err(|_| Refusal::client_closed())?;
     note(exchange.record.event(), opinion.evaluations);
     opinion.refusal.map_or(Ok(()), Err)
+}
+
+/// What a body says. A long one is read in its turn, as the chain does.
+async fn said(turns: &Arc<Semaphore>, body: &Bytes) -> Said {
+    if body.len() < LONG {
+        return safety_filter::said(body);
+    }
+    let body = body.clone();
+    in_turn(turns, move || safety_filter::said(&body)).await
 }
 
 /// Puts what was said into the event.
@@ -195,5 +205,28 @@ impl Objection {
                 Refusal::unavailable(503, "safety_unavailable", message)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_long_body_waits_for_its_turn_and_is_read_like_a_short_one() {
+        let body = |filling: usize| -> Bytes {
+            let text = "x ".repeat(filling);
+            serde_json::json!({ "messages": [{ "role": "user", "content": text }] }).to_string().into()
+        };
+        let (short, long, turns) = (body(10), body(LONG / 2), Arc::new(Semaphore::new(0)));
+        assert_eq!(said(&turns, &short).await, safety_filter::said(&short), "nobody waits for it");
+        let mut reading = pin!(said(&turns, &long));
+        assert_eq!(reading.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending);
+        turns.add_permits(1);
+        assert_eq!(reading.await, safety_filter::said(&long));
+        assert_eq!(turns.available_permits(), 1, "the next may come");
     }
 }

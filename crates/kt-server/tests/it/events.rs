@@ -335,4 +335,24 @@ on_both! {
         log.event(&api, |_| {});
         assert_eq!(log.deliver(&api, &key).await.json, json!({ "accepted": 1, "next_seq": 10 }));
     }
+
+    whoever_removes_events_is_told_after_each_piece_how_many_so_far(api) {
+        let key = gateway_key(&api).await;
+        let mut log = Log::with_events(&api, "gw-1", 3);
+        log.segment(&api);
+        log.event(&api, |_| {});
+        log.checkpoint(&api);
+        log.deliver(&api, &key).await;
+        Log::with_events(&api, "gw-2", 2).deliver(&api, &key).await;
+        let by_itself = json!({
+            "id": "evt_1", "event_type": "decision", "timestamp": timestamp(&api), "gateway_id": "gw-1",
+        });
+        api.post("/v1/events", json!({ "events": [by_itself] })).bearer(&key).send().await;
+        let mut told = Vec::new();
+        assert_eq!(api.control.retain_events(&api.operator(), |so_far| told.push(so_far)).await.unwrap(), 0);
+        assert!(told.is_empty(), "nothing is over yet: {told:?}");
+        api.clock.advance(DAY * 366);
+        assert_eq!(api.control.retain_events(&api.operator(), |so_far| told.push(so_far)).await.unwrap(), 7);
+        assert_eq!(told, [3, 4, 6, 7]);
+    }
 }

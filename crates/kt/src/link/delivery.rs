@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use super::plane::{Plane, PlaneError};
 use crate::event_store::EventStore;
 use crate::failure::Failure;
+use crate::kept_up::until;
 
 /// One delivery.
 const SIZE: BatchSize = BatchSize { entries: 1000, bytes: 1 << 20 };
@@ -58,13 +60,20 @@ impl Delivery {
         }
     }
 
-    /// Delivers until `ended` says so and everything has arrived.
+    /// Delivers until `ended` says so and everything has arrived, or nobody is there yet to deliver to.
     pub(super) async fn run(mut self, mut ended: watch::Receiver<bool>) {
         loop {
             let next;
             (self, next) = self.read().await;
             match next {
-                Ok(Some(batch)) => self.deliver(batch).await,
+                Ok(Some(batch)) => {
+                    if self.deliver(batch, &ended).await.is_break() {
+                        tracing::info!(
+                            "nobody has set up an organization yet; events are kept on this machine's disk and delivered once somebody has"
+                        );
+                        return;
+                    }
+                }
                 Ok(None) if *ended.borrow_and_update() => return,
                 Ok(None) => {
                     // Whether it was told or the time was over, it looks again.
@@ -103,20 +112,30 @@ impl Delivery {
         }
     }
 
-    /// Is ready once the control plane has all of `batch`, or has named another place to go on from.
-    async fn deliver(&mut self, batch: Batch) {
+    /// Is ready once the control plane has all of `batch`, or has named another place to go on from. Breaks off when
+    /// nobody has set it up by the time that `ended` says so.
+    async fn deliver(&mut self, batch: Batch, ended: &watch::Receiver<bool>) -> ControlFlow<()> {
         let mut pause = FIRST_PAUSE;
         loop {
             let entries = &batch.entries;
-            let reason = match self.plane.deliver(self.events.writer().gateway_id(), entries).await {
-                Ok(()) => return self.position.store(batch.head),
-                Err(PlaneError::Gap) if self.is_whole() => return self.begin_anew(),
-                Err(reason) => reason,
-            };
-            if pause == FIRST_PAUSE && !matches!(reason, PlaneError::NotSetUp) {
-                tracing::warn!(%reason, "events cannot be delivered; they wait on this machine's disk");
+            match self.plane.deliver(self.events.writer().gateway_id(), entries).await {
+                Ok(()) => {
+                    self.position.store(batch.head);
+                    return ControlFlow::Continue(());
+                }
+                Err(PlaneError::Gap) if self.is_whole() => {
+                    self.begin_anew();
+                    return ControlFlow::Continue(());
+                }
+                Err(PlaneError::NotSetUp) if *ended.borrow() => return ControlFlow::Break(()),
+                Err(PlaneError::NotSetUp) => until(ended.clone(), tokio::time::sleep(pause)).await,
+                Err(reason) => {
+                    if pause == FIRST_PAUSE {
+                        tracing::warn!(%reason, "events cannot be delivered; they wait on this machine's disk");
+                    }
+                    tokio::time::sleep(pause).await;
+                }
             }
-            tokio::time::sleep(pause).await;
             pause = (2 * pause).min(LONGEST_PAUSE);
         }
     }

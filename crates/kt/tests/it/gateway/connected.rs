@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::http::{Answer, Http};
@@ -271,6 +272,8 @@ fn a_gateway_whose_own_key_is_revoked_lets_nobody_in() {
     gateway.kill();
     let again = start_gateway(&edge, server.api(), &gateway_key);
     assert_eq!(chat(&again, &key).code(), "keys_unavailable", "nor does it remember them");
+    again.signal(Signal::TERM);
+    again.complains_of("some events have not arrived");
 }
 
 #[test]

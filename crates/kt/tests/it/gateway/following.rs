@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::connected::{EMAIL, Owner, PASSWORD, Plane, chat, let_in};
@@ -226,15 +227,41 @@ fn a_gateway_is_drained_from_the_control_plane_and_stays_so_when_it_starts_again
     assert_eq!(chat(&gateway, &key).status, 200);
 }
 
+/// Everything on this machine, which nobody has set up.
+fn up(home: &Place) -> Command {
+    let mut up = Command::new(env!("CARGO_BIN_EXE_kt"));
+    up.current_dir(home.path(""))
+        .args(["up", "--data-dir", "data", "--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"])
+        .args(["--gateway-listen", "127.0.0.1:0", "--gateway-admin-listen", "127.0.0.1:0"]);
+    up
+}
+
+/// The same with an owner.
+fn up_with_owner(home: &Place) -> Command {
+    let mut up = up(home);
+    up.env("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL).env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD);
+    up
+}
+
+#[test]
+fn kt_up_that_nobody_has_set_up_ends_calmly_and_delivers_its_events_once_somebody_has() {
+    let home = Place::with("");
+    let mut process = Process::spawn(&mut up(&home));
+    let request = Http::connect(process.gateway()).unwrap().chat().unwrap().request_id();
+    process.signal(Signal::TERM);
+    assert!(process.ended().success());
+    process.complains_of("nobody has set up an organization yet");
+    assert!(!process.errors().contains("WARN"), "{}", process.errors());
+
+    let process = Process::spawn(&mut up_with_owner(&home));
+    let owner = Owner::sign_in(process.api());
+    wait_for("the event to arrive", || owner.arrived().contains_key(&request).then_some(()));
+}
+
 #[test]
 fn kt_up_starts_with_echo_and_follows_what_is_published_in_it() {
     let home = Place::with("");
-    let mut up = Command::new(env!("CARGO_BIN_EXE_kt"));
-    up.current_dir(home.path(""))
-        .env("KEEPTRUSTS_BOOTSTRAP_EMAIL", EMAIL)
-        .env("KEEPTRUSTS_BOOTSTRAP_PASSWORD", PASSWORD)
-        .args(["up", "--data-dir", "data", "--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"])
-        .args(["--gateway-listen", "127.0.0.1:0", "--gateway-admin-listen", "127.0.0.1:0"]);
+    let mut up = up_with_owner(&home);
     let process = Process::spawn(&mut up);
     let open = Http::connect(process.gateway()).unwrap().chat().unwrap();
     assert_eq!(open.status, 200, "anybody can try it out: {open:?}");

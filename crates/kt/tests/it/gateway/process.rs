@@ -114,7 +114,7 @@ impl Process {
     }
 
     /// Everything on standard error so far.
-    fn errors(&self) -> String {
+    pub(super) fn errors(&self) -> String {
         text_of(&self.errors)
     }
 
