@@ -1,6 +1,9 @@
 //! Where events go, as a port: the binary wires it to a store on this machine.
 
+use std::path::PathBuf;
+
 use kt_domain::events::Event;
+use kt_domain::policy_config::PolicyConfig;
 use tokio::sync::oneshot;
 
 /// Takes events for keeping. Never makes a request wait for a database.
@@ -15,9 +18,36 @@ pub trait EventSink: Send + Sync + 'static {
     /// Whether the store can write at present, and has room for what begins now beside what has begun already.
     fn is_writable(&self) -> bool;
 
+    /// Keeps what comes from now on as `keeping` says.
+    fn keep(&self, keeping: Keeping);
+
     /// The newest events that fit, as the JSON body of `GET /v1/events` asks for them; `query` is the raw query string. Waits for
     /// the disk.
     fn query(&self, query: &str) -> Result<String, QueryError>;
+}
+
+/// How a configuration wants events to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// For how many days at least.
+    pub days: u32,
+    /// Whether nothing may shorten that.
+    pub immutable: bool,
+    /// The file for the newest signed checkpoint, if there is to be one.
+    pub anchor_file: Option<PathBuf>,
+}
+
+impl Keeping {
+    /// What `config` says.
+    #[must_use]
+    pub fn of(config: &PolicyConfig) -> Self {
+        let settings = config.policy.audit_logger.clone().unwrap_or_default();
+        Self {
+            days: settings.retention_days,
+            immutable: settings.immutable,
+            anchor_file: config.events.anchor_file.as_ref().map(PathBuf::from),
+        }
+    }
 }
 
 /// The store cannot take events at present.

@@ -18,7 +18,7 @@ use kt_domain::random::Random;
 use tokio::sync::watch;
 
 use crate::access_keys::AccessKeys;
-use crate::events::EventSink;
+use crate::events::{EventSink, Keeping};
 use crate::handover::{Inherited, Offer};
 use crate::limits::{self, Kept, KnownRecord};
 use crate::shared::Shared;
@@ -146,6 +146,7 @@ impl Gateway {
             Some(files) => Some((watch::channel(files.acceptor()?).0, files)),
             None => None,
         };
+        options.events.keep(Keeping::of(&snapshot.config));
         let shared = Arc::new(Shared::new(
             options.gateway_id.into(),
             snapshot,
@@ -192,7 +193,7 @@ impl Gateway {
         let address = sockets.main.local_addr()?;
         let offer = options.handover.map(|path| {
             let listeners = std::iter::once(sockets.main).chain(sockets.admin).collect();
-            Offer::make(&path, listeners, move || {
+            Offer::make(path, listeners, move || {
                 // Nobody may be waiting for it any more.
                 let _ = handed.send(true);
             })
@@ -232,16 +233,10 @@ impl Gateway {
         GatewayHandle(Arc::clone(&self.control))
     }
 
-    /// How long and how firmly events are to be kept: days, and whether nothing may shorten that.
+    /// How events are kept.
     #[must_use]
-    pub fn retention(&self) -> (u32, bool) {
-        self.handle().retention()
-    }
-
-    /// Where the newest signed checkpoint of the events is to be kept, if anywhere.
-    #[must_use]
-    pub fn anchor_file(&self) -> Option<PathBuf> {
-        self.control.shared.snapshot.load().config.events.anchor_file.as_ref().map(PathBuf::from)
+    pub fn keeping(&self) -> Keeping {
+        Keeping::of(&self.control.shared.snapshot.load().config)
     }
 
     /// Reads the configuration anew and puts it in force; gives its version. A configuration that is not valid is
@@ -305,14 +300,6 @@ impl GatewayHandle {
     /// As [`Gateway::reload`].
     pub fn reload(&self) -> Result<String, String> {
         self.0.reload()
-    }
-
-    /// As [`Gateway::retention`].
-    #[must_use]
-    pub fn retention(&self) -> (u32, bool) {
-        let snapshot = self.0.shared.snapshot.load();
-        let settings = snapshot.config.policy.audit_logger.clone().unwrap_or_default();
-        (settings.retention_days, settings.immutable)
     }
 
     /// Lets the gateway take no new requests, or take them again. What is under way is finished. It says at once that it

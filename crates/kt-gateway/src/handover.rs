@@ -10,7 +10,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -54,6 +54,12 @@ impl Inherited {
         Ok(Self { listeners, old })
     }
 
+    /// Whether a running gateway offers its sockets at `path`.
+    #[must_use]
+    pub fn are_offered_at(path: &Path) -> bool {
+        UnixStream::connect(path).is_ok()
+    }
+
     /// Tells the old gateway that connections are accepted here now, and that it may drain.
     pub fn confirm(mut self) -> io::Result<()> {
         self.old.write_all(&[READY])
@@ -62,22 +68,23 @@ impl Inherited {
 
 /// The sockets that the next process may ask for.
 pub(crate) struct Offer {
+    path: PathBuf,
     listeners: Arc<Mutex<Vec<TcpListener>>>,
 }
 
 impl Offer {
     /// Offers `listeners` at `path` until a new process has taken them, then calls `taken`. Only the same user can ask.
     pub(crate) fn make(
-        path: &Path,
+        path: PathBuf,
         listeners: Vec<TcpListener>,
         taken: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
-        match fs::remove_file(path) {
+        match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let door = UnixListener::bind(path)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        let door = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         let listeners = Arc::new(Mutex::new(listeners));
         let offered = Arc::clone(&listeners);
         thread::Builder::new().name("handover".into()).stack_size(64 * 1024).spawn(move || {
@@ -87,22 +94,36 @@ impl Offer {
                         close(&offered);
                         return taken();
                     }
+                    Err(error) if has_left(&error) => {
+                        tracing::debug!("a process asked for the sockets and did not take them");
+                    }
                     Err(error) => tracing::warn!(%error, "the sockets could not be handed over"),
                 }
             }
         })?;
-        Ok(Self { listeners })
+        Ok(Self { path, listeners })
     }
 
     /// Offers them no longer and closes them: while one process holds a listening socket, clients are let into a queue
     /// that nobody serves.
     pub(crate) fn withdraw(&self) {
-        close(&self.listeners);
+        if close(&self.listeners) {
+            // Where it stays, whoever comes is told that nobody is there.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
-fn close(listeners: &Mutex<Vec<TcpListener>>) {
-    listeners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+/// Whether there was anything to close: what was handed over is closed already.
+fn close(listeners: &Mutex<Vec<TcpListener>>) -> bool {
+    let closed = std::mem::take(&mut *listeners.lock().unwrap_or_else(PoisonError::into_inner));
+    !closed.is_empty()
+}
+
+/// Whether the other process went away, as one does that only looks whether a gateway runs.
+fn has_left(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | BrokenPipe | ConnectionReset)
 }
 
 fn hand_to(mut new: UnixStream, listeners: &Mutex<Vec<TcpListener>>) -> io::Result<()> {

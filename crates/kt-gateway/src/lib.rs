@@ -48,7 +48,7 @@ mod upstream;
 mod usage;
 
 pub use access_keys::AccessKeys;
-pub use events::{EventSink, QueryError, Unrecordable};
+pub use events::{EventSink, Keeping, QueryError, Unrecordable};
 pub use explain::{Question, Step, explain};
 pub use gateway::{ConfigInForce, ConfigSource, Gateway, GatewayHandle, LoadedConfig, Options, StartError};
 pub use handover::Inherited;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kt_domain::events::Event;
-use kt_gateway::{EventSink, QueryError, Unrecordable};
+use kt_gateway::{EventSink, Keeping, QueryError, Unrecordable};
 use kt_store::event_log::{self, EventQuery, EventWriter, LogError, Options, Removed, Retention};
 use tokio::sync::oneshot;
 
@@ -24,9 +24,10 @@ impl EventStore {
         Ok(Self { writer: EventWriter::open(directory, &options)?, directory: directory.to_owned(), options })
     }
 
-    /// Removes what need not be kept any longer.
+    /// Removes what need not be kept any longer. The anchor is left to the writer.
     pub(crate) fn retain(&self, retention: Retention) -> Result<Removed, LogError> {
-        event_log::retain(&self.directory, &Options { retention, ..self.options.clone() })
+        let options = Options { retention, anchor_file: None, ..self.options.clone() };
+        event_log::retain(&self.directory, &options)
     }
 
     /// Where the log is.
@@ -56,6 +57,11 @@ impl EventSink for EventStore {
         self.writer.is_writable()
     }
 
+    fn keep(&self, keeping: Keeping) {
+        self.writer.set_retention(retention(&keeping));
+        self.writer.move_anchor(keeping.anchor_file);
+    }
+
     fn query(&self, query: &str) -> Result<String, QueryError> {
         let query: EventQuery = query.parse().map_err(|problem: event_log::QueryProblem| {
             QueryError::Invalid { param: problem.param, message: problem.message }
@@ -69,6 +75,11 @@ impl EventSink for EventStore {
         })?;
         Ok(page.to_json())
     }
+}
+
+/// How long and how firmly events are kept.
+pub(crate) fn retention(keeping: &Keeping) -> Retention {
+    Retention { days: keeping.days, immutable: keeping.immutable }
 }
 
 #[cfg(test)]

@@ -12,14 +12,14 @@ use kt_domain::deployment_config::LogSection;
 use kt_domain::gateways::ShownConfiguration;
 use kt_domain::policy_config::PolicyConfig;
 use kt_domain::public_url::PublicUrl;
-use kt_gateway::{ConfigInForce, ConfigSource, Gateway, Inherited, Options, StartError, TlsFiles};
-use kt_store::event_log::{self, Retention};
+use kt_gateway::{ConfigInForce, ConfigSource, Gateway, Inherited, Keeping, Options, StartError, TlsFiles};
+use kt_store::event_log;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::{Collected, Files, Kept, Watch};
 use crate::environment;
-use crate::event_store::EventStore;
+use crate::event_store::{EventStore, retention};
 use crate::failure::Failure;
 use crate::link::{Link, Plane};
 use crate::logging;
@@ -87,7 +87,7 @@ impl Settings {
         };
         let event_options = files.as_ref().map_or_else(usual_event_options, |(_, options)| options.clone());
         let socket = handover_socket(&self.data_dir);
-        let inherited = if self.take_over { Some(take_over(&socket)?) } else { None };
+        let inherited = if self.take_over { Some(take_over(&socket)?) } else { none_runs(&socket)? };
         let events = Arc::new(open_events(&self.data_dir, event_options)?);
         let mut link = self.plane.map(|plane| Link::new(plane, &self.data_dir)).transpose()?;
         let configuration = match (files, &mut link) {
@@ -124,9 +124,7 @@ impl Settings {
             output::complain(format_args!("warning: {warning}"));
         }
         let address = address.as_ref().map(text_of);
-        let serving = Serving { gateway, configuration, events, link, address, shares_counts };
-        serving.events.writer().set_retention(serving.retention());
-        Ok(serving)
+        Ok(Serving { gateway, configuration, events, link, address, shares_counts })
     }
 }
 
@@ -244,21 +242,12 @@ impl Serving {
 
     /// The outcome is reported in the log by the gateway itself.
     fn reload(&self) {
-        if self.gateway.reload().is_ok() {
-            self.events.writer().set_retention(self.retention());
-            self.events.writer().move_anchor(self.gateway.anchor_file());
-        }
-    }
-
-    fn retention(&self) -> Retention {
-        let (days, immutable) = self.gateway.retention();
-        Retention { days, immutable }
+        let _ = self.gateway.reload();
     }
 
     /// Removes the events whose time is over, on a thread of its own: files may be large.
     fn retain(&self) {
-        let retention = self.retention();
-        self.events.writer().set_retention(retention);
+        let retention = retention(&self.gateway.keeping());
         let events = Arc::clone(&self.events);
         tokio::task::spawn_blocking(move || match events.retain(retention) {
             Ok(removed) if removed.entries > 0 => {
@@ -317,12 +306,24 @@ fn take_over(socket: &Path) -> Result<Inherited, Failure> {
     })
 }
 
+/// Two gateways on one data folder would each count budgets and offer sockets as if the other were not there.
+fn none_runs(socket: &Path) -> Result<Option<Inherited>, Failure> {
+    if Inherited::are_offered_at(socket) {
+        return Err(Failure::failed(format!(
+            "a gateway runs on this data directory already ({}). End it first, take its place with `kt gateway run \
+             --take-over`, or give this one a --data-dir of its own",
+            socket.display()
+        )));
+    }
+    Ok(None)
+}
+
 /// How the events of a gateway with this configuration are kept.
 fn event_options(config: &PolicyConfig) -> event_log::Options {
-    let settings = config.policy.audit_logger.clone().unwrap_or_default();
+    let keeping = Keeping::of(config);
     event_log::Options {
-        anchor_file: config.events.anchor_file.as_ref().map(PathBuf::from),
-        retention: Retention { days: settings.retention_days, immutable: settings.immutable },
+        retention: retention(&keeping),
+        anchor_file: keeping.anchor_file,
         ..usual_event_options()
     }
 }

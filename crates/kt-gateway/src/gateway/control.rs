@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{ConfigSource, LoadedConfig};
 use crate::access_keys::AccessKeys;
+use crate::events::Keeping;
 use crate::limits::{Kept, Memory};
 use crate::shared::Shared;
 use crate::snapshot::{AuthRules, Lasting, Snapshot, Surroundings};
@@ -58,6 +59,7 @@ impl Control {
             tracing::warn!("{warning}");
         }
         lasting.targets.retain(|id| snapshot.targets.iter().any(|target| *target.id == *id));
+        self.shared.events.keep(Keeping::of(&snapshot.config));
         self.shared.snapshot.store(Arc::new(snapshot));
         Ok(version)
     }

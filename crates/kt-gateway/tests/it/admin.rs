@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use kt_gateway::{Inherited, StartError};
+use kt_gateway::{Inherited, Keeping, StartError};
 
 use crate::harness::{Answer, PROVIDER_KEY, Request, State, TestGateway};
 
@@ -179,6 +179,21 @@ fn a_reload_says_what_came_of_it() {
 
     let wrong = ask(&gateway, &get("/keeptrusts/config/reload"));
     assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
+}
+
+#[test]
+fn a_reload_says_how_events_are_to_be_kept_from_now_on() {
+    let gateway = gateway("");
+    let before = gateway.keeping().expect("it says so at its start");
+    gateway.write_config(
+        "events: {anchor_file: elsewhere}\npolicies: {chain: [audit-logger]}\n\
+         policy: {audit-logger: {retention_days: 200, immutable: true}}",
+    );
+    assert_eq!(gateway.keeping(), Some(before.clone()));
+    assert_eq!(ask(&gateway, &Request::new("POST", "/keeptrusts/config/reload")).status, 200);
+    let keeping = Keeping { days: 200, immutable: true, anchor_file: Some("elsewhere".into()) };
+    assert_ne!(before, keeping);
+    assert_eq!(gateway.keeping(), Some(keeping));
 }
 
 #[test]

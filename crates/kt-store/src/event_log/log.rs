@@ -32,6 +32,8 @@ pub(super) struct Log {
     active: Active,
     /// Whether `active` was so when the lock was last held; otherwise it is read anew.
     is_known: bool,
+    /// Whether another process may have appended since the last checkpoint of this one: the anchor knows nothing of that.
+    others_appended: bool,
     /// Set while lines that failed to be flushed could not be cut off again: nobody may append behind them.
     stuck: Option<Held>,
     buffer: Vec<u8>,
@@ -68,12 +70,22 @@ impl Log {
     /// Opens the log in `directory`, or begins one. Refuses a log whose end is not as it was written, and one that does
     /// not hold what the anchor was signed for.
     pub(super) fn open(disk: Box<dyn Disk>, directory: &Path, options: &Options) -> Result<Self, LogError> {
-        Self::open_with(disk, directory, options, Place::find_end)
+        let mut log = Self::open_with(disk, directory, options, Place::find_end)?;
+        // So that a log is never without one, and what an earlier life left uncovered is covered.
+        log.append_checkpoint()?;
+        Ok(log)
+    }
+
+    /// The same, and appends nothing: a gateway that writes at the same time signs its entries itself.
+    pub(super) fn open_as_it_is(directory: &Path, options: &Options) -> Result<Self, LogError> {
+        Self::open_with(Box::new(RealDisk), directory, options, Place::find_end)
     }
 
     /// Opens a log whose end is damaged, to go on in a new segment behind it; the damage stays as it is.
     pub(super) fn open_behind_damage(directory: &Path, options: &Options) -> Result<Self, LogError> {
-        Self::open_with(Box::new(RealDisk), directory, options, Place::begin_behind_damage)
+        let mut log = Self::open_with(Box::new(RealDisk), directory, options, Place::begin_behind_damage)?;
+        log.append_checkpoint()?;
+        Ok(log)
     }
 
     fn open_with(
@@ -97,7 +109,7 @@ impl Log {
         }
         let active = find_end(&place)?;
         drop(held);
-        let mut log = Self {
+        Ok(Self {
             place,
             lock,
             anchor_file: options.anchor_file.clone(),
@@ -105,12 +117,10 @@ impl Log {
             checkpoint_entries: options.checkpoint_entries,
             active,
             is_known: true,
+            others_appended: false,
             stuck: None,
             buffer: Vec::new(),
-        };
-        // So that a log is never without one, and what an earlier life left uncovered is covered.
-        log.append_checkpoint()?;
-        Ok(log)
+        })
     }
 
     /// The gateway whose log it is.
@@ -136,9 +146,9 @@ impl Log {
         self.locked(|log| log.write([], true))
     }
 
-    /// Whether there are entries that no checkpoint covers.
+    /// Whether there are entries that no checkpoint covers, or none of which the anchor may know.
     pub(super) fn is_uncovered(&self) -> bool {
-        self.active.tail.head.seq > self.active.tail.covered
+        self.others_appended || self.active.tail.head.seq > self.active.tail.covered
     }
 
     /// Calls `work`, which writes events and has them flushed, while no other process appends. On an error, what was not
@@ -159,7 +169,8 @@ impl Log {
     /// from now on, and a loss of power once they are flushed.
     pub(super) fn write_events(&mut self, events: &[Box<Event>], is_time: bool) -> Result<(), LogError> {
         let uncovered = self.active.tail.head.seq - self.active.tail.covered + events.len() as u64;
-        let with_checkpoint = uncovered >= self.checkpoint_entries || (is_time && uncovered > 0);
+        let with_checkpoint =
+            uncovered >= self.checkpoint_entries || (is_time && (uncovered > 0 || self.others_appended));
         self.write_lines(events.iter().map(|event| Entry::Event(event)), with_checkpoint)
     }
 
@@ -229,6 +240,7 @@ impl Log {
         if !self.is_known || length != self.active.tail.length {
             self.active = self.place.find_end()?;
             self.is_known = true;
+            self.others_appended = true;
         }
         Ok(())
     }
@@ -278,6 +290,7 @@ impl Log {
             let new = self.place.identity.checkpoint(lines.head, self.place.clock.now());
             lines.add(&Entry::Checkpoint(&new)).at(&segment.path)?;
             tail.covered = lines.head.seq;
+            self.others_appended = false;
             *checkpoint = Some(new);
         }
         lines.hand_over().at(&segment.path)?;

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use kt_domain::events::{Head, Record, Removal, RemovalReason, SegmentStart};
 
 use super::Options;
-use super::disk::{RealDisk, sync_directory};
+use super::disk::sync_directory;
 use super::error::{AtPath, LogError};
 use super::lines::LinesBackwards;
 use super::log::Log;
@@ -76,7 +76,7 @@ fn remove_while(
     reason: RemovalReason,
     judge: impl Fn(&Finished) -> Verdict,
 ) -> Result<Removed, LogError> {
-    let mut log = Log::open(Box::new(RealDisk), directory, options)?;
+    let mut log = Log::open_as_it_is(directory, options)?;
     log.end_stale_segment()?;
     let mut all = segments::list(directory)?;
     // The last one is appended to.

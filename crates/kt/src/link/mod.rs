@@ -91,7 +91,7 @@ impl Link {
         let Self { plane, keys, key_file, orders_file, told } = self;
         let (ending, ended) = watch::channel(false);
         let mut delivery = Some(Delivery::open(Arc::clone(&events), plane.clone())?);
-        let orders = Mutex::new(Obedience::new(gateway, kept, Arc::clone(&events), orders_file, told));
+        let orders = Mutex::new(Obedience::new(gateway, kept, orders_file, told));
         let following = Arc::new(Following { plane: plane.clone(), reporter, keys, file: key_file, orders });
         let follow = move |_| keys::follow(Arc::clone(&following));
         let deliver = move |ended| {

@@ -14,12 +14,10 @@ use kt_control::{GatewayReport, Known, NO_CONFIGURATION, SealKey};
 use kt_domain::configurations::{ConfigurationSource, KeptConfiguration, Orders, RefusedConfiguration};
 use kt_domain::random::Random;
 use kt_gateway::GatewayHandle;
-use kt_store::event_log::Retention;
 
 use super::plane::{Plane, PlaneError};
 use crate::config::{Kept, load_kept};
 use crate::control_plane::sealing_key;
-use crate::event_store::EventStore;
 use crate::failure::Failure;
 
 /// How long a gateway without a configuration waits before it asks again.
@@ -146,7 +144,6 @@ pub(super) struct Obedience {
     gateway: GatewayHandle,
     /// Where its configuration comes from; `None` where its own files decide.
     kept: Option<Arc<Kept>>,
-    events: Arc<EventStore>,
     file: OrdersFile,
     /// The version of what it was told last.
     version: String,
@@ -158,11 +155,10 @@ impl Obedience {
     pub(super) fn new(
         gateway: GatewayHandle,
         kept: Option<Arc<Kept>>,
-        events: Arc<EventStore>,
         file: OrdersFile,
         told: Option<Orders>,
     ) -> Self {
-        let mut obedience = Self { gateway, kept, events, file, version: String::new(), refused: None };
+        let mut obedience = Self { gateway, kept, file, version: String::new(), refused: None };
         if let Some(told) = told {
             obedience.gateway.stand_aside(told.drain);
             obedience.remember(&told);
@@ -206,11 +202,7 @@ impl Obedience {
     fn run(&self, kept: &Kept, configuration: &KeptConfiguration) -> Result<(), RefusedConfiguration> {
         let before = kept.replace(Some(configuration.clone()));
         match self.gateway.reload() {
-            Ok(_) => {
-                let (days, immutable) = self.gateway.retention();
-                self.events.writer().set_retention(Retention { days, immutable });
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(reason) => {
                 kept.replace(before);
                 Err(RefusedConfiguration { version: configuration.id.clone(), reason })

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kt_domain::events::Event;
-use kt_gateway::{EventSink, QueryError, Unrecordable};
+use kt_gateway::{EventSink, Keeping, QueryError, Unrecordable};
 use tokio::sync::oneshot;
 
 /// Whom a store is to tell when an event is on disk.
@@ -20,6 +20,7 @@ pub(crate) struct RecordedEvents {
     disk: Mutex<()>,
     /// Who waits for a disk that hangs.
     waiting: Mutex<Vec<Done>>,
+    keeping: Mutex<Option<Keeping>>,
 }
 
 /// How a store fares.
@@ -45,6 +46,11 @@ impl RecordedEvents {
 
     pub(crate) fn set(&self, state: State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// How events are to be kept, as was said last.
+    pub(crate) fn keeping(&self) -> Option<Keeping> {
+        self.keeping.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Lets the disk hang until what is given is dropped.
@@ -80,6 +86,10 @@ impl EventSink for RecordedEvents {
     fn is_writable(&self) -> bool {
         assert!(!self.panics.swap(false, Ordering::SeqCst), "a defect of the tests' own");
         self.state() == State::Well
+    }
+
+    fn keep(&self, keeping: Keeping) {
+        *self.keeping.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeping);
     }
 
     fn query(&self, _: &str) -> Result<String, QueryError> {

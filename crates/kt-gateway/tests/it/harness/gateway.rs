@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kt_domain::clock::SystemClock;
 use kt_domain::events::Event;
 use kt_domain::policy_config::{self, LoadOptions, SecretPlace, Source};
-use kt_gateway::{ConfigSource, Gateway, LoadedConfig, Options, StartError};
+use kt_gateway::{ConfigSource, Gateway, Keeping, LoadedConfig, Options, StartError};
 
 use super::events::{RecordedEvents, State};
 use super::{Answer, Client, Request, Upstream, wait_for};
@@ -129,6 +129,11 @@ impl TestGateway {
     /// Makes recording fail, or work again.
     pub(crate) fn set_store(&self, state: State) {
         self.events.set(state);
+    }
+
+    /// How events are to be kept, as the gateway said last.
+    pub(crate) fn keeping(&self) -> Option<Keeping> {
+        self.events.keeping()
     }
 
     /// Lets the disk of the events hang until what is given is dropped.

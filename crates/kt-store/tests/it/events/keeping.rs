@@ -57,6 +57,31 @@ fn retention_removes_whole_days_when_their_time_has_come_and_says_so() {
 }
 
 #[test]
+fn a_retention_beside_a_gateway_leaves_its_anchor_at_the_newest_entry() {
+    for removes in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, anchor_file) = (directory.path().join("log"), directory.path().join("anchor"));
+        let (_, options) = ten_days(&log, days(7, false));
+        if !removes {
+            retain(&log, &options).unwrap();
+        }
+        let anchored = Options { anchor_file: Some(anchor_file.clone()), ..options.clone() };
+        let writer = EventWriter::open(&log, &anchored).unwrap();
+        record(&writer, event("evt_last")).unwrap();
+        let removed = retain(&log, &options).unwrap();
+        assert_eq!(removed.segments > 0, removes);
+        drop(writer);
+
+        let anchor: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(&anchor_file).unwrap()).unwrap();
+        let found = check(&log);
+        assert!(found.valid, "{:?}", found.problem);
+        // The checkpoint is the entry behind the one that it was signed for.
+        assert_eq!(anchor["seq"].as_u64(), Some(found.last_seq - 1), "removed: {removes}");
+    }
+}
+
+#[test]
 fn immutable_events_stay_until_their_retention_ends_whatever_is_asked() {
     for (immutable, kept) in [(true, 10), (false, 0)] {
         let directory = tempfile::tempdir().unwrap();

@@ -58,7 +58,24 @@ fn there_must_be_somebody_to_take_over_from() {
     let first = place.start(&[]);
     first.terminate();
     let output = place.command(&["--take-over"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "its socket is left behind, and nobody listens there");
+    assert_eq!(output.status.code(), Some(1), "nobody is there any more");
     let second: Process = place.start(&[]);
     assert_eq!(Http::connect(second.gateway()).unwrap().chat().unwrap().status, 200);
+}
+
+#[test]
+fn a_second_gateway_on_the_data_directory_of_a_running_one_is_refused() {
+    let place = Place::with(ECHO);
+    let mut first = place.start(&[]);
+    let refused = place.command(&[]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("--take-over") && said.contains("--data-dir"), "{said}");
+    assert_eq!(Http::connect(first.gateway()).unwrap().chat().unwrap().status, 200);
+
+    // What it offers is still to be had, and the place of one that has ended is free.
+    let second = place.start(&["--take-over"]);
+    assert!(first.ended().success());
+    second.terminate();
+    place.start(&[]).terminate();
 }
