@@ -10,10 +10,10 @@ use tokio::sync::oneshot;
 pub trait EventSink: Send + Sync + 'static {
     /// Takes `event`; it is on disk within 100 ms, or as soon as the store can write again. Refused when there is no room for
     /// it any more.
-    fn record(&self, event: Box<Event>) -> Result<(), Unrecordable>;
+    fn record(&self, event: &Event) -> Result<(), Unrecordable>;
 
     /// Takes `event` and answers on `done` once it is on disk, or cannot be at present.
-    fn record_durably(&self, event: Box<Event>, done: oneshot::Sender<Result<(), Unrecordable>>);
+    fn record_durably(&self, event: &Event, done: oneshot::Sender<Result<(), Unrecordable>>);
 
     /// Whether the store can write at present, and has room for what begins now beside what has begun already.
     fn is_writable(&self) -> bool;

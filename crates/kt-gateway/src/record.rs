@@ -217,7 +217,7 @@ impl Record {
         if let Some(event) = self.close(status.as_u16(), code)
             && (self.snapshot.records_all_access || code != "ok" || !status.is_success() || is_noted(&event))
         {
-            self.shared().keep(event);
+            self.shared().keep(&event);
         }
     }
 
@@ -231,11 +231,11 @@ impl Record {
             let was_judged = event.verdict.is_some();
             event.verdict.get_or_insert(Verdict::Block);
             let event = if was_judged { Some(event) } else { self.shared().admit_refusal(event) };
-            return event.into_iter().for_each(|event| self.shared().keep(event));
+            return event.into_iter().for_each(|event| self.shared().keep(&event));
         }
         let Some(event) = self.shared().admit_refusal(event) else { return };
         let (done, kept) = oneshot::channel();
-        self.shared().events.record_durably(event, done);
+        self.shared().events.record_durably(&event, done);
         if !matches!(tokio::time::timeout(DISK_PATIENCE, kept).await, Ok(Ok(Ok(())))) {
             self.shared().report_unrecorded();
         }
@@ -291,7 +291,7 @@ impl Drop for Record {
             (CLIENT_CLOSED, "client_closed")
         };
         if let Some(event) = self.close(status, code) {
-            self.shared().keep(event);
+            self.shared().keep(&event);
         }
     }
 }

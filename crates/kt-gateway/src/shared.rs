@@ -117,7 +117,7 @@ impl Shared {
     }
 
     /// Hands an event over for keeping; it is on disk within 100 ms, or once events can be written again.
-    pub(crate) fn keep(&self, event: Box<Event>) {
+    pub(crate) fn keep(&self, event: &Event) {
         if self.events.record(event).is_err() {
             self.report_unrecorded();
         }
@@ -157,7 +157,7 @@ impl Shared {
             let now = self.clock.now();
             summary.id = event_id(now.as_microsecond(), random);
             summary.timestamp = rfc3339(now);
-            self.keep(Box::new(summary));
+            self.keep(&summary);
         }
     }
 

@@ -25,14 +25,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         (Instant::now(), processor_time("/proc/thread-self/stat")?, processor_time("/proc/self/stat")?);
     let mut refused = 0_u32;
     for n in 0..events {
-        while writer.record(event(n)) == Err(RecordError::Full) {
+        while writer.record(&event(n)) == Err(RecordError::Full) {
             refused += 1;
             std::thread::sleep(Duration::from_millis(1));
         }
     }
     let recorded = processor_time("/proc/thread-self/stat")?.saturating_sub(own);
     let (sender, receiver) = mpsc::channel();
-    writer.record_then(event(events), move |outcome| {
+    writer.record_then(&event(events), move |outcome| {
         // The receiver waits below.
         let _ = sender.send(outcome);
     });

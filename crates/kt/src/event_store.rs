@@ -42,11 +42,11 @@ impl EventStore {
 }
 
 impl EventSink for EventStore {
-    fn record(&self, event: Box<Event>) -> Result<(), Unrecordable> {
+    fn record(&self, event: &Event) -> Result<(), Unrecordable> {
         self.writer.record(event).map_err(|_| Unrecordable)
     }
 
-    fn record_durably(&self, event: Box<Event>, done: oneshot::Sender<Result<(), Unrecordable>>) {
+    fn record_durably(&self, event: &Event, done: oneshot::Sender<Result<(), Unrecordable>>) {
         self.writer.record_then(event, move |outcome| {
             // A request that was given up no longer waits for its event.
             let _ = done.send(outcome.map_err(|_| Unrecordable));
@@ -91,9 +91,8 @@ mod tests {
 
     use super::*;
 
-    fn event(id: &str) -> Box<Event> {
-        let timestamp = "2026-03-15T12:00:00.000Z".to_owned();
-        Box::new(Event::new(EventType::IpDenied, id.to_owned(), timestamp, "gw".into()))
+    fn event(id: &str) -> Event {
+        Event::new(EventType::IpDenied, id.to_owned(), "2026-03-15T12:00:00.000Z".to_owned(), "gw".into())
     }
 
     #[test]
@@ -101,8 +100,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = EventStore::open(directory.path(), Options::new(Arc::new(SystemClock))).unwrap();
         let (done, outcome) = oneshot::channel();
-        store.record(event("evt_lazy")).unwrap();
-        store.record_durably(event("evt_urgent"), done);
+        store.record(&event("evt_lazy")).unwrap();
+        store.record_durably(&event("evt_urgent"), done);
         assert_eq!(outcome.blocking_recv(), Ok(Ok(())));
         assert!(store.is_writable());
 

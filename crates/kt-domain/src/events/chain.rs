@@ -2,6 +2,7 @@
 //! `docs/reference/event-log-format.md` describes the same for people who write a verifier of their own.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,23 +34,27 @@ pub struct Head {
     pub hash: Hash,
 }
 
+impl Entry<'_> {
+    /// The entry as it is hashed, without the closing brace: `{"event":{…}`.
+    pub fn open_body(&self) -> serde_json::Result<Vec<u8>> {
+        let mut body = serde_json::to_vec(self)?;
+        body.pop();
+        Ok(body)
+    }
+}
+
 impl Head {
     /// Appends `entry` to the chain, and its line to `lines`. Both are left as they were on an error.
     pub fn append(&mut self, entry: &Entry<'_>, lines: &mut Vec<u8>) -> serde_json::Result<()> {
-        let start = lines.len();
-        if let Err(error) = serde_json::to_writer(&mut *lines, entry) {
-            lines.truncate(start);
-            return Err(error);
-        }
-        lines.pop();
-        self.seq += 1;
-        self.hash = self.hash.followed_by(self.seq, &lines[start..]);
-        lines.extend_from_slice(HASH_KEY);
-        push_hex(lines, &self.hash.0);
-        lines.extend_from_slice(SEQ_KEY);
-        serde_json::to_writer(&mut *lines, &self.seq)?;
-        lines.extend_from_slice(b"}\n");
+        self.append_body(&entry.open_body()?, lines);
         Ok(())
+    }
+
+    /// The same for an entry whose [`open_body`](Entry::open_body) this is.
+    pub fn append_body(&mut self, open_body: &[u8], lines: &mut Vec<u8>) {
+        self.seq += 1;
+        self.hash = self.hash.followed_by(self.seq, open_body);
+        end_line(open_body, *self, lines);
     }
 
     /// The head of this chain once an entry of this kind has followed, whose content is the canonical text `content`.
@@ -198,11 +203,8 @@ impl Kind {
     /// The line of the entry of this kind that has this canonical content: as [`Head::append`] writes it.
     #[must_use]
     pub fn line(self, content: &[u8], head: Head) -> Vec<u8> {
-        let mut line = [self.prefix(), content, HASH_KEY].concat();
-        push_hex(&mut line, &head.hash.0);
-        line.extend_from_slice(SEQ_KEY);
-        line.extend_from_slice(head.seq.to_string().as_bytes());
-        line.extend_from_slice(b"}\n");
+        let mut line = Vec::new();
+        end_line(&[self.prefix(), content].concat(), head, &mut line);
         line
     }
 
@@ -215,6 +217,17 @@ impl Kind {
             Self::Segment => b"{\"segment\":",
         }
     }
+}
+
+/// Adds the line of the entry `head`, which has this body, to `lines`.
+fn end_line(open_body: &[u8], head: Head, lines: &mut Vec<u8>) {
+    lines.extend_from_slice(open_body);
+    lines.extend_from_slice(HASH_KEY);
+    push_hex(lines, &head.hash.0);
+    lines.extend_from_slice(SEQ_KEY);
+    // Writing to a vector cannot fail.
+    let _ = write!(lines, "{}", head.seq);
+    lines.extend_from_slice(b"}\n");
 }
 
 fn kind_of(open_body: &[u8]) -> Option<Kind> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kt_domain::clock::Clock;
-use kt_domain::events::{Checkpoint, Entry, Event, Head, Record, Removal, SegmentStart};
+use kt_domain::events::{Checkpoint, Entry, Head, Record, Removal, SegmentStart};
 
 use super::disk::{Disk, LogFile, RealDisk, sync_directory};
 use super::error::{AtPath, LogError};
@@ -143,7 +143,7 @@ impl Log {
             anchor::check(path, &self.place.directory, &self.place.identity.public_key)?;
         }
         self.anchor_file = to;
-        self.locked(|log| log.write([], true))
+        self.locked(|log| log.write(None, true))
     }
 
     /// Whether there are entries that no checkpoint covers, or none of which the anchor may know.
@@ -167,11 +167,15 @@ impl Log {
 
     /// Writes `events`, and a checkpoint when it is time for one or there are enough entries for one: they outlive the process
     /// from now on, and a loss of power once they are flushed.
-    pub(super) fn write_events(&mut self, events: &[Box<Event>], is_time: bool) -> Result<(), LogError> {
+    pub(super) fn write_events<'a>(
+        &mut self,
+        events: impl ExactSizeIterator<Item = &'a [u8]>,
+        is_time: bool,
+    ) -> Result<(), LogError> {
         let uncovered = self.active.tail.head.seq - self.active.tail.covered + events.len() as u64;
         let with_checkpoint =
             uncovered >= self.checkpoint_entries || (is_time && (uncovered > 0 || self.others_appended));
-        self.write_lines(events.iter().map(|event| Entry::Event(event)), with_checkpoint)
+        self.write_lines(events, with_checkpoint)
     }
 
     /// Begins a flush of what was written: the file is to be flushed by the caller.
@@ -192,12 +196,12 @@ impl Log {
 
     /// Appends a checkpoint, when there are entries that none covers.
     pub(super) fn append_checkpoint(&mut self) -> Result<(), LogError> {
-        self.locked(|log| if log.is_uncovered() { log.write([], true) } else { Ok(()) })
+        self.locked(|log| if log.is_uncovered() { log.write(None, true) } else { Ok(()) })
     }
 
     /// Appends `removal`, signed by a checkpoint.
     pub(super) fn append_removal(&mut self, removal: &Removal) -> Result<(), LogError> {
-        self.locked(|log| log.write([Entry::Removal(removal)], true))
+        self.locked(|log| log.write(Some(Entry::Removal(removal)), true))
     }
 
     /// Ends the segment when the next events would go into a new one, so that its own can be removed in time.
@@ -258,37 +262,36 @@ impl Log {
     /// Ends the segment with a checkpoint, even behind another one: by the new line, a process that appends to the
     /// same log notices that the segment has ended.
     fn begin_next_segment(&mut self) -> Result<(), LogError> {
-        self.write([], true)?;
+        self.write(None, true)?;
         self.active = self.place.begin_segment(self.active.tail.head)?;
         Ok(())
     }
 
-    /// Appends `entries`, and behind them a checkpoint if wanted, and flushes.
-    fn write<'a>(
-        &mut self,
-        entries: impl IntoIterator<Item = Entry<'a>>,
-        with_checkpoint: bool,
-    ) -> Result<(), LogError> {
-        self.write_lines(entries, with_checkpoint)?;
+    /// Appends `entry`, and behind it a checkpoint if wanted, and flushes.
+    fn write(&mut self, entry: Option<Entry<'_>>, with_checkpoint: bool) -> Result<(), LogError> {
+        let body = entry.map(|entry| entry.open_body()).transpose();
+        let body = body.map_err(io::Error::from).at(&self.active.segment.path)?;
+        self.write_lines(body.iter().map(Vec::as_slice), with_checkpoint)?;
         let (flush, file) = self.begin_flush();
         self.end_flush(flush, file.sync())
     }
 
-    /// Appends `entries`, and behind them a checkpoint if wanted.
+    /// Appends the entries that have these bodies, and behind them a checkpoint if wanted.
     fn write_lines<'a>(
         &mut self,
-        entries: impl IntoIterator<Item = Entry<'a>>,
+        bodies: impl Iterator<Item = &'a [u8]>,
         with_checkpoint: bool,
     ) -> Result<(), LogError> {
         let Active { file, segment, tail, checkpoint, .. } = &mut self.active;
         let mut lines = Lines { file: &**file, buffer: &mut self.buffer, head: tail.head, written: 0 };
         lines.buffer.clear();
-        for entry in entries {
-            lines.add(&entry).at(&segment.path)?;
+        for body in bodies {
+            lines.add(body).at(&segment.path)?;
         }
         if with_checkpoint {
             let new = self.place.identity.checkpoint(lines.head, self.place.clock.now());
-            lines.add(&Entry::Checkpoint(&new)).at(&segment.path)?;
+            let body = Entry::Checkpoint(&new).open_body().map_err(io::Error::from);
+            body.and_then(|body| lines.add(&body)).at(&segment.path)?;
             tail.covered = lines.head.seq;
             self.others_appended = false;
             *checkpoint = Some(new);
@@ -325,8 +328,8 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn add(&mut self, entry: &Entry<'_>) -> io::Result<()> {
-        self.head.append(entry, self.buffer)?;
+    fn add(&mut self, body: &[u8]) -> io::Result<()> {
+        self.head.append_body(body, self.buffer);
         if self.buffer.len() >= PIECE { self.hand_over() } else { Ok(()) }
     }
 

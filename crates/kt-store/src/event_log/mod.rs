@@ -4,6 +4,7 @@
 //! with no writer needed. `docs/reference/event-log-format.md` describes the files.
 
 mod anchor;
+mod bodies;
 mod disk;
 mod error;
 mod export;

@@ -13,8 +13,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kt_domain::events::Event;
+use kt_domain::events::{Entry, Event};
 
+use super::bodies::Bodies;
 use super::disk::{Disk, RealDisk};
 use super::error::{AtPath, LogError};
 use super::log::Log;
@@ -29,9 +30,6 @@ const GATHERING: Duration = Duration::from_millis(50);
 /// How many events are written without gathering further: turning more than these into lines would take of the disk's
 /// half when processors are scarce.
 const GROUP: usize = 256;
-
-/// Events on their way to the disk. Each stays where it was made: it has some hundred bytes and is handed on several times.
-type Events = Vec<Box<Event>>;
 
 /// Called once an event is on disk, or cannot be.
 type Done = Box<dyn FnOnce(Result<(), RecordError>) + Send>;
@@ -85,10 +83,10 @@ impl EventWriter {
 
     /// Takes `event`; it is on disk within 100 ms, or as soon as a disk that refuses takes events again. One that there is
     /// no room for is counted in an `events_lost` event instead.
-    pub fn record(&self, event: impl Into<Box<Event>>) -> Result<(), RecordError> {
-        let event = event.into();
+    pub fn record(&self, event: &Event) -> Result<(), RecordError> {
+        let body = body_of(event)?;
         let mut queue = self.shared.queue();
-        self.shared.admit(&mut queue, event)?;
+        self.shared.admit(&mut queue, &body)?;
         let is_needed = queue.writer_sleeps || queue.is_urgent();
         let is_woken = is_needed && queue.stop_waiting();
         self.shared.wake_if(is_woken, queue);
@@ -97,14 +95,13 @@ impl EventWriter {
 
     /// Takes `event`, has it written at once, and calls `done` from the writer's thread when it is on disk; while the disk
     /// refuses, at once. After an error the event may still be written later; never twice.
-    pub fn record_then(
-        &self,
-        event: impl Into<Box<Event>>,
-        done: impl FnOnce(Result<(), RecordError>) + Send + 'static,
-    ) {
-        let event = event.into();
+    pub fn record_then(&self, event: &Event, done: impl FnOnce(Result<(), RecordError>) + Send + 'static) {
+        let body = match body_of(event) {
+            Ok(body) => body,
+            Err(error) => return done(Err(error)),
+        };
         let mut queue = self.shared.queue();
-        let taken = self.shared.admit(&mut queue, event);
+        let taken = self.shared.admit(&mut queue, &body);
         if let Err(error) = taken.and_then(|()| self.shared.promise()) {
             drop(queue);
             return done(Err(error));
@@ -182,6 +179,11 @@ impl Drop for EventWriter {
     }
 }
 
+/// The event as it is written. It is made by whoever records it: there its memory is still at hand, and soon free for the next.
+fn body_of(event: &Event) -> Result<Vec<u8>, RecordError> {
+    Entry::Event(event).open_body().map_err(|_| RecordError::Unwritable)
+}
+
 /// What the writer's thread and its callers share.
 struct Shared {
     queue: Mutex<Queue>,
@@ -207,7 +209,7 @@ struct MovedAnchor {
 /// What waits for the disk.
 #[derive(Default)]
 struct Queue {
-    events: Events,
+    events: Bodies,
     waiting: Vec<Done>,
     /// What came of the flush, once it has ended.
     flushed: Option<io::Result<()>>,
@@ -262,14 +264,14 @@ impl Shared {
     }
 
     /// Lets one more event wait while there is room, whether the disk takes any at present or not; otherwise it is counted.
-    fn admit(&self, queue: &mut Queue, event: Box<Event>) -> Result<(), RecordError> {
+    fn admit(&self, queue: &mut Queue, body: &[u8]) -> Result<(), RecordError> {
         let refusal = if queue.is_closing {
             RecordError::Closed
         } else if self.behind() >= self.capacity {
             RecordError::Full
         } else {
             self.behind.fetch_add(1, Ordering::Relaxed);
-            queue.events.push(event);
+            queue.events.push(body);
             return Ok(());
         };
         queue.refused += 1;

@@ -34,7 +34,7 @@ pub(crate) fn event(id: &str) -> Event {
 }
 
 /// Records an event and waits until it is on disk.
-pub(crate) fn record(writer: &EventWriter, event: Event) -> Result<(), RecordError> {
+pub(crate) fn record(writer: &EventWriter, event: &Event) -> Result<(), RecordError> {
     let (sender, receiver) = mpsc::channel();
     writer.record_then(event, move |outcome| sender.send(outcome).unwrap());
     receiver.recv().unwrap()

@@ -38,7 +38,7 @@ impl Gateway {
             event.request_id = Some(format!("req_{n}"));
             event.source_ip = Some(format!("192.0.2.{n}").parse().unwrap());
             event.verdict = (n == 3).then_some(Verdict::Block);
-            writer.record(event).unwrap();
+            writer.record(&event).unwrap();
         }
         drop(writer);
         Self { data_dir }

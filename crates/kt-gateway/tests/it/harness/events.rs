@@ -64,15 +64,15 @@ impl RecordedEvents {
 }
 
 impl EventSink for RecordedEvents {
-    fn record(&self, event: Box<Event>) -> Result<(), Unrecordable> {
+    fn record(&self, event: &Event) -> Result<(), Unrecordable> {
         if self.state() == State::Full {
             return Err(Unrecordable);
         }
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(*event);
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
         Ok(())
     }
 
-    fn record_durably(&self, event: Box<Event>, done: Done) {
+    fn record_durably(&self, event: &Event, done: Done) {
         let taken = self.record(event);
         if self.disk.try_lock().is_err() {
             self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(done);

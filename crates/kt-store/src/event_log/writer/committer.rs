@@ -11,10 +11,11 @@ use kt_domain::events::{Event, EventType};
 use kt_domain::id::event_id;
 use kt_domain::random::Random;
 
+use super::super::bodies::Bodies;
 use super::super::log::Log;
 use super::super::{LogError, Options, rfc_3339};
 use super::flusher::Flusher;
-use super::{Done, Events, GATHERING, Queue, RecordError, Shared};
+use super::{Done, GATHERING, Queue, RecordError, Shared, body_of};
 
 /// How long to wait before a disk that refused is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -40,7 +41,7 @@ pub(super) struct Committer {
 
 /// What was taken from the queue and is not known to be on disk.
 struct Taken {
-    events: Events,
+    events: Bodies,
     waiting: Vec<Done>,
     /// When it was last added to; what is in the queue came later.
     last: Instant,
@@ -56,7 +57,7 @@ impl Committer {
             random: Random::from_os(),
             checkpoint_interval: options.checkpoint_interval,
             checkpoint_due: None,
-            taken: Taken { events: Vec::new(), waiting: Vec::new(), last: Instant::now() },
+            taken: Taken { events: Bodies::default(), waiting: Vec::new(), last: Instant::now() },
             is_closing: false,
         };
         committer.schedule_checkpoint();
@@ -95,8 +96,10 @@ impl Committer {
         }
         if refused > 0 {
             let lost = self.events_lost(refused);
-            self.shared.behind.fetch_add(1, Ordering::Relaxed);
-            self.taken.events.push(Box::new(lost));
+            if let Ok(body) = body_of(&lost) {
+                self.shared.behind.fetch_add(1, Ordering::Relaxed);
+                self.taken.events.push(&body);
+            }
         }
     }
 
@@ -124,7 +127,7 @@ impl Committer {
         shared.begin_work();
         log.append(|log| {
             let end_of_turn = Instant::now() + TURN;
-            log.write_events(&taken.events, is_checkpoint_due)?;
+            log.write_events(taken.events.iter_from(0), is_checkpoint_due)?;
             loop {
                 let (events, waiting) = (taken.events.len(), taken.waiting.len());
                 let is_last = Instant::now() >= end_of_turn;
@@ -197,7 +200,7 @@ fn write_while_flushing(
         let known = taken.events.len();
         taken.take_from(&mut queue);
         drop(queue);
-        written = log.write_events(&taken.events[known..], false);
+        written = log.write_events(taken.events.iter_from(known), false);
     }
 }
 
@@ -211,7 +214,7 @@ impl Taken {
 
     /// Lets go of the first `events`, which are on disk, and tells the first `waiting` so.
     fn settle(&mut self, events: usize, waiting: usize) {
-        self.events.drain(..events);
+        self.events.remove_first(events);
         self.events.shrink_to(IDLE_ROOM);
         for done in self.waiting.drain(..waiting) {
             done(Ok(()));

@@ -28,7 +28,7 @@ fn followed(follower: &mut Follower) -> Vec<String> {
 fn write(log: &Path, options: &Options, names: impl IntoIterator<Item = String>) {
     let writer = EventWriter::open(log, options).unwrap();
     for name in names {
-        record(&writer, event(&name)).unwrap();
+        record(&writer, &event(&name)).unwrap();
     }
 }
 

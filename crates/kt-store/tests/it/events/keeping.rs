@@ -19,7 +19,7 @@ fn ten_days(directory: &Path, retention: Retention) -> (ManualClock, Options) {
     let options = Options { clock: Arc::new(clock.clone()), retention, ..options() };
     let writer = EventWriter::open(directory, &options).unwrap();
     for n in 0..10 {
-        record(&writer, event(&format!("evt_{n}"))).unwrap();
+        record(&writer, &event(&format!("evt_{n}"))).unwrap();
         clock.advance(Duration::from_hours(24));
     }
     (clock, options)
@@ -52,7 +52,7 @@ fn retention_removes_whole_days_when_their_time_has_come_and_says_so() {
     assert!(ids(directory.path()).len() <= 1);
     assert!(check(directory.path()).valid);
     let writer = EventWriter::open(directory.path(), &options).unwrap();
-    record(&writer, event("evt_after")).unwrap();
+    record(&writer, &event("evt_after")).unwrap();
     assert!(check(directory.path()).valid);
 }
 
@@ -67,7 +67,7 @@ fn a_retention_beside_a_gateway_leaves_its_anchor_at_the_newest_entry() {
         }
         let anchored = Options { anchor_file: Some(anchor_file.clone()), ..options.clone() };
         let writer = EventWriter::open(&log, &anchored).unwrap();
-        record(&writer, event("evt_last")).unwrap();
+        record(&writer, &event("evt_last")).unwrap();
         let removed = retain(&log, &options).unwrap();
         assert_eq!(removed.segments > 0, removes);
         drop(writer);

@@ -17,7 +17,7 @@ fn filled() -> tempfile::TempDir {
         Options { clock: Arc::new(clock.clone()), segment_bytes: 1400, checkpoint_entries: 2, ..options() };
     let writer = EventWriter::open(directory.path(), &options).unwrap();
     for n in 0..10 {
-        record(&writer, numbered(n)).unwrap();
+        record(&writer, &numbered(n)).unwrap();
         clock.advance(Duration::from_mins(1));
     }
     directory

@@ -32,9 +32,9 @@ fn writer_to_be_killed() {
     for n in 0.. {
         let id = format!("evt_{}_{n}", std::process::id());
         for lazy in 0..20 {
-            writer.record(event(&format!("{id}_lazy_{lazy}"))).unwrap();
+            writer.record(&event(&format!("{id}_lazy_{lazy}"))).unwrap();
         }
-        record(&writer, event(&id)).unwrap();
+        record(&writer, &event(&id)).unwrap();
         println!("acknowledged {id}");
     }
 }
@@ -91,7 +91,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let writer = EventWriter::open(&log, &real_options()).unwrap();
     let mut kept = 0;
     let refused = loop {
-        match record(&writer, event(&format!("evt_{kept}"))) {
+        match record(&writer, &event(&format!("evt_{kept}"))) {
             Ok(()) => kept += 1,
             Err(error) => break error,
         }
@@ -105,7 +105,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
         assert!(start.elapsed() < Duration::from_secs(20), "the writer did not go on");
         std::thread::sleep(Duration::from_millis(5));
     }
-    record(&writer, event("evt_after")).unwrap();
+    record(&writer, &event("evt_after")).unwrap();
     drop(writer);
     // The one that met the full disk waited, and was written when there was room.
     let expected: Vec<String> =

@@ -28,7 +28,7 @@ impl Tampered {
         };
         let writer = EventWriter::open(&directory.path().join("events"), &options).unwrap();
         for n in 0..10 {
-            record(&writer, event(&format!("evt_{n}"))).unwrap();
+            record(&writer, &event(&format!("evt_{n}"))).unwrap();
         }
         drop(writer);
         let lines = lines(&directory.path().join("events"));
@@ -224,7 +224,7 @@ fn a_restored_old_log_is_found_also_after_it_was_written_on() {
 
     let writer = EventWriter::open(&events, &options()).unwrap();
     for n in 0..20 {
-        record(&writer, event(&format!("evt_new_{n}"))).unwrap();
+        record(&writer, &event(&format!("evt_new_{n}"))).unwrap();
     }
     drop(writer);
     assert!(check(&events, &Expectations::default()).valid, "nothing in the log itself can tell");
@@ -259,7 +259,7 @@ fn segments_that_are_missing_are_named() {
     let options = Options { clock: std::sync::Arc::new(clock.clone()), ..options() };
     let writer = EventWriter::open(directory.path(), &options).unwrap();
     for n in 0..4 {
-        record(&writer, event(&format!("evt_{n}"))).unwrap();
+        record(&writer, &event(&format!("evt_{n}"))).unwrap();
         clock.advance(Duration::from_hours(24));
     }
     drop(writer);

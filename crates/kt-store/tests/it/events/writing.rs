@@ -19,7 +19,7 @@ fn events_are_there_in_order_after_each_of_several_lives() {
         let writer = EventWriter::open(&log, &options()).unwrap();
         assert_eq!(&**writer.gateway_id(), "gw_test");
         for n in 0..10 {
-            writer.record(event(&format!("evt_{life}_{n}"))).unwrap();
+            writer.record(&event(&format!("evt_{life}_{n}"))).unwrap();
         }
     }
     let expected: Vec<String> =
@@ -33,7 +33,7 @@ fn a_lazy_event_is_on_disk_soon_without_anybody_waiting_for_it() {
     let directory = tempfile::tempdir().unwrap();
     let writer = EventWriter::open(directory.path(), &options()).unwrap();
     for n in 0..3 {
-        writer.record(event(&format!("evt_{n}"))).unwrap();
+        writer.record(&event(&format!("evt_{n}"))).unwrap();
         let start = Instant::now();
         while ids(directory.path()).len() <= n {
             assert!(start.elapsed() < Duration::from_secs(5), "the event never came");
@@ -47,7 +47,7 @@ fn an_acknowledged_event_is_on_disk_when_it_is_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     let writer = EventWriter::open(directory.path(), &options()).unwrap();
     for n in 0..20 {
-        record(&writer, event(&format!("evt_{n}"))).unwrap();
+        record(&writer, &event(&format!("evt_{n}"))).unwrap();
         assert_eq!(ids(directory.path()).len(), n + 1);
     }
 }
@@ -70,10 +70,10 @@ fn files_are_for_their_owner_alone() {
 fn an_unfinished_last_line_is_cut_off_and_the_chain_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path();
-    record(&EventWriter::open(log, &options()).unwrap(), event("evt_1")).unwrap();
+    record(&EventWriter::open(log, &options()).unwrap(), &event("evt_1")).unwrap();
     let torn = &lines(log)[1][..40];
     fs::File::options().append(true).open(&segments(log)[0]).unwrap().write_all(torn.as_bytes()).unwrap();
-    record(&EventWriter::open(log, &options()).unwrap(), event("evt_2")).unwrap();
+    record(&EventWriter::open(log, &options()).unwrap(), &event("evt_2")).unwrap();
     assert_eq!(ids(log), ["evt_1", "evt_2"]);
 }
 
@@ -84,7 +84,7 @@ fn a_segment_that_was_never_begun_is_made_anew() {
     drop(EventWriter::open(log, &options()).unwrap());
     let next = lines(log).len() + 1;
     fs::write(log.join(format!("{next:020}.jsonl")), "{\"segment\":{").unwrap();
-    record(&EventWriter::open(log, &options()).unwrap(), event("evt_1")).unwrap();
+    record(&EventWriter::open(log, &options()).unwrap(), &event("evt_1")).unwrap();
     assert_eq!(ids(log), ["evt_1"]);
     assert_eq!(segments(log).len(), 1);
 }
@@ -96,7 +96,7 @@ fn a_damaged_end_is_not_buried() {
     {
         // No checkpoint behind the event, as after a crash.
         let writer = EventWriter::open(log, &options()).unwrap();
-        record(&writer, event("evt_1")).unwrap();
+        record(&writer, &event("evt_1")).unwrap();
         fs::copy(&segments(log)[0], log.join("copy")).unwrap();
     }
     let segment = &segments(log)[0];
@@ -107,7 +107,7 @@ fn a_damaged_end_is_not_buried() {
 
     // Going on behind the damage hides nothing of it.
     repair(log, &options()).unwrap();
-    record(&EventWriter::open(log, &options()).unwrap(), event("evt_3")).unwrap();
+    record(&EventWriter::open(log, &options()).unwrap(), &event("evt_3")).unwrap();
     assert_eq!(verify_log(log), Some(Tampering::Edited));
     assert_eq!(verify_log(&segments(log)[1]), None);
     assert!(repair(log, &options()).is_err(), "there is nothing left to repair");
@@ -131,17 +131,17 @@ fn segments_follow_one_another_by_size_by_day_and_by_retention() {
     let options = Options { clock: std::sync::Arc::new(clock.clone()), segment_bytes: 4096, ..options() };
     let writer = EventWriter::open(log, &options).unwrap();
     for n in 0..100 {
-        record(&writer, event(&format!("evt_{n}"))).unwrap();
+        record(&writer, &event(&format!("evt_{n}"))).unwrap();
     }
     let by_size = segments(log).len();
     assert!(by_size > 3);
 
     clock.advance(Duration::from_hours(24));
-    record(&writer, event("evt_next_day")).unwrap();
+    record(&writer, &event("evt_next_day")).unwrap();
     assert_eq!(segments(log).len(), by_size + 1);
 
     writer.set_retention(Retention { days: 30, immutable: false });
-    record(&writer, event("evt_retention")).unwrap();
+    record(&writer, &event("evt_retention")).unwrap();
     assert_eq!(segments(log).len(), by_size + 2);
 
     drop(writer);
@@ -164,7 +164,7 @@ fn the_anchor_moves_to_another_file_and_not_into_one_of_another_log() {
     };
     drop(writer("theirs", "of_theirs"));
     let writer = writer("ours", "before");
-    record(&writer, event("evt_1")).unwrap();
+    record(&writer, &event("evt_1")).unwrap();
     writer.move_anchor(Some(at("behind")));
     writer.sync().unwrap();
     let (before, behind) = (held("before").unwrap(), held("behind").unwrap());
@@ -172,7 +172,7 @@ fn the_anchor_moves_to_another_file_and_not_into_one_of_another_log() {
 
     let of_theirs = held("of_theirs");
     writer.move_anchor(Some(at("of_theirs")));
-    record(&writer, event("evt_2")).unwrap();
+    record(&writer, &event("evt_2")).unwrap();
     drop(writer);
     assert_eq!(held("of_theirs"), of_theirs, "it is another log's");
     assert_eq!(held("before"), Some(before), "the former one stays as it is");
@@ -189,7 +189,7 @@ fn two_writers_share_one_log() {
             let writer = EventWriter::open(log, &options).unwrap();
             scope.spawn(move || {
                 for n in 0..200 {
-                    record(&writer, event(&format!("{name}_{n}"))).unwrap();
+                    record(&writer, &event(&format!("{name}_{n}"))).unwrap();
                 }
             });
         }
