@@ -66,7 +66,7 @@ pub fn explain(
     let route = normal.and_then(|path| snapshot.scopes.route(path));
     let stages = [
         Some(address(&snapshot, question.ip)),
-        path.as_ref().and_then(|path| path.as_ref().err()).map(hidden_path),
+        question.path.as_deref().and_then(refused_path),
         route.map(|route| route_address(route, question.ip)),
         question.origin.as_deref().map(|origin| cors(&snapshot, route, origin)),
         normal.and_then(|path| health_check(route, path)),
@@ -113,9 +113,14 @@ fn narrowest<'a>(ranges: impl Iterator<Item = &'a str>, ip: IpAddr) -> Option<&'
     with_places.collect::<CidrMap<&str>>().longest_match(ip).map(|(_, range)| *range)
 }
 
-fn hidden_path(refusal: &Refusal) -> Step {
-    let reason = format!("it is written in a way that hides another path: {}", name_of(refusal));
-    Step { stage: "path", passes: false, reason }
+fn refused_path(path: &str) -> Option<Step> {
+    let refusal = path::normalise(path).err()?;
+    let why = if path.starts_with('/') {
+        "it is written in a way that hides another path"
+    } else {
+        "a path begins with `/`"
+    };
+    Some(Step { stage: "path", passes: false, reason: format!("{why}: {}", name_of(&refusal)) })
 }
 
 /// The route's own addresses narrow those for all.
@@ -190,15 +195,19 @@ fn authentication(snapshot: &Snapshot, ip: IpAddr) -> Step {
 
 /// Whether a key of these may be used from an address, and what that means.
 fn static_keys(keys: &[StaticKey], ip: IpAddr) -> (bool, String) {
-    let (all, to_send) = (keys.len(), "must be sent as `Authorization: Bearer KEY`");
-    match keys.iter().filter(|key| may_be_used_from(key, ip)).count() {
-        0 => (false, format!("{ip} is in none of the `allowed_ranges` of any key: 403 key_ip_denied")),
-        here if here == all => (true, format!("one of {all} keys {to_send}, else 401")),
-        here => (
-            true,
-            format!("one of {here} keys that may be used from {ip}, of {all}, {to_send}, else 401 or 403"),
-        ),
-    }
+    let all = keys.len();
+    let here = keys.iter().filter(|key| may_be_used_from(key, ip)).count();
+    let which = match (here, all) {
+        (0, _) => {
+            return (false, format!("{ip} is in none of the `allowed_ranges` of any key: 403 key_ip_denied"));
+        }
+        (1, 1) => "the key".to_owned(),
+        (_, _) if here == all => format!("one of the {all} keys"),
+        (1, _) => format!("of {all} keys, the only one that may be used from {ip}"),
+        (_, _) => format!("of {all} keys, one of the {here} that may be used from {ip}"),
+    };
+    let otherwise = if here == all { "401" } else { "401 or 403" };
+    (true, format!("{which} must be sent as `Authorization: Bearer KEY`, else {otherwise}"))
 }
 
 fn may_be_used_from(key: &StaticKey, ip: IpAddr) -> bool {

@@ -35,7 +35,8 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from.
 pub trait ConfigSource: Send + Sync + 'static {
-    /// Reads and checks it anew. The error is the whole report, for people.
+    /// Reads and checks it anew. The error is the whole report, for people: a paragraph for each finding, which says what is
+    /// wrong in its first line and where in its second.
     fn load(&self) -> Result<LoadedConfig, String>;
 
     /// The secret in this place.

@@ -12,7 +12,7 @@ use http::Uri;
 use kt_domain::network::reach::Reach;
 use kt_domain::policy_config::{FaultKind, Timeouts};
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, InvalidMessage, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -359,9 +359,20 @@ async fn open(origin: &Origin, deadline: Instant) -> Result<ClientConnection, Un
     let name =
         ServerName::try_from(origin.bare_host().to_owned()).map_err(|error| no_tls(error.to_string()))?;
     let connector = TlsConnector::from(Arc::clone(client_tls()));
-    let tls =
-        connector.connect(name, tcp).await.map_err(|error| no_tls(format!("no trusted TLS: {error}")))?;
+    let tls = connector.connect(name, tcp).await.map_err(|error| no_tls(why_no_tls(&error)))?;
     Ok(ClientConnection::new(Transport::new(Io::Tls(Box::new(tls.into())))))
+}
+
+/// The library does not say that what answers speaks no TLS at all.
+fn why_no_tls(error: &io::Error) -> String {
+    let why = format!("no trusted TLS: {error}");
+    let of_library = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match of_library {
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            format!("{why}; what answers at this port speaks no TLS, but most likely plain HTTP (`http://`)")
+        }
+        _ => why,
+    }
 }
 
 /// Resolves the origin's name, then connects to one of the addresses that it has now.

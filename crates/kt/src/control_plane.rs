@@ -3,6 +3,7 @@
 mod background;
 mod key_file;
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -403,8 +404,14 @@ fn trusted_proxies(config: &DeploymentConfig) -> CidrSet {
 }
 
 async fn bind(door: &str, address: SocketAddr) -> Result<Listener, Failure> {
-    let bound = Listener::bind(address).await;
-    bound.map_err(|error| Failure::failed(format!("the {door} cannot listen on {address}: {error}")))
+    Listener::bind(address).await.map_err(|error| {
+        let failure = Failure::failed(format!("the {door} cannot listen on {address}: {error}"));
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return failure;
+        }
+        let option = format!("--{}-listen", door.to_ascii_lowercase());
+        failure.and(&format!("end the program that listens there, or name another address with `{option}`"))
+    })
 }
 
 /// What a flag says, or else what is configured.

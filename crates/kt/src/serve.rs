@@ -1,5 +1,6 @@
 //! Running a gateway from its start to its last request, for `kt gateway run` and `kt up`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,6 +90,7 @@ impl Settings {
         let socket = handover_socket(&self.data_dir);
         let inherited = if self.take_over { Some(take_over(&socket)?) } else { none_runs(&socket)? };
         let events = Arc::new(open_events(&self.data_dir, event_options)?);
+        let is_beside_plane = matches!(self.plane, Some(Plane::Local(_)));
         let mut link = self.plane.map(|plane| Link::new(plane, &self.data_dir)).transpose()?;
         let configuration = match (files, &mut link) {
             (Some((files, _)), _) => Configuration::Files(files),
@@ -118,7 +120,8 @@ impl Settings {
         };
         let shares_counts = options.redis_url.is_some();
         let scheme = if options.tls.is_some() { "https" } else { "http" };
-        let (gateway, warnings) = Gateway::start(options)?;
+        let (gateway, warnings) =
+            Gateway::start(options).map_err(|error| not_started(error, is_beside_plane))?;
         let address = self.public_url.or_else(|| where_it_listens(scheme, gateway.address()));
         for warning in warnings {
             output::complain(format_args!("warning: {warning}"));
@@ -175,6 +178,25 @@ impl From<StartError> for Failure {
             | StartError::OtherAddress { .. } => Self::invalid(error.to_string()),
             StartError::Listen { .. } | StartError::Io(_) => Self::failed(error.to_string()),
         }
+    }
+}
+
+/// Why a gateway does not serve; where another program listens, with what to do about that. The options of one that starts
+/// together with a control plane are others.
+fn not_started(error: StartError, is_beside_plane: bool) -> Failure {
+    let is_taken =
+        matches!(&error, StartError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse);
+    let failure = Failure::from(error);
+    match (is_taken, is_beside_plane) {
+        (false, _) => failure,
+        (true, true) => failure.and(
+            "end the program that listens there, or name another address with `--gateway-listen` or \
+             `--gateway-admin-listen`",
+        ),
+        (true, false) => failure.and(
+            "end the program that listens there, or name another address with `--listen` or `--admin-listen`; \
+             `--take-over` takes the place of the gateway that runs with the same data directory",
+        ),
     }
 }
 

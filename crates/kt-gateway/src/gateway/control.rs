@@ -36,11 +36,8 @@ impl Control {
     pub(crate) fn reload(&self) -> Result<String, String> {
         let outcome = self.try_reload();
         self.shared.metrics.count_reload(outcome.is_ok());
-        match &outcome {
-            Ok(version) => tracing::info!(%version, "the configuration was changed"),
-            Err(report) => {
-                tracing::error!("the configuration was not changed; the last good one stays\n{report}");
-            }
+        if let Err(report) = &outcome {
+            tell_of_refused(report);
         }
         outcome
     }
@@ -60,7 +57,12 @@ impl Control {
         }
         lasting.targets.retain(|id| snapshot.targets.iter().any(|target| *target.id == *id));
         self.shared.events.keep(Keeping::of(&snapshot.config));
-        self.shared.snapshot.store(Arc::new(snapshot));
+        let before = self.shared.snapshot.swap(Arc::new(snapshot));
+        if *before.version == *version {
+            tracing::info!(%version, "the configuration is as it was; the secrets and certificates that it names were read again");
+        } else {
+            tracing::info!(%version, "the configuration was changed");
+        }
         Ok(version)
     }
 
@@ -81,6 +83,15 @@ impl Control {
         if let Err(error) = keep(kept, &lasting.used, clock.now_micros()) {
             tracing::error!(%error, "what is spent of budgets cannot be kept, and would be forgotten by a restart");
         }
+    }
+}
+
+/// Says that a configuration was refused, and of each finding what is wrong and where: a line of the log is one line.
+fn tell_of_refused(report: &str) {
+    tracing::error!("the configuration was not changed; the last good one stays");
+    for finding in report.split("\n\n") {
+        let what_and_where: Vec<_> = finding.lines().take(2).map(str::trim).collect();
+        tracing::error!("{}", what_and_where.join(" "));
     }
 }
 

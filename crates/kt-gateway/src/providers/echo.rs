@@ -60,11 +60,22 @@ struct Said {
     input: Value,
 }
 
+/// A part of a conversation. Of what stands twice in it, the last counts, as with most providers.
 #[derive(Deserialize)]
+#[serde(try_from = "Value")]
 struct Message {
     role: String,
-    #[serde(default)]
     content: Value,
+}
+
+impl TryFrom<Value> for Message {
+    type Error = &'static str;
+
+    fn try_from(mut message: Value) -> Result<Self, Self::Error> {
+        let role = message.get("role").and_then(Value::as_str).ok_or("it has no `role`")?.to_owned();
+        let content = message.get_mut("content").map(Value::take).unwrap_or_default();
+        Ok(Self { role, content })
+    }
 }
 
 impl Question<'_> {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
@@ -15,6 +15,13 @@ use prometheus_client::registry::Registry;
 
 use super::rests::Rests;
 use crate::breaker::{Breaker, Pass, State};
+use crate::upstream::UpstreamFault;
+
+/// How long nothing more is said of a key that is refused, in microseconds: each request can be refused, and a client that
+/// asks for what the key does not reach brings that about between others that are answered.
+const KEY_TOLD_AGAIN: i64 = 3_600_000_000;
+/// So long ago that it is time again.
+const NEVER: i64 = i64::MIN;
 
 /// How one target has fared.
 #[derive(Debug)]
@@ -32,6 +39,8 @@ pub(crate) struct TargetHealth {
     pub(crate) rests: Rests,
     /// Whether it gave no answer when it was last asked to judge content.
     is_silent: AtomicBool,
+    /// When it was last said that its key is refused; [`NEVER`] if it was not.
+    key_told: AtomicI64,
 }
 
 /// A fault of a target.
@@ -80,6 +89,7 @@ impl HealthOfTargets {
                     last_fault: Mutex::default(),
                     rests: Rests::default(),
                     is_silent: AtomicBool::new(false),
+                    key_told: AtomicI64::new(NEVER),
                 });
                 known.insert(id.to_owned(), Arc::clone(&health));
                 health
@@ -169,12 +179,22 @@ impl TargetHealth {
     pub(crate) fn failed(&self, pass: Pass, fault: Fault, counts: bool) {
         self.faults.get_or_create(&TargetFault { target: self.id.to_string(), code: fault.code }).inc();
         *self.last_fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+        if fault.code == UpstreamFault::KeyRefused.code() && self.is_key_to_be_told(fault.at) {
+            tracing::warn!(target_id = %self.id, "the provider refuses the gateway's key, or what is asked for with it; see the target's `secret_key_ref`");
+        }
         let Some(breaker) = &self.breaker else { return };
         if !counts {
             breaker.abandoned(pass);
         } else if breaker.failed(pass, fault.at.as_microsecond()) {
             tracing::warn!(target_id = %self.id, code = fault.code, "the target fails again and again and is left alone for a while");
         }
+    }
+
+    /// Whether it is time to say that the key is refused: at once, and while that goes on now and then.
+    fn is_key_to_be_told(&self, at: Timestamp) -> bool {
+        let (told, now) = (self.key_told.load(Ordering::Relaxed), at.as_microsecond());
+        now.saturating_sub(told) >= KEY_TOLD_AGAIN
+            && self.key_told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// It was asked to judge content, and did unless there is a `fault`. Each outage is told once. No circuit opens by it: whoever
@@ -264,6 +284,20 @@ mod tests {
         assert_eq!(targets.of("b", &settings).state(0), State::Closed);
         let changed = CircuitBreaker { failures: 2, ..settings };
         assert_eq!(targets.of("a", &changed).state(0), State::Closed);
+    }
+
+    #[test]
+    fn a_refused_key_is_told_at_once_and_then_once_an_hour() {
+        let targets = HealthOfTargets::default();
+        let [one, other] = ["one", "other"].map(|id| targets.of(id, &CircuitBreaker::default()));
+        let at = |minutes: i64| Timestamp::from_second(minutes * 60).unwrap();
+        let told = |target: &TargetHealth| {
+            (0..200).filter(|minutes| target.is_key_to_be_told(at(*minutes))).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&one), [0, 60, 120, 180]);
+        assert!(other.is_key_to_be_told(at(7)), "nor is one about the other");
+        assert!(!other.is_key_to_be_told(at(66)));
+        assert!(other.is_key_to_be_told(at(67)));
     }
 
     #[test]

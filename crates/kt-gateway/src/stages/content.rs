@@ -175,7 +175,9 @@ impl<'de> Visitor<'de> for TopVisitor {
             let folded: Cow<'_, str> = fold(&name);
             match top.field(&folded) {
                 Some(_) if folded != name => {
-                    let message = format!("some readers take `{name}` for `{folded}`, and others do not");
+                    // The place comes behind it.
+                    let message =
+                        format!("`{name}`, which some readers take for `{folded}` and others do not, stands");
                     return Err(A::Error::custom(message));
                 }
                 Some(field) => {

@@ -1,6 +1,7 @@
 use std::net::Ipv4Addr;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 
@@ -73,6 +74,29 @@ async fn why_nobody_can_be_connected_to_is_put_into_words() {
     let origin = Origin::of(&"http://169.254.169.254/v1".parse().unwrap()).unwrap();
     let forbidden = connect(&origin, Duration::from_mins(1)).await.unwrap_err();
     assert!(forbidden.why.contains("may not be connected to"), "{}", forbidden.why);
+}
+
+#[tokio::test]
+async fn who_speaks_no_tls_is_told_from_who_speaks_another_one() {
+    // A refusal in plain HTTP, and the alert `handshake_failure` of TLS 1.2.
+    let answers: [(&[u8], bool); 2] =
+        [(b"HTTP/1.1 400 Bad Request\r\n\r\n", true), (b"\x15\x03\x03\x00\x02\x02\x28", false)];
+    for (answer, is_plain) in answers {
+        let provider = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", provider.local_addr().unwrap());
+        let answering = tokio::spawn(async move {
+            let (mut client, _) = provider.accept().await.unwrap();
+            client.write_all(answer).await.unwrap();
+            // Closed now, the connection could be reset before the answer is read.
+            client
+        });
+        let origin = Origin::of(&url.parse().unwrap()).unwrap();
+        let untold = connect(&origin, Duration::from_mins(1)).await.unwrap_err();
+        assert_eq!(untold.fault, UpstreamFault::Tls);
+        assert!(untold.why.starts_with("no trusted TLS: received "), "{}", untold.why);
+        assert_eq!(untold.why.contains("plain HTTP"), is_plain, "{}", untold.why);
+        answering.await.unwrap();
+    }
 }
 
 #[test]

@@ -340,6 +340,17 @@ fn an_address_that_is_refused_is_closed_though_its_whole_body_came_with_its_head
 }
 
 #[test]
+fn a_name_that_some_readers_take_for_another_is_told_with_its_place() {
+    let answer = TestGateway::with("").ask(&Request::chat().json(r#"{"Model":"a"}"#));
+    assert_eq!(answer.outcome(), (400, "invalid_json".to_owned()));
+    assert_eq!(
+        answer.json()["error"]["message"],
+        "The body is no valid JSON object: `Model`, which some readers take for `model` and others do not, stands at line \
+         1 column 8."
+    );
+}
+
+#[test]
 fn what_is_no_json_of_the_right_shape_is_refused_with_the_field_at_fault() {
     let gateway = TestGateway::with("");
     let nested = |depth: usize| {

@@ -132,6 +132,22 @@ fn every_api_that_streams_streams_what_it_says_as_a_whole() {
 }
 
 #[test]
+fn what_stands_twice_in_a_message_counts_as_it_stands_last() {
+    let gateway = TestGateway::with(ECHO);
+    let chat = |messages: &str| {
+        let body = format!(r#"{{"model":"m","messages":{messages}}}"#);
+        gateway.ask(&Request::new("POST", "/v1/chat/completions").json(body))
+    };
+    let answer = chat(r#"[{"role":"system","role":"user","content":"one","content":"two"}]"#);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["choices"][0]["message"]["content"], "two");
+    for wrong in [r#"[{"content":"one"}]"#, r#"[{"role":1}]"#, r#"["one"]"#, r#"[["user","one"]]"#] {
+        assert_eq!(chat(wrong).outcome(), (422, "validation_error".to_owned()), "{wrong}");
+    }
+    assert_eq!(chat(r#"[{"role":"user"}]"#).status, 200, "the control");
+}
+
+#[test]
 fn moderation_finds_nothing_and_answers_each_text() {
     let gateway = TestGateway::with(ECHO);
     let parts =

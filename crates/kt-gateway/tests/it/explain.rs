@@ -142,7 +142,16 @@ fn the_range_that_lets_an_address_in_is_named() {
 fn keys_that_may_not_be_used_from_an_address_are_not_counted() {
     let rules = "auth:\n  mode: static\n  keys:\n    - {id: a, secret_key_ref: {env: CLIENT_KEY}, allowed_ranges: [127.0.0.0/29]}\n    - {id: b, secret_key_ref: {env: PROVIDER_KEY}, allowed_ranges: [127.0.0.0/28]}\n";
     let (gateway, config) = (TestGateway::with(rules), config(rules));
-    for (ip, usable) in [([127, 0, 0, 1], 2), ([127, 0, 0, 12], 1), ([127, 0, 1, 1], 0)] {
+    for (ip, usable, told) in [
+        ([127, 0, 0, 1], 2, "one of the 2 keys must be sent as `Authorization: Bearer KEY`, else 401"),
+        (
+            [127, 0, 0, 12],
+            1,
+            "of 2 keys, the only one that may be used from 127.0.0.12 must be sent as `Authorization: Bearer KEY`, else \
+             401 or 403",
+        ),
+        ([127, 0, 1, 1], 0, "127.0.1.1 is in none of the `allowed_ranges` of any key: 403 key_ip_denied"),
+    ] {
         let ask = |key: &str| {
             let request = Request::chat().header("Authorization", format!("Bearer {key}"));
             gateway.connect_from(ip).ask(&request).status
@@ -154,6 +163,34 @@ fn keys_that_may_not_be_used_from_an_address_are_not_counted() {
         assert_eq!(auth.passes, usable > 0, "{ip:?}: {auth:?}");
         let outcome = if usable == 0 { "403 key_ip_denied" } else { "200 " };
         assert_eq!(said(&steps), outcome, "{ip:?}: {auth:?}");
-        assert!(usable == 0 || auth.reason.starts_with(&format!("one of {usable} keys ")), "{auth:?}");
+        assert_eq!(auth.reason, told);
     }
+}
+
+#[test]
+fn keys_are_told_in_a_sentence_for_one_and_for_many() {
+    let here = "{id: kN, secret_key_ref: {env: KEY_N}, allowed_ranges: [127.0.0.0/29]}";
+    let elsewhere = here.replace("127.0.0.0", "192.0.2.0");
+    let rules = |keys: &[&str]| {
+        let keys = keys.iter().enumerate().map(|(number, key)| key.replace('N', &number.to_string()));
+        format!("auth: {{mode: static, keys: [{}]}}", keys.collect::<Vec<_>>().join(", "))
+    };
+    let cases: [(&[&str], &str); 2] = [
+        (&[here], "the key must be sent"),
+        (&[here, here, &elsewhere], "of 3 keys, one of the 2 that may be used from 127.0.0.1 must be sent"),
+    ];
+    for (keys, told) in cases {
+        let steps = steps(&config(&rules(keys)), [127, 0, 0, 1], PATHS[0], 1, ORIGINS[0]);
+        let auth = steps.iter().find(|step| step.stage == "auth").expect("it is asked");
+        assert!(auth.reason.starts_with(told), "{auth:?}");
+    }
+}
+
+#[test]
+fn a_path_without_its_first_slash_is_not_told_as_one_that_hides_another() {
+    let config = config("");
+    let reason = |path| steps(&config, [127, 0, 0, 1], path, 1, ORIGINS[0]).pop().map(|step| step.reason);
+    assert_eq!(reason("v1/models").as_deref(), Some("a path begins with `/`: 400 invalid_path"));
+    let hiding = "it is written in a way that hides another path: 400 invalid_path";
+    assert_eq!(reason("/v1//models").as_deref(), Some(hiding));
 }

@@ -154,7 +154,7 @@ fn a_reload_changes_the_certificate_and_keeps_connections() {
 
     fs::write(identity.files().key, "no key").expect("it can be written");
     let report = gateway.reload("").expect_err("the key cannot be read");
-    assert!(report.contains("key.pem"), "{report}");
+    assert!(report.contains("key.pem holds no private key in PEM"), "{report}");
     status_line(&mut secure(connect(&gateway), trusting(&new, &[]))).expect("the last good one stays");
 }
 
@@ -228,12 +228,24 @@ fn tls_begins_right_behind_a_proxy_protocol_header() {
 }
 
 #[test]
-fn files_that_are_no_certificate_keep_the_gateway_from_starting() {
-    let (identity, _) = Identity::new();
-    fs::write(identity.files().certificate, "").expect("it can be written");
-    let started = TestGateway::try_with_options("", |options| options.tls = Some(identity.files()));
-    let error = started.err().expect("there is no certificate").to_string();
-    assert!(error.contains("cert.pem"), "{error}");
+fn files_that_do_not_hold_what_they_should_keep_the_gateway_from_starting() {
+    for (name, text, why) in [
+        ("cert.pem", Some(""), "cert.pem holds no certificate in PEM"),
+        ("cert.pem", None, "cert.pem cannot be read: No such file"),
+        ("cert.pem", Some("-----BEGIN CERTIFICATE-----\nbroken"), "cert.pem: "),
+        ("key.pem", Some("no key"), "key.pem holds no private key in PEM"),
+        ("key.pem", None, "key.pem cannot be read: No such file"),
+    ] {
+        let (identity, _) = Identity::new();
+        let file = identity.directory.path().join(name);
+        match text {
+            Some(text) => fs::write(file, text).expect("it can be written"),
+            None => fs::remove_file(file).expect("it can be removed"),
+        }
+        let started = TestGateway::try_with_options("", |options| options.tls = Some(identity.files()));
+        let error = started.err().expect(why).to_string();
+        assert!(error.contains(why), "{why}: {error}");
+    }
 }
 
 #[test]

@@ -46,7 +46,8 @@ pub(crate) struct Run {
         long,
         value_name = "ADDRESS",
         env = "KEEPTRUSTS_GATEWAY_LISTEN",
-        default_value = "127.0.0.1:41002"
+        default_value = "127.0.0.1:41002",
+        value_parser = listen_address
     )]
     listen: SocketAddr,
     /// Where the operator connects (health, metrics, events, reload); `off` for nowhere
@@ -85,6 +86,11 @@ pub(crate) struct Run {
     /// delivers its events. Rather set the environment variable: other users of the machine see arguments
     #[arg(long, value_name = "KEY", env = "KEEPTRUSTS_GATEWAY_TOKEN", hide_env_values = true)]
     gateway_token: Option<String>,
+}
+
+/// An address to listen on. Names are none: they can stand for several.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "an IP address and a port are needed, as in 127.0.0.1:41002")
 }
 
 /// An address, or `off`.

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::commands::gateway::listen_address;
 use crate::control_plane::Settings;
 use crate::failure::Failure;
 use crate::output;
@@ -32,10 +33,10 @@ pub(crate) struct Run {
     #[command(flatten)]
     place: Place,
     /// Where the API listens; port 0 picks a free one. Default: `api.listen`, or 127.0.0.1:8080
-    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_API_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_API_LISTEN", value_parser = listen_address)]
     api_listen: Option<SocketAddr>,
     /// Where the console listens; port 0 picks a free one. Default: `console.listen`, or 127.0.0.1:3000
-    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_CONSOLE_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_CONSOLE_LISTEN", value_parser = listen_address)]
     console_listen: Option<SocketAddr>,
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio::sync::watch;
 
-use crate::commands::gateway::{AdminListen, ready_line};
+use crate::commands::gateway::{AdminListen, listen_address, ready_line};
 use crate::commands::server::Place;
 use crate::control_plane;
 use crate::failure::Failure;
@@ -23,17 +23,18 @@ pub(crate) struct Up {
     #[arg(long = "policy-config", value_name = "PATH", env = "KEEPTRUSTS_POLICY_CONFIG")]
     policy_config: Option<PathBuf>,
     /// Where the API listens; port 0 picks a free one. Default: `api.listen`, or 127.0.0.1:8080
-    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_API_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_API_LISTEN", value_parser = listen_address)]
     api_listen: Option<SocketAddr>,
     /// Where the console listens; port 0 picks a free one. Default: `console.listen`, or 127.0.0.1:3000
-    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_CONSOLE_LISTEN")]
+    #[arg(long, value_name = "ADDRESS", env = "KEEPTRUSTS_CONSOLE_LISTEN", value_parser = listen_address)]
     console_listen: Option<SocketAddr>,
     /// Where applications connect; port 0 picks a free one
     #[arg(
         long,
         value_name = "ADDRESS",
         env = "KEEPTRUSTS_GATEWAY_LISTEN",
-        default_value = "127.0.0.1:41002"
+        default_value = "127.0.0.1:41002",
+        value_parser = listen_address
     )]
     gateway_listen: SocketAddr,
     /// Where the operator connects (health, metrics, events, reload); `off` for nowhere

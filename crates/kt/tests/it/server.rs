@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
@@ -193,6 +193,30 @@ fn other_machines_are_not_listened_to_in_plain_text_unless_it_is_said() {
         said(&refused, 2);
         let why = complaint(&refused);
         assert!(why.contains("without TLS") && why.contains("server.allow_plain_http"), "{why}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_failure_with_what_to_do_about_it() {
+    let home = Home::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let free = "127.0.0.1:0";
+    for (addresses, option) in [
+        ([&*address, free, free, free], "`--api-listen`"),
+        ([free, &*address, free, free], "`--console-listen`"),
+        ([free, free, &*address, free], "`--gateway-listen`"),
+        ([free, free, free, &*address], "`--gateway-admin-listen`"),
+    ] {
+        let mut command = home.command(&["up", "--data-dir", "data"]);
+        for (name, address) in ["api", "console", "gateway", "gateway-admin"].iter().zip(addresses) {
+            command.args([&*format!("--{name}-listen"), address]);
+        }
+        let refused = command.output().unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{option}");
+        let why = complaint(&refused);
+        assert!(why.contains(&address) && why.contains(option), "{option}: {why}");
+        assert!(!why.contains("--take-over"), "it has no such option: {why}");
     }
 }
 

@@ -6,6 +6,7 @@ mod following;
 mod http;
 mod kill;
 mod process;
+mod refused_key;
 mod signals;
 mod start;
 mod take_over;

@@ -91,6 +91,36 @@ fn a_change_that_is_not_valid_is_reported_and_the_last_good_one_stays() {
 }
 
 #[test]
+fn each_finding_of_a_change_that_is_not_valid_is_one_line_of_the_log() {
+    let place = Place::with(ECHO);
+    let process = place.start(&[]);
+    place.write_config(&format!("{ECHO}cors: {{enabled: maybe, origins: []}}\n"));
+    process.signal(Signal::HUP);
+    wait_for("both findings", || {
+        (process.errors().matches("--> policy-config.yaml:5:").count() >= 2).then_some(())
+    });
+    let errors = process.errors();
+    for code in ["error[E006]: ", "error[E002]: "] {
+        let line = errors.lines().find(|line| line.contains(code)).unwrap_or_default();
+        assert!(line.contains("--> policy-config.yaml:5:") && !line.contains("\\u000a"), "{errors}");
+    }
+    process.terminate();
+}
+
+#[test]
+fn a_hang_up_without_a_change_is_not_told_as_one() {
+    let place = Place::with(ECHO);
+    let process = place.start(&[]);
+    process.signal(Signal::HUP);
+    process.complains_of("the configuration is as it was");
+    assert!(!process.errors().contains("the configuration was changed"), "{}", process.errors());
+    place.write_config(&format!("{ECHO}cors: {{enabled: true}}\n"));
+    process.signal(Signal::HUP);
+    process.complains_of("the configuration was changed");
+    process.terminate();
+}
+
+#[test]
 fn a_reload_that_opens_the_door_to_everybody_is_warned_of() {
     let keys = "auth: {mode: static, keys: [{id: app, secret_key_ref: {env: APP_KEY}}]}\n";
     let place = Place::with(&format!("{ECHO}{keys}"));

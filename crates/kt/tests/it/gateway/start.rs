@@ -76,13 +76,28 @@ fn an_operators_listener_for_strangers_needs_a_token() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_a_failure() {
+fn a_port_that_is_taken_is_a_failure_with_what_to_do_about_it() {
     let place = Place::with(ECHO);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (status, errors) = refused(place.command_on(&address, "off", &[]));
-    assert_eq!(status, Some(1), "{errors}");
-    assert!(errors.contains(&address), "{errors}");
+    for (listen, admin_listen) in [(&*address, "off"), ("127.0.0.1:0", &*address)] {
+        let (status, errors) = refused(place.command_on(listen, admin_listen, &[]));
+        assert_eq!(status, Some(1), "{errors}");
+        for words in [&*address, "`--listen`", "`--admin-listen`", "`--take-over`"] {
+            assert!(errors.contains(words), "{words} is missing: {errors}");
+        }
+    }
+    let (_, errors) = refused(place.command_on("192.0.2.1:0", "off", &[]));
+    assert!(errors.contains("cannot listen on 192.0.2.1:0"), "{errors}");
+    assert!(!errors.contains("`--take-over`"), "the address is not this machine's: {errors}");
+}
+
+#[test]
+fn a_name_in_the_place_of_an_address_is_refused_with_an_example() {
+    let place = Place::with(ECHO);
+    let (status, errors) = refused(place.command_on("localhost", "off", &[]));
+    assert_eq!(status, Some(2), "{errors}");
+    assert!(errors.contains("localhost") && errors.contains("as in 127.0.0.1:41002"), "{errors}");
 }
 
 #[test]
