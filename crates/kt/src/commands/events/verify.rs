@@ -118,6 +118,12 @@ fn report(found: &Verification, expectations: &Expectations) -> String {
     if found.problem.is_none() {
         lines.push(format!("  end      {}", end(found, expectations)));
     }
+    if found.unfinished_line {
+        lines.push(
+            "  behind   an unfinished line, as there is while a gateway writes; it was not acknowledged"
+                .to_owned(),
+        );
+    }
     lines.join("\n")
 }
 
