@@ -293,6 +293,8 @@ fn wrong_use_is_status_2_and_what_is_not_there_status_1() {
     ] {
         said(&gateway.kt(arguments), 2);
     }
+    let unknown = complaint(&gateway.kt(&["tail", "--data-dir", "{data}", "--event-type", "nonsense"]));
+    assert!(unknown.contains("expected one of auth_failed, decision, events_lost,"), "{unknown}");
     for arguments in [
         &["verify", "{data}/nothing.jsonl"][..],
         &["tail", "--data-dir", "{data}/nothing"],
