@@ -123,7 +123,8 @@ fn read(path: &Path) -> io::Result<Vec<Entry>> {
     }
 }
 
-/// Puts `text` in the place of what stands in the file: whole or not at all. Who spends how much is for its owner alone to read.
+/// Puts `text` in the place of what stands in the file: whole or not at all. Who spends how much is for the file's owner
+/// alone to read.
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
