@@ -7,6 +7,7 @@ mod sections;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use url::Url;
@@ -40,12 +41,11 @@ pub const ENVIRONMENT_PREFIX: &str = "KEEPTRUSTS_";
 /// Reads the file and what the environment says; the environment overrides the file, key by key.
 #[must_use]
 pub fn load(file: Option<Source>, environment: &[(String, String)]) -> LoadedDeployment {
-    let shape = shape_of(&json_schema());
-    let variables = environment.iter().filter_map(|variable| from_variable(variable, &shape));
+    let variables = environment.iter().filter_map(|variable| from_variable(variable, shape()));
     let sources: Vec<Source> = file.into_iter().chain(variables).collect();
     let mut report = Report::new(&sources);
     let config = parse_layers(&sources, &mut report).and_then(|mut tree| {
-        check(&mut tree, &shape, &mut report);
+        check(&mut tree, shape(), None, &mut report);
         let config: DeploymentConfig = from_tree(&tree, &mut report)?;
         Review { tree: &tree, report: &mut report }.all(&config);
         Some(config)
@@ -59,6 +59,12 @@ pub fn load(file: Option<Source>, environment: &[(String, String)]) -> LoadedDep
 #[must_use]
 pub fn json_schema() -> Value {
     schema_of::<DeploymentConfig>("Keeptrusts deployment configuration")
+}
+
+/// The shape of the whole file.
+pub(crate) fn shape() -> &'static Shape {
+    static SHAPE: OnceLock<Shape> = OnceLock::new();
+    SHAPE.get_or_init(|| shape_of(&json_schema()))
 }
 
 /// `KEEPTRUSTS_API__LISTEN=…` as the document `api: {listen: …}`. Variables without `__` are not ours to read here.

@@ -111,7 +111,7 @@ pub fn load(source: Source) -> LoadedCases {
     let sources = [source];
     let mut report = Report::new(&sources);
     let cases = parse_layers(&sources, &mut report).and_then(|mut tree| {
-        check(&mut tree, &shape_of(&json_schema()), &mut report);
+        check(&mut tree, &shape_of(&json_schema()), None, &mut report);
         let file: PolicyCases = from_tree(&tree, &mut report)?;
         for (index, case) in file.cases.iter().enumerate() {
             if case.text.is_some() == case.body.is_some() {

@@ -35,12 +35,13 @@ pub(crate) fn read_sources(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
 
 /// Reads a file.
 pub(crate) fn read_source(path: &Path) -> Result<Source, Failure> {
-    let text = read_text(path).map_err(|error| {
-        Failure::invalid(format!(
-            "cannot read {}: {error}. `kt init` writes a file to start from",
-            path.display()
-        ))
-    })?;
+    read_source_or_advise(path, "`kt init` writes a file to start from")
+}
+
+/// Reads a file. `advice` is told with what keeps it from being read.
+pub(crate) fn read_source_or_advise(path: &Path, advice: &str) -> Result<Source, Failure> {
+    let text = read_text(path)
+        .map_err(|error| Failure::invalid(format!("cannot read {}: {error}. {advice}", path.display())))?;
     Ok(Source { name: path.display().to_string(), text })
 }
 

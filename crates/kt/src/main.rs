@@ -40,10 +40,15 @@ struct Cli {
 /// What somebody needs who has never seen it.
 const FIRST_STEPS: &str = "New here? `kt up` runs everything on this machine and prints a link to begin with.
 Something is wrong? `kt doctor` says what, and what to do.
-Every command takes --help, and what shows or does something takes --json, where it writes no file of its own form.
+Every command takes --help. Those that show or do something take --json and then answer in JSON;
+those that write a file in a format of its own, such as an export, do not.
 
-Exit status: 0 done; 1 failed; 2 wrong usage or invalid configuration; 3 not signed in or not allowed;
-4 the server cannot be reached.";
+Exit status:
+  0  done
+  1  failed
+  2  wrong usage, or an invalid configuration
+  3  not signed in, or not allowed
+  4  the server cannot be reached";
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -21,7 +21,26 @@ pub(crate) fn list(plural: &str, entries: &[Value]) {
     line(json!({ plural: entries, "next_cursor": null }));
 }
 
+/// `1 event`, `2 events`: a number, and behind it what stands by one or by many.
+pub(crate) fn counted<N: Display + From<u8> + PartialEq>(number: N, one: &str, many: &str) -> String {
+    let noun = if number == N::from(1) { one } else { many };
+    format!("{number} {noun}")
+}
+
 /// Writes one line to standard error.
 pub(crate) fn complain(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_told_otherwise_than_none_or_many() {
+        for (number, expected) in [(0_u64, "0 entries"), (1, "1 entry"), (2, "2 entries"), (11, "11 entries")]
+        {
+            assert_eq!(counted(number, "entry", "entries"), expected);
+        }
+    }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use crate::policy_config::Phase;
+use crate::words;
 pub use canonical::{NotCanonical, canonical};
 pub use chain::{Entry, Head, Kind, NotARecord, Record};
 pub(crate) use hash::unhex;
@@ -20,8 +21,7 @@ pub use hash::{Hash, InvalidHex, KeyId, PublicKey};
 pub use statements::{Checkpoint, Excerpt, Removal, RemovalReason, SegmentStart};
 
 /// What an event reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EventType {
     /// A request was refused because no key, or not the right one, came with it.
     AuthFailed,
@@ -37,9 +37,17 @@ pub enum EventType {
     RequestTooLarge,
 }
 
+words!(EventType {
+    AuthFailed = "auth_failed",
+    Decision = "decision",
+    EventsLost = "events_lost",
+    IpDenied = "ip_denied",
+    RateLimited = "rate_limited",
+    RequestTooLarge = "request_too_large",
+});
+
 /// What the gateway decided about a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// It went through.
     Allow,
@@ -51,18 +59,8 @@ pub enum Verdict {
     Escalate,
 }
 
-impl Verdict {
-    /// As it stands in events and in `X-KT-Policy-Action`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::Block => "block",
-            Self::Redact => "redact",
-            Self::Escalate => "escalate",
-        }
-    }
-}
+// As it stands in `X-KT-Policy-Action` too.
+words!(Verdict { Allow = "allow", Block = "block", Redact = "redact", Escalate = "escalate" });
 
 /// Which rule of the IP allowlist refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

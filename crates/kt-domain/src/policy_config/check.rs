@@ -9,20 +9,29 @@ use super::node::{Entry, Node, Place, Value};
 use super::policies;
 use super::scalar::{self, Scalar};
 use super::shape::{Format, Key, Shape};
-use super::suggest::{closest, conversion, did_you_mean, elsewhere, one_of};
+use super::suggest::{all_of, closest, conversion, did_you_mean, elsewhere, one_of};
 use crate::money::Money;
 use crate::span::Span;
 
+/// Another file, whose keys somebody may write into the one that is checked.
+pub(crate) struct OtherFile {
+    /// What it is called, and what it is.
+    pub(crate) name: &'static str,
+    /// What may stand in it.
+    pub(crate) shape: fn() -> &'static Shape,
+}
+
 /// Reports everything in `tree` that has not the shape of a configuration. Afterwards the tree can be deserialised:
 /// what does not fit is left out, and a required text that is missing is empty.
-pub(crate) fn check(tree: &mut Node, root: &Shape, report: &mut Report) {
+pub(crate) fn check(tree: &mut Node, root: &Shape, other: Option<OtherFile>, report: &mut Report) {
     let place = Place { width: 1, ..tree.place };
-    Checker { report, root, path: String::new() }.node(tree, place, root);
+    Checker { report, root, other, path: String::new() }.node(tree, place, root);
 }
 
 struct Checker<'r, 's> {
     report: &'r mut Report<'s>,
     root: &'r Shape,
+    other: Option<OtherFile>,
     path: String,
 }
 
@@ -238,9 +247,17 @@ impl Checker<'_, '_> {
         }
         let message = format!("{} has no key `{name}`", self.subject());
         let suggestion = elsewhere(name, self.root)
+            .or_else(|| self.in_other_file(&path))
             .or_else(|| closest(name, names()).map(did_you_mean))
-            .unwrap_or_else(|| format!("its keys are {}", one_of(names())));
+            .unwrap_or_else(|| all_keys(keys));
         self.report.at(&codes::UNKNOWN_KEY, entry.key_place, &path, message, suggestion);
+    }
+
+    /// Says where to write a key that another file has in this place.
+    fn in_other_file(&self, path: &str) -> Option<String> {
+        let OtherFile { name, shape } = self.other.as_ref()?;
+        shape().behind(path.split('.'))?;
+        Some(format!("`{path}` is a key of {name}: write it there"))
     }
 
     /// Warns of a text that somebody expects to be filled in. The name of a variable has a rule of its own.
@@ -271,6 +288,11 @@ fn without_refused(entries: &mut Box<[Entry]>) -> Vec<Entry> {
 fn empty_text(key: &str, place: Place) -> Entry {
     let value = Node { place, value: Value::Scalar { text: Box::default(), plain: false } };
     Entry { key: key.into(), key_place: place, value }
+}
+
+fn all_keys(keys: &BTreeMap<String, Key>) -> String {
+    let names = all_of(keys.keys().map(String::as_str));
+    if keys.len() == 1 { format!("its only key is {names}") } else { format!("its keys are {names}") }
 }
 
 fn looks_like_variable(text: &str) -> bool {

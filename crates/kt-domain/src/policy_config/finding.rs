@@ -8,8 +8,15 @@ use super::Source;
 use super::codes::{self, Code};
 use super::node::{Node, Place};
 
-/// How much of a line or a message is shown.
+/// How many characters of a line or a path are shown.
 const MAX_SHOWN: usize = 240;
+
+/// How many of them stand before the place, in a line that is longer.
+const SHOWN_BEFORE: u32 = 120;
+
+/// How many characters of a message or a suggestion are shown: more than any that is ours alone has, with all the names it
+/// lists.
+const MAX_SAID: usize = 1000;
 
 /// How many errors are told, and how many warnings: the first ones that are come upon. Nobody reads more, and a text of a few
 /// bytes for each can be long.
@@ -35,8 +42,11 @@ pub struct Finding {
     pub message: String,
     /// What to do about it.
     pub suggestion: String,
-    /// The line's text.
+    /// The line's text; of a long line, what stands around the column, with `…` where it is cut.
     pub excerpt: String,
+    /// At how many characters behind the line's beginning the excerpt begins.
+    #[serde(skip)]
+    excerpt_at: u32,
     /// How many characters of the line it is about.
     #[serde(skip)]
     pub width: u32,
@@ -59,12 +69,13 @@ impl Finding {
             code: codes::NOT_YAML.id,
             severity: Severity::Error,
             path: String::new(),
-            file: printable(file),
+            file: printable(file, MAX_SHOWN),
             line: 1,
             column: 1,
-            message: printable(why),
+            message: printable(why, MAX_SAID),
             suggestion: "name a file in UTF-8 that is there and that you may read".into(),
             excerpt: String::new(),
+            excerpt_at: 0,
             width: 1,
         }
     }
@@ -87,7 +98,8 @@ impl Finding {
 
     /// Carets under the place. Tabs before it are kept, so that they are as wide as in the line above.
     fn mark(&self) -> String {
-        let before = usize::try_from(self.column).unwrap_or(usize::MAX).saturating_sub(1);
+        let before = self.column.saturating_sub(1).saturating_sub(self.excerpt_at);
+        let before = usize::try_from(before).unwrap_or(usize::MAX);
         let length = self.excerpt.chars().count();
         let indent = self.excerpt.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' });
         let room = length.saturating_sub(before).max(1);
@@ -138,16 +150,18 @@ impl<'s> Report<'s> {
             Severity::Error => self.errors += 1,
             Severity::Warning => self.warnings += 1,
         }
+        let (excerpt, excerpt_at) = around(self.line(place), place.column);
         let finding = Finding {
             code: code.id,
             severity: code.severity(),
-            path: printable(path),
+            path: printable(path, MAX_SHOWN),
             file: self.source(place).map(|source| source.name.clone()).unwrap_or_default(),
             line: place.line,
             column: place.column,
-            message: printable(&message.into()),
-            suggestion: printable(&suggestion.into()),
-            excerpt: self.line(place),
+            message: printable(&message.into(), MAX_SAID),
+            suggestion: printable(&suggestion.into(), MAX_SAID),
+            excerpt,
+            excerpt_at,
             width: place.width,
         };
         self.findings.push((place, finding));
@@ -179,14 +193,14 @@ impl<'s> Report<'s> {
         self.sources.get(usize::try_from(place.file).ok()?)
     }
 
-    fn line(&mut self, place: Place) -> String {
+    fn line(&mut self, place: Place) -> &'s str {
         let line = self.source(place).and_then(|source| {
             let file = usize::try_from(place.file).ok()?;
             let starts = self.line_starts[file].get_or_insert_with(|| line_starts(&source.text));
             let start = *starts.get(usize::try_from(place.line).ok()?.checked_sub(1)?)?;
             source.text[start..].lines().next()
         });
-        printable(line.unwrap_or_default().trim_end())
+        line.unwrap_or_default().trim_end()
     }
 }
 
@@ -194,14 +208,24 @@ fn line_starts(text: &str) -> Vec<usize> {
     std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
 }
 
-/// `text`, shortened, without characters that could steer a terminal.
-fn printable(text: &str) -> String {
-    let mut shown: String = text
-        .chars()
-        .take(MAX_SHOWN)
-        .map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
-    if text.len() > shown.len() && text.chars().nth(MAX_SHOWN).is_some() {
+/// What is shown of a line with something to say at `column`, and at how many characters behind its beginning that begins.
+fn around(line: &str, column: u32) -> (String, u32) {
+    let is_long = line.chars().nth(MAX_SHOWN).is_some();
+    let begins = if is_long { column.saturating_sub(SHOWN_BEFORE) } else { 0 };
+    if begins == 0 {
+        return (printable(line, MAX_SHOWN), 0);
+    }
+    let mut rest = line.chars();
+    // Its first character is the one that `…` stands for.
+    rest.nth(usize::try_from(begins).unwrap_or(usize::MAX));
+    (format!("…{}", printable(rest.as_str(), MAX_SHOWN)), begins)
+}
+
+/// `text`, of at most so many characters, without those that could steer a terminal.
+fn printable(text: &str, most: usize) -> String {
+    let mut shown: String =
+        text.chars().take(most).map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect();
+    if text.len() > shown.len() && text.chars().nth(most).is_some() {
         shown.push('…');
     }
     shown

@@ -49,6 +49,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::deployment_config;
 pub use crate::span::Span;
 pub use auth::{Auth, AuthMode, StaticKey};
 pub use budgets::{Budget, Payer, Period};
@@ -195,6 +196,12 @@ impl Loaded {
     }
 }
 
+/// The file beside a gateway's in which a whole deployment is configured.
+const DEPLOYMENT: check::OtherFile = check::OtherFile {
+    name: "`keeptrusts.yaml`, the deployment's configuration",
+    shape: deployment_config::shape,
+};
+
 /// Reads the sources as one configuration: a later one overrides an earlier one key by key, and lists as a whole.
 ///
 /// Every finding of every step is reported at once.
@@ -202,7 +209,7 @@ impl Loaded {
 pub fn load(sources: &[Source], options: LoadOptions) -> Loaded {
     let mut report = Report::new(sources);
     let config = parse_layers(sources, &mut report).and_then(|mut tree| {
-        check::check(&mut tree, shape::root(), &mut report);
+        check::check(&mut tree, shape::root(), Some(DEPLOYMENT), &mut report);
         let config: PolicyConfig = de::from_tree(&tree, &mut report)?;
         rules::check(&config, &tree, options, &mut report);
         Some(config)

@@ -119,7 +119,7 @@ impl Providers {
             review.say(
                 &codes::NO_TARGET,
                 "providers.targets",
-                "there is no target, so that no request can be forwarded",
+                "there is no target, so no request can be forwarded",
                 "add one to `providers.targets`; `{id: demo, provider: echo}` needs no key",
             );
         }

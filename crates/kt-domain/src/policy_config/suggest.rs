@@ -27,10 +27,19 @@ fn folded(word: &str) -> String {
 
 /// `a`, `b` or `c`, in backticks.
 pub(super) fn one_of<'a>(choices: impl IntoIterator<Item = &'a str>) -> String {
-    let quoted: Vec<_> = choices.into_iter().map(|choice| format!("`{choice}`")).collect();
+    listed(choices, "or")
+}
+
+/// `a`, `b` and `c`, in backticks.
+pub(super) fn all_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    listed(names, "and")
+}
+
+fn listed<'a>(names: impl IntoIterator<Item = &'a str>, before_last: &str) -> String {
+    let quoted: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        Some((last, others)) => format!("{} {before_last} {last}", others.join(", ")),
         None => String::new(),
     }
 }
@@ -118,8 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn choices_are_listed_as_a_sentence_has_them() {
-        assert_eq!(one_of(["a"]), "`a`");
+    fn names_are_listed_as_a_sentence_has_them() {
+        assert_eq!((one_of(["a"]), all_of(["a"])), ("`a`".into(), "`a`".into()));
         assert_eq!(one_of(["a", "b", "c"]), "`a`, `b` or `c`");
+        assert_eq!(all_of(["a", "b", "c"]), "`a`, `b` and `c`");
     }
 }

@@ -9,6 +9,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,7 +54,7 @@ enum Turn {
 impl Kept {
     /// Opens the file at `path`, which need not be there, and puts into `memory` what is in it.
     pub(crate) fn open(path: PathBuf, memory: &Memory, now: i64) -> io::Result<Self> {
-        let lock = File::options().create(true).append(true).open(path.with_extension("lock"))?;
+        let lock = File::options().create(true).append(true).mode(0o600).open(path.with_extension("lock"))?;
         let turn = if is_locked(&lock)? { Turn::Own } else { Turn::Others };
         let mut state = State { turn, known: Vec::new() };
         state.learn(&path, memory, now)?;
@@ -122,10 +123,11 @@ fn read(path: &Path) -> io::Result<Vec<Entry>> {
     }
 }
 
-/// Puts `text` in the place of what stands in the file: whole or not at all.
+/// Puts `text` in the place of what stands in the file: whole or not at all. Who spends how much is for the file's owner
+/// alone to read.
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
@@ -165,6 +167,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const DAY: i64 = 86_400_000_000;
@@ -228,6 +232,20 @@ mod tests {
         let next_day = Memory::default();
         Kept::open(path, &next_day, DAY).unwrap();
         assert_eq!(sorted(&next_day, 0), sorted(&before, DAY), "what is over is forgotten");
+    }
+
+    #[test]
+    fn files_are_for_their_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("budgets.json");
+        let memory = Memory::default();
+        let kept = Kept::open(path.clone(), &memory, 0).unwrap();
+        spend(&memory, &Subject::Key("user:a".into()), DAY, 5);
+        kept.write(&memory, 0).unwrap();
+        for file in [path.with_extension("lock"), path] {
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", file.display());
+        }
     }
 
     #[test]

@@ -287,6 +287,8 @@ on_both! {
             let answer = api.get(&path).bearer(api.owner().await.access_token()).send().await;
             assert_eq!((answer.refusal(), answer.text("/error/param")), ((422, "validation_error"), param), "{query}");
         }
+        let answer = api.get("/v1/events?verdict=deny").bearer(api.owner().await.access_token()).send().await;
+        assert_eq!(answer.text("/error/message"), "expected one of allow, block, redact, escalate");
     }
 
     events_come_page_by_page_and_stay_in_their_organization(api) {

@@ -24,7 +24,7 @@ use crate::commands::server::Place;
 use crate::control_plane::operator;
 use crate::environment;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, counted};
 
 /// Act on the database of this machine.
 #[derive(Subcommand)]
@@ -221,7 +221,8 @@ impl RunRetention {
         let retained = control.retain_events(&ctx, |removed| bar.set_position(removed)).await;
         bar.finish_and_clear();
         let removed = retained?;
-        self.scene.tell(&format!("{removed} events were removed"), &json!({ "removed": removed }));
+        let sentence = counted(removed, "event was removed", "events were removed");
+        self.scene.tell(&sentence, &json!({ "removed": removed }));
         Ok(())
     }
 }

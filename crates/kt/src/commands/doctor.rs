@@ -21,7 +21,7 @@ use crate::commands::reading::printable;
 use crate::commands::server::Place;
 use crate::control_plane::{Settings, console_url, shared_counts};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, counted};
 use crate::post;
 
 /// How long a server elsewhere may take to answer.
@@ -299,11 +299,15 @@ async fn sink_of(store: &Store, name: &str) -> Said {
     };
     let is_late = oldest < SystemClock.now() - TOO_LONG;
     if reason.is_none() && !is_late {
-        return ok(format!("the {name} is being sent the newest {entries} entries"));
+        let newest = counted(entries, "entry", "entries");
+        return ok(format!("the {name} is being sent the newest {newest}"));
     }
     let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     warn(
-        format!("the {name} lacks {entries} entries of the audit log, the oldest of {oldest:.0}{why}"),
+        format!(
+            "the {name} lacks {} of the audit log, the oldest of {oldest:.0}{why}",
+            counted(entries, "entry", "entries")
+        ),
         "look at where it leads, and whether a server runs that sends; nothing is skipped, and the entries are kept until \
          it takes them",
     )
@@ -320,10 +324,17 @@ async fn mail_queue(store: &Store) -> Said {
     let advice = "look at the mail server; `kt admin mail list` says what went wrong";
     match oldest.filter(|_| waiting > 0) {
         Some(oldest) => warn(
-            format!("{waiting} messages wait, the oldest since {oldest:.0}; {given_up} were given up today"),
+            format!(
+                "{}, the oldest since {oldest:.0}; {} today",
+                counted(waiting, "message waits", "messages wait"),
+                counted(given_up, "was given up", "were given up")
+            ),
             advice,
         ),
-        None if given_up > 0 => warn(format!("{given_up} messages were given up within a day"), advice),
+        None if given_up > 0 => {
+            let messages = counted(given_up, "message was given up", "messages were given up");
+            warn(format!("{messages} within a day"), advice)
+        }
         None => ok("no message waits"),
     }
 }

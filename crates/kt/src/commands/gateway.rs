@@ -22,6 +22,9 @@ pub(crate) enum Gateway {
     /// Guard, forward and record LLM traffic
     Run(Box<Run>),
     /// Say offline what the edge would decide about a request, and by which rule
+    ///
+    /// Ends with 0 also when the request would be refused: `forwarded` of `--json` says whether it would be forwarded. Ends
+    /// with 2 when the configuration is not valid.
     Explain(Explain),
 }
 

@@ -248,6 +248,19 @@ fn an_export_verifies_until_it_is_touched() {
 }
 
 #[test]
+fn a_line_that_is_still_written_is_told_in_text_as_in_json() {
+    let gateway = Gateway::with_events();
+    let verified = || said(&gateway.kt(&["verify", "{data}"]), 0);
+    let whole = verified();
+    assert!(!whole.contains("unfinished"), "{whole}");
+    let begun = fs::read_to_string(gateway.segment()).unwrap() + "{\"seq\":";
+    fs::write(gateway.segment(), begun).unwrap();
+    let json: Value = serde_json::from_str(&said(&gateway.kt(&["verify", "--json", "{data}"]), 0)).unwrap();
+    assert_eq!(json["unfinished_line"], true);
+    assert!(verified().contains("an unfinished line"), "{}", verified());
+}
+
+#[test]
 fn a_log_that_was_set_back_is_recognised_by_its_anchor() {
     let gateway = Gateway::with_events();
     assert!(said(&gateway.kt(&["verify", "{data}", "--anchor", "{data}/anchor"]), 0).contains("as expected"));
@@ -280,6 +293,8 @@ fn wrong_use_is_status_2_and_what_is_not_there_status_1() {
     ] {
         said(&gateway.kt(arguments), 2);
     }
+    let unknown = complaint(&gateway.kt(&["tail", "--data-dir", "{data}", "--event-type", "nonsense"]));
+    assert!(unknown.contains("expected one of auth_failed, decision, events_lost,"), "{unknown}");
     for arguments in [
         &["verify", "{data}/nothing.jsonl"][..],
         &["tail", "--data-dir", "{data}/nothing"],

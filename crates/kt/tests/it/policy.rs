@@ -1,10 +1,10 @@
-//! `kt init` and `kt policy`.
+//! `kt init`, `kt policy` and `kt gateway explain`: what needs no gateway that runs.
 
 use std::fs;
 
 use serde_json::Value;
 
-use super::{complaint, kt, printed};
+use super::{complaint, kt, printed, said};
 
 #[test]
 fn what_init_writes_is_valid() {
@@ -88,6 +88,23 @@ fn access_keys_pass_for_a_connected_gateway() {
 }
 
 #[test]
+fn a_refusal_that_is_explained_is_no_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "providers: {targets: [{id: a, provider: echo}]}\n\
+        ip_allowlist: {enabled: true, allow: [10.0.0.0/8]}\n";
+    fs::write(directory.path().join("a.yaml"), config).unwrap();
+    let explain = |ip: &str, more: &[&str]| {
+        let arguments = [&["gateway", "explain", "--policy-config", "a.yaml", "--ip", ip], more].concat();
+        said(&kt(directory.path(), &arguments), 0)
+    };
+    assert!(explain("192.0.2.1", &[]).contains("would be refused"));
+    for (ip, forwarded) in [("192.0.2.1", false), ("10.1.2.3", true)] {
+        let answer: Value = serde_json::from_str(&explain(ip, &["--json"])).unwrap();
+        assert_eq!(answer["forwarded"], forwarded, "{ip}");
+    }
+}
+
+#[test]
 fn the_schema_is_printed_as_json() {
     let directory = tempfile::tempdir().unwrap();
     let schema: Value = serde_json::from_slice(&kt(directory.path(), &["policy", "schema"]).stdout).unwrap();
@@ -105,6 +122,19 @@ fn the_cases_of_the_shipped_policies_are_as_expected() {
     let shown = printed(&test);
     assert_eq!(test.status.code(), Some(0), "{shown}{}", complaint(&test));
     assert!(shown.lines().filter(|line| line.starts_with("ok ")).count() >= 30, "{shown}");
+}
+
+#[test]
+fn cases_that_are_not_there_are_named_and_no_command_that_writes_none() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(kt(directory.path(), &["init"]).status.code(), Some(0));
+    let test = kt(directory.path(), &["policy", "test", "--file", "policy-config.yaml"]);
+    assert_eq!(test.status.code(), Some(2));
+    let why = complaint(&test);
+    assert!(why.contains("policy-cases.yaml") && why.contains("--cases"), "{why}");
+    assert!(!why.contains("kt init"), "{why}");
+    let no_config = kt(directory.path(), &["policy", "test", "--file", "none.yaml"]);
+    assert!(complaint(&no_config).contains("`kt init`"), "{}", complaint(&no_config));
 }
 
 #[test]

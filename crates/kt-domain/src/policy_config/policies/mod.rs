@@ -22,7 +22,7 @@ use super::codes;
 use super::finding::Report;
 use super::node::Place;
 use super::rules::Review;
-use super::suggest::{closest, did_you_mean, one_of};
+use super::suggest::{all_of, closest, did_you_mean};
 
 /// The policy chain.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -187,7 +187,7 @@ fn unknown(name: &str) -> String {
 
 fn known(name: &str) -> String {
     let names = || KINDS.iter().map(|kind| kind.name);
-    closest(name, names()).map_or_else(|| format!("this version has {}", one_of(names())), did_you_mean)
+    closest(name, names()).map_or_else(|| format!("this version has {}", all_of(names())), did_you_mean)
 }
 
 #[cfg(test)]

@@ -2,9 +2,14 @@
 
 mod cases;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use serde_json::Value;
+
 use super::{Finding, load_text, short};
+use crate::deployment_config;
+use crate::policy_config::json_schema;
 use cases::{EDGE, PROVIDERS, ROUTES, SHAPE, SYNTAX};
 
 #[test]
@@ -66,6 +71,60 @@ policies:
             ("E001", 15, 25, "policies.chain[1]"),
         ]
     );
+}
+
+/// The names of a file's sections.
+fn sections(schema: &Value) -> BTreeSet<&str> {
+    schema["properties"].as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn every_key_is_named_where_an_unknown_one_resembles_none() {
+    let schema = json_schema();
+    let loaded = load_text("zzzzzzzz: 1\n");
+    let suggestion = &loaded.errors().next().unwrap().suggestion;
+    for key in sections(&schema) {
+        assert!(suggestion.contains(&format!("`{key}`")), "{key}: {suggestion}");
+    }
+    assert!(suggestion.ends_with(" and `timeouts`"), "{suggestion}");
+}
+
+#[test]
+fn what_belongs_into_the_deployments_file_is_told_so() {
+    let (ours, others) = (json_schema(), deployment_config::json_schema());
+    for key in sections(&others).difference(&sections(&ours)) {
+        let loaded = load_text(&format!("{key}: {{}}\n"));
+        let suggestion = &loaded.errors().next().unwrap().suggestion;
+        assert!(suggestion.contains("`keeptrusts.yaml`"), "{key}: {suggestion}");
+    }
+}
+
+/// What a finding's carets stand under.
+fn marked(finding: &Finding) -> String {
+    let shown = finding.render();
+    let lines: Vec<Vec<char>> = shown.lines().map(|line| line.chars().collect()).collect();
+    let mark = lines.iter().position(|line| line.contains(&'^')).unwrap();
+    let above = lines[mark - 1].iter().zip(&lines[mark]);
+    above.filter(|(_, mark)| **mark == '^').map(|(character, _)| character).collect()
+}
+
+#[test]
+fn of_a_long_line_is_shown_what_stands_around_the_place() {
+    let line = |before: usize, after: usize| {
+        let ranges = |count: usize| "10.0.0.0/8, ".repeat(count);
+        let text = format!("ip_allowlist: {{allow: [{}é/8, {}]}}", ranges(before), ranges(after));
+        let loaded = load_text(&text);
+        let error = loaded.errors().next().unwrap().clone();
+        assert_eq!(marked(&error), "é/8", "{}", error.render());
+        (error.excerpt, text)
+    };
+    let (shown, text) = line(5, 5);
+    assert_eq!(shown, text, "a line that is short enough is whole");
+    let is_cut = |shown: &str| (shown.starts_with('…'), shown.ends_with('…'));
+    assert_eq!(is_cut(&line(2, 1000).0), (false, true));
+    assert_eq!(is_cut(&line(1000, 1000).0), (true, true));
+    assert_eq!(is_cut(&line(1000, 2).0), (true, false));
+    assert!(line(1000, 1000).0.chars().count() <= 242);
 }
 
 #[test]

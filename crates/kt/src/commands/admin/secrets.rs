@@ -13,6 +13,7 @@ use serde_json::json;
 use super::Scene;
 use crate::commands::reading::count_so_far;
 use crate::failure::Failure;
+use crate::output::counted;
 
 /// The key that seals secrets in the database.
 #[derive(Subcommand)]
@@ -53,9 +54,9 @@ impl NewKey {
         keys.push(SealKey::new_text(&mut Random::from_os()));
         file.replace(&keys)?;
         let sentence = format!(
-            "{} holds {} keys now; copy it to every machine that runs a server, then run `kt admin secrets reseal`",
+            "{} holds {} now; copy it to every machine that runs a server, then run `kt admin secrets reseal`",
             file.path.display(),
-            keys.len()
+            counted(keys.len(), "key", "keys")
         );
         self.scene.tell(&sentence, &json!({ "key_file": file.path, "keys": keys.len() }));
         Ok(())
@@ -78,8 +79,8 @@ impl Reseal {
         let resealed = control.reseal(&ctx, |anew| bar.set_position(anew as u64)).await;
         bar.finish_and_clear();
         let anew = resealed?;
-        let sentence =
-            format!("{anew} secrets were sealed anew; in a minute, run `kt admin secrets forget-old`");
+        let sealed = counted(anew, "secret was sealed anew", "secrets were sealed anew");
+        let sentence = format!("{sealed}; in a minute, run `kt admin secrets forget-old`");
         self.scene.tell(&sentence, &json!({ "sealed_anew": anew }));
         Ok(())
     }
@@ -101,15 +102,16 @@ impl ForgetOld {
         let (control, ctx) = self.scene.open().await?;
         let left = control.count_sealed_with_older_keys(&ctx).await?;
         if left > 0 {
-            let message =
-                format!("{left} secrets are sealed with an older key: run `kt admin secrets reseal` first");
+            let secrets = counted(left, "secret is sealed", "secrets are sealed");
+            let message = format!("{secrets} with an older key: run `kt admin secrets reseal` first");
             return Err(Failure::failed(message));
         }
         let mut keys = file.keys()?;
         let forgotten = keys.drain(..keys.len().saturating_sub(1)).count();
         file.replace(&keys)?;
         let sentence = format!(
-            "{forgotten} older keys were removed from {}; copies made before still need them",
+            "{} from {}; copies made before still need what was removed",
+            counted(forgotten, "older key was removed", "older keys were removed"),
             file.path.display()
         );
         self.scene.tell(&sentence, &json!({ "key_file": file.path, "forgotten": forgotten }));

@@ -10,7 +10,7 @@ use kt_store::event_log::{Span, export, size};
 use super::source::{Origin, Query, Source};
 use crate::commands::reading::{bytes_so_far, new_file, progress_bar, time};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, counted};
 
 /// How many events are asked for at a time.
 const PAGE: u16 = 1000;
@@ -52,8 +52,8 @@ impl Export {
             return Ok(());
         }
         output::complain(format_args!(
-            "exported {} events (entries {} to {}){}",
-            exported.events,
+            "exported {} (entries {} to {}){}",
+            counted(exported.events, "event", "events"),
             exported.first_seq,
             exported.last_seq,
             self.output.as_ref().map_or_else(String::new, |file| format!(" to {}", file.display()))
@@ -88,8 +88,8 @@ impl Export {
         output.flush()?;
         bar.finish_and_clear();
         output::complain(format_args!(
-            "exported {events} events. To prove them, export them at the gateway that recorded them, from its data \
-             directory"
+            "exported {}. A copy that can be proven is made at the gateway, from its data directory",
+            counted(events, "event", "events")
         ));
         Ok(())
     }

@@ -32,8 +32,8 @@ const LATE: Duration = Duration::from_mins(10);
 pub(crate) struct Tail {
     #[command(flatten)]
     origin: Origin,
-    /// Go on with the events that come, until interrupted. Of a control plane, events are left out that come behind more than
-    /// ten minutes, or a thousand events, of what happened after them
+    /// Go on with the events that come, until interrupted. Gateways may deliver an event late to a control plane. It is shown
+    /// all the same, unless it is ten minutes older than the newest event shown, or a thousand events are newer than it
     #[arg(long, short)]
     follow: bool,
     /// How many events to begin with

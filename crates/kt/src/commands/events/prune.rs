@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{DataDir, options_of};
 use crate::commands::reading::time;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, counted};
 
 /// Remove events whose retention has ended
 ///
@@ -37,7 +37,11 @@ impl Prune {
         let segments = ended.segments + asked.segments;
         let sentence = match segments {
             0 => "nothing was removed".to_owned(),
-            _ => format!("removed {segments} segments with {entries} entries"),
+            _ => format!(
+                "removed {} with {}",
+                counted(segments, "segment", "segments"),
+                counted(entries, "entry", "entries")
+            ),
         };
         output::done(self.json, sentence, json!({ "segments": segments, "entries": entries }));
         if asked.kept_immutable {

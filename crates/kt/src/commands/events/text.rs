@@ -23,7 +23,19 @@ pub(super) fn line(event: &Event) -> String {
     for (key, value) in details(event) {
         let _ = write!(line, "  {key}={value}");
     }
+    line += &failed_attempts(event);
     printable(&line)
+}
+
+/// Which targets gave no usable answer before, in order: `  (after a: upstream_timeout, b: upstream_error)`.
+fn failed_attempts(event: &Event) -> String {
+    let attempts: Vec<String> = event
+        .failed_attempts
+        .iter()
+        .flatten()
+        .map(|failed| format!("{}: {}", failed.target_id, failed.reason_code))
+        .collect();
+    if attempts.is_empty() { String::new() } else { format!("  (after {})", attempts.join(", ")) }
 }
 
 fn details(event: &Event) -> impl Iterator<Item = (&'static str, String)> {
@@ -57,7 +69,7 @@ fn name(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use kt_domain::events::{EventType, MatchedRule, Verdict};
+    use kt_domain::events::{EventType, FailedAttempt, MatchedRule, Verdict};
 
     use super::*;
     use crate::commands::reading::is_invisible;
@@ -81,6 +93,22 @@ mod tests {
             line(&event()),
             "2026-03-15T14:22:31.000Z  ip_denied          block     403  203.0.113.9      POST /v1/chat/completions  \
              rule=deny  range=203.0.113.0/24"
+        );
+    }
+
+    #[test]
+    fn an_answer_behind_failed_attempts_is_told_from_a_direct_one() {
+        let mut event = event();
+        let direct = line(&event);
+        let failed = |target_id: &str, reason_code: &str| FailedAttempt {
+            reason_code: reason_code.into(),
+            target_id: target_id.into(),
+        };
+        event.failed_attempts =
+            Some(vec![failed("main", "upstream_timeout"), failed("spare", "upstream_connect_failed")]);
+        assert_eq!(
+            line(&event),
+            format!("{direct}  (after main: upstream_timeout, spare: upstream_connect_failed)")
         );
     }
 

@@ -9,7 +9,7 @@ use kt_store::event_log::{Beginning, Expectations, Expected, LogKind, Verificati
 
 use crate::commands::reading::{printable_lines, progress_bar};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, counted};
 
 /// Prove that nothing was changed, removed, inserted or reordered
 ///
@@ -118,6 +118,12 @@ fn report(found: &Verification, expectations: &Expectations) -> String {
     if found.problem.is_none() {
         lines.push(format!("  end      {}", end(found, expectations)));
     }
+    if found.unfinished_line {
+        lines.push(
+            "  behind   an unfinished line, as there is while a gateway writes; it was not acknowledged"
+                .to_owned(),
+        );
+    }
     lines.join("\n")
 }
 
@@ -125,13 +131,12 @@ fn holds(found: &Verification) -> String {
     if found.last_hash.is_none() {
         return "no entries".to_owned();
     }
-    let (noun, whose) = match found.log {
-        LogKind::Audit => ("audit record", "organization"),
-        LogKind::Events => ("event", "gateway"),
+    let (events, whose) = match found.log {
+        LogKind::Audit => (counted(found.events, "audit record", "audit records"), "organization"),
+        LogKind::Events => (counted(found.events, "event", "events"), "gateway"),
     };
     format!(
-        "{} of {whose} {}, entries {} to {}, each following from the one before",
-        count(found.events, noun),
+        "{events} of {whose} {}, entries {} to {}, each following from the one before",
         found.gateway_id.as_deref().unwrap_or("?"),
         found.first_seq,
         found.last_seq
@@ -153,13 +158,14 @@ fn signed(found: &Verification) -> String {
     let Some(proof) = &found.proven_by else { return "nothing".to_owned() };
     let unsigned = match found.unproven() {
         0 => String::new(),
+        1 => "; the one behind it is not covered by a signature".to_owned(),
         count => format!("; the {count} behind it are not covered by a signature"),
     };
     format!(
         "up to entry {} by {}, the last of {}{unsigned}",
         proof.seq,
         proof.timestamp,
-        count(found.checkpoints, "checkpoint")
+        counted(found.checkpoints, "checkpoint", "checkpoints")
     )
 }
 
@@ -178,8 +184,4 @@ fn end(found: &Verification, expectations: &Expectations) -> String {
         }
         Some(seq) => format!("reaches entry {seq}, as expected"),
     }
-}
-
-fn count(number: u64, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::read_source;
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, counted};
 
 /// What to check, and how to say it.
 #[derive(Args)]
@@ -108,11 +108,12 @@ fn json(file: &str, loaded: &Loaded) -> String {
 /// What a person reads: the findings, then what they come to.
 fn prose(file: &str, loaded: &Loaded) -> String {
     let findings: Vec<_> = loaded.findings.iter().map(Finding::render).collect();
-    let warnings = counted(loaded.warnings().count(), "warning");
+    let warnings = counted(loaded.warnings().count(), "warning", "warnings");
     let summary = if let Some(config) = &loaded.config {
         summary(file, config, &warnings)
     } else {
-        format!("{file} is not valid: {}, {warnings}", counted(loaded.errors().count(), "error"))
+        let errors = counted(loaded.errors().count(), "error", "errors");
+        format!("{file} is not valid: {errors}, {warnings}")
     };
     [findings, vec![summary]].concat().join("\n")
 }
@@ -127,10 +128,6 @@ fn summary(file: &str, config: &PolicyConfig, warnings: &str) -> String {
         or_none(&config.policies.chain.join(", ")),
         or_none(&targets.collect::<Vec<_>>().join(", ")),
     )
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn or_none(text: &str) -> &str {

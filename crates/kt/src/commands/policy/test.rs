@@ -9,9 +9,13 @@ use kt_domain::policy_cases::{self, Case, CaseVerdict};
 use kt_domain::policy_config::{Finding, LoadOptions, load};
 use kt_gateway::{Caller, Observed, Trial};
 
-use crate::config::read_sources;
+use crate::config::{read_source_or_advise, read_sources};
 use crate::failure::Failure;
 use crate::output;
+
+/// What to do when there are no cases.
+const CASES_ADVICE: &str =
+    "Cases stand in a file of their own, named with --cases; the guide's page on policies shows one";
 
 /// Which configuration to try out, and on what.
 #[derive(Args)]
@@ -39,9 +43,7 @@ impl Test {
         let loaded = load(&read_sources(&self.files)?, options);
         let config = loaded.config.ok_or_else(|| refused(&loaded.findings))?;
         let trial = Trial::new(&config).map_err(|error| Failure::invalid(error.to_string()))?;
-        let source = read_sources(&[self.cases_file()])?.into_iter().next();
-        let read = source.map(policy_cases::load);
-        let Some(read) = read else { return Ok(()) };
+        let read = policy_cases::load(read_source_or_advise(&self.cases_file(), CASES_ADVICE)?);
         let cases = read.cases.ok_or_else(|| refused(&read.findings))?;
         check_callers(&trial, &cases)?;
         let (report, failed) = report(&trial, &cases);

@@ -26,7 +26,7 @@ pub(super) const SHAPE: &[Case] = &[
     (
         "listener:\n  zzz: 1\n",
         ("E002", 2, 3, "listener.zzz"),
-        "`hosts`, `max_connections` or `proxy_protocol`",
+        "its keys are `hosts`, `max_connections` and `proxy_protocol`",
     ),
     ("cors:\n  enabled: yes\n", ("E006", 2, 12, "cors.enabled"), "write `true`"),
     ("cors:\n  enabled: off\n", ("E006", 2, 12, "cors.enabled"), "write `false`"),
@@ -105,6 +105,9 @@ pub(super) const SHAPE: &[Case] = &[
         "1",
     ),
     ("rate_limits:\n  on_failure: ignore\n", ("E007", 2, 15, "rate_limits.on_failure"), ""),
+    ("mail:\n  transport: smtp\n", ("E002", 1, 1, "mail"), "a key of `keeptrusts.yaml`"),
+    ("telemetry:\n  log: {level: debug}\n", ("E002", 2, 3, "telemetry.log"), "a key of `keeptrusts.yaml`"),
+    ("pack:\n  mail: {}\n", ("E002", 2, 3, "pack.mail"), "its keys are"),
     ("rate_limits:\n  per_user: {}\n", ("E002", 2, 3, "rate_limits.per_user"), ""),
     ("circuit_breaker:\n  failures: 0\n", ("E007", 2, 13, "circuit_breaker.failures"), "1"),
     ("circuit_breaker:\n  probes: 101\n", ("E007", 2, 11, "circuit_breaker.probes"), "100"),
