@@ -22,7 +22,7 @@ pub(crate) fn list(plural: &str, entries: &[Value]) {
 }
 
 /// `1 event`, `2 events`: a number, and behind it what stands by one or by many.
-pub(crate) fn counted<N: Display + From<u8> + PartialEq>(number: N, one: &str, many: &str) -> String {
+pub(crate) fn counted<N: Copy + Display + From<u8> + PartialEq>(number: N, one: &str, many: &str) -> String {
     let noun = if number == N::from(1) { one } else { many };
     format!("{number} {noun}")
 }
