@@ -26,6 +26,8 @@ suite('signing in at the console', LIMIT, () => {
     const { page, wrong } = await chromium.person(console_.origin);
     await page.goto('/settings/profile');
     await page.waitForURL(/\/login\?returnTo=/);
+    // The browser gives the first field the focus a moment after the page is there.
+    await page.locator('#email:focus').waitFor();
     await page.keyboard.type(OWNER.email);
     await page.keyboard.press('Tab');
     await page.keyboard.press('Tab');
