@@ -244,11 +244,16 @@ suite('a fleet', WHOLE_LIMIT, () => {
     const mayBeLost = ({ gateway, at }) => gateway.kills.some((kill) => at <= kill && at > kill - WRITTEN_WITHIN_MS);
     const kept = traffic.answered.filter((answer) => !mayBeLost(answer));
     assert.ok(kept.length > 200, `only ${kept.length}`);
+    const age = ({ gateway, at }) => `${Math.min(...gateway.kills.filter((kill) => at <= kill)) - at} ms before a kill`;
     for (const server of fleet.servers) {
       const owner = await ownerAt(server);
-      const counts = await until('all events', 60_000, async () => {
-        const found = await eventCounts(owner);
-        return kept.every(({ id }) => found.has(id)) && found;
+      let counts;
+      let missing;
+      const what = () => `all events (without those of ${missing.map((answer) => `${answer.id}, ${age(answer)}`).join('; ')})`;
+      await until(what, 60_000, async () => {
+        counts = await eventCounts(owner);
+        missing = kept.filter(({ id }) => !counts.has(id));
+        return missing.length === 0;
       });
       assert.deepEqual([...counts].filter(([, count]) => count !== 1), [], 'each event once');
     }
