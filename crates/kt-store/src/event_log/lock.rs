@@ -9,34 +9,61 @@ use std::time::{Duration, Instant};
 
 use super::error::{AtPath, LogError};
 
-/// How long another process may keep the log; each keeps it for one flush, or a few when they are slow.
+/// How long other processes may keep the log; each keeps it for one flush, or a few when they are slow.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The right to append, shared by all processes that have the log open.
+/// The right to append, shared by all processes that have the log open. Whoever wants it takes the turn first and gives it back
+/// with the right in hand: who holds the right can see that somebody waits, and does not get it again before that one.
 pub(super) struct Lock {
+    right: LockFile,
+    turn: LockFile,
+}
+
+struct LockFile {
     file: Arc<File>,
     path: PathBuf,
 }
 
-/// Holds the right until it is dropped.
+/// Holds a lock until it is dropped.
 pub(super) struct Held(Arc<File>);
 
 impl Lock {
     pub(super) fn open(directory: &Path) -> Result<Self, LogError> {
-        let path = directory.join("lock");
+        Ok(Self { right: LockFile::open(directory, "lock")?, turn: LockFile::open(directory, "turn")? })
+    }
+
+    /// Waits for the right to append.
+    pub(super) fn hold(&self) -> Result<Held, LogError> {
+        let end = Instant::now() + PATIENCE;
+        let _turn = self.turn.hold_until(end)?;
+        self.right.hold_until(end)
+    }
+
+    /// Whether somebody else waits for the right, which is held here.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.turn.try_hold().is_none()
+    }
+}
+
+impl LockFile {
+    fn open(directory: &Path, name: &str) -> Result<Self, LogError> {
+        let path = directory.join(name);
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).mode(0o600).open(&path).at(&path)?;
         Ok(Self { file: Arc::new(file), path })
     }
 
-    /// Waits for the right to append.
-    pub(super) fn hold(&self) -> Result<Held, LogError> {
-        let start = Instant::now();
+    fn try_hold(&self) -> Option<Held> {
+        self.file.try_lock().is_ok().then(|| Held(Arc::clone(&self.file)))
+    }
+
+    /// Waits for the lock, until `end` at the latest.
+    fn hold_until(&self, end: Instant) -> Result<Held, LogError> {
         loop {
             match self.file.try_lock() {
                 Ok(()) => return Ok(Held(Arc::clone(&self.file))),
                 Err(TryLockError::Error(source)) => return Err(source).at(&self.path),
-                Err(TryLockError::WouldBlock) if start.elapsed() > PATIENCE => {
+                Err(TryLockError::WouldBlock) if Instant::now() > end => {
                     return Err(LogError::Held(self.path.clone()));
                 }
                 Err(TryLockError::WouldBlock) => sleep(Duration::from_millis(1)),
@@ -49,5 +76,41 @@ impl Drop for Held {
     fn drop(&mut self) {
         // Closing the file, at the latest when the process ends, gives the lock back in any case.
         let _ = self.0.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_is_seen_and_comes_before_who_held_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, other] = [0, 1].map(|_| Lock::open(directory.path()).unwrap());
+        let held = one.hold().unwrap();
+        assert!(!one.is_awaited());
+        let (order, came) = mpsc::channel();
+        thread::scope(|scope| {
+            let waits = order.clone();
+            scope.spawn(move || {
+                let held = other.hold().unwrap();
+                waits.send("other").unwrap();
+                drop(held);
+            });
+            let begun = Instant::now();
+            while !one.is_awaited() {
+                assert!(begun.elapsed() < PATIENCE, "nobody is seen");
+                thread::yield_now();
+            }
+            drop(held);
+            let held = one.hold().unwrap();
+            order.send("one").unwrap();
+            assert!(!one.is_awaited());
+            drop(held);
+        });
+        assert_eq!([came.recv().unwrap(), came.recv().unwrap()], ["other", "one"]);
     }
 }

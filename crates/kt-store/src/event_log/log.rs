@@ -165,6 +165,12 @@ impl Log {
         })
     }
 
+    /// Whether an [`append`](Self::append) should come to its end: another process waits to append, or the next events belong
+    /// into a new segment.
+    pub(super) fn is_to_be_let_go(&self) -> bool {
+        self.is_full() || self.lock.is_awaited()
+    }
+
     /// Writes `events`, and a checkpoint when it is time for one or there are enough entries for one: they outlive the process
     /// from now on, and a loss of power once they are flushed.
     pub(super) fn write_events<'a>(

@@ -231,6 +231,11 @@ impl Queue {
         self.events.is_empty() && self.waiting.is_empty() && self.refused == 0 && !has_changed
     }
 
+    /// Whether there is something that is done between two turns only.
+    fn asks_for_next_turn(&self) -> bool {
+        self.refused > 0 || self.retention.is_some() || self.moved_anchor.is_some()
+    }
+
     /// Whether what is there is to be written without waiting for more.
     fn is_urgent(&self) -> bool {
         self.is_closing || !self.waiting.is_empty() || self.events.len() >= GROUP

@@ -20,7 +20,7 @@ use super::{Done, GATHERING, Queue, RecordError, Shared, body_of};
 /// How long to wait before a disk that refused is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How long every flush may end with more to flush before another process is let at the log.
+/// How long every flush may end with more to flush before the turn ends, when there is a reason for that.
 pub(super) const TURN: Duration = Duration::from_millis(500);
 
 /// How many events the queue keeps room for when it is empty.
@@ -32,11 +32,16 @@ pub(super) struct Committer {
     flusher: Flusher,
     clock: Arc<dyn Clock>,
     random: Random,
-    checkpoint_interval: Duration,
-    /// When the entries that no checkpoint covers are to get one.
-    checkpoint_due: Option<Instant>,
+    checkpoints: Checkpoints,
     taken: Taken,
     is_closing: bool,
+}
+
+/// When entries are to be signed.
+struct Checkpoints {
+    interval: Duration,
+    /// When those that no checkpoint covers are to get one.
+    due: Option<Instant>,
 }
 
 /// What was taken from the queue and is not known to be on disk.
@@ -55,12 +60,11 @@ impl Committer {
             flusher,
             clock: Arc::clone(&options.clock),
             random: Random::from_os(),
-            checkpoint_interval: options.checkpoint_interval,
-            checkpoint_due: None,
+            checkpoints: Checkpoints { interval: options.checkpoint_interval, due: None },
             taken: Taken { events: Bodies::default(), waiting: Vec::new(), last: Instant::now() },
             is_closing: false,
         };
-        committer.schedule_checkpoint();
+        committer.checkpoints.schedule(&committer.log);
         committer
     }
 
@@ -81,7 +85,7 @@ impl Committer {
     /// Waits for events and takes all that have gathered, or none when a checkpoint is due.
     fn take_gathered(&mut self) {
         self.shared.rest();
-        let mut queue = self.shared.wait_for_events(self.taken.last, self.checkpoint_due);
+        let mut queue = self.shared.wait_for_events(self.taken.last, self.checkpoints.due);
         self.shared.begin_work();
         self.taken.take_from(&mut queue);
         self.is_closing = queue.is_closing;
@@ -106,34 +110,35 @@ impl Committer {
     /// Writes what was taken, and a checkpoint when it is due, and tells who waits how it went.
     fn write_gathered(&mut self) -> Result<(), LogError> {
         if let Err(error) = self.append_taken() {
+            // What was signed may have been cut off again.
+            self.checkpoints.due = Some(Instant::now());
             self.taken.waiting.extend(self.shared.refuse());
             self.taken.tell_all(Err(RecordError::Unwritable));
             return Err(error);
         }
         // Who waits for nothing but what was on disk already.
         self.taken.tell_all(Ok(()));
-        self.schedule_checkpoint();
         Ok(())
     }
 
     /// Writes what was taken and has it flushed; meanwhile takes and writes what gathers, so that it outlives the process.
-    /// Only the last flush of a turn is waited for without writing, so that the turn ends.
+    /// Only where a turn is to end before nothing comes any more, its last flush is waited for without writing.
     fn append_taken(&mut self) -> Result<(), LogError> {
-        let is_checkpoint_due = self.checkpoint_due.is_some_and(|due| due <= Instant::now());
-        let Self { shared, log, flusher, taken, .. } = self;
-        if taken.events.is_empty() && !is_checkpoint_due {
+        let Self { shared, log, flusher, checkpoints, taken, .. } = self;
+        if taken.events.is_empty() && !checkpoints.is_due() {
             return Ok(());
         }
         shared.begin_work();
         log.append(|log| {
             let end_of_turn = Instant::now() + TURN;
-            log.write_events(taken.events.iter_from(0), is_checkpoint_due)?;
+            checkpoints.write(log, taken.events.iter_from(0))?;
             loop {
                 let (events, waiting) = (taken.events.len(), taken.waiting.len());
-                let is_last = Instant::now() >= end_of_turn;
+                let is_last = Instant::now() >= end_of_turn
+                    && (shared.queue().asks_for_next_turn() || log.is_to_be_let_go());
                 let (flush, file) = log.begin_flush();
                 flusher.flush(file);
-                let (flushed, written) = write_while_flushing(shared, log, taken, is_last);
+                let (flushed, written) = write_while_flushing(shared, log, taken, checkpoints, is_last);
                 log.end_flush(flush, flushed)?;
                 shared.behind.fetch_sub(events, Ordering::Relaxed);
                 taken.settle(events, waiting);
@@ -144,12 +149,6 @@ impl Committer {
                 shared.begin_work();
             }
         })
-    }
-
-    fn schedule_checkpoint(&mut self) {
-        let uncovered_since = self.checkpoint_due.filter(|due| *due > Instant::now());
-        let due = uncovered_since.unwrap_or_else(|| Instant::now() + self.checkpoint_interval);
-        self.checkpoint_due = self.log.is_uncovered().then_some(due);
     }
 
     /// Tries until those events are on disk that were taken from the queue, in which others wait meanwhile.
@@ -182,12 +181,36 @@ impl Committer {
     }
 }
 
+impl Checkpoints {
+    fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Writes `events`, and a checkpoint if one is due; says when what is not covered then will be.
+    fn write<'a>(
+        &mut self,
+        log: &mut Log,
+        events: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) -> Result<(), LogError> {
+        let is_due = self.is_due();
+        log.write_events(events, is_due)?;
+        self.due = self.due.filter(|_| !is_due);
+        self.schedule(log);
+        Ok(())
+    }
+
+    fn schedule(&mut self, log: &Log) {
+        self.due = log.is_uncovered().then(|| self.due.unwrap_or_else(|| Instant::now() + self.interval));
+    }
+}
+
 /// Writes what gathers until the flush has ended, unless it is the last one; gives what came of the flush, and of the
 /// writing.
 fn write_while_flushing(
     shared: &Shared,
     log: &mut Log,
     taken: &mut Taken,
+    checkpoints: &mut Checkpoints,
     is_last: bool,
 ) -> (io::Result<()>, Result<(), LogError>) {
     let mut written = Ok(());
@@ -200,7 +223,7 @@ fn write_while_flushing(
         let known = taken.events.len();
         taken.take_from(&mut queue);
         drop(queue);
-        written = log.write_events(taken.events.iter_from(known), false);
+        written = checkpoints.write(log, taken.events.iter_from(known));
     }
 }
 

@@ -24,9 +24,49 @@ struct Faults {
     cut: bool,
 }
 
-/// The real disk, with faults that can be switched on. Holding the first lock makes it hang, the second its flushes.
+/// The real disk, with faults that can be switched on. Holding the lock makes it hang.
 #[derive(Clone, Default)]
-struct FaultyDisk(Arc<Mutex<Faults>>, Arc<Mutex<()>>);
+struct FaultyDisk(Arc<Mutex<Faults>>, Arc<Flushes>);
+
+/// The flushes of a disk.
+#[derive(Default)]
+struct Flushes {
+    /// How many more may end; `None` while all may.
+    left: Mutex<Option<usize>>,
+    changed: Condvar,
+}
+
+/// While it lives, flushes hang.
+struct Hanging(Arc<Flushes>);
+
+impl Flushes {
+    fn end_one(&self) {
+        let left = self.left.lock().unwrap();
+        let mut left = self.changed.wait_while(left, |left| *left == Some(0)).unwrap();
+        *left = left.map(|left| left - 1);
+        self.changed.notify_all();
+    }
+
+    fn set(&self, left: Option<usize>) {
+        *self.left.lock().unwrap() = left;
+        self.changed.notify_all();
+    }
+}
+
+impl Hanging {
+    /// Lets the next one end, and waits until it does.
+    fn let_one_end(&self) {
+        self.0.set(Some(1));
+        let left = self.0.left.lock().unwrap();
+        drop(self.0.changed.wait_while(left, |left| *left == Some(1)).unwrap());
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
+}
 
 struct FaultyFile {
     file: Arc<dyn LogFile>,
@@ -36,6 +76,11 @@ struct FaultyFile {
 impl FaultyDisk {
     fn set(&self, faults: Faults) {
         *self.0.lock().unwrap() = faults;
+    }
+
+    fn hang_flushes(&self) -> Hanging {
+        self.1.set(Some(0));
+        Hanging(Arc::clone(&self.1))
     }
 
     fn wrap(&self, file: Arc<dyn LogFile>) -> Arc<dyn LogFile> {
@@ -67,7 +112,7 @@ impl LogFile for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let _hangs = self.disk.1.lock().unwrap();
+        self.disk.1.end_one();
         if self.disk.0.lock().unwrap().sync {
             return Err(io::Error::other("input/output error"));
         }
@@ -181,7 +226,7 @@ fn what_is_written_and_not_on_disk_takes_room_too() {
     let disk = FaultyDisk::default();
     let options = Options { queue_capacity: 3, ..options() };
     let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options).unwrap();
-    let hangs = disk.1.lock().unwrap();
+    let hangs = disk.hang_flushes();
     for n in 1..=3 {
         writer.record(&event(&format!("evt_{n}"))).unwrap();
         wait_until(|| events(directory.path()).len() == n);
@@ -210,9 +255,8 @@ fn half_of_the_room_is_for_what_has_begun_before_the_disk_failed() {
     assert_eq!(names_in(directory.path()), names, "nothing is lost");
 }
 
-/// That nothing new is to begin while the disk hangs at `hanging`, and nobody waits for it without end.
-fn assert_stalls<T>(writer: &EventWriter, hanging: &Mutex<T>) {
-    let hangs = hanging.lock().unwrap();
+/// That nothing new is to begin while the disk hangs, as it does until `hangs` is dropped, and nobody waits for it without end.
+fn assert_stalls<T>(writer: &EventWriter, hangs: T) {
     writer.record(&event("evt")).unwrap();
     wait_until(|| !writer.is_writable());
     assert_eq!(writer.sync_within(Duration::from_millis(1)), Err(RecordError::Unwritable));
@@ -226,8 +270,8 @@ fn a_disk_that_hangs_counts_as_one_that_refuses_until_it_answers() {
     let disk = FaultyDisk::default();
     let options = Options { stalled_after: Duration::from_millis(20), ..options() };
     let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options).unwrap();
-    assert_stalls(&writer, &disk.1);
-    assert_stalls(&writer, &disk.0);
+    assert_stalls(&writer, disk.hang_flushes());
+    assert_stalls(&writer, disk.0.lock().unwrap());
     writer.sync().unwrap();
     assert_eq!(events(directory.path()).len(), 2, "nothing is lost");
 }
@@ -290,7 +334,7 @@ fn events_outlive_the_process_while_the_disk_flushes_what_came_before() {
     let (sender, told) = mpsc::channel();
     let written = |count: usize| wait_until(|| events(directory.path()).len() == count);
 
-    let hangs = disk.1.lock().unwrap();
+    let hangs = disk.hang_flushes();
     let first = sender.clone();
     writer.record_then(&event("evt_first"), move |outcome| first.send(("first", outcome)).unwrap());
     written(1);
@@ -307,7 +351,7 @@ fn events_outlive_the_process_however_long_one_flush_takes() {
     let directory = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();
     let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
-    let hangs = disk.1.lock().unwrap();
+    let hangs = disk.hang_flushes();
     let (start, mut count) = (Instant::now(), 0);
     while start.elapsed() < 2 * TURN {
         count += 1;
@@ -315,6 +359,54 @@ fn events_outlive_the_process_however_long_one_flush_takes() {
         wait_until(|| events(directory.path()).len() == count);
     }
     drop(hangs);
+}
+
+#[test]
+fn events_outlive_the_process_however_long_every_flush_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
+    let hangs = disk.hang_flushes();
+    let (start, mut count) = (Instant::now(), 0);
+    while start.elapsed() < 3 * TURN {
+        // Two for each flush, so that there is always more to flush.
+        for _ in 0..2 {
+            count += 1;
+            writer.record(&event(&format!("evt_{count}"))).unwrap();
+            wait_until(|| events(directory.path()).len() == count);
+        }
+        hangs.let_one_end();
+    }
+}
+
+#[test]
+fn a_turn_that_finds_no_end_by_itself_ends_where_another_process_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = FaultyDisk::default();
+    let options = options();
+    let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options).unwrap();
+    let hangs = disk.hang_flushes();
+    writer.record(&event("evt")).unwrap();
+    wait_until(|| events(directory.path()).len() == 1);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| drop(EventWriter::open(directory.path(), &options).unwrap()));
+        for count in 2.. {
+            if other.is_finished() {
+                break;
+            }
+            writer.record(&event("evt")).unwrap();
+            // Only during the last flush of a turn it is not written.
+            let begun = Instant::now();
+            while events(directory.path()).len() < count && begun.elapsed() < 4 * GATHERING {
+                thread::sleep(Duration::from_millis(1));
+            }
+            hangs.let_one_end();
+        }
+    });
+    drop(hangs);
+    drop(writer);
+    let found = verify(&[directory.path().to_owned()], &Expectations::default(), &mut |_| {}).unwrap();
+    assert!(found.valid, "{:?}", found.problem);
 }
 
 #[test]
@@ -329,7 +421,7 @@ fn events_outlive_the_process_while_the_disk_flushes_a_checkpoint() {
     };
     let before = checkpoints();
     record(&writer, "evt_covered").unwrap();
-    let hangs = disk.1.lock().unwrap();
+    let hangs = disk.hang_flushes();
     wait_until(|| checkpoints() > before);
     writer.record(&event("evt_meanwhile")).unwrap();
     wait_until(|| events(directory.path()).len() == 2);
@@ -343,7 +435,7 @@ fn what_was_written_during_a_flush_that_fails_is_written_again_once() {
     let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
     let names = || names_in(directory.path());
 
-    let hangs = disk.1.lock().unwrap();
+    let hangs = disk.hang_flushes();
     for (count, name) in ["evt_1", "evt_2", "evt_3"].into_iter().enumerate() {
         writer.record(&event(name)).unwrap();
         wait_until(|| names().len() == count + 1);
