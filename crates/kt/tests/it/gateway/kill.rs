@@ -35,8 +35,9 @@ fn nothing_that_was_answered_a_moment_ago_is_lost() {
                 })
             };
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(send)).collect();
-            // Each round ends at another moment of the writer's rhythm.
-            let until = Instant::now() + SERVED_FOR + Duration::from_millis(round as u64 * 7 % 40);
+            // Each round ends at another moment of the writer's rhythm, some of them after a turn of its.
+            let served_for = if round % 5 == 4 { 4 * SERVED_FOR } else { SERVED_FOR };
+            let until = Instant::now() + served_for + Duration::from_millis(round as u64 * 7 % 40);
             wait_for("some answers", || {
                 (Instant::now() > until && answered.load(Ordering::Relaxed) > 20).then_some(())
             });
