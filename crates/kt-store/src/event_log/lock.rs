@@ -12,8 +12,8 @@ use super::error::{AtPath, LogError};
 /// How long other processes may keep the log; each keeps it for one flush, or a few when they are slow.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The right to append, shared by all processes that have the log open. Whoever wants it takes the turn first and gives it back
-/// with the right in hand: who holds the right can see that somebody waits, and does not get it again before that one.
+/// The right to append, shared by all processes that have the log open. A process that wants it first takes the turn, and gives
+/// that back once it has the right. So its holder can see that another process waits, and cannot get it again before that one.
 pub(super) struct Lock {
     right: LockFile,
     turn: LockFile,
@@ -39,7 +39,7 @@ impl Lock {
         self.right.hold_until(end)
     }
 
-    /// Whether somebody else waits for the right, which is held here.
+    /// Whether another process waits for the right, which this one holds.
     pub(super) fn is_awaited(&self) -> bool {
         self.turn.try_hold().is_none()
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_waits_is_seen_and_comes_before_who_held_it() {
+    fn a_waiting_process_is_seen_and_comes_before_the_last_holder() {
         let directory = tempfile::tempdir().unwrap();
         let [one, other] = [0, 1].map(|_| Lock::open(directory.path()).unwrap());
         let held = one.hold().unwrap();

@@ -165,9 +165,9 @@ impl Log {
         })
     }
 
-    /// Whether an [`append`](Self::append) should come to its end: another process waits to append, or the next events belong
-    /// into a new segment.
-    pub(super) fn is_to_be_let_go(&self) -> bool {
+    /// Whether an [`append`](Self::append) should end soon: another process waits to append, or the next events belong in a new
+    /// segment.
+    pub(super) fn should_end_append(&self) -> bool {
         self.is_full() || self.lock.is_awaited()
     }
 

@@ -20,7 +20,7 @@ use super::{Done, GATHERING, Queue, RecordError, Shared, body_of};
 /// How long to wait before a disk that refused is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// How long every flush may end with more to flush before the turn ends, when there is a reason for that.
+/// How long a turn may last when every flush ends with more to flush and there is a reason to end it.
 pub(super) const TURN: Duration = Duration::from_millis(500);
 
 /// How many events the queue keeps room for when it is empty.
@@ -37,7 +37,7 @@ pub(super) struct Committer {
     is_closing: bool,
 }
 
-/// When entries are to be signed.
+/// When entries are signed.
 struct Checkpoints {
     interval: Duration,
     /// When those that no checkpoint covers are to get one.
@@ -122,7 +122,7 @@ impl Committer {
     }
 
     /// Writes what was taken and has it flushed; meanwhile takes and writes what gathers, so that it outlives the process.
-    /// Only where a turn is to end before nothing comes any more, its last flush is waited for without writing.
+    /// A turn ends when nothing is left to flush. Where it has to end sooner, its last flush is waited for without writing.
     fn append_taken(&mut self) -> Result<(), LogError> {
         let Self { shared, log, flusher, checkpoints, taken, .. } = self;
         if taken.events.is_empty() && !checkpoints.is_due() {
@@ -135,7 +135,7 @@ impl Committer {
             loop {
                 let (events, waiting) = (taken.events.len(), taken.waiting.len());
                 let is_last = Instant::now() >= end_of_turn
-                    && (shared.queue().asks_for_next_turn() || log.is_to_be_let_go());
+                    && (shared.queue().asks_for_next_turn() || log.should_end_append());
                 let (flush, file) = log.begin_flush();
                 flusher.flush(file);
                 let (flushed, written) = write_while_flushing(shared, log, taken, checkpoints, is_last);

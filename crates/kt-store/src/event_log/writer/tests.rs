@@ -380,7 +380,7 @@ fn events_outlive_the_process_however_long_every_flush_takes() {
 }
 
 #[test]
-fn a_turn_that_finds_no_end_by_itself_ends_where_another_process_waits() {
+fn a_turn_that_would_not_end_by_itself_ends_when_another_process_waits() {
     let directory = tempfile::tempdir().unwrap();
     let disk = FaultyDisk::default();
     let options = options();
@@ -395,7 +395,7 @@ fn a_turn_that_finds_no_end_by_itself_ends_where_another_process_waits() {
                 break;
             }
             writer.record(&event("evt")).unwrap();
-            // Only during the last flush of a turn it is not written.
+            // It is written, unless this is the last flush of the turn.
             let begun = Instant::now();
             while events(directory.path()).len() < count && begun.elapsed() < 4 * GATHERING {
                 thread::sleep(Duration::from_millis(1));

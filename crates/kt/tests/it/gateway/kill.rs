@@ -35,7 +35,7 @@ fn nothing_that_was_answered_a_moment_ago_is_lost() {
                 })
             };
             let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(send)).collect();
-            // Each round ends at another moment of the writer's rhythm, some of them after a turn of its.
+            // Each round ends at another moment of the writer's rhythm, and every fifth one outlasts a turn.
             let served_for = if round % 5 == 4 { 4 * SERVED_FOR } else { SERVED_FOR };
             let until = Instant::now() + served_for + Duration::from_millis(round as u64 * 7 % 40);
             wait_for("some answers", || {
