@@ -61,9 +61,16 @@ struct Active {
 }
 
 /// A flush of all that was written before it began.
+#[derive(Clone, Copy)]
 pub(super) struct Flush {
     length: u64,
+}
+
+/// What a flush asks of the disk; it may be done by another thread.
+pub(super) struct FlushWork {
+    file: Arc<dyn LogFile>,
     checkpoint: Option<Checkpoint>,
+    anchor_file: Option<PathBuf>,
 }
 
 impl Log {
@@ -184,19 +191,21 @@ impl Log {
         self.write_lines(events, with_checkpoint)
     }
 
-    /// Begins a flush of what was written: the file is to be flushed by the caller.
-    pub(super) fn begin_flush(&mut self) -> (Flush, Arc<dyn LogFile>) {
-        let flush = Flush { length: self.active.tail.length, checkpoint: self.active.checkpoint.take() };
-        (flush, Arc::clone(&self.active.file))
+    /// Begins a flush of what was written: its work is to be done by the caller, or by another thread.
+    pub(super) fn begin_flush(&mut self) -> (Flush, FlushWork) {
+        let Active { file, tail, checkpoint, .. } = &mut self.active;
+        let work = FlushWork {
+            file: Arc::clone(file),
+            checkpoint: checkpoint.take(),
+            anchor_file: self.anchor_file.clone(),
+        };
+        (Flush { length: tail.length }, work)
     }
 
-    /// Ends a flush with what came of it.
+    /// Ends a flush with what came of its work.
     pub(super) fn end_flush(&mut self, flush: Flush, outcome: io::Result<()>) -> Result<(), LogError> {
         outcome.at(&self.active.segment.path)?;
         self.active.flushed = flush.length;
-        if let Some(checkpoint) = flush.checkpoint {
-            self.announce(&checkpoint);
-        }
         Ok(())
     }
 
@@ -278,8 +287,8 @@ impl Log {
         let body = entry.map(|entry| entry.open_body()).transpose();
         let body = body.map_err(io::Error::from).at(&self.active.segment.path)?;
         self.write_lines(body.iter().map(Vec::as_slice), with_checkpoint)?;
-        let (flush, file) = self.begin_flush();
-        self.end_flush(flush, file.sync())
+        let (flush, work) = self.begin_flush();
+        self.end_flush(flush, work.run())
     }
 
     /// Appends the entries that have these bodies, and behind them a checkpoint if wanted.
@@ -307,10 +316,21 @@ impl Log {
         tail.head = lines.head;
         Ok(())
     }
+}
 
-    /// Tells the outside of `checkpoint`, so that a log that is cut or set back later is recognised.
-    fn announce(&self, checkpoint: &Checkpoint) {
-        tracing::info!(seq = checkpoint.seq, hash = %checkpoint.hash, "event log checkpoint");
+impl FlushWork {
+    /// Flushes the file, and then tells the outside of its checkpoint, so that a log that is cut or set back later is
+    /// recognised.
+    pub(super) fn run(&self) -> io::Result<()> {
+        self.file.sync()?;
+        if let Some(checkpoint) = &self.checkpoint {
+            tracing::info!(seq = checkpoint.seq, hash = %checkpoint.hash, "event log checkpoint");
+            self.write_anchor(checkpoint);
+        }
+        Ok(())
+    }
+
+    fn write_anchor(&self, checkpoint: &Checkpoint) {
         let Some(path) = &self.anchor_file else { return };
         if let Err(error) = anchor::write(path, checkpoint) {
             tracing::warn!(%error, "the anchor file was not written; it still holds an older checkpoint");

@@ -63,6 +63,8 @@ impl Delivery {
     /// Delivers until `ended` says so and everything has arrived, or nobody is there yet to deliver to.
     pub(super) async fn run(mut self, mut ended: watch::Receiver<bool>) {
         loop {
+            // Asked first: whoever says so has closed the log before, and what was read may be older than that.
+            let is_last = *ended.borrow_and_update();
             let next;
             (self, next) = self.read().await;
             match next {
@@ -74,7 +76,7 @@ impl Delivery {
                         return;
                     }
                 }
-                Ok(None) if *ended.borrow_and_update() => return,
+                Ok(None) if is_last => return,
                 Ok(None) => {
                     // Whether it was told or the time was over, it looks again.
                     let _ = tokio::time::timeout(LOOK_EVERY, ended.changed()).await;

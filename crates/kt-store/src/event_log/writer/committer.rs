@@ -136,8 +136,8 @@ impl Committer {
                 let (events, waiting) = (taken.events.len(), taken.waiting.len());
                 let is_last = Instant::now() >= end_of_turn
                     && (shared.queue().asks_for_next_turn() || log.should_end_append());
-                let (flush, file) = log.begin_flush();
-                flusher.flush(file);
+                let (flush, work) = log.begin_flush();
+                flusher.flush(work);
                 let (flushed, written) = write_while_flushing(shared, log, taken, checkpoints, is_last);
                 log.end_flush(flush, flushed)?;
                 shared.behind.fetch_sub(events, Ordering::Relaxed);

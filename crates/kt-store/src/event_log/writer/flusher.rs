@@ -4,31 +4,31 @@ use std::io;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use super::super::disk::LogFile;
+use super::super::log::FlushWork;
 use super::Shared;
 
-/// Flushes files, one after the other, and tells the queue how it went.
+/// Does the work of flushes, one after the other, and tells the queue how it went.
 pub(super) struct Flusher {
     shared: Arc<Shared>,
-    files: mpsc::Sender<Arc<dyn LogFile>>,
+    work: mpsc::Sender<FlushWork>,
 }
 
 impl Flusher {
     /// Starts the thread; it ends when the flusher is dropped.
     pub(super) fn start(shared: Arc<Shared>) -> io::Result<Self> {
-        let (files, to_flush) = mpsc::channel::<Arc<dyn LogFile>>();
+        let (work, to_do) = mpsc::channel::<FlushWork>();
         let told = Arc::clone(&shared);
         thread::Builder::new().name("event-flush".to_owned()).stack_size(128 << 10).spawn(move || {
-            for file in to_flush {
-                told.end_flush(file.sync());
+            for work in to_do {
+                told.end_flush(work.run());
             }
         })?;
-        Ok(Self { shared, files })
+        Ok(Self { shared, work })
     }
 
-    /// Has `file` flushed; the outcome comes to the queue.
-    pub(super) fn flush(&self, file: Arc<dyn LogFile>) {
-        if self.files.send(file).is_err() {
+    /// Has `work` done; the outcome comes to the queue.
+    pub(super) fn flush(&self, work: FlushWork) {
+        if self.work.send(work).is_err() {
             self.shared.end_flush(Err(io::Error::other("the thread that flushes has ended")));
         }
     }

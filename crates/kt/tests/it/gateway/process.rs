@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::http::{Answer, Http};
 use super::wait_for;
 
-/// A `kt` that serves; killed when it is dropped.
+/// A `kt` that serves; killed when it is dropped. When a test fails, it shows what the process said.
 pub(super) struct Process {
     child: Child,
     /// The first line that it printed.
@@ -147,10 +147,14 @@ impl Process {
 }
 
 impl Drop for Process {
+    #[expect(clippy::print_stdout, reason = "it is shown with the failure alone")]
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            println!("standard error of {}:\n{}", self.child.id(), self.errors());
+        }
     }
 }
 
