@@ -103,8 +103,9 @@ pub(super) async fn follow(following: Arc<Following>) {
                 if std::mem::replace(&mut trouble, "refused") != "refused" {
                     tracing::error!(%reason, "the control plane refuses this gateway, so no key is let in any more");
                 }
-                keys.forget();
+                // In this order, so that what was once seen to be refused is not let in after a restart.
                 remember(file.forget());
+                keys.forget();
                 orders.forget();
                 tokio::time::sleep(PAUSE).await;
             }
