@@ -11,7 +11,7 @@ use kt_domain::events::{EventType, Verdict};
 
 use super::super::disk::LogFile;
 use super::super::query::{EventQuery, query};
-use super::super::verify::{Expectations, verify};
+use super::super::verify::{Expectations, Verification, verify};
 use super::*;
 
 /// What the disk does wrong.
@@ -151,6 +151,13 @@ fn names_in(directory: &Path) -> Vec<String> {
     events(directory).into_iter().map(|event| event.id).collect()
 }
 
+/// Proves the log in `directory`.
+fn proven(directory: &Path, expected: &Expectations) -> Verification {
+    let found = verify(&[directory.to_owned()], expected, &mut |_| {}).unwrap();
+    assert!(found.valid, "{:?}", found.problem);
+    found
+}
+
 fn wait_until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -194,8 +201,7 @@ fn events_are_kept_while_the_disk_fails_and_written_once_when_it_is_well() {
         drop(writer);
         let names = ["evt_before", "evt_kept", "evt_urgent", "evt_lazy", "evt_after"];
         assert_eq!(names_in(directory.path()), names, "{faults:?}");
-        let proof = verify(&[directory.path().to_owned()], &Expectations::default(), &mut |_| {}).unwrap();
-        assert!(proof.valid, "{faults:?}: {:?}", proof.problem);
+        proven(directory.path(), &Expectations::default());
     }
 }
 
@@ -346,8 +352,7 @@ fn what_was_written_during_a_flush_that_fails_is_written_again_once() {
     wait_until(|| writer.is_writable());
     assert_eq!(names(), ["evt_1", "evt_2", "evt_3"]);
     drop(writer);
-    let proof = verify(&[directory.path().to_owned()], &Expectations::default(), &mut |_| {}).unwrap();
-    assert!(proof.valid, "{:?}", proof.problem);
+    proven(directory.path(), &Expectations::default());
 }
 
 #[test]
