@@ -45,6 +45,11 @@ impl ManualClock {
         let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         self.0.fetch_add(by, Ordering::SeqCst);
     }
+
+    /// Sets the clock, and every clone of it, to `moment`, ahead or back.
+    pub fn set(&self, moment: Timestamp) {
+        self.0.store(moment.as_microsecond(), Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kt_domain::events::{Excerpt, Head, Kind, PublicKey, Record};
 
 use super::error::{AtPath, LogError};
+use super::lines::LinesBackwards;
 use super::segments::{self, Segment};
 
 /// Which part of a log is copied: whole stretches from one checkpoint to another, so that signatures prove all of it.
@@ -58,7 +59,8 @@ pub fn export(
         output.write_all(b"\n")?;
     }
     let mut exported = Exported::default();
-    for segment in &segments[beginning.segment..] {
+    let ending = find_ending(&segments, span.until)?;
+    for (index, segment) in segments.iter().enumerate().skip(beginning.segment) {
         let mut lines = Lines::open(segment)?;
         while let Some((line, record)) = lines.next()? {
             progress(line.len() as u64);
@@ -67,7 +69,8 @@ pub fn export(
             }
             output.write_all(line)?;
             exported.add(&record);
-            if is_checkpoint(&record, |written| span.until.is_some_and(|until| written > until)) {
+            let is_late = |written| index >= ending && span.until.is_some_and(|until| written > until);
+            if is_checkpoint(&record, is_late) {
                 output.flush()?;
                 return Ok(exported);
             }
@@ -103,11 +106,8 @@ fn find_beginning(segments: &[Segment], since: Option<Timestamp>) -> Result<Opti
     let whole = Beginning { segment: 0, first_seq: first.first_seq, excerpt: None };
     let Some(since) = since else { return Ok(Some(whole)) };
     let mut index = 0;
-    for (candidate, segment) in segments.iter().enumerate() {
-        let begun = segment.start()?.and_then(|start| start.timestamp.parse::<Timestamp>().ok());
-        if begun.is_some_and(|begun| begun < since) {
-            index = candidate;
-        }
+    while index + 1 < segments.len() && ends_before(&segments[index], since)? {
+        index += 1;
     }
     let last_before = last_checkpoint_before(&segments[index], since)?;
     Ok(Some(match (last_before, segments[index].start()?) {
@@ -123,6 +123,26 @@ fn find_beginning(segments: &[Segment], since: Option<Timestamp>) -> Result<Opti
         },
         _ => Beginning { segment: index, first_seq: segments[index].first_seq, excerpt: None },
     }))
+}
+
+/// The index of the segment in which the export ends: the last that was begun by `until`. Later ones before it may belong to
+/// a clock that was ahead.
+fn find_ending(segments: &[Segment], until: Option<Timestamp>) -> Result<usize, LogError> {
+    let Some(until) = until else { return Ok(segments.len()) };
+    for (index, segment) in segments.iter().enumerate().rev() {
+        let begun = segment.start()?.and_then(|start| start.timestamp.parse::<Timestamp>().ok());
+        if begun.is_some_and(|begun| begun <= until) {
+            return Ok(index);
+        }
+    }
+    Ok(0)
+}
+
+/// Whether all of a segment that has ended is older than `since`, as its last entry, a checkpoint, says.
+fn ends_before(segment: &Segment, since: Timestamp) -> Result<bool, LogError> {
+    let mut lines = LinesBackwards::open(&segment.path).at(&segment.path)?;
+    let last = lines.previous().at(&segment.path)?.and_then(Record::from_written);
+    Ok(last.is_some_and(|last| is_checkpoint(&last, |written| written < since)))
 }
 
 fn last_checkpoint_before(segment: &Segment, since: Timestamp) -> Result<Option<Head>, LogError> {

@@ -264,14 +264,18 @@ impl Log {
         Ok(())
     }
 
-    /// Whether the next events belong into a new segment: this one is large, of another day, or kept for another time.
+    /// Whether the next events belong into a new segment: this one is large, of another day, or kept for another time, or the
+    /// clock was set back. So what stands before a checkpoint in the same segment is older than it, and a search by time
+    /// can pass over it.
     fn is_full(&self) -> bool {
-        let Tail { start, length, .. } = &self.active.tail;
-        let today = rfc_3339(self.place.clock.now());
+        let Tail { start, length, stated_at, .. } = &self.active.tail;
+        let now = self.place.clock.now();
+        let today = rfc_3339(now);
         let retention = Retention { days: start.retention_days, immutable: start.immutable };
         *length >= self.segment_bytes
             || start.timestamp.get(..10) != today.get(..10)
             || retention != self.place.retention
+            || now < *stated_at
     }
 
     /// Ends the segment with a checkpoint, even behind another one: by the new line, a process that appends to the
@@ -304,10 +308,13 @@ impl Log {
             lines.add(body).at(&segment.path)?;
         }
         if with_checkpoint {
-            let new = self.place.identity.checkpoint(lines.head, self.place.clock.now());
+            // That of a clock which was set back would be older than what it proves.
+            let now = self.place.clock.now().max(tail.stated_at);
+            let new = self.place.identity.checkpoint(lines.head, now);
             let body = Entry::Checkpoint(&new).open_body().map_err(io::Error::from);
             body.and_then(|body| lines.add(&body)).at(&segment.path)?;
             tail.covered = lines.head.seq;
+            tail.stated_at = now;
             self.others_appended = false;
             *checkpoint = Some(new);
         }
@@ -426,14 +433,15 @@ impl Place {
     }
 
     fn write_segment_start(&self, segment: &Segment, before: Head) -> Result<Active, LogError> {
-        let start = self.segment_start(before, self.clock.now());
+        let now = self.clock.now();
+        let start = self.segment_start(before, now);
         let file = self.disk.create(&segment.path).at(&segment.path)?;
         let mut head = before;
         let mut line = Vec::new();
         head.append(&Entry::Segment(&start), &mut line).map_err(io::Error::from).at(&segment.path)?;
         file.append(&line).and_then(|()| file.sync()).at(&segment.path)?;
         sync_directory(&self.directory).at(&self.directory)?;
-        let tail = Tail { head, covered: before.seq, length: line.len() as u64, start };
+        let tail = Tail { head, covered: before.seq, stated_at: now, length: line.len() as u64, start };
         Ok(Active::new(file, segment.clone(), tail))
     }
 

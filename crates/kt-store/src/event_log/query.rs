@@ -96,6 +96,8 @@ struct Search<'a> {
 #[derive(PartialEq)]
 enum Progress {
     GoOn,
+    /// All that stands before in this segment is too old.
+    SegmentDone,
     Finished,
 }
 
@@ -109,11 +111,12 @@ impl Search<'_> {
         while let Some(line) = lines.previous().at(&segment.path)? {
             // A damaged line is for `verify` to report; it must not hide the others.
             let Some(record) = Record::from_written(line) else { continue };
-            if self.visit(&record) == Progress::Finished {
-                return Ok(Progress::Finished);
+            match self.visit(&record) {
+                Progress::GoOn => {}
+                done => return Ok(done),
             }
         }
-        Ok(Progress::GoOn)
+        Ok(Progress::SegmentDone)
     }
 
     fn visit(&mut self, record: &Record<'_>) -> Progress {
@@ -122,7 +125,7 @@ impl Search<'_> {
         }
         match record.kind {
             Kind::Event if self.matcher.fits(record.content()) => self.take(record),
-            Kind::Checkpoint if self.is_before_since(record) => Progress::Finished,
+            Kind::Checkpoint if self.is_before_since(record) => Progress::SegmentDone,
             _ => Progress::GoOn,
         }
     }
@@ -138,8 +141,8 @@ impl Search<'_> {
         Progress::GoOn
     }
 
-    /// Events can lie out of order, but none was recorded before it happened: all that stand before a checkpoint
-    /// are older than it.
+    /// Events can lie out of order, but none was recorded before it happened, and a segment ends where the clock is set
+    /// back: all that stand before a checkpoint in its segment are older than it.
     fn is_before_since(&self, record: &Record<'_>) -> bool {
         let Some(since) = self.query.filter.since else { return false };
         let written =

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
+use jiff::Timestamp;
 use kt_domain::events::{Head, Kind, Record, SegmentStart};
 
 use super::error::{AtPath, LogError};
@@ -17,6 +18,8 @@ pub(super) struct Tail {
     pub(super) head: Head,
     /// The number of its last checkpoint; of the entry before the segment when there is none.
     pub(super) covered: u64,
+    /// When its last checkpoint was written; when it was begun, if there is none.
+    pub(super) stated_at: Timestamp,
     /// The bytes of its complete lines. What stands behind them was never acknowledged.
     pub(super) length: u64,
     /// Its first entry.
@@ -46,13 +49,15 @@ impl Tail {
             }
         };
         let walked = walk(segment, begin, length, identity)?.map_err(damaged)?;
-        Ok(Some(Self { head: walked.head, covered: walked.covered, length, start }))
+        let Walked { head, covered, stated_at } = walked;
+        Ok(Some(Self { head, covered, stated_at, length, start }))
     }
 }
 
 struct Walked {
     head: Head,
     covered: u64,
+    stated_at: Timestamp,
 }
 
 /// Follows the chain through the lines from `begin`, which are a checkpoint or the segment's first line, to `end`.
@@ -83,10 +88,22 @@ fn walk(
             Some(walked) => walked.covered,
             None => record.seq - 1,
         };
-        walked = Some(Walked { head: record.head(), covered });
+        let stated_at = match (stated_at(&record), &walked) {
+            (Some(stated_at), _) => stated_at,
+            (None, Some(walked)) => walked.stated_at,
+            (None, None) => return Ok(Err(format!("entry {} does not say when it was written", record.seq))),
+        };
+        walked = Some(Walked { head: record.head(), covered, stated_at });
         line.clear();
     }
     Ok(walked.ok_or_else(|| "it has no entries".to_owned()))
+}
+
+/// The time that a checkpoint or the beginning of a segment states.
+fn stated_at(record: &Record<'_>) -> Option<Timestamp> {
+    let checkpoint = record.checkpoint().map(|checkpoint| checkpoint.timestamp);
+    let stated = checkpoint.or_else(|| record.segment_start().map(|start| start.timestamp));
+    stated.and_then(|stated| stated.parse().ok())
 }
 
 /// What the record states of the entry before it, when the record can be trusted to begin with.

@@ -27,8 +27,11 @@ pub(super) enum Item<'a> {
     Excerpt(Excerpt),
     /// The beginning of an export of an audit log.
     AuditLog(AuditLogStart),
-    /// The last line of the last file, without its end.
-    Unfinished,
+    /// The last line of a file, without its end.
+    Unfinished {
+        /// Whether no file follows.
+        is_last: bool,
+    },
     Unreadable(String),
 }
 
@@ -116,7 +119,12 @@ impl<'a> Records<'a> {
             Err(error) => match serde_json::from_slice(&self.text) {
                 Ok(FirstLine::Excerpt(excerpt)) => Item::Excerpt(excerpt),
                 Ok(FirstLine::AuditLog(start)) => Item::AuditLog(start),
-                Err(_) if self.text.last() != Some(&b'\n') => Item::Unfinished,
+                Err(_) if self.text.len() as u64 >= LINE_LIMIT => {
+                    Item::Unreadable(format!("it is longer than {} MiB", LINE_LIMIT >> 20))
+                }
+                Err(_) if self.text.last() != Some(&b'\n') => {
+                    Item::Unfinished { is_last: self.files.as_slice().is_empty() }
+                }
                 Err(_) => Item::Unreadable(error.to_string()),
             },
         }

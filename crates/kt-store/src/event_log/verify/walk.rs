@@ -61,14 +61,14 @@ impl<'a> Walk<'a> {
                 };
                 self.excerpt(place, &excerpt)
             }
-            Item::Unfinished if self.is_live => {
+            Item::Unfinished { is_last: true } if self.is_live => {
                 self.found.unfinished_line = true;
                 Ok(())
             }
-            Item::Unfinished => Err(self.problem(
+            Item::Unfinished { .. } => Err(self.problem(
                 Tampering::Cut,
                 place,
-                "the last line is unfinished: the file was cut".to_owned(),
+                "the last line of the file is unfinished: the file was cut".to_owned(),
             )),
             Item::Unreadable(reason) => {
                 Err(self.problem(Tampering::Unreadable, place, format!("the line is no entry: {reason}")))

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kt_domain::clock::ManualClock;
+use kt_domain::clock::{Clock, ManualClock};
+use kt_domain::events::Event;
 use kt_store::event_log::{
-    Beginning, EventWriter, Expectations, Options, Retention, Span, Verification, export, purge, retain,
-    verify,
+    Beginning, EventFilter, EventQuery, EventWriter, Expectations, Options, Retention, Span, Verification,
+    export, purge, query, retain, verify,
 };
 
 use crate::support::{clock, event, ids, options, record, segments};
@@ -163,4 +164,43 @@ fn an_excerpt_is_no_longer_than_its_time_needs() {
     let exported = export(directory.path(), span, &mut copy, &mut |_| {}).unwrap();
     assert!(exported.events <= 4, "{exported:?}");
     assert!(copy.starts_with(b"{\"excerpt\":") || copy.starts_with(b"{\"segment\":"));
+}
+
+#[test]
+fn a_clock_that_was_set_back_hides_no_event_from_a_search_by_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("events");
+    let clock = clock();
+    let options = Options { clock: Arc::new(clock.clone()), checkpoint_entries: 1, ..options() };
+    let start = clock.now();
+    // Minutes from the start: within a life, from one life to the next, and over more than a day.
+    let lives: &[&[i64]] = &[&[0, 10, 5, 15], &[7, 20], &[-3000, -2990], &[30]];
+    let minute = |minutes: i64| start + jiff::Span::new().minutes(minutes);
+    for life in lives {
+        clock.set(minute(life[0]));
+        let writer = EventWriter::open(&log, &options).unwrap();
+        for minutes in *life {
+            clock.set(minute(*minutes));
+            let timestamp = minute(*minutes).strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string();
+            record(&writer, &Event { timestamp, ..event(&format!("evt_{minutes}m")) }).unwrap();
+        }
+    }
+    assert!(check(&log).valid);
+
+    let all: Vec<i64> = lives.concat();
+    for since in all.iter().copied().chain([6, 25]) {
+        let filter = EventFilter { since: Some(minute(since)), ..EventFilter::default() };
+        let page = query(&log, &EventQuery { filter, ..EventQuery::default() }).unwrap();
+        let expected = all.iter().filter(|minutes| **minutes >= since).count();
+        assert_eq!(page.events.len(), expected, "since minute {since}");
+        for until in all.iter().copied().filter(|until| *until >= since) {
+            let span = Span { since: Some(minute(since)), until: Some(minute(until)) };
+            let mut copy = Vec::new();
+            export(&log, span, &mut copy, &mut |_| {}).unwrap();
+            let text = String::from_utf8(copy).unwrap();
+            for inside in all.iter().filter(|minutes| (since..until).contains(*minutes)) {
+                assert!(text.contains(&format!("\"evt_{inside}m\"")), "{since} to {until} lacks {inside}");
+            }
+        }
+    }
 }

@@ -290,3 +290,41 @@ fn what_is_no_log_is_said_to_be_none() {
     fs::write(&file, "{\"a\":\n".repeat(200_000)).unwrap();
     assert!(!check(&file, &Expectations::default()).valid);
 }
+
+#[test]
+fn a_line_without_an_end_is_excused_only_at_the_end_of_the_newest_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path();
+    let clock = clock();
+    let options = Options { clock: std::sync::Arc::new(clock.clone()), ..options() };
+    let writer = EventWriter::open(log, &options).unwrap();
+    for n in 0..2 {
+        record(&writer, &event(&format!("evt_{n}"))).unwrap();
+        clock.advance(Duration::from_hours(24));
+    }
+    drop(writer);
+    let [older, newest] = <[PathBuf; 2]>::try_from(segments(log)).unwrap();
+    let found_with = |path: &Path, text: &[u8]| {
+        let whole = fs::read(path).unwrap();
+        fs::write(path, text).unwrap();
+        let found = check(log, &Expectations::default());
+        fs::write(path, whole).unwrap();
+        found
+    };
+    let behind = |path: &Path| [&fs::read(path).unwrap()[..], b"{\"event\":"].concat();
+    // So long that the line's own entry, which follows it, is never looked at.
+    let in_front_of_the_second = |path: &Path| {
+        let text = fs::read(path).unwrap();
+        let end_of_first = text.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+        let (first, others) = text.split_at(end_of_first);
+        [first, &vec![b'x'; 4 << 20], others].concat()
+    };
+
+    let newest_unfinished = found_with(&newest, &behind(&newest));
+    assert!(newest_unfinished.valid && newest_unfinished.unfinished_line);
+    assert_found(&found_with(&older, &behind(&older)), Tampering::Cut, 5);
+    for (path, seq) in [(&older, 2), (&newest, 6)] {
+        assert_found(&found_with(path, &in_front_of_the_second(path)), Tampering::Unreadable, seq);
+    }
+    assert!(check(log, &Expectations::default()).valid);
+}
