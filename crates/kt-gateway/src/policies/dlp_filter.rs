@@ -28,5 +28,5 @@ pub(super) fn make(settings: &PolicySettings) -> Result<Judge, TooLarge> {
 }
 
 fn rule(name: &str, pattern: Hir) -> Rule {
-    Rule { name: name.into(), pattern, accepts: |_| true }
+    Rule { name: name.into(), pattern, accepts: |_| true, needs_more: true }
 }

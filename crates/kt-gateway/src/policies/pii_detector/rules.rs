@@ -22,7 +22,10 @@ pub(super) fn of(entity: Entity) -> Vec<Rule> {
         Entity::NationalId => {
             national_ids::ALL.iter().map(|(name, pattern, accepts)| rule(name, pattern, *accepts)).collect()
         }
-        Entity::Secret => SECRETS.iter().map(|(name, pattern)| rule(name, pattern, is_random)).collect(),
+        Entity::Secret => SECRETS
+            .iter()
+            .map(|(name, pattern)| Rule { needs_more: true, ..rule(name, pattern, is_random) })
+            .collect(),
     }
 }
 
@@ -30,7 +33,7 @@ pub(super) fn of(entity: Entity) -> Vec<Rule> {
 #[expect(clippy::expect_used, reason = "the patterns are constants, and a test reads every one")]
 fn rule(name: &str, pattern: &str, accepts: fn(Candidate<'_>) -> bool) -> Rule {
     let pattern = patterns::regex(&pattern.replace(r"\d", "[0-9]")).expect("a pattern of this file");
-    Rule { name: name.into(), pattern, accepts }
+    Rule { name: name.into(), pattern, accepts, needs_more: false }
 }
 
 /// Latin, Greek and Cyrillic letters; of other scripts a sentence without spaces could not be told from an address.
@@ -160,7 +163,8 @@ const SECRETS: [(&str, &str); 14] = [
     ("jwt", r"\beyJ[A-Za-z0-9_-]{10,1000}\.eyJ[A-Za-z0-9_-]{10,1000}\.[A-Za-z0-9_-]{10,1000}\b{end-half}"),
 ];
 
-/// A key is random: words joined by dashes, as in a file's name, have no digit and capital among them.
+/// A key is random: words joined by dashes, as in a file's name, have no digit and capital among them. Of a text that has none
+/// no part has any.
 fn is_random(found: Candidate<'_>) -> bool {
     let has = |belongs: fn(&u8) -> bool| found.text.as_bytes().iter().any(belongs);
     let is_key_block = found.text.starts_with('-');

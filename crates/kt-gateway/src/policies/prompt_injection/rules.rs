@@ -213,7 +213,12 @@ pub(super) static FAMILIES: [Family; 5] = [
 pub(super) fn rule((name, _, pattern): &Definition) -> Rule {
     let pattern = patterns::regex(&spelt(pattern));
     let accepts = if *name == "role-heading" { begins_a_line } else { |_: Candidate<'_>| true };
-    Rule { name: (*name).into(), pattern: pattern.expect("a pattern of this file"), accepts }
+    Rule {
+        name: (*name).into(),
+        pattern: pattern.expect("a pattern of this file"),
+        accepts,
+        needs_more: true,
+    }
 }
 
 /// A definition's pattern, as a regular expression.

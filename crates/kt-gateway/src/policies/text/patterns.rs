@@ -28,6 +28,9 @@ pub(crate) struct Rule {
     pub(crate) name: Arc<str>,
     pub(crate) pattern: Hir,
     pub(crate) accepts: fn(Candidate<'_>) -> bool,
+    /// Whether a match that it does not accept cannot become acceptable by being shorter. Then the longest alone is asked
+    /// about, which matters where a stranger writes many that begin at one place.
+    pub(crate) needs_more: bool,
 }
 
 /// A match of a pattern that its rule is yet to accept.
@@ -301,11 +304,17 @@ impl<'p> Search<'p> {
         };
         // The longest stand last, and none that is shorter than an accepted one is looked at.
         let mut best: Option<(usize, usize)> = None;
+        let mut hopeless: Vec<usize> = Vec::new();
         for &(end, index) in ends.iter().rev().filter(|(end, _)| *end > start) {
             let is_better =
                 best.is_none_or(|(longest, first)| end > longest || (end == longest && index < first));
-            if is_better && accepts(end, index) {
+            if !is_better || hopeless.contains(&index) {
+                continue;
+            }
+            if accepts(end, index) {
                 best = Some((end, index));
+            } else if self.group.rules[index].needs_more {
+                hopeless.push(index);
             }
         }
         best.map(|(end, index)| Match { start, end, rule: &self.group.rules[index].name })
@@ -314,6 +323,9 @@ impl<'p> Search<'p> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+
     use kt_domain::patterns::regex;
     use proptest::prelude::*;
 
@@ -327,6 +339,7 @@ mod tests {
                 name: form.into(),
                 pattern: regex(form).unwrap(),
                 accepts: |_| true,
+                needs_more: true,
             });
             let patterns = Patterns::new(vec![(Lead::Patterns, rules.to_vec())], &[]).unwrap();
             let group = &patterns.groups[0];
@@ -340,10 +353,34 @@ mod tests {
 
     #[test]
     fn few_bytes_begin_a_match() {
-        let rule = Rule { name: "a".into(), pattern: regex(r"\bab").unwrap(), accepts: |_| true };
+        let rule =
+            Rule { name: "a".into(), pattern: regex(r"\bab").unwrap(), accepts: |_| true, needs_more: true };
         let patterns = Patterns::new(vec![(Lead::Patterns, vec![rule])], &[]).unwrap();
         let text = b"ab ab aab";
         let begins = |start: &usize| patterns.groups[0].may_begin(text, *start);
         assert_eq!((0..text.len()).filter(begins).collect::<Vec<_>>(), [0, 3, 6]);
+    }
+
+    #[test]
+    fn what_being_shorter_does_not_help_is_asked_about_once() {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let accepts = |found: Candidate<'_>| {
+            ASKED.fetch_add(1, Relaxed);
+            found.text.contains('9')
+        };
+        let asked = |text: &str, needs_more: bool| {
+            let rule =
+                Rule { name: "a".into(), pattern: regex(r"\ba[a9-]{1,200}").unwrap(), accepts, needs_more };
+            let patterns = Patterns::new(vec![(Lead::Patterns, vec![rule])], &[]).unwrap();
+            let mut found = Vec::new();
+            ASKED.store(0, Relaxed);
+            patterns.find_all(text, |one| found.push((one.start, one.end)));
+            (found, ASKED.load(Relaxed))
+        };
+        let (hopeless, accepted) = ("a-".repeat(100), "a-".repeat(100) + "9");
+        assert_eq!(asked(&hopeless, true), (vec![], 100));
+        assert!(asked(&hopeless, false).1 > 5000);
+        assert_eq!(asked(&accepted, true), asked(&accepted, false));
+        assert_eq!(asked(&accepted, true).0, [(0, 201)]);
     }
 }
