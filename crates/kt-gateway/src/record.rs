@@ -229,7 +229,10 @@ impl Record {
         let Some(mut event) = self.close(refusal.status().as_u16(), refusal.code) else { return };
         if event.event_type == EventType::Decision {
             let was_judged = event.verdict.is_some();
-            event.verdict.get_or_insert(Verdict::Block);
+            // Who went away was refused nothing.
+            if refusal.code != "client_closed" {
+                event.verdict.get_or_insert(Verdict::Block);
+            }
             let event = if was_judged { Some(event) } else { self.shared().admit_refusal(event) };
             return event.into_iter().for_each(|event| self.shared().keep(&event));
         }

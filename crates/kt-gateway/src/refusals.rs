@@ -76,7 +76,7 @@ impl RefusalMeter {
             return Some(event);
         }
         match &mut allowance.summary {
-            Some(summary) => summary.count = summary.count.map(|count| count + 1),
+            Some(summary) => add(summary, &event),
             None => allowance.summary = Some(Box::new(summarise(*event, who))),
         }
         None
@@ -103,10 +103,10 @@ fn burst(per_second: u32) -> u32 {
 }
 
 /// The event that stands for all that were not admitted, of which this is the first. It says no more than what they have in
-/// common, so that nobody is blamed for another's request.
+/// common, so that nobody is blamed for another's request; [`add`] takes away what the next one does not share.
 fn summarise(first: Event, who: Who) -> Event {
     let (source_ip, peer_ip) = match who {
-        Who::Client(address) => (Some(address), None),
+        Who::Client(address) => (Some(address), first.peer_ip),
         Who::Peer(address) => (None, Some(address)),
         Who::Others => (None, None),
     };
@@ -118,7 +118,34 @@ fn summarise(first: Event, who: Who) -> Event {
         reason_code: first.reason_code,
         status: first.status,
         verdict: first.verdict,
+        matched_rule: first.matched_rule,
+        deny_range: first.deny_range,
+        route: first.route,
+        limited_by: first.limited_by,
+        key_id: first.key_id,
         ..Event::new(first.event_type, first.id, first.timestamp, first.gateway_id)
+    }
+}
+
+/// Counts one more, and keeps of the summary what is true of it too.
+fn add(summary: &mut Event, other: &Event) {
+    summary.count = summary.count.map(|count| count + 1);
+    // Without a client's address the peer's is what they were told apart by, as that of a network.
+    if summary.source_ip.is_some() {
+        keep_equal(&mut summary.peer_ip, &other.peer_ip);
+    }
+    keep_equal(&mut summary.status, &other.status);
+    keep_equal(&mut summary.verdict, &other.verdict);
+    keep_equal(&mut summary.matched_rule, &other.matched_rule);
+    keep_equal(&mut summary.deny_range, &other.deny_range);
+    keep_equal(&mut summary.route, &other.route);
+    keep_equal(&mut summary.limited_by, &other.limited_by);
+    keep_equal(&mut summary.key_id, &other.key_id);
+}
+
+fn keep_equal<T: PartialEq>(kept: &mut Option<T>, other: &Option<T>) {
+    if kept != other {
+        *kept = None;
     }
 }
 
@@ -184,34 +211,39 @@ mod tests {
     #[test]
     fn a_summary_says_only_what_its_refusals_have_in_common() {
         let meter = RefusalMeter::default();
-        let told = |source: Option<[u8; 4]>| {
+        // The first is admitted with its whole burst; the rule is the same for all, the rest differs from one to the next.
+        let told = |source: Option<[u8; 4]>, n: u32| {
             let mut event = refusal([0; 4]);
             event.source_ip = source.map(Into::into);
             event.peer_ip = Some([192, 0, 2, 1].into());
             event.reason_code = Some("ip_denied".into());
             event.status = Some(403);
             event.matched_rule = Some(MatchedRule::Deny);
-            for text in [&mut event.deny_range, &mut event.route, &mut event.limited_by, &mut event.key_id] {
-                *text = Some("of the first alone".into());
+            event.deny_range = Some("10.0.0.0/8".into());
+            for text in [&mut event.route, &mut event.limited_by, &mut event.key_id] {
+                *text = Some(format!("of number {n}").into());
             }
             event
         };
         for source in [Some([10, 0, 0, 1]), None] {
-            (0..11).for_each(|_| drop(meter.admit(told(source), 1)));
+            (0..13).for_each(|n| drop(meter.admit(told(source, n), 1)));
         }
         for n in 0..u32::try_from(MAX_SOURCES).unwrap() {
-            meter.admit(told(Some((n + 0x0b00_0000).to_be_bytes())), 1);
+            meter.admit(told(Some((n + 0x0b00_0000).to_be_bytes()), n), 1);
         }
-        (0..11).for_each(|_| drop(meter.admit(told(Some([203, 0, 113, 9])), 1)));
+        (0..13).for_each(|n| drop(meter.admit(told(Some([203, 0, 113, 9]), n), 1)));
         let summaries = meter.tick(1);
         let mut whom: Vec<_> = summaries.iter().map(|summary| (summary.source_ip, summary.peer_ip)).collect();
         whom.sort();
         let (client, peer) = ([10, 0, 0, 1].into(), [192, 0, 2, 1].into());
-        assert_eq!(whom, [(None, None), (None, Some(peer)), (Some(client), None)]);
+        assert_eq!(whom, [(None, None), (None, Some(peer)), (Some(client), Some(peer))]);
         for summary in summaries {
             assert_eq!((summary.reason_code.as_deref(), summary.status), (Some("ip_denied"), Some(403)));
-            let rest = [&summary.deny_range, &summary.route, &summary.limited_by, &summary.key_id];
-            assert!(rest.iter().all(|text| text.is_none()) && summary.matched_rule.is_none(), "{summary:?}");
+            assert!(summary.count > Some(1), "{summary:?}");
+            let common = (summary.matched_rule, summary.deny_range.as_deref());
+            assert_eq!(common, (Some(MatchedRule::Deny), Some("10.0.0.0/8")));
+            let rest = [&summary.route, &summary.limited_by, &summary.key_id];
+            assert!(rest.iter().all(|text| text.is_none()), "{summary:?}");
         }
     }
 

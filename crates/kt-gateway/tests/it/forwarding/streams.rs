@@ -74,6 +74,21 @@ fn a_client_that_does_not_wait_for_its_answer_ends_the_request_at_the_provider()
     assert_eq!((event.status, event.reason_code.as_deref()), (Some(499), Some("client_closed")));
 }
 
+#[test]
+fn a_client_that_goes_away_within_its_request_was_refused_nothing() {
+    let gateway = TestGateway::with("");
+    let mut client = gateway.connect();
+    let request = Request::chat().bytes();
+    client.send(&request[..request.len() - 1]).unwrap();
+    drop(client);
+    let event = wait_for("its event", || gateway.events().pop());
+    assert_eq!((event.status, event.reason_code.as_deref()), (Some(499), Some("client_closed")));
+    assert_eq!(event.verdict, None);
+
+    let refused = gateway.ask(&Request::chat().json("{"));
+    assert_eq!(gateway.event_of(refused.request_id()).verdict, Some(Verdict::Block), "the control");
+}
+
 /// Lets the provider write until it notices.
 fn assert_provider_is_left(gateway: &TestGateway, mut write: impl FnMut()) {
     wait_for("the provider to be left", || {
