@@ -132,19 +132,19 @@ fn add(summary: &mut Event, other: &Event) {
     summary.count = summary.count.map(|count| count + 1);
     // Without a client's address the peer's is what they were told apart by, as that of a network.
     if summary.source_ip.is_some() {
-        keep_equal(&mut summary.peer_ip, &other.peer_ip);
+        keep_equal(&mut summary.peer_ip, other.peer_ip.as_ref());
     }
-    keep_equal(&mut summary.status, &other.status);
-    keep_equal(&mut summary.verdict, &other.verdict);
-    keep_equal(&mut summary.matched_rule, &other.matched_rule);
-    keep_equal(&mut summary.deny_range, &other.deny_range);
-    keep_equal(&mut summary.route, &other.route);
-    keep_equal(&mut summary.limited_by, &other.limited_by);
-    keep_equal(&mut summary.key_id, &other.key_id);
+    keep_equal(&mut summary.status, other.status.as_ref());
+    keep_equal(&mut summary.verdict, other.verdict.as_ref());
+    keep_equal(&mut summary.matched_rule, other.matched_rule.as_ref());
+    keep_equal(&mut summary.deny_range, other.deny_range.as_ref());
+    keep_equal(&mut summary.route, other.route.as_ref());
+    keep_equal(&mut summary.limited_by, other.limited_by.as_ref());
+    keep_equal(&mut summary.key_id, other.key_id.as_ref());
 }
 
-fn keep_equal<T: PartialEq>(kept: &mut Option<T>, other: &Option<T>) {
-    if kept != other {
+fn keep_equal<T: PartialEq>(kept: &mut Option<T>, other: Option<&T>) {
+    if kept.as_ref() != other {
         *kept = None;
     }
 }
