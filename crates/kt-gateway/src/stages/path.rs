@@ -64,16 +64,9 @@ pub(crate) fn percent_decoded(text: &str) -> Cow<'_, str> {
     }
     for part in parts {
         let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                decoded.extend_from_slice(&part.as_bytes()[2..]);
-            }
-            None => {
-                decoded.push(b'%');
-                decoded.extend_from_slice(part.as_bytes());
-            }
-        }
+        let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(byte.unwrap_or(b'%'));
+        decoded.extend_from_slice(&part.as_bytes()[if byte.is_some() { 2 } else { 0 }..]);
     }
     String::from_utf8_lossy(&decoded).into_owned().into()
 }

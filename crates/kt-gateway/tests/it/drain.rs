@@ -247,8 +247,8 @@ fn cut_off_event(test: TestGateway) -> (Option<u16>, Option<String>, Option<Stri
     let drained = test.drain();
     assert_eq!(drained.cut_off, 1);
     let [event] = &drained.events[..] else { panic!("{:?}", drained.events) };
-    let text = |value: &Option<Arc<str>>| value.as_deref().map(str::to_owned);
-    (event.status, text(&event.reason_code), text(&event.target_id))
+    let owned = |value: &Option<Arc<str>>| value.as_deref().map(str::to_owned);
+    (event.status, owned(&event.reason_code), owned(&event.target_id))
 }
 
 #[test]
