@@ -421,6 +421,7 @@ impl<'a> Exchange<'a> {
                 let moderator = Moderator::of(&self, Phase::Response);
                 let chain = self.snapshot.scopes.chain(self.route.as_ref(), self.group.as_ref());
                 let stream = JudgedStream::new(source, reply.status, self.surface, self.record)
+                    .described_by(&reply.headers)
                     .judged_by(chain, most)
                     .moderated_by(moderator)
                     .for_as_long_as(self.key.as_ref().and_then(|key| key.life.clone()));

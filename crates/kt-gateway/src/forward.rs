@@ -20,7 +20,7 @@ use crate::outgoing::Source;
 use crate::providers::echo::{Echo, Question};
 use crate::providers::health::Fault;
 use crate::providers::request::Forward;
-use crate::providers::response::Answer;
+use crate::providers::response::{Answer, drop_what_describes_bytes};
 use crate::providers::retry;
 use crate::providers::select::{self, Asked, Choice};
 use crate::providers::target::Target;
@@ -106,11 +106,20 @@ impl Exchange<'_> {
                 self.record.event().upstream_ms = Some(0);
                 return self.echo(forwarded);
             }
+            let mut unsettled = Some(choice);
             let setback = match self.attempt(&target, forwarded, &body, limits).await? {
-                Ok(answer) => return self.deliver(answer, &target, Some(choice), forwarded).await,
+                Ok(answer) => match self.deliver(answer, &target, &mut unsettled, forwarded).await? {
+                    Ok(answered) => {
+                        self.settle(unsettled, None);
+                        return Ok(answered);
+                    }
+                    Err(fault) => Setback::of(fault, None),
+                },
                 Err(setback) => setback,
             };
-            choice.failed(self.fault(setback.code), setback.is_fault());
+            if let Some(choice) = unsettled {
+                choice.failed(self.fault(setback.code), setback.is_fault());
+            }
             if let Some(rest) = setback.retry_after {
                 target.health.rests.add(model, rest, self.now());
             }
@@ -186,12 +195,7 @@ impl Exchange<'_> {
                 last_word: LastWord::Answer(Box::new(answer)),
             }),
             Ok(answer) => Ok(answer),
-            Err((fault, retry_after)) => Err(Setback {
-                kind: fault.kind(),
-                code: fault.code(),
-                retry_after,
-                last_word: LastWord::Fault(fault),
-            }),
+            Err((fault, retry_after)) => Err(Setback::of(fault, retry_after)),
         })
     }
 
@@ -247,6 +251,10 @@ impl Exchange<'_> {
         if tries.retries >= settings.max_retries || !limits.allows(Duration::ZERO) {
             return None;
         }
+        if setback.fault() == Some(UpstreamFault::TooLarge) {
+            // Another answer to the same request is hardly any shorter.
+            return None;
+        }
         tries.retries += 1;
         if !tries.targets.iter().any(|tried| Arc::ptr_eq(tried, target)) {
             tries.targets.push(Arc::clone(target));
@@ -272,27 +280,33 @@ impl Exchange<'_> {
         forwarded: &Forwarded,
     ) -> Result<Answered, Refusal> {
         match setback.last_word {
-            LastWord::Answer(answer) => self.deliver(*answer, target, None, forwarded).await,
+            LastWord::Answer(answer) => {
+                let delivered = self.deliver(*answer, target, &mut None, forwarded).await?;
+                delivered.map_err(|fault| self.upstream_refusal(fault))
+            }
             LastWord::Fault(fault) => Err(self.upstream_refusal(fault)),
         }
     }
 
-    /// Takes a provider's answer: a stream as it comes, everything else whole, and both in the client's words. `choice`
-    /// learns how that went.
+    /// Takes a provider's answer: a stream as it comes, everything else whole, and both in the client's words; or says what is
+    /// wrong with one that comes whole, of which the client has nothing yet. How a stream goes is told to `choice`.
     async fn deliver(
         &mut self,
         mut answer: Answer,
         target: &Target,
-        choice: Option<Choice>,
+        choice: &mut Option<Choice>,
         forwarded: &Forwarded,
-    ) -> Result<Answered, Refusal> {
+    ) -> Result<Result<Answered, UpstreamFault>, Refusal> {
         let translation = forwarded.translation_for(target);
         let mut reply = Reply::new(answer.status, answer.headers, ReplyBody::Empty);
+        if translation.is_some() {
+            drop_what_describes_bytes(&mut reply.headers);
+        }
         if answer.is_stream {
             if self.record.details().is_some() {
                 answer.body.gather();
             }
-            let body = answer.body.told_to(choice);
+            let body = answer.body.told_to(choice.take());
             let body = match translation {
                 None => body,
                 Some(translation) => {
@@ -300,12 +314,14 @@ impl Exchange<'_> {
                     body.translated_by(StreamTranslator::new(translation, context))
                 }
             };
-            return Ok(Answered::Stream(reply, Source::Provider(Box::new(body))));
+            return Ok(Ok(Answered::Stream(reply, Source::Provider(Box::new(body)))));
         }
         let whole = answer.body.take_whole(self.size_limits().max_response_body_bytes);
         let whole = unless_gone(self.body, pin!(whole)).await.map_err(|_| Refusal::client_closed())?;
-        self.settle(choice, whole.as_ref().err().copied());
-        let (body, usage) = whole.map_err(|fault| self.upstream_refusal(fault))?;
+        let (body, usage) = match whole {
+            Ok(whole) => whole,
+            Err(fault) => return Ok(Err(fault)),
+        };
         if let Some(details) = self.record.details() {
             details.answered.get_or_insert_default().read(&body);
         }
@@ -314,15 +330,16 @@ impl Exchange<'_> {
             Some(translation) => {
                 let context = self.translation_context(forwarded);
                 reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                translation
-                    .answer(reply.status, &body, context)
-                    .ok_or_else(|| self.upstream_refusal(UpstreamFault::Answer(AnswerFault::Malformed)))?
+                let Some(translated) = translation.answer(reply.status, &body, context) else {
+                    return Ok(Err(UpstreamFault::Answer(AnswerFault::Malformed)));
+                };
+                translated
             }
         };
         if reply.status != StatusCode::NO_CONTENT {
             reply.body = ReplyBody::Full(body);
         }
-        Ok(Answered::Whole(reply, usage))
+        Ok(Ok(Answered::Whole(reply, usage)))
     }
 
     fn translation_context(&self, forwarded: &Forwarded) -> Context {
@@ -332,13 +349,12 @@ impl Exchange<'_> {
         }
     }
 
-    /// Tells what came of a choice, if that was not told yet. An answer that is larger than we hold is none of the
-    /// target's faults.
+    /// Tells what came of a choice, if that was not told yet.
     pub(crate) fn settle(&self, choice: Option<Choice>, fault: Option<UpstreamFault>) {
         let Some(choice) = choice else { return };
         match fault {
             None => choice.succeeded(),
-            Some(fault) => choice.failed(self.fault(fault.code()), fault != UpstreamFault::TooLarge),
+            Some(fault) => choice.failed(self.fault(fault.code()), fault.is_targets()),
         }
     }
 
@@ -417,10 +433,13 @@ fn knows_max_completion_tokens(target: &Target) -> bool {
 }
 
 impl Setback {
-    /// Whether it speaks against the target. One that asks to come back later works as it should; and a client can bring a
-    /// refusal of the key about, by what it asks for, such as a model or a project that the key does not reach.
+    fn of(fault: UpstreamFault, retry_after: Option<Duration>) -> Self {
+        Self { kind: fault.kind(), code: fault.code(), retry_after, last_word: LastWord::Fault(fault) }
+    }
+
+    /// Whether it speaks against the target. One that asks to come back later works as it should.
     pub(crate) fn is_fault(&self) -> bool {
-        self.fault().is_some_and(|fault| fault != UpstreamFault::KeyRefused)
+        self.fault().is_some_and(UpstreamFault::is_targets)
     }
 
     /// What is wrong, if there is no answer to give.

@@ -33,6 +33,11 @@ use workers::{WorkerSetup, spawn_admin, spawn_telemetry};
 /// How long clients are given to take their last answers once no request is under way.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
+/// How long what is cut off is given to leave its events.
+const LAST_EVENTS: Duration = Duration::from_secs(5);
+/// How often it is looked whether what is under way has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Where the configuration comes from.
 pub trait ConfigSource: Send + Sync + 'static {
     /// Reads and checks it anew. The error is the whole report, for people: a paragraph for each finding, which says what is
@@ -255,8 +260,9 @@ impl Gateway {
         }
     }
 
-    /// Stops accepting, lets live requests finish within `timeouts.drain`, and records what was only counted.
-    /// Gives how many requests were cut off. The operator is served meanwhile, unless another process does that already.
+    /// Stops accepting, lets live requests finish within `timeouts.drain`, cuts off the others, and records these and what was
+    /// only counted. Gives how many requests were cut off. The operator is served meanwhile, unless another process does that
+    /// already.
     pub async fn drain(self) -> usize {
         let shared = &self.control.shared;
         shared.draining.store(true, Ordering::Relaxed);
@@ -277,13 +283,33 @@ impl Gateway {
             if quiet.is_some_and(|since| since.elapsed() >= LAST_ANSWERS) {
                 break;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(LOOK).await;
         }
+        let cut_off = shared.in_flight.load(Ordering::Acquire);
+        self.cut_off().await;
         self.control.summarise_refusals();
         self.control.keep_spending(Kept::leave);
         shared.telemetry.flush().await;
         let _ = self.stop_admin.send(true);
-        shared.in_flight.load(Ordering::Acquire)
+        cut_off
+    }
+
+    /// Ends every connection, and waits until each request that was under way has left its event.
+    async fn cut_off(&self) {
+        let shared = &self.control.shared;
+        shared.cut_off();
+        let is_over = || {
+            let under_way = [&*shared.connections, &shared.in_flight];
+            under_way.iter().all(|count| count.load(Ordering::Acquire) == 0)
+        };
+        let over = async {
+            while !is_over() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(LAST_EVENTS, over).await.is_err() {
+            tracing::warn!("requests that were cut off may have left no event");
+        }
     }
 }
 

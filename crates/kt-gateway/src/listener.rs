@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use kt_domain::clock::Clock;
@@ -27,6 +27,10 @@ const BACKLOG: i32 = 4096;
 const TURNED_AWAY: usize = 64;
 /// How long such a connection may take.
 const TURNING_AWAY: Duration = Duration::from_secs(5);
+/// How long the next try to accept a connection waits when one has failed: others have to be closed first.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// How often it is said that connections cannot be accepted, while that goes on.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is wrong with plain HTTP where TLS is spoken.
 const NO_TLS: HeadFault = HeadFault {
@@ -58,6 +62,8 @@ pub(crate) struct Intake<S> {
     pub(crate) proxies: Arc<dyn Proxies>,
     /// Turns true once no more connections are to be taken.
     pub(crate) stop: watch::Receiver<bool>,
+    /// Turns true once the connections that there are end, whatever goes on over them.
+    pub(crate) cut_off: watch::Receiver<bool>,
 }
 
 impl<S: Service> Intake<S> {
@@ -66,6 +72,7 @@ impl<S: Service> Intake<S> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let mut stop = self.stop.clone();
+        let mut failures = AcceptFailures::default();
         loop {
             let accepted = tokio::select! {
                 // A client whose connection waits already would be reset when the socket is closed.
@@ -76,9 +83,11 @@ impl<S: Service> Intake<S> {
             match accepted {
                 Ok((tcp, address)) => self.admit(tcp, address),
                 Err(error) => {
-                    // Out of file descriptors, most likely: others have to be closed first.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    // Out of file descriptors, most likely.
+                    if let Some(tries) = failures.add(Instant::now()) {
+                        tracing::warn!(%error, tries, "connections cannot be accepted");
+                    }
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
                 }
             }
         }
@@ -93,7 +102,12 @@ impl<S: Service> Intake<S> {
         // What a connection needs takes kilobytes, and a task that holds it itself is moved several times.
         tokio::spawn(Box::pin(async move {
             let _place = place;
-            intake.serve(tcp, address, Arc::clone(&intake.service)).await;
+            let mut cut_off = intake.cut_off.clone();
+            tokio::select! {
+                () = intake.serve(tcp, address, Arc::clone(&intake.service)) => {}
+                // Whoever could say so may be gone already.
+                Ok(_) = cut_off.wait_for(|cut_off| *cut_off) => {}
+            }
         }));
     }
 
@@ -147,6 +161,26 @@ impl<S: Service> Intake<S> {
         if let Next::Http2(transport) = connection::serve(Transport::new(io), peer, &*service).await {
             http2::serve(transport, peer, service, self.stop.clone()).await;
         }
+    }
+}
+
+/// The tries to accept a connection that have failed and were not told of.
+#[derive(Default)]
+struct AcceptFailures {
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl AcceptFailures {
+    /// Adds one that failed at `now`. Gives how many there are to tell of, if that is due: at once, and while it goes on now and
+    /// then.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < SAY_AGAIN) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.count))
     }
 }
 
@@ -206,5 +240,20 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_connections_cannot_be_accepted_is_said_at_once_and_then_now_and_then() {
+        let mut failures = AcceptFailures::default();
+        let start = Instant::now();
+        let told: Vec<_> = (0..=400_u32)
+            .filter_map(|tries| Some((tries, failures.add(start + ACCEPT_AGAIN * tries)?)))
+            .collect();
+        assert_eq!(told, [(0, 1), (200, 200), (400, 200)]);
     }
 }

@@ -15,6 +15,7 @@ use crate::providers::select::{self, Asked};
 use crate::providers::target::Target;
 use crate::providers::translate;
 use crate::reply::{Refusal, Reply};
+use crate::stages::path::percent_decoded;
 use crate::upstream::Limits;
 use crate::usage::Usage;
 
@@ -47,7 +48,7 @@ impl Exchange<'_> {
         forwarded: &Forwarded,
         limits: Limits,
     ) -> Result<Answered, Refusal> {
-        let asked_model = self.asked_model().unwrap_or_default().to_owned();
+        let asked_model = percent_decoded(self.asked_model().unwrap_or_default()).into_owned();
         let asked_path = std::mem::replace(&mut self.path, PATH.to_owned());
         let models = self.models(forwarded, limits).await;
         self.path = asked_path;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 use kt_domain::events::Phase;
 
 use crate::access_keys::Life;
@@ -42,6 +42,8 @@ pub(crate) struct JudgedStream {
     /// Whose errors the client understands.
     surface: Surface,
     sent: Tail,
+    /// Whether what is sent is packed, so that nothing can be written behind it.
+    is_encoded: bool,
     record: Option<Record>,
     /// Who reads it before the client does, if anybody.
     reader: Option<Box<Reader>>,
@@ -178,11 +180,19 @@ impl JudgedStream {
             status,
             surface,
             sent: Tail::default(),
+            is_encoded: false,
             record: Some(record),
             reader: None,
             moderation: None,
             revoked: None,
         }
+    }
+
+    /// The same, which comes under these headers.
+    pub(crate) fn described_by(mut self, headers: &HeaderMap) -> Self {
+        let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+        self.is_encoded = codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+        self
     }
 
     /// The same, cut off once this life is over (OWASP ASVS 5.0, 7.4.1: what was revoked is of no further use).
@@ -261,21 +271,22 @@ impl JudgedStream {
         }
     }
 
-    /// Ends the answer with an event that says why; what was let out before was judged. The provider is not heard any
-    /// further.
+    /// Ends the answer with an event that says why, or cuts it off where none can be written; what was let out before was
+    /// judged. The provider is not heard any further.
     fn end_blocked(&mut self, refusal: &Refusal, out: &mut Vec<u8>) -> Fill {
-        self.write_error(refusal, out);
+        if !self.is_encoded {
+            self.write_error(refusal, out);
+        }
         self.finish(refusal.code);
-        Fill::End
+        if self.is_encoded { Fill::Broken } else { Fill::End }
     }
 
     /// Tells the client why a stream breaks off, unless it was told that it is over: nobody is to take a part for the
-    /// whole. The answer is cut off behind it all the same, for whoever reads no errors.
+    /// whole. The answer is cut off behind it all the same, for whoever reads no errors. In the midst of an event nothing is
+    /// told: whatever ends that one would have the client take the half of it for the whole.
     fn end_broken(&mut self, refusal: &Refusal, is_told: bool, out: &mut Vec<u8>) {
-        if !is_told && !self.sent.says_done() {
-            if !self.sent.is_between_events() {
-                out.extend_from_slice(b"\n\n");
-            }
+        let can_be_told = self.sent.is_between_events() && !self.is_encoded;
+        if can_be_told && !is_told && !self.sent.says_done() {
             self.write_error(refusal, out);
         }
         self.finish(refusal.code);
@@ -308,7 +319,9 @@ impl ReplyStream for JudgedStream {
 
 impl Drop for JudgedStream {
     fn drop(&mut self) {
-        self.finish("client_closed");
+        if let Some((_, code)) = self.record.as_ref().map(Record::left_undone) {
+            self.finish(code);
+        }
     }
 }
 

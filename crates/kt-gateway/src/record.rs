@@ -24,12 +24,14 @@ use crate::usage::Usage;
 
 /// The status that stands in the event of a request whose client went away.
 const CLIENT_CLOSED: u16 = 499;
+/// The status that stands in the event of a request that was cut off because the gateway ends.
+const CUT_OFF: u16 = 503;
 
 /// How long an answer waits for its event to be on disk. A disk that takes longer keeps the event, not the client.
 const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The event of one request. Dropped before it was finished, it says that the client went away, or that the request met a
-/// defect if it is a panic that drops it.
+/// defect if it is a panic that drops it, or that the gateway cut it off at the end of its drain.
 ///
 /// The event is made when it is first asked for: many an answer is not worth one.
 pub(crate) struct Record {
@@ -203,6 +205,11 @@ impl Record {
         }
     }
 
+    /// Why a request ends that nobody finished, and its status: its client went away, unless the gateway itself cuts it off.
+    pub(crate) fn left_undone(&self) -> (u16, &'static str) {
+        if self.shared().cuts_off() { (CUT_OFF, "draining") } else { (CLIENT_CLOSED, "client_closed") }
+    }
+
     /// The request that it is of.
     pub(crate) fn request_id(&self) -> RequestId {
         self.request_id
@@ -264,7 +271,8 @@ impl Record {
 
     /// What the request used in the end. What its tokens cost is noted in its event.
     fn outlay(&self, event: &mut Event, code: &str) -> Outlay {
-        if let Some(expected) = self.expected.filter(|_| code == "client_closed" && self.is_asked)
+        let is_left_undone = matches!(code, "client_closed" | "draining") && self.is_asked;
+        if let Some(expected) = self.expected.filter(|_| is_left_undone)
             && (event.input_tokens, event.output_tokens) == (None, None)
         {
             // Nothing was heard of the answer. Who goes away early avoids no charge, and spends no more than a usual answer,
@@ -291,7 +299,7 @@ impl Drop for Record {
             self.event();
             (StatusCode::INTERNAL_SERVER_ERROR.as_u16(), "internal_error")
         } else {
-            (CLIENT_CLOSED, "client_closed")
+            self.left_undone()
         };
         if let Some(event) = self.close(status, code) {
             self.shared().keep(&event);

@@ -12,7 +12,7 @@ use kt_domain::clock::Clock;
 use kt_domain::events::{Event, EventType};
 use kt_domain::id::{RequestId, event_id};
 use kt_domain::random::Random;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::access_keys::AccessKeys;
 use crate::events::EventSink;
@@ -48,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Queue,
     /// Whether the process is about to end.
     pub(crate) draining: AtomicBool,
+    /// Turns true once what is still under way is cut off.
+    cut_off: watch::Sender<bool>,
     /// Since when it stands aside, in microseconds; [`i64::MAX`] while it does not.
     aside_since: AtomicI64,
     /// How many requests may be under way at once.
@@ -83,6 +85,7 @@ impl Shared {
             refusals: RefusalMeter::default(),
             clock,
             draining: AtomicBool::new(false),
+            cut_off: watch::Sender::new(false),
             aside_since: AtomicI64::new(i64::MAX),
             max_concurrency,
             in_flight: AtomicUsize::new(0),
@@ -91,6 +94,21 @@ impl Shared {
             unrecorded: AtomicUsize::new(0),
             ok: "ok".into(),
         }
+    }
+
+    /// Cuts off what is still under way.
+    pub(crate) fn cut_off(&self) {
+        self.cut_off.send_replace(true);
+    }
+
+    /// Whether what is still under way is cut off.
+    pub(crate) fn cuts_off(&self) -> bool {
+        *self.cut_off.borrow()
+    }
+
+    /// Tells when what is still under way is cut off.
+    pub(crate) fn when_cut_off(&self) -> watch::Receiver<bool> {
+        self.cut_off.subscribe()
     }
 
     /// Whether clients are to go elsewhere: it says so in its health, and closes each connection behind its answer.

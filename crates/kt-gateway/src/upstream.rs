@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::Uri;
 use kt_domain::network::reach::Reach;
 use kt_domain::policy_config::{FaultKind, Timeouts};
+use rustix::io::Errno;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, InvalidMessage, RootCertStore};
 use tokio::net::TcpStream;
@@ -73,6 +74,8 @@ pub(crate) enum UpstreamFault {
     Unreachable,
     /// Its address is one that nothing may be forwarded to.
     ForbiddenAddress,
+    /// This machine has no room for one more connection, whomever to.
+    NoRoom,
     /// It did not take a connection in time.
     ConnectTimedOut,
     /// Its certificate is not trusted, or it speaks no TLS that we speak.
@@ -97,7 +100,7 @@ impl UpstreamFault {
     /// The `code` of the answer and of the event.
     pub(crate) fn code(self) -> &'static str {
         match self {
-            Self::Unreachable | Self::ForbiddenAddress => "upstream_unreachable",
+            Self::Unreachable | Self::ForbiddenAddress | Self::NoRoom => "upstream_unreachable",
             Self::ConnectTimedOut | Self::Answer(AnswerFault::TimedOut) => "upstream_timeout",
             Self::Tls => "upstream_tls",
             Self::Unsendable | Self::Answer(AnswerFault::ClosedBeforeAnswer) => "upstream_reset",
@@ -109,10 +112,16 @@ impl UpstreamFault {
         }
     }
 
+    /// Whether it speaks against the target. A client can bring a refusal of the key about, by what it asks for, such as a
+    /// model or a project that the key does not reach; and how long an answer is depends on who asks for it.
+    pub(crate) fn is_targets(self) -> bool {
+        !matches!(self, Self::KeyRefused | Self::TooLarge | Self::NoRoom)
+    }
+
     /// Which kind of fault it is, as `retry` names them.
     pub(crate) fn kind(self) -> FaultKind {
         match self {
-            Self::Unreachable | Self::ForbiddenAddress | Self::ConnectTimedOut | Self::Tls => {
+            Self::Unreachable | Self::ForbiddenAddress | Self::NoRoom | Self::ConnectTimedOut | Self::Tls => {
                 FaultKind::Connect
             }
             Self::Unsendable | Self::Answer(AnswerFault::ClosedBeforeAnswer) => FaultKind::Reset,
@@ -130,7 +139,7 @@ impl UpstreamFault {
 impl From<UpstreamFault> for Refusal {
     fn from(fault: UpstreamFault) -> Self {
         let (status, message) = match fault {
-            UpstreamFault::Unreachable | UpstreamFault::ForbiddenAddress => (
+            UpstreamFault::Unreachable | UpstreamFault::ForbiddenAddress | UpstreamFault::NoRoom => (
                 502,
                 "The provider cannot be reached. Try again; if it persists, tell the gateway's administrator.",
             ),
@@ -404,11 +413,18 @@ async fn connect_to_first(addresses: &[SocketAddr], deadline: Instant) -> Result
         let share = time / u32::try_from(left).unwrap_or(u32::MAX);
         (fault, why) = match tokio::time::timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => return Ok(tcp),
-            Ok(Err(error)) => (UpstreamFault::Unreachable, format!("{address}: {error}")),
+            Ok(Err(error)) => (unconnected(&error), format!("{address}: {error}")),
             Err(_) => (UpstreamFault::ConnectTimedOut, format!("{address} gives no answer")),
         };
     }
     Err(Unconnected { fault, why })
+}
+
+/// What an attempt to connect says that failed in this way.
+fn unconnected(error: &io::Error) -> UpstreamFault {
+    const OURS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    let is_ours = Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno));
+    if is_ours { UpstreamFault::NoRoom } else { UpstreamFault::Unreachable }
 }
 
 /// The TLS settings for providers, with the system's roots. Made when the first provider needs them.

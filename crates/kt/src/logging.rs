@@ -32,6 +32,8 @@ fn log<W: io::Write + 'static>(
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
+        // The library would tell of a line that it could not write with `eprintln!`, which panics where it fails too.
+        .log_internal_errors(false)
         .with_writer(move || Line(to()));
     match format {
         LogFormat::Text => lines.into(),
@@ -40,7 +42,8 @@ fn log<W: io::Write + 'static>(
 }
 
 /// Writes what is logged at once as one line, whatever a stranger has put into it (STANDARDS LOG-06). The library escapes
-/// neither line breaks nor, in fields, what steers a terminal; what it colours lines with goes on.
+/// neither line breaks nor, in fields, what steers a terminal; what it colours lines with goes on. A line that cannot be
+/// written is dropped: nobody is left to tell of it, and what is logged must not end what logs it.
 struct Line<W>(W);
 
 impl<W: io::Write> io::Write for Line<W> {
@@ -57,12 +60,13 @@ impl<W: io::Write> io::Write for Line<W> {
             }
         }
         line.push_str(end);
-        self.0.write_all(line.as_bytes())?;
+        let _ = self.0.write_all(line.as_bytes());
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        let _ = self.0.flush();
+        Ok(())
     }
 }
 

@@ -50,6 +50,7 @@ impl WorkerSetup<'_> {
             Arc::new(Worker::new(Arc::clone(&shared), counts, self.control.listen.ip().is_loopback()));
         let proxies = Arc::new(ConfiguredProxies(Arc::clone(&shared)));
         let intake = Arc::new(Intake {
+            cut_off: shared.when_cut_off(),
             service: Arc::new(GatewayService(Arc::clone(&worker))),
             tls: self.acceptors.clone(),
             open: Arc::clone(&shared.connections),
@@ -130,6 +131,8 @@ pub(super) fn spawn_admin(
     let intake = Arc::new(Intake {
         service: Arc::new(AdminService { control: Arc::clone(control), address, token }),
         tls: None,
+        // The operator's are open until the process ends.
+        cut_off: watch::channel(false).1,
         open: Arc::default(),
         turned_away: Arc::default(),
         max_open: Arc::new(|| 256),

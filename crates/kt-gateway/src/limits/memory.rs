@@ -181,7 +181,7 @@ impl Count {
 
     fn take_rate(&self, claim: &Claim, now: i64) -> Result<Left, Duration> {
         let share = share(claim.limit, signed(claim.amount));
-        let after = |unused_from: i64| unused_from.max(now) + share;
+        let after = |unused_from: i64| unused_from.max(now).saturating_add(share);
         let taken = self.unused_from.fetch_update(Ordering::AcqRel, Ordering::Acquire, |unused_from| {
             (after(unused_from) - now <= MINUTE_MICROS).then_some(after(unused_from))
         });
@@ -194,9 +194,9 @@ impl Count {
     /// Counts so much more of a rate or budget that was claimed; less, if it is negative.
     pub(super) fn add(&self, claim: &Claim, more: i64) {
         match claim.measure {
-            Measure::Spent(_) => self.spent.fetch_add(more, Ordering::AcqRel),
-            _ => self.unused_from.fetch_add(share(claim.limit, more), Ordering::AcqRel),
-        };
+            Measure::Spent(_) => add_to(&self.spent, more),
+            _ => add_to(&self.unused_from, share(claim.limit, more)),
+        }
     }
 
     /// Ends what a claim held while its request was under way.
@@ -218,7 +218,7 @@ impl Count {
             }
             Measure::Requests | Measure::Tokens => {
                 let share = share(claim.limit, signed(claim.amount));
-                let noted = |unused_from: i64| Some(unused_from.max(now) + share);
+                let noted = |unused_from: i64| Some(unused_from.max(now).saturating_add(share));
                 // It never says no.
                 let _ = self.unused_from.fetch_update(Ordering::AcqRel, Ordering::Acquire, noted);
             }
@@ -233,4 +233,11 @@ impl Count {
             Measure::Spent(spending) => spending.until > now,
         }
     }
+}
+
+/// Adds so much, as far as it can be counted: a provider may say that it used any number of tokens.
+fn add_to(count: &AtomicI64, more: i64) {
+    let added = |count: i64| Some(count.saturating_add(more));
+    // It never says no.
+    let _ = count.fetch_update(Ordering::AcqRel, Ordering::Acquire, added);
 }

@@ -373,10 +373,14 @@ impl Drop for Grant {
 
 const MINUTE_MICROS: i64 = 60_000_000;
 
-/// For how long `amount` uses up its share of a minute, in microseconds.
+/// The longest time that one request uses a rate up for, in microseconds: a number of tokens that no provider can have used
+/// would otherwise use it up for good.
+const MOST_MICROS: i64 = 24 * 60 * MINUTE_MICROS;
+
+/// For how long `amount` uses up its share of a minute, in microseconds; a day at most.
 fn share(limit: u64, amount: i64) -> i64 {
     let micros = i128::from(amount) * i128::from(MINUTE_MICROS) / i128::from(limit.max(1));
-    i64::try_from(micros).unwrap_or(i64::MAX)
+    i64::try_from(micros.clamp(-i128::from(MOST_MICROS), i128::from(MOST_MICROS))).unwrap_or(MOST_MICROS)
 }
 
 /// How a rate stands when it will be unused in so many microseconds.

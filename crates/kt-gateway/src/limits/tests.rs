@@ -320,3 +320,19 @@ fn a_flood_of_addresses_costs_nobody_their_budget() {
     }
     assert!(memory.take(&[claim], START + 61 * SECOND).is_err(), "and not forgotten for others");
 }
+
+#[test]
+fn any_number_of_tokens_can_be_told_and_none_gives_anything_back() {
+    let limiter = limiter();
+    let claims = [tokens(100, 1), budget(Unit::Tokens, 100, 1, MIDNIGHT)];
+    let both = [take(&limiter, &claims, START), take(&limiter, &claims, START)].map(Result::unwrap);
+    for told in [u64::MAX, i64::MAX as u64] {
+        Grant::settle_all(&both, Outlay { tokens: Some(told), cost: None });
+    }
+    let spent = limiter.memory.spent(START);
+    assert_eq!(spent.iter().map(|(_, _, spent)| *spent).collect::<Vec<_>>(), [i64::MAX]);
+    assert_eq!(wait_of(&take(&limiter, &claims[1..], START)), Some(3600), "until midnight");
+    assert!(wait_of(&take(&limiter, &claims[..1], START)).is_some(), "of the rate nothing is left either");
+    let next_week = START + 7 * 24 * 3600 * SECOND;
+    assert!(take(&limiter, &claims[..1], next_week).is_ok(), "though not for good");
+}

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::reply::{Refusal, X_SHOULD_RETRY};
+use crate::stages::path::percent_decoded;
 use crate::usage::Usage;
 
 /// The model that echo lists as its own; it takes any name.
@@ -14,6 +15,11 @@ const MODEL: &str = "echo";
 
 /// The last event of OpenAI's older streams.
 const DONE: &[u8] = b"data: [DONE]\n\n";
+/// How many inputs a request for embeddings or moderation may have, as many as OpenAI takes: what is answered of each is
+/// hundreds of times as long as the shortest of them.
+const MAX_INPUTS: usize = 2048;
+/// Into how many pieces a text is cut in a stream, for the same reason.
+const MAX_PIECES: usize = 2048;
 /// What OpenAI's moderation looks for.
 const MODERATED: [&str; 13] = [
     "harassment",
@@ -103,11 +109,11 @@ impl Question<'_> {
                 return Ok(self.completion(&text_of(&said.prompt), usage(&text_of(&said.prompt))));
             }
             "/v1/responses" => return Ok(self.response(&text_of(&said.input), usage(&text_of(&said.input)))),
-            "/v1/embeddings" => self.embeddings(&said.input),
-            "/v1/moderations" => self.moderation(&said.input),
+            "/v1/embeddings" => self.embeddings(&said.input)?,
+            "/v1/moderations" => self.moderation(&said.input)?,
             "/v1/models" => json!({ "object": "list", "data": [model_card(MODEL)] }),
             "/v1/messages/count_tokens" => json!({ "input_tokens": said.words() }),
-            path => model_card(path.strip_prefix("/v1/models/").unwrap_or(path)),
+            path => model_card(&percent_decoded(path.strip_prefix("/v1/models/").unwrap_or(path))),
         };
         let mut counted = Usage::default();
         let answer = answer.to_string();
@@ -257,27 +263,33 @@ impl Question<'_> {
     }
 
     /// Nothing is found in anything.
-    fn moderation(&self, input: &Value) -> Value {
+    fn moderation(&self, input: &Value) -> Result<Value, Refusal> {
         let is_text = |item: &Value| item.is_string();
         let inputs = match input {
             // The parts of one input, as a text and a picture, are judged together.
             Value::Array(items) if items.iter().all(is_text) => items.len(),
             _ => 1,
         };
+        check_inputs(inputs)?;
         let each = |value: Value| {
             let found = MODERATED.iter().map(|category| ((*category).to_owned(), value.clone()));
             Value::Object(found.collect())
         };
         let result = json!({ "flagged": false, "categories": each(json!(false)), "category_scores": each(json!(0.0)) });
-        json!({ "id": format!("modr-{}", self.request_id), "model": self.model(), "results": vec![result; inputs] })
+        Ok(
+            json!({ "id": format!("modr-{}", self.request_id), "model": self.model(), "results": vec![result; inputs] }),
+        )
     }
 
     /// A vector of letter counts: the same text gives the same vector, and no more is promised.
-    fn embeddings(&self, input: &Value) -> Value {
+    fn embeddings(&self, input: &Value) -> Result<Value, Refusal> {
         let texts: Vec<String> = match input {
+            // One input, as the tokens that it was taken apart into.
+            Value::Array(items) if items.first().is_some_and(Value::is_number) => vec![String::new()],
             Value::Array(items) => items.iter().map(text_of).collect(),
             item => vec![text_of(item)],
         };
+        check_inputs(texts.len())?;
         let embed = |(index, text): (usize, &String)| {
             let mut counts = [0_u32; 26];
             for letter in text.bytes().filter(u8::is_ascii_alphabetic) {
@@ -288,9 +300,9 @@ impl Question<'_> {
             json!({ "object": "embedding", "index": index, "embedding": vector })
         };
         let total: u64 = texts.iter().map(|text| words(text)).sum();
-        json!({ "object": "list", "model": self.model(),
+        Ok(json!({ "object": "list", "model": self.model(),
             "data": texts.iter().enumerate().map(embed).collect::<Vec<_>>(),
-            "usage": { "prompt_tokens": total, "total_tokens": total } })
+            "usage": { "prompt_tokens": total, "total_tokens": total } }))
     }
 }
 
@@ -313,6 +325,14 @@ fn not_echoed() -> Refusal {
                    only the first four as streams. Configure another target for the rest.";
     Refusal::unavailable(501, "surface_not_served", message)
         .with_header(X_SHOULD_RETRY, HeaderValue::from_static("false"))
+}
+
+fn check_inputs(count: usize) -> Result<(), Refusal> {
+    if count <= MAX_INPUTS {
+        return Ok(());
+    }
+    let message = format!("`input` holds {count} texts, and {MAX_INPUTS} at most may be sent at once.");
+    Err(Refusal::invalid(400, "validation_error", message).with_param("input"))
 }
 
 fn model_card(name: &str) -> Value {
@@ -340,9 +360,11 @@ fn words(text: &str) -> u64 {
     text.split_whitespace().count() as u64
 }
 
-/// The text word by word, each with the space before it.
+/// The text word by word, each with the space behind it; the rest of a long one is the last piece.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(char::is_whitespace).filter(|piece| !piece.is_empty())
+    let words = text.split_inclusive(char::is_whitespace);
+    let (first, rest) = text.split_at(words.take(MAX_PIECES - 1).map(str::len).sum());
+    first.split_inclusive(char::is_whitespace).chain(Some(rest).filter(|rest| !rest.is_empty()))
 }
 
 fn event(name: Option<&str>, data: &Value) -> Vec<u8> {

@@ -9,6 +9,7 @@ use kt_domain::secret::SecretDigest;
 
 use crate::http1::head::connection_options;
 use crate::providers::target::Target;
+use crate::stages::path::percent_decoded;
 
 /// The version of the Messages API that is asked for when the client names none.
 const ANTHROPIC_VERSION: &[u8] = b"anthropic-version: 2023-06-01\r\n";
@@ -43,6 +44,12 @@ pub(crate) struct Forward<'a> {
     pub(crate) gateway_id: &'a str,
 }
 
+/// Whether a part of a query says which version of Azure's API is meant.
+fn names_a_version(part: &str) -> bool {
+    let name = part.split('=').next().unwrap_or_default();
+    percent_decoded(name).eq_ignore_ascii_case("api-version")
+}
+
 impl Forward<'_> {
     /// The head of the request to `target`, its final empty line included.
     pub(crate) fn head(&self, target: &Target) -> Vec<u8> {
@@ -56,8 +63,11 @@ impl Forward<'_> {
         }
         head.extend_from_slice(below_version.as_bytes());
         let version = target.api_version.as_deref().map(|version| ["api-version=", version]);
-        let parts = version.into_iter().chain(self.query.map(|query| [query, ""]));
-        for (separator, parts) in [b'?', b'&'].into_iter().zip(parts) {
+        // A version of the client's own would be a second one.
+        let is_passed = |part: &&str| version.is_none() || !names_a_version(part);
+        let asked = self.query.into_iter().flat_map(|query| query.split('&')).filter(is_passed);
+        let parts = version.into_iter().chain(asked.map(|part| [part, ""]));
+        for (separator, parts) in std::iter::once(b'?').chain(std::iter::repeat(b'&')).zip(parts) {
             head.push(separator);
             for part in parts {
                 head.extend_from_slice(part.as_bytes());

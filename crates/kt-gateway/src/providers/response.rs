@@ -39,6 +39,18 @@ const DROPPED: [HeaderName; 13] = [
 ];
 const DROPPED_PREFIXES: [&str; 2] = ["access-control-", "x-kt-"];
 
+/// What describes the bytes of a body as the provider sent them.
+const OF_THE_BYTES: [HeaderName; 8] = [
+    header::CONTENT_ENCODING,
+    header::ETAG,
+    header::ACCEPT_RANGES,
+    header::CONTENT_RANGE,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+];
+
 /// A provider's answer, its head read and its body still to be taken.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -111,6 +123,13 @@ impl Answer {
             choice: None,
         };
         Ok(Self { status: head.status, headers: visible(head.headers), body, is_stream, retry_after: None })
+    }
+}
+
+/// Removes what is not true of a body that the gateway has written anew.
+pub(crate) fn drop_what_describes_bytes(headers: &mut HeaderMap) {
+    for name in OF_THE_BYTES {
+        headers.remove(name);
     }
 }
 

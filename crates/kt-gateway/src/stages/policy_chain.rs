@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use crate::apart::apart;
 use crate::exchange::Exchange;
 use crate::policies::{Asked, Chain, Content, Judged, Outcome};
+use crate::providers::response::drop_what_describes_bytes;
 use crate::reply::{Refusal, Reply, ReplyBody};
 use crate::shared::Worker;
 use crate::stages::route::Route;
@@ -60,6 +61,9 @@ pub(crate) async fn judge_answer(exchange: &mut Exchange<'_>, reply: &mut Reply)
         let content = content(&reply.headers, &body, false);
         let asked = Asked::default();
         let judged = judge(exchange.worker, &chain, Phase::Response, content, &body, asked).await;
+        if matches!(judged.outcome, Outcome::Redacted(_)) {
+            drop_what_describes_bytes(&mut reply.headers);
+        }
         let passed = apply(exchange.record.event(), judged.evaluations, judged.outcome, body)?;
         reply.body = ReplyBody::Full(passed);
     }

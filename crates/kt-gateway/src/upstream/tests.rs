@@ -112,3 +112,13 @@ fn each_outage_is_news_once_and_so_is_its_end() {
     assert!(outages.note(&one, None) && !outages.note(&one, None));
     assert!(outages.note(&one, slow), "the next outage");
 }
+
+#[test]
+fn what_this_machine_lacks_does_not_speak_against_the_target() {
+    for (errno, is_targets) in
+        [(Errno::MFILE, false), (Errno::NFILE, false), (Errno::NOBUFS, false), (Errno::CONNREFUSED, true)]
+    {
+        let fault = unconnected(&errno.into());
+        assert_eq!((fault.code(), fault.is_targets()), ("upstream_unreachable", is_targets), "{errno}");
+    }
+}

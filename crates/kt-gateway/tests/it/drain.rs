@@ -227,8 +227,49 @@ fn what_takes_longer_than_the_limit_is_cut_off_and_counted() {
     });
     let mut client = test.connect();
     client.send(Request::chat().bytes()).expect("the request is taken");
-    client.head_answer();
-    assert_eq!(test.drain().cut_off, 1);
+    let head = client.head_answer();
+    let drained = test.drain();
+    assert_eq!(drained.cut_off, 1);
+    let [event] = &drained.events[..] else { panic!("{:?}", drained.events) };
+    assert_eq!(event.request_id.as_deref(), Some(head.request_id()));
+    assert_eq!((event.status, event.reason_code.as_deref()), (Some(200), Some("draining")));
+    assert!(!client.rest().ends_with(b"0\r\n\r\n"), "nobody takes it for whole");
+}
+
+/// Lets the provider answer nothing.
+fn never_answer(gateway: &TestGateway) {
+    gateway.upstream.behave(|_, client| client.read(&mut [0]).map(|_| Then::Close));
+}
+
+/// What came of the only request, which was cut off.
+fn cut_off_event(test: TestGateway) -> (Option<u16>, Option<String>, Option<String>) {
+    wait_for("the provider to be asked", || test.upstream.requests().pop());
+    let drained = test.drain();
+    assert_eq!(drained.cut_off, 1);
+    let [event] = &drained.events[..] else { panic!("{:?}", drained.events) };
+    let owned = |value: &Option<Arc<str>>| value.as_deref().map(str::to_owned);
+    (event.status, owned(&event.reason_code), owned(&event.target_id))
+}
+
+#[test]
+fn what_is_cut_off_before_it_was_answered_is_recorded() {
+    let test = TestGateway::with("timeouts: {drain: 200ms}");
+    never_answer(&test);
+    let mut client = test.connect();
+    client.send(Request::chat().bytes()).expect("the request is taken");
+    assert_eq!(cut_off_event(test), (Some(503), Some("draining".to_owned()), Some("primary".to_owned())));
+    assert_eq!(client.rest(), b"");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_is_cut_off_over_http_2_is_recorded() {
+    let test = TestGateway::with("timeouts: {drain: 200ms}");
+    never_answer(&test);
+    let client = http2::Client::connect(&test, Ipv4Addr::LOCALHOST).await;
+    let (_response, mut send) = client.begin(done(chat()), false).await;
+    send.send_data(Bytes::from_static(CHAT), true).expect("the body can be sent");
+    let event = tokio::task::spawn_blocking(|| cut_off_event(test)).await.expect("the gateway drains");
+    assert_eq!(event, (Some(503), Some("draining".to_owned()), Some("primary".to_owned())));
 }
 
 #[test]

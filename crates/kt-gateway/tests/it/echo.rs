@@ -186,3 +186,44 @@ fn what_echo_does_not_do_is_not_taken_for_a_path_that_is_not_there() {
     }
     assert_eq!(gateway.ask(&Request::new("GET", "/v1/nowhere")).outcome(), (404, "unknown_path".to_owned()));
 }
+
+#[test]
+fn as_many_inputs_as_openai_takes_are_answered_and_no_more() {
+    let gateway = TestGateway::with(ECHO);
+    for path in ["/v1/moderations", "/v1/embeddings"] {
+        let inputs = |count: usize| {
+            Request::new("POST", path).json(json!({ "model": "m", "input": vec![""; count] }).to_string())
+        };
+        assert_eq!(gateway.ask(&inputs(2048)).status, 200, "{path}: the control");
+        for count in [2049, 60_000] {
+            let refused = gateway.ask(&inputs(count));
+            assert_eq!(refused.outcome(), (400, "validation_error".to_owned()), "{path}");
+            assert_eq!(refused.json()["error"]["param"], "input", "{path}");
+        }
+    }
+    let tokens = json!({ "model": "m", "input": vec![7; 8192] });
+    assert_eq!(ask(&gateway, "/v1/embeddings", &tokens)["data"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_long_text_is_streamed_in_a_bounded_number_of_pieces() {
+    let gateway = TestGateway::with(ECHO);
+    let text = "a ".repeat(100_000);
+    let chat = json!({ "model": "m", "stream": true, "messages": [{ "role": "user", "content": text }] });
+    let of = |name: &str| json!({ "model": "m", "stream": true, name: text });
+    for (path, body, delta) in [
+        ("/v1/chat/completions", &chat, "/choices/0/delta/content"),
+        ("/v1/messages", &chat, "/delta/text"),
+        ("/v1/completions", &of("prompt"), "/choices/0/text"),
+        ("/v1/responses", &of("input"), "/delta"),
+    ] {
+        let answer = gateway.ask(&Request::new("POST", path).json(body.to_string()));
+        let streamed = String::from_utf8(answer.body).expect("a stream is text");
+        let events: Vec<_> = streamed.split_terminator("\n\n").collect();
+        assert!(events.len() < 2100, "{path}: {}", events.len());
+        let data = events.iter().filter_map(|event| event.rsplit_once("data: "));
+        let json = data.filter_map(|(_, data)| serde_json::from_str::<Value>(data).ok());
+        let said: String = json.filter_map(|data| Some(data.pointer(delta)?.as_str()?.to_owned())).collect();
+        assert_eq!(said.len(), text.len(), "{path}: it is all there");
+    }
+}

@@ -253,6 +253,13 @@ fn a_stream_that_breaks_off_ends_with_an_error_of_its_api() {
                 gateway.upstream.answer_with(format!("{CUT}{came}"), Then::Close);
                 let (body, ended) = streamed(&gateway, path);
                 let text = String::from_utf8_lossy(&body).into_owned();
+                let passes_as_it_comes =
+                    yaml.is_empty() && (path == "/v1/messages") == (vendor == "anthropic");
+                if passes_as_it_comes && came != event {
+                    // Whatever stood behind it would make an event of what is none.
+                    assert_eq!((text.as_str(), ended), (came, false), "{path}");
+                    continue;
+                }
                 let (last_name, data) = last_event(&body);
                 assert_eq!(last_name.as_deref(), name, "{path} {vendor} {yaml}: {text}");
                 assert_eq!(data.pointer(code_at), Some(&json!("upstream_incomplete")), "{text}");
@@ -323,4 +330,18 @@ fn an_answer_says_when_it_was_made_unless_its_provider_did() {
     }
     gateway.upstream.answer_as("200 OK", "Date: Mon, 16 Mar 2026 00:00:00 GMT\r\n", "{}");
     assert_eq!(gateway.ask(&Request::chat()).header("date"), Some("Mon, 16 Mar 2026 00:00:00 GMT"));
+}
+
+#[test]
+fn nothing_is_written_behind_a_stream_that_is_packed() {
+    const CHUNK: &str = "data: {\"choices\":[]}\n\n";
+    for (coding, is_told) in [("gzip", false), ("identity", true)] {
+        let gateway = gateway("", "openai");
+        let head = CUT.replacen("\r\n", &format!("\r\nContent-Encoding: {coding}\r\n"), 1);
+        gateway.upstream.answer_with(format!("{head}{CHUNK}"), Then::Close);
+        let (body, ended) = streamed(&gateway, "/v1/chat/completions");
+        let text = String::from_utf8_lossy(&body).into_owned();
+        assert!(text.starts_with(CHUNK) && !ended, "{text}");
+        assert_eq!(text.contains("upstream_incomplete"), is_told, "{coding}: {text}");
+    }
 }

@@ -339,7 +339,7 @@ fn an_answer_that_comes_before_the_request_was_sent_is_passed_on() {
 
 const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
-const EVENT: &[u8] = b"e\r\ndata: {\"a\":1}\n\r\n";
+const EVENT: &[u8] = b"f\r\ndata: {\"a\":1}\n\n\r\n";
 
 #[test]
 fn a_stream_that_breaks_off_is_never_taken_for_whole() {
@@ -358,7 +358,7 @@ fn a_stream_that_breaks_off_is_never_taken_for_whole() {
         let head = client.head_answer();
         assert_eq!(head.status, 200, "{name}");
         let rest = String::from_utf8(client.rest()).expect("a stream is text");
-        assert!(rest.contains("data: {\"a\":1}\n"), "{name}: what came before is the client's: {rest}");
+        assert!(rest.contains("data: {\"a\":1}\n\n"), "{name}: what came before is the client's: {rest}");
         assert!(rest.contains(&format!(r#""code":"{code}""#)), "{name}: {rest}");
         assert!(!rest.contains("[DONE]") && !rest.ends_with("0\r\n\r\n"), "{name}: there is no last chunk");
         let event = gateway.event_of(head.request_id());
@@ -371,7 +371,7 @@ fn a_whole_stream_is_told_from_a_broken_one() {
     let gateway = TestGateway::with(IMPATIENT);
     gateway.upstream.answer_with([STREAM_HEAD, EVENT, b"0\r\n\r\n"].concat(), Then::KeepOpen);
     let answer = gateway.ask(&Request::chat());
-    assert_eq!(answer.body, b"data: {\"a\":1}\n");
+    assert_eq!(answer.body, b"data: {\"a\":1}\n\n");
     assert_eq!(gateway.event_of(answer.request_id()).reason_code.as_deref(), Some("ok"));
 }
 

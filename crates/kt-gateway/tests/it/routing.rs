@@ -1,5 +1,7 @@
 //! Which target a request goes to, and what happens when one fails: repetitions, other targets, circuits, time limits.
 
+mod unreadable;
+
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -133,11 +133,53 @@ fn a_targets_refusal_comes_in_the_clients_shape() {
 }
 
 #[test]
+fn a_translated_answer_is_not_described_as_the_targets_bytes_were() {
+    const DESCRIBED: &str = "Content-Encoding: gzip\r\nETag: \"x\"\r\nContent-MD5: x\r\nX-Kept: 1\r\n";
+    for (config, described) in [(ANTHROPIC, None), ("", Some("gzip"))] {
+        let gateway = TestGateway::with(config);
+        gateway.upstream.answer_as("400 Bad", DESCRIBED, "packed");
+        let answer = gateway.ask(&Request::chat());
+        assert_eq!((answer.status, answer.header("x-kept")), (400, Some("1")));
+        assert_eq!(answer.header("content-encoding"), described);
+        for name in ["etag", "content-md5"] {
+            assert_eq!(answer.header(name).is_some(), described.is_some(), "{name}");
+        }
+        if described.is_none() {
+            assert_eq!(answer.json()["error"]["message"], "The provider refused the request.");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_translated_is_refused_before_anything_is_forwarded() {
     let gateway = TestGateway::with(ANTHROPIC);
     let chat = r#"{"model":"m","n":2,"messages":[{"role":"user","content":"hi"}]}"#;
     assert_eq!(gateway.ask(&Request::chat().json(chat)).outcome(), (422, "untranslatable".to_owned()));
+    let choosing = |choice: Value| {
+        let tools = json!([{ "type": "function", "function": { "name": "f", "parameters": {} } }]);
+        let chat = json!({
+            "model": "m", "messages": [{ "role": "user", "content": "hi" }], "tools": tools, "tool_choice": choice,
+        });
+        gateway.ask(&Request::chat().json(chat.to_string()))
+    };
+    for choice in [
+        json!({ "type": "allowed_tools", "allowed_tools": { "mode": "auto", "tools": [] } }),
+        json!({ "type": "custom", "custom": { "name": "f" } }),
+        json!({ "type": "function" }),
+        json!({}),
+    ] {
+        let refused = choosing(choice.clone());
+        assert_eq!(refused.outcome(), (422, "untranslatable".to_owned()), "{choice}");
+        assert_eq!(refused.json()["error"]["param"], "tool_choice", "{choice}");
+    }
     assert_eq!(gateway.upstream.bytes(), 0);
+    gateway.upstream.answer_as("200 OK", "", MESSAGE);
+    assert_eq!(
+        choosing(json!({ "type": "function", "function": { "name": "f" } })).status,
+        200,
+        "the control"
+    );
+    assert_eq!(received(&gateway.upstream).1["tool_choice"], json!({ "type": "tool", "name": "f" }));
 }
 
 #[test]
@@ -200,6 +242,19 @@ fn azure_is_addressed_by_deployment_and_version() {
     );
     let files = Request::new("GET", "/v1/files?limit=3");
     assert_eq!(line(versioned, &files), "GET /openai/files?api-version=2024-10-21&limit=3 HTTP/1.1");
+    for own in ["api-version=1&limit=3", "limit=3&API-Version=1", "api%2Dversion=1&limit=3&api-version"] {
+        let files = Request::new("GET", &format!("/v1/files?{own}"));
+        assert_eq!(
+            line(versioned, &files),
+            "GET /openai/files?api-version=2024-10-21&limit=3 HTTP/1.1",
+            "{own}"
+        );
+    }
+    let unversioned = Request::new("GET", "/v1/files?api-version=preview&limit=3");
+    assert_eq!(
+        line("base_url: 'http://UPSTREAM/openai/v1'", &unversioned),
+        "GET /openai/v1/files?api-version=preview&limit=3 HTTP/1.1"
+    );
     assert_eq!(
         line("base_url: 'http://UPSTREAM/openai/v1'", &Request::chat()),
         "POST /openai/v1/chat/completions HTTP/1.1"
@@ -249,11 +304,15 @@ fn one_target_that_speaks_another_api_or_names_its_model_lists_models_too() {
             { "id": "claude-x", "object": "model", "created": 1_739_923_200, "owned_by": "anthropic" },
         ] })
     );
-    let named = only("{id: g, provider: 'groq:chat:llama', base_url: 'http://UPSTREAM/v1', serves: [small]}");
+    let named = only(
+        "{id: g, provider: 'groq:chat:llama', base_url: 'http://UPSTREAM/v1', serves: [small, 'llama3:8b']}",
+    );
     for (gateway, path, id) in [
         (&anthropic, "/v1/models/claude-x", "claude-x"),
         (&named, "/v1/models/llama", "llama"),
         (&named, "/v1/models/small", "small"),
+        (&named, "/v1/models/llama3:8b", "llama3:8b"),
+        (&named, "/v1/models/llama3%3A8b", "llama3:8b"),
     ] {
         assert_eq!(model_of(&list(gateway, path)), (json!(id), json!("model")), "{path}");
         let none = list(gateway, "/v1/models/none");

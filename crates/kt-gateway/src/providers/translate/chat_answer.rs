@@ -57,12 +57,13 @@ pub(super) fn finish_reason(stop_reason: Option<&str>) -> &'static str {
 pub(super) fn usage(usage: &Value) -> Value {
     let count = |name: &str| usage[name].as_u64().unwrap_or(0);
     let cached = count("cache_read_input_tokens");
-    let prompt = count("input_tokens") + count("cache_creation_input_tokens") + cached;
+    let written = count("cache_creation_input_tokens");
+    let prompt = count("input_tokens").saturating_add(written).saturating_add(cached);
     let completion = count("output_tokens");
     json!({
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": prompt + completion,
+        "total_tokens": prompt.saturating_add(completion),
         "prompt_tokens_details": { "cached_tokens": cached },
     })
 }

@@ -180,10 +180,19 @@ fn add_tools(chat: &Value, request: &mut Object) -> Result<(), Refusal> {
         return Ok(());
     }
     request.insert("tools".into(), tools.into());
-    let mut choice = match &chat["tool_choice"] {
-        Value::String(choice) if choice == "none" => json!({ "type": "none" }),
-        Value::String(choice) if choice == "required" => json!({ "type": "any" }),
-        Value::Object(choice) => json!({ "type": "tool", "name": choice["function"]["name"] }),
+    let asked = &chat["tool_choice"];
+    let mut choice = match (asked, asked["type"].as_str()) {
+        (Value::String(choice), _) if choice == "none" => json!({ "type": "none" }),
+        (Value::String(choice), _) if choice == "required" => json!({ "type": "any" }),
+        (Value::Object(_), Some("function")) if asked["function"]["name"].is_string() => {
+            json!({ "type": "tool", "name": asked["function"]["name"] })
+        }
+        (Value::Object(_), _) => {
+            return Err(untranslatable(
+                "tool_choice",
+                "of the tools it takes any, or one function by its name",
+            ));
+        }
         _ => json!({ "type": "auto" }),
     };
     if chat["parallel_tool_calls"] == false && choice["type"] != "none" {

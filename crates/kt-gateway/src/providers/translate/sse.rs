@@ -3,6 +3,9 @@
 /// The longest event that is read, in bytes.
 const MAX_EVENT: usize = 4 * 1024 * 1024;
 
+/// What may stand before the first line, and is no part of it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Collects the data of each event.
 #[derive(Debug, Default)]
 pub(super) struct Events {
@@ -12,6 +15,8 @@ pub(super) struct Events {
     data: Option<Vec<u8>>,
     /// Whether the last byte was a carriage return, so that a line feed after it ends no other line.
     after_return: bool,
+    /// Whether a line has ended.
+    has_begun: bool,
 }
 
 /// An event is longer than anybody would send.
@@ -41,6 +46,9 @@ impl Events {
     }
 
     fn end_line(&mut self, take: &mut impl FnMut(&[u8])) {
+        if !std::mem::replace(&mut self.has_begun, true) && self.line.starts_with(BYTE_ORDER_MARK) {
+            self.line.drain(..BYTE_ORDER_MARK.len());
+        }
         if self.line.is_empty() {
             if let Some(data) = self.data.take() {
                 take(&data);

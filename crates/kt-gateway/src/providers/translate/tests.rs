@@ -373,6 +373,25 @@ fn a_stream_that_ends_early_or_fails_is_not_whole() {
 }
 
 #[test]
+fn what_marks_the_byte_order_before_a_stream_is_no_part_of_it() {
+    let whole = streamed(Translation::ChatToMessages, MESSAGES_STREAM.as_bytes(), &[usize::MAX]);
+    assert!(whole.0.contains("\"role\":\"assistant\""), "the control: {}", whole.0);
+    let data_first = MESSAGES_STREAM.split_once("\r\n").unwrap().1;
+    for stream in [MESSAGES_STREAM, data_first] {
+        let marked = format!("\u{feff}{stream}");
+        assert_eq!(streamed(Translation::ChatToMessages, marked.as_bytes(), &[1]), whole);
+    }
+}
+
+#[test]
+fn any_number_of_tokens_can_be_told() {
+    let usage = json!({ "input_tokens": u64::MAX, "cache_read_input_tokens": 7, "output_tokens": u64::MAX });
+    let message = json!({ "content": [], "usage": usage });
+    let told = answer(Translation::ChatToMessages, 200, &message);
+    assert_eq!(told["usage"]["total_tokens"], u64::MAX);
+}
+
+#[test]
 fn the_seeds_of_fuzzing_are_translated_as_a_whole() {
     let seed = |name: &str| {
         let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/seeds");

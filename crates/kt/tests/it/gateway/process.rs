@@ -73,9 +73,13 @@ impl Place {
 impl Process {
     /// Starts `command` and waits until it is ready.
     pub(super) fn spawn(command: &mut Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let errors = collect(child.stderr.take().unwrap());
+        Self::spawn_complaining_to(Stdio::piped(), command)
+    }
+
+    /// The same, its standard error being `errors`; they are known to the test only where that is a pipe of its own.
+    pub(super) fn spawn_complaining_to(errors: Stdio, command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+        let errors = child.stderr.take().map(collect).unwrap_or_default();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         let mut ready = String::new();
         output.read_line(&mut ready).unwrap();

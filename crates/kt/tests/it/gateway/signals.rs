@@ -133,3 +133,22 @@ fn a_reload_that_opens_the_door_to_everybody_is_warned_of() {
     wait_for("it to be in force all the same", || (config_version(&process) != version).then_some(()));
     process.terminate();
 }
+
+#[test]
+fn what_is_cut_off_at_the_end_of_the_drain_is_recorded() {
+    let (config, pieces) = streaming_provider();
+    let place = Place::with(&format!("{config}timeouts: {{drain: 200ms}}\n"));
+    let mut process = place.start(&[]);
+    let mut client = Http::connect(process.gateway()).unwrap();
+    client.begin_chat().unwrap();
+    let head = client.head().unwrap();
+    pieces.send("data: one\n\n").unwrap();
+    client.wait_for("data: one\n\n").unwrap();
+    // Whoever asks twice does not lose what is recorded either.
+    process.signal(Signal::TERM);
+    process.signal(Signal::TERM);
+    assert!(process.ended().success(), "{}", process.errors());
+    assert!(process.errors().contains("requests were cut off"), "{}", process.errors());
+    assert_eq!(verified(&place.data_dir()).events, 1);
+    assert!(super::recorded_requests(&place.data_dir()).contains(&head.request_id()));
+}

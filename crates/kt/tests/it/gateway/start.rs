@@ -1,10 +1,14 @@
 //! Starting: what is announced, what is warned of, and what keeps a gateway from starting.
 
+use std::fs::OpenOptions;
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
 
 use super::process::{Place, Process};
-use super::{ECHO, Http};
+use super::{ECHO, Http, verified, wait_for};
+use crate::plane::Home;
 use crate::{complaint, said};
 
 /// The exit status and the complaints of a gateway that does not start.
@@ -124,4 +128,48 @@ providers:
         process.complains_of(words);
     }
     assert_eq!(Http::connect(process.gateway()).unwrap().get("/readyz").unwrap().status, 200);
+}
+
+/// A standard error that takes nothing: a full disk, or a pipe that nobody reads any more.
+fn deaf_ears() -> [(&'static str, Stdio); 2] {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (_, unread) = std::io::pipe().unwrap();
+    [("a full disk", full.into()), ("a pipe without a reader", unread.into())]
+}
+
+#[test]
+fn a_log_that_cannot_be_written_keeps_a_gateway_from_nothing() {
+    for (what, errors) in deaf_ears() {
+        let place = Place::with(ECHO);
+        let mut process = Process::spawn_complaining_to(errors, &mut place.command(&[]));
+        let version = || process.ask_admin("/keeptrusts/config").json()["config_version"].to_string();
+        let before = version();
+        place.write_config(&format!("{ECHO}cors: {{enabled: true}}\n"));
+        process.signal(Signal::HUP);
+        // Both what is not changed and what is changed is logged.
+        process.signal(Signal::HUP);
+        wait_for("the change to be in force", || (version() != before).then_some(()));
+        let answer = Http::connect(process.gateway()).unwrap().chat().unwrap();
+        assert_eq!(answer.status, 200, "{what}");
+        process.signal(Signal::TERM);
+        assert!(process.ended().success(), "{what}");
+        assert_eq!(verified(&place.data_dir()).events, 1, "{what}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_keeps_everything_else_from_nothing() {
+    for (what, errors) in deaf_ears() {
+        let home = Home::new();
+        let mut command = home.command(&["up", "--data-dir", "data"]);
+        for name in ["api", "console", "gateway", "gateway-admin"] {
+            command.args([&*format!("--{name}-listen"), "127.0.0.1:0"]);
+        }
+        let mut process = Process::spawn_complaining_to(errors, &mut command);
+        let answer = Http::connect(process.gateway()).unwrap().chat().unwrap();
+        assert_eq!(answer.status, 200, "{what}");
+        assert_eq!(Http::connect(process.api()).unwrap().get("/readyz").unwrap().status, 200, "{what}");
+        process.signal(Signal::TERM);
+        assert!(process.ended().success(), "{what}");
+    }
 }
