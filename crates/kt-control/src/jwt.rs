@@ -244,9 +244,9 @@ impl Control {
         Ok((stored.into_iter().map(key).collect::<Result<_, Error>>()?, first_to_retire))
     }
 
-    /// The public keys that verify at this moment.
-    #[must_use]
-    pub fn jwk_set(&self) -> JwkSet {
+    /// The public keys that verify at this moment, whichever process has changed them.
+    pub async fn jwk_set(&self) -> Result<JwkSet, Error> {
+        self.catch_up().await?;
         let keys = self.signer.keys();
         let mut keys: Vec<Jwk> = keys
             .verifying
@@ -261,7 +261,7 @@ impl Control {
             })
             .collect();
         keys.sort_by(|one, other| one.kid.cmp(&other.kid));
-        JwkSet { keys }
+        Ok(JwkSet { keys })
     }
 
     /// Makes a new signing key and retires the others once the tokens that they signed have ended. The new key signs

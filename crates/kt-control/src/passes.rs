@@ -20,6 +20,7 @@ impl Control {
     /// of the store: somebody who was signed out gets none.
     pub async fn gateway_pass(&self, ctx: &Ctx) -> Result<SecretString, Error> {
         ctx.require(Permission::Infer)?;
+        self.catch_up().await?;
         let asked = ctx.require_person()?;
         let now = self.clock.now();
         let person = self.person_of(&asked.session, &asked.user, &asked.organization, now).await?;
@@ -44,6 +45,7 @@ impl Control {
         user: &UserId,
         now: Timestamp,
     ) -> Result<SecretString, Error> {
+        self.catch_up().await?;
         let role = self.role_for_models(organization, user, now).await?;
         let claims = PassClaims::new(self.signer.issuer(), user, (organization, role), None, now);
         Ok(self.signer.sign_pass(&claims, now)?.into())

@@ -70,8 +70,9 @@ impl Default for Look {
 }
 
 impl Control {
-    /// Forgets what is remembered if anything was taken away before this call, by whichever process.
-    pub(crate) async fn catch_up(&self) -> Result<(), Error> {
+    /// Forgets what is remembered if anything was taken away before this call, by whichever process, and signs with the keys
+    /// that are in use since.
+    pub async fn catch_up(&self) -> Result<(), Error> {
         let begun_before = self.recent.looks.begun();
         self.look_unless(|last| last.place > begun_before).await
     }

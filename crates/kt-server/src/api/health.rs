@@ -27,7 +27,8 @@ pub(crate) async fn readyz(State(doors): State<Doors>) -> Result<StatusCode, Fai
 /// The public keys that verify access tokens (RFC 7517).
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "operations", security(()), responses(
     (status = 200, description = "The keys.", body = Object),
+    (status = 503, description = "It cannot be told at this moment which keys are good.", body = super::ErrorBody),
 ))]
-pub(crate) async fn jwks(State(doors): State<Doors>) -> Json<JwkSet> {
-    Json(doors.control.jwk_set())
+pub(crate) async fn jwks(State(doors): State<Doors>) -> Result<Json<JwkSet>, Failure> {
+    Ok(Json(doors.control.jwk_set().await?))
 }

@@ -84,6 +84,33 @@ on_both! {
         assert_eq!(whoami(&other, &owner).await.status, 200, "the control: nobody else lost anything");
     }
 
+    tokens_of_one_process_are_signed_with_the_key_that_another_has_rotated_to(api) {
+        let other = api.beside(&redis::shared()).await;
+        let keys_at = async |process: &TestApi| process.get("/.well-known/jwks.json").send().await.json;
+        let session = other.login("owner@acme.example", PASSWORD).await;
+        assert_eq!(whoami(&other, session.access_token()).await.status, 200, "the control");
+        let before = keys_at(&other).await;
+        for round in ["sign-in", "refresh", "keys"] {
+            api.control.rotate_signing_key(&api.operator(), true).await.unwrap();
+            match round {
+                "sign-in" => {
+                    let token = other.token_of("owner@acme.example").await;
+                    assert_eq!(whoami(&api, &token).await.status, 200, "{round}");
+                }
+                "refresh" => {
+                    let body = json!({ "refresh_token": session.text("/refresh_token") });
+                    let refreshed = other.post("/v1/auth/refresh", body).send().await;
+                    assert_eq!(whoami(&api, refreshed.access_token()).await.status, 200, "{round}");
+                }
+                _ => {
+                    let now = keys_at(&other).await;
+                    assert_ne!(now, before);
+                    assert_eq!(now["keys"].as_array().unwrap().len(), 1, "what leaked is no key any more");
+                }
+            }
+        }
+    }
+
     what_a_provider_takes_away_at_one_process_the_other_refuses_at_the_next_request(api) {
         let other = api.beside(&redis::shared()).await;
         let jo = api.add_member("jo@acme.example", "member").await.to_string();
