@@ -94,11 +94,77 @@ pub(crate) fn check_identifier(identifier: &str) -> Result<(), Error> {
     Err(Error::invalid("organization", message))
 }
 
-/// A name for people to read: 1 to 200 characters, none of them a control character.
+/// A name for people to read: 1 to 200 characters of which some are seen, and none that breaks the line or turns what is read
+/// around.
 pub(crate) fn check_name(param: &'static str, name: &str) -> Result<(), Error> {
     let length = name.chars().count();
-    if (1..=200).contains(&length) && !name.chars().any(char::is_control) && name.trim() == name {
+    if (1..=200).contains(&length) && is_plain(name) && name.trim() == name && name.chars().any(is_seen) {
         return Ok(());
     }
     Err(Error::invalid(param, "Use 1 to 200 characters, without line breaks and without spaces at the ends."))
+}
+
+/// Whether no character breaks the line, or turns what is read around, by which one name can look like another
+/// (CVE-2021-42574). What joins letters, and tells a script's direction, belongs to names.
+fn is_plain(name: &str) -> bool {
+    let steers = |c| matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !name.chars().any(|c| c.is_control() || steers(c))
+}
+
+/// Whether a character is seen by itself: no space, joiner or mark, nor another that fonts leave blank (Unicode:
+/// `Default_Ignorable_Code_Point`, the fillers of Hangul, the empty pattern of Braille).
+fn is_seen(c: char) -> bool {
+    let is_blank = matches!(
+        c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
+    );
+    !c.is_whitespace() && !is_blank
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_name;
+
+    #[test]
+    fn a_name_is_seen_and_read_in_its_order() {
+        // A Persian name with a joiner, an Indian one, a family of joined signs, and one in Hebrew with a mark of direction.
+        let good = [
+            "Ada",
+            "\u{645}\u{6cc}\u{200c}\u{62e}",
+            "\u{915}\u{94d}\u{200d}\u{937}",
+            "\u{1f469}\u{200d}\u{1f469}",
+            "\u{5d0}\u{200f}",
+            "Jo Ann",
+        ];
+        for name in good {
+            check_name("name", name).unwrap();
+        }
+        let long = "a".repeat(201);
+        let bad = [
+            "",
+            " ",
+            " Ada",
+            "Ada ",
+            "A\nda",
+            "A\u{2028}da",
+            "A\u{2029}da",
+            "\u{202e}adA",
+            "A\u{2066}da\u{2069}",
+            "\u{200b}",
+            "\u{200c}\u{200d}",
+            "\u{2060}\u{feff}",
+            "\u{ad}",
+            "\u{3164}",
+            "\u{2800}",
+            "\u{a0}",
+            "A\0da",
+            &long,
+        ];
+        for name in bad {
+            assert_eq!(check_name("name", name).unwrap_err().param.as_deref(), Some("name"), "{name:?}");
+        }
+    }
 }

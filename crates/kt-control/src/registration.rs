@@ -27,7 +27,7 @@ use crate::control::Control;
 use crate::links::{NewLink, VERIFY_ADDRESS, holder, link_is_over};
 use crate::mail::{Label, Message};
 use crate::organizations::check_name;
-use crate::passwords::{Asker, Phc};
+use crate::passwords::{Asker, Phc, too_long};
 use crate::post::{circumstances, kept_email, parse_email};
 
 /// Somebody who wants to come in.
@@ -74,7 +74,11 @@ impl Control {
     /// An address that has an account gets the same answer, and its holder a message.
     pub async fn register(&self, ctx: &Ctx, register: Register) -> Result<Registered, Error> {
         if let Some(token) = &register.invitation {
-            self.register_invited(ctx, token, &register).await?;
+            let registered = self.register_invited(ctx, token, &register).await;
+            registered.map_err(|error| {
+                let is_of_link = error.code == "invalid_token";
+                if is_of_link { error.with_param("invitation_token") } else { error }
+            })?;
             return Ok(Registered::Active);
         }
         let email = parse_email("email", &register.email)?;
@@ -138,8 +142,7 @@ impl Control {
         let known = self.evenly(users::by_email(&self.store, &email.folded())).await?;
         let kept = known.and_then(|user| user.password).map(|password| password.hash);
         let hash = kept.as_deref().map(Phc::parse).transpose().map_err(Error::internal)?;
-        let typed =
-            passwords::Password::new(typed).map_err(|why| Error::invalid("password", why.to_string()))?;
+        let typed = passwords::Password::new(typed).map_err(|why| too_long("password", why))?;
         let is_same = self.hasher.verify(&Asker::of(ctx), &typed, hash.as_ref()).await?;
         Ok(kept.filter(|_| is_same))
     }

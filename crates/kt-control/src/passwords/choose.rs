@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kt_domain::ctx::Ctx;
 use kt_domain::error::{Error, ErrorKind};
-use kt_domain::passwords::{Context, Password, PasswordPolicy, Violation, check};
+use kt_domain::passwords::{Context, Password, PasswordPolicy, TooLong, Violation, check};
 use kt_store::{Source, users};
 use serde_json::{Value, json};
 
@@ -37,17 +37,13 @@ impl Control {
         policy: &PasswordPolicy,
         context: &Context<'_>,
     ) -> Result<users::Password, Error> {
-        let password = Password::new(typed).map_err(|why| Error::invalid(param, why.to_string()))?;
+        let password = Password::new(typed).map_err(|why| too_long(param, why))?;
         let (policy, owned) = (policy.clone(), OwnedContext::of(context));
         let (candidate, asker) = (password.clone(), Asker::of(ctx));
         let violations =
             self.hasher.examine(&asker, move || check(&policy, &candidate, &owned.as_context())).await?;
-        if let Some(first) = violations.first() {
-            let listed: Vec<Value> = violations
-                .iter()
-                .map(|violation| json!({ "code": violation.code(), "message": violation.to_string() }))
-                .collect();
-            return Err(Error::invalid(param, first.to_string()).with_detail("violations", listed));
+        if !violations.is_empty() {
+            return Err(violated(param, &violations));
         }
         let hash = self.hasher.hash(&asker, &password).await?.to_stored();
         Ok(users::Password { hash, set_at: ctx.now, temporary_until: None, breaks_policy: false })
@@ -68,19 +64,30 @@ impl Control {
         let chosen = self.new_password(ctx, param, typed, policy, &context_of(entrant)).await?;
         let present = entrant.user.password.iter().map(|password| password.hash.clone());
         let past = users::past_passwords(source, &entrant.user.id, policy.history).await?;
-        let password = Password::new(typed).map_err(|why| Error::invalid(param, why.to_string()))?;
+        let password = Password::new(typed).map_err(|why| too_long(param, why))?;
         for hash in present.chain(past).take(policy.history.max(1) as usize) {
             let old = Phc::parse(&hash).map_err(Error::internal)?;
             if self.hasher.verify(&Asker::of(ctx), &password, Some(&old)).await? {
-                let reused = Violation::Reused { history: policy.history.max(1) };
-                return Err(Error::invalid(param, reused.to_string()).with_detail(
-                    "violations",
-                    json!([{ "code": reused.code(), "message": reused.to_string() }]),
-                ));
+                return Err(violated(param, &[Violation::Reused { history: policy.history.max(1) }]));
             }
         }
         Ok(chosen)
     }
+}
+
+/// A password that is longer than passwords are.
+pub(crate) fn too_long(param: &'static str, why: TooLong) -> Error {
+    violated(param, &[why.into()])
+}
+
+/// Names `param`, says the first of the rules that it breaks, and lists them all.
+fn violated(param: &'static str, violations: &[Violation]) -> Error {
+    let message = violations.first().map(Violation::to_string).unwrap_or_default();
+    let listed: Vec<Value> = violations
+        .iter()
+        .map(|violation| json!({ "code": violation.code(), "message": violation.to_string() }))
+        .collect();
+    Error::invalid(param, message).with_detail("violations", listed)
 }
 
 /// What a password of somebody must not contain.

@@ -10,6 +10,7 @@ mod queue;
 mod reminders;
 mod temporary;
 
+pub(crate) use choose::too_long;
 pub use cost::{Cost, TooCheap};
 pub use hasher::{HashError, Hasher, NotAHash, Phc};
 pub use judge::{Candidate, Judgement};

@@ -22,6 +22,7 @@ use super::errand::Origin;
 use super::receive::Turned;
 use super::sso_refused;
 use crate::control::Control;
+use crate::organizations::check_name;
 use crate::registration::new_place;
 use crate::scim::provisioned_groups;
 use crate::sign_in::{Entrant, Vouched};
@@ -342,5 +343,5 @@ fn shown_name(identity: &ExternalIdentity, email: &EmailAddress) -> String {
         identity.name.iter().flat_map(|name| name.chars()).filter(|c| !c.is_control()).collect();
     let name: String = name.trim().chars().take(200).collect();
     let name = name.trim();
-    if name.is_empty() { email.as_typed().to_owned() } else { name.to_owned() }
+    check_name("name", name).map_or_else(|_| email.as_typed().to_owned(), |()| name.to_owned())
 }

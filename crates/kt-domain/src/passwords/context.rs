@@ -25,20 +25,28 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The words of at least four characters that a password may not contain: each word of the names, of the address
-    /// before the `@`, and of the domain without its ending; several words also written as one; and the product's name.
+    /// The words of at least four characters that a password may not contain: the names, the address, what stands before its
+    /// `@`, and the domain without its ending, each as it is, without what separates its words, and each word by itself; and
+    /// the product's name.
     pub(super) fn words(&self) -> Vec<String> {
         let (local, domain) = self.address.rsplit_once('@').unwrap_or((self.address, ""));
         let domain = domain.rsplit_once('.').map_or(domain, |(name, _ending)| name);
         let (mut words, mut known) = (Vec::new(), HashSet::new());
+        let mut add = |word: String| {
+            if fold(&word).chars().count() >= SHORTEST_WORD && known.insert(word.clone()) {
+                words.push(word);
+            }
+        };
         for text in [self.name, local, domain, self.organization_name, self.organization_identifier, PRODUCT]
         {
-            for word in text.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).chain([joined(text)]) {
-                if fold(&word).chars().count() >= SHORTEST_WORD && known.insert(word.clone()) {
-                    words.push(word);
-                }
-            }
+            text.split(|c: char| !c.is_alphanumeric())
+                .chain([text.trim()])
+                .map(str::to_owned)
+                .for_each(&mut add);
+            add(joined(text));
         }
+        // Its words count above, but for its ending, which is nobody's own.
+        add(self.address.trim().to_owned());
         words
     }
 
@@ -94,20 +102,26 @@ mod tests {
         let words = [
             "Jane",
             "Ólafsdóttir",
+            "Jane Ólafsdóttir",
             "JaneÓlafsdóttir",
             "jane",
             "work",
+            "jane.o+work",
             "janeowork",
             "mail",
             "blue",
             "harbour",
+            "mail.blue-harbour.co",
             "mailblueharbourco",
             "Acme",
+            "Acme Li",
             "AcmeLi",
             "acme",
             "nordic",
+            "acme-nordic",
             "acmenordic",
             "Keeptrusts",
+            "jane.o+work@mail.blue-harbour.co.uk",
         ];
         assert_eq!(JANE.words(), words);
         assert_eq!(Context::default().words(), ["Keeptrusts"]);
@@ -128,6 +142,20 @@ mod tests {
         for (password, word) in cases {
             assert!(JANE.words_in(password).contains(&word.to_owned()), "{password}");
         }
+        let short = Context { name: "Mem X", address: "jo@ab.io", ..Context::default() };
+        for (password, word) in [
+            ("Mem X 9x! zulu moon", "Mem X"),
+            ("zulu MEMX moon", "MemX"),
+            ("jo@ab.io 9X zulu moon", "jo@ab.io"),
+            ("JOaAB.i0", "jo@ab.io"),
+        ] {
+            assert!(short.words_in(password).contains(&word.to_owned()), "{password}");
+        }
+        assert_eq!(
+            short.words_in("Mem and X, jo at ab.io"),
+            [""; 0],
+            "their words are too short by themselves"
+        );
         for neighbour in ["acne corporation", "harbor view", "keep trust", "olafs other", "li wu uk co", ""] {
             assert_eq!(JANE.words_in(neighbour), [""; 0], "{neighbour}");
         }
