@@ -225,14 +225,14 @@ pub(crate) async fn end_sessions(
 /// Why.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct ResetRequest {
+pub(crate) struct ResetMfaRequest {
     /// For the record, and for whoever it concerns: 3 to 500 characters. Without it both say that none was given.
     reason: Option<String>,
 }
 
 /// Remove all second factors of a member who has lost them. Their sessions end, and they are told by mail.
 #[utoipa::path(post, path = "/v1/members/{id}/reset-mfa", tag = "people", params(("id" = String, Path)),
-    request_body = Option<ResetRequest>, responses(
+    request_body = Option<ResetMfaRequest>, responses(
     (status = 204, description = "They have none: they add one at their next sign-in, where one is asked for."),
     (status = 401, description = "Nobody is signed in.", body = ErrorBody),
     (status = 403, description = "Your role or rank does not allow it, or a fresh proof of identity is asked for.",
@@ -245,7 +245,7 @@ pub(crate) async fn reset_mfa(
     State(doors): State<Doors>,
     Caller(ctx): Caller,
     Path(id): Path<String>,
-    request: Option<Input<ResetRequest>>,
+    request: Option<Input<ResetMfaRequest>>,
 ) -> Result<StatusCode, Failure> {
     let request = request.map(|Input(request)| request).unwrap_or_default();
     doors.control.reset_second_factors(&ctx, &user(&id)?, request.reason.as_deref()).await?;

@@ -37,13 +37,13 @@ pub(crate) async fn forgot(
 /// The token of a link, and a new password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ResetRequest {
+pub(crate) struct PasswordResetRequest {
     token: String,
     new_password: String,
 }
 
 /// Choose a new password on the strength of a link; then sign in with it. All sessions end.
-#[utoipa::path(post, path = "/v1/auth/password/reset", tag = "passwords", security(()), request_body = ResetRequest, responses(
+#[utoipa::path(post, path = "/v1/auth/password/reset", tag = "passwords", security(()), request_body = PasswordResetRequest, responses(
     (status = 200, description = "`password_changed`.", body = StatusAnswer),
     (status = 403, description = "The organization signs in through its identity provider alone (`sso_required`), or its address rules refuse this (`ip_denied`).", body = ErrorBody),
     (status = 422, description = "The link is over (`invalid_token`), or the password breaks rules; `violations` lists them.", body = ErrorBody),
@@ -52,7 +52,7 @@ pub(crate) struct ResetRequest {
 pub(crate) async fn reset(
     State(doors): State<Doors>,
     Visitor(ctx): Visitor,
-    Input(request): Input<ResetRequest>,
+    Input(request): Input<PasswordResetRequest>,
 ) -> Result<Json<StatusAnswer>, Failure> {
     doors.control.reset_password(&ctx, Surface::Api, &request.token, &request.new_password).await?;
     Ok(Json(StatusAnswer { status: "password_changed" }))

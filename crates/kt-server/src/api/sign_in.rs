@@ -43,7 +43,7 @@ pub(crate) enum LoginAnswer {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Authenticated {
     #[serde(flatten)]
-    tokens: TokenAnswer,
+    tokens: SessionTokensAnswer,
     #[serde(flatten)]
     whoami: WhoamiAnswer,
     /// Keep it and send it at the next sign-in on this device.
@@ -53,7 +53,7 @@ pub(crate) struct Authenticated {
 
 /// The tokens of a session.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct TokenAnswer {
+pub(crate) struct SessionTokensAnswer {
     access_token: String,
     token_type: &'static str,
     /// Seconds.
@@ -78,7 +78,7 @@ pub(crate) struct OrganizationAnswer {
     name: String,
 }
 
-impl From<SessionTokens> for TokenAnswer {
+impl From<SessionTokens> for SessionTokensAnswer {
     fn from(tokens: SessionTokens) -> Self {
         Self {
             access_token: tokens.access_token,
@@ -263,7 +263,7 @@ pub(crate) struct RefreshRequest {
 
 /// New tokens for old; the refresh token works once.
 #[utoipa::path(post, path = "/v1/auth/refresh", tag = "sign-in", security(()), request_body = RefreshRequest, responses(
-    (status = 200, description = "New tokens.", body = TokenAnswer),
+    (status = 200, description = "New tokens.", body = SessionTokensAnswer),
     (status = 401, description = "The session is over.", body = ErrorBody),
     (status = 422, description = "A field breaks a rule.", body = ErrorBody),
 ))]
@@ -271,7 +271,7 @@ pub(crate) async fn refresh(
     State(doors): State<Doors>,
     Visitor(ctx): Visitor,
     Input(request): Input<RefreshRequest>,
-) -> Result<Json<TokenAnswer>, Failure> {
+) -> Result<Json<SessionTokensAnswer>, Failure> {
     let tokens = doors.control.refresh(&ctx, &request.refresh_token).await?;
     Ok(Json(tokens.into()))
 }

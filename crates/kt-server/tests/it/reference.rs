@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -43,6 +43,37 @@ fn every_route_says_what_it_does_and_how_it_fails() {
         let is_open = operation["security"] == serde_json::json!([{}]);
         assert!(is_operational || is_open || answers.contains_key("401"), "{route} does not say 401");
     }
+}
+
+#[test]
+fn every_schema_has_a_name_of_its_own() {
+    let mut files = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut places: BTreeMap<String, PathBuf> = BTreeMap::new();
+    while let Some(path) = files.pop() {
+        if path.is_dir() {
+            files.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let derived = text.split("#[derive(").skip(1).filter(|part| {
+            part.split(")]").next().is_some_and(|traits| traits.split(", ").any(|name| name == "ToSchema"))
+        });
+        for part in derived {
+            let declared = part.lines().find(|line| line.contains(" struct ") || line.contains(" enum "));
+            // A macro's own list of traits declares nothing by itself.
+            let Some(declared) = declared else { continue };
+            let rest = declared.split(" struct ").last().unwrap().split(" enum ").last().unwrap();
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+            let taken = places.insert(name.clone(), path.clone());
+            assert_eq!(
+                taken,
+                None,
+                "{name} is also in {}: the document would hold one of them",
+                path.display()
+            );
+        }
+    }
+    assert!(places.len() > 50, "{}", places.len());
 }
 
 pub(crate) fn compare(name: &str, text: &str) {
