@@ -197,6 +197,22 @@ suite('the console by keyboard', LIMIT, () => {
     assert.match((await downloaded).suggestedFilename(), /\.csv$/);
   });
 
+  test('the menu of a narrow window opens with the keyboard in it, and closes where the keyboard leaves it', LIMIT, async () => {
+    const { page, wrong } = await chromium.person(console_.origin, { viewport: { width: 360, height: 740 } });
+    await signIn(page, OWNER, '/settings/profile');
+    const menu = page.locator('.sidebar');
+    const holdsFocus = () => menu.evaluate((element) => element.contains(document.activeElement));
+    await press(page, page.locator('[data-menu]'));
+    assert.ok((await menu.isVisible()) && (await holdsFocus()), 'it has the keyboard');
+    await page.keyboard.press('Tab');
+    assert.ok(await holdsFocus(), 'the control: it goes on within');
+    for (let steps = 0; steps < 40 && (await holdsFocus()); steps += 1) await page.keyboard.press('Tab');
+    assert.ok(!(await holdsFocus()));
+    assert.equal(await page.locator('[data-menu]').getAttribute('aria-expanded'), 'false');
+    assert.ok(!(await menu.evaluate((element) => element.classList.contains('open'))));
+    assert.deepEqual(wrong, []);
+  });
+
   test('a key is made, changed and revoked', LIMIT, async () => {
     const { page } = await chromium.person(console_.origin);
     await signIn(page, OWNER, '/settings/access-keys');

@@ -56,6 +56,14 @@ suite('the security settings', LIMIT, () => {
     await network().locator('tbody tr', { hasText: label }).waitFor();
   };
 
+  test('the sidebar leads to Settings, and its tab Security to the page (R2)', LIMIT, async () => {
+    await owner.goto('/overview');
+    await owner.locator('.sidebar').getByRole('link', { name: 'Settings', exact: true }).click();
+    await owner.locator('main').getByRole('link', { name: 'Security', exact: true }).click();
+    await owner.waitForURL(`**${PAGE}`);
+    await owner.getByRole('heading', { name: 'Session Management' }).waitFor();
+  });
+
   test('Add Range and Enforce Allowlist: another network gets 403 Forbidden, the office goes on (R41, R42)', LIMIT, async () => {
     await owner.goto(PAGE);
     await addRange(`${OFFICE}/32`, 'Office London');

@@ -182,6 +182,14 @@ const REPORTS_WINDOW: Duration = Duration::from_mins(10);
 const LONGEST_SESSION: Duration = Duration::from_hours(24);
 
 impl ConsoleSession {
+    /// What is the same in all sessions of this account in this organization, and in no others. It tells nothing, and proves
+    /// nothing either.
+    #[must_use]
+    pub fn holder_mark(&self) -> String {
+        let Person { user, organization, .. } = &self.person;
+        SecretDigest::of(&format!("{user} {organization}")).to_string()
+    }
+
     /// Who acts.
     #[must_use]
     pub fn actor(&self) -> Actor {

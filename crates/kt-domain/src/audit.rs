@@ -100,7 +100,7 @@ actions! {
     RegistrationUpdated = "security.registration.updated": "Who may ask to join was changed.";
     IpRestrictionsUpdated = "security.ip_restrictions.updated": "The lists of addresses that may or may not come in were changed.";
     IpDenied = "security.ip_denied": "A request was refused for the address that it came from; of many from one network, one a minute is recorded.";
-    Refused = "access.refused": "Somebody was refused for their role, rank or scope, for want of a fresh proof, or for a form token, or a key was for its age, address or rate; of many of one session, key or network for one thing, one in ten minutes is recorded.";
+    Refused = "access.refused": "A request was refused: the person's role, rank or scope did not permit it, a recent proof of identity or a form token was missing, or a key was too old, used from a wrong address or used too often. Similar refusals from one session, key or network are recorded once every ten minutes.";
     MemberRoleChanged = "member.role_changed": "A member got another role.";
     MemberSuspended = "member.suspended": "A member was suspended: nothing of theirs is let in any more.";
     MemberReactivated = "member.reactivated": "A suspended member was let in again.";

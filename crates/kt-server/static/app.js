@@ -7,6 +7,9 @@
   globalThis.trustedTypes?.createPolicy("default", { createHTML: (html) => html });
 
   const CSRF = "x-keeptrusts-csrf-token";
+  // Whose page this is: once somebody else is signed in, the server neither changes nor shows anything by it.
+  const HOLDER = "x-keeptrusts-holder";
+  const holderOfPage = () => document.body.dataset.holder ?? "";
   const $ = (selector, root = document) => root.querySelector(selector);
   const MINUTE = 60_000;
   const words = () => $("#words").dataset;
@@ -41,7 +44,7 @@
     const answer = await fetch(path, {
       method: "POST",
       body: new URLSearchParams(fields),
-      headers: { [CSRF]: spent, "hx-request": "true", "hx-current-url": location.href },
+      headers: { [CSRF]: spent, [HOLDER]: holderOfPage(), "hx-request": "true", "hx-current-url": location.href },
       signal,
       keepalive,
     });
@@ -58,19 +61,23 @@
 
   document.addEventListener("htmx:configRequest", (event) => {
     const { elt, verb, headers, parameters } = event.detail;
+    headers[HOLDER] = holderOfPage();
     if (verb !== "get") headers[CSRF] = spendToken() ?? "";
     for (const field of elt.querySelectorAll?.("[data-moment]") ?? []) {
       if (field.value) parameters[field.name] = new Date(field.value).toISOString();
     }
   });
   document.addEventListener("htmx:beforeOnLoad", (event) => {
-    const { xhr } = event.detail;
+    const { xhr, elt } = event.detail;
     keepToken(xhr.getResponseHeader(CSRF));
     const place = xhr.getResponseHeader("hx-redirect");
+    if (place && !elt.matches("[data-download]")) ledAwayBy = elt;
     if (!/^\/login($|\?)/.test(place ?? "")) return;
     event.preventDefault();
     leaveFor(place);
   });
+  // Whose answer leads to another page: until that one is there, this page asks for nothing more.
+  let ledAwayBy = null;
   // Several answers tell of a session that is over. The first leads away: a second would break off what it has begun.
   let isLeaving = false;
   const leaveFor = (signIn) => {
@@ -79,6 +86,29 @@
   };
   addEventListener("pageshow", () => {
     isLeaving = false;
+    ledAwayBy = null;
+  });
+
+  // ---- Texts that are not saved ------------------------------------------------------------------------------------
+
+  const sourceField = () => $("#main textarea.source");
+  const isUnsaved = (field) => Boolean(field) && (field.value !== field.defaultValue || "unsaved" in field.dataset);
+  // A text that was only checked comes back as it was sent.
+  let wasUnsaved = false;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target?.id === "main") wasUnsaved = isUnsaved(sourceField());
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    const field = sourceField();
+    if (event.detail.target?.id === "main" && wasUnsaved && field) field.dataset.unsaved = "";
+  });
+  addEventListener("beforeunload", (event) => {
+    const field = sourceField();
+    const isSaved = ledAwayBy && field?.form === ledAwayBy.closest("form");
+    if (isLeaving || isSaved || !isUnsaved(field)) return;
+    event.preventDefault();
+    // Whoever stays goes on here.
+    setTimeout(() => (ledAwayBy = null));
   });
   const takePageToken = () => {
     token = main()?.dataset.csrf || null;
@@ -253,14 +283,32 @@
     event.detail.elt.closest?.("dialog")?.close();
   });
 
+  // The change that each part of the page has asked for and not heard of yet.
+  const changes = new WeakMap();
+  document.addEventListener("htmx:beforeSend", (event) => {
+    const { elt, xhr, requestConfig } = event.detail;
+    if (requestConfig.verb !== "get") changes.set(elt, xhr);
+  });
+  document.addEventListener("htmx:afterRequest", (event) => {
+    const { elt, xhr } = event.detail;
+    if (changes.get(elt) === xhr) changes.delete(elt);
+  });
+  // A second click of the same kind asks for nothing: the first is under way, or has led to another page.
+  const isTooMuch = (elt, verb) => Boolean(ledAwayBy) || (verb !== "get" && changes.has(elt));
+
   // What a request waits for: the yes of whoever makes it, and for a change a token.
   document.addEventListener("htmx:confirm", (event) => {
     const { question, verb, elt, triggeringEvent, issueRequest } = event.detail;
+    const isRepeat = isConfirmed;
+    if (!isRepeat && isTooMuch(elt, verb)) {
+      event.preventDefault();
+      return;
+    }
     if (!question && (verb === "get" || token)) return;
     event.preventDefault();
     const issue = async () => {
       if (verb !== "get") token ??= await newToken();
-      issueRequest(true);
+      if (isRepeat || !isTooMuch(elt, verb)) issueRequest(true);
     };
     if (!question || isConfirmed) {
       issue();
@@ -347,7 +395,12 @@
   const showMenu = (isOpen) => {
     $(".sidebar")?.classList.toggle("open", isOpen);
     $("[data-menu]")?.setAttribute("aria-expanded", String(isOpen));
+    if (isOpen) $(".sidebar a").focus();
   };
+  // It covers the page: where the keyboard goes on from it, it closes.
+  document.addEventListener("focusin", ({ target }) => {
+    if ($(".sidebar.open") && !target.closest(".sidebar")) showMenu(false);
+  });
 
   // What the other scripts of this console need.
   globalThis.keeptrusts = { send, renewToken, ask, tell, toast, lift, prove, proveFor, goOn, leaveFor, problemOf, words, showMenu };

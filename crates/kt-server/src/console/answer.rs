@@ -50,6 +50,8 @@ pub(crate) struct Holder {
     pub(crate) organization: String,
     /// What people type to sign in to it.
     pub(crate) organization_identifier: String,
+    /// What tells their pages from those of other accounts and organizations.
+    pub(crate) mark: String,
     /// In how many seconds the session ends if its holder does nothing more: a length of time, because the browser's clock
     /// may be wrong.
     pub(crate) ends_in: i64,
@@ -144,6 +146,7 @@ impl Frame {
             role: session.person.role,
             organization: session.organization_name.clone(),
             organization_identifier: session.organization_identifier.clone(),
+            mark: session.holder_mark(),
             ends_in: session.ends_at.duration_since(visit.ctx.now).as_secs(),
             ends_at_latest_in: session.ends_at_latest.duration_since(visit.ctx.now).as_secs(),
             active_ago: visit.ctx.now.duration_since(session.active_at).as_secs(),

@@ -26,7 +26,7 @@ use super::cookies::{Cookie, Cookies};
 use super::look::Look;
 use super::messages::Language;
 use super::own_host::OwnOrigin;
-use super::visit::{CURRENT_PAGE, PARTIAL, REDIRECT, Visit};
+use super::visit::{CURRENT_PAGE, HOLDER, PARTIAL, REDIRECT, Visit};
 use crate::Doors;
 use crate::client::anonymous;
 use crate::failure::{self, ErrorContent, Failure};
@@ -172,6 +172,9 @@ async fn visit(State(doors): State<Doors>, request: Request, next: Next) -> Resp
         Ok(session) => session,
         Err(error) => return refused(error),
     };
+    if let Err(error) = require_same_holder(session.as_ref(), &parts.headers) {
+        return refused(error);
+    }
     let visitor = cookies.read(&parts.headers, Cookie::Visit).map(str::to_owned);
     let is_new_visitor = session.is_none() && visitor.is_none();
     let cookie: Arc<str> = match (&session, held, visitor) {
@@ -278,6 +281,22 @@ async fn session_of(
         }
         Err(error) if error.kind == ErrorKind::Unauthenticated => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Refuses what a page asks for that was made for another account or organization than those of the session now: what was
+/// decided there is not meant for here, and what is here does not belong among what is shown there.
+fn require_same_holder(
+    session: Option<&kt_control::ConsoleSession>,
+    headers: &HeaderMap,
+) -> Result<(), Error> {
+    let told = headers.get(HOLDER).map(HeaderValue::as_bytes).filter(|mark| !mark.is_empty());
+    match (told, session) {
+        (Some(mark), Some(session)) if mark != session.holder_mark().as_bytes() => {
+            let message = "You are signed in as somebody else now. Reload the page.";
+            Err(Error::new(ErrorKind::Conflict, "signed_in_as_another", message))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) const PARTIAL: HeaderName = HeaderName::from_static("hx-request");
 /// The header by which the pages' script says on which page it runs.
 pub(crate) const CURRENT_PAGE: HeaderName = HeaderName::from_static("hx-current-url");
 
+/// The header by which the pages' script says whose page it runs on.
+pub(crate) const HOLDER: HeaderName = HeaderName::from_static("x-keeptrusts-holder");
+
 /// Where the pages' script is to lead the browser.
 pub(crate) const REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 

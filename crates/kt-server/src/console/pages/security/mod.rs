@@ -113,7 +113,7 @@ impl Organization {
     fn preset(&self) -> &'static str {
         match self.security.preset {
             Some(Preset::Recommended) => "recommended",
-            Some(Preset::Nist80063b) => "nist-800-63b",
+            Some(Preset::Nist80063b) => "NIST SP 800-63B",
             None => "",
         }
     }
