@@ -420,24 +420,13 @@ async fn done(doors: &Doors, visit: &Visit, key: Option<String>) -> Answer {
 }
 
 impl DonePage {
-    /// The gateway to call, of those that say where they are: the first that takes requests, can answer them and runs what was
-    /// published, or comes nearest to that.
     fn to_call(&self) -> Option<&GatewayView> {
-        let version = self.version.as_ref().map(ToString::to_string);
-        let known = self.gateways.iter().filter(|view| view.delivering.gateway.address.is_some());
-        known.min_by_key(|view| {
-            let gateway = &view.delivering.gateway;
-            let takes_requests = view.is_connected && !gateway.is_draining;
-            let can_answer = gateway.targets.iter().any(TargetReport::is_usable);
-            let runs_it = Some(&gateway.config_version) == version.as_ref();
-            (!takes_requests, !can_answer, !runs_it)
-        })
+        to_call(&self.gateways, self.version.as_ref())
     }
 
     /// Where it is reached.
     fn address(&self) -> &str {
-        let known = self.to_call().and_then(|view| view.delivering.gateway.address.as_deref());
-        known.unwrap_or("https://GATEWAY:41002")
+        address_of(self.to_call())
     }
 
     /// A model to ask it for: one that it can be asked for, if it names one.
@@ -450,6 +439,28 @@ impl DonePage {
     fn may_make_keys(&self) -> bool {
         self.frame.holder.as_ref().is_some_and(|holder| holder.may_read.set_ups)
     }
+}
+
+/// The gateway to call, of those that say where they are: the first that takes requests, can answer them and runs `version`,
+/// where one is rolled out, or comes nearest to that.
+pub(super) fn to_call<'a>(
+    gateways: &'a [GatewayView],
+    version: Option<&VersionId>,
+) -> Option<&'a GatewayView> {
+    let version = version.map(ToString::to_string);
+    let known = gateways.iter().filter(|view| view.delivering.gateway.address.is_some());
+    known.min_by_key(|view| {
+        let gateway = &view.delivering.gateway;
+        let takes_requests = view.is_connected && !gateway.is_draining;
+        let can_answer = gateway.targets.iter().any(TargetReport::is_usable);
+        let runs_it = Some(&gateway.config_version) == version.as_ref();
+        (!takes_requests, !can_answer, !runs_it)
+    })
+}
+
+/// Where it is reached, or what to put there.
+pub(super) fn address_of(gateway: Option<&GatewayView>) -> &str {
+    gateway.and_then(|view| view.delivering.gateway.address.as_deref()).unwrap_or("https://GATEWAY:41002")
 }
 
 /// Whether somebody is to be led to this set-up: nothing is deployed, and they can change that.

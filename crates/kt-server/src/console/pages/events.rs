@@ -3,13 +3,14 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use jiff::Timestamp;
-use kt_control::{ChainStanding, EventView, EventsFormat};
+use kt_control::{ChainStanding, EventView, EventsFormat, PageRequest};
 use kt_domain::error::Error;
 use kt_domain::events::{EventType, FailedAttempt, PolicyEvaluation, Verdict};
 use kt_domain::secret::SecretDigest;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::connect_provider::{address_of, to_call};
 use crate::Doors;
 use crate::api::events::EventsParams;
 use crate::console::answer::{Answer, Frame, page};
@@ -130,6 +131,8 @@ struct EventsPage {
     asked: EventsParams,
     events: Vec<ShownEvent>,
     chains: Vec<ChainStanding>,
+    /// Where a gateway says that it is reached.
+    address: String,
 }
 
 /// The list.
@@ -148,7 +151,14 @@ pub(crate) async fn show(
     }
     let listing = asked.listing(shown.as_deref(), found.next_cursor.as_deref());
     let chains = doors.control.event_chains(&visit.ctx).await?;
-    let template = EventsPage { frame: Frame::of(&visit), listing, asked: asked.filter, events, chains };
+    let gateways = if events.is_empty() {
+        doors.control.gateways(&visit.ctx, "", &PageRequest::default()).await?.items
+    } else {
+        Vec::new()
+    };
+    let address = address_of(to_call(&gateways, None)).to_owned();
+    let template =
+        EventsPage { frame: Frame::of(&visit), listing, asked: asked.filter, events, chains, address };
     page(&visit.look, &template)
 }
 

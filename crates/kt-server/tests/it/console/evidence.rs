@@ -79,7 +79,7 @@ fn is_escaped(page: &str) -> bool {
 on_both! {
     events_are_listed_narrowed_down_and_shown_one_by_one(api) {
         let browser = api.signed_in("owner@acme.example").await;
-        assert!(browser.get("/events").await.page().contains("curl http://127.0.0.1:41002"), "how to send one");
+        assert!(browser.get("/events").await.page().contains("curl https://GATEWAY:41002/v1/"), "how to send one");
         let [allowed, blocked, refused] = three_events(&api).await;
         let shows = async |query: &str| {
             let answer = browser.get(&format!("/events?{query}")).await;

@@ -68,7 +68,7 @@ on_both! {
             let (mut found, mut next) = (Vec::new(), Some(path.to_owned()));
             while let Some(path) = next {
                 let page = owner.get(&path).await;
-                let rows = page.page().split("class=\"cover\" href=\"/settings/members/").skip(1);
+                let rows = page.page().split("class=\"cover clip\" href=\"/settings/members/").skip(1);
                 found.extend(rows.map(|row| row.split_once('>').unwrap().1.split('<').next().unwrap().to_owned()));
                 next = page.body.split_once("\" rel=\"next\"").map(|(before, _)| {
                     before.rsplit_once("href=\"").unwrap().1.replace("&#38;", "&")

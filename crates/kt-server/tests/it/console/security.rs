@@ -83,7 +83,7 @@ on_both! {
         for label in [
             "href=\"/audit-log\"", "Open audit log", "Security posture", "Active Sessions", "Failed Logins (24h)",
             "Keys Expiring Soon", "Users Without 2FA", "Allowlist Status", "Session Management", "Session Timeout",
-            "15 minutes", "finance and defence", "30 minutes", "1 hour", "4 hours", "Idle Timeout", "Network Controls", "IP Allowlist",
+            "15 minutes", "finance and defence", "30 minutes", "1 hour", "For development and testing.", "4 hours", "Idle Timeout", "Network Controls", "IP Allowlist",
             "Enforce Allowlist", "Add Range", "Remote workers on VPN", "CI/CD in a cloud", "Emergency access",
             "CSRF Protection", "x-keeptrusts-csrf-token", "Token Rotation", "Per Session", "Per Request",
             "cannot be turned off", "Authentication", "Password Policy", "Minimum Length", "Require Uppercase",
