@@ -44,7 +44,7 @@ pub struct DeploymentSettings {
 pub struct SessionSection {
     /// How long a session lasts: 15m, 30m, 1h or 4h; 30m without it.
     pub timeout: Option<Span>,
-    /// Whether `timeout` counts from the last activity, as it does without this; otherwise it counts from sign-in.
+    /// `true`, which is the default: `timeout` counts from the last activity. `false`: it counts from sign-in.
     pub idle: Option<bool>,
     /// How long a session lasts at most, whatever is done in it, up to 24h; 12h without it (NIST SP 800-63B-4 sections 2.2.3
     /// and 2.3.3: at most 24 hours at AAL2, 12 hours at AAL3).

@@ -32,7 +32,7 @@ pub(crate) struct Moment<'a> {
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
     pub(crate) targets: &'a HealthOfTargets,
-    /// How many requests are missing from what the collector got.
+    /// How many requests' traces were dropped before they reached the collector.
     pub(crate) telemetry_dropped: u64,
     /// In microseconds.
     pub(crate) now: i64,
@@ -118,7 +118,7 @@ impl Metrics {
              # HELP keeptrusts_gateway_requests_in_flight Requests under way.\n\
              # TYPE keeptrusts_gateway_requests_in_flight gauge\n\
              keeptrusts_gateway_requests_in_flight {in_flight}\n\
-             # HELP keeptrusts_gateway_telemetry_dropped Requests that are missing from what the collector got.\n\
+             # HELP keeptrusts_gateway_telemetry_dropped Requests whose traces were dropped before they reached the collector.\n\
              # TYPE keeptrusts_gateway_telemetry_dropped counter\n\
              keeptrusts_gateway_telemetry_dropped_total {telemetry_dropped}\n"
         );
@@ -166,7 +166,6 @@ mod tests {
 ## For Prometheus
 
 `GET /metrics` on the admin listener, in the text format 0.0.4, or in that of OpenMetrics for whoever asks for it by `Accept`.
-Counters end in `_total` there.
 
 | name | kind | labels | what it is |
 |---|---|---|---|
@@ -203,10 +202,7 @@ Histograms, sent where `telemetry.otlp_endpoint` says, by operation, provider, m
 
     /// The labels of the first line of a metric's values.
     fn labels(text: &str, name: &str) -> String {
-        let is_value = |line: &&str| {
-            line.strip_prefix(name)
-                .is_some_and(|rest| ["{", "_total{"].iter().any(|begin| rest.starts_with(begin)))
-        };
+        let is_value = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
         let line = text.lines().find(is_value);
         let inner = line.and_then(|line| line.split_once('{')?.1.split_once('}')).map(|(inner, _)| inner);
         let names =
@@ -217,7 +213,7 @@ Histograms, sent where `telemetry.otlp_endpoint` says, by operation, provider, m
 
     #[test]
     fn the_reference_page_is_the_one_in_the_docs() {
-        let text = rendered();
+        let text = in_older_format(&rendered());
         let mut page = INTRODUCTION.to_owned();
         let described = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
         for (name, help) in described {

@@ -105,7 +105,11 @@ impl HealthOfTargets {
     /// Makes what is counted part of the metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register("target_answers", "Usable answers of each target", self.answers.clone());
-        registry.register("target_faults", "What each target failed at", self.faults.clone());
+        registry.register(
+            "target_faults",
+            "Failed attempts at each target, by error code",
+            self.faults.clone(),
+        );
         registry.register(
             "target_retries",
             "Requests that were sent to a target once more",

@@ -55,7 +55,7 @@ fn to_whom(shown: Shown) -> &'static str {
         Shown::ToUsers => "members, admins and owners",
         Shown::ToAuditors => "auditors, admins and owners",
         Shown::ToAdmins => "admins and owners",
-        Shown::ToItsOwner => "auditors, admins and owners, and whoever else it belongs to",
+        Shown::ToItsOwner => "auditors, admins and owners, and the key's owner",
         Shown::ToWhoeverBegan => "whoever of members, admins and owners has begun it",
         Shown::Elsewhere => "leads on, or belongs to what somebody has begun",
     }
