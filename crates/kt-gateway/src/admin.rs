@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::apart::apart;
 use crate::breaker::State;
 use crate::events::QueryError;
-use crate::gateway::Control;
+use crate::gateway::{Control, Reloaded};
 use crate::health;
 use crate::http1::connection::ClientTimeouts;
 use crate::http1::head::{Head, HeadFault};
@@ -168,7 +168,10 @@ impl AdminService {
     async fn reload(&self) -> Result<Reply, Refusal> {
         let control = Arc::clone(&self.control);
         match apart(move || control.reload()).await {
-            Ok(version) => Ok(Reply::json(StatusCode::OK, json!({ "config_version": version }).to_string())),
+            Ok(Reloaded { version, warnings }) => {
+                let body = json!({ "config_version": version, "warnings": warnings });
+                Ok(Reply::json(StatusCode::OK, body.to_string()))
+            }
             Err(report) => {
                 let message = format!("The configuration was not changed.\n{report}");
                 Err(Refusal::invalid(422, "invalid_configuration", Cow::Owned(message)))

@@ -1,5 +1,6 @@
 //! Saying offline what the edge would decide about a request, and by which rule.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use kt_domain::policy_config::{PolicyConfig, StaticKey};
 
 use crate::access_keys::AccessKeys;
 use crate::health;
+use crate::http1::head;
 use crate::reply::Refusal;
 use crate::scopes::Scope;
 use crate::snapshot::{AuthRules, CompileError, Lasting, Snapshot, Surroundings};
@@ -28,7 +30,7 @@ pub struct Question {
     pub origin: Option<String>,
     /// The size of its body, in bytes.
     pub size: Option<u64>,
-    /// Its path.
+    /// Its path, with or without a query behind it.
     pub path: Option<String>,
 }
 
@@ -61,12 +63,12 @@ pub fn explain(
     let surroundings =
         Surroundings { lasting: &Lasting::default(), access_keys: access_keys.as_ref(), secrets: &|_| None };
     let (snapshot, _) = Snapshot::compile("".into(), config, surroundings)?;
-    let path = question.path.as_deref().map(path::normalise);
+    let path = question.path.as_deref().map(read_path);
     let normal = path.as_ref().and_then(|path| path.as_deref().ok());
     let route = normal.and_then(|path| snapshot.scopes.route(path));
     let stages = [
         Some(address(&snapshot, question.ip)),
-        question.path.as_deref().and_then(refused_path),
+        path.as_ref().and_then(|path| path.as_ref().err().cloned()),
         route.map(|route| route_address(route, question.ip)),
         question.origin.as_deref().map(|origin| cors(&snapshot, route, origin)),
         normal.and_then(|path| health_check(route, path)),
@@ -113,14 +115,22 @@ fn narrowest<'a>(ranges: impl Iterator<Item = &'a str>, ip: IpAddr) -> Option<&'
     with_places.collect::<CidrMap<&str>>().longest_match(ip).map(|(_, range)| *range)
 }
 
-fn refused_path(path: &str) -> Option<Step> {
-    let refusal = path::normalise(path).err()?;
-    let why = if path.starts_with('/') {
-        "it is written in a way that hides another path"
-    } else {
-        "a path begins with `/`"
-    };
-    Some(Step { stage: "path", passes: false, reason: format!("{why}: {}", name_of(&refusal)) })
+/// The path of a request target, in its one form; or the step that refuses it.
+fn read_path(target: &str) -> Result<Cow<'_, str>, Step> {
+    let refused = |why, with| Step { stage: "path", passes: false, reason: format!("{why}: {with}") };
+    head::check_characters(target).map_err(|fault| {
+        let why = "it holds a character that must be percent-encoded";
+        refused(why, format!("{} {}", fault.status.as_u16(), fault.code))
+    })?;
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    path::normalise(path).map_err(|refusal| {
+        let why = if path.starts_with('/') {
+            "it is written in a way that hides another path"
+        } else {
+            "a path begins with `/`"
+        };
+        refused(why, name_of(&refusal))
+    })
 }
 
 /// The route's own addresses narrow those for all.

@@ -55,6 +55,17 @@ pub struct LoadedConfig {
     pub config: PolicyConfig,
     /// The first 12 hexadecimal digits of the SHA-256 of its sources.
     pub version: String,
+    /// What people should know of it and were not told yet, a line for each.
+    pub warnings: Vec<String>,
+}
+
+/// What a reload has put in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Reloaded {
+    /// The version of the configuration.
+    pub(crate) version: String,
+    /// The warnings that it deserves.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// How a gateway is started.
@@ -248,7 +259,7 @@ impl Gateway {
     /// Reads the configuration anew and puts it in force; gives its version. A configuration that is not valid is
     /// reported, and the one in force stays.
     pub fn reload(&self) -> Result<String, String> {
-        self.control.reload()
+        self.control.reload().map(|reloaded| reloaded.version)
     }
 
     /// Is ready once another process has taken over the sockets.
@@ -326,7 +337,7 @@ impl GatewayHandle {
 
     /// As [`Gateway::reload`].
     pub fn reload(&self) -> Result<String, String> {
-        self.0.reload()
+        self.0.reload().map(|reloaded| reloaded.version)
     }
 
     /// Lets the gateway take no new requests, or take them again. What is under way is finished. It says at once that it

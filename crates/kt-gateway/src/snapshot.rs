@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use http::HeaderName;
 use http::uri::Authority;
+use http::{HeaderName, HeaderValue};
 use kt_domain::network::cidr::{Cidr, CidrSet};
 use kt_domain::network::gateway_rules::IpRules;
 use kt_domain::policy_config::{self, AuthMode, OnFailure, PolicyConfig, SecretRef, SizeLimits, StaticKey};
@@ -233,12 +233,12 @@ impl AuthRules {
         let mut keys = HashMap::new();
         for (index, key) in auth.keys.iter().enumerate() {
             let path = format!("auth.keys[{index}]");
-            let Some(digest) =
-                digest_of(key, secrets).map_err(|message| CompileError::new(&path, message))?
-            else {
-                let why = key.secret_key_ref.as_ref().map(SecretRef::absence).unwrap_or_default();
-                warnings.push(format!("{path}: {why}, so key `{}` opens nothing", key.id));
-                continue;
+            let digest = match digest_of(key, secrets).map_err(|message| CompileError::new(&path, message))? {
+                Ok(digest) => digest,
+                Err(why) => {
+                    warnings.push(format!("{path}: {why}, so key `{}` opens nothing", key.id));
+                    continue;
+                }
             };
             let ranges: Result<Vec<Cidr>, _> = key.allowed_ranges.iter().map(|range| range.parse()).collect();
             let allowed_ranges =
@@ -250,13 +250,22 @@ impl AuthRules {
     }
 }
 
-/// The SHA-256 of a key; `None` when there is no secret where it is said to be.
-fn digest_of(key: &StaticKey, secrets: Secrets<'_>) -> Result<Option<[u8; 32]>, &'static str> {
+/// The SHA-256 of a key; or why the secret is of no use, where it cannot be found or no client can send it.
+fn digest_of(key: &StaticKey, secrets: Secrets<'_>) -> Result<Result<[u8; 32], String>, &'static str> {
     match (&key.sha256, &key.secret_key_ref) {
-        (Some(hex), None) => from_hex(hex).map(Some).ok_or("`sha256` is not 64 hexadecimal digits"),
-        (None, Some(secret)) => Ok(secrets(secret).map(|secret| Sha256::digest(secret).into())),
+        (Some(hex), None) => from_hex(hex).map(Ok).ok_or("`sha256` is not 64 hexadecimal digits"),
+        (None, Some(reference)) => Ok(match secrets(reference) {
+            Some(secret) if can_be_sent(&secret) => Ok(Sha256::digest(secret).into()),
+            Some(_) => Err(reference.unsoundness()),
+            None => Err(reference.absence()),
+        }),
         _ => Err("needs exactly one of `sha256` and `secret_key_ref`"),
     }
+}
+
+/// Whether a header can hold this key as it is: blanks around a value are not a part of it.
+fn can_be_sent(key: &str) -> bool {
+    HeaderValue::from_str(key).is_ok() && key.trim() == key
 }
 
 fn from_hex(hex: &str) -> Option<[u8; 32]> {

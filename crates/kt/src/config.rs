@@ -1,13 +1,13 @@
 //! Where a gateway has its configuration from: files, whose changes are noticed, or the control plane.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kt_domain::configurations::KeptConfiguration;
-use kt_domain::policy_config::{self, LoadOptions, Loaded, MAX_BYTES, SecretPlace, Source};
+use kt_domain::policy_config::{self, Finding, LoadOptions, Loaded, MAX_BYTES, SecretPlace, Source};
 use kt_gateway::{ConfigSource, LoadedConfig};
 
 use crate::environment;
@@ -33,30 +33,63 @@ pub(crate) fn read_sources(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     paths.iter().map(|path| read_source(path)).collect()
 }
 
+/// What to do where there is no configuration.
+const START: &str = "`kt init` writes a file to start from";
+
 /// Reads a file.
 pub(crate) fn read_source(path: &Path) -> Result<Source, Failure> {
-    read_source_or_advise(path, "`kt init` writes a file to start from")
+    read_source_or_advise(path, START)
 }
 
-/// Reads a file. `advice` is told with what keeps it from being read.
+/// Reads a file. `advice` is told where none is there.
 pub(crate) fn read_source_or_advise(path: &Path, advice: &str) -> Result<Source, Failure> {
-    let text = read_text(path)
-        .map_err(|error| Failure::invalid(format!("cannot read {}: {error}. {advice}", path.display())))?;
-    Ok(Source { name: path.display().to_string(), text })
+    read_or_find(path, advice).map_err(|Finding { message, file, line, column, suggestion, .. }| {
+        Failure::invalid(format!("cannot read {file}:{line}:{column}: {message}. {suggestion}"))
+    })
+}
+
+/// Reads a file, or says what keeps it from being read.
+pub(crate) fn read_or_say(path: &Path) -> Result<Source, Finding> {
+    read_or_find(path, START)
+}
+
+fn read_or_find(path: &Path, advice: &str) -> Result<Source, Finding> {
+    let name = path.display().to_string();
+    let bytes = read_bytes(path).map_err(|error| {
+        let suggestion = match error.kind() {
+            ErrorKind::NotFound => advice,
+            ErrorKind::PermissionDenied => "let the user who runs `kt` read it",
+            _ => "name a file that can be read",
+        };
+        Finding::unreadable(&name, &error.to_string(), suggestion)
+    })?;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Source { name, text }),
+        // It may have been cut within a character, and is refused for its size.
+        Err(error) if error.as_bytes().len() > MAX_BYTES => {
+            Ok(Source { name, text: String::from_utf8_lossy(error.as_bytes()).into_owned() })
+        }
+        Err(error) => Err(Finding::not_utf8(&name, error.as_bytes(), error.utf8_error().valid_up_to())),
+    }
 }
 
 /// Reads no more than shows that a file is too large, so that a device given by mistake is not read for ever.
-fn read_text(path: &Path) -> io::Result<String> {
+fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let size = usize::try_from(file.metadata()?.len()).unwrap_or(MAX_BYTES);
-    let mut text = String::with_capacity(size.min(MAX_BYTES));
-    file.take(MAX_BYTES as u64 + 1).read_to_string(&mut text)?;
-    Ok(text)
+    let mut bytes = Vec::with_capacity(size.min(MAX_BYTES));
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
-/// The state of some files at one moment. What cannot be seen has none, nor has what is no file: a pipe can be read once.
+/// The state of some files at one moment. What cannot be seen has none, nor has what is no file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct FilesState(Vec<Option<[i64; 4]>>);
+
+/// What the system says of the file at `path`, if a file is there.
+fn file_at(path: &Path) -> Option<Metadata> {
+    path.metadata().ok().filter(Metadata::is_file)
+}
 
 /// Configuration files, later ones laid over earlier ones.
 pub(crate) struct Files {
@@ -64,6 +97,8 @@ pub(crate) struct Files {
     connected: bool,
     /// Their state when they were read last.
     read: Mutex<FilesState>,
+    /// What was read first from each that is no file: a pipe can be read once. Empty before the first reading.
+    held: Mutex<Vec<Option<Source>>>,
     /// What was checked and is to be put in force, so that it need not be read twice.
     checked: Mutex<Option<Loaded>>,
 }
@@ -71,14 +106,14 @@ pub(crate) struct Files {
 impl Files {
     /// The files at `paths`. `connected` says whether they are for a gateway with a control plane.
     pub(crate) fn new(paths: Vec<PathBuf>, connected: bool) -> Self {
-        Self { paths, connected, read: Mutex::default(), checked: Mutex::default() }
+        Self { paths, connected, read: Mutex::default(), held: Mutex::default(), checked: Mutex::default() }
     }
 
     /// What tells the files' present state from a changed one, without reading them: where each is on its disk, how
     /// large it is, when it was changed. A file that is replaced, also behind a symbolic link, is another file.
     fn state(&self) -> FilesState {
         let state_of = |path: &PathBuf| {
-            let file = path.metadata().ok().filter(Metadata::is_file)?;
+            let file = file_at(path)?;
             Some([file.ino().cast_signed(), file.size().cast_signed(), file.ctime(), file.ctime_nsec()])
         };
         FilesState(self.paths.iter().map(state_of).collect())
@@ -87,7 +122,39 @@ impl Files {
     /// Reads and checks the files.
     pub(crate) fn check(&self) -> Result<Loaded, Failure> {
         let options = LoadOptions { connected: self.connected, kept: false };
-        Ok(policy_config::load(&self.unchanged(|| read_sources(&self.paths))?, options))
+        Ok(policy_config::load(&self.unchanged(|| self.sources())?, options))
+    }
+
+    /// Reads the files. What is no file is read the first time alone; later, what it held then is taken.
+    fn sources(&self) -> Result<Vec<Source>, Failure> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.is_empty() {
+            let sources = read_sources(&self.paths)?;
+            let is_no_file = |path: &PathBuf| file_at(path).is_none();
+            *held = self
+                .paths
+                .iter()
+                .zip(&sources)
+                .map(|(path, source)| is_no_file(path).then(|| source.clone()))
+                .collect();
+            return Ok(sources);
+        }
+        let again = |(path, held): (&PathBuf, &Option<Source>)| match held {
+            Some(source) if file_at(path).is_none() => {
+                tracing::info!(
+                    path = %source.name,
+                    "this is no file, and cannot be read again: what it held at the start stays in force"
+                );
+                Ok(source.clone())
+            }
+            // Reading a pipe would wait for whoever writes to it.
+            None if path.exists() && file_at(path).is_none() => Err(Failure::failed(format!(
+                "{} is no file any more, and only files are read again: put a file in its place",
+                path.display()
+            ))),
+            _ => read_source(path),
+        };
+        self.paths.iter().zip(&*held).map(again).collect()
     }
 
     /// What `read` gives, unless the files are changed meanwhile: half of a configuration is none.
@@ -118,9 +185,12 @@ impl Files {
 }
 
 impl ConfigSource for Files {
+    /// The findings about what was checked before were told then.
     fn load(&self) -> Result<LoadedConfig, String> {
-        let checked = self.checked().take();
-        usable(checked.map_or_else(|| self.check(), Ok).map_err(|failure| failure.to_string())?)
+        match self.checked().take() {
+            Some(checked) => Ok(LoadedConfig { warnings: Vec::new(), ..usable(checked)? }),
+            None => usable(self.check().map_err(|failure| failure.to_string())?),
+        }
     }
 
     /// The control plane's credentials are not for files: they may come from anywhere.
@@ -240,15 +310,17 @@ fn load_text(name: &str, text: &str) -> Loaded {
 }
 
 fn usable(loaded: Loaded) -> Result<LoadedConfig, String> {
-    let report = loaded.errors().map(policy_config::Finding::render).collect::<Vec<_>>().join("\n");
+    let report = loaded.errors().map(Finding::render).collect::<Vec<_>>().join("\n");
+    let warnings = loaded.warnings().map(Finding::in_one_line).collect();
     let version = loaded.version;
-    loaded.config.map(|config| LoadedConfig { config, version }).ok_or(report)
+    loaded.config.map(|config| LoadedConfig { config, version, warnings }).ok_or(report)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::io::Write;
+    use std::os::fd::AsRawFd;
 
     use tempfile::TempDir;
 
@@ -323,6 +395,21 @@ mod tests {
         assert!(watch.look());
         assert!(files.unchanged(|| Ok(())).is_ok(), "the control");
         assert!(!watch.look());
+    }
+
+    #[test]
+    fn what_came_through_a_pipe_is_not_forgotten() {
+        let (directory, path, _, _) = watched();
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"cors: {enabled: true}\n").unwrap();
+        drop(writer);
+        let pipe = format!("/proc/self/fd/{}", reader.as_raw_fd()).into();
+        let files = Files::new(vec![path.clone(), pipe], false);
+        assert!(files.load().unwrap().config.cors.enabled);
+        fs::write(&path, format!("{ECHO}size_limits: {{max_request_body_bytes: 1000}}\n")).unwrap();
+        let config = files.load().unwrap().config;
+        assert_eq!((config.cors.enabled, config.size_limits.max_request_body_bytes), (true, 1000));
+        drop((directory, reader));
     }
 
     #[test]

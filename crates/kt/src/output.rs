@@ -1,14 +1,41 @@
-//! What commands print. A reader that goes away (`kt … | head`) is no failure.
+//! What commands print. A reader that goes away (`kt … | head`) is no failure; a disk that takes nothing is one.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-/// Writes one line to standard output.
+use crate::failure::Failure;
+
+/// Why something could not be printed.
+static LOST: OnceLock<String> = OnceLock::new();
+
+/// Writes one line to standard output. What is lost is told by [`all_printed`].
 pub(crate) fn line(text: impl Display) {
-    // Nobody is left to tell when the reader has gone.
+    let mut output = io::stdout().lock();
+    if let Err(error) = writeln!(output, "{text}").and_then(|()| output.flush())
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        // The first reason is the one.
+        let _ = LOST.set(error.to_string());
+    }
+}
+
+/// Writes one line to standard output for whoever waits for it; the work goes on without a reader.
+pub(crate) fn announce(text: impl Display) {
     let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Whether everything was printed; if not, why not. What was done is done all the same.
+pub(crate) fn all_printed() -> Result<(), Failure> {
+    match LOST.get() {
+        None => Ok(()),
+        Some(why) => Err(Failure::failed(format!(
+            "standard output takes no more ({why}): what was to be printed is lost, and what the command has done is not \
+             undone"
+        ))),
+    }
 }
 
 /// Tells what was done: a sentence for people, or its facts for programs.

@@ -213,7 +213,7 @@ impl Serving {
         });
         let linked = linked.transpose()?;
         // Whoever waits for this may send a signal next.
-        output::line(announcement);
+        output::announce(announcement);
         let mut watch = self.configuration.watch();
         let mut looks = tokio::time::interval(WATCH);
         // Two looks that make up for lost time would see the same moment.

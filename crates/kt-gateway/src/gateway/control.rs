@@ -10,7 +10,7 @@ use kt_domain::random::Random;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use super::{ConfigSource, LoadedConfig};
+use super::{ConfigSource, LoadedConfig, Reloaded};
 use crate::access_keys::AccessKeys;
 use crate::events::Keeping;
 use crate::limits::{Kept, Memory};
@@ -33,7 +33,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn reload(&self) -> Result<String, String> {
+    pub(crate) fn reload(&self) -> Result<Reloaded, String> {
         let outcome = self.try_reload();
         self.shared.metrics.count_reload(outcome.is_ok());
         if let Err(report) = &outcome {
@@ -42,7 +42,7 @@ impl Control {
         outcome
     }
 
-    fn try_reload(&self) -> Result<String, String> {
+    fn try_reload(&self) -> Result<Reloaded, String> {
         let _one_at_a_time = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.source.load()?;
         let version = loaded.version.clone();
@@ -52,18 +52,18 @@ impl Control {
         if let Some((files, acceptors)) = &self.tls {
             acceptors.send_replace(files.acceptor().map_err(|error| error.to_string())?);
         }
-        for warning in warnings {
+        for warning in &warnings {
             tracing::warn!("{warning}");
         }
         lasting.targets.retain(|id| snapshot.targets.iter().any(|target| *target.id == *id));
         self.shared.events.keep(Keeping::of(&snapshot.config));
         let before = self.shared.snapshot.swap(Arc::new(snapshot));
         if *before.version == *version {
-            tracing::info!(%version, "the configuration is as it was; the secrets and certificates that it names were read again");
+            tracing::info!(%version, "the configuration is as it was; certificates, and credentials that the control plane keeps, were taken anew");
         } else {
             tracing::info!(%version, "the configuration was changed");
         }
-        Ok(version)
+        Ok(Reloaded { version, warnings })
     }
 
     pub(crate) fn new_request_id(&self) -> String {
@@ -97,7 +97,7 @@ fn tell_of_refused(report: &str) {
 
 /// The configuration as requests are judged by it, and the warnings that it deserves.
 pub(super) fn compile(
-    loaded: LoadedConfig,
+    LoadedConfig { config, version, mut warnings }: LoadedConfig,
     lasting: &Lasting,
     access_keys: Option<&Arc<AccessKeys>>,
     source: &dyn ConfigSource,
@@ -105,7 +105,10 @@ pub(super) fn compile(
     let secrets =
         |reference: &SecretRef| source.secret(reference.place()?).filter(|secret| !secret.is_empty());
     let surroundings = Surroundings { lasting, access_keys, secrets: &secrets };
-    Snapshot::compile(loaded.version.into(), loaded.config, surroundings).map_err(|error| error.to_string())
+    let (snapshot, more) =
+        Snapshot::compile(version.into(), config, surroundings).map_err(|error| error.to_string())?;
+    warnings.extend(more);
+    Ok((snapshot, warnings))
 }
 
 pub(super) fn warn_of_open_door(

@@ -101,13 +101,14 @@ impl Target {
             let value = HeaderValue::from_str(value).map_err(|error| error.to_string())?;
             compiled.add_line(&name, value.as_bytes());
         }
-        if let Some(Some(secret)) = secret {
+        if let Some((reference, Some(secret))) = target.secret_key_ref.as_ref().zip(secret) {
             let (name, value) = match key_style {
                 KeyStyle::Bearer => (header::AUTHORIZATION, format!("Bearer {secret}")),
                 KeyStyle::XApiKey => (HeaderName::from_static("x-api-key"), secret),
                 KeyStyle::ApiKey => (HeaderName::from_static("api-key"), secret),
             };
-            let value = HeaderValue::from_str(&value).map_err(|_| "its key holds a control character")?;
+            let value = HeaderValue::from_str(&value)
+                .map_err(|_| format!("target `{}`: {}", target.id, reference.unsoundness()))?;
             compiled.add_line(&name, value.as_bytes());
         }
         base.path().trim_end_matches('/').clone_into(&mut compiled.base_path);

@@ -33,7 +33,10 @@ impl Settings {
         let origin = Origin::of(&base).ok_or_else(|| error("is no http or https URL"))?;
         let mut fixed_lines = format!("host: {}\r\n", origin.host_field());
         if let Some(secret) = &config.secret_key_ref {
-            match secrets(secret).filter(|key| HeaderValue::from_str(key).is_ok()) {
+            match secrets(secret) {
+                Some(key) if HeaderValue::from_str(&key).is_err() => {
+                    warnings.push(format!("telemetry is sent without a key: {}", secret.unsoundness()));
+                }
                 Some(key) => fixed_lines.extend(["authorization: Bearer ", &key, "\r\n"]),
                 None => warnings.push(format!("telemetry is sent without a key: {}", secret.absence())),
             }

@@ -182,6 +182,35 @@ fn a_reload_says_what_came_of_it() {
 }
 
 #[test]
+fn a_reload_lists_what_people_should_know_of_what_it_put_in_force() {
+    let gateway = gateway("");
+    let reload = Request::new("POST", "/keeptrusts/config/reload");
+    let warnings = |yaml: &str| {
+        gateway.write_config(yaml);
+        let answer = ask(&gateway, &reload);
+        assert_eq!(answer.status, 200, "{yaml}");
+        answer.json()["warnings"].to_string()
+    };
+    let told = warnings("ip_allowlist: {allow: [10.0.0.0/8]}\ncors: {enabled: true, allow_origins: ['*']}\n");
+    assert!(told.contains("W009, test.yaml:1:") && told.contains("W001, test.yaml:2:"), "{told}");
+    assert_eq!(
+        warnings("ip_allowlist: {enabled: true, allow: [127.0.0.0/8]}"),
+        "[]",
+        "the control: there is nothing to say"
+    );
+
+    let keys = "auth: {mode: static, keys: [{id: app, secret_key_ref: {env: CLIENT_KEY}}]}";
+    gateway.set_environment("CLIENT_KEY", Some("client-key\n"));
+    let told = warnings(keys);
+    for part in ["auth.keys[0]", "CLIENT_KEY", "a line break at its end", "key `app` opens nothing", "printf"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    gateway.set_environment("CLIENT_KEY", Some("client-key"));
+    assert_eq!(warnings(keys), "[]", "the control");
+}
+
+#[test]
 fn a_reload_says_how_events_are_to_be_kept_from_now_on() {
     let gateway = gateway("");
     let before = gateway.keeping().expect("it says so at its start");

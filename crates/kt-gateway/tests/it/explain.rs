@@ -17,11 +17,13 @@ routes:
 ";
 const ADDRESSES: [[u8; 4]; 5] =
     [[127, 0, 0, 1], [127, 0, 0, 2], [127, 0, 0, 12], [127, 0, 0, 9], [127, 0, 1, 1]];
-const PATHS: [&str; 6] = [
+const PATHS: [&str; 8] = [
     "/v1/chat/completions",
     "/hr/v1/chat/completions",
     "/large/v1/chat/completions",
+    "/large/v1/chat/completions?x=1&y=/../",
     "/nowhere",
+    "/nowhere?/v1/chat/completions",
     "/hr/nowhere",
     "/hr/%2e%2e/v1/chat/completions",
 ];
@@ -80,7 +82,23 @@ fn agrees_with_a_gateway(yaml: &str) -> usize {
 
 #[test]
 fn what_is_said_offline_is_what_a_gateway_does() {
-    assert_eq!(agrees_with_a_gateway(RULES), 5 * 6 * 4 * 3);
+    assert_eq!(agrees_with_a_gateway(RULES), 5 * 8 * 4 * 3);
+}
+
+#[test]
+fn a_path_that_cannot_be_sent_as_it_is_is_explained_as_refused() {
+    let (gateway, config) = (TestGateway::with(RULES), config(RULES));
+    for (path, expected) in [
+        ("/v1/models#part", "400 malformed_request"),
+        ("/v1/models?a=b c", "400 malformed_request"),
+        ("/v1/models?name=\u{e9}", "400 malformed_request"),
+        ("/v1/models?name=%C3%A9", "200 "),
+    ] {
+        let answer = gateway.raw(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        let (status, code) = answer.outcome();
+        assert_eq!(format!("{status} {code}"), expected, "{path}");
+        assert_eq!(said(&steps(&config, [127, 0, 0, 1], path, 0, ORIGINS[0])), expected, "{path}");
+    }
 }
 
 #[test]

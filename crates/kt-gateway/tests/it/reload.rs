@@ -119,3 +119,16 @@ fn a_providers_key_is_read_anew() {
     assert_ne!(keys[0], keys[1]);
     assert_eq!(keys[1].as_deref(), Some("Bearer sk-rotated"));
 }
+
+#[test]
+fn a_providers_key_that_no_header_can_hold_is_told_with_its_variable_and_what_to_do() {
+    let gateway = TestGateway::with("");
+    gateway.set_environment("PROVIDER_KEY", Some("sk-mounted\n"));
+    let report = gateway.reload("").expect_err("no header can hold it");
+    for part in ["target `primary`", "PROVIDER_KEY", "a line break at its end", "printf"] {
+        assert!(report.contains(part), "{part}: {report}");
+    }
+    assert!(!report.contains("sk-mounted"), "{report}");
+    gateway.set_environment("PROVIDER_KEY", Some("sk-mounted"));
+    gateway.reload("").expect("the control");
+}

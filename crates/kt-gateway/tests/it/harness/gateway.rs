@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kt_domain::clock::SystemClock;
 use kt_domain::events::Event;
-use kt_domain::policy_config::{self, LoadOptions, SecretPlace, Source};
+use kt_domain::policy_config::{self, Finding, LoadOptions, SecretPlace, Source};
 use kt_gateway::{ConfigSource, Gateway, Keeping, LoadedConfig, Options, StartError};
 
 use super::events::{RecordedEvents, State};
@@ -227,7 +227,8 @@ impl ConfigSource for TestConfig {
         );
         let report = || loaded.errors().map(|finding| format!("{finding:?}")).collect::<Vec<_>>().join("\n");
         let config = loaded.config.clone().ok_or_else(report)?;
-        Ok(LoadedConfig { config, version: loaded.version })
+        let warnings = loaded.warnings().map(Finding::in_one_line).collect();
+        Ok(LoadedConfig { config, version: loaded.version, warnings })
     }
 
     fn secret(&self, place: SecretPlace<'_>) -> Option<String> {

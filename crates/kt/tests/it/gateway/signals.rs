@@ -1,10 +1,12 @@
 //! Signals: SIGTERM lets live streams finish, SIGHUP and a changed file put a new configuration in force.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::mpsc;
 use std::thread;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 
 use super::process::{Place, Process};
@@ -151,4 +153,57 @@ fn what_is_cut_off_at_the_end_of_the_drain_is_recorded() {
     assert!(process.errors().contains("requests were cut off"), "{}", process.errors());
     assert_eq!(verified(&place.data_dir()).events, 1);
     assert!(super::recorded_requests(&place.data_dir()).contains(&head.request_id()));
+}
+
+#[test]
+fn a_reload_warns_of_what_the_start_would_have_warned_of() {
+    let place = Place::with(ECHO);
+    let process = place.start(&[]);
+    assert!(!process.errors().contains("W009"), "the control: {}", process.errors());
+    place.write_config(&format!("{ECHO}ip_allowlist: {{allow: [10.0.0.0/8]}}\n"));
+    process.signal(Signal::HUP);
+    process.complains_of("W009, policy-config.yaml:5:");
+    process.terminate();
+}
+
+/// A pipe can be read once; whoever is to be kept out by what stood in it stays out.
+#[test]
+fn what_came_through_a_pipe_stays_in_force() {
+    let place = Place::with(ECHO);
+    let pipe = place.path("layer.yaml");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let writer = {
+        let pipe = pipe.clone();
+        thread::spawn(move || fs::write(pipe, "ip_allowlist: {enabled: true, allow: [192.0.2.1/32]}\n"))
+    };
+    let process = place.start(&["--policy-config", "layer.yaml"]);
+    writer.join().unwrap().unwrap();
+    let asked = || Http::connect(process.gateway()).unwrap().get("/v1/models").unwrap().status;
+    assert_eq!(asked(), 403);
+    let version = config_version(&process);
+    place.write_config(&format!("{ECHO}cors: {{enabled: true}}\n"));
+    process.signal(Signal::HUP);
+    wait_for("the change to be in force", || (config_version(&process) != version).then_some(()));
+    process.complains_of("cannot be read again");
+    assert_eq!(asked(), 403);
+
+    fs::remove_file(&pipe).unwrap();
+    fs::write(&pipe, "cors: {enabled: true}\n").unwrap();
+    process.signal(Signal::HUP);
+    wait_for("the control: a file in its place is read", || (asked() == 200).then_some(()));
+    process.terminate();
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_and_not_waited_for() {
+    let place = Place::with(ECHO);
+    let process = place.start(&[]);
+    let version = config_version(&process);
+    let file = place.path("policy-config.yaml");
+    fs::remove_file(&file).unwrap();
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    process.signal(Signal::HUP);
+    process.complains_of("is no file any more");
+    assert_eq!(config_version(&process), version);
+    process.terminate();
 }
