@@ -189,13 +189,17 @@ impl Review<'_, '_> {
                 let suggestion =
                     "name one: `private_key_file`, or `public_key_file` for a key that only verifies";
                 self.say(&codes::MISSING_KEY, &path, &message, suggestion);
-            } else if key.state == JwtKeyState::Signing && key.private_key_file.is_none() {
+            } else if key.state == JwtKeyState::Signing
+                && key.private_key_file.is_none()
+                && !self.is_set_aside(&format!("{path}.state"))
+            {
                 let message = format!("the key `{kid}` is to sign, and has no private half");
                 self.say(&codes::MISSING_KEY, &path, &message, "name its `private_key_file`");
             }
         }
         let signing = keys.iter().filter(|key| key.state == JwtKeyState::Signing).count();
-        if !keys.is_empty() && signing != 1 {
+        let mut states = (0..keys.len()).map(|index| format!("auth.jwt.keys[{index}].state"));
+        if !keys.is_empty() && signing != 1 && !states.any(|state| self.is_set_aside(&state)) {
             let message = format!("{signing} keys sign access tokens");
             let suggestion = "write `state: signing` at one of them and `state: verifying` at the others";
             self.say(&codes::OUT_OF_RANGE, "auth.jwt.keys", &message, suggestion);
@@ -218,6 +222,10 @@ impl Review<'_, '_> {
                 "write it like `https://keeptrusts.example.com`",
             );
         }
+    }
+
+    fn is_set_aside(&self, path: &str) -> bool {
+        self.report.is_set_aside(self.tree, path)
     }
 
     fn say(&mut self, code: &Code, path: &str, message: &str, suggestion: &str) {

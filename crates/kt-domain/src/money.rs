@@ -77,7 +77,13 @@ impl JsonSchema for Money {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "amount-text", "pattern": "^[0-9]+([.][0-9]{1,6})?$" })
+        json_schema!({
+            "type": ["string", "number"],
+            "format": "amount-text",
+            "pattern": "^[0-9]+([.][0-9]{1,6})?$",
+            "minimum": 0,
+            "maximum": MOST / MICROS,
+        })
     }
 }
 
@@ -119,6 +125,13 @@ mod tests {
         ] {
             assert!(text.parse::<Money>().is_err(), "{text}");
         }
+    }
+
+    /// Configurations write them as either.
+    #[test]
+    fn an_amount_is_a_text_or_a_number_to_other_tools_too() {
+        let schema = schemars::schema_for!(Money).to_value();
+        assert_eq!(schema["type"], serde_json::json!(["string", "number"]));
     }
 
     #[test]

@@ -130,6 +130,8 @@ fn of_the_keys_for_access_tokens_one_signs_and_each_has_a_name_and_a_file() {
         ([&*good, &key("old", "public", "verifying")].concat(), "two keys are called `old`"),
         (good.replace("kid: old", "kid: 'o/ld'"), "`o/ld` is no name of a key"),
         (good.replace("        public_key_file: old.pem\n", ""), "is in no file, or in two"),
+        (good.replace("state: verifying", "state: resting"), "`auth.jwt.keys[1].state` must be"),
+        (good.replace("        state: signing\n", ""), "has no `state`"),
     ] {
         let found = told(&keys);
         assert!(found.len() == 1 && found[0].contains(part), "{part} in {found:#?}");

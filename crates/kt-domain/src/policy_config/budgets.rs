@@ -144,11 +144,13 @@ impl Budget {
 
     fn review(&self, path: &str, config: &PolicyConfig, review: &mut Review) {
         let mode = config.auth.mode_in_force(review.options.connected);
+        let says_how_much =
+            ["tokens", "cost"].iter().any(|key| review.is_set_aside(&format!("{path}.{key}")));
         let mut wrong = |key: &str, message: &str, suggestion: &str| {
             review.say(&codes::BAD_BUDGET, &format!("{path}.{key}"), message, suggestion);
         };
         match (self.tokens, self.cost) {
-            (None, None) => {
+            (None, None) if !says_how_much => {
                 wrong("id", "the budget says neither `tokens` nor `cost`", "say how much may be used");
             }
             (_, Some(cost)) if cost.micros == 0 => {

@@ -22,7 +22,7 @@ pub(crate) struct OtherFile {
 }
 
 /// Reports everything in `tree` that has not the shape of a configuration. Afterwards the tree can be deserialised:
-/// what does not fit is left out, and a required text that is missing is empty.
+/// what does not fit is left out, and something stands in for each required key that is left out or missing.
 pub(crate) fn check(tree: &mut Node, root: &Shape, other: Option<OtherFile>, report: &mut Report) {
     let place = Place { width: 1, ..tree.place };
     Checker { report, root, other, path: String::new() }.node(tree, place, root);
@@ -62,6 +62,9 @@ impl Checker<'_, '_> {
         if !fits {
             node.value = Value::Refused;
         }
+        if node.is_refused() {
+            self.report.set_aside(&self.path);
+        }
     }
 
     fn section(&mut self, entries: &mut Box<[Entry]>, place: Place, keys: &BTreeMap<String, Key>) {
@@ -79,11 +82,7 @@ impl Checker<'_, '_> {
             }
         }
         let mut fitting = without_refused(entries);
-        for (name, _) in keys.iter().filter(|(_, key)| key.required) {
-            if !fitting.iter().any(|entry| entry.key == *name) {
-                fitting.push(empty_text(name, place));
-            }
-        }
+        add_stand_ins(&mut fitting, place, keys);
         *entries = fitting.into();
     }
 
@@ -144,6 +143,11 @@ impl Checker<'_, '_> {
                 Scalar::Text | Scalar::Integer(_) | Scalar::OtherNumber,
             ) => self.amount(place, text),
             (Shape::Text { min, max, format: None }, Scalar::Text) => self.length(place, text, *min, *max),
+            // No number is a semantic version, and its own rule says which one is meant.
+            (Shape::Text { .. }, Scalar::Integer(_) | Scalar::OtherNumber) if self.path == "pack.version" => {
+                *plain = false;
+                true
+            }
             (Shape::Text { .. }, _) => {
                 self.wrong_type(place, shape, &found(text, true), format!("write \"{text}\" in quotes"));
                 *plain = false;
@@ -169,7 +173,7 @@ impl Checker<'_, '_> {
         let fits = (min..=max).contains(&number);
         if !fits {
             let message = format!("{} is {number}, which is out of its range", self.subject());
-            let range = between(&min, &max, max >= u32::MAX.into());
+            let range = between(&min, &max, max >= i64::MAX.into());
             let suggestion = format!("write a number {range}, or remove the key to get its default");
             self.report.at(&codes::OUT_OF_RANGE, place, &self.path, message, suggestion);
         }
@@ -234,6 +238,7 @@ impl Checker<'_, '_> {
     fn missing(&mut self, place: Place, name: &str) {
         let message = format!("{} has no `{name}`", self.subject());
         let path = self.path_of(name);
+        self.report.set_aside(&path);
         self.report.at(&codes::MISSING_KEY, place, &path, message, format!("add `{name}: …`"));
     }
 
@@ -285,9 +290,35 @@ fn without_refused(entries: &mut Box<[Entry]>) -> Vec<Entry> {
     fitting
 }
 
-fn empty_text(key: &str, place: Place) -> Entry {
-    let value = Node { place, value: Value::Scalar { text: Box::default(), plain: false } };
-    Entry { key: key.into(), key_place: place, value }
+/// Adds something for each required key that is not there, so that the rules see the rest.
+fn add_stand_ins(entries: &mut Vec<Entry>, place: Place, keys: &BTreeMap<String, Key>) {
+    for (name, key) in keys.iter().filter(|(_, key)| key.required) {
+        if !entries.iter().any(|entry| entry.key == *name) {
+            let value = stand_in(&key.shape, place);
+            entries.push(Entry { key: name.clone(), key_place: place, value });
+        }
+    }
+}
+
+/// The least that has a shape.
+fn stand_in(shape: &Shape, place: Place) -> Node {
+    let scalar = |text: &str, plain| Value::Scalar { text: text.into(), plain };
+    let value = match shape {
+        Shape::Boolean => scalar("false", true),
+        Shape::Integer { min, .. } => scalar(&min.to_string(), true),
+        Shape::Text { format: None, .. } => scalar("", false),
+        Shape::Text { format: Some(Format::Duration), .. } => scalar("1s", true),
+        Shape::Text { format: Some(Format::Amount), .. } => scalar("0", true),
+        Shape::Choice(choices) => scalar(choices.first().map_or("", String::as_str), false),
+        Shape::List(_) => Value::Sequence(Box::default()),
+        Shape::Map(_) => Value::Mapping(Box::default()),
+        Shape::Section(keys) => {
+            let mut entries = Vec::new();
+            add_stand_ins(&mut entries, place, keys);
+            Value::Mapping(entries.into())
+        }
+    };
+    Node { place, value }
 }
 
 fn all_keys(keys: &BTreeMap<String, Key>) -> String {

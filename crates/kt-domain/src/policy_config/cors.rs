@@ -160,8 +160,9 @@ fn review_origin(path: &str, origin: &str, review: &mut Review) {
 
 /// Whether browsers serialise the origin so (HTML standard, section 7.1.1); if not, how they do, if that can be told.
 fn as_browsers_write(text: &str) -> Result<(), Option<String>> {
+    let is_a_host = !text.contains("://") && !text.eq_ignore_ascii_case("null");
     let meant = serialised(text)
-        .or_else(|| serialised(&format!("https://{text}")).filter(|_| !text.contains("://")))
+        .or_else(|| is_a_host.then(|| serialised(&format!("https://{text}"))).flatten())
         .filter(|origin| !origin.contains('*'));
     if meant.as_deref() == Some(text) { Ok(()) } else { Err(meant) }
 }

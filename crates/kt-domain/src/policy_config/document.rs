@@ -36,6 +36,13 @@ pub(crate) fn parse(file: usize, text: &str, report: &mut Report) -> Option<Node
         return None;
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(at) = text.find('\0') {
+        // The scanner takes it for the end, and would pass over what follows.
+        let place = Place { file, ..place_of(text, at) };
+        let message = "this is not YAML: here is a NUL character (U+0000)";
+        report.at(&codes::NOT_YAML, place, "", message.to_owned(), "remove the character");
+        return None;
+    }
     let mut builder = Builder { file, parser: Parser::new_from_str(text), path: String::new(), report };
     match builder.stream() {
         Ok(tree) => Some(tree.unwrap_or(Node { place: start, value: Value::Mapping(Box::default()) })),
@@ -43,6 +50,19 @@ pub(crate) fn parse(file: usize, text: &str, report: &mut Report) -> Option<Node
             builder.refuse(problem);
             None
         }
+    }
+}
+
+/// Where the character at the byte `at` stands.
+fn place_of(text: &str, at: usize) -> Place {
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    let before = &text[..at];
+    let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+    Place {
+        file: 0,
+        line: number(before.matches('\n').count()).saturating_add(1),
+        column: number(before[line_start..].chars().count()).saturating_add(1),
+        width: 1,
     }
 }
 
@@ -216,12 +236,14 @@ impl<'t> Builder<'t, '_, '_> {
 
     fn unreadable(&self, error: &ScanError) -> Problem {
         let place = self.place(Span::empty(*error.marker()));
-        let tab = error.info().contains("tab");
+        let names = |word: &str| error.info().split(|c: char| !c.is_alphabetic()).any(|named| named == word);
         Problem {
             place,
             message: format!("this is not YAML: {}", error.info()),
-            suggestion: if tab {
+            suggestion: if names("tab") || names("tabs") {
                 "indent with spaces"
+            } else if names("unprintable") {
+                "remove the character"
             } else {
                 "check indentation, quotes and brackets here and in the lines before"
             },

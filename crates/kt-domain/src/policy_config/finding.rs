@@ -1,5 +1,6 @@
 //! What there is to say about a configuration, and how it is shown.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -20,7 +21,7 @@ const MAX_SAID: usize = 1000;
 
 /// How many errors are told, and how many warnings: the first ones that are come upon. Nobody reads more, and a text of a few
 /// bytes for each can be long.
-const MOST_TOLD: usize = 1000;
+pub(crate) const MOST_TOLD: usize = 1000;
 
 /// One thing to say about a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,7 +65,7 @@ pub enum Severity {
 impl Finding {
     /// What there is to say about a file that could not even be read, and why.
     #[must_use]
-    pub fn unreadable(file: &str, why: &str) -> Self {
+    pub fn unreadable(file: &str, why: &str, suggestion: &str) -> Self {
         Self {
             code: codes::NOT_YAML.id,
             severity: Severity::Error,
@@ -73,10 +74,29 @@ impl Finding {
             line: 1,
             column: 1,
             message: printable(why, MAX_SAID),
-            suggestion: "name a file in UTF-8 that is there and that you may read".into(),
+            suggestion: printable(suggestion, MAX_SAID),
             excerpt: String::new(),
             excerpt_at: 0,
             width: 1,
+        }
+    }
+
+    /// What there is to say about a file whose first so many bytes are UTF-8 and the next are not.
+    #[must_use]
+    pub fn not_utf8(file: &str, bytes: &[u8], valid_up_to: usize) -> Self {
+        let (before, rest) = bytes.split_at(valid_up_to.min(bytes.len()));
+        let begin = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let end = rest.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| before.len() + at);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
+        let column = number(String::from_utf8_lossy(&before[begin..]).chars().count());
+        let line = String::from_utf8_lossy(&bytes[begin..end]);
+        let (excerpt, excerpt_at) = around(line.trim_end(), column);
+        Self {
+            line: number(before.split(|byte| *byte == b'\n').count() - 1),
+            column,
+            excerpt,
+            excerpt_at,
+            ..Self::unreadable(file, "this is not UTF-8", "save the file as UTF-8")
         }
     }
 
@@ -94,6 +114,13 @@ impl Finding {
         let _ = writeln!(text, "{gutter} |\n{number} | {excerpt}\n{gutter} | {}", self.mark());
         let _ = writeln!(text, "{gutter} = help: {}", self.suggestion);
         text
+    }
+
+    /// What and where, in one line.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let Self { code, message, file, line, column, suggestion, .. } = self;
+        format!("{message} ({code}, {file}:{line}:{column}); {suggestion}")
     }
 
     /// Carets under the place. Tabs before it are kept, so that they are as wide as in the line above.
@@ -115,6 +142,8 @@ pub(crate) struct Report<'s> {
     /// Where each line of each source begins, made when first asked for.
     line_starts: Vec<Option<Vec<usize>>>,
     findings: Vec<(Place, Finding)>,
+    /// The keys whose values were reported and set aside.
+    set_aside: HashSet<String>,
     errors: usize,
     warnings: usize,
 }
@@ -122,7 +151,7 @@ pub(crate) struct Report<'s> {
 impl<'s> Report<'s> {
     pub(crate) fn new(sources: &'s [Source]) -> Self {
         let line_starts = vec![None; sources.len()];
-        Self { sources, line_starts, findings: Vec::new(), errors: 0, warnings: 0 }
+        Self { sources, line_starts, findings: Vec::new(), set_aside: HashSet::new(), errors: 0, warnings: 0 }
     }
 
     /// Whether one more of this code is told.
@@ -155,7 +184,7 @@ impl<'s> Report<'s> {
             code: code.id,
             severity: code.severity(),
             path: printable(path, MAX_SHOWN),
-            file: self.source(place).map(|source| source.name.clone()).unwrap_or_default(),
+            file: self.source(place).map(|source| printable(&source.name, MAX_SHOWN)).unwrap_or_default(),
             line: place.line,
             column: place.column,
             message: printable(&message.into(), MAX_SAID),
@@ -167,7 +196,17 @@ impl<'s> Report<'s> {
         self.findings.push((place, finding));
     }
 
-    /// Reports something about the value at `path` of `tree`, as [`Node::locate`] finds it.
+    /// Notes that the value at `path`, as it is written, was reported: what stands in for it is nobody's.
+    pub(crate) fn set_aside(&mut self, path: &str) {
+        self.set_aside.insert(path.to_owned());
+    }
+
+    /// Whether the value at `path` of `tree` was set aside.
+    pub(crate) fn is_set_aside(&self, tree: &Node, path: &str) -> bool {
+        !self.set_aside.is_empty() && self.set_aside.contains(&tree.locate(path).path)
+    }
+
+    /// Reports something about the value at `path` of `tree`, as [`Node::locate`] finds it, unless that was set aside.
     pub(crate) fn on(
         &mut self,
         tree: &Node,
@@ -180,6 +219,9 @@ impl<'s> Report<'s> {
             return;
         }
         let located = tree.locate(path);
+        if self.set_aside.contains(&located.path) {
+            return;
+        }
         self.at(code, located.place, &located.path, message, suggestion);
     }
 

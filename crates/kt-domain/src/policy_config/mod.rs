@@ -78,7 +78,7 @@ pub use telemetry::Telemetry;
 pub use texts::Texts;
 pub use timeouts::Timeouts;
 
-use finding::Report;
+use finding::{MOST_TOLD, Report};
 use node::Node;
 
 /// One gateway configuration.
@@ -188,6 +188,12 @@ impl Loaded {
     /// The findings because of which there is no configuration.
     pub fn errors(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.severity == Severity::Error)
+    }
+
+    /// Whether there may be more errors, or warnings, than are told.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.errors().count() >= MOST_TOLD || self.warnings().count() >= MOST_TOLD
     }
 
     /// The findings that a person should know of, and that stop nothing.

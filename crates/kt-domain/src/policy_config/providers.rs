@@ -201,14 +201,18 @@ impl Target {
             review.say(&codes::BAD_PROVIDER, &path, message, "keep one of them");
         }
         if self.base_url.is_none() {
-            review_address_known(&path, name.vendor, review);
+            review_address_known(&path, name.vendor, self.api_version.is_some(), review);
         }
     }
 }
 
 /// Reports a vendor whose address is not known, for a target that gives none.
-fn review_address_known(path: &str, vendor: &str, review: &mut Review) {
-    let example = "add `base_url: https://HOST/v1`";
+fn review_address_known(path: &str, vendor: &str, by_deployment: bool, review: &mut Review) {
+    let example = match vendor {
+        "azure" if by_deployment => "add `base_url: https://NAME.openai.azure.com`",
+        "azure" => "add `base_url: https://NAME.openai.azure.com/openai/v1`",
+        _ => "add `base_url: https://HOST/v1`",
+    };
     let (message, suggestion) = match vendors::find(vendor) {
         Some(Vendor { base_url: Some(_), .. } | Vendor { wire: Wire::Echo, .. }) => return,
         Some(Vendor { name, .. }) => (
@@ -274,6 +278,24 @@ impl SecretRef {
             Some(SecretPlace::Stored(name)) => format!("the control plane keeps no credential `{name}`"),
             None => "its `secret_key_ref` names no secret".to_owned(),
         }
+    }
+
+    /// Why the secret is of no use though it is there, for people, who are told what to do.
+    #[must_use]
+    pub fn unsoundness(&self) -> String {
+        let (place, advice) = match self.place() {
+            Some(SecretPlace::Environment(variable)) => (
+                format!("the environment variable {variable}"),
+                "set it to the key alone, as `printf %s` writes it and `echo` does not",
+            ),
+            Some(SecretPlace::Stored(name)) => {
+                (format!("the control plane's credential `{name}`"), "store the key alone")
+            }
+            None => ("its `secret_key_ref`".to_owned(), "name one secret"),
+        };
+        format!(
+            "{place} holds a control character, such as a line break at its end, or has a blank at an end: {advice}"
+        )
     }
 
     /// Reviews the reference at `path`.

@@ -53,6 +53,11 @@ impl Review<'_, '_> {
         self.report.has_room_for(code)
     }
 
+    /// Whether what stood at `path` was reported, so that nobody knows what it was meant to be.
+    pub(super) fn is_set_aside(&self, path: &str) -> bool {
+        self.report.is_set_aside(self.tree, path)
+    }
+
     /// The keys that a section gives, whether or not their values are the defaults.
     pub(super) fn keys_of(&self, section: &str) -> impl Iterator<Item = &str> {
         self.tree.get(section).into_iter().flat_map(Node::keys)
@@ -99,7 +104,7 @@ fn range_meant(error: &CidrError) -> String {
     match error {
         CidrError::HostBits { masked, address, .. } => format!("write `{masked}` or `{address}`"),
         CidrError::MappedPrefix { address, .. } => {
-            format!("write the range as IPv4, such as `{address}`")
+            format!("write the range as IPv4, of which `{address}` is this one address")
         }
         CidrError::NotAnAddress { .. }
         | CidrError::LeadingZero { .. }

@@ -134,6 +134,7 @@ impl Reader<'_> {
         if let Some(choices) = choices(schema) {
             return Shape::Choice(choices);
         }
+        // What may be a text or a number is a text with a format.
         match schema["type"].as_str().unwrap_or_default() {
             "boolean" => Shape::Boolean,
             "integer" => Shape::Integer {
@@ -220,6 +221,10 @@ mod tests {
                     "properties" | "$defs" => value.as_object().unwrap().values().for_each(known),
                     "items" | "additionalProperties" => known(value),
                     "oneOf" => value.as_array().unwrap().iter().for_each(known),
+                    "type" if value.is_array() => {
+                        let is_amount = format(schema) == Some(Format::Amount);
+                        assert!(is_amount && *value == serde_json::json!(["string", "number"]), "{schema}");
+                    }
                     "type" => {
                         let name = value.as_str().unwrap();
                         assert!(

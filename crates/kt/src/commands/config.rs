@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use kt_domain::configurations::{DiffLine, Fate, KeptName, difference};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::{Api, ApiAddress, ApiError, Call};
@@ -89,7 +90,7 @@ struct Version {
 }
 
 /// The version of this number, or the newest.
-fn version(api: &Api, name: &KeptName, number: Option<u32>) -> Result<Version, Failure> {
+fn version<T: DeserializeOwned>(api: &Api, name: &KeptName, number: Option<u32>) -> Result<T, Failure> {
     let number = number.map_or_else(|| "newest".to_owned(), |number| number.to_string());
     let call = Call::get(CONFIGURATIONS).segment(name.as_str()).segment("versions").segment(&number);
     Ok(api.ask(&call)?)
@@ -104,12 +105,19 @@ pub(crate) struct Show {
     number: Option<u32>,
     #[command(flatten)]
     api: ApiAddress,
+    /// Print JSON: the version with what is known of it
+    #[arg(long)]
+    json: bool,
 }
 
 impl Show {
     fn run(self) -> Result<(), Failure> {
         let api = self.api.open()?;
-        output::line(printable_lines(&version(&api, &self.name, self.number)?.text));
+        if self.json {
+            output::line(version::<Value>(&api, &self.name, self.number)?);
+        } else {
+            output::line(printable_lines(&version::<Version>(&api, &self.name, self.number)?.text));
+        }
         Ok(())
     }
 }
@@ -173,28 +181,49 @@ pub(crate) struct Diff {
     after: Option<u32>,
     #[command(flatten)]
     api: ApiAddress,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Diff {
     fn run(self) -> Result<(), Failure> {
         let api = self.api.open()?;
-        let before = version(&api, &self.name, Some(self.before))?;
-        let after = version(&api, &self.name, self.after)?;
+        let before: Version = version(&api, &self.name, Some(self.before))?;
+        let after: Version = version(&api, &self.name, self.after)?;
+        if self.json {
+            let groups = difference(&before.text, &after.text);
+            let groups: Vec<Vec<_>> =
+                groups.iter().map(|group| group.iter().map(line_as_json).collect()).collect();
+            output::line(json!({ "before": before.id, "after": after.id, "groups": groups }));
+            return Ok(());
+        }
         output::line(printable(&format!("--- {}", before.id)));
         output::line(printable(&format!("+++ {}", after.id)));
         for group in difference(&before.text, &after.text) {
             output::line(place(&group));
             for line in group {
-                let sign = match line.fate {
-                    Fate::Kept => ' ',
-                    Fate::Removed => '-',
-                    Fate::Added => '+',
-                };
+                let (sign, _) = name_of(line.fate);
                 output::line(format!("{sign}{}", printable(&line.text)));
             }
         }
         Ok(())
     }
+}
+
+/// What stands before a line with this fate, and what the fate is called.
+fn name_of(fate: Fate) -> (char, &'static str) {
+    match fate {
+        Fate::Kept => (' ', "kept"),
+        Fate::Removed => ('-', "removed"),
+        Fate::Added => ('+', "added"),
+    }
+}
+
+/// The line with its number in each of the texts that has it.
+fn line_as_json(line: &DiffLine) -> Value {
+    let (_, fate) = name_of(line.fate);
+    json!({ "fate": fate, "before": line.before, "after": line.after, "text": line.text })
 }
 
 /// Where a group of lines begins in both texts.

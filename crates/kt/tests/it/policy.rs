@@ -1,6 +1,7 @@
 //! `kt init`, `kt policy` and `kt gateway explain`: what needs no gateway that runs.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -63,9 +64,10 @@ fn a_file_that_cannot_be_read_is_named() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("latin.yaml"), b"pack: {name: caf\xe9}\n").unwrap();
     for file in ["missing.yaml", "latin.yaml", "."] {
-        let lint = kt(directory.path(), &["policy", "lint", "--file", file]);
-        assert_eq!(lint.status.code(), Some(2), "{file}");
-        assert!(complaint(&lint).contains(file), "{}", complaint(&lint));
+        let told = said(&kt(directory.path(), &["policy", "lint", "--file", file]), 2);
+        assert!(told.contains(&format!("--> {file}:1:")), "{told}");
+        assert!(told.ends_with(&format!("{file} is not valid: 1 error, 0 warnings\n")), "{told}");
+        assert_eq!(told.contains("`kt init`"), file == "missing.yaml", "{told}");
         let lint = kt(directory.path(), &["policy", "lint", "--json", "--file", file]);
         assert_eq!(lint.status.code(), Some(2), "{file}");
         let report: Value = serde_json::from_slice(&lint.stdout).unwrap();
@@ -73,6 +75,109 @@ fn a_file_that_cannot_be_read_is_named() {
         let error = &report["errors"][0];
         assert_eq!((&error["code"], &error["file"]), (&"E004".into(), &file.into()));
     }
+}
+
+#[test]
+fn every_file_that_cannot_be_read_is_named_beside_what_is_wrong_with_the_others() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("latin.yaml"), b"pack:\n  name: caf\xe9 noir\n").unwrap();
+    fs::write(directory.path().join("a.yaml"), "cors: {enabled: maybe}\n").unwrap();
+    let files = ["--file", "a.yaml", "--file", "latin.yaml", "--file", "none.yaml"];
+    let told = said(&kt(directory.path(), &[&["policy", "lint"], &files[..]].concat()), 2);
+    for part in [
+        "error[E004]: this is not UTF-8\n --> latin.yaml:2:12\n",
+        "2 |   name: caf\u{fffd} noir\n  |            ^\n",
+        "--> none.yaml:1:1",
+        "--> a.yaml:1:17",
+        "a.yaml, latin.yaml, none.yaml is not valid: 3 errors",
+    ] {
+        assert!(told.contains(part), "{part:?} is missing:\n{told}");
+    }
+    let report = said(&kt(directory.path(), &[&["policy", "lint", "--json"], &files[..]].concat()), 2);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let places: Vec<_> = report["errors"].as_array().unwrap().iter().map(|error| &error["line"]).collect();
+    assert_eq!((places, &report["truncated"]), (vec![&2.into(), &1.into(), &1.into()], &Value::Null));
+    let gateway = kt(directory.path(), &["gateway", "run", "--policy-config", "latin.yaml"]);
+    assert_eq!(gateway.status.code(), Some(2));
+    assert!(complaint(&gateway).contains("latin.yaml:2:12: this is not UTF-8"), "{}", complaint(&gateway));
+}
+
+#[test]
+fn more_findings_than_are_told_are_not_passed_over_in_silence() {
+    let directory = tempfile::tempdir().unwrap();
+    let lint = |count: usize| {
+        let entries: String = (0..count).map(|_| "10.0.0.1/8, ").collect();
+        let config = format!("ip_allowlist: {{enabled: true, allow: [{entries}]}}\n");
+        fs::write(directory.path().join("a.yaml"), config).unwrap();
+        let text = said(&kt(directory.path(), &["policy", "lint", "--file", "a.yaml"]), 2);
+        let json = said(&kt(directory.path(), &["policy", "lint", "--json", "--file", "a.yaml"]), 2);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        (text.contains("1000 errors, 1 warning; there may be more than are told"), json["truncated"].clone())
+    };
+    assert_eq!(lint(1500), (true, true.into()));
+    assert_eq!(lint(999), (false, Value::Null), "the control");
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure_and_a_reader_that_has_gone_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.yaml"), "providers: {targets: [{id: a, provider: echo}]}\n").unwrap();
+    let commands: [&[&str]; 5] = [
+        &["policy", "lint", "--file", "a.yaml"],
+        &["policy", "schema"],
+        &["gateway", "explain", "--policy-config", "a.yaml", "--ip", "192.0.2.1"],
+        &["completions", "bash"],
+        &["init"],
+    ];
+    for arguments in commands {
+        let run = |output: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_kt"));
+            let child = command.current_dir(directory.path()).args(arguments).stdout(output);
+            let ended = child.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+            // The next one writes it again.
+            let _ = fs::remove_file(directory.path().join("policy-config.yaml"));
+            (ended.status.code(), complaint(&ended))
+        };
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let (status, why) = run(full.into());
+        assert_eq!(status, Some(1), "{arguments:?}");
+        assert!(why.contains("standard output takes no more"), "{why}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(run(writer.into()), (Some(0), String::new()), "{arguments:?}");
+        assert_eq!(run(Stdio::null()).0, Some(0), "the control: {arguments:?}");
+    }
+}
+
+/// A title or a line that is overwritten, and a text that runs backwards.
+const STEERING: &str = r#""\e]0;owned\a\rdemo\u202e""#;
+
+#[test]
+fn names_do_not_steer_the_terminal() {
+    let directory = tempfile::tempdir().unwrap();
+    let config =
+        format!("pack: {{name: {STEERING}}}\nproviders: {{targets: [{{id: {STEERING}, provider: echo}}]}}\n");
+    fs::write(directory.path().join("\u{1b}a.yaml"), config).unwrap();
+    let cases = format!("cases: [{{name: {STEERING}, text: hello, expect: {{verdict: allow}}}}]\n");
+    fs::write(directory.path().join("policy-cases.yaml"), cases).unwrap();
+    for command in ["lint", "test"] {
+        let told = said(&kt(directory.path(), &["policy", command, "--file", "\u{1b}a.yaml"]), 0);
+        assert!(told.contains("demo"), "{told}");
+        assert!(!told.chars().any(|c| c.is_control() && c != '\n' || c == '\u{202e}'), "{told:?}");
+    }
+    let wrong = said(&kt(directory.path(), &["policy", "lint", "--file", "\u{1b}none.yaml"]), 2);
+    assert!(wrong.contains("none.yaml") && !wrong.contains('\u{1b}'), "{wrong:?}");
+}
+
+#[test]
+fn what_init_prints_can_be_typed() {
+    let directory = tempfile::tempdir().unwrap();
+    let told = said(&kt(directory.path(), &["init", "--output", "it's mine.yaml"]), 0);
+    assert!(told.contains(r"--file 'it'\''s mine.yaml'"), "{told}");
+    assert!(directory.path().join("it's mine.yaml").exists());
+    let refused = kt(directory.path(), &["init", "--output", "-"]);
+    assert_eq!((refused.status.code(), directory.path().join("-").exists()), (Some(2), false));
+    assert!(complaint(&refused).contains("`./-`"), "{}", complaint(&refused));
 }
 
 #[test]
@@ -221,6 +326,11 @@ fn a_case_that_is_not_as_expected_shows_the_difference() {
     ] {
         assert!(shown.contains(line), "{line} is missing:\n{shown}");
     }
+    let arguments = ["policy", "test", "--file", "c.yaml", "--json"];
+    let report: Value = serde_json::from_str(&said(&kt(directory.path(), &arguments), 1)).unwrap();
+    assert_eq!((&report["total"], &report["failed"]), (&2.into(), &1.into()));
+    assert_eq!(report["cases"][0]["passed"], true);
+    assert_eq!(report["cases"][1]["differences"][0]["found"], "redact");
     fs::write(directory.path().join("policy-cases.yaml"), "cases: [{name: x, expects: 1}]\n").unwrap();
     let test = kt(directory.path(), &["policy", "test", "--file", "c.yaml"]);
     assert_eq!(test.status.code(), Some(2));

@@ -53,7 +53,6 @@ policies:
     assert_eq!(
         found,
         [
-            ("E006", 1, 29, "pack.version"),
             ("E015", 1, 29, "pack.version"),
             ("E008", 4, 7, "providers.targets[0].id"),
             ("E016", 4, 17, "providers.targets[0].provider"),
@@ -71,6 +70,71 @@ policies:
             ("E001", 15, 25, "policies.chain[1]"),
         ]
     );
+}
+
+/// What is wrong with one key, also one that is no text, hides nothing else and is not told twice.
+#[test]
+fn a_required_key_that_is_wrong_or_missing_hides_no_other_finding() {
+    const OTHERS: &str = "cors: {enabled: true, allow_origins: [\"*\"], allow_credentials: true}
+ip_allowlist: {enabled: true, allow: [10.0.0.1/8]}
+";
+    let all = [("E011", 1, 64, "cors.allow_credentials"), ("E009", 2, 39, "ip_allowlist.allow[0]")];
+    for (text, expected) in [
+        ("pack: {name: mine}", None),
+        (
+            "prices: {models: [{model: x, input: \"2,50\", output: 1}]}",
+            Some(("E007", 3, 37, "prices.models[0].input")),
+        ),
+        ("prices: {models: [{model: x, output: 1}]}", Some(("E008", 3, 19, "prices.models[0].input"))),
+        ("budgets: [{id: b, per: kee, period: day, tokens: 5}]", Some(("E007", 3, 24, "budgets[0].per"))),
+        ("budgets: [{id: b, per: total, tokens: 5}]", Some(("E008", 3, 11, "budgets[0].period"))),
+        (
+            "budgets: [{id: b, per: total, period: day, cost: \"2,50\"}]",
+            Some(("E007", 3, 50, "budgets[0].cost")),
+        ),
+        (
+            "auth: {mode: static, keys: [{id: k, secret_key_ref: {env: K}}]}\nconsumer_groups: [{id: g, keys: k}]",
+            Some(("E006", 4, 33, "consumer_groups[0].keys")),
+        ),
+    ] {
+        let loaded = load_text(&format!("{OTHERS}{text}\n"));
+        let found: Vec<_> = loaded.errors().map(short).collect();
+        assert_eq!(found, all.into_iter().chain(expected).collect::<Vec<_>>(), "{text}");
+        assert!(loaded.outline.is_some(), "{text}");
+    }
+}
+
+#[test]
+fn a_suggestion_can_be_followed() {
+    for (text, suggestion) in [
+        ("pack: {version: 1.0}\n", "write `1.0.0`"),
+        ("pack: {name: \"a\u{0}b\"}\n", "remove the character"),
+        ("pack: {name: ab}\n\u{0}\nnonsense: 1\n", "remove the character"),
+        ("cors: {enabled: true, max_age_seconds: 5000000000}\n", "from 0 to 4294967295"),
+        (
+            "providers: {targets: [{id: a, provider: azure}]}\n",
+            "base_url: https://NAME.openai.azure.com/openai/v1`",
+        ),
+        (
+            "providers: {targets: [{id: a, provider: azure, api_version: 2024-10-21}]}\n",
+            "base_url: https://NAME.openai.azure.com`",
+        ),
+        (
+            "cors: {enabled: true, allow_origins: [\"Null\"]}\n",
+            "write scheme, host and, unless it is the scheme's own, port",
+        ),
+        (
+            "ip_allowlist: {enabled: true, allow: [\"::ffff:10.0.0.0/95\"]}\n",
+            "as IPv4, of which `10.0.0.0/32` is this one address",
+        ),
+    ] {
+        let loaded = load_text(text);
+        let errors: Vec<_> = loaded.errors().collect();
+        assert!(
+            matches!(&*errors, [error] if error.suggestion.contains(suggestion)),
+            "{text}{suggestion}: {errors:#?}"
+        );
+    }
 }
 
 /// The names of a file's sections.

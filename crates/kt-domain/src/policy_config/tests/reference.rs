@@ -155,14 +155,14 @@ fn kind_and_range(root: &Value, schema: &Value) -> (String, String) {
             choices.iter().map(|choice| format!("`{}`", choice["const"].as_str().unwrap())).collect();
         return ("text".into(), choices.join(", "));
     }
+    if schema["format"] == "amount-text" {
+        return ("amount of money".into(), "`0` to `1000000000`, with up to 6 decimals".into());
+    }
     match schema["type"].as_str().unwrap() {
         "boolean" => ("boolean".into(), "`true`, `false`".into()),
         "integer" => ("whole number".into(), bounds("minimum", "maximum", "")),
         "string" if schema["format"] == "duration-text" => {
             ("length of time".into(), "`1ms` to `720h`".into())
-        }
-        "string" if schema["format"] == "amount-text" => {
-            ("amount of money".into(), "`0` to `1000000000`, with up to 6 decimals".into())
         }
         "string" => ("text".into(), bounds("minLength", "maxLength", " characters")),
         "array" => {

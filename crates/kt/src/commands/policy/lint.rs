@@ -1,12 +1,13 @@
 //! `kt policy lint`: says everything there is to say about a configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use kt_domain::policy_config::{Finding, LoadOptions, Loaded, Outline, PolicyConfig, Source, load};
+use kt_domain::policy_config::{Finding, LoadOptions, Loaded, Outline, PolicyConfig, load};
 use serde::Serialize;
 
-use crate::config::read_source;
+use crate::commands::reading::printable;
+use crate::config::read_or_say;
 use crate::failure::Failure;
 use crate::output::{self, counted};
 
@@ -32,35 +33,29 @@ pub(crate) struct Lint {
 
 impl Lint {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let mut sources = Vec::new();
+        let (mut sources, mut unreadable) = (Vec::new(), Vec::new());
         for path in &self.files {
-            match read_source(path) {
+            match read_or_say(path) {
                 Ok(source) => sources.push(source),
-                Err(failure) => return Err(self.cannot_read(path, failure)),
+                Err(finding) => unreadable.push(finding),
             }
         }
-        let loaded = load(&sources, LoadOptions { connected: self.connected || self.kept, kept: self.kept });
-        let file = names(&sources);
+        let mut loaded =
+            load(&sources, LoadOptions { connected: self.connected || self.kept, kept: self.kept });
+        if sources.is_empty() {
+            loaded.findings.clear();
+            loaded.outline = None;
+        }
+        if !unreadable.is_empty() {
+            loaded.config = None;
+            loaded.findings.splice(0..0, unreadable);
+        }
+        let files: Vec<_> = self.files.iter().map(|path| path.display().to_string()).collect();
+        let file = files.join(", ");
         let text = if self.json { json(&file, &loaded) } else { prose(&file, &loaded) };
         output::line(text);
         if loaded.config.is_some() { Ok(()) } else { Err(Failure::silent(2)) }
     }
-
-    /// Tells a program in its own form too that a file cannot be read.
-    fn cannot_read(&self, path: &Path, failure: Failure) -> Failure {
-        if self.json {
-            let finding = Finding::unreadable(&path.display().to_string(), &failure.to_string());
-            let files: Vec<_> = self.files.iter().map(|path| path.display().to_string()).collect();
-            let files = files.join(", ");
-            let report = Report { errors: vec![&finding], ..Report::about(&files, None) };
-            output::line(report.to_text());
-        }
-        failure
-    }
-}
-
-fn names(sources: &[Source]) -> String {
-    sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// What a program reads. `pack` and `chain` are told as far as the file can be read, valid or not.
@@ -73,6 +68,9 @@ struct Report<'a> {
     policy_count: usize,
     errors: Vec<&'a Finding>,
     warnings: Vec<&'a Finding>,
+    /// Whether there may be more of them than are listed; left out where all are.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
 }
 
 impl<'a> Report<'a> {
@@ -87,6 +85,7 @@ impl<'a> Report<'a> {
             policy_count: chain.len(),
             errors: Vec::new(),
             warnings: Vec::new(),
+            truncated: false,
         }
     }
 
@@ -100,6 +99,7 @@ fn json(file: &str, loaded: &Loaded) -> String {
         valid: loaded.config.is_some(),
         errors: loaded.errors().collect(),
         warnings: loaded.warnings().collect(),
+        truncated: loaded.is_cut_off(),
         ..Report::about(file, loaded.outline.as_ref())
     };
     report.to_text()
@@ -109,21 +109,26 @@ fn json(file: &str, loaded: &Loaded) -> String {
 fn prose(file: &str, loaded: &Loaded) -> String {
     let findings: Vec<_> = loaded.findings.iter().map(Finding::render).collect();
     let warnings = counted(loaded.warnings().count(), "warning", "warnings");
+    let file = &printable(file);
     let summary = if let Some(config) = &loaded.config {
         summary(file, config, &warnings)
     } else {
         let errors = counted(loaded.errors().count(), "error", "errors");
-        format!("{file} is not valid: {errors}, {warnings}")
+        let cut = if loaded.is_cut_off() { "; there may be more than are told" } else { "" };
+        format!("{file} is not valid: {errors}, {warnings}{cut}")
     };
     [findings, vec![summary]].concat().join("\n")
 }
 
 fn summary(file: &str, config: &PolicyConfig, warnings: &str) -> String {
-    let targets =
-        config.providers.targets.iter().map(|target| format!("{} ({})", target.id, target.provider));
+    let targets = config
+        .providers
+        .targets
+        .iter()
+        .map(|target| printable(&format!("{} ({})", target.id, target.provider)));
     format!(
         "{file} is valid, with {warnings}\n  pack:    {} {}\n  chain:   {}\n  targets: {}",
-        config.pack.name,
+        printable(&config.pack.name),
         config.pack.version,
         or_none(&config.policies.chain.join(", ")),
         or_none(&targets.collect::<Vec<_>>().join(", ")),
@@ -136,6 +141,8 @@ fn or_none(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use kt_domain::policy_config::Source;
+
     use super::*;
 
     const VALID: &str = "\

@@ -8,7 +8,10 @@ use kt_domain::events::Verdict;
 use kt_domain::policy_cases::{self, Case, CaseVerdict};
 use kt_domain::policy_config::{Finding, LoadOptions, load};
 use kt_gateway::{Caller, Observed, Trial};
+use serde::Serialize;
+use serde_json::json;
 
+use crate::commands::reading::printable;
 use crate::config::{read_source_or_advise, read_sources};
 use crate::failure::Failure;
 use crate::output;
@@ -35,20 +38,33 @@ pub(crate) struct Test {
     /// Try it out as the control plane keeps it and hands it to gateways
     #[arg(long)]
     kept: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Test {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let options = LoadOptions { connected: self.connected || self.kept, kept: self.kept };
         let loaded = load(&read_sources(&self.files)?, options);
-        let config = loaded.config.ok_or_else(|| refused(&loaded.findings))?;
+        let config = loaded.config.ok_or_else(|| self.refused(&loaded.findings))?;
         let trial = Trial::new(&config).map_err(|error| Failure::invalid(error.to_string()))?;
         let read = policy_cases::load(read_source_or_advise(&self.cases_file(), CASES_ADVICE)?);
-        let cases = read.cases.ok_or_else(|| refused(&read.findings))?;
+        let cases = read.cases.ok_or_else(|| self.refused(&read.findings))?;
         check_callers(&trial, &cases)?;
-        let (report, failed) = report(&trial, &cases);
-        output::line(report.trim_end());
+        let outcomes: Vec<_> = cases.iter().map(|case| Outcome::of(&trial, case)).collect();
+        let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+        let report = Report { total: cases.len(), failed, cases: outcomes };
+        output::line(if self.json { report.to_json() } else { report.to_text() });
         if failed == 0 { Ok(()) } else { Err(Failure::silent(1)) }
+    }
+
+    /// What is wrong with a file, said at once; the exit status is that of `kt policy lint`.
+    fn refused(&self, findings: &[Finding]) -> Failure {
+        let shown = || findings.iter().map(Finding::render).collect::<Vec<_>>().join("\n");
+        output::line(if self.json { json!({ "findings": findings }).to_string() } else { shown() });
+        Failure::silent(2)
     }
 
     fn cases_file(&self) -> PathBuf {
@@ -57,60 +73,86 @@ impl Test {
     }
 }
 
-/// What is wrong with a file, said at once; the exit status is that of `kt policy lint`.
-fn refused(findings: &[Finding]) -> Failure {
-    output::line(findings.iter().map(Finding::render).collect::<Vec<_>>().join("\n"));
-    Failure::silent(2)
-}
-
 /// A group or path that is misspelt would be judged like none in particular.
 fn check_callers(trial: &Trial, cases: &[Case]) -> Result<(), Failure> {
     let unknown = cases.iter().find_map(|case| {
-        let name = &case.name;
+        let name = printable(&case.name);
         let group = case.group.as_deref().filter(|group| !trial.knows_group(group)).map(|group| {
             format!(
-                "the case `{name}` comes from the group `{group}`, which has no keys in `consumer_groups`; name one that has"
+                "the case `{name}` comes from the group `{}`, which has no keys in `consumer_groups`; name one that has",
+                printable(group)
             )
         });
         let path = case.path.as_deref().filter(|path| !trial.knows_path(path));
         group.or_else(|| {
-            Some(format!("the case `{name}` asks `{}`, and there is no such path; write it as clients do", path?))
+            Some(format!("the case `{name}` asks `{}`, and there is no such path; write it as clients do", printable(path?)))
         })
     });
     unknown.map_or(Ok(()), |message| Err(Failure::invalid(message)))
 }
 
-/// A line for each case, the differences below it, and what it comes to.
-fn report(trial: &Trial, cases: &[Case]) -> (String, usize) {
-    let mut report = String::new();
-    let mut failed = 0;
-    let mut unasked = 0;
-    for case in cases {
-        let observed = observe(trial, case);
-        unasked += usize::from(observed.needs_service && observed.blocked_by.is_none());
-        let differences = differences(case, &observed);
-        let mark = if differences.is_empty() { "ok  " } else { "FAIL" };
-        failed += usize::from(!differences.is_empty());
-        // Writing to a string cannot fail.
-        let _ = writeln!(report, "{mark}  {}{}", case.name, score(&observed));
-        for Difference { what, expected, found } in differences {
-            let _ = writeln!(
-                report,
-                "        {what}\n          - expected {expected}\n          + found    {found}"
-            );
-        }
-    }
-    let total = cases.len();
-    let _ = writeln!(report, "{} of {total} cases passed", total - failed);
-    if unasked > 0 {
-        let _ = writeln!(report, "`safety-filter` was not asked; a gateway would in {unasked} of them");
-    }
-    (report, failed)
+/// What came of all cases.
+#[derive(Serialize)]
+struct Report<'a> {
+    total: usize,
+    failed: usize,
+    cases: Vec<Outcome<'a>>,
 }
 
-/// How much `prompt-injection` makes of what it found, if it found something.
-fn score(observed: &Observed) -> String {
-    observed.score.map(|score| format!(" (score {score})")).unwrap_or_default()
+/// What came of one.
+#[derive(Serialize)]
+struct Outcome<'a> {
+    name: &'a str,
+    passed: bool,
+    /// How much `prompt-injection` makes of what it found, if it found something.
+    score: Option<u32>,
+    /// Whether a gateway would have asked a service, which was not asked here.
+    needs_service: bool,
+    differences: Vec<Difference>,
+}
+
+impl<'a> Outcome<'a> {
+    fn of(trial: &Trial, case: &'a Case) -> Self {
+        let observed = observe(trial, case);
+        let differences = differences(case, &observed);
+        Self {
+            name: &case.name,
+            passed: differences.is_empty(),
+            score: observed.score,
+            needs_service: observed.needs_service && observed.blocked_by.is_none(),
+            differences,
+        }
+    }
+}
+
+impl Report<'_> {
+    fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// A line for each case, the differences below it, and what it comes to.
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        for Outcome { name, passed, score, differences, .. } in &self.cases {
+            let mark = if *passed { "ok  " } else { "FAIL" };
+            let score = score.map(|score| format!(" (score {score})")).unwrap_or_default();
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{mark}  {}{score}", printable(name));
+            for Difference { what, expected, found } in differences {
+                let (expected, found) = (printable(expected), printable(found));
+                let _ = writeln!(
+                    text,
+                    "        {what}\n          - expected {expected}\n          + found    {found}"
+                );
+            }
+        }
+        let _ = write!(text, "{} of {} cases passed", self.total - self.failed, self.total);
+        let unasked = self.cases.iter().filter(|outcome| outcome.needs_service).count();
+        if unasked > 0 {
+            let _ = write!(text, "\n`safety-filter` was not asked; a gateway would in {unasked} of them");
+        }
+        text
+    }
 }
 
 fn observe(trial: &Trial, case: &Case) -> Observed {
@@ -130,7 +172,7 @@ fn observe(trial: &Trial, case: &Case) -> Observed {
 }
 
 /// Something that is not as expected.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 struct Difference {
     what: &'static str,
     expected: String,
