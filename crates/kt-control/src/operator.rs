@@ -67,6 +67,20 @@ impl Control {
         Ok(place.name)
     }
 
+    /// The identifier of the organization that the operator means: the one that they name, or the only one.
+    pub async fn organization_meant(&self, ctx: &Ctx, named: Option<&str>) -> Result<String, Error> {
+        require_operator(ctx)?;
+        let mut known = organizations::identifiers(&self.store).await?;
+        let meant = match named {
+            Some(named) => known.iter().position(|identifier| identifier == named),
+            None => (known.len() == 1).then_some(0),
+        };
+        meant.map(|index| known.swap_remove(index)).ok_or_else(|| {
+            let message = format!("Name one of the organizations that there are: {}.", known.join(", "));
+            Error::invalid("organization", message)
+        })
+    }
+
     /// From where an organization is reached, for the operator.
     pub async fn ip_restrictions_of(&self, ctx: &Ctx, identifier: &str) -> Result<IpRestrictions, Error> {
         require_operator(ctx)?;

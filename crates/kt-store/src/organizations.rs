@@ -57,6 +57,13 @@ pub async fn ids(source: &impl Source) -> Result<Vec<OrganizationId>, StoreError
     rows.iter().map(|row| row.parsed("id")).collect()
 }
 
+/// What people call the organizations, in the order of these names.
+pub async fn identifiers(source: &impl Source) -> Result<Vec<String>, StoreError> {
+    let rows =
+        sql::rows(source, "SELECT identifier FROM organizations ORDER BY identifier", values![]).await?;
+    rows.iter().map(|row| row.get("identifier")).collect()
+}
+
 /// The organization that was made first.
 pub async fn first(source: &impl Source) -> Result<Option<Organization>, StoreError> {
     const SELECT: &str =

@@ -121,6 +121,21 @@ impl Scene {
     }
 }
 
+/// Which organization a command is about.
+#[derive(Args)]
+struct OneOrganization {
+    /// The organization's identifier; may be left out where there is one organization alone
+    #[arg(long = "organization", value_name = "NAME")]
+    identifier: Option<String>,
+}
+
+impl OneOrganization {
+    /// Its identifier.
+    async fn meant(&self, control: &Control, ctx: &Ctx) -> Result<String, Failure> {
+        Ok(control.organization_meant(ctx, self.identifier.as_deref()).await?)
+    }
+}
+
 /// The context of a command of the operator. Records name who ran it, as the system knows them.
 fn by_the_operator() -> Ctx {
     let id = rustix::process::getuid().as_raw();

@@ -55,6 +55,7 @@ fn a_locked_account_is_let_in_while_the_server_runs_and_the_record_names_the_ope
 #[test]
 fn a_further_organization_has_its_own_owner_and_none_of_the_first_ones_keys() {
     let plane = Plane::start();
+    said(&admin(&plane.home, &["ip-restrictions", "show"]), 0);
     let create = |identifier: &str, owner: &str| {
         admin(&plane.home, &["organization", "create", identifier, "--owner", owner, "--json"])
     };
@@ -62,6 +63,12 @@ fn a_further_organization_has_its_own_owner_and_none_of_the_first_ones_keys() {
     let body = serde_json::json!({ "email": "boss@beta.example", "password": made["password"] }).to_string();
     let step = plane.ask("POST /v1/auth/login", "", &body);
     assert_eq!(step["status"], "password_change_required", "{step}");
+
+    let unnamed = admin(&plane.home, &["ip-restrictions", "show"]);
+    assert!(complaint(&unnamed).contains("Name one of the organizations that there are: beta, default."));
+    let unknown = admin(&plane.home, &["ip-restrictions", "show", "--organization", "zeta"]);
+    assert!(complaint(&unknown).contains("beta, default."));
+    said(&admin(&plane.home, &["ip-restrictions", "show", "--organization", "beta"]), 0);
 
     let shared: Value = serde_json::from_str(&said(&create("gamma", EMAIL), 0)).unwrap();
     assert_eq!(shared["password"], Value::Null, "who has an account keeps its password");

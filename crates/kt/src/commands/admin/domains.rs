@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Scene;
+use super::{OneOrganization, Scene};
 use crate::failure::Failure;
 
 /// The domains of mail addresses that organizations own.
@@ -24,9 +24,8 @@ pub(crate) struct Verify {
     scene: Scene,
     /// The domain, such as example.com
     domain: String,
-    /// The organization's identifier
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    organization: String,
+    #[command(flatten)]
+    organization: OneOrganization,
 }
 
 /// Take a domain away from an organization
@@ -40,9 +39,8 @@ pub(crate) struct Remove {
     scene: Scene,
     /// The domain, such as example.com
     domain: String,
-    /// The organization's identifier
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    organization: String,
+    #[command(flatten)]
+    organization: OneOrganization,
 }
 
 impl Domain {
@@ -57,9 +55,10 @@ impl Domain {
 impl Verify {
     async fn run(self) -> Result<(), Failure> {
         let (control, ctx) = self.scene.open().await?;
-        let claim = control.vouch_for_domain(&ctx, &self.organization, &self.domain).await?;
-        let sentence = format!("{} belongs to {} from now on", claim.domain, self.organization);
-        let facts = json!({ "organization": self.organization, "domain": claim.domain });
+        let organization = self.organization.meant(&control, &ctx).await?;
+        let claim = control.vouch_for_domain(&ctx, &organization, &self.domain).await?;
+        let sentence = format!("{} belongs to {organization} from now on", claim.domain);
+        let facts = json!({ "organization": organization, "domain": claim.domain });
         self.scene.tell(&sentence, &facts);
         Ok(())
     }
@@ -68,9 +67,10 @@ impl Verify {
 impl Remove {
     async fn run(self) -> Result<(), Failure> {
         let (control, ctx) = self.scene.open().await?;
-        control.take_domain_away(&ctx, &self.organization, &self.domain).await?;
-        let sentence = format!("{} no longer belongs to {}", self.domain, self.organization);
-        let facts = json!({ "organization": self.organization, "domain": self.domain });
+        let organization = self.organization.meant(&control, &ctx).await?;
+        control.take_domain_away(&ctx, &organization, &self.domain).await?;
+        let sentence = format!("{} no longer belongs to {organization}", self.domain);
+        let facts = json!({ "organization": organization, "domain": self.domain });
         self.scene.tell(&sentence, &facts);
         Ok(())
     }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use kt_domain::network::console_rules::AppliesTo;
 use serde_json::json;
 
-use super::Scene;
+use super::{OneOrganization, Scene};
 use crate::commands::reading::printable;
 use crate::failure::Failure;
 use crate::output;
@@ -23,9 +23,8 @@ pub(crate) enum IpRestrictions {
 pub(crate) struct Show {
     #[command(flatten)]
     scene: Scene,
-    /// The organization's identifier
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    organization: String,
+    #[command(flatten)]
+    organization: OneOrganization,
 }
 
 /// Let every address in again; the allow list is kept and not applied
@@ -35,9 +34,8 @@ pub(crate) struct Show {
 pub(crate) struct Disable {
     #[command(flatten)]
     scene: Scene,
-    /// The organization's identifier
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    organization: String,
+    #[command(flatten)]
+    organization: OneOrganization,
 }
 
 impl IpRestrictions {
@@ -52,7 +50,8 @@ impl IpRestrictions {
 impl Show {
     async fn run(self) -> Result<(), Failure> {
         let (control, ctx) = self.scene.open().await?;
-        let rules = control.ip_restrictions_of(&ctx, &self.organization).await?;
+        let organization = self.organization.meant(&control, &ctx).await?;
+        let rules = control.ip_restrictions_of(&ctx, &organization).await?;
         if self.scene.json {
             output::line(json!(rules));
             return Ok(());
@@ -79,9 +78,10 @@ impl Show {
 impl Disable {
     async fn run(self) -> Result<(), Failure> {
         let (control, ctx) = self.scene.open().await?;
-        control.lift_ip_restrictions(&ctx, &self.organization).await?;
-        let sentence = format!("{} is reached from every address again", self.organization);
-        self.scene.tell(&sentence, &json!({ "organization": self.organization, "enforce_allowlist": false }));
+        let organization = self.organization.meant(&control, &ctx).await?;
+        control.lift_ip_restrictions(&ctx, &organization).await?;
+        let sentence = format!("{organization} is reached from every address again");
+        self.scene.tell(&sentence, &json!({ "organization": organization, "enforce_allowlist": false }));
         Ok(())
     }
 }

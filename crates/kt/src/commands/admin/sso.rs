@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Scene;
+use super::{OneOrganization, Scene};
 use crate::failure::Failure;
 
 /// Single sign-on.
@@ -20,17 +20,16 @@ pub(crate) enum Sso {
 pub(crate) struct DisableRequired {
     #[command(flatten)]
     scene: Scene,
-    /// The organization's identifier
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    organization: String,
+    #[command(flatten)]
+    organization: OneOrganization,
 }
 
 impl Sso {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let Self::DisableRequired(command) = self;
         let (control, ctx) = command.scene.open().await?;
-        let was_required = control.disable_required_sso(&ctx, &command.organization).await?;
-        let organization = &command.organization;
+        let organization = &command.organization.meant(&control, &ctx).await?;
+        let was_required = control.disable_required_sso(&ctx, organization).await?;
         let sentence = if was_required {
             format!("members of {organization} can sign in past their identity provider again")
         } else {
