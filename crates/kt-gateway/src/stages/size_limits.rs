@@ -5,6 +5,8 @@ use std::io::Read;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 
 use crate::incoming::{BodyFault, Incoming};
 use crate::reply::Refusal;
@@ -79,25 +81,67 @@ pub(crate) fn decode(headers: &HeaderMap, body: Bytes, limit: u64) -> Result<Byt
     match coding.as_str() {
         "identity" | "" => Ok(body),
         "gzip" | "x-gzip" => read_within(flate2::read::MultiGzDecoder::new(&body[..]), limit),
-        "deflate" => read_within(flate2::read::ZlibDecoder::new(&body[..]), limit),
-        "br" => read_within(brotli_decompressor::Decompressor::new(&body[..], 4096), limit),
+        "deflate" => deflate(&body, limit),
+        "br" => brotli(&body, limit),
         "zstd" => zstd(&body, limit),
         _ => Err(unsupported()),
     }
 }
 
-/// Zstandard, with the window that RFC 8878 section 3.1.1.1.2 asks every decoder to have and none larger.
+fn deflate(mut body: &[u8], limit: u64) -> Result<Bytes, Refusal> {
+    let content = read_within(flate2::bufread::ZlibDecoder::new(&mut body), limit)?;
+    if body.is_empty() { Ok(content) } else { Err(undecodable()) }
+}
+
+fn brotli(mut body: &[u8], limit: u64) -> Result<Bytes, Refusal> {
+    let mut decoder = brotli_decompressor::Decompressor::new(&mut body, 4096);
+    let content = read_within(&mut decoder, limit)?;
+    // Asked once more after the end, it says whether it has read any further.
+    decoder.read(&mut [0]).map_err(|_| undecodable())?;
+    drop(decoder);
+    if body.is_empty() { Ok(content) } else { Err(undecodable()) }
+}
+
+/// Zstandard, frame after frame, with the window that RFC 8878 section 3.1.1.1.2 asks every decoder to have and none larger.
 fn zstd(mut body: &[u8], limit: u64) -> Result<Bytes, Refusal> {
     const MAX_WINDOW_BYTES: u64 = 8 * 1024 * 1024;
-    let frame = ruzstd::decoding::StreamingDecoder::new_with_max_window_size(&mut body, MAX_WINDOW_BYTES);
-    let content = read_within(frame.map_err(|_| undecodable())?, limit)?;
-    if body.is_empty() { Ok(content) } else { Err(undecodable()) }
+    let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(MAX_WINDOW_BYTES);
+    let mut content = Vec::new();
+    loop {
+        match StreamingDecoder::new_with_decoder(&mut body, &mut decoder) {
+            Ok(frame) => {
+                append_within(frame, limit, &mut content)?;
+                let told = decoder.get_checksum_from_data();
+                if told.is_some() && told != decoder.get_calculated_checksum() {
+                    return Err(undecodable());
+                }
+            }
+            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                length, ..
+            })) => {
+                let length = usize::try_from(length).map_err(|_| undecodable())?;
+                body = body.get(length..).ok_or_else(undecodable)?;
+            }
+            Err(_) => return Err(undecodable()),
+        }
+        if body.is_empty() {
+            return Ok(content.into());
+        }
+    }
 }
 
 fn read_within(decoder: impl Read, limit: u64) -> Result<Bytes, Refusal> {
     let mut content = Vec::new();
-    decoder.take(limit + 1).read_to_end(&mut content).map_err(|_| undecodable())?;
-    if content.len() as u64 > limit { Err(too_large(limit)) } else { Ok(content.into()) }
+    append_within(decoder, limit, &mut content)?;
+    Ok(content.into())
+}
+
+/// Appends what comes out to `content`, all of which is held to the limit.
+fn append_within(decoder: impl Read, limit: u64, content: &mut Vec<u8>) -> Result<(), Refusal> {
+    let left = limit - content.len() as u64;
+    decoder.take(left + 1).read_to_end(content).map_err(|_| undecodable())?;
+    check_length(content.len() as u64, limit)
 }
 
 fn undecodable() -> Refusal {

@@ -1,5 +1,7 @@
 //! How large a body may be, in every framing and coding, and what may be in it.
 
+mod codings;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
