@@ -48,12 +48,12 @@ pub(crate) struct GatewayService(pub(crate) Arc<Worker>);
 
 impl Service for GatewayService {
     async fn call(&self, head: Head, body: &mut dyn Incoming, peer: &Peer) -> Reply {
-        let origin = only_origin(&head.headers).cloned();
+        let asked = Asked { path: head.path.clone(), origin: only_origin(&head.headers).cloned() };
         let exchange = Exchange::begin(&self.0, head, body, *peer);
         let (request_id, surface) = (exchange.request_id, exchange.surface);
         match contained_async(pin!(exchange.run())).await {
             Ok(reply) => reply,
-            Err(Panicked) => self.answer_defect(request_id, surface, origin, peer),
+            Err(Panicked) => self.answer_defect(request_id, surface, asked, peer),
         }
     }
 
@@ -97,26 +97,27 @@ impl GatewayService {
         let surface = head.map_or_else(Surface::default, |head| Surface::of(&head.path));
         let mut reply = refusal.into_reply(surface, &request_id.to_string());
         let nothing = HeaderMap::new();
-        dress(&mut reply, snapshot.cors.as_ref(), headers.unwrap_or(&nothing), peer, request_id);
+        let cors = snapshot.cors_of_answer(None, head.map_or("", |head| &head.path));
+        dress(&mut reply, cors, headers.unwrap_or(&nothing), peer, request_id);
         reply
     }
 
-    /// The answer to a request that met a defect, for pages of its `origin` to read if they may. Its record was kept when it
-    /// was dropped.
-    fn answer_defect(
-        &self,
-        request_id: RequestId,
-        surface: Surface,
-        origin: Option<HeaderValue>,
-        peer: &Peer,
-    ) -> Reply {
+    /// The answer to a request that met a defect, for pages of its origin to read if they may. Its record was kept when it was
+    /// dropped.
+    fn answer_defect(&self, request_id: RequestId, surface: Surface, asked: Asked, peer: &Peer) -> Reply {
         tracing::error!(%request_id, "a request met a defect; the message is on standard error");
         let mut reply = Refusal::internal().into_reply(surface, &request_id.to_string());
         let snapshot = self.0.shared.snapshot.load();
-        let request = HeaderMap::from_iter(origin.map(|origin| (header::ORIGIN, origin)));
-        dress(&mut reply, snapshot.cors.as_ref(), &request, peer, request_id);
+        let request = HeaderMap::from_iter(asked.origin.map(|origin| (header::ORIGIN, origin)));
+        dress(&mut reply, snapshot.cors_of_answer(None, &asked.path), &request, peer, request_id);
         reply
     }
+}
+
+/// What is kept of a request for the answer that it gets if it meets a defect.
+struct Asked {
+    path: String,
+    origin: Option<HeaderValue>,
 }
 
 /// The origin that a request names, unless it names several.
@@ -221,7 +222,7 @@ impl<'a> Exchange<'a> {
         match self.check().await {
             Ok(Passed::Local(mut reply)) => {
                 self.record.discard();
-                let cors = self.snapshot.cors_of(self.route.as_ref());
+                let cors = self.snapshot.cors_of_answer(self.route.as_ref(), &self.head.path);
                 dress(&mut reply, cors, &self.head.headers, &self.peer, self.request_id);
                 reply
             }
@@ -435,7 +436,7 @@ impl<'a> Exchange<'a> {
         if let Some(verdict) = verdict {
             reply.headers.insert(X_KT_POLICY_ACTION, HeaderValue::from_static(verdict.as_str()));
         }
-        let cors = self.snapshot.cors_of(self.route.as_ref());
+        let cors = self.snapshot.cors_of_answer(self.route.as_ref(), &self.head.path);
         dress(&mut reply, cors, &self.head.headers, &self.peer, self.request_id);
         reply
     }

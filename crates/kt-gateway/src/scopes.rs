@@ -188,13 +188,16 @@ impl Edge {
         below.unwrap_or(path)
     }
 
-    /// Whether `source` may not call it, and by which rule.
+    /// Whether `source` may not call it, and by which rule. Where addresses matter, one that cannot be told may not.
     pub(crate) fn denies(&self, source: Option<IpAddr>) -> Option<(MatchedRule, Option<Arc<str>>)> {
-        let denied = source.and_then(|source| self.deny.longest_match(source));
-        if let Some((_, range)) = denied {
+        if self.allow.is_empty() && self.deny.is_empty() {
+            return None;
+        }
+        let Some(source) = source else { return Some((MatchedRule::UnresolvedSource, None)) };
+        if let Some((_, range)) = self.deny.longest_match(source) {
             return Some((MatchedRule::Deny, Some(Arc::clone(range))));
         }
-        let is_allowed = self.allow.is_empty() || source.is_some_and(|source| self.allow.contains(source));
+        let is_allowed = self.allow.is_empty() || self.allow.contains(source);
         (!is_allowed).then_some((MatchedRule::NotAllowed, None))
     }
 }

@@ -20,6 +20,7 @@ use crate::providers::target::{self, Target};
 use crate::scopes::{Scope, Scopes};
 use crate::stages::budgets::BudgetRules;
 use crate::stages::cors::CorsRules;
+use crate::stages::path;
 use crate::stages::rate_limits::RateRules;
 use crate::telemetry;
 use crate::upstream::Limits;
@@ -194,6 +195,20 @@ impl Snapshot {
     /// What browsers are told of answers to requests of this route, or of none.
     pub(crate) fn cors_of<'a>(&'a self, route: Option<&'a Arc<Scope>>) -> Option<&'a CorsRules> {
         route.and_then(|route| route.edge.cors.as_ref()).or(self.cors.as_ref())
+    }
+
+    /// What browsers are told of any answer to a request for `path`, also where that was not followed to its route. A path
+    /// that has no normal form belongs to no route: it goes by its beginning as it is written, where its page meant to go.
+    pub(crate) fn cors_of_answer<'a>(
+        &'a self,
+        route: Option<&'a Arc<Scope>>,
+        path: &str,
+    ) -> Option<&'a CorsRules> {
+        if route.is_some() || self.config.routes.is_empty() {
+            return self.cors_of(route);
+        }
+        let normal = path::normalise(path);
+        self.cors_of(self.scopes.route(normal.as_deref().unwrap_or(path)))
     }
 
     /// How large bodies of this route, or of none, may be.

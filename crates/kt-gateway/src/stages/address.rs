@@ -30,10 +30,18 @@ pub(crate) fn check(exchange: &mut Exchange<'_>) -> Result<(), Refusal> {
 /// Lets the request pass the rules of its route, which it has to keep beside those for all.
 pub(crate) fn check_route(exchange: &mut Exchange<'_>, route: &Scope) -> Result<(), Refusal> {
     let peer = exchange.peer.address.ip();
-    match route.edge.denies(exchange.source.or(Some(peer))) {
+    match route.edge.denies(exchange.source) {
         None => Ok(()),
         Some((rule, range)) => Err(deny(exchange.record.event(), peer, rule, range)),
     }
+}
+
+/// The address that the request is counted for, or a refusal: under its peer's, a client could use up what others may, or
+/// get around what it may itself.
+pub(crate) fn counted(exchange: &mut Exchange<'_>) -> Result<IpAddr, Refusal> {
+    let peer = exchange.peer.address.ip();
+    let source = exchange.source;
+    source.ok_or_else(|| deny(exchange.record.event(), peer, MatchedRule::UnresolvedSource, None))
 }
 
 /// Lets what comes from there pass to be refused for another reason than its address. Without `headers` it could not be read

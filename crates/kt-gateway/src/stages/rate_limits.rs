@@ -1,5 +1,6 @@
 //! Whether there is room for a request within every limit and budget that concerns it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use crate::reply::Refusal;
 use crate::snapshot::{Key, Snapshot};
 use crate::stages::budgets::Expected;
 use crate::stages::content::Summary;
-use crate::stages::references;
+use crate::stages::{address, references};
 use crate::usage::BYTES_PER_TOKEN;
 
 /// The limits, as far as there are any.
@@ -29,12 +30,13 @@ impl RateRules {
         Self { limits, is_empty }
     }
 
-    /// Each of those who are counted for a request, and what they may use.
-    fn concerned(&self, exchange: &Exchange<'_>) -> Vec<(Subject, Rates)> {
+    /// Each of those who are counted for a request from `address`, and what they may use.
+    fn concerned(&self, exchange: &Exchange<'_>, address: Option<IpAddr>) -> Vec<(Subject, Rates)> {
         let mut concerned = Vec::new();
         if !self.is_empty {
             concerned.push((Subject::Everybody, self.limits.total.clone()));
-            let address = exchange.source.unwrap_or(exchange.peer.address.ip());
+        }
+        if let Some(address) = address {
             concerned.push((Subject::address(address), self.limits.per_address.clone()));
         }
         if let Some(key) = &exchange.key {
@@ -85,11 +87,14 @@ fn with_own_rate(per_key: &Rates, key: &Key) -> Rates {
 
 /// Claims one request, and a place among those under way.
 pub(crate) async fn take_request(exchange: &mut Exchange<'_>) -> Result<(), Refusal> {
-    let rules = &exchange.snapshot.rates;
+    let snapshot = Arc::clone(&exchange.snapshot);
+    let rules = &snapshot.rates;
     if rules.are_none(exchange) {
         return Ok(());
     }
-    let concerned = rules.concerned(exchange);
+    let counts_addresses = !rules.limits.per_address.is_empty();
+    let address = if counts_addresses { Some(address::counted(exchange)?) } else { None };
+    let concerned = rules.concerned(exchange, address);
     let claims = concerned.iter().flat_map(|(subject, rates)| Claim::of_request(subject, rates)).collect();
     exchange.concerned = concerned;
     take(exchange, claims).await

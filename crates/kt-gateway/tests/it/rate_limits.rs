@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kt_domain::clock::ManualClock;
-use kt_domain::events::EventType;
+use kt_domain::events::{EventType, MatchedRule};
 
 use crate::harness::{Answer, Client, Line, OwnRedis, Request, TestGateway, Then, Through, wait_for};
 
@@ -64,6 +64,28 @@ fn an_address_behind_a_proxy_is_the_one_that_the_allowlist_sees() {
     let from = |chain: &str| gateway.ask(&Request::chat().header("X-Forwarded-For", chain)).status;
     assert_eq!([from("203.0.113.1"), from("203.0.113.2")], [200, 200]);
     assert_eq!(from("198.51.100.7, 203.0.113.1"), 429, "what the client put in front changes nothing");
+}
+
+#[test]
+fn an_address_that_a_proxy_does_not_tell_is_refused_where_each_has_its_limit() {
+    const TRUSTING: &str = "ip_allowlist: {enabled: false, trust_proxy_headers: true}\n";
+    let (gateway, _) =
+        clocked(&format!("{TRUSTING}rate_limits: {{per_address: {{requests_per_minute: 1}}}}"));
+    let from = |line: &str| gateway.ask(&Request::chat().header("X-Forwarded-For", line));
+    for unknown in [Request::chat(), Request::chat().header("X-Forwarded-For", "garbage")] {
+        let refused = gateway.ask(&unknown);
+        assert_eq!(refused.outcome(), (403, "ip_denied".to_owned()), "{unknown:?}");
+        let event = gateway.event_of(refused.request_id());
+        assert_eq!(event.matched_rule, Some(MatchedRule::UnresolvedSource), "{unknown:?}");
+        assert_eq!((event.source_ip, event.peer_ip), (None, Some([127, 0, 0, 1].into())), "{unknown:?}");
+    }
+    assert_eq!(gateway.ask(&Request::new("GET", "/healthz")).status, 200, "health is not counted");
+    assert_eq!([from("203.0.113.1").status, from("203.0.113.2").status], [200, 200], "the control");
+    assert_eq!(from("203.0.113.1").outcome(), limited("rate_limited"));
+    for rules in ["", "rate_limits: {total: {requests_per_minute: 9}, per_key: {requests_per_minute: 1}}"] {
+        gateway.reload(&format!("{TRUSTING}{rules}")).expect("it is valid");
+        assert_eq!(gateway.ask(&Request::chat()).status, 200, "nothing asks for an address: {rules}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use kt_domain::events::EventType;
+use kt_domain::events::{EventType, MatchedRule};
 
 use crate::harness::{PROVIDER_KEY, Request, TestGateway, Upstream};
 
@@ -76,6 +76,72 @@ fn a_routes_addresses_narrow_those_for_all() {
     );
     assert_eq!(from(5, own).0, 403, "not in the route's ranges");
     assert_eq!(from(9, own).0, 403, "the route cannot let in whom the gateway shuts out");
+}
+
+#[test]
+fn a_routes_addresses_are_those_of_clients_and_never_of_the_proxy_that_names_none() {
+    // The proxy of these requests is itself let in by each route.
+    let gateway = TestGateway::with(
+        "ip_allowlist: {enabled: false, trust_proxy_headers: true, trusted_hops: 2}\nroutes: [{id: a, path: /a, allow: [127.0.0.0/8, 203.0.113.0/24]}, {id: b, path: /b, deny: [198.51.100.0/24]}, {id: open, path: /open}]",
+    );
+    let ask = |path: &str, forwarded: Option<&str>| {
+        let request = chat_to(&format!("{path}/v1/chat/completions"));
+        let request = forwarded.into_iter().fold(request, |it, line| it.header("X-Forwarded-For", line));
+        let answer = gateway.ask(&request);
+        let event = gateway.event_of(answer.request_id());
+        (answer, event)
+    };
+    for path in ["/a", "/b"] {
+        for unknown in [None, Some(""), Some("garbage, 10.0.0.1"), Some("203.0.113.9")] {
+            let (answer, event) = ask(path, unknown);
+            assert_eq!(answer.outcome(), (403, "ip_denied".to_owned()), "{path} {unknown:?}");
+            assert_eq!(event.event_type, EventType::IpDenied, "{path} {unknown:?}");
+            assert_eq!(event.matched_rule, Some(MatchedRule::UnresolvedSource), "{path} {unknown:?}");
+            assert_eq!((event.source_ip, event.peer_ip), (None, Some([127, 0, 0, 1].into())));
+            assert_eq!(ask("/open", unknown).0.status, 200, "nothing asks for an address: {unknown:?}");
+        }
+        let (answer, event) = ask(path, Some("203.0.113.9, 10.0.0.1"));
+        assert_eq!((answer.status, event.source_ip), (200, Some([203, 0, 113, 9].into())), "{path}");
+        let (answer, event) = ask(path, Some("198.51.100.7, 10.0.0.1"));
+        assert_eq!((answer.status, event.source_ip), (403, Some([198, 51, 100, 7].into())), "{path}");
+    }
+}
+
+#[test]
+fn whatever_is_answered_under_a_routes_path_is_for_pages_of_its_origins() {
+    const PAGES: &str = "cors: {enabled: true, allow_origins: ['https://app.example']}\nroutes: [{id: a, path: /a, allow_origins: ['https://a.example']}]\n";
+    let chat = "/v1/chat/completions";
+    let check = |gateway: &TestGateway, status: u16, below: &str, before: &dyn Fn()| {
+        let ask = |path: &str, origin: &str| {
+            before();
+            let answer = gateway.ask(&chat_to(path).header("Origin", origin));
+            (answer.status, answer.header("access-control-allow-origin").map(str::to_owned))
+        };
+        for (path, own, other) in [
+            (format!("/a{below}"), "https://a.example", "https://app.example"),
+            (below.to_owned(), "https://app.example", "https://a.example"),
+        ] {
+            assert_eq!(ask(&path, own), (status, Some(own.to_owned())), "{path}");
+            assert_eq!(ask(&path, other), (status, None), "{path}");
+        }
+    };
+    let gateway = TestGateway::with(PAGES);
+    check(&gateway, 200, chat, &|| {});
+    check(&gateway, 404, "/v1/nowhere", &|| {});
+    check(&gateway, 400, "/v1/../models", &|| {});
+    check(&gateway, 400, "/v1%2fmodels", &|| {});
+    check(&gateway, 500, chat, &|| gateway.break_next_request());
+    for (rules, status) in [
+        ("ip_allowlist: {enabled: true}", 403),
+        ("size_limits: {max_request_body_bytes: 10}", 413),
+        ("pack: {enabled: false}", 503),
+    ] {
+        check(&TestGateway::with(&format!("{PAGES}{rules}")), status, chat, &|| {});
+    }
+    let full = TestGateway::with(&format!("{PAGES}listener: {{max_connections: 1}}"));
+    let mut only = full.connect();
+    assert_eq!(only.ask(&Request::chat()).status, 200, "the control");
+    check(&full, 503, chat, &|| {});
 }
 
 #[test]
