@@ -1,5 +1,7 @@
 //! Serving a client that speaks HTTP/2 (RFC 9113), by `hyper`, with limits on what one connection may do.
 
+mod rewound;
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -10,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, Request, Response};
@@ -20,16 +22,16 @@ use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 
-use crate::http1::connection::ClientTimeouts;
+use self::rewound::Rewound;
+use crate::http1::connection::{ClientTimeouts, LINGER};
 use crate::http1::head::{
     self, Head, HeadFault, MAX_FIELD_BYTES, MAX_FIELDS, MAX_HEAD_BYTES, MAX_TARGET_BYTES,
 };
-use crate::http1::transport::{Io, Timer, Transport};
+use crate::http1::transport::{Timer, Transport};
 use crate::incoming::{BodyFault, BodyPatience, Incoming, Peer, Service};
-use crate::reply::{Fill, Reply, ReplyBody, ReplyStream};
+use crate::reply::{Fill, Reply, ReplyBody, ReplyStream, UnreadBody};
 use crate::shared::Place;
 
 /// How many requests a connection may have under way at once.
@@ -125,11 +127,16 @@ async fn answer<S: Service>(
     let timeouts = service.client_timeouts();
     TAKING.with(|taking| taking.set(Taking::within(timeouts.response_idle)));
     let (head, fault) = head_of(parts);
+    let is_head_request = head.method == Method::HEAD;
+    let mut body = Http2Body::new(content, timeouts);
     let reply = match fault {
-        None => service.call(head, &mut Http2Body::new(content, timeouts), peer).await,
+        None => service.call(head, &mut body, peer).await,
         Some(fault) => service.refuse_malformed(fault, Some(&head), peer).await,
     };
-    respond(reply, under_way)
+    if reply.unread == UnreadBody::Discard {
+        body.discard();
+    }
+    respond(reply, is_head_request, under_way)
 }
 
 /// The same head that HTTP/1 gives, and what keeps it from being served under the same rules, if anything does. A fragment
@@ -157,6 +164,7 @@ fn check(parts: &Parts) -> Result<Authority, HeadFault> {
     if is_too_large(&parts.headers) {
         return Err(HeadFault::FIELDS_TOO_LARGE);
     }
+    head::expectation(&parts.headers)?;
     check_target(&parts.method, parts.uri.path_and_query().map_or("", PathAndQuery::as_str))?;
     Ok(authority)
 }
@@ -207,6 +215,18 @@ impl Http2Body {
     fn new(content: hyper::body::Incoming, timeouts: ClientTimeouts) -> Self {
         Self { content, timer: Timer::new(), patience: BodyPatience::new(timeouts), waiting: false }
     }
+
+    /// Has what still comes read and dropped for a moment. Without a reader the stream is reset right behind the answer, and
+    /// some clients then do not read that.
+    fn discard(mut self) {
+        if self.content.is_end_stream() {
+            return;
+        }
+        let rest = async move {
+            while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut self.content).poll_frame(cx)).await {}
+        };
+        tokio::spawn(tokio::time::timeout(LINGER, rest));
+    }
 }
 
 impl Incoming for Http2Body {
@@ -243,7 +263,13 @@ impl Incoming for Http2Body {
     }
 }
 
-fn respond(reply: Reply, under_way: UnderWay) -> Response<ReplyContent> {
+/// Puts an answer into the form that `hyper` takes. One to a `HEAD` tells how long its content would be, and has none (RFC 9110
+/// section 9.3.2).
+fn respond(mut reply: Reply, is_head_request: bool, under_way: UnderWay) -> Response<ReplyContent> {
+    if let (true, ReplyBody::Full(bytes)) = (is_head_request, &reply.body) {
+        reply.headers.insert(header::CONTENT_LENGTH, bytes.len().into());
+        reply.body = ReplyBody::Empty;
+    }
     let content = match reply.body {
         ReplyBody::Empty => Content::Full(None),
         ReplyBody::Full(bytes) => Content::Full(Some(bytes)),
@@ -417,60 +443,5 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A connection whose first bytes were read already.
-struct Rewound {
-    first: BytesMut,
-    io: Io,
-}
-
-impl Rewound {
-    fn new(transport: Transport) -> Self {
-        let (io, first) = transport.into_parts();
-        Self { first, io }
-    }
-}
-
-impl AsyncRead for Rewound {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
-        }
-        let length = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first[..length]);
-        self.first.advance(length);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Reply {
     pub(crate) unread: UnreadBody,
     /// The request's place among those under way, until the client has its answer.
     pub(crate) place: Option<Place>,
+    /// Whether the client went away: nobody waits for this, and nothing of it is sent.
+    pub(crate) is_for_nobody: bool,
 }
 
 /// The content of an answer.
@@ -98,7 +100,7 @@ impl Reply {
 
     /// An answer with headers and body as given.
     pub(crate) fn new(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Self {
-        Self { status, headers, body, unread: UnreadBody::Discard, place: None }
+        Self { status, headers, body, unread: UnreadBody::Discard, place: None, is_for_nobody: false }
     }
 }
 
@@ -249,6 +251,7 @@ impl Refusal {
         let mut reply = Reply::json(self.status, surface.body(self.error(request_id)));
         reply.headers.extend(self.headers);
         reply.unread = self.unread;
+        reply.is_for_nobody = self.code == "client_closed";
         reply
     }
 

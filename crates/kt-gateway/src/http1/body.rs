@@ -1,6 +1,7 @@
 //! How a message's body is delimited, and taking it off the wire (RFC 9112 sections 6 and 7).
 
 use bytes::{Buf, BytesMut};
+use http::header::HeaderName;
 use memchr::memchr;
 
 /// How a body is delimited.
@@ -118,10 +119,10 @@ impl Decoder {
                 State::Trailers(seen) => {
                     // Trailers are read and dropped: nothing behind the gateway may depend on them.
                     let Some(line) = line_length(buffer)? else { return Ok(Step::Starved) };
-                    buffer.advance(line + 2);
-                    if seen + line > MAX_CHUNK_LINE {
+                    if seen + line > MAX_CHUNK_LINE || (line > 0 && !is_field(&buffer[..line])) {
                         return Err(BadFraming);
                     }
+                    buffer.advance(line + 2);
                     self.0 = if line == 0 { State::Done } else { State::Trailers(seen + line + 2) };
                 }
             }
@@ -146,17 +147,23 @@ fn expect_crlf(buffer: &mut BytesMut) -> Result<bool, BadFraming> {
     }
 }
 
-/// The length of the line at the front of `buffer`, its CRLF not counted; `None` while its end has not come.
+/// The length of the line at the front of `buffer`, its CRLF not counted; `None` while its end has not come. No line may hold
+/// control characters but tabs.
 fn line_length(buffer: &BytesMut) -> Result<Option<usize>, BadFraming> {
     match memchr(b'\n', &buffer[..buffer.len().min(MAX_CHUNK_LINE)]) {
         Some(at) if at > 0 && buffer[at - 1] == b'\r' => {
-            let line = &buffer[..at - 1];
-            if line.iter().any(|byte| matches!(byte, b'\r' | 0)) { Err(BadFraming) } else { Ok(Some(at - 1)) }
+            let is_control = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+            if buffer[..at - 1].iter().any(is_control) { Err(BadFraming) } else { Ok(Some(at - 1)) }
         }
         Some(_) => Err(BadFraming),
         None if buffer.len() >= MAX_CHUNK_LINE => Err(BadFraming),
         None => Ok(None),
     }
+}
+
+/// Whether a line is a field: a token, a colon and a value (RFC 9112 section 5).
+fn is_field(line: &[u8]) -> bool {
+    memchr(b':', line).is_some_and(|colon| HeaderName::from_bytes(&line[..colon]).is_ok())
 }
 
 /// Reads a chunk's size: hexadecimal digits, then nothing or an extension, which is ignored.

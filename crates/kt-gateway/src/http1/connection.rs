@@ -17,9 +17,9 @@ use crate::incoming::{BodyFault, BodyPatience, Incoming, Peer, Service};
 use crate::reply::{Fill, Reply, ReplyBody, ReplyStream, UnreadBody};
 
 /// The first bytes of an HTTP/2 connection with prior knowledge (RFC 9113 section 3.4).
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a client is given to read its last answer and close.
-const LINGER: Duration = Duration::from_secs(2);
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
 /// What becomes of a connection that this module is through with.
 pub(crate) enum Next {
@@ -63,6 +63,9 @@ pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, serv
         let is_head_request = head.method == Method::HEAD;
         let mut body = Http1Body::new(&mut transport, &mut timer, wire, timeouts);
         let reply = service.call(head, &mut body, &peer).await;
+        if reply.is_for_nobody {
+            return Next::Closed;
+        }
         let body_is_taken = match reply.unread {
             UnreadBody::Discard => body.skip_what_came(),
             UnreadBody::Leave => body.is_none(),
@@ -70,7 +73,7 @@ pub(crate) async fn serve<S: Service>(mut transport: Transport, peer: Peer, serv
         let ends_with_connection = !wire.speaks_1_1 && matches!(reply.body, ReplyBody::Stream(_));
         let keep_alive = wire.keep_alive && body_is_taken && !ends_with_connection && !service.is_draining();
         let unread = reply.unread;
-        let manner = Manner { keep_alive, chunked: wire.speaks_1_1, is_head_request };
+        let manner = Manner { keep_alive, speaks_1_1: wire.speaks_1_1, is_head_request };
         let sender = Sender {
             transport: &mut transport,
             timer: &mut timer,
@@ -268,12 +271,13 @@ impl Incoming for Http1Body<'_> {
 #[derive(Clone, Copy)]
 struct Manner {
     keep_alive: bool,
-    chunked: bool,
+    /// Whether the client speaks HTTP/1.1: it understands chunks, and takes it that the connection is kept.
+    speaks_1_1: bool,
     is_head_request: bool,
 }
 
 impl Manner {
-    const LAST: Self = Self { keep_alive: false, chunked: true, is_head_request: false };
+    const LAST: Self = Self { keep_alive: false, speaks_1_1: true, is_head_request: false };
 }
 
 /// Sends one answer.
@@ -292,7 +296,7 @@ impl Sender<'_> {
         match reply.body {
             ReplyBody::Full(body) if !manner.is_head_request => self.write(&[&body]).await,
             ReplyBody::Empty | ReplyBody::Full(_) => self.write(&[]).await,
-            ReplyBody::Stream(stream) => self.send_stream(stream, manner.chunked).await,
+            ReplyBody::Stream(stream) => self.send_stream(stream, manner.speaks_1_1).await,
         }
     }
 
@@ -356,7 +360,7 @@ fn write_head(out: &mut Vec<u8>, reply: &Reply, manner: Manner, clock: &dyn Cloc
         date::write(out, clock.now_micros());
     }
     match &reply.body {
-        ReplyBody::Stream(_) if manner.chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        ReplyBody::Stream(_) if manner.speaks_1_1 => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         ReplyBody::Stream(_) => {}
         // RFC 9110 section 8.6: none in an answer without content.
         _ if reply.status == StatusCode::NO_CONTENT => {}
@@ -368,6 +372,8 @@ fn write_head(out: &mut Vec<u8>, reply: &Reply, manner: Manner, clock: &dyn Cloc
     }
     if !manner.keep_alive {
         out.extend_from_slice(b"Connection: close\r\n");
+    } else if !manner.speaks_1_1 {
+        out.extend_from_slice(b"Connection: keep-alive\r\n");
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -1,6 +1,7 @@
 //! Reading the head of a request, strictly.
 
 use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -134,7 +135,8 @@ pub(crate) fn parse(bytes: &Bytes) -> Result<(Head, Wire), HeadFault> {
     }
     let wire = Wire {
         framing,
-        expects_continue: expectation(&headers, minor)?,
+        // A client of HTTP/1.0 cannot wait for it (RFC 9110 section 10.1.1).
+        expects_continue: expectation(&headers)? && minor == 1,
         keep_alive: keeps_alive(&headers, minor),
         speaks_1_1: minor == 1,
     };
@@ -201,7 +203,7 @@ fn split_target(method: &Method, target: &str) -> Result<Target, HeadFault> {
         return Ok(("*".to_owned(), None, None));
     }
     let (authority, rest) = match target.split_once("://") {
-        Some(("http" | "https", rest)) if !target.starts_with('/') => {
+        Some((scheme, rest)) if ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) => {
             let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
             (Some(authority_of(authority.as_bytes())?), path)
         }
@@ -233,16 +235,26 @@ fn authority_of(bytes: &[u8]) -> Result<Authority, HeadFault> {
     sound(Authority::try_from(bytes).map_err(|_| HeadFault::NO_AUTHORITY)?)
 }
 
-/// Lets an authority pass that is `host[:port]`; user information, which would hide the true host, is refused.
+/// Lets an authority pass that is `host[:port]`, in brackets an address of IPv6; user information, which would hide the true
+/// host, is refused.
 pub(crate) fn sound(authority: Authority) -> Result<Authority, HeadFault> {
-    let port_is_sound = match authority.as_str().rsplit_once(':') {
-        Some((_, port)) if !port.ends_with(']') => authority.port_u16().is_some(),
-        _ => true,
+    let text = authority.as_str();
+    let in_brackets = text.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (host_is_sound, port) = if let Some((address, port)) = in_brackets {
+        (address.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+        (!host.is_empty() && !host.contains('['), port)
     };
-    if authority.as_str().contains('@') || authority.host().is_empty() || !port_is_sound {
+    let port_is_sound = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+    if text.contains('@') || !host_is_sound || !port_is_sound {
         return Err(HeadFault::NO_AUTHORITY);
     }
     Ok(authority)
+}
+
+fn is_port(digits: &str) -> bool {
+    decimal(digits.as_bytes()).is_some_and(|port| u16::try_from(port).is_ok())
 }
 
 /// How the body is delimited (RFC 9112 section 6): by one `Content-Length`, by `chunked` alone, or not there.
@@ -284,17 +296,18 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether the client waits for `100 Continue`; a client of HTTP/1.0 cannot (RFC 9110 section 10.1.1).
-fn expectation(headers: &HeaderMap, minor: u8) -> Result<bool, HeadFault> {
-    match headers.get(header::EXPECT) {
-        None => Ok(false),
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Ok(minor == 1),
-        Some(_) => Err(HeadFault {
-            status: StatusCode::EXPECTATION_FAILED,
-            code: "expectation_failed",
-            message: "The only expectation that is met here is `100-continue`.",
-        }),
+/// Whether the client waits for `100 Continue`; it can expect nothing else, however often it says so.
+pub(crate) fn expectation(headers: &HeaderMap) -> Result<bool, HeadFault> {
+    let mut lines = headers.get_all(header::EXPECT).iter().peekable();
+    let waits = lines.peek().is_some();
+    if lines.all(|line| line.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Ok(waits);
     }
+    Err(HeadFault {
+        status: StatusCode::EXPECTATION_FAILED,
+        code: "expectation_failed",
+        message: "The only expectation that is met here is `100-continue`.",
+    })
 }
 
 /// Whether the connection outlives this request (RFC 9112 section 9.3).

@@ -19,6 +19,7 @@ const BAD: Outcome = (400, "malformed_request");
 const VERSION: Outcome = (505, "http_version_not_supported");
 const LONG_TARGET: Outcome = (414, "uri_too_long");
 const LARGE_HEAD: Outcome = (431, "headers_too_large");
+const EXPECTATION: Outcome = (417, "expectation_failed");
 
 /// Each line: an accepted request, a part of it, what stands there instead, and how that is refused.
 #[rustfmt::skip]
@@ -104,13 +105,22 @@ const SPOILT: &[(&str, &str, &str, Outcome)] = &[
     (GET, "gateway.test", "user:password@gateway.test", BAD),
     (GET, "gateway.test", "gateway.test:port", BAD),
     (GET, "gateway.test", "gateway.test:99999", BAD),
+    (GET, "gateway.test", "gateway.test:", BAD),
+    (GET, "gateway.test", "gateway.test:+80", BAD),
+    (GET, "gateway.test", "gateway.test:65536", BAD),
     (GET, "gateway.test", "[::1", BAD),
+    (GET, "gateway.test", "[::1]:+80", BAD),
+    (GET, "gateway.test", "[::1]80", BAD),
+    (GET, "gateway.test", "[zz]", BAD),
+    (GET, "gateway.test", "[1.2.3.4]", BAD),
+    (GET, "gateway.test", "[v1.x]", BAD),
     (GET, "gateway.test", "g\u{e4}teway.test", BAD),
     (ABSOLUTE, "http://gateway.test", "http://other.test", BAD),
     (ABSOLUTE, "http://gateway.test", "http://gateway.test:81", BAD),
     (ABSOLUTE, "http://gateway.test", "http://user@gateway.test", BAD),
     (ABSOLUTE, "http://gateway.test", "http://", BAD),
     (ABSOLUTE, "http://", "ftp://", BAD),
+    (ABSOLUTE, "http://", "FTP://", BAD),
     // The request line (section 3).
     (GET, "GET /", "/", BAD),
     (GET, "GET", "G(T", BAD),
@@ -132,7 +142,9 @@ const SPOILT: &[(&str, &str, &str, Outcome)] = &[
     (GET, "HTTP/1.1", "http/1.1", VERSION),
     (GET, "HTTP/1.1", "HTTP/11", VERSION),
     (GET, "HTTP/1.1", "ICY/1.1", VERSION),
-    (GET, "X-Field: value", "Expect: 200-ok", (417, "expectation_failed")),
+    (GET, "X-Field: value", "Expect: 200-ok", EXPECTATION),
+    (GET, "X-Field: value", "Expect: 100-continue\r\nExpect: 200-ok", EXPECTATION),
+    (GET, "X-Field: value", "Expect: 100-continue, 200-ok", EXPECTATION),
     // Chunks (section 7.1).
     (CHUNKED, "3c;name=value", "3g", BAD),
     (CHUNKED, "3c;name=value", "0x3c", BAD),
@@ -149,6 +161,9 @@ const SPOILT: &[(&str, &str, &str, Outcome)] = &[
     (CHUNKED, "3c;name=value\r\n", "3c\r", BAD),
     (CHUNKED, "3c;name=value", "3c;na\rme", BAD),
     (CHUNKED, "3c;name=value", "3c;na\0me", BAD),
+    (CHUNKED, "3c;name=value", "3c;na\u{1}me", BAD),
+    (CHUNKED, "3c;name=value", "3c;na\u{1b}me", BAD),
+    (CHUNKED, "3c;name=value", "3c;na\u{7f}me", BAD),
     (CHUNKED, "3c;name=value", "3b;name=value", BAD),
     (CHUNKED, "}]}\r\n", "}]}", BAD),
     (CHUNKED, "}]}\r\n", "}]}\n", BAD),
@@ -156,6 +171,15 @@ const SPOILT: &[(&str, &str, &str, Outcome)] = &[
     (CHUNKED, "0\r\nX-Trailer", "0\nX-Trailer", BAD),
     (CHUNKED, "X-Trailer: value\r\n", "X-Trailer: value\n", BAD),
     (CHUNKED, "X-Trailer: value\r\n", "X-Trailer: value\r", BAD),
+    (CHUNKED, "X-Trailer: value", "X-Trailer: val\u{1}ue", BAD),
+    (CHUNKED, "X-Trailer: value", "X-Trailer: val\u{7f}ue", BAD),
+    (CHUNKED, "X-Trailer: value", "X-Trailer", BAD),
+    (CHUNKED, "X-Trailer: value", ": value", BAD),
+    (CHUNKED, "X-Trailer: value", "X Trailer: value", BAD),
+    (CHUNKED, "X-Trailer: value", "X-Trailer : value", BAD),
+    (CHUNKED, "X-Trailer: value", " X-Trailer: value", BAD),
+    (CHUNKED, "X-Trailer: value", "X-Trailer: value\r\n folded", BAD),
+    (CHUNKED, "X-Trailer: value", "GET /v1/models HTTP/1.1", BAD),
 ];
 
 /// The same for parts that are too long to be written down: how often the third part is repeated, too.
@@ -188,19 +212,27 @@ const UNUSUAL: &[(&str, &str, &str)] = &[
     (GET, "Host: gateway.test", "hOST:gateway.test"),
     (GET, "Host: gateway.test", "Host:   gateway.test  "),
     (GET, "gateway.test", "gateway.test:8080"),
+    (GET, "gateway.test", "gateway.test:65535"),
     (GET, "gateway.test", "[::1]:8080"),
+    (GET, "gateway.test", "[::ffff:192.0.2.1]"),
     (GET, "X-Field: value", "X-Field:"),
     (GET, "value", "a\tb"),
     (GET, "value", "caf\u{e9}"),
     (GET, "GET /v1/models?x=y", "GET /v1/mod%65ls"),
     (GET, "HTTP/1.1\r\nHost: gateway.test\r\n", "HTTP/1.0\r\n"),
+    (GET, "X-Field: value", "Expect: 100-continue\r\nExpect: 100-Continue"),
     (ABSOLUTE, "http://gateway.test/v1/models", "https://gateway.test/v1/models"),
+    (ABSOLUTE, "http://", "HTTP://"),
+    (ABSOLUTE, "http://", "HttpS://"),
     (POST, "Content-Length: 60", "CONTENT-LENGTH:60"),
     (POST, "Content-Length: 60", "Content-Length: 0060"),
     (CHUNKED, "chunked", "Chunked"),
     (CHUNKED, "3c;name=value", "3C"),
     (CHUNKED, "3c;name=value", "0000000003c"),
+    (CHUNKED, "name=value", "name=\"a\tb\""),
     (CHUNKED, "X-Trailer: value\r\n", ""),
+    (CHUNKED, "X-Trailer: value", "X-Trailer:"),
+    (CHUNKED, "X-Trailer: value", "X-Trailer:a\tcaf\u{e9}"),
 ];
 
 fn spoil(request: &str, part: &str, by: &str) -> Vec<u8> {
@@ -380,6 +412,25 @@ fn requests_sent_at_once_are_answered_one_by_one_in_order() {
     let forwarded: Vec<Vec<u8>> =
         gateway.upstream.requests().into_iter().map(|request| request.body).collect();
     assert_eq!(forwarded, (0..20).map(|n| body(n).into_bytes()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_client_of_http_1_0_that_asks_for_it_keeps_its_connection_and_is_told_so() {
+    let gateway = TestGateway::with("");
+    let mut client = gateway.connect();
+    let mut told = |version: &str, options: &str| {
+        let get = format!("GET /v1/models {version}\r\nHost: gateway.test\r\n{options}\r\n");
+        client.send(get).expect("the connection goes on");
+        let answer = client.answer();
+        assert_eq!(answer.status, 200, "{version} {options}");
+        answer.header("connection").map(str::to_owned)
+    };
+    for _ in 0..2 {
+        assert_eq!(told("HTTP/1.0", "Connection: Keep-Alive\r\n").as_deref(), Some("keep-alive"));
+        assert_eq!(told("HTTP/1.1", ""), None, "it takes that for granted");
+    }
+    assert_eq!(told("HTTP/1.0", "").as_deref(), Some("close"), "it did not ask");
+    assert_eq!(client.rest(), b"");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod floods;
 
+use std::future::poll_fn;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Mutex;
@@ -80,6 +81,51 @@ async fn a_body_is_held_to_the_limit_to_the_byte() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_refused_early_is_taken_so_that_its_client_reads_the_answer() {
+    const LENGTH: usize = 1_000_000;
+    let gateway = TestGateway::with("size_limits: {max_request_body_bytes: 100}");
+    let begin = async |client: &Client| {
+        let head = done(chat().header("content-length", LENGTH.to_string()));
+        let (response, send) = client.begin(head, false).await;
+        (whole(response).await, send)
+    };
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    let (refused, mut send) = begin(&client).await;
+    assert_eq!((refused.status, refused.code()), (413, "request_too_large".to_owned()));
+    // It is more than the gateway has room for: it goes out as it is taken, or never.
+    let mut left = LENGTH;
+    send.reserve_capacity(left);
+    while left > 0 {
+        let room = poll_fn(|cx| send.poll_capacity(cx)).await.expect("the stream is open");
+        let room = room.expect("the stream is not reset").min(left);
+        left -= room;
+        send.send_data(Bytes::from(vec![b' '; room]), left == 0).expect("it can be sent");
+    }
+
+    // Strangers by address do not get that courtesy.
+    gateway.reload("ip_allowlist: {enabled: true}").expect("it is valid");
+    let (denied, mut send) = begin(&client).await;
+    assert_eq!((denied.status, denied.code()), (403, "ip_denied".to_owned()));
+    let reset = tokio::time::timeout(PATIENCE, poll_fn(|cx| send.poll_reset(cx)));
+    assert_eq!(reset.await.expect("it is reset").ok(), Some(h2::Reason::NO_ERROR));
+}
+
+#[tokio::test]
+async fn an_answer_to_head_tells_how_long_its_content_would_be_and_has_none() {
+    let gateway = TestGateway::with("");
+    let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
+    for (path, status) in [("/healthz", 200), ("/nowhere", 404)] {
+        let get = client.ask(done(request("GET", path)), b"").await;
+        assert_eq!(get.status, status, "the control: {path}");
+        assert!(!get.body.is_empty(), "the control: {path}");
+        let head = client.ask(done(request("HEAD", path)), b"").await;
+        assert_eq!((head.status, head.body.len()), (status, 0), "{path}");
+        let length = head.headers.get("content-length").and_then(|length| length.to_str().ok());
+        assert_eq!(length, Some(&*get.body.len().to_string()), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_head_that_is_ambiguous_or_too_large_is_refused() {
     let gateway = TestGateway::with("");
     let client = Client::connect(&gateway, Ipv4Addr::LOCALHOST).await;
@@ -98,6 +144,15 @@ async fn a_head_that_is_ambiguous_or_too_large_is_refused() {
         ),
         (request("GET", "/v1/models").header("host", "gateway.test:99999"), 400, "malformed_request"),
         (request("GET", ":99999/v1/models"), 400, "malformed_request"),
+        (request("GET", ":+80/v1/models"), 400, "malformed_request"),
+        (request("GET", "").uri("http://[zz]/v1/models"), 400, "malformed_request"),
+        (request("GET", "").uri("http://[1.2.3.4]/v1/models"), 400, "malformed_request"),
+        (request("GET", "/v1/models").header("expect", "200-ok"), 417, "expectation_failed"),
+        (
+            request("GET", "/v1/models").header("expect", "100-continue").header("expect", "200-ok"),
+            417,
+            "expectation_failed",
+        ),
         (request("GET", "/v1/files/\u{e9}"), 400, "malformed_request"),
         (request("GET", "/v1/files/a?x=\u{e9}"), 400, "malformed_request"),
         (request("GET", "/v1/../models"), 400, "invalid_path"),
@@ -118,6 +173,8 @@ async fn a_head_that_is_ambiguous_or_too_large_is_refused() {
     let controls = [
         request("GET", "/v1/models").header("host", "gateway.test"),
         request("GET", ":9999/v1/models"),
+        request("GET", "").uri("http://[::1]/v1/models"),
+        request("GET", "/v1/models").header("expect", "100-continue"),
         request("GET", "/v1/files/%c3%a9?x=%c3%a9"),
     ];
     for control in controls {

@@ -1,7 +1,7 @@
 //! Streams pass piece by piece, and whoever leaves ends what was asked for them.
 
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::channel;
 
 use kt_domain::events::Verdict;
@@ -87,6 +87,32 @@ fn a_client_that_goes_away_within_its_request_was_refused_nothing() {
 
     let refused = gateway.ask(&Request::chat().json("{"));
     assert_eq!(gateway.event_of(refused.request_id()).verdict, Some(Verdict::Block), "the control");
+}
+
+#[test]
+fn a_client_that_has_closed_its_end_is_answered_nothing_for_it() {
+    let gateway = TestGateway::with("");
+    gateway.upstream.behave(|_, provider: &mut TcpStream| {
+        // It is answered nothing before it is left.
+        let _ = provider.read(&mut [0])?;
+        Ok(Then::Close)
+    });
+    let request = Request::chat().bytes();
+    for (before, sent) in [&request[..request.len() - 1], &request].into_iter().enumerate() {
+        let mut client = gateway.connect();
+        client.send(sent).expect("the gateway takes it");
+        if sent.len() == request.len() {
+            wait_for("the provider to be asked", || gateway.upstream.requests().pop());
+        }
+        client.stream().shutdown(Shutdown::Write).expect("it is connected");
+        assert_eq!(String::from_utf8_lossy(&client.rest()), "", "{} bytes", sent.len());
+        let event = wait_for("its event", || gateway.events().into_iter().nth(before));
+        assert_eq!((event.status, event.reason_code.as_deref()), (Some(499), Some("client_closed")));
+    }
+    let mut client = gateway.connect();
+    client.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("the gateway takes it");
+    client.stream().shutdown(Shutdown::Write).expect("it is connected");
+    assert_eq!(client.answer().status, 200, "the control: what needs no waiting is answered");
 }
 
 /// Lets the provider write until it notices.
