@@ -48,12 +48,13 @@ pub(crate) struct GatewayService(pub(crate) Arc<Worker>);
 
 impl Service for GatewayService {
     async fn call(&self, head: Head, body: &mut dyn Incoming, peer: &Peer) -> Reply {
-        let asked = Asked { path: head.path.clone(), origin: only_origin(&head.headers).cloned() };
+        let page = only_origin(&head.headers)
+            .map(|origin| Page { origin: origin.clone(), asked: head.path.clone() });
         let exchange = Exchange::begin(&self.0, head, body, *peer);
         let (request_id, surface) = (exchange.request_id, exchange.surface);
         match contained_async(pin!(exchange.run())).await {
             Ok(reply) => reply,
-            Err(Panicked) => self.answer_defect(request_id, surface, asked, peer),
+            Err(Panicked) => self.answer_defect(request_id, surface, page, peer),
         }
     }
 
@@ -102,22 +103,30 @@ impl GatewayService {
         reply
     }
 
-    /// The answer to a request that met a defect, for pages of its origin to read if they may. Its record was kept when it was
+    /// The answer to a request that met a defect, for the page that sent it to read if it may. Its record was kept when it was
     /// dropped.
-    fn answer_defect(&self, request_id: RequestId, surface: Surface, asked: Asked, peer: &Peer) -> Reply {
+    fn answer_defect(
+        &self,
+        request_id: RequestId,
+        surface: Surface,
+        page: Option<Page>,
+        peer: &Peer,
+    ) -> Reply {
         tracing::error!(%request_id, "a request met a defect; the message is on standard error");
         let mut reply = Refusal::internal().into_reply(surface, &request_id.to_string());
         let snapshot = self.0.shared.snapshot.load();
-        let request = HeaderMap::from_iter(asked.origin.map(|origin| (header::ORIGIN, origin)));
-        dress(&mut reply, snapshot.cors_of_answer(None, &asked.path), &request, peer, request_id);
+        let cors = snapshot.cors_of_answer(None, page.as_ref().map_or("", |page| &page.asked));
+        let request = HeaderMap::from_iter(page.map(|page| (header::ORIGIN, page.origin)));
+        dress(&mut reply, cors, &request, peer, request_id);
         reply
     }
 }
 
-/// What is kept of a request for the answer that it gets if it meets a defect.
-struct Asked {
-    path: String,
-    origin: Option<HeaderValue>,
+/// The page that sent a request, kept for the answer that it gets if the request meets a defect.
+struct Page {
+    origin: HeaderValue,
+    /// The path that it asked for.
+    asked: String,
 }
 
 /// The origin that a request names, unless it names several.
