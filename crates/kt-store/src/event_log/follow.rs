@@ -38,6 +38,7 @@ pub struct BatchSize {
 }
 
 /// A byte of a segment at which a line begins.
+#[derive(Clone)]
 struct Place {
     segment: Segment,
     offset: u64,
@@ -57,36 +58,65 @@ impl Follower {
         Ok(Self { directory: directory.to_owned(), place })
     }
 
-    /// The entries that come next; `None` when there is nothing new.
+    /// The entries that come next; `None` when there is nothing new. After an error it goes on from where it was.
     pub fn next(&mut self, size: BatchSize) -> Result<Option<Batch>, LogError> {
+        self.next_by(size, segments::list)
+    }
+
+    /// The entries that come next and stay: they stood in the log before `settle`, which answers whether everything that was
+    /// written before it is on disk for good, and after it. `None` also when it is not. What a writer whose disk failed
+    /// meanwhile has cut off, and perhaps replaced, is not among them.
+    pub fn next_settled(
+        &mut self,
+        size: BatchSize,
+        mut settle: impl FnMut() -> bool,
+    ) -> Result<Option<Batch>, LogError> {
         loop {
-            let Some(place) = self.place.take().map_or_else(|| self.beginning(), |place| Ok(Some(place)))?
+            let before = self.place.clone();
+            let Some(seen) = self.next(size)? else { return Ok(None) };
+            let behind = std::mem::replace(&mut self.place, before.clone());
+            if !settle() {
+                return Ok(None);
+            }
+            let now = self.next(size)?;
+            if now.is_some_and(|now| now.entries.starts_with(&seen.entries)) {
+                self.place = behind;
+                return Ok(Some(seen));
+            }
+            self.place = before;
+        }
+    }
+
+    fn next_by(
+        &mut self,
+        size: BatchSize,
+        list: impl Fn(&Path) -> Result<Vec<Segment>, LogError>,
+    ) -> Result<Option<Batch>, LogError> {
+        loop {
+            let Some(place) = self.place.clone().map_or_else(|| self.beginning(), |place| Ok(Some(place)))?
             else {
                 return Ok(None);
             };
+            // Listed before it is read: of a segment that another one follows, all is there.
+            let behind =
+                list(&self.directory)?.into_iter().find(|next| next.first_seq > place.segment.first_seq);
             let Some(Read { batch, offset }) = read(&place, size)? else {
                 // Retention took the segment; what is left begins behind it.
+                self.place = None;
                 continue;
             };
-            self.place = Some(Place { offset, segment: place.segment.clone() });
+            self.place = Some(Place { offset, segment: place.segment });
             if batch.is_some() {
                 return Ok(batch);
             }
-            match self.segment_behind(&place.segment)? {
-                Some(segment) => self.place = Some(Place { segment, offset: 0 }),
-                None => return Ok(None),
-            }
+            let Some(segment) = behind else { return Ok(None) };
+            self.place = Some(Place { segment, offset: 0 });
         }
     }
 
     fn beginning(&self) -> Result<Option<Place>, LogError> {
         let first = segments::list(&self.directory)?.into_iter().next();
         Ok(first.map(|segment| Place { segment, offset: 0 }))
-    }
-
-    fn segment_behind(&self, last: &Segment) -> Result<Option<Segment>, LogError> {
-        let mut segments = segments::list(&self.directory)?.into_iter();
-        Ok(segments.find(|segment| segment.first_seq > last.first_seq))
     }
 }
 
@@ -148,4 +178,67 @@ fn read_line(lines: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bo
     line.clear();
     lines.read_until(b'\n', line)?;
     Ok(line.last() == Some(&b'\n'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Arc;
+
+    use kt_domain::clock::SystemClock;
+    use kt_domain::events::{Event, EventType};
+
+    use super::super::{EventWriter, Options};
+    use super::*;
+
+    const ALL: BatchSize = BatchSize { entries: 1000, bytes: 1 << 20 };
+
+    fn entries(follower: &mut Follower) -> Vec<String> {
+        std::iter::from_fn(|| follower.next(ALL).unwrap()).flat_map(|batch| batch.entries).collect()
+    }
+
+    #[test]
+    fn what_is_appended_just_before_a_segment_ends_is_not_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options { segment_bytes: 1500, ..Options::new(Arc::new(SystemClock)) };
+        let writer = EventWriter::open(directory.path(), &options).unwrap();
+        for n in 0..10 {
+            let time = "2026-03-15T14:22:31.000Z".to_owned();
+            let id = format!("evt_{n}");
+            writer.record(&Event::new(EventType::Decision, id, time, "gw_test".into())).unwrap();
+            writer.sync().unwrap();
+        }
+        writer.close();
+        let all = entries(&mut Follower::open(directory.path(), None).unwrap());
+        let segments = segments::list(directory.path()).unwrap();
+        assert!(segments.len() > 1);
+
+        // As it is before the first segment gets its last entries and ends.
+        let whole = fs::read_to_string(&segments[0].path).unwrap();
+        let cut = whole.lines().take(3).map(|line| line.len() + 1).sum();
+        fs::write(&segments[0].path, &whole[..cut]).unwrap();
+        let mut follower = Follower::open(directory.path(), None).unwrap();
+        let mut read = follower.next(ALL).unwrap().unwrap().entries;
+        assert_eq!(read, all[..3]);
+        let ends_now = |directory: &Path| {
+            fs::write(&segments[0].path, &whole).unwrap();
+            segments::list(directory)
+        };
+        read.extend(follower.next_by(ALL, ends_now).unwrap().unwrap().entries);
+        read.extend(entries(&mut follower));
+        assert_eq!(read, all);
+    }
+
+    #[test]
+    fn an_error_loses_no_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let writer = EventWriter::open(directory.path(), &Options::new(Arc::new(SystemClock))).unwrap();
+        writer.close();
+        let mut follower = Follower::open(directory.path(), None).unwrap();
+        let all = entries(&mut follower);
+        let fails = |path: &Path| Err(std::io::Error::from(ErrorKind::PermissionDenied)).at(path);
+        assert!(follower.next_by(ALL, fails).is_err());
+        assert_eq!(entries(&mut follower), Vec::<String>::new(), "nothing comes once more");
+        assert!(!all.is_empty(), "the control");
+    }
 }

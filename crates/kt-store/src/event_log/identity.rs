@@ -25,6 +25,7 @@ impl Identity {
     /// The identity of the log in `directory`; made when there is no log yet.
     pub(super) fn open(directory: &Path, gateway_id: Option<&str>) -> Result<Self, LogError> {
         let key = signing_key(directory)?;
+        publish(directory, &key.public())?;
         let gateway_id = gateway_name(directory, gateway_id)?;
         Ok(Self { gateway_id, public_key: key.public(), key })
     }
@@ -62,9 +63,17 @@ fn new_signing_key(directory: &Path, path: PathBuf) -> Result<CheckpointKey, Log
         problem: "cannot be made: the system has no randomness to give".to_owned(),
     })?;
     replace_file(&path, &document).at(&path)?;
-    let public = directory.join("signing.pub");
-    replace_file(&public, format!("{}\n", key.public()).as_bytes()).at(&public)?;
     Ok(key)
+}
+
+/// Writes the public key beside the other one where it does not stand already, as after a crash between the two.
+fn publish(directory: &Path, key: &PublicKey) -> Result<(), LogError> {
+    let path = directory.join("signing.pub");
+    let text = format!("{key}\n");
+    if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
+    }
+    replace_file(&path, text.as_bytes()).at(&path)
 }
 
 fn gateway_name(directory: &Path, wanted: Option<&str>) -> Result<Arc<str>, LogError> {

@@ -141,7 +141,7 @@ impl Log {
     }
 
     /// Keeps the anchor in another file from now on, or in none, and writes a checkpoint into it at once. Refuses a file that
-    /// holds the anchor of another log.
+    /// holds the anchor of another log, and changes nothing when the checkpoint cannot be written.
     pub(super) fn move_anchor(&mut self, to: Option<PathBuf>) -> Result<(), LogError> {
         if to == self.anchor_file {
             return Ok(());
@@ -149,8 +149,12 @@ impl Log {
         if let Some(path) = &to {
             anchor::check(path, &self.place.directory, &self.place.identity.public_key)?;
         }
-        self.anchor_file = to;
-        self.locked(|log| log.write(None, true))
+        let former = std::mem::replace(&mut self.anchor_file, to);
+        let moved = self.locked(|log| log.write(None, true));
+        if moved.is_err() {
+            self.anchor_file = former;
+        }
+        moved
     }
 
     /// Whether there are entries that no checkpoint covers, or none of which the anchor may know.
@@ -200,6 +204,11 @@ impl Log {
             anchor_file: self.anchor_file.clone(),
         };
         (Flush { length: tail.length }, work)
+    }
+
+    /// Whether more was written than is on disk.
+    pub(super) fn is_unflushed(&self) -> bool {
+        self.active.tail.length > self.active.flushed
     }
 
     /// Ends a flush with what came of its work.

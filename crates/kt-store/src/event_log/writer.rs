@@ -146,16 +146,25 @@ impl EventWriter {
         Ok(outcome)
     }
 
-    /// Writes what waits, signs a checkpoint, and closes the log; nothing is taken afterwards.
+    /// Writes what waits, signs a checkpoint, and closes the log; nothing is taken afterwards. Whoever calls this, the log is
+    /// closed when it returns.
     pub fn close(&self) {
         let mut queue = self.shared.queue();
         queue.is_closing = true;
         self.shared.wake_if(true, queue);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
+        // Held meanwhile, so that others who close it wait too.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = thread.take() {
             // A panic there was already reported by the thread itself.
             let _ = thread.join();
         }
+    }
+
+    /// Whether everything that stands in the log is on disk for good, once it is closed: false for one whose disk failed to
+    /// the end.
+    #[must_use]
+    pub fn is_closed_whole(&self) -> bool {
+        self.shared.closed_whole.load(Ordering::Acquire)
     }
 
     /// Changes how long the events that come from now on are kept.
@@ -191,6 +200,8 @@ struct Shared {
     /// Whether the disk refused what was last to be written. Set while the queue is held, so that nobody begins to wait for a
     /// disk that refuses.
     refuses: AtomicBool,
+    /// Whether the log was closed with everything in it on disk.
+    closed_whole: AtomicBool,
     /// How many events were taken and are not on disk, written or not.
     behind: AtomicUsize,
     /// Since when the disk has been at one piece of work, in milliseconds after `opened`; [`u64::MAX`] while it rests.
@@ -255,6 +266,7 @@ impl Shared {
             queue: Mutex::default(),
             wake: Condvar::new(),
             refuses: AtomicBool::new(false),
+            closed_whole: AtomicBool::new(false),
             behind: AtomicUsize::new(0),
             at_work_since: AtomicU64::new(u64::MAX),
             opened: Instant::now(),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kt_domain::events::Head;
-use kt_store::event_log::{Batch, BatchSize, Follower, LogError, RecordError};
+use kt_store::event_log::{Batch, BatchSize, EventWriter, Follower, LogError, RecordError};
 use tokio::sync::watch;
 
 use super::plane::{Plane, PlaneError};
@@ -89,14 +89,12 @@ impl Delivery {
         }
     }
 
-    /// Reads what is on disk for good, on a thread where nothing else waits. What a loss of power could still take back
-    /// is not delivered: the log would go on differently from what the control plane knows.
+    /// Reads what is on disk for good, on a thread where nothing else waits. What a loss of power or a disk that fails could
+    /// still take back is not delivered: the log would go on differently from what the control plane knows.
     async fn read(mut self) -> (Self, Result<Option<Batch>, LogError>) {
         let read = tokio::task::spawn_blocking(move || {
-            let next = self.follower.next(SIZE);
-            if let Ok(Some(_)) = next {
-                self.wait_for_the_disk();
-            }
+            let Self { follower, events, .. } = &mut self;
+            let next = follower.next_settled(SIZE, || is_settled(events.writer()));
             (self, next)
         });
         match read.await {
@@ -104,13 +102,6 @@ impl Delivery {
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // Only when the process ends is such a thread not let finish.
             Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// Is done once everything that was written so far is on disk. A closed log is.
-    fn wait_for_the_disk(&self) {
-        while let Err(RecordError::Unwritable | RecordError::Full) = self.events.writer().sync() {
-            std::thread::sleep(LOOK_EVERY);
         }
     }
 
@@ -154,6 +145,22 @@ impl Delivery {
         match Follower::open(self.events.directory(), None) {
             Ok(follower) => self.follower = follower,
             Err(error) => tracing::error!(%error, "the event log cannot be read for delivery"),
+        }
+    }
+}
+
+/// Waits until everything that was written so far is on disk; `false` when it never will be, in a log whose disk failed
+/// until it was closed.
+fn is_settled(writer: &EventWriter) -> bool {
+    loop {
+        match writer.sync() {
+            Ok(()) => return true,
+            Err(RecordError::Closed) => {
+                // It may be about to.
+                writer.close();
+                return writer.is_closed_whole();
+            }
+            Err(RecordError::Unwritable | RecordError::Full) => std::thread::sleep(LOOK_EVERY),
         }
     }
 }

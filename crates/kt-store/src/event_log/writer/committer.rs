@@ -77,8 +77,9 @@ impl Committer {
                 self.write_until_it_succeeds();
             }
         }
-        if let Err(error) = self.log.append_checkpoint() {
-            tracing::warn!(%error, "the event log was closed without a last checkpoint");
+        match self.log.append_checkpoint() {
+            Ok(()) => self.shared.closed_whole.store(true, Ordering::Release),
+            Err(error) => tracing::warn!(%error, "the event log was closed without a last checkpoint"),
         }
     }
 
@@ -143,7 +144,7 @@ impl Committer {
                 shared.behind.fetch_sub(events, Ordering::Relaxed);
                 taken.settle(events, waiting);
                 written?;
-                if taken.events.is_empty() {
+                if !log.is_unflushed() {
                     return Ok(());
                 }
                 shared.begin_work();

@@ -11,7 +11,7 @@ use kt_domain::events::{EventType, Verdict};
 
 use super::super::disk::LogFile;
 use super::super::query::{EventQuery, query};
-use super::super::verify::{Expectations, Verification, verify};
+use super::super::verify::{Expectations, Expected, Verification, verify};
 use super::*;
 
 /// What the disk does wrong.
@@ -353,6 +353,66 @@ fn what_was_written_during_a_flush_that_fails_is_written_again_once() {
     assert_eq!(names(), ["evt_1", "evt_2", "evt_3"]);
     drop(writer);
     proven(directory.path(), &Expectations::default());
+}
+
+#[test]
+fn a_checkpoint_that_falls_due_during_the_last_flush_is_flushed_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let (log, anchor) = (directory.path().join("events"), directory.path().join("anchor"));
+    let disk = FaultyDisk::default();
+    let options = Options {
+        checkpoint_interval: Duration::from_millis(1),
+        anchor_file: Some(anchor.clone()),
+        ..options()
+    };
+    let writer = EventWriter::open_on(Box::new(disk.clone()), &log, &options).unwrap();
+    let begun = Expected::from_anchor(&anchor).unwrap();
+    let hangs = disk.hang_flushes();
+    writer.record(&event("evt_1")).unwrap();
+    let last_seq =
+        || verify(std::slice::from_ref(&log), &Expectations::default(), &mut |_| {}).unwrap().last_seq;
+    // The checkpoint that proved the beginning, the event, and the one that proves it.
+    wait_until(|| last_seq() == begun.seq + 3);
+    drop(hangs);
+    wait_until(|| Expected::from_anchor(&anchor).unwrap().seq == begun.seq + 2);
+}
+
+#[test]
+fn a_log_whose_disk_fails_to_the_end_is_not_closed_whole() {
+    for (faults, is_whole) in [(Faults::default(), true), (Faults { sync: true, ..Faults::default() }, false)]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = FaultyDisk::default();
+        let writer = EventWriter::open_on(Box::new(disk.clone()), directory.path(), &options()).unwrap();
+        record(&writer, "evt_before").unwrap();
+        disk.set(faults);
+        writer.record(&event("evt_last")).unwrap();
+        assert!(!writer.is_closed_whole());
+        writer.close();
+        assert_eq!(writer.is_closed_whole(), is_whole, "{faults:?}");
+    }
+}
+
+#[test]
+fn an_anchor_that_could_not_be_moved_stays_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let [former, other] = ["former", "other"].map(|name| directory.path().join(name));
+    let (log, disk) = (directory.path().join("events"), FaultyDisk::default());
+    let options = Options { anchor_file: Some(former.clone()), ..options() };
+    let writer = EventWriter::open_on(Box::new(disk.clone()), &log, &options).unwrap();
+    record(&writer, "evt_before").unwrap();
+    disk.set(Faults { sync: true, ..Faults::default() });
+    writer.move_anchor(Some(other.clone()));
+    // Whatever comes of it, the move was tried before.
+    let _ = writer.sync();
+    disk.set(Faults::default());
+    wait_until(|| writer.is_writable());
+    record(&writer, "evt_after").unwrap();
+    writer.close();
+    assert!(!other.exists());
+    let anchor = Expected::from_anchor(&former).unwrap();
+    let found = proven(&log, &Expectations { public_key: None, entries: vec![anchor.clone()] });
+    assert_eq!(found.last_seq, anchor.seq + 1, "it has gone along");
 }
 
 #[test]

@@ -97,6 +97,41 @@ fn a_log_whose_end_was_lost_is_read_again_so_that_nothing_is_left_out() {
 }
 
 #[test]
+fn what_a_writer_takes_back_before_it_is_on_disk_does_not_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let ids = |batch: Option<Batch>| -> Vec<String> {
+        let entries = batch.map(|batch| batch.entries).unwrap_or_default();
+        let entries = entries.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        entries.filter_map(|entry| entry["event"]["id"].as_str().map(str::to_owned)).collect()
+    };
+    write(directory.path(), &options(), names(0, 3));
+    let length = fs::metadata(&segments(directory.path())[0]).unwrap().len();
+    write(directory.path(), &options(), names(3, 6));
+    let mut follower = Follower::open(directory.path(), None).unwrap();
+    assert_eq!(follower.next_settled(ALL, || false).unwrap(), None, "who knows what of it stays");
+
+    let mut disk_fails = true;
+    let settle = || {
+        if std::mem::take(&mut disk_fails) {
+            let file = fs::OpenOptions::new().write(true).open(&segments(directory.path())[0]).unwrap();
+            file.set_len(length).unwrap();
+            write(directory.path(), &options(), names(10, 12));
+        }
+        true
+    };
+    let stays = [names(0, 3), names(10, 12)].concat();
+    assert_eq!(ids(follower.next_settled(ALL, settle).unwrap()), stays);
+    assert_eq!(follower.next_settled(ALL, || true).unwrap(), None);
+    write(directory.path(), &options(), names(12, 14));
+    let settle = || {
+        write(directory.path(), &options(), names(14, 16));
+        true
+    };
+    assert_eq!(ids(follower.next_settled(ALL, settle).unwrap()), names(12, 14), "the control");
+    assert_eq!(ids(follower.next_settled(ALL, || true).unwrap()), names(14, 16));
+}
+
+#[test]
 fn what_retention_removed_is_passed_over() {
     let directory = tempfile::tempdir().unwrap();
     let small = Options { segment_bytes: 2000, ..options() };
