@@ -36,11 +36,16 @@ pub(super) fn read(path: &Path) -> Result<Option<Checkpoint>, LogError> {
 pub(super) fn check(path: &Path, directory: &Path, key: &PublicKey) -> Result<(), LogError> {
     let Some(anchor) = read(path)? else { return Ok(()) };
     if !is_signed_with(&anchor, key) {
-        return Err(LogError::Unusable {
-            path: path.to_owned(),
-            problem: "was signed with another key than the one of this log. Give each gateway an anchor file of its own"
-                .to_owned(),
-        });
+        let whose = if segments::list(directory)?.is_empty() {
+            format!(
+                "was signed for a log that is not in {}. Put that log back from a copy, or, to begin a new one, move the                  anchor file away",
+                directory.display()
+            )
+        } else {
+            "was signed with another key than the one of this log".to_owned()
+        };
+        let problem = format!("{whose}. Give each gateway an anchor file of its own");
+        return Err(LogError::Unusable { path: path.to_owned(), problem });
     }
     let found = match find(directory, anchor.seq)? {
         Found::Entry(hash) if hash == anchor.hash => return Ok(()),

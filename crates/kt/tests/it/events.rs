@@ -266,9 +266,22 @@ fn a_log_that_was_set_back_is_recognised_by_its_anchor() {
     assert!(said(&gateway.kt(&["verify", "{data}", "--anchor", "{data}/anchor"]), 0).contains("as expected"));
     let lines = fs::read_to_string(gateway.segment()).unwrap();
     fs::write(gateway.segment(), lines.split_inclusive('\n').take(2).collect::<String>()).unwrap();
-    said(&gateway.kt(&["verify", "{data}"]), 0);
+    let alone = said(&gateway.kt(&["verify", "{data}"]), 0);
+    assert!(alone.contains("give --anchor or --expect"), "{alone}");
+    assert!(alone.contains("signed anew by whoever has its key"), "{alone}");
     let found = said(&gateway.kt(&["verify", "{data}", "--anchor", "{data}/anchor"]), 1);
     assert!(found.contains("end was cut off"), "{found}");
+}
+
+#[test]
+fn a_log_of_which_nothing_holds_is_not_said_to_begin() {
+    let gateway = Gateway::with_events();
+    let verified = said(&gateway.kt(&["verify", "{data}"]), 0);
+    assert!(verified.contains("with the first entry of the log"), "the control: {verified}");
+    let lines = fs::read_to_string(gateway.segment()).unwrap();
+    fs::write(gateway.segment(), lines.split_inclusive('\n').skip(1).collect::<String>()).unwrap();
+    let found = said(&gateway.kt(&["verify", "{data}"]), 1);
+    assert!(found.contains("does not begin a segment") && !found.contains("with the first entry"), "{found}");
 }
 
 #[test]

@@ -43,8 +43,9 @@ impl Verification {
     /// How many of the last entries no checkpoint proves yet.
     #[must_use]
     pub fn unproven(&self) -> u64 {
-        self.last_seq
-            - self.proven_by.as_ref().map_or(self.first_seq.saturating_sub(1), |proof| proof.seq + 1)
+        let proven = self.proven_by.as_ref().map_or(self.first_seq.saturating_sub(1), |proof| proof.seq + 1);
+        // The entry that is the checkpoint may be the one that does not hold.
+        self.last_seq.saturating_sub(proven)
     }
 }
 

@@ -148,6 +148,7 @@ impl<'a> Walk<'a> {
     /// The head before the log's first entry, which must be the beginning of a segment.
     fn begin_with(&mut self, place: &Place, record: &Record<'_>) -> Result<Head, Break> {
         let Some(start) = record.segment_start() else {
+            self.found.beginning = Beginning::Excerpt;
             self.found.first_seq = record.seq;
             self.found.last_seq = record.seq.saturating_sub(1);
             let message = format!(
@@ -229,7 +230,7 @@ impl<'a> Walk<'a> {
         let Some(expected) = self.expectations.entries.iter().find(differs) else { return Ok(()) };
         let message = format!(
             "entry {} is not the one that was signed (its hash is {}, expected {}): the log was set back to an older \
-             copy and written anew",
+             copy, or changed, and written anew",
             head.seq, head.hash, expected.hash
         );
         Err(Break::Known(Problem {

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kt_domain::events::{Hash, Head, PublicKey};
+use kt_domain::clock::Clock;
+use kt_domain::events::{Entry, Hash, Head, Kind, PublicKey, Record};
+use kt_store::CheckpointKey;
 use kt_store::event_log::{
     Beginning, EventWriter, Expectations, Expected, Options, Tampering, Verification, verify,
 };
@@ -76,6 +78,28 @@ impl Tampered {
             let record = kt_domain::events::Record::from_written(line.as_bytes()).unwrap();
             let new = before.would_hash(seq as u64, &record);
             *line = line.replace(&hash(line), &new.to_string());
+        }
+    }
+
+    /// The number and the hash of entry `seq`.
+    fn head(&mut self, seq: usize) -> Head {
+        Record::from_written(self.line(seq).as_bytes()).unwrap().head()
+    }
+
+    /// Computes all hashes and signatures from entry `from` on anew, as somebody who has the key would.
+    fn sign_anew(&mut self, from: usize) {
+        let key = fs::read(self.directory.path().join("events/signing.key")).unwrap();
+        let key = CheckpointKey::from_pkcs8(&key).unwrap();
+        for seq in from..=self.lines.len() {
+            let mut before = self.head(seq - 1);
+            if Record::from_written(self.line(seq).as_bytes()).unwrap().kind != Kind::Checkpoint {
+                self.rehash(seq, seq);
+                continue;
+            }
+            let checkpoint = key.checkpoint("gw_test".into(), before, clock().now());
+            let mut line = Vec::new();
+            before.append(&Entry::Checkpoint(&checkpoint), &mut line).unwrap();
+            *self.line(seq) = String::from_utf8(line).unwrap();
         }
     }
 }
@@ -253,6 +277,38 @@ fn an_expected_hash_does_as_well_as_an_anchor() {
 }
 
 #[test]
+fn what_no_signature_covers_is_counted_wherever_the_log_ceases_to_hold() {
+    let log = Tampered::new();
+    for seq in 1..=log.lines.len() as u64 {
+        let other = Expected { seq, hash: Hash::genesis("", &PublicKey([0; 32])), anchor: None };
+        let found = log.verify(&Expectations { public_key: None, entries: vec![other] });
+        assert_found(&found, Tampering::SetBack, seq);
+        assert!(found.unproven() <= 5, "before entry {seq}: {}", found.unproven());
+    }
+}
+
+#[test]
+fn a_log_that_was_signed_anew_with_its_own_key_is_found_by_what_is_kept_elsewhere_alone() {
+    let mut log = Tampered::new();
+    let kept = log.head(9);
+    let expected = Expected { seq: kept.seq, hash: kept.hash, anchor: None };
+    let elsewhere = Expectations { public_key: Some(log.key()), entries: vec![expected] };
+    let key = Expectations { public_key: Some(log.key()), entries: Vec::new() };
+    for expectations in [&log.anchor(), &elsewhere, &key] {
+        assert!(log.verify(expectations).valid, "the control");
+    }
+    let edited = log.line(4).replace("evt_1", "evt_x");
+    assert_ne!(&edited, log.line(4));
+    *log.line(4) = edited;
+    log.sign_anew(4);
+    let found = log.verify(&key);
+    assert!(found.valid, "nothing in the log itself can tell: {:?}", found.problem);
+    let anchor = log.anchor();
+    assert_found(&log.verify(&anchor), Tampering::SetBack, anchor.entries[0].seq);
+    assert_found(&log.verify(&elsewhere), Tampering::SetBack, 9);
+}
+
+#[test]
 fn segments_that_are_missing_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let clock = clock();
@@ -274,6 +330,17 @@ fn segments_that_are_missing_are_named() {
         assert_found(&check(directory.path(), &Expectations::default()), Tampering::Removed, seq);
         fs::rename(&aside, &paths[missing]).unwrap();
     }
+}
+
+#[test]
+fn a_log_that_begins_amid_a_segment_is_not_said_to_be_whole() {
+    let log = Tampered::new();
+    assert_eq!(log.verify(&Expectations::default()).beginning, Beginning::Whole, "the control");
+    let rest = log.directory.path().join("rest.jsonl");
+    fs::write(&rest, log.lines[3..].concat()).unwrap();
+    let found = check(&rest, &Expectations::default());
+    assert_found(&found, Tampering::Removed, 4);
+    assert_eq!(found.beginning, Beginning::Excerpt);
 }
 
 #[test]

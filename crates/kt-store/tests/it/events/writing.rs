@@ -180,6 +180,23 @@ fn the_anchor_moves_to_another_file_and_not_into_one_of_another_log() {
 }
 
 #[test]
+fn a_log_whose_anchor_was_left_behind_by_another_is_told_from_one_that_shares_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { anchor_file: Some(directory.path().join("anchor")), ..options() };
+    let open = |log: &str| EventWriter::open(&directory.path().join(log), &options).map(drop);
+    open("lost").unwrap();
+    fs::remove_dir_all(directory.path().join("lost")).unwrap();
+    let lost = open("lost").unwrap_err().to_string();
+    assert!(lost.contains("a log that is not in") && lost.contains("from a copy"), "{lost}");
+    EventWriter::open(&directory.path().join("other"), &Options { anchor_file: None, ..options.clone() })
+        .unwrap();
+    let other = open("other").unwrap_err().to_string();
+    assert!(other.contains("another key than the one of this log"), "{other}");
+    fs::remove_file(directory.path().join("anchor")).unwrap();
+    open("lost").expect("the control");
+}
+
+#[test]
 fn two_writers_share_one_log() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path();
@@ -213,4 +230,15 @@ fn a_log_keeps_its_gateway_and_its_key() {
     assert!(matches!(EventWriter::open(log, &other), Err(LogError::Unusable { .. })));
     fs::rename(log.join("signing.key"), log.join("elsewhere")).unwrap();
     assert!(matches!(EventWriter::open(log, &options()), Err(LogError::Unusable { .. })));
+}
+
+#[test]
+fn a_public_key_that_a_crash_left_unwritten_is_written_when_the_log_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("signing.pub");
+    drop(EventWriter::open(directory.path(), &options()).unwrap());
+    let key = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    drop(EventWriter::open(directory.path(), &options()).unwrap());
+    assert_eq!(fs::read(&file).unwrap(), key);
 }

@@ -22,7 +22,7 @@ pub(crate) struct Verify {
     /// The gateway's public key (its `signing.pub`), from where nobody can have changed it
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
-    /// The gateway's anchor file: recognises a log whose end was cut off, and an older copy
+    /// The gateway's anchor file: recognises a log whose end was cut off, an older copy, and one that was signed anew
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
     /// The same, for a checkpoint taken from the gateway's own messages
@@ -106,7 +106,9 @@ fn report(found: &Verification, expectations: &Expectations) -> String {
             lines.push(format!("  before   {}", holds(found)));
         }
     }
-    lines.push(format!("  begins   {}", begins(found)));
+    if found.last_hash.is_some() {
+        lines.push(format!("  begins   {}", begins(found)));
+    }
     lines.push(format!("  signed   {}", signed(found)));
     if let Some(key) = &found.public_key {
         let whose = match expectations.public_key {
@@ -177,7 +179,10 @@ fn end(found: &Verification, expectations: &Expectations) -> String {
                 LogKind::Audit => "--head",
                 LogKind::Events => "--anchor or --expect",
             };
-            format!("not compared with anything outside; give {option} to recognise a cut end")
+            format!(
+                "not compared with anything outside; give {option} to recognise a cut end, an \
+                 older copy, or a log that was signed anew by whoever has its key"
+            )
         }
         Some(seq) if seq < found.first_seq => {
             format!("not compared: the expected entry {seq} stands before this part of the log")
