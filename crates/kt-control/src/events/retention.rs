@@ -26,7 +26,11 @@ impl Control {
         let mut removed = 0;
         for (organization, chain) in events::chains(&self.store).await? {
             while events::ripe_prefix(&self.store, &organization, &chain, ctx.now).await?.is_some() {
-                removed += self.remove_segment(ctx, &organization, &chain.gateway_id).await?;
+                // It has grown meanwhile, and its retention with it, or another process was quicker.
+                let Some(events) = self.remove_segment(ctx, &organization, &chain.gateway_id).await? else {
+                    break;
+                };
+                removed += events;
                 so_far(removed);
             }
         }
@@ -58,17 +62,18 @@ impl Control {
         Ok(count)
     }
 
-    /// Removes the first segment of a chain, if it is still time: another process may have done so.
+    /// Removes the first segment of a chain, and tells how many events were in it; `None` when it is not time any more, as
+    /// after another process has done so.
     async fn remove_segment(
         &self,
         ctx: &Ctx,
         organization: &OrganizationId,
         gateway_id: &str,
-    ) -> Result<u64, Error> {
+    ) -> Result<Option<u64>, Error> {
         let tx = self.store.begin_write().await?;
-        let Some(chain) = events::lock_chain(&tx, organization, gateway_id).await? else { return Ok(0) };
+        let Some(chain) = events::lock_chain(&tx, organization, gateway_id).await? else { return Ok(None) };
         let Some(ripe) = events::ripe_prefix(&tx, organization, &chain, ctx.now).await? else {
-            return Ok(0);
+            return Ok(None);
         };
         let count = events::remove_before(&tx, organization, gateway_id, ripe.first_kept).await?;
         let removed = json!({
@@ -83,6 +88,6 @@ impl Control {
             .with_change(removed, serde_json::Value::Null);
         audit::append(&tx, Some(organization), &record).await?;
         tx.commit().await?;
-        Ok(count)
+        Ok(Some(count))
     }
 }

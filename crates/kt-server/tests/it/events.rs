@@ -8,6 +8,8 @@ use kt_domain::id::event_id;
 use kt_domain::random::Random;
 use kt_store::CheckpointKey;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::task;
 
 use crate::harness::{Answer, TestApi, on_both, side_by_side};
 
@@ -356,5 +358,22 @@ on_both! {
         api.clock.advance(DAY * 366);
         assert_eq!(api.control.retain_events(&api.operator(), |so_far| told.push(so_far)).await.unwrap(), 7);
         assert_eq!(told, [3, 4, 6, 7]);
+    }
+
+    a_chain_that_grows_while_others_are_shortened_is_left_until_its_days_are_over(api) {
+        let key = gateway_key(&api).await;
+        Log::with_events(&api, "gw-1", 3).deliver(&api, &key).await;
+        let mut growing = Log::with_events(&api, "gw-2", 2);
+        growing.deliver(&api, &key).await;
+        api.clock.advance(DAY * 31);
+        growing.checkpoint(&api);
+        let runtime = Handle::current();
+        let deliver = |_| {
+            task::block_in_place(|| runtime.block_on(growing.deliver(&api, &key)));
+        };
+        assert_eq!(api.control.retain_events(&api.operator(), deliver).await.unwrap(), 3);
+        assert_eq!(found(&api, "").await.len(), 2);
+        api.clock.advance(DAY * 31);
+        assert_eq!(api.control.retain_events(&api.operator(), |_| {}).await.unwrap(), 2, "the control");
     }
 }
