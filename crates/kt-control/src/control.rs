@@ -54,8 +54,9 @@ pub struct Parts {
     pub console: PublicUrl,
     /// What the deployment sets for all its organizations.
     pub deployment: DeploymentSettings,
-    /// The keys that sign and verify access tokens, where the deployment keeps them itself; in the database, without any.
-    pub jwt_keys: Vec<ConfiguredJwtKey>,
+    /// The keys that sign and verify access tokens, where the deployment keeps them itself; in the database, without. A
+    /// process that neither signs nor verifies needs none of them.
+    pub jwt_keys: Option<Vec<ConfiguredJwtKey>>,
     /// For how many days conversations and runs of tasks are kept; without it, until their holder deletes them.
     pub workspace_days: Option<u32>,
     /// Where uses of keys are counted; in the database, without it.
@@ -85,7 +86,7 @@ pub struct Control {
     pub(crate) mail_waits: Notify,
     pub(crate) relying_party: RelyingParty,
     pub(crate) deployment: DeploymentSettings,
-    pub(crate) jwt_keys: Vec<ConfiguredJwtKey>,
+    pub(crate) jwt_keys: Option<Vec<ConfiguredJwtKey>>,
     pub(crate) workspace_days: Option<u32>,
     pub(crate) key_uses: KeyUses,
     pub(crate) shared_counts: Option<SharedCounts>,

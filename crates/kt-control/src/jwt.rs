@@ -230,8 +230,8 @@ impl Control {
 
     /// The keys whose passes are good, and when the first of them will not be any more.
     async fn pass_keys(&self, now: Timestamp) -> Result<(Vec<PassKey>, Option<Timestamp>), Error> {
-        if !self.jwt_keys.is_empty() {
-            return Ok((self.jwt_keys.iter().map(ConfiguredJwtKey::pass_key).collect(), None));
+        if let Some(configured) = &self.jwt_keys {
+            return Ok((configured.iter().map(ConfiguredJwtKey::pass_key).collect(), None));
         }
         let stored = jwt_keys::verifying(&self.store, now).await?;
         let first_to_retire = stored.iter().filter_map(|key| key.retires_at).min();
@@ -270,7 +270,7 @@ impl Control {
     /// configuration names the keys.
     pub async fn rotate_signing_key(&self, ctx: &Ctx, immediately: bool) -> Result<String, Error> {
         crate::authenticate::require_operator(ctx)?;
-        if !self.jwt_keys.is_empty() {
+        if self.jwt_keys.is_some() {
             return Err(keys_are_configured());
         }
         let tx = self.store.begin_write().await?;
@@ -289,10 +289,9 @@ impl Control {
     /// Takes the keys that are configured, or else those that the store holds, into use; makes the first one where there is
     /// none.
     pub(crate) async fn load_signing_keys(&self) -> Result<(), Error> {
-        let keys = if self.jwt_keys.is_empty() {
-            self.stored_keys().await?
-        } else {
-            configured::in_use(&self.jwt_keys)?
+        let keys = match &self.jwt_keys {
+            None => self.stored_keys().await?,
+            Some(configured) => configured::in_use(configured)?,
         };
         self.signer.replace(keys);
         Ok(())

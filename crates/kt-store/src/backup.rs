@@ -30,6 +30,14 @@ pub enum BackupError {
         /// What is wrong with it.
         why: String,
     },
+    /// The file is the copy of another database than the one it is to replace.
+    #[error("{} cannot be put back, and nothing was changed: {why}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        why: String,
+    },
     /// A server or a command uses the database.
     #[error("{} is in use: stop the server first", .0.display())]
     InUse(PathBuf),
@@ -45,6 +53,9 @@ pub enum BackupError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// What SQLite keeps beside a database in use: what was written last, and an index of that.
+const LOGS: [&str; 2] = ["-wal", "-shm"];
 
 /// Where a copy to `to` grows until it is whole.
 #[must_use]
@@ -80,13 +91,19 @@ impl Store {
         private().create(true).truncate(true).open(part).map_err(at(part))?;
         sql::execute_outside(self, "VACUUM INTO $1", values![part.to_string_lossy().into_owned()]).await?;
         File::open(part).and_then(|file| file.sync_all()).map_err(at(part))?;
-        check(part).await
+        check(part, part, async |_| Ok(())).await
     }
 }
 
-/// Puts the copy `from` in the place of the SQLite database at `url`. Refused while anything uses that, and, unless
-/// `replace` is set, when there is a database; one that is replaced is kept beside it and its place is returned.
-pub async fn restore(from: &Path, url: &str, replace: bool) -> Result<Option<PathBuf>, BackupError> {
+/// Puts the copy `from` in the place of the SQLite database at `url`. Refused while anything uses that, when `belongs` says
+/// why the copy does not belong here, and, unless `replace` is set, when there is a database; one that is replaced is kept
+/// beside it and its place is returned. Whatever is refused has changed nothing.
+pub async fn restore(
+    from: &Path,
+    url: &str,
+    replace: bool,
+    belongs: impl AsyncFnOnce(&Store) -> Result<(), String>,
+) -> Result<Option<PathBuf>, BackupError> {
     let target = sqlite_path(url).ok_or(BackupError::Postgres)?;
     let lock = open_lock(&target).map_err(at(&target))?;
     lock.try_lock().map_err(|_| BackupError::InUse(target.clone()))?;
@@ -98,20 +115,17 @@ pub async fn restore(from: &Path, url: &str, replace: bool) -> Result<Option<Pat
     let (whole, copied) = (from.to_owned(), part.clone());
     let copying = tokio::task::spawn_blocking(move || copy(&whole, &copied)).await;
     copying.map_err(io::Error::other).flatten().map_err(at(from))?;
-    if let Err(error) = check(&part).await {
+    if let Err(error) = check(&part, from, belongs).await {
         // The complaint matters more than what is left.
         let _ = std::fs::remove_file(&part);
-        return Err(match error {
-            BackupError::NotWhole { why, .. } => BackupError::NotWhole { path: from.to_owned(), why },
-            other => other,
-        });
+        return Err(error);
     }
-    let replaced = is_occupied.then(|| beside(&target, ".replaced"));
+    let replaced = is_occupied.then(|| free_place_beside(&target));
     if let Some(aside) = &replaced {
         std::fs::rename(&target, aside).map_err(at(aside))?;
     }
     // What is in the log belongs to the database that was moved aside, and to no other.
-    for suffix in ["-wal", "-shm"] {
+    for suffix in LOGS {
         let log = beside(&target, suffix);
         let moved = match &replaced {
             Some(aside) => std::fs::rename(&log, beside(aside, suffix)),
@@ -126,9 +140,27 @@ pub async fn restore(from: &Path, url: &str, replace: bool) -> Result<Option<Pat
     Ok(replaced)
 }
 
-/// Proves that a file is a whole database, of a schema that this version can bring to the present.
-async fn check(path: &Path) -> Result<(), BackupError> {
-    let not_whole = |why: String| BackupError::NotWhole { path: path.to_owned(), why };
+/// Where a database that is replaced is kept: where there is neither another one nor a log that SQLite would take for its.
+fn free_place_beside(target: &Path) -> PathBuf {
+    let mut number = 1_u64;
+    loop {
+        let place = beside(target, &format!(".replaced-{number}"));
+        let is_free = |suffix: &&str| beside(&place, suffix).symlink_metadata().is_err();
+        if is_free(&"") && LOGS.iter().all(is_free) {
+            return place;
+        }
+        number += 1;
+    }
+}
+
+/// Proves that a file is a whole database, of a schema that this version can bring to the present, and belongs where it is
+/// to be. What is wrong is said of the file `named`.
+async fn check(
+    path: &Path,
+    named: &Path,
+    belongs: impl AsyncFnOnce(&Store) -> Result<(), String>,
+) -> Result<(), BackupError> {
+    let not_whole = |why: String| BackupError::NotWhole { path: named.to_owned(), why };
     let file = path.to_owned();
     let mut options = ConnectOptions::new("sqlite::memory:");
     options.sqlx_logging(false).max_connections(1).map_sqlx_sqlite_opts(move |options| {
@@ -137,13 +169,16 @@ async fn check(path: &Path) -> Result<(), BackupError> {
     });
     let connection = Database::connect(options).await.map_err(|error| not_whole(error.to_string()))?;
     let store = Store::of(connection);
-    let checked = store.check_whole().await;
-    store.close().await?;
-    match checked {
-        Ok(None) => Ok(()),
+    let checked = match store.check_whole().await {
+        Ok(None) => {
+            let foreign = |why| BackupError::Foreign { path: named.to_owned(), why };
+            belongs(&store).await.map_err(foreign)
+        }
         Ok(Some(why)) => Err(not_whole(why)),
         Err(error) => Err(not_whole(error.to_string())),
-    }
+    };
+    store.close().await?;
+    checked
 }
 
 impl Store {

@@ -12,9 +12,10 @@ use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr,
     SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
-use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use tokio::sync::{Mutex, MutexGuard};
 use url::Url;
+use url::form_urlencoded::byte_serialize;
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -204,12 +205,25 @@ impl Store {
     }
 }
 
-/// The file of a SQLite database; `None` for what is no SQLite database in a file.
+/// The file of a SQLite database, as the driver reads its address; `None` for what is no SQLite database in a file.
 #[must_use]
 pub fn sqlite_path(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("sqlite:")?.trim_start_matches("//");
-    let path = path.split_once('?').map_or(path, |(path, _)| path);
-    (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path))
+    let (database, _) = url.split_once('?').unwrap_or((url, ""));
+    if !url.starts_with("sqlite:") || ["sqlite::memory:", "sqlite://:memory:"].contains(&database) {
+        return None;
+    }
+    let options: SqliteConnectOptions = url.parse().ok()?;
+    let path = options.get_filename();
+    (!path.as_os_str().is_empty()).then(|| path.to_owned())
+}
+
+/// The address of the SQLite database in this file: what [`sqlite_path`] reads.
+#[must_use]
+pub fn sqlite_url(file: &Path) -> String {
+    let names = file.as_os_str().as_encoded_bytes().split(|byte| *byte == b'/');
+    // In a form, a blank is a plus sign, and a plus sign is encoded.
+    let encoded = names.map(|name| byte_serialize(name).collect::<String>().replace('+', "%20"));
+    format!("sqlite://{}", encoded.collect::<Vec<_>>().join("/"))
 }
 
 /// Refuses an address in a network that does not say `sslmode`: the driver would take plain text when it is offered
@@ -312,6 +326,42 @@ impl Source for Tx<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_of_a_file_leads_to_that_file_whatever_its_name() {
+        for name in [
+            "/var/lib/kt/keeptrusts.db",
+            "data/keeptrusts.db",
+            "//twice/over.db",
+            "a b/my%20db.sqlite",
+            "c?d/e#f",
+            "50% off",
+            "a+b&c=d",
+            "gr\u{fc}n.db",
+            "sqlite:",
+            ":memory:",
+        ] {
+            assert_eq!(sqlite_path(&sqlite_url(Path::new(name))), Some(PathBuf::from(name)), "{name}");
+        }
+        for (url, file) in [
+            ("sqlite:///a/my%20db.sqlite", "/a/my db.sqlite"),
+            ("sqlite:///a/my db.sqlite?mode=rwc", "/a/my db.sqlite"),
+            ("sqlite:a%3Fb", "a?b"),
+            ("sqlite:////a", "//a"),
+        ] {
+            assert_eq!(sqlite_path(url), Some(PathBuf::from(file)), "{url}");
+        }
+        for none in [
+            "sqlite:",
+            "sqlite://",
+            "sqlite::memory:",
+            "sqlite://:memory:?cache=shared",
+            "postgres://kt@localhost/kt",
+            "data/keeptrusts.db",
+        ] {
+            assert_eq!(sqlite_path(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn a_database_across_a_network_says_how_it_is_reached() {

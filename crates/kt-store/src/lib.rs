@@ -48,7 +48,7 @@ pub mod users;
 
 pub use backup::{BackupError, growing, restore};
 pub use checkpoint_key::{CheckpointKey, KeyRejected, is_signed_with};
-pub use database::{Source, Store, StoreError, Tx, sqlite_path};
+pub use database::{Source, Store, StoreError, Tx, sqlite_path, sqlite_url};
 pub use migrate::Migrated;
 
 // What tests share is written for whoever uses this crate from outside.

@@ -2,6 +2,7 @@
 
 mod background;
 mod key_file;
+mod server_parts;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -9,9 +10,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kt_control::outbound::Outbound;
 use kt_control::passwords::{Capacity, Cost, Hasher};
-use kt_control::{AuditSink, Control, EVEN_STEP, Parts, Post, SealKey, SetUp, SharedCounts};
+use kt_control::{AuditSink, Control, EVEN_STEP, Parts, Post, SealKey, SetUp};
 use kt_domain::actor::Actor;
 use kt_domain::clock::{Clock, SystemClock};
 use kt_domain::ctx::{Client, Ctx};
@@ -23,21 +23,21 @@ use kt_domain::policy_config::{Finding, Source};
 use kt_domain::public_url::PublicUrl;
 use kt_domain::random::Random;
 use kt_server::{Doors, Hosts, Listener, Needs};
-use kt_store::{Store, StoreError, sqlite_path};
+use kt_store::{Store, StoreError, sqlite_path, sqlite_url};
 use tokio::sync::watch;
 
 use crate::audit_sinks::audit_sinks;
 use crate::environment;
 use crate::failure::Failure;
-use crate::jwt_keys::jwt_keys;
 use crate::kept_up::is_true;
 use crate::logging;
 use crate::output;
 use crate::post;
-use crate::single_sign_on::single_sign_on;
 use background::Beside;
 use key_file::key_is_away;
 pub(crate) use key_file::sealing_key;
+use server_parts::{ServerParts, reaching};
+pub(crate) use server_parts::{providers, shared_counts};
 
 /// Where the control plane is told what to be.
 pub(crate) struct Settings {
@@ -109,7 +109,7 @@ impl Settings {
         let post = post::post(&config, &self.data_dir)?;
         let audit_sinks = audit_sinks(&config)?;
         let issuer = config.api.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-        let control = Arc::new(Control::start(self.parts(&config, issuer).await?).await?);
+        let control = Arc::new(Control::start(self.parts_of_server(&config, issuer).await?).await?);
         let home = console_url(&config)?;
         let invitation = first_owner(&control, &home).await?;
         let proxies = trusted_proxies(&config);
@@ -168,7 +168,7 @@ impl Settings {
 
     /// Where the database is.
     pub(crate) fn database_url(&self, config: &DeploymentConfig) -> String {
-        let own = || format!("sqlite://{}", self.data_dir.join("keeptrusts.db").display());
+        let own = || sqlite_url(&self.data_dir.join("keeptrusts.db"));
         config.database.url.clone().unwrap_or_else(own)
     }
 
@@ -208,13 +208,13 @@ impl Settings {
         Ok((self.control(&config).await?, pending))
     }
 
+    /// Needs nothing that the operator's commands do not use.
     async fn control(&self, config: &DeploymentConfig) -> Result<Control, Failure> {
-        let key_file = self.key_file(config);
-        if !key_file.exists() {
-            return Err(key_is_away(&key_file));
-        }
+        let seal = self.existing_seal(config)?;
         let issuer = config.api.public_url.clone().unwrap_or_else(|| format!("http://{API_LISTEN}"));
-        Ok(Control::start(self.parts(config, issuer).await?).await?)
+        let store = self.open_store(config).await?;
+        let parts = Self::parts(config, issuer, store, seal, ServerParts::unused(config)?)?;
+        Ok(Control::start(parts).await?)
     }
 
     /// The store, unless there is none yet.
@@ -237,46 +237,61 @@ impl Settings {
 
     /// The key that seals the secrets of this store. One is made for a store that is new: beside any other, a new key would
     /// open nothing, and stand where the right one belongs.
-    async fn seal_of(
-        &self,
-        config: &DeploymentConfig,
-        store: &Store,
-        random: &mut Random,
-    ) -> Result<SealKey, Failure> {
-        let key_file = self.key_file(config);
+    async fn seal_of(&self, config: &DeploymentConfig, store: &Store) -> Result<SealKey, Failure> {
         let has_schema = store.has_schema().await.map_err(|error| Failure::failed(error.to_string()))?;
-        if has_schema && !key_file.exists() {
-            return Err(key_is_away(&key_file));
+        if has_schema {
+            return self.existing_seal(config);
         }
-        let seal = SealKey::from_text(&sealing_key(&key_file, random)?)
+        self.seal(config)
+    }
+
+    /// The key that seals secrets, which has to be there.
+    pub(crate) fn existing_seal(&self, config: &DeploymentConfig) -> Result<SealKey, Failure> {
+        let key_file = self.key_file(config);
+        if key_file.exists() { self.seal(config) } else { Err(key_is_away(&key_file)) }
+    }
+
+    fn seal(&self, config: &DeploymentConfig) -> Result<SealKey, Failure> {
+        let key_file = self.key_file(config);
+        let seal = SealKey::from_text(&sealing_key(&key_file, &mut Random::from_os())?)
             .map_err(|error| Failure::failed(format!("{}: {error}", key_file.display())))?;
         Ok(seal.rereading(move || std::fs::read_to_string(&key_file).ok()))
     }
 
-    /// What the use cases of this process are made of.
-    pub(crate) async fn parts(&self, config: &DeploymentConfig, issuer: String) -> Result<Parts, Failure> {
-        let mut random = Random::from_os();
+    /// What the use cases of a server are made of.
+    async fn parts_of_server(&self, config: &DeploymentConfig, issuer: String) -> Result<Parts, Failure> {
         let store = self.open_store(config).await?;
-        let seal = self.seal_of(config, &store, &mut random).await?;
+        let seal = self.seal_of(config, &store).await?;
+        Self::parts(config, issuer, store, seal, ServerParts::of(config, self.serves_gateway)?)
+    }
+
+    fn parts(
+        config: &DeploymentConfig,
+        issuer: String,
+        store: Store,
+        seal: SealKey,
+        server: ServerParts,
+    ) -> Result<Parts, Failure> {
         let hasher = Hasher::new(&Cost::default(), Capacity::default())
             .map_err(|error| Failure::failed(error.to_string()))?;
+        let ServerParts { jwt_keys, shared_counts, providers, sso } = server;
         Ok(Parts {
             store,
             clock: Arc::new(SystemClock),
-            random,
+            random: Random::from_os(),
             hasher,
             even_step: EVEN_STEP,
             seal,
             issuer,
             console: console_url(config)?,
             deployment: config.security.clone(),
-            jwt_keys: jwt_keys(config)?,
+            jwt_keys,
             workspace_days: config.workspaces.retention_days,
-            shared_counts: shared_counts(config)?,
+            shared_counts,
             // Gateways stand in one's own network as often as not.
-            gateways: Outbound::new(Reach::Private, None).map_err(|why| Failure::failed(why.to_string()))?,
-            providers: providers(config, self.serves_gateway)?,
-            sso: single_sign_on(config)?,
+            gateways: reaching(Reach::Private)?,
+            providers,
+            sso,
         })
     }
 }
@@ -374,21 +389,6 @@ pub(crate) fn console_url(config: &DeploymentConfig) -> Result<PublicUrl, Failur
     let usual = || format!("{CONSOLE_HOST}:3000");
     let url = config.console.public_url.clone().unwrap_or_else(usual);
     PublicUrl::parse(&url).map_err(|error| Failure::invalid(format!("console.public_url: {error}")))
-}
-
-/// Where uses are counted together with other processes, if the configuration names a place.
-pub(crate) fn shared_counts(config: &DeploymentConfig) -> Result<Option<SharedCounts>, Failure> {
-    let counts = config.redis.url.as_deref().map(SharedCounts::new).transpose();
-    counts.map_err(|error| Failure::invalid(format!("`redis.url` cannot be used: {error}")))
-}
-
-/// What reaches providers that somebody tries. Where a gateway runs on this machine, it reaches what that does.
-fn providers(config: &DeploymentConfig, serves_gateway: bool) -> Result<Outbound, Failure> {
-    let allow_private = config.providers.allow_private.unwrap_or(serves_gateway);
-    let reach = if allow_private { Reach::Private } else { Reach::Public };
-    let authorities = config.providers.ca_file.as_deref().map(Path::new);
-    Outbound::new(reach, authorities)
-        .map_err(|why| Failure::invalid(format!("`providers.ca_file` cannot be used: {why}")))
 }
 
 /// Those that the configuration lists, and that of the API's public address.

@@ -8,9 +8,10 @@ use kt_domain::deployment_config::{DeploymentConfig, JwtKeySection, JwtKeyState}
 
 use crate::failure::Failure;
 
-/// All of them; none where they live in the database.
-pub(crate) fn jwt_keys(config: &DeploymentConfig) -> Result<Vec<ConfiguredJwtKey>, Failure> {
-    config.auth.jwt.keys.iter().map(jwt_key).collect()
+/// All of them; `None` where they live in the database.
+pub(crate) fn jwt_keys(config: &DeploymentConfig) -> Result<Option<Vec<ConfiguredJwtKey>>, Failure> {
+    let sections = &config.auth.jwt.keys;
+    (!sections.is_empty()).then(|| sections.iter().map(jwt_key).collect()).transpose()
 }
 
 fn jwt_key(section: &JwtKeySection) -> Result<ConfiguredJwtKey, Failure> {

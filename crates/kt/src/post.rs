@@ -46,6 +46,7 @@ pub(crate) fn server(config: &DeploymentConfig) -> Result<Option<(String, u16)>,
         return Ok(None);
     }
     let settings = smtp_settings(&config.mail.smtp, console_url(config)?.host())?;
+    let _mailer = Smtp::new(&settings).map_err(invalid)?;
     Ok(Some((settings.host, settings.port)))
 }
 

@@ -6,6 +6,7 @@ use kt_control::outbound::Outbound;
 use kt_control::{GoogleClient, NameServers, Sso};
 use kt_domain::deployment_config::{DeploymentConfig, GoogleSection};
 use kt_domain::network::reach::Reach;
+use kt_domain::sso::Protocol;
 
 use crate::environment;
 use crate::failure::Failure;
@@ -16,11 +17,25 @@ pub(crate) fn single_sign_on(config: &DeploymentConfig) -> Result<Sso, Failure> 
     let outbound = Outbound::new(reach, config.sso.ca_file.as_deref().map(Path::new))
         .map_err(|why| Failure::invalid(format!("`sso.ca_file` cannot be used: {why}")))?;
     Ok(Sso {
-        protocols: config.features.sso.iter().copied().map(Into::into).collect(),
+        protocols: protocols(config),
         outbound,
         names: Box::new(NameServers::of_the_system()),
         google: config.auth.google.as_ref().map(google).transpose()?,
     })
+}
+
+/// The same for whoever asks no provider anything, over connections that reach none.
+pub(crate) fn without_providers(config: &DeploymentConfig, outbound: Outbound) -> Sso {
+    Sso {
+        protocols: protocols(config),
+        outbound,
+        names: Box::new(NameServers::of_the_system()),
+        google: None,
+    }
+}
+
+fn protocols(config: &DeploymentConfig) -> Vec<Protocol> {
+    config.features.sso.iter().copied().map(Into::into).collect()
 }
 
 fn google(section: &GoogleSection) -> Result<GoogleClient, Failure> {
@@ -37,8 +52,6 @@ fn google(section: &GoogleSection) -> Result<GoogleClient, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use kt_domain::sso::Protocol;
-
     use super::*;
 
     fn of(config: &str) -> Result<Sso, Failure> {

@@ -19,10 +19,12 @@ use tokio::runtime::Builder;
 use crate::audit_sinks::audit_sinks;
 use crate::commands::reading::printable;
 use crate::commands::server::Place;
-use crate::control_plane::{Settings, console_url, shared_counts};
+use crate::control_plane::{Settings, console_url, providers, shared_counts};
 use crate::failure::Failure;
+use crate::jwt_keys::jwt_keys;
 use crate::output::{self, counted};
 use crate::post;
+use crate::single_sign_on::single_sign_on;
 
 /// How long a server elsewhere may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -136,6 +138,12 @@ async fn examine(settings: &Settings) -> Vec<Finding> {
         Finding::of("disk space", disk_space(&settings.data_dir)),
     ];
     findings.extend(database(settings, &url, &config).await);
+    findings.extend(
+        audit_sinks(&config).err().map(|failure| Finding::of("audit sinks", unusable(&failure, "audit"))),
+    );
+    findings.push(Finding::of("access tokens", access_tokens(&config)));
+    findings.push(Finding::of("single sign-on", sso(&config)));
+    findings.push(Finding::of("providers", reached_providers(settings, &config)));
     findings.push(Finding::of("redis", redis(&config).await));
     findings.push(Finding::of("public address", public_address(settings, &config)));
     findings.push(Finding::of("mail", mail(settings, &config)));
@@ -160,7 +168,7 @@ fn data_directory(path: &Path) -> Said {
         Ok(there) if there.permissions().mode() & 0o077 != 0 => {
             warn(format!("others can look into {shown}"), format!("chmod 700 {shown}"))
         }
-        Ok(_) => ok(format!("{shown} is its owner's alone")),
+        Ok(_) => ok(format!("{shown} is private to its owner")),
     }
 }
 
@@ -178,7 +186,7 @@ fn secrets_key(path: &Path) -> Said {
         return fail(format!("others can read {shown}"), format!("chmod 600 {shown}"));
     }
     match SealKey::from_text(&text) {
-        Ok(_) => ok(format!("{shown} is its owner's alone")),
+        Ok(_) => ok(format!("{shown} is private to its owner")),
         Err(error) => fail(format!("{shown}: {error}"), "put back the copy that you keep of it"),
     }
 }
@@ -228,7 +236,7 @@ async fn database(settings: &Settings, url: &str, config: &DeploymentConfig) -> 
             ));
         }
         Ok(_) => {
-            findings.push(Finding::of("schema", ok("it is the present one")));
+            findings.push(Finding::of("schema", ok("the schema is up to date")));
             findings.push(Finding::of("clock", clock(&store).await));
             findings.push(Finding::of("mail queue", mail_queue(&store).await));
             findings.extend(sinks(&store, config).await);
@@ -276,12 +284,8 @@ async fn clock(store: &Store) -> Said {
 
 /// How far each sink outside has the audit log.
 async fn sinks(store: &Store, config: &DeploymentConfig) -> Vec<Finding> {
-    let sinks = match audit_sinks(config) {
-        Ok(sinks) => sinks,
-        Err(failure) => {
-            return vec![Finding::of("audit sinks", fail(failure.to_string(), "mend the section `audit`"))];
-        }
-    };
+    // What cannot be used of them is told beside the database.
+    let sinks = audit_sinks(config).unwrap_or_default();
     let mut findings = Vec::new();
     for sink in sinks {
         findings.push(Finding::of("audit sinks", sink_of(store, sink.name()).await));
@@ -336,6 +340,35 @@ async fn mail_queue(store: &Store) -> Said {
             warn(format!("{messages} within a day"), advice)
         }
         None => ok("no message waits"),
+    }
+}
+
+/// What keeps a server from starting.
+fn unusable(failure: &Failure, section: &str) -> Said {
+    fail(failure.to_string(), format!("mend the section `{section}` of the configuration, or what it names"))
+}
+
+fn access_tokens(config: &DeploymentConfig) -> Said {
+    match jwt_keys(config) {
+        Ok(None) => ok("the keys that sign them are in the database"),
+        Ok(Some(_)) => ok("the keys that the configuration names can be used"),
+        Err(failure) => unusable(&failure, "auth"),
+    }
+}
+
+fn sso(config: &DeploymentConfig) -> Said {
+    match single_sign_on(config) {
+        Ok(_) => ok("what the configuration names for it can be used"),
+        Err(failure) => {
+            fail(failure.to_string(), "mend `sso` and `auth.google` of the configuration, or what they name")
+        }
+    }
+}
+
+fn reached_providers(settings: &Settings, config: &DeploymentConfig) -> Said {
+    match providers(config, settings.serves_gateway) {
+        Ok(_) => ok("what the configuration names for them can be used"),
+        Err(failure) => unusable(&failure, "providers"),
     }
 }
 

@@ -12,10 +12,10 @@ use crate::gateway::wait_for;
 use crate::plane::{EMAIL, Home, PASSWORD, Plane};
 use crate::{complaint, said};
 
-const HERE: [&str; 2] = ["--data-dir", "data"];
+pub(crate) const HERE: [&str; 2] = ["--data-dir", "data"];
 
 /// Runs `kt admin …` on the data of `home`.
-fn admin(home: &Home, arguments: &[&str]) -> std::process::Output {
+pub(crate) fn admin(home: &Home, arguments: &[&str]) -> std::process::Output {
     let all: Vec<&str> = ["admin"].into_iter().chain(arguments.iter().copied()).chain(HERE).collect();
     home.kt(&all)
 }
@@ -268,7 +268,7 @@ fn a_copy_is_taken_beside_the_server_and_put_back_without_it() {
     let occupied = admin(&home, &["restore", "copy.db"]);
     said(&occupied, 1);
     assert!(complaint(&occupied).contains("--force"), "{}", complaint(&occupied));
-    assert!(said(&admin(&home, &["restore", "copy.db", "--force"]), 0).contains("keeptrusts.db.replaced"));
+    assert!(said(&admin(&home, &["restore", "copy.db", "--force"]), 0).contains("keeptrusts.db.replaced-1"));
 
     let plane = home.start();
     let token = plane.sign_in(PASSWORD).unwrap();
@@ -297,6 +297,47 @@ fn without_a_database_nothing_is_made_and_what_to_do_is_said() {
 }
 
 #[test]
+fn what_only_a_server_uses_keeps_no_command_of_the_operator_from_working() {
+    let (home, _) = Plane::start().terminate();
+    let faults = [
+        ("single sign-on", "sso: { ca_file: /nowhere/ca.pem }"),
+        (
+            "single sign-on",
+            "auth: { google: { client_id: id, client_secret_ref: { env: KEEPTRUSTS_TEST_NOWHERE } } }",
+        ),
+        (
+            "access tokens",
+            "auth: { jwt: { keys: [{ kid: one, private_key_file: /nowhere/one.pem, state: signing }] } }",
+        ),
+        ("providers", "providers: { ca_file: /nowhere/ca.pem }"),
+        (
+            "audit sinks",
+            "audit: { webhook: { url: \"https://logs.example.com\", secret_ref: { env: KEEPTRUSTS_TEST_NOWHERE } } }",
+        ),
+    ];
+    for (number, (check, fault)) in faults.into_iter().enumerate() {
+        std::fs::write(home.path("faulty.yaml"), fault).unwrap();
+        let run = |arguments: &[&str]| home.kt(&[arguments, &HERE, &["--config", "faulty.yaml"]].concat());
+        let listens = ["--api-listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"];
+        said(&run(&[&["server", "run"], &listens[..]].concat()), 2);
+        let ill = said(&run(&["doctor"]), 1);
+        assert!(ill.lines().any(|line| line.starts_with(&format!("FAIL  {check}"))), "{fault}: {ill}");
+        for used in [
+            &["ip-restrictions", "show"][..],
+            &["user", "unlock", EMAIL],
+            &["mfa", "reset", EMAIL, "--reason", "Lost the phone"],
+            &["backup", &format!("copy-{number}.db")],
+        ] {
+            said(&run(&[&["admin"], used].concat()), 0);
+        }
+    }
+    std::fs::write(home.path("faulty.yaml"), faults[2].1).unwrap();
+    let refused = home.kt(&[&["admin", "jwt", "rotate", "--config", "faulty.yaml"], &HERE[..]].concat());
+    assert!(complaint(&refused).contains("configuration"), "keys of its own: {}", complaint(&refused));
+    said(&home.kt(&[&["doctor"], &HERE[..]].concat()), 0);
+}
+
+#[test]
 fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     let (home, _) = Plane::start().terminate();
     let doctor = |more: &[&str]| home.kt(&[&["doctor"], &HERE[..], more].concat());
@@ -313,6 +354,9 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
         "schema",
         "clock",
         "mail queue",
+        "access tokens",
+        "single sign-on",
+        "providers",
         "redis",
         "public address",
         "mail",

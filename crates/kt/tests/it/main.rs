@@ -6,6 +6,7 @@ mod admin;
 mod audit;
 mod auth;
 mod config;
+mod copies;
 mod dependencies;
 mod documentation;
 mod events;

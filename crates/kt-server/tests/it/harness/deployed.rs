@@ -33,7 +33,7 @@ struct Deployed {
     settings: DeploymentSettings,
     /// Where uses are counted together.
     counts: Option<SharedCounts>,
-    jwt_keys: Vec<ConfiguredJwtKey>,
+    jwt_keys: Option<Vec<ConfiguredJwtKey>>,
     workspace_days: Option<u32>,
     /// By which protocols people may come from elsewhere.
     protocols: Vec<Protocol>,
@@ -51,7 +51,7 @@ impl Default for Deployed {
         Self {
             settings: DeploymentSettings::default(),
             counts: None,
-            jwt_keys: Vec::new(),
+            jwt_keys: None,
             workspace_days: None,
             protocols: Protocol::ALL.to_vec(),
             google: None,
@@ -143,7 +143,7 @@ impl TestApi {
 
     /// The same API, as another process serves it that is given these keys to sign access tokens with.
     pub(crate) async fn signing_with(&self, jwt_keys: Vec<ConfiguredJwtKey>) -> Self {
-        self.another(Deployed { jwt_keys, ..Deployed::default() }).await
+        self.another(Deployed { jwt_keys: Some(jwt_keys), ..Deployed::default() }).await
     }
 
     /// The same API, as another process serves it that keeps conversations for so many days.

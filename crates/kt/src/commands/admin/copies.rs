@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::ProgressBar;
+use kt_control::require_seal_of;
 use kt_domain::audit::AuditAction;
-use kt_store::{BackupError, growing, restore, sqlite_path};
-use serde_json::json;
+use kt_store::{BackupError, Store, StoreError, growing, restore, sqlite_path};
+use serde_json::{Value, json};
 
 use super::{Scene, by_the_operator};
 use crate::commands::reading::progress_bar;
+use crate::control_plane::Settings;
 use crate::failure::Failure;
 use crate::output;
 
@@ -45,7 +47,7 @@ impl Backup {
         bar.finish_and_clear();
         let (file, size) = (self.file.display(), size_of(&self.file));
         self.scene.tell(
-            &format!("copied {size} bytes to {file}, and found them whole"),
+            &format!("copied {size} bytes to {file} and verified the copy"),
             &json!({ "file": self.file, "bytes": size }),
         );
         output::complain(format_args!(
@@ -74,7 +76,8 @@ fn size_of(file: &Path) -> u64 {
 
 /// Put a copy in the place of the database, while nobody uses it
 ///
-/// Whatever was revoked after the copy was taken is alive again in it: revoke it again.
+/// The key that seals secrets must be in its place: a copy that it does not open is refused. Whatever was revoked after the
+/// copy was taken is alive again in it: revoke it again.
 #[derive(Args)]
 pub(crate) struct Restore {
     #[command(flatten)]
@@ -94,9 +97,16 @@ impl Restore {
         let Some(database) = sqlite_path(&url) else {
             return Err(for_postgres("pg_restore --clean --if-exists --dbname", &self.file, &url));
         };
+        let seal = settings.existing_seal(&config)?;
+        let key_file = settings.key_file(&config);
+        let opens = async |copy: &Store| {
+            let other = |error| format!("{} does not open it: {}", key_file.display(), Failure::from(error));
+            require_seal_of(copy, &seal).await.map_err(other)
+        };
         settings.make_data_dir()?;
         let bar = progress_bar(size_of(&self.file));
-        let restored = watching(restore(&self.file, &url, self.force), &bar, &growing(&database)).await;
+        let restored =
+            watching(restore(&self.file, &url, self.force, opens), &bar, &growing(&database)).await;
         bar.finish_and_clear();
         let replaced = restored.map_err(|error| match error {
             BackupError::Occupied(database) => Failure::failed(format!(
@@ -105,20 +115,32 @@ impl Restore {
             )),
             other => Failure::failed(other.to_string()),
         })?;
-        let (control, _) = settings.migrate().await?;
         let facts = json!({ "file": self.file, "replaced": replaced });
-        control.record_operation(&by_the_operator(), AuditAction::Restored, facts.clone()).await?;
+        let kept = replaced.map(|place| format!("The one before is kept as {}", place.display()));
+        take_into_use(&settings, facts.clone()).await.map_err(|failure| match &kept {
+            Some(kept) => failure.and(kept),
+            None => failure,
+        })?;
         let mut sentence = format!("{} is the database now; the server can be started", self.file.display());
-        if let Some(replaced) = &replaced {
-            sentence = format!("{sentence}. The one before is kept as {}", replaced.display());
+        if let Some(kept) = &kept {
+            sentence = format!("{sentence}. {kept}");
         }
         self.scene.tell(&sentence, &facts);
         Ok(())
     }
 }
 
-/// PostgreSQL has tools of its own for this; what to type.
+/// Brings a database that was just put in its place to the present schema, and records where it comes from.
+async fn take_into_use(settings: &Settings, facts: Value) -> Result<(), Failure> {
+    let (control, _) = settings.migrate().await?;
+    Ok(control.record_operation(&by_the_operator(), AuditAction::Restored, facts).await?)
+}
+
+/// PostgreSQL has tools of its own for this; what to type. Of any other address, that it is none.
 fn for_postgres(tool: &str, file: &Path, url: &str) -> Failure {
+    if url.starts_with("sqlite:") {
+        return Failure::invalid(StoreError::Address(url.to_owned()).to_string());
+    }
     let file = quoted(&file.display().to_string());
     let url = quoted(&without_password(url));
     let command = if tool.starts_with("pg_dump") {
