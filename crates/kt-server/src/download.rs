@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use http_body_util::channel::{Channel, Sender};
+use futures_util::stream;
 use kt_control::{AuditExport, Control, EventsExport, ListExport, UsageExport};
 use kt_domain::error::Error;
 
@@ -46,9 +46,8 @@ pub(crate) fn attachment(
     content_type: &'static str,
     disposition: &'static str,
 ) -> Response {
-    let (sender, body) = Channel::new(1);
-    tokio::spawn(pump(Arc::clone(control), sender, parts));
-    let mut response = Response::new(Body::new(body));
+    let parts = stream::try_unfold((Arc::clone(control), parts), part_of);
+    let mut response = Response::new(Body::from_stream(parts));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
@@ -60,22 +59,11 @@ pub(crate) fn table(control: &Arc<Control>, parts: impl Parts, disposition: &'st
     attachment(control, parts, "text/csv; charset=utf-8", disposition)
 }
 
-/// Sends the copy until it is complete or the client has gone. A failure breaks the answer off, so that nobody takes it
-/// for the whole. The copy is over before its answer is, so that the next one can be taken at once.
-async fn pump(control: Arc<Control>, mut sender: Sender<Bytes, Error>, mut parts: impl Parts) {
-    loop {
-        match parts.next(&control).await {
-            Ok(None) => return,
-            Ok(Some(part)) => {
-                if sender.send_data(part.into()).await.is_err() {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "a copy broke off");
-                sender.abort(error);
-                return;
-            }
-        }
-    }
+/// The next part, and what the rest is made of. A failure breaks the answer off, so that nobody takes it for the whole. The copy
+/// is over before its answer is, so that the next one can be taken at once.
+async fn part_of<P: Parts>(
+    (control, mut parts): (Arc<Control>, P),
+) -> Result<Option<(Bytes, (Arc<Control>, P))>, Error> {
+    let part = parts.next(&control).await.inspect_err(|error| tracing::error!(%error, "a copy broke off"))?;
+    Ok(part.map(|part| (part.into(), (control, parts))))
 }
