@@ -71,6 +71,9 @@ impl Control {
     pub async fn organization_meant(&self, ctx: &Ctx, named: Option<&str>) -> Result<String, Error> {
         require_operator(ctx)?;
         let mut known = organizations::identifiers(&self.store).await?;
+        if known.is_empty() {
+            return Err(Error::not_found("organization"));
+        }
         let meant = match named {
             Some(named) => known.iter().position(|identifier| identifier == named),
             None => (known.len() == 1).then_some(0),

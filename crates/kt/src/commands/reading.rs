@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, StdoutLock, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -45,9 +45,10 @@ pub(crate) fn count_so_far(what: &'static str) -> ProgressBar {
     bar
 }
 
-/// A new file for its owner's eyes only; without a path, standard output.
+/// A new file for its owner's eyes only; without a path, standard output, whose reader may have read enough: then the command
+/// is over, and done.
 pub(crate) fn new_file(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
-    let Some(path) = path else { return Ok(Box::new(io::stdout().lock())) };
+    let Some(path) = path else { return Ok(Box::new(ToReader(io::stdout().lock()))) };
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let file = opened.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
@@ -56,6 +57,26 @@ pub(crate) fn new_file(path: Option<&Path>) -> Result<Box<dyn Write>, Failure> {
         _ => Failure::failed(format!("cannot write {}: {error}", path.display())),
     })?;
     Ok(Box::new(file))
+}
+
+/// Standard output, as long as somebody reads it.
+struct ToReader(StdoutLock<'static>);
+
+impl Write for ToReader {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).inspect_err(end_without_reader)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().inspect_err(end_without_reader)
+    }
+}
+
+/// Ends the process if what went wrong is that nobody reads any more: there is nothing left to do.
+fn end_without_reader(error: &io::Error) {
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
 }
 
 /// A table with this heading and no rows yet, as wide as the terminal.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -216,6 +216,25 @@ fn the_gateway_here_comes_before_an_address_that_only_the_environment_names() {
     said(&export(&["--api-url", "http://127.0.0.1:1"]), 4);
     fs::remove_dir_all(home.path("keeptrusts-data")).unwrap();
     said(&export(&[]), 4);
+}
+
+#[test]
+fn an_export_is_over_where_its_reader_has_gone_and_fails_where_the_disk_is_full() {
+    let gateway = Gateway::with_events();
+    let export = |output: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kt"));
+        command.args(["events", "export", "--data-dir"]).arg(gateway.data_dir.path());
+        let ended =
+            command.stdout(output).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(export(writer.into()), (Some(0), String::new()));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert_eq!(export(full.into()).0, Some(1));
+    let (status, told) = export(Stdio::null());
+    assert!(status == Some(0) && told.contains("exported 3 events"), "the control: {told}");
 }
 
 #[test]

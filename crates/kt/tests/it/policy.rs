@@ -116,6 +116,11 @@ fn more_findings_than_are_told_are_not_passed_over_in_silence() {
     };
     assert_eq!(lint(1500), (true, true.into()));
     assert_eq!(lint(999), (false, Value::Null), "the control");
+
+    let config = format!("cors: {{enabled: true, allow_origins: [{}]}}\n", "\"null\", ".repeat(1500));
+    fs::write(directory.path().join("a.yaml"), config).unwrap();
+    let told = said(&kt(directory.path(), &["policy", "lint", "--file", "a.yaml"]), 0);
+    assert!(told.contains("is valid, with 1000 warnings; there may be more than are told"), "{told:.200}");
 }
 
 #[test]

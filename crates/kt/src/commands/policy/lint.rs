@@ -108,14 +108,14 @@ fn json(file: &str, loaded: &Loaded) -> String {
 /// What a person reads: the findings, then what they come to.
 fn prose(file: &str, loaded: &Loaded) -> String {
     let findings: Vec<_> = loaded.findings.iter().map(Finding::render).collect();
-    let warnings = counted(loaded.warnings().count(), "warning", "warnings");
+    let cut = if loaded.is_cut_off() { "; there may be more than are told" } else { "" };
+    let warnings = format!("{}{cut}", counted(loaded.warnings().count(), "warning", "warnings"));
     let file = &printable(file);
     let summary = if let Some(config) = &loaded.config {
         summary(file, config, &warnings)
     } else {
         let errors = counted(loaded.errors().count(), "error", "errors");
-        let cut = if loaded.is_cut_off() { "; there may be more than are told" } else { "" };
-        format!("{file} is not valid: {errors}, {warnings}{cut}")
+        format!("{file} is not valid: {errors}, {warnings}")
     };
     [findings, vec![summary]].concat().join("\n")
 }
