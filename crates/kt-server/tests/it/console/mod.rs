@@ -1,6 +1,7 @@
 //! The console as a browser meets it: what its pages show and do, and what its guard refuses.
 
 pub(crate) mod browser;
+mod changes;
 mod configurations;
 pub(crate) mod crawl;
 mod evidence;
