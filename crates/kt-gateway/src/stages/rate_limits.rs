@@ -87,14 +87,12 @@ fn with_own_rate(per_key: &Rates, key: &Key) -> Rates {
 
 /// Claims one request, and a place among those under way.
 pub(crate) async fn take_request(exchange: &mut Exchange<'_>) -> Result<(), Refusal> {
-    let snapshot = Arc::clone(&exchange.snapshot);
-    let rules = &snapshot.rates;
-    if rules.are_none(exchange) {
+    if exchange.snapshot.rates.are_none(exchange) {
         return Ok(());
     }
-    let counts_addresses = !rules.limits.per_address.is_empty();
+    let counts_addresses = !exchange.snapshot.rates.limits.per_address.is_empty();
     let address = if counts_addresses { Some(address::counted(exchange)?) } else { None };
-    let concerned = rules.concerned(exchange, address);
+    let concerned = exchange.snapshot.rates.concerned(exchange, address);
     let claims = concerned.iter().flat_map(|(subject, rates)| Claim::of_request(subject, rates)).collect();
     exchange.concerned = concerned;
     take(exchange, claims).await
