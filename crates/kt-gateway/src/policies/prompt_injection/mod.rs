@@ -61,9 +61,7 @@ impl Injection {
                 found.add(HIDDEN.0, HIDDEN.1);
             }
             for hidden in encoded(read) {
-                let before = found.points;
-                self.read(&hidden, &mut found);
-                if found.points > before {
+                if self.read(&hidden, &mut found) {
                     found.add(ENCODED.0, ENCODED.1);
                 }
             }
@@ -76,10 +74,14 @@ impl Injection {
         found.points >= self.threshold
     }
 
-    fn read(&self, text: &str, found: &mut Found) {
+    /// Adds what the rules find in a text, and says whether they find anything: also what was found before.
+    fn read(&self, text: &str, found: &mut Found) -> bool {
+        let mut finds = false;
         self.patterns.find_all(&skeleton(text), |hit| {
+            finds = true;
             found.add(hit.rule, rules::points(hit.rule));
         });
+        finds
     }
 }
 
