@@ -11,6 +11,11 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use crate::incoming::{BodyFault, Incoming};
 use crate::reply::Refusal;
 
+/// How many gzip members or Zstandard frames make one body at most.
+///
+/// Without a bound, a body of nothing but empty parts would cost the start of a decoder for every few of its bytes.
+const MAX_PARTS: usize = 4096;
+
 /// Refuses a body that says of itself that it is too large, before any of it is read.
 pub(crate) fn check_declared(incoming: &dyn Incoming, limit: u64) -> Result<(), Refusal> {
     check_length(incoming.declared_length().unwrap_or(0), limit)
@@ -80,12 +85,24 @@ pub(crate) fn decode(headers: &HeaderMap, body: Bytes, limit: u64) -> Result<Byt
     let coding = coding.to_str().unwrap_or_default().trim().to_ascii_lowercase();
     match coding.as_str() {
         "identity" | "" => Ok(body),
-        "gzip" | "x-gzip" => read_within(flate2::read::MultiGzDecoder::new(&body[..]), limit),
+        "gzip" | "x-gzip" => gzip(&body, limit),
         "deflate" => deflate(&body, limit),
         "br" => brotli(&body, limit),
         "zstd" => zstd(&body, limit),
         _ => Err(unsupported()),
     }
+}
+
+/// gzip, member after member (RFC 1952 section 2.2).
+fn gzip(mut body: &[u8], limit: u64) -> Result<Bytes, Refusal> {
+    let mut content = Vec::new();
+    for _ in 0..MAX_PARTS {
+        append_within(flate2::bufread::GzDecoder::new(&mut body), limit, &mut content)?;
+        if body.is_empty() {
+            return Ok(content.into());
+        }
+    }
+    Err(undecodable())
 }
 
 fn deflate(mut body: &[u8], limit: u64) -> Result<Bytes, Refusal> {
@@ -108,7 +125,7 @@ fn zstd(mut body: &[u8], limit: u64) -> Result<Bytes, Refusal> {
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(MAX_WINDOW_BYTES);
     let mut content = Vec::new();
-    loop {
+    for _ in 0..MAX_PARTS {
         match StreamingDecoder::new_with_decoder(&mut body, &mut decoder) {
             Ok(frame) => {
                 append_within(frame, limit, &mut content)?;
@@ -129,6 +146,7 @@ fn zstd(mut body: &[u8], limit: u64) -> Result<Bytes, Refusal> {
             return Ok(content.into());
         }
     }
+    Err(undecodable())
 }
 
 fn read_within(decoder: impl Read, limit: u64) -> Result<Bytes, Refusal> {

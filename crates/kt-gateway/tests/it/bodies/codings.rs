@@ -52,6 +52,22 @@ fn what_is_packed_in_several_parts_is_held_to_the_limit_by_all_of_them() {
     }
 }
 
+#[test]
+fn a_body_of_more_parts_than_anyone_packs_is_refused() {
+    const MAX_PARTS: usize = 4096;
+    let gateway = TestGateway::with("");
+    for (coding, empty, last) in [
+        ("gzip", gzip(b""), gzip(CHAT)),
+        ("zstd", empty_zstd(), zstd(CHAT)),
+        ("zstd", skippable(b""), zstd(CHAT)),
+    ] {
+        let of_parts = |count: usize| packed(coding, &[empty.repeat(count - 1), last.clone()].concat());
+        assert_eq!(gateway.ask(&of_parts(MAX_PARTS)).status, 200, "the control: {coding}");
+        let refused = gateway.ask(&of_parts(MAX_PARTS + 1));
+        assert_eq!(refused.outcome(), (400, "invalid_encoding".to_owned()), "{coding}");
+    }
+}
+
 /// A part of a body: what is no blank in a raw block, the blanks behind it in a block of one repeated byte.
 fn blanks_in_one_byte(content: &[u8]) -> Vec<u8> {
     let blanks = content.iter().rev().take_while(|byte| **byte == b' ').count();
@@ -74,6 +90,8 @@ fn what_stands_behind_the_end_or_does_not_come_to_its_sum_is_refused() {
     let long_skip = [b"\x50\x2a\x4d\x18\xff\xff\xff\xff".to_vec(), zstd(CHAT)].concat();
     for (coding, whole, spoilt) in [
         ("gzip", gzip(CHAT), with(gzip(CHAT), b"x")),
+        ("gzip", gzip(CHAT), with(gzip(CHAT), &[0; 9000])),
+        ("gzip", gzip(CHAT), with(gzip(CHAT), &gzip(b"more")[..9])),
         ("deflate", zlib(CHAT), with(zlib(CHAT), b"x")),
         ("deflate", zlib(CHAT), with(zlib(CHAT), &zlib(CHAT))),
         ("deflate", zlib(CHAT), with(zlib(CHAT), &[0; 9000])),
