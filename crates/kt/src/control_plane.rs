@@ -348,7 +348,7 @@ async fn first_owner(control: &Control, console: &PublicUrl) -> Result<Option<St
         return Ok(None);
     }
     if let Some(named) = named_owner()? {
-        control.set_up(&ctx, named).await?;
+        control.set_up(&ctx, named).await.map_err(unfit_owner)?;
         return Ok(None);
     }
     let Some(token) = control.new_set_up_link(&ctx).await? else { return Ok(None) };
@@ -382,6 +382,17 @@ fn named_owner() -> Result<Option<SetUp>, Failure> {
             )))
         }
     }
+}
+
+/// What is wrong with the owner that the environment names, and in which variable it stands.
+fn unfit_owner(error: Error) -> Failure {
+    let part = match error.param.as_deref() {
+        Some("email" | "name") => "EMAIL",
+        Some("password") => "PASSWORD",
+        Some("organization" | "organization_name") => "ORG",
+        _ => return error.into(),
+    };
+    Failure::invalid(format!("KEEPTRUSTS_BOOTSTRAP_{part}: {}", error.message))
 }
 
 /// Where people find the console: links and codes lead there.

@@ -55,6 +55,26 @@ fn a_first_owner_who_is_named_in_part_stops_the_start() {
 }
 
 #[test]
+fn a_first_owner_who_breaks_a_rule_stops_the_start_and_the_variable_at_fault_is_named() {
+    let home = Home::new();
+    for (email, password, organization, fault) in [
+        (EMAIL, "kettle", "acme", "PASSWORD: "),
+        (EMAIL, "another bright kettle 5", "acme", "PASSWORD: add an upper-case letter"),
+        ("nobody", PASSWORD, "acme", "EMAIL: "),
+        (EMAIL, PASSWORD, "Acme Ltd", "ORG: Use 2 to 63 characters"),
+    ] {
+        let parts = [("EMAIL", email), ("PASSWORD", password), ("ORG", organization)];
+        let owner = parts.map(|(part, value)| (format!("KEEPTRUSTS_BOOTSTRAP_{part}"), value));
+        let refused = home.server(&[]).envs(owner).output().unwrap();
+        assert_eq!(said(&refused, 2), "", "{fault}");
+        let complaint = complaint(&refused);
+        assert!(complaint.contains(&format!("error: KEEPTRUSTS_BOOTSTRAP_{fault}")), "{complaint}");
+        assert!(!complaint.contains(password) && !complaint.contains("/setup?token="), "{complaint}");
+    }
+    assert!(home.start().sign_in(PASSWORD).is_some(), "the control: what was refused left nothing behind");
+}
+
+#[test]
 fn a_broken_configuration_stops_the_start_with_every_finding() {
     let home = Home::new();
     let broken = "api:\n  listen: nowhere\n  colour: blue\ndatabase:\n  url: mysql://db\n";
