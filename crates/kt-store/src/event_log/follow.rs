@@ -26,6 +26,8 @@ pub struct Batch {
     pub entries: Vec<String>,
     /// The last of them: where to go on from.
     pub head: Head,
+    /// Whether more stood behind them when they were read.
+    pub has_more_behind: bool,
 }
 
 /// How much a batch holds at most.
@@ -106,8 +108,9 @@ impl Follower {
                 continue;
             };
             self.place = Some(Place { offset, segment: place.segment });
-            if batch.is_some() {
-                return Ok(batch);
+            if let Some(mut batch) = batch {
+                batch.has_more_behind |= behind.is_some();
+                return Ok(Some(batch));
             }
             let Some(segment) = behind else { return Ok(None) };
             self.place = Some(Place { segment, offset: 0 });
@@ -157,18 +160,19 @@ fn read(place: &Place, size: BatchSize) -> Result<Option<Read>, LogError> {
     while read_line(&mut lines, &mut line).at(path)? {
         // A damaged line is for `verify` to report; it must not hide the others.
         if let Some(record) = Record::from_written(&line) {
-            let batch = batch.get_or_insert_with(|| Batch { entries: Vec::new(), head: record.head() });
+            let head = record.head();
+            let batch =
+                batch.get_or_insert_with(|| Batch { entries: Vec::new(), head, has_more_behind: false });
             bytes += line.len();
-            if !batch.entries.is_empty() && bytes > size.bytes {
+            let holds_no_more = batch.entries.len() >= size.entries || bytes > size.bytes;
+            if !batch.entries.is_empty() && holds_no_more {
+                batch.has_more_behind = true;
                 break;
             }
             batch.entries.push(String::from_utf8_lossy(&line[..line.len() - 1]).into_owned());
-            batch.head = record.head();
+            batch.head = head;
         }
         offset += line.len() as u64;
-        if batch.as_ref().is_some_and(|batch| batch.entries.len() >= size.entries) {
-            break;
-        }
     }
     Ok(Some(Read { batch, offset }))
 }

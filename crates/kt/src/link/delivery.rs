@@ -22,7 +22,8 @@ use crate::kept_up::until;
 /// One delivery.
 const SIZE: BatchSize = BatchSize { entries: 1000, bytes: 1 << 20 };
 
-/// How often the log is looked at for something new.
+/// How often the log is looked at for something new. What comes in between is delivered together: each delivery costs a flush
+/// of the log and a request.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long to wait after the first failure; twice as long after each further one, up to the longest.
@@ -69,18 +70,19 @@ impl Delivery {
             (self, next) = self.read().await;
             match next {
                 Ok(Some(batch)) => {
+                    let has_more_behind = batch.has_more_behind;
                     if self.deliver(batch, &ended).await.is_break() {
                         tracing::info!(
                             "nobody has set up an organization yet; events are kept on this machine's disk and delivered once somebody has"
                         );
                         return;
                     }
+                    if !has_more_behind && !is_last {
+                        something_new(&mut ended).await;
+                    }
                 }
                 Ok(None) if is_last => return,
-                Ok(None) => {
-                    // Whether it was told or the time was over, it looks again.
-                    let _ = tokio::time::timeout(LOOK_EVERY, ended.changed()).await;
-                }
+                Ok(None) => something_new(&mut ended).await,
                 Err(error) => {
                     tracing::error!(%error, "the event log cannot be read for delivery");
                     tokio::time::sleep(LONGEST_PAUSE).await;
@@ -147,6 +149,12 @@ impl Delivery {
             Err(error) => tracing::error!(%error, "the event log cannot be read for delivery"),
         }
     }
+}
+
+/// Is over when it is worth looking again: after a while, or because `ended` says something.
+async fn something_new(ended: &mut watch::Receiver<bool>) {
+    // Whichever it was makes no difference.
+    let _ = tokio::time::timeout(LOOK_EVERY, ended.changed()).await;
 }
 
 /// Waits until everything that was written so far is on disk; `false` when it never will be, in a log whose disk failed

@@ -69,6 +69,19 @@ fn batches_hold_no_more_than_was_asked_for() {
 }
 
 #[test]
+fn a_batch_tells_whether_more_stands_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &Options { segment_bytes: 2000, ..options() }, names(0, 20));
+    assert!(segments(directory.path()).len() > 1, "the log has several segments");
+    for size in [BatchSize { entries: 1, ..ALL }, BatchSize { bytes: 1, ..ALL }, ALL] {
+        let mut follower = Follower::open(directory.path(), None).unwrap();
+        let batches = drain(&mut follower, size);
+        let (last, before) = batches.split_last().unwrap();
+        assert!(before.iter().all(|batch| batch.has_more_behind) && !last.has_more_behind, "{size:?}");
+    }
+}
+
+#[test]
 fn another_life_goes_on_behind_the_entry_that_it_remembers() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), &options(), names(0, 5));
